@@ -1,0 +1,47 @@
+//! Rows on their way from an extractor to a sink.
+
+use arrow::array::RecordBatch;
+
+/// Rows of one table, in Arrow.
+#[derive(Debug, Clone)]
+pub struct Batch {
+    /// Which table of the pipeline: empty for the main table, else the path of the list that it came from,
+    /// joined with `__` (`items`, `items__discounts`).
+    pub child: String,
+    pub records: RecordBatch,
+    /// Where each row came from. `None` once a transform has made new rows of them.
+    pub origins: Option<Origins>,
+}
+
+impl Batch {
+    pub fn main(records: RecordBatch, origins: Option<Origins>) -> Self {
+        Self { child: String::new(), records, origins }
+    }
+}
+
+/// The place of each row in its payload, column-wise; all three have one value per row of the batch.
+#[derive(Debug, Clone, Default, PartialEq, Eq)]
+pub struct Origins {
+    /// [`crate::PayloadHead::ordinal`] of the payload.
+    pub payloads: Vec<u64>,
+    /// Byte offset of the record in the decompressed payload.
+    pub offsets: Vec<u64>,
+    /// Length of the record in bytes.
+    pub lengths: Vec<u32>,
+}
+
+impl Origins {
+    pub fn push(&mut self, payload: u64, offset: u64, length: u32) {
+        self.payloads.push(payload);
+        self.offsets.push(offset);
+        self.lengths.push(length);
+    }
+
+    pub fn len(&self) -> usize {
+        self.payloads.len()
+    }
+
+    pub fn is_empty(&self) -> bool {
+        self.payloads.is_empty()
+    }
+}

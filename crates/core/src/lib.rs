@@ -1,0 +1,30 @@
+//! The words of Forebay: what every stage of a pipeline says to the next one.
+//!
+//! `core` holds types and small traits, nothing that does I/O of its own. It knows Arrow and nothing heavier:
+//! never a database driver, a table format, a query engine or an HTTP client. Every other crate uses it.
+//!
+//! Reading order follows the data: a [`payload`] comes from a source, becomes a [`batch`], moves a [`position`]
+//! in a [`commit`]; [`error`] says what a caller should do when that fails.
+
+pub mod batch;
+pub mod commit;
+pub mod error;
+pub mod name;
+pub mod payload;
+pub mod position;
+pub mod quarantine;
+pub mod secret;
+pub mod sql;
+pub mod time;
+pub mod unit;
+
+pub use batch::{Batch, Origins};
+pub use commit::{CommitId, RunId};
+pub use error::{Context, Error, ErrorKind, Result};
+pub use name::{Ident, RefName, TableName};
+pub use payload::{Chunk, Compression, PayloadHead};
+pub use position::Position;
+pub use quarantine::Rejected;
+pub use secret::Secret;
+pub use sql::SqlEngine;
+pub use time::{Clock, SystemClock, Timestamp};

@@ -1,0 +1,22 @@
+//! Iceberg tables over the catalog: create, append, evolve, plan scans.
+//!
+//! The commit path is ours; the `iceberg` crate gives the format's types and (de)serialisation and is known to no
+//! other crate. A table's locations hold UUIDs only, never names. This crate never runs a query: a scan is planned
+//! here ([`scan`]) and read by `query`.
+
+mod commit;
+mod draft;
+mod lake;
+pub mod partition;
+pub mod scan;
+mod schema;
+mod storage;
+mod table;
+mod write;
+
+pub use commit::{CommitRequest, LakeCommit};
+pub use draft::Draft;
+pub use lake::Lake;
+pub use partition::PartitionField;
+pub use table::{SnapshotInfo, Table};
+pub use write::{DataFile, TableWriter, WriterOptions};

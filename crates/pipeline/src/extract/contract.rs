@@ -1,0 +1,147 @@
+//! The contract: which columns the records of a pipeline have, and what happens when a record has others.
+//!
+//! It is learned from the first records, then held. It travels as JSON in a table property of the main table
+//! (`forebay.contract`), so it moves in the same commit as the rows that made it grow.
+
+use std::collections::BTreeMap;
+
+use forebay_core::{Error, Result};
+use schemars::JsonSchema;
+use serde::{Deserialize, Serialize};
+
+/// What to do with a record that has a column, or a kind of value, that the contract does not know.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Default, Serialize, Deserialize, JsonSchema)]
+#[serde(rename_all = "snake_case")]
+pub enum NewColumns {
+    /// Add the column; a value of another kind gets a variant column `name__v_kind`.
+    #[default]
+    Evolve,
+    /// Fail the run and say which column came.
+    Freeze,
+    /// Quarantine the record.
+    Quarantine,
+}
+
+/// `schema:` in a pipeline file.
+#[derive(Debug, Clone, Default, PartialEq, Serialize, Deserialize, JsonSchema)]
+#[serde(deny_unknown_fields, rename_all = "snake_case", default)]
+pub struct ContractPolicy {
+    /// What a column that the contract does not know does.
+    pub new_columns: NewColumns,
+    /// Columns by name, as they are after flattening (`properties__mag`).
+    pub columns: BTreeMap<String, ColumnRule>,
+    /// The most columns a table may have, at all depths; a record that would add more is quarantined.
+    pub columns_max: Option<u32>,
+}
+
+/// Columns a table may have unless `columns_max` says otherwise.
+pub const COLUMNS_MAX: u32 = 2_000;
+
+/// What a pipeline file says about one column.
+#[derive(Debug, Clone, Default, PartialEq, Serialize, Deserialize, JsonSchema)]
+#[serde(deny_unknown_fields, rename_all = "snake_case", default)]
+pub struct ColumnRule {
+    /// The type; learned from the data when it is not given.
+    pub r#type: Option<ColumnType>,
+    /// A record without it is quarantined.
+    pub required: bool,
+    /// An SQL condition over `value`; a record for which it is false is quarantined.
+    pub check: Option<String>,
+}
+
+/// A column type as people write it: `string`, `long`, `double`, `boolean`, `date`, `timestamp`, `timestamptz`,
+/// `binary`, `json` (any value, kept as its JSON text), `decimal(20, 4)`.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, Serialize, Deserialize)]
+#[serde(try_from = "String", into = "String")]
+pub enum ColumnType {
+    Boolean,
+    Int,
+    Long,
+    Float,
+    Double,
+    Decimal(u8, i8),
+    String,
+    Date,
+    Timestamp,
+    Timestamptz,
+    Binary,
+    Json,
+}
+
+/// What has been learned of the records: an Arrow schema in JSON, private to the extractor that made it.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Contract {
+    /// The extractor that wrote it: `json`, `csv`, `parquet`.
+    pub extractor: String,
+    /// Version of `shape`'s meaning.
+    pub version: u32,
+    pub shape: serde_json::Value,
+}
+
+impl ColumnType {
+    const NAMES: [(&'static str, Self); 11] = [
+        ("boolean", Self::Boolean),
+        ("int", Self::Int),
+        ("long", Self::Long),
+        ("float", Self::Float),
+        ("double", Self::Double),
+        ("string", Self::String),
+        ("date", Self::Date),
+        ("timestamp", Self::Timestamp),
+        ("timestamptz", Self::Timestamptz),
+        ("binary", Self::Binary),
+        ("json", Self::Json),
+    ];
+
+    fn parse(text: &str) -> Option<Self> {
+        let found = Self::NAMES.iter().find(|(name, _)| *name == text.trim()).map(|(_, kind)| *kind);
+        found.or_else(|| {
+            let inner = text.trim().strip_prefix("decimal(")?.strip_suffix(')')?;
+            let (precision, scale) = inner.split_once(',')?;
+            let (precision, scale) = (precision.trim().parse().ok()?, scale.trim().parse().ok()?);
+            let fits = (1..=38).contains(&precision) && (0..=precision as i8).contains(&scale);
+            fits.then_some(Self::Decimal(precision, scale))
+        })
+    }
+}
+
+impl TryFrom<String> for ColumnType {
+    type Error = Error;
+
+    fn try_from(text: String) -> Result<Self> {
+        Self::parse(&text).ok_or_else(|| {
+            let names: Vec<&str> = Self::NAMES.iter().map(|(name, _)| *name).collect();
+            Error::config(
+                "bad_type",
+                format!("{text:?} is not a column type: use one of {} or decimal(precision, scale)", names.join(", ")),
+            )
+        })
+    }
+}
+
+impl From<ColumnType> for String {
+    fn from(kind: ColumnType) -> Self {
+        match kind {
+            ColumnType::Decimal(precision, scale) => format!("decimal({precision}, {scale})"),
+            kind => ColumnType::NAMES
+                .iter()
+                .find(|(_, named)| *named == kind)
+                .map(|(name, _)| (*name).to_owned())
+                .unwrap_or_default(),
+        }
+    }
+}
+
+impl JsonSchema for ColumnType {
+    fn schema_name() -> std::borrow::Cow<'static, str> {
+        "ColumnType".into()
+    }
+
+    fn json_schema(_: &mut schemars::SchemaGenerator) -> schemars::Schema {
+        schemars::json_schema!({
+            "type": "string",
+            "description": "boolean, int, long, float, double, string, date, timestamp, timestamptz, binary, json or decimal(precision, scale)",
+            "pattern": r"^(boolean|int|long|float|double|string|date|timestamp|timestamptz|binary|json|decimal\(\s*[0-9]+\s*,\s*[0-9]+\s*\))$"
+        })
+    }
+}

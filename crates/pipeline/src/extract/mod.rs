@@ -1,0 +1,104 @@
+//! Extractors: from payloads to typed rows.
+//!
+//! An extractor is a push parser: chunks in, batches and rejected records out. It holds the contract (the shape of the
+//! records, with types) and grows it by policy. It does no I/O and never drops a record: each becomes a row or a
+//! [`Rejected`].
+
+pub mod contract;
+pub mod csv;
+pub mod decode;
+pub mod json;
+pub mod parquet;
+
+use std::fmt;
+use std::sync::Arc;
+
+use forebay_core::{Batch, Error, PayloadHead, Rejected, Result};
+use object_store::ObjectStore;
+use schemars::Schema;
+
+use crate::extract::contract::{Contract, ContractPolicy};
+use crate::file::Document;
+use crate::source::Framing;
+
+/// Every extractor there is, in the order of the reference.
+pub const EXTRACTORS: &[&dyn ExtractorKind] = &[&json::Kind, &csv::Kind, &parquet::Kind];
+
+/// A kind of extractor: what a pipeline file may write under `extract:`.
+pub trait ExtractorKind: fmt::Debug + Send + Sync {
+    fn name(&self) -> &'static str;
+    fn summary(&self) -> &'static str;
+    fn schema(&self, generator: &mut schemars::SchemaGenerator) -> Schema;
+    /// Checks a configuration and makes the factory that each split uses.
+    fn build(&self, config: &Document) -> Result<Box<dyn Extractor>>;
+}
+
+/// A configured extractor; makes one [`Extraction`] per split.
+pub trait Extractor: fmt::Debug + Send + Sync {
+    fn framing(&self) -> Framing;
+
+    /// `contract` is what earlier runs have learned (`None` on the first). `records` is the path to the records that
+    /// the source declares (`source.http.records`), if any.
+    fn start(&self, contract: Option<Contract>, policy: &ContractPolicy, records: Option<&str>) -> Result<Box<dyn Extraction>>;
+}
+
+/// What one call gave.
+#[derive(Debug, Default)]
+pub struct Extracted {
+    /// Parents before children; all batches of one call share no rows with any other call.
+    pub batches: Vec<Batch>,
+    pub rejected: Vec<Rejected>,
+}
+
+impl Extracted {
+    pub fn rows(&self) -> usize {
+        self.batches.iter().filter(|batch| batch.child.is_empty()).map(|batch| batch.records.num_rows()).sum()
+    }
+}
+
+/// Extracts the payloads of one split, in order. Runs on a blocking thread.
+pub trait Extraction: Send {
+    /// Takes decompressed bytes of a payload. Batches may be held back until [`Self::flush`].
+    ///
+    /// An error means the extractor itself cannot go on (a contract that cannot be held); bad records and bad payloads
+    /// come back as `rejected`.
+    fn push(&mut self, head: &Arc<PayloadHead>, bytes: &[u8], out: &mut Extracted) -> Result<()>;
+
+    /// The payload is complete; `Err` of a decoder comes as `broken` with what is wrong.
+    fn end(&mut self, head: &Arc<PayloadHead>, broken: Option<Error>, out: &mut Extracted) -> Result<()>;
+
+    /// A payload as a file that can be read at random, for formats with a footer. Called instead of push and end when
+    /// [`Self::wants_object`] is true.
+    fn object(&mut self, head: &Arc<PayloadHead>, object: ObjectInput<'_>, out: &mut Extracted) -> Result<()> {
+        let _ = (head, object, out);
+        Err(Error::bug("not_an_object_format", "this extractor reads streams"))
+    }
+
+    fn wants_object(&self) -> bool {
+        false
+    }
+
+    /// Gives up every batch that is held back.
+    fn flush(&mut self, out: &mut Extracted) -> Result<()>;
+
+    /// The contract as it stands now, to be committed with the rows.
+    fn contract(&self) -> Contract;
+}
+
+/// A payload that lies in the raw zone.
+#[derive(Debug, Clone)]
+pub struct ObjectInput<'a> {
+    pub objects: &'a Arc<dyn ObjectStore>,
+    pub path: &'a object_store::path::Path,
+    /// The runtime on which asynchronous reads run while this thread blocks.
+    pub runtime: &'a tokio::runtime::Handle,
+}
+
+/// The kind of this name.
+pub fn find(name: &str) -> Result<&'static dyn ExtractorKind> {
+    EXTRACTORS
+        .iter()
+        .copied()
+        .find(|kind| kind.name() == name)
+        .ok_or_else(|| Error::config("unknown_component", format!("there is no extractor `{name}`")))
+}

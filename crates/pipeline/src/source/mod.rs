@@ -1,0 +1,126 @@
+//! Sources: where payloads come from.
+//!
+//! A source reads one or more splits. It yields chunks in order and says where it could resume; it never writes, and
+//! never moves a position: the run does that when the data is committed.
+
+pub mod file;
+pub mod http;
+
+use std::fmt;
+use std::sync::Arc;
+
+use async_trait::async_trait;
+use forebay_core::{Chunk, Clock, Error, Ident, Position, Result, Timestamp};
+use schemars::Schema;
+use tokio_util::sync::CancellationToken;
+
+use crate::file::Document;
+
+/// Every source there is, in the order of the reference.
+pub const SOURCES: &[&dyn SourceKind] = &[&http::Kind, &file::Kind];
+
+/// A kind of source: what a pipeline file may write under `source:`.
+pub trait SourceKind: fmt::Debug + Send + Sync {
+    /// The key in the pipeline file.
+    fn name(&self) -> &'static str;
+    /// One line for `forebay components`.
+    fn summary(&self) -> &'static str;
+    /// JSON Schema of its configuration.
+    fn schema(&self, generator: &mut schemars::SchemaGenerator) -> Schema;
+    /// Checks a configuration (already valid by schema) without any I/O and makes the source. `config` knows the place
+    /// of each value, so that an error can point at it.
+    fn build(&self, config: &Document) -> Result<Box<dyn Source>>;
+}
+
+/// How an extractor wants a payload cut, so that a source may offer positions inside it.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Framing {
+    /// Records are lines: a chunk may end after any `\n`.
+    Lines,
+    /// Only the end of the payload is a boundary.
+    Whole,
+}
+
+/// What a source may use besides its own configuration.
+#[derive(Clone)]
+pub struct SourceContext {
+    pub clock: Arc<dyn Clock>,
+    /// Seeds the source's own generator (jitter).
+    pub seed: u64,
+    /// Folder that relative paths in the pipeline file are relative to.
+    pub project: std::path::PathBuf,
+    pub framing: Framing,
+    pub cancel: CancellationToken,
+    /// Where each request and its outcome goes; the run writes them to `audit.requests` in its next commit.
+    pub requests: Arc<dyn RequestLog>,
+    /// Read everything again, whatever the position says.
+    pub full: bool,
+}
+
+impl fmt::Debug for SourceContext {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("SourceContext").field("project", &self.project).finish_non_exhaustive()
+    }
+}
+
+/// Reads payloads. One value serves every split of the pipeline.
+#[async_trait]
+pub trait Source: fmt::Debug + Send + Sync {
+    /// The independently read parts, at least one, with stable names.
+    async fn splits(&self, context: &SourceContext) -> Result<Vec<Ident>>;
+
+    /// Starts reading a split after `position`.
+    async fn open(&self, split: &Ident, position: Option<Position>, context: SourceContext) -> Result<Box<dyn SplitReader>>;
+}
+
+/// Yields the chunks of one split.
+///
+/// Order is the source's own. After a failure the run opens the split again at the last committed position, so a
+/// reader need not undo anything.
+#[async_trait]
+pub trait SplitReader: Send {
+    /// The next chunk, or `None` when everything there was has been read. Retries transient failures itself, within
+    /// its limits; what it returns as an error ends the run.
+    async fn next(&mut self) -> Result<Option<Chunk>>;
+
+    /// A position to commit once [`Self::next`] has returned `None`, when it differs from the last chunk's: for a
+    /// source that learns at the end that a pass is complete.
+    fn end_position(&self) -> Option<Position> {
+        None
+    }
+}
+
+/// One request to a third party, for `audit.requests`.
+#[derive(Debug, Clone, PartialEq)]
+pub struct RequestRecord {
+    pub at: Timestamp,
+    pub method: String,
+    /// Without secrets.
+    pub url: String,
+    /// HTTP status; `None` when no answer came.
+    pub status: Option<u16>,
+    pub attempt: u32,
+    pub duration_us: u64,
+    /// Bytes of the body as received.
+    pub bytes: u64,
+    /// `ok`, `retry`, `failed`.
+    pub outcome: &'static str,
+    /// What went wrong, or how long it waited and why.
+    pub detail: Option<String>,
+    /// Time spent waiting for the request budget before it was sent.
+    pub waited_us: u64,
+}
+
+/// Takes request records. Must not block: it is called between requests.
+pub trait RequestLog: Send + Sync {
+    fn record(&self, record: RequestRecord);
+}
+
+/// The kind of this name.
+pub fn find(name: &str) -> Result<&'static dyn SourceKind> {
+    SOURCES
+        .iter()
+        .copied()
+        .find(|kind| kind.name() == name)
+        .ok_or_else(|| Error::config("unknown_component", format!("there is no source `{name}`")))
+}

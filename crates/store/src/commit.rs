@@ -1,0 +1,53 @@
+//! The one way the lake changes.
+
+use forebay_core::{CommitId, Ident, Position, RefName, RunId, TableName, Timestamp};
+use uuid::Uuid;
+
+/// Everything that one commit does; all of it happens or none.
+#[derive(Debug, Clone)]
+pub struct Commit {
+    /// Chosen by the caller beforehand, so that an unknown result can be looked up.
+    pub id: CommitId,
+    pub branch: RefName,
+    pub author: String,
+    pub message: String,
+    pub run: Option<RunId>,
+    pub heads: Vec<HeadChange>,
+    pub positions: Vec<PositionMove>,
+}
+
+/// Compare-and-set of one table's head on the branch.
+#[derive(Debug, Clone)]
+pub struct HeadChange {
+    pub table: TableName,
+    pub uuid: Uuid,
+    /// The metadata location that the caller read; `None` when it saw no such table.
+    pub expected: Option<String>,
+    pub change: Change,
+}
+
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub enum Change {
+    /// The new metadata location.
+    Set(String),
+    Drop,
+}
+
+/// Moves one writer's position; refused unless the writer still holds `epoch` and stands at `sequence`.
+#[derive(Debug, Clone)]
+pub struct PositionMove {
+    pub pipeline: Ident,
+    pub split: Ident,
+    pub epoch: i64,
+    /// The sequence that the caller read; the commit sets it to `sequence + 1`.
+    pub sequence: i64,
+    pub position: Position,
+}
+
+/// What a commit became.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Committed {
+    pub id: CommitId,
+    /// Strictly increasing over the whole catalog: max(clock, last + 1 µs).
+    pub at: Timestamp,
+}

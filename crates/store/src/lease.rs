@@ -1,0 +1,24 @@
+//! Who works on a split now. A lease is a hint; the epoch checked inside the commit is what keeps a zombie out.
+
+use std::time::Duration;
+
+use forebay_core::{Ident, Position, RefName};
+
+#[derive(Debug, Clone)]
+pub struct LeaseRequest {
+    pub branch: RefName,
+    pub pipeline: Ident,
+    pub split: Ident,
+    /// Identifies the process: host, pid and a random part.
+    pub owner: String,
+    pub duration: Duration,
+}
+
+/// The right to write one split, and where to start.
+#[derive(Debug, Clone, PartialEq)]
+pub struct Lease {
+    pub epoch: i64,
+    pub sequence: i64,
+    /// `None` before the first commit.
+    pub position: Option<Position>,
+}

@@ -1,0 +1,19 @@
+//! The platform's own memory: the catalog as a versioned log with branches, positions of writers, leases, runs.
+//!
+//! One commit is one SQL transaction (see [`Store::commit`]). Big facts (requests, quarantined rows, raw indexes) are
+//! lake tables and never rows here. This crate never reads or writes a table's files and knows no Iceberg type:
+//! a table is a UUID and the location of its metadata.
+
+mod commit;
+mod lease;
+mod log;
+mod refs;
+mod runs;
+mod sqlite;
+
+pub use commit::{Change, Commit, Committed, HeadChange, PositionMove};
+pub use lease::{Lease, LeaseRequest};
+pub use log::{AsOf, CommitRecord, Head};
+pub use refs::Branch;
+pub use runs::{RunRecord, RunStatus, StepRecord};
+pub use sqlite::Store;
