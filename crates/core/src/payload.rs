@@ -4,12 +4,13 @@
 //! payload needs to fit in memory.
 
 use std::collections::BTreeMap;
+use std::ops::Range;
 use std::sync::Arc;
 
 use bytes::Bytes;
 use serde::{Deserialize, Serialize};
 
-use crate::{Position, Timestamp};
+use crate::{Error, Position, Result, Timestamp};
 
 /// How the bytes of a payload are compressed, as they arrived.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, Default, Serialize, Deserialize)]
@@ -35,6 +36,69 @@ pub struct PayloadHead {
     pub attributes: BTreeMap<String, String>,
 }
 
+impl PayloadHead {
+    /// The attribute that [`Self::set_skips`] writes: `0-3,7`.
+    ///
+    /// It is an attribute so that it is kept with the payload in the raw zone: a table made again from raw leaves out
+    /// the same records.
+    pub const SKIP_ATTRIBUTE: &str = "skip_records";
+
+    /// Records of this payload that an earlier payload has already brought, as half-open ranges of ordinals (from 0, in
+    /// the order of the payload's records), ascending. An extractor makes neither a row nor a rejection of them.
+    ///
+    /// # Errors
+    /// `bad_skip_records` when the attribute was not written by [`Self::set_skips`].
+    pub fn skips(&self) -> Result<Vec<Range<u64>>> {
+        let Some(text) = self.attributes.get(Self::SKIP_ATTRIBUTE) else {
+            return Ok(Vec::new());
+        };
+        let bad = || {
+            Error::data(
+                "bad_skip_records",
+                format!("{text:?} is not a list of records to skip"),
+            )
+        };
+        let ranges: Option<Vec<Range<u64>>> = text.split(',').map(parse_range).collect();
+        let ranges = ranges.ok_or_else(bad)?;
+        if ranges.windows(2).any(|pair| pair[1].start <= pair[0].end) {
+            return Err(bad());
+        }
+        Ok(ranges)
+    }
+
+    /// Says which records to leave out; `ordinals` ascend.
+    pub fn set_skips(&mut self, ordinals: &[u64]) {
+        let mut ranges: Vec<Range<u64>> = Vec::new();
+        for &ordinal in ordinals {
+            match ranges.last_mut() {
+                Some(range) if range.end == ordinal => range.end += 1,
+                _ => ranges.push(ordinal..ordinal + 1),
+            }
+        }
+        if ranges.is_empty() {
+            self.attributes.remove(Self::SKIP_ATTRIBUTE);
+            return;
+        }
+        let shown: Vec<String> = ranges.iter().map(show_range).collect();
+        self.attributes
+            .insert(Self::SKIP_ATTRIBUTE.to_owned(), shown.join(","));
+    }
+}
+
+fn show_range(range: &Range<u64>) -> String {
+    if range.end == range.start + 1 {
+        range.start.to_string()
+    } else {
+        format!("{}-{}", range.start, range.end - 1)
+    }
+}
+
+fn parse_range(text: &str) -> Option<Range<u64>> {
+    let (first, last) = text.split_once('-').unwrap_or((text, text));
+    let (first, last): (u64, u64) = (first.parse().ok()?, last.parse().ok()?);
+    (first <= last && last < u64::MAX).then(|| first..last + 1)
+}
+
 /// A piece of a payload, in source order. The chunks of one payload are consecutive and share their head.
 #[derive(Debug, Clone)]
 pub struct Chunk {
@@ -49,6 +113,60 @@ pub struct Chunk {
 impl Chunk {
     /// A payload that came in one piece.
     pub fn whole(head: PayloadHead, bytes: Bytes, position: Option<Position>) -> Self {
-        Self { head: Arc::new(head), bytes, last: true, position }
+        Self {
+            head: Arc::new(head),
+            bytes,
+            last: true,
+            position,
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn head() -> PayloadHead {
+        PayloadHead {
+            ordinal: 0,
+            name: "page".to_owned(),
+            received_at: Timestamp(0),
+            content_type: None,
+            compression: Compression::None,
+            attributes: BTreeMap::new(),
+        }
+    }
+
+    #[test]
+    fn records_to_skip_come_back_as_ranges() {
+        let mut head = head();
+        assert!(head.skips().unwrap().is_empty());
+        head.set_skips(&[0, 1, 2, 7, 9, 10]);
+        assert_eq!(head.attributes[PayloadHead::SKIP_ATTRIBUTE], "0-2,7,9-10");
+        assert_eq!(head.skips().unwrap(), [0..3, 7..8, 9..11]);
+        head.set_skips(&[]);
+        assert!(head.attributes.is_empty());
+    }
+
+    #[test]
+    fn a_list_that_nobody_wrote_is_refused() {
+        for bad in [
+            "",
+            "x",
+            "3-1",
+            "5,2",
+            "0-3,2",
+            "1,,2",
+            "18446744073709551615",
+        ] {
+            let mut head = head();
+            head.attributes
+                .insert(PayloadHead::SKIP_ATTRIBUTE.to_owned(), bad.to_owned());
+            assert_eq!(
+                head.skips().map_err(|e| e.code()),
+                Err("bad_skip_records"),
+                "{bad:?}"
+            );
+        }
     }
 }

@@ -1,9 +1,25 @@
 //! One commit over any number of tables and positions.
+//!
+//! Data files and their manifests are written once. Then, until the store accepts: read the heads, put each draft on
+//! top of its head, write the metadata, compare-and-set all heads at once. Only the store's answer makes anything visible.
 
-use forebay_core::{CommitId, RefName, RunId};
-use forebay_store::{Committed, PositionMove};
+mod notes;
+mod stack;
 
-use crate::Draft;
+use std::time::Duration;
+
+use forebay_core::{CommitId, Context, Error, ErrorKind, RefName, Result, RunId, TableName};
+use forebay_store::{Change as HeadMove, Commit, Committed, PositionMove};
+
+use crate::{Draft, Lake};
+
+use self::notes::Notes;
+use self::stack::{Top, prepared, stacked};
+
+/// How often a commit is tried on newer heads before it gives up.
+const ATTEMPTS_MAX: u32 = 20;
+const PAUSE_FIRST: Duration = Duration::from_millis(5);
+const PAUSE_MAX: Duration = Duration::from_millis(500);
 
 #[derive(Debug)]
 pub struct CommitRequest {
@@ -23,4 +39,79 @@ pub struct LakeCommit {
     pub rows: u64,
     /// How often a table had moved and was rebased.
     pub rebases: u32,
+}
+
+pub(crate) async fn commit(lake: &Lake, mut request: CommitRequest) -> Result<LakeCommit> {
+    let drafts = std::mem::take(&mut request.drafts);
+    check_distinct(&drafts)?;
+    let changes = prepared(lake, drafts).await?;
+    let rows = changes
+        .iter()
+        .flat_map(|change| change.draft.files())
+        .map(|file| file.rows)
+        .sum();
+    let notes = Notes::of(&request);
+    let tables = changes
+        .iter()
+        .map(|change| change.draft.name().clone())
+        .collect();
+    let _turn = lake.turns().take(&request.branch, tables).await;
+    let mut pause = PAUSE_FIRST;
+    let mut rebases = 0;
+    for _ in 0..ATTEMPTS_MAX {
+        let tops = stacked(lake, &request, &changes, &notes).await?;
+        rebases += tops.iter().map(|top| u32::from(top.rebased)).sum::<u32>();
+        match lake.store().commit(store_commit(&request, &tops)).await {
+            Ok(committed) => {
+                remember(lake, tops);
+                return Ok(LakeCommit {
+                    committed,
+                    rows,
+                    rebases,
+                });
+            }
+            Err(error) if is_stale_head(&error) => lake.clock().sleep(pause).await,
+            Err(error) => return Err(error),
+        }
+        pause = (pause * 2).min(PAUSE_MAX);
+    }
+    let message = format!("gave up after {ATTEMPTS_MAX} attempts: other writers were always first");
+    Err(Error::conflict("commit_contended", message).with_context("commit", request.id))
+}
+
+fn is_stale_head(error: &Error) -> bool {
+    error.kind() == ErrorKind::Conflict && error.code() == "stale_head"
+}
+
+fn check_distinct(drafts: &[Draft]) -> Result<()> {
+    let mut names: Vec<&TableName> = drafts.iter().map(Draft::name).collect();
+    names.sort();
+    match names.windows(2).find(|pair| pair[0] == pair[1]) {
+        None => Ok(()),
+        Some(pair) => Err(Error::bug(
+            "table_twice",
+            "one commit changes a table twice",
+        ))
+        .context("table", pair[0]),
+    }
+}
+
+fn store_commit(request: &CommitRequest, tops: &[Top]) -> Commit {
+    Commit {
+        id: request.id,
+        branch: request.branch.clone(),
+        author: request.author.clone(),
+        message: request.message.clone(),
+        run: request.run,
+        heads: tops.iter().map(|top| top.head.clone()).collect(),
+        positions: request.positions.clone(),
+    }
+}
+
+fn remember(lake: &Lake, tops: Vec<Top>) {
+    for top in tops {
+        if let HeadMove::Set(location) = top.head.change {
+            lake.metadata().remember(location, top.metadata);
+        }
+    }
 }

@@ -1,43 +1,106 @@
 //! A change of one table that is not committed yet.
 
+use std::collections::{BTreeMap, HashMap};
+use std::sync::Arc;
+
 use arrow::datatypes::SchemaRef;
-use forebay_core::{Result, TableName};
+use forebay_core::{Context, Error, Result, TableName};
+use iceberg::spec::{
+    FormatVersion, PartitionSpecRef, SortOrder, TableMetadata, TableMetadataBuilder,
+    TableMetadataRef,
+};
 use uuid::Uuid;
 
-use crate::{DataFile, PartitionField, TableWriter, WriterOptions};
+use crate::error::from_iceberg;
+use crate::storage::LakeStorage;
+use crate::{DataFile, PartitionField, Table, TableWriter, WriterOptions, schema};
+
+/// Old metadata files that a table's metadata names; the catalog's log knows them all.
+const METADATA_LOG_MAX: usize = 20;
 
 /// A table as it will be: its schema may have grown, files may have been added. Writing files needs no
 /// coordination; [`crate::Lake::commit`] makes it visible.
 #[derive(Debug)]
-pub struct Draft;
+pub struct Draft {
+    name: TableName,
+    uuid: Uuid,
+    storage: Arc<LakeStorage>,
+    base: Option<Table>,
+    /// The table as it will be, but for its files and properties. `None` until a new table is created.
+    metadata: Option<TableMetadataRef>,
+    schema_changed: bool,
+    files: Vec<DataFile>,
+    properties: BTreeMap<String, String>,
+}
 
-#[expect(clippy::unimplemented, reason = "skeleton")]
-#[expect(unused_variables, reason = "skeleton")]
 impl Draft {
+    pub(crate) fn of(table: Table) -> Self {
+        let storage = Arc::clone(table.storage());
+        let metadata = Some(Arc::clone(table.metadata()));
+        Self {
+            base: Some(table.clone()),
+            metadata,
+            ..Self::empty(table.name().clone(), table.uuid(), storage)
+        }
+    }
+
+    pub(crate) fn new(name: TableName, storage: Arc<LakeStorage>) -> Self {
+        Self::empty(name, Uuid::new_v4(), storage)
+    }
+
+    fn empty(name: TableName, uuid: Uuid, storage: Arc<LakeStorage>) -> Self {
+        let (files, properties) = (Vec::new(), BTreeMap::new());
+        Self {
+            name,
+            uuid,
+            storage,
+            base: None,
+            metadata: None,
+            schema_changed: false,
+            files,
+            properties,
+        }
+    }
+
     pub fn name(&self) -> &TableName {
-        unimplemented!()
+        &self.name
     }
 
     pub fn uuid(&self) -> Uuid {
-        unimplemented!()
+        self.uuid
     }
 
     /// Whether the table is there already (else this draft creates it).
     pub fn exists(&self) -> bool {
-        unimplemented!()
+        self.base.is_some()
     }
 
     /// The schema as it will be, with Iceberg field ids in the metadata of every field at every depth
     /// (`PARQUET:field_id`). `None` before [`Draft::create`] on a new table.
     pub fn schema(&self) -> Option<SchemaRef> {
-        unimplemented!()
+        // What an Arrow schema became can become one again.
+        self.metadata
+            .as_ref()
+            .and_then(|metadata| schema::to_arrow(metadata.current_schema()).ok())
     }
 
     /// Gives a new table its first schema and its partitioning.
     ///
     /// Errors: `Config` when a partition field does not fit the schema.
     pub fn create(&mut self, schema: &SchemaRef, partition: &[PartitionField]) -> Result<()> {
-        unimplemented!()
+        if self.metadata.is_some() {
+            return Err(Error::bug(
+                "already_created",
+                "a table that has a schema is created again",
+            ))
+            .context("table", &self.name);
+        }
+        let metadata = self
+            .first_metadata(schema, partition)
+            .context("table", &self.name)?;
+        self.metadata = Some(Arc::new(metadata));
+        self.schema_changed = true;
+        Ok(())
     }
 
     /// Grows the table so that rows of `schema` fit: columns that it lacks are added (also inside structs and
@@ -47,26 +110,147 @@ impl Draft {
     ///
     /// Errors: `Config` `incompatible_type` when a type cannot be widened.
     pub fn evolve(&mut self, schema: &SchemaRef) -> Result<Vec<String>> {
-        unimplemented!()
+        let metadata = self.planned()?;
+        let evolved = schema::evolve(metadata.current_schema(), metadata.last_column_id(), schema);
+        let (grown, changes) = evolved.context("table", &self.name)?;
+        if changes.is_empty() {
+            return Ok(changes);
+        }
+        let builder = TableMetadata::clone(metadata).into_builder(None);
+        let built = builder
+            .add_current_schema(grown)
+            .and_then(TableMetadataBuilder::build);
+        let built = built
+            .map_err(|e| from_iceberg("change the table's schema", e))
+            .context("table", &self.name)?;
+        self.metadata = Some(Arc::new(built.metadata));
+        self.schema_changed = true;
+        Ok(changes)
     }
 
     /// A writer of data files for the schema as it is now; make a new one after [`Draft::evolve`].
     pub fn writer(&self, options: WriterOptions) -> Result<TableWriter> {
-        unimplemented!()
+        TableWriter::new(self, options)
     }
 
     /// Adds written files to the change.
     pub fn append(&mut self, files: Vec<DataFile>) {
-        unimplemented!()
+        self.files.extend(files);
     }
 
     /// A table property as it will be.
     pub fn property(&self, key: &str) -> Option<String> {
-        unimplemented!()
+        let planned = || self.metadata.as_ref()?.properties().get(key);
+        self.properties.get(key).or_else(planned).cloned()
     }
 
     /// Sets a table property in the same commit.
     pub fn set_property(&mut self, key: impl Into<String>, value: impl Into<String>) {
-        unimplemented!()
+        self.properties.insert(key.into(), value.into());
     }
+
+    // What `write` builds files from, and `commit` the commit.
+
+    /// Errors: `Bug` before a new table was created.
+    pub(crate) fn planned(&self) -> Result<&TableMetadataRef> {
+        let missing = || {
+            Error::bug(
+                "no_schema",
+                "a new table is used before it was given a schema",
+            )
+        };
+        self.metadata
+            .as_ref()
+            .ok_or_else(missing)
+            .context("table", &self.name)
+    }
+
+    pub(crate) fn iceberg_schema(&self) -> Result<iceberg::spec::SchemaRef> {
+        Ok(Arc::clone(self.planned()?.current_schema()))
+    }
+
+    /// The spec that new files are written by; its id goes into [`DataFile`].
+    pub(crate) fn partition_spec(&self) -> Result<PartitionSpecRef> {
+        Ok(Arc::clone(self.planned()?.default_partition_spec()))
+    }
+
+    /// The folder of the table in the object store; data files lie in `data` below it.
+    pub(crate) fn folder(&self) -> object_store::path::Path {
+        match &self.metadata {
+            // A table that came from elsewhere may lie under another name.
+            Some(metadata) => self
+                .storage
+                .path(metadata.location())
+                .unwrap_or_else(|_| folder(self.uuid)),
+            None => folder(self.uuid),
+        }
+    }
+
+    pub(crate) fn storage(&self) -> &Arc<LakeStorage> {
+        &self.storage
+    }
+
+    pub(crate) fn base(&self) -> Option<&Table> {
+        self.base.as_ref()
+    }
+
+    pub(crate) fn files(&self) -> &[DataFile] {
+        &self.files
+    }
+
+    pub(crate) fn properties(&self) -> &BTreeMap<String, String> {
+        &self.properties
+    }
+
+    /// Whether the table is new or its schema grew.
+    pub(crate) fn schema_changed(&self) -> bool {
+        self.schema_changed
+    }
+
+    pub(crate) fn is_untouched(&self) -> bool {
+        !self.schema_changed && self.files.is_empty() && self.properties.is_empty()
+    }
+
+    fn first_metadata(
+        &self,
+        schema: &SchemaRef,
+        partition: &[PartitionField],
+    ) -> Result<TableMetadata> {
+        let first = schema::to_iceberg(schema)?;
+        let spec = crate::partition::unbound_spec(partition, &first)?;
+        let location = self.storage.location(&folder(self.uuid));
+        let order = SortOrder::unsorted_order();
+        let builder = TableMetadataBuilder::new(
+            first,
+            spec,
+            order,
+            location,
+            FormatVersion::V2,
+            first_properties(),
+        );
+        let built = builder.and_then(|builder| builder.assign_uuid(self.uuid).build());
+        built
+            .map(|built| built.metadata)
+            .map_err(|e| from_iceberg("lay out the new table", e))
+    }
+}
+
+fn folder(uuid: Uuid) -> object_store::path::Path {
+    object_store::path::Path::from_iter(["tables", &uuid.to_string()])
+}
+
+fn first_properties() -> HashMap<String, String> {
+    let properties = [
+        (
+            "write.metadata.previous-versions-max",
+            METADATA_LOG_MAX.to_string(),
+        ),
+        // Old states of the lake need files that the newest metadata no longer names, so other engines must not
+        // collect them.
+        ("gc.enabled", "false".to_owned()),
+        ("write.parquet.compression-codec", "zstd".to_owned()),
+    ];
+    properties
+        .map(|(key, value)| (key.to_owned(), value))
+        .into()
 }

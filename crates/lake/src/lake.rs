@@ -2,57 +2,117 @@
 
 use std::sync::Arc;
 
-use forebay_core::{Clock, Result, TableName};
-use forebay_store::{AsOf, Store};
+use forebay_core::{Clock, Context, RefName, Result, TableName};
+use forebay_store::{AsOf, Head, Store};
 use object_store::ObjectStore;
 
+use crate::metadata::MetadataFiles;
+use crate::storage::LakeStorage;
+use crate::turn::Turns;
 use crate::{CommitRequest, Draft, LakeCommit, Table};
 
+/// Tables over a catalog and an object store; cheap to clone.
 #[derive(Debug, Clone)]
-pub struct Lake;
+pub struct Lake(Arc<Inner>);
 
-#[expect(clippy::unimplemented, reason = "skeleton")]
-#[expect(clippy::unused_async, reason = "skeleton")]
-#[expect(unused_variables, reason = "skeleton")]
+#[derive(Debug)]
+struct Inner {
+    store: Store,
+    storage: Arc<LakeStorage>,
+    clock: Arc<dyn Clock>,
+    metadata: MetadataFiles,
+    turns: Turns,
+}
+
 impl Lake {
-    /// `root` is the absolute URL of the workspace, `file:///…/.forebay`; `objects` is rooted at the same place. Tables lie
-    /// at `<root>/tables/<uuid>/{data,metadata}`; files elsewhere below the root (`raw/…`) may belong to tables too.
-    pub fn new(store: Store, objects: Arc<dyn ObjectStore>, root: String, clock: Arc<dyn Clock>) -> Self {
-        unimplemented!()
+    /// `root` is the absolute URL of the workspace, `file:///…/.forebay` (the plain path, nothing percent-encoded);
+    /// `objects` is rooted at the same place. Tables lie at `<root>/tables/<uuid>/{data,metadata}`; files elsewhere
+    /// below the root (`raw/…`) may belong to tables too.
+    pub fn new(
+        store: Store,
+        objects: Arc<dyn ObjectStore>,
+        root: String,
+        clock: Arc<dyn Clock>,
+    ) -> Self {
+        let storage = Arc::new(LakeStorage::new(objects, &root));
+        let metadata = MetadataFiles::new(Arc::clone(&storage));
+        Self(Arc::new(Inner {
+            store,
+            storage,
+            clock,
+            metadata,
+            turns: Turns::default(),
+        }))
     }
 
     pub fn store(&self) -> &Store {
-        unimplemented!()
+        &self.0.store
     }
 
     /// The object store that table files are read from, and the URL it is rooted at.
     pub fn objects(&self) -> &Arc<dyn ObjectStore> {
-        unimplemented!()
+        self.0.storage.objects()
     }
 
     pub fn root(&self) -> &str {
-        unimplemented!()
+        self.0.storage.root()
     }
 
     pub async fn table(&self, as_of: &AsOf, name: &TableName) -> Result<Option<Table>> {
-        unimplemented!()
+        match self.0.store.head(as_of, name).await? {
+            Some(head) => self.load(head).await.map(Some),
+            None => Ok(None),
+        }
     }
 
     /// Names of all tables in a state, ordered.
     pub async fn tables(&self, as_of: &AsOf) -> Result<Vec<TableName>> {
-        unimplemented!()
+        let heads = self.0.store.heads(as_of).await?;
+        Ok(heads.into_iter().map(|head| head.table).collect())
     }
 
     /// Starts a change of one table on a branch, from its head there or from nothing.
-    pub async fn draft(&self, branch: &forebay_core::RefName, name: &TableName) -> Result<Draft> {
-        unimplemented!()
+    pub async fn draft(&self, branch: &RefName, name: &TableName) -> Result<Draft> {
+        let table = self.table(&AsOf::Head(branch.clone()), name).await?;
+        Ok(match table {
+            Some(table) => Draft::of(table),
+            None => Draft::new(name.clone(), Arc::clone(&self.0.storage)),
+        })
     }
 
     /// Writes manifests and metadata of every draft, then makes one commit in the store.
     ///
     /// A table that moved meanwhile is rebased (appends commute); a draft that changes a schema which also moved
-    /// gives `Conflict` `schema_moved`. `Conflict` `stale_epoch` from the store is passed on.
+    /// gives `Conflict` `schema_moved`. `Conflict` `stale_epoch` from the store is passed on. Nothing is visible
+    /// before the store's commit, and after an error nothing is; files written for it are left to orphan cleanup.
     pub async fn commit(&self, request: CommitRequest) -> Result<LakeCommit> {
-        unimplemented!()
+        crate::commit::commit(self, request).await
+    }
+
+    async fn load(&self, head: Head) -> Result<Table> {
+        let metadata = self.0.metadata.read(&head.metadata_location).await;
+        let metadata = metadata.context("table", &head.table)?;
+        Table::new(
+            head.table,
+            head.metadata_location,
+            metadata,
+            Arc::clone(&self.0.storage),
+        )
+    }
+
+    pub(crate) fn clock(&self) -> &Arc<dyn Clock> {
+        &self.0.clock
+    }
+
+    pub(crate) fn storage(&self) -> &Arc<LakeStorage> {
+        &self.0.storage
+    }
+
+    pub(crate) fn metadata(&self) -> &MetadataFiles {
+        &self.0.metadata
+    }
+
+    pub(crate) fn turns(&self) -> &Turns {
+        &self.0.turns
     }
 }

@@ -6,12 +6,16 @@
 
 mod commit;
 mod draft;
+mod error;
 mod lake;
+mod metadata;
 pub mod partition;
 pub mod scan;
 mod schema;
+mod snapshot;
 mod storage;
 mod table;
+mod turn;
 mod write;
 
 pub use commit::{CommitRequest, LakeCommit};

@@ -1,1 +1,13 @@
+//! Schemas between Arrow and Iceberg, and how a table's schema grows.
+//!
+//! A field keeps its id for life and ids are never used again; names are how incoming columns find their field. Values
+//! never lose anything by a type chosen here: integers widen, unsigned 64-bit become `decimal(20, 0)`.
 
+mod arrow;
+mod evolve;
+
+pub(crate) use arrow::{to_arrow, to_iceberg};
+pub(crate) use evolve::evolve;
+
+#[cfg(test)]
+mod tests;

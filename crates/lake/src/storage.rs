@@ -1,1 +1,226 @@
+//! Files of tables in the lake's object store: locations, durable writes, and the bridge to `iceberg`.
+//!
+//! A write that returned is durable: on a local root the file and every directory above it are synced, because
+//! `object_store` itself does not. Nothing here is ever overwritten or deleted on the way of a commit; names are fresh.
 
+mod iceberg_io;
+mod sink;
+
+use std::collections::HashSet;
+use std::path::{Path as FsPath, PathBuf};
+use std::sync::{Arc, Mutex, PoisonError};
+
+use bytes::Bytes;
+use forebay_core::{Error, Result};
+use iceberg::io::FileIO;
+use object_store::local::LocalFileSystem;
+use object_store::path::Path;
+use object_store::{ObjectStore, ObjectStoreExt};
+
+use crate::error::from_objects;
+use crate::scan::ManifestCache;
+
+pub(crate) use sink::ObjectSink;
+
+/// Directories remembered as synced; beyond it they are synced again.
+const DURABLE_DIRS_MAX: usize = 10_000;
+
+/// The object store of a lake with the URL that it is rooted at.
+#[derive(Debug)]
+pub(crate) struct LakeStorage {
+    objects: Arc<dyn ObjectStore>,
+    root: String,
+    local: Option<LocalRoot>,
+    manifests: ManifestCache,
+}
+
+impl LakeStorage {
+    pub(crate) fn new(objects: Arc<dyn ObjectStore>, root: &str) -> Self {
+        let root = normalize(root.trim_end_matches('/'));
+        let local = root.strip_prefix("file://").map(LocalRoot::new);
+        Self {
+            objects,
+            root,
+            local,
+            manifests: ManifestCache::default(),
+        }
+    }
+
+    pub(crate) fn objects(&self) -> &Arc<dyn ObjectStore> {
+        &self.objects
+    }
+
+    /// Manifests read before by any table of the lake.
+    pub(crate) fn manifests(&self) -> &ManifestCache {
+        &self.manifests
+    }
+
+    pub(crate) fn root(&self) -> &str {
+        &self.root
+    }
+
+    /// The URL that table metadata names the object by.
+    pub(crate) fn location(&self, path: &Path) -> String {
+        format!("{}/{path}", self.root)
+    }
+
+    /// The object that a location in table metadata means, in any of the spellings that other writers use.
+    ///
+    /// Errors: `Unsupported` when it lies outside the lake.
+    pub(crate) fn path(&self, location: &str) -> Result<Path> {
+        let normal = normalize(location);
+        let below = normal
+            .strip_prefix(&self.root)
+            .and_then(|rest| rest.strip_prefix('/'));
+        let below = below.ok_or_else(|| {
+            Error::unsupported(
+                "outside_lake",
+                format!("{location} is not a file of this lake"),
+            )
+            .with_context("root", &self.root)
+            .with_hint("A lake reads files below its own root only: copy the table into it.")
+        })?;
+        Path::parse(below).map_err(|e| from_objects("read a location", location, e.into()))
+    }
+
+    pub(crate) async fn read(&self, path: &Path) -> Result<Bytes> {
+        let fail = |e| from_objects("read an object", path, e);
+        self.objects
+            .get(path)
+            .await
+            .map_err(fail)?
+            .bytes()
+            .await
+            .map_err(fail)
+    }
+
+    /// Writes a new object; durable on return.
+    pub(crate) async fn write(&self, path: &Path, bytes: Bytes) -> Result<()> {
+        let put = self.objects.put(path, bytes.into()).await;
+        put.map_err(|e| from_objects("write an object", path, e))?;
+        self.make_durable(path).await
+    }
+
+    /// A writer of one new object for blocking code; durable once [`ObjectSink::finish`] returns.
+    ///
+    /// Errors: `Bug` outside of a Tokio runtime.
+    pub(crate) fn sink(self: &Arc<Self>, path: Path) -> Result<ObjectSink> {
+        ObjectSink::new(Arc::clone(self), path)
+    }
+
+    /// The same storage as the `iceberg` crate wants it.
+    pub(crate) fn file_io(self: &Arc<Self>) -> FileIO {
+        iceberg_io::file_io(Arc::clone(self))
+    }
+
+    /// Makes the folders that other engines expect to find in a table on a local disk.
+    pub(crate) async fn create_table_folders(&self, table: &Path) -> Result<()> {
+        let Some(local) = &self.local else {
+            return Ok(());
+        };
+        for folder in ["data", "metadata"] {
+            let path = table.clone().join(folder);
+            let dir = local.file(&path)?;
+            let made = tokio::fs::create_dir_all(&dir).await;
+            made.map_err(|e| disk_error("make the table's folder", &path, e))?;
+            local.sync_dirs(&path, dir).await?;
+        }
+        Ok(())
+    }
+
+    async fn make_durable(&self, path: &Path) -> Result<()> {
+        match &self.local {
+            Some(local) => local.sync(path).await,
+            None => Ok(()),
+        }
+    }
+}
+
+/// The folder behind a `file://` root; it syncs what `object_store` only wrote.
+#[derive(Debug)]
+struct LocalRoot {
+    dir: PathBuf,
+    /// Folders whose own entry, and those above them up to the root, are known to be on disk.
+    durable: Mutex<HashSet<PathBuf>>,
+}
+
+impl LocalRoot {
+    fn new(dir: &str) -> Self {
+        Self {
+            dir: PathBuf::from(dir),
+            durable: Mutex::default(),
+        }
+    }
+
+    fn file(&self, path: &Path) -> Result<PathBuf> {
+        let fail = |e| from_objects("find the file of an object", path, e);
+        LocalFileSystem::new_with_prefix(&self.dir)
+            .and_then(|fs| fs.path_to_filesystem(path))
+            .map_err(fail)
+    }
+
+    async fn sync(&self, path: &Path) -> Result<()> {
+        let file = self.file(path)?;
+        let parent = file.parent().unwrap_or(&self.dir).to_path_buf();
+        on_disk(path, move || std::fs::File::open(file)?.sync_all()).await?;
+        let dir = parent.clone();
+        on_disk(path, move || sync_dir(&dir)).await?;
+        self.sync_dirs(path, parent).await
+    }
+
+    /// Syncs the folders above `dir`, which may have been made just now.
+    async fn sync_dirs(&self, path: &Path, dir: PathBuf) -> Result<()> {
+        if self
+            .durable
+            .lock()
+            .unwrap_or_else(PoisonError::into_inner)
+            .contains(&dir)
+        {
+            return Ok(());
+        }
+        let above: Vec<PathBuf> = dir
+            .ancestors()
+            .skip(1)
+            .take_while(|d| d.starts_with(&self.dir))
+            .map(FsPath::to_path_buf)
+            .collect();
+        on_disk(path, move || above.iter().try_for_each(|dir| sync_dir(dir))).await?;
+        let mut durable = self.durable.lock().unwrap_or_else(PoisonError::into_inner);
+        if durable.len() < DURABLE_DIRS_MAX {
+            durable.insert(dir);
+        }
+        Ok(())
+    }
+}
+
+fn sync_dir(dir: &FsPath) -> std::io::Result<()> {
+    std::fs::File::open(dir)?.sync_all()
+}
+
+async fn on_disk(
+    path: &Path,
+    work: impl FnOnce() -> std::io::Result<()> + Send + 'static,
+) -> Result<()> {
+    let done = tokio::task::spawn_blocking(work).await;
+    let result = done.unwrap_or_else(|e| Err(std::io::Error::other(e)));
+    result.map_err(|e| disk_error("sync a file", path, e))
+}
+
+fn disk_error(what: &str, path: &Path, error: std::io::Error) -> Error {
+    Error::unavailable("disk", format!("failed to {what}"))
+        .with_source(error)
+        .with_context("object", path)
+}
+
+/// One spelling for `file:/x`, `file:///x` and `/x`; other URLs stay as they are.
+fn normalize(location: &str) -> String {
+    let path = location.strip_prefix("file:").unwrap_or(location);
+    let local = path.len() < location.len() || location.starts_with('/');
+    if !local {
+        return location.to_owned();
+    }
+    format!("file:///{}", path.trim_start_matches('/'))
+}
+
+#[cfg(test)]
+mod tests;

@@ -1,15 +1,29 @@
 //! A table as one state of the catalog sees it; immutable.
 
 use std::collections::BTreeMap;
+use std::sync::Arc;
 
 use arrow::datatypes::SchemaRef;
 use forebay_core::{TableName, Timestamp};
+use iceberg::io::FileIO;
+use iceberg::spec::{SnapshotRef, TableMetadataRef};
 use uuid::Uuid;
 
 use crate::PartitionField;
+use crate::storage::LakeStorage;
 
+/// A table at one metadata location; cheap to clone.
 #[derive(Debug, Clone)]
-pub struct Table;
+pub struct Table(Arc<Inner>);
+
+#[derive(Debug)]
+struct Inner {
+    name: TableName,
+    location: String,
+    metadata: TableMetadataRef,
+    schema: SchemaRef,
+    storage: Arc<LakeStorage>,
+}
 
 /// One snapshot of a table, for `lake.snapshots`.
 #[derive(Debug, Clone, PartialEq)]
@@ -22,41 +36,93 @@ pub struct SnapshotInfo {
     pub summary: BTreeMap<String, String>,
 }
 
-#[expect(clippy::unimplemented, reason = "skeleton")]
 impl Table {
+    pub(crate) fn new(
+        name: TableName,
+        location: String,
+        metadata: TableMetadataRef,
+        storage: Arc<LakeStorage>,
+    ) -> forebay_core::Result<Self> {
+        let schema = crate::schema::to_arrow(metadata.current_schema())?;
+        Ok(Self(Arc::new(Inner {
+            name,
+            location,
+            metadata,
+            schema,
+            storage,
+        })))
+    }
+
     pub fn name(&self) -> &TableName {
-        unimplemented!()
+        &self.0.name
     }
 
     pub fn uuid(&self) -> Uuid {
-        unimplemented!()
+        self.0.metadata.uuid()
     }
 
     /// Arrow schema with Iceberg field ids at every depth (`PARQUET:field_id`). Strings are `Utf8`, times are
     /// microseconds (`timestamptz` = `Timestamp(us, "+00:00")`), lists are `List`.
     pub fn schema(&self) -> SchemaRef {
-        unimplemented!()
+        Arc::clone(&self.0.schema)
     }
 
     pub fn partition(&self) -> Vec<PartitionField> {
-        unimplemented!()
+        crate::partition::fields_of(
+            self.0.metadata.default_partition_spec(),
+            self.0.metadata.current_schema(),
+        )
     }
 
     pub fn metadata_location(&self) -> &str {
-        unimplemented!()
+        &self.0.location
     }
 
     pub fn properties(&self) -> BTreeMap<String, String> {
-        unimplemented!()
+        self.0
+            .metadata
+            .properties()
+            .iter()
+            .map(|(key, value)| (key.clone(), value.clone()))
+            .collect()
     }
 
     /// Oldest first.
     pub fn snapshots(&self) -> Vec<SnapshotInfo> {
-        unimplemented!()
+        let mut snapshots: Vec<SnapshotInfo> = self.0.metadata.snapshots().map(info).collect();
+        snapshots.sort_by_key(|snapshot| (snapshot.sequence, snapshot.at));
+        snapshots
     }
 
     /// Identifies the content: the current snapshot, `None` for an empty table.
     pub fn snapshot_id(&self) -> Option<i64> {
-        unimplemented!()
+        self.0.metadata.current_snapshot_id()
+    }
+
+    pub(crate) fn metadata(&self) -> &TableMetadataRef {
+        &self.0.metadata
+    }
+
+    pub(crate) fn storage(&self) -> &Arc<LakeStorage> {
+        &self.0.storage
+    }
+
+    pub(crate) fn file_io(&self) -> FileIO {
+        self.0.storage.file_io()
+    }
+}
+
+fn info(snapshot: &SnapshotRef) -> SnapshotInfo {
+    let summary = &snapshot.summary().additional_properties;
+    SnapshotInfo {
+        id: snapshot.snapshot_id(),
+        parent: snapshot.parent_snapshot_id(),
+        sequence: snapshot.sequence_number(),
+        at: Timestamp(snapshot.timestamp_ms().saturating_mul(1_000)),
+        operation: snapshot.summary().operation.as_str().to_owned(),
+        summary: summary
+            .iter()
+            .map(|(key, value)| (key.clone(), value.clone()))
+            .collect(),
     }
 }

@@ -1,1 +1,24 @@
+//! SQL over batches and over the lake: the only crate that knows DataFusion.
+//!
+//! [`Engine`] is what a pipeline's transforms call through [`forebay_core::SqlEngine`]; [`Query`] answers people. Both only
+//! read: no statement here changes a table, reaches a file outside the lake or runs without a memory limit.
+//!
+//! Reading order: [`statement`] (text to one allowed statement) → [`as_of`] (time travel) → `state` (how the engine is set
+//! up) → [`engine`] for transforms; `session` → `catalog` → `table` / `system` / `raw` for people.
 
+pub mod as_of;
+mod catalog;
+mod checked;
+pub mod engine;
+mod error;
+mod plain;
+mod raw;
+mod session;
+mod state;
+pub mod statement;
+mod system;
+mod table;
+
+pub use engine::Engine;
+pub use raw::{PAYLOAD_COLUMN, PayloadReader};
+pub use session::{Answer, Query, QueryOptions};

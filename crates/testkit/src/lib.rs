@@ -1,1 +1,19 @@
+//! What tests need and no program ships: a fake clock, a stub HTTP server, a temporary workspace, the shared data.
+//!
+//! Only `[dev-dependencies]` name this crate. It knows `core` and none of the crates it helps to test.
 
+mod clock;
+mod compress;
+mod stub;
+mod workspace;
+
+pub use clock::FakeClock;
+pub use compress::{gzip, gzip_bomb};
+pub use stub::{Behaviour, Reply, Request, StubHttp};
+pub use workspace::{Workspace, shared_data};
+
+/// Installs the process-wide TLS provider, as the binary does at its start. May be called by every test.
+pub fn install_crypto() {
+    // An error says that another test was first.
+    let _ = rustls::crypto::ring::default_provider().install_default();
+}

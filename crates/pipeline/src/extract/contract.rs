@@ -34,6 +34,13 @@ pub struct ContractPolicy {
     pub columns_max: Option<u32>,
 }
 
+impl ContractPolicy {
+    /// The most columns a table may have.
+    pub fn columns_max(&self) -> usize {
+        self.columns_max.unwrap_or(COLUMNS_MAX) as usize
+    }
+}
+
 /// Columns a table may have unless `columns_max` says otherwise.
 pub const COLUMNS_MAX: u32 = 2_000;
 
@@ -94,7 +101,10 @@ impl ColumnType {
     ];
 
     fn parse(text: &str) -> Option<Self> {
-        let found = Self::NAMES.iter().find(|(name, _)| *name == text.trim()).map(|(_, kind)| *kind);
+        let found = Self::NAMES
+            .iter()
+            .find(|(name, _)| *name == text.trim())
+            .map(|(_, kind)| *kind);
         found.or_else(|| {
             let inner = text.trim().strip_prefix("decimal(")?.strip_suffix(')')?;
             let (precision, scale) = inner.split_once(',')?;
@@ -113,7 +123,10 @@ impl TryFrom<String> for ColumnType {
             let names: Vec<&str> = Self::NAMES.iter().map(|(name, _)| *name).collect();
             Error::config(
                 "bad_type",
-                format!("{text:?} is not a column type: use one of {} or decimal(precision, scale)", names.join(", ")),
+                format!(
+                    "{text:?} is not a column type: use one of {} or decimal(precision, scale)",
+                    names.join(", ")
+                ),
             )
         })
     }

@@ -74,6 +74,13 @@ pub trait Extraction: Send {
         Err(Error::bug("not_an_object_format", "this extractor reads streams"))
     }
 
+    /// Goes on giving out what [`Self::object`] began with, a bounded part a call; `false` when there is no more.
+    /// [`Self::flush`] gives out the rest at once.
+    fn more(&mut self, out: &mut Extracted) -> Result<bool> {
+        let _ = out;
+        Ok(false)
+    }
+
     fn wants_object(&self) -> bool {
         false
     }

@@ -5,28 +5,9 @@ use std::sync::Arc;
 use forebay_core::{Error, Result};
 use serde::de::DeserializeOwned;
 
-/// The text of a file, for snippets.
-#[derive(Debug)]
-pub struct SourceText {
-    /// As the user wrote it on the command line, or found below the project.
-    pub path: String,
-    pub text: String,
-}
-
-/// Byte range in the text.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
-pub struct Span {
-    pub start: usize,
-    pub end: usize,
-}
-
-/// `file:line:column`, 1-based.
-#[derive(Debug, Clone, PartialEq, Eq)]
-pub struct Place {
-    pub file: String,
-    pub line: usize,
-    pub column: usize,
-}
+use crate::file::diagnostic::At;
+use crate::file::place::SourceText;
+use crate::file::{Diagnostic, Diagnostics, Place, Span, toml, typed, yaml};
 
 /// One value of a YAML or TOML file with its place; cheap to clone.
 #[derive(Debug, Clone)]
@@ -41,13 +22,27 @@ pub struct Document {
 pub(crate) struct Node {
     pub(crate) span: Span,
     pub(crate) value: Value,
+    /// A string that may be read as a number or a boolean where one is asked for: `100_000`, which YAML 1.2 takes for
+    /// a string, and what a reference stood for.
+    pub(crate) loose: bool,
+    /// The value came from a reference; only the text of the reference is ever shown.
+    pub(crate) reference: Option<Reference>,
 }
 
-#[derive(Debug)]
+/// What a scalar that was one whole reference referred to.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(crate) enum Reference {
+    Env,
+    Secret,
+    /// A parameter, a default, or a reference with text around it.
+    Text,
+}
+
 pub(crate) enum Value {
     Null,
     Bool(bool),
-    Integer(i64),
+    /// Wide enough for every integer type that a configuration has.
+    Integer(i128),
     Float(f64),
     String(String),
     List(Vec<Arc<Node>>),
@@ -55,31 +50,161 @@ pub(crate) enum Value {
     Map(Vec<(Key, Arc<Node>)>),
 }
 
-#[derive(Debug)]
+#[derive(Debug, Clone)]
 pub(crate) struct Key {
     pub(crate) name: String,
     pub(crate) span: Span,
 }
 
-#[expect(clippy::unimplemented, reason = "skeleton")]
-#[expect(unused_variables, reason = "skeleton")]
+impl std::fmt::Debug for Value {
+    /// Shape only: a string may be a secret.
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        match self {
+            Self::Null => f.write_str("null"),
+            Self::Bool(value) => write!(f, "{value}"),
+            Self::Integer(value) => write!(f, "{value}"),
+            Self::Float(value) => write!(f, "{value}"),
+            Self::String(_) => f.write_str("\"…\""),
+            Self::List(nodes) => f.debug_list().entries(nodes).finish(),
+            Self::Map(entries) => f
+                .debug_map()
+                .entries(entries.iter().map(|(k, v)| (&k.name, v)))
+                .finish(),
+        }
+    }
+}
+
+impl Value {
+    /// For messages: "a string".
+    pub(crate) fn kind(&self) -> &'static str {
+        match self {
+            Self::Null => "nothing",
+            Self::Bool(_) => "a boolean",
+            Self::Integer(_) => "an integer",
+            Self::Float(_) => "a number",
+            Self::String(_) => "a string",
+            Self::List(_) => "a list",
+            Self::Map(_) => "a mapping",
+        }
+    }
+}
+
+impl Node {
+    pub(crate) fn new(span: Span, value: Value) -> Self {
+        Self {
+            span,
+            value,
+            loose: false,
+            reference: None,
+        }
+    }
+
+    /// The number as written with `_` between digits, when this may be read as one.
+    pub(crate) fn as_integer(&self) -> Option<i128> {
+        match &self.value {
+            Value::Integer(value) => Some(*value),
+            Value::String(text) if self.loose => integer(text),
+            _ => None,
+        }
+    }
+
+    pub(crate) fn as_float(&self) -> Option<f64> {
+        match &self.value {
+            Value::Float(value) => Some(*value),
+            Value::String(text) if self.loose && integer(text).is_none() => yaml::float(text),
+            _ => self.as_integer().map(|value| value as f64),
+        }
+    }
+
+    pub(crate) fn as_bool(&self) -> Option<bool> {
+        match &self.value {
+            Value::Bool(value) => Some(*value),
+            Value::String(text) if self.loose => text.parse().ok(),
+            _ => None,
+        }
+    }
+
+    pub(crate) fn as_str(&self) -> Option<&str> {
+        match &self.value {
+            Value::String(text) => Some(text),
+            _ => None,
+        }
+    }
+}
+
+/// `[+-]?[0-9][0-9_]*`.
+fn integer(text: &str) -> Option<i128> {
+    let digits = text.strip_prefix(['+', '-']).unwrap_or(text);
+    let starts = digits.bytes().next().is_some_and(|b| b.is_ascii_digit());
+    let fits = starts && digits.bytes().all(|b| b.is_ascii_digit() || b == b'_');
+    fits.then(|| text.replace('_', "").parse().ok()).flatten()
+}
+
+/// `parent.key`, or `key` at the top.
+pub(crate) fn join(path: &str, key: &str) -> String {
+    if path.is_empty() {
+        key.to_owned()
+    } else {
+        format!("{path}.{key}")
+    }
+}
+
 impl Document {
+    fn at(&self, node: &Arc<Node>, path: String) -> Self {
+        Self {
+            source: self.source.clone(),
+            node: node.clone(),
+            path,
+        }
+    }
+
     /// The value at `key` of a mapping.
     pub fn get(&self, key: &str) -> Option<Document> {
-        unimplemented!()
+        let Value::Map(entries) = &self.node.value else {
+            return None;
+        };
+        let (_, node) = entries.iter().find(|(found, _)| found.name == key)?;
+        Some(self.at(node, join(&self.path, key)))
+    }
+
+    /// The keys of a mapping in file order; empty for anything else.
+    pub fn keys(&self) -> Vec<String> {
+        let Value::Map(entries) = &self.node.value else {
+            return Vec::new();
+        };
+        entries.iter().map(|(key, _)| key.name.clone()).collect()
     }
 
     /// The only key of a mapping and its value: how a component is chosen (`http: {…}`).
     pub fn single(&self) -> Option<(String, Document)> {
-        unimplemented!()
+        let Value::Map(entries) = &self.node.value else {
+            return None;
+        };
+        let [(key, node)] = entries.as_slice() else {
+            return None;
+        };
+        Some((key.name.clone(), self.at(node, join(&self.path, &key.name))))
     }
 
+    /// The elements of a list; empty for anything else.
     pub fn elements(&self) -> Vec<Document> {
-        unimplemented!()
+        let Value::List(nodes) = &self.node.value else {
+            return Vec::new();
+        };
+        nodes
+            .iter()
+            .enumerate()
+            .map(|(i, node)| self.at(node, format!("{}[{i}]", self.path)))
+            .collect()
+    }
+
+    /// The text of a string.
+    pub fn as_str(&self) -> Option<&str> {
+        self.node.as_str()
     }
 
     pub fn place(&self) -> Place {
-        unimplemented!()
+        self.source.place(self.node.span)
     }
 
     /// `source.http.rate`.
@@ -89,12 +214,42 @@ impl Document {
 
     /// The value as `T`. Errors point at the very value that does not fit.
     pub fn parse<T: DeserializeOwned>(&self) -> Result<T> {
-        unimplemented!()
+        typed::read(self)
     }
 
     /// A `Config` error at this place, with the offending line.
     pub fn error(&self, code: &'static str, message: impl Into<String>) -> Error {
-        unimplemented!()
+        self.error_at(self.node.span, code, message.into())
+    }
+
+    pub(crate) fn error_at(&self, span: Span, code: &'static str, message: String) -> Error {
+        let diagnostic = self.diagnostic_at(span, code, message.clone(), None);
+        Error::config(code, message).with_source(At(diagnostic))
+    }
+
+    pub(crate) fn diagnostic(
+        &self,
+        code: &'static str,
+        message: String,
+        help: Option<String>,
+    ) -> Diagnostic {
+        self.diagnostic_at(self.node.span, code, message, help)
+    }
+
+    pub(crate) fn diagnostic_at(
+        &self,
+        span: Span,
+        code: &'static str,
+        message: String,
+        help: Option<String>,
+    ) -> Diagnostic {
+        Diagnostic {
+            code,
+            place: self.source.place(span),
+            message,
+            help,
+            snippet: self.source.snippet(span),
+        }
     }
 
     /// Reads a document from YAML text without any schema: for tests of components.
@@ -102,6 +257,16 @@ impl Document {
     /// # Panics
     /// Never; a text that is not YAML is an error.
     pub fn from_yaml(text: &str) -> Result<Document> {
-        unimplemented!()
+        let (document, diagnostics) = yaml::read("text", text);
+        document
+            .filter(|_| diagnostics.is_empty())
+            .ok_or_else(|| diagnostics.into())
+    }
+
+    /// Reads a document from TOML text; `path` is only for messages.
+    ///
+    /// Errors: every fault of the syntax.
+    pub fn from_toml(path: &str, text: &str) -> Result<Document, Diagnostics> {
+        toml::read(path, text)
     }
 }

@@ -6,15 +6,21 @@
 
 mod diagnostic;
 mod document;
+mod place;
 mod resolve;
 mod schema;
 mod spec;
+pub(crate) mod suggest;
+mod toml;
+mod typed;
 mod validate;
 mod yaml;
 
-pub use diagnostic::{Diagnostic, Diagnostics};
-pub use document::{Document, Place, Span};
-pub use resolve::{Resolver, Variables};
+pub use diagnostic::{DIAGNOSTICS_MAX, Diagnostic, Diagnostics};
+pub use document::Document;
+pub use place::{Place, Span};
+pub use resolve::{Resolved, Variables, resolve};
 pub use schema::pipeline_schema;
 pub use spec::{BufferSpec, PipelineSpec, RawSpec, Step, load, parse};
 pub use validate::validate;
+pub use yaml::{DEPTH_MAX, NODES_MAX, TEXT_BYTES_MAX};

@@ -1,4 +1,12 @@
-//! References in scalars: `${env:NAME}`, `${secret:NAME}`, `${param:name:-default}`, resolved after parsing.
+//! References in scalars: `${env:NAME}`, `${secret:NAME}`, `${param:NAME:-default}`, resolved after parsing.
+//!
+//! Only scalars hold references, so a value can never become structure. `$${` stands for `${`. A secret is always the
+//! whole value: text around it would end up where secrets are not expected.
+
+use std::sync::Arc;
+
+use crate::file::document::{Node, Reference, Value, join};
+use crate::file::{Diagnostic, Diagnostics, Document, Span, suggest};
 
 /// Where references are looked up.
 pub trait Variables: Send + Sync {
@@ -7,6 +15,410 @@ pub trait Variables: Send + Sync {
     fn param(&self, name: &str) -> Option<String>;
 }
 
-/// Replaces references in a document.
+/// A document without references.
 #[derive(Debug)]
-pub struct Resolver;
+pub struct Resolved {
+    /// What could not be resolved stands in it as it was written.
+    pub document: Document,
+    pub diagnostics: Diagnostics,
+    hidden: Hidden,
+    /// Paths of the values that could not be resolved: nothing more needs to be said about them.
+    unresolved: Vec<String>,
+}
+
+impl Resolved {
+    /// Whether a value at or below `path` could not be resolved.
+    pub(crate) fn is_broken(&self, path: &str) -> bool {
+        self.unresolved.iter().any(|found| is_below(found, path))
+    }
+
+    /// Puts the reference back in place of what it stood for, wherever a message repeats it.
+    pub(crate) fn hide(&self, diagnostic: Diagnostic) -> Diagnostic {
+        let Diagnostic { message, help, .. } = &diagnostic;
+        let (message, help) = (
+            self.hidden.cover(message),
+            help.as_deref().map(|help| self.hidden.cover(help)),
+        );
+        Diagnostic {
+            message,
+            help,
+            ..diagnostic
+        }
+    }
+}
+
+/// Whether `path` is `parent` or stands below it.
+pub(super) fn is_below(path: &str, parent: &str) -> bool {
+    path.strip_prefix(parent)
+        .is_some_and(|rest| rest.is_empty() || rest.starts_with(['.', '[']))
+}
+
+/// Values that must not be shown, with their references.
+#[derive(Default)]
+struct Hidden(Vec<(String, String)>);
+
+/// A shorter value of the environment is not worth hiding: it would be found in every second word.
+const HIDDEN_ENV_BYTES_MIN: usize = 4;
+
+impl Hidden {
+    fn add(&mut self, kind: Reference, value: &str, written: &str) {
+        let bytes_min = if kind == Reference::Secret {
+            1
+        } else {
+            HIDDEN_ENV_BYTES_MIN
+        };
+        if kind != Reference::Text && value.len() >= bytes_min {
+            self.0.push((value.to_owned(), written.to_owned()));
+        }
+    }
+
+    fn cover(&self, text: &str) -> String {
+        self.0
+            .iter()
+            .fold(text.to_owned(), |text, (value, written)| {
+                text.replace(value.as_str(), written)
+            })
+    }
+}
+
+impl std::fmt::Debug for Hidden {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        write!(f, "{} values", self.0.len())
+    }
+}
+
+/// Replaces every reference of `document`. All that cannot be resolved is reported.
+pub fn resolve(document: &Document, variables: &dyn Variables) -> Resolved {
+    let hidden = Hidden::default();
+    let mut walk = Walk {
+        document,
+        variables,
+        hidden,
+        found: Vec::new(),
+        unresolved: Vec::new(),
+    };
+    let node = walk.node(&document.node, &document.path);
+    let Walk {
+        found,
+        hidden,
+        unresolved,
+        ..
+    } = walk;
+    let document = Document {
+        node,
+        ..document.clone()
+    };
+    Resolved {
+        document,
+        diagnostics: Diagnostics(found),
+        hidden,
+        unresolved,
+    }
+}
+
+struct Walk<'a> {
+    document: &'a Document,
+    variables: &'a dyn Variables,
+    hidden: Hidden,
+    found: Vec<Diagnostic>,
+    unresolved: Vec<String>,
+}
+
+/// What is inside `${…}`.
+struct Parsed<'a> {
+    kind: &'a str,
+    name: &'a str,
+    default: Option<&'a str>,
+}
+
+struct Fault {
+    code: &'static str,
+    message: String,
+    help: Option<String>,
+}
+
+impl Walk<'_> {
+    fn node(&mut self, node: &Arc<Node>, path: &str) -> Arc<Node> {
+        match &node.value {
+            Value::String(text) if text.contains("${") => self.scalar(node, text, path),
+            Value::List(nodes) => {
+                let nodes = nodes.iter().enumerate();
+                let resolved = nodes
+                    .map(|(i, node)| self.node(node, &format!("{path}[{i}]")))
+                    .collect();
+                Arc::new(Node::new(node.span, Value::List(resolved)))
+            }
+            Value::Map(entries) => {
+                let resolved = entries.iter().map(|(key, node)| {
+                    let resolved = self.node(node, &join(path, &key.name));
+                    (key.clone(), resolved)
+                });
+                let resolved = resolved.collect();
+                Arc::new(Node::new(node.span, Value::Map(resolved)))
+            }
+            _ => node.clone(),
+        }
+    }
+
+    fn scalar(&mut self, node: &Arc<Node>, text: &str, path: &str) -> Arc<Node> {
+        let (mut filled, mut reference, mut rest) = (String::new(), None, text);
+        while let Some(at) = rest.find("${") {
+            if rest[..at].ends_with('$') {
+                filled.push_str(&rest[..at - 1]);
+                filled.push_str("${");
+                rest = &rest[at + 2..];
+                continue;
+            }
+            let written = rest[at..]
+                .find('}')
+                .map_or(&rest[at..], |end| &rest[at..=at + end]);
+            filled.push_str(&rest[..at]);
+            match self.value(written, written.len() == text.len()) {
+                Ok((kind, value)) => {
+                    self.hidden.add(kind, &value, written);
+                    filled.push_str(&value);
+                    reference = Some(if written.len() == text.len() {
+                        kind
+                    } else {
+                        Reference::Text
+                    });
+                }
+                Err(fault) => {
+                    self.report(node.span, written, fault);
+                    self.unresolved.push(path.to_owned());
+                }
+            }
+            rest = &rest[at + written.len()..];
+        }
+        filled.push_str(rest);
+        let loose = node.loose || reference.is_some();
+        Arc::new(Node {
+            span: node.span,
+            value: Value::String(filled),
+            loose,
+            reference,
+        })
+    }
+
+    fn value(&self, written: &str, whole: bool) -> Result<(Reference, String), Fault> {
+        let Parsed {
+            kind,
+            name,
+            default,
+        } = parse(written)?;
+        let found = match kind {
+            "env" => self
+                .variables
+                .env(name)
+                .map(|value| (Reference::Env, value)),
+            "param" => self
+                .variables
+                .param(name)
+                .map(|value| (Reference::Text, value)),
+            _ if !whole => return Err(partial_secret(written)),
+            _ => self
+                .variables
+                .secret(name)
+                .map(|value| (Reference::Secret, value)),
+        };
+        found
+            .or_else(|| Some((Reference::Text, default?.to_owned())))
+            .ok_or_else(|| unset(kind, name))
+    }
+
+    fn report(&mut self, span: Span, written: &str, fault: Fault) {
+        let within = self.document.source.slice(span).find(written);
+        let span = within.map_or(span, |at| Span {
+            start: span.start + at,
+            end: span.start + at + written.len(),
+        });
+        self.found.push(
+            self.document
+                .diagnostic_at(span, fault.code, fault.message, fault.help),
+        );
+    }
+}
+
+const KINDS: [&str; 3] = ["env", "secret", "param"];
+
+fn parse(written: &str) -> Result<Parsed<'_>, Fault> {
+    let fault = |message: String| {
+        Fault {
+        code: "bad_reference",
+        message,
+        help: Some("write `${env:NAME}`, `${secret:NAME}` or `${param:NAME:-default}`; `$${` stands for `${`".into()),
+    }
+    };
+    let inner = written
+        .strip_prefix("${")
+        .and_then(|inner| inner.strip_suffix('}'));
+    let inner = inner.ok_or_else(|| fault("a reference begins here and has no `}`".into()))?;
+    let (kind, rest) = inner.split_once(':').unwrap_or((inner, ""));
+    if !KINDS.contains(&kind) {
+        let meant =
+            suggest::nearest(kind, KINDS).map(|kind| format!("did you mean `${{{kind}:…}}`?"));
+        let found = fault(format!("`{written}` is not a reference"));
+        return Err(Fault {
+            help: meant.or(found.help),
+            ..found
+        });
+    }
+    let (name, default) = rest
+        .split_once(":-")
+        .map_or((rest, None), |(name, default)| (name, Some(default)));
+    let starts = name
+        .bytes()
+        .next()
+        .is_some_and(|b| b.is_ascii_alphabetic() || b == b'_');
+    if !starts || !name.bytes().all(|b| b.is_ascii_alphanumeric() || b == b'_') {
+        return Err(fault(format!(
+            "`{name}` is not the name of a variable: use letters, digits and `_`"
+        )));
+    }
+    if kind == "secret" && default.is_some() {
+        return Err(fault(
+            "a secret has no default: it would stand in the file".into(),
+        ));
+    }
+    Ok(Parsed {
+        kind,
+        name,
+        default,
+    })
+}
+
+fn partial_secret(written: &str) -> Fault {
+    let message =
+        format!("`{written}` is part of a longer text: a secret is always the whole value");
+    Fault {
+        code: "secret_in_text",
+        message,
+        help: Some("use a key that takes a secret, such as `auth`".into()),
+    }
+}
+
+fn unset(kind: &str, name: &str) -> Fault {
+    let (what, help) = match kind {
+        "env" => (
+            "the environment variable",
+            format!("set it, or write a default: `${{env:{name}:-…}}`"),
+        ),
+        "param" => (
+            "the parameter",
+            format!("pass it, or write a default: `${{param:{name}:-…}}`"),
+        ),
+        _ => (
+            "the secret",
+            "add it to the secrets of this workspace".to_owned(),
+        ),
+    };
+    Fault {
+        code: "unresolved_reference",
+        message: format!("{what} `{name}` is not set"),
+        help: Some(help),
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    struct Fixed;
+
+    impl Variables for Fixed {
+        fn env(&self, name: &str) -> Option<String> {
+            (name == "HOST").then(|| "example.org".to_owned())
+        }
+
+        fn secret(&self, name: &str) -> Option<String> {
+            (name == "token").then(|| "hunter2".to_owned())
+        }
+
+        fn param(&self, name: &str) -> Option<String> {
+            (name == "rows").then(|| "500".to_owned())
+        }
+    }
+
+    fn resolved(text: &str) -> Resolved {
+        resolve(
+            &Document::from_yaml(text).expect("the text is YAML"),
+            &Fixed,
+        )
+    }
+
+    fn text(value: &str) -> String {
+        let found = resolved(&format!("a: {value}\n"));
+        assert!(found.diagnostics.is_empty(), "{}", found.diagnostics);
+        found
+            .document
+            .get("a")
+            .and_then(|a| a.as_str().map(str::to_owned))
+            .expect("it is a string")
+    }
+
+    #[test]
+    fn references_are_replaced_in_scalars() {
+        assert_eq!(
+            text("https://${env:HOST}/x/${param:rows}"),
+            "https://example.org/x/500"
+        );
+        assert_eq!(text("${param:day:-2026-01-01}"), "2026-01-01");
+        assert_eq!(text("${env:NONE:-}x"), "x");
+        assert_eq!(
+            text("costs $${env:HOST} and $5"),
+            "costs ${env:HOST} and $5"
+        );
+        let rows = resolved("rows: ${param:rows}\n")
+            .document
+            .get("rows")
+            .map(|rows| rows.parse::<u64>());
+        assert_eq!(
+            rows.and_then(Result::ok),
+            Some(500),
+            "a reference may fill a number"
+        );
+    }
+
+    #[test]
+    fn what_cannot_be_resolved_is_reported_where_it_stands() {
+        let found = resolved(
+            "a: x ${env:NONE}\nb: [\"${scret:token}\", '${secret:other}']\nc: Bearer ${secret:token}\nd: ${env:X\ne: ${env:}\nf: ${secret:x:-y}\n",
+        );
+        let shown: Vec<String> = found
+            .diagnostics
+            .0
+            .iter()
+            .map(|d| format!("{}:{} {}", d.place.line, d.place.column, d.code))
+            .collect();
+        assert_eq!(
+            shown,
+            [
+                "1:6 unresolved_reference",
+                "2:6 bad_reference",
+                "2:25 unresolved_reference",
+                "3:11 secret_in_text",
+                "4:4 bad_reference",
+                "5:4 bad_reference",
+                "6:4 bad_reference",
+            ]
+        );
+        assert_eq!(
+            found.diagnostics.0[1].help.as_deref(),
+            Some("did you mean `${secret:…}`?")
+        );
+    }
+
+    #[test]
+    fn a_secret_is_in_no_debug_output_and_in_no_message() {
+        let found = resolved("token: ${secret:token}\nhost: ${env:HOST}\n");
+        assert!(!format!("{found:?}").contains("hunter2"));
+        let error = found
+            .document
+            .get("token")
+            .expect("it is there")
+            .error("bad", "hunter2 at example.org is bad");
+        let shown = found.hide(Diagnostic::from_error(&error, &found.document));
+        assert_eq!(shown.message, "${secret:token} at ${env:HOST} is bad");
+        assert!(!shown.to_string().contains("hunter2"));
+    }
+}

@@ -1,19 +1,28 @@
 //! A pipeline as its file describes it, typed.
 
+use std::io::Read;
 use std::path::Path;
 use std::sync::Arc;
 
-use forebay_core::unit::{Size, Span};
-use forebay_core::{Ident, SqlEngine};
+use forebay_core::unit::{self, Size};
+use forebay_core::{Ident, Result, SqlEngine};
 use schemars::JsonSchema;
+use serde::de::DeserializeOwned;
 use serde::{Deserialize, Serialize};
+use sha2::{Digest, Sha256};
 
-use crate::extract::Extractor;
 use crate::extract::contract::ContractPolicy;
-use crate::file::{Diagnostics, Variables};
-use crate::load::Target;
-use crate::source::Source;
-use crate::transform::Transform;
+use crate::extract::{self, Extractor};
+use crate::file::place::SourceText;
+use crate::file::resolve::is_below;
+use crate::file::validate::{Finding, findings};
+use crate::file::{
+    Diagnostic, Diagnostics, Document, Resolved, Span, TEXT_BYTES_MAX, Variables, pipeline_schema,
+    resolve, yaml,
+};
+use crate::load::{self, Target};
+use crate::source::{self, Source};
+use crate::transform::{self, Transform, check};
 
 /// `raw:` in a pipeline file.
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize, JsonSchema)]
@@ -28,7 +37,10 @@ pub struct RawSpec {
 
 impl Default for RawSpec {
     fn default() -> Self {
-        Self { object_bytes: Size(128 << 20), level: 1 }
+        Self {
+            object_bytes: Size(128 << 20),
+            level: 1,
+        }
     }
 }
 
@@ -42,12 +54,16 @@ pub struct BufferSpec {
     /// Bytes of payload, uncompressed.
     pub bytes: Size,
     /// Time since the first row of the buffer came.
-    pub time: Span,
+    pub time: unit::Span,
 }
 
 impl Default for BufferSpec {
     fn default() -> Self {
-        Self { rows: 2_000_000, bytes: Size(512 << 20), time: Span(std::time::Duration::from_secs(60)) }
+        Self {
+            rows: 2_000_000,
+            bytes: Size(512 << 20),
+            time: unit::Span(std::time::Duration::from_secs(60)),
+        }
     }
 }
 
@@ -76,15 +92,272 @@ pub struct PipelineSpec {
 }
 
 /// Reads and checks a pipeline file. All errors of the file come at once.
-#[expect(clippy::unimplemented, reason = "skeleton")]
-#[expect(unused_variables, reason = "skeleton")]
-pub fn load(path: &Path, variables: &dyn Variables, engine: &Arc<dyn SqlEngine>) -> Result<PipelineSpec, Diagnostics> {
-    unimplemented!()
+pub fn load(
+    path: &Path,
+    variables: &dyn Variables,
+    engine: &Arc<dyn SqlEngine>,
+) -> Result<PipelineSpec, Diagnostics> {
+    let shown = path.display().to_string();
+    let text = read(path).map_err(|fault| Diagnostics(vec![fault]))?;
+    parse(&shown, &text, variables, engine)
+}
+
+fn read(path: &Path) -> Result<String, Diagnostic> {
+    let shown = path.display().to_string();
+    let unreadable = |error: std::io::Error| {
+        let help = "give the path of a pipeline file, such as `pipelines/quakes.yaml`".to_owned();
+        Diagnostic::of_file(
+            &shown,
+            "unreadable_file",
+            format!("failed to read the file: {error}"),
+            Some(help),
+        )
+    };
+    // Bounded by what is read, not by what the file says its size is: it may be a pipe or still grow.
+    let file = std::fs::File::open(path).map_err(unreadable)?;
+    let mut bytes = Vec::new();
+    file.take(TEXT_BYTES_MAX as u64 + 1)
+        .read_to_end(&mut bytes)
+        .map_err(unreadable)?;
+    if bytes.len() > TEXT_BYTES_MAX {
+        return Err(yaml::too_large(&shown, bytes.len()));
+    }
+    String::from_utf8(bytes)
+        .map_err(|error| not_utf8(&shown, error.as_bytes(), error.utf8_error().valid_up_to()))
+}
+
+fn not_utf8(path: &str, bytes: &[u8], at: usize) -> Diagnostic {
+    let readable = String::from_utf8_lossy(&bytes[..at]).into_owned();
+    let source = SourceText::new(path, &readable);
+    let span = Span { start: at, end: at };
+    let message = format!(
+        "byte {at} is {:#04x}, which is not UTF-8",
+        bytes.get(at).copied().unwrap_or_default()
+    );
+    let help = Some("save the file as UTF-8".to_owned());
+    Diagnostic {
+        code: "not_utf8",
+        place: source.place(span),
+        message,
+        help,
+        snippet: source.snippet(span),
+    }
 }
 
 /// [`load`] from text; `path` is only for messages.
-#[expect(clippy::unimplemented, reason = "skeleton")]
-#[expect(unused_variables, reason = "skeleton")]
-pub fn parse(path: &str, text: &str, variables: &dyn Variables, engine: &Arc<dyn SqlEngine>) -> Result<PipelineSpec, Diagnostics> {
-    unimplemented!()
+pub fn parse(
+    path: &str,
+    text: &str,
+    variables: &dyn Variables,
+    engine: &Arc<dyn SqlEngine>,
+) -> Result<PipelineSpec, Diagnostics> {
+    let (document, mut found) = yaml::read(path, text);
+    let Some(document) = document else {
+        return Err(found);
+    };
+    let resolved = resolve(&document, variables);
+    found.0.extend(resolved.diagnostics.0.iter().cloned());
+    let mut build = Build::new(&resolved, engine);
+    let spec = build.spec(digest(text));
+    found
+        .0
+        .extend(build.found.into_iter().map(|finding| finding.diagnostic));
+    match spec {
+        Some(spec) if found.is_empty() => Ok(spec),
+        _ => Err(Diagnostics(
+            found
+                .0
+                .into_iter()
+                .map(|found| resolved.hide(found))
+                .collect(),
+        )
+        .sorted()),
+    }
+}
+
+fn digest(text: &str) -> String {
+    Sha256::digest(text.as_bytes())
+        .iter()
+        .map(|byte| format!("{byte:02x}"))
+        .collect()
+}
+
+/// Makes the parts of a pipeline. A part that the schema refused is not made, the others are, so that the errors of
+/// all come at once.
+struct Build<'a> {
+    resolved: &'a Resolved,
+    document: &'a Document,
+    engine: &'a Arc<dyn SqlEngine>,
+    found: Vec<Finding>,
+}
+
+impl<'a> Build<'a> {
+    fn new(resolved: &'a Resolved, engine: &'a Arc<dyn SqlEngine>) -> Self {
+        let document = &resolved.document;
+        let mut found = findings(document, &pipeline_schema());
+        // A reference that stands for nothing has been reported as such.
+        found.retain(|finding| !resolved.is_broken(&finding.path));
+        Self {
+            resolved,
+            document,
+            engine,
+            found,
+        }
+    }
+
+    fn spec(&mut self, digest: String) -> Option<PipelineSpec> {
+        // Each part is made before any is asked for, or the first missing one would hide the errors of the rest.
+        let name = self.part("pipeline", |document| document.parse::<Ident>());
+        let source = self.component("source", |name, config| source::find(name)?.build(config));
+        let raw = self.section::<RawSpec>("raw");
+        let extract = self.component("extract", |name, config| extract::find(name)?.build(config));
+        let schema = self.policy();
+        let transform = self.steps();
+        let buffer = self.section::<BufferSpec>("buffer");
+        let load = self.component("load", |name, config| load::find(name)?.build(config));
+        let records = self.records();
+        Some(PipelineSpec {
+            name: name?,
+            source: source?,
+            records,
+            raw: raw?,
+            extract: extract?,
+            schema: schema?,
+            transform: transform?,
+            buffer: buffer?,
+            load: load?,
+            digest,
+        })
+    }
+
+    /// The value at `key`, when it is there and valid by schema.
+    fn valid(&self, key: &str) -> Option<Document> {
+        self.document
+            .get(key)
+            .filter(|document| self.is_valid(document))
+    }
+
+    fn is_valid(&self, document: &Document) -> bool {
+        let path = document.path();
+        !self.resolved.is_broken(path)
+            && !self
+                .found
+                .iter()
+                .any(|finding| is_below(&finding.path, path))
+    }
+
+    fn made<T>(&mut self, document: &Document, made: Result<T>) -> Option<T> {
+        let fault = |error| Finding {
+            path: document.path().to_owned(),
+            diagnostic: Diagnostic::from_error(&error, document),
+        };
+        made.map_err(|error| self.found.push(fault(error))).ok()
+    }
+
+    fn part<T>(&mut self, key: &str, make: impl FnOnce(&Document) -> Result<T>) -> Option<T> {
+        let document = self.valid(key)?;
+        let made = make(&document);
+        self.made(&document, made)
+    }
+
+    /// A stage that is chosen by its only key.
+    fn component<T>(
+        &mut self,
+        key: &str,
+        make: impl FnOnce(&str, &Document) -> Result<T>,
+    ) -> Option<T> {
+        let (name, config) = self.valid(key)?.single()?;
+        let made = make(&name, &config);
+        self.made(&config, made)
+    }
+
+    /// A stage that may be left out.
+    fn section<T: DeserializeOwned + Default>(&mut self, key: &str) -> Option<T> {
+        if self.document.get(key).is_none() {
+            return Some(T::default());
+        }
+        self.part(key, Document::parse)
+    }
+
+    fn policy(&mut self) -> Option<ContractPolicy> {
+        let policy = self.section::<ContractPolicy>("schema")?;
+        let columns = self
+            .valid("schema")
+            .and_then(|schema| schema.get("columns"));
+        for (name, rule) in &policy.columns {
+            let Some(expression) = rule.check.as_deref() else {
+                continue;
+            };
+            let place = columns
+                .as_ref()
+                .and_then(|columns| columns.get(name)?.get("check"));
+            let checked = check::check_value(self.engine, rule.r#type, expression);
+            if let Some(place) = place {
+                self.made(&place, checked);
+            }
+        }
+        Some(policy)
+    }
+
+    fn steps(&mut self) -> Option<Vec<Step>> {
+        let Some(list) = self.document.get("transform") else {
+            return Some(Vec::new());
+        };
+        let steps: Vec<Option<Step>> = list
+            .elements()
+            .iter()
+            .enumerate()
+            .map(|(i, step)| self.step(i, step))
+            .collect();
+        steps.into_iter().collect()
+    }
+
+    fn step(&mut self, index: usize, step: &Document) -> Option<Step> {
+        let (kind, config) = step.single().filter(|_| self.is_valid(step))?;
+        let made = transform::find(&kind).and_then(|kind| kind.build(&config, self.engine));
+        let transform = self.made(&config, made)?;
+        Some(Step {
+            name: format!("transform[{index}]"),
+            transform,
+        })
+    }
+
+    fn records(&self) -> Option<String> {
+        let (_, config) = self.document.get("source")?.single()?;
+        config.get("records")?.as_str().map(str::to_owned)
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_byte_that_is_not_utf8_is_named_with_its_place() {
+        let dir = tempfile::tempdir().expect("a temporary folder");
+        let path = dir.path().join("a.yaml");
+        #[expect(clippy::disallowed_methods, reason = "a test file need not be durable")]
+        std::fs::write(&path, b"pipeline: a\nsource: \xff\n").expect("it is written");
+        let found = read(&path).expect_err("it is not UTF-8");
+        assert_eq!(
+            (found.code, found.place.line, found.place.column),
+            ("not_utf8", 2, 9)
+        );
+        assert_eq!(found.message, "byte 20 is 0xff, which is not UTF-8");
+        let missing = read(&dir.path().join("b.yaml")).expect_err("there is no file");
+        assert_eq!(missing.code, "unreadable_file");
+    }
+
+    #[test]
+    fn a_file_over_the_limit_is_refused_before_it_is_read_whole() {
+        let dir = tempfile::tempdir().expect("a temporary folder");
+        let path = dir.path().join("a.yaml");
+        let file = std::fs::File::create(&path).expect("it is made");
+        file.set_len(TEXT_BYTES_MAX as u64 * 50)
+            .expect("it grows without taking space");
+        assert_eq!(
+            read(&path).expect_err("it is too large").code,
+            "file_too_large"
+        );
+    }
 }

@@ -1,12 +1,19 @@
 //! The index of a raw object: one row a payload.
 
 use std::collections::BTreeMap;
+use std::sync::Arc;
 
-use arrow::array::RecordBatch;
-use arrow::datatypes::SchemaRef;
-use forebay_core::{Compression, Ident, Position, Result, Timestamp};
+use arrow::array::{
+    Array, ArrayRef, AsArray, Int64Array, RecordBatch, StringArray, TimestampMicrosecondArray,
+};
+use arrow::compute::cast;
+use arrow::datatypes::{
+    DataType, Field, Int64Type, Schema, SchemaRef, TimeUnit, TimestampMicrosecondType,
+};
+use forebay_core::{Compression, Error, Ident, Position, Result, Timestamp};
 
-/// One payload in a raw object.
+/// One payload in a raw object, or one part of it when a commit fell inside it (see
+/// [`PART_ATTRIBUTE`](crate::raw::PART_ATTRIBUTE)).
 #[derive(Debug, Clone, PartialEq)]
 pub struct RawEntry {
     /// Unique over all payloads of the pipeline: `<object ulid>-<n>`.
@@ -36,15 +43,173 @@ pub struct RawEntry {
     pub sha256: String,
 }
 
+const UTC: &str = "+00:00";
+
 /// Columns of `raw.<pipeline>`: `id, split, object, offset, length, frame, frame_offset, ordinal, name, received_at, position,
 /// content_type, compression, attributes (JSON text), sha256`. In SQL a column `payload` (binary) is added by `query`.
-#[expect(clippy::unimplemented, reason = "skeleton")]
 pub fn index_schema() -> SchemaRef {
-    unimplemented!()
+    let text = |name: &str| Field::new(name, DataType::Utf8, false);
+    let number = |name: &str| Field::new(name, DataType::Int64, false);
+    let received_at = DataType::Timestamp(TimeUnit::Microsecond, Some(UTC.into()));
+    Arc::new(Schema::new(vec![
+        text("id"),
+        text("split"),
+        text("object"),
+        number("offset"),
+        number("length"),
+        number("frame"),
+        number("frame_offset"),
+        number("ordinal"),
+        text("name"),
+        Field::new("received_at", received_at, false),
+        Field::new("position", DataType::Utf8, true),
+        Field::new("content_type", DataType::Utf8, true),
+        text("compression"),
+        text("attributes"),
+        text("sha256"),
+    ]))
 }
 
-#[expect(clippy::unimplemented, reason = "skeleton")]
-#[expect(unused_variables, reason = "skeleton")]
+/// Entries to rows of [`index_schema`].
 pub fn to_batch(entries: &[RawEntry]) -> Result<RecordBatch> {
-    unimplemented!()
+    let text = |value: &dyn Fn(&RawEntry) -> Option<String>| -> ArrayRef {
+        Arc::new(entries.iter().map(value).collect::<StringArray>())
+    };
+    let number = |value: fn(&RawEntry) -> u64| -> Result<ArrayRef> {
+        let values = entries.iter().map(|entry| i64::try_from(value(entry)));
+        let values: Vec<i64> = values.collect::<Result<_, _>>().map_err(|error| {
+            Error::bug("raw_index", "a raw entry has a length over 2^63").with_source(error)
+        })?;
+        Ok(Arc::new(Int64Array::from(values)))
+    };
+    let received: TimestampMicrosecondArray = entries
+        .iter()
+        .map(|entry| Some(entry.received_at.micros()))
+        .collect();
+    let columns = vec![
+        text(&|entry| Some(entry.id.clone())),
+        text(&|entry| Some(entry.split.to_string())),
+        text(&|entry| Some(entry.object.clone())),
+        number(|entry| entry.offset)?,
+        number(|entry| entry.length)?,
+        number(|entry| entry.frame)?,
+        number(|entry| entry.frame_offset)?,
+        number(|entry| entry.ordinal)?,
+        text(&|entry| Some(entry.name.clone())),
+        Arc::new(received.with_timezone(UTC)),
+        text(&|entry| entry.position.as_ref().map(ToString::to_string)),
+        text(&|entry| entry.content_type.clone()),
+        text(&|entry| Some(compression_name(entry.compression).to_owned())),
+        text(&|entry| serde_json::to_string(&entry.attributes).ok()),
+        text(&|entry| Some(entry.sha256.clone())),
+    ];
+    RecordBatch::try_new(index_schema(), columns).map_err(|error| {
+        Error::bug("raw_index", "failed to build the raw index").with_source(error)
+    })
+}
+
+/// Rows of `raw.<pipeline>` to entries. Columns are found by name; others are passed over.
+pub(super) fn from_batch(batch: &RecordBatch) -> Result<Vec<RawEntry>> {
+    let columns = Columns(batch);
+    let [id, split, object, name, compression, attributes, sha256] = [
+        "id",
+        "split",
+        "object",
+        "name",
+        "compression",
+        "attributes",
+        "sha256",
+    ]
+    .map(|name| columns.text(name));
+    let (id, split, object, name) = (id?, split?, object?, name?);
+    let (compression, attributes, sha256) = (compression?, attributes?, sha256?);
+    let (position, content_type) = (columns.text("position")?, columns.text("content_type")?);
+    let [offset, length, frame, frame_offset, ordinal] =
+        ["offset", "length", "frame", "frame_offset", "ordinal"].map(|name| columns.numbers(name));
+    let (offset, length, frame, frame_offset, ordinal) =
+        (offset?, length?, frame?, frame_offset?, ordinal?);
+    let received = columns.get(
+        "received_at",
+        &DataType::Timestamp(TimeUnit::Microsecond, Some(UTC.into())),
+    )?;
+    let received = received.as_primitive::<TimestampMicrosecondType>();
+    let optional =
+        |array: &StringArray, row: usize| array.is_valid(row).then(|| array.value(row).to_owned());
+    (0..batch.num_rows())
+        .map(|row| {
+            Ok(RawEntry {
+                id: id.value(row).to_owned(),
+                split: split.value(row).parse()?,
+                object: object.value(row).to_owned(),
+                offset: offset[row],
+                length: length[row],
+                frame: frame[row],
+                frame_offset: frame_offset[row],
+                ordinal: ordinal[row],
+                name: name.value(row).to_owned(),
+                received_at: Timestamp(received.value(row)),
+                position: optional(&position, row)
+                    .map(|text| json(&text))
+                    .transpose()?
+                    .map(Position),
+                content_type: optional(&content_type, row),
+                compression: compression_of(compression.value(row))?,
+                attributes: json(attributes.value(row))?,
+                sha256: sha256.value(row).to_owned(),
+            })
+        })
+        .collect()
+}
+
+/// Columns by name, whatever string or integer type a reader gave them.
+struct Columns<'a>(&'a RecordBatch);
+
+impl Columns<'_> {
+    fn get(&self, name: &str, kind: &DataType) -> Result<ArrayRef> {
+        let column = self
+            .0
+            .column_by_name(name)
+            .ok_or_else(|| bad_index(format!("it has no column `{name}`")))?;
+        cast(column, kind).map_err(|error| {
+            bad_index(format!("column `{name}` has the wrong type")).with_source(error)
+        })
+    }
+
+    fn text(&self, name: &str) -> Result<StringArray> {
+        Ok(self.get(name, &DataType::Utf8)?.as_string::<i32>().clone())
+    }
+
+    fn numbers(&self, name: &str) -> Result<Vec<u64>> {
+        let column = self.get(name, &DataType::Int64)?;
+        let values = column.as_primitive::<Int64Type>().values().iter();
+        values
+            .map(|value| {
+                u64::try_from(*value).map_err(|_| bad_index(format!("`{name}` is negative")))
+            })
+            .collect()
+    }
+}
+
+fn bad_index(what: String) -> Error {
+    Error::data("raw_index", format!("the raw index cannot be read: {what}"))
+}
+
+fn json<T: serde::de::DeserializeOwned>(text: &str) -> Result<T> {
+    serde_json::from_str(text)
+        .map_err(|error| bad_index("a JSON value is broken".to_owned()).with_source(error))
+}
+
+fn compression_name(compression: Compression) -> &'static str {
+    match compression {
+        Compression::None => "none",
+        Compression::Gzip => "gzip",
+        Compression::Zstd => "zstd",
+    }
+}
+
+fn compression_of(name: &str) -> Result<Compression> {
+    [Compression::None, Compression::Gzip, Compression::Zstd]
+        .into_iter()
+        .find(|compression| compression_name(*compression) == name)
+        .ok_or_else(|| bad_index(format!("unknown compression {name:?}")))
 }

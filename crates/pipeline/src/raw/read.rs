@@ -1,51 +1,244 @@
 //! Reading payloads back.
+//!
+//! A reader starts at the frame that holds the payload's first byte, holds one piece of bounded size at a time, and
+//! checks the payload against its sha256 at the end.
 
+use std::fmt;
 use std::sync::Arc;
 
 use arrow::array::RecordBatch;
 use bytes::Bytes;
-use forebay_core::Result;
-use object_store::ObjectStore;
+use forebay_core::{Compression, Error, Result};
+use futures::StreamExt;
+use futures::stream::BoxStream;
+use object_store::path::Path;
+use object_store::{GetOptions, GetRange, ObjectStore};
+use sha2::{Digest, Sha256};
+use zstd::stream::raw::{Decoder, InBuffer, Operation, OutBuffer};
 
-use crate::raw::RawEntry;
+use crate::raw::{RawEntry, index};
+
+/// Largest piece that [`RawPayload::next`] gives.
+const PIECE_BYTES_MAX: usize = 1 << 20;
 
 /// Reads payloads of the raw zone; checks each against its sha256.
 #[derive(Debug, Clone)]
-pub struct RawReader;
+pub struct RawReader {
+    objects: Arc<dyn ObjectStore>,
+}
 
 /// A payload being read, in chunks of bounded size.
-#[derive(Debug)]
-pub struct RawPayload;
+pub struct RawPayload {
+    entry: RawEntry,
+    stream: BoxStream<'static, object_store::Result<Bytes>>,
+    /// `None` for a payload that is kept as it came.
+    decoder: Option<Decoder<'static>>,
+    /// Bytes of the object that are not decoded yet.
+    input: Bytes,
+    /// Decoded bytes before the payload, still to be passed over.
+    skip: u64,
+    left: u64,
+    digest: Sha256,
+    done: bool,
+}
 
-#[expect(clippy::unimplemented, reason = "skeleton")]
-#[expect(clippy::unused_async, reason = "skeleton")]
-#[expect(unused_variables, reason = "skeleton")]
+impl fmt::Debug for RawPayload {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("RawPayload")
+            .field("entry", &self.entry)
+            .field("left", &self.left)
+            .finish_non_exhaustive()
+    }
+}
+
 impl RawReader {
     pub fn new(objects: Arc<dyn ObjectStore>) -> Self {
-        unimplemented!()
+        Self { objects }
     }
 
     /// Index rows (as `raw.<pipeline>` holds them) to entries.
     pub fn entries(&self, index: &RecordBatch) -> Result<Vec<RawEntry>> {
-        unimplemented!()
+        index::from_batch(index)
     }
 
     /// The whole payload, if it is at most `bytes_max` long.
+    ///
+    /// Errors: `Data` `raw_too_large` when it is longer, and those of [`RawPayload::next`].
     pub async fn read(&self, entry: &RawEntry, bytes_max: u64) -> Result<Bytes> {
-        unimplemented!()
+        if entry.length > bytes_max {
+            let what = format!(
+                "the payload is {} bytes, more than the {bytes_max} that may be read at once",
+                entry.length
+            );
+            return Err(Error::data("raw_too_large", what).with_context("payload", &entry.id));
+        }
+        let mut payload = self.open(entry).await?;
+        let mut whole = Vec::new();
+        while let Some(piece) = payload.next().await? {
+            whole.extend_from_slice(&piece);
+        }
+        Ok(whole.into())
     }
 
     /// The payload piece by piece.
+    ///
+    /// Errors: `NotFound` `raw_missing` when the object is gone, `Unavailable` when it cannot be reached.
     pub async fn open(&self, entry: &RawEntry) -> Result<RawPayload> {
-        unimplemented!()
+        let packed = entry.object.ends_with(".zst") && entry.compression != Compression::Zstd;
+        let skip = entry
+            .offset
+            .checked_sub(entry.frame_offset)
+            .ok_or_else(|| corrupt(entry, "its index is inconsistent"))?;
+        let path = Path::parse(&entry.object)
+            .map_err(|error| corrupt(entry, "its path is not valid").with_source(error))?;
+        let stream = match entry.length {
+            // Its place may be the very end of the object, where no range can begin.
+            0 => futures::stream::empty().boxed(),
+            _ => self.stream(entry, &path).await?,
+        };
+        Ok(RawPayload {
+            entry: entry.clone(),
+            stream,
+            decoder: packed
+                .then(Decoder::new)
+                .transpose()
+                .map_err(|error| corrupt(entry, "no decoder").with_source(error))?,
+            input: Bytes::new(),
+            skip,
+            left: entry.length,
+            digest: Sha256::new(),
+            done: false,
+        })
+    }
+
+    /// The object from the frame that holds the payload's first byte.
+    async fn stream(
+        &self,
+        entry: &RawEntry,
+        path: &Path,
+    ) -> Result<BoxStream<'static, object_store::Result<Bytes>>> {
+        let range = (entry.frame > 0).then_some(GetRange::Offset(entry.frame));
+        let options = GetOptions {
+            range,
+            ..GetOptions::default()
+        };
+        let got = self
+            .objects
+            .get_opts(path, options)
+            .await
+            .map_err(|error| unreachable_object(entry, error))?;
+        Ok(got.into_stream())
     }
 }
 
-#[expect(clippy::unimplemented, reason = "skeleton")]
-#[expect(clippy::unused_async, reason = "skeleton")]
 impl RawPayload {
     /// The next piece; `None` after the last, when the sha256 has been checked.
+    ///
+    /// Errors: `Data` `raw_corrupt` naming the object and the payload; `Unavailable` when the store stops answering.
     pub async fn next(&mut self) -> Result<Option<Bytes>> {
-        unimplemented!()
+        if self.done {
+            return Ok(None);
+        }
+        while self.left > 0 {
+            let piece = self.piece().await?;
+            if !piece.is_empty() {
+                self.left -= piece.len() as u64;
+                self.digest.update(&piece);
+                return Ok(Some(piece));
+            }
+        }
+        self.done = true;
+        let sha256 = format!("{:x}", std::mem::take(&mut self.digest).finalize());
+        if sha256 == self.entry.sha256 {
+            Ok(None)
+        } else {
+            Err(corrupt(&self.entry, "its sha256 differs"))
+        }
     }
+
+    /// Some bytes of the payload; empty when what was decoded lies before it.
+    async fn piece(&mut self) -> Result<Bytes> {
+        if self.input.is_empty() {
+            self.input = match self.stream.next().await {
+                Some(Ok(bytes)) => bytes,
+                Some(Err(error)) => return Err(unreachable_object(&self.entry, error)),
+                None => return self.drain(),
+            };
+        }
+        let decoded = self.decode()?;
+        Ok(self.trim(decoded))
+    }
+
+    /// The store has no more bytes: only the decoder may still hold some.
+    fn drain(&mut self) -> Result<Bytes> {
+        let decoded = if self.decoder.is_some() {
+            self.decode()?
+        } else {
+            Bytes::new()
+        };
+        if decoded.is_empty() {
+            return Err(corrupt(
+                &self.entry,
+                "the object ends before the payload does",
+            ));
+        }
+        Ok(self.trim(decoded))
+    }
+
+    fn decode(&mut self) -> Result<Bytes> {
+        let Some(decoder) = &mut self.decoder else {
+            return Ok(self.input.split_to(self.input.len().min(PIECE_BYTES_MAX)));
+        };
+        let wanted = self
+            .skip
+            .saturating_add(self.left)
+            .clamp(1, PIECE_BYTES_MAX as u64);
+        let mut room = vec![0; usize::try_from(wanted).unwrap_or(PIECE_BYTES_MAX)];
+        let mut source = InBuffer::around(&self.input);
+        let mut target = OutBuffer::around(room.as_mut_slice());
+        let broken = |error| corrupt(&self.entry, "a zstd frame is broken").with_source(error);
+        let hint = decoder.run(&mut source, &mut target).map_err(broken)?;
+        let (read, written) = (source.pos(), target.pos());
+        if hint == 0 {
+            decoder.reinit().map_err(broken)?;
+        }
+        let _ = self.input.split_to(read);
+        room.truncate(written);
+        Ok(room.into())
+    }
+
+    /// Cuts off what lies before and after the payload.
+    fn trim(&mut self, mut bytes: Bytes) -> Bytes {
+        let before = self.skip.min(bytes.len() as u64);
+        self.skip -= before;
+        let _ = bytes.split_to(usize::try_from(before).unwrap_or(bytes.len()));
+        bytes.truncate(usize::try_from(self.left).unwrap_or(usize::MAX));
+        bytes
+    }
+}
+
+fn corrupt(entry: &RawEntry, why: &str) -> Error {
+    Error::data(
+        "raw_corrupt",
+        format!("failed to read a payload back from the raw zone: {why}"),
+    )
+    .with_context("payload", &entry.id)
+    .with_context("object", &entry.object)
+    .with_hint("restore the object from a copy; the tables made from it are not affected")
+}
+
+fn unreachable_object(entry: &RawEntry, error: object_store::Error) -> Error {
+    let error = match error {
+        object_store::Error::NotFound { .. } => {
+            Error::not_found("raw_missing", "the raw object is gone").with_source(error)
+        }
+        object_store::Error::Generic { .. } if entry.frame > 0 => {
+            // The local file system reports a range beyond the end this way.
+            return corrupt(entry, "the object is shorter than its index says").with_source(error);
+        }
+        error => {
+            Error::unavailable("raw_read_failed", "failed to read a raw object").with_source(error)
+        }
+    };
+    error.with_context("object", &entry.object)
 }

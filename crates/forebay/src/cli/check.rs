@@ -1,0 +1,47 @@
+//! `forebay check`: settings and pipeline files, without running anything.
+
+use std::process::ExitCode;
+
+use clap::Args;
+use forebay_core::Result;
+
+use super::Global;
+use crate::settings::{ProcessVariables, Settings};
+use crate::{project, say, wire};
+
+#[derive(Debug, Args)]
+pub(crate) struct Check {
+    /// Pipelines by name or file [default: all of the project]
+    pipelines: Vec<String>,
+    /// A value for `${param:NAME}`
+    #[arg(long = "param", value_name = "NAME=VALUE", value_parser = super::run::param)]
+    params: Vec<(String, String)>,
+}
+
+impl Check {
+    pub(super) fn run(&self, global: &Global) -> Result<ExitCode> {
+        let settings = Settings::load(&global.project)?;
+        let engine = wire::engine(&settings);
+        let variables = ProcessVariables { params: self.params.clone() };
+        let files = super::run::files(global, &self.pipelines)?;
+        let mut wrong = 0;
+        for file in &files {
+            match project::load(file, &variables, &engine) {
+                Ok(spec) => say::good(format_args!("{} ({} → {})", file.display(), spec.name, spec.load.describe())),
+                Err(diagnostics) => {
+                    wrong += diagnostics.0.len();
+                    say::line(diagnostics);
+                }
+            }
+        }
+        if wrong > 0 {
+            say::line(format_args!("{wrong} error{} in {} file{}", plural(wrong), files.len(), plural(files.len())));
+            return Ok(ExitCode::from(2));
+        }
+        Ok(ExitCode::SUCCESS)
+    }
+}
+
+fn plural(count: usize) -> &'static str {
+    if count == 1 { "" } else { "s" }
+}

@@ -1,0 +1,162 @@
+//! The command line: one file a command, one table of them.
+
+mod check;
+mod components;
+mod demo;
+mod init;
+mod quarantine;
+mod rebuild;
+mod run;
+mod runs;
+mod schema;
+mod sql;
+mod tables;
+mod test;
+
+use std::path::PathBuf;
+use std::process::ExitCode;
+
+use clap::{Args, CommandFactory, Parser, Subcommand};
+use forebay_core::{Error, ErrorKind, Result};
+use tracing_subscriber::EnvFilter;
+
+use crate::output::Format;
+use crate::say;
+use crate::settings::variable;
+
+/// Data pipelines and a lakehouse in one binary: from any source to Iceberg tables to SQL.
+#[derive(Debug, Parser)]
+#[command(name = "forebay", version, max_term_width = 100, after_help = "Start with `forebay demo`. Every failure ends with what to do next.")]
+struct Cli {
+    #[command(flatten)]
+    global: Global,
+    #[command(subcommand)]
+    command: Command,
+}
+
+/// Options of every command.
+#[derive(Debug, Clone, Args)]
+pub(crate) struct Global {
+    /// Where Forebay keeps its data: catalog, raw zone, tables [default: PROJECT/.forebay]
+    #[arg(long, global = true, value_name = "DIR", env = "FOREBAY_WORKSPACE")]
+    pub(crate) workspace: Option<PathBuf>,
+    /// The folder with `forebay.toml` and `pipelines/`
+    #[arg(long, global = true, value_name = "DIR", default_value = ".", env = "FOREBAY_PROJECT")]
+    pub(crate) project: PathBuf,
+    /// How answers look on stdout
+    #[arg(long, global = true, value_enum, default_value_t)]
+    format: Format,
+    /// No progress on stderr
+    #[arg(long, global = true)]
+    no_progress: bool,
+    /// Only results and errors
+    #[arg(long, short, global = true)]
+    quiet: bool,
+    /// More of what happens, on stderr (-v, -vv)
+    #[arg(long, short, global = true, action = clap::ArgAction::Count)]
+    verbose: u8,
+}
+
+#[derive(Debug, Subcommand)]
+enum Command {
+    /// Pull a real data set over HTTP into a lake and ask it a question: the whole way in ten seconds
+    Demo(demo::Demo),
+    /// Make a new project with a first pipeline
+    Init(init::Init),
+    /// Check settings and pipeline files: all errors at once, nothing is run
+    Check(check::Check),
+    /// Run pipelines until their sources have nothing more
+    Run(run::Run),
+    /// Ask the lake with SQL; without a statement an interactive shell
+    Sql(sql::Sql),
+    /// Run the project's tests: queries that must find nothing
+    Test(test::Test),
+    /// List the tables of the lake
+    Tables(tables::Tables),
+    /// What ran, when and what it did
+    #[command(subcommand)]
+    Runs(runs::Runs),
+    /// Records that could not go on
+    #[command(subcommand)]
+    Quarantine(quarantine::Quarantine),
+    /// Make a table again from the raw zone, on a branch, and compare
+    Rebuild(rebuild::Rebuild),
+    /// JSON Schema of a pipeline file or the settings, for editors
+    Schema(schema::Schema),
+    /// Sources, extractors, transforms and sinks that a pipeline file may name
+    Components(components::Components),
+    /// Completions for a shell, on stdout
+    Completions {
+        shell: clap_complete::Shell,
+    },
+}
+
+pub(crate) fn main() -> ExitCode {
+    let cli = match Cli::try_parse() {
+        Ok(cli) => cli,
+        Err(error) => {
+            let _ = error.print();
+            return ExitCode::from(u8::try_from(error.exit_code()).unwrap_or(2));
+        }
+    };
+    log(cli.global.verbose);
+    match dispatch(cli) {
+        Ok(code) => code,
+        Err(error) => {
+            say::error(&error);
+            ExitCode::from(error.kind().exit_code())
+        }
+    }
+}
+
+/// Commands that need no data come first: they start no runtime.
+fn dispatch(cli: Cli) -> Result<ExitCode> {
+    let global = &cli.global;
+    match cli.command {
+        Command::Completions { shell } => {
+            clap_complete::generate(shell, &mut Cli::command(), "forebay", &mut std::io::stdout());
+            Ok(ExitCode::SUCCESS)
+        }
+        Command::Schema(command) => command.run(),
+        Command::Components(command) => command.run(global),
+        Command::Init(command) => command.run(global),
+        command => runtime()?.block_on(with_data(command, global)),
+    }
+}
+
+async fn with_data(command: Command, global: &Global) -> Result<ExitCode> {
+    match command {
+        Command::Demo(command) => Box::pin(command.run(global)).await,
+        Command::Check(command) => command.run(global),
+        Command::Run(command) => Box::pin(command.run(global)).await,
+        Command::Sql(command) => Box::pin(command.run(global)).await,
+        Command::Test(command) => Box::pin(command.run(global)).await,
+        Command::Tables(command) => Box::pin(command.run(global)).await,
+        Command::Runs(command) => Box::pin(command.run(global)).await,
+        Command::Quarantine(command) => Box::pin(command.run(global)).await,
+        Command::Rebuild(command) => Box::pin(command.run(global)).await,
+        Command::Completions { .. } | Command::Schema(_) | Command::Components(_) | Command::Init(_) => {
+            Err(Error::bug("dispatch", "this command was handled before"))
+        }
+    }
+}
+
+fn runtime() -> Result<tokio::runtime::Runtime> {
+    // TLS is asked for by the first request; which implementation is decided here, once.
+    let _ = rustls::crypto::ring::default_provider().install_default();
+    tokio::runtime::Builder::new_multi_thread()
+        .enable_all()
+        .build()
+        .map_err(|error| Error::new(ErrorKind::Unavailable, "no_runtime", "failed to start threads").with_source(error))
+}
+
+/// `-v` shows what Forebay does, `-vv` also what its libraries do; `FOREBAY_LOG` says it in detail.
+fn log(verbose: u8) {
+    let default = match verbose {
+        0 => "warn",
+        1 => "info,forebay=debug",
+        _ => "debug",
+    };
+    let filter = variable("FOREBAY_LOG").and_then(|text| EnvFilter::try_new(text).ok()).unwrap_or_else(|| EnvFilter::new(default));
+    tracing_subscriber::fmt().with_env_filter(filter).with_writer(std::io::stderr).with_target(verbose > 1).init();
+}

@@ -1,0 +1,108 @@
+//! `forebay quarantine`: records that could not go on, why, and trying again.
+
+use std::process::ExitCode;
+use std::sync::Arc;
+
+use clap::Subcommand;
+use forebay_core::{Error, Ident, RefName, Result};
+use forebay_pipeline::run::Figures;
+use forebay_store::AsOf;
+use tokio_util::sync::CancellationToken;
+
+use super::Global;
+use super::sql::execute;
+use crate::settings::ProcessVariables;
+use crate::wire::Workspace;
+use crate::{project, say};
+
+#[derive(Debug, Subcommand)]
+pub(crate) enum Quarantine {
+    /// Records that are still refused: by reason, or one by one with a pipeline's name
+    Ls {
+        pipeline: Option<Ident>,
+        #[arg(long, default_value_t = 50)]
+        limit: u32,
+    },
+    /// One record: its bytes, its reason, its place in the raw zone
+    Show { pipeline: Ident, id: String },
+    /// Send the records of a pipeline through it again, after a fix; each lands once
+    Replay {
+        pipeline: String,
+        /// A value for `${param:NAME}`
+        #[arg(long = "param", value_name = "NAME=VALUE", value_parser = super::run::param)]
+        params: Vec<(String, String)>,
+    },
+}
+
+impl Quarantine {
+    pub(super) async fn run(self, global: &Global) -> Result<ExitCode> {
+        let workspace = Workspace::open(global).await?;
+        match self {
+            Self::Ls { pipeline: Some(pipeline), limit } => {
+                let open = open_events(&pipeline);
+                let statement = format!("SELECT id, at, code, reason, payload, \"offset\", line, stage FROM {open} ORDER BY id LIMIT {limit}");
+                ask(&workspace, &statement, global).await?;
+            }
+            Self::Ls { pipeline: None, .. } => summary(&workspace, global).await?,
+            Self::Show { pipeline, id } => show(&workspace, &pipeline, &id, global).await?,
+            Self::Replay { pipeline, params } => return replay(&workspace, &pipeline, params, global).await,
+        }
+        Ok(ExitCode::SUCCESS)
+    }
+}
+
+/// The events of a pipeline that no replay has landed, as a subquery.
+fn open_events(pipeline: &Ident) -> String {
+    format!(
+        "(SELECT * FROM quarantine.{pipeline} WHERE event = 'rejected' AND id NOT IN (SELECT id FROM quarantine.{pipeline} WHERE event = 'replayed')) AS waiting"
+    )
+}
+
+async fn ask(workspace: &Workspace, statement: &str, global: &Global) -> Result<()> {
+    execute(workspace, AsOf::Head(RefName::main()), statement, global.format).await
+}
+
+async fn summary(workspace: &Workspace, global: &Global) -> Result<()> {
+    let tables = workspace.lake().tables(&AsOf::Head(RefName::main())).await?;
+    let parts = tables.iter().filter(|table| table.namespace.as_str() == "quarantine").map(|table| {
+        let (name, open) = (&table.name, open_events(&table.name));
+        format!("SELECT '{name}' AS pipeline, code, count(*) AS records, max(at) AS newest, min(reason) AS example FROM {open} GROUP BY code")
+    });
+    let parts = parts.collect::<Vec<_>>();
+    if parts.is_empty() {
+        say::good("the quarantine is empty");
+        return Ok(());
+    }
+    ask(workspace, &format!("{} ORDER BY 1, 3 DESC", parts.join(" UNION ALL ")), global).await
+}
+
+async fn show(workspace: &Workspace, pipeline: &Ident, id: &str, global: &Global) -> Result<()> {
+    if !id.bytes().all(|b| b.is_ascii_alphanumeric() || b == b'-' || b == b'_') {
+        return Err(Error::config("bad_id", format!("{id:?} is not the id of a record")).with_hint(format!("forebay quarantine ls {pipeline}")));
+    }
+    let statement = format!(
+        "SELECT id, event, at, run, payload, received_at, \"offset\", line, stage, code, reason, CAST(record AS VARCHAR) AS record FROM quarantine.{pipeline} WHERE id = '{id}' ORDER BY at"
+    );
+    ask(workspace, &statement, global).await
+}
+
+async fn replay(workspace: &Workspace, pipeline: &str, params: Vec<(String, String)>, global: &Global) -> Result<ExitCode> {
+    let file = project::find(&global.project, pipeline)?;
+    let spec = Arc::new(project::load_or_error(&file, &ProcessVariables { params }, workspace.engine())?);
+    let _alone = workspace.lock(&spec.name)?;
+    let context = workspace.run_context(&RefName::main(), false, &CancellationToken::new(), &Arc::new(Figures::default()));
+    let done = Box::pin(forebay_pipeline::run::replay(spec.clone(), context)).await?;
+    say::good(format_args!("{} records landed in {}", say::count(done.landed), spec.load.describe()));
+    if done.refused > 0 {
+        say::warn(format_args!("{} records were refused again:", say::count(done.refused)));
+        done.reasons.iter().for_each(|reason| say::line(format_args!("  {reason}")));
+    }
+    if done.without_place > 0 {
+        say::warn(format_args!(
+            "{} records were refused after an SQL step that makes new rows, so their source is not known: fix the step, then forebay rebuild {}",
+            say::count(done.without_place),
+            spec.load.describe(),
+        ));
+    }
+    Ok(if done.refused + done.without_place == 0 { ExitCode::SUCCESS } else { ExitCode::FAILURE })
+}

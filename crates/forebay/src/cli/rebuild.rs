@@ -1,0 +1,117 @@
+//! `forebay rebuild`: a table again from the raw zone, on a branch, and whether it equals the current one.
+
+use std::process::ExitCode;
+use std::sync::Arc;
+
+use arrow::row::{RowConverter, SortField};
+use clap::Args;
+use forebay_core::{Error, RefName, Result, TableName};
+use forebay_pipeline::file::PipelineSpec;
+use forebay_pipeline::run::{Figures, Rebuilt};
+use forebay_store::AsOf;
+use futures::TryStreamExt;
+use sha2::{Digest, Sha256};
+use tokio_util::sync::CancellationToken;
+
+use super::Global;
+use crate::settings::ProcessVariables;
+use crate::wire::Workspace;
+use crate::{project, say};
+
+#[derive(Debug, Args)]
+#[command(after_help = "The branch stays: query it with `forebay sql --branch …`.")]
+pub(crate) struct Rebuild {
+    /// The table, or a child table of the same pipeline
+    table: TableName,
+    /// A value for `${param:NAME}`
+    #[arg(long = "param", value_name = "NAME=VALUE", value_parser = super::run::param)]
+    params: Vec<(String, String)>,
+}
+
+impl Rebuild {
+    pub(super) async fn run(self, global: &Global) -> Result<ExitCode> {
+        let workspace = Workspace::open(global).await?;
+        let spec = Arc::new(self.pipeline(&workspace, global)?);
+        let _alone = workspace.lock(&spec.name)?;
+        let main = RefName::main();
+        let context = workspace.run_context(&main, false, &CancellationToken::new(), &Arc::new(Figures::default()));
+        let rebuilt = Box::pin(forebay_pipeline::run::rebuild(spec.clone(), context)).await?;
+        say::good(format_args!(
+            "{} payloads of raw.{} gave {} rows and {} refused records on branch {}",
+            say::count(rebuilt.payloads),
+            spec.name,
+            say::count(rebuilt.rows),
+            say::count(rebuilt.rejected),
+            rebuilt.branch,
+        ));
+        let equal = Box::pin(compare(&workspace, &rebuilt)).await?;
+        Ok(if equal { ExitCode::SUCCESS } else { ExitCode::FAILURE })
+    }
+
+    /// The pipeline of the project that loads the table.
+    fn pipeline(&self, workspace: &Workspace, global: &Global) -> Result<PipelineSpec> {
+        let variables = ProcessVariables { params: self.params.clone() };
+        for file in project::pipelines(&global.project)? {
+            let spec = project::load_or_error(&file, &variables, workspace.engine())?;
+            let main = spec.load.lake().map(|target| target.table.to_string()).unwrap_or_default();
+            let name = self.table.to_string();
+            if name == main || name.starts_with(&format!("{main}__")) {
+                return Ok(spec);
+            }
+        }
+        Err(Error::not_found("no_such_table", format!("no pipeline of this project loads {}", self.table)).with_hint("`forebay check` lists what each loads"))
+    }
+}
+
+async fn compare(workspace: &Workspace, rebuilt: &Rebuilt) -> Result<bool> {
+    let mut equal = true;
+    for table in &rebuilt.tables {
+        let current = fingerprint(workspace, &RefName::main(), table).await?;
+        let again = fingerprint(workspace, &rebuilt.branch, table).await?;
+        if current == again {
+            say::good(format_args!("{table}: equal, {} rows", say::count(current.rows)));
+        } else {
+            equal = false;
+            let text = format!("{table} differs: {} rows now, {} rows rebuilt", say::count(current.rows), say::count(again.rows));
+            say::error(&Error::data("rebuild_differs", text).with_hint(format!(
+                "SELECT * FROM {table} EXCEPT SELECT … on `forebay sql --branch {}` shows where; a changed pipeline file or replayed records are the usual reasons",
+                rebuilt.branch
+            )));
+        }
+    }
+    Ok(equal)
+}
+
+/// What a table holds, whatever the order of its rows: their number and the sum of their hashes. Two tables with the
+/// same rows have the same fingerprint; two with different rows have not, but for a collision of SHA-256 halves.
+#[derive(Debug, PartialEq, Eq, Default)]
+struct Fingerprint {
+    columns: Vec<String>,
+    rows: u64,
+    sum: u128,
+}
+
+async fn fingerprint(workspace: &Workspace, branch: &RefName, table: &TableName) -> Result<Fingerprint> {
+    let as_of = AsOf::Head(branch.clone());
+    if workspace.lake().table(&as_of, table).await?.is_none() {
+        return Ok(Fingerprint::default());
+    }
+    let mut answer = workspace.query(as_of).execute(&format!("SELECT * FROM {table}")).await?;
+    let mut order = (0..answer.schema.fields().len()).collect::<Vec<_>>();
+    order.sort_by_key(|n| answer.schema.field(*n).name().clone());
+    let fields = order.iter().map(|n| SortField::new(answer.schema.field(*n).data_type().clone()));
+    let failed = |error| Error::bug("fingerprint", "failed to compare rows").with_source(error);
+    let converter = RowConverter::new(fields.collect()).map_err(failed)?;
+    let columns = order.iter().map(|n| format!("{} {}", answer.schema.field(*n).name(), answer.schema.field(*n).data_type()));
+    let mut print = Fingerprint { columns: columns.collect(), ..Fingerprint::default() };
+    while let Some(batch) = answer.batches.try_next().await? {
+        let columns = order.iter().map(|n| batch.column(*n).clone()).collect::<Vec<_>>();
+        for row in &converter.convert_columns(&columns).map_err(failed)? {
+            let hash = Sha256::digest(row.as_ref());
+            let half: [u8; 16] = hash[..16].try_into().map_err(|_| Error::bug("fingerprint", "a hash of another length"))?;
+            print.sum = print.sum.wrapping_add(u128::from_le_bytes(half));
+            print.rows += 1;
+        }
+    }
+    Ok(print)
+}

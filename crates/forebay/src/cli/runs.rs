@@ -1,0 +1,113 @@
+//! `forebay runs`: what ran, when and what it did.
+
+use std::process::ExitCode;
+use std::sync::Arc;
+use std::time::Duration;
+
+use arrow::array::{ArrayRef, Float64Array, Int64Array, RecordBatch, StringArray};
+use clap::Subcommand;
+use forebay_core::{Error, Ident, Result, RunId};
+use forebay_store::{RunRecord, RunStatus};
+
+use super::Global;
+use crate::wire::Workspace;
+use crate::{output, say};
+
+#[derive(Debug, Subcommand)]
+pub(crate) enum Runs {
+    /// The newest runs
+    Ls {
+        /// Of this pipeline only
+        pipeline: Option<Ident>,
+        #[arg(long, default_value_t = 20)]
+        limit: u32,
+    },
+    /// One run with its steps: rows, bytes, time, CPU, memory
+    Show {
+        run: RunId,
+    },
+}
+
+impl Runs {
+    pub(super) async fn run(self, global: &Global) -> Result<ExitCode> {
+        let workspace = Workspace::open(global).await?;
+        let store = workspace.lake().store();
+        match self {
+            Self::Ls { pipeline, limit } => {
+                let runs = store.runs(pipeline.as_ref(), limit).await?;
+                let now = workspace.clock().now();
+                let batch = list(&runs, |run| run.ended_at.unwrap_or(now).since(run.started_at))?;
+                output::print(global.format, batch.schema(), &[batch])?;
+            }
+            Self::Show { run } => {
+                let found = store.run(run).await?.ok_or_else(|| Error::not_found("no_such_run", format!("there is no run {run}")).with_hint("`forebay runs ls` lists them"))?;
+                heading(&found);
+                let batch = steps(&found)?;
+                output::print(global.format, batch.schema(), &[batch])?;
+            }
+        }
+        Ok(ExitCode::SUCCESS)
+    }
+}
+
+fn heading(run: &RunRecord) {
+    say::heading(format_args!("{} {} {}", run.pipeline, run.id, word(run.status)));
+    say::line(format_args!("started {} on branch {}", run.started_at, run.branch));
+    if let Some(ended) = run.ended_at {
+        say::line(format_args!("ended   {ended} after {}", say::duration(ended.since(run.started_at))));
+    }
+    if let Some(error) = &run.error {
+        say::line(format_args!("error   {error}"));
+    }
+}
+
+fn word(status: RunStatus) -> &'static str {
+    match status {
+        RunStatus::Running => "running",
+        RunStatus::Succeeded => "succeeded",
+        RunStatus::Failed => "failed",
+        RunStatus::Lost => "lost",
+    }
+}
+
+fn figure(run: &RunRecord, step: &str, name: &str) -> i64 {
+    let step = run.steps.iter().find(|candidate| candidate.step == step);
+    step.and_then(|step| step.detail.get(name)?.as_i64()).unwrap_or(0)
+}
+
+fn list(runs: &[RunRecord], length: impl Fn(&RunRecord) -> Duration) -> Result<RecordBatch> {
+    let text = |get: &dyn Fn(&RunRecord) -> String| Arc::new(StringArray::from_iter_values(runs.iter().map(get))) as ArrayRef;
+    let long = |get: &dyn Fn(&RunRecord) -> i64| Arc::new(Int64Array::from_iter_values(runs.iter().map(get))) as ArrayRef;
+    batch(vec![
+        ("run", text(&|run| run.id.to_string())),
+        ("pipeline", text(&|run| run.pipeline.to_string())),
+        ("status", text(&|run| word(run.status).to_owned())),
+        ("started", text(&|run| run.started_at.to_string())),
+        ("seconds", Arc::new(Float64Array::from_iter_values(runs.iter().map(|run| (length(run).as_secs_f64() * 1e3).round() / 1e3)))),
+        ("rows", long(&|run| figure(run, "load", "committed"))),
+        ("quarantined", long(&|run| figure(run, "load", "quarantined"))),
+        ("commits", long(&|run| figure(run, "load", "commits"))),
+        ("error", Arc::new(StringArray::from_iter(runs.iter().map(|run| run.error.clone())))),
+    ])
+}
+
+fn steps(run: &RunRecord) -> Result<RecordBatch> {
+    let long = |get: &dyn Fn(&forebay_store::StepRecord) -> u64| {
+        Arc::new(Int64Array::from_iter_values(run.steps.iter().map(|step| i64::try_from(get(step)).unwrap_or(i64::MAX)))) as ArrayRef
+    };
+    let text = |get: &dyn Fn(&forebay_store::StepRecord) -> String| Arc::new(StringArray::from_iter_values(run.steps.iter().map(get))) as ArrayRef;
+    batch(vec![
+        ("step", text(&|step| step.step.clone())),
+        ("rows", long(&|step| step.rows)),
+        ("bytes", long(&|step| step.bytes)),
+        ("cpu_ms", long(&|step| step.cpu_us / 1_000)),
+        ("wall_ms", long(&|step| step.wall_us / 1_000)),
+        ("memory_peak_bytes", long(&|step| step.memory_bytes_max)),
+        ("detail", text(&|step| step.detail.to_string())),
+    ])
+}
+
+fn batch(columns: Vec<(&str, ArrayRef)>) -> Result<RecordBatch> {
+    RecordBatch::try_from_iter_with_nullable(columns.into_iter().map(|(name, column)| (name, column, true)))
+        .map_err(|error| Error::bug("runs_batch", "failed to list runs").with_source(error))
+}

@@ -1,0 +1,75 @@
+//! A project: a folder with `forebay.toml`, `pipelines/*.yaml` and `tests/*.sql`.
+
+use std::path::{Path, PathBuf};
+use std::sync::Arc;
+
+use forebay_core::{Error, Result, SqlEngine};
+use forebay_pipeline::file::{Diagnostics, PipelineSpec, Variables};
+
+/// Folder of the pipeline files.
+pub(crate) const PIPELINES: &str = "pipelines";
+
+/// Folder of the tests: SQL files that must find nothing.
+pub(crate) const TESTS: &str = "tests";
+
+/// Every pipeline file of the project, ordered by name.
+pub(crate) fn pipelines(folder: &Path) -> Result<Vec<PathBuf>> {
+    files(&folder.join(PIPELINES), &["yaml", "yml"])
+}
+
+/// Every test of the project, ordered by name.
+pub(crate) fn tests(folder: &Path) -> Result<Vec<PathBuf>> {
+    files(&folder.join(TESTS), &["sql"])
+}
+
+fn files(folder: &Path, extensions: &[&str]) -> Result<Vec<PathBuf>> {
+    let unreadable = |error| Error::config("unreadable_folder", format!("failed to read {}", folder.display())).with_source(error);
+    let entries = match std::fs::read_dir(folder) {
+        Err(error) if error.kind() == std::io::ErrorKind::NotFound => return Ok(Vec::new()),
+        entries => entries.map_err(unreadable)?,
+    };
+    let mut found = Vec::new();
+    for entry in entries {
+        let path = entry.map_err(unreadable)?.path();
+        if path.extension().and_then(|e| e.to_str()).is_some_and(|e| extensions.contains(&e)) {
+            found.push(path);
+        }
+    }
+    found.sort();
+    Ok(found)
+}
+
+/// The file that a user means by `name`: a path, or the name of a pipeline of the project.
+pub(crate) fn find(folder: &Path, name: &str) -> Result<PathBuf> {
+    let path = folder.join(name);
+    if path.is_file() {
+        return Ok(path);
+    }
+    let known = pipelines(folder)?;
+    let stem = |path: &PathBuf| path.file_stem().map(|stem| stem.to_string_lossy().into_owned()).unwrap_or_default();
+    if let Some(path) = known.iter().find(|path| stem(path) == name) {
+        return Ok(path.clone());
+    }
+    let names: Vec<String> = known.iter().map(stem).collect();
+    let error = Error::config("no_such_pipeline", format!("there is no pipeline `{name}` in {}", folder.join(PIPELINES).display()));
+    let nearest = names.iter().max_by(|a, b| strsim::jaro_winkler(a, name).total_cmp(&strsim::jaro_winkler(b, name)));
+    Err(match nearest {
+        Some(nearest) if strsim::jaro_winkler(nearest, name) > 0.8 => error.with_hint(format!("did you mean `{nearest}`?")),
+        Some(_) => error.with_hint(format!("there are: {}", names.join(", "))),
+        None => error.with_hint("`forebay init` makes a project with a first pipeline, `forebay demo` a whole example"),
+    })
+}
+
+/// Reads and checks one pipeline file.
+pub(crate) fn load(path: &Path, variables: &dyn Variables, engine: &Arc<dyn SqlEngine>) -> std::result::Result<PipelineSpec, Diagnostics> {
+    forebay_pipeline::file::load(path, variables, engine)
+}
+
+/// [`load`], with all that is wrong as one error.
+pub(crate) fn load_or_error(path: &Path, variables: &dyn Variables, engine: &Arc<dyn SqlEngine>) -> Result<PipelineSpec> {
+    load(path, variables, engine).map_err(|diagnostics| {
+        let count = diagnostics.0.len();
+        let errors = if count == 1 { "1 error" } else { &format!("{count} errors") };
+        Error::config("bad_pipeline", format!("{} has {errors}\n\n{diagnostics}", path.display()))
+    })
+}

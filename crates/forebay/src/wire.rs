@@ -1,0 +1,168 @@
+//! The one place that names concrete implementations and puts them together.
+
+use std::fs::File;
+use std::path::{Path, PathBuf};
+use std::sync::Arc;
+
+use forebay_core::{Clock, Error, Ident, RefName, Result, SqlEngine, SystemClock};
+use forebay_lake::Lake;
+use forebay_pipeline::run::{Figures, RunContext};
+use forebay_query::{Engine, Query, QueryOptions};
+use forebay_store::{AsOf, Store};
+use object_store::local::LocalFileSystem;
+use rand::Rng;
+use tokio_util::sync::CancellationToken;
+
+use crate::cli::Global;
+use crate::settings::{Settings, variable};
+
+/// Folder of the workspace below the project, unless the user says otherwise.
+const WORKSPACE: &str = ".forebay";
+
+/// The SQL engine of transforms and checks; needs no workspace.
+pub(crate) fn engine(_: &Settings) -> Arc<dyn SqlEngine> {
+    Arc::new(Engine::new())
+}
+
+/// An open workspace: everything that Forebay keeps, below one folder.
+pub(crate) struct Workspace {
+    folder: PathBuf,
+    project: PathBuf,
+    settings: Settings,
+    lake: Lake,
+    clock: Arc<dyn Clock>,
+    engine: Arc<dyn SqlEngine>,
+}
+
+/// Held while a pipeline runs; the system lets go of it when the process ends, however it ends.
+#[derive(Debug)]
+pub(crate) struct Lock(#[expect(dead_code, reason = "held for its lock")] File);
+
+impl Workspace {
+    /// Opens the workspace of the project, making it if it is not there.
+    pub(crate) async fn open(global: &Global) -> Result<Self> {
+        let settings = Settings::load(&global.project)?;
+        let folder = global.workspace.clone().unwrap_or_else(|| global.project.join(WORKSPACE));
+        Self::at(&folder, &global.project, settings).await
+    }
+
+    pub(crate) async fn at(folder: &Path, project: &Path, settings: Settings) -> Result<Self> {
+        let unusable = |error: std::io::Error| {
+            Error::unavailable("no_workspace", format!("failed to open the workspace {}", folder.display()))
+                .with_source(error)
+                .with_hint("choose another folder with `--workspace DIR`")
+        };
+        std::fs::create_dir_all(folder.join("locks")).map_err(unusable)?;
+        let folder = folder.canonicalize().map_err(unusable)?;
+        let project = project.canonicalize().map_err(unusable)?;
+        let clock = SystemClock::shared();
+        let store = Store::open(&folder.join("store.db"), clock.clone()).await?;
+        let objects = LocalFileSystem::new_with_prefix(&folder)
+            .map_err(|error| Error::unavailable("no_workspace", "failed to open the object store").with_source(error))?;
+        let root = url(&folder)?;
+        let lake = Lake::new(store, Arc::new(objects), root, clock.clone());
+        let engine = engine(&settings);
+        Ok(Self { folder, project, settings, lake, clock, engine })
+    }
+
+    pub(crate) fn lake(&self) -> &Lake {
+        &self.lake
+    }
+
+    pub(crate) fn clock(&self) -> Arc<dyn Clock> {
+        self.clock.clone()
+    }
+
+    /// File of the SQL shell's history.
+    pub(crate) fn history(&self) -> PathBuf {
+        self.folder.join("sql_history")
+    }
+
+    pub(crate) fn engine(&self) -> &Arc<dyn SqlEngine> {
+        &self.engine
+    }
+
+    /// SQL over the lake as it is in `as_of`.
+    pub(crate) fn query(&self, as_of: AsOf) -> Query {
+        let payloads = forebay_pipeline::raw::RawReader::new(self.lake.objects().clone());
+        let branch = match &as_of {
+            AsOf::Head(branch) | AsOf::Time(branch, _) => branch.clone(),
+            AsOf::Commit(_) => RefName::main(),
+        };
+        let options = QueryOptions {
+            branch,
+            as_of: Some(as_of),
+            memory_bytes: usize::try_from(self.settings.sql.memory.0).unwrap_or(usize::MAX),
+            payloads: Some(Arc::new(payloads::Payloads(payloads))),
+            spill_dir: Some(self.folder.join("spill")),
+            ..QueryOptions::default()
+        };
+        Query::new(self.lake.clone(), options)
+    }
+
+    /// Makes sure that this process alone runs the pipeline in this workspace.
+    pub(crate) fn lock(&self, pipeline: &Ident) -> Result<Lock> {
+        let path = self.folder.join("locks").join(format!("{pipeline}.lock"));
+        let failed = |error: std::io::Error| Error::unavailable("lock_failed", format!("failed to lock {}", path.display())).with_source(error);
+        let file = File::options().create(true).truncate(false).write(true).open(&path).map_err(failed)?;
+        match rustix::fs::flock(&file, rustix::fs::FlockOperation::NonBlockingLockExclusive) {
+            Ok(()) => Ok(Lock(file)),
+            Err(rustix::io::Errno::WOULDBLOCK) => Err(Error::conflict("already_running", format!("the pipeline {pipeline} is running in another process"))
+                .with_hint("wait for it to end, or stop it")),
+            Err(error) => Err(failed(error.into())),
+        }
+    }
+
+    pub(crate) fn run_context(&self, branch: &RefName, full: bool, cancel: &CancellationToken, figures: &Arc<Figures>) -> RunContext {
+        let mut rng = rand::rng();
+        let seed = rng.random();
+        RunContext {
+            lake: self.lake.clone(),
+            engine: self.engine.clone(),
+            clock: self.clock.clone(),
+            seed,
+            project: self.project.clone(),
+            branch: branch.clone(),
+            owner: format!("{}-{:08x}", std::process::id(), rng.random::<u32>()),
+            author: variable("USER").unwrap_or_else(|| "forebay".to_owned()),
+            cancel: cancel.child_token(),
+            figures: figures.clone(),
+            full,
+            exclusive: true,
+        }
+    }
+}
+
+/// `file:///a/b` of an absolute folder.
+fn url(folder: &Path) -> Result<String> {
+    let text = folder.to_str().ok_or_else(|| {
+        Error::unsupported("bad_folder_name", format!("the workspace's path {} is not UTF-8", folder.display()))
+    })?;
+    Ok(format!("file://{text}"))
+}
+
+mod payloads {
+    //! Payloads of the raw zone for `SELECT payload FROM raw.…`.
+
+    use arrow::array::{ArrayRef, BinaryArray, RecordBatch};
+    use async_trait::async_trait;
+    use forebay_core::Result;
+    use forebay_pipeline::raw::RawReader;
+
+    /// A payload longer than this is not shown in SQL; it is an error that names it.
+    const PAYLOAD_BYTES_MAX: u64 = 64 << 20;
+
+    #[derive(Debug)]
+    pub(super) struct Payloads(pub(super) RawReader);
+
+    #[async_trait]
+    impl forebay_query::PayloadReader for Payloads {
+        async fn read(&self, index_rows: &RecordBatch) -> Result<ArrayRef> {
+            let mut payloads = Vec::with_capacity(index_rows.num_rows());
+            for entry in self.0.entries(index_rows)? {
+                payloads.push(self.0.read(&entry, PAYLOAD_BYTES_MAX).await?);
+            }
+            Ok(std::sync::Arc::new(BinaryArray::from_iter_values(payloads)))
+        }
+    }
+}

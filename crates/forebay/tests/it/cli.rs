@@ -1,0 +1,80 @@
+//! What the command line says and which codes it ends with.
+
+use crate::forebay::Project;
+
+#[test]
+fn help_names_every_command_and_starts_with_what_it_is_for() {
+    let help = Project::new().ok(&["--help"]).out;
+    assert!(help.starts_with("Data pipelines and a lakehouse in one binary"), "{help}");
+    for command in ["demo", "init", "check", "run", "sql", "test", "tables", "runs", "quarantine", "rebuild", "schema", "components", "completions"] {
+        assert!(help.contains(&format!("\n  {command}")), "{command} is missing:\n{help}");
+    }
+}
+
+#[test]
+fn a_wrong_file_gets_all_its_errors_at_once_and_exit_code_2() {
+    let project = Project::new();
+    project.write("pipelines/a.yaml", "pipeline: a\nsource:\n  fil: {path: x}\nextract:\n  json: {linse: true}\nload:\n  stdout: {format: ndjsn}\n");
+    let answer = project.run(&["check"]);
+    assert_eq!(answer.code, 2, "{}", answer.err);
+    for part in ["a.yaml:3:3", "`file`", "a.yaml:5:10", "`lines`", "a.yaml:7:20", "`ndjson`", "3 errors"] {
+        assert!(answer.err.contains(part), "{part} is missing:\n{}", answer.err);
+    }
+}
+
+#[test]
+fn a_pipeline_that_is_not_there_gets_a_suggestion() {
+    let project = Project::new();
+    project.ok(&["init"]);
+    let answer = project.run(&["run", "ordres"]);
+    assert_eq!(answer.code, 2);
+    assert!(answer.err.contains("did you mean `orders`?"), "{}", answer.err);
+}
+
+#[test]
+fn a_new_project_runs() {
+    let project = Project::new();
+    project.ok(&["init"]);
+    project.ok(&["check"]);
+    project.ok(&["run"]);
+    assert_eq!(project.value("SELECT item FROM shop.orders"), "tea");
+    let again = project.ok(&["run"]);
+    assert!(again.err.contains("0 rows"), "{}", again.err);
+    assert_eq!(project.run(&["init"]).code, 2);
+    let runs = project.ok(&["runs", "ls", "--format", "csv"]).out;
+    assert_eq!(runs.lines().count(), 3, "{runs}");
+    let id = runs.lines().nth(1).and_then(|line| line.split(',').next()).unwrap().to_owned();
+    let steps = project.ok(&["runs", "show", &id, "--format", "csv"]).out;
+    assert!(steps.contains("extract"), "{steps}");
+}
+
+#[test]
+fn sql_reads_and_nothing_else() {
+    let project = Project::new();
+    for statement in ["DROP TABLE a.b", "COPY (SELECT 1) TO 'x.csv'", "CREATE EXTERNAL TABLE t STORED AS CSV LOCATION '/etc/passwd'", "SELECT * FROM '/etc/passwd'"] {
+        let answer = project.run(&["sql", statement]);
+        assert_eq!(answer.code, 2, "{statement}: {}", answer.err);
+    }
+    assert_eq!(project.value("SELECT 40 + 2"), "42");
+    assert_eq!(project.run(&["sql", "SELECT 1/0"]).code, 1);
+}
+
+#[test]
+fn a_server_that_is_not_there_is_exit_code_4() {
+    let project = Project::new();
+    let pipeline = "pipeline: a\nsource:\n  http: {url: \"http://127.0.0.1:9/x\", allow_private: true, retry: {attempts: 2, max_delay: 10ms}}\nextract:\n  json: {}\nload:\n  iceberg: {table: a.b}\n";
+    project.write("pipelines/a.yaml", pipeline);
+    let answer = project.run(&["run"]);
+    assert_eq!(answer.code, 4, "{}", answer.err);
+    assert!(answer.err.contains("to continue: forebay run a"), "{}", answer.err);
+    assert_eq!(project.value("SELECT count(*) FROM audit.requests"), "2");
+    assert!(project.ok(&["runs", "ls", "--format", "csv"]).out.contains("failed"));
+}
+
+#[test]
+fn the_schema_is_json_and_refuses_what_is_unknown() {
+    let text = Project::new().ok(&["schema"]).out;
+    let schema: serde_json::Value = serde_json::from_str(&text).unwrap();
+    assert_eq!(schema["additionalProperties"], serde_json::json!(false));
+    assert!(Project::new().ok(&["completions", "bash"]).out.contains("forebay"));
+}

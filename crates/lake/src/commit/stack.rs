@@ -1,0 +1,219 @@
+//! Putting a draft on top of its table's head: manifests once, then a metadata file for each head that is tried.
+
+use forebay_core::{Context, Error, Result, Timestamp};
+use forebay_store::{AsOf, Change as HeadMove, HeadChange};
+use futures::{StreamExt, TryStreamExt, stream};
+use iceberg::spec::{Snapshot, TableMetadata, TableMetadataBuilder, TableMetadataRef};
+
+use crate::error::from_iceberg;
+use crate::metadata::stamped;
+use crate::snapshot::{Change, outgrown};
+use crate::{Draft, Lake, Table};
+
+use super::CommitRequest;
+use super::notes::Notes;
+
+/// Tables whose files are written at the same time.
+const TABLES_AT_ONCE: usize = 8;
+
+/// A draft with the manifests of its files.
+pub(super) struct Prepared {
+    pub(super) draft: Draft,
+    change: Option<Change>,
+}
+
+/// Drafts that change nothing are left out.
+pub(super) async fn prepared(lake: &Lake, drafts: Vec<Draft>) -> Result<Vec<Prepared>> {
+    let touched = drafts.into_iter().filter(|draft| !draft.is_untouched());
+    stream::iter(touched.map(|draft| prepare(lake.clone(), draft)))
+        .buffered(TABLES_AT_ONCE)
+        .try_collect()
+        .await
+}
+
+async fn prepare(lake: Lake, draft: Draft) -> Result<Prepared> {
+    let planned = draft.planned()?;
+    if !draft.exists() {
+        lake.storage().create_table_folders(&draft.folder()).await?;
+    }
+    if draft.files().is_empty() {
+        return Ok(Prepared {
+            draft,
+            change: None,
+        });
+    }
+    let change = Change::append(planned, lake.storage(), draft.files()).await;
+    let change = change.context("table", draft.name())?;
+    Ok(Prepared {
+        draft,
+        change: Some(change),
+    })
+}
+
+/// A draft on top of the table's head, its metadata written and named by nobody.
+pub(super) struct Top {
+    pub(super) head: HeadChange,
+    pub(super) metadata: TableMetadataRef,
+    pub(super) rebased: bool,
+}
+
+pub(super) async fn stacked(
+    lake: &Lake,
+    request: &CommitRequest,
+    changes: &[Prepared],
+    notes: &Notes,
+) -> Result<Vec<Top>> {
+    let as_of = AsOf::Head(request.branch.clone());
+    let mut tops = Vec::with_capacity(changes.len());
+    // Boxed one by one: a stream that borrows its items cannot be proven `Send`.
+    let stacks: Vec<_> = changes
+        .iter()
+        .map(|change| Box::pin(stack(lake, &as_of, change, notes)))
+        .collect();
+    let mut stacks = stream::iter(stacks).buffered(TABLES_AT_ONCE);
+    while let Some(top) = stacks.try_next().await? {
+        tops.push(top);
+    }
+    Ok(tops)
+}
+
+async fn stack(lake: &Lake, as_of: &AsOf, change: &Prepared, notes: &Notes) -> Result<Top> {
+    let draft = &change.draft;
+    let head = lake.table(as_of, draft.name()).await?;
+    check_rebase(draft, head.as_ref()).context("table", draft.name())?;
+    let metadata = stack_metadata(lake, change, head.as_ref(), notes)
+        .await
+        .context("table", draft.name())?;
+    let expected = head
+        .as_ref()
+        .map(|head| head.metadata_location().to_owned());
+    let location = lake
+        .metadata()
+        .write(expected.as_deref(), &metadata)
+        .await
+        .context("table", draft.name())?;
+    let rebased = draft.base().map(Table::metadata_location) != expected.as_deref();
+    let change = HeadMove::Set(location);
+    let head = HeadChange {
+        table: draft.name().clone(),
+        uuid: draft.uuid(),
+        expected,
+        change,
+    };
+    Ok(Top {
+        head,
+        metadata: metadata.into(),
+        rebased,
+    })
+}
+
+/// Appends commute with everything that another writer may have done, a change of the schema with nothing that
+/// changed it too.
+fn check_rebase(draft: &Draft, head: Option<&Table>) -> Result<()> {
+    let moved = |what: &str| {
+        Err(Error::conflict(
+            "schema_moved",
+            format!("the table was {what} by another writer meanwhile"),
+        )
+        .with_hint("Read the table again and redo the change."))
+    };
+    match (draft.base(), head) {
+        (None, None) => Ok(()),
+        (None, Some(_)) => moved("created"),
+        (Some(_), None) => moved("dropped"),
+        (Some(base), Some(head)) if base.uuid() != head.uuid() => moved("replaced"),
+        (Some(base), Some(head)) if draft.schema_changed() && !same_schema(base, head) => {
+            moved("changed")
+        }
+        (Some(_), Some(_)) => Ok(()),
+    }
+}
+
+fn same_schema(base: &Table, head: &Table) -> bool {
+    let (base, head) = (base.metadata(), head.metadata());
+    base.current_schema() == head.current_schema() && base.last_column_id() == head.last_column_id()
+}
+
+async fn stack_metadata(
+    lake: &Lake,
+    change: &Prepared,
+    head: Option<&Table>,
+    notes: &Notes,
+) -> Result<TableMetadata> {
+    let now = lake.clock().now();
+    let ground = ground(&change.draft, head, now)?;
+    let snapshot = match &change.change {
+        Some(change) => Some(
+            change
+                .on_top_of(&ground, lake.storage(), now, &notes.summary)
+                .await?,
+        ),
+        None => None,
+    };
+    let dated = snapshot.is_some();
+    let metadata = finished(&ground, &change.draft, head, notes, snapshot)?;
+    // A snapshot dates its metadata itself.
+    if dated {
+        Ok(metadata)
+    } else {
+        stamped(&metadata, last_change(head, now))
+    }
+}
+
+/// The head, or the new table, with the draft's schema; dated like the head.
+fn ground(draft: &Draft, head: Option<&Table>, now: Timestamp) -> Result<TableMetadataRef> {
+    let planned = draft.planned()?;
+    let Some(head) = head else {
+        return Ok(stamped(planned, now)?.into());
+    };
+    if !draft.schema_changed() {
+        return Ok(TableMetadataRef::clone(head.metadata()));
+    }
+    let builder = TableMetadata::clone(head.metadata()).into_builder(None);
+    let grown = builder.add_current_schema(planned.current_schema().as_ref().clone());
+    let built = grown
+        .and_then(TableMetadataBuilder::build)
+        .map_err(|e| from_iceberg("change the table's schema", e))?;
+    let dated = stamped(
+        &built.metadata,
+        Timestamp(head.metadata().last_updated_ms().saturating_mul(1_000)),
+    )?;
+    Ok(dated.into())
+}
+
+fn finished(
+    ground: &TableMetadata,
+    draft: &Draft,
+    head: Option<&Table>,
+    notes: &Notes,
+    snapshot: Option<Snapshot>,
+) -> Result<TableMetadata> {
+    let mut properties = notes.properties.clone();
+    properties.extend(draft.properties().clone());
+    let previous = head.map(|head| head.metadata_location().to_owned());
+    let outgrown = outgrown(ground);
+    let build = || {
+        let mut builder = ground
+            .clone()
+            .into_builder(previous)
+            .set_properties(properties.into_iter().collect())?;
+        if let Some(snapshot) = snapshot {
+            builder = builder.set_branch_snapshot(snapshot, "main")?;
+        }
+        if !outgrown.is_empty() {
+            builder = builder.remove_snapshots(&outgrown);
+        }
+        builder.build()
+    };
+    build()
+        .map(|built| built.metadata)
+        .map_err(|e| from_iceberg("put the change on top of the table", e))
+}
+
+/// Never before the change that the head stands for.
+fn last_change(head: Option<&Table>, now: Timestamp) -> Timestamp {
+    let last = head.map_or(i64::MIN, |head| {
+        head.metadata().last_updated_ms().saturating_mul(1_000)
+    });
+    Timestamp(now.micros().max(last))
+}

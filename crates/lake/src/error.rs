@@ -1,0 +1,70 @@
+//! Errors of the object store and of the `iceberg` crate in Forebay's own words.
+//!
+//! An error that passed through `iceberg` keeps the kind it had below (`Unavailable` stays retryable).
+
+use std::error::Error as StdError;
+
+use forebay_core::{Error, ErrorKind};
+
+/// `what` completes "failed to …".
+pub(crate) fn from_iceberg(what: &str, error: iceberg::Error) -> Error {
+    let message = format!("failed to {what}");
+    let below = error
+        .source()
+        .and_then(|source| source.downcast_ref::<Error>());
+    let (kind, code) = match below {
+        Some(inner) => (inner.kind(), inner.code()),
+        None => match error.kind() {
+            iceberg::ErrorKind::FeatureUnsupported => {
+                (ErrorKind::Unsupported, "iceberg_unsupported")
+            }
+            _ => (ErrorKind::Data, "iceberg_invalid"),
+        },
+    };
+    Error::new(kind, code, message).with_source(error)
+}
+
+pub(crate) fn to_iceberg(error: Error) -> iceberg::Error {
+    let retryable = error.kind().is_retryable();
+    iceberg::Error::new(iceberg::ErrorKind::Unexpected, error.message().to_owned())
+        .with_retryable(retryable)
+        .with_source(error)
+}
+
+/// `what` completes "failed to …"; `path` is the object.
+pub(crate) fn from_objects(
+    what: &str,
+    path: impl std::fmt::Display,
+    error: object_store::Error,
+) -> Error {
+    let message = format!("failed to {what}");
+    let (kind, code) = match &error {
+        object_store::Error::NotFound { .. } => (ErrorKind::NotFound, "object_missing"),
+        object_store::Error::PermissionDenied { .. }
+        | object_store::Error::Unauthenticated { .. } => (ErrorKind::Denied, "object_denied"),
+        _ => (ErrorKind::Unavailable, "object_store"),
+    };
+    Error::new(kind, code, message)
+        .with_source(error)
+        .with_context("object", path)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn an_outage_below_iceberg_stays_retryable() {
+        let outage = Error::unavailable("object_store", "failed to write");
+        let error = from_iceberg("write the manifest", to_iceberg(outage));
+        assert_eq!(
+            (error.kind(), error.code()),
+            (ErrorKind::Unavailable, "object_store")
+        );
+        let other = iceberg::Error::new(iceberg::ErrorKind::DataInvalid, "torn");
+        assert_eq!(
+            from_iceberg("read the manifest", other).kind(),
+            ErrorKind::Data
+        );
+    }
+}

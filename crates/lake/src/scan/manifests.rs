@@ -1,0 +1,129 @@
+//! Reading the manifests of a snapshot.
+
+use std::sync::Arc;
+
+use forebay_core::{Context, Result};
+use futures::future::BoxFuture;
+use futures::{FutureExt, StreamExt, TryStreamExt, stream};
+use iceberg::io::FileIO;
+use iceberg::spec::{
+    ManifestContentType, ManifestEntryRef, ManifestFile, ManifestList, PartitionSpec, Schema,
+    TableMetadata,
+};
+
+use super::cache::{Entries, ManifestCache};
+use crate::Table;
+use crate::error::from_iceberg;
+use crate::storage::LakeStorage;
+
+/// Manifests read at once.
+const READS_MAX: usize = 8;
+
+/// One snapshot of a table with what is needed to read it.
+pub(super) struct Snapshot<'a> {
+    pub(super) metadata: &'a TableMetadata,
+    pub(super) storage: &'a Arc<LakeStorage>,
+    pub(super) io: FileIO,
+}
+
+/// A live file, with the spec that it was written under.
+#[derive(Debug, Clone)]
+pub(super) struct Live {
+    pub(super) entry: ManifestEntryRef,
+    pub(super) spec_id: i32,
+}
+
+impl Live {
+    pub(super) fn sequence(&self) -> i64 {
+        self.entry.sequence_number().unwrap_or(0)
+    }
+}
+
+impl<'a> Snapshot<'a> {
+    pub(super) fn current(table: &'a Table) -> Self {
+        Self {
+            metadata: table.metadata(),
+            storage: table.storage(),
+            io: table.file_io(),
+        }
+    }
+
+    /// Columns that exist now; older files are read by their field ids.
+    pub(super) fn schema(&self) -> &Schema {
+        self.metadata.current_schema()
+    }
+
+    pub(super) fn spec(&self, id: i32) -> Option<&PartitionSpec> {
+        self.metadata.partition_spec_by_id(id).map(Arc::as_ref)
+    }
+
+    /// Manifests that hold live files, data before deletes.
+    pub(super) async fn manifests(&self) -> Result<(Vec<ManifestFile>, Vec<ManifestFile>)> {
+        let Some(snapshot) = self.metadata.current_snapshot() else {
+            return Ok(Default::default());
+        };
+        let location = snapshot.manifest_list();
+        let bad = |e| {
+            from_iceberg("read a snapshot's manifest list", e)
+                .with_context("manifest list", location)
+        };
+        let bytes = self
+            .io
+            .new_input(location)
+            .map_err(bad)?
+            .read()
+            .await
+            .map_err(bad)?;
+        let list = ManifestList::parse_with_version(&bytes, self.metadata.format_version())
+            .map_err(bad)?;
+        let live = list
+            .consume_entries()
+            .into_iter()
+            .filter(|m| m.has_added_files() || m.has_existing_files());
+        Ok(live.partition(|manifest| manifest.content == ManifestContentType::Data))
+    }
+
+    /// The live files of manifests, in order.
+    pub(super) async fn entries(&self, manifests: Vec<ManifestFile>) -> Result<Vec<Live>> {
+        // Boxed one by one: a stream that borrows its items cannot be proven `Send`.
+        let reads: Vec<BoxFuture<'_, Result<Vec<Live>>>> = manifests
+            .into_iter()
+            .map(|manifest| self.read(manifest).boxed())
+            .collect();
+        let read: Vec<Vec<Live>> = stream::iter(reads)
+            .buffered(READS_MAX)
+            .try_collect()
+            .await?;
+        Ok(read.into_iter().flatten().collect())
+    }
+
+    async fn read(&self, manifest: ManifestFile) -> Result<Vec<Live>> {
+        let entries = self
+            .load(&manifest)
+            .await
+            .context("manifest", &manifest.manifest_path)?;
+        let live = |entry: &ManifestEntryRef| Live {
+            entry: Arc::clone(entry),
+            spec_id: manifest.partition_spec_id,
+        };
+        Ok(entries.iter().map(live).collect())
+    }
+
+    async fn load(&self, manifest: &ManifestFile) -> Result<Entries> {
+        let cache: &ManifestCache = self.storage.manifests();
+        if let Some(entries) = cache.get(&manifest.manifest_path) {
+            return Ok(entries);
+        }
+        let read = manifest
+            .load_manifest(&self.io)
+            .await
+            .map_err(|e| from_iceberg("read a manifest", e))?;
+        let (entries, _) = read.into_parts();
+        let entries: Entries = entries
+            .into_iter()
+            .filter(|entry| entry.is_alive())
+            .collect();
+        cache.put(&manifest.manifest_path, &entries);
+        Ok(entries)
+    }
+}

@@ -1,0 +1,210 @@
+//! A new snapshot of a table: manifests of its files, the manifest list on top of the parent's, the summary.
+//!
+//! What does not depend on the parent (manifests of new files) is written once and survives a rebase; the list is
+//! written anew for each parent. Nothing here is visible before a metadata file names it, and nothing is deleted.
+
+mod manifest;
+mod merge;
+mod summary;
+
+use std::collections::BTreeMap;
+use std::sync::Arc;
+
+use forebay_core::{Result, Timestamp};
+use iceberg::spec::{
+    FormatVersion, ManifestContentType, ManifestFile, ManifestListWriter, Operation, Snapshot,
+    SnapshotRef, Summary, TableMetadata,
+};
+use uuid::Uuid;
+
+use crate::DataFile;
+use crate::error::from_iceberg;
+use crate::storage::LakeStorage;
+
+use self::manifest::ManifestFolder;
+use self::summary::Counts;
+
+/// Snapshots that the metadata of a table names. Older states stay readable through the catalog's log, whose
+/// metadata files still name them.
+const SNAPSHOTS_KEPT: usize = 500;
+/// The table property that overrides [`SNAPSHOTS_KEPT`].
+const SNAPSHOTS_KEPT_PROPERTY: &str = "history.expire.min-snapshots-to-keep";
+/// Snapshots over the limit before they are dropped, many at once.
+const SNAPSHOTS_SLACK: usize = 50;
+
+/// What one snapshot does to a table, ready to be put on top of any parent.
+#[derive(Debug)]
+pub(crate) struct Change {
+    id: i64,
+    operation: Operation,
+    /// Manifests of the files that come in.
+    added: Vec<ManifestFile>,
+    counts: Counts,
+}
+
+impl Change {
+    /// Writes the manifests of appended files. `table` is the table as the draft planned it: the schema and specs
+    /// that the files were written by.
+    pub(crate) async fn append(
+        table: &TableMetadata,
+        storage: &Arc<LakeStorage>,
+        files: &[DataFile],
+    ) -> Result<Self> {
+        let id = fresh_id();
+        let folder = ManifestFolder::new(table, storage, id);
+        let added = folder.write_added(table, files).await?;
+        Ok(Self {
+            id,
+            operation: Operation::Append,
+            added,
+            counts: Counts::of_added(files),
+        })
+    }
+
+    /// The snapshot on top of `head`; writes its manifest list. `notes` go into the summary.
+    pub(crate) async fn on_top_of(
+        &self,
+        head: &TableMetadata,
+        storage: &Arc<LakeStorage>,
+        now: Timestamp,
+        notes: &BTreeMap<String, String>,
+    ) -> Result<Snapshot> {
+        let parent = head.current_snapshot();
+        let mut manifests = self.added.clone();
+        manifests.extend(self.carried(head, storage, parent).await?);
+        let (list, next_row) = self.write_list(head, storage, manifests).await?;
+        let mut properties = self.counts.summary(parent.map(|parent| parent.summary()));
+        properties.extend(
+            notes
+                .iter()
+                .map(|(key, value)| (key.clone(), value.clone())),
+        );
+        let builder = Snapshot::builder()
+            .with_snapshot_id(self.id)
+            .with_parent_snapshot_id(parent.map(|parent| parent.snapshot_id()))
+            .with_sequence_number(head.next_sequence_number())
+            .with_timestamp_ms(snapshot_ms(head, now))
+            .with_manifest_list(list)
+            .with_summary(Summary {
+                operation: self.operation.clone(),
+                additional_properties: properties,
+            })
+            .with_schema_id(head.current_schema_id());
+        Ok(match next_row {
+            Some(next) => builder
+                .with_row_range(head.next_row_id(), next - head.next_row_id())
+                .build(),
+            None => builder.build(),
+        })
+    }
+
+    /// The parent's manifests as this snapshot has them: those without live files left out, many small ones merged.
+    async fn carried(
+        &self,
+        head: &TableMetadata,
+        storage: &Arc<LakeStorage>,
+        parent: Option<&SnapshotRef>,
+    ) -> Result<Vec<ManifestFile>> {
+        let Some(parent) = parent else {
+            return Ok(Vec::new());
+        };
+        let mut manifests = manifest::read_list(head, storage, parent).await?;
+        manifests.retain(|manifest| manifest.has_added_files() || manifest.has_existing_files());
+        let folder = ManifestFolder::new(head, storage, self.id);
+        merge::merge_small(head, storage, &folder, manifests).await
+    }
+
+    /// Where the list is, and for a v3 table the row id after the last one given out.
+    async fn write_list(
+        &self,
+        head: &TableMetadata,
+        storage: &Arc<LakeStorage>,
+        manifests: Vec<ManifestFile>,
+    ) -> Result<(String, Option<u64>)> {
+        let fail = |e| from_iceberg("write the manifest list", e);
+        let location = format!(
+            "{}/metadata/snap-{}-{}.avro",
+            head.location(),
+            self.id,
+            Uuid::new_v4()
+        );
+        let output = storage
+            .file_io()
+            .new_output(&location)
+            .map_err(fail)?
+            .writer()
+            .await
+            .map_err(fail)?;
+        let parent = head.current_snapshot_id();
+        let sequence = head.next_sequence_number();
+        let mut writer = match head.format_version() {
+            FormatVersion::V1 => ManifestListWriter::v1(output, self.id, parent),
+            FormatVersion::V2 => ManifestListWriter::v2(output, self.id, parent, sequence),
+            FormatVersion::V3 => {
+                ManifestListWriter::v3(output, self.id, parent, sequence, Some(head.next_row_id()))
+            }
+        };
+        writer.add_manifests(manifests.into_iter()).map_err(fail)?;
+        let next_row = writer.next_row_id();
+        writer.close().await.map_err(fail)?;
+        Ok((location, next_row))
+    }
+}
+
+/// Snapshots that the metadata stops naming when one more comes; those that a branch or tag stands on stay.
+pub(crate) fn outgrown(head: &TableMetadata) -> Vec<i64> {
+    let kept = head
+        .properties()
+        .get(SNAPSHOTS_KEPT_PROPERTY)
+        .and_then(|value| value.parse().ok());
+    let kept: usize = kept.unwrap_or(SNAPSHOTS_KEPT).max(1);
+    if head.snapshots().len() < kept.saturating_add(SNAPSHOTS_SLACK) {
+        return Vec::new();
+    }
+    let mut snapshots: Vec<(i64, i64)> = head
+        .snapshots()
+        .map(|snapshot| (snapshot.sequence_number(), snapshot.snapshot_id()))
+        .collect();
+    snapshots.sort_unstable();
+    snapshots.truncate(snapshots.len() - kept);
+    let named = named_by_refs(head);
+    snapshots
+        .into_iter()
+        .map(|(_, id)| id)
+        .filter(|id| !named.contains(id))
+        .collect()
+}
+
+/// `iceberg` shows the refs of a table only in its JSON.
+fn named_by_refs(head: &TableMetadata) -> Vec<i64> {
+    let value = serde_json::to_value(head).unwrap_or_default();
+    let refs = value["refs"]
+        .as_object()
+        .into_iter()
+        .flat_map(|refs| refs.values());
+    refs.filter_map(|reference| reference["snapshot-id"].as_i64())
+        .collect()
+}
+
+/// Later than everything the table has seen, also when this machine's clock is behind.
+fn snapshot_ms(head: &TableMetadata, now: Timestamp) -> i64 {
+    let last = head
+        .history()
+        .iter()
+        .map(|entry| entry.timestamp_ms() + 1)
+        .max()
+        .unwrap_or(i64::MIN);
+    now.millis().max(last).max(head.last_updated_ms())
+}
+
+fn fresh_id() -> i64 {
+    (Uuid::new_v4().as_u64_pair().0 >> 1).cast_signed()
+}
+
+/// Which manifests hold data files and which hold deletes.
+fn is_data(manifest: &ManifestFile) -> bool {
+    manifest.content == ManifestContentType::Data
+}
+
+#[cfg(test)]
+mod tests;

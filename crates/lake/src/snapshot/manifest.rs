@@ -1,0 +1,112 @@
+//! Reading manifest lists and writing manifests.
+
+use std::collections::BTreeMap;
+use std::sync::Arc;
+
+use forebay_core::{Error, Result};
+use iceberg::spec::{
+    FormatVersion, ManifestContentType, ManifestFile, ManifestList, ManifestWriter,
+    ManifestWriterBuilder, PartitionSpecRef, SchemaRef, SnapshotRef, TableMetadata,
+};
+use uuid::Uuid;
+
+use crate::DataFile;
+use crate::error::from_iceberg;
+use crate::storage::LakeStorage;
+
+/// A new file takes the sequence number of the commit that lands it, whichever that will be.
+const SEQUENCE_INHERITED: i64 = -1;
+
+pub(super) async fn read_list(
+    table: &TableMetadata,
+    storage: &LakeStorage,
+    snapshot: &SnapshotRef,
+) -> Result<Vec<ManifestFile>> {
+    let location = snapshot.manifest_list();
+    let bytes = storage.read(&storage.path(location)?).await?;
+    let list = ManifestList::parse_with_version(&bytes, table.format_version())
+        .map_err(|e| from_iceberg("read the manifest list", e).with_context("file", location))?;
+    Ok(list.consume_entries().into_iter().collect())
+}
+
+/// Where manifests of one snapshot go.
+pub(super) struct ManifestFolder {
+    storage: Arc<LakeStorage>,
+    location: String,
+    version: FormatVersion,
+    snapshot: i64,
+}
+
+impl ManifestFolder {
+    pub(super) fn new(table: &TableMetadata, storage: &Arc<LakeStorage>, snapshot: i64) -> Self {
+        let location = format!("{}/metadata", table.location());
+        Self {
+            storage: Arc::clone(storage),
+            location,
+            version: table.format_version(),
+            snapshot,
+        }
+    }
+
+    pub(super) fn writer(
+        &self,
+        schema: &SchemaRef,
+        spec: &PartitionSpecRef,
+        content: ManifestContentType,
+    ) -> Result<ManifestWriter> {
+        let location = format!("{}/{}-m.avro", self.location, Uuid::new_v4());
+        let output = self
+            .storage
+            .file_io()
+            .new_output(location)
+            .map_err(write_failed)?;
+        let spec = spec.as_ref().clone();
+        let builder =
+            ManifestWriterBuilder::new(output, Some(self.snapshot), Arc::clone(schema), spec);
+        Ok(match (self.version, content) {
+            (FormatVersion::V1, _) => builder.build_v1(),
+            (FormatVersion::V2, ManifestContentType::Data) => builder.build_v2_data(),
+            (FormatVersion::V2, ManifestContentType::Deletes) => builder.build_v2_deletes(),
+            (FormatVersion::V3, ManifestContentType::Data) => builder.build_v3_data(),
+            (FormatVersion::V3, ManifestContentType::Deletes) => builder.build_v3_deletes(),
+        })
+    }
+
+    /// One manifest of new data files per partition spec that they were written by.
+    pub(super) async fn write_added(
+        &self,
+        table: &TableMetadata,
+        files: &[DataFile],
+    ) -> Result<Vec<ManifestFile>> {
+        let mut by_spec: BTreeMap<i32, Vec<&DataFile>> = BTreeMap::new();
+        for file in files {
+            by_spec.entry(file.spec_id).or_default().push(file);
+        }
+        let mut manifests = Vec::with_capacity(by_spec.len());
+        for (spec_id, files) in by_spec {
+            let spec = table
+                .partition_spec_by_id(spec_id)
+                .ok_or_else(|| unknown_spec(spec_id))?;
+            let mut writer =
+                self.writer(table.current_schema(), spec, ManifestContentType::Data)?;
+            for file in files {
+                writer
+                    .add_file(file.file.clone(), SEQUENCE_INHERITED)
+                    .map_err(write_failed)?;
+            }
+            manifests.push(writer.write_manifest_file().await.map_err(write_failed)?);
+        }
+        Ok(manifests)
+    }
+}
+
+pub(super) fn write_failed(error: iceberg::Error) -> Error {
+    from_iceberg("write a manifest", error)
+}
+
+pub(super) fn unknown_spec(spec_id: i32) -> Error {
+    Error::bug(
+        "unknown_spec",
+        format!("a file names partition spec {spec_id}, which its table does not have"),
+    )
+}

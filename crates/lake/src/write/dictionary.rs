@@ -1,0 +1,130 @@
+//! Which columns are better off without a dictionary: those whose values hardly ever repeat.
+//!
+//! Parquet gives a dictionary up by itself once it is too big, after having built it for nothing. A column is judged
+//! by the first rows of a file; the threshold is so high that a value drawn from fewer than about 400,000 others (which
+//! a dictionary may still serve) keeps its dictionary.
+
+use std::collections::HashSet;
+use std::sync::Arc;
+
+use arrow::array::{Array, ArrayRef, AsArray, RecordBatch};
+use arrow::datatypes::DataType;
+use arrow::row::{RowConverter, SortField};
+use forebay_core::{Error, Result};
+use parquet::arrow::ArrowSchemaConverter;
+use parquet::schema::types::ColumnPath;
+
+/// Values that are looked at; with fewer than the lower bound nothing can be said.
+const SAMPLE_VALUES_MIN: usize = 4_096;
+const SAMPLE_VALUES_MAX: usize = 8_192;
+/// Distinct values among 100 from which on a column counts as unique.
+const UNIQUE_PERCENT: usize = 99;
+
+pub(super) fn unique_columns(first: &RecordBatch) -> Result<Vec<ColumnPath>> {
+    if first.num_rows() < SAMPLE_VALUES_MIN {
+        return Ok(Vec::new());
+    }
+    let bad =
+        |e| Error::bug("encode_failed", "failed to map a table's schema to Parquet").with_source(e);
+    let schema = ArrowSchemaConverter::new()
+        .convert(&first.schema())
+        .map_err(bad)?;
+    let mut leaves = Vec::with_capacity(schema.num_columns());
+    first
+        .columns()
+        .iter()
+        .for_each(|column| collect_leaves(column, &mut leaves));
+    if leaves.len() != schema.num_columns() {
+        return Ok(Vec::new());
+    }
+    let unique = schema
+        .columns()
+        .iter()
+        .zip(leaves)
+        .filter(|(_, leaf)| is_unique(leaf));
+    Ok(unique.map(|(column, _)| column.path().clone()).collect())
+}
+
+/// The leaf arrays below `array`, in the order of Parquet's columns.
+fn collect_leaves(array: &ArrayRef, leaves: &mut Vec<ArrayRef>) {
+    match array.data_type() {
+        DataType::Struct(_) => array
+            .as_struct()
+            .columns()
+            .iter()
+            .for_each(|c| collect_leaves(c, leaves)),
+        DataType::List(_) => collect_leaves(array.as_list::<i32>().values(), leaves),
+        DataType::LargeList(_) => collect_leaves(array.as_list::<i64>().values(), leaves),
+        DataType::Map(_, _) => array
+            .as_map()
+            .entries()
+            .columns()
+            .iter()
+            .for_each(|c| collect_leaves(c, leaves)),
+        _ => leaves.push(Arc::clone(array)),
+    }
+}
+
+fn is_unique(leaf: &ArrayRef) -> bool {
+    let count = leaf.len().min(SAMPLE_VALUES_MAX);
+    let sample = leaf.slice(0, count);
+    let present = count - sample.logical_null_count();
+    if present < SAMPLE_VALUES_MIN {
+        return false;
+    }
+    let rows = RowConverter::new(vec![SortField::new(leaf.data_type().clone())])
+        .and_then(|converter| converter.convert_columns(&[Arc::clone(&sample)]));
+    let Ok(rows) = rows else { return false };
+    let nulls = sample.logical_nulls();
+    let valid = (0..count).filter(|i| nulls.as_ref().is_none_or(|nulls| nulls.is_valid(*i)));
+    let distinct: HashSet<_> = valid.map(|i| rows.row(i)).collect();
+    distinct.len() * 100 >= present * UNIQUE_PERCENT
+}
+
+#[cfg(test)]
+mod tests {
+    use arrow::array::{Float64Array, Int64Array, StringArray};
+
+    use super::*;
+
+    #[test]
+    fn only_columns_without_repeats_lose_their_dictionary() {
+        let n = 8_000_i64;
+        let columns: Vec<(&str, ArrayRef)> = vec![
+            ("id", Arc::new(Int64Array::from_iter_values(0..n))),
+            (
+                "user",
+                Arc::new(Int64Array::from_iter_values(
+                    (0..n).map(|i| i * 7_919 % 20_011 % 5_000),
+                )),
+            ),
+            (
+                "city",
+                Arc::new(StringArray::from_iter_values(
+                    (0..n).map(|i| format!("c{}", i % 50)),
+                )),
+            ),
+            (
+                "price",
+                Arc::new(Float64Array::from_iter_values(
+                    (0..n).map(|i| i as f64 * 0.37),
+                )),
+            ),
+            (
+                "rare",
+                Arc::new(Int64Array::from_iter(
+                    (0..n).map(|i| (i % 100 == 0).then_some(i)),
+                )),
+            ),
+        ];
+        let batch = RecordBatch::try_from_iter(columns.clone()).unwrap();
+        let names: Vec<String> = unique_columns(&batch)
+            .unwrap()
+            .iter()
+            .map(ColumnPath::string)
+            .collect();
+        assert_eq!(names, ["id", "price"]);
+        let small = batch.slice(0, 100);
+        assert!(unique_columns(&small).unwrap().is_empty());
+    }
+}

@@ -1,0 +1,244 @@
+//! Writing data files: batches in, Parquet files of a sensible size out, one set per partition.
+//!
+//! A batch is first [`adapt`]ed to the table's schema, then split by partition ([`crate::partition::split`]), then
+//! encoded into the open file of each partition ([`file`]); the [`stats`] of a closed file come from its own footer. Nothing here commits: a written file is invisible until a draft that names it is
+//! committed, and a writer dropped before [`TableWriter::finish`] leaves no half-written file behind.
+
+mod adapt;
+pub(crate) mod bound;
+mod cast;
+mod dictionary;
+mod file;
+mod stats;
+#[cfg(test)]
+mod tests;
+
+use std::collections::HashMap;
+use std::sync::Arc;
+
+use arrow::array::RecordBatch;
+use arrow::compute::take_record_batch;
+use arrow::datatypes::SchemaRef;
+use forebay_core::{Context, Error, Result};
+use iceberg::spec::PartitionSpecRef;
+
+use crate::partition::split::{Group, Splitter};
+use crate::storage::LakeStorage;
+use crate::{Draft, schema};
+use file::OpenFile;
+
+/// Memory that the unfinished row groups of one writer may hold together; the biggest is closed early beyond it.
+const OPEN_BYTES_MAX: usize = 128 << 20;
+
+/// A written, durable file that no commit names yet.
+#[derive(Debug, Clone)]
+pub struct DataFile {
+    pub path: object_store::path::Path,
+    pub rows: u64,
+    pub bytes: u64,
+    /// What the manifest will say of it.
+    pub(crate) file: iceberg::spec::DataFile,
+    /// The partition spec it was written under ([`iceberg::spec::DataFile`] keeps that to itself).
+    pub(crate) spec_id: i32,
+}
+
+#[derive(Debug, Clone)]
+pub struct WriterOptions {
+    /// A file is closed when it has grown to this size.
+    pub file_bytes_target: u64,
+    /// A row group is closed at this many rows.
+    pub row_group_rows_max: usize,
+    /// Files open at once; the one written longest ago is closed when a further partition comes.
+    pub open_files_max: usize,
+    /// Writes to this path below the lake's object store instead of one under the table: for the raw zone's index, which
+    /// lies beside its object. Only for a table without partitions, and one file.
+    pub path: Option<object_store::path::Path>,
+}
+
+impl Default for WriterOptions {
+    fn default() -> Self {
+        Self {
+            file_bytes_target: 256 << 20,
+            row_group_rows_max: 250_000,
+            open_files_max: 32,
+            path: None,
+        }
+    }
+}
+
+/// Where a writer's files go and what they must look like.
+#[derive(Debug)]
+struct Target {
+    /// Arrow schema with field ids at every depth.
+    arrow: SchemaRef,
+    schema: iceberg::spec::SchemaRef,
+    spec: PartitionSpecRef,
+    /// The table's folder.
+    folder: object_store::path::Path,
+    storage: Arc<LakeStorage>,
+}
+
+impl Target {
+    fn of(draft: &Draft) -> Result<Self> {
+        let schema = draft.iceberg_schema()?;
+        Ok(Self {
+            arrow: schema::to_arrow(&schema)?,
+            schema,
+            spec: draft.partition_spec()?,
+            folder: draft.folder(),
+            storage: Arc::clone(draft.storage()),
+        })
+    }
+}
+
+/// Splits batches by partition and encodes them. CPU work happens on the calling thread: call it from a blocking one.
+#[derive(Debug)]
+pub struct TableWriter {
+    target: Target,
+    options: WriterOptions,
+    splitter: Splitter,
+    /// Open files by the encoded values of their partition.
+    open: HashMap<Box<[u8]>, OpenFile>,
+    done: Vec<DataFile>,
+    rows: u64,
+    /// Counts writes, to tell which file was written longest ago.
+    tick: u64,
+}
+
+impl TableWriter {
+    /// Errors: `Bug` when the draft has no schema, or a fixed path is asked for on a partitioned table; `Unsupported`
+    /// for a partition transform that cannot be computed.
+    pub(crate) fn new(draft: &Draft, options: WriterOptions) -> Result<Self> {
+        let target = Target::of(draft)?;
+        if options.path.is_some() && !target.spec.is_unpartitioned() {
+            return Err(Error::bug(
+                "fixed_path",
+                "a fixed file path needs a table without partitions",
+            ));
+        }
+        let splitter = Splitter::new(&target.schema, &target.spec)?;
+        Ok(Self {
+            target,
+            options,
+            splitter,
+            open: HashMap::new(),
+            done: Vec::new(),
+            rows: 0,
+            tick: 0,
+        })
+    }
+
+    /// Rows must have the columns of the draft's schema by name; missing optional ones become null, order is free.
+    ///
+    /// Errors: `Data` when a value does not fit its column (null in a required one, a cast that would lose
+    /// something); `Bug` when a column is not the table's or its type can never fit; `Unavailable` when the storage
+    /// fails. After an error the writer must be dropped.
+    pub fn write(&mut self, records: &RecordBatch) -> Result<()> {
+        if records.num_rows() == 0 {
+            return Ok(());
+        }
+        let records = adapt::batch(records, &self.target.arrow)?;
+        let mut groups = self.splitter.split(&records)?;
+        // Open files first: a batch of many partitions must not close a file that its own rows still need.
+        groups.sort_by_key(|group| !self.open.contains_key(&group.key));
+        for group in groups {
+            self.write_group(&records, group)?;
+        }
+        self.rows += records.num_rows() as u64;
+        Ok(())
+    }
+
+    /// Bytes of Arrow data and encoded pages held in memory now.
+    pub fn memory_bytes(&self) -> usize {
+        self.open.values().map(OpenFile::memory_bytes).sum()
+    }
+
+    /// Rows written so far.
+    pub fn rows(&self) -> u64 {
+        self.rows
+    }
+
+    /// Closes every file; on return each is durable.
+    pub fn finish(mut self) -> Result<Vec<DataFile>> {
+        let keys: Vec<Box<[u8]>> = self.open.keys().cloned().collect();
+        for key in keys {
+            self.close(&key)?;
+        }
+        Ok(std::mem::take(&mut self.done))
+    }
+
+    fn write_group(&mut self, records: &RecordBatch, group: Group) -> Result<()> {
+        let rows = match &group.rows {
+            None => records.clone(),
+            Some(rows) => take_record_batch(records, rows).map_err(|e| {
+                Error::bug("split_failed", "failed to take the rows of a partition").with_source(e)
+            })?,
+        };
+        let step = file::chunk_rows(&rows);
+        let mut start = 0;
+        while start < rows.num_rows() {
+            let chunk = rows.slice(start, step.min(rows.num_rows() - start));
+            self.write_chunk(&chunk, &group)?;
+            start += chunk.num_rows();
+        }
+        Ok(())
+    }
+
+    fn write_chunk(&mut self, chunk: &RecordBatch, group: &Group) -> Result<()> {
+        if !self.open.contains_key(&group.key) {
+            self.make_room()?;
+            let file = OpenFile::open(&self.target, &self.options, group.partition.clone(), chunk)?;
+            self.open.insert(group.key.clone(), file);
+        }
+        self.tick += 1;
+        let file = self
+            .open
+            .get_mut(&group.key)
+            .expect("the file was opened above");
+        file.write(chunk, self.tick).context("file", file.path())?;
+        if file.encoded_bytes() >= self.options.file_bytes_target && self.options.path.is_none() {
+            self.close(&group.key)?;
+        }
+        self.hold_memory()
+    }
+
+    /// Closes the file written longest ago until one more may be opened.
+    fn make_room(&mut self) -> Result<()> {
+        while self.open.len() >= self.options.open_files_max.max(1) {
+            let oldest = self
+                .open
+                .iter()
+                .min_by_key(|(_, file)| file.touched())
+                .map(|(key, _)| key.clone());
+            self.close(&oldest.expect("there is an open file"))?;
+        }
+        Ok(())
+    }
+
+    /// Writes out the biggest unfinished row groups while all of them together are too big.
+    fn hold_memory(&mut self) -> Result<()> {
+        while self
+            .open
+            .values()
+            .map(OpenFile::row_group_memory_bytes)
+            .sum::<usize>()
+            > OPEN_BYTES_MAX
+        {
+            let biggest = self
+                .open
+                .values_mut()
+                .max_by_key(|file| file.row_group_memory_bytes());
+            let file = biggest.expect("memory is held by an open file");
+            file.flush().context("file", file.path())?;
+        }
+        Ok(())
+    }
+
+    fn close(&mut self, key: &[u8]) -> Result<()> {
+        let file = self.open.remove(key).expect("only open files are closed");
+        let path = file.path().clone();
+        self.done
+            .push(file.close(&self.target).context("file", path)?);
+        Ok(())
+    }
+}

@@ -1,0 +1,9 @@
+//! The lake from outside: commits, rebases, crashes, growth. Rows are read back from the files that a scan names.
+
+mod commit;
+mod crash;
+mod faulty;
+mod growth;
+mod history;
+mod interop;
+mod site;

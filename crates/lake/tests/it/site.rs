@@ -1,0 +1,139 @@
+//! A lake in a temporary folder, and the few steps that every test takes.
+
+use std::path::Path;
+use std::sync::Arc;
+
+use arrow::array::{Array, ArrayRef, AsArray, Int64Array, RecordBatch};
+use arrow::datatypes::{DataType, Field, Int64Type, Schema, SchemaRef};
+use forebay_core::{Clock, CommitId, RefName, Result, TableName, Timestamp};
+use forebay_lake::{CommitRequest, Draft, Lake, LakeCommit, Table, WriterOptions};
+use forebay_store::{AsOf, PositionMove, Store};
+use forebay_testkit::{FakeClock, Workspace};
+use object_store::ObjectStore;
+use object_store::local::LocalFileSystem;
+use parquet::arrow::arrow_reader::ParquetRecordBatchReaderBuilder;
+
+pub(crate) const START: Timestamp = Timestamp(1_767_225_600_000_000);
+
+pub(crate) fn name(text: &str) -> TableName {
+    text.parse().unwrap()
+}
+
+pub(crate) fn head() -> AsOf {
+    AsOf::Head(RefName::main())
+}
+
+pub(crate) fn objects(folder: &Path) -> Arc<dyn ObjectStore> {
+    Arc::new(LocalFileSystem::new_with_prefix(folder).unwrap())
+}
+
+pub(crate) fn root(folder: &Path) -> String {
+    format!("file://{}", folder.display())
+}
+
+pub(crate) struct Site {
+    pub(crate) folder: Workspace,
+    pub(crate) clock: Arc<FakeClock>,
+    pub(crate) lake: Lake,
+}
+
+impl Site {
+    pub(crate) async fn new() -> Self {
+        let (folder, clock) = (Workspace::new(), FakeClock::auto(START));
+        let lake = open(folder.path(), clock.clone(), objects(folder.path())).await;
+        Self {
+            folder,
+            clock,
+            lake,
+        }
+    }
+
+    /// The same lake as another process has it.
+    pub(crate) async fn another(&self) -> Lake {
+        self.another_on(objects(self.folder.path())).await
+    }
+
+    pub(crate) async fn another_on(&self, objects: Arc<dyn ObjectStore>) -> Lake {
+        open(self.folder.path(), self.clock.clone(), objects).await
+    }
+
+    /// The values of the column `id` in the newest state, ascending.
+    pub(crate) async fn ids(&self, table: &str) -> Vec<i64> {
+        let lake = self.another().await;
+        match lake.table(&head(), &name(table)).await.unwrap() {
+            Some(table) => ids(&self.folder, &table).await,
+            None => Vec::new(),
+        }
+    }
+}
+
+async fn open(folder: &Path, clock: Arc<dyn Clock>, objects: Arc<dyn ObjectStore>) -> Lake {
+    let store = Store::open(&folder.join("store.sqlite"), clock.clone())
+        .await
+        .unwrap();
+    Lake::new(store, objects, root(folder), clock)
+}
+
+pub(crate) fn id_schema() -> SchemaRef {
+    Arc::new(Schema::new(vec![Field::new("id", DataType::Int64, false)]))
+}
+
+pub(crate) fn id_rows(ids: impl IntoIterator<Item = i64>) -> RecordBatch {
+    let column: ArrayRef = Arc::new(Int64Array::from_iter_values(ids));
+    RecordBatch::try_new(id_schema(), vec![column]).unwrap()
+}
+
+/// A draft that holds `rows`, its table made or grown to fit them.
+pub(crate) async fn drafted(lake: &Lake, table: &str, rows: RecordBatch) -> Result<Draft> {
+    let mut draft = lake.draft(&RefName::main(), &name(table)).await?;
+    if draft.exists() {
+        draft.evolve(&rows.schema())?;
+    } else {
+        draft.create(&rows.schema(), &[])?;
+    }
+    let mut writer = draft.writer(WriterOptions::default())?;
+    let written = tokio::task::spawn_blocking(move || {
+        writer.write(&rows)?;
+        writer.finish()
+    });
+    draft.append(written.await.unwrap()?);
+    Ok(draft)
+}
+
+pub(crate) fn request(drafts: Vec<Draft>, positions: Vec<PositionMove>) -> CommitRequest {
+    CommitRequest {
+        id: CommitId::new(START, uuid::Uuid::new_v4().as_u128()),
+        branch: RefName::main(),
+        author: "test".to_owned(),
+        message: "a test's change".to_owned(),
+        run: None,
+        drafts,
+        positions,
+    }
+}
+
+pub(crate) async fn append(lake: &Lake, table: &str, rows: RecordBatch) -> Result<LakeCommit> {
+    let draft = drafted(lake, table, rows).await?;
+    lake.commit(request(vec![draft], Vec::new())).await
+}
+
+/// The values of the column `id` in every file of the table's snapshot, ascending.
+pub(crate) async fn ids(folder: &Workspace, table: &Table) -> Vec<i64> {
+    let plan = table.scan(None).await.unwrap();
+    let mut ids = Vec::new();
+    for file in plan.files {
+        let opened = std::fs::File::open(folder.path().join(file.path.as_ref())).unwrap();
+        let reader = ParquetRecordBatchReaderBuilder::try_new(opened)
+            .unwrap()
+            .build()
+            .unwrap();
+        for batch in reader {
+            let batch = batch.unwrap();
+            let column = batch.column_by_name("id").unwrap();
+            assert_eq!(column.null_count(), 0);
+            ids.extend(column.as_primitive::<Int64Type>().values());
+        }
+    }
+    ids.sort_unstable();
+    ids
+}

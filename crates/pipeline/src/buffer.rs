@@ -1,0 +1,82 @@
+//! The buffer: when a commit is due.
+//!
+//! Rows wait in data files that no commit names yet, so the buffer holds no data itself: it only counts.
+
+use std::time::Duration;
+
+use crate::file::BufferSpec;
+
+/// Counts what has come since the last commit.
+#[derive(Debug)]
+pub struct Buffer {
+    spec: BufferSpec,
+    rows: u64,
+    bytes: u64,
+    /// Monotonic time when the first bytes after the last commit came.
+    since: Option<Duration>,
+}
+
+impl Buffer {
+    pub fn new(spec: BufferSpec) -> Self {
+        Self { spec, rows: 0, bytes: 0, since: None }
+    }
+
+    pub fn add(&mut self, rows: u64, bytes: u64, now: Duration) {
+        self.rows += rows;
+        self.bytes += bytes;
+        self.since.get_or_insert(now);
+    }
+
+    pub fn is_empty(&self) -> bool {
+        self.since.is_none()
+    }
+
+    /// Whether one of the three limits is reached.
+    pub fn is_due(&self, now: Duration) -> bool {
+        let waited = self.since.map_or(Duration::ZERO, |since| now.saturating_sub(since));
+        !self.is_empty()
+            && (self.rows >= self.spec.rows || self.bytes >= self.spec.bytes.0 || waited >= self.spec.time.0)
+    }
+
+    /// How long until the time limit is reached; `None` while nothing waits.
+    pub fn remaining(&self, now: Duration) -> Option<Duration> {
+        let since = self.since?;
+        Some((since + self.spec.time.0).saturating_sub(now))
+    }
+
+    pub fn clear(&mut self) {
+        (self.rows, self.bytes, self.since) = (0, 0, None);
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use forebay_core::unit::{Size, Span};
+
+    use super::*;
+
+    fn buffer() -> Buffer {
+        Buffer::new(BufferSpec { rows: 10, bytes: Size(100), time: Span(Duration::from_secs(5)) })
+    }
+
+    #[test]
+    fn the_first_of_three_limits_counts() {
+        let at = Duration::from_secs(60);
+        for (rows, bytes, later, due) in [(9, 99, 4, false), (10, 0, 0, true), (0, 100, 0, true), (1, 1, 5, true)] {
+            let mut buffer = buffer();
+            buffer.add(rows, bytes, at);
+            assert_eq!(buffer.is_due(at + Duration::from_secs(later)), due, "{rows} {bytes} {later}");
+            buffer.clear();
+            assert!(!buffer.is_due(at + Duration::from_secs(100)));
+        }
+    }
+
+    #[test]
+    fn time_counts_from_the_first_bytes() {
+        let mut buffer = buffer();
+        assert_eq!(buffer.remaining(Duration::from_secs(9)), None);
+        buffer.add(1, 1, Duration::from_secs(10));
+        buffer.add(1, 1, Duration::from_secs(14));
+        assert_eq!(buffer.remaining(Duration::from_secs(14)), Some(Duration::from_secs(1)));
+    }
+}

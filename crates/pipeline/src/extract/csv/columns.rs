@@ -1,0 +1,218 @@
+//! The columns of the table, as they are learned, and how the fields of a file map to them.
+//!
+//! Columns are matched by header name, so files may order them as they like. This module never sees a record.
+
+use forebay_core::{Error, Result};
+use serde::{Deserialize, Serialize};
+
+use crate::extract::contract::{COLUMNS_MAX, ColumnType, Contract, ContractPolicy, NewColumns};
+
+/// Version of [`Shape`].
+const VERSION: u32 = 1;
+
+/// Ends the name of the column that holds texts which do not fit the learned type of another.
+pub(super) const VARIANT: &str = "__v_string";
+
+/// What has been learned; stored as the contract's shape.
+#[derive(Debug, Clone, Default, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub(super) struct Shape {
+    pub(super) columns: Vec<Column>,
+}
+
+/// A column of the table.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub(super) struct Column {
+    pub(super) name: String,
+    /// `None` until a text has come.
+    pub(super) kind: Option<ColumnType>,
+    /// Whether there is a column `<name>__v_string` beside it.
+    #[serde(default)]
+    pub(super) variant: bool,
+    #[serde(skip)]
+    pub(super) declared: bool,
+    #[serde(skip)]
+    pub(super) required: bool,
+    /// Not part of the contract, which is held: texts in it are refused.
+    #[serde(skip)]
+    pub(super) refused: bool,
+}
+
+/// The columns with the policy that governs them.
+#[derive(Debug)]
+pub(super) struct Columns {
+    pub(super) list: Vec<Column>,
+    pub(super) policy: ContractPolicy,
+    /// Whether columns have been learned, so that a further one is new.
+    established: bool,
+}
+
+/// Which column each field of a file belongs to; fields of the record come in this order.
+pub(super) type Mapping = Vec<usize>;
+
+impl Columns {
+    pub(super) fn new(contract: Option<Contract>, policy: &ContractPolicy) -> Result<Self> {
+        let shape = contract.map(read).transpose()?;
+        let established = shape.is_some();
+        let mut columns = Self {
+            list: shape.unwrap_or_default().columns,
+            policy: policy.clone(),
+            established,
+        };
+        for column in &mut columns.list {
+            let rule = policy.columns.get(&column.name);
+            column.required = rule.is_some_and(|rule| rule.required);
+            if let Some(kind) = rule.and_then(|rule| rule.r#type) {
+                (column.kind, column.declared) = (Some(kind), true);
+            }
+        }
+        // A declared column belongs to the contract before any file has it.
+        for name in policy.columns.keys() {
+            if columns.find(name).is_none() {
+                columns.add(name, false);
+            }
+        }
+        Ok(columns)
+    }
+
+    pub(super) fn find(&self, name: &str) -> Option<usize> {
+        self.list.iter().position(|column| column.name == name)
+    }
+
+    /// Columns that a table may have.
+    pub(super) fn count_max(&self) -> usize {
+        self.policy.columns_max.unwrap_or(COLUMNS_MAX) as usize
+    }
+
+    /// Maps the header of a file, adding columns as the policy says.
+    ///
+    /// Errors: `Data` `new_column` when the policy is `freeze`, `too_many_columns` when there would be too many.
+    pub(super) fn map(&mut self, names: &[String]) -> Result<Mapping> {
+        let new = names
+            .iter()
+            .filter(|name| self.find(name).is_none())
+            .count();
+        let kept = self.list.iter().filter(|column| !column.refused).count();
+        if kept + new > self.count_max() {
+            let what = format!(
+                "the header would make {} columns, more than the {} allowed",
+                kept + new,
+                self.count_max()
+            );
+            return Err(
+                Error::data("too_many_columns", what).with_hint("raise `schema.columns_max`")
+            );
+        }
+        let held = self.established && self.policy.new_columns != NewColumns::Evolve;
+        if held && self.policy.new_columns == NewColumns::Freeze {
+            if let Some(name) = names.iter().find(|name| self.find(name).is_none()) {
+                return Err(frozen(name));
+            }
+        }
+        self.established = true;
+        Ok(names
+            .iter()
+            .map(|name| self.find(name).unwrap_or_else(|| self.add(name, held)))
+            .collect())
+    }
+
+    fn add(&mut self, name: &str, refused: bool) -> usize {
+        let rule = self.policy.columns.get(name);
+        let kind = rule.and_then(|rule| rule.r#type);
+        self.list.push(Column {
+            name: name.to_owned(),
+            kind,
+            variant: false,
+            declared: kind.is_some(),
+            required: rule.is_some_and(|rule| rule.required),
+            refused,
+        });
+        self.list.len() - 1
+    }
+
+    /// Whether a text that does not fit a learned type may go to a variant column.
+    pub(super) fn may_vary(&self, column: usize) -> bool {
+        let Column { declared, name, .. } = &self.list[column];
+        let taken = self.find(&format!("{name}{VARIANT}")).is_some();
+        !declared && !taken && self.policy.new_columns == NewColumns::Evolve
+    }
+
+    pub(super) fn contract(&self) -> Contract {
+        let columns = self
+            .list
+            .iter()
+            .filter(|column| !column.refused)
+            .cloned()
+            .collect();
+        let shape = serde_json::to_value(Shape { columns }).unwrap_or_default();
+        Contract {
+            extractor: "csv".to_owned(),
+            version: VERSION,
+            shape,
+        }
+    }
+}
+
+fn read(contract: Contract) -> Result<Shape> {
+    let Contract {
+        extractor,
+        version,
+        shape,
+    } = contract;
+    if extractor != "csv" || version != VERSION {
+        return Err(Error::config(
+            "contract_mismatch",
+            format!("the table was made by extractor `{extractor}` (contract version {version}), not by `csv` version {VERSION}"),
+        )
+        .with_hint("load into another table, or go back to the extractor that made it"));
+    }
+    serde_json::from_value(shape).map_err(|error| {
+        Error::data("contract_broken", "the table's contract cannot be read").with_source(error)
+    })
+}
+
+fn frozen(name: &str) -> Error {
+    Error::data("new_column", format!("the file has a column `{name}` that the table does not have, and its columns are frozen"))
+        .with_hint("set `schema.new_columns: evolve` to add it, or declare it under `schema.columns`")
+}
+
+/// Names for the columns of a header: what is empty is called by its place, what repeats (also in another case, which
+/// many engines do not tell apart) gets a number.
+pub(super) fn header_names(texts: impl Iterator<Item = String>) -> Vec<String> {
+    let mut taken = std::collections::HashSet::new();
+    texts
+        .enumerate()
+        .map(|(i, text)| {
+            let text = text.trim();
+            let base = if text.is_empty() {
+                format!("column_{}", i + 1)
+            } else {
+                text.to_owned()
+            };
+            let numbered = (2..).map(|n| format!("{base}_{n}"));
+            let mut names = std::iter::once(base.clone()).chain(numbered);
+            names
+                .find(|name| taken.insert(name.to_lowercase()))
+                .unwrap_or(base)
+        })
+        .collect()
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn header_names_are_unique_in_any_case() {
+        let names = header_names(
+            ["a", "A", "", " b ", "b", "a_2", ""]
+                .map(str::to_owned)
+                .into_iter(),
+        );
+        assert_eq!(
+            names,
+            ["a", "A_2", "column_3", "b", "b_2", "a_2_2", "column_7"]
+        );
+    }
+}

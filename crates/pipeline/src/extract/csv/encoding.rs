@@ -1,0 +1,148 @@
+//! Other encodings than UTF-8.
+//!
+//! Latin-1 is split as it is, for its delimiters are ASCII, and turned into UTF-8 field by field. UTF-16 is turned into
+//! UTF-8 before it is split; a place in the UTF-8 text is turned back into a place in the payload by counting.
+
+use schemars::JsonSchema;
+use serde::{Deserialize, Serialize};
+
+/// How the text of a file is encoded.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Default, Serialize, Deserialize, JsonSchema)]
+pub enum Encoding {
+    /// A record with other bytes is quarantined. A byte order mark at the start is passed over.
+    #[default]
+    #[serde(rename = "utf-8")]
+    Utf8,
+    /// ISO 8859-1: every byte is the character of that number.
+    #[serde(rename = "latin1")]
+    Latin1,
+    /// Byte order by the mark at the start, little-endian without one.
+    #[serde(rename = "utf-16")]
+    Utf16,
+}
+
+/// Stands for what UTF-16 cannot mean (half of a pair): never valid in UTF-8, so the record is refused later.
+const INVALID: u8 = 0xff;
+
+/// UTF-16 to UTF-8, pushed.
+#[derive(Debug, Default)]
+pub(super) struct Utf16 {
+    big_endian: Option<bool>,
+    /// First byte of a unit whose second byte has not come.
+    half: Option<u8>,
+    /// First unit of a pair whose second has not come.
+    high: Option<u16>,
+}
+
+impl Utf16 {
+    pub(super) fn push(&mut self, bytes: &[u8], out: &mut Vec<u8>) {
+        for &byte in bytes {
+            match self.half.take() {
+                None => self.half = Some(byte),
+                Some(first) => self.unit([first, byte], out),
+            }
+        }
+    }
+
+    /// The payload is complete.
+    pub(super) fn finish(&mut self, out: &mut Vec<u8>) {
+        if self.high.take().is_some() {
+            out.push(INVALID);
+        }
+        if self.half.take().is_some() {
+            out.push(INVALID);
+        }
+    }
+
+    fn unit(&mut self, bytes: [u8; 2], out: &mut Vec<u8>) {
+        let big_endian = *self.big_endian.get_or_insert(bytes == [0xfe, 0xff]);
+        let unit = if big_endian {
+            u16::from_be_bytes(bytes)
+        } else {
+            u16::from_le_bytes(bytes)
+        };
+        let pair = self.high.take();
+        match (pair, unit) {
+            (Some(high), 0xdc00..=0xdfff) => push(char::decode_utf16([high, unit]).next(), out),
+            (pair, unit) => {
+                if pair.is_some() {
+                    out.push(INVALID);
+                }
+                match unit {
+                    0xd800..=0xdbff => self.high = Some(unit),
+                    unit => push(char::decode_utf16([unit]).next(), out),
+                }
+            }
+        }
+    }
+}
+
+fn push(decoded: Option<Result<char, std::char::DecodeUtf16Error>>, out: &mut Vec<u8>) {
+    match decoded {
+        Some(Ok(character)) => out.extend_from_slice(character.encode_utf8(&mut [0; 4]).as_bytes()),
+        _ => out.push(INVALID),
+    }
+}
+
+impl Encoding {
+    /// Bytes of the payload that gave these bytes of the text.
+    pub(super) fn source_bytes(self, text: &[u8]) -> u64 {
+        match self {
+            Self::Utf8 | Self::Latin1 => text.len() as u64,
+            Self::Utf16 => {
+                let units = text.iter().map(|byte| match byte {
+                    0x80..=0xbf => 0,
+                    0xf0..=0xf7 => 2,
+                    _ => 1,
+                });
+                units.sum::<u64>() * 2
+            }
+        }
+    }
+
+    /// The text as it came.
+    pub(super) fn to_source(self, text: &[u8]) -> Vec<u8> {
+        match self {
+            Self::Utf8 | Self::Latin1 => text.to_vec(),
+            Self::Utf16 => String::from_utf8_lossy(text)
+                .encode_utf16()
+                .flat_map(u16::to_le_bytes)
+                .collect(),
+        }
+    }
+}
+
+/// Latin-1 to UTF-8.
+pub(super) fn latin1(bytes: &[u8]) -> String {
+    bytes.iter().copied().map(char::from).collect()
+}
+
+#[cfg(test)]
+mod tests {
+    use proptest::prelude::*;
+
+    use super::*;
+
+    proptest! {
+        #[test]
+        fn utf16_comes_out_as_it_went_in(text in "\\PC{0,60}", cut in 1_usize..9, big in any::<bool>()) {
+            let bytes = |unit: u16| if big { unit.to_be_bytes() } else { unit.to_le_bytes() };
+            let source: Vec<u8> = std::iter::once(0xfeff).chain(text.encode_utf16()).flat_map(bytes).collect();
+            let (mut decoder, mut out) = (Utf16::default(), Vec::new());
+            for piece in source.chunks(cut) {
+                decoder.push(piece, &mut out);
+            }
+            decoder.finish(&mut out);
+            prop_assert_eq!(out.strip_prefix("\u{feff}".as_bytes()), Some(text.as_bytes()));
+            prop_assert_eq!(Encoding::Utf16.source_bytes(&out), source.len() as u64);
+        }
+    }
+
+    #[test]
+    fn half_a_pair_is_not_text() {
+        let (mut decoder, mut out) = (Utf16::default(), Vec::new());
+        decoder.push(&[0x00, 0xd8, 0x41, 0x00, 0x00, 0xdc, 0x01], &mut out);
+        decoder.finish(&mut out);
+        assert_eq!(out, [INVALID, b'A', INVALID, INVALID]);
+    }
+}

@@ -1,0 +1,562 @@
+//! One split being extracted: payloads in, batches and refused records out.
+
+use std::ops::Range;
+use std::sync::Arc;
+
+use forebay_core::{Error, PayloadHead, Rejected, Result, quarantine};
+
+use super::batch::{self, Problems, Row, Texts};
+use super::columns::{Columns, Mapping, header_names};
+use super::encoding::{Encoding, Utf16, latin1};
+use super::split::{Field, Scan, Splitter, unescape};
+use super::{Options, Ragged};
+use crate::extract::contract::Contract;
+use crate::extract::{Extracted, Extraction};
+
+/// Rows of one batch, unless they are large.
+const BATCH_ROWS: usize = 8_192;
+
+/// Bytes of rows that make a batch, however few they are.
+const BATCH_BYTES: usize = 8 << 20;
+
+/// Bytes taken at once, so that places in the buffer stay small.
+const PUSH_BYTES_MAX: usize = 4 << 20;
+
+/// Largest part of what stands before the first record that is kept with a refused record.
+const PREAMBLE_BYTES_MAX: usize = 64 << 10;
+
+const BOM: &[u8] = "\u{feff}".as_bytes();
+
+pub(super) struct CsvExtraction {
+    options: Arc<Options>,
+    columns: Columns,
+    /// Text that is held: rows of the batch, then what is not split yet.
+    raw: Vec<u8>,
+    fields: Vec<Field>,
+    rows: Vec<Row>,
+    /// Of all rows held.
+    mapping: Mapping,
+    payload: Option<Payload>,
+}
+
+/// The payload that is being read.
+struct Payload {
+    ordinal: u64,
+    splitter: Splitter,
+    utf16: Utf16,
+    stage: Stage,
+    /// A place in `raw` and the place in the payload that it came from.
+    mark: (usize, u64),
+    /// What stands before the first record, so that a refused record can be replayed on its own.
+    preamble: Vec<u8>,
+    width: usize,
+    /// Data records so far.
+    records: u64,
+    skips: Vec<Range<u64>>,
+}
+
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+enum Stage {
+    /// Too few bytes to tell whether there is a byte order mark.
+    Begin,
+    Header,
+    Rows,
+    /// The header cannot be used; the rest is passed over.
+    Dead,
+}
+
+impl CsvExtraction {
+    pub(super) fn new(options: Arc<Options>, columns: Columns) -> Self {
+        let (raw, fields, rows) = (Vec::new(), Vec::new(), Vec::new());
+        Self {
+            options,
+            columns,
+            raw,
+            fields,
+            rows,
+            mapping: Mapping::new(),
+            payload: None,
+        }
+    }
+
+    fn open(&mut self, head: &PayloadHead) -> Result<Payload> {
+        let at = self.raw.len();
+        Ok(Payload {
+            ordinal: head.ordinal,
+            splitter: Splitter::new(self.options.dialect, self.options.skip_lines, at),
+            utf16: Utf16::default(),
+            stage: Stage::Begin,
+            mark: (at, 0),
+            preamble: Vec::new(),
+            width: 0,
+            records: 0,
+            skips: head.skips()?,
+        })
+    }
+
+    fn take(
+        &mut self,
+        head: &Arc<PayloadHead>,
+        bytes: &[u8],
+        last: bool,
+        out: &mut Extracted,
+    ) -> Result<()> {
+        let mut payload = match self.payload.take() {
+            Some(payload) if payload.ordinal == head.ordinal => payload,
+            _ => self.open(head)?,
+        };
+        if payload.stage != Stage::Dead {
+            self.append(&mut payload, bytes, last);
+            self.split(&mut payload, last, out)?;
+        }
+        if !last {
+            self.payload = Some(payload);
+        } else if self.raw.len() >= BATCH_BYTES {
+            self.build(None, out)?;
+        }
+        Ok(())
+    }
+
+    fn append(&mut self, payload: &mut Payload, bytes: &[u8], last: bool) {
+        if self.options.encoding == Encoding::Utf16 {
+            payload.utf16.push(bytes, &mut self.raw);
+            if last {
+                payload.utf16.finish(&mut self.raw);
+            }
+        } else {
+            self.raw.extend_from_slice(bytes);
+        }
+        let begin = payload.mark.0;
+        if payload.stage == Stage::Begin && (last || self.raw.len() - begin >= BOM.len()) {
+            payload.stage = Stage::Header;
+            if self.options.encoding != Encoding::Latin1 && self.raw[begin..].starts_with(BOM) {
+                payload.splitter = Splitter::new(
+                    self.options.dialect,
+                    self.options.skip_lines,
+                    begin + BOM.len(),
+                );
+            }
+        }
+    }
+
+    fn split(&mut self, payload: &mut Payload, last: bool, out: &mut Extracted) -> Result<()> {
+        if payload.stage == Stage::Begin {
+            return Ok(());
+        }
+        loop {
+            match payload.splitter.next(&self.raw, &mut self.fields, last) {
+                Scan::More => break,
+                Scan::Record { start, end, line } => {
+                    self.record(payload, (start, end, line), out)?
+                }
+                Scan::Bad {
+                    start,
+                    end,
+                    line,
+                    code,
+                    reason,
+                } => {
+                    let headless = payload.stage == Stage::Header && self.options.header;
+                    if headless {
+                        payload.stage = Stage::Dead;
+                    } else {
+                        payload.records += 1;
+                    }
+                    let reason = format!("line {line}: {reason}");
+                    self.refuse(payload, (start, end, line), code, reason, out);
+                }
+            }
+            if payload.stage == Stage::Dead {
+                return self.build(None, out);
+            }
+            let held = payload.splitter.keep_from();
+            if self.rows.len() >= BATCH_ROWS || held >= BATCH_BYTES {
+                self.build(Some(payload), out)?;
+            }
+        }
+        Ok(())
+    }
+
+    fn record(
+        &mut self,
+        payload: &mut Payload,
+        place: (usize, usize, u64),
+        out: &mut Extracted,
+    ) -> Result<()> {
+        if payload.stage == Stage::Header {
+            let is_header = self.header(payload, place, out)?;
+            if is_header || payload.stage == Stage::Dead {
+                return Ok(());
+            }
+        }
+        self.row(payload, place, out);
+        Ok(())
+    }
+
+    /// Reads the header, or makes one up; returns whether the record was the header.
+    fn header(
+        &mut self,
+        payload: &mut Payload,
+        (start, end, line): (usize, usize, u64),
+        out: &mut Extracted,
+    ) -> Result<bool> {
+        let options = Arc::clone(&self.options);
+        let first = payload.splitter.first_field();
+        let count = self.fields.len() - first;
+        let names = if count > self.columns.count_max() {
+            let max = self.columns.count_max();
+            Err((
+                "too_many_columns",
+                format!("line {line}: the header has {count} columns, more than the {max} allowed"),
+            ))
+        } else {
+            self.names(first, line)
+        };
+        let names = match names {
+            Ok(names) => names,
+            Err((code, reason)) => {
+                self.refuse(payload, (start, end, line), code, reason, out);
+                payload.stage = Stage::Dead;
+                return Ok(false);
+            }
+        };
+        let mapping = match self.columns.map(&names) {
+            Err(error) if error.code() == "too_many_columns" => {
+                self.refuse(
+                    payload,
+                    (start, end, line),
+                    "too_many_columns",
+                    error.message().to_owned(),
+                    out,
+                );
+                payload.stage = Stage::Dead;
+                return Ok(false);
+            }
+            mapping => mapping?,
+        };
+        payload.stage = Stage::Rows;
+        payload.width = names.len();
+        if options.header {
+            let end = end.min(start + PREAMBLE_BYTES_MAX);
+            let blank_lines = "\n".repeat(
+                usize::try_from(options.skip_lines)
+                    .unwrap_or(0)
+                    .min(PREAMBLE_BYTES_MAX),
+            );
+            payload.preamble = [blank_lines.as_bytes(), &self.raw[start..end], b"\n"].concat();
+        }
+        self.switch(mapping, out)?;
+        if options.header {
+            self.fields.truncate(payload.splitter.first_field());
+        }
+        Ok(options.header)
+    }
+
+    /// Rows of another mapping are given up first.
+    fn switch(&mut self, mapping: Mapping, out: &mut Extracted) -> Result<()> {
+        if mapping != self.mapping && !self.rows.is_empty() {
+            // The record under way keeps its place: only the rows go.
+            self.batch(out)?;
+        }
+        self.mapping = mapping;
+        Ok(())
+    }
+
+    /// Names of the columns of this file.
+    fn names(&self, first: usize, line: u64) -> Result<Vec<String>, (&'static str, String)> {
+        let options = &self.options;
+        let fields = &self.fields[first..];
+        if let Some(names) = &options.columns {
+            if options.header && names.len() != fields.len() {
+                let reason = format!(
+                    "line {line}: the header has {} columns, `columns` has {}",
+                    fields.len(),
+                    names.len()
+                );
+                return Err(("header_mismatch", reason));
+            }
+            return Ok(names.clone());
+        }
+        if !options.header {
+            return Ok((1..=fields.len()).map(|n| format!("column_{n}")).collect());
+        }
+        let texts: Option<Vec<String>> = fields.iter().map(|field| self.text(field)).collect();
+        let invalid = || {
+            (
+                "invalid_utf8",
+                format!("line {line}: the header is not valid text; set `encoding`"),
+            )
+        };
+        Ok(header_names(texts.ok_or_else(invalid)?.into_iter()))
+    }
+
+    fn text(&self, field: &Field) -> Option<String> {
+        let bytes = &self.raw[field.start as usize..field.end as usize];
+        let text = match self.options.encoding {
+            Encoding::Latin1 => latin1(bytes),
+            _ => std::str::from_utf8(bytes).ok()?.to_owned(),
+        };
+        let mut meant = String::new();
+        if field.escaped {
+            unescape(&text, &self.options.dialect, &mut meant)
+        } else {
+            meant = text
+        }
+        Some(meant)
+    }
+
+    fn row(
+        &mut self,
+        payload: &mut Payload,
+        (start, end, line): (usize, usize, u64),
+        out: &mut Extracted,
+    ) {
+        let ordinal = payload.records;
+        payload.records += 1;
+        let first = payload.splitter.first_field();
+        if payload.skips.iter().any(|range| range.contains(&ordinal)) {
+            self.fields.truncate(first);
+            return;
+        }
+        if let Some(count) = self.count(payload, first) {
+            let small = |value: usize| u32::try_from(value).unwrap_or(u32::MAX);
+            let offset = self.offset(payload, start);
+            let length = self.options.encoding.source_bytes(&self.raw[start..end]);
+            self.rows.push(Row {
+                first: small(first),
+                count: small(count),
+                start: small(start),
+                end: small(end),
+                payload: payload.ordinal,
+                offset,
+                length: u32::try_from(length).unwrap_or(u32::MAX),
+                line,
+            });
+            return;
+        }
+        let count = self.fields.len() - first;
+        let reason = format!(
+            "line {line}: the record has {count} fields, the header {}",
+            payload.width
+        );
+        self.fields.truncate(first);
+        self.refuse(payload, (start, end, line), "ragged_row", reason, out);
+    }
+
+    /// How many fields of the record count; `None` when it is ragged.
+    fn count(&self, payload: &Payload, first: usize) -> Option<usize> {
+        let fields = &self.fields[first..];
+        match self.options.ragged {
+            _ if fields.len() == payload.width => Some(payload.width),
+            Ragged::Quarantine => None,
+            Ragged::Fill if fields.len() < payload.width => Some(fields.len()),
+            // Delimiters at the end of a line that hold nothing.
+            Ragged::Fill => fields[payload.width..]
+                .iter()
+                .all(|field| field.start == field.end)
+                .then_some(payload.width),
+        }
+    }
+
+    /// The place in the payload of a place in the buffer, which never goes back.
+    fn offset(&self, payload: &mut Payload, at: usize) -> u64 {
+        let (from, offset) = payload.mark;
+        let encoding = self.options.encoding;
+        let offset = match at.checked_sub(from) {
+            Some(_) => offset + encoding.source_bytes(&self.raw[from..at]),
+            None => return offset.saturating_sub(encoding.source_bytes(&self.raw[at..from])),
+        };
+        payload.mark = (at, offset);
+        offset
+    }
+
+    fn refuse(
+        &self,
+        payload: &mut Payload,
+        (start, end, line): (usize, usize, u64),
+        code: &str,
+        reason: String,
+        out: &mut Extracted,
+    ) {
+        let offset = self.offset(payload, start);
+        let record = [payload.preamble.as_slice(), &self.raw[start..end]].concat();
+        out.rejected
+            .push(self.rejected((payload.ordinal, offset, line), code, reason, &record));
+    }
+
+    fn rejected(
+        &self,
+        (payload, offset, line): (u64, u64, u64),
+        code: &str,
+        reason: String,
+        record: &[u8],
+    ) -> Rejected {
+        let mut record = self.options.encoding.to_source(record);
+        record.truncate(quarantine::RECORD_BYTES_MAX);
+        Rejected {
+            payload,
+            offset: Some(offset),
+            line: Some(line),
+            stage: "extract".to_owned(),
+            code: code.to_owned(),
+            reason,
+            record,
+        }
+    }
+
+    /// Gives up the rows that are held and lets go of their text.
+    fn build(&mut self, payload: Option<&mut Payload>, out: &mut Extracted) -> Result<()> {
+        self.batch(out)?;
+        let Some(payload) = payload else {
+            self.raw.clear();
+            self.fields.clear();
+            return Ok(());
+        };
+        let keep = payload.splitter.keep_from();
+        let offset = self.offset(payload, keep);
+        self.raw.drain(..keep);
+        let settled = payload.splitter.settled_fields(self.fields.len());
+        self.fields.drain(..settled);
+        for field in &mut self.fields {
+            field.start -= u32::try_from(keep).unwrap_or(0);
+            field.end -= u32::try_from(keep).unwrap_or(0);
+        }
+        payload.mark = (0, offset);
+        payload.splitter.shift(keep);
+        Ok(())
+    }
+
+    /// Turns the rows into a batch; their text and fields stay.
+    fn batch(&mut self, out: &mut Extracted) -> Result<()> {
+        if self.rows.is_empty() {
+            return Ok(());
+        }
+        let rows = std::mem::take(&mut self.rows);
+        let end = rows.last().map_or(0, |row| row.end as usize);
+        let pristine = self.originals(&rows);
+        let mut problems = batch::invalid(&mut self.raw[..end], &rows, self.options.encoding);
+        let options = &self.options;
+        let place = (&self.raw[..end], self.fields.as_slice(), rows.as_slice());
+        let texts = Texts::new(place, &options.null, &options.dialect, options.encoding);
+        let built = batch::build(&texts, &self.mapping, &mut self.columns, &mut problems)?;
+        out.batches.extend(built);
+        self.refuse_rows(&rows, problems, pristine, out);
+        Ok(())
+    }
+
+    /// A copy of the text of all rows, when some of it is not text and so will be blanked.
+    fn originals(&self, rows: &[Row]) -> Option<Vec<u8>> {
+        let end = rows.last().map_or(0, |row| row.end as usize);
+        let raw = &self.raw[..end];
+        let blanked =
+            self.options.encoding != Encoding::Latin1 && std::str::from_utf8(raw).is_err();
+        blanked.then(|| raw.to_vec())
+    }
+
+    fn refuse_rows(
+        &self,
+        rows: &[Row],
+        problems: Problems,
+        pristine: Option<Vec<u8>>,
+        out: &mut Extracted,
+    ) {
+        let raw = pristine.as_deref().unwrap_or(&self.raw);
+        for (i, problem) in problems {
+            let row = &rows[i];
+            let record = [
+                self.header_line().as_slice(),
+                &raw[row.start as usize..row.end as usize],
+            ]
+            .concat();
+            let place = (row.payload, row.offset, row.line);
+            out.rejected
+                .push(self.rejected(place, problem.code, problem.reason, &record));
+        }
+    }
+
+    /// A header for the rows held, which may be of several files with the same columns.
+    fn header_line(&self) -> Vec<u8> {
+        if !self.options.header {
+            return Vec::new();
+        }
+        let delimiter = [self.options.dialect.delimiter];
+        let names = self
+            .mapping
+            .iter()
+            .map(|column| self.columns.list[*column].name.as_bytes());
+        let names: Vec<Vec<u8>> = names.map(|name| self.quote(name)).collect();
+        let skipped = usize::try_from(self.options.skip_lines)
+            .unwrap_or(0)
+            .min(PREAMBLE_BYTES_MAX);
+        [
+            vec![b'\n'; skipped],
+            names.join(&delimiter[..]),
+            vec![b'\n'],
+        ]
+        .concat()
+    }
+
+    fn quote(&self, name: &[u8]) -> Vec<u8> {
+        let dialect = &self.options.dialect;
+        let special = |byte: &u8| {
+            [dialect.delimiter, b'\n', b'\r'].contains(byte) || Some(*byte) == dialect.quote
+        };
+        let Some(quote) = dialect.quote.filter(|_| name.iter().any(special)) else {
+            return name.to_vec();
+        };
+        let escape = dialect.escape.unwrap_or(quote);
+        let escaped = name.iter().flat_map(|byte| {
+            let needs = *byte == quote || *byte == escape;
+            needs.then_some(escape).into_iter().chain([*byte])
+        });
+        [quote].into_iter().chain(escaped).chain([quote]).collect()
+    }
+}
+
+impl Extraction for CsvExtraction {
+    fn push(&mut self, head: &Arc<PayloadHead>, bytes: &[u8], out: &mut Extracted) -> Result<()> {
+        for piece in bytes.chunks(PUSH_BYTES_MAX) {
+            self.take(head, piece, false, out)?;
+        }
+        Ok(())
+    }
+
+    fn end(
+        &mut self,
+        head: &Arc<PayloadHead>,
+        broken: Option<Error>,
+        out: &mut Extracted,
+    ) -> Result<()> {
+        let Some(error) = broken else {
+            return self.take(head, &[], true, out);
+        };
+        // The record that the break fell into is not whole; it goes with the break.
+        let mut payload = match self.payload.take() {
+            Some(payload) if payload.ordinal == head.ordinal => payload,
+            _ => self.open(head)?,
+        };
+        let settled = payload.splitter.settled_fields(self.fields.len());
+        self.fields.truncate(settled);
+        let (start, end) = (payload.splitter.keep_from(), self.raw.len());
+        let line = payload.splitter.line();
+        self.refuse(
+            &mut payload,
+            (start.min(end), end, line),
+            error.code(),
+            error.to_string(),
+            out,
+        );
+        Ok(())
+    }
+
+    fn flush(&mut self, out: &mut Extracted) -> Result<()> {
+        let mut payload = self.payload.take();
+        self.build(payload.as_mut(), out)?;
+        self.payload = payload;
+        Ok(())
+    }
+
+    fn contract(&self) -> Contract {
+        self.columns.contract()
+    }
+}

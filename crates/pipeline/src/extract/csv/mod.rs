@@ -1,0 +1,242 @@
+//! CSV and its relatives: one record a line, fields between delimiters, names in a header.
+//!
+//! ```yaml
+//! pipeline: cases
+//! source:
+//!   file: {path: "data/*.csv"}
+//! extract:
+//!   csv: {delimiter: ";", null: ["", "NULL"]}
+//! load:
+//!   stdout: {format: ndjson}
+//! ```
+//!
+//! Columns are matched by header name, so files may order them as they like and bring new ones. Types are learned from
+//! the first rows of a column (at most 8,192) and only when the text can be given back: `007` and a number of 20 digits
+//! stay strings. A later text that does not fit a learned type goes to a column `<name>__v_string`; with a declared type,
+//! or when `schema.new_columns` is not `evolve`, the record is quarantined. Blank lines are no records. A record that is
+//! torn, too long or has the wrong number of fields is quarantined with its line; the lines after it are read.
+//! Cells that look like formulas are stored as they are. The extractor does no I/O.
+
+mod batch;
+mod columns;
+mod encoding;
+mod extraction;
+mod split;
+mod types;
+
+#[cfg(test)]
+mod tests;
+
+use std::sync::Arc;
+
+use forebay_core::Result;
+use schemars::{JsonSchema, Schema, SchemaGenerator};
+use serde::{Deserialize, Serialize};
+
+use crate::extract::contract::{Contract, ContractPolicy};
+use crate::extract::{Extraction, Extractor, ExtractorKind};
+use crate::file::Document;
+use crate::source::Framing;
+
+pub use encoding::Encoding;
+pub(super) use types::arrow_type;
+
+/// `extract: {csv: …}`.
+#[derive(Debug)]
+pub struct Kind;
+
+/// Reads CSV files.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
+#[serde(deny_unknown_fields, default)]
+pub struct CsvConfig {
+    /// Character between fields; `tab` for a tab.
+    pub delimiter: String,
+    /// Character around fields that hold delimiters or line ends; `""` when there is none.
+    pub quote: String,
+    /// Character that makes the next one ordinary inside quotes; without it a quote inside quotes is doubled.
+    pub escape: Option<String>,
+    /// Lines that begin with this character are passed over.
+    pub comment: Option<String>,
+    /// Whether the first record holds the names of the columns.
+    pub header: bool,
+    /// Names of the columns by place, instead of those of the header.
+    pub columns: Option<Vec<String>>,
+    /// Unquoted texts that mean "no value".
+    pub null: Vec<String>,
+    /// Takes blanks around fields away.
+    pub trim: bool,
+    /// How the text is encoded.
+    pub encoding: Encoding,
+    /// Lines before the header (or the first record) to pass over.
+    pub skip_lines: u64,
+    /// What to do with a record that has more or fewer fields than the header.
+    pub ragged: Ragged,
+}
+
+/// What to do with a record that has more or fewer fields than the header.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Default, Serialize, Deserialize, JsonSchema)]
+#[serde(rename_all = "snake_case")]
+pub enum Ragged {
+    /// Quarantine it.
+    #[default]
+    Quarantine,
+    /// Missing fields are null, further empty fields are ignored; one with further texts is quarantined.
+    Fill,
+}
+
+impl Default for CsvConfig {
+    fn default() -> Self {
+        Self {
+            delimiter: ",".to_owned(),
+            quote: "\"".to_owned(),
+            escape: None,
+            comment: None,
+            header: true,
+            columns: None,
+            null: vec![String::new()],
+            trim: false,
+            encoding: Encoding::Utf8,
+            skip_lines: 0,
+            ragged: Ragged::Quarantine,
+        }
+    }
+}
+
+/// A checked configuration.
+#[derive(Debug)]
+struct Options {
+    dialect: split::Dialect,
+    header: bool,
+    columns: Option<Vec<String>>,
+    null: Vec<String>,
+    encoding: Encoding,
+    skip_lines: u64,
+    ragged: Ragged,
+}
+
+/// A configured CSV extractor.
+#[derive(Debug)]
+struct Csv(Arc<Options>);
+
+impl ExtractorKind for Kind {
+    fn name(&self) -> &'static str {
+        "csv"
+    }
+
+    fn summary(&self) -> &'static str {
+        "CSV, TSV and other delimited text"
+    }
+
+    fn schema(&self, generator: &mut SchemaGenerator) -> Schema {
+        generator.subschema_for::<CsvConfig>()
+    }
+
+    fn build(&self, config: &Document) -> Result<Box<dyn Extractor>> {
+        let csv: CsvConfig = config.parse()?;
+        let options = csv.check().map_err(|(key, what)| {
+            let place = config.get(key).unwrap_or_else(|| config.clone());
+            place.error("bad_dialect", what)
+        })?;
+        Ok(Box::new(Csv(Arc::new(options))))
+    }
+}
+
+impl CsvConfig {
+    /// The configuration as options, or the key that is wrong and why.
+    fn check(&self) -> Result<Options, (&'static str, String)> {
+        let delimiter =
+            character(&self.delimiter).ok_or(("delimiter", one_character(&self.delimiter)))?;
+        let optional = |key: &'static str, text: Option<&str>| match text {
+            None | Some("") => Ok(None),
+            Some(text) => character(text).map(Some).ok_or((key, one_character(text))),
+        };
+        let quote = optional("quote", Some(&self.quote))?;
+        let escape =
+            optional("escape", self.escape.as_deref())?.filter(|escape| Some(*escape) != quote);
+        let comment = optional("comment", self.comment.as_deref())?;
+        for (key, other) in [("quote", quote), ("escape", escape), ("comment", comment)] {
+            if other == Some(delimiter) {
+                return Err((
+                    key,
+                    format!("`{key}` and `delimiter` are the same character"),
+                ));
+            }
+        }
+        if comment.is_some() && (comment == quote || comment == escape) {
+            return Err((
+                "comment",
+                "`comment` is also the quote or escape character".to_owned(),
+            ));
+        }
+        if let Some(names) = &self.columns {
+            let unique = columns::header_names(names.iter().cloned());
+            if let Some((name, _)) = names
+                .iter()
+                .zip(&unique)
+                .find(|(name, unique)| name != unique)
+            {
+                return Err((
+                    "columns",
+                    format!("{name:?} is empty or repeats (case does not count)"),
+                ));
+            }
+        }
+        Ok(Options {
+            dialect: split::Dialect {
+                delimiter,
+                quote,
+                escape,
+                comment,
+                trim: self.trim,
+            },
+            header: self.header,
+            columns: self.columns.clone(),
+            null: self.null.clone(),
+            encoding: self.encoding,
+            skip_lines: self.skip_lines,
+            ragged: self.ragged,
+        })
+    }
+}
+
+/// The one ASCII character that a text names.
+fn character(text: &str) -> Option<u8> {
+    match text.as_bytes() {
+        b"tab" | b"\\t" => Some(b'\t'),
+        [byte] if byte.is_ascii() && !matches!(byte, b'\n' | b'\r' | 0) => Some(*byte),
+        _ => None,
+    }
+}
+
+fn one_character(text: &str) -> String {
+    format!("{text:?} is not one ASCII character (or `tab`)")
+}
+
+impl Extractor for Csv {
+    /// A line is a record only where there are no quotes; and a file that is resumed in its middle has no header.
+    fn framing(&self) -> Framing {
+        let options = &self.0;
+        let lines = options.dialect.quote.is_none()
+            && !options.header
+            && options.skip_lines == 0
+            && options.encoding == Encoding::Utf8;
+        if lines {
+            Framing::Lines
+        } else {
+            Framing::Whole
+        }
+    }
+
+    fn start(
+        &self,
+        contract: Option<Contract>,
+        policy: &ContractPolicy,
+        _records: Option<&str>,
+    ) -> Result<Box<dyn Extraction>> {
+        let columns = columns::Columns::new(contract, policy)?;
+        Ok(Box::new(extraction::CsvExtraction::new(
+            Arc::clone(&self.0),
+            columns,
+        )))
+    }
+}

@@ -1,0 +1,376 @@
+//! What a text means: learning a type from texts, and reading a text as a type.
+//!
+//! A learned type takes only texts that it can give back: `007` stays text, so does a number with more digits than a
+//! double holds. A declared type takes every usual spelling, as long as the value is exact.
+
+use arrow::datatypes::{DataType, TimeUnit};
+use chrono::{DateTime, NaiveDate};
+
+use crate::extract::contract::ColumnType;
+
+/// Types that are learned, the narrowest first. What fits none is a string.
+const LEARNED: [ColumnType; 6] = [
+    ColumnType::Boolean,
+    ColumnType::Long,
+    ColumnType::Double,
+    ColumnType::Date,
+    ColumnType::Timestamp,
+    ColumnType::Timestamptz,
+];
+
+/// The narrowest type that every text fits; `None` without texts.
+pub(super) fn learn<'a>(texts: impl Iterator<Item = &'a str>) -> Option<ColumnType> {
+    let mut open = LEARNED.to_vec();
+    let mut any = false;
+    for text in texts {
+        any = true;
+        open.retain(|kind| fits(*kind, text));
+        if open.is_empty() {
+            break;
+        }
+    }
+    any.then(|| open.first().copied().unwrap_or(ColumnType::String))
+}
+
+fn fits(kind: ColumnType, text: &str) -> bool {
+    match kind {
+        ColumnType::Boolean => boolean(text, true).is_some(),
+        ColumnType::Long => long(text, true).is_some(),
+        ColumnType::Double => double(text, true).is_some(),
+        ColumnType::Date => date(text).is_some(),
+        ColumnType::Timestamp => timestamp(text, true).is_some(),
+        ColumnType::Timestamptz => timestamptz(text, true).is_some(),
+        _ => true,
+    }
+}
+
+/// The Arrow type of a column.
+pub(in crate::extract) fn arrow_type(kind: ColumnType) -> DataType {
+    match kind {
+        ColumnType::Boolean => DataType::Boolean,
+        ColumnType::Int => DataType::Int32,
+        ColumnType::Long => DataType::Int64,
+        ColumnType::Float => DataType::Float32,
+        ColumnType::Double => DataType::Float64,
+        ColumnType::Decimal(precision, scale) => DataType::Decimal128(precision, scale),
+        ColumnType::String | ColumnType::Json => DataType::Utf8,
+        ColumnType::Date => DataType::Date32,
+        ColumnType::Timestamp => DataType::Timestamp(TimeUnit::Microsecond, None),
+        ColumnType::Timestamptz => {
+            DataType::Timestamp(TimeUnit::Microsecond, Some("+00:00".into()))
+        }
+        ColumnType::Binary => DataType::Binary,
+    }
+}
+
+/// `true` and `false` in any case; when declared also `t`, `f`, `yes`, `no`, `y`, `n`, `1`, `0`.
+pub(super) fn boolean(text: &str, learned: bool) -> Option<bool> {
+    let is = |words: &[&str]| words.iter().any(|word| text.eq_ignore_ascii_case(word));
+    match learned {
+        true if is(&["true"]) => Some(true),
+        true if is(&["false"]) => Some(false),
+        false if is(&["true", "t", "yes", "y", "1"]) => Some(true),
+        false if is(&["false", "f", "no", "n", "0"]) => Some(false),
+        _ => None,
+    }
+}
+
+/// A whole number; learned ones have no sign `+`, no leading zero and are not `-0`.
+pub(super) fn long(text: &str, learned: bool) -> Option<i64> {
+    let digits = text.strip_prefix('-').unwrap_or(text).as_bytes();
+    if learned {
+        match digits {
+            [b'0'] if digits.len() == text.len() => return Some(0),
+            [b'1'..=b'9', ..] => {}
+            _ => return None,
+        }
+    }
+    text.parse().ok()
+}
+
+/// A number that is exactly what the text says: its decimal digits come back from the double.
+pub(super) fn double(text: &str, learned: bool) -> Option<f64> {
+    let shape = Number::parse(text)?;
+    if learned && !shape.canonical {
+        return None;
+    }
+    let value: f64 = text.parse().ok().filter(|value: &f64| value.is_finite())?;
+    let exact = match shape.digits.len() {
+        // Any 15 digits survive, unless the number is so small that a double thins out.
+        0..=15 if value == 0.0 || value.abs() >= f64::MIN_POSITIVE => {
+            value != 0.0 || shape.digits.is_empty()
+        }
+        0..=17 => shape.comes_back(value),
+        _ => false,
+    };
+    exact.then_some(value)
+}
+
+/// The parts of a decimal number.
+struct Number {
+    /// Significant digits, without zeros at either end.
+    digits: Vec<u8>,
+    /// No `+`, no needless leading zero, digits on both sides of a point, not minus zero.
+    canonical: bool,
+}
+
+impl Number {
+    fn parse(text: &str) -> Option<Self> {
+        let unsigned = text.strip_prefix(['-', '+']).unwrap_or(text);
+        let (mantissa, exponent) = match unsigned.split_once(['e', 'E']) {
+            Some((mantissa, exponent)) => (mantissa, Some(exponent)),
+            None => (unsigned, None),
+        };
+        let (whole, fraction) = match mantissa.split_once('.') {
+            Some((whole, fraction)) => (whole, Some(fraction)),
+            None => (mantissa, None),
+        };
+        let all_digits = |text: &str| text.bytes().all(|byte| byte.is_ascii_digit());
+        let power = exponent.map(|text| text.strip_prefix(['-', '+']).unwrap_or(text));
+        let shaped = all_digits(whole)
+            && fraction.is_none_or(all_digits)
+            && power.is_none_or(|text| !text.is_empty() && all_digits(text))
+            && !(whole.is_empty() && fraction.unwrap_or_default().is_empty());
+        if !shaped {
+            return None;
+        }
+        let digits: Vec<u8> = whole
+            .bytes()
+            .chain(fraction.unwrap_or_default().bytes())
+            .collect();
+        let zeros = |byte: &&u8| **byte == b'0';
+        let first = digits.iter().take_while(zeros).count();
+        let last = digits.len() - digits[first..].iter().rev().take_while(zeros).count();
+        let digits = digits[first..last.max(first)].to_vec();
+        let canonical = !text.starts_with('+')
+            && !whole.is_empty()
+            && (whole == "0" || !whole.starts_with('0'))
+            && fraction != Some("")
+            && !(text.starts_with('-') && digits.is_empty());
+        Some(Self { digits, canonical })
+    }
+
+    /// Whether the shortest text of `value` has the same digits.
+    fn comes_back(&self, value: f64) -> bool {
+        let shortest = format!("{:e}", value.abs());
+        let mantissa = shortest.split('e').next().unwrap_or_default();
+        let digits: Vec<u8> = mantissa.bytes().filter(u8::is_ascii_digit).collect();
+        let end = digits
+            .iter()
+            .rposition(|byte| *byte != b'0')
+            .map_or(0, |last| last + 1);
+        digits[..end] == self.digits
+    }
+}
+
+/// A declared `float`: exact when its shortest text has the digits of `text`.
+pub(super) fn float(text: &str) -> Option<f32> {
+    let shape = Number::parse(text)?;
+    let value: f32 = text.parse().ok().filter(|value: &f32| value.is_finite())?;
+    let shortest: f64 = format!("{value:e}").parse().ok()?;
+    shape.comes_back(shortest).then_some(value)
+}
+
+/// An exact decimal with `scale` digits after the point, as its unscaled value.
+pub(super) fn decimal(text: &str, precision: u8, scale: i8) -> Option<i128> {
+    let unsigned = text.strip_prefix(['-', '+']).unwrap_or(text);
+    let (whole, fraction) = unsigned.split_once('.').unwrap_or((unsigned, ""));
+    let scale = usize::try_from(scale).ok()?;
+    let (kept, rest) = fraction.split_at_checked(scale).unwrap_or((fraction, ""));
+    let shaped = unsigned
+        .bytes()
+        .all(|byte| byte.is_ascii_digit() || byte == b'.')
+        && !(whole.is_empty() && fraction.is_empty())
+        && rest.bytes().all(|byte| byte == b'0')
+        && kept.bytes().all(|byte| byte.is_ascii_digit());
+    if !shaped {
+        return None;
+    }
+    let digits = format!("{}{kept:0<scale$}", whole.trim_start_matches('0'));
+    if digits.trim_start_matches('0').len() > usize::from(precision) {
+        return None;
+    }
+    let value: i128 = if digits.is_empty() {
+        0
+    } else {
+        digits.parse().ok()?
+    };
+    Some(if text.starts_with('-') { -value } else { value })
+}
+
+/// Days since 1970-01-01 of `YYYY-MM-DD`.
+pub(super) fn date(text: &str) -> Option<i32> {
+    let bytes = text.as_bytes();
+    if bytes.len() != 10 || bytes[4] != b'-' || bytes[7] != b'-' {
+        return None;
+    }
+    let (year, month, day) = (
+        number(&bytes[..4])?,
+        number(&bytes[5..7])?,
+        number(&bytes[8..])?,
+    );
+    let date = NaiveDate::from_ymd_opt(i32::try_from(year).ok()?, month, day)?;
+    i32::try_from(date.signed_duration_since(NaiveDate::default()).num_days()).ok()
+}
+
+/// Microseconds of `YYYY-MM-DD[T ]HH:MM[:SS[.ffffff]]` without a zone; when declared also of a date.
+pub(super) fn timestamp(text: &str, learned: bool) -> Option<i64> {
+    let days = i64::from(date(text.get(..10)?)?).checked_mul(86_400_000_000)?;
+    match text.as_bytes()[10..].split_first() {
+        None => (!learned).then_some(days),
+        Some((b'T' | b't' | b' ', time)) => days.checked_add(time_of_day(time)?),
+        Some(_) => None,
+    }
+}
+
+/// Microseconds of `HH:MM[:SS[.f]]`. No second 60: it would fold into the next minute. No more than six decimals that
+/// matter: they would be cut off.
+fn time_of_day(time: &[u8]) -> Option<i64> {
+    let [h1, h2, b':', m1, m2, rest @ ..] = time else {
+        return None;
+    };
+    let (hours, minutes) = (number(&[*h1, *h2])?, number(&[*m1, *m2])?);
+    let (seconds, fraction) = match rest {
+        [] => (0, &[][..]),
+        [b':', s1, s2] => (number(&[*s1, *s2])?, &[][..]),
+        [b':', s1, s2, b'.', fraction @ ..] if !fraction.is_empty() => {
+            (number(&[*s1, *s2])?, fraction)
+        }
+        _ => return None,
+    };
+    let exact = fraction.iter().skip(6).all(|byte| *byte == b'0');
+    if hours > 23 || minutes > 59 || seconds > 59 || !exact {
+        return None;
+    }
+    let mut micros = 0;
+    for place in 0..6 {
+        let digit = fraction.get(place).copied().unwrap_or(b'0');
+        micros = micros * 10 + i64::from(number(&[digit])?);
+    }
+    Some(i64::from((hours * 60 + minutes) * 60 + seconds) * 1_000_000 + micros)
+}
+
+fn number(digits: &[u8]) -> Option<u32> {
+    digits.iter().try_fold(0, |value, byte| {
+        byte.is_ascii_digit()
+            .then(|| value * 10 + u32::from(byte - b'0'))
+    })
+}
+
+/// Microseconds of a time with `Z` or an offset; when declared also without, taken as UTC.
+pub(super) fn timestamptz(text: &str, learned: bool) -> Option<i64> {
+    if !learned && let Some(micros) = timestamp(text, false) {
+        return Some(micros);
+    }
+    date(text.get(..10)?)?;
+    let zone = text.get(10..)?.find(['Z', 'z', '+', '-'])? + 10;
+    let local = timestamp(text[..zone].trim_end(), true)?;
+    let offset = match &text[zone..] {
+        "Z" | "z" => 0,
+        offset => offset_seconds(offset)?,
+    };
+    local.checked_sub(offset.checked_mul(1_000_000)?)
+}
+
+/// Seconds of `+02`, `+0200` or `+02:00`.
+fn offset_seconds(text: &str) -> Option<i64> {
+    let (sign, digits) = text.split_at_checked(1)?;
+    let digits = digits.replace(':', "");
+    let (hours, minutes) = match digits.len() {
+        2 => (digits.as_str(), "00"),
+        4 => digits.split_at(2),
+        _ => return None,
+    };
+    let instant = format!("1970-01-01T00:00:00{sign}{hours}:{minutes}");
+    DateTime::parse_from_rfc3339(&instant)
+        .ok()
+        .map(|instant| -instant.timestamp())
+}
+
+#[cfg(test)]
+mod tests {
+    use proptest::prelude::*;
+
+    use super::*;
+
+    #[test]
+    fn the_narrowest_exact_type_is_learned() {
+        for (texts, kind) in [
+            (&["1", "-5", "0"][..], ColumnType::Long),
+            (&["007", "1"], ColumnType::String),
+            (&["-0"], ColumnType::String),
+            (&["1", "2.50", "1e3"], ColumnType::Double),
+            (&["12345678901234567890"], ColumnType::String),
+            (&["9007199254740993.5"], ColumnType::String),
+            (&["0.30000000000000004"], ColumnType::Double),
+            (&["1e400"], ColumnType::String),
+            (&["1e-400"], ColumnType::String),
+            (&["NaN"], ColumnType::String),
+            (&["true", "FALSE"], ColumnType::Boolean),
+            (&["true", "1"], ColumnType::String),
+            (&["2026-02-28"], ColumnType::Date),
+            (&["2026-02-30"], ColumnType::String),
+            (
+                &["2020-02-24 18:00:00", "2020-02-24T18:00"],
+                ColumnType::Timestamp,
+            ),
+            (
+                &["2020-02-24T18:00:00Z", "2020-02-24 18:00:00.5+02:00"],
+                ColumnType::Timestamptz,
+            ),
+            (
+                &["2020-02-24T18:00:00Z", "2020-02-24T18:00:00"],
+                ColumnType::String,
+            ),
+            (&["2020-02-24T18:00:00.1234567"], ColumnType::String),
+            (&["0000-00-00"], ColumnType::String),
+        ] {
+            assert_eq!(learn(texts.iter().copied()), Some(kind), "{texts:?}");
+        }
+        assert_eq!(learn(std::iter::empty()), None);
+    }
+
+    #[test]
+    fn declared_types_take_usual_spellings_but_only_exact_values() {
+        assert_eq!(long("007", false), Some(7));
+        assert_eq!(long("9223372036854775808", false), None);
+        assert_eq!(double(".5", false), Some(0.5));
+        assert_eq!(decimal("12.3", 10, 2), Some(1230));
+        assert_eq!(decimal("-0.05", 10, 2), Some(-5));
+        assert_eq!(decimal("1.005", 10, 2), None);
+        assert_eq!(decimal("1.500", 10, 2), Some(150));
+        assert_eq!(decimal("100", 4, 2), None);
+        assert_eq!(decimal("1.2.3", 10, 2), None);
+        assert_eq!(boolean("Y", false), Some(true));
+        assert_eq!(timestamp("1970-01-02", false), Some(86_400_000_000));
+        assert_eq!(timestamptz("1970-01-01T02:00:00+0200", false), Some(0));
+        assert_eq!(float("0.1"), Some(0.1));
+        assert_eq!(float("0.123456789"), None);
+    }
+
+    proptest! {
+        #[test]
+        fn a_learned_double_gives_its_digits_back(value in any::<f64>().prop_filter("finite", |v| v.is_finite())) {
+            let text = format!("{value}");
+            if let Some(read) = double(&text, true) {
+                prop_assert_eq!(read.to_bits(), value.to_bits());
+            }
+        }
+
+        #[test]
+        fn what_is_learned_as_a_double_is_exact(text in "-?[0-9]{1,20}(\\.[0-9]{1,20})?(e-?[0-9]{1,3})?") {
+            if let Some(value) = double(&text, true) {
+                let shape = Number::parse(&text).unwrap();
+                prop_assert!(shape.comes_back(value) || value == 0.0 && shape.digits.is_empty(), "{} {}", text, value);
+            }
+        }
+
+        #[test]
+        fn no_text_panics(text in "\\PC{0,40}") {
+            for kind in LEARNED {
+                let _ = fits(kind, &text);
+            }
+            let _ = (decimal(&text, 10, 2), float(&text), timestamptz(&text, false), double(&text, false));
+        }
+    }
+}

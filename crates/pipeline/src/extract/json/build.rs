@@ -1,0 +1,458 @@
+//! The hot path: walks the tape of a record into the builders.
+//!
+//! The builders mirror the shape. They allocate per batch, never per record. A value that has no builder stops the
+//! walk (`Stop::Grow`); the caller grows the shape by policy, or takes the row back with `truncate`.
+
+use arrow::array::NullBufferBuilder;
+use hashbrown::HashMap;
+use simd_json::{Node, StaticNode};
+
+use super::column::{Column, Fixed};
+use super::declared;
+use super::list::ListBuilder;
+use super::number;
+use super::refuse::{
+    broken_tape, duplicate, missing, out_of_range, too_many_cells, too_many_elements,
+};
+use super::required::Required;
+use super::shape::{self, Key, Kind, Object};
+use super::walk::{Parsed, Stop};
+use crate::extract::contract::ColumnType;
+
+/// What a walk needs besides the builders.
+#[derive(Debug)]
+pub(super) struct Walk<'a> {
+    pub(super) parsed: &'a Parsed<'a>,
+    /// List elements so far, and how many there may be.
+    pub(super) elements: usize,
+    pub(super) elements_max: usize,
+    /// Elements times the columns that each makes longer, used or not.
+    pub(super) cells: usize,
+    /// A double was met whose literal was not looked at.
+    pub(super) doubles: bool,
+}
+
+/// Most cells that the lists of one record may take, whether they hold values or not.
+const CELLS_RECORD_MAX: usize = 16 << 20;
+const NONE: u32 = u32::MAX;
+/// From so many keys on, a key out of order is looked up by hash.
+const INDEX_KEYS_MIN: usize = 9;
+
+/// Builders of the keys of an object.
+#[derive(Debug)]
+pub(super) struct ObjectBuilder {
+    pub(super) keys: Vec<KeyBuilder>,
+    index: HashMap<Box<str>, u32, ahash::RandomState>,
+    /// The key that came first last time.
+    first: u32,
+    /// Counts objects, to see which keys the present one has had.
+    epoch: u64,
+    pub(super) nulls: NullBufferBuilder,
+    /// Whether any key must be there.
+    requires: bool,
+    /// Required columns of this table that no key of the shape has.
+    missing: Vec<String>,
+}
+
+/// Builders of the values of a key, one for each kind.
+#[derive(Debug)]
+pub(super) struct KeyBuilder {
+    pub(super) key: Box<str>,
+    /// Flattened.
+    name: Box<str>,
+    seen: u64,
+    /// The key that followed this one last time.
+    next: u32,
+    required: bool,
+    required_below: bool,
+    /// Index in `kinds` by kind of value, `NONE` without one.
+    boolean: u32,
+    long: u32,
+    double: u32,
+    string: u32,
+    object: u32,
+    list: u32,
+    declared: Option<(ColumnType, u32)>,
+    pub(super) kinds: Vec<KindBuilder>,
+}
+
+#[derive(Debug)]
+pub(super) struct KindBuilder {
+    pub(super) title: &'static str,
+    pub(super) column: Column,
+}
+
+impl ObjectBuilder {
+    pub(super) fn new() -> Self {
+        Self {
+            keys: Vec::new(),
+            index: HashMap::default(),
+            first: 0,
+            epoch: 0,
+            nulls: NullBufferBuilder::new(0),
+            requires: false,
+            missing: Vec::new(),
+        }
+    }
+
+    /// Adds builders for what the shape has and this has not. `prefix` is the flattened name of the object.
+    pub(super) fn grow(&mut self, shape: &Object, prefix: &str, required: &Required) {
+        for (i, key) in shape.keys.iter().enumerate() {
+            if i == self.keys.len() {
+                self.keys
+                    .push(KeyBuilder::new(&key.key, shape::join(prefix, &key.key)));
+                self.index.insert(key.key.as_str().into(), i as u32);
+            }
+            let name = self.keys[i].name.to_string();
+            self.keys[i].grow(key, &name, required);
+        }
+        self.requires = self
+            .keys
+            .iter()
+            .any(|key| key.required || key.required_below);
+    }
+
+    /// Makes `names` columns that no record of this table has had.
+    pub(super) fn set_missing(&mut self, names: Vec<String>) {
+        self.missing = names;
+    }
+
+    /// Reads the members of the object at `at` as row `row`; returns the node behind it.
+    #[inline]
+    pub(super) fn read(
+        &mut self,
+        row: usize,
+        at: usize,
+        len: usize,
+        walk: &mut Walk<'_>,
+    ) -> Result<usize, Stop> {
+        self.epoch += 1;
+        let mut next = at + 1;
+        let mut before = NONE;
+        for _ in 0..len {
+            let Node::String(name) = walk.parsed.nodes[next] else {
+                return Err(broken_tape());
+            };
+            let Some(i) = self.find(name, before) else {
+                if walk.parsed.has_value(next + 1) {
+                    return Err(Stop::Grow);
+                }
+                next = walk.parsed.after(next + 1);
+                continue;
+            };
+            before = i;
+            let key = &mut self.keys[i as usize];
+            if key.seen == self.epoch {
+                return Err(duplicate(name));
+            }
+            key.seen = self.epoch;
+            next = key.read(row, next + 1, walk)?;
+        }
+        if self.requires || !self.missing.is_empty() {
+            self.check_required()?;
+        }
+        Ok(next)
+    }
+
+    #[inline]
+    fn find(&mut self, name: &str, before: u32) -> Option<u32> {
+        let guess = if before == NONE {
+            self.first
+        } else {
+            self.keys[before as usize].next
+        };
+        if self
+            .keys
+            .get(guess as usize)
+            .is_some_and(|key| *key.key == *name)
+        {
+            return Some(guess);
+        }
+        let found = if self.keys.len() < INDEX_KEYS_MIN {
+            self.keys
+                .iter()
+                .position(|key| *key.key == *name)
+                .map(|i| i as u32)?
+        } else {
+            *self.index.get(name)?
+        };
+        if before == NONE {
+            self.first = found;
+        } else {
+            self.keys[before as usize].next = found;
+        }
+        Some(found)
+    }
+
+    #[cold]
+    fn check_required(&self) -> Result<(), Stop> {
+        let absent = self
+            .keys
+            .iter()
+            .find(|key| (key.required || key.required_below) && key.seen != self.epoch);
+        let name = absent
+            .map(|key| &*key.name)
+            .or(self.missing.first().map(String::as_str));
+        name.map_or(Ok(()), |name| Err(missing(name)))
+    }
+
+    pub(super) fn truncate(&mut self, rows: usize) {
+        if self.nulls.len() > rows {
+            self.nulls.truncate(rows);
+        }
+        for kind in self.keys.iter_mut().flat_map(|key| &mut key.kinds) {
+            kind.column.truncate(rows);
+        }
+    }
+}
+
+impl KeyBuilder {
+    pub(super) fn new(key: &str, name: String) -> Self {
+        Self {
+            key: key.into(),
+            name: name.into(),
+            seen: 0,
+            next: NONE,
+            required: false,
+            required_below: false,
+            boolean: NONE,
+            long: NONE,
+            double: NONE,
+            string: NONE,
+            object: NONE,
+            list: NONE,
+            declared: None,
+            kinds: Vec::new(),
+        }
+    }
+
+    /// `inner` is the prefix of the keys of objects here.
+    pub(super) fn grow(&mut self, shape: &Key, inner: &str, required: &Required) {
+        self.required = required.names.iter().any(|name| **name == *self.name);
+        self.required_below = false;
+        for (i, kind) in shape.kinds.iter().enumerate() {
+            if i == self.kinds.len() {
+                self.add(kind);
+            }
+            let title = kind.name();
+            match (kind, &mut self.kinds[i].column) {
+                (Kind::Object(shape), Column::Object(object)) => {
+                    let prefix = shape::kind_name(inner, i, title);
+                    self.required_below |= required.is_below(&prefix);
+                    object.grow(shape, &prefix, required);
+                }
+                (Kind::List(shape), Column::List(list)) => {
+                    list.grow(shape, &shape::kind_name(&self.name, i, title), required);
+                }
+                _ => {}
+            }
+        }
+    }
+
+    fn add(&mut self, kind: &Kind) {
+        let i = self.kinds.len() as u32;
+        let column = match kind {
+            Kind::Boolean => Column::boolean(),
+            Kind::Long => Column::Long(Fixed::new()),
+            Kind::Double => Column::Double(Fixed::new()),
+            Kind::String => Column::text(),
+            Kind::Object(_) => Column::Object(ObjectBuilder::new()),
+            Kind::List(_) => Column::List(ListBuilder::new(&shape::kind_name(
+                &self.name,
+                i as usize,
+                kind.name(),
+            ))),
+            Kind::Declared(declared) => declared::column(*declared),
+        };
+        match kind {
+            Kind::Boolean => self.boolean = i,
+            Kind::Long => self.long = i,
+            Kind::Double => self.double = i,
+            Kind::String => self.string = i,
+            Kind::Object(_) => self.object = i,
+            Kind::List(_) => self.list = i,
+            Kind::Declared(declared) => self.declared = Some((*declared, i)),
+        }
+        self.kinds.push(KindBuilder {
+            title: kind.name(),
+            column,
+        });
+    }
+
+    /// Reads the value at `at` as row `row`; returns the node behind it.
+    #[inline]
+    pub(super) fn read(
+        &mut self,
+        row: usize,
+        at: usize,
+        walk: &mut Walk<'_>,
+    ) -> Result<usize, Stop> {
+        if self.declared.is_some() || self.required_below {
+            if let Some(next) = self.read_ruled(row, at, walk)? {
+                return Ok(next);
+            }
+        }
+        match walk.parsed.nodes[at] {
+            Node::String(text) => match self.column(self.string) {
+                Some(Column::Text(column)) => column.push(row, text.as_bytes()),
+                _ => return Err(Stop::Grow),
+            },
+            Node::Static(StaticNode::U64(value)) => {
+                self.integer(row, i128::from(value), at, walk)?
+            }
+            Node::Static(StaticNode::I64(value)) => {
+                self.integer(row, i128::from(value), at, walk)?
+            }
+            Node::Static(StaticNode::F64(value)) => {
+                self.check_double(at, walk)?;
+                match self.column(self.double) {
+                    Some(Column::Double(column)) => column.push(row, value.into()),
+                    _ => return Err(Stop::Grow),
+                }
+            }
+            Node::Static(StaticNode::Bool(value)) => match self.column(self.boolean) {
+                Some(Column::Boolean(column)) => column.push(row, value),
+                _ => return Err(Stop::Grow),
+            },
+            Node::Static(_) if self.required => return Err(missing(&self.name)),
+            Node::Static(_) => {}
+            Node::Object { len, .. } => return self.object(row, at, len, walk),
+            Node::Array { len, .. } => return self.list(row, at, len, walk),
+        }
+        Ok(at + 1)
+    }
+
+    #[inline]
+    fn check_double(&self, at: usize, walk: &mut Walk<'_>) -> Result<(), Stop> {
+        if walk.parsed.spans.is_none() {
+            walk.doubles = true;
+            return Ok(());
+        }
+        walk.parsed.check_double(at, &self.name)
+    }
+
+    #[inline]
+    fn column(&mut self, i: u32) -> Option<&mut Column> {
+        self.kinds.get_mut(i as usize).map(|kind| &mut kind.column)
+    }
+
+    #[inline]
+    fn integer(&mut self, row: usize, value: i128, at: usize, walk: &Walk<'_>) -> Result<(), Stop> {
+        if !walk.parsed.replaced.is_empty() && walk.parsed.replaced.contains(&at) {
+            return Err(out_of_range(&self.name, at, walk.parsed));
+        }
+        match i64::try_from(value) {
+            Ok(value) if self.long != NONE => {
+                if let Some(Column::Long(column)) = self.column(self.long) {
+                    column.push(row, value);
+                }
+                Ok(())
+            }
+            small => {
+                if let Some(Column::Double(column)) = self.column(self.double)
+                    && number::is_exact_double(value)
+                {
+                    column.push(row, value as f64);
+                    return Ok(());
+                }
+                Err(if small.is_ok() {
+                    Stop::Grow
+                } else {
+                    out_of_range(&self.name, at, walk.parsed)
+                })
+            }
+        }
+    }
+
+    #[inline]
+    fn object(
+        &mut self,
+        row: usize,
+        at: usize,
+        len: usize,
+        walk: &mut Walk<'_>,
+    ) -> Result<usize, Stop> {
+        match self
+            .kinds
+            .get_mut(self.object as usize)
+            .map(|kind| &mut kind.column)
+        {
+            Some(Column::Object(object)) => {
+                let missing = row.saturating_sub(object.nulls.len());
+                if missing > 0 {
+                    object.nulls.append_n_nulls(missing);
+                }
+                object.nulls.append_non_null();
+                object.read(row, at, len, walk)
+            }
+            _ => self.without_builder(at, walk),
+        }
+    }
+
+    #[inline]
+    fn list(
+        &mut self,
+        row: usize,
+        at: usize,
+        len: usize,
+        walk: &mut Walk<'_>,
+    ) -> Result<usize, Stop> {
+        walk.elements += len;
+        if walk.elements > walk.elements_max {
+            return Err(too_many_elements(&self.name, walk.elements_max));
+        }
+        match self
+            .kinds
+            .get_mut(self.list as usize)
+            .map(|kind| &mut kind.column)
+        {
+            Some(Column::List(list)) => {
+                walk.cells += len * list.width;
+                if walk.cells > CELLS_RECORD_MAX {
+                    return Err(too_many_cells(&self.name, len, list.width));
+                }
+                list.read(row, at, len, walk)
+            }
+            _ => self.without_builder(at, walk),
+        }
+    }
+
+    fn without_builder(&self, at: usize, walk: &Walk<'_>) -> Result<usize, Stop> {
+        if walk.parsed.has_value(at) {
+            return Err(Stop::Grow);
+        }
+        if self.required {
+            return Err(missing(&self.name));
+        }
+        Ok(walk.parsed.after(at))
+    }
+
+    /// A key with a declared type, or with required columns below it.
+    #[cold]
+    fn read_ruled(
+        &mut self,
+        row: usize,
+        at: usize,
+        walk: &mut Walk<'_>,
+    ) -> Result<Option<usize>, Stop> {
+        let node = walk.parsed.nodes[at];
+        let is_null = matches!(node, Node::Static(StaticNode::Null));
+        if is_null && self.required || self.required_below && !matches!(node, Node::Object { .. }) {
+            return Err(missing(&self.name));
+        }
+        let Some((declared, i)) = self.declared else {
+            return Ok(None);
+        };
+        if is_null {
+            return Ok(Some(at + 1));
+        }
+        let Some(column) = self.kinds.get_mut(i as usize).map(|kind| &mut kind.column) else {
+            return Ok(None);
+        };
+        if matches!(node, Node::Static(StaticNode::F64(_))) && walk.parsed.spans.is_none() {
+            walk.doubles |= declared == ColumnType::Double;
+        }
+        declared::push(column, declared, row, at, walk.parsed, &self.name)?;
+        Ok(Some(walk.parsed.after(at)))
+    }
+}

@@ -1,0 +1,282 @@
+//! From builders to batches: columns that keep their structure, flattened columns, or a table for each list.
+//!
+//! Takes the vectors out of the builders; copies no value. Names are those that `shape::Object::columns` foretells.
+
+use std::sync::Arc;
+
+use arrow::array::{
+    ArrayRef, Int64Array, ListArray, RecordBatch, RecordBatchOptions, StringArray, StructArray,
+};
+use arrow::buffer::{Buffer, OffsetBuffer, ScalarBuffer};
+use arrow::datatypes::{DataType, Field, Fields, Schema};
+use forebay_core::{Batch, Origins, Result};
+
+use super::Nested;
+use super::build::{KindBuilder, ObjectBuilder};
+use super::column::{Column, broken};
+use super::id;
+use super::list::ListBuilder;
+use super::shape::{self, ELEMENT};
+
+/// Name of the elements' field in a list.
+const LIST_FIELD: &str = "element";
+
+type Columns = Vec<(String, ArrayRef)>;
+
+/// Gives the rows of the builders as batches, parents before children. `ids` are the keys of the rows, for tables.
+pub(super) fn emit(
+    root: &mut ObjectBuilder,
+    nested: Nested,
+    origins: Origins,
+    ids: &[u128],
+    out: &mut Vec<Batch>,
+) -> Result<()> {
+    let rows = origins.len();
+    let mut table = Table {
+        nested,
+        columns: Vec::new(),
+        lists: Vec::new(),
+    };
+    if nested == Nested::Tables {
+        table.columns.push(("_fb_id".to_owned(), keys(ids)?));
+    }
+    table.flat(root, "", rows)?;
+    out.push(Batch::main(batch(table.columns, rows)?, Some(origins)));
+    emit_children(table.lists, "", ids, ids, out)
+}
+
+/// The columns of one table while they are gathered.
+struct Table<'a> {
+    nested: Nested,
+    columns: Columns,
+    lists: Vec<(String, &'a mut ListBuilder)>,
+}
+
+impl<'a> Table<'a> {
+    fn flat(&mut self, object: &'a mut ObjectBuilder, prefix: &str, rows: usize) -> Result<()> {
+        object.nulls.finish();
+        for key in &mut object.keys {
+            let name = shape::join(prefix, &key.key);
+            for (i, kind) in key.kinds.iter_mut().enumerate() {
+                let name = shape::kind_name(&name, i, kind.title);
+                self.kind(kind, name, rows)?;
+            }
+        }
+        Ok(())
+    }
+
+    fn kind(&mut self, kind: &'a mut KindBuilder, name: String, rows: usize) -> Result<()> {
+        match (&mut kind.column, self.nested) {
+            (Column::Object(object), Nested::Flatten | Nested::Tables) => {
+                self.flat(object, &name, rows)?;
+            }
+            (Column::List(list), Nested::Tables) => {
+                list.pad(rows);
+                self.lists.push((name, list));
+            }
+            (column, _) => kept(column, name, rows, 1, &mut self.columns)?,
+        }
+        Ok(())
+    }
+}
+
+/// A column as it is nested, in `depth - 1` lists. A list whose elements are of several kinds gives a list for each.
+fn kept(
+    column: &mut Column,
+    name: String,
+    rows: usize,
+    depth: usize,
+    out: &mut Columns,
+) -> Result<()> {
+    let array = match column {
+        Column::Object(object) => kept_object(object, rows)?,
+        Column::List(list) => return kept_list(list, &name, rows, depth, out),
+        column => column.finish(rows)?,
+    };
+    out.push((name, array));
+    Ok(())
+}
+
+fn kept_object(object: &mut ObjectBuilder, rows: usize) -> Result<ArrayRef> {
+    let mut columns = Vec::new();
+    for key in &mut object.keys {
+        for (i, kind) in key.kinds.iter_mut().enumerate() {
+            kept(
+                &mut kind.column,
+                shape::kind_name(&key.key, i, kind.title),
+                rows,
+                1,
+                &mut columns,
+            )?;
+        }
+    }
+    let missing = rows.saturating_sub(object.nulls.len());
+    object.nulls.append_n_nulls(missing);
+    let (fields, arrays) = fields(columns);
+    Ok(Arc::new(
+        StructArray::try_new(fields, arrays, object.nulls.finish()).map_err(broken)?,
+    ))
+}
+
+fn kept_list(
+    list: &mut ListBuilder,
+    name: &str,
+    rows: usize,
+    depth: usize,
+    out: &mut Columns,
+) -> Result<()> {
+    list.pad(rows);
+    let (length, offsets, nulls) = take(list);
+    let mut elements = Vec::new();
+    for (i, kind) in list.element.kinds.iter_mut().enumerate() {
+        kept(
+            &mut kind.column,
+            shape::element_name(name, i, kind.title, depth),
+            length,
+            depth + 1,
+            &mut elements,
+        )?;
+    }
+    for (name, values) in elements {
+        let field = Arc::new(Field::new(LIST_FIELD, values.data_type().clone(), true));
+        let array =
+            ListArray::try_new(field, offsets.clone(), values, nulls.clone()).map_err(broken)?;
+        out.push((name, Arc::new(array) as ArrayRef));
+    }
+    Ok(())
+}
+
+/// Takes the frame of a list and starts it anew.
+fn take(list: &mut ListBuilder) -> (usize, OffsetBuffer<i32>, Option<arrow::buffer::NullBuffer>) {
+    let offsets = std::mem::replace(&mut list.offsets, vec![0]);
+    (
+        std::mem::take(&mut list.length),
+        OffsetBuffer::new(ScalarBuffer::from(offsets)),
+        list.nulls.finish(),
+    )
+}
+
+/// The rows of the child tables of a table whose rows have these keys.
+fn emit_children(
+    lists: Vec<(String, &mut ListBuilder)>,
+    table: &str,
+    ids: &[u128],
+    roots: &[u128],
+    out: &mut Vec<Batch>,
+) -> Result<()> {
+    for (name, list) in lists {
+        let child = shape::join(table, &name);
+        let (length, offsets, _) = take(list);
+        if length > 0 {
+            let places = Places::new(&name, &offsets, length, ids, roots);
+            emit_child(list, child, &places, out)?;
+        }
+    }
+    Ok(())
+}
+
+fn emit_child(
+    list: &mut ListBuilder,
+    child: String,
+    places: &Places,
+    out: &mut Vec<Batch>,
+) -> Result<()> {
+    let length = places.ids.len();
+    let mut table = Table {
+        nested: Nested::Tables,
+        columns: places.columns()?,
+        lists: Vec::new(),
+    };
+    let (objects, others): (Vec<_>, Vec<_>) = list
+        .element
+        .kinds
+        .iter_mut()
+        .partition(|kind| matches!(kind.column, Column::Object(_)));
+    for kind in objects {
+        if let Column::Object(object) = &mut kind.column {
+            table.flat(object, "", length)?;
+        }
+    }
+    for (i, kind) in others.into_iter().enumerate() {
+        let name = shape::kind_name(ELEMENT, i, kind.title);
+        table.kind(kind, name, length)?;
+    }
+    out.push(Batch {
+        child: child.clone(),
+        records: batch(table.columns, length)?,
+        origins: None,
+    });
+    emit_children(table.lists, &child, &places.ids, &places.roots, out)
+}
+
+/// Where each row of a child table belongs.
+struct Places {
+    ids: Vec<u128>,
+    parents: Vec<u128>,
+    roots: Vec<u128>,
+    indexes: Vec<i64>,
+}
+
+impl Places {
+    fn new(list: &str, offsets: &[i32], length: usize, ids: &[u128], roots: &[u128]) -> Self {
+        let list = id::hash(0, list.as_bytes());
+        let with = || Vec::with_capacity(length);
+        let mut places = Self {
+            ids: with(),
+            parents: with(),
+            roots: with(),
+            indexes: Vec::with_capacity(length),
+        };
+        for (row, pair) in offsets.windows(2).enumerate() {
+            for index in 0..i64::from(pair[1] - pair[0]) {
+                places
+                    .ids
+                    .push(id::child(ids[row], list, index.unsigned_abs()));
+                places.parents.push(ids[row]);
+                places.roots.push(roots[row]);
+                places.indexes.push(index);
+            }
+        }
+        places
+    }
+
+    fn columns(&self) -> Result<Columns> {
+        Ok(vec![
+            ("_fb_id".to_owned(), keys(&self.ids)?),
+            ("_fb_parent_id".to_owned(), keys(&self.parents)?),
+            ("_fb_root_id".to_owned(), keys(&self.roots)?),
+            (
+                "_fb_index".to_owned(),
+                Arc::new(Int64Array::from(self.indexes.clone())),
+            ),
+        ])
+    }
+}
+
+fn keys(ids: &[u128]) -> Result<ArrayRef> {
+    let mut text = Vec::with_capacity(ids.len() * id::TEXT_LENGTH);
+    ids.iter().for_each(|id| id::write(*id, &mut text));
+    let offsets: Vec<i32> = (0..=ids.len())
+        .map(|i| (i * id::TEXT_LENGTH) as i32)
+        .collect();
+    let offsets = OffsetBuffer::new(ScalarBuffer::from(offsets));
+    Ok(Arc::new(
+        StringArray::try_new(offsets, Buffer::from_vec(text), None).map_err(broken)?,
+    ))
+}
+
+fn fields(columns: Columns) -> (Fields, Vec<ArrayRef>) {
+    let field = |name: String, kind: &DataType| Arc::new(Field::new(name, kind.clone(), true));
+    let (fields, arrays): (Vec<_>, Vec<_>) = columns
+        .into_iter()
+        .map(|(name, array)| (field(name, array.data_type()), array))
+        .unzip();
+    (fields.into(), arrays)
+}
+
+fn batch(columns: Columns, rows: usize) -> Result<RecordBatch> {
+    let (fields, arrays) = fields(columns);
+    let options = RecordBatchOptions::new().with_row_count(Some(rows));
+    RecordBatch::try_new_with_options(Arc::new(Schema::new(fields)), arrays, &options)
+        .map_err(broken)
+}

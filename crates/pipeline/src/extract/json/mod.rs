@@ -1,0 +1,254 @@
+//! `extract: json`: JSON documents, lists of records, records at a path, and NDJSON.
+//!
+//! ```yaml
+//! extract:
+//!   json: {records: data.items, nested: tables}
+//! ```
+//!
+//! # What becomes of a record
+//!
+//! - A key becomes a column when a first value comes: null, `{}`, `[]` and lists or objects of nothing else are no
+//!   values. A key that a record does not have is null.
+//! - Types are learned from the first 1,000 records together: whole numbers are `long`, others `double`, and both together
+//!   `double` if every integer is exact in one. Strings stay strings; a type is only given in `schema.columns`.
+//! - **A key whose values are of several kinds** has a column for each: the kind seen first has the plain name, every other
+//!   `<key>__v_<kind>` beside it (`boolean`, `long`, `double`, `string`, `object`, `list`). A list column
+//!   whose elements are of several kinds is one list for each kind, all of the same length: the first plain, the others
+//!   `<list>__e_<kind>` (`__e2_` in a list within a list), null where the element is of another kind.
+//! - A number is kept exactly or the record is refused: `number_out_of_range` beyond long and double,
+//!   `number_not_exact` when a double would round it. `-0` in a long column is 0.
+//! - An object with the same key twice, an empty key, or two keys that would be one column are refused.
+//!
+//! `nested: flatten` (the default) makes `{"a": {"b": 1}}` the column `a__b` and keeps lists as lists; `keep` keeps
+//! both; `tables` flattens objects and makes each list, to any depth, a child table: `_fb_id`, `_fb_parent_id`,
+//! `_fb_root_id` and `_fb_index`, the columns of its objects, and `value` for elements that are not objects. Keys
+//! follow from the payload's identity, the record's place in it and its bytes, so they are the same in every replay.
+//!
+//! Never guesses the framing, never builds a document tree, never drops a record: each is a row or a `Rejected`.
+
+mod build;
+mod column;
+mod declared;
+mod document;
+mod emit;
+mod frame;
+mod id;
+mod learn;
+mod list;
+mod number;
+mod parse;
+mod refuse;
+mod required;
+mod rows;
+mod sample;
+mod shape;
+mod spans;
+#[cfg(test)]
+mod tests;
+mod walk;
+
+use forebay_core::unit::Size;
+use forebay_core::{Error, Result};
+use schemars::{JsonSchema, Schema, SchemaGenerator};
+use serde::{Deserialize, Serialize};
+
+use crate::extract::contract::{Contract, ContractPolicy};
+use crate::extract::{Extraction, Extractor, ExtractorKind};
+use crate::file::Document;
+use crate::source::Framing;
+
+pub use frame::IDENTITY_ATTRIBUTE;
+
+/// `json` in the table of extractors.
+#[derive(Debug)]
+pub struct Kind;
+
+/// JSON: documents, lists of records, records at a path, or one record a line.
+#[derive(Debug, Clone, Default, PartialEq, Deserialize, JsonSchema)]
+#[serde(deny_unknown_fields, default)]
+pub struct Config {
+    /// Where the records are in a document: keys joined with `.`. The value there is a list of records or one record.
+    /// Taken from the source's `records` when it is not given.
+    pub records: Option<String>,
+    /// What becomes of objects and lists inside a record.
+    pub nested: Nested,
+    /// Each line is a document of its own (NDJSON), instead of the payload as a whole.
+    pub lines: bool,
+    /// Bounds; what is beyond them goes to quarantine.
+    pub limits: Limits,
+}
+
+/// What becomes of objects and lists inside a record.
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
+#[serde(rename_all = "snake_case")]
+pub enum Nested {
+    /// Objects and lists are columns with structure.
+    Keep,
+    /// The keys of objects are columns `object__key`; lists stay.
+    #[default]
+    Flatten,
+    /// As `flatten`, and every list is a child table with keys to its parent.
+    Tables,
+}
+
+impl Nested {
+    fn name(self) -> &'static str {
+        match self {
+            Self::Keep => "keep",
+            Self::Flatten => "flatten",
+            Self::Tables => "tables",
+        }
+    }
+}
+
+/// Bounds of what is taken.
+#[derive(Debug, Clone, PartialEq, Deserialize, JsonSchema)]
+#[serde(deny_unknown_fields, default)]
+pub struct Limits {
+    /// Objects and lists within each other, the record itself included; at most 256.
+    pub depth: u32,
+    /// Bytes of a record.
+    pub record: Size,
+    /// Bytes of a document, which is held in memory.
+    pub document: Size,
+    /// List elements of a record at all depths, and records of a document.
+    pub children: u32,
+}
+
+/// Deepest nesting that can be allowed: the walk over a record is recursive.
+const DEPTH_MAX: u32 = 256;
+/// Largest record or document that can be allowed: offsets have 32 bits.
+const BYTES_MAX: u64 = 1 << 30;
+/// Most list elements that can be allowed.
+const CHILDREN_MAX: u32 = 1 << 28;
+
+impl Default for Limits {
+    fn default() -> Self {
+        Self {
+            depth: 64,
+            record: Size(16 << 20),
+            document: Size(64 << 20),
+            children: 1_000_000,
+        }
+    }
+}
+
+impl ExtractorKind for Kind {
+    fn name(&self) -> &'static str {
+        "json"
+    }
+
+    fn summary(&self) -> &'static str {
+        "JSON documents, records at a path, and NDJSON; nested data kept, flattened, or as child tables"
+    }
+
+    fn schema(&self, generator: &mut SchemaGenerator) -> Schema {
+        generator.subschema_for::<Config>()
+    }
+
+    fn build(&self, config: &Document) -> Result<Box<dyn Extractor>> {
+        let settings: Config = config.parse()?;
+        let json =
+            Json::new(settings).map_err(|error| config.error(error.code(), error.message()))?;
+        Ok(Box::new(json))
+    }
+}
+
+/// A configured JSON extractor.
+#[derive(Debug)]
+pub struct Json {
+    config: Config,
+}
+
+impl Json {
+    /// # Errors
+    /// `bad_limit` or `bad_records` (a path with an empty key).
+    pub fn new(config: Config) -> Result<Self> {
+        let Limits {
+            depth,
+            record,
+            document,
+            children,
+        } = &config.limits;
+        if !(1..=DEPTH_MAX).contains(depth) {
+            return Err(Error::config(
+                "bad_limit",
+                format!("`limits.depth` must be 1 to {DEPTH_MAX}"),
+            ));
+        }
+        if !(1..=BYTES_MAX).contains(&record.0) || !(1..=BYTES_MAX).contains(&document.0) {
+            return Err(Error::config(
+                "bad_limit",
+                "`limits.record` and `limits.document` must be 1B to 1GiB",
+            ));
+        }
+        if !(1..=CHILDREN_MAX).contains(children) {
+            return Err(Error::config(
+                "bad_limit",
+                format!("`limits.children` must be 1 to {CHILDREN_MAX}"),
+            ));
+        }
+        keys(config.records.as_deref())?;
+        Ok(Self { config })
+    }
+}
+
+impl Extractor for Json {
+    fn framing(&self) -> Framing {
+        if self.config.lines {
+            Framing::Lines
+        } else {
+            Framing::Whole
+        }
+    }
+
+    fn start(
+        &self,
+        contract: Option<Contract>,
+        policy: &ContractPolicy,
+        records: Option<&str>,
+    ) -> Result<Box<dyn Extraction>> {
+        let Config {
+            lines,
+            nested,
+            limits,
+            ..
+        } = &self.config;
+        let bytes_max = if *lines {
+            limits.record
+        } else {
+            limits.document
+        };
+        let frames = frame::Frames {
+            lines: *lines,
+            path: keys(self.config.records.as_deref().or(records))?,
+            bytes_max: bytes_max.0 as usize,
+            records_max: limits.children as usize,
+        };
+        let rules = rows::Rules {
+            nested: *nested,
+            policy: policy.clone(),
+            record_bytes_max: limits.record.0 as usize,
+            elements_max: limits.children as usize,
+            depth_max: limits.depth as usize,
+        };
+        Ok(Box::new(frame::JsonExtraction::new(
+            frames,
+            rows::Rows::new(contract, rules)?,
+        )))
+    }
+}
+
+/// The keys of a path.
+fn keys(path: Option<&str>) -> Result<Vec<String>> {
+    let Some(path) = path.filter(|path| !path.is_empty()) else {
+        return Ok(Vec::new());
+    };
+    if path.split('.').any(str::is_empty) {
+        return Err(Error::config(
+            "bad_records",
+            format!("`records: {path}` has an empty key: write keys joined with `.`"),
+        ));
+    }
+    Ok(path.split('.').map(str::to_owned).collect())
+}

@@ -1,0 +1,434 @@
+//! One record after another: parse, read into the builders, grow the shape by policy, refuse, cut batches.
+//!
+//! Knows nothing of payloads' framing. Every record that is given becomes a row or a [`Rejected`].
+
+use std::collections::HashMap;
+use std::sync::Arc;
+
+use forebay_core::quarantine::RECORD_BYTES_MAX;
+use forebay_core::{Error, Origins, Rejected, Result};
+use simd_json::Node;
+
+use super::Nested;
+use super::build::{ObjectBuilder, Walk};
+use super::column::Column;
+use super::emit;
+use super::id;
+use super::learn::{self, Added};
+use super::number;
+use super::parse::Parser;
+use super::required::{self, Required};
+use super::sample::Sample;
+use super::shape::{self, Object, TABLES_MAX};
+use super::walk::{Parsed, Refusal, Stop};
+use crate::extract::Extracted;
+use crate::extract::contract::{Contract, ContractPolicy, NewColumns};
+
+/// Most rows of a batch.
+const ROWS_MAX: usize = 16_384;
+/// A batch is cut when its records had this many bytes; far below what 32-bit offsets can say.
+const BYTES_MAX: usize = 8 << 20;
+/// A batch is cut when it has this many cells, empty ones too.
+const CELLS_MAX: usize = 8 << 20;
+/// Times a record is read again: with its text, and after the shape has grown.
+const READS_MAX: usize = 4;
+
+/// Where a record is.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(super) struct Place {
+    pub(super) payload: u64,
+    /// A hash of what identifies the payload wherever it is read from.
+    pub(super) identity: u128,
+    pub(super) offset: u64,
+    pub(super) line: Option<u64>,
+    /// Counts the records of the payload from 0.
+    pub(super) ordinal: u64,
+}
+
+impl Place {
+    /// The record as refused.
+    pub(super) fn reject(&self, refusal: Refusal, record: &[u8]) -> Rejected {
+        Rejected {
+            payload: self.payload,
+            offset: Some(self.offset + refusal.at.unwrap_or(0) as u64),
+            line: self.line,
+            stage: "extract".to_owned(),
+            code: refusal.code.to_owned(),
+            reason: refusal.reason,
+            record: record[..record.len().min(RECORD_BYTES_MAX)].to_vec(),
+        }
+    }
+}
+
+/// What holds for all records.
+#[derive(Debug, Clone)]
+pub(super) struct Rules {
+    pub(super) nested: Nested,
+    pub(super) policy: ContractPolicy,
+    pub(super) record_bytes_max: usize,
+    pub(super) elements_max: usize,
+    pub(super) depth_max: usize,
+}
+
+/// Rows on their way from records to batches.
+#[derive(Debug)]
+pub(super) struct Rows {
+    rules: Arc<Rules>,
+    required: Required,
+    shape: Object,
+    /// Whether the contract is there: then the policy says what may be added.
+    learned: bool,
+    sample: Sample,
+    parser: Parser,
+    /// Some column keeps the text of values.
+    text: bool,
+    root: ObjectBuilder,
+    rows_max: usize,
+    bytes: usize,
+    cells: usize,
+    origins: Origins,
+    ids: Vec<u128>,
+}
+
+/// What reading a record once led to.
+enum Outcome {
+    Row { cells: usize },
+    Text { always: bool },
+    Wider(Object, Vec<Added>),
+    Refused(Refusal),
+}
+
+impl Rows {
+    pub(super) fn new(contract: Option<Contract>, rules: Rules) -> Result<Self> {
+        let shape = match contract {
+            Some(contract) => shape::from_contract(contract, rules.nested, &rules.policy)?,
+            None => Object::default(),
+        };
+        let names = rules
+            .policy
+            .columns
+            .iter()
+            .filter(|(_, rule)| rule.required)
+            .map(|(name, _)| name.clone());
+        let mut rows = Self {
+            required: Required {
+                names: names.collect(),
+            },
+            learned: !shape.keys.is_empty(),
+            shape: Object::default(),
+            sample: Sample::default(),
+            parser: Parser::new(rules.depth_max, rules.elements_max.saturating_mul(8)),
+            text: false,
+            root: ObjectBuilder::new(),
+            rows_max: ROWS_MAX,
+            bytes: 0,
+            cells: 0,
+            origins: Origins::default(),
+            ids: Vec::new(),
+            rules: Arc::new(rules),
+        };
+        rows.set_shape(shape);
+        Ok(rows)
+    }
+
+    pub(super) fn contract(&self) -> Contract {
+        shape::to_contract(&self.shape, self.rules.nested)
+    }
+
+    /// Takes a record; rows and refusals come out now or later.
+    pub(super) fn record(
+        &mut self,
+        place: Place,
+        record: &[u8],
+        out: &mut Extracted,
+    ) -> Result<()> {
+        let max = self.rules.record_bytes_max;
+        if record.len() > max {
+            let reason = format!(
+                "the record has {} bytes, more than {max}: raise `limits.record`",
+                record.len()
+            );
+            out.rejected
+                .push(place.reject(Refusal::new("record_too_large", reason), record));
+            return Ok(());
+        }
+        if self.learned {
+            return self.take(place, record, out);
+        }
+        self.sample.add(place, record);
+        if self.sample.is_full() {
+            self.learn_sample(out)
+        } else {
+            Ok(())
+        }
+    }
+
+    /// Whether `text` is JSON.
+    pub(super) fn check(&mut self, text: &[u8]) -> Result<(), Refusal> {
+        self.parser.with(text, false, |_| ())
+    }
+
+    /// Gives up everything that is held back.
+    pub(super) fn flush(&mut self, out: &mut Extracted) -> Result<()> {
+        self.learn_sample(out)?;
+        self.cut(out)
+    }
+
+    /// Learns the shape from the sample, then makes rows of it.
+    fn learn_sample(&mut self, out: &mut Extracted) -> Result<()> {
+        let sample = std::mem::take(&mut self.sample);
+        if sample.is_empty() {
+            return Ok(());
+        }
+        let mut cells = 0;
+        for (_, record) in sample.iter() {
+            match self.read(record)? {
+                Ok(more) => {
+                    self.origins.push(0, 0, 0);
+                    cells += more;
+                }
+                Err(_) => self.root.truncate(self.origins.len()),
+            }
+            if cells > CELLS_MAX {
+                break;
+            }
+        }
+        let mut shape = std::mem::take(&mut self.shape);
+        let root = &self.root;
+        learn::settle(&mut shape, &mut |path| longs_are_exact(root, path));
+        self.root = ObjectBuilder::new();
+        self.origins = Origins::default();
+        self.set_shape(shape);
+        for (place, record) in sample.iter() {
+            self.take(*place, record, out)?;
+        }
+        self.learned = !self.shape.keys.is_empty();
+        Ok(())
+    }
+
+    fn take(&mut self, place: Place, record: &[u8], out: &mut Extracted) -> Result<()> {
+        match self.read(record)? {
+            Ok(cells) => {
+                self.origins
+                    .push(place.payload, place.offset, record.len() as u32);
+                if self.rules.nested == Nested::Tables {
+                    self.ids
+                        .push(id::main(place.identity, place.ordinal, record));
+                }
+                self.bytes += record.len();
+                self.cells += cells;
+                if self.is_full() {
+                    self.cut(out)
+                } else {
+                    Ok(())
+                }
+            }
+            Err(refusal) => {
+                self.root.truncate(self.origins.len());
+                out.rejected.push(place.reject(refusal, record));
+                Ok(())
+            }
+        }
+    }
+
+    fn is_full(&self) -> bool {
+        self.origins.len() >= self.rows_max || self.bytes >= BYTES_MAX || self.cells >= CELLS_MAX
+    }
+
+    /// Reads a record as the next row. After a refusal the row has to be taken back.
+    fn read(&mut self, record: &[u8]) -> Result<Result<usize, Refusal>> {
+        let mut text = self.text;
+        for _ in 0..READS_MAX {
+            match self.read_once(record, text) {
+                Outcome::Row { cells } => return Ok(Ok(cells)),
+                Outcome::Refused(refusal) => return Ok(Err(refusal)),
+                Outcome::Text { always } => {
+                    text = true;
+                    self.text |= always;
+                }
+                Outcome::Wider(shape, added) => match self.weigh(&shape, &added)? {
+                    None => self.set_shape_at(shape),
+                    Some(refusal) => return Ok(Err(refusal)),
+                },
+            }
+            self.root.truncate(self.origins.len());
+        }
+        Err(Error::bug(
+            "shape_does_not_settle",
+            "a record does not fit the shape that was learned from it",
+        ))
+    }
+
+    fn read_once(&mut self, record: &[u8], text: bool) -> Outcome {
+        let Self {
+            parser,
+            root,
+            origins,
+            shape,
+            rules,
+            ..
+        } = self;
+        let read = parser.with(record, text, |parsed| {
+            match read_row(root, origins.len(), parsed, rules.elements_max) {
+                Ok(outcome) => outcome,
+                Err(Stop::Text) => Outcome::Text { always: true },
+                Err(Stop::Refuse(refusal)) => Outcome::Refused(*refusal),
+                Err(Stop::Grow) => {
+                    let mut wider = shape.clone();
+                    match learn::learn(&mut wider, parsed, &rules.policy) {
+                        Ok(added) => Outcome::Wider(wider, added),
+                        Err(Stop::Refuse(refusal)) => Outcome::Refused(*refusal),
+                        Err(Stop::Text | Stop::Grow) => Outcome::Text { always: false },
+                    }
+                }
+            }
+        });
+        match read {
+            Ok(Outcome::Row { .. }) if self.shape.keys.is_empty() => {
+                Outcome::Refused(Refusal::new(
+                    "no_values",
+                    "no record has had a value yet, so there is no column to put it into",
+                ))
+            }
+            Ok(outcome) => outcome,
+            Err(refusal) => Outcome::Refused(refusal),
+        }
+    }
+
+    /// Whether the shape may become `wider`; an error stops the run.
+    fn weigh(&self, wider: &Object, added: &[Added]) -> Result<Option<Refusal>> {
+        if self.learned
+            && let Some(new) = added.iter().find(|added| !added.declared)
+        {
+            let what = format!(
+                "column `{}` of kind {} is not in the contract",
+                new.column, new.kind
+            );
+            match self.rules.policy.new_columns {
+                NewColumns::Evolve => {}
+                NewColumns::Quarantine => return Ok(Some(Refusal::new("new_column", what))),
+                NewColumns::Freeze => {
+                    return Err(Error::data("contract_frozen", what)
+                        .with_hint("declare the column under `schema.columns`, or set `schema.new_columns` to evolve or quarantine"));
+                }
+            }
+        }
+        Ok(self.refuse_shape(wider))
+    }
+
+    fn refuse_shape(&self, wider: &Object) -> Option<Refusal> {
+        let columns = wider.columns(self.rules.nested);
+        if let Some(clash) = shape::find_clash(&columns, self.rules.nested) {
+            let [one, other] = clash.paths;
+            return Some(Refusal::new(
+                "column_clash",
+                format!(
+                    "`{one}` and `{other}` would both be column `{}`",
+                    clash.name
+                ),
+            ));
+        }
+        let max = self.rules.policy.columns_max();
+        let mut tables: HashMap<&str, usize> = HashMap::new();
+        for column in columns.iter().filter(|column| column.is_leaf) {
+            *tables.entry(&column.table).or_default() += 1;
+        }
+        if tables.len() > TABLES_MAX {
+            return Some(Refusal::new(
+                "too_many_tables",
+                format!("the record would add child tables beyond {TABLES_MAX}"),
+            ));
+        }
+        let (_, widest) = tables.iter().max_by_key(|(_, columns)| **columns)?;
+        (*widest > max).then(|| {
+            Refusal::new(
+                "too_many_columns",
+                format!("the record would add columns beyond {max}: raise `schema.columns_max`"),
+            )
+        })
+    }
+
+    fn set_shape_at(&mut self, shape: Object) {
+        self.root.truncate(self.origins.len());
+        self.set_shape(shape);
+    }
+
+    fn set_shape(&mut self, shape: Object) {
+        self.root.grow(&shape, "", &self.required);
+        self.root
+            .set_missing(required::unbound(&shape, "", &self.required));
+        let width: usize = shape.keys.iter().map(shape::Key::width).sum();
+        self.rows_max = (CELLS_MAX / width.max(1)).clamp(1, ROWS_MAX);
+        self.shape = shape;
+    }
+
+    fn cut(&mut self, out: &mut Extracted) -> Result<()> {
+        if self.origins.is_empty() {
+            return Ok(());
+        }
+        (self.bytes, self.cells) = (0, 0);
+        let origins = std::mem::take(&mut self.origins);
+        emit::emit(
+            &mut self.root,
+            self.rules.nested,
+            origins,
+            &self.ids,
+            &mut out.batches,
+        )?;
+        self.ids.clear();
+        Ok(())
+    }
+}
+
+fn read_row(
+    root: &mut ObjectBuilder,
+    row: usize,
+    parsed: &Parsed<'_>,
+    elements_max: usize,
+) -> Result<Outcome, Stop> {
+    let Some(Node::Object { len, .. }) = parsed.nodes.first() else {
+        return Err(Stop::refuse(
+            "not_an_object",
+            "a record must be a JSON object",
+        ));
+    };
+    let mut walk = Walk {
+        parsed,
+        elements: 0,
+        elements_max,
+        cells: 0,
+        doubles: false,
+    };
+    root.read(row, 0, *len, &mut walk)?;
+    if walk.doubles && !parsed.doubles_are_exact() {
+        return Ok(Outcome::Text { always: false });
+    }
+    Ok(Outcome::Row { cells: walk.cells })
+}
+
+/// Whether doubles could hold every value of the long column at `path` (key, kind, key, kind, …).
+fn longs_are_exact(root: &ObjectBuilder, path: &[usize]) -> bool {
+    let Some((key, rest)) = path.split_first() else {
+        return false;
+    };
+    let Some((kind, rest)) = rest.split_first() else {
+        return false;
+    };
+    root.keys
+        .get(*key)
+        .is_some_and(|key| kind_is_exact(&key.kinds[*kind].column, rest))
+}
+
+fn kind_is_exact(column: &Column, path: &[usize]) -> bool {
+    match (column, path) {
+        (Column::Long(column), []) => column
+            .values
+            .iter()
+            .all(|value| number::is_exact_double(i128::from(*value))),
+        (Column::Object(object), path) => longs_are_exact(object, path),
+        (Column::List(list), [_, kind, rest @ ..]) => {
+            kind_is_exact(&list.element.kinds[*kind].column, rest)
+        }
+        _ => false,
+    }
+}

@@ -1,0 +1,167 @@
+//! What may become a column, and what the policy says.
+
+use super::*;
+
+#[test]
+fn required_columns_must_be_there() {
+    let text = "{\"a\":{\"b\":1},\"c\":1}\n{\"a\":{\"b\":null},\"c\":1}\n{\"a\":{},\"c\":1}\n{\"a\":null,\"c\":1}\n{\"c\":1}\n{\"a\":3,\"c\":1}\n";
+    let out = ruled(&rule("a__b", None, true), text);
+    assert_eq!((out.rows(), codes(&out)), (1, vec!["missing_column"; 5]));
+    let out = ruled(&rule("zz", None, true), "{\"a\":1}\n");
+    assert_eq!((out.rows(), codes(&out)), (0, vec!["missing_column"]));
+    let out = ruled(
+        &rule("l__sku", None, true),
+        "{\"l\":[{\"sku\":1}]}\n{\"l\":[{\"sku\":1},{\"x\":1}]}\n{\"l\":[]}\n",
+    );
+    assert_eq!((out.rows(), codes(&out)), (2, vec!["missing_column"]));
+    let out = ruled(
+        &rule("l__zz", None, true),
+        "{\"l\":[{\"sku\":1}]}\n{\"l\":[]}\n",
+    );
+    assert_eq!((out.rows(), codes(&out)), (1, vec!["missing_column"]));
+}
+
+#[test]
+fn keys_that_cannot_be_columns_are_refused() {
+    for (text, code) in [
+        (r#"{"a":1,"a":2}"#, "duplicate_key"),
+        (r#"{"a":{"x":1,"b":2,"x":1}}"#, "duplicate_key"),
+        (r#"{"zz":null,"zz":1}"#, "duplicate_key"),
+        (r#"{"":1}"#, "empty_key"),
+        (r#"{"a\u0000":1}"#, "bad_key"),
+        (r#"{"a":{"b":1},"a__b":2}"#, "column_clash"),
+        (r#"{"Id":1,"id":2}"#, "column_clash"),
+    ] {
+        let out = flat(&format!("{{\"ok\":1}}\n{text}\n"));
+        assert_eq!((out.rows(), codes(&out)), (1, vec![code]), "{text}");
+        assert_eq!(out.batches[0].records.num_columns(), 1, "{text}");
+    }
+    let clash = &flat(r#"{"a":{"b":1},"a__b":2}"#).rejected[0];
+    assert!(
+        clash.reason.contains("`a.b`") && clash.reason.contains("`a__b`"),
+        "{}",
+        clash.reason
+    );
+    let out = extract(
+        &with(Nested::Tables),
+        &ContractPolicy::default(),
+        &[br#"{"_fb_id":1}"#],
+    );
+    assert_eq!(codes(&out), ["column_clash"]);
+}
+
+#[test]
+fn names_of_prototypes_are_only_names() {
+    let out = flat(r#"{"__proto__":{"x":1},"constructor":2}"#);
+    assert_eq!(
+        rows(&out, ""),
+        [json!({"__proto____x": 1, "constructor": 2})]
+    );
+}
+
+#[test]
+fn a_table_is_not_widened_beyond_its_budget() {
+    let many = |from: usize, to: usize| {
+        let keys: Vec<String> = (from..to).map(|i| format!("\"k{i}\":1")).collect();
+        format!("{{{}}}\n", keys.join(","))
+    };
+    let out = flat(&format!(
+        "{}{}{}",
+        many(0, 10),
+        many(0, 100_000),
+        many(5, 15)
+    ));
+    assert_eq!((out.rows(), codes(&out)), (2, vec!["too_many_columns"]));
+    assert_eq!(out.batches[0].records.num_columns(), 15);
+}
+
+#[test]
+fn the_policy_decides_about_new_columns() {
+    let first = "{\"a\":1}\n";
+    let contract = {
+        let mut extraction = start(&lines(), &ContractPolicy::default(), None);
+        let mut out = Extracted::default();
+        extraction
+            .push(&head(0), first.as_bytes(), &mut out)
+            .unwrap();
+        extraction.flush(&mut out).unwrap();
+        extraction.contract()
+    };
+    let again = |new_columns: NewColumns, text: &str| {
+        let policy = ContractPolicy {
+            new_columns,
+            ..rule("d", Some("string"), false)
+        };
+        let mut extraction = start(&lines(), &policy, Some(contract.clone()));
+        let mut out = Extracted::default();
+        let result = extraction.push(&head(0), text.as_bytes(), &mut out);
+        extraction.flush(&mut out).unwrap();
+        result
+            .map(|()| {
+                (
+                    out.rows(),
+                    codes(&out).join(","),
+                    extraction.contract() == contract,
+                )
+            })
+            .map_err(|error| error.code())
+    };
+    let text = "{\"a\":1}\n{\"a\":\"x\"}\n{\"a\":2}\n";
+    assert_eq!(
+        again(NewColumns::Evolve, text),
+        Ok((3, String::new(), false))
+    );
+    assert_eq!(
+        again(NewColumns::Quarantine, text),
+        Ok((2, "new_column".to_owned(), true))
+    );
+    assert_eq!(again(NewColumns::Freeze, text), Err("contract_frozen"));
+    assert_eq!(
+        again(NewColumns::Freeze, "{\"a\":1,\"d\":\"x\"}\n"),
+        Ok((1, String::new(), false))
+    );
+}
+
+#[test]
+fn a_contract_comes_back_from_its_json() {
+    let text = "{\"a\":{\"b\":[1,\"x\"]},\"d\":\"1.5\"}\n{\"a\":3}\n";
+    let policy = rule("d", Some("decimal(9, 2)"), false);
+    let mut extraction = start(&lines(), &policy, None);
+    extraction
+        .push(&head(0), text.as_bytes(), &mut Extracted::default())
+        .unwrap();
+    extraction.flush(&mut Extracted::default()).unwrap();
+    let contract = extraction.contract();
+    let stored = serde_json::to_string(&contract).unwrap();
+    let read: Contract = serde_json::from_str(&stored).unwrap();
+    assert_eq!(
+        start(&lines(), &policy, Some(read.clone())).contract(),
+        contract
+    );
+    let json = Json::new(with(Nested::Keep)).unwrap();
+    let error = json.start(Some(read.clone()), &policy, None).err().unwrap();
+    assert_eq!(error.code(), "nested_changed");
+    let error = Json::new(lines())
+        .unwrap()
+        .start(Some(read), &rule("d", Some("date"), false), None)
+        .err()
+        .unwrap();
+    assert_eq!(error.code(), "column_type_changed");
+}
+
+#[test]
+fn limits_out_of_range_are_refused() {
+    let bad = Config {
+        limits: Limits {
+            depth: 257,
+            ..Limits::default()
+        },
+        ..Config::default()
+    };
+    assert_eq!(Json::new(bad).unwrap_err().code(), "bad_limit");
+    let bad = Config {
+        records: Some("a..b".to_owned()),
+        ..Config::default()
+    };
+    assert_eq!(Json::new(bad).unwrap_err().code(), "bad_records");
+}

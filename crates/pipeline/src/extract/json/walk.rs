@@ -1,0 +1,166 @@
+//! A parsed record as the builders and the learner see it: the tape, and the text behind it when that is needed.
+
+use simd_json::{Node, StaticNode};
+
+use super::number::{self, Exact};
+use super::spans::Span;
+
+/// Why a record did not become a row.
+#[derive(Debug)]
+pub(super) enum Stop {
+    /// It has a key or a kind of value that the builders do not know.
+    Grow,
+    /// A value's text is needed: parse again with spans.
+    Text,
+    Refuse(Box<Refusal>),
+}
+
+/// What is wrong with a record.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub(super) struct Refusal {
+    pub(super) code: &'static str,
+    pub(super) reason: String,
+    /// Byte in the record.
+    pub(super) at: Option<usize>,
+}
+
+impl Refusal {
+    pub(super) fn new(code: &'static str, reason: impl Into<String>) -> Self {
+        Self {
+            code,
+            reason: reason.into(),
+            at: None,
+        }
+    }
+
+    pub(super) fn at(code: &'static str, reason: impl Into<String>, at: usize) -> Self {
+        Self {
+            code,
+            reason: reason.into(),
+            at: Some(at),
+        }
+    }
+}
+
+impl Stop {
+    #[cold]
+    pub(super) fn refuse(code: &'static str, reason: impl Into<String>) -> Self {
+        Self::Refuse(Box::new(Refusal::new(code, reason)))
+    }
+}
+
+/// A record on the tape.
+#[derive(Debug)]
+pub(super) struct Parsed<'a> {
+    pub(super) nodes: &'a [Node<'a>],
+    /// The record as it came.
+    pub(super) record: &'a [u8],
+    /// Start of each token, from the parser's first pass.
+    pub(super) structurals: &'a [u32],
+    /// Where each node stands in the record; `None` on the fast path.
+    pub(super) spans: Option<&'a [Span]>,
+    /// Nodes whose number is beyond 64 bits; the tape has zero there.
+    pub(super) replaced: &'a [usize],
+}
+
+impl<'a> Parsed<'a> {
+    /// The text of a node.
+    pub(super) fn text(&self, at: usize) -> Option<&'a [u8]> {
+        let (start, end) = *self.spans?.get(at)?;
+        self.record.get(start as usize..end as usize)
+    }
+
+    /// The node behind the value at `at`.
+    pub(super) fn after(&self, at: usize) -> usize {
+        match self.nodes[at] {
+            Node::Object { count, .. } | Node::Array { count, .. } => at + 1 + count,
+            _ => at + 1,
+        }
+    }
+
+    /// Whether there is a value at `at`: anything but null and objects and lists without any value.
+    pub(super) fn has_value(&self, at: usize) -> bool {
+        match self.nodes[at] {
+            Node::Static(StaticNode::Null) => false,
+            Node::Object { len, .. } => self.any_value(at, len, 1),
+            Node::Array { len, .. } => self.any_value(at, len, 0),
+            _ => true,
+        }
+    }
+
+    fn any_value(&self, at: usize, len: usize, keys: usize) -> bool {
+        let mut next = at + 1;
+        for _ in 0..len {
+            if self.has_value(next + keys) {
+                return true;
+            }
+            next = self.after(next + keys);
+        }
+        false
+    }
+
+    /// Whether every fraction in the record is the double on the tape. Looks only at literals that are long or have an
+    /// exponent.
+    pub(super) fn doubles_are_exact(&self) -> bool {
+        self.structurals.iter().all(|token| {
+            let start = *token as usize;
+            if !matches!(self.record.get(start), Some(b'0'..=b'9' | b'-')) {
+                return true;
+            }
+            let literal = &self.record[start..super::spans::atom_end(self.record, start)];
+            number::is_plain(literal) || !is_fraction(literal) || is_exact(literal)
+        })
+    }
+
+    /// Refuses the double at `at` when its text says another number.
+    pub(super) fn check_double(&self, at: usize, name: &str) -> Result<(), Stop> {
+        let Some(literal) = self.text(at) else {
+            return Err(Stop::Text);
+        };
+        if self.replaced.contains(&at) {
+            return Err(super::refuse::out_of_range(name, at, self));
+        }
+        if number::is_plain(literal) || is_exact(literal) {
+            return Ok(());
+        }
+        let reason = format!(
+            "{} in `{name}` cannot be held by a double without rounding: declare the column as decimal or string",
+            brief(literal)
+        );
+        Err(Stop::Refuse(Box::new(Refusal {
+            code: "number_not_exact",
+            reason,
+            at: self.start(at),
+        })))
+    }
+
+    fn start(&self, at: usize) -> Option<usize> {
+        Some(self.spans?.get(at)?.0 as usize)
+    }
+}
+
+fn is_fraction(literal: &[u8]) -> bool {
+    literal
+        .iter()
+        .any(|byte| matches!(byte, b'.' | b'e' | b'E'))
+}
+
+fn is_exact(literal: &[u8]) -> bool {
+    let value = std::str::from_utf8(literal)
+        .ok()
+        .and_then(|text| text.parse::<f64>().ok());
+    value
+        .zip(Exact::parse(literal))
+        .is_some_and(|(value, exact)| exact.is(value))
+}
+
+/// A literal for a message, cut.
+pub(super) fn brief(literal: &[u8]) -> String {
+    const SHOWN_MAX: usize = 40;
+    let text = String::from_utf8_lossy(&literal[..literal.len().min(SHOWN_MAX)]);
+    if literal.len() > SHOWN_MAX {
+        format!("{text}… ({} characters)", literal.len())
+    } else {
+        text.into_owned()
+    }
+}

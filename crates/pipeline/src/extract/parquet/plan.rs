@@ -1,0 +1,325 @@
+//! How the columns of a file become the columns of the table, by the contract's policy.
+
+use std::sync::Arc;
+
+use arrow::array::{Array, ArrayRef, RecordBatch, RecordBatchOptions};
+use arrow::datatypes::{DataType, Field, Fields, Schema, SchemaRef};
+use arrow::ipc::convert::IpcSchemaEncoder;
+use arrow::ipc::root_as_schema;
+use forebay_core::{Error, Result};
+
+use super::types::{convert, normal, to_normal, wider, word};
+use crate::extract::contract::{COLUMNS_MAX, ColumnType, Contract, ContractPolicy, NewColumns};
+
+/// Version of the shape: `{"columns": <hex of an Arrow IPC schema>}`.
+const VERSION: u32 = 1;
+
+/// The table as learned so far.
+#[derive(Debug)]
+pub(super) struct Table {
+    pub(super) columns: Vec<Field>,
+    policy: ContractPolicy,
+    established: bool,
+}
+
+/// What to do with each column of one file.
+#[derive(Debug, Clone)]
+pub(super) struct Plan {
+    steps: Vec<Step>,
+    schema: SchemaRef,
+    /// Required columns that the file lacks.
+    pub(super) missing: Option<String>,
+}
+
+#[derive(Debug, Clone)]
+struct Step {
+    /// Place of the column in the file.
+    from: usize,
+    /// The type it gets, when that is another than its normal one.
+    kind: DataType,
+    required: bool,
+}
+
+/// Why a file cannot be read into the table: it is quarantined as a whole.
+#[derive(Debug, PartialEq, Eq)]
+pub(super) struct Refusal {
+    pub(super) code: &'static str,
+    pub(super) reason: String,
+}
+
+impl Table {
+    pub(super) fn new(contract: Option<Contract>, policy: &ContractPolicy) -> Result<Self> {
+        let established = contract.is_some();
+        let columns = contract.map(read).transpose()?.unwrap_or_default();
+        Ok(Self {
+            columns,
+            policy: policy.clone(),
+            established,
+        })
+    }
+
+    /// Plans the reading of a file with this schema, and grows the table. Nothing grows when the file is refused.
+    ///
+    /// Errors: `Data` `new_column` when the columns are frozen.
+    pub(super) fn plan(&mut self, file: &Schema) -> Result<Result<Plan, Refusal>> {
+        let mut columns = self.columns.clone();
+        let (mut steps, mut fields) = (Vec::new(), Vec::new());
+        for (from, field) in file.fields().iter().enumerate() {
+            if field.data_type() == &DataType::Null {
+                continue;
+            }
+            let (name, kind) = match self.place(&mut columns, field)? {
+                Ok(place) => place,
+                Err(refusal) => return Ok(Err(refusal)),
+            };
+            if fields.iter().any(|field: &Field| field.name() == &name) {
+                let reason = format!("the file has two columns `{name}`");
+                return Ok(Err(Refusal {
+                    code: "duplicate_column",
+                    reason,
+                }));
+            }
+            let required = self
+                .policy
+                .columns
+                .get(&name)
+                .is_some_and(|rule| rule.required);
+            fields.push(Field::new(&name, kind.clone(), true));
+            steps.push(Step {
+                from,
+                kind,
+                required,
+            });
+        }
+        let max = self.policy.columns_max.unwrap_or(COLUMNS_MAX) as usize;
+        let count = columns.iter().map(leaves).sum::<usize>();
+        if count > max {
+            let reason =
+                format!("the file would make {count} columns, more than the {max} allowed");
+            return Ok(Err(Refusal {
+                code: "too_many_columns",
+                reason,
+            }));
+        }
+        (self.columns, self.established) = (columns, true);
+        let has = |name: &str| fields.iter().any(|field: &Field| field.name() == name);
+        let missing = self
+            .policy
+            .columns
+            .iter()
+            .find(|(name, rule)| rule.required && !has(name));
+        let missing = missing.map(|(name, _)| name.clone());
+        Ok(Ok(Plan {
+            steps,
+            schema: Arc::new(Schema::new(fields)),
+            missing,
+        }))
+    }
+
+    /// The column of the table that a column of the file goes to, and the type that it gets.
+    fn place(
+        &self,
+        columns: &mut Vec<Field>,
+        field: &Field,
+    ) -> Result<Result<(String, DataType), Refusal>> {
+        let name = field.name();
+        let declared = self.policy.columns.get(name).and_then(|rule| rule.r#type);
+        let Some(kind) = declared
+            .map(declared_type)
+            .or_else(|| normal(field.data_type()))
+        else {
+            let reason = format!(
+                "column `{name}` has type {}, which a table cannot hold",
+                field.data_type()
+            );
+            return Ok(Err(Refusal {
+                code: "unsupported_type",
+                reason,
+            }));
+        };
+        let held = self.established && self.policy.new_columns != NewColumns::Evolve;
+        match columns.iter().position(|column| column.name() == name) {
+            None if held && declared.is_none() => self.refuse_new(name).map(Err),
+            None => {
+                columns.push(Field::new(name, kind.clone(), true));
+                Ok(Ok((name.clone(), kind)))
+            }
+            Some(at) => match wider(columns[at].data_type(), &kind) {
+                Some(wide) if !held || &wide == columns[at].data_type() => {
+                    columns[at] = Field::new(name, wide.clone(), true);
+                    // A struct keeps its own fields: the table adds what it lacks.
+                    Ok(Ok((
+                        name.clone(),
+                        if kind.is_nested() { kind } else { wide },
+                    )))
+                }
+                _ if held => {
+                    let (now, then) = (word(&kind), word(columns[at].data_type()));
+                    let reason = format!("column `{name}` is {now}, the table has {then}");
+                    Ok(Err(Refusal {
+                        code: "type_mismatch",
+                        reason,
+                    }))
+                }
+                _ => self.variant(columns, name, kind),
+            },
+        }
+    }
+
+    /// A column of another kind gets one beside it: `name__v_kind`.
+    fn variant(
+        &self,
+        columns: &mut Vec<Field>,
+        name: &str,
+        kind: DataType,
+    ) -> Result<Result<(String, DataType), Refusal>> {
+        let name = format!("{name}__v_{}", word(&kind));
+        match columns.iter().find(|column| column.name() == &name) {
+            None => columns.push(Field::new(&name, kind.clone(), true)),
+            Some(column) if column.data_type() == &kind => {}
+            Some(column) => {
+                let reason = format!(
+                    "column `{name}` is {kind}, the table has {}",
+                    column.data_type()
+                );
+                return Ok(Err(Refusal {
+                    code: "type_mismatch",
+                    reason,
+                }));
+            }
+        }
+        Ok(Ok((name, kind)))
+    }
+
+    fn refuse_new(&self, name: &str) -> Result<Refusal> {
+        let reason = format!("the file has a column `{name}` that the table does not have");
+        match self.policy.new_columns {
+            NewColumns::Freeze => Err(Error::data(
+                "new_column",
+                format!("{reason}, and its columns are frozen"),
+            )
+            .with_hint(
+                "set `schema.new_columns: evolve` to add it, or declare it under `schema.columns`",
+            )),
+            _ => Ok(Refusal {
+                code: "new_column",
+                reason,
+            }),
+        }
+    }
+
+    pub(super) fn contract(&self) -> Contract {
+        let schema = Schema::new(self.columns.clone());
+        let encoded = IpcSchemaEncoder::new().schema_to_fb(&schema);
+        let hex: String = encoded
+            .finished_data()
+            .iter()
+            .map(|byte| format!("{byte:02x}"))
+            .collect();
+        Contract {
+            extractor: "parquet".to_owned(),
+            version: VERSION,
+            shape: serde_json::json!({ "columns": hex }),
+        }
+    }
+}
+
+impl Plan {
+    /// A batch of the file as a batch of the table, or why a value does not fit.
+    pub(super) fn apply(&self, batch: &RecordBatch) -> Result<RecordBatch, Refusal> {
+        let fits = |step: &Step| -> Result<ArrayRef, Refusal> {
+            let array = batch.column(step.from);
+            let normal = to_normal(array).and_then(|array| exactly(&array, &step.kind));
+            let array = normal.map_err(|why| {
+                let reason = format!(
+                    "column `{}`: {why}",
+                    batch.schema_ref().field(step.from).name()
+                );
+                Refusal {
+                    code: "value_does_not_fit",
+                    reason,
+                }
+            })?;
+            Ok(array)
+        };
+        let arrays = self.steps.iter().map(fits).collect::<Result<Vec<_>, _>>()?;
+        let options = RecordBatchOptions::new().with_row_count(Some(batch.num_rows()));
+        RecordBatch::try_new_with_options(Arc::clone(&self.schema), arrays, &options).map_err(
+            |error| Refusal {
+                code: "corrupt_parquet",
+                reason: error.to_string(),
+            },
+        )
+    }
+
+    /// The first required column that has no value in a row.
+    pub(super) fn lacks(&self, batch: &RecordBatch, row: usize) -> Option<&str> {
+        if self.missing.is_some() {
+            return self.missing.as_deref();
+        }
+        let at = (0..self.steps.len())
+            .find(|at| self.steps[*at].required && batch.column(*at).is_null(row));
+        at.map(|at| self.schema.field(at).name().as_str())
+    }
+
+    pub(super) fn has_required(&self) -> bool {
+        self.missing.is_some() || self.steps.iter().any(|step| step.required)
+    }
+}
+
+/// Converts, and back: what differs then was not exact. Texts may be spelled in many ways, so they are only converted.
+fn exactly(array: &ArrayRef, kind: &DataType) -> Result<ArrayRef, String> {
+    if array.data_type() == kind {
+        return Ok(Arc::clone(array));
+    }
+    let converted = convert(array, kind)?;
+    let text = array.data_type() == &DataType::Utf8 || kind == &DataType::Utf8 || kind.is_nested();
+    if !text && &convert(&converted, array.data_type())? != array {
+        return Err(format!("a value is not an exact {}", word(kind)));
+    }
+    Ok(converted)
+}
+
+/// Columns that a field makes at all depths.
+fn leaves(field: &Field) -> usize {
+    match field.data_type() {
+        DataType::Struct(fields) => fields.iter().map(|field| leaves(field)).sum(),
+        DataType::List(field) | DataType::Map(field, _) => leaves(field),
+        _ => 1,
+    }
+}
+
+fn declared_type(kind: ColumnType) -> DataType {
+    crate::extract::csv::arrow_type(kind)
+}
+
+fn read(contract: Contract) -> Result<Vec<Field>> {
+    let Contract {
+        extractor,
+        version,
+        shape,
+    } = contract;
+    if extractor != "parquet" || version != VERSION {
+        let what = format!(
+            "the table was made by extractor `{extractor}` (contract version {version}), not by `parquet` version {VERSION}"
+        );
+        return Err(Error::config("contract_mismatch", what)
+            .with_hint("load into another table, or go back to the extractor that made it"));
+    }
+    let broken = || Error::data("contract_broken", "the table's contract cannot be read");
+    let hex = shape
+        .get("columns")
+        .and_then(serde_json::Value::as_str)
+        .ok_or_else(broken)?;
+    let digits = hex
+        .as_bytes()
+        .chunks(2)
+        .map(|pair| std::str::from_utf8(pair).ok());
+    let bytes: Option<Vec<u8>> = digits
+        .map(|pair| u8::from_str_radix(pair?, 16).ok())
+        .collect();
+    let bytes = bytes.ok_or_else(broken)?;
+    let schema = root_as_schema(&bytes).map_err(|error| broken().with_source(error.to_string()))?;
+    let fields: Fields = arrow::ipc::convert::fb_to_schema(schema).fields;
+    Ok(fields.iter().map(|field| field.as_ref().clone()).collect())
+}

@@ -1,0 +1,1 @@
+//! Parquet files, good and hostile.

@@ -1,0 +1,209 @@
+//! Places in a file: byte spans, lines and columns, and the quoted line with a marker.
+
+use std::fmt;
+use std::sync::OnceLock;
+
+/// Characters of a line that a snippet shows.
+const SNIPPET_CHARS_MAX: usize = 120;
+
+/// The text of a file, for snippets.
+#[derive(Debug)]
+pub(crate) struct SourceText {
+    /// As the user wrote it on the command line, or found below the project.
+    pub(crate) path: String,
+    pub(crate) text: String,
+    /// Byte offset of each line's first byte, made when first asked for.
+    lines: OnceLock<Vec<usize>>,
+}
+
+/// Byte range in the text.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
+pub struct Span {
+    pub start: usize,
+    pub end: usize,
+}
+
+/// `file:line:column`, 1-based; columns count characters.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Place {
+    pub file: String,
+    pub line: usize,
+    pub column: usize,
+}
+
+impl fmt::Display for Place {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(f, "{}:{}:{}", self.file, self.line, self.column)
+    }
+}
+
+impl SourceText {
+    pub(crate) fn new(path: &str, text: &str) -> Self {
+        Self {
+            path: path.to_owned(),
+            text: text.to_owned(),
+            lines: OnceLock::new(),
+        }
+    }
+
+    fn lines(&self) -> &[usize] {
+        self.lines.get_or_init(|| {
+            let ends = memchr::memchr_iter(b'\n', self.text.as_bytes()).map(|end| end + 1);
+            std::iter::once(0).chain(ends).collect()
+        })
+    }
+
+    /// The text of `span`; empty when it lies outside.
+    pub(crate) fn slice(&self, span: Span) -> &str {
+        self.text.get(span.start..span.end).unwrap_or_default()
+    }
+
+    /// 0-based line, and where it begins. A place after the last line is moved to its end.
+    fn line_of(&self, offset: usize) -> (usize, usize) {
+        let lines = self.lines();
+        let line = lines
+            .partition_point(|start| *start <= offset)
+            .saturating_sub(1);
+        (line, lines[line])
+    }
+
+    fn line_text(&self, start: usize) -> &str {
+        let rest = self.text.get(start..).unwrap_or_default();
+        let line = rest
+            .split('\n')
+            .next()
+            .unwrap_or_default()
+            .trim_end_matches('\r');
+        if start == 0 {
+            line.trim_start_matches('\u{feff}')
+        } else {
+            line
+        }
+    }
+
+    /// Characters of the line before `offset`.
+    fn column_of(&self, start: usize, offset: usize) -> usize {
+        let before = self
+            .text
+            .get(start..offset.min(self.text.len()))
+            .unwrap_or_default();
+        before.trim_start_matches('\u{feff}').chars().count()
+    }
+
+    pub(crate) fn place(&self, span: Span) -> Place {
+        let (line, start) = self.line_of(span.start);
+        Place {
+            file: self.path.clone(),
+            line: line + 1,
+            column: self.column_of(start, span.start) + 1,
+        }
+    }
+
+    /// The line of `span` with a marker below it, both after a margin with the line number.
+    pub(crate) fn snippet(&self, span: Span) -> String {
+        let (line, start) = self.line_of(span.start);
+        let text = self.line_text(start);
+        let column = self.column_of(start, span.start);
+        let width = self.text.get(span.start..span.end).map_or(1, |found| {
+            found
+                .lines()
+                .next()
+                .unwrap_or_default()
+                .trim_end()
+                .chars()
+                .count()
+        });
+        render(line + 1, text, column, width.max(1))
+    }
+}
+
+/// A long line is cut to a window around the marker.
+fn render(number: usize, text: &str, column: usize, width: usize) -> String {
+    let first = if text.chars().count() > SNIPPET_CHARS_MAX {
+        column.saturating_sub(SNIPPET_CHARS_MAX / 2)
+    } else {
+        0
+    };
+    let shown: String = text.chars().skip(first).take(SNIPPET_CHARS_MAX).collect();
+    // Tabs stay tabs, so that the marker stands below what it marks.
+    let mut indent: String = shown
+        .chars()
+        .take(column - first)
+        .map(|c| if c == '\t' { '\t' } else { ' ' })
+        .collect();
+    let gap = (column - first).saturating_sub(indent.chars().count());
+    indent.push_str(&" ".repeat(gap.min(1)));
+    let room = shown.chars().count().saturating_sub(column - first).max(1);
+    let marker = "^".repeat(width.min(room));
+    let number = number.to_string();
+    let margin = " ".repeat(number.len());
+    let shown = printable(&shown);
+    format!("{margin} |\n{number} | {shown}\n{margin} | {indent}{marker}")
+}
+
+/// Control characters would act on the terminal that shows the line.
+fn printable(text: &str) -> String {
+    text.chars()
+        .map(|c| {
+            if c.is_control() && c != '\t' {
+                '\u{fffd}'
+            } else {
+                c
+            }
+        })
+        .collect()
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_place_counts_characters_and_lines_from_one() {
+        let source = SourceText::new("a.yaml", "one: 1\r\nzwö: é!\n");
+        let at = source.text.find('!').expect("it is there");
+        assert_eq!(
+            source
+                .place(Span {
+                    start: at,
+                    end: at + 1
+                })
+                .to_string(),
+            "a.yaml:2:7"
+        );
+        insta::assert_snapshot!(source.snippet(Span { start: at, end: at + 1 }), @"
+          |
+        2 | zwö: é!
+          |       ^
+        ");
+    }
+
+    #[test]
+    fn a_snippet_is_short_and_harmless_whatever_the_line() {
+        let text = format!("{}\u{1b}[31mX", "x".repeat(100_000));
+        let source = SourceText::new("a.yaml", &text);
+        let snippet = source.snippet(Span {
+            start: text.len() - 1,
+            end: text.len(),
+        });
+        assert!(
+            snippet.len() < 500 && !snippet.contains('\u{1b}'),
+            "{snippet}"
+        );
+        assert!(
+            source
+                .snippet(Span {
+                    start: text.len() + 50,
+                    end: text.len() + 60
+                })
+                .len()
+                < 500
+        );
+    }
+
+    #[test]
+    fn a_byte_order_mark_is_no_column() {
+        let source = SourceText::new("a.yaml", "\u{feff}key: 1");
+        assert_eq!(source.place(Span { start: 3, end: 6 }).column, 1);
+    }
+}

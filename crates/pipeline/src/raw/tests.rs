@@ -1,0 +1,305 @@
+//! The raw zone against its promise: what comes back is what came in, or an error that names it.
+
+use std::collections::BTreeMap;
+use std::io::Read;
+use std::path::Path as FilePath;
+use std::sync::Arc;
+
+use bytes::Bytes;
+use forebay_core::{
+    Chunk, Clock, Compression, ErrorKind, PayloadHead, Position, Result, SystemClock, Timestamp,
+};
+use object_store::ObjectStore;
+use object_store::local::LocalFileSystem;
+use proptest::prelude::*;
+use tempfile::TempDir;
+use tokio::runtime::Runtime;
+
+use super::*;
+
+struct Zone {
+    folder: TempDir,
+    runtime: Runtime,
+    objects: Arc<dyn ObjectStore>,
+}
+
+impl Zone {
+    fn new() -> Self {
+        let folder = tempfile::tempdir().unwrap();
+        let objects = Arc::new(LocalFileSystem::new_with_prefix(folder.path()).unwrap());
+        Self {
+            folder,
+            runtime: Runtime::new().unwrap(),
+            objects,
+        }
+    }
+
+    fn writer(&self, object_bytes: u64) -> RawWriter {
+        let options = RawOptions {
+            pipeline: "quakes".parse().unwrap(),
+            split: "files".parse().unwrap(),
+            object_bytes,
+            level: 1,
+            seed: 7,
+        };
+        let clock: Arc<dyn Clock> = SystemClock::shared();
+        RawWriter::new(
+            Arc::clone(&self.objects),
+            clock,
+            self.runtime.handle().clone(),
+            options,
+        )
+        .on_local_disk(self.folder.path())
+    }
+
+    fn read(&self, entry: &RawEntry) -> Result<Bytes> {
+        self.runtime
+            .block_on(RawReader::new(Arc::clone(&self.objects)).read(entry, u64::MAX))
+    }
+
+    fn file(&self, object: &RawObject) -> std::path::PathBuf {
+        self.folder.path().join(object.path.as_ref())
+    }
+}
+
+fn head(ordinal: u64, name: &str) -> PayloadHead {
+    PayloadHead {
+        ordinal,
+        name: name.to_owned(),
+        received_at: Timestamp(1_767_225_600_000_000),
+        content_type: None,
+        compression: Compression::None,
+        attributes: BTreeMap::new(),
+    }
+}
+
+fn chunk(head: &Arc<PayloadHead>, bytes: &[u8], last: bool, position: Option<u64>) -> Chunk {
+    let position = position.map(|n| Position(serde_json::json!({ "n": n })));
+    let mut chunk = Chunk::whole(
+        PayloadHead::clone(head),
+        Bytes::copy_from_slice(bytes),
+        position,
+    );
+    chunk.last = last;
+    chunk
+}
+
+/// What `zstdcat` prints.
+fn zstdcat(file: &FilePath) -> Vec<u8> {
+    let mut whole = Vec::new();
+    zstd::stream::read::Decoder::new(std::fs::File::open(file).unwrap())
+        .unwrap()
+        .read_to_end(&mut whole)
+        .unwrap();
+    whole
+}
+
+/// Bytes that compress about like text, from a seed.
+fn text(seed: u64, length: usize) -> Vec<u8> {
+    let mut state = seed.wrapping_mul(0x9e37_79b9_7f4a_7c15) | 1;
+    let next = || {
+        state ^= state << 13;
+        state ^= state >> 7;
+        state ^= state << 17;
+        b"abcdefghijklmnop"[usize::try_from(state % 16).unwrap()]
+    };
+    std::iter::repeat_with(next).take(length).collect()
+}
+
+proptest! {
+    #![proptest_config(ProptestConfig::with_cases(24))]
+
+    #[test]
+    fn what_is_read_back_is_what_came(
+        sizes in proptest::collection::vec(prop_oneof![0_usize..2_000, 0_usize..700_000, Just(0), 1_000_000_usize..3_000_000], 1..12),
+        cut in 1_usize..900_000,
+        object_bytes in prop_oneof![Just(1_u64), Just(1_000_000), Just(u64::MAX)],
+        flip in any::<prop::sample::Index>(),
+    ) {
+        let zone = Zone::new();
+        let mut writer = zone.writer(object_bytes);
+        let payloads: Vec<Vec<u8>> = sizes.iter().zip(0..).map(|(size, seed)| text(seed, *size)).collect();
+        for (payload, ordinal) in payloads.iter().zip(0..) {
+            let head = Arc::new(head(ordinal, "a.json"));
+            let pieces: Vec<&[u8]> = if payload.is_empty() { vec![&[]] } else { payload.chunks(cut).collect() };
+            for (i, piece) in pieces.iter().enumerate() {
+                writer.push(&chunk(&head, piece, i + 1 == pieces.len(), None)).unwrap();
+            }
+        }
+        let objects = writer.seal().unwrap();
+        let all: Vec<u8> = objects.iter().flat_map(|object| zstdcat(&zone.file(object))).collect();
+        prop_assert!(all == payloads.concat(), "zstdcat differs");
+        let entries: Vec<RawEntry> = objects.iter().flat_map(|object| object.entries.clone()).collect();
+        prop_assert_eq!(entries.len(), payloads.len());
+        for (entry, payload) in entries.iter().zip(&payloads) {
+            prop_assert!(zone.read(entry).unwrap() == *payload, "{} differs", entry.id);
+        }
+        let index = to_batch(&entries).unwrap();
+        prop_assert_eq!(RawReader::new(Arc::clone(&zone.objects)).entries(&index).unwrap(), entries.clone());
+
+        let victim = &objects[flip.index(objects.len())];
+        let file = zone.file(victim);
+        let mut bytes = std::fs::read(&file).unwrap();
+        let at = flip.index(bytes.len() * 8);
+        bytes[at / 8] ^= 1 << (at % 8);
+        std::fs::write(&file, bytes).unwrap();
+        for (entry, payload) in entries.iter().zip(&payloads) {
+            match zone.read(entry) {
+                Ok(read) => prop_assert!(read == *payload, "a flipped bit went unseen in {}", entry.id),
+                Err(error) => {
+                    prop_assert_eq!(error.code(), "raw_corrupt");
+                    prop_assert_eq!(error.kind(), ErrorKind::Data);
+                    prop_assert!(error.to_string().contains(&entry.id) && error.to_string().contains(&entry.object));
+                }
+            }
+        }
+    }
+}
+
+#[test]
+fn a_reader_of_a_late_payload_starts_near_it() {
+    let zone = Zone::new();
+    let mut writer = zone.writer(u64::MAX);
+    for ordinal in 0..40 {
+        writer
+            .push(&chunk(
+                &Arc::new(head(ordinal, "a.json")),
+                &text(ordinal, 100_000),
+                true,
+                None,
+            ))
+            .unwrap();
+    }
+    let objects = writer.seal().unwrap();
+    let last = objects[0].entries.last().unwrap();
+    assert!(
+        last.frame > 0 && last.offset - last.frame_offset < (1 << 20),
+        "{last:?}"
+    );
+    assert!(
+        objects[0]
+            .path
+            .as_ref()
+            .starts_with("raw/quakes/files/dt=2026-01-01/hour=00/"),
+        "{}",
+        objects[0].path
+    );
+    assert!(objects[0].path.as_ref().ends_with(".json.zst"));
+    assert!(objects[0].index.as_ref().ends_with(".index.parquet"));
+}
+
+#[test]
+fn what_came_compressed_is_kept_as_it_came() {
+    let zone = Zone::new();
+    let mut writer = zone.writer(u64::MAX);
+    let zst = zstd::bulk::compress(&text(1, 5_000), 1).unwrap();
+    for (ordinal, name, compression, bytes, end) in [
+        (
+            0,
+            "a.json.gz",
+            Compression::Gzip,
+            &b"\x1f\x8b\x08 anything"[..],
+            ".json.gz",
+        ),
+        (1, "b.json.zst", Compression::Zstd, &zst[..], ".json.zst"),
+        (
+            2,
+            "c.parquet",
+            Compression::None,
+            b"PAR1 anything",
+            ".parquet",
+        ),
+        (3, "d.json.gz", Compression::Gzip, b"", ".json.gz"),
+    ] {
+        let mut head = head(ordinal, name);
+        head.compression = compression;
+        writer
+            .push(&chunk(&Arc::new(head), bytes, true, None))
+            .unwrap();
+        let path = writer.seal_for_reading().unwrap();
+        assert!(path.as_ref().ends_with(end), "{path}");
+        let object = &writer.seal().unwrap()[0];
+        assert_eq!(std::fs::read(zone.file(object)).unwrap(), bytes);
+        assert_eq!(zone.read(&object.entries[0]).unwrap(), bytes);
+    }
+}
+
+#[test]
+fn a_commit_inside_a_payload_makes_parts() {
+    let zone = Zone::new();
+    let mut writer = zone.writer(u64::MAX);
+    let big = Arc::new(head(0, "big.ndjson"));
+    let mut parts = Vec::new();
+    for n in 0..3 {
+        writer
+            .push(&chunk(&big, &text(n, 10_000), n == 2, Some(n)))
+            .unwrap();
+        parts.extend(writer.seal().unwrap().remove(0).entries);
+    }
+    for (entry, n) in parts.iter().zip(0..) {
+        assert_eq!(
+            entry.attributes.get(PART_ATTRIBUTE),
+            Some(&(n + 1).to_string())
+        );
+        assert_eq!(
+            entry.position,
+            Some(Position(serde_json::json!({ "n": n })))
+        );
+        assert_eq!(zone.read(entry).unwrap(), text(n, 10_000));
+    }
+    writer
+        .push(&chunk(&Arc::new(head(1, "next.ndjson")), b"{}", true, None))
+        .unwrap();
+    assert!(writer.seal().unwrap()[0].entries[0].attributes.is_empty());
+
+    writer
+        .push(&chunk(&Arc::new(head(2, "open.ndjson")), b"{", false, None))
+        .unwrap();
+    assert_eq!(writer.seal().unwrap_err().code(), "raw_payload_open");
+}
+
+#[test]
+fn a_writer_that_dies_leaves_no_visible_object() {
+    let zone = Zone::new();
+    let mut writer = zone.writer(u64::MAX);
+    writer
+        .push(&chunk(
+            &Arc::new(head(0, "a.json")),
+            &text(0, 40_000_000),
+            true,
+            None,
+        ))
+        .unwrap();
+    drop(writer);
+    let listed: Vec<_> = zone
+        .runtime
+        .block_on(futures::StreamExt::collect(zone.objects.list(None)));
+    assert!(listed.is_empty(), "{listed:?}");
+}
+
+#[test]
+fn a_payload_that_is_gone_or_cut_is_named() {
+    let zone = Zone::new();
+    let mut writer = zone.writer(u64::MAX);
+    for ordinal in 0..20 {
+        writer
+            .push(&chunk(
+                &Arc::new(head(ordinal, "a.json")),
+                &text(ordinal, 300_000),
+                true,
+                None,
+            ))
+            .unwrap();
+    }
+    let object = writer.seal().unwrap().remove(0);
+    let file = zone.file(&object);
+    let whole = std::fs::read(&file).unwrap();
+    for length in [0, 1, whole.len() / 2, whole.len() - 10_000] {
+        std::fs::write(&file, &whole[..length]).unwrap();
+        let read = zone.read(&object.entries[19]).map(|bytes| bytes.len());
+        assert_eq!(read.unwrap_err().code(), "raw_corrupt", "{length}");
+    }
+    std::fs::remove_file(&file).unwrap();
+    let read = zone.read(&object.entries[0]).map(|bytes| bytes.len());
+    assert_eq!(read.unwrap_err().code(), "raw_missing");
+}

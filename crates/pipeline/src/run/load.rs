@@ -1,0 +1,224 @@
+//! The third stage: transforms, writes files, and makes the commit that moves the position.
+//!
+//! Works on a blocking thread of its own. Rows, raw index, quarantine, requests, contract and position of one boundary
+//! are one commit: all of it is visible afterwards or none.
+
+use std::collections::BTreeMap;
+use std::sync::Arc;
+
+use forebay_core::{Batch, CommitId, Error, PayloadHead, Position, Rejected, Result};
+use forebay_lake::{CommitRequest, WriterOptions};
+use forebay_store::PositionMove;
+use tokio::runtime::Handle;
+use tokio::sync::mpsc;
+
+use super::audit::{self, Requests};
+use super::steps::Steps;
+use super::tables::{self, Tables};
+use super::work::{Boundary, Work};
+use super::{CONTRACT_PROPERTY, Figures, Job, random};
+use crate::load::Sink;
+use crate::quarantine::{self, Event, EventKind};
+use crate::raw;
+
+pub(super) struct Loader {
+    job: Job,
+    runtime: Handle,
+    requests: Arc<Requests>,
+    tables: Tables,
+    steps: Steps,
+    /// The sink of a pipeline that does not load into the lake.
+    sink: Option<Box<dyn Sink>>,
+    /// Heads of the payloads since the last boundary, for what is quarantined.
+    heads: BTreeMap<u64, Arc<PayloadHead>>,
+    events: u64,
+    rows: u64,
+    commits: u64,
+    sequence: i64,
+}
+
+impl Loader {
+    pub(super) fn new(job: Job, runtime: Handle, requests: Arc<Requests>) -> Self {
+        let context = &job.context;
+        let tables = Tables::new(context.lake.clone(), context.branch.clone(), runtime.clone());
+        let sequence = job.lease.sequence;
+        let heads = BTreeMap::new();
+        let steps = Steps::new(job.spec.clone(), &job.context.engine);
+        Self { job, runtime, requests, tables, steps, sink: None, heads, events: 0, rows: 0, commits: 0, sequence }
+    }
+
+    pub(super) fn run(mut self, mut work: mpsc::Receiver<Work>) -> Result<()> {
+        let done = self.take_all(&mut work);
+        // Nothing may wait for this stage any more, whatever happened.
+        drop(work);
+        // Requests are evidence also when the run fails; the error that ended it is the one that counts.
+        let told = self.commit_requests();
+        done.and(told)
+    }
+
+    fn take_all(&mut self, work: &mut mpsc::Receiver<Work>) -> Result<()> {
+        if self.job.spec.load.lake().is_none() {
+            self.sink = Some(self.job.spec.load.open(&self.job.context.project)?);
+        }
+        while let Some(work) = work.blocking_recv() {
+            match work {
+                Work::Payload(head) => {
+                    self.heads.insert(head.ordinal, head);
+                }
+                Work::Rows(batch) => self.rows(batch)?,
+                Work::Rejected(rejected) => self.quarantine(rejected)?,
+                Work::Boundary(boundary) => self.boundary(boundary)?,
+            }
+        }
+        Ok(())
+    }
+
+    fn rows(&mut self, batch: Batch) -> Result<()> {
+        let figures = self.job.context.figures.clone();
+        let batch = figures.transform.time(|| self.transform(batch))?;
+        let rows = batch.records.num_rows() as u64;
+        figures.load.add(rows, 0);
+        figures.load.time(|| self.write(batch))?;
+        self.rows += rows;
+        Ok(())
+    }
+
+    fn transform(&mut self, batch: Batch) -> Result<Batch> {
+        let (batch, refused) = self.runtime.block_on(self.steps.apply(batch))?;
+        Figures::count(&self.job.context.figures.quarantined, refused.len() as u64);
+        self.quarantine(refused)?;
+        if batch.child.is_empty() {
+            self.job.context.figures.transform.add(batch.records.num_rows() as u64, 0);
+        }
+        Ok(batch)
+    }
+
+    fn write(&mut self, batch: Batch) -> Result<()> {
+        if let Some(sink) = &mut self.sink {
+            return self.runtime.block_on(sink.write(batch));
+        }
+        if batch.records.num_rows() == 0 {
+            return Ok(());
+        }
+        let target = self.job.spec.load.lake().ok_or_else(|| Error::bug("no_target", "a sink that is neither"))?;
+        let (name, partition) = target.place(&batch.child)?;
+        let options = WriterOptions { file_bytes_target: target.file_bytes.0, ..WriterOptions::default() };
+        self.tables.write(&name, &batch.records, partition, &options)
+    }
+
+    fn quarantine(&mut self, rejected: Vec<Rejected>) -> Result<()> {
+        if rejected.is_empty() {
+            return Ok(());
+        }
+        let at = self.job.context.clock.now();
+        let mut events = Vec::with_capacity(rejected.len());
+        for rejected in rejected {
+            let head = self.heads.get(&rejected.payload).or_else(|| self.heads.values().next_back());
+            self.events += 1;
+            events.push(Event {
+                id: format!("{}-{}-{:010}", self.job.run.id, self.job.split, self.events),
+                kind: EventKind::Rejected,
+                at,
+                run: self.job.run.id,
+                split: self.job.split.clone(),
+                payload: head.map(|head| head.name.clone()).unwrap_or_default(),
+                received_at: head.map_or(at, |head| head.received_at),
+                rejected,
+            });
+        }
+        let table = quarantine::table(&self.job.spec.name)?;
+        self.tables.write(&table, &quarantine::to_batch(&events)?, &[], &WriterOptions::default())
+    }
+
+    fn boundary(&mut self, boundary: Boundary) -> Result<()> {
+        let figures = self.job.context.figures.clone();
+        figures.load.time(|| {
+            if let Some(sink) = &mut self.sink {
+                self.runtime.block_on(sink.commit())?;
+            }
+            let raw_table = tables::raw(&self.job.spec.name)?;
+            for object in &boundary.raw {
+                let index = raw::to_batch(&object.entries)?;
+                self.tables.write_at(&raw_table, &index, object.index.clone())?;
+            }
+            let contract = serde_json::to_string(&boundary.contract)
+                .map_err(|error| Error::bug("contract_json", "failed to write the contract").with_source(error))?;
+            self.tables.set_property(&raw_table, CONTRACT_PROPERTY, &contract)?;
+            self.commit(Some(boundary.position))
+        })
+    }
+
+    /// What no boundary has taken: requests after the last one, and all of them when nothing came.
+    fn commit_requests(&mut self) -> Result<()> {
+        // Rows since the last boundary are not committed: their position is not known.
+        self.tables = Tables::new(self.job.context.lake.clone(), self.job.context.branch.clone(), self.runtime.clone());
+        self.rows = 0;
+        self.commit(None)
+    }
+
+    fn commit(&mut self, position: Option<Position>) -> Result<()> {
+        let requests = self.requests.take();
+        let result = self.try_commit(position, &requests);
+        if result.is_err() {
+            self.requests.put_back(requests);
+        }
+        result
+    }
+
+    fn try_commit(&mut self, position: Option<Position>, requests: &[crate::source::RequestRecord]) -> Result<()> {
+        let job = self.job.clone();
+        if !requests.is_empty() {
+            let rows = audit::to_batch(requests, &job.spec.name, &job.split, job.run.id)?;
+            self.tables.write(&audit::requests_table()?, &rows, &[], &WriterOptions::default())?;
+        }
+        let drafts = self.tables.finish()?;
+        if drafts.is_empty() && position.is_none() {
+            return Ok(());
+        }
+        let moved = position.is_some();
+        let positions = position.map(|position| PositionMove {
+            pipeline: job.spec.name.clone(),
+            split: job.split.clone(),
+            epoch: job.lease.epoch,
+            sequence: self.sequence,
+            position,
+        });
+        self.commits += 1;
+        let salt = random(job.context.seed ^ job.run.started_at.micros() as u64, 16 + self.commits);
+        let request = CommitRequest {
+            id: CommitId::new(job.context.clock.now(), salt),
+            branch: job.context.branch.clone(),
+            author: job.context.author.clone(),
+            message: self.message(moved),
+            run: Some(job.run.id),
+            drafts,
+            positions: positions.into_iter().collect(),
+        };
+        self.runtime.block_on(job.context.lake.commit(request))?;
+        self.committed(moved)
+    }
+
+    fn message(&self, moved: bool) -> String {
+        let name = &self.job.spec.name;
+        if moved { format!("{name}: {} rows into {}", self.rows, self.job.spec.load.describe()) } else { format!("{name}: requests") }
+    }
+
+    fn committed(&mut self, moved: bool) -> Result<()> {
+        let figures = &self.job.context.figures;
+        if moved {
+            self.sequence += 1;
+            Figures::count(&figures.commits, 1);
+            Figures::count(&figures.committed, self.rows);
+        }
+        let changes = std::mem::take(&mut self.tables.changes);
+        figures.changes.lock().unwrap_or_else(std::sync::PoisonError::into_inner).extend(changes);
+        self.rows = 0;
+        // A payload may go on after the boundary.
+        if let Some(last) = self.heads.pop_last() {
+            self.heads = BTreeMap::from([last]);
+        }
+        let mut record = self.job.run.clone();
+        record.steps = figures.steps();
+        self.runtime.block_on(self.job.context.lake.store().record_run(&record))
+    }
+}

@@ -1,0 +1,241 @@
+//! A run: one pipeline from its position to the end of what its source has now.
+//!
+//! Three stages work at once, joined by bounded channels: [`read`] asks the source, [`work`] keeps the raw bytes and
+//! extracts rows, [`load`] transforms, writes files and commits. When a later stage is slow the earlier ones wait, up
+//! to the source. The commit in [`load`] moves the position; whatever a cut-off run leaves behind is invisible.
+
+mod again;
+mod audit;
+mod figures;
+mod load;
+mod pour;
+mod read;
+mod rebuild;
+mod replay;
+mod scan;
+mod steps;
+mod tables;
+mod work;
+
+use std::path::PathBuf;
+use std::sync::Arc;
+use std::time::Duration;
+
+use forebay_core::{Clock, Context, Error, ErrorKind, Ident, RefName, Result, RunId, SqlEngine};
+use forebay_lake::Lake;
+use forebay_store::{AsOf, Lease, LeaseRequest, RunRecord, RunStatus};
+use tokio_util::sync::CancellationToken;
+
+pub use audit::{requests_schema, requests_table};
+pub use figures::{Figures, Stage};
+pub use rebuild::{Rebuilt, rebuild};
+pub use replay::{Replayed, replay};
+
+use crate::extract::contract::Contract;
+use crate::file::PipelineSpec;
+
+/// How often one split is started again after another writer was first, before the run gives up.
+const RESTARTS_MAX: u32 = 3;
+
+/// How long a lease lasts without renewal. A crashed owner on another machine blocks its splits for this long.
+const LEASE: Duration = Duration::from_secs(60);
+
+/// Property of `raw.<pipeline>` that holds the contract.
+const CONTRACT_PROPERTY: &str = "forebay.contract";
+
+/// Everything a run needs from outside.
+#[derive(Debug, Clone)]
+pub struct RunContext {
+    pub lake: Lake,
+    pub engine: Arc<dyn SqlEngine>,
+    pub clock: Arc<dyn Clock>,
+    /// Seeds ids and jitter.
+    pub seed: u64,
+    /// The folder of the project: relative paths in pipeline files are relative to it.
+    pub project: PathBuf,
+    pub branch: RefName,
+    /// Identifies this process in leases.
+    pub owner: String,
+    /// Who is named in the log.
+    pub author: String,
+    pub cancel: CancellationToken,
+    pub figures: Arc<Figures>,
+    /// Read everything again, whatever the position says.
+    pub full: bool,
+    /// The caller has made sure that no other process runs this pipeline, so leases that are still held belong to the
+    /// dead.
+    pub exclusive: bool,
+}
+
+/// What a run did.
+#[derive(Debug, Clone)]
+pub struct RunReport {
+    pub id: RunId,
+    pub record: RunRecord,
+    /// Whether it was cancelled before the source was exhausted.
+    pub interrupted: bool,
+}
+
+/// Runs a pipeline until its source has nothing more. The run record tells the story also when this fails.
+pub async fn run(spec: Arc<PipelineSpec>, context: RunContext) -> Result<RunReport> {
+    let started_at = context.clock.now();
+    let id = RunId::new(started_at, random(context.seed, 0));
+    let store = context.lake.store().clone();
+    let mut record = RunRecord {
+        id,
+        pipeline: spec.name.clone(),
+        branch: context.branch.clone(),
+        status: RunStatus::Running,
+        started_at,
+        ended_at: None,
+        error: None,
+        steps: Vec::new(),
+    };
+    store.record_run(&record).await?;
+    if context.exclusive {
+        store.mark_lost(&context.branch, &spec.name, id).await?;
+    }
+    let outcome = all_splits(&spec, &context, &record).await;
+    record.ended_at = Some(context.clock.now());
+    record.steps = context.figures.steps();
+    record.status = if outcome.is_ok() { RunStatus::Succeeded } else { RunStatus::Failed };
+    record.error = outcome.as_ref().err().map(ToString::to_string);
+    let recorded = store.record_run(&record).await;
+    outcome.context("pipeline", &spec.name).context("run", id)?;
+    recorded?;
+    Ok(RunReport { id, record, interrupted: context.cancel.is_cancelled() })
+}
+
+async fn all_splits(spec: &Arc<PipelineSpec>, context: &RunContext, record: &RunRecord) -> Result<()> {
+    let requests = Arc::new(audit::Requests::default());
+    let source_context = read::source_context(spec, context, &requests);
+    for split in spec.source.splits(&source_context).await? {
+        let mut restarts = 0;
+        loop {
+            let outcome = one_split(spec, context, record, &split, &requests).await;
+            match outcome {
+                Err(error) if may_restart(&error) && restarts < RESTARTS_MAX => {
+                    restarts += 1;
+                    tracing::warn!(%split, %error, "another writer was first; starting again at the last commit");
+                }
+                other => break other.context("split", &split)?,
+            }
+        }
+    }
+    Ok(())
+}
+
+/// A fenced writer must stop; any other conflict is over once the tables are read again.
+fn may_restart(error: &Error) -> bool {
+    error.kind() == ErrorKind::Conflict && !["stale_epoch", "leased"].contains(&error.code())
+}
+
+async fn one_split(
+    spec: &Arc<PipelineSpec>,
+    context: &RunContext,
+    record: &RunRecord,
+    split: &Ident,
+    requests: &Arc<audit::Requests>,
+) -> Result<()> {
+    let request = LeaseRequest {
+        branch: context.branch.clone(),
+        pipeline: spec.name.clone(),
+        split: split.clone(),
+        owner: context.owner.clone(),
+        duration: LEASE,
+    };
+    let store = context.lake.store().clone();
+    let lease = store.take_lease(&request, context.exclusive).await?;
+    let epoch = lease.epoch;
+    let keep = renew(&request, epoch, context);
+    let job = Job { spec: spec.clone(), context: context.clone(), run: record.clone(), split: split.clone(), lease };
+    let outcome = tokio::select! {
+        outcome = stages(job, requests.clone()) => outcome,
+        error = keep => Err(error),
+    };
+    let released = store.release_lease(&request, epoch).await;
+    outcome.and(released)
+}
+
+/// Renews the lease until that fails; dropped when the split is done.
+async fn renew(request: &LeaseRequest, epoch: i64, context: &RunContext) -> Error {
+    loop {
+        context.clock.sleep(LEASE / 3).await;
+        match context.lake.store().renew_lease(request, epoch).await {
+            Err(error) if error.kind() == ErrorKind::Conflict => return error,
+            Err(error) => tracing::warn!(%error, "failed to renew the lease; the next commit will tell"),
+            Ok(()) => {}
+        }
+    }
+}
+
+/// One split of one run, as its stages see it.
+#[derive(Debug, Clone)]
+struct Job {
+    spec: Arc<PipelineSpec>,
+    context: RunContext,
+    run: RunRecord,
+    split: Ident,
+    lease: Lease,
+}
+
+/// Runs the three stages and waits for all of them. The first error in flow order is the one that is told: what the
+/// other stages say then is only that their neighbour is gone.
+async fn stages(job: Job, requests: Arc<audit::Requests>) -> Result<()> {
+    let contract = stored_contract(&job.context, &job.spec.name).await?;
+    let extraction = job.spec.extract.start(contract, &job.spec.schema, job.spec.records.as_deref())?;
+    let (chunks_in, chunks_out) = tokio::sync::mpsc::channel(read::CHUNKS_MAX);
+    let (work_in, work_out) = tokio::sync::mpsc::channel(work::WORK_MAX);
+    let runtime = tokio::runtime::Handle::current();
+    let stop = job.context.cancel.child_token();
+
+    let reader = tokio::spawn(read::read(job.clone(), requests.clone(), chunks_in, stop.clone()));
+    let worker = {
+        let (job, runtime) = (job.clone(), runtime.clone());
+        tokio::task::spawn_blocking(move || work::Worker::new(job, runtime, extraction, work_in).run(chunks_out))
+    };
+    let loader = tokio::task::spawn_blocking(move || load::Loader::new(job, runtime, requests).run(work_out));
+
+    let guard = stop.drop_guard();
+    let (read, worked, loaded) = tokio::join!(reader, worker, loader);
+    drop(guard);
+    let joined = |result: std::result::Result<Result<()>, tokio::task::JoinError>| {
+        result.unwrap_or_else(|error| Err(Error::bug("stage_panicked", "a stage of the run panicked").with_source(error)))
+    };
+    let outcomes = [joined(read), joined(worked), joined(loaded)];
+    let mut errors = outcomes.into_iter().filter_map(Result::err).collect::<Vec<_>>();
+    match errors.iter().position(|error| error.code() != STAGE_GONE) {
+        Some(first) => Err(errors.swap_remove(first)),
+        None => errors.pop().map_or(Ok(()), Err),
+    }
+}
+
+/// Code of the error that a stage gives when the next one has stopped.
+const STAGE_GONE: &str = "stage_gone";
+
+fn stage_gone() -> Error {
+    Error::unavailable(STAGE_GONE, "the next stage of the run has stopped")
+}
+
+async fn stored_contract(context: &RunContext, pipeline: &Ident) -> Result<Option<Contract>> {
+    let name = tables::raw(pipeline)?;
+    let Some(table) = context.lake.table(&AsOf::Head(context.branch.clone()), &name).await? else {
+        return Ok(None);
+    };
+    let Some(text) = table.properties().get(CONTRACT_PROPERTY).cloned() else { return Ok(None) };
+    serde_json::from_str(&text).map(Some).map_err(|error| {
+        Error::data("bad_contract", format!("the property `{CONTRACT_PROPERTY}` of {name} is not a contract"))
+            .with_source(error)
+    })
+}
+
+/// A 128-bit number that depends on the seed and a counter only (splitmix64, Steele et al. 2014).
+fn random(seed: u64, counter: u64) -> u128 {
+    let mix = |n: u64| {
+        let mut z = seed.wrapping_add(n.wrapping_add(1).wrapping_mul(0x9E37_79B9_7F4A_7C15));
+        z = (z ^ (z >> 30)).wrapping_mul(0xBF58_476D_1CE4_E5B9);
+        z = (z ^ (z >> 27)).wrapping_mul(0x94D0_49BB_1331_11EB);
+        z ^ (z >> 31)
+    };
+    (u128::from(mix(counter * 2)) << 64) | u128::from(mix(counter * 2 + 1))
+}

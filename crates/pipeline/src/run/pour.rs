@@ -1,0 +1,76 @@
+//! One payload into an extractor: decompressed on the way, the same when it first comes and when it comes again.
+
+use std::sync::Arc;
+
+use forebay_core::{Compression, Error, PayloadHead, Result};
+
+use crate::extract::decode::Decoder;
+use crate::extract::json::IDENTITY_ATTRIBUTE;
+use crate::extract::{Extracted, Extraction};
+
+/// A payload whose bytes are coming.
+pub(super) struct Pour {
+    pub(super) head: Arc<PayloadHead>,
+    decoder: Option<Decoder>,
+    /// What broke its decompression; what follows is not extracted.
+    broken: Option<Error>,
+}
+
+impl Pour {
+    pub(super) fn new(head: &PayloadHead) -> Result<Self> {
+        let decoder = match head.compression {
+            Compression::None => None,
+            compression => Some(Decoder::new(compression)?),
+        };
+        Ok(Self { head: with_identity(head), decoder, broken: None })
+    }
+
+    pub(super) fn push(
+        &mut self,
+        extraction: &mut dyn Extraction,
+        bytes: &[u8],
+        out: &mut Extracted,
+    ) -> Result<()> {
+        let head = &self.head;
+        let pushed = match &mut self.decoder {
+            None => return extraction.push(head, bytes, out),
+            Some(_) if self.broken.is_some() => return Ok(()),
+            Some(decoder) => {
+                decoder.push(bytes, &mut |bytes| extraction.push(head, bytes, out))
+            }
+        };
+        self.keep(pushed)
+    }
+
+    pub(super) fn finish(
+        mut self,
+        extraction: &mut dyn Extraction,
+        out: &mut Extracted,
+    ) -> Result<()> {
+        if let Some(decoder) = self.decoder.take().filter(|_| self.broken.is_none()) {
+            let head = self.head.clone();
+            let finished = decoder.finish(&mut |bytes| extraction.push(&head, bytes, out));
+            self.keep(finished)?;
+        }
+        extraction.end(&self.head, self.broken, out)
+    }
+
+    /// A payload that cannot be decompressed is the payload's fault; anything else ends the run.
+    fn keep(&mut self, result: Result<()>) -> Result<()> {
+        match result {
+            Err(error) if Decoder::is_payload_error(&error) => {
+                self.broken = Some(error);
+                Ok(())
+            }
+            other => other,
+        }
+    }
+}
+
+/// Adds the attribute that record keys are made from: name and time of receipt, both kept in the raw index.
+fn with_identity(head: &PayloadHead) -> Arc<PayloadHead> {
+    let mut head = head.clone();
+    let identity = format!("{}@{}", head.name, head.received_at.micros());
+    head.attributes.insert(IDENTITY_ATTRIBUTE.to_owned(), identity);
+    Arc::new(head)
+}

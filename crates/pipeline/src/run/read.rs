@@ -1,0 +1,84 @@
+//! The first stage: asks the source for chunks and hands them on, no faster than they are taken.
+
+use std::sync::Arc;
+
+use forebay_core::{Chunk, Error, Position, Result};
+use tokio::sync::mpsc;
+use tokio_util::sync::CancellationToken;
+
+use super::audit::Requests;
+use super::{Figures, Job, RunContext, stage_gone};
+use crate::file::PipelineSpec;
+use crate::source::{RequestLog, RequestRecord, SourceContext};
+
+/// Chunks between the source and the next stage; with chunks of at most a page or a few MiB this bounds the memory.
+pub(super) const CHUNKS_MAX: usize = 4;
+
+/// What the reader hands on.
+#[derive(Debug)]
+pub(super) enum Read {
+    Chunk(Chunk),
+    /// The source has nothing more; the position to commit when it differs from the last chunk's.
+    End(Option<Position>),
+}
+
+/// Counts requests for the figures and passes them on.
+struct Counted(Arc<Requests>, Arc<Figures>);
+
+impl RequestLog for Counted {
+    fn record(&self, record: RequestRecord) {
+        Figures::count(&self.1.requests, 1);
+        Figures::count(&self.1.retries, u64::from(record.attempt > 1));
+        Figures::count(&self.1.waited_us, record.waited_us);
+        self.0.record(record);
+    }
+}
+
+pub(super) fn source_context(spec: &PipelineSpec, context: &RunContext, requests: &Arc<Requests>) -> SourceContext {
+    SourceContext {
+        clock: context.clock.clone(),
+        seed: context.seed,
+        project: context.project.clone(),
+        framing: spec.extract.framing(),
+        cancel: context.cancel.clone(),
+        requests: Arc::new(Counted(requests.clone(), context.figures.clone())),
+        full: context.full,
+    }
+}
+
+/// Reads until the source ends, the run is cancelled or the next stage is gone. A cancelled reader just stops: what
+/// is complete by then is committed.
+pub(super) async fn read(job: Job, requests: Arc<Requests>, out: mpsc::Sender<Read>, stop: CancellationToken) -> Result<()> {
+    let context = SourceContext { cancel: stop.clone(), ..source_context(&job.spec, &job.context, &requests) };
+    let source = job.spec.source.open(&job.split, job.lease.position.clone(), context);
+    let mut reader = tokio::select! {
+        reader = source => reader?,
+        () = stop.cancelled() => return Ok(()),
+    };
+    let figures = &job.context.figures;
+    loop {
+        let next = tokio::select! {
+            next = reader.next() => next?,
+            () = stop.cancelled() => return Ok(()),
+        };
+        let Some(chunk) = next else { break };
+        figures.source.add(0, chunk.bytes.len() as u64);
+        Figures::count(&figures.payloads, u64::from(chunk.last));
+        check_position(chunk.position.as_ref())?;
+        out.send(Read::Chunk(chunk)).await.map_err(|_| stage_gone())?;
+    }
+    let end = reader.end_position();
+    check_position(end.as_ref())?;
+    out.send(Read::End(end)).await.map_err(|_| stage_gone())
+}
+
+fn check_position(position: Option<&Position>) -> Result<()> {
+    let bytes = position.map_or(0, |position| position.to_string().len());
+    if bytes > Position::BYTES_MAX {
+        return Err(Error::unsupported(
+            "position_too_large",
+            format!("the source's position has {bytes} bytes; at most {} can be kept", Position::BYTES_MAX),
+        ));
+    }
+    Ok(())
+}

@@ -1,0 +1,252 @@
+//! Sends quarantined records through the pipeline again, after a fix.
+//!
+//! A record is found by its place: its payload is extracted again from the raw zone, and of the rows only those at the
+//! places of open quarantine events are kept. Rows and `replayed` events are one commit, fenced by a lease of its own,
+//! so each record lands once however often and from wherever replay is called.
+
+use std::collections::{BTreeMap, HashMap, HashSet};
+use std::sync::Arc;
+
+use forebay_core::{CommitId, Error, Ident, Position, Rejected, Result, Timestamp};
+use forebay_lake::{CommitRequest, WriterOptions};
+use forebay_store::{Lease, LeaseRequest, PositionMove};
+use futures::TryStreamExt;
+use tokio::runtime::Handle;
+
+use super::steps::{Steps, Wanted};
+use super::tables::{self, Tables};
+use super::again::Again;
+use super::{LEASE, RunContext, random, scan};
+use crate::extract::Extracted;
+use crate::extract::contract::Contract;
+use crate::file::PipelineSpec;
+use crate::load::iceberg::IcebergTarget;
+use crate::quarantine::{self, Event, EventKind, OpenEvents};
+use crate::raw::RawEntry;
+
+/// The split whose lease and position keep two replays apart.
+const SPLIT: &str = "replay";
+
+/// What a replay did.
+#[derive(Debug, Clone, Default)]
+pub struct Replayed {
+    /// Records that landed now.
+    pub landed: u64,
+    /// Records that were refused again, with the newest reason of each; at most [`REASONS_MAX`].
+    pub refused: u64,
+    pub reasons: Vec<String>,
+    /// Records whose place is not known: refused after an SQL transform that makes new rows. They need a rebuild.
+    pub without_place: u64,
+}
+
+/// Reasons that are reported.
+const REASONS_MAX: usize = 10;
+
+/// Replays every open record of the pipeline's quarantine.
+///
+/// Errors: `Unsupported` for a pipeline that does not load into the lake.
+pub async fn replay(spec: Arc<PipelineSpec>, context: RunContext) -> Result<Replayed> {
+    let request = LeaseRequest {
+        branch: context.branch.clone(),
+        pipeline: spec.name.clone(),
+        split: SPLIT.parse()?,
+        owner: context.owner.clone(),
+        duration: LEASE,
+    };
+    let store = context.lake.store().clone();
+    let lease = store.take_lease(&request, context.exclusive).await?;
+    let epoch = lease.epoch;
+    let runtime = Handle::current();
+    let blocking = tokio::task::spawn_blocking(move || Replay::new(spec, context, runtime, lease)?.run());
+    let outcome = blocking.await.unwrap_or_else(|error| Err(Error::bug("replay_panicked", "the replay panicked").with_source(error)));
+    let released = store.release_lease(&request, epoch).await;
+    let done = outcome?;
+    released.map(|()| done)
+}
+
+struct Replay {
+    spec: Arc<PipelineSpec>,
+    target: IcebergTarget,
+    context: RunContext,
+    runtime: Handle,
+    lease: Lease,
+    tables: Tables,
+    contract: Option<Contract>,
+    done: Replayed,
+    landed: Vec<Event>,
+}
+
+/// Identifies a payload: its name and when it was received.
+type PayloadKey = (String, Timestamp);
+
+impl Replay {
+    fn new(spec: Arc<PipelineSpec>, context: RunContext, runtime: Handle, lease: Lease) -> Result<Self> {
+        let target = spec.load.lake().cloned().ok_or_else(|| {
+            Error::unsupported("not_in_the_lake", format!("{} loads into {}, not into a table of the lake", spec.name, spec.load.describe()))
+        })?;
+        let tables = Tables::new(context.lake.clone(), context.branch.clone(), runtime.clone());
+        let contract = runtime.block_on(super::stored_contract(&context, &spec.name))?;
+        Ok(Self { spec, target, context, runtime, lease, tables, contract, done: Replayed::default(), landed: Vec::new() })
+    }
+
+    fn run(mut self) -> Result<Replayed> {
+        let mut waiting = self.open_events()?;
+        let raw = tables::raw(&self.spec.name)?;
+        let mut index = self.runtime.block_on(scan::rows(&self.context.lake, &self.context.branch, &raw))?;
+        let again = Again::new(self.context.lake.objects().clone(), self.runtime.clone());
+        let runtime = self.runtime.clone();
+        while let Some(batch) = runtime.block_on(index.try_next())? {
+            for entry in again.reader().entries(&batch)? {
+                if let Some(events) = waiting.remove(&(entry.name.clone(), entry.received_at)) {
+                    self.payload(&again, &entry, events)?;
+                }
+            }
+        }
+        self.commit()?;
+        Ok(self.done)
+    }
+
+    /// Open events by payload.
+    fn open_events(&mut self) -> Result<HashMap<PayloadKey, Vec<Event>>> {
+        let table = quarantine::table(&self.spec.name)?;
+        let mut rows = self.runtime.block_on(scan::rows(&self.context.lake, &self.context.branch, &table))?;
+        let mut open = OpenEvents::default();
+        while let Some(batch) = self.runtime.block_on(rows.try_next())? {
+            open.add(&batch)?;
+        }
+        let mut waiting: HashMap<PayloadKey, Vec<Event>> = HashMap::new();
+        for event in open.finish() {
+            if event.rejected.stage != "extract" && event.rejected.offset.is_none() {
+                self.done.without_place += 1;
+            } else {
+                waiting.entry((event.payload.clone(), event.received_at)).or_default().push(event);
+            }
+        }
+        Ok(waiting)
+    }
+
+    /// Extracts one payload again and keeps what was refused then and passes now.
+    fn payload(&mut self, again: &Again, entry: &RawEntry, events: Vec<Event>) -> Result<()> {
+        let whole = events.iter().any(|event| event.rejected.offset.is_none());
+        let offsets = (!whole).then(|| events.iter().filter_map(|event| event.rejected.offset).collect::<HashSet<_>>());
+        let mut extraction = self.spec.extract.start(self.contract.clone(), &self.spec.schema, self.spec.records.as_deref())?;
+        let mut pass = Pass::new(Steps::new(self.spec.clone(), &self.context.engine), offsets);
+        let runtime = self.runtime.clone();
+        again.extract(extraction.as_mut(), entry, 0, &mut |out| pass.take(out, &runtime))?;
+        let mut out = Extracted::default();
+        extraction.flush(&mut out)?;
+        pass.take(out, &runtime)?;
+        self.contract = Some(extraction.contract());
+        self.land(pass, events)
+    }
+
+    fn land(&mut self, pass: Pass, events: Vec<Event>) -> Result<()> {
+        let (landed, refused) = pass.divide(events);
+        self.done.refused += refused.len() as u64;
+        let room = REASONS_MAX.saturating_sub(self.done.reasons.len());
+        self.done.reasons.extend(refused.into_iter().take(room));
+        if landed.is_empty() {
+            return Ok(());
+        }
+        for batch in pass.batches {
+            let (name, partition) = self.target.place(&batch.child)?;
+            let options = WriterOptions { file_bytes_target: self.target.file_bytes.0, ..WriterOptions::default() };
+            self.tables.write(&name, &batch.records, partition, &options)?;
+        }
+        self.done.landed += landed.len() as u64;
+        let at = self.context.clock.now();
+        self.landed.extend(landed.into_iter().map(|event| Event { kind: EventKind::Replayed, at, ..event }));
+        Ok(())
+    }
+
+    fn commit(&mut self) -> Result<()> {
+        if self.landed.is_empty() {
+            return Ok(());
+        }
+        let table = quarantine::table(&self.spec.name)?;
+        self.tables.write(&table, &quarantine::to_batch(&self.landed)?, &[], &WriterOptions::default())?;
+        if let Some(contract) = &self.contract {
+            let text = serde_json::to_string(contract).map_err(|error| Error::bug("contract_json", "failed to write the contract").with_source(error))?;
+            self.tables.set_property(&tables::raw(&self.spec.name)?, super::CONTRACT_PROPERTY, &text)?;
+        }
+        let split: Ident = SPLIT.parse()?;
+        let last = self.landed.last().map(|event| event.id.clone());
+        let request = CommitRequest {
+            id: CommitId::new(self.context.clock.now(), random(self.context.seed, 5)),
+            branch: self.context.branch.clone(),
+            author: self.context.author.clone(),
+            message: format!("{}: {} records from quarantine", self.spec.name, self.landed.len()),
+            run: None,
+            drafts: self.tables.finish()?,
+            positions: vec![PositionMove {
+                pipeline: self.spec.name.clone(),
+                split,
+                epoch: self.lease.epoch,
+                sequence: self.lease.sequence,
+                position: Position(serde_json::json!({ "last": last })),
+            }],
+        };
+        self.runtime.block_on(self.context.lake.commit(request)).map(|_| ())
+    }
+}
+
+/// One payload on its way through.
+struct Pass {
+    wanted: Wanted,
+    steps: Steps,
+    batches: Vec<forebay_core::Batch>,
+    /// Places whose rows passed extraction.
+    passed: HashSet<u64>,
+    /// Reasons by place of what was refused again; `None` is the payload as a whole.
+    refused: BTreeMap<Option<u64>, String>,
+}
+
+impl Pass {
+    fn new(steps: Steps, offsets: Option<HashSet<u64>>) -> Self {
+        let wanted = Wanted::new(offsets);
+        Self { wanted, steps, batches: Vec::new(), passed: HashSet::new(), refused: BTreeMap::new() }
+    }
+
+    fn take(&mut self, out: Extracted, runtime: &Handle) -> Result<()> {
+        self.refuse(out.rejected);
+        for batch in out.batches {
+            let batch = self.wanted.keep(batch)?;
+            if batch.child.is_empty() {
+                self.passed.extend(batch.origins.iter().flat_map(|origins| &origins.offsets));
+            }
+            if batch.records.num_rows() > 0 || !batch.child.is_empty() {
+                let (batch, rejected) = runtime.block_on(self.steps.apply(batch))?;
+                self.refuse(rejected);
+                if batch.records.num_rows() > 0 {
+                    self.batches.push(batch);
+                }
+            }
+        }
+        Ok(())
+    }
+
+    fn refuse(&mut self, rejected: Vec<Rejected>) {
+        for rejected in rejected {
+            self.refused.insert(rejected.offset, rejected.reason);
+        }
+    }
+
+    /// Which events land now, and why the others do not. A refusal that cannot be told from the others (no place, after
+    /// an SQL transform) keeps the whole payload back: a row may land once, never twice.
+    fn divide(&self, events: Vec<Event>) -> (Vec<Event>, Vec<String>) {
+        let all = self.refused.get(&None);
+        let (mut landed, mut refused) = (Vec::new(), Vec::new());
+        for event in events {
+            let reason = match event.rejected.offset {
+                Some(offset) => self.refused.get(&Some(offset)).or(all),
+                None => all.or_else(|| self.refused.values().next()),
+            };
+            match reason {
+                Some(reason) => refused.push(reason.clone()),
+                None if event.rejected.offset.is_none_or(|offset| self.passed.contains(&offset)) => landed.push(event),
+                None => refused.push("the record is not at its place any more: the extractor's settings have changed".to_owned()),
+            }
+        }
+        if refused.is_empty() || all.is_none() { (landed, refused) } else { (Vec::new(), refused) }
+    }
+}

@@ -1,0 +1,145 @@
+//! Contract rules and transforms, in order, and what they mean for child tables.
+//!
+//! Transforms see main rows only. When a main row is refused its children must not land either: they follow in the
+//! batches right after it and are left out by their root's key.
+
+use std::collections::HashSet;
+use std::sync::Arc;
+
+use arrow::array::{Array, AsArray, BooleanArray, RecordBatch};
+use forebay_core::{Batch, Context, Error, Rejected, Result, SqlEngine};
+
+use crate::file::PipelineSpec;
+use crate::transform::check::ColumnChecks;
+
+/// Key of a row, and of the main row that a child row hangs from (see [`crate::extract::json`]).
+const ID: &str = "_fb_id";
+const ROOT_ID: &str = "_fb_root_id";
+
+/// The steps of one pipeline between extract and load.
+#[derive(Debug)]
+pub(super) struct Steps {
+    spec: Arc<PipelineSpec>,
+    checks: ColumnChecks,
+    /// Keys of main rows of the last main batch that were refused.
+    refused: HashSet<String>,
+}
+
+impl Steps {
+    pub(super) fn new(spec: Arc<PipelineSpec>, engine: &Arc<dyn SqlEngine>) -> Self {
+        let checks = ColumnChecks::new(&spec.schema, engine);
+        Self { spec, checks, refused: HashSet::new() }
+    }
+
+    /// Takes batches in the order an extractor gives them.
+    pub(super) async fn apply(&mut self, batch: Batch) -> Result<(Batch, Vec<Rejected>)> {
+        if !batch.child.is_empty() {
+            return Ok((self.without_refused(batch)?, Vec::new()));
+        }
+        let before = batch.records.clone();
+        self.refused.clear();
+        let rows = self.checks.apply(batch).await?;
+        let (mut batch, mut rejected) = (rows.batch, rows.rejected);
+        self.note_refused(&before, &batch.records, rejected.len());
+        let spec = self.spec.clone();
+        for (n, step) in spec.transform.iter().enumerate() {
+            let (before, seen) = (batch.records.clone(), rejected.len());
+            let done = step.transform.apply(batch, &format!("transform[{n}]")).await.context("step", &step.name)?;
+            batch = done.batch;
+            rejected.extend(done.rejected);
+            self.note_refused(&before, &batch.records, rejected.len() - seen);
+        }
+        Ok((batch, rejected))
+    }
+
+    /// Remembers the keys that a step has taken away, as long as the rows still carry them.
+    fn note_refused(&mut self, before: &RecordBatch, after: &RecordBatch, rejected: usize) {
+        if rejected == 0 {
+            return;
+        }
+        let (Some(before), Some(after)) = (keys(before, ID), keys(after, ID)) else { return };
+        let kept: HashSet<&str> = after.iter().flatten().collect();
+        let gone = before.iter().flatten().filter(|key| !kept.contains(key));
+        self.refused.extend(gone.map(str::to_owned));
+    }
+
+    fn without_refused(&self, batch: Batch) -> Result<Batch> {
+        if self.refused.is_empty() {
+            return Ok(batch);
+        }
+        let Some(roots) = keys(&batch.records, ROOT_ID) else { return Ok(batch) };
+        let keep: BooleanArray = roots.iter().map(|root| Some(root.is_none_or(|root| !self.refused.contains(root)))).collect();
+        let records = filter(&batch.records, &keep)?;
+        Ok(Batch { records, ..batch })
+    }
+}
+
+fn keys<'a>(records: &'a RecordBatch, column: &str) -> Option<&'a arrow::array::StringArray> {
+    records.column_by_name(column)?.as_string_opt::<i32>()
+}
+
+fn filter(records: &RecordBatch, keep: &BooleanArray) -> Result<RecordBatch> {
+    arrow::compute::filter_record_batch(records, keep)
+        .map_err(|error| Error::bug("filter_rows", "failed to leave rows out").with_source(error))
+}
+
+/// Main rows at the wanted byte offsets of their payload, and the children that hang from them.
+#[derive(Debug, Default)]
+pub(super) struct Wanted {
+    /// `None` takes every row.
+    pub(super) offsets: Option<HashSet<u64>>,
+    roots: HashSet<String>,
+}
+
+impl Wanted {
+    pub(super) fn new(offsets: Option<HashSet<u64>>) -> Self {
+        Self { offsets, roots: HashSet::new() }
+    }
+
+    /// Keeps the wanted rows of a batch, in the order an extractor gives them.
+    pub(super) fn keep(&mut self, batch: Batch) -> Result<Batch> {
+        let Some(offsets) = &self.offsets else { return Ok(batch) };
+        if !batch.child.is_empty() {
+            let keep: BooleanArray = match keys(&batch.records, ROOT_ID) {
+                Some(roots) => roots.iter().map(|root| Some(root.is_some_and(|root| self.roots.contains(root)))).collect(),
+                None => vec![false; batch.records.num_rows()].into(),
+            };
+            return Ok(Batch { records: filter(&batch.records, &keep)?, ..batch });
+        }
+        let origins = batch.origins.as_ref().ok_or_else(|| Error::bug("no_origins", "extracted rows without their places"))?;
+        let chosen: Vec<bool> = origins.offsets.iter().map(|offset| offsets.contains(offset)).collect();
+        let mut places = forebay_core::Origins::default();
+        for row in (0..origins.len()).filter(|row| chosen[*row]) {
+            places.push(origins.payloads[row], origins.offsets[row], origins.lengths[row]);
+        }
+        let records = filter(&batch.records, &chosen.into())?;
+        self.roots = keys(&records, ID).map(|ids| ids.iter().flatten().map(str::to_owned).collect()).unwrap_or_default();
+        Ok(Batch { records, origins: Some(places), ..batch })
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use std::sync::Arc;
+
+    use arrow::array::StringArray;
+    use forebay_core::Origins;
+
+    use super::*;
+
+    fn rows(child: &str, column: &str, keys: &[&str]) -> Batch {
+        let keys: arrow::array::ArrayRef = Arc::new(StringArray::from(keys.to_vec()));
+        Batch { child: child.to_owned(), records: RecordBatch::try_from_iter([(column, keys)]).unwrap(), origins: None }
+    }
+
+    #[test]
+    fn children_follow_the_rows_they_hang_from() {
+        let mut main = rows("", ID, &["a", "b", "c"]);
+        main.origins = Some(Origins { payloads: vec![0; 3], offsets: vec![0, 10, 20], lengths: vec![5; 3] });
+        let mut wanted = Wanted::new(Some(HashSet::from([10])));
+        let kept = wanted.keep(main).unwrap();
+        assert_eq!(kept.origins.unwrap().offsets, [10]);
+        let children = wanted.keep(rows("items", ROOT_ID, &["a", "b", "b", "c"])).unwrap();
+        assert_eq!(children.records.num_rows(), 2);
+    }
+}

@@ -1,0 +1,204 @@
+//! The second stage: keeps the raw bytes, decompresses a copy, extracts rows, and says where a commit may be made.
+//!
+//! Works on a blocking thread of its own. It commits nothing: at a boundary it seals the raw objects and hands
+//! everything before it to [`super::load`].
+
+use std::sync::Arc;
+
+use forebay_core::{Batch, Chunk, PayloadHead, Position, Rejected, Result};
+use tokio::runtime::Handle;
+use tokio::sync::mpsc;
+
+use super::pour::Pour;
+use super::read::Read;
+use super::{Figures, Job, random, stage_gone};
+use crate::buffer::Buffer;
+use crate::extract::contract::Contract;
+use crate::extract::{Extracted, Extraction, ObjectInput};
+use crate::raw::{RawObject, RawOptions, RawWriter};
+
+/// Messages between this stage and the next; a batch has at most a few MiB.
+pub(super) const WORK_MAX: usize = 8;
+
+/// What the worker hands on, in order.
+#[derive(Debug)]
+pub(super) enum Work {
+    Payload(Arc<PayloadHead>),
+    Rows(Batch),
+    Rejected(Vec<Rejected>),
+    Boundary(Boundary),
+}
+
+/// Everything since the last boundary can be committed.
+#[derive(Debug)]
+pub(super) struct Boundary {
+    pub(super) position: Position,
+    pub(super) raw: Vec<RawObject>,
+    pub(super) contract: Contract,
+}
+
+pub(super) struct Worker {
+    job: Job,
+    runtime: Handle,
+    extraction: Box<dyn Extraction>,
+    raw: RawWriter,
+    buffer: Buffer,
+    out: mpsc::Sender<Work>,
+    /// The payload whose chunks are coming.
+    current: Option<Pour>,
+    /// The last chunk's position, if a commit may be made right after it.
+    resumable: Option<Position>,
+}
+
+impl Worker {
+    pub(super) fn new(job: Job, runtime: Handle, extraction: Box<dyn Extraction>, out: mpsc::Sender<Work>) -> Self {
+        let context = &job.context;
+        let options = RawOptions {
+            pipeline: job.spec.name.clone(),
+            split: job.split.clone(),
+            object_bytes: job.spec.raw.object_bytes.0,
+            level: job.spec.raw.level,
+            seed: random(context.seed, 1) as u64 ^ job.run.started_at.micros() as u64,
+        };
+        let mut raw = RawWriter::new(context.lake.objects().clone(), context.clock.clone(), runtime.clone(), options);
+        if let Some(folder) = context.lake.root().strip_prefix("file://") {
+            raw = raw.on_local_disk(folder);
+        }
+        let buffer = Buffer::new(job.spec.buffer.clone());
+        Self { job, runtime, extraction, raw, buffer, out, current: None, resumable: None }
+    }
+
+    pub(super) fn run(mut self, mut chunks: mpsc::Receiver<Read>) -> Result<()> {
+        loop {
+            match self.receive(&mut chunks) {
+                Received::Read(Read::Chunk(chunk)) => self.chunk(&chunk)?,
+                Received::Read(Read::End(position)) => return self.end(position),
+                Received::Closed => return self.end(None),
+                Received::Late => {}
+            }
+            if self.buffer.is_due(self.job.context.clock.monotonic()) {
+                self.boundary()?;
+            }
+        }
+    }
+
+    /// The next chunk, or `Late` when the buffer's time is up before one comes.
+    fn receive(&self, chunks: &mut mpsc::Receiver<Read>) -> Received {
+        let clock = &self.job.context.clock;
+        let wait = self.buffer.remaining(clock.monotonic()).filter(|_| self.resumable.is_some());
+        self.runtime.block_on(async {
+            let Some(wait) = wait else {
+                return chunks.recv().await.map_or(Received::Closed, Received::Read);
+            };
+            tokio::select! {
+                biased;
+                read = chunks.recv() => read.map_or(Received::Closed, Received::Read),
+                () = clock.sleep(wait) => Received::Late,
+            }
+        })
+    }
+
+    /// The source is exhausted, or stopped. What ends at a position is committed; a torn payload is not.
+    fn end(&mut self, position: Option<Position>) -> Result<()> {
+        if position.is_some() {
+            self.resumable = position;
+            // A pass that moved nothing but the position still has to be written down.
+            self.buffer.add(0, 0, self.job.context.clock.monotonic());
+        }
+        self.boundary()
+    }
+
+    fn chunk(&mut self, chunk: &Chunk) -> Result<()> {
+        let figures = self.job.context.figures.clone();
+        figures.raw.time(|| self.raw.push(chunk))?;
+        figures.raw.add(0, chunk.bytes.len() as u64);
+        let rows = self.extract(chunk)?;
+        self.buffer.add(rows, chunk.bytes.len() as u64, self.job.context.clock.monotonic());
+        self.resumable.clone_from(&chunk.position);
+        Ok(())
+    }
+
+    /// Extracts what a chunk brings and hands it on; returns how many rows there were.
+    fn extract(&mut self, chunk: &Chunk) -> Result<u64> {
+        let mut pour = match self.current.take() {
+            Some(pour) if pour.head.ordinal == chunk.head.ordinal => pour,
+            _ => self.begin(chunk)?,
+        };
+        if self.extraction.wants_object() {
+            if chunk.last {
+                return self.object(&pour);
+            }
+            self.current = Some(pour);
+            return Ok(0);
+        }
+        let figures = self.job.context.figures.clone();
+        let mut out = Extracted::default();
+        figures.extract.time(|| pour.push(self.extraction.as_mut(), &chunk.bytes, &mut out))?;
+        if chunk.last {
+            figures.extract.time(|| pour.finish(self.extraction.as_mut(), &mut out))?;
+        } else {
+            self.current = Some(pour);
+        }
+        self.hand_on(out)
+    }
+
+    fn begin(&mut self, chunk: &Chunk) -> Result<Pour> {
+        let pour = Pour::new(&chunk.head)?;
+        self.send(Work::Payload(pour.head.clone()))?;
+        Ok(pour)
+    }
+
+    /// Formats with a footer are read from the raw zone once the payload is whole.
+    fn object(&mut self, pour: &Pour) -> Result<u64> {
+        let figures = self.job.context.figures.clone();
+        let path = self.raw.seal_for_reading()?;
+        let objects = self.job.context.lake.objects().clone();
+        let input = ObjectInput { objects: &objects, path: &path, runtime: &self.runtime };
+        let mut out = Extracted::default();
+        figures.extract.time(|| self.extraction.object(&pour.head, input, &mut out))?;
+        let mut rows = 0;
+        while figures.extract.time(|| self.extraction.more(&mut out))? {
+            rows += self.hand_on(std::mem::take(&mut out))?;
+        }
+        Ok(rows + self.hand_on(out)?)
+    }
+
+    /// Sends rows and rejected records on; returns how many rows there were.
+    fn hand_on(&self, out: Extracted) -> Result<u64> {
+        let figures = &self.job.context.figures;
+        figures.extract.add(out.rows() as u64, 0);
+        Figures::count(&figures.quarantined, out.rejected.len() as u64);
+        let mut rows = 0;
+        for batch in out.batches {
+            rows += batch.records.num_rows() as u64;
+            self.send(Work::Rows(batch))?;
+        }
+        if !out.rejected.is_empty() {
+            self.send(Work::Rejected(out.rejected))?;
+        }
+        Ok(rows)
+    }
+
+    /// Ends a commit's worth here, if the source can resume here.
+    fn boundary(&mut self) -> Result<()> {
+        let Some(position) = self.resumable.take().filter(|_| !self.buffer.is_empty()) else { return Ok(()) };
+        let figures = self.job.context.figures.clone();
+        let mut out = Extracted::default();
+        figures.extract.time(|| self.extraction.flush(&mut out))?;
+        self.hand_on(out)?;
+        let raw = figures.raw.time(|| self.raw.seal())?;
+        Figures::count(&figures.raw_objects, raw.len() as u64);
+        self.buffer.clear();
+        self.send(Work::Boundary(Boundary { position, raw, contract: self.extraction.contract() }))
+    }
+
+    fn send(&self, work: Work) -> Result<()> {
+        self.out.blocking_send(work).map_err(|_| stage_gone())
+    }
+}
+
+enum Received {
+    Read(Read),
+    Late,
+    Closed,
+}

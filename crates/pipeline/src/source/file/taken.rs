@@ -1,0 +1,292 @@
+//! What has been taken: the position of the file source.
+//!
+//! A file costs 20 bytes, so that a position of at most [`Position::BYTES_MAX`] remembers [`FILES_MAX`] files.
+
+use forebay_core::{Error, Position, Result};
+use serde::{Deserialize, Serialize};
+use sha2::{Digest, Sha256};
+
+use super::list::{Found, Stat};
+
+/// Most files that a pipeline can have taken: 20 bytes each in base64 stay below [`Position::BYTES_MAX`].
+pub(super) const FILES_MAX: usize = 38_000;
+
+const PLACE: usize = 6;
+const CONTENT: usize = 8;
+const STATE: usize = 6;
+const RECORD: usize = PLACE + CONTENT + STATE;
+
+/// A file that was taken: hashes of path and size, of the content, and of what [`Stat`] says. The last tells without
+/// reading that a file is still the same; the first that it is certainly another.
+type Record = [u8; RECORD];
+
+/// Where the source stands.
+#[derive(Debug, Clone, Default)]
+pub(super) struct State {
+    /// Ordered.
+    records: Vec<Record>,
+    /// The file that is being taken, when a commit fell inside it.
+    pub(super) partial: Option<Partial>,
+}
+
+/// How far a file has been taken.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub(super) struct Partial {
+    pub(super) file: String,
+    /// Bytes taken.
+    pub(super) offset: u64,
+    /// Of those bytes, in hex.
+    pub(super) sha256: String,
+}
+
+#[derive(Serialize, Deserialize)]
+struct Stored {
+    taken: String,
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    partial: Option<Partial>,
+}
+
+/// Whether a file has to be taken.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(super) enum Known {
+    /// Never seen at this path and size.
+    New,
+    /// As it was when it was taken.
+    Same,
+    /// Taken once at this path and size, and touched since: only its content tells.
+    Touched,
+}
+
+impl State {
+    pub(super) fn read(position: Position) -> Result<Self> {
+        let broken = || {
+            Error::data(
+                "bad_position",
+                "the position of the file source cannot be read",
+            )
+        };
+        let stored: Stored =
+            serde_json::from_value(position.0).map_err(|error| broken().with_source(error))?;
+        let bytes = base64_decode(&stored.taken)
+            .filter(|bytes| bytes.len() % RECORD == 0)
+            .ok_or_else(broken)?;
+        let mut records: Vec<Record> = bytes
+            .chunks_exact(RECORD)
+            .filter_map(|chunk| chunk.try_into().ok())
+            .collect();
+        records.sort_unstable();
+        Ok(Self {
+            records,
+            partial: stored.partial,
+        })
+    }
+
+    pub(super) fn position(&self) -> Result<Position> {
+        let stored = Stored {
+            taken: base64_encode(self.records.as_flattened()),
+            partial: self.partial.clone(),
+        };
+        let value = serde_json::to_value(stored);
+        value.map(Position).map_err(|error| {
+            Error::bug("bad_position", "failed to write the position").with_source(error)
+        })
+    }
+
+    /// Files that have been taken.
+    pub(super) fn count(&self) -> usize {
+        self.records.len()
+    }
+
+    pub(super) fn known(&self, file: &Found) -> Known {
+        let state = state_hash(&file.stat);
+        let mut same_place = self.at(file).peekable();
+        if same_place.peek().is_none() {
+            return Known::New;
+        }
+        if same_place.any(|record| record[PLACE + CONTENT..] == state) {
+            Known::Same
+        } else {
+            Known::Touched
+        }
+    }
+
+    /// Whether a file with this content was taken.
+    pub(super) fn has_content(&self, file: &Found, sha256: &[u8]) -> bool {
+        self.at(file)
+            .any(|record| record[PLACE..PLACE + CONTENT] == sha256[..CONTENT])
+    }
+
+    /// Remembers a file, or what it looks like now.
+    ///
+    /// Errors: `Config` `too_many_files` when the position is full.
+    pub(super) fn add(&mut self, file: &Found, sha256: &[u8]) -> Result<()> {
+        let mut record = [0; RECORD];
+        record[..PLACE].copy_from_slice(&place_hash(file));
+        record[PLACE..PLACE + CONTENT].copy_from_slice(&sha256[..CONTENT]);
+        let from = self
+            .records
+            .partition_point(|other| other[..PLACE + CONTENT] < record[..PLACE + CONTENT]);
+        record[PLACE + CONTENT..].copy_from_slice(&state_hash(&file.stat));
+        let known = self
+            .records
+            .get(from)
+            .is_some_and(|other| other[..PLACE + CONTENT] == record[..PLACE + CONTENT]);
+        if known {
+            self.records[from] = record;
+        } else if self.records.len() >= FILES_MAX {
+            return Err(full());
+        } else {
+            self.records.insert(from, record);
+        }
+        Ok(())
+    }
+
+    fn at(&self, file: &Found) -> impl Iterator<Item = &Record> {
+        let place = place_hash(file);
+        let from = self
+            .records
+            .partition_point(|record| record[..PLACE] < place[..]);
+        self.records[from..]
+            .iter()
+            .take_while(move |record| record[..PLACE] == place)
+    }
+}
+
+fn full() -> Error {
+    Error::config("too_many_files", format!("the pipeline has taken {FILES_MAX} files, the most it can remember"))
+        .with_hint("begin a pipeline of another name for the next folder, or join small files before they are taken")
+}
+
+fn place_hash(file: &Found) -> [u8; PLACE] {
+    let digest = Sha256::new()
+        .chain_update(file.name.as_bytes())
+        .chain_update(file.stat.size.to_be_bytes());
+    first(&digest.finalize())
+}
+
+fn state_hash(stat: &Stat) -> [u8; STATE] {
+    let Stat {
+        size,
+        modified,
+        changed,
+        inode,
+        device,
+    } = *stat;
+    let numbers = [modified.micros(), changed.0, changed.1].map(i64::to_be_bytes);
+    let digest = Sha256::new().chain_update(numbers.as_flattened());
+    let digest = digest.chain_update([size, inode, device].map(u64::to_be_bytes).as_flattened());
+    first(&digest.finalize())
+}
+
+fn first<const N: usize>(digest: &[u8]) -> [u8; N] {
+    let mut short = [0; N];
+    short.copy_from_slice(&digest[..N]);
+    short
+}
+
+const ALPHABET: &[u8; 64] = b"ABCDEFGHIJKLMNOPQRSTUVWXYZabcdefghijklmnopqrstuvwxyz0123456789+/";
+
+/// Base64 without padding.
+fn base64_encode(bytes: &[u8]) -> String {
+    let mut out = String::with_capacity(bytes.len().div_ceil(3) * 4);
+    for chunk in bytes.chunks(3) {
+        let word = (0..3).fold(0, |word, i| {
+            word << 8 | usize::from(chunk.get(i).copied().unwrap_or(0))
+        });
+        for i in 0..=chunk.len() {
+            out.push(char::from(ALPHABET[word >> (18 - 6 * i) & 63]));
+        }
+    }
+    out
+}
+
+fn base64_decode(text: &str) -> Option<Vec<u8>> {
+    let mut out = Vec::with_capacity(text.len() / 4 * 3);
+    let (mut word, mut bits) = (0_u32, 0);
+    for byte in text.bytes() {
+        let value = ALPHABET.iter().position(|letter| *letter == byte)?;
+        word = (word << 6 | u32::try_from(value).ok()?) & 0xff_ffff;
+        bits += 6;
+        if bits >= 8 {
+            bits -= 8;
+            out.push(u8::try_from(word >> bits & 0xff).ok()?);
+        }
+    }
+    Some(out)
+}
+
+#[cfg(test)]
+mod tests {
+    use forebay_core::Timestamp;
+    use proptest::prelude::*;
+
+    use super::*;
+
+    fn file(name: &str, size: u64, inode: u64) -> Found {
+        let stat = Stat {
+            size,
+            modified: Timestamp(1),
+            changed: (2, 3),
+            inode,
+            device: 5,
+        };
+        Found {
+            path: name.into(),
+            name: name.to_owned(),
+            stat,
+        }
+    }
+
+    #[test]
+    fn a_full_position_fits() {
+        let mut state = State::default();
+        for i in 0..FILES_MAX as u64 {
+            let digest = Sha256::digest(i.to_be_bytes());
+            state.add(&file(&i.to_string(), i, i), &digest).unwrap();
+        }
+        assert_eq!(
+            state
+                .add(&file("one more", 1, 1), &[9; 32])
+                .unwrap_err()
+                .code(),
+            "too_many_files"
+        );
+        state.partial = Some(Partial {
+            file: "x".repeat(4_096),
+            offset: 1,
+            sha256: "0".repeat(64),
+        });
+        let position = state.position().unwrap();
+        assert!(position.to_string().len() < Position::BYTES_MAX);
+        let read = State::read(position).unwrap();
+        assert_eq!((read.records, read.partial), (state.records, state.partial));
+    }
+
+    #[test]
+    fn a_file_is_known_by_place_content_and_state() {
+        let mut state = State::default();
+        let first = file("a", 10, 1);
+        state.add(&first, &[1; 32]).unwrap();
+        assert_eq!(state.known(&first), Known::Same);
+        let touched = file("a", 10, 2);
+        assert_eq!(state.known(&touched), Known::Touched);
+        assert!(state.has_content(&touched, &[1; 32]) && !state.has_content(&touched, &[2; 32]));
+        assert_eq!(state.known(&file("a", 11, 1)), Known::New);
+        assert_eq!(state.known(&file("b", 10, 1)), Known::New);
+        state.add(&touched, &[1; 32]).unwrap();
+        assert_eq!((state.known(&touched), state.count()), (Known::Same, 1));
+        assert_eq!(
+            State::read(Position(serde_json::json!({"taken": "x!"})))
+                .unwrap_err()
+                .code(),
+            "bad_position"
+        );
+    }
+
+    proptest! {
+        #[test]
+        fn base64_goes_there_and_back(bytes in proptest::collection::vec(any::<u8>(), 0..100)) {
+            prop_assert_eq!(base64_decode(&base64_encode(&bytes)), Some(bytes));
+        }
+    }
+}

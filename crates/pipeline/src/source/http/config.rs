@@ -1,0 +1,485 @@
+//! What a pipeline file may say under `source: http:`.
+//!
+//! The doc comments are the reference manual. What the JSON Schema cannot say is checked in [`Config::check`], without
+//! any I/O.
+
+use std::collections::BTreeMap;
+use std::fmt;
+use std::time::Duration;
+
+use forebay_core::unit::{Size, Span};
+use forebay_core::{Error, Result, Secret};
+use reqwest::header::{HeaderName, HeaderValue};
+use schemars::{JsonSchema, Schema, SchemaGenerator, json_schema};
+use serde::{Deserialize, Deserializer, Serialize};
+use url::Url;
+
+use super::address;
+use super::cursor::Format;
+use crate::file::Document;
+
+/// Pages of one pass at most, unless `pages_max` says otherwise.
+const PAGES_MAX: u64 = 1_000_000;
+
+/// `source: http:` in a pipeline file.
+#[derive(Debug, Clone, Deserialize, JsonSchema)]
+#[serde(deny_unknown_fields)]
+#[schemars(rename = "HttpSource")]
+pub struct Config {
+    /// Where to ask: an `http` or `https` address.
+    pub url: String,
+    /// How to ask.
+    #[serde(default)]
+    pub method: Method,
+    /// Headers of every request to this host. A secret belongs under `auth`.
+    #[serde(default)]
+    pub headers: BTreeMap<String, String>,
+    /// Query parameters of every request.
+    #[serde(default)]
+    pub params: BTreeMap<String, Scalar>,
+    /// How to say who asks. Never sent to another host, whatever a redirect or a next link says.
+    #[serde(default)]
+    pub auth: Option<Auth>,
+    /// How the next page is asked for. Without it one request is made.
+    #[serde(default)]
+    pub paginate: Option<Paginate>,
+    /// A pass of more pages than this is an error: a paginator that never ends.
+    #[serde(default = "pages_max")]
+    #[schemars(range(min = 1))]
+    pub pages_max: u64,
+    /// Ask only for what is new since the last run. Without it the source is read once, and again with `--full`.
+    #[serde(default)]
+    pub cursor: Option<Cursor>,
+    /// The request budget, kept before the server complains. Without it requests go one at a time.
+    #[serde(default)]
+    pub rate: Option<Rate>,
+    /// What to do when a request fails for a reason that may pass (429, 5xx, time-outs, broken connections).
+    #[serde(default)]
+    pub retry: Retry,
+    /// How big and how slow an answer may be.
+    #[serde(default)]
+    pub limits: Limits,
+    /// Path of the records in the body, such as `data.items`; without it the body is the list of records, or the one
+    /// record.
+    #[serde(default)]
+    pub records: Option<String>,
+    /// Allow hosts on this machine and in private networks. Link-local and metadata addresses are refused always.
+    #[serde(default)]
+    pub allow_private: bool,
+}
+
+fn pages_max() -> u64 {
+    PAGES_MAX
+}
+
+/// The HTTP method.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Default, Serialize, Deserialize, JsonSchema)]
+pub enum Method {
+    #[default]
+    #[serde(rename = "GET")]
+    Get,
+}
+
+/// How to say who asks.
+#[derive(Debug, Clone, Deserialize, JsonSchema)]
+#[serde(rename_all = "snake_case")]
+pub enum Auth {
+    /// `Authorization: Bearer TOKEN`.
+    Bearer(Bearer),
+    /// `Authorization: Basic …`.
+    Basic(Basic),
+    /// A key in a header or in a query parameter.
+    ApiKey(ApiKey),
+}
+
+/// `auth: bearer:`.
+#[derive(Debug, Clone, Deserialize, JsonSchema)]
+#[serde(deny_unknown_fields)]
+pub struct Bearer {
+    pub token: Secret,
+}
+
+/// `auth: basic:`.
+#[derive(Debug, Clone, Deserialize, JsonSchema)]
+#[serde(deny_unknown_fields)]
+pub struct Basic {
+    pub username: String,
+    pub password: Secret,
+}
+
+/// `auth: api_key:`, with one of `header` and `param`.
+#[derive(Debug, Clone, Deserialize, JsonSchema)]
+#[serde(deny_unknown_fields)]
+pub struct ApiKey {
+    /// Name of the header that carries the key.
+    #[serde(default)]
+    pub header: Option<String>,
+    /// Name of the query parameter that carries the key.
+    #[serde(default)]
+    pub param: Option<String>,
+    pub value: Secret,
+    /// Stands before the key in the header, such as `Token `.
+    #[serde(default)]
+    pub prefix: Option<String>,
+}
+
+/// How the next page is asked for.
+#[derive(Debug, Clone, Deserialize, JsonSchema)]
+#[serde(rename_all = "snake_case")]
+pub enum Paginate {
+    /// A page number that counts up; ends with an empty page, or a short one when `size` is given.
+    Page(PageNumber),
+    /// The number of records to pass over; ends with an empty or short page.
+    Offset(Offset),
+    /// A token in the body that asks for the next page; ends when it is missing, null or empty.
+    Cursor(Token),
+    /// The address of the next page in the body, absolute or relative; ends when it is missing, null or empty.
+    Next(NextUrl),
+    /// `Link: <…>; rel="next"`; ends when there is none.
+    LinkHeader(LinkHeader),
+}
+
+/// `paginate: page:`.
+#[derive(Debug, Clone, Deserialize, JsonSchema)]
+#[serde(deny_unknown_fields)]
+pub struct PageNumber {
+    /// Query parameter of the page number.
+    pub param: String,
+    /// Number of the first page.
+    #[serde(default = "one")]
+    pub start: u64,
+    /// Query parameter of the page size.
+    #[serde(default)]
+    pub size_param: Option<String>,
+    /// Records of a full page.
+    #[serde(default)]
+    #[schemars(range(min = 1))]
+    pub size: Option<u64>,
+}
+
+fn one() -> u64 {
+    1
+}
+
+/// `paginate: offset:`.
+#[derive(Debug, Clone, Deserialize, JsonSchema)]
+#[serde(deny_unknown_fields)]
+pub struct Offset {
+    /// Query parameter of the offset.
+    pub param: String,
+    /// Offset of the first record.
+    #[serde(default)]
+    pub start: u64,
+    /// Query parameter of the page size.
+    #[serde(default)]
+    pub limit_param: Option<String>,
+    /// Records of a full page.
+    #[schemars(range(min = 1))]
+    pub limit: u64,
+}
+
+/// `paginate: cursor:`.
+#[derive(Debug, Clone, Deserialize, JsonSchema)]
+#[serde(deny_unknown_fields)]
+pub struct Token {
+    /// Path of the token in the body, such as `meta.next_cursor`.
+    pub path: String,
+    /// Query parameter that carries it.
+    pub param: String,
+    /// Path of a boolean such as `has_more`: false ends the pass, whatever the token says.
+    #[serde(default)]
+    pub more: Option<String>,
+}
+
+/// `paginate: next:`.
+#[derive(Debug, Clone, Deserialize, JsonSchema)]
+#[serde(deny_unknown_fields)]
+pub struct NextUrl {
+    /// Path of the address in the body, such as `links.next`.
+    pub path: String,
+}
+
+/// `paginate: link_header:`.
+#[derive(Debug, Clone, Deserialize, JsonSchema)]
+#[serde(deny_unknown_fields)]
+pub struct LinkHeader {}
+
+/// Ask only for what is new. The lower bound is sent inclusively, and records at the edge that were taken before are
+/// left out, so that nothing is lost and nothing lands twice.
+#[derive(Debug, Clone, Deserialize, JsonSchema)]
+#[serde(deny_unknown_fields)]
+pub struct Cursor {
+    /// Path of the value in each record that grows with every change, such as `properties.updated`.
+    pub field: String,
+    /// Query parameter that carries the lower bound.
+    pub param: String,
+    /// Lower bound of the first run. Without it the first run sends none.
+    #[serde(default)]
+    pub start: Option<Scalar>,
+    /// How the bound is written in the request, and the field in the records.
+    #[serde(default)]
+    pub format: Format,
+    /// How the field is written in the records, when it is not `format`.
+    #[serde(default)]
+    pub field_format: Option<Format>,
+    /// How late a record may appear behind the newest one: so much is asked for again.
+    #[serde(default = "no_lag")]
+    pub lag: Span,
+    /// Path of what tells records apart. Without it two records are the same when all their bytes are.
+    #[serde(default)]
+    pub key: Option<String>,
+    /// Query parameter that carries the time at which the pass began, as an upper bound.
+    #[serde(default)]
+    pub end_param: Option<String>,
+}
+
+fn no_lag() -> Span {
+    Span(Duration::ZERO)
+}
+
+impl Cursor {
+    pub(super) fn field_format(&self) -> Format {
+        self.field_format.unwrap_or(self.format)
+    }
+}
+
+/// How many requests a server allows.
+#[derive(Debug, Clone, Deserialize, JsonSchema)]
+#[serde(deny_unknown_fields)]
+pub struct Rate {
+    /// Requests in each window.
+    #[schemars(range(min = 1, max = 1_000_000))]
+    pub requests: u32,
+    /// Length of the window.
+    pub per: Span,
+    /// How the server counts.
+    #[serde(default)]
+    pub window: Window,
+    /// Requests under way at once. More than one helps with `page` and `offset` only.
+    #[serde(default = "concurrency")]
+    #[schemars(range(min = 1, max = 64))]
+    pub concurrency: usize,
+}
+
+fn concurrency() -> usize {
+    1
+}
+
+/// How a server counts requests.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Default, Serialize, Deserialize, JsonSchema)]
+#[serde(rename_all = "snake_case")]
+pub enum Window {
+    /// In any stretch of that length.
+    #[default]
+    Sliding,
+    /// In each stretch that begins at a multiple of its length: every full minute, every full hour.
+    Fixed,
+}
+
+/// Attempts and waits.
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize, JsonSchema)]
+#[serde(deny_unknown_fields, default)]
+pub struct Retry {
+    /// Attempts at a request, the first included.
+    #[schemars(range(min = 1, max = 100))]
+    pub attempts: u32,
+    /// Longest wait of our own choice. A wait that the server asks for may be longer.
+    pub max_delay: Span,
+    /// All waits of one request together; a server that asks for more ends the run at once.
+    pub total: Span,
+}
+
+impl Default for Retry {
+    fn default() -> Self {
+        Self { attempts: 6, max_delay: Span(Duration::from_secs(60)), total: Span(Duration::from_secs(600)) }
+    }
+}
+
+/// How big and how slow an answer may be.
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize, JsonSchema)]
+#[serde(deny_unknown_fields, default)]
+pub struct Limits {
+    /// Bytes of a body as received.
+    pub body: Size,
+    /// Bytes of a compressed body once expanded.
+    pub expanded: Size,
+    /// A whole request, from the connection to the last byte.
+    pub time: Span,
+    /// Making the connection.
+    pub connect: Span,
+    /// Silence between two pieces of a body.
+    pub idle: Span,
+}
+
+impl Default for Limits {
+    fn default() -> Self {
+        Self {
+            body: Size(64 << 20),
+            expanded: Size(512 << 20),
+            time: Span(Duration::from_secs(60)),
+            connect: Span(Duration::from_secs(10)),
+            idle: Span(Duration::from_secs(30)),
+        }
+    }
+}
+
+/// A text, number or boolean, as it is written in a URL.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Scalar(pub String);
+
+impl<'de> Deserialize<'de> for Scalar {
+    fn deserialize<D: Deserializer<'de>>(deserializer: D) -> Result<Self, D::Error> {
+        struct Visitor;
+
+        impl serde::de::Visitor<'_> for Visitor {
+            type Value = Scalar;
+
+            fn expecting(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+                f.write_str("a text, a number or a boolean")
+            }
+
+            fn visit_str<E>(self, value: &str) -> Result<Scalar, E> {
+                Ok(Scalar(value.to_owned()))
+            }
+
+            fn visit_bool<E>(self, value: bool) -> Result<Scalar, E> {
+                Ok(Scalar(value.to_string()))
+            }
+
+            fn visit_i64<E>(self, value: i64) -> Result<Scalar, E> {
+                Ok(Scalar(value.to_string()))
+            }
+
+            fn visit_u64<E>(self, value: u64) -> Result<Scalar, E> {
+                Ok(Scalar(value.to_string()))
+            }
+
+            fn visit_f64<E>(self, value: f64) -> Result<Scalar, E> {
+                Ok(Scalar(value.to_string()))
+            }
+        }
+
+        deserializer.deserialize_any(Visitor)
+    }
+}
+
+impl JsonSchema for Scalar {
+    fn schema_name() -> std::borrow::Cow<'static, str> {
+        "Scalar".into()
+    }
+
+    fn json_schema(_: &mut SchemaGenerator) -> Schema {
+        json_schema!({
+            "type": ["string", "integer", "number", "boolean"],
+            "description": "A text, a number or a boolean."
+        })
+    }
+}
+
+impl Config {
+    /// What the schema cannot say. Errors point at their place in `document`.
+    pub(super) fn check(&self, document: &Document) -> Result<()> {
+        self.check_url().map_err(|error| placed(document, &["url"], error))?;
+        self.check_headers().map_err(|error| placed(document, &["headers"], error))?;
+        self.check_auth().map_err(|error| placed(document, &["auth"], error))?;
+        self.check_cursor().map_err(|error| placed(document, &["cursor"], error))?;
+        self.check_params().map_err(|error| placed(document, &["params"], error))?;
+        if self.rate.as_ref().is_some_and(|rate| rate.per.0.is_zero()) {
+            let error = Error::config("bad_rate", "a window of no length allows nothing: write `per: 1s` or longer");
+            return Err(placed(document, &["rate", "per"], error));
+        }
+        Ok(())
+    }
+
+    /// The address of the configuration.
+    pub(super) fn base(&self) -> Result<Url> {
+        Url::parse(&self.url).map_err(|error| Error::config("bad_url", format!("{:?} is not a URL: {error}", self.url)))
+    }
+
+    fn check_url(&self) -> Result<()> {
+        address::check(&self.base()?, self.allow_private)
+    }
+
+    fn check_headers(&self) -> Result<()> {
+        for (name, value) in &self.headers {
+            let name_fits = HeaderName::from_bytes(name.as_bytes()).is_ok();
+            if !name_fits || HeaderValue::from_str(value).is_err() {
+                return Err(Error::config("bad_header", format!("`{name}` or its value cannot be sent as a header")));
+            }
+            if name.eq_ignore_ascii_case("accept-encoding") {
+                let message = "`accept-encoding` is set by Forebay, which must read what comes back";
+                return Err(Error::config("bad_header", message));
+            }
+        }
+        Ok(())
+    }
+
+    fn check_auth(&self) -> Result<()> {
+        let Some(Auth::ApiKey(key)) = &self.auth else { return Ok(()) };
+        if key.header.is_some() == key.param.is_some() {
+            return Err(Error::config("bad_auth", "an API key goes into either `header` or `param`: name one of them"));
+        }
+        if key.param.is_some() && key.prefix.is_some() {
+            return Err(Error::config("bad_auth", "`prefix` belongs to a key in a header, not in a parameter"));
+        }
+        let name_fits = |name: &String| HeaderName::from_bytes(name.as_bytes()).is_ok();
+        if !key.header.iter().all(name_fits) {
+            return Err(Error::config("bad_auth", "the name under `header` cannot be a header"));
+        }
+        Ok(())
+    }
+
+    fn check_cursor(&self) -> Result<()> {
+        let Some(cursor) = &self.cursor else { return Ok(()) };
+        let raw = cursor.format == Format::Raw;
+        if raw != (cursor.field_format() == Format::Raw) {
+            let message = "`format: raw` sends the field as it came, so `field_format` must be raw too";
+            return Err(Error::config("bad_cursor", message));
+        }
+        if raw && !cursor.lag.0.is_zero() {
+            return Err(Error::config("bad_cursor", "`lag` is a time, which a `raw` cursor is not"));
+        }
+        if raw && cursor.end_param.is_some() {
+            return Err(Error::config("bad_cursor", "`end_param` sends a time, which a `raw` cursor is not"));
+        }
+        if let Some(start) = &cursor.start
+            && cursor.format.parse_start(&start.0).is_none()
+        {
+            return Err(Error::config("bad_cursor", format!("`start: {}` is not {}", start.0, cursor.format.describe())));
+        }
+        Ok(())
+    }
+
+    /// Two parts of the configuration must not set one parameter.
+    fn check_params(&self) -> Result<()> {
+        let mut names: Vec<&str> = self.params.keys().map(String::as_str).collect();
+        if let Some(cursor) = &self.cursor {
+            names.push(&cursor.param);
+            names.extend(cursor.end_param.as_deref());
+        }
+        if let Some(Auth::ApiKey(key)) = &self.auth {
+            names.extend(key.param.as_deref());
+        }
+        match &self.paginate {
+            Some(Paginate::Page(page)) => names.extend([Some(page.param.as_str()), page.size_param.as_deref()].iter().flatten()),
+            Some(Paginate::Offset(page)) => names.extend([Some(page.param.as_str()), page.limit_param.as_deref()].iter().flatten()),
+            Some(Paginate::Cursor(token)) => names.push(&token.param),
+            Some(Paginate::Next(_) | Paginate::LinkHeader(_)) | None => {}
+        }
+        names.sort_unstable();
+        match names.windows(2).find(|pair| pair[0] == pair[1]) {
+            Some(pair) => Err(Error::config("param_twice", format!("the query parameter `{}` is set twice", pair[0]))),
+            None => Ok(()),
+        }
+    }
+}
+
+/// `error` at the deepest of `keys` that the document has.
+fn placed(document: &Document, keys: &[&str], error: Error) -> Error {
+    let place = keys.iter().try_fold(document.clone(), |place, key| place.get(key));
+    let placed = place.unwrap_or_else(|| document.clone()).error(error.code(), error.message());
+    match error.hint() {
+        Some(hint) => placed.with_hint(hint),
+        None => placed,
+    }
+}

@@ -1,0 +1,324 @@
+//! The incremental cursor: how far the records go, and which of those at the edge were taken before.
+//!
+//! The lower bound of a pass is `newest - lag`, sent inclusively and rounded down to what its format can say. Everything
+//! from that bound on is remembered by identity, so what comes again is recognised. The newest value never goes back.
+
+use std::collections::{BTreeMap, BTreeSet};
+use std::time::Duration;
+
+use chrono::DateTime;
+use forebay_core::{Error, Result, Timestamp};
+use schemars::JsonSchema;
+use serde::{Deserialize, Serialize};
+use sha2::{Digest, Sha256};
+
+use super::json;
+
+/// Records that a position remembers at most. Kept so that a position stays under
+/// [`forebay_core::Position::BYTES_MAX`] (about 50 bytes a record).
+pub(super) const EDGE_RECORDS_MAX: usize = 20_000;
+
+/// How a cursor value is written.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Default, Serialize, Deserialize, JsonSchema)]
+#[serde(rename_all = "snake_case")]
+pub enum Format {
+    /// `2026-01-01T00:00:00Z`; without a zone it is UTC.
+    #[default]
+    Rfc3339,
+    /// Seconds since 1970-01-01, with decimals when there are some.
+    EpochSeconds,
+    /// Milliseconds since 1970-01-01.
+    EpochMillis,
+    /// `2026-01-01`.
+    Date,
+    /// As it came: whole numbers are compared as numbers, texts by their bytes.
+    Raw,
+}
+
+/// A point on the cursor: microseconds since 1970 for times, the value itself for `raw`.
+#[derive(Debug, Clone, PartialEq, Eq, PartialOrd, Ord, Serialize, Deserialize)]
+#[serde(untagged)]
+pub(super) enum Mark {
+    Number(i64),
+    Text(String),
+}
+
+impl Format {
+    /// The value of a record's field, from its JSON token; `None` when it is not written like that.
+    pub(super) fn read(self, token: &[u8]) -> Option<Mark> {
+        let text = json::scalar(token)?;
+        match self {
+            Self::Raw if token.first() != Some(&b'"') => text.parse().ok().map(Mark::Number),
+            Self::Raw => Some(Mark::Text(text)),
+            Self::Rfc3339 | Self::Date if token.first() != Some(&b'"') => None,
+            _ => self.parse_time(&text),
+        }
+    }
+
+    /// The bound of the first pass as the user wrote it: in this format or as a date and time.
+    pub(super) fn parse_start(self, text: &str) -> Option<Mark> {
+        if self == Self::Raw {
+            return Some(text.parse().map_or_else(|_| Mark::Text(text.to_owned()), Mark::Number));
+        }
+        self.parse_time(text).or_else(|| parse_instant(text).map(Mark::Number))
+    }
+
+    fn parse_time(self, text: &str) -> Option<Mark> {
+        let micros = match self {
+            Self::Rfc3339 | Self::Date => parse_instant(text),
+            Self::EpochSeconds => parse_decimal(text, 6),
+            Self::EpochMillis => parse_decimal(text, 3),
+            Self::Raw => None,
+        };
+        micros.map(Mark::Number)
+    }
+
+    /// How a bound is sent; what it says may lie before `mark`, never behind it.
+    pub(super) fn show(self, mark: &Mark) -> String {
+        let micros = match mark {
+            Mark::Text(text) => return text.clone(),
+            Mark::Number(micros) => *micros,
+        };
+        match self {
+            Self::Rfc3339 => Timestamp(micros).to_string(),
+            Self::EpochSeconds => micros.div_euclid(1_000_000).to_string(),
+            Self::EpochMillis => micros.div_euclid(1_000).to_string(),
+            Self::Date => Timestamp(micros).to_utc().map_or_else(String::new, |at| at.format("%Y-%m-%d").to_string()),
+            Self::Raw => micros.to_string(),
+        }
+    }
+
+    /// The earliest point that a bound at `mark` lets through once it is written in this format.
+    pub(super) fn floor(self, mark: &Mark) -> Mark {
+        let step = match self {
+            Self::EpochSeconds => 1_000_000,
+            Self::EpochMillis => 1_000,
+            Self::Date => 86_400_000_000,
+            Self::Rfc3339 | Self::Raw => 1,
+        };
+        match mark {
+            Mark::Number(micros) => Mark::Number(micros.div_euclid(step) * step),
+            Mark::Text(_) => mark.clone(),
+        }
+    }
+
+    pub(super) fn describe(self) -> &'static str {
+        match self {
+            Self::Rfc3339 => "a date and time such as 2026-01-01T00:00:00Z",
+            Self::EpochSeconds => "seconds since 1970",
+            Self::EpochMillis => "milliseconds since 1970",
+            Self::Date => "a date such as 2026-01-01",
+            Self::Raw => "a text or a whole number",
+        }
+    }
+}
+
+fn parse_instant(text: &str) -> Option<i64> {
+    let instant = Timestamp::parse(text).map(Timestamp::micros);
+    // Many APIs write the zone without its colon.
+    instant.or_else(|| DateTime::parse_from_str(text, "%Y-%m-%dT%H:%M:%S%.f%z").ok().map(|at| at.timestamp_micros()))
+}
+
+/// A decimal number times ten to the power of `digits`, exactly; digits beyond are cut off, towards the past.
+fn parse_decimal(text: &str, digits: usize) -> Option<i64> {
+    let (sign, text) = text.strip_prefix('-').map_or((1, text), |rest| (-1, rest));
+    let (whole, fraction) = text.split_once('.').unwrap_or((text, ""));
+    let plain = |part: &str| part.bytes().all(|b| b.is_ascii_digit());
+    if whole.is_empty() || !plain(whole) || !plain(fraction) {
+        return None;
+    }
+    let kept = fraction.get(..digits).unwrap_or(fraction);
+    let scaled: i64 = format!("{whole}{kept:0<digits$}").parse().ok()?;
+    let beyond = i64::from(sign < 0 && fraction.len() > digits);
+    (scaled * sign).checked_sub(beyond)
+}
+
+/// `mark` moved back by `lag`.
+pub(super) fn back(mark: &Mark, lag: Duration) -> Mark {
+    match mark {
+        Mark::Number(micros) => {
+            Mark::Number(micros.saturating_sub(i64::try_from(lag.as_micros()).unwrap_or(i64::MAX)))
+        }
+        Mark::Text(_) => mark.clone(),
+    }
+}
+
+/// What tells records apart, 96 bits of a SHA-256.
+pub(super) type Identity = [u8; 12];
+
+/// The identity of a record: its key and cursor where a key is named (a changed record is another one), else its bytes.
+pub(super) fn identity(record: &[u8], key: Option<&[u8]>, cursor: Option<&[u8]>) -> Identity {
+    let mut hash = Sha256::new();
+    match key {
+        Some(key) => {
+            hash.update(b"key\0");
+            hash.update(key);
+            hash.update(b"\0");
+            hash.update(cursor.unwrap_or_default());
+        }
+        None => {
+            hash.update(b"record\0");
+            hash.update(record);
+        }
+    }
+    let digest = hash.finalize();
+    std::array::from_fn(|i| digest[i])
+}
+
+/// Records taken before, by their place on the cursor; `None` holds those without a readable one, which are
+/// remembered for ever.
+#[derive(Debug, Clone, PartialEq, Eq, Default, Serialize, Deserialize)]
+#[serde(from = "Vec<(Option<Mark>, Vec<String>)>", into = "Vec<(Option<Mark>, Vec<String>)>")]
+pub(super) struct Edge {
+    records: BTreeMap<Option<Mark>, BTreeSet<Identity>>,
+    count: usize,
+}
+
+impl Edge {
+    pub(super) fn len(&self) -> usize {
+        self.count
+    }
+
+    /// Whether anything is remembered at `mark`.
+    pub(super) fn reaches(&self, mark: &Option<Mark>) -> bool {
+        self.records.contains_key(mark)
+    }
+
+    pub(super) fn contains(&self, mark: &Option<Mark>, identity: &Identity) -> bool {
+        self.records.get(mark).is_some_and(|set| set.contains(identity))
+    }
+
+    pub(super) fn insert(&mut self, mark: Option<Mark>, identity: Identity) {
+        if self.records.entry(mark).or_default().insert(identity) {
+            self.count += 1;
+        }
+    }
+
+    pub(super) fn merge(&mut self, other: Self) {
+        for (mark, identities) in other.records {
+            for identity in identities {
+                self.insert(mark.clone(), identity);
+            }
+        }
+    }
+
+    /// Forgets what lies before `floor`.
+    pub(super) fn forget_before(&mut self, floor: &Mark) {
+        let floor = Some(floor.clone());
+        let first = self.records.keys().find(|mark| mark.is_some());
+        if first.is_none_or(|first| *first >= floor) {
+            return;
+        }
+        self.records.retain(|mark, _| mark.is_none() || *mark >= floor);
+        self.count = self.records.values().map(BTreeSet::len).sum();
+    }
+
+    /// # Errors
+    /// `edge_too_wide` when more is remembered than a position may hold.
+    pub(super) fn check(len: usize) -> Result<()> {
+        if len <= EDGE_RECORDS_MAX {
+            return Ok(());
+        }
+        let message = format!("more than {EDGE_RECORDS_MAX} records lie between the newest cursor value and `lag` before it");
+        let hint = "make `cursor.lag` shorter, or name a `cursor.field` with finer values";
+        Err(Error::data("edge_too_wide", message).with_hint(hint))
+    }
+}
+
+impl From<Vec<(Option<Mark>, Vec<String>)>> for Edge {
+    fn from(list: Vec<(Option<Mark>, Vec<String>)>) -> Self {
+        let mut edge = Self::default();
+        for (mark, identities) in list {
+            for identity in identities.iter().filter_map(|text| from_hex(text)) {
+                edge.insert(mark.clone(), identity);
+            }
+        }
+        edge
+    }
+}
+
+impl From<Edge> for Vec<(Option<Mark>, Vec<String>)> {
+    fn from(edge: Edge) -> Self {
+        let shown = |set: BTreeSet<Identity>| set.iter().map(|identity| to_hex(identity)).collect();
+        edge.records.into_iter().map(|(mark, set)| (mark, shown(set))).collect()
+    }
+}
+
+pub(super) fn to_hex(bytes: &[u8]) -> String {
+    bytes.iter().map(|byte| format!("{byte:02x}")).collect()
+}
+
+fn from_hex(text: &str) -> Option<Identity> {
+    let mut identity = [0; 12];
+    for (i, byte) in identity.iter_mut().enumerate() {
+        *byte = u8::from_str_radix(text.get(2 * i..2 * i + 2)?, 16).ok()?;
+    }
+    (text.len() == 24).then_some(identity)
+}
+
+#[cfg(test)]
+mod tests {
+    use proptest::prelude::*;
+
+    use super::*;
+
+    #[test]
+    fn values_are_read_by_their_format_and_by_no_other() {
+        let day = Some(Mark::Number(1_767_225_600_000_000));
+        for (format, token, expected) in [
+            (Format::Rfc3339, "\"2026-01-01T00:00:00Z\"", day.clone()),
+            (Format::Rfc3339, "\"2026-01-01T01:00:00.000+0100\"", day.clone()),
+            (Format::Rfc3339, "1767225600", None),
+            (Format::Date, "\"2026-01-01\"", day.clone()),
+            (Format::EpochSeconds, "1767225600", day.clone()),
+            (Format::EpochSeconds, "\"1767225600.000000\"", day.clone()),
+            (Format::EpochSeconds, "0.1234567", Some(Mark::Number(123_456))),
+            (Format::EpochSeconds, "-0.1234567", Some(Mark::Number(-123_457))),
+            (Format::EpochSeconds, "\"2026-01-01\"", None),
+            (Format::EpochMillis, "1767225600000", day),
+            (Format::EpochMillis, "1e12", None),
+            (Format::Raw, "17", Some(Mark::Number(17))),
+            (Format::Raw, "\"17\"", Some(Mark::Text("17".to_owned()))),
+            (Format::Raw, "null", None),
+            (Format::Raw, "{}", None),
+        ] {
+            assert_eq!(format.read(token.as_bytes()), expected, "{format:?} {token}");
+        }
+    }
+
+    #[test]
+    fn a_position_stays_within_its_bound() {
+        let mut edge = Edge::default();
+        for n in 0..EDGE_RECORDS_MAX as i64 {
+            let mark = Mark::Number(1_767_225_600_000_000 + n);
+            edge.insert(Some(mark), identity(b"", Some(n.to_string().as_bytes()), None));
+        }
+        assert!(Edge::check(edge.len()).is_ok());
+        assert!(Edge::check(edge.len() + 1).is_err());
+        let text = serde_json::to_string(&edge).unwrap();
+        assert!(text.len() < forebay_core::Position::BYTES_MAX, "{}", text.len());
+        assert_eq!(serde_json::from_str::<Edge>(&text).unwrap(), edge);
+    }
+
+    proptest! {
+        #[test]
+        fn a_bound_as_sent_never_lies_behind_what_is_remembered(micros in 0_i64..4_000_000_000_000_000) {
+            for format in [Format::Rfc3339, Format::EpochSeconds, Format::EpochMillis, Format::Date] {
+                let mark = Mark::Number(micros);
+                let sent = format.parse_start(&format.show(&mark)).unwrap();
+                prop_assert_eq!(&sent, &format.floor(&mark), "{:?}", format);
+                prop_assert!(sent <= mark);
+            }
+        }
+
+        #[test]
+        fn forgetting_keeps_exactly_what_is_not_before(marks in prop::collection::vec(prop::option::of(0_i64..20), 0..40), floor in 0_i64..20) {
+            let mut edge = Edge::default();
+            for (n, mark) in marks.iter().enumerate() {
+                edge.insert(mark.map(Mark::Number), identity(&n.to_le_bytes(), None, None));
+            }
+            edge.forget_before(&Mark::Number(floor));
+            prop_assert_eq!(edge.len(), marks.iter().filter(|mark| mark.is_none_or(|mark| mark >= floor)).count());
+        }
+    }
+}

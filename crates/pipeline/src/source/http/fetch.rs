@@ -1,0 +1,361 @@
+//! One page, however many attempts and redirects it takes.
+//!
+//! Every request goes through the budget, is sent to a checked address with the credentials of its own origin only,
+//! is read within the limits, and is recorded whatever becomes of it. Waits go through the clock; deadlines of a
+//! connection are the network's and run on real time.
+
+use std::error::Error as StdError;
+use std::sync::Arc;
+use std::time::Duration;
+
+use bytes::{Bytes, BytesMut};
+use forebay_core::{Error, ErrorKind, Result, Timestamp};
+use reqwest::header::{HeaderMap, LOCATION};
+use reqwest::{Client, Response};
+use url::Url;
+
+use super::address::{self, CheckedResolver, Refused};
+use super::body::excerpt;
+use super::budget::Budget;
+use super::config::Config;
+use super::request::Requests;
+use super::retry::{self, Verdict, Waits};
+use crate::source::{RequestRecord, SourceContext};
+
+/// Redirects that one request may follow.
+const REDIRECTS_MAX: usize = 5;
+
+/// Bytes of an error's body that are read, to show its beginning.
+const ERROR_BODY_BYTES_MAX: usize = 4 << 10;
+
+/// An answer with a page in it.
+#[derive(Debug)]
+pub(super) struct Answer {
+    pub(super) status: u16,
+    pub(super) headers: HeaderMap,
+    /// Where it came from after redirects, without the key.
+    pub(super) url: Url,
+    /// As received.
+    pub(super) body: Bytes,
+    pub(super) received_at: Timestamp,
+}
+
+/// Why a request gave no page.
+enum Failure {
+    /// Trying again may help; `asked` is how long the server wants to be left alone.
+    Passing { status: Option<u16>, what: String, asked: Option<Duration>, source: Option<reqwest::Error> },
+    Final(Error),
+}
+
+/// What came of one request.
+enum Outcome {
+    Page(Box<Answer>),
+    Moved(Url),
+    Failed(Failure),
+}
+
+pub(super) struct Fetcher {
+    pub(super) config: Arc<Config>,
+    pub(super) requests: Requests,
+    pub(super) context: SourceContext,
+    client: Client,
+    budget: Arc<Budget>,
+}
+
+impl Fetcher {
+    /// # Errors
+    /// When the HTTP client cannot be made: no TLS provider, no root certificates.
+    pub(super) fn new(config: Arc<Config>, budget: Arc<Budget>, context: SourceContext) -> Result<Self> {
+        let requests = Requests::new(&config)?;
+        let client = client(&config)?;
+        Ok(Self { config, requests, context, client, budget })
+    }
+
+    pub(super) fn concurrency(&self) -> usize {
+        self.budget.concurrency()
+    }
+
+    /// The page at `url`. Tries again within the limits of `retry`; `page` seeds the jitter.
+    ///
+    /// # Errors
+    /// `Unavailable` after the last attempt, `Denied` for 401 and 403 and for forbidden addresses, `Data` for answers
+    /// that are no page.
+    pub(super) async fn get(&self, url: &Url, page: u64) -> Result<Answer> {
+        let mut waits = Waits::new(&self.config.retry, self.context.seed ^ page.rotate_left(32));
+        let mut attempt = 0;
+        loop {
+            attempt += 1;
+            let (mut record, failure) = match self.attempt(url, attempt).await {
+                Ok(answer) => return Ok(answer),
+                Err(failed) => *failed,
+            };
+            let (status, what, asked, source) = match failure {
+                Failure::Final(error) => {
+                    record.detail = Some(error.to_string());
+                    self.context.requests.record(record);
+                    return Err(error.with_context("url", self.requests.shown(url)));
+                }
+                Failure::Passing { status, what, asked, source } => (status, what, asked, source),
+            };
+            let Some(wait) = waits.next(asked) else {
+                record.detail = Some(what.clone());
+                self.context.requests.record(record);
+                let error = given_up(status, &what, attempt, asked);
+                let error = error.with_context("attempts", attempt).with_context("url", self.requests.shown(url));
+                return Err(match source {
+                    Some(source) => error.with_source(source.without_url()),
+                    None => error,
+                });
+            };
+            record.outcome = "retry";
+            record.detail = Some(format!("{what}; waits {} ms", wait.as_millis()));
+            self.context.requests.record(record);
+            self.context.clock.sleep(wait).await;
+        }
+    }
+
+    /// One attempt, redirects followed. A failure comes with the record of its last request, not yet written.
+    async fn attempt(&self, url: &Url, attempt: u32) -> Result<Answer, Box<(RequestRecord, Failure)>> {
+        let mut url = url.clone();
+        for _ in 0..=REDIRECTS_MAX {
+            let (mut record, outcome) = self.exchange(&url, attempt).await;
+            match outcome {
+                Outcome::Page(answer) => {
+                    self.context.requests.record(record);
+                    return Ok(*answer);
+                }
+                Outcome::Moved(target) => {
+                    record.detail = Some(format!("moved to {}", self.requests.shown(&target)));
+                    if let Err(error) = self.may_follow(&url, &target) {
+                        return Err(failed(record, Failure::Final(error)));
+                    }
+                    self.context.requests.record(record);
+                    url = target;
+                }
+                Outcome::Failed(failure) => return Err(failed(record, failure)),
+            }
+        }
+        let message = format!("more than {REDIRECTS_MAX} redirects, the last to {}", self.requests.shown(&url));
+        let error = Error::unavailable("redirect_limit", message).with_hint("the server sends requests in circles");
+        let mut record = self.record(&url, attempt);
+        record.detail = Some("not asked: too many redirects".to_owned());
+        Err(failed(record, Failure::Final(error)))
+    }
+
+    fn may_follow(&self, from: &Url, to: &Url) -> Result<()> {
+        if from.scheme() == "https" && to.scheme() == "http" {
+            let message = format!("the server redirects to {}, without encryption", self.requests.shown(to));
+            return Err(Error::denied("redirect_refused", message));
+        }
+        address::check(to, self.config.allow_private)
+    }
+
+    /// Exactly one request, within the budget.
+    async fn exchange(&self, url: &Url, attempt: u32) -> (RequestRecord, Outcome) {
+        let permit = self.budget.acquire(&self.context.clock).await;
+        let mut record = self.record(url, attempt);
+        record.waited_us = micros(permit.waited);
+        let start = self.context.clock.monotonic();
+        let (sent, headers) = self.requests.dress(url);
+        let outcome = match self.client.get(sent).headers(headers).send().await {
+            Ok(response) => self.receive(response, url, &mut record).await,
+            Err(error) => Outcome::Failed(self.broken(error)),
+        };
+        record.duration_us = micros(self.context.clock.monotonic().saturating_sub(start));
+        if matches!(outcome, Outcome::Failed(_)) {
+            record.outcome = "failed";
+        }
+        (record, outcome)
+    }
+
+    async fn receive(&self, mut response: Response, url: &Url, record: &mut RequestRecord) -> Outcome {
+        let status = response.status().as_u16();
+        record.status = Some(status);
+        let now = self.context.clock.now();
+        if let Some(wait) = retry::exhausted(response.headers(), now) {
+            // Bounded: what a server asks for beyond that, it must ask for with a 429.
+            self.budget.close_for(wait.min(self.config.retry.total.0), &self.context.clock).await;
+        }
+        let verdict = retry::verdict(status);
+        if verdict == Verdict::Redirect {
+            return moved(&response, url);
+        }
+        if !matches!(verdict, Verdict::Take | Verdict::Empty) {
+            let asked = retry::retry_after(response.headers(), now);
+            let said = beginning(&mut response).await;
+            return Outcome::Failed(refused(verdict, status, &said, asked));
+        }
+        let headers = response.headers().clone();
+        match self.read(response, &mut record.bytes).await {
+            Err(failure) => Outcome::Failed(failure),
+            Ok(body) => {
+                let url = self.requests.without_key(url);
+                let received_at = self.context.clock.now();
+                Outcome::Page(Box::new(Answer { status, headers, url, body, received_at }))
+            }
+        }
+    }
+
+    async fn read(&self, mut response: Response, count: &mut u64) -> Result<Bytes, Failure> {
+        let max = self.config.limits.body;
+        let too_large = || {
+            let message = format!("the body is larger than {max}");
+            let hint = "ask for smaller pages, or raise `limits.body`";
+            Failure::Final(Error::data("body_too_large", message).with_hint(hint))
+        };
+        let promised = response.content_length().unwrap_or(0);
+        if promised > max.0 {
+            return Err(too_large());
+        }
+        let mut body = BytesMut::new();
+        loop {
+            match response.chunk().await {
+                Ok(Some(piece)) => body.extend_from_slice(&piece),
+                Ok(None) => return Ok(body.freeze()),
+                Err(error) => return Err(self.broken(error)),
+            }
+            *count = body.len() as u64;
+            if *count > max.0 {
+                return Err(too_large());
+            }
+        }
+    }
+
+    /// What an error of the connection means.
+    fn broken(&self, error: reqwest::Error) -> Failure {
+        if let Some(refused) = cause::<Refused>(&error) {
+            return Failure::Final(address::refusal(refused));
+        }
+        if let Some(rustls::Error::InvalidCertificate(reason)) = cause::<rustls::Error>(&error) {
+            let message = format!("the server's certificate is not valid: {reason}");
+            return Failure::Final(Error::unavailable("tls_certificate", message));
+        }
+        if error.is_builder() {
+            let message = "the request could not be built";
+            return Failure::Final(Error::config("bad_request", message).with_source(error.without_url()));
+        }
+        let limits = &self.config.limits;
+        let what = match (error.is_timeout(), error.is_connect()) {
+            (true, true) => format!("no connection within {}", limits.connect),
+            (true, false) => format!("no whole answer within {}, or silent for {}", limits.time, limits.idle),
+            (false, true) => "no connection".to_owned(),
+            (false, false) => "the connection broke".to_owned(),
+        };
+        Failure::Passing { status: None, what, asked: None, source: Some(error) }
+    }
+
+    fn record(&self, url: &Url, attempt: u32) -> RequestRecord {
+        RequestRecord {
+            at: self.context.clock.now(),
+            method: "GET".to_owned(),
+            url: self.requests.shown(url),
+            status: None,
+            attempt,
+            duration_us: 0,
+            bytes: 0,
+            outcome: "ok",
+            detail: None,
+            waited_us: 0,
+        }
+    }
+}
+
+fn failed(mut record: RequestRecord, failure: Failure) -> Box<(RequestRecord, Failure)> {
+    record.outcome = "failed";
+    Box::new((record, failure))
+}
+
+fn client(config: &Config) -> Result<Client> {
+    if rustls::crypto::CryptoProvider::get_default().is_none() {
+        return Err(Error::bug("no_crypto_provider", "no TLS provider is installed: the program must install one first"));
+    }
+    let limits = &config.limits;
+    let client = Client::builder()
+        .dns_resolver(CheckedResolver { allow_private: config.allow_private })
+        // Redirects are followed here, where every address is checked and credentials are taken off; a proxy would
+        // resolve names itself, past that check.
+        .redirect(reqwest::redirect::Policy::none())
+        .no_proxy()
+        .referer(false)
+        .timeout(limits.time.0)
+        .connect_timeout(limits.connect.0)
+        .read_timeout(limits.idle.0)
+        .retry(reqwest::retry::never())
+        .build();
+    client.map_err(|error| Error::unavailable("http_client", "failed to make an HTTP client").with_source(error))
+}
+
+fn moved(response: &Response, url: &Url) -> Outcome {
+    let location = response.headers().get(LOCATION).and_then(|value| value.to_str().ok());
+    match location.map(|location| url.join(location)) {
+        Some(Ok(target)) => Outcome::Moved(target),
+        _ => {
+            let message = format!("the server answered {} without saying where to go", response.status());
+            Outcome::Failed(Failure::Final(Error::unavailable("bad_redirect", message)))
+        }
+    }
+}
+
+/// What a status that brings no page means; `said` is the beginning of its body.
+fn refused(verdict: Verdict, status: u16, said: &str, asked: Option<Duration>) -> Failure {
+    let message = format!("the server answered {status}{said}");
+    let error = |kind, code| Error::new(kind, code, message.clone()).with_context("status", status);
+    Failure::Final(match verdict {
+        Verdict::Retry => return Failure::Passing { status: Some(status), what: message, asked, source: None },
+        Verdict::Denied => error(ErrorKind::Denied, "source_denied").with_hint("check `auth` and what this user may read"),
+        Verdict::Missing => error(ErrorKind::NotFound, "source_not_found").with_hint("check `url`"),
+        Verdict::Wrong => error(ErrorKind::Config, "source_refused").with_hint("check `params`, `paginate` and `cursor`"),
+        Verdict::Unexpected if status == 206 => error(ErrorKind::Data, "partial_content")
+            .with_hint("a part of the answer cannot be told from the whole: it was not taken"),
+        _ => error(ErrorKind::Data, "unexpected_status"),
+    })
+}
+
+fn given_up(status: Option<u16>, what: &str, attempts: u32, asked: Option<Duration>) -> Error {
+    let code = match status {
+        Some(429) => "rate_limited",
+        Some(_) => "server_failed",
+        None => "unreachable",
+    };
+    let wait = asked.map(|asked| format!("; it asks to wait {} s", asked.as_secs())).unwrap_or_default();
+    let times = if attempts == 1 { "1 attempt".to_owned() } else { format!("{attempts} attempts") };
+    let error = Error::unavailable(code, format!("gave up after {times}: {what}{wait}"));
+    let error = error.with_hint("`forebay run` continues at this very page");
+    match status {
+        Some(status) => error.with_context("status", status),
+        None => error,
+    }
+}
+
+/// The beginning of an error's body, to be shown after the status.
+async fn beginning(response: &mut Response) -> String {
+    let mut body = BytesMut::new();
+    while body.len() < ERROR_BODY_BYTES_MAX {
+        match response.chunk().await {
+            Ok(Some(piece)) => body.extend_from_slice(&piece),
+            _ => break,
+        }
+    }
+    if body.is_empty() { String::new() } else { format!(": {}", excerpt(&body)) }
+}
+
+/// The first cause of type `T`; an `io::Error` hides the one it was made of.
+fn cause<T: StdError + 'static>(error: &reqwest::Error) -> Option<&T> {
+    let mut next: Option<&(dyn StdError + 'static)> = Some(error);
+    while let Some(error) = next {
+        if let Some(found) = error.downcast_ref::<T>() {
+            return Some(found);
+        }
+        let inner = error.downcast_ref::<std::io::Error>().and_then(std::io::Error::get_ref);
+        if let Some(inner) = inner {
+            next = Some(inner);
+            continue;
+        }
+        next = error.source();
+    }
+    None
+}
+
+fn micros(duration: Duration) -> u64 {
+    u64::try_from(duration.as_micros()).unwrap_or(u64::MAX)
+}

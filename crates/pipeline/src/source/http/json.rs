@@ -1,0 +1,291 @@
+//! The outline of a JSON text: where the records and a few named values lie, without reading anything else.
+//!
+//! A page must be looked into to know the next request, how many records it holds and how far their cursor goes; the
+//! extractor reads it properly later. So this scanner only follows strings and brackets: no tree, no numbers (a number
+//! of any length passes untouched), no allocation per record. It never judges whether a record is good.
+
+use std::ops::Range;
+
+use memchr::memchr2;
+
+/// Deepest nesting that is followed.
+pub(super) const DEPTH_MAX: usize = 1_024;
+
+/// A path of keys from the root: `data.items`. Empty is the root itself.
+#[derive(Debug, Clone, PartialEq, Eq, Default)]
+pub(super) struct Path(Vec<String>);
+
+impl Path {
+    pub(super) fn new(text: &str) -> Self {
+        Self(text.split('.').filter(|key| !key.is_empty()).map(str::to_owned).collect())
+    }
+}
+
+/// Why a text has no outline.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(super) enum Fault {
+    /// The text ends inside a value.
+    Ended,
+    /// What stands at this byte cannot stand there.
+    Unexpected(usize),
+    /// Deeper than [`DEPTH_MAX`].
+    Deep,
+}
+
+/// Finds the values at `paths` in one JSON text; of a key that stands twice the last counts.
+///
+/// # Errors
+/// [`Fault`] when the text is not one JSON value from its first byte to its last.
+pub(super) fn find(text: &[u8], paths: &[&Path]) -> Result<Vec<Option<Range<usize>>>, Fault> {
+    let mut scan = Scan { text, paths, found: vec![None; paths.len()] };
+    let all: Vec<usize> = (0..paths.len()).collect();
+    let start = scan.space(if text.starts_with(b"\xef\xbb\xbf") { 3 } else { 0 });
+    let end = scan.value(start, &all, 0)?;
+    match scan.space(end) {
+        end if end == text.len() => Ok(scan.found),
+        end => Err(Fault::Unexpected(end)),
+    }
+}
+
+/// The elements of the list at `list`, which [`find`] has found; a value that is no list is its own only element.
+pub(super) fn elements(text: &[u8], list: Range<usize>) -> Result<Vec<Range<usize>>, Fault> {
+    if text.get(list.start) != Some(&b'[') {
+        return Ok(vec![list]);
+    }
+    let scan = Scan { text, paths: &[], found: Vec::new() };
+    let mut elements = Vec::new();
+    let mut at = scan.space(list.start + 1);
+    while scan.byte(at)? != b']' {
+        let end = scan.skip(at)?;
+        elements.push(at..end);
+        at = scan.after(end, b']')?;
+    }
+    Ok(elements)
+}
+
+/// The text of a string or number token, unescaped; `None` for every other value.
+pub(super) fn scalar(token: &[u8]) -> Option<String> {
+    match token.first()? {
+        b'"' => serde_json::from_slice(token).ok(),
+        b'-' | b'0'..=b'9' => std::str::from_utf8(token).ok().map(str::to_owned),
+        _ => None,
+    }
+}
+
+struct Scan<'a> {
+    text: &'a [u8],
+    paths: &'a [&'a Path],
+    found: Vec<Option<Range<usize>>>,
+}
+
+impl Scan<'_> {
+    fn byte(&self, at: usize) -> Result<u8, Fault> {
+        self.text.get(at).copied().ok_or(Fault::Ended)
+    }
+
+    fn space(&self, at: usize) -> usize {
+        let rest = self.text.get(at..).unwrap_or_default();
+        at + rest.iter().take_while(|b| matches!(b, b' ' | b'\t' | b'\n' | b'\r')).count()
+    }
+
+    /// Past a comma to the next member, or to `close`.
+    fn after(&self, end: usize, close: u8) -> Result<usize, Fault> {
+        let at = self.space(end);
+        match self.byte(at)? {
+            b',' => Ok(self.space(at + 1)),
+            byte if byte == close => Ok(at),
+            _ => Err(Fault::Unexpected(at)),
+        }
+    }
+
+    /// A value on the way to `live` paths, of which `depth` keys are matched. Recursion is as deep as the longest path.
+    fn value(&mut self, at: usize, live: &[usize], depth: usize) -> Result<usize, Fault> {
+        let deeper = live.iter().any(|path| self.paths[*path].0.len() > depth);
+        let end = if deeper && self.byte(at)? == b'{' { self.object(at, live, depth)? } else { self.skip(at)? };
+        for &path in live.iter().filter(|path| self.paths[**path].0.len() == depth) {
+            self.found[path] = Some(at..end);
+        }
+        Ok(end)
+    }
+
+    fn object(&mut self, open: usize, live: &[usize], depth: usize) -> Result<usize, Fault> {
+        let mut at = self.space(open + 1);
+        while self.byte(at)? != b'}' {
+            if self.byte(at)? != b'"' {
+                return Err(Fault::Unexpected(at));
+            }
+            let key = at..self.string(at)?;
+            let colon = self.space(key.end);
+            if self.byte(colon)? != b':' {
+                return Err(Fault::Unexpected(colon));
+            }
+            let live: Vec<usize> = live.iter().copied().filter(|path| self.matches(*path, depth, key.clone())).collect();
+            let value = self.space(colon + 1);
+            let end = if live.is_empty() { self.skip(value)? } else { self.value(value, &live, depth + 1)? };
+            at = self.after(end, b'}')?;
+        }
+        Ok(at + 1)
+    }
+
+    fn matches(&self, path: usize, depth: usize, key: Range<usize>) -> bool {
+        let Some(wanted) = self.paths[path].0.get(depth) else { return false };
+        let raw = &self.text[key.start + 1..key.end - 1];
+        if memchr::memchr(b'\\', raw).is_none() {
+            return raw == wanted.as_bytes();
+        }
+        serde_json::from_slice::<String>(&self.text[key]).is_ok_and(|key| key == *wanted)
+    }
+
+    /// The end of the string that opens at `at`.
+    fn string(&self, at: usize) -> Result<usize, Fault> {
+        let mut at = at + 1;
+        loop {
+            let rest = self.text.get(at..).ok_or(Fault::Ended)?;
+            at += memchr2(b'"', b'\\', rest).ok_or(Fault::Ended)?;
+            if self.text[at] == b'"' {
+                return Ok(at + 1);
+            }
+            at += 2;
+        }
+    }
+
+    /// The end of the value that begins at `at`.
+    fn skip(&self, at: usize) -> Result<usize, Fault> {
+        match self.byte(at)? {
+            b'"' => self.string(at),
+            b'{' | b'[' => self.brackets(at),
+            b'-' | b'0'..=b'9' | b't' | b'f' | b'n' => {
+                let rest = &self.text[at..];
+                let ends = |b: &u8| matches!(b, b',' | b']' | b'}' | b' ' | b'\t' | b'\n' | b'\r' | b':' | b'"');
+                Ok(at + rest.iter().position(ends).unwrap_or(rest.len()))
+            }
+            _ => Err(Fault::Unexpected(at)),
+        }
+    }
+
+    fn brackets(&self, open: usize) -> Result<usize, Fault> {
+        // One bit a level: set for a list.
+        let mut lists = [0_u64; DEPTH_MAX / 64];
+        let (mut depth, mut at) = (0_usize, open);
+        loop {
+            match self.byte(at)? {
+                b'"' => {
+                    at = self.string(at)?;
+                    continue;
+                }
+                byte @ (b'{' | b'[') => {
+                    let word = lists.get_mut(depth / 64).ok_or(Fault::Deep)?;
+                    let bit = 1 << (depth % 64);
+                    *word = if byte == b'[' { *word | bit } else { *word & !bit };
+                    depth += 1;
+                }
+                byte @ (b'}' | b']') => {
+                    depth -= 1;
+                    let is_list = lists[depth / 64] >> (depth % 64) & 1 == 1;
+                    if is_list != (byte == b']') {
+                        return Err(Fault::Unexpected(at));
+                    }
+                    if depth == 0 {
+                        return Ok(at + 1);
+                    }
+                }
+                _ => {}
+            }
+            at += 1;
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use proptest::prelude::*;
+    use serde_json::Value;
+
+    use super::*;
+
+    fn at<'a>(text: &'a str, path: &str) -> Option<&'a str> {
+        find(text.as_bytes(), &[&Path::new(path)]).unwrap().remove(0).map(|range| &text[range])
+    }
+
+    #[test]
+    fn values_are_found_by_path() {
+        let text = r#" {"a": {"b": [1, {"c": "}]"}], "n": 123456789012345678901234567890}, "x\u0079": null, "a2": 1} "#;
+        assert_eq!(at(text, "a.n"), Some("123456789012345678901234567890"));
+        assert_eq!(at(text, "a.b"), Some(r#"[1, {"c": "}]"}]"#));
+        assert_eq!(at(text, "xy"), Some("null"));
+        assert_eq!(at(text, "a.b.c"), None);
+        assert_eq!(at(text, ""), Some(text.trim()));
+        assert_eq!(at("\u{feff}{\"a\":1}", "a"), Some("1"));
+        assert_eq!(at(r#"{"a":1,"a":2}"#, "a"), Some("2"));
+    }
+
+    #[test]
+    fn what_is_not_one_json_value_is_a_fault() {
+        let deep = "[".repeat(DEPTH_MAX + 1);
+        for (text, fault) in [
+            ("", Fault::Ended),
+            ("<html>", Fault::Unexpected(0)),
+            (r#"{"a": [1, 2"#, Fault::Ended),
+            (r#"{"a": "x"#, Fault::Ended),
+            (r#"{"a": "x\"#, Fault::Ended),
+            ("{} {}", Fault::Unexpected(3)),
+            ("[1}", Fault::Unexpected(2)),
+            (r#"{"a" 1}"#, Fault::Unexpected(5)),
+            ("{1: 2}", Fault::Unexpected(1)),
+            (deep.as_str(), Fault::Deep),
+        ] {
+            assert_eq!(find(text.as_bytes(), &[&Path::new("a")]), Err(fault), "{text:.20}");
+        }
+    }
+
+    #[test]
+    fn elements_are_the_records() {
+        let count = |text: &str| elements(text.as_bytes(), 0..text.len()).unwrap().len();
+        assert_eq!(count("[]"), 0);
+        assert_eq!(count("[ 1 , [2,3], {\"a\":[]}, \"]\" ]"), 4);
+        assert_eq!(count("{\"a\":1}"), 1);
+    }
+
+    fn json() -> impl Strategy<Value = Value> {
+        let leaf = prop_oneof![
+            Just(Value::Null),
+            any::<bool>().prop_map(Value::from),
+            any::<i64>().prop_map(Value::from),
+            any::<f64>().prop_map(Value::from),
+            "[a-c\"\\\\\\[\\]{}:, \n\u{e9}]{0,8}".prop_map(Value::from),
+        ];
+        leaf.prop_recursive(4, 48, 6, |inner| {
+            prop_oneof![
+                prop::collection::vec(inner.clone(), 0..6).prop_map(Value::from),
+                prop::collection::btree_map("[a-c\"\\\\]{0,2}", inner, 0..6)
+                    .prop_map(|map| Value::Object(map.into_iter().collect())),
+            ]
+        })
+    }
+
+    proptest! {
+        #[test]
+        fn the_outline_agrees_with_a_real_parser(value in json(), pretty: bool, cut in 0.0..1.0_f64) {
+            let text = if pretty { serde_json::to_string_pretty(&value) } else { value_text(&value) }.unwrap();
+            for path in ["", "a", "b.a", "c.b.a"] {
+                let wanted = path.split('.').filter(|k| !k.is_empty()).try_fold(&value, |v, key| v.get(key));
+                let found = find(text.as_bytes(), &[&Path::new(path)]).unwrap().remove(0);
+                let parsed = found.clone().map(|range| serde_json::from_str::<Value>(&text[range]).unwrap());
+                prop_assert_eq!(parsed.as_ref(), wanted);
+                let (Some(Value::Array(list)), Some(range)) = (wanted, found) else { continue };
+                let records = elements(text.as_bytes(), range).unwrap();
+                let records: Vec<Value> = records.into_iter().map(|r| serde_json::from_str(&text[r]).unwrap()).collect();
+                prop_assert_eq!(&records, list);
+            }
+            // A text that was cut inside its brackets is never taken for a whole one.
+            let cut = (text.len() as f64 * cut) as usize;
+            if value.is_array() || value.is_object() {
+                prop_assert!(find(&text.as_bytes()[..cut], &[]).is_err());
+            }
+        }
+    }
+
+    fn value_text(value: &Value) -> serde_json::Result<String> {
+        serde_json::to_string(value)
+    }
+}

@@ -1,0 +1,224 @@
+//! From one page to the next: what to ask for, when to stop, and the guards against a paginator that repeats itself.
+//!
+//! Pure decisions over what [`super::page`] found; nothing here sends a request.
+
+use std::collections::{HashSet, VecDeque};
+
+use forebay_core::{Error, Result};
+use reqwest::header::{HeaderMap, LINK};
+use serde::{Deserialize, Serialize};
+use sha2::{Digest, Sha256};
+
+use super::config::Paginate;
+
+/// Requests that the guard remembers; a longer circle is ended by `pages_max`.
+const REQUESTS_REMEMBERED: usize = 100_000;
+
+/// Where in a pass the next request stands.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "snake_case")]
+pub(super) enum At {
+    First,
+    Page(u64),
+    Offset(u64),
+    Token(String),
+    Url(String),
+}
+
+/// What one page says about the next.
+#[derive(Debug, Clone, PartialEq, Eq, Default)]
+pub(super) struct Facts {
+    /// Records on the page.
+    pub(super) records: u64,
+    pub(super) token: Option<String>,
+    pub(super) more: Option<bool>,
+    pub(super) next_url: Option<String>,
+    /// Whether the server has ever answered with as many records as were asked for: then a short page is the last.
+    pub(super) full_seen: bool,
+}
+
+impl At {
+    pub(super) fn first(paginate: Option<&Paginate>) -> Self {
+        match paginate {
+            Some(Paginate::Page(page)) => Self::Page(page.start),
+            Some(Paginate::Offset(offset)) => Self::Offset(offset.start),
+            Some(Paginate::Cursor(_) | Paginate::Next(_) | Paginate::LinkHeader(_)) | None => Self::First,
+        }
+    }
+
+    /// Whether a position that stands here was written under this configuration.
+    pub(super) fn fits(&self, paginate: Option<&Paginate>) -> bool {
+        match paginate {
+            None => *self == Self::First,
+            Some(Paginate::Page(_)) => matches!(self, Self::Page(_)),
+            Some(Paginate::Offset(_)) => matches!(self, Self::Offset(_)),
+            Some(Paginate::Cursor(_)) => matches!(self, Self::First | Self::Token(_)),
+            Some(Paginate::Next(_) | Paginate::LinkHeader(_)) => matches!(self, Self::First | Self::Url(_)),
+        }
+    }
+
+    /// The page after this one, before this one has come: only page numbers and offsets can be known ahead.
+    pub(super) fn ahead(&self, paginate: Option<&Paginate>) -> Option<Self> {
+        match (self, paginate?) {
+            (Self::Page(page), Paginate::Page(_)) => page.checked_add(1).map(Self::Page),
+            (Self::Offset(at), Paginate::Offset(offset)) => at.checked_add(offset.limit).map(Self::Offset),
+            _ => None,
+        }
+    }
+
+    /// The page after this one, by what this one says; `None` ends the pass.
+    ///
+    /// A short page ends it only when the server is known to fill pages of that size: one that caps the size would
+    /// else lose everything behind its first page.
+    pub(super) fn next(&self, paginate: Option<&Paginate>, facts: &Facts) -> Option<Self> {
+        let ends = |size: Option<u64>| facts.records == 0 || size.is_some_and(|size| facts.records < size && facts.full_seen);
+        match paginate? {
+            Paginate::Page(page) if ends(page.size) => None,
+            Paginate::Page(_) => self.ahead(paginate),
+            Paginate::Offset(offset) if ends(Some(offset.limit)) => None,
+            Paginate::Offset(_) => match self {
+                Self::Offset(at) => at.checked_add(facts.records).map(Self::Offset),
+                _ => None,
+            },
+            Paginate::Cursor(_) if facts.more == Some(false) => None,
+            Paginate::Cursor(_) => facts.token.clone().filter(|token| !token.is_empty()).map(Self::Token),
+            Paginate::Next(_) | Paginate::LinkHeader(_) => {
+                facts.next_url.clone().filter(|url| !url.is_empty()).map(Self::Url)
+            }
+        }
+    }
+}
+
+/// Records of a full page, when the configuration says so.
+pub(super) fn page_size(paginate: Option<&Paginate>) -> Option<u64> {
+    match paginate? {
+        Paginate::Page(page) => page.size,
+        Paginate::Offset(offset) => Some(offset.limit),
+        _ => None,
+    }
+}
+
+/// The target of `Link: <…>; rel="next"` (RFC 8288), from one or more headers.
+pub(super) fn link_next(headers: &HeaderMap) -> Option<String> {
+    headers.get_all(LINK).iter().filter_map(|value| value.to_str().ok()).find_map(next_of_link)
+}
+
+fn next_of_link(mut text: &str) -> Option<String> {
+    while let Some((_, rest)) = text.split_once('<') {
+        let (target, rest) = rest.split_once('>')?;
+        // Parameters go up to the comma before the next link; a comma inside quotes belongs to its parameter.
+        let mut quoted = false;
+        let end = rest.find(|c| {
+            quoted ^= c == '"';
+            c == ',' && !quoted
+        });
+        let (params, tail) = rest.split_at(end.unwrap_or(rest.len()));
+        if params.split(';').any(is_next) {
+            return Some(target.trim().to_owned());
+        }
+        text = tail;
+    }
+    None
+}
+
+fn is_next(param: &str) -> bool {
+    let Some((name, value)) = param.split_once('=') else { return false };
+    let mut relations = value.trim().trim_matches('"').split_ascii_whitespace();
+    name.trim().eq_ignore_ascii_case("rel") && relations.any(|relation| relation.eq_ignore_ascii_case("next"))
+}
+
+/// Remembers the last requests of a pass, and the last page.
+#[derive(Debug, Default)]
+pub(super) struct Guard {
+    seen: HashSet<[u8; 16]>,
+    order: VecDeque<[u8; 16]>,
+}
+
+impl Guard {
+    /// # Errors
+    /// `pagination_repeats` when this very request was made before in this pass.
+    pub(super) fn request(&mut self, url: &str, page: u64) -> Result<()> {
+        let digest = Sha256::digest(url.as_bytes());
+        let digest: [u8; 16] = std::array::from_fn(|i| digest[i]);
+        if !self.seen.insert(digest) {
+            return Err(repeats(page, "asks for a page that was read before"));
+        }
+        self.order.push_back(digest);
+        if self.order.len() > REQUESTS_REMEMBERED
+            && let Some(oldest) = self.order.pop_front()
+        {
+            self.seen.remove(&oldest);
+        }
+        Ok(())
+    }
+}
+
+/// The error of a paginator that goes in circles; `page` counts from 1.
+pub(super) fn repeats(page: u64, what: &str) -> Error {
+    Error::data("pagination_repeats", format!("page {page} of the pass {what}"))
+        .with_hint("check `paginate`: is the parameter spelled as the server expects it?")
+}
+
+#[cfg(test)]
+mod tests {
+    use super::super::config::{Offset, PageNumber, Token};
+    use super::*;
+
+    fn offset(limit: u64) -> Paginate {
+        Paginate::Offset(Offset { param: "o".to_owned(), start: 0, limit_param: None, limit })
+    }
+
+    fn facts(records: u64, full_seen: bool) -> Facts {
+        Facts { records, full_seen, ..Facts::default() }
+    }
+
+    #[test]
+    fn a_short_page_ends_a_pass_only_when_the_server_fills_pages() {
+        let paginate = Some(&offset(100)).cloned();
+        let paginate = paginate.as_ref();
+        assert_eq!(At::Offset(0).next(paginate, &facts(100, true)), Some(At::Offset(100)));
+        assert_eq!(At::Offset(100).next(paginate, &facts(7, true)), None);
+        assert_eq!(At::Offset(0).next(paginate, &facts(30, false)), Some(At::Offset(30)), "the server caps at 30");
+        assert_eq!(At::Offset(30).next(paginate, &facts(0, false)), None);
+        let page = Paginate::Page(PageNumber { param: "p".to_owned(), start: 1, size_param: None, size: None });
+        assert_eq!(At::Page(1).next(Some(&page), &facts(1, false)), Some(At::Page(2)));
+        assert_eq!(At::Page(u64::MAX).next(Some(&page), &facts(1, false)), None);
+    }
+
+    #[test]
+    fn a_token_ends_a_pass_when_it_is_missing_or_nothing_more_comes() {
+        let token = Paginate::Cursor(Token { path: "c".to_owned(), param: "c".to_owned(), more: None });
+        let next = |token: Option<&str>, more| Facts { token: token.map(str::to_owned), more, ..facts(1, false) };
+        let of = |facts: &Facts| At::First.next(Some(&token), facts);
+        assert_eq!(of(&next(Some("a"), None)), Some(At::Token("a".to_owned())));
+        assert_eq!(of(&next(Some("a"), Some(true))), Some(At::Token("a".to_owned())));
+        assert_eq!(of(&next(Some("a"), Some(false))), None);
+        assert_eq!(of(&next(Some(""), None)), None);
+        assert_eq!(of(&next(None, Some(true))), None);
+    }
+
+    #[test]
+    fn the_next_link_is_found_among_others() {
+        for (header, expected) in [
+            (r#"<https://a/?p=2>; rel="next", <https://a/?p=9>; rel="last""#, Some("https://a/?p=2")),
+            (r#"<https://a/?p=1>; rel=prev, </x?p=3>; title="a, b"; rel=next"#, Some("/x?p=3")),
+            (r#"<https://a/?q=a,b>; rel="last next""#, Some("https://a/?q=a,b")),
+            (r#"<https://a/>; rel="nextish""#, None),
+            ("<https://a/", None),
+            ("", None),
+        ] {
+            assert_eq!(next_of_link(header).as_deref(), expected, "{header}");
+        }
+    }
+
+    #[test]
+    fn the_guard_remembers_a_bounded_number_of_requests() {
+        let mut guard = Guard::default();
+        for n in 0..=REQUESTS_REMEMBERED as u64 {
+            guard.request(&n.to_string(), n).unwrap();
+        }
+        assert_eq!(guard.seen.len(), REQUESTS_REMEMBERED);
+        assert_eq!(guard.request("7", 1).map_err(|e| e.code()), Err("pagination_repeats"));
+        assert!(guard.request("0", 1).is_ok(), "the oldest was forgotten");
+    }
+}

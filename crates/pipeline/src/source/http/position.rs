@@ -1,0 +1,127 @@
+//! Where a reader stands: how far the cursor has come, what lies at its edge, and the pass under way.
+//!
+//! A position is written with every page, so that a run that ends there goes on with the next page. It is JSON that
+//! only this source reads.
+
+use forebay_core::{Error, Position, Result};
+use serde::{Deserialize, Serialize};
+
+use super::config::Config;
+use super::cursor::{self, Edge, Mark};
+use super::paginate::At;
+use super::request::Bounds;
+
+/// Form of the positions written here.
+const VERSION: u32 = 1;
+
+/// A stored position without `pass` says that everything there was has been read.
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub(super) struct Progress {
+    version: u32,
+    /// Largest cursor value of any record taken. Never goes back.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub(super) newest: Option<Mark>,
+    /// Records at the edge that passes before this one have taken.
+    #[serde(default, skip_serializing_if = "edge_is_empty")]
+    pub(super) edge: Edge,
+    /// The server has filled a page to the size asked for.
+    #[serde(default)]
+    pub(super) full_seen: bool,
+    /// The path of the records has led to records.
+    #[serde(default)]
+    pub(super) records_seen: bool,
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub(super) pass: Option<Pass>,
+}
+
+fn edge_is_empty(edge: &Edge) -> bool {
+    edge.len() == 0
+}
+
+/// A pass under way.
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub(super) struct Pass {
+    /// Its lower bound, as sent; `None` in the first pass, which begins at `cursor.start`.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub(super) from: Option<Mark>,
+    /// Its upper bound, when one is sent.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub(super) until: Option<Mark>,
+    pub(super) next: At,
+    /// Pages taken.
+    pub(super) pages: u64,
+    /// Records of this pass at the edge.
+    #[serde(default, skip_serializing_if = "edge_is_empty")]
+    pub(super) taken: Edge,
+}
+
+impl Progress {
+    /// From a stored position, or from the beginning.
+    ///
+    /// # Errors
+    /// `bad_position` when the position was written by something else or under another `paginate`.
+    pub(super) fn open(position: Option<&Position>, config: &Config) -> Result<Self> {
+        let Some(Position(value)) = position else { return Ok(Self::new()) };
+        let bad = |what: String| {
+            let error = Error::data("bad_position", format!("the stored position cannot be used: {what}"));
+            error.with_hint("`forebay run --full` reads everything again from the beginning")
+        };
+        let progress: Self = serde_json::from_value(value.clone()).map_err(|error| bad(error.to_string()))?;
+        if progress.version != VERSION {
+            return Err(bad(format!("it has version {}, this program writes {VERSION}", progress.version)));
+        }
+        if progress.pass.as_ref().is_some_and(|pass| !pass.next.fits(config.paginate.as_ref())) {
+            return Err(bad("`paginate` has changed in the middle of a pass".to_owned()));
+        }
+        Ok(progress)
+    }
+
+    fn new() -> Self {
+        Self { version: VERSION, newest: None, edge: Edge::default(), full_seen: false, records_seen: false, pass: None }
+    }
+
+    /// Starts a pass at the edge of what is known.
+    pub(super) fn begin(&mut self, config: &Config, now_us: i64) {
+        let cursor = config.cursor.as_ref();
+        self.pass = Some(Pass {
+            from: self.floor(config),
+            until: cursor.and_then(|cursor| cursor.end_param.as_ref()).map(|_| Mark::Number(now_us)),
+            next: At::first(config.paginate.as_ref()),
+            pages: 0,
+            taken: Edge::default(),
+        });
+    }
+
+    /// The lower bound that the next pass would send.
+    pub(super) fn floor(&self, config: &Config) -> Option<Mark> {
+        let cursor = config.cursor.as_ref()?;
+        let newest = self.newest.as_ref()?;
+        Some(cursor.format.floor(&cursor::back(newest, cursor.lag.0)))
+    }
+
+    /// Ends the pass: its edge and that of the passes before become one.
+    pub(super) fn finish(&mut self, config: &Config) {
+        if let Some(pass) = self.pass.take() {
+            self.edge.merge(pass.taken);
+        }
+        if let Some(floor) = self.floor(config) {
+            self.edge.forget_before(&floor);
+        }
+    }
+
+    /// The bounds of the pass under way, as they are sent.
+    pub(super) fn bounds(&self, config: &Config) -> Bounds {
+        let (Some(cursor), Some(pass)) = (&config.cursor, &self.pass) else { return Bounds::default() };
+        let start = || cursor.start.as_ref().and_then(|start| cursor.format.parse_start(&start.0));
+        let from = pass.from.clone().or_else(start);
+        let show = |mark: Mark| cursor.format.show(&mark);
+        Bounds { from: from.map(show), until: pass.until.clone().map(show) }
+    }
+
+    pub(super) fn position(&self) -> Result<Position> {
+        let value = serde_json::to_value(self);
+        value.map(Position).map_err(|error| Error::bug("position", "a position is always JSON").with_source(error))
+    }
+}

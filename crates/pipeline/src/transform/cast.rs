@@ -1,0 +1,183 @@
+//! `cast`: columns get other types.
+//!
+//! ```yaml
+//! transform:
+//!   - cast: {mag: double, time: timestamptz, price: "decimal(20, 4)"}
+//! ```
+//!
+//! A cast never rounds: a value that the new type cannot hold exactly is quarantined with its row, the others go on.
+//! Null stays null. What each type takes:
+//!
+//! | from | takes |
+//! | --- | --- |
+//! | numbers to numbers | the same number; `1.0` to `long`, not `1.5`; `0.1` to `decimal(2, 1)`, not to `float` |
+//! | text to a number | digits, sign, point, exponent; no spaces; not more digits than the type holds |
+//! | text to boolean | `true`, `false` in any case |
+//! | text to `timestamptz` | RFC 3339; to `timestamp`, the same without zone; to `date`, `YYYY-MM-DD` |
+//! | text to `json` | JSON |
+//! | times to times | the same instant, UTC; a time of day is not dropped |
+//! | anything to `string`, `json` | its text; nested values to `json` only |
+
+mod exact;
+mod text;
+
+use std::collections::BTreeMap;
+use std::sync::Arc;
+
+use arrow::array::{Array, ArrayRef, RecordBatch};
+use arrow::datatypes::{DataType, Schema as ArrowSchema, TimeUnit};
+use async_trait::async_trait;
+use forebay_core::{Batch, Context, Error, Result, SqlEngine};
+use schemars::{Schema, SchemaGenerator};
+
+use super::{Refusal, Transform, TransformKind, Transformed, column, keep, refuse};
+use crate::extract::contract::ColumnType;
+use crate::file::Document;
+
+#[derive(Debug)]
+pub struct Kind;
+
+impl TransformKind for Kind {
+    fn name(&self) -> &'static str {
+        "cast"
+    }
+
+    fn summary(&self) -> &'static str {
+        "New types for columns: `{column: type}`; a value that does not fit exactly is quarantined."
+    }
+
+    fn schema(&self, generator: &mut SchemaGenerator) -> Schema {
+        let mut schema = generator.subschema_for::<BTreeMap<String, ColumnType>>();
+        schema.insert("minProperties".to_owned(), 1.into());
+        schema
+    }
+
+    fn build(&self, config: &Document, _: &Arc<dyn SqlEngine>) -> Result<Box<dyn Transform>> {
+        Ok(Box::new(Cast {
+            types: config.parse()?,
+        }))
+    }
+}
+
+/// The Arrow type that holds a column type in a table.
+pub(crate) fn arrow_type(kind: ColumnType) -> DataType {
+    match kind {
+        ColumnType::Boolean => DataType::Boolean,
+        ColumnType::Int => DataType::Int32,
+        ColumnType::Long => DataType::Int64,
+        ColumnType::Float => DataType::Float32,
+        ColumnType::Double => DataType::Float64,
+        ColumnType::Decimal(precision, scale) => DataType::Decimal128(precision, scale),
+        ColumnType::String | ColumnType::Json => DataType::Utf8,
+        ColumnType::Date => DataType::Date32,
+        ColumnType::Timestamp => DataType::Timestamp(TimeUnit::Microsecond, None),
+        ColumnType::Timestamptz => {
+            DataType::Timestamp(TimeUnit::Microsecond, Some("+00:00".into()))
+        }
+        ColumnType::Binary => DataType::Binary,
+    }
+}
+
+#[derive(Debug)]
+struct Cast {
+    types: BTreeMap<String, ColumnType>,
+}
+
+#[async_trait]
+impl Transform for Cast {
+    async fn apply(&self, batch: Batch, stage: &str) -> Result<Transformed> {
+        let mut columns = batch.records.columns().to_vec();
+        let mut fields: Vec<_> = batch
+            .records
+            .schema()
+            .fields()
+            .iter()
+            .map(|field| field.as_ref().clone())
+            .collect();
+        let mut reasons: BTreeMap<usize, String> = BTreeMap::new();
+        for (name, kind) in &self.types {
+            let index = column(&batch.records, name).context("stage", stage)?;
+            let cast = convert(&columns[index], *kind)
+                .context("column", name)
+                .context("stage", stage)?;
+            for row in unfit(&columns[index], &cast) {
+                let shown = String::from(*kind);
+                reasons
+                    .entry(row)
+                    .or_insert_with(|| format!("`{name}` is not exactly a {shown}"));
+            }
+            fields[index] = fields[index]
+                .clone()
+                .with_data_type(arrow_type(*kind))
+                .with_nullable(true);
+            columns[index] = cast;
+        }
+        let schema =
+            ArrowSchema::new_with_metadata(fields, batch.records.schema_ref().metadata().clone());
+        let records = RecordBatch::try_new(Arc::new(schema), columns).map_err(|error| {
+            Error::bug("cast", "failed to put cast columns together").with_source(error)
+        })?;
+        finish(batch, records, reasons, stage)
+    }
+}
+
+/// A refused row is kept as it was before the cast.
+fn finish(
+    batch: Batch,
+    records: RecordBatch,
+    reasons: BTreeMap<usize, String>,
+    stage: &str,
+) -> Result<Transformed> {
+    let kept: Vec<bool> = (0..records.num_rows())
+        .map(|row| !reasons.contains_key(&row))
+        .collect();
+    let refusals = reasons
+        .into_iter()
+        .map(|(row, reason)| Refusal {
+            row,
+            code: "cast_not_exact",
+            reason,
+        })
+        .collect();
+    let cast = keep(
+        Batch {
+            records,
+            ..batch.clone()
+        },
+        &kept,
+    )?;
+    let Transformed { rejected, .. } = refuse(batch, refusals, stage)?;
+    Ok(Transformed {
+        batch: cast,
+        rejected,
+    })
+}
+
+/// The rows that had a value and have none now.
+fn unfit(before: &ArrayRef, after: &ArrayRef) -> Vec<usize> {
+    let nulls = |array: &ArrayRef| array.logical_null_count();
+    if nulls(before) == nulls(after) {
+        return Vec::new();
+    }
+    let (had, has) = (before.logical_nulls(), after.logical_nulls());
+    let valid = |nulls: &Option<arrow::buffer::NullBuffer>, row| {
+        nulls.as_ref().is_none_or(|nulls| nulls.is_valid(row))
+    };
+    (0..before.len())
+        .filter(|row| valid(&had, *row) && !valid(&has, *row))
+        .collect()
+}
+
+/// `array` as `kind`; a value that does not fit exactly is null.
+fn convert(array: &ArrayRef, kind: ColumnType) -> Result<ArrayRef> {
+    match array.data_type() {
+        DataType::Utf8 | DataType::LargeUtf8 | DataType::Utf8View => {
+            text::parse(&exact::arrow_cast(array, &DataType::Utf8)?, kind)
+        }
+        DataType::Dictionary(_, values) => convert(&exact::arrow_cast(array, values)?, kind),
+        _ => exact::convert(array, kind),
+    }
+}
+
+#[cfg(test)]
+mod tests;

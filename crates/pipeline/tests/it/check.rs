@@ -1,0 +1,113 @@
+//! `forebay check`: what a user sees of a wrong pipeline file.
+
+mod corpus;
+mod engine;
+mod hostile;
+
+use forebay_pipeline::file::{Diagnostics, PipelineSpec, Variables, parse};
+
+pub(crate) struct Set;
+
+impl Variables for Set {
+    fn env(&self, name: &str) -> Option<String> {
+        (name == "HOST").then(|| "example.org".to_owned())
+    }
+
+    fn secret(&self, name: &str) -> Option<String> {
+        (name == "token").then(|| "hunter2".to_owned())
+    }
+
+    fn param(&self, name: &str) -> Option<String> {
+        (name == "rows").then(|| "500".to_owned())
+    }
+}
+
+pub(crate) fn check(text: &str) -> Result<PipelineSpec, Diagnostics> {
+    parse("pipelines/quakes.yaml", text, &Set, &engine::shared())
+}
+
+fn errors(text: &str) -> Diagnostics {
+    check(text).expect_err("the file is wrong")
+}
+
+/// The file of the blueprint, as far as it can run.
+const QUAKES: &str = r#"pipeline: quakes
+source:
+  http:
+    url: https://${env:HOST}/query
+    params: {format: geojson, orderby: time-asc}
+    auth: {bearer: {token: "${secret:token}"}}
+    paginate: {offset: {param: offset, limit_param: limit, limit: 1000, start: 1}}
+    cursor: {field: properties.updated, param: updatedafter, start: 2026-01-01T00:00:00Z, lag: 5m}
+    rate: {requests: 10, per: 1s}
+    records: features
+extract:
+  json: {nested: flatten}
+schema:
+  new_columns: evolve
+  columns: {id: {type: string, required: true}, properties__mag: {type: double, check: "value BETWEEN -2 AND 10"}}
+transform:
+  - sql: SELECT id, properties__mag AS magnitude FROM input
+buffer: {rows: 100_000, bytes: 64MiB, time: 10s}
+load:
+  iceberg: {table: quakes.events, partition: [day(at)]}
+"#;
+
+#[test]
+fn the_file_of_the_blueprint_is_valid() {
+    let spec = check(QUAKES).unwrap_or_else(|found| panic!("{found}"));
+    assert_eq!((spec.name.as_str(), spec.records.as_deref()), ("quakes", Some("features")));
+    assert_eq!((spec.buffer.rows, spec.buffer.bytes.0), (100_000, 64 << 20));
+    assert_eq!(spec.transform.len(), 1);
+    assert_eq!((spec.transform[0].name.as_str(), spec.load.describe().as_str()), ("transform[0]", "quakes.events"));
+    assert_eq!(spec.digest.len(), 64);
+    assert!(!format!("{spec:?}").contains("hunter2"));
+}
+
+#[test]
+fn every_fault_of_a_file_comes_in_one_pass() {
+    let text = QUAKES
+        .replace("paginate:", "paginat:")
+        .replace("per: 1s", "per: 1 parsec")
+        .replace("new_columns: evolve", "new_columns: evolv")
+        .replace("SELECT id", "SELEC id")
+        .replace("table: quakes.events", "table: raw.events");
+    insta::assert_snapshot!(errors(&text), @"");
+}
+
+#[test]
+fn a_file_without_its_stages_says_which() {
+    insta::assert_snapshot!(errors("pipeline: quakes\nsource: {htp: {url: https://example.org}}\nload: {stdout: {}, file: {}}\n"), @"");
+}
+
+#[test]
+fn references_that_stand_for_nothing_are_reported_once() {
+    let text = QUAKES.replace("rows: 100_000", "rows: \"${param:row}\"").replace("${env:HOST}", "${env:HOTS}");
+    let found = errors(&text);
+    let codes: Vec<(usize, usize, &str)> = found.0.iter().map(|d| (d.place.line, d.place.column, d.code)).collect();
+    assert_eq!(codes, [(4, 18, "unresolved_reference"), (18, 17, "unresolved_reference")], "{found}");
+}
+
+#[test]
+fn a_secret_never_stands_in_an_error() {
+    for (from, to) in [
+        ("url: https://${env:HOST}/query", "url: \"${secret:token}\""),
+        ("format: geojson", "format: \"${secret:token}\""),
+        ("token: \"${secret:token}\"", "token: hunter3"),
+        ("offset: {param: offset", "offset: {param: \"${secret:token}\""),
+    ] {
+        let text = QUAKES.replace(from, to);
+        assert_ne!(text, QUAKES);
+        let shown = errors(&text).to_string();
+        assert!(!shown.contains("hunter2"), "{shown}");
+        assert!(shown.contains("secret_misplaced") || shown.contains("secret_inline"), "{shown}");
+    }
+}
+
+#[test]
+fn conditions_are_checked_before_the_first_row() {
+    let text = QUAKES.replace("value BETWEEN -2 AND 10", "SELEC value");
+    let found = errors(&text);
+    assert_eq!(found.0.len(), 1, "{found}");
+    assert_eq!((found.0[0].code, found.0[0].place.line), ("bad_sql", 15));
+}

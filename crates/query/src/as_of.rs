@@ -1,0 +1,249 @@
+//! `table FOR SYSTEM_TIME AS OF <instant or commit>`: time travel of one table inside a statement.
+//!
+//! The engine's planner knows no table versions, so the clause is folded into the table's name before parsing:
+//! `quakes.events FOR SYSTEM_TIME AS OF '2026-01-01'` becomes `quakes."events@2026-01-01"`, which the catalog
+//! resolves. The table keeps its own name as alias, so that `events.id` still works.
+
+use std::ops::ControlFlow;
+
+use datafusion::sql::parser::Statement;
+use datafusion::sql::sqlparser::ast::{
+    Ident, ObjectNamePart, TableAlias, TableFactor, VisitMut, VisitorMut,
+};
+use datafusion::sql::sqlparser::keywords::Keyword;
+use datafusion::sql::sqlparser::tokenizer::{Token, TokenWithSpan, Word};
+use forebay_core::{CommitId, Error, RefName, Result, Timestamp};
+use forebay_store::AsOf;
+
+/// Stands between a table's name and its version; no identifier of the lake can hold it.
+const MARK: char = '@';
+
+/// Folds every `FOR SYSTEM_TIME AS OF 'x'` into the name before it.
+pub(crate) fn fold(tokens: Vec<TokenWithSpan>) -> Result<Vec<TokenWithSpan>> {
+    let mut folded: Vec<TokenWithSpan> = Vec::with_capacity(tokens.len());
+    let mut at = 0;
+    while at < tokens.len() {
+        let clause = Words::after(&tokens, at);
+        if keyword(&tokens[at]) != Some(Keyword::FOR)
+            || clause.peek().and_then(keyword) != Some(Keyword::SYSTEM_TIME)
+        {
+            folded.push(tokens[at].clone());
+            at += 1;
+            continue;
+        }
+        let (version, end) = version(clause, &tokens[at])?;
+        mark_name(&mut folded, &version, &tokens[at])?;
+        at = end;
+    }
+    Ok(folded)
+}
+
+/// Walks over tokens, leaving out spaces and comments.
+#[derive(Clone, Copy)]
+struct Words<'a> {
+    tokens: &'a [TokenWithSpan],
+    /// The last token taken.
+    at: usize,
+}
+
+impl<'a> Words<'a> {
+    fn after(tokens: &'a [TokenWithSpan], at: usize) -> Self {
+        Self { tokens, at }
+    }
+
+    fn peek(mut self) -> Option<&'a TokenWithSpan> {
+        self.take()
+    }
+
+    fn take(&mut self) -> Option<&'a TokenWithSpan> {
+        let next = self
+            .tokens
+            .iter()
+            .enumerate()
+            .skip(self.at + 1)
+            .find(|(_, token)| !is_space(token))?;
+        self.at = next.0;
+        Some(next.1)
+    }
+}
+
+fn keyword(token: &TokenWithSpan) -> Option<Keyword> {
+    match &token.token {
+        Token::Word(word) if word.quote_style.is_none() => Some(word.keyword),
+        _ => None,
+    }
+}
+
+fn is_space(token: &TokenWithSpan) -> bool {
+    matches!(token.token, Token::Whitespace(_))
+}
+
+/// Reads `SYSTEM_TIME AS OF [TIMESTAMP] 'x'` and gives x and the place after it.
+fn version(mut words: Words<'_>, start: &TokenWithSpan) -> Result<(String, usize)> {
+    let bad = |token: Option<&TokenWithSpan>| {
+        let place = token.unwrap_or(start).span.start;
+        Error::config("bad_as_of", format!("{}:{}: expected FOR SYSTEM_TIME AS OF and a time or commit in quotes", place.line, place.column))
+            .with_hint("write FOR SYSTEM_TIME AS OF '2026-01-31T12:00:00Z', or a commit id from lake.commits in quotes")
+    };
+    for wanted in [Keyword::SYSTEM_TIME, Keyword::AS, Keyword::OF] {
+        let token = words.take();
+        if token.and_then(keyword) != Some(wanted) {
+            return Err(bad(token));
+        }
+    }
+    let mut token = words.take();
+    if token.and_then(keyword) == Some(Keyword::TIMESTAMP) {
+        token = words.take();
+    }
+    match token.map(|token| &token.token) {
+        Some(Token::SingleQuotedString(text)) => Ok((text.clone(), words.at + 1)),
+        _ => Err(bad(token)),
+    }
+}
+
+/// Puts the version behind the last word before the clause.
+fn mark_name(folded: &mut [TokenWithSpan], version: &str, clause: &TokenWithSpan) -> Result<()> {
+    let place = clause.span.start;
+    let name = folded.iter_mut().rev().find(|token| !is_space(token));
+    match name {
+        Some(TokenWithSpan {
+            token: Token::Word(word),
+            ..
+        }) if !word.value.contains(MARK) => {
+            let name = if word.quote_style.is_some() {
+                word.value.clone()
+            } else {
+                word.value.to_lowercase()
+            };
+            *word = Word {
+                value: format!("{name}{MARK}{version}"),
+                quote_style: Some('"'),
+                keyword: Keyword::NoKeyword,
+            };
+            Ok(())
+        }
+        _ => Err(Error::config(
+            "bad_as_of",
+            format!(
+                "{}:{}: FOR SYSTEM_TIME must follow a table name",
+                place.line, place.column
+            ),
+        )),
+    }
+}
+
+/// Gives each versioned table its plain name as alias, unless it has one.
+pub(crate) fn keep_aliases(statement: &mut Statement) {
+    match statement {
+        Statement::Statement(inner) => {
+            let _ = inner.visit(&mut Aliases);
+        }
+        Statement::Explain(explain) => keep_aliases(&mut explain.statement),
+        _ => {}
+    }
+}
+
+struct Aliases;
+
+impl VisitorMut for Aliases {
+    type Break = ();
+
+    fn pre_visit_table_factor(&mut self, factor: &mut TableFactor) -> ControlFlow<()> {
+        if let TableFactor::Table {
+            name,
+            alias: alias @ None,
+            ..
+        } = factor
+            && let Some(ObjectNamePart::Identifier(last)) = name.0.last()
+            && let Some((plain, _)) = last.value.split_once(MARK)
+        {
+            *alias = Some(TableAlias {
+                explicit: true,
+                name: Ident::with_quote('"', plain),
+                columns: Vec::new(),
+            });
+        }
+        ControlFlow::Continue(())
+    }
+}
+
+/// A table's name as the statement has it, and the state it is wanted in.
+pub(crate) fn split<'a>(name: &'a str, branch: &RefName, pinned: &AsOf) -> Result<(&'a str, AsOf)> {
+    match name.split_once(MARK) {
+        None => Ok((name, pinned.clone())),
+        Some((name, version)) => Ok((name, parse(version, branch)?)),
+    }
+}
+
+/// Reads a commit id or an instant on `branch`.
+pub fn parse(text: &str, branch: &RefName) -> Result<AsOf> {
+    if let Ok(id) = text.parse::<CommitId>() {
+        return Ok(AsOf::Commit(id));
+    }
+    match Timestamp::parse(text) {
+        Some(at) => Ok(AsOf::Time(branch.clone(), at)),
+        None => Err(Error::config(
+            "bad_as_of",
+            format!("{text:?} is neither a time nor a commit id"),
+        )
+        .with_hint(
+            "write a time such as '2026-01-31T12:00:00Z', or a commit id from lake.commits",
+        )),
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn check(sql: &str, expected: &str) {
+        let shown = crate::statement::read(sql).map(|statement| statement.to_string());
+        match shown {
+            Ok(shown) => assert_eq!(shown, expected),
+            Err(error) => panic!("{sql}: {error}"),
+        }
+    }
+
+    #[test]
+    fn the_clause_becomes_part_of_the_name() {
+        check(
+            "select * from a.b for system_time as of '2026-01-01' where b.x > 1",
+            "SELECT * FROM a.\"b@2026-01-01\" AS \"b\" WHERE b.x > 1",
+        );
+        check(
+            "select * from a.B FOR SYSTEM_TIME AS OF TIMESTAMP '2026-01-01 00:00:00' old join a.b on true",
+            "SELECT * FROM a.\"b@2026-01-01 00:00:00\" old JOIN a.b ON true",
+        );
+        check(
+            "explain select 1 from a.b for system_time as of 'x' as c",
+            "EXPLAIN SELECT 1 FROM a.\"b@x\" AS c",
+        );
+        check(
+            "select substring('abc' for 2)",
+            "SELECT SUBSTRING('abc' FOR 2)",
+        );
+    }
+
+    #[test]
+    fn a_version_must_be_a_literal_after_a_name() {
+        for bad in [
+            "select * from a.b for system_time as of now()",
+            "select * from a.b for system_time '2026-01-01'",
+            "select * from (select 1) for system_time as of '2026-01-01'",
+            "select * from a.b for system_time as of '2026-01-01' for system_time as of '2026-01-01'",
+        ] {
+            assert_eq!(
+                crate::statement::read(bad).unwrap_err().code(),
+                "bad_as_of",
+                "{bad}"
+            );
+        }
+        let main = RefName::main();
+        assert!(matches!(parse("2026-01-01", &main), Ok(AsOf::Time(..))));
+        assert!(matches!(
+            parse("01jfz6v6q8k7g5r3m2n1p0qrst", &main),
+            Ok(AsOf::Commit(_))
+        ));
+        assert!(parse("yesterday", &main).is_err());
+    }
+}

@@ -1,0 +1,164 @@
+//! SQL as a transform: one batch in, batches out, the same answer for the same rows every time.
+//!
+//! A statement is planned once per input schema and kept; each batch then runs the ready plan on one thread, so that
+//! row order is the input's unless the statement itself asks for another. Functions whose answer depends on the moment
+//! (`now()`, `random()`, `uuid()`) are refused: a replay must give the same rows.
+
+mod canonical;
+mod input;
+mod plan;
+mod pure;
+
+use std::collections::VecDeque;
+use std::sync::{Arc, Mutex, OnceLock, PoisonError};
+
+use arrow::array::{Array, BooleanArray, RecordBatch};
+use arrow::compute::{filter_record_batch, prep_null_mask_filter};
+use arrow::datatypes::SchemaRef;
+use async_trait::async_trait;
+use datafusion::execution::session_state::SessionState;
+use forebay_core::{Error, Result, SqlEngine};
+
+use crate::engine::plan::{Filter, Select};
+use crate::error::{Phase, explain};
+
+/// Plans kept ready; the one used longest ago goes first.
+const PLANS_MAX: usize = 256;
+/// Most bytes that one batch may grow to; a statement that multiplies rows without end stops here.
+pub const OUTPUT_BYTES_MAX: usize = 512 << 20;
+
+/// The SQL engine of pipelines. Cheap to make: it sets itself up when first used.
+#[derive(Debug, Default)]
+pub struct Engine {
+    state: OnceLock<SessionState>,
+    selects: Cache<Select>,
+    filters: Cache<Filter>,
+}
+
+impl Engine {
+    pub fn new() -> Self {
+        Self::default()
+    }
+
+    fn state(&self) -> Result<&SessionState> {
+        if let Some(state) = self.state.get() {
+            return Ok(state);
+        }
+        let state = crate::state::for_transforms()
+            .map_err(|error| explain(&error, Phase::Plan, "", &[]))?;
+        Ok(self.state.get_or_init(|| state))
+    }
+
+    async fn prepare(
+        &self,
+        input: &str,
+        schema: &SchemaRef,
+        statement: &str,
+    ) -> Result<Arc<Select>> {
+        if let Some(ready) = self.selects.get(input, schema, statement) {
+            return Ok(ready);
+        }
+        let ready = Arc::new(Select::plan(self.state()?, input, schema.clone(), statement).await?);
+        self.selects
+            .put(input, schema.clone(), statement, ready.clone());
+        Ok(ready)
+    }
+
+    fn prepare_filter(&self, schema: &SchemaRef, expression: &str) -> Result<Arc<Filter>> {
+        if let Some(ready) = self.filters.get("", schema, expression) {
+            return Ok(ready);
+        }
+        let ready = Arc::new(Filter::plan(self.state()?, schema, expression)?);
+        self.filters
+            .put("", schema.clone(), expression, ready.clone());
+        Ok(ready)
+    }
+}
+
+#[async_trait]
+impl SqlEngine for Engine {
+    async fn schema(&self, input: &str, schema: SchemaRef, statement: &str) -> Result<SchemaRef> {
+        Ok(self
+            .prepare(input, &schema, statement)
+            .await?
+            .schema()
+            .clone())
+    }
+
+    async fn select(
+        &self,
+        input: &str,
+        records: RecordBatch,
+        statement: &str,
+    ) -> Result<Vec<RecordBatch>> {
+        let ready = self.prepare(input, &records.schema(), statement).await?;
+        ready.run(self.state()?, records).await
+    }
+
+    async fn evaluate(&self, records: &RecordBatch, expression: &str) -> Result<BooleanArray> {
+        let answer = self
+            .prepare_filter(&records.schema(), expression)?
+            .evaluate(records)?;
+        Ok(if answer.null_count() > 0 {
+            prep_null_mask_filter(&answer)
+        } else {
+            answer
+        })
+    }
+}
+
+/// Keeps the rows for which the answer of [`SqlEngine::evaluate`] is true.
+pub fn keep(records: &RecordBatch, answer: &BooleanArray) -> Result<RecordBatch> {
+    filter_record_batch(records, answer)
+        .map_err(|error| Error::bug("filter", "failed to filter a batch").with_source(error))
+}
+
+/// Ready plans by input name, schema and text; small, so a scan from the newest end is the whole index.
+#[derive(Debug)]
+struct Cache<T>(Mutex<VecDeque<Entry<T>>>);
+
+#[derive(Debug)]
+struct Entry<T> {
+    input: String,
+    text: String,
+    schema: SchemaRef,
+    plan: Arc<T>,
+}
+
+impl<T> Default for Cache<T> {
+    fn default() -> Self {
+        Self(Mutex::new(VecDeque::new()))
+    }
+}
+
+impl<T> Cache<T> {
+    fn get(&self, input: &str, schema: &SchemaRef, text: &str) -> Option<Arc<T>> {
+        let mut entries = self.0.lock().unwrap_or_else(PoisonError::into_inner);
+        let fits = |entry: &Entry<T>| {
+            entry.text == text
+                && entry.input == input
+                && (Arc::ptr_eq(&entry.schema, schema) || entry.schema == *schema)
+        };
+        let at = entries.iter().rposition(fits)?;
+        let entry = entries.remove(at)?;
+        let plan = entry.plan.clone();
+        entries.push_back(entry);
+        Some(plan)
+    }
+
+    fn put(&self, input: &str, schema: SchemaRef, text: &str, plan: Arc<T>) {
+        let mut entries = self.0.lock().unwrap_or_else(PoisonError::into_inner);
+        if entries.len() >= PLANS_MAX {
+            entries.pop_front();
+        }
+        entries.push_back(Entry {
+            input: input.to_owned(),
+            text: text.to_owned(),
+            schema,
+            plan,
+        });
+    }
+}
+
+#[cfg(test)]
+mod tests;

@@ -1,0 +1,335 @@
+use std::sync::Arc;
+
+use arrow::array::{
+    ArrayRef, AsArray, Float64Array, Int64Array, RecordBatch, StringArray,
+    TimestampMicrosecondArray,
+};
+use arrow::datatypes::{DataType, Int64Type, TimeUnit};
+use forebay_core::{ErrorKind, SqlEngine};
+
+use super::*;
+use crate::statement;
+
+fn rows() -> RecordBatch {
+    let column = |array: ArrayRef| array;
+    RecordBatch::try_from_iter_with_nullable([
+        (
+            "id",
+            column(Arc::new(Int64Array::from(vec![3, 1, 2, i64::MAX]))),
+            true,
+        ),
+        (
+            "mag",
+            column(Arc::new(Float64Array::from(vec![
+                Some(4.5),
+                None,
+                Some(-1.0),
+                Some(9.0),
+            ]))),
+            true,
+        ),
+        (
+            "Place",
+            column(Arc::new(StringArray::from(vec!["a", "b", "c", "d"]))),
+            true,
+        ),
+        (
+            "at",
+            column(Arc::new(
+                TimestampMicrosecondArray::from(vec![0, 1, 2, 3]).with_timezone("+00:00"),
+            )),
+            true,
+        ),
+    ])
+    .unwrap()
+}
+
+async fn run(sql: &str) -> Result<RecordBatch> {
+    let engine = Engine::new();
+    let schema = engine.schema("input", rows().schema(), sql).await?;
+    let batches = engine.select("input", rows(), sql).await?;
+    for batch in &batches {
+        assert_eq!(batch.schema(), schema, "{sql}");
+    }
+    Ok(arrow::compute::concat_batches(&schema, &batches).unwrap())
+}
+
+async fn failure(sql: &str) -> Error {
+    run(sql).await.expect_err(sql)
+}
+
+#[tokio::test]
+async fn a_projection_and_filter_keep_row_order() {
+    let batch = run("select id, mag * 2 as double_mag from input where id < 100")
+        .await
+        .unwrap();
+    assert_eq!(
+        batch.column(0).as_primitive::<Int64Type>().values(),
+        &[3, 1, 2]
+    );
+    assert_eq!(batch.schema().field(1).name(), "double_mag");
+}
+
+#[tokio::test]
+async fn big_batches_keep_row_order_too() {
+    let ids: Vec<i64> = (0..100_000).map(|n| (n * 7_919) % 100_003).collect();
+    let batch =
+        RecordBatch::try_from_iter([("id", Arc::new(Int64Array::from(ids.clone())) as ArrayRef)])
+            .unwrap();
+    let batches = Engine::new()
+        .select("input", batch, "select id from input where id % 2 = 0")
+        .await
+        .unwrap();
+    let got: Vec<i64> = batches
+        .iter()
+        .flat_map(|batch| {
+            batch
+                .column(0)
+                .as_primitive::<Int64Type>()
+                .values()
+                .to_vec()
+        })
+        .collect();
+    let expected: Vec<i64> = ids.into_iter().filter(|id| id % 2 == 0).collect();
+    assert_eq!(got, expected);
+}
+
+#[tokio::test]
+async fn results_have_types_that_a_table_can_hold() {
+    let batch = run("select to_timestamp_millis(id) as t, substr(\"Place\", 1, 1) as s, length(\"Place\") as n, arrow_cast(1, 'UInt8') as u, [id] as l from input where id < 9")
+        .await
+        .unwrap();
+    let types: Vec<DataType> = batch
+        .schema()
+        .fields()
+        .iter()
+        .map(|field| field.data_type().clone())
+        .collect();
+    assert_eq!(types[0], DataType::Timestamp(TimeUnit::Microsecond, None));
+    assert_eq!(types[1], DataType::Utf8);
+    assert_eq!(types[2], DataType::Int32);
+    assert_eq!(types[3], DataType::Int32);
+    assert!(matches!(types[4], DataType::List(_)));
+}
+
+#[tokio::test]
+async fn one_ready_plan_serves_many_batches_at_once() {
+    let engine = Arc::new(Engine::new());
+    let sql = "select a.id + b.id as s from input a join input b on a.id = b.id order by 1";
+    let tasks = (0..20i64).map(|n| {
+        let engine = engine.clone();
+        tokio::spawn(async move {
+            let batch = RecordBatch::try_from_iter([(
+                "id",
+                Arc::new(Int64Array::from(vec![n, n + 1])) as ArrayRef,
+            )])
+            .unwrap();
+            let got = engine.select("input", batch, sql).await.unwrap();
+            assert_eq!(
+                got[0].column(0).as_primitive::<Int64Type>().values(),
+                &[2 * n, 2 * n + 2]
+            );
+        })
+    });
+    for task in tasks.collect::<Vec<_>>() {
+        task.await.unwrap();
+    }
+}
+
+#[tokio::test]
+async fn a_wrong_statement_says_where_and_what_was_meant() {
+    let error = failure("select id,\n  mga from input").await;
+    assert_eq!((error.kind(), error.code()), (ErrorKind::Config, "bad_sql"));
+    assert!(error.message().starts_with("2:3: no column mga"), "{error}");
+    assert_eq!(error.hint(), Some("did you mean mag?"));
+
+    let error = failure("select place from input").await;
+    assert_eq!(
+        error.hint(),
+        Some("names are read as lower case; write \"Place\" in double quotes")
+    );
+
+    let error = failure("select * from inptu").await;
+    assert!(
+        error.message().starts_with("1:15: no table inptu"),
+        "{error}"
+    );
+    assert_eq!(error.hint(), Some("did you mean input?"));
+
+    let error = failure("select abz(id) from input").await;
+    assert!(error.message().starts_with("1:8: "), "{error}");
+    assert!(
+        error.hint().is_some_and(|hint| hint.contains("abs")),
+        "{:?}",
+        error.hint()
+    );
+
+    let error = failure("select from from").await;
+    assert!(error.message().starts_with("1:"), "{error}");
+}
+
+#[tokio::test]
+async fn functions_of_the_moment_are_refused() {
+    for sql in [
+        "select now() from input",
+        "select random() from input",
+        "select uuid() from input",
+        "select current_date from input",
+        "select id from input where mag > random()",
+        "select id from input where id in (select id from input where random() > 0)",
+        "select id from input order by random()",
+    ] {
+        assert_eq!(failure(sql).await.code(), "not_deterministic", "{sql}");
+    }
+    let error = Engine::new()
+        .evaluate(&rows(), "at < now()")
+        .await
+        .unwrap_err();
+    assert_eq!(error.code(), "not_deterministic");
+}
+
+#[tokio::test]
+async fn only_a_select_over_the_input_is_allowed() {
+    for sql in [
+        "insert into input values (1)",
+        "copy input to '/tmp/x'",
+        "explain select 1",
+        "show tables",
+        "set x = 1",
+        "drop table input",
+    ] {
+        assert_eq!(failure(sql).await.code(), "not_a_select", "{sql}");
+    }
+    for sql in [
+        "select * from '/etc/passwd'",
+        "select * from \"file:///etc/passwd\"",
+        "select * from read_csv('/etc/passwd')",
+    ] {
+        assert_eq!(failure(sql).await.kind(), ErrorKind::Config, "{sql}");
+    }
+}
+
+#[tokio::test]
+async fn values_that_do_not_compute_are_data_errors() {
+    for (sql, code) in [
+        ("select id / (id - 1) from input", "divide_by_zero"),
+        ("select id + 1 from input", "overflow"),
+        ("select id * 2 from input", "overflow"),
+        ("select -2 - id from input where id > 100", "overflow"),
+        ("select cast(\"Place\" as int) from input", "bad_cast"),
+    ] {
+        let error = failure(sql).await;
+        assert_eq!(
+            (error.kind(), error.code()),
+            (ErrorKind::Data, code),
+            "{sql}: {error}"
+        );
+    }
+    let batch = run("select try_cast(\"Place\" as int) as n from input")
+        .await
+        .unwrap();
+    assert_eq!(batch.column(0).null_count(), 4);
+}
+
+#[tokio::test]
+async fn hostile_statements_end_with_an_error() {
+    let deep = format!(
+        "select {}1{} from input",
+        "(".repeat(10_000),
+        ")".repeat(10_000)
+    );
+    assert_eq!(failure(&deep).await.code(), "sql_too_deep");
+    let long = format!(
+        "select id from input where id in ({})",
+        "1,".repeat(6 << 20)
+    );
+    assert_eq!(failure(&long).await.code(), "sql_too_long");
+    // The longest chain that is allowed is planned and run without overflowing this thread's stack.
+    let chain = format!(
+        "select id{} from input where id < 100",
+        " + 1".repeat(statement::CHAIN_MAX - 10)
+    );
+    assert_eq!(run(&chain).await.unwrap().num_rows(), 3);
+    let ors = format!(
+        "select id from input where id = 1{}",
+        " or id = 2".repeat(300)
+    );
+    assert_eq!(run(&ors).await.unwrap().num_rows(), 2);
+    let nested = format!(
+        "select {}id{} from input where id < 9",
+        "(".repeat(50),
+        ")".repeat(50)
+    );
+    assert_eq!(run(&nested).await.unwrap().num_rows(), 3);
+}
+
+#[tokio::test]
+async fn a_cross_join_without_end_is_stopped() {
+    let text: Vec<String> = (0..20_000).map(|n| format!("{n:0100}")).collect();
+    let batch =
+        RecordBatch::try_from_iter([("s", Arc::new(StringArray::from(text)) as ArrayRef)]).unwrap();
+    let error = Engine::new()
+        .select(
+            "input",
+            batch,
+            "select a.s, b.s as t from input a cross join input b",
+        )
+        .await
+        .unwrap_err();
+    assert!(
+        ["sql_output_too_large", "query_memory"].contains(&error.code()),
+        "{error}"
+    );
+}
+
+#[tokio::test]
+async fn a_condition_gives_one_answer_a_row_and_null_is_not_true() {
+    let engine = Engine::new();
+    let answer = engine
+        .evaluate(&rows(), "mag BETWEEN -2 AND 5")
+        .await
+        .unwrap();
+    assert_eq!(answer.null_count(), 0);
+    assert_eq!(
+        answer.iter().map(Option::unwrap).collect::<Vec<_>>(),
+        [true, false, true, false]
+    );
+    assert_eq!(keep(&rows(), &answer).unwrap().num_rows(), 2);
+    assert_eq!(
+        engine.evaluate(&rows(), "null").await.unwrap().true_count(),
+        0
+    );
+    assert_eq!(
+        engine.evaluate(&rows(), "id + 1").await.unwrap_err().code(),
+        "not_boolean"
+    );
+    assert_eq!(
+        engine
+            .evaluate(&rows(), "id + 1 > 0")
+            .await
+            .unwrap_err()
+            .code(),
+        "overflow"
+    );
+    assert_eq!(
+        engine
+            .evaluate(&rows(), "idd > 0")
+            .await
+            .unwrap_err()
+            .hint(),
+        Some("did you mean id?")
+    );
+    assert!(engine.evaluate(&rows(), "id > 0 ; drop").await.is_err());
+}
+
+#[tokio::test]
+async fn plans_are_kept_but_not_without_end() {
+    let engine = Engine::new();
+    for n in 0..PLANS_MAX + 10 {
+        engine
+            .evaluate(&rows(), &format!("id = {n}"))
+            .await
+            .unwrap();
+    }
+    assert_eq!(engine.filters.0.lock().unwrap().len(), PLANS_MAX);
+}

@@ -1,0 +1,343 @@
+//! DataFusion's errors as Forebay's: the kind says what to do, the message says where in the statement.
+//!
+//! Nothing here logs, and nothing here knows which tables exist beyond the names it is handed.
+
+use arrow::error::ArrowError;
+use datafusion::common::{Column, DataFusionError, SchemaError};
+use datafusion::sql::sqlparser::parser::ParserError;
+use forebay_core::{Error, ErrorKind};
+
+/// How alike two names must be (normalised edit distance) before one is suggested for the other.
+const SUGGEST_LIKENESS_MIN: f64 = 0.6;
+
+/// When an error came up: a value that fails while a constant is folded is the statement's fault, not the data's.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(crate) enum Phase {
+    Plan,
+    Run,
+}
+
+/// Turns an error of the engine into one for people. `tables` are the names that a wrong table name is compared with.
+pub(crate) fn explain(
+    error: &DataFusionError,
+    phase: Phase,
+    sql: &str,
+    tables: &[String],
+) -> Error {
+    let mut place = None;
+    let root = unwrap(error, &mut place);
+    if let Some(own) = own_error(root) {
+        return copy(own);
+    }
+    match root {
+        DataFusionError::SQL(error, _) => syntax(error),
+        DataFusionError::SchemaError(error, _) => bad_schema(error, place, sql),
+        DataFusionError::Plan(message) | DataFusionError::Configuration(message) => bad_plan(message, place, sql, tables),
+        DataFusionError::NotImplemented(message) => {
+            Error::unsupported("sql_unsupported", format!("the statement asks for what the SQL engine does not do: {}", first_line(message)))
+        }
+        DataFusionError::ResourcesExhausted(message) => Error::unavailable(
+            "query_memory",
+            format!("the query needs more memory than it may use: {}", first_line(message)),
+        )
+        .with_hint("raise the query's memory limit, or let the query touch less: filter, fewer columns, no cross join"),
+        DataFusionError::Execution(message) => value_error(message, phase),
+        DataFusionError::ArrowError(error, _) => arrow_error(error, phase, sql),
+        DataFusionError::Internal(message) => Error::bug("sql_engine", format!("the SQL engine broke its own rules: {}", first_line(message))),
+        DataFusionError::ParquetError(_) | DataFusionError::ObjectStore(_) | DataFusionError::IoError(_) => {
+            Error::unavailable("read_failed", format!("failed to read a file of the query: {}", first_line(&root.to_string())))
+        }
+        other => Error::unavailable("query_failed", format!("the query failed: {}", first_line(&other.to_string()))),
+    }
+}
+
+/// Position of the first character of a span, 1-based.
+type Place = (u64, u64);
+
+/// Steps through the wrappers to the error that says what happened, noting the innermost place on the way.
+fn unwrap<'a>(error: &'a DataFusionError, place: &mut Option<Place>) -> &'a DataFusionError {
+    match error {
+        DataFusionError::Context(_, inner) => unwrap(inner, place),
+        DataFusionError::Shared(inner) => unwrap(inner, place),
+        DataFusionError::Collection(all) => all.first().map_or(error, |first| unwrap(first, place)),
+        DataFusionError::Diagnostic(diagnostic, inner) => {
+            if let Some(span) = diagnostic.span {
+                *place = Some((span.start.line, span.start.column));
+            }
+            unwrap(inner, place)
+        }
+        DataFusionError::External(inner) => inner
+            .downcast_ref::<DataFusionError>()
+            .map_or(error, |inner| unwrap(inner, place)),
+        DataFusionError::ArrowError(arrow, _) => match arrow.as_ref() {
+            ArrowError::ExternalError(inner) => inner
+                .downcast_ref::<DataFusionError>()
+                .map_or(error, |inner| unwrap(inner, place)),
+            _ => error,
+        },
+        _ => error,
+    }
+}
+
+fn own_error(error: &DataFusionError) -> Option<&Error> {
+    match error {
+        DataFusionError::External(inner) => inner.downcast_ref(),
+        DataFusionError::ArrowError(arrow, _) => match arrow.as_ref() {
+            ArrowError::ExternalError(inner) => inner.downcast_ref(),
+            _ => None,
+        },
+        _ => None,
+    }
+}
+
+/// Errors cannot be cloned; the engine may share one, so its words are taken over.
+fn copy(error: &Error) -> Error {
+    let mut message = error.message().to_owned();
+    if let Some(cause) = std::error::Error::source(error) {
+        message = format!("{message}: {cause}");
+    }
+    let copied = Error::new(error.kind(), error.code(), message);
+    let copied = error.context().iter().fold(copied, |copied, (key, value)| {
+        copied.with_context(key, value)
+    });
+    match error.hint() {
+        Some(hint) => copied.with_hint(hint),
+        None => copied,
+    }
+}
+
+/// Carries one of our errors through the engine.
+pub(crate) fn external(error: Error) -> DataFusionError {
+    DataFusionError::External(Box::new(error))
+}
+
+fn bad_sql(message: impl std::fmt::Display, place: Option<Place>) -> Error {
+    match place {
+        Some((line, column)) => Error::config("bad_sql", format!("{line}:{column}: {message}")),
+        None => Error::config("bad_sql", message.to_string()),
+    }
+}
+
+fn syntax(error: &ParserError) -> Error {
+    match error {
+        ParserError::RecursionLimitExceeded => {
+            Error::config("sql_too_deep", "the statement is nested too deeply")
+                .with_hint("flatten parentheses and subqueries, or use WITH")
+        }
+        ParserError::ParserError(message) | ParserError::TokenizerError(message) => {
+            let (message, place) = split_place(message);
+            bad_sql(format!("syntax error: {message}"), place)
+        }
+    }
+}
+
+/// The parser ends its messages with ` at Line: 1, Column: 8`.
+fn split_place(message: &str) -> (&str, Option<Place>) {
+    let Some((head, tail)) = message.rsplit_once(" at Line: ") else {
+        return (message, None);
+    };
+    let place = tail.split_once(", Column: ").and_then(|(line, column)| {
+        let digits = column
+            .find(|c: char| !c.is_ascii_digit())
+            .unwrap_or(column.len());
+        Some((line.trim().parse().ok()?, column[..digits].parse().ok()?))
+    });
+    (head, place)
+}
+
+fn bad_schema(error: &SchemaError, place: Option<Place>, sql: &str) -> Error {
+    match error {
+        SchemaError::FieldNotFound {
+            field,
+            valid_fields,
+        } => {
+            let place = place.or_else(|| locate(sql, field.name()));
+            let error = bad_sql(format!("no column {}", field.flat_name()), place);
+            match suggest_column(field, valid_fields) {
+                Some(hint) => error.with_hint(hint),
+                None => error,
+            }
+        }
+        SchemaError::AmbiguousReference { field } => {
+            let place = place.or_else(|| locate(sql, field.name()));
+            bad_sql(
+                format!("column {} is in more than one table", field.name()),
+                place,
+            )
+            .with_hint(format!("write which table is meant: `t.{}`", field.name()))
+        }
+        SchemaError::DuplicateQualifiedField { name, .. }
+        | SchemaError::DuplicateUnqualifiedField { name } => bad_sql(
+            format!("column {name} would be there twice"),
+            place.or_else(|| locate(sql, name)),
+        )
+        .with_hint("give one of them another name with AS"),
+    }
+}
+
+fn suggest_column(field: &Column, valid: &[Column]) -> Option<String> {
+    if let Some(same) = valid.iter().find(|column| {
+        column.name().eq_ignore_ascii_case(field.name()) && column.name() != field.name()
+    }) {
+        return Some(format!(
+            "names are read as lower case; write \"{}\" in double quotes",
+            same.name()
+        ));
+    }
+    if let Some(name) = nearest(field.name(), valid.iter().map(Column::name)) {
+        return Some(format!("did you mean {name}?"));
+    }
+    let names: Vec<&str> = valid.iter().map(Column::name).take(20).collect();
+    (!names.is_empty()).then(|| format!("columns are {}", names.join(", ")))
+}
+
+fn bad_plan(message: &str, place: Option<Place>, sql: &str, tables: &[String]) -> Error {
+    if let Some(name) = message
+        .strip_prefix("table '")
+        .and_then(|rest| rest.split_once("' not found"))
+        .map(|(name, _)| name)
+    {
+        return unknown_table(name, place, sql, tables);
+    }
+    let place = place.or_else(|| quoted(message).and_then(|name| locate(sql, name)));
+    let mut lines = message.lines();
+    let error = bad_sql(lines.next().unwrap_or(message), place.or(Some((1, 1))));
+    match lines.find(|line| line.starts_with("Did you mean")) {
+        Some(hint) => error.with_hint(hint.replace("Did", "did")),
+        None => error,
+    }
+}
+
+fn unknown_table(name: &str, place: Option<Place>, sql: &str, tables: &[String]) -> Error {
+    // The engine says `catalog.namespace.table@as_of`.
+    let name = name.split_once('@').map_or(name, |(name, _)| name);
+    let short = name
+        .strip_prefix(&format!("{}.", crate::state::CATALOG))
+        .unwrap_or(name);
+    let short = short
+        .strip_prefix(&format!("{}.", crate::state::NO_NAMESPACE))
+        .unwrap_or(short);
+    let last = short.rsplit('.').next().unwrap_or(short);
+    let error = bad_sql(
+        format!("no table {short}"),
+        place.or_else(|| locate(sql, last)),
+    );
+    if let Some(full) = tables
+        .iter()
+        .find(|table| table.rsplit('.').next() == Some(short))
+    {
+        return error.with_hint(format!("did you mean {full}?"));
+    }
+    match nearest(short, tables.iter().map(String::as_str)) {
+        Some(near) => error.with_hint(format!("did you mean {near}?")),
+        None => error.with_hint("SHOW TABLES lists what is there"),
+    }
+}
+
+fn value_error(message: &str, phase: Phase) -> Error {
+    let message = first_line(message);
+    match phase {
+        Phase::Plan => bad_sql(message, Some((1, 1))),
+        Phase::Run => Error::data(
+            "sql_value",
+            format!("a value makes the statement fail: {message}"),
+        ),
+    }
+}
+
+fn arrow_error(error: &ArrowError, phase: Phase, sql: &str) -> Error {
+    match error {
+        ArrowError::DivideByZero => match phase {
+            Phase::Plan => bad_sql("division by zero", locate(sql, "/").or(Some((1, 1)))),
+            Phase::Run => Error::data(
+                "divide_by_zero",
+                "a value makes the statement fail: division by zero",
+            )
+            .with_hint("write `a / nullif(b, 0)` to get null instead"),
+        },
+        ArrowError::ArithmeticOverflow(message) => match phase {
+            Phase::Plan => bad_sql(message, Some((1, 1))),
+            Phase::Run => Error::data(
+                "overflow",
+                format!("a value makes the statement fail: {}", first_line(message)),
+            )
+            .with_hint("cast to a wider type first: `a::decimal(38,0) + b`"),
+        },
+        ArrowError::CastError(message) => match phase {
+            Phase::Plan => bad_sql(first_line(message), Some((1, 1))),
+            Phase::Run => Error::data(
+                "bad_cast",
+                format!("a value makes the statement fail: {}", first_line(message)),
+            )
+            .with_hint("write `try_cast(x AS type)` to get null instead"),
+        },
+        ArrowError::IoError(..) | ArrowError::ParquetError(_) => Error::unavailable(
+            "read_failed",
+            format!(
+                "failed to read a file of the query: {}",
+                first_line(&error.to_string())
+            ),
+        ),
+        ArrowError::MemoryError(message) => Error::unavailable(
+            "query_memory",
+            format!("the query ran out of memory: {message}"),
+        ),
+        other => value_error(&other.to_string(), phase),
+    }
+}
+
+/// The name most like `wanted`, if one is like enough.
+pub(crate) fn nearest<'a>(wanted: &str, names: impl Iterator<Item = &'a str>) -> Option<&'a str> {
+    names
+        .map(|name| (strsim::normalized_damerau_levenshtein(wanted, name), name))
+        .filter(|(likeness, _)| *likeness >= SUGGEST_LIKENESS_MIN)
+        .max_by(|a, b| a.0.total_cmp(&b.0))
+        .map(|(_, name)| name)
+}
+
+fn first_line(message: &str) -> &str {
+    message.lines().next().unwrap_or(message)
+}
+
+fn quoted(message: &str) -> Option<&str> {
+    message.split('\'').nth(1).filter(|name| !name.is_empty())
+}
+
+/// Where a word first stands in the statement, for errors that the engine gives without a place.
+pub(crate) fn locate(sql: &str, word: &str) -> Option<Place> {
+    let at = sql.to_ascii_lowercase().find(&word.to_ascii_lowercase())?;
+    let before = &sql[..at];
+    let line = before.matches('\n').count() as u64 + 1;
+    let column = before.rsplit('\n').next().unwrap_or("").chars().count() as u64 + 1;
+    Some((line, column))
+}
+
+/// Whether an error means that the statement itself is wrong, whatever the data.
+pub(crate) fn is_statement_fault(error: &Error) -> bool {
+    matches!(error.kind(), ErrorKind::Config | ErrorKind::Unsupported)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_place_is_found_in_the_statement() {
+        assert_eq!(locate("select\n  foo(x)", "foo"), Some((2, 3)));
+        assert_eq!(locate("select 1", "foo"), None);
+        assert_eq!(
+            split_place("Expected: end, found: x at Line: 3, Column: 14"),
+            ("Expected: end, found: x", Some((3, 14)))
+        );
+    }
+
+    #[test]
+    fn the_nearest_name_must_be_near() {
+        let names = ["quakes.events", "quakes.places"];
+        assert_eq!(
+            nearest("quakes.event", names.iter().copied()),
+            Some("quakes.events")
+        );
+        assert_eq!(nearest("orders.lines", names.iter().copied()), None);
+    }
+}

@@ -1,0 +1,247 @@
+//! SQL for people: one statement over one consistent state of the lake, answered as a stream.
+
+use std::fmt;
+use std::path::PathBuf;
+use std::sync::{Arc, OnceLock};
+
+use arrow::array::RecordBatch;
+use arrow::datatypes::SchemaRef;
+use datafusion::common::DataFusionError;
+use datafusion::execution::context::SQLOptions;
+use datafusion::execution::session_state::{SessionState, SessionStateBuilder};
+use datafusion::logical_expr::LogicalPlan;
+use datafusion::physical_plan::execute_stream;
+use datafusion::sql::parser::Statement;
+use forebay_core::{CommitId, Error, ErrorKind, RefName, Result};
+use forebay_lake::Lake;
+use forebay_store::AsOf;
+use futures::stream::BoxStream;
+use futures::{StreamExt, TryStreamExt};
+
+use crate::catalog::{Catalogs, Pinned};
+use crate::error::{Phase, explain};
+use crate::plain;
+use crate::raw::PayloadReader;
+use crate::state::{Resources, for_queries};
+use crate::statement;
+
+/// Memory of all statements of one session together, before they spill.
+pub const MEMORY_BYTES_DEFAULT: usize = 256 << 20;
+/// Disk that spilling may take.
+pub const SPILL_BYTES_DEFAULT: u64 = 16 << 30;
+/// Names compared with a wrong table name.
+const SUGGESTIONS_MAX: usize = 10_000;
+
+/// What a session reads and what it may use.
+#[derive(Clone)]
+pub struct QueryOptions {
+    /// The branch whose newest state is read, and in which `FOR SYSTEM_TIME AS OF` looks.
+    pub branch: RefName,
+    /// Reads this state instead of the branch's newest one.
+    pub as_of: Option<AsOf>,
+    pub memory_bytes: usize,
+    pub spill_bytes: u64,
+    /// Where to spill; the system's folder for temporary files when not given.
+    pub spill_dir: Option<PathBuf>,
+    /// Threads of one statement.
+    pub threads: usize,
+    /// Gives `raw.<pipeline>` its column `payload`.
+    pub payloads: Option<Arc<dyn PayloadReader>>,
+}
+
+impl Default for QueryOptions {
+    fn default() -> Self {
+        Self {
+            branch: RefName::main(),
+            as_of: None,
+            memory_bytes: MEMORY_BYTES_DEFAULT,
+            spill_bytes: SPILL_BYTES_DEFAULT,
+            spill_dir: None,
+            threads: std::thread::available_parallelism().map_or(1, usize::from),
+            payloads: None,
+        }
+    }
+}
+
+impl fmt::Debug for QueryOptions {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("QueryOptions")
+            .field("branch", &self.branch)
+            .field("as_of", &self.as_of)
+            .finish_non_exhaustive()
+    }
+}
+
+/// A session over a lake. Statements may run at the same time; each sees the lake as it was when it began.
+#[derive(Debug)]
+pub struct Query {
+    lake: Lake,
+    options: QueryOptions,
+    state: OnceLock<SessionState>,
+}
+
+/// The answer to one statement.
+pub struct Answer {
+    /// Strings are `Utf8`, never views.
+    pub schema: SchemaRef,
+    /// Rows as they are made; dropping the stream stops the query.
+    pub batches: BoxStream<'static, Result<RecordBatch>>,
+    /// The commit whose state was read; `None` for an empty lake or a state chosen by time.
+    pub commit: Option<CommitId>,
+}
+
+impl fmt::Debug for Answer {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("Answer")
+            .field("schema", &self.schema)
+            .field("commit", &self.commit)
+            .finish_non_exhaustive()
+    }
+}
+
+impl Answer {
+    /// All batches. Only for answers that are known to be small.
+    pub async fn collect(self) -> Result<Vec<RecordBatch>> {
+        self.batches.try_collect().await
+    }
+}
+
+impl Query {
+    pub fn new(lake: Lake, options: QueryOptions) -> Self {
+        Self {
+            lake,
+            options,
+            state: OnceLock::new(),
+        }
+    }
+
+    /// Plans one statement and starts it.
+    ///
+    /// Errors: `Config` `bad_sql` with line and column for a statement that does not fit; `Unsupported` `read_only` for one
+    /// that would change something. The stream gives `Data` when a value makes the statement fail and `Unavailable` when it
+    /// needs more memory than it may use.
+    pub async fn execute(&self, sql: &str) -> Result<Answer> {
+        let parsed = statement::read(sql)?;
+        let (as_of, commit) = self.pin().await?;
+        let pinned = Pinned::new(
+            self.lake.clone(),
+            self.options.branch.clone(),
+            as_of,
+            self.options.payloads.clone(),
+        );
+        match self.start(parsed, &pinned).await {
+            Ok((schema, stream)) => {
+                let sql = Arc::<str>::from(sql);
+                let output = plain::schema(&schema);
+                let to = output.clone();
+                let batches = stream.map(move |batch| {
+                    plain::batch(
+                        &batch.map_err(|error| explain(&error, Phase::Run, &sql, &[]))?,
+                        &to,
+                    )
+                });
+                Ok(Answer {
+                    schema: output,
+                    batches: batches.boxed(),
+                    commit,
+                })
+            }
+            Err(error) => Err(self.explain(&error, sql, &pinned).await),
+        }
+    }
+
+    /// The state that the statement reads: a commit, found once, so that all tables are of one moment.
+    async fn pin(&self) -> Result<(AsOf, Option<CommitId>)> {
+        match &self.options.as_of {
+            None => {}
+            Some(AsOf::Head(branch)) if *branch == self.options.branch => {}
+            Some(AsOf::Commit(id)) => return Ok((AsOf::Commit(*id), Some(*id))),
+            Some(other) => return Ok((other.clone(), None)),
+        }
+        let head = self
+            .lake
+            .store()
+            .log(&self.options.branch, 1)
+            .await?
+            .into_iter()
+            .next();
+        Ok(match head {
+            Some(commit) => (AsOf::Commit(commit.id), Some(commit.id)),
+            None => (AsOf::Head(self.options.branch.clone()), None),
+        })
+    }
+
+    async fn start(
+        &self,
+        parsed: Statement,
+        pinned: &Pinned,
+    ) -> Result<(SchemaRef, datafusion::execution::SendableRecordBatchStream), DataFusionError>
+    {
+        let state = SessionStateBuilder::new_from_existing(self.state()?.clone())
+            .with_catalog_list(Arc::new(Catalogs(pinned.clone())))
+            .build();
+        if lists_tables(&state, &parsed)? {
+            pinned.list().await.map_err(crate::error::external)?;
+        }
+        let logical = state.statement_to_plan(parsed).await?;
+        read_only().verify_plan(&logical)?;
+        let schema = output_schema(&logical);
+        let plan = state.create_physical_plan(&logical).await?;
+        let stream = execute_stream(plan, state.task_ctx())?;
+        Ok((schema, stream))
+    }
+
+    fn state(&self) -> Result<&SessionState, DataFusionError> {
+        if let Some(state) = self.state.get() {
+            return Ok(state);
+        }
+        let resources = Resources {
+            memory_bytes: self.options.memory_bytes,
+            spill_bytes: self.options.spill_bytes,
+            spill_dir: self.options.spill_dir.clone(),
+            threads: self.options.threads.max(1),
+        };
+        let state = for_queries(self.lake.objects().clone(), &resources)?;
+        Ok(self.state.get_or_init(|| state))
+    }
+
+    /// The error with the lake's own table names at hand, when a name is what is wrong.
+    async fn explain(&self, error: &DataFusionError, sql: &str, pinned: &Pinned) -> Error {
+        let plain = explain(error, Phase::Plan, sql, &[]);
+        if plain.kind() != ErrorKind::Config || !plain.message().contains("no table") {
+            return plain;
+        }
+        let Ok(names) = pinned.list().await else {
+            return plain;
+        };
+        let system = crate::system::TABLES
+            .iter()
+            .map(|table| format!("{}.{}", crate::system::NAMESPACE, table.name()));
+        let names: Vec<String> = names
+            .iter()
+            .take(SUGGESTIONS_MAX)
+            .map(ToString::to_string)
+            .chain(system)
+            .collect();
+        explain(error, Phase::Plan, sql, &names)
+    }
+}
+
+fn read_only() -> SQLOptions {
+    SQLOptions::new()
+        .with_allow_ddl(false)
+        .with_allow_dml(false)
+        .with_allow_statements(false)
+}
+
+/// Whether the statement asks which tables there are.
+fn lists_tables(state: &SessionState, parsed: &Statement) -> Result<bool, DataFusionError> {
+    let references = state.resolve_table_references(parsed)?;
+    Ok(references
+        .iter()
+        .any(|table| table.schema() == Some("information_schema")))
+}
+
+fn output_schema(plan: &LogicalPlan) -> SchemaRef {
+    Arc::new(plan.schema().as_arrow().clone())
+}

@@ -1,0 +1,130 @@
+//! How the SQL engine is set up: UTC, checked arithmetic, no files, no external tables, bounded memory.
+//!
+//! Nothing that can reach the machine is registered: no file formats, no table factories, and an object store
+//! registry that knows the lake's own store and refuses every other address.
+
+use std::path::PathBuf;
+use std::sync::Arc;
+
+use datafusion::common::config::ConfigOptions;
+use datafusion::common::{DataFusionError, Result};
+use datafusion::execution::disk_manager::{DiskManagerBuilder, DiskManagerMode};
+use datafusion::execution::memory_pool::{FairSpillPool, GreedyMemoryPool, MemoryPool};
+use datafusion::execution::object_store::ObjectStoreRegistry;
+use datafusion::execution::runtime_env::{RuntimeEnv, RuntimeEnvBuilder};
+use datafusion::execution::session_state::{SessionState, SessionStateBuilder};
+use datafusion::execution::{SessionStateDefaults, config::SessionConfig};
+use object_store::ObjectStore;
+
+use crate::checked::CheckedArithmetic;
+
+/// The one catalog; users never write it.
+pub(crate) const CATALOG: &str = "forebay";
+/// Where a table name without a namespace is looked for; it is always empty.
+pub(crate) const NO_NAMESPACE: &str = "no_namespace";
+/// Address under which the lake's store is registered.
+pub(crate) const LAKE_URL: &str = "forebay://lake";
+/// Rows in one batch between operators.
+const BATCH_ROWS: usize = 8_192;
+/// Parquet footers kept in memory.
+const FOOTER_CACHE_BYTES_MAX: usize = 64 << 20;
+/// Memory of all transforms of one engine together.
+const TRANSFORM_MEMORY_BYTES_MAX: usize = 256 << 20;
+
+/// What a query for people may use.
+#[derive(Debug, Clone)]
+pub(crate) struct Resources {
+    pub(crate) memory_bytes: usize,
+    pub(crate) spill_bytes: u64,
+    pub(crate) spill_dir: Option<PathBuf>,
+    pub(crate) threads: usize,
+}
+
+/// State for SQL over batches in memory: one thread, nothing on disk, no store.
+pub(crate) fn for_transforms() -> Result<SessionState> {
+    let mut config = config(1);
+    // What a transform yields becomes a table, whose strings are Utf8.
+    config.options_mut().sql_parser.map_string_types_to_utf8view = false;
+    let runtime = RuntimeEnvBuilder::new()
+        .with_memory_pool(Arc::new(GreedyMemoryPool::new(TRANSFORM_MEMORY_BYTES_MAX)))
+        .with_disk_manager_builder(
+            DiskManagerBuilder::default().with_mode(DiskManagerMode::Disabled),
+        )
+        .with_object_store_registry(Arc::new(OnlyLake(None)))
+        .build_arc()?;
+    Ok(state(config, runtime))
+}
+
+/// State for queries over the lake.
+pub(crate) fn for_queries(
+    lake: Arc<dyn ObjectStore>,
+    resources: &Resources,
+) -> Result<SessionState> {
+    let mode = match &resources.spill_dir {
+        Some(dir) => DiskManagerMode::Directories(vec![dir.clone()]),
+        None => DiskManagerMode::OsTmpDirectory,
+    };
+    let pool: Arc<dyn MemoryPool> = Arc::new(FairSpillPool::new(resources.memory_bytes));
+    let runtime = RuntimeEnvBuilder::new()
+        .with_memory_pool(pool)
+        .with_disk_manager_builder(
+            DiskManagerBuilder::default()
+                .with_mode(mode)
+                .with_max_temp_directory_size(resources.spill_bytes),
+        )
+        .with_metadata_cache_limit(FOOTER_CACHE_BYTES_MAX)
+        .with_object_store_registry(Arc::new(OnlyLake(Some(lake))))
+        .build_arc()?;
+    Ok(state(config(resources.threads), runtime))
+}
+
+fn config(threads: usize) -> SessionConfig {
+    let mut config = SessionConfig::new()
+        .with_target_partitions(threads)
+        .with_batch_size(BATCH_ROWS)
+        .with_create_default_catalog_and_schema(false)
+        .with_default_catalog_and_schema(CATALOG, NO_NAMESPACE)
+        .with_information_schema(true);
+    let options: &mut ConfigOptions = config.options_mut();
+    options.sql_parser.collect_spans = true;
+    options.execution.time_zone = Some("+00:00".to_owned());
+    options.execution.parquet.enable_page_index = true;
+    options.explain.show_schema = false;
+    config
+}
+
+fn state(config: SessionConfig, runtime: Arc<RuntimeEnv>) -> SessionState {
+    SessionStateBuilder::new()
+        .with_config(config)
+        .with_runtime_env(runtime)
+        .with_expr_planners(SessionStateDefaults::default_expr_planners())
+        .with_scalar_functions(SessionStateDefaults::default_scalar_functions())
+        .with_aggregate_functions(SessionStateDefaults::default_aggregate_functions())
+        .with_window_functions(SessionStateDefaults::default_window_functions())
+        .with_table_function_list(SessionStateDefaults::default_table_functions())
+        .with_analyzer_rule(Arc::new(CheckedArithmetic::new()))
+        .build()
+}
+
+/// Answers for the lake's address and no other: not for `file://`, which the engine's own registry would serve.
+#[derive(Debug)]
+struct OnlyLake(Option<Arc<dyn ObjectStore>>);
+
+impl ObjectStoreRegistry for OnlyLake {
+    fn register_store(
+        &self,
+        _: &url::Url,
+        _: Arc<dyn ObjectStore>,
+    ) -> Option<Arc<dyn ObjectStore>> {
+        None
+    }
+
+    fn get_store(&self, url: &url::Url) -> Result<Arc<dyn ObjectStore>> {
+        match &self.0 {
+            Some(store) if url.as_str().starts_with(LAKE_URL) => Ok(store.clone()),
+            _ => Err(DataFusionError::Configuration(format!(
+                "SQL may not reach {url}"
+            ))),
+        }
+    }
+}

@@ -1,0 +1,290 @@
+//! From text to one statement that may run: bounded in size and depth, read-only, `FOR SYSTEM_TIME` resolved.
+//!
+//! Hostile text ends here with an error. The bounds matter because an expression tree is dropped, cloned and compared
+//! by recursion: a chain of half a million `+` would overflow the stack long after it was parsed.
+
+use datafusion::common::DataFusionError;
+use datafusion::sql::parser::{DFParserBuilder, Statement};
+use datafusion::sql::sqlparser::ast::Statement as Sql;
+use datafusion::sql::sqlparser::dialect::GenericDialect;
+use datafusion::sql::sqlparser::keywords::Keyword;
+use datafusion::sql::sqlparser::parser::ParserError;
+use datafusion::sql::sqlparser::tokenizer::{Token, TokenWithSpan, Tokenizer};
+use forebay_core::{Error, Result};
+
+use crate::error::{Phase, explain};
+
+/// Longest statement in bytes.
+pub const STATEMENT_BYTES_MAX: usize = 1 << 20;
+/// Deepest nesting of parentheses, brackets and subqueries.
+pub const NESTING_MAX: usize = 64;
+/// Most operators in one chain (`a + b + …`, `… OR …`, `… UNION …`): each makes the expression one level deeper.
+pub const CHAIN_MAX: usize = 1_000;
+/// The parser counts several levels for one pair of parentheses.
+const PARSER_RECURSION_MAX: usize = 4 * NESTING_MAX;
+
+/// Reads exactly one statement for people: a query, or a question about the catalog.
+pub(crate) fn read(sql: &str) -> Result<Statement> {
+    let mut statement = one(sql)?;
+    only_reading(&statement)?;
+    crate::as_of::keep_aliases(&mut statement);
+    Ok(statement)
+}
+
+/// Reads exactly one `SELECT` for a transform.
+pub(crate) fn select(sql: &str) -> Result<Statement> {
+    let statement = one(sql)?;
+    match &statement {
+        Statement::Statement(inner) if matches!(inner.as_ref(), Sql::Query(_)) => Ok(statement),
+        other => Err(Error::unsupported(
+            "not_a_select",
+            format!("1:1: only SELECT is allowed here, not {}", verb(other)),
+        )),
+    }
+}
+
+/// Tokens of a text within bounds.
+pub(crate) fn tokens(sql: &str) -> Result<Vec<TokenWithSpan>> {
+    if sql.len() > STATEMENT_BYTES_MAX {
+        return Err(Error::config(
+            "sql_too_long",
+            format!(
+                "the statement has {} bytes, more than {STATEMENT_BYTES_MAX}",
+                sql.len()
+            ),
+        )
+        .with_hint("put long lists of values into a table and join it"));
+    }
+    let tokens = Tokenizer::new(&GenericDialect {}, sql)
+        .tokenize_with_location()
+        .map_err(|error| {
+            explain(
+                &DataFusionError::SQL(Box::new(ParserError::from(error)), None),
+                Phase::Plan,
+                sql,
+                &[],
+            )
+        })?;
+    bound_depth(&tokens)?;
+    Ok(tokens)
+}
+
+/// A parser over bounded tokens.
+pub(crate) fn parser(
+    tokens: Vec<TokenWithSpan>,
+    sql: &str,
+) -> Result<datafusion::sql::parser::DFParser<'static>> {
+    static DIALECT: GenericDialect = GenericDialect {};
+    DFParserBuilder::new(tokens)
+        .with_dialect(&DIALECT)
+        .with_recursion_limit(PARSER_RECURSION_MAX)
+        .build()
+        .map_err(|error| explain(&error, Phase::Plan, sql, &[]))
+}
+
+fn one(sql: &str) -> Result<Statement> {
+    let tokens = crate::as_of::fold(tokens(sql)?)?;
+    let mut statements = parser(tokens, sql)?
+        .parse_statements()
+        .map_err(|error| explain(&error, Phase::Plan, sql, &[]))?;
+    match (statements.pop_front(), statements.len()) {
+        (Some(statement), 0) => Ok(statement),
+        (None, _) => Err(Error::config("bad_sql", "1:1: there is no statement")),
+        (Some(_), more) => Err(Error::config(
+            "bad_sql",
+            format!("there are {} statements where one is expected", more + 1),
+        )
+        .with_hint("send them one at a time")),
+    }
+}
+
+/// Refuses text whose tree would be too deep, before there is a tree.
+fn bound_depth(tokens: &[TokenWithSpan]) -> Result<()> {
+    let mut chains = vec![0usize];
+    for token in tokens {
+        match &token.token {
+            Token::LParen | Token::LBracket | Token::LBrace => chains.push(0),
+            Token::RParen | Token::RBracket | Token::RBrace if chains.len() > 1 => {
+                chains.pop();
+            }
+            Token::Comma => {
+                *chains
+                    .last_mut()
+                    .expect("the outermost chain is never popped") = 0
+            }
+            token if deepens(token) => {
+                *chains
+                    .last_mut()
+                    .expect("the outermost chain is never popped") += 1
+            }
+            _ => continue,
+        }
+        let (line, column) = (token.span.start.line, token.span.start.column);
+        if chains.len() > NESTING_MAX {
+            return Err(Error::config(
+                "sql_too_deep",
+                format!("{line}:{column}: the statement is nested more than {NESTING_MAX} deep"),
+            )
+            .with_hint("flatten parentheses and subqueries, or use WITH"));
+        }
+        if chains.last().is_some_and(|chain| *chain > CHAIN_MAX) {
+            return Err(Error::config(
+                "sql_too_deep",
+                format!("{line}:{column}: more than {CHAIN_MAX} operators in one expression"),
+            )
+            .with_hint("use IN (…) or a join with VALUES"));
+        }
+    }
+    Ok(())
+}
+
+fn deepens(token: &Token) -> bool {
+    match token {
+        Token::Word(word) => matches!(
+            word.keyword,
+            Keyword::AND
+                | Keyword::OR
+                | Keyword::NOT
+                | Keyword::IS
+                | Keyword::IN
+                | Keyword::LIKE
+                | Keyword::ILIKE
+                | Keyword::BETWEEN
+                | Keyword::UNION
+                | Keyword::INTERSECT
+                | Keyword::EXCEPT
+                | Keyword::JOIN
+                | Keyword::CASE
+                | Keyword::COLLATE
+                | Keyword::EXPLAIN
+                | Keyword::AT
+                | Keyword::INTERVAL
+        ),
+        Token::Whitespace(_) | Token::EOF | Token::SemiColon | Token::Comma => false,
+        Token::Number(..) | Token::SingleQuotedString(_) | Token::DollarQuotedString(_) => false,
+        Token::EscapedStringLiteral(_)
+        | Token::HexStringLiteral(_)
+        | Token::NationalStringLiteral(_) => false,
+        // Everything else is an operator or a sign of one: counting too much only makes the bound stricter.
+        _ => true,
+    }
+}
+
+fn only_reading(statement: &Statement) -> Result<()> {
+    let reads = match statement {
+        Statement::Statement(inner) => return only_reading_sql(inner),
+        Statement::Explain(explain) => return only_reading(&explain.statement),
+        Statement::CopyTo(_) | Statement::CreateExternalTable(_) | Statement::Reset(_) => false,
+    };
+    if reads {
+        Ok(())
+    } else {
+        Err(refused(&verb(statement)))
+    }
+}
+
+fn only_reading_sql(statement: &Sql) -> Result<()> {
+    match statement {
+        Sql::Query(_)
+        | Sql::ExplainTable { .. }
+        | Sql::ShowTables { .. }
+        | Sql::ShowColumns { .. }
+        | Sql::ShowFunctions { .. }
+        | Sql::ShowVariable { .. } => Ok(()),
+        Sql::Explain { statement, .. } => only_reading_sql(statement),
+        other => Err(refused(first_word(&other.to_string()))),
+    }
+}
+
+fn verb(statement: &Statement) -> String {
+    first_word(&statement.to_string()).to_owned()
+}
+
+fn first_word(text: &str) -> &str {
+    text.split_whitespace().next().unwrap_or("nothing")
+}
+
+fn refused(verb: &str) -> Error {
+    Error::unsupported("read_only", format!("{verb} is refused: SQL here only reads"))
+        .with_hint("allowed are SELECT, WITH, VALUES, EXPLAIN, SHOW and DESCRIBE; data changes through pipelines (`forebay run`)")
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn only_statements_that_read_pass() {
+        for good in [
+            "select 1",
+            "with a as (select 1) select * from a",
+            "values (1), (2)",
+            "explain select 1",
+            "explain analyze select 1",
+            "show tables",
+            "show columns from a.b",
+            "describe a.b",
+        ] {
+            assert!(read(good).is_ok(), "{good}: {:?}", read(good).err());
+        }
+        for bad in [
+            "copy (select 1) to '/tmp/x.csv'",
+            "create external table t stored as csv location '/etc/passwd'",
+            "explain create table t (a int)",
+            "insert into a.b values (1)",
+            "update a.b set x = 1",
+            "delete from a.b",
+            "drop table a.b",
+            "create view v as select 1",
+            "create table t as select 1",
+            "set datafusion.execution.batch_size = 1",
+            "reset datafusion.execution.batch_size",
+            "truncate table a.b",
+            "prepare p as select 1",
+            "create function f() returns int return 1",
+        ] {
+            let error = read(bad).unwrap_err();
+            assert_eq!(
+                error.kind(),
+                forebay_core::ErrorKind::Unsupported,
+                "{bad}: {error}"
+            );
+            assert!(error.hint().is_some(), "{bad}");
+        }
+        assert_eq!(read("select 1; select 2").unwrap_err().code(), "bad_sql");
+        assert_eq!(read("  -- nothing").unwrap_err().code(), "bad_sql");
+    }
+
+    #[test]
+    fn hostile_text_is_refused_before_it_is_parsed() {
+        let parens = format!("select {}1{}", "(".repeat(10_000), ")".repeat(10_000));
+        assert_eq!(read(&parens).unwrap_err().code(), "sql_too_deep");
+        let chain = format!("select 1{}", "+1".repeat(400_000));
+        assert_eq!(read(&chain).unwrap_err().code(), "sql_too_deep");
+        let signs = format!("select {}1", "- ".repeat(400_000));
+        assert_eq!(read(&signs).unwrap_err().code(), "sql_too_deep");
+        let nots = format!("select {} true", "not ".repeat(100_000));
+        assert_eq!(read(&nots).unwrap_err().code(), "sql_too_deep");
+        let unions = format!("select 1{}", " union select 1".repeat(20_000));
+        assert_eq!(read(&unions).unwrap_err().code(), "sql_too_deep");
+        let long = format!("select '{}'", "x".repeat(10 << 20));
+        assert_eq!(read(&long).unwrap_err().code(), "sql_too_long");
+        let explains = format!("{} select 1", "explain ".repeat(50_000));
+        assert_eq!(read(&explains).unwrap_err().code(), "sql_too_deep");
+    }
+
+    #[test]
+    fn long_lists_are_not_deep() {
+        let list = (0..50_000)
+            .map(|n| format!("-{n}"))
+            .collect::<Vec<_>>()
+            .join(",");
+        assert!(read(&format!("select 1 where 5 in ({list})")).is_ok());
+    }
+
+    #[test]
+    fn a_syntax_error_says_where() {
+        let error = read("select 1\nfrom from x").unwrap_err();
+        assert!(error.message().starts_with("2:"), "{error}");
+    }
+}

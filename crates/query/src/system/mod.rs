@@ -1,0 +1,138 @@
+//! `lake.*`: what the lake knows of itself, as tables. Rows are made when a query reads them.
+
+mod commits;
+mod files;
+mod snapshots;
+mod tables;
+
+use std::any::Any;
+use std::sync::Arc;
+
+use arrow::array::RecordBatch;
+use arrow::datatypes::{DataType, Field, SchemaRef, TimeUnit};
+use async_trait::async_trait;
+use datafusion::catalog::{Session, TableProvider};
+use datafusion::common::Result;
+use datafusion::datasource::memory::MemorySourceConfig;
+use datafusion::logical_expr::{Expr, TableType};
+use datafusion::physical_plan::ExecutionPlan;
+use forebay_lake::Table;
+use futures::future::BoxFuture;
+use futures::{FutureExt, StreamExt, TryStreamExt, stream};
+
+use crate::catalog::Pinned;
+use crate::error::external;
+
+/// The namespace of the system tables.
+pub(crate) const NAMESPACE: &str = "lake";
+/// Every system table.
+pub(crate) const TABLES: [&dyn SystemTable; 5] = [
+    &tables::Tables,
+    &snapshots::Snapshots,
+    &files::Files,
+    &files::Partitions,
+    &commits::Commits,
+];
+/// Tables whose metadata is read at once.
+const TABLES_AT_ONCE: usize = 8;
+
+/// One table of `lake.*`.
+#[async_trait]
+pub(crate) trait SystemTable: std::fmt::Debug + Send + Sync {
+    fn name(&self) -> &'static str;
+    fn schema(&self) -> SchemaRef;
+    /// All rows, in the schema.
+    async fn rows(&self, pinned: &Pinned) -> forebay_core::Result<RecordBatch>;
+}
+
+/// A system table in one state of the lake.
+#[derive(Debug)]
+pub(crate) struct System {
+    table: &'static dyn SystemTable,
+    pinned: Pinned,
+}
+
+impl System {
+    pub(crate) fn new(table: &'static dyn SystemTable, pinned: Pinned) -> Self {
+        Self { table, pinned }
+    }
+}
+
+#[async_trait]
+impl TableProvider for System {
+    fn as_any(&self) -> &dyn Any {
+        self
+    }
+
+    fn schema(&self) -> SchemaRef {
+        self.table.schema()
+    }
+
+    fn table_type(&self) -> TableType {
+        TableType::View
+    }
+
+    async fn scan(
+        &self,
+        _: &dyn Session,
+        projection: Option<&Vec<usize>>,
+        _: &[Expr],
+        _: Option<usize>,
+    ) -> Result<Arc<dyn ExecutionPlan>> {
+        let rows = self.table.rows(&self.pinned).await.map_err(external)?;
+        Ok(MemorySourceConfig::try_new_exec(
+            &[vec![rows]],
+            self.schema(),
+            projection.cloned(),
+        )?)
+    }
+}
+
+/// Every table of the state, ordered by name.
+async fn all_tables(pinned: &Pinned) -> forebay_core::Result<Vec<Table>> {
+    let names = pinned.list().await?;
+    // Boxed one by one: a stream that borrows its items cannot be proven `Send`.
+    let loads: Vec<BoxFuture<'_, forebay_core::Result<Option<Table>>>> = names
+        .iter()
+        .map(|name| pinned.lake.table(&pinned.as_of, name).boxed())
+        .collect();
+    let tables: Vec<Option<Table>> = stream::iter(loads)
+        .buffered(TABLES_AT_ONCE)
+        .try_collect()
+        .await?;
+    Ok(tables.into_iter().flatten().collect())
+}
+
+fn text(name: &str) -> Field {
+    Field::new(name, DataType::Utf8, true)
+}
+
+fn whole(name: &str) -> Field {
+    Field::new(name, DataType::Int64, true)
+}
+
+fn instant(name: &str) -> Field {
+    Field::new(
+        name,
+        DataType::Timestamp(TimeUnit::Microsecond, Some("+00:00".into())),
+        true,
+    )
+}
+
+fn batch(
+    schema: SchemaRef,
+    columns: Vec<arrow::array::ArrayRef>,
+) -> forebay_core::Result<RecordBatch> {
+    RecordBatch::try_new(schema, columns).map_err(|error| {
+        forebay_core::Error::bug(
+            "system_table",
+            "a system table's rows do not fit its schema",
+        )
+        .with_source(error)
+    })
+}
+
+/// A count as SQL has it.
+fn count(value: u64) -> i64 {
+    i64::try_from(value).unwrap_or(i64::MAX)
+}

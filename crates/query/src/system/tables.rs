@@ -1,0 +1,86 @@
+//! `lake.tables`: every table with its place and size.
+
+use std::sync::Arc;
+
+use arrow::array::{ArrayRef, Int64Array, RecordBatch, StringArray};
+use arrow::datatypes::{Schema, SchemaRef};
+use async_trait::async_trait;
+use forebay_core::Result;
+use forebay_lake::Table;
+
+use super::{SystemTable, all_tables, batch, text, whole};
+use crate::catalog::Pinned;
+
+#[derive(Debug)]
+pub(super) struct Tables;
+
+#[async_trait]
+impl SystemTable for Tables {
+    fn name(&self) -> &'static str {
+        "tables"
+    }
+
+    fn schema(&self) -> SchemaRef {
+        Arc::new(Schema::new(vec![
+            text("table"),
+            text("namespace"),
+            text("name"),
+            text("uuid"),
+            whole("columns"),
+            text("partition"),
+            whole("snapshot_id"),
+            whole("snapshots"),
+            whole("rows"),
+            whole("files"),
+            whole("bytes"),
+            text("metadata_location"),
+        ]))
+    }
+
+    async fn rows(&self, pinned: &Pinned) -> Result<RecordBatch> {
+        let tables = all_tables(pinned).await?;
+        let text = |value: fn(&Table) -> String| -> ArrayRef {
+            Arc::new(StringArray::from_iter_values(tables.iter().map(value)))
+        };
+        let whole = |value: fn(&Table) -> Option<i64>| -> ArrayRef {
+            Arc::new(Int64Array::from_iter(tables.iter().map(value)))
+        };
+        batch(
+            self.schema(),
+            vec![
+                text(|table| table.name().to_string()),
+                text(|table| table.name().namespace.to_string()),
+                text(|table| table.name().name.to_string()),
+                text(|table| table.uuid().to_string()),
+                whole(|table| i64::try_from(table.schema().fields().len()).ok()),
+                text(|table| {
+                    table
+                        .partition()
+                        .iter()
+                        .map(ToString::to_string)
+                        .collect::<Vec<_>>()
+                        .join(", ")
+                }),
+                whole(Table::snapshot_id),
+                whole(|table| i64::try_from(table.snapshots().len()).ok()),
+                whole(|table| total(table, "total-records")),
+                whole(|table| total(table, "total-data-files")),
+                whole(|table| total(table, "total-files-size")),
+                text(|table| table.metadata_location().to_owned()),
+            ],
+        )
+    }
+}
+
+/// A running total of the current snapshot; zero for a table without one.
+fn total(table: &Table, key: &str) -> Option<i64> {
+    let current = table.snapshot_id();
+    match table
+        .snapshots()
+        .iter()
+        .find(|snapshot| Some(snapshot.id) == current)
+    {
+        Some(snapshot) => snapshot.summary.get(key)?.parse().ok(),
+        None => Some(0),
+    }
+}

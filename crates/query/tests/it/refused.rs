@@ -1,0 +1,167 @@
+//! Statements that must not run, and statements that must end.
+
+use std::sync::Arc;
+
+use arrow::array::{ArrayRef, Int64Array, RecordBatch};
+use forebay_core::ErrorKind;
+use forebay_query::QueryOptions;
+
+use crate::fixture::{Fixture, rows};
+
+fn ids(count: i64) -> RecordBatch {
+    let ids = Int64Array::from_iter_values(
+        (0..count).map(|id| if id == count - 1 { i64::MAX } else { id }),
+    );
+    RecordBatch::try_from_iter([("id", Arc::new(ids) as ArrayRef)]).unwrap()
+}
+
+#[tokio::test]
+async fn nothing_but_reading_is_allowed() {
+    let fixture = Fixture::new().await;
+    fixture.append(&[("a.t", &[], ids(10))]).await;
+    for sql in [
+        "copy a.t to '/tmp/forebay-stolen.csv'",
+        "create external table x stored as parquet location '/etc'",
+        "insert into a.t values (1)",
+        "update a.t set id = 1",
+        "delete from a.t",
+        "drop table a.t",
+        "create table x as select 1",
+        "create view a.v as select 1",
+        "set datafusion.execution.parquet.pushdown_filters = true",
+        "explain analyze insert into a.t values (1)",
+    ] {
+        let error = fixture.failure(sql).await;
+        assert_eq!(error.kind(), ErrorKind::Unsupported, "{sql}: {error}");
+        assert!(error.hint().is_some(), "{sql}");
+    }
+    for sql in [
+        "select * from '/etc/passwd'",
+        "select * from \"file:///etc/passwd\"",
+        "select * from read_parquet('/etc/passwd')",
+        "with x as (insert into a.t values (1) returning id) select * from x",
+    ] {
+        let error = fixture.failure(sql).await;
+        assert!(
+            matches!(error.kind(), ErrorKind::Config | ErrorKind::Unsupported),
+            "{sql}: {error}"
+        );
+    }
+    assert_eq!(fixture.rows("select count(*) from a.t").await, ["10"]);
+}
+
+#[tokio::test]
+async fn wrong_names_are_told_apart_and_corrected() {
+    let fixture = Fixture::new().await;
+    fixture.append(&[("quakes.events", &[], ids(3))]).await;
+    let error = fixture.failure("select * from quakes.event").await;
+    assert_eq!(
+        (error.message(), error.hint()),
+        (
+            "1:15: no table quakes.event",
+            Some("did you mean quakes.events?")
+        )
+    );
+    let error = fixture.failure("select * from events").await;
+    assert_eq!(error.hint(), Some("did you mean quakes.events?"));
+    let error = fixture.failure("select\n idd from quakes.events").await;
+    assert_eq!(
+        (error.message(), error.hint()),
+        ("2:2: no column idd", Some("did you mean id?"))
+    );
+    let error = fixture.failure("select * from lake.comits").await;
+    assert_eq!(error.hint(), Some("did you mean lake.commits?"));
+}
+
+#[tokio::test]
+async fn values_that_do_not_compute_are_data_errors() {
+    let fixture = Fixture::new().await;
+    fixture.append(&[("a.t", &[], ids(10))]).await;
+    for (sql, code) in [
+        ("select 1 / (id - 3) from a.t", "divide_by_zero"),
+        ("select id + 1 from a.t", "overflow"),
+        ("select id * 3 from a.t", "overflow"),
+        ("select sum(id + id) from a.t", "overflow"),
+        (
+            "select count(*) from a.t x join a.t y on x.id + 1 = y.id",
+            "overflow",
+        ),
+        ("select arrow_cast(id, 'Int8') from a.t", "bad_cast"),
+    ] {
+        let error = fixture.failure(sql).await;
+        assert_eq!(
+            (error.kind(), error.code()),
+            (ErrorKind::Data, code),
+            "{sql}: {error}"
+        );
+    }
+    assert_eq!(
+        fixture
+            .rows("select id + 1 as next from a.t where id = 3")
+            .await,
+        ["4"]
+    );
+    assert_eq!(
+        fixture
+            .failure("select 9223372036854775807 + 1")
+            .await
+            .code(),
+        "overflow"
+    );
+}
+
+#[tokio::test]
+async fn hostile_statements_end_with_an_error() {
+    let fixture = Fixture::new().await;
+    fixture.append(&[("a.t", &[], ids(10))]).await;
+    let deep = format!("select {}1{}", "(".repeat(10_000), ")".repeat(10_000));
+    assert_eq!(fixture.failure(&deep).await.code(), "sql_too_deep");
+    let long = format!("select '{}'", "x".repeat(10 << 20));
+    assert_eq!(fixture.failure(&long).await.code(), "sql_too_long");
+    let chain = format!("select id{} from a.t where id < 3", " + 1".repeat(900));
+    assert_eq!(fixture.rows(&chain).await.len(), 3);
+    let unions = format!("select 1{}", " union all select 1".repeat(200));
+    assert_eq!(fixture.rows(&unions).await.len(), 201);
+}
+
+#[tokio::test]
+async fn memory_is_limited_and_spilling_helps_where_it_can() {
+    let fixture = Fixture::new().await;
+    let small = fixture.query_with(QueryOptions {
+        memory_bytes: 8 << 20,
+        threads: 1,
+        ..QueryOptions::default()
+    });
+    let series =
+        "(select value as v, repeat('x', 200) || value as s from generate_series(1, 200000))";
+    let sorted = rows(
+        &small,
+        &format!("select max(s) from (select s from {series} order by s desc limit 150000)"),
+    )
+    .await;
+    assert!(sorted.is_ok(), "a sort spills: {:?}", sorted.err());
+    let error = rows(
+        &small,
+        &format!("select count(distinct s), array_agg(s) from {series}"),
+    )
+    .await
+    .unwrap_err();
+    assert_eq!(
+        (error.kind(), error.code()),
+        (ErrorKind::Unavailable, "query_memory"),
+        "{error}"
+    );
+}
+
+/// The answer is a stream: a join of 10^12 rows costs nothing until it is read, and stops when the reader goes.
+#[tokio::test]
+async fn an_endless_answer_streams_and_stops_when_dropped() {
+    use futures::StreamExt;
+    let fixture = Fixture::new().await;
+    let query = fixture.query();
+    let mut answer = query.execute("select a.value from generate_series(1, 1000000) a cross join generate_series(1, 1000000) b").await.unwrap();
+    let first = answer.batches.next().await.unwrap().unwrap();
+    assert!(first.num_rows() > 0);
+    drop(answer);
+    assert_eq!(fixture.rows("select 1").await, ["1"]);
+}

@@ -1,0 +1,57 @@
+//! Folders that tests write to and read from.
+
+use std::path::{Path, PathBuf};
+
+/// A temporary folder that goes away with the value.
+#[derive(Debug)]
+pub struct Workspace {
+    folder: tempfile::TempDir,
+}
+
+impl Workspace {
+    /// # Panics
+    /// When the machine has no writable folder for temporary files.
+    #[expect(
+        clippy::new_without_default,
+        reason = "making a folder is not a default"
+    )]
+    pub fn new() -> Self {
+        let folder = tempfile::Builder::new()
+            .prefix("forebay-")
+            .tempdir()
+            .expect("a temporary folder can be made");
+        Self { folder }
+    }
+
+    pub fn path(&self) -> &Path {
+        self.folder.path()
+    }
+
+    /// Writes a file, with the folders above it, and gives its path.
+    ///
+    /// # Panics
+    /// When the file cannot be written.
+    #[expect(
+        clippy::disallowed_methods,
+        reason = "a test's input need not outlive a power cut"
+    )]
+    pub fn write(&self, name: &str, bytes: impl AsRef<[u8]>) -> PathBuf {
+        let path = self.path().join(name);
+        if let Some(parent) = path.parent() {
+            std::fs::create_dir_all(parent).expect("a folder in the workspace can be made");
+        }
+        std::fs::write(&path, bytes).expect("a file in the workspace can be written");
+        path
+    }
+}
+
+/// Real data that lies beside the repository and is never committed; `None`, with a line on stderr, where it is absent.
+#[expect(clippy::print_stderr, reason = "a test that skips says so")]
+pub fn shared_data() -> Option<PathBuf> {
+    let folder = Path::new(env!("CARGO_MANIFEST_DIR")).join("../../../shared/data");
+    if folder.is_dir() {
+        return folder.canonicalize().ok();
+    }
+    eprintln!("skipped: no shared data at {}", folder.display());
+    None
+}

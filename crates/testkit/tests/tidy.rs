@@ -1,0 +1,174 @@
+//! Rules about the project's own shape, held by tests: who may use whom, one owner per heavy dependency, component
+//! folders equal their tables, a map that is complete, files that stay small.
+
+use std::collections::{BTreeMap, BTreeSet};
+use std::path::{Path, PathBuf};
+
+/// Lines that a file may have.
+const LINES_MAX: usize = 600;
+
+/// Files that are longer, with the length they may not outgrow. The list may only shrink.
+const LONG_FILES: &[(&str, usize)] = &[];
+
+/// "A <- B" means B may use A; a crate may use everything that stands left of it in a row.
+const ARROWS: &[(&str, &[&str])] = &[
+    ("core", &[]),
+    ("store", &["core"]),
+    ("lake", &["core", "store"]),
+    ("pipeline", &["core", "store", "lake"]),
+    ("query", &["core", "store", "lake"]),
+    ("forebay", &["core", "store", "lake", "pipeline", "query"]),
+    ("testkit", &["core"]),
+];
+
+/// The one crate that may name each heavy dependency.
+const OWNERS: &[(&str, &str)] =
+    &[("datafusion", "query"), ("sqlx", "store"), ("iceberg", "lake"), ("reqwest", "pipeline"), ("serde-saphyr", "pipeline")];
+
+/// Crates of which two versions would split the types.
+const ONE_VERSION: &[&str] = &["arrow", "parquet", "datafusion", "object_store", "sqlparser", "iceberg"];
+
+fn root() -> PathBuf {
+    Path::new(env!("CARGO_MANIFEST_DIR")).join("../..").canonicalize().unwrap()
+}
+
+fn read(path: impl AsRef<Path>) -> String {
+    let path = root().join(path);
+    std::fs::read_to_string(&path).unwrap_or_else(|error| panic!("{}: {error}", path.display()))
+}
+
+/// Names of the entries of a folder, ordered.
+fn entries(folder: &str) -> Vec<String> {
+    let mut names: Vec<String> = std::fs::read_dir(root().join(folder))
+        .unwrap()
+        .map(|entry| entry.unwrap().file_name().into_string().unwrap())
+        .collect();
+    names.sort();
+    names
+}
+
+/// Dependencies of a crate, without those that only its tests use.
+fn dependencies(name: &str) -> BTreeSet<String> {
+    let manifest = read(format!("crates/{name}/Cargo.toml"));
+    let mut section = "";
+    let mut found = BTreeSet::new();
+    for line in manifest.lines() {
+        if line.starts_with('[') {
+            section = line;
+        } else if section == "[dependencies]"
+            && let Some(dependency) = line.split(['.', ' ', '=']).next().filter(|dependency| !dependency.is_empty())
+        {
+            found.insert(dependency.to_owned());
+        }
+    }
+    found
+}
+
+#[test]
+fn crates_use_only_what_the_arrows_allow() {
+    let known: BTreeMap<_, _> = ARROWS.iter().copied().collect();
+    for name in entries("crates") {
+        let allowed = known.get(name.as_str()).unwrap_or_else(|| panic!("crate `{name}` is not in ARROWS"));
+        for used in dependencies(&name).iter().filter_map(|dependency| dependency.strip_prefix("forebay-")) {
+            assert!(allowed.contains(&used), "crate `{name}` must not use `{used}`");
+        }
+    }
+}
+
+#[test]
+fn a_heavy_dependency_has_one_owner() {
+    for name in entries("crates") {
+        for (dependency, owner) in OWNERS {
+            let uses = dependencies(&name).contains(*dependency);
+            assert!(!uses || name == *owner, "`{dependency}` belongs to `{owner}`, but `{name}` names it");
+        }
+    }
+}
+
+#[test]
+fn the_lock_file_has_one_version_of_the_spine() {
+    let lock = read("Cargo.lock");
+    for name in ONE_VERSION {
+        let count = lock.matches(&format!("\nname = \"{name}\"\n")).count();
+        assert_eq!(count, 1, "{count} versions of {name} in Cargo.lock");
+    }
+}
+
+/// Components of a stage: files and folders beside `mod.rs` whose code implements the stage's kind.
+fn components(stage: &str, kind: &str) -> BTreeSet<String> {
+    let folder = format!("crates/pipeline/src/{stage}");
+    let implements = |path: &Path| std::fs::read_to_string(path).unwrap_or_default().contains(&format!("impl {kind} for Kind"));
+    let mut found = BTreeSet::new();
+    for name in entries(&folder) {
+        let path = root().join(&folder).join(&name);
+        let inside = path.is_dir().then(|| std::fs::read_dir(&path).unwrap().map(|entry| entry.unwrap().path()).any(|path| implements(&path)));
+        if inside.unwrap_or_else(|| implements(&path)) {
+            found.insert(name.trim_end_matches(".rs").to_owned());
+        }
+    }
+    found
+}
+
+#[test]
+fn component_folders_equal_their_tables() {
+    for (stage, table, kind) in [
+        ("source", "SOURCES", "SourceKind"),
+        ("extract", "EXTRACTORS", "ExtractorKind"),
+        ("transform", "TRANSFORMS", "TransformKind"),
+        ("load", "SINKS", "SinkKind"),
+    ] {
+        let text = read(format!("crates/pipeline/src/{stage}/mod.rs"));
+        let line = text.split(&format!("pub const {table}:")).nth(1).and_then(|rest| rest.split(';').next()).unwrap();
+        let listed: BTreeSet<String> =
+            line.split('&').filter_map(|part| part.trim().strip_suffix("::Kind]").or_else(|| part.trim().trim_end_matches(',').trim().strip_suffix("::Kind"))).map(str::to_owned).collect();
+        assert_eq!(listed, components(stage, kind), "{table} and the folder {stage}/ differ");
+    }
+}
+
+#[test]
+fn the_map_names_every_crate() {
+    let map = read("ARCHITECTURE.md");
+    for name in entries("crates") {
+        assert!(map.contains(&format!("`crates/{name}`")), "ARCHITECTURE.md does not name crates/{name}");
+    }
+}
+
+fn rust_files(folder: &Path, found: &mut Vec<PathBuf>) {
+    for entry in std::fs::read_dir(folder).unwrap() {
+        let path = entry.unwrap().path();
+        if path.is_dir() {
+            rust_files(&path, found);
+        } else if path.extension().is_some_and(|extension| extension == "rs") {
+            found.push(path);
+        }
+    }
+}
+
+#[test]
+fn files_stay_small() {
+    let mut files = Vec::new();
+    rust_files(&root().join("crates"), &mut files);
+    assert!(files.len() > 50, "only {} files were found", files.len());
+    let allowed: BTreeMap<_, _> = LONG_FILES.iter().copied().collect();
+    for path in &files {
+        let name = path.strip_prefix(root()).unwrap().to_str().unwrap().to_owned();
+        let lines = std::fs::read_to_string(path).unwrap().lines().count();
+        let limit = allowed.get(name.as_str()).copied().unwrap_or(LINES_MAX);
+        assert!(lines <= limit, "{name} has {lines} lines, at most {limit} are allowed: split it by idea");
+    }
+    for (name, limit) in LONG_FILES {
+        let lines = read(name).lines().count();
+        assert!(lines > LINES_MAX, "{name} has only {lines} lines now: take it off the list (it was allowed {limit})");
+    }
+}
+
+#[test]
+fn every_module_says_what_it_is_for() {
+    let mut files = Vec::new();
+    rust_files(&root().join("crates"), &mut files);
+    for path in files {
+        let text = std::fs::read_to_string(&path).unwrap();
+        let is_inner = path.components().any(|part| part.as_os_str() == "tests");
+        assert!(is_inner || text.starts_with("//!"), "{} does not open with `//!`", path.display());
+    }
+}
