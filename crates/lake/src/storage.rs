@@ -13,7 +13,6 @@ use std::sync::{Arc, Mutex, PoisonError};
 use bytes::Bytes;
 use forebay_core::{Error, Result};
 use iceberg::io::FileIO;
-use object_store::local::LocalFileSystem;
 use object_store::path::Path;
 use object_store::{ObjectStore, ObjectStoreExt};
 
@@ -120,7 +119,7 @@ impl LakeStorage {
         };
         for folder in ["data", "metadata"] {
             let path = table.clone().join(folder);
-            let dir = local.file(&path)?;
+            let dir = local.file(&path);
             let made = tokio::fs::create_dir_all(&dir).await;
             made.map_err(|e| disk_error("make the table's folder", &path, e))?;
             local.sync_dirs(&path, dir).await?;
@@ -152,15 +151,14 @@ impl LocalRoot {
         }
     }
 
-    fn file(&self, path: &Path) -> Result<PathBuf> {
-        let fail = |e| from_objects("find the file of an object", path, e);
-        LocalFileSystem::new_with_prefix(&self.dir)
-            .and_then(|fs| fs.path_to_filesystem(path))
-            .map_err(fail)
+    /// The file of an object: a part of a path is the name of a folder, letter for letter.
+    fn file(&self, path: &Path) -> PathBuf {
+        path.parts()
+            .fold(self.dir.clone(), |dir, part| dir.join(part.as_ref()))
     }
 
     async fn sync(&self, path: &Path) -> Result<()> {
-        let file = self.file(path)?;
+        let file = self.file(path);
         let parent = file.parent().unwrap_or(&self.dir).to_path_buf();
         on_disk(path, move || std::fs::File::open(file)?.sync_all()).await?;
         let dir = parent.clone();

@@ -5,7 +5,7 @@
 use arrow::error::ArrowError;
 use datafusion::common::{Column, DataFusionError, SchemaError};
 use datafusion::sql::sqlparser::parser::ParserError;
-use forebay_core::{Error, ErrorKind};
+use forebay_core::Error;
 
 /// How alike two names must be (normalised edit distance) before one is suggested for the other.
 const SUGGEST_LIKENESS_MIN: f64 = 0.6;
@@ -310,11 +310,6 @@ pub(crate) fn locate(sql: &str, word: &str) -> Option<Place> {
     let line = before.matches('\n').count() as u64 + 1;
     let column = before.rsplit('\n').next().unwrap_or("").chars().count() as u64 + 1;
     Some((line, column))
-}
-
-/// Whether an error means that the statement itself is wrong, whatever the data.
-pub(crate) fn is_statement_fault(error: &Error) -> bool {
-    matches!(error.kind(), ErrorKind::Config | ErrorKind::Unsupported)
 }
 
 #[cfg(test)]

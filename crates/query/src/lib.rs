@@ -9,6 +9,7 @@
 pub mod as_of;
 mod catalog;
 mod checked;
+mod depth;
 pub mod engine;
 mod error;
 mod plain;
@@ -21,4 +22,4 @@ mod table;
 
 pub use engine::Engine;
 pub use raw::{PAYLOAD_COLUMN, PayloadReader};
-pub use session::{Answer, Query, QueryOptions};
+pub use session::{Answer, MEMORY_BYTES_DEFAULT, Query, QueryOptions, SPILL_BYTES_DEFAULT};

@@ -7,19 +7,20 @@ use datafusion::common::DataFusionError;
 use datafusion::sql::parser::{DFParserBuilder, Statement};
 use datafusion::sql::sqlparser::ast::Statement as Sql;
 use datafusion::sql::sqlparser::dialect::GenericDialect;
-use datafusion::sql::sqlparser::keywords::Keyword;
 use datafusion::sql::sqlparser::parser::ParserError;
-use datafusion::sql::sqlparser::tokenizer::{Token, TokenWithSpan, Tokenizer};
+use datafusion::sql::sqlparser::tokenizer::{TokenWithSpan, Tokenizer};
 use forebay_core::{Error, Result};
 
+use crate::depth;
 use crate::error::{Phase, explain};
 
 /// Longest statement in bytes.
 pub const STATEMENT_BYTES_MAX: usize = 1 << 20;
 /// Deepest nesting of parentheses, brackets and subqueries.
 pub const NESTING_MAX: usize = 64;
-/// Most operators in one chain (`a + b + …`, `… OR …`, `… UNION …`): each makes the expression one level deeper.
-pub const CHAIN_MAX: usize = 1_000;
+/// Deepest expression: each operator of a chain (`a + b + …`, `… OR …`, `… UNION …`) is one level. What is planned, run and
+/// dropped by recursion fits the stack of any thread then.
+pub const DEPTH_MAX: usize = 250;
 /// The parser counts several levels for one pair of parentheses.
 const PARSER_RECURSION_MAX: usize = 4 * NESTING_MAX;
 
@@ -65,7 +66,7 @@ pub(crate) fn tokens(sql: &str) -> Result<Vec<TokenWithSpan>> {
                 &[],
             )
         })?;
-    bound_depth(&tokens)?;
+    depth::bound(&tokens)?;
     Ok(tokens)
 }
 
@@ -95,78 +96,6 @@ fn one(sql: &str) -> Result<Statement> {
             format!("there are {} statements where one is expected", more + 1),
         )
         .with_hint("send them one at a time")),
-    }
-}
-
-/// Refuses text whose tree would be too deep, before there is a tree.
-fn bound_depth(tokens: &[TokenWithSpan]) -> Result<()> {
-    let mut chains = vec![0usize];
-    for token in tokens {
-        match &token.token {
-            Token::LParen | Token::LBracket | Token::LBrace => chains.push(0),
-            Token::RParen | Token::RBracket | Token::RBrace if chains.len() > 1 => {
-                chains.pop();
-            }
-            Token::Comma => {
-                *chains
-                    .last_mut()
-                    .expect("the outermost chain is never popped") = 0
-            }
-            token if deepens(token) => {
-                *chains
-                    .last_mut()
-                    .expect("the outermost chain is never popped") += 1
-            }
-            _ => continue,
-        }
-        let (line, column) = (token.span.start.line, token.span.start.column);
-        if chains.len() > NESTING_MAX {
-            return Err(Error::config(
-                "sql_too_deep",
-                format!("{line}:{column}: the statement is nested more than {NESTING_MAX} deep"),
-            )
-            .with_hint("flatten parentheses and subqueries, or use WITH"));
-        }
-        if chains.last().is_some_and(|chain| *chain > CHAIN_MAX) {
-            return Err(Error::config(
-                "sql_too_deep",
-                format!("{line}:{column}: more than {CHAIN_MAX} operators in one expression"),
-            )
-            .with_hint("use IN (…) or a join with VALUES"));
-        }
-    }
-    Ok(())
-}
-
-fn deepens(token: &Token) -> bool {
-    match token {
-        Token::Word(word) => matches!(
-            word.keyword,
-            Keyword::AND
-                | Keyword::OR
-                | Keyword::NOT
-                | Keyword::IS
-                | Keyword::IN
-                | Keyword::LIKE
-                | Keyword::ILIKE
-                | Keyword::BETWEEN
-                | Keyword::UNION
-                | Keyword::INTERSECT
-                | Keyword::EXCEPT
-                | Keyword::JOIN
-                | Keyword::CASE
-                | Keyword::COLLATE
-                | Keyword::EXPLAIN
-                | Keyword::AT
-                | Keyword::INTERVAL
-        ),
-        Token::Whitespace(_) | Token::EOF | Token::SemiColon | Token::Comma => false,
-        Token::Number(..) | Token::SingleQuotedString(_) | Token::DollarQuotedString(_) => false,
-        Token::EscapedStringLiteral(_)
-        | Token::HexStringLiteral(_)
-        | Token::NationalStringLiteral(_) => false,
-        // Everything else is an operator or a sign of one: counting too much only makes the bound stricter.
-        _ => true,
     }
 }
 
@@ -269,6 +198,18 @@ mod tests {
         assert_eq!(read(&unions).unwrap_err().code(), "sql_too_deep");
         let long = format!("select '{}'", "x".repeat(10 << 20));
         assert_eq!(read(&long).unwrap_err().code(), "sql_too_long");
+        let cases = format!(
+            "select {}1{}",
+            "case when true then ".repeat(5_000),
+            " end".repeat(5_000)
+        );
+        assert_eq!(read(&cases).unwrap_err().code(), "sql_too_deep");
+        let left = format!("select {}1{}", "(".repeat(50), "+1+1+1+1+1+1)".repeat(50));
+        assert_eq!(read(&left).unwrap_err().code(), "sql_too_deep");
+        let right = format!("select {}1{}", "1+1+1+1+1+1+(".repeat(50), ")".repeat(50));
+        assert_eq!(read(&right).unwrap_err().code(), "sql_too_deep");
+        let brackets = format!("select a{}", "[1]".repeat(5_000));
+        assert_eq!(read(&brackets).unwrap_err().code(), "sql_too_deep");
         let explains = format!("{} select 1", "explain ".repeat(50_000));
         assert_eq!(read(&explains).unwrap_err().code(), "sql_too_deep");
     }
@@ -280,11 +221,21 @@ mod tests {
             .collect::<Vec<_>>()
             .join(",");
         assert!(read(&format!("select 1 where 5 in ({list})")).is_ok());
+        let wheres = (0..200)
+            .map(|n| format!("a.x{n} = b.y{n}"))
+            .collect::<Vec<_>>()
+            .join(" and ");
+        assert!(read(&format!("select 1 from x.a, x.b where {wheres}")).is_ok());
+        let columns = (0..5_000)
+            .map(|n| format!("(a.x{n} + 1) * 2 as c{n}"))
+            .collect::<Vec<_>>()
+            .join(", ");
+        assert!(read(&format!("select {columns} from x.a")).is_ok());
     }
 
     #[test]
     fn a_syntax_error_says_where() {
-        let error = read("select 1\nfrom from x").unwrap_err();
+        let error = read("select 1\nfrom where x").unwrap_err();
         assert!(error.message().starts_with("2:"), "{error}");
     }
 }

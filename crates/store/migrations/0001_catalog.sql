@@ -17,8 +17,6 @@ CREATE TABLE branches (
 ) STRICT;
 CREATE UNIQUE INDEX branches_live ON branches (name) WHERE dropped_at IS NULL;
 
-INSERT INTO branches (id, name) VALUES (1, 'main');
-
 CREATE TABLE commits (
     seq INTEGER PRIMARY KEY,
     id TEXT NOT NULL UNIQUE,
@@ -163,3 +161,6 @@ SELECT DISTINCT
     'exists' AS property_key,
     'true' AS property_value
 FROM heads WHERE branch = 1 AND metadata_location IS NOT NULL;
+
+-- Last, because a row is checked against every table that it may refer to.
+INSERT INTO branches (id, name) VALUES (1, 'main');

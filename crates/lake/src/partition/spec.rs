@@ -81,22 +81,34 @@ fn source_id(field: &PartitionField, schema: &Schema) -> Result<i32> {
     Ok(column.id)
 }
 
-/// The usual name of a partition field, made free of the table's columns.
+/// The usual name of a partition field, made free of the table's columns and fit for Avro, whose names manifests are
+/// written with: the `iceberg` crate does not see to that.
 fn free_name(field: &PartitionField, schema: &Schema) -> String {
     let suffix = match field.transform {
-        Transform::Identity => return field.column.clone(),
-        Transform::Year => "year",
-        Transform::Month => "month",
-        Transform::Day => "day",
-        Transform::Hour => "hour",
-        Transform::Bucket(_) => "bucket",
-        Transform::Truncate(_) => "trunc",
+        Transform::Identity => "",
+        Transform::Year => "_year",
+        Transform::Month => "_month",
+        Transform::Day => "_day",
+        Transform::Hour => "_hour",
+        Transform::Bucket(_) => "_bucket",
+        Transform::Truncate(_) => "_trunc",
     };
-    let mut name = format!("{}_{suffix}", field.column);
-    while schema.field_by_name(&name).is_some() {
+    let mut name = avro_name(&format!("{}{suffix}", field.column));
+    // An identity field of a column is the one that may bear the column's name.
+    while schema.field_by_name(&name).is_some() && (!suffix.is_empty() || name != field.column) {
         name.push_str("_part");
     }
     name
+}
+
+fn avro_name(name: &str) -> String {
+    let fit = |c: char| if c.is_ascii_alphanumeric() { c } else { '_' };
+    let start = if name.starts_with(|c: char| c.is_ascii_digit()) {
+        "_"
+    } else {
+        ""
+    };
+    start.chars().chain(name.chars().map(fit)).collect()
 }
 
 fn transform(transform: Transform) -> IcebergTransform {
@@ -157,6 +169,18 @@ mod tests {
             ["at_day_part", "id_bucket", "at_day", "at_day_trunc"]
         );
         assert_eq!(fields_of(&spec, &schema), asked);
+    }
+
+    #[test]
+    fn names_are_fit_for_avro() {
+        for (name, fit) in [
+            ("region", "region"),
+            ("o.x", "o_x"),
+            ("2nd place", "_2nd_place"),
+            ("größe", "gr__e"),
+        ] {
+            assert_eq!(avro_name(name), fit);
+        }
     }
 
     #[test]

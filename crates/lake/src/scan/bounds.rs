@@ -111,7 +111,7 @@ fn add_partition(
     };
     match literal {
         None if field.transform == Transform::Identity => {
-            drop(bounds.nulls.insert(field.source_id, bounds.rows))
+            bounds.nulls.insert(field.source_id, bounds.rows);
         }
         Some(Literal::Primitive(value)) => {
             if field.transform == Transform::Identity && !value.is_nan() {

@@ -7,11 +7,12 @@ use futures::future::BoxFuture;
 use futures::{FutureExt, StreamExt, TryStreamExt, stream};
 use iceberg::io::FileIO;
 use iceberg::spec::{
-    ManifestContentType, ManifestEntryRef, ManifestFile, ManifestList, PartitionSpec, Schema,
-    TableMetadata,
+    Manifest, ManifestContentType, ManifestEntry, ManifestEntryRef, ManifestFile, ManifestList,
+    ManifestStatus, PartitionSpec, Schema, TableMetadata,
 };
 
 use super::cache::{Entries, ManifestCache};
+use super::header;
 use crate::Table;
 use crate::error::from_iceberg;
 use crate::storage::LakeStorage;
@@ -114,16 +115,31 @@ impl<'a> Snapshot<'a> {
         if let Some(entries) = cache.get(&manifest.manifest_path) {
             return Ok(entries);
         }
-        let read = manifest
-            .load_manifest(&self.io)
-            .await
-            .map_err(|e| from_iceberg("read a manifest", e))?;
-        let (entries, _) = read.into_parts();
-        let entries: Entries = entries
-            .into_iter()
-            .filter(|entry| entry.is_alive())
-            .collect();
+        let bytes = self
+            .storage
+            .read(&self.storage.path(&manifest.manifest_path)?)
+            .await?;
+        let bytes = header::complete(bytes, manifest, self.metadata)?;
+        let read = Manifest::parse_avro(&bytes).map_err(|e| from_iceberg("read a manifest", e))?;
+        let live = read.entries().iter().filter(|entry| entry.is_alive());
+        let entries: Entries = live.map(|entry| inherit(entry, manifest)).collect();
         cache.put(&manifest.manifest_path, &entries);
         Ok(entries)
     }
+}
+
+/// What an entry leaves out is what the manifest list says of its manifest.
+fn inherit(entry: &ManifestEntryRef, manifest: &ManifestFile) -> ManifestEntryRef {
+    let mut whole = ManifestEntry::clone(entry);
+    whole.snapshot_id.get_or_insert(manifest.added_snapshot_id);
+    // Tables that were upgraded from version 1 have 0 everywhere; else only new files may leave it out.
+    if whole.status == ManifestStatus::Added || manifest.sequence_number == 0 {
+        whole
+            .sequence_number
+            .get_or_insert(manifest.sequence_number);
+        whole
+            .file_sequence_number
+            .get_or_insert(manifest.sequence_number);
+    }
+    Arc::new(whole)
 }

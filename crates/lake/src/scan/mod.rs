@@ -6,6 +6,7 @@
 mod bounds;
 mod cache;
 mod deletes;
+mod header;
 mod manifests;
 mod positions;
 #[cfg(test)]

@@ -54,11 +54,6 @@ impl ObjectSink {
         })
     }
 
-    /// Bytes written so far.
-    pub(crate) fn bytes(&self) -> u64 {
-        self.bytes
-    }
-
     /// Bytes held in memory now.
     pub(crate) fn memory_bytes(&self) -> usize {
         let parts = if self.upload.is_some() {

@@ -1,5 +1,6 @@
 use std::io::Write;
 
+use object_store::local::LocalFileSystem;
 use object_store::memory::InMemory;
 
 use super::*;

@@ -82,12 +82,9 @@ impl Faulty {
 
     async fn silence(&self) -> Result<()> {
         self.dead.notify_one();
-        let released = self
-            .released
-            .subscribe()
-            .wait_for(|released| *released)
-            .await;
-        drop(released);
+        let mut released = self.released.subscribe();
+        let waited = released.wait_for(|released| *released).await;
+        drop(waited);
         Err(object_store::Error::Generic {
             store: "faulty",
             source: "the process is dead".into(),

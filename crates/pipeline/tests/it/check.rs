@@ -56,10 +56,19 @@ load:
 #[test]
 fn the_file_of_the_blueprint_is_valid() {
     let spec = check(QUAKES).unwrap_or_else(|found| panic!("{found}"));
-    assert_eq!((spec.name.as_str(), spec.records.as_deref()), ("quakes", Some("features")));
+    assert_eq!(
+        (spec.name.as_str(), spec.records.as_deref()),
+        ("quakes", Some("features"))
+    );
     assert_eq!((spec.buffer.rows, spec.buffer.bytes.0), (100_000, 64 << 20));
     assert_eq!(spec.transform.len(), 1);
-    assert_eq!((spec.transform[0].name.as_str(), spec.load.describe().as_str()), ("transform[0]", "quakes.events"));
+    assert_eq!(
+        (
+            spec.transform[0].name.as_str(),
+            spec.load.describe().as_str()
+        ),
+        ("transform[0]", "quakes.events")
+    );
     assert_eq!(spec.digest.len(), 64);
     assert!(!format!("{spec:?}").contains("hunter2"));
 }
@@ -82,10 +91,23 @@ fn a_file_without_its_stages_says_which() {
 
 #[test]
 fn references_that_stand_for_nothing_are_reported_once() {
-    let text = QUAKES.replace("rows: 100_000", "rows: \"${param:row}\"").replace("${env:HOST}", "${env:HOTS}");
+    let text = QUAKES
+        .replace("rows: 100_000", "rows: \"${param:row}\"")
+        .replace("${env:HOST}", "${env:HOTS}");
     let found = errors(&text);
-    let codes: Vec<(usize, usize, &str)> = found.0.iter().map(|d| (d.place.line, d.place.column, d.code)).collect();
-    assert_eq!(codes, [(4, 18, "unresolved_reference"), (18, 17, "unresolved_reference")], "{found}");
+    let codes: Vec<(usize, usize, &str)> = found
+        .0
+        .iter()
+        .map(|d| (d.place.line, d.place.column, d.code))
+        .collect();
+    assert_eq!(
+        codes,
+        [
+            (4, 18, "unresolved_reference"),
+            (18, 17, "unresolved_reference")
+        ],
+        "{found}"
+    );
 }
 
 #[test]
@@ -94,13 +116,19 @@ fn a_secret_never_stands_in_an_error() {
         ("url: https://${env:HOST}/query", "url: \"${secret:token}\""),
         ("format: geojson", "format: \"${secret:token}\""),
         ("token: \"${secret:token}\"", "token: hunter3"),
-        ("offset: {param: offset", "offset: {param: \"${secret:token}\""),
+        (
+            "offset: {param: offset",
+            "offset: {param: \"${secret:token}\"",
+        ),
     ] {
         let text = QUAKES.replace(from, to);
         assert_ne!(text, QUAKES);
         let shown = errors(&text).to_string();
         assert!(!shown.contains("hunter2"), "{shown}");
-        assert!(shown.contains("secret_misplaced") || shown.contains("secret_inline"), "{shown}");
+        assert!(
+            shown.contains("secret_misplaced") || shown.contains("secret_inline"),
+            "{shown}"
+        );
     }
 }
 

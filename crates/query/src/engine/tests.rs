@@ -244,23 +244,49 @@ async fn hostile_statements_end_with_an_error() {
         "1,".repeat(6 << 20)
     );
     assert_eq!(failure(&long).await.code(), "sql_too_long");
-    // The longest chain that is allowed is planned and run without overflowing this thread's stack.
-    let chain = format!(
-        "select id{} from input where id < 100",
-        " + 1".repeat(statement::CHAIN_MAX - 10)
-    );
-    assert_eq!(run(&chain).await.unwrap().num_rows(), 3);
-    let ors = format!(
-        "select id from input where id = 1{}",
-        " or id = 2".repeat(300)
-    );
-    assert_eq!(run(&ors).await.unwrap().num_rows(), 2);
-    let nested = format!(
-        "select {}id{} from input where id < 9",
-        "(".repeat(50),
-        ")".repeat(50)
-    );
-    assert_eq!(run(&nested).await.unwrap().num_rows(), 3);
+    // The deepest that is allowed is planned, run and dropped without overflowing this thread's stack.
+    let most = statement::DEPTH_MAX - 5;
+    for deepest in [
+        format!("select id{} from input where id < 9", " + 1".repeat(most)),
+        format!(
+            "select id{} from input where id < 9",
+            " || 'x'".repeat(most)
+        ),
+        format!("select {}id from input where id < 9", "- ".repeat(most)),
+        format!(
+            "select id from input where id < 9 and {}true",
+            "not not ".repeat(most / 2)
+        ),
+        format!(
+            "select id from input where id in (1, 2, 3){}",
+            " and id < 9".repeat(most)
+        ),
+        format!(
+            "select id from input where id < 9 and ({})",
+            vec!["mag = 4.5 or id = 1 or id = 2"; most / 4].join(" or ")
+        ),
+        format!(
+            "select {}id{} from input where id < 9",
+            "case when true then ".repeat(most),
+            " end".repeat(most)
+        ),
+        format!(
+            "select {}id{} from input where id < 9",
+            "(".repeat(55),
+            ")".repeat(55)
+        ),
+        format!(
+            "{}select id from input where id < 9{}",
+            "select id from (".repeat(30),
+            ")".repeat(30)
+        ),
+        format!(
+            "select id from input where id < 9{}",
+            " union all select id from input where id > 9".repeat(40)
+        ),
+    ] {
+        assert!(run(&deepest).await.unwrap().num_rows() >= 3, "{deepest}");
+    }
 }
 
 #[tokio::test]

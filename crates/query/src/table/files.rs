@@ -135,7 +135,10 @@ fn column(field: &arrow::datatypes::Field, file: &ScanFile, has_deletes: bool) -
     known
 }
 
-fn precision<T: Debug + Clone + PartialEq + Eq + PartialOrd>(exact: bool, value: T) -> Precision<T> {
+fn precision<T: Debug + Clone + PartialEq + Eq + PartialOrd>(
+    exact: bool,
+    value: T,
+) -> Precision<T> {
     if exact {
         Precision::Exact(value)
     } else {

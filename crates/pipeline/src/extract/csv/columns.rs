@@ -105,10 +105,9 @@ impl Columns {
             );
         }
         let held = self.established && self.policy.new_columns != NewColumns::Evolve;
-        if held && self.policy.new_columns == NewColumns::Freeze {
-            if let Some(name) = names.iter().find(|name| self.find(name).is_none()) {
-                return Err(frozen(name));
-            }
+        let new = names.iter().find(|name| self.find(name).is_none());
+        if let Some(name) = new.filter(|_| held && self.policy.new_columns == NewColumns::Freeze) {
+            return Err(frozen(name));
         }
         self.established = true;
         Ok(names

@@ -1,15 +1,18 @@
 //! One split being extracted: payloads in, batches and refused records out.
 
+mod refuse;
+
 use std::ops::Range;
 use std::sync::Arc;
 
-use forebay_core::{Error, PayloadHead, Rejected, Result, quarantine};
+use forebay_core::{Error, PayloadHead, Result};
 
-use super::batch::{self, Problems, Row, Texts};
+use super::batch::{self, Row, Texts};
 use super::columns::{Columns, Mapping, header_names};
 use super::encoding::{Encoding, Utf16, latin1};
 use super::split::{Field, Scan, Splitter, unescape};
 use super::{Options, Ragged};
+
 use crate::extract::contract::Contract;
 use crate::extract::{Extracted, Extraction};
 
@@ -147,7 +150,7 @@ impl CsvExtraction {
             match payload.splitter.next(&self.raw, &mut self.fields, last) {
                 Scan::More => break,
                 Scan::Record { start, end, line } => {
-                    self.record(payload, (start, end, line), out)?
+                    self.record(payload, (start, end, line), out)?;
                 }
                 Scan::Bad {
                     start,
@@ -296,12 +299,11 @@ impl CsvExtraction {
             Encoding::Latin1 => latin1(bytes),
             _ => std::str::from_utf8(bytes).ok()?.to_owned(),
         };
-        let mut meant = String::new();
-        if field.escaped {
-            unescape(&text, &self.options.dialect, &mut meant)
-        } else {
-            meant = text
+        if !field.escaped {
+            return Some(text);
         }
+        let mut meant = String::new();
+        unescape(&text, &self.options.dialect, &mut meant);
         Some(meant)
     }
 
@@ -370,40 +372,6 @@ impl CsvExtraction {
         offset
     }
 
-    fn refuse(
-        &self,
-        payload: &mut Payload,
-        (start, end, line): (usize, usize, u64),
-        code: &str,
-        reason: String,
-        out: &mut Extracted,
-    ) {
-        let offset = self.offset(payload, start);
-        let record = [payload.preamble.as_slice(), &self.raw[start..end]].concat();
-        out.rejected
-            .push(self.rejected((payload.ordinal, offset, line), code, reason, &record));
-    }
-
-    fn rejected(
-        &self,
-        (payload, offset, line): (u64, u64, u64),
-        code: &str,
-        reason: String,
-        record: &[u8],
-    ) -> Rejected {
-        let mut record = self.options.encoding.to_source(record);
-        record.truncate(quarantine::RECORD_BYTES_MAX);
-        Rejected {
-            payload,
-            offset: Some(offset),
-            line: Some(line),
-            stage: "extract".to_owned(),
-            code: code.to_owned(),
-            reason,
-            record,
-        }
-    }
-
     /// Gives up the rows that are held and lets go of their text.
     fn build(&mut self, payload: Option<&mut Payload>, out: &mut Extracted) -> Result<()> {
         self.batch(out)?;
@@ -451,65 +419,6 @@ impl CsvExtraction {
         let blanked =
             self.options.encoding != Encoding::Latin1 && std::str::from_utf8(raw).is_err();
         blanked.then(|| raw.to_vec())
-    }
-
-    fn refuse_rows(
-        &self,
-        rows: &[Row],
-        problems: Problems,
-        pristine: Option<Vec<u8>>,
-        out: &mut Extracted,
-    ) {
-        let raw = pristine.as_deref().unwrap_or(&self.raw);
-        for (i, problem) in problems {
-            let row = &rows[i];
-            let record = [
-                self.header_line().as_slice(),
-                &raw[row.start as usize..row.end as usize],
-            ]
-            .concat();
-            let place = (row.payload, row.offset, row.line);
-            out.rejected
-                .push(self.rejected(place, problem.code, problem.reason, &record));
-        }
-    }
-
-    /// A header for the rows held, which may be of several files with the same columns.
-    fn header_line(&self) -> Vec<u8> {
-        if !self.options.header {
-            return Vec::new();
-        }
-        let delimiter = [self.options.dialect.delimiter];
-        let names = self
-            .mapping
-            .iter()
-            .map(|column| self.columns.list[*column].name.as_bytes());
-        let names: Vec<Vec<u8>> = names.map(|name| self.quote(name)).collect();
-        let skipped = usize::try_from(self.options.skip_lines)
-            .unwrap_or(0)
-            .min(PREAMBLE_BYTES_MAX);
-        [
-            vec![b'\n'; skipped],
-            names.join(&delimiter[..]),
-            vec![b'\n'],
-        ]
-        .concat()
-    }
-
-    fn quote(&self, name: &[u8]) -> Vec<u8> {
-        let dialect = &self.options.dialect;
-        let special = |byte: &u8| {
-            [dialect.delimiter, b'\n', b'\r'].contains(byte) || Some(*byte) == dialect.quote
-        };
-        let Some(quote) = dialect.quote.filter(|_| name.iter().any(special)) else {
-            return name.to_vec();
-        };
-        let escape = dialect.escape.unwrap_or(quote);
-        let escaped = name.iter().flat_map(|byte| {
-            let needs = *byte == quote || *byte == escape;
-            needs.then_some(escape).into_iter().chain([*byte])
-        });
-        [quote].into_iter().chain(escaped).chain([quote]).collect()
     }
 }
 

@@ -142,11 +142,10 @@ impl Number {
         let first = digits.iter().take_while(zeros).count();
         let last = digits.len() - digits[first..].iter().rev().take_while(zeros).count();
         let digits = digits[first..last.max(first)].to_vec();
-        let canonical = !text.starts_with('+')
-            && !whole.is_empty()
-            && (whole == "0" || !whole.starts_with('0'))
-            && fraction != Some("")
-            && !(text.starts_with('-') && digits.is_empty());
+        let padded = whole != "0" && whole.starts_with('0');
+        let lopsided = whole.is_empty() || fraction == Some("");
+        let minus_zero = text.starts_with('-') && digits.is_empty();
+        let canonical = !(text.starts_with('+') || padded || lopsided || minus_zero);
         Some(Self { digits, canonical })
     }
 

@@ -30,6 +30,17 @@ pub(super) struct Walk<'a> {
     pub(super) cells: usize,
     /// A double was met whose literal was not looked at.
     pub(super) doubles: bool,
+    /// One of them is zero or next to it.
+    pub(super) tiny: bool,
+}
+
+impl Walk<'_> {
+    /// Notes a double whose literal is to be looked at when the record has been read.
+    #[inline]
+    fn met(&mut self, value: f64) {
+        self.doubles = true;
+        self.tiny |= value.abs() < f64::MIN_POSITIVE;
+    }
 }
 
 /// Most cells that the lists of one record may take, whether they hold values or not.
@@ -164,7 +175,7 @@ impl ObjectBuilder {
         if self
             .keys
             .get(guess as usize)
-            .is_some_and(|key| *key.key == *name)
+            .is_some_and(|key| is_same(key.key.as_bytes(), name.as_bytes()))
         {
             return Some(guess);
         }
@@ -287,26 +298,27 @@ impl KeyBuilder {
         at: usize,
         walk: &mut Walk<'_>,
     ) -> Result<usize, Stop> {
-        if self.declared.is_some() || self.required_below {
-            if let Some(next) = self.read_ruled(row, at, walk)? {
-                return Ok(next);
-            }
+        if (self.declared.is_some() || self.required_below)
+            && let Some(next) = self.read_ruled(row, at, walk)?
+        {
+            return Ok(next);
         }
         match walk.parsed.nodes[at] {
+            Node::Static(StaticNode::U64(value)) if self.push_long(row, value, walk) => {}
             Node::String(text) => match self.column(self.string) {
                 Some(Column::Text(column)) => column.push(row, text.as_bytes()),
                 _ => return Err(Stop::Grow),
             },
             Node::Static(StaticNode::U64(value)) => {
-                self.integer(row, i128::from(value), at, walk)?
+                self.integer(row, i128::from(value), at, walk)?;
             }
             Node::Static(StaticNode::I64(value)) => {
-                self.integer(row, i128::from(value), at, walk)?
+                self.integer(row, i128::from(value), at, walk)?;
             }
             Node::Static(StaticNode::F64(value)) => {
-                self.check_double(at, walk)?;
+                self.check_double(value, at, walk)?;
                 match self.column(self.double) {
-                    Some(Column::Double(column)) => column.push(row, value.into()),
+                    Some(Column::Double(column)) => column.push(row, value),
                     _ => return Err(Stop::Grow),
                 }
             }
@@ -323,9 +335,9 @@ impl KeyBuilder {
     }
 
     #[inline]
-    fn check_double(&self, at: usize, walk: &mut Walk<'_>) -> Result<(), Stop> {
+    fn check_double(&self, value: f64, at: usize, walk: &mut Walk<'_>) -> Result<(), Stop> {
         if walk.parsed.spans.is_none() {
-            walk.doubles = true;
+            walk.met(value);
             return Ok(());
         }
         walk.parsed.check_double(at, &self.name)
@@ -336,7 +348,19 @@ impl KeyBuilder {
         self.kinds.get_mut(i as usize).map(|kind| &mut kind.column)
     }
 
+    /// The common case of [`Self::integer`].
     #[inline]
+    fn push_long(&mut self, row: usize, value: u64, walk: &Walk<'_>) -> bool {
+        let (Ok(value), true) = (i64::try_from(value), walk.parsed.replaced.is_empty()) else {
+            return false;
+        };
+        let Some(Column::Long(column)) = self.column(self.long) else {
+            return false;
+        };
+        column.push(row, value);
+        true
+    }
+
     fn integer(&mut self, row: usize, value: i128, at: usize, walk: &Walk<'_>) -> Result<(), Stop> {
         if !walk.parsed.replaced.is_empty() && walk.parsed.replaced.contains(&at) {
             return Err(out_of_range(&self.name, at, walk.parsed));
@@ -449,10 +473,32 @@ impl KeyBuilder {
         let Some(column) = self.kinds.get_mut(i as usize).map(|kind| &mut kind.column) else {
             return Ok(None);
         };
-        if matches!(node, Node::Static(StaticNode::F64(_))) && walk.parsed.spans.is_none() {
-            walk.doubles |= declared == ColumnType::Double;
+        if let (Node::Static(StaticNode::F64(value)), ColumnType::Double, None) =
+            (node, declared, walk.parsed.spans)
+        {
+            walk.met(value);
         }
         declared::push(column, declared, row, at, walk.parsed, &self.name)?;
         Ok(Some(walk.parsed.after(at)))
+    }
+}
+
+/// Whether two keys are the same. Keys are short, and a call of `memcmp` for each would show.
+#[inline]
+fn is_same(one: &[u8], other: &[u8]) -> bool {
+    if one.len() != other.len() {
+        return false;
+    }
+    match one.len() {
+        0..4 => one.iter().zip(other).all(|(one, other)| one == other),
+        4..8 => {
+            one.first_chunk::<4>() == other.first_chunk()
+                && one.last_chunk::<4>() == other.last_chunk()
+        }
+        8..=16 => {
+            one.first_chunk::<8>() == other.first_chunk()
+                && one.last_chunk::<8>() == other.last_chunk()
+        }
+        _ => one == other,
     }
 }

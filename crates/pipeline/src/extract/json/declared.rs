@@ -51,13 +51,16 @@ pub(super) fn push(
             Some(())
         }
         (Column::Text(column) | Column::Binary(column), Node::String(text)) => {
-            Some(column.push(row, text.as_bytes()))
+            column.push(row, text.as_bytes());
+            Some(())
         }
         (Column::Text(column), Node::Static(_)) => {
-            Some(column.push(row, parsed.text(at).ok_or(Stop::Text)?))
+            column.push(row, parsed.text(at).ok_or(Stop::Text)?);
+            Some(())
         }
         (Column::Boolean(column), Node::Static(StaticNode::Bool(value))) => {
-            Some(column.push(row, value))
+            column.push(row, value);
+            Some(())
         }
         (Column::Date(column), Node::String(text)) => date(text).map(|days| column.push(row, days)),
         (Column::Timestamp(column, utc), Node::String(text)) => {
@@ -91,9 +94,13 @@ fn push_number(
     };
     // The common ones need no text.
     match (&mut *column, small, value) {
-        (Column::Long(column), Some(value), _) => return Ok(Some(column.push(row, value))),
+        (Column::Long(column), Some(value), _) => {
+            column.push(row, value);
+            return Ok(Some(()));
+        }
         (Column::Double(column), _, StaticNode::F64(value)) if parsed.spans.is_none() => {
-            return Ok(Some(column.push(row, value.into())));
+            column.push(row, value);
+            return Ok(Some(()));
         }
         _ => {}
     }

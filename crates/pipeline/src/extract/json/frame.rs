@@ -85,9 +85,9 @@ impl Extraction for JsonExtraction {
             out,
         };
         if self.frames.lines {
-            reader.push_lines(bytes)?
+            reader.push_lines(bytes)?;
         } else {
-            reader.push_document(bytes)
+            reader.push_document(bytes);
         }
         self.payload = Some(payload);
         Ok(())

@@ -98,10 +98,10 @@ impl Learner<'_> {
             Node::Static(StaticNode::Bool(_)) => self.ensure(key, Kind::Boolean, name),
             Node::Static(StaticNode::F64(_)) => self.ensure(key, Kind::Double, name),
             Node::Static(StaticNode::I64(value)) => {
-                self.integer(key, i128::from(value), name, at)?
+                self.integer(key, i128::from(value), name, at)?;
             }
             Node::Static(StaticNode::U64(value)) => {
-                self.integer(key, i128::from(value), name, at)?
+                self.integer(key, i128::from(value), name, at)?;
             }
             Node::Static(_) => return Ok(()),
             Node::Object { len, .. } => {

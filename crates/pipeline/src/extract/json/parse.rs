@@ -176,10 +176,7 @@ fn diagnose(record: &[u8], error: &simd_json::Error, depth_max: usize) -> Refusa
     if matches!(error.error(), ErrorType::DepthLimitExceeded) {
         return Refusal::at(
             "too_deep",
-            format!(
-                "values are nested more than {} deep: raise `limits.depth`",
-                depth_max
-            ),
+            format!("values are nested more than {depth_max} deep: raise `limits.depth`"),
             error.index(),
         );
     }

@@ -11,7 +11,7 @@ pub(super) fn broken_tape() -> Stop {
 pub(super) fn duplicate(key: &str) -> Stop {
     Stop::refuse(
         "duplicate_key",
-        format!("key {:?} is there twice in one object", key),
+        format!("key {key:?} is there twice in one object"),
     )
 }
 

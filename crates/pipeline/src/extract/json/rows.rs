@@ -398,9 +398,10 @@ fn read_row(
         elements_max,
         cells: 0,
         doubles: false,
+        tiny: false,
     };
     root.read(row, 0, *len, &mut walk)?;
-    if walk.doubles && !parsed.doubles_are_exact() {
+    if walk.doubles && !parsed.doubles_are_exact(walk.tiny) {
         return Ok(Outcome::Text { always: false });
     }
     Ok(Outcome::Row { cells: walk.cells })

@@ -99,16 +99,16 @@ impl<'a> Parsed<'a> {
         false
     }
 
-    /// Whether every fraction in the record is the double on the tape. Looks only at literals that are long or have an
-    /// exponent.
-    pub(super) fn doubles_are_exact(&self) -> bool {
-        self.structurals.iter().all(|token| {
-            let start = *token as usize;
-            if !matches!(self.record.get(start), Some(b'0'..=b'9' | b'-')) {
+    /// Whether every fraction in the record is the double on the tape. Looks only at literals that are long, and with
+    /// `tiny` at those with an exponent: any other has few digits and survives.
+    pub(super) fn doubles_are_exact(&self, tiny: bool) -> bool {
+        // The last token is the record's closing bracket.
+        self.structurals.windows(2).all(|pair| {
+            if pair[1] - pair[0] <= LITERAL_SAFE && !tiny {
                 return true;
             }
-            let literal = &self.record[start..super::spans::atom_end(self.record, start)];
-            number::is_plain(literal) || !is_fraction(literal) || is_exact(literal)
+            let text = &self.record[pair[0] as usize..pair[1] as usize];
+            !matches!(text.first(), Some(b'0'..=b'9' | b'-')) || literal_is_exact(text)
         })
     }
 
@@ -139,6 +139,15 @@ impl<'a> Parsed<'a> {
     }
 }
 
+/// Characters of a literal that cannot have more digits than a double keeps: the digits and a point.
+const LITERAL_SAFE: u32 = number::DIGITS_SAFE as u32 + 1;
+
+/// Whether the number that begins `text` is an integer, or what its double says.
+fn literal_is_exact(text: &[u8]) -> bool {
+    let literal = &text[..super::spans::atom_end(text, 0)];
+    number::is_plain(literal) || !is_fraction(literal) || is_exact(literal)
+}
+
 fn is_fraction(literal: &[u8]) -> bool {
     literal
         .iter()
@@ -146,12 +155,13 @@ fn is_fraction(literal: &[u8]) -> bool {
 }
 
 fn is_exact(literal: &[u8]) -> bool {
-    let value = std::str::from_utf8(literal)
-        .ok()
-        .and_then(|text| text.parse::<f64>().ok());
-    value
-        .zip(Exact::parse(literal))
-        .is_some_and(|(value, exact)| exact.is(value))
+    let Ok(value) = lexical_core::parse::<f64>(literal) else {
+        return false;
+    };
+    // Most programs write the shortest text, in this very form.
+    let mut shortest = [0; lexical_core::BUFFER_SIZE];
+    lexical_core::write(value, &mut shortest) == literal
+        || Exact::parse(literal).is_some_and(|exact| exact.is(value))
 }
 
 /// A literal for a message, cut.

@@ -28,6 +28,7 @@ use std::sync::Arc;
 use ::parquet::arrow::arrow_reader::{
     ArrowReaderOptions, ParquetRecordBatchReader, ParquetRecordBatchReaderBuilder,
 };
+use ::parquet::file::metadata::ParquetMetaData;
 use arrow::array::{BooleanArray, RecordBatch};
 use arrow::compute::filter_record_batch;
 use forebay_core::{Batch, Error, Origins, PayloadHead, Rejected, Result, quarantine};
@@ -56,6 +57,12 @@ const HOLD_BYTES_MAX: u64 = 64 << 20;
 
 /// Decoded bytes that one call gives at most, about.
 const STEP_BYTES: u64 = 64 << 20;
+
+/// Largest value that the footer may hint at: the mean of a column chunk.
+const VALUE_BYTES_MAX: u64 = 256 << 20;
+
+/// Decoded bytes of one batch, about, by what the footer says.
+const BATCH_BYTES: u64 = 32 << 20;
 
 /// `extract: {parquet: …}`.
 #[derive(Debug)]
@@ -168,9 +175,13 @@ impl ParquetExtraction {
             Err(refusal) => return Ok(Err(refusal)),
         };
         let file_bytes = ::parquet::file::reader::Length::len(input);
+        let batch_rows = match batch_rows(builder.metadata(), file_bytes) {
+            Ok(rows) => rows,
+            Err(refusal) => return Ok(Err(refusal)),
+        };
         Ok(guarded(|| {
             let reader = builder
-                .with_batch_size(BATCH_ROWS)
+                .with_batch_size(batch_rows)
                 .build()
                 .map_err(refused)?;
             Ok(Rows {
@@ -340,6 +351,40 @@ impl Rows {
         }
         Ok(Some(batch))
     }
+}
+
+/// Rows to decode at once, so that a batch stays small also where values are large.
+fn batch_rows(metadata: &ParquetMetaData, file_bytes: u64) -> Result<usize, Refusal> {
+    let (mut total, mut rows) = (0_u64, BATCH_ROWS as u64);
+    for group in metadata.row_groups() {
+        let count = u64::try_from(group.num_rows()).unwrap_or(0).max(1);
+        let sizes = group
+            .columns()
+            .iter()
+            .map(|chunk| u64::try_from(chunk.uncompressed_size()).unwrap_or(0));
+        let (bytes, largest) = sizes.fold((0_u64, 0), |(sum, max), size| {
+            (sum.saturating_add(size), size.max(max))
+        });
+        if largest / count > VALUE_BYTES_MAX {
+            let reason = format!("a value is larger than {} MiB", VALUE_BYTES_MAX >> 20);
+            return Err(Refusal {
+                code: "value_too_large",
+                reason,
+            });
+        }
+        total = total.saturating_add(bytes);
+        rows = rows.min((BATCH_BYTES / (bytes / count).max(1)).max(1));
+    }
+    if total > RATIO_FLOOR_BYTES && total / RATIO_MAX > file_bytes {
+        let reason = format!(
+            "the file expands more than {RATIO_MAX} times: {file_bytes} bytes give {total}"
+        );
+        return Err(Refusal {
+            code: "ratio_exceeded",
+            reason,
+        });
+    }
+    Ok(usize::try_from(rows).unwrap_or(BATCH_ROWS))
 }
 
 /// Runs a step of the Parquet reader, which panics on some broken files.

@@ -8,7 +8,10 @@ use serde::Deserialize;
 use super::*;
 use crate::file::{Variables, resolve};
 
+// The fixture's types make a schema; no value of them is ever read.
+
 /// How the fixture is configured.
+#[expect(dead_code, reason = "only its schema counts")]
 #[derive(Debug, Deserialize, JsonSchema)]
 #[serde(deny_unknown_fields)]
 struct Config {
@@ -28,6 +31,7 @@ struct Config {
     pair: Option<(i32, String)>,
 }
 
+#[expect(dead_code, reason = "only its schema counts")]
 #[derive(Debug, Deserialize, JsonSchema)]
 #[serde(deny_unknown_fields)]
 struct Rate {
@@ -35,6 +39,7 @@ struct Rate {
     per: Duration,
 }
 
+#[expect(dead_code, reason = "only its schema counts")]
 #[derive(Debug, Deserialize, JsonSchema)]
 #[serde(rename_all = "snake_case")]
 enum Paginate {
@@ -49,6 +54,7 @@ enum Paginate {
     },
 }
 
+#[expect(dead_code, reason = "only its schema counts")]
 #[derive(Debug, Deserialize, JsonSchema)]
 #[serde(deny_unknown_fields)]
 struct Offset {

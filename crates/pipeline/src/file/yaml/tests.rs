@@ -65,7 +65,7 @@ fn an_alias_is_the_value_it_stands_for() {
         .get("c")
         .and_then(|c| c.get("b"))
         .map(|b| b.parse::<u8>());
-    assert_eq!(found.and_then(std::result::Result::ok), Some(1));
+    assert_eq!(found.and_then(Result::ok), Some(1));
     assert_eq!(faults("a: &x [*x]\n"), ["1:8 bad_alias"]);
     assert_eq!(faults("a: *y\n"), ["1:4 bad_yaml"]);
 }

@@ -64,6 +64,22 @@ impl Stat {
     }
 }
 
+/// A change this close to now may be followed by another that leaves the same times.
+const FRESH: std::time::Duration = std::time::Duration::from_secs(2);
+
+impl Stat {
+    /// Whether the file changed so recently that a further change might not show.
+    pub(super) fn is_fresh(&self, now: Timestamp) -> bool {
+        let changed = Timestamp(
+            self.changed
+                .0
+                .saturating_mul(1_000_000)
+                .saturating_add(self.changed.1 / 1_000),
+        );
+        now.since(changed) < FRESH && changed.since(now) < FRESH
+    }
+}
+
 /// A regular file.
 #[derive(Debug, Clone)]
 pub(super) struct Found {
@@ -182,7 +198,7 @@ impl Walk {
             match part {
                 Part::Any if name.starts_with('.') => {}
                 Part::Any if is_folder && depth >= DEPTH_MAX => {
-                    self.warn(&path, "it lies too deep")
+                    self.warn(&path, "it lies too deep");
                 }
                 Part::Any if is_folder => self.folder(&path, parts, depth + 1)?,
                 Part::Any if rest.is_empty() => self.take(&path)?,

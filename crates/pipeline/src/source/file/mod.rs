@@ -150,7 +150,7 @@ impl Files {
         match self.config.order {
             Order::Name => found.sort_by(|a, b| a.path.cmp(&b.path)),
             Order::Modified => {
-                found.sort_by(|a, b| (a.stat.modified, &a.path).cmp(&(b.stat.modified, &b.path)))
+                found.sort_by(|a, b| (a.stat.modified, &a.path).cmp(&(b.stat.modified, &b.path)));
             }
         }
         found.sort_by_key(|file| Some(file.name.as_str()) != left);

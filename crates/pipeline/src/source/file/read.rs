@@ -110,8 +110,8 @@ impl Reader {
         let digest = digest.await?.finalize();
         let taken = self.state.has_content(found, &digest);
         if taken {
-            self.state.add(found, &digest)?;
-            self.moved = true;
+            let now = self.context.clock.now();
+            self.moved |= self.state.add(found, &digest, now)?;
         }
         Ok(taken)
     }
@@ -249,8 +249,8 @@ impl Reader {
     /// The file is taken as a whole.
     fn finish(&mut self, open: &Open) -> Result<Option<Position>> {
         let was_partial = self.state.partial.take().is_some();
-        self.state
-            .add(&open.found, &open.digest.clone().finalize())?;
+        let (digest, now) = (open.digest.clone().finalize(), self.context.clock.now());
+        self.state.add(&open.found, &digest, now)?;
         self.moved = true;
         self.unpositioned.1 += 1;
         let (bytes, files) = self.unpositioned;

@@ -2,7 +2,7 @@
 //!
 //! A file costs 20 bytes, so that a position of at most [`Position::BYTES_MAX`] remembers [`FILES_MAX`] files.
 
-use forebay_core::{Error, Position, Result};
+use forebay_core::{Error, Position, Result, Timestamp};
 use serde::{Deserialize, Serialize};
 use sha2::{Digest, Sha256};
 
@@ -116,29 +116,34 @@ impl State {
             .any(|record| record[PLACE..PLACE + CONTENT] == sha256[..CONTENT])
     }
 
-    /// Remembers a file, or what it looks like now.
+    /// Remembers a file, or what it looks like now; returns whether that is news. A file that changed about `now` may
+    /// change again without looking different, for clocks of file systems are coarse: its look is not remembered.
     ///
     /// Errors: `Config` `too_many_files` when the position is full.
-    pub(super) fn add(&mut self, file: &Found, sha256: &[u8]) -> Result<()> {
+    pub(super) fn add(&mut self, file: &Found, sha256: &[u8], now: Timestamp) -> Result<bool> {
         let mut record = [0; RECORD];
         record[..PLACE].copy_from_slice(&place_hash(file));
         record[PLACE..PLACE + CONTENT].copy_from_slice(&sha256[..CONTENT]);
         let from = self
             .records
             .partition_point(|other| other[..PLACE + CONTENT] < record[..PLACE + CONTENT]);
-        record[PLACE + CONTENT..].copy_from_slice(&state_hash(&file.stat));
+        if !file.stat.is_fresh(now) {
+            record[PLACE + CONTENT..].copy_from_slice(&state_hash(&file.stat));
+        }
         let known = self
             .records
             .get(from)
             .is_some_and(|other| other[..PLACE + CONTENT] == record[..PLACE + CONTENT]);
         if known {
+            let news = self.records[from] != record;
             self.records[from] = record;
-        } else if self.records.len() >= FILES_MAX {
-            return Err(full());
-        } else {
-            self.records.insert(from, record);
+            return Ok(news);
         }
-        Ok(())
+        if self.records.len() >= FILES_MAX {
+            return Err(full());
+        }
+        self.records.insert(from, record);
+        Ok(true)
     }
 
     fn at(&self, file: &Found) -> impl Iterator<Item = &Record> {
@@ -217,10 +222,12 @@ fn base64_decode(text: &str) -> Option<Vec<u8>> {
 
 #[cfg(test)]
 mod tests {
-    use forebay_core::Timestamp;
     use proptest::prelude::*;
 
     use super::*;
+
+    /// Long after every file of these tests changed.
+    const LATER: Timestamp = Timestamp(1_000_000_000_000);
 
     fn file(name: &str, size: u64, inode: u64) -> Found {
         let stat = Stat {
@@ -242,11 +249,13 @@ mod tests {
         let mut state = State::default();
         for i in 0..FILES_MAX as u64 {
             let digest = Sha256::digest(i.to_be_bytes());
-            state.add(&file(&i.to_string(), i, i), &digest).unwrap();
+            state
+                .add(&file(&i.to_string(), i, i), &digest, LATER)
+                .unwrap();
         }
         assert_eq!(
             state
-                .add(&file("one more", 1, 1), &[9; 32])
+                .add(&file("one more", 1, 1), &[9; 32], LATER)
                 .unwrap_err()
                 .code(),
             "too_many_files"
@@ -266,15 +275,19 @@ mod tests {
     fn a_file_is_known_by_place_content_and_state() {
         let mut state = State::default();
         let first = file("a", 10, 1);
-        state.add(&first, &[1; 32]).unwrap();
+        state.add(&first, &[1; 32], LATER).unwrap();
         assert_eq!(state.known(&first), Known::Same);
         let touched = file("a", 10, 2);
         assert_eq!(state.known(&touched), Known::Touched);
         assert!(state.has_content(&touched, &[1; 32]) && !state.has_content(&touched, &[2; 32]));
         assert_eq!(state.known(&file("a", 11, 1)), Known::New);
         assert_eq!(state.known(&file("b", 10, 1)), Known::New);
-        state.add(&touched, &[1; 32]).unwrap();
+        state.add(&touched, &[1; 32], LATER).unwrap();
         assert_eq!((state.known(&touched), state.count()), (Known::Same, 1));
+        state
+            .add(&file("fresh", 1, 1), &[3; 32], Timestamp(2_000_000))
+            .unwrap();
+        assert_eq!(state.known(&file("fresh", 1, 1)), Known::Touched);
         assert_eq!(
             State::read(Position(serde_json::json!({"taken": "x!"})))
                 .unwrap_err()

@@ -1,4 +1,5 @@
 //! The file source against folders that change under it.
+#![expect(clippy::disallowed_methods, reason = "test files need not be durable")]
 
 use std::fs;
 use std::os::unix::ffi::OsStringExt;

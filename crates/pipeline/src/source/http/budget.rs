@@ -42,7 +42,11 @@ struct State {
 impl Budget {
     pub(super) fn new(rate: Option<Rate>) -> Self {
         let concurrency = rate.as_ref().map_or(1, |rate| rate.concurrency);
-        Self { slots: Arc::new(Semaphore::new(concurrency)), rate, state: Mutex::default() }
+        Self {
+            slots: Arc::new(Semaphore::new(concurrency)),
+            rate,
+            state: Mutex::default(),
+        }
     }
 
     /// How many requests may be under way.
@@ -53,12 +57,18 @@ impl Budget {
     /// Waits until a request may be sent, and counts it.
     pub(super) async fn acquire(&self, clock: &Arc<dyn Clock>) -> Permit {
         let start = clock.monotonic();
-        let slot = Arc::clone(&self.slots).acquire_owned().await.expect("the budget's semaphore is never closed");
+        let slot = Arc::clone(&self.slots)
+            .acquire_owned()
+            .await
+            .expect("the budget's semaphore is never closed");
         let mut state = self.state.lock().await;
         while let Some(wait) = state.wait(self.rate.as_ref(), clock.as_ref()) {
             clock.sleep(wait).await;
         }
-        Permit { _slot: slot, waited: clock.monotonic().saturating_sub(start) }
+        Permit {
+            _slot: slot,
+            waited: clock.monotonic().saturating_sub(start),
+        }
     }
 
     /// The server has no requests left for us until so long from now.
@@ -84,7 +94,11 @@ impl State {
     }
 
     fn wait_sliding(&mut self, rate: &Rate, now: Duration) -> Option<Duration> {
-        while self.sent.front().is_some_and(|sent| *sent + rate.per.0 <= now) {
+        while self
+            .sent
+            .front()
+            .is_some_and(|sent| *sent + rate.per.0 <= now)
+        {
             self.sent.pop_front();
         }
         if self.sent.len() >= rate.requests as usize {
@@ -97,7 +111,9 @@ impl State {
     /// Windows begin at multiples of their length since 1970, as servers count them. A wall clock that goes back
     /// does not give a window twice: the count goes on.
     fn wait_fixed(&mut self, rate: &Rate, now_us: i64) -> Option<Duration> {
-        let length = i64::try_from(rate.per.0.as_micros()).unwrap_or(i64::MAX).max(1);
+        let length = i64::try_from(rate.per.0.as_micros())
+            .unwrap_or(i64::MAX)
+            .max(1);
         let window = now_us.div_euclid(length);
         if window > self.window || self.count == 0 {
             (self.window, self.count) = (window, 0);
@@ -127,12 +143,19 @@ mod tests {
     use super::*;
 
     fn rate(requests: u32, per_ms: u64, window: Window, concurrency: usize) -> Rate {
-        Rate { requests, per: Span(Duration::from_millis(per_ms)), window, concurrency }
+        Rate {
+            requests,
+            per: Span(Duration::from_millis(per_ms)),
+            window,
+            concurrency,
+        }
     }
 
     /// When each of a row of requests went, given the pause before each.
     fn run(rate: &Rate, start_us: i64, pauses_ms: &[u64]) -> Vec<i64> {
-        let runtime = tokio::runtime::Builder::new_current_thread().build().unwrap();
+        let runtime = tokio::runtime::Builder::new_current_thread()
+            .build()
+            .unwrap();
         runtime.block_on(async {
             let clock: Arc<dyn Clock> = FakeClock::auto(Timestamp(start_us));
             let budget = Budget::new(Some(rate.clone()));
@@ -193,7 +216,10 @@ mod tests {
         for _ in 0..3 {
             budget.acquire(&clock).await;
         }
-        assert!(clock.monotonic() - before <= Duration::from_secs(2), "an hour back must not stop us for an hour");
+        assert!(
+            clock.monotonic() - before <= Duration::from_secs(2),
+            "an hour back must not stop us for an hour"
+        );
     }
 
     #[tokio::test]

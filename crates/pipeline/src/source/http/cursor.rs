@@ -58,9 +58,13 @@ impl Format {
     /// The bound of the first pass as the user wrote it: in this format or as a date and time.
     pub(super) fn parse_start(self, text: &str) -> Option<Mark> {
         if self == Self::Raw {
-            return Some(text.parse().map_or_else(|_| Mark::Text(text.to_owned()), Mark::Number));
+            return Some(
+                text.parse()
+                    .map_or_else(|_| Mark::Text(text.to_owned()), Mark::Number),
+            );
         }
-        self.parse_time(text).or_else(|| parse_instant(text).map(Mark::Number))
+        self.parse_time(text)
+            .or_else(|| parse_instant(text).map(Mark::Number))
     }
 
     fn parse_time(self, text: &str) -> Option<Mark> {
@@ -83,7 +87,9 @@ impl Format {
             Self::Rfc3339 => Timestamp(micros).to_string(),
             Self::EpochSeconds => micros.div_euclid(1_000_000).to_string(),
             Self::EpochMillis => micros.div_euclid(1_000).to_string(),
-            Self::Date => Timestamp(micros).to_utc().map_or_else(String::new, |at| at.format("%Y-%m-%d").to_string()),
+            Self::Date => Timestamp(micros)
+                .to_utc()
+                .map_or_else(String::new, |at| at.format("%Y-%m-%d").to_string()),
             Self::Raw => micros.to_string(),
         }
     }
@@ -116,7 +122,11 @@ impl Format {
 fn parse_instant(text: &str) -> Option<i64> {
     let instant = Timestamp::parse(text).map(Timestamp::micros);
     // Many APIs write the zone without its colon.
-    instant.or_else(|| DateTime::parse_from_str(text, "%Y-%m-%dT%H:%M:%S%.f%z").ok().map(|at| at.timestamp_micros()))
+    instant.or_else(|| {
+        DateTime::parse_from_str(text, "%Y-%m-%dT%H:%M:%S%.f%z")
+            .ok()
+            .map(|at| at.timestamp_micros())
+    })
 }
 
 /// A decimal number times ten to the power of `digits`, exactly; digits beyond are cut off, towards the past.
@@ -168,7 +178,10 @@ pub(super) fn identity(record: &[u8], key: Option<&[u8]>, cursor: Option<&[u8]>)
 /// Records taken before, by their place on the cursor; `None` holds those without a readable one, which are
 /// remembered for ever.
 #[derive(Debug, Clone, PartialEq, Eq, Default, Serialize, Deserialize)]
-#[serde(from = "Vec<(Option<Mark>, Vec<String>)>", into = "Vec<(Option<Mark>, Vec<String>)>")]
+#[serde(
+    from = "Vec<(Option<Mark>, Vec<String>)>",
+    into = "Vec<(Option<Mark>, Vec<String>)>"
+)]
 pub(super) struct Edge {
     records: BTreeMap<Option<Mark>, BTreeSet<Identity>>,
     count: usize,
@@ -185,7 +198,9 @@ impl Edge {
     }
 
     pub(super) fn contains(&self, mark: &Option<Mark>, identity: &Identity) -> bool {
-        self.records.get(mark).is_some_and(|set| set.contains(identity))
+        self.records
+            .get(mark)
+            .is_some_and(|set| set.contains(identity))
     }
 
     pub(super) fn insert(&mut self, mark: Option<Mark>, identity: Identity) {
@@ -209,7 +224,8 @@ impl Edge {
         if first.is_none_or(|first| *first >= floor) {
             return;
         }
-        self.records.retain(|mark, _| mark.is_none() || *mark >= floor);
+        self.records
+            .retain(|mark, _| mark.is_none() || *mark >= floor);
         self.count = self.records.values().map(BTreeSet::len).sum();
     }
 
@@ -219,7 +235,9 @@ impl Edge {
         if len <= EDGE_RECORDS_MAX {
             return Ok(());
         }
-        let message = format!("more than {EDGE_RECORDS_MAX} records lie between the newest cursor value and `lag` before it");
+        let message = format!(
+            "more than {EDGE_RECORDS_MAX} records lie between the newest cursor value and `lag` before it"
+        );
         let hint = "make `cursor.lag` shorter, or name a `cursor.field` with finer values";
         Err(Error::data("edge_too_wide", message).with_hint(hint))
     }
@@ -240,7 +258,10 @@ impl From<Vec<(Option<Mark>, Vec<String>)>> for Edge {
 impl From<Edge> for Vec<(Option<Mark>, Vec<String>)> {
     fn from(edge: Edge) -> Self {
         let shown = |set: BTreeSet<Identity>| set.iter().map(|identity| to_hex(identity)).collect();
-        edge.records.into_iter().map(|(mark, set)| (mark, shown(set))).collect()
+        edge.records
+            .into_iter()
+            .map(|(mark, set)| (mark, shown(set)))
+            .collect()
     }
 }
 
@@ -267,13 +288,25 @@ mod tests {
         let day = Some(Mark::Number(1_767_225_600_000_000));
         for (format, token, expected) in [
             (Format::Rfc3339, "\"2026-01-01T00:00:00Z\"", day.clone()),
-            (Format::Rfc3339, "\"2026-01-01T01:00:00.000+0100\"", day.clone()),
+            (
+                Format::Rfc3339,
+                "\"2026-01-01T01:00:00.000+0100\"",
+                day.clone(),
+            ),
             (Format::Rfc3339, "1767225600", None),
             (Format::Date, "\"2026-01-01\"", day.clone()),
             (Format::EpochSeconds, "1767225600", day.clone()),
             (Format::EpochSeconds, "\"1767225600.000000\"", day.clone()),
-            (Format::EpochSeconds, "0.1234567", Some(Mark::Number(123_456))),
-            (Format::EpochSeconds, "-0.1234567", Some(Mark::Number(-123_457))),
+            (
+                Format::EpochSeconds,
+                "0.1234567",
+                Some(Mark::Number(123_456)),
+            ),
+            (
+                Format::EpochSeconds,
+                "-0.1234567",
+                Some(Mark::Number(-123_457)),
+            ),
             (Format::EpochSeconds, "\"2026-01-01\"", None),
             (Format::EpochMillis, "1767225600000", day),
             (Format::EpochMillis, "1e12", None),
@@ -282,7 +315,11 @@ mod tests {
             (Format::Raw, "null", None),
             (Format::Raw, "{}", None),
         ] {
-            assert_eq!(format.read(token.as_bytes()), expected, "{format:?} {token}");
+            assert_eq!(
+                format.read(token.as_bytes()),
+                expected,
+                "{format:?} {token}"
+            );
         }
     }
 
@@ -291,12 +328,19 @@ mod tests {
         let mut edge = Edge::default();
         for n in 0..EDGE_RECORDS_MAX as i64 {
             let mark = Mark::Number(1_767_225_600_000_000 + n);
-            edge.insert(Some(mark), identity(b"", Some(n.to_string().as_bytes()), None));
+            edge.insert(
+                Some(mark),
+                identity(b"", Some(n.to_string().as_bytes()), None),
+            );
         }
         assert!(Edge::check(edge.len()).is_ok());
         assert!(Edge::check(edge.len() + 1).is_err());
         let text = serde_json::to_string(&edge).unwrap();
-        assert!(text.len() < forebay_core::Position::BYTES_MAX, "{}", text.len());
+        assert!(
+            text.len() < forebay_core::Position::BYTES_MAX,
+            "{}",
+            text.len()
+        );
         assert_eq!(serde_json::from_str::<Edge>(&text).unwrap(), edge);
     }
 

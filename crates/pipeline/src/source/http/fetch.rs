@@ -43,7 +43,12 @@ pub(super) struct Answer {
 /// Why a request gave no page.
 enum Failure {
     /// Trying again may help; `asked` is how long the server wants to be left alone.
-    Passing { status: Option<u16>, what: String, asked: Option<Duration>, source: Option<reqwest::Error> },
+    Passing {
+        status: Option<u16>,
+        what: String,
+        asked: Option<Duration>,
+        source: Option<reqwest::Error>,
+    },
     Final(Error),
 }
 
@@ -65,10 +70,20 @@ pub(super) struct Fetcher {
 impl Fetcher {
     /// # Errors
     /// When the HTTP client cannot be made: no TLS provider, no root certificates.
-    pub(super) fn new(config: Arc<Config>, budget: Arc<Budget>, context: SourceContext) -> Result<Self> {
+    pub(super) fn new(
+        config: Arc<Config>,
+        budget: Arc<Budget>,
+        context: SourceContext,
+    ) -> Result<Self> {
         let requests = Requests::new(&config)?;
         let client = client(&config)?;
-        Ok(Self { config, requests, context, client, budget })
+        Ok(Self {
+            config,
+            requests,
+            context,
+            client,
+            budget,
+        })
     }
 
     pub(super) fn concurrency(&self) -> usize {
@@ -95,13 +110,20 @@ impl Fetcher {
                     self.context.requests.record(record);
                     return Err(error.with_context("url", self.requests.shown(url)));
                 }
-                Failure::Passing { status, what, asked, source } => (status, what, asked, source),
+                Failure::Passing {
+                    status,
+                    what,
+                    asked,
+                    source,
+                } => (status, what, asked, source),
             };
             let Some(wait) = waits.next(asked) else {
                 record.detail = Some(what.clone());
                 self.context.requests.record(record);
                 let error = given_up(status, &what, attempt, asked);
-                let error = error.with_context("attempts", attempt).with_context("url", self.requests.shown(url));
+                let error = error
+                    .with_context("attempts", attempt)
+                    .with_context("url", self.requests.shown(url));
                 return Err(match source {
                     Some(source) => error.with_source(source.without_url()),
                     None => error,
@@ -115,7 +137,11 @@ impl Fetcher {
     }
 
     /// One attempt, redirects followed. A failure comes with the record of its last request, not yet written.
-    async fn attempt(&self, url: &Url, attempt: u32) -> Result<Answer, Box<(RequestRecord, Failure)>> {
+    async fn attempt(
+        &self,
+        url: &Url,
+        attempt: u32,
+    ) -> Result<Answer, Box<(RequestRecord, Failure)>> {
         let mut url = url.clone();
         for _ in 0..=REDIRECTS_MAX {
             let (mut record, outcome) = self.exchange(&url, attempt).await;
@@ -135,8 +161,12 @@ impl Fetcher {
                 Outcome::Failed(failure) => return Err(failed(record, failure)),
             }
         }
-        let message = format!("more than {REDIRECTS_MAX} redirects, the last to {}", self.requests.shown(&url));
-        let error = Error::unavailable("redirect_limit", message).with_hint("the server sends requests in circles");
+        let message = format!(
+            "more than {REDIRECTS_MAX} redirects, the last to {}",
+            self.requests.shown(&url)
+        );
+        let error = Error::unavailable("redirect_limit", message)
+            .with_hint("the server sends requests in circles");
         let mut record = self.record(&url, attempt);
         record.detail = Some("not asked: too many redirects".to_owned());
         Err(failed(record, Failure::Final(error)))
@@ -144,7 +174,10 @@ impl Fetcher {
 
     fn may_follow(&self, from: &Url, to: &Url) -> Result<()> {
         if from.scheme() == "https" && to.scheme() == "http" {
-            let message = format!("the server redirects to {}, without encryption", self.requests.shown(to));
+            let message = format!(
+                "the server redirects to {}, without encryption",
+                self.requests.shown(to)
+            );
             return Err(Error::denied("redirect_refused", message));
         }
         address::check(to, self.config.allow_private)
@@ -168,13 +201,20 @@ impl Fetcher {
         (record, outcome)
     }
 
-    async fn receive(&self, mut response: Response, url: &Url, record: &mut RequestRecord) -> Outcome {
+    async fn receive(
+        &self,
+        mut response: Response,
+        url: &Url,
+        record: &mut RequestRecord,
+    ) -> Outcome {
         let status = response.status().as_u16();
         record.status = Some(status);
         let now = self.context.clock.now();
         if let Some(wait) = retry::exhausted(response.headers(), now) {
             // Bounded: what a server asks for beyond that, it must ask for with a 429.
-            self.budget.close_for(wait.min(self.config.retry.total.0), &self.context.clock).await;
+            self.budget
+                .close_for(wait.min(self.config.retry.total.0), &self.context.clock)
+                .await;
         }
         let verdict = retry::verdict(status);
         if verdict == Verdict::Redirect {
@@ -191,7 +231,13 @@ impl Fetcher {
             Ok(body) => {
                 let url = self.requests.without_key(url);
                 let received_at = self.context.clock.now();
-                Outcome::Page(Box::new(Answer { status, headers, url, body, received_at }))
+                Outcome::Page(Box::new(Answer {
+                    status,
+                    headers,
+                    url,
+                    body,
+                    received_at,
+                }))
             }
         }
     }
@@ -232,16 +278,26 @@ impl Fetcher {
         }
         if error.is_builder() {
             let message = "the request could not be built";
-            return Failure::Final(Error::config("bad_request", message).with_source(error.without_url()));
+            return Failure::Final(
+                Error::config("bad_request", message).with_source(error.without_url()),
+            );
         }
         let limits = &self.config.limits;
         let what = match (error.is_timeout(), error.is_connect()) {
             (true, true) => format!("no connection within {}", limits.connect),
-            (true, false) => format!("no whole answer within {}, or silent for {}", limits.time, limits.idle),
+            (true, false) => format!(
+                "no whole answer within {}, or silent for {}",
+                limits.time, limits.idle
+            ),
             (false, true) => "no connection".to_owned(),
             (false, false) => "the connection broke".to_owned(),
         };
-        Failure::Passing { status: None, what, asked: None, source: Some(error) }
+        Failure::Passing {
+            status: None,
+            what,
+            asked: None,
+            source: Some(error),
+        }
     }
 
     fn record(&self, url: &Url, attempt: u32) -> RequestRecord {
@@ -267,11 +323,16 @@ fn failed(mut record: RequestRecord, failure: Failure) -> Box<(RequestRecord, Fa
 
 fn client(config: &Config) -> Result<Client> {
     if rustls::crypto::CryptoProvider::get_default().is_none() {
-        return Err(Error::bug("no_crypto_provider", "no TLS provider is installed: the program must install one first"));
+        return Err(Error::bug(
+            "no_crypto_provider",
+            "no TLS provider is installed: the program must install one first",
+        ));
     }
     let limits = &config.limits;
     let client = Client::builder()
-        .dns_resolver(CheckedResolver { allow_private: config.allow_private })
+        .dns_resolver(CheckedResolver {
+            allow_private: config.allow_private,
+        })
         // Redirects are followed here, where every address is checked and credentials are taken off; a proxy would
         // resolve names itself, past that check.
         .redirect(reqwest::redirect::Policy::none())
@@ -282,15 +343,23 @@ fn client(config: &Config) -> Result<Client> {
         .read_timeout(limits.idle.0)
         .retry(reqwest::retry::never())
         .build();
-    client.map_err(|error| Error::unavailable("http_client", "failed to make an HTTP client").with_source(error))
+    client.map_err(|error| {
+        Error::unavailable("http_client", "failed to make an HTTP client").with_source(error)
+    })
 }
 
 fn moved(response: &Response, url: &Url) -> Outcome {
-    let location = response.headers().get(LOCATION).and_then(|value| value.to_str().ok());
+    let location = response
+        .headers()
+        .get(LOCATION)
+        .and_then(|value| value.to_str().ok());
     match location.map(|location| url.join(location)) {
         Some(Ok(target)) => Outcome::Moved(target),
         _ => {
-            let message = format!("the server answered {} without saying where to go", response.status());
+            let message = format!(
+                "the server answered {} without saying where to go",
+                response.status()
+            );
             Outcome::Failed(Failure::Final(Error::unavailable("bad_redirect", message)))
         }
     }
@@ -301,10 +370,19 @@ fn refused(verdict: Verdict, status: u16, said: &str, asked: Option<Duration>) -
     let message = format!("the server answered {status}{said}");
     let error = |kind, code| Error::new(kind, code, message.clone()).with_context("status", status);
     Failure::Final(match verdict {
-        Verdict::Retry => return Failure::Passing { status: Some(status), what: message, asked, source: None },
-        Verdict::Denied => error(ErrorKind::Denied, "source_denied").with_hint("check `auth` and what this user may read"),
+        Verdict::Retry => {
+            return Failure::Passing {
+                status: Some(status),
+                what: message,
+                asked,
+                source: None,
+            };
+        }
+        Verdict::Denied => error(ErrorKind::Denied, "source_denied")
+            .with_hint("check `auth` and what this user may read"),
         Verdict::Missing => error(ErrorKind::NotFound, "source_not_found").with_hint("check `url`"),
-        Verdict::Wrong => error(ErrorKind::Config, "source_refused").with_hint("check `params`, `paginate` and `cursor`"),
+        Verdict::Wrong => error(ErrorKind::Config, "source_refused")
+            .with_hint("check `params`, `paginate` and `cursor`"),
         Verdict::Unexpected if status == 206 => error(ErrorKind::Data, "partial_content")
             .with_hint("a part of the answer cannot be told from the whole: it was not taken"),
         _ => error(ErrorKind::Data, "unexpected_status"),
@@ -317,8 +395,14 @@ fn given_up(status: Option<u16>, what: &str, attempts: u32, asked: Option<Durati
         Some(_) => "server_failed",
         None => "unreachable",
     };
-    let wait = asked.map(|asked| format!("; it asks to wait {} s", asked.as_secs())).unwrap_or_default();
-    let times = if attempts == 1 { "1 attempt".to_owned() } else { format!("{attempts} attempts") };
+    let wait = asked
+        .map(|asked| format!("; it asks to wait {} s", asked.as_secs()))
+        .unwrap_or_default();
+    let times = if attempts == 1 {
+        "1 attempt".to_owned()
+    } else {
+        format!("{attempts} attempts")
+    };
     let error = Error::unavailable(code, format!("gave up after {times}: {what}{wait}"));
     let error = error.with_hint("`forebay run` continues at this very page");
     match status {
@@ -336,7 +420,11 @@ async fn beginning(response: &mut Response) -> String {
             _ => break,
         }
     }
-    if body.is_empty() { String::new() } else { format!(": {}", excerpt(&body)) }
+    if body.is_empty() {
+        String::new()
+    } else {
+        format!(": {}", excerpt(&body))
+    }
 }
 
 /// The first cause of type `T`; an `io::Error` hides the one it was made of.
@@ -346,7 +434,9 @@ fn cause<T: StdError + 'static>(error: &reqwest::Error) -> Option<&T> {
         if let Some(found) = error.downcast_ref::<T>() {
             return Some(found);
         }
-        let inner = error.downcast_ref::<std::io::Error>().and_then(std::io::Error::get_ref);
+        let inner = error
+            .downcast_ref::<std::io::Error>()
+            .and_then(std::io::Error::get_ref);
         if let Some(inner) = inner {
             next = Some(inner);
             continue;

@@ -17,7 +17,12 @@ pub(super) struct Path(Vec<String>);
 
 impl Path {
     pub(super) fn new(text: &str) -> Self {
-        Self(text.split('.').filter(|key| !key.is_empty()).map(str::to_owned).collect())
+        Self(
+            text.split('.')
+                .filter(|key| !key.is_empty())
+                .map(str::to_owned)
+                .collect(),
+        )
     }
 }
 
@@ -37,9 +42,17 @@ pub(super) enum Fault {
 /// # Errors
 /// [`Fault`] when the text is not one JSON value from its first byte to its last.
 pub(super) fn find(text: &[u8], paths: &[&Path]) -> Result<Vec<Option<Range<usize>>>, Fault> {
-    let mut scan = Scan { text, paths, found: vec![None; paths.len()] };
+    let mut scan = Scan {
+        text,
+        paths,
+        found: vec![None; paths.len()],
+    };
     let all: Vec<usize> = (0..paths.len()).collect();
-    let start = scan.space(if text.starts_with(b"\xef\xbb\xbf") { 3 } else { 0 });
+    let start = scan.space(if text.starts_with(b"\xef\xbb\xbf") {
+        3
+    } else {
+        0
+    });
     let end = scan.value(start, &all, 0)?;
     match scan.space(end) {
         end if end == text.len() => Ok(scan.found),
@@ -52,7 +65,11 @@ pub(super) fn elements(text: &[u8], list: Range<usize>) -> Result<Vec<Range<usiz
     if text.get(list.start) != Some(&b'[') {
         return Ok(vec![list]);
     }
-    let scan = Scan { text, paths: &[], found: Vec::new() };
+    let scan = Scan {
+        text,
+        paths: &[],
+        found: Vec::new(),
+    };
     let mut elements = Vec::new();
     let mut at = scan.space(list.start + 1);
     while scan.byte(at)? != b']' {
@@ -85,7 +102,10 @@ impl Scan<'_> {
 
     fn space(&self, at: usize) -> usize {
         let rest = self.text.get(at..).unwrap_or_default();
-        at + rest.iter().take_while(|b| matches!(b, b' ' | b'\t' | b'\n' | b'\r')).count()
+        at + rest
+            .iter()
+            .take_while(|b| matches!(b, b' ' | b'\t' | b'\n' | b'\r'))
+            .count()
     }
 
     /// Past a comma to the next member, or to `close`.
@@ -101,8 +121,15 @@ impl Scan<'_> {
     /// A value on the way to `live` paths, of which `depth` keys are matched. Recursion is as deep as the longest path.
     fn value(&mut self, at: usize, live: &[usize], depth: usize) -> Result<usize, Fault> {
         let deeper = live.iter().any(|path| self.paths[*path].0.len() > depth);
-        let end = if deeper && self.byte(at)? == b'{' { self.object(at, live, depth)? } else { self.skip(at)? };
-        for &path in live.iter().filter(|path| self.paths[**path].0.len() == depth) {
+        let end = if deeper && self.byte(at)? == b'{' {
+            self.object(at, live, depth)?
+        } else {
+            self.skip(at)?
+        };
+        for &path in live
+            .iter()
+            .filter(|path| self.paths[**path].0.len() == depth)
+        {
             self.found[path] = Some(at..end);
         }
         Ok(end)
@@ -119,16 +146,26 @@ impl Scan<'_> {
             if self.byte(colon)? != b':' {
                 return Err(Fault::Unexpected(colon));
             }
-            let live: Vec<usize> = live.iter().copied().filter(|path| self.matches(*path, depth, key.clone())).collect();
+            let live: Vec<usize> = live
+                .iter()
+                .copied()
+                .filter(|path| self.matches(*path, depth, key.clone()))
+                .collect();
             let value = self.space(colon + 1);
-            let end = if live.is_empty() { self.skip(value)? } else { self.value(value, &live, depth + 1)? };
+            let end = if live.is_empty() {
+                self.skip(value)?
+            } else {
+                self.value(value, &live, depth + 1)?
+            };
             at = self.after(end, b'}')?;
         }
         Ok(at + 1)
     }
 
     fn matches(&self, path: usize, depth: usize, key: Range<usize>) -> bool {
-        let Some(wanted) = self.paths[path].0.get(depth) else { return false };
+        let Some(wanted) = self.paths[path].0.get(depth) else {
+            return false;
+        };
         let raw = &self.text[key.start + 1..key.end - 1];
         if memchr::memchr(b'\\', raw).is_none() {
             return raw == wanted.as_bytes();
@@ -156,7 +193,12 @@ impl Scan<'_> {
             b'{' | b'[' => self.brackets(at),
             b'-' | b'0'..=b'9' | b't' | b'f' | b'n' => {
                 let rest = &self.text[at..];
-                let ends = |b: &u8| matches!(b, b',' | b']' | b'}' | b' ' | b'\t' | b'\n' | b'\r' | b':' | b'"');
+                let ends = |b: &u8| {
+                    matches!(
+                        b,
+                        b',' | b']' | b'}' | b' ' | b'\t' | b'\n' | b'\r' | b':' | b'"'
+                    )
+                };
                 Ok(at + rest.iter().position(ends).unwrap_or(rest.len()))
             }
             _ => Err(Fault::Unexpected(at)),
@@ -176,7 +218,11 @@ impl Scan<'_> {
                 byte @ (b'{' | b'[') => {
                     let word = lists.get_mut(depth / 64).ok_or(Fault::Deep)?;
                     let bit = 1 << (depth % 64);
-                    *word = if byte == b'[' { *word | bit } else { *word & !bit };
+                    *word = if byte == b'[' {
+                        *word | bit
+                    } else {
+                        *word & !bit
+                    };
                     depth += 1;
                 }
                 byte @ (b'}' | b']') => {
@@ -204,7 +250,10 @@ mod tests {
     use super::*;
 
     fn at<'a>(text: &'a str, path: &str) -> Option<&'a str> {
-        find(text.as_bytes(), &[&Path::new(path)]).unwrap().remove(0).map(|range| &text[range])
+        find(text.as_bytes(), &[&Path::new(path)])
+            .unwrap()
+            .remove(0)
+            .map(|range| &text[range])
     }
 
     #[test]
@@ -234,7 +283,11 @@ mod tests {
             ("{1: 2}", Fault::Unexpected(1)),
             (deep.as_str(), Fault::Deep),
         ] {
-            assert_eq!(find(text.as_bytes(), &[&Path::new("a")]), Err(fault), "{text:.20}");
+            assert_eq!(
+                find(text.as_bytes(), &[&Path::new("a")]),
+                Err(fault),
+                "{text:.20}"
+            );
         }
     }
 

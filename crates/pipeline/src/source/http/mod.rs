@@ -20,6 +20,7 @@
 mod address;
 mod body;
 mod budget;
+mod check;
 mod config;
 mod cursor;
 mod fetch;
@@ -78,7 +79,10 @@ struct HttpSource {
 impl HttpSource {
     fn new(config: Config) -> Self {
         let budget = Arc::new(Budget::new(config.rate.clone()));
-        Self { config: Arc::new(config), budget }
+        Self {
+            config: Arc::new(config),
+            budget,
+        }
     }
 }
 
@@ -88,7 +92,12 @@ impl Source for HttpSource {
         Ok(vec!["all".parse()?])
     }
 
-    async fn open(&self, _: &Ident, position: Option<Position>, context: SourceContext) -> Result<Box<dyn SplitReader>> {
+    async fn open(
+        &self,
+        _: &Ident,
+        position: Option<Position>,
+        context: SourceContext,
+    ) -> Result<Box<dyn SplitReader>> {
         let fetcher = Fetcher::new(Arc::clone(&self.config), Arc::clone(&self.budget), context)?;
         Ok(Box::new(Reader::new(Arc::new(fetcher), position)?))
     }

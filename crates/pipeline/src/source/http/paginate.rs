@@ -42,7 +42,9 @@ impl At {
         match paginate {
             Some(Paginate::Page(page)) => Self::Page(page.start),
             Some(Paginate::Offset(offset)) => Self::Offset(offset.start),
-            Some(Paginate::Cursor(_) | Paginate::Next(_) | Paginate::LinkHeader(_)) | None => Self::First,
+            Some(Paginate::Cursor(_) | Paginate::Next(_) | Paginate::LinkHeader(_)) | None => {
+                Self::First
+            }
         }
     }
 
@@ -53,7 +55,9 @@ impl At {
             Some(Paginate::Page(_)) => matches!(self, Self::Page(_)),
             Some(Paginate::Offset(_)) => matches!(self, Self::Offset(_)),
             Some(Paginate::Cursor(_)) => matches!(self, Self::First | Self::Token(_)),
-            Some(Paginate::Next(_) | Paginate::LinkHeader(_)) => matches!(self, Self::First | Self::Url(_)),
+            Some(Paginate::Next(_) | Paginate::LinkHeader(_)) => {
+                matches!(self, Self::First | Self::Url(_))
+            }
         }
     }
 
@@ -61,7 +65,9 @@ impl At {
     pub(super) fn ahead(&self, paginate: Option<&Paginate>) -> Option<Self> {
         match (self, paginate?) {
             (Self::Page(page), Paginate::Page(_)) => page.checked_add(1).map(Self::Page),
-            (Self::Offset(at), Paginate::Offset(offset)) => at.checked_add(offset.limit).map(Self::Offset),
+            (Self::Offset(at), Paginate::Offset(offset)) => {
+                at.checked_add(offset.limit).map(Self::Offset)
+            }
             _ => None,
         }
     }
@@ -71,7 +77,9 @@ impl At {
     /// A short page ends it only when the server is known to fill pages of that size: one that caps the size would
     /// else lose everything behind its first page.
     pub(super) fn next(&self, paginate: Option<&Paginate>, facts: &Facts) -> Option<Self> {
-        let ends = |size: Option<u64>| facts.records == 0 || size.is_some_and(|size| facts.records < size && facts.full_seen);
+        let ends = |size: Option<u64>| {
+            facts.records == 0 || size.is_some_and(|size| facts.records < size && facts.full_seen)
+        };
         match paginate? {
             Paginate::Page(page) if ends(page.size) => None,
             Paginate::Page(_) => self.ahead(paginate),
@@ -81,10 +89,16 @@ impl At {
                 _ => None,
             },
             Paginate::Cursor(_) if facts.more == Some(false) => None,
-            Paginate::Cursor(_) => facts.token.clone().filter(|token| !token.is_empty()).map(Self::Token),
-            Paginate::Next(_) | Paginate::LinkHeader(_) => {
-                facts.next_url.clone().filter(|url| !url.is_empty()).map(Self::Url)
-            }
+            Paginate::Cursor(_) => facts
+                .token
+                .clone()
+                .filter(|token| !token.is_empty())
+                .map(Self::Token),
+            Paginate::Next(_) | Paginate::LinkHeader(_) => facts
+                .next_url
+                .clone()
+                .filter(|url| !url.is_empty())
+                .map(Self::Url),
         }
     }
 }
@@ -100,7 +114,11 @@ pub(super) fn page_size(paginate: Option<&Paginate>) -> Option<u64> {
 
 /// The target of `Link: <…>; rel="next"` (RFC 8288), from one or more headers.
 pub(super) fn link_next(headers: &HeaderMap) -> Option<String> {
-    headers.get_all(LINK).iter().filter_map(|value| value.to_str().ok()).find_map(next_of_link)
+    headers
+        .get_all(LINK)
+        .iter()
+        .filter_map(|value| value.to_str().ok())
+        .find_map(next_of_link)
 }
 
 fn next_of_link(mut text: &str) -> Option<String> {
@@ -122,9 +140,12 @@ fn next_of_link(mut text: &str) -> Option<String> {
 }
 
 fn is_next(param: &str) -> bool {
-    let Some((name, value)) = param.split_once('=') else { return false };
+    let Some((name, value)) = param.split_once('=') else {
+        return false;
+    };
     let mut relations = value.trim().trim_matches('"').split_ascii_whitespace();
-    name.trim().eq_ignore_ascii_case("rel") && relations.any(|relation| relation.eq_ignore_ascii_case("next"))
+    name.trim().eq_ignore_ascii_case("rel")
+        && relations.any(|relation| relation.eq_ignore_ascii_case("next"))
 }
 
 /// Remembers the last requests of a pass, and the last page.
@@ -155,8 +176,11 @@ impl Guard {
 
 /// The error of a paginator that goes in circles; `page` counts from 1.
 pub(super) fn repeats(page: u64, what: &str) -> Error {
-    Error::data("pagination_repeats", format!("page {page} of the pass {what}"))
-        .with_hint("check `paginate`: is the parameter spelled as the server expects it?")
+    Error::data(
+        "pagination_repeats",
+        format!("page {page} of the pass {what}"),
+    )
+    .with_hint("check `paginate`: is the parameter spelled as the server expects it?")
 }
 
 #[cfg(test)]
@@ -165,33 +189,68 @@ mod tests {
     use super::*;
 
     fn offset(limit: u64) -> Paginate {
-        Paginate::Offset(Offset { param: "o".to_owned(), start: 0, limit_param: None, limit })
+        Paginate::Offset(Offset {
+            param: "o".to_owned(),
+            start: 0,
+            limit_param: None,
+            limit,
+        })
     }
 
     fn facts(records: u64, full_seen: bool) -> Facts {
-        Facts { records, full_seen, ..Facts::default() }
+        Facts {
+            records,
+            full_seen,
+            ..Facts::default()
+        }
     }
 
     #[test]
     fn a_short_page_ends_a_pass_only_when_the_server_fills_pages() {
         let paginate = Some(&offset(100)).cloned();
         let paginate = paginate.as_ref();
-        assert_eq!(At::Offset(0).next(paginate, &facts(100, true)), Some(At::Offset(100)));
+        assert_eq!(
+            At::Offset(0).next(paginate, &facts(100, true)),
+            Some(At::Offset(100))
+        );
         assert_eq!(At::Offset(100).next(paginate, &facts(7, true)), None);
-        assert_eq!(At::Offset(0).next(paginate, &facts(30, false)), Some(At::Offset(30)), "the server caps at 30");
+        assert_eq!(
+            At::Offset(0).next(paginate, &facts(30, false)),
+            Some(At::Offset(30)),
+            "the server caps at 30"
+        );
         assert_eq!(At::Offset(30).next(paginate, &facts(0, false)), None);
-        let page = Paginate::Page(PageNumber { param: "p".to_owned(), start: 1, size_param: None, size: None });
-        assert_eq!(At::Page(1).next(Some(&page), &facts(1, false)), Some(At::Page(2)));
+        let page = Paginate::Page(PageNumber {
+            param: "p".to_owned(),
+            start: 1,
+            size_param: None,
+            size: None,
+        });
+        assert_eq!(
+            At::Page(1).next(Some(&page), &facts(1, false)),
+            Some(At::Page(2))
+        );
         assert_eq!(At::Page(u64::MAX).next(Some(&page), &facts(1, false)), None);
     }
 
     #[test]
     fn a_token_ends_a_pass_when_it_is_missing_or_nothing_more_comes() {
-        let token = Paginate::Cursor(Token { path: "c".to_owned(), param: "c".to_owned(), more: None });
-        let next = |token: Option<&str>, more| Facts { token: token.map(str::to_owned), more, ..facts(1, false) };
+        let token = Paginate::Cursor(Token {
+            path: "c".to_owned(),
+            param: "c".to_owned(),
+            more: None,
+        });
+        let next = |token: Option<&str>, more| Facts {
+            token: token.map(str::to_owned),
+            more,
+            ..facts(1, false)
+        };
         let of = |facts: &Facts| At::First.next(Some(&token), facts);
         assert_eq!(of(&next(Some("a"), None)), Some(At::Token("a".to_owned())));
-        assert_eq!(of(&next(Some("a"), Some(true))), Some(At::Token("a".to_owned())));
+        assert_eq!(
+            of(&next(Some("a"), Some(true))),
+            Some(At::Token("a".to_owned()))
+        );
         assert_eq!(of(&next(Some("a"), Some(false))), None);
         assert_eq!(of(&next(Some(""), None)), None);
         assert_eq!(of(&next(None, Some(true))), None);
@@ -200,9 +259,18 @@ mod tests {
     #[test]
     fn the_next_link_is_found_among_others() {
         for (header, expected) in [
-            (r#"<https://a/?p=2>; rel="next", <https://a/?p=9>; rel="last""#, Some("https://a/?p=2")),
-            (r#"<https://a/?p=1>; rel=prev, </x?p=3>; title="a, b"; rel=next"#, Some("/x?p=3")),
-            (r#"<https://a/?q=a,b>; rel="last next""#, Some("https://a/?q=a,b")),
+            (
+                r#"<https://a/?p=2>; rel="next", <https://a/?p=9>; rel="last""#,
+                Some("https://a/?p=2"),
+            ),
+            (
+                r#"<https://a/?p=1>; rel=prev, </x?p=3>; title="a, b"; rel=next"#,
+                Some("/x?p=3"),
+            ),
+            (
+                r#"<https://a/?q=a,b>; rel="last next""#,
+                Some("https://a/?q=a,b"),
+            ),
             (r#"<https://a/>; rel="nextish""#, None),
             ("<https://a/", None),
             ("", None),
@@ -218,7 +286,10 @@ mod tests {
             guard.request(&n.to_string(), n).unwrap();
         }
         assert_eq!(guard.seen.len(), REQUESTS_REMEMBERED);
-        assert_eq!(guard.request("7", 1).map_err(|e| e.code()), Err("pagination_repeats"));
+        assert_eq!(
+            guard.request("7", 1).map_err(|e| e.code()),
+            Err("pagination_repeats")
+        );
         assert!(guard.request("0", 1).is_ok(), "the oldest was forgotten");
     }
 }

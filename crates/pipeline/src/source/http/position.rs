@@ -63,23 +63,45 @@ impl Progress {
     /// # Errors
     /// `bad_position` when the position was written by something else or under another `paginate`.
     pub(super) fn open(position: Option<&Position>, config: &Config) -> Result<Self> {
-        let Some(Position(value)) = position else { return Ok(Self::new()) };
+        let Some(Position(value)) = position else {
+            return Ok(Self::new());
+        };
         let bad = |what: String| {
-            let error = Error::data("bad_position", format!("the stored position cannot be used: {what}"));
+            let error = Error::data(
+                "bad_position",
+                format!("the stored position cannot be used: {what}"),
+            );
             error.with_hint("`forebay run --full` reads everything again from the beginning")
         };
-        let progress: Self = serde_json::from_value(value.clone()).map_err(|error| bad(error.to_string()))?;
+        let progress: Self =
+            serde_json::from_value(value.clone()).map_err(|error| bad(error.to_string()))?;
         if progress.version != VERSION {
-            return Err(bad(format!("it has version {}, this program writes {VERSION}", progress.version)));
+            return Err(bad(format!(
+                "it has version {}, this program writes {VERSION}",
+                progress.version
+            )));
         }
-        if progress.pass.as_ref().is_some_and(|pass| !pass.next.fits(config.paginate.as_ref())) {
-            return Err(bad("`paginate` has changed in the middle of a pass".to_owned()));
+        if progress
+            .pass
+            .as_ref()
+            .is_some_and(|pass| !pass.next.fits(config.paginate.as_ref()))
+        {
+            return Err(bad(
+                "`paginate` has changed in the middle of a pass".to_owned()
+            ));
         }
         Ok(progress)
     }
 
     fn new() -> Self {
-        Self { version: VERSION, newest: None, edge: Edge::default(), full_seen: false, records_seen: false, pass: None }
+        Self {
+            version: VERSION,
+            newest: None,
+            edge: Edge::default(),
+            full_seen: false,
+            records_seen: false,
+            pass: None,
+        }
     }
 
     /// Starts a pass at the edge of what is known.
@@ -87,7 +109,9 @@ impl Progress {
         let cursor = config.cursor.as_ref();
         self.pass = Some(Pass {
             from: self.floor(config),
-            until: cursor.and_then(|cursor| cursor.end_param.as_ref()).map(|_| Mark::Number(now_us)),
+            until: cursor
+                .and_then(|cursor| cursor.end_param.as_ref())
+                .map(|_| Mark::Number(now_us)),
             next: At::first(config.paginate.as_ref()),
             pages: 0,
             taken: Edge::default(),
@@ -113,15 +137,27 @@ impl Progress {
 
     /// The bounds of the pass under way, as they are sent.
     pub(super) fn bounds(&self, config: &Config) -> Bounds {
-        let (Some(cursor), Some(pass)) = (&config.cursor, &self.pass) else { return Bounds::default() };
-        let start = || cursor.start.as_ref().and_then(|start| cursor.format.parse_start(&start.0));
+        let (Some(cursor), Some(pass)) = (&config.cursor, &self.pass) else {
+            return Bounds::default();
+        };
+        let start = || {
+            cursor
+                .start
+                .as_ref()
+                .and_then(|start| cursor.format.parse_start(&start.0))
+        };
         let from = pass.from.clone().or_else(start);
         let show = |mark: Mark| cursor.format.show(&mark);
-        Bounds { from: from.map(show), until: pass.until.clone().map(show) }
+        Bounds {
+            from: from.map(show),
+            until: pass.until.clone().map(show),
+        }
     }
 
     pub(super) fn position(&self) -> Result<Position> {
         let value = serde_json::to_value(self);
-        value.map(Position).map_err(|error| Error::bug("position", "a position is always JSON").with_source(error))
+        value
+            .map(Position)
+            .map_err(|error| Error::bug("position", "a position is always JSON").with_source(error))
     }
 }

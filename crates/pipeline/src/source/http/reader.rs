@@ -87,7 +87,9 @@ impl Reader {
                 let first = pass.next.clone();
                 self.ask(first)?;
             }
-            let Some(ahead) = self.ahead.pop_front() else { break };
+            let Some(ahead) = self.ahead.pop_front() else {
+                break;
+            };
             let fetched = tokio::select! {
                 () = self.fetcher.context.cancel.cancelled() => return Err(cancelled()),
                 fetched = ahead.fetched => fetched.map_err(|error| Error::bug("fetch_task", "a request's task ended").with_source(error))??,
@@ -96,7 +98,8 @@ impl Reader {
                 return Ok(Some(chunk));
             }
         }
-        self.end = Some(self.progress.position()?).filter(|position| Some(position) != self.known.as_ref());
+        self.end = Some(self.progress.position()?)
+            .filter(|position| Some(position) != self.known.as_ref());
         self.ended = true;
         Ok(None)
     }
@@ -108,9 +111,14 @@ impl Reader {
         if page > config.pages_max {
             let message = format!("the pass has more than {} pages", config.pages_max);
             let error = Error::data("pages_max", message);
-            return Err(error.with_hint("a paginator that never ends? if there are so many, raise `pages_max`"));
+            return Err(error.with_hint(
+                "a paginator that never ends? if there are so many, raise `pages_max`",
+            ));
         }
-        let url = self.fetcher.requests.url(config, &self.progress.bounds(config), &at)?;
+        let url = self
+            .fetcher
+            .requests
+            .url(config, &self.progress.bounds(config), &at)?;
         self.guard.request(url.as_str(), page)?;
         if self.ahead.front().is_none_or(|ahead| ahead.at != at) {
             self.ahead.clear();
@@ -133,7 +141,10 @@ impl Reader {
         }
         while self.ahead.len() < self.fetcher.concurrency() {
             let page = self.page() + self.ahead.len() as u64;
-            let next = self.ahead.back().and_then(|ahead| ahead.at.ahead(config.paginate.as_ref()));
+            let next = self
+                .ahead
+                .back()
+                .and_then(|ahead| ahead.at.ahead(config.paginate.as_ref()));
             match next {
                 Some(next) if page <= config.pages_max => self.start(next, page)?,
                 _ => break,
@@ -144,14 +155,20 @@ impl Reader {
 
     fn start(&mut self, at: At, page: u64) -> Result<()> {
         let (fetcher, plan) = (Arc::clone(&self.fetcher), Arc::clone(&self.plan));
-        let url = fetcher.requests.url(&fetcher.config, &self.progress.bounds(&fetcher.config), &at)?;
+        let url =
+            fetcher
+                .requests
+                .url(&fetcher.config, &self.progress.bounds(&fetcher.config), &at)?;
         let task = tokio::spawn(async move {
             let answer = fetcher.get(&url, page).await?;
             let shown = fetcher.requests.shown(&answer.url);
             let outlined = outline(plan, answer).await;
             outlined.map_err(|error| error.with_context("page", page).with_context("url", shown))
         });
-        self.ahead.push_back(Ahead { at, fetched: AbortOnDropHandle::new(task) });
+        self.ahead.push_back(Ahead {
+            at,
+            fetched: AbortOnDropHandle::new(task),
+        });
         Ok(())
     }
 
@@ -161,8 +178,11 @@ impl Reader {
         let Fetched { answer, outline } = fetched;
         let page = self.page();
         let facts = self.facts(&answer, outline.as_ref(), page)?;
-        let skips = outline.as_ref().map_or(Ok(Vec::new()), |outline| self.sift(outline))?;
-        let empty = verdict(answer.status) == Verdict::Empty || outline.is_some() && facts.records == skips.len() as u64;
+        let skips = outline
+            .as_ref()
+            .map_or(Ok(Vec::new()), |outline| self.sift(outline))?;
+        let empty = verdict(answer.status) == Verdict::Empty
+            || outline.is_some() && facts.records == skips.len() as u64;
         let config = Arc::clone(&self.fetcher.config);
         let next = at.next(config.paginate.as_ref(), &facts);
         match (next, &mut self.progress.pass) {
@@ -208,30 +228,49 @@ impl Reader {
             next = paginate::link_next(&answer.headers);
         }
         facts.full_seen = self.progress.full_seen;
-        facts.next_url = next.filter(|next| !next.is_empty()).map(|next| self.resolve(answer, &next)).transpose()?;
+        facts.next_url = next
+            .filter(|next| !next.is_empty())
+            .map(|next| self.resolve(answer, &next))
+            .transpose()?;
         Ok(facts)
     }
 
     /// A server that does not know the page parameter sends the same page for ever.
     fn check_not_repeated(&mut self, outline: &Outline, page: u64) -> Result<()> {
-        let counted = matches!(self.fetcher.config.paginate, Some(Paginate::Page(_) | Paginate::Offset(_)));
-        let (Some(first), Some(last), true) = (outline.records.first(), outline.records.last(), counted) else {
+        let counted = matches!(
+            self.fetcher.config.paginate,
+            Some(Paginate::Page(_) | Paginate::Offset(_))
+        );
+        let (Some(first), Some(last), true) =
+            (outline.records.first(), outline.records.last(), counted)
+        else {
             return Ok(());
         };
         let mut hash = DefaultHasher::new();
         hash.write(&outline.text[first.at.start..last.at.end]);
         match self.last_page.replace(hash.finish()) {
-            before if before == self.last_page => Err(paginate::repeats(page, "holds the very records of the page before")),
+            before if before == self.last_page => Err(paginate::repeats(
+                page,
+                "holds the very records of the page before",
+            )),
             _ => Ok(()),
         }
     }
 
     /// A next link, absolute, checked and without the key.
     fn resolve(&self, answer: &Answer, next: &str) -> Result<String> {
-        let bad = |error| Error::data("bad_next_url", format!("the next link {next:?} is not a URL: {error}"));
+        let bad = |error| {
+            Error::data(
+                "bad_next_url",
+                format!("the next link {next:?} is not a URL: {error}"),
+            )
+        };
         let url = answer.url.join(next).map_err(bad)?;
         if answer.url.scheme() == "https" && url.scheme() == "http" {
-            return Err(Error::denied("redirect_refused", "the next link leads from https to http"));
+            return Err(Error::denied(
+                "redirect_refused",
+                "the next link leads from https to http",
+            ));
         }
         super::address::check(&url, self.fetcher.config.allow_private)?;
         Ok(self.fetcher.requests.without_key(&url).into())
@@ -243,12 +282,23 @@ impl Reader {
         if config.cursor.is_none() {
             return Ok(Vec::new());
         }
-        let newest_here = outline.records.iter().filter_map(|record| record.mark.as_ref()).max();
+        let newest_here = outline
+            .records
+            .iter()
+            .filter_map(|record| record.mark.as_ref())
+            .max();
         if newest_here > self.progress.newest.as_ref() {
             self.progress.newest = newest_here.cloned();
         }
         let floor = self.progress.floor(&config);
-        let Progress { edge, pass: Some(pass), .. } = &mut self.progress else { return Ok(Vec::new()) };
+        let Progress {
+            edge,
+            pass: Some(pass),
+            ..
+        } = &mut self.progress
+        else {
+            return Ok(Vec::new());
+        };
         let mut skips = Vec::new();
         for (ordinal, record) in (0..).zip(&outline.records) {
             let slice = |range: &std::ops::Range<usize>| &outline.text[range.clone()];
@@ -261,9 +311,14 @@ impl Reader {
             if before(&floor) && !edge.reaches(&record.mark) {
                 continue;
             }
-            let identity =
-                cursor::identity(slice(&record.at), record.key.as_ref().map(slice), record.cursor.as_ref().map(slice));
-            if edge.contains(&record.mark, &identity) || pass.taken.contains(&record.mark, &identity) {
+            let identity = cursor::identity(
+                slice(&record.at),
+                record.key.as_ref().map(slice),
+                record.cursor.as_ref().map(slice),
+            );
+            if edge.contains(&record.mark, &identity)
+                || pass.taken.contains(&record.mark, &identity)
+            {
                 skips.push(ordinal);
             } else if !before(&floor) {
                 pass.taken.insert(record.mark.clone(), identity);
@@ -293,32 +348,57 @@ impl Reader {
 
 /// Headers worth keeping with the payload.
 fn attributes(answer: &Answer) -> BTreeMap<String, String> {
-    let kept = [(ETAG, "etag"), (LAST_MODIFIED, "last_modified"), (DATE, "date")];
-    let header = |name| answer.headers.get(name).and_then(|value| value.to_str().ok());
-    let kept = kept.into_iter().filter_map(|(name, key)| header(name).map(|value| (key, value)));
+    let kept = [
+        (ETAG, "etag"),
+        (LAST_MODIFIED, "last_modified"),
+        (DATE, "date"),
+    ];
+    let header = |name| {
+        answer
+            .headers
+            .get(name)
+            .and_then(|value| value.to_str().ok())
+    };
+    let kept = kept
+        .into_iter()
+        .filter_map(|(name, key)| header(name).map(|value| (key, value)));
     let kept = kept.filter(|(_, value)| value.len() <= ATTRIBUTE_BYTES_MAX);
-    let mut attributes: BTreeMap<String, String> = kept.map(|(key, value)| (key.to_owned(), value.to_owned())).collect();
+    let mut attributes: BTreeMap<String, String> = kept
+        .map(|(key, value)| (key.to_owned(), value.to_owned()))
+        .collect();
     attributes.insert("status".to_owned(), answer.status.to_string());
     attributes
 }
 
 async fn outline(plan: Arc<Plan>, answer: Answer) -> Result<Fetched> {
     if verdict(answer.status) == Verdict::Empty {
-        return Ok(Fetched { answer, outline: None });
+        return Ok(Fetched {
+            answer,
+            outline: None,
+        });
     }
     let small = answer.body.len() < BLOCKING_BYTES;
-    let look = move || plan.outline(&answer.headers, &answer.body).map(|outline| Fetched { answer, outline });
+    let look = move || {
+        plan.outline(&answer.headers, &answer.body)
+            .map(|outline| Fetched { answer, outline })
+    };
     if small {
         return look();
     }
     let task = tokio::task::spawn_blocking(look);
-    task.await.map_err(|error| Error::bug("outline_task", "looking into a page panicked").with_source(error))?
+    task.await.map_err(|error| {
+        Error::bug("outline_task", "looking into a page panicked").with_source(error)
+    })?
 }
 
 fn records_missing(path: Option<&str>, text: &[u8]) -> Error {
     let path = path.unwrap_or_default();
-    let message = format!("the body has nothing at `records: {path}`; it begins with {}", body::excerpt(text));
-    Error::data("records_missing", message).with_hint("write the path of the list of records, with dots")
+    let message = format!(
+        "the body has nothing at `records: {path}`; it begins with {}",
+        body::excerpt(text)
+    );
+    Error::data("records_missing", message)
+        .with_hint("write the path of the list of records, with dots")
 }
 
 fn cancelled() -> Error {

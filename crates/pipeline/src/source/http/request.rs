@@ -4,7 +4,9 @@
 //! has passed through [`Requests::shown`] first.
 
 use forebay_core::{Error, Result, Secret};
-use reqwest::header::{ACCEPT, ACCEPT_ENCODING, AUTHORIZATION, HeaderMap, HeaderName, HeaderValue, USER_AGENT};
+use reqwest::header::{
+    ACCEPT, ACCEPT_ENCODING, AUTHORIZATION, HeaderMap, HeaderName, HeaderValue, USER_AGENT,
+};
 use url::Url;
 
 use super::config::{ApiKey, Auth, Config, Paginate};
@@ -15,8 +17,23 @@ const AGENT: &str = concat!("forebay/", env!("CARGO_PKG_VERSION"));
 
 /// Query parameters whose values are never shown, in lower case: next links like to carry them.
 const SECRET_PARAMS: [&str; 17] = [
-    "access_token", "api-key", "api_key", "api_token", "apikey", "app_key", "auth", "auth_token", "client_secret", "key",
-    "password", "secret", "sig", "signature", "token", "x-amz-security-token", "x-amz-signature",
+    "access_token",
+    "api-key",
+    "api_key",
+    "api_token",
+    "apikey",
+    "app_key",
+    "auth",
+    "auth_token",
+    "client_secret",
+    "key",
+    "password",
+    "secret",
+    "sig",
+    "signature",
+    "token",
+    "x-amz-security-token",
+    "x-amz-signature",
 ];
 
 /// Longest URL that is written into a record or a message, in bytes.
@@ -42,24 +59,45 @@ pub(super) struct Bounds {
 impl Requests {
     pub(super) fn new(config: &Config) -> Result<Self> {
         let mut headers = HeaderMap::new();
-        headers.insert(ACCEPT, HeaderValue::from_static("application/json, */*;q=0.5"));
+        headers.insert(
+            ACCEPT,
+            HeaderValue::from_static("application/json, */*;q=0.5"),
+        );
         headers.insert(USER_AGENT, HeaderValue::from_static(AGENT));
         for (name, value) in &config.headers {
-            headers.insert(header_name(name)?, HeaderValue::from_str(value).map_err(|_| unsendable(name))?);
+            headers.insert(
+                header_name(name)?,
+                HeaderValue::from_str(value).map_err(|_| unsendable(name))?,
+            );
         }
         headers.insert(ACCEPT_ENCODING, HeaderValue::from_static("gzip, zstd"));
         let mut key = None;
-        if let Some(Auth::ApiKey(ApiKey { param: Some(param), value, .. })) = &config.auth {
+        if let Some(Auth::ApiKey(ApiKey {
+            param: Some(param),
+            value,
+            ..
+        })) = &config.auth
+        {
             key = Some((param.clone(), value.clone()));
         }
-        Ok(Self { base: config.base()?, headers, credentials: credentials(config.auth.as_ref())?, key })
+        Ok(Self {
+            base: config.base()?,
+            headers,
+            credentials: credentials(config.auth.as_ref())?,
+            key,
+        })
     }
 
     /// The URL of a page, without the key.
     pub(super) fn url(&self, config: &Config, bounds: &Bounds, at: &At) -> Result<Url> {
         if let At::Url(next) = at {
             let url = Url::parse(next);
-            return url.map_err(|error| Error::data("bad_next_url", format!("the next link {next:?} is not a URL: {error}")));
+            return url.map_err(|error| {
+                Error::data(
+                    "bad_next_url",
+                    format!("the next link {next:?} is not a URL: {error}"),
+                )
+            });
         }
         let mut url = self.base.clone();
         {
@@ -68,7 +106,10 @@ impl Requests {
             if let (Some(cursor), Some(from)) = (&config.cursor, &bounds.from) {
                 query.append_pair(&cursor.param, from);
             }
-            if let (Some(end), Some(until)) = (config.cursor.as_ref().and_then(|c| c.end_param.as_ref()), &bounds.until) {
+            if let (Some(end), Some(until)) = (
+                config.cursor.as_ref().and_then(|c| c.end_param.as_ref()),
+                &bounds.until,
+            ) {
                 query.append_pair(end, until);
             }
             for (name, value) in page_params(config.paginate.as_ref(), at) {
@@ -87,7 +128,9 @@ impl Requests {
         let bare = self.without_key(url);
         if !same_origin(&self.base, url) {
             let kept = [ACCEPT, USER_AGENT, ACCEPT_ENCODING];
-            let kept = kept.into_iter().filter_map(|name| self.headers.get(&name).cloned().map(|value| (name, value)));
+            let kept = kept
+                .into_iter()
+                .filter_map(|name| self.headers.get(&name).cloned().map(|value| (name, value)));
             return (bare, kept.collect());
         }
         let mut headers = self.headers.clone();
@@ -101,12 +144,17 @@ impl Requests {
 
     /// A URL that a server gave, without the key, should it repeat it: for positions, guards and other hosts.
     pub(super) fn without_key(&self, url: &Url) -> Url {
-        let Some((name, _)) = &self.key else { return url.clone() };
+        let Some((name, _)) = &self.key else {
+            return url.clone();
+        };
         if !url.query_pairs().any(|(param, _)| param == name.as_str()) {
             return url.clone();
         }
-        let kept: Vec<(String, String)> =
-            url.query_pairs().filter(|(param, _)| param != name.as_str()).map(|(k, v)| (k.into(), v.into())).collect();
+        let kept: Vec<(String, String)> = url
+            .query_pairs()
+            .filter(|(param, _)| param != name.as_str())
+            .map(|(k, v)| (k.into(), v.into()))
+            .collect();
         let mut url = url.clone();
         url.set_query(None);
         if !kept.is_empty() {
@@ -136,7 +184,9 @@ impl Requests {
     }
 
     fn shown_pair(&self, pair: &str) -> String {
-        let Some((name, _)) = url::form_urlencoded::parse(pair.as_bytes()).next() else { return pair.to_owned() };
+        let Some((name, _)) = url::form_urlencoded::parse(pair.as_bytes()).next() else {
+            return pair.to_owned();
+        };
         let own = self.key.as_ref().is_some_and(|(key, _)| *key == name);
         if own || SECRET_PARAMS.contains(&name.to_ascii_lowercase().as_str()) {
             return format!("{}=***", pair.split('=').next().unwrap_or_default());
@@ -167,7 +217,9 @@ fn page_params<'a>(paginate: Option<&'a Paginate>, at: &At) -> Vec<(&'a str, Str
                 params.push((name, offset.limit.to_string()));
             }
         }
-        (Some(Paginate::Cursor(cursor)), At::Token(token)) => params.push((&cursor.param, token.clone())),
+        (Some(Paginate::Cursor(cursor)), At::Token(token)) => {
+            params.push((&cursor.param, token.clone()))
+        }
         _ => {}
     }
     params
@@ -181,9 +233,19 @@ fn credentials(auth: Option<&Auth>) -> Result<HeaderMap> {
             let pair = format!("{}:{}", basic.username, basic.password.expose());
             (AUTHORIZATION, format!("Basic {}", base64(pair.as_bytes())))
         }
-        Some(Auth::ApiKey(ApiKey { header: Some(header), value, prefix, .. })) => {
-            (header_name(header)?, format!("{}{}", prefix.as_deref().unwrap_or_default(), value.expose()))
-        }
+        Some(Auth::ApiKey(ApiKey {
+            header: Some(header),
+            value,
+            prefix,
+            ..
+        })) => (
+            header_name(header)?,
+            format!(
+                "{}{}",
+                prefix.as_deref().unwrap_or_default(),
+                value.expose()
+            ),
+        ),
         Some(Auth::ApiKey(_)) | None => return Ok(headers),
     };
     let mut value = HeaderValue::from_str(&text).map_err(|_| unsendable(name.as_str()))?;
@@ -198,8 +260,11 @@ fn header_name(name: &str) -> Result<HeaderName> {
 
 /// Never shows the value: it may be a secret.
 fn unsendable(name: &str) -> Error {
-    Error::config("bad_header", format!("the header `{name}` has a name or value that cannot be sent"))
-        .with_hint("a secret with a line break at its end? read it without the line break")
+    Error::config(
+        "bad_header",
+        format!("the header `{name}` has a name or value that cannot be sent"),
+    )
+    .with_hint("a secret with a line break at its end? read it without the line break")
 }
 
 /// RFC 4648 with padding.
@@ -211,7 +276,11 @@ fn base64(bytes: &[u8]) -> String {
         let bits = byte(0) << 16 | byte(1) << 8 | byte(2);
         for i in 0..4 {
             let sextet = (bits >> (18 - 6 * i)) & 63;
-            text.push(if i <= group.len() { char::from(ALPHABET[sextet as usize]) } else { '=' });
+            text.push(if i <= group.len() {
+                char::from(ALPHABET[sextet as usize])
+            } else {
+                '='
+            });
         }
     }
     text
@@ -233,7 +302,13 @@ mod tests {
 
     #[test]
     fn base64_is_that_of_the_standard() {
-        for (plain, coded) in [("", ""), ("f", "Zg=="), ("fo", "Zm8="), ("foo", "Zm9v"), ("a:\u{fe}", "YTrDvg==")] {
+        for (plain, coded) in [
+            ("", ""),
+            ("f", "Zg=="),
+            ("fo", "Zm8="),
+            ("foo", "Zm9v"),
+            ("a:\u{fe}", "YTrDvg=="),
+        ] {
             assert_eq!(base64(plain.as_bytes()), coded);
         }
     }
@@ -248,7 +323,12 @@ mod tests {
         let (_, headers) = requests.dress(&url("https://a.example/y"));
         assert_eq!(headers["x-key"], "K hush");
         assert_eq!(headers["x-team"], "t");
-        for other in ["https://b.example/", "http://a.example/", "https://a.example:444/", "https://x.a.example/"] {
+        for other in [
+            "https://b.example/",
+            "http://a.example/",
+            "https://a.example:444/",
+            "https://x.a.example/",
+        ] {
             let (_, headers) = requests.dress(&url(other));
             assert_eq!(headers.len(), 3, "{other}: {headers:?}");
         }
@@ -257,9 +337,13 @@ mod tests {
 
     #[test]
     fn a_key_in_a_parameter_is_sent_but_never_shown_or_passed_on() {
-        let config = config(json!({"url": "http://a.example/x?v=1", "auth": {"api_key": {"param": "k", "value": "hu sh"}}}));
+        let config = config(
+            json!({"url": "http://a.example/x?v=1", "auth": {"api_key": {"param": "k", "value": "hu sh"}}}),
+        );
         let requests = Requests::new(&config).unwrap();
-        let first = requests.url(&config, &Bounds::default(), &At::First).unwrap();
+        let first = requests
+            .url(&config, &Bounds::default(), &At::First)
+            .unwrap();
         assert_eq!(first.as_str(), "http://a.example/x?v=1");
         let (sent, _) = requests.dress(&first);
         assert_eq!(sent.as_str(), "http://a.example/x?v=1&k=hu+sh");
@@ -273,7 +357,12 @@ mod tests {
     #[test]
     fn a_url_is_shown_without_what_looks_like_a_secret() {
         let requests = Requests::new(&config(json!({"url": "http://a.example/"}))).unwrap();
-        let shown = requests.shown(&url("https://u:p@a.example/x?page_token=1&Access_Token=2&X-Amz-Signature=3#f"));
-        assert_eq!(shown, "https://a.example/x?page_token=1&Access_Token=***&X-Amz-Signature=***");
+        let shown = requests.shown(&url(
+            "https://u:p@a.example/x?page_token=1&Access_Token=2&X-Amz-Signature=3#f",
+        ));
+        assert_eq!(
+            shown,
+            "https://a.example/x?page_token=1&Access_Token=***&X-Amz-Signature=***"
+        );
     }
 }

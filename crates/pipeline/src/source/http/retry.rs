@@ -64,20 +64,38 @@ pub(super) fn retry_after(headers: &HeaderMap, now: Timestamp) -> Option<Duratio
 /// `RateLimit-*` and `RateLimit: …;r=0;t=30`. A reset of over 10^9 is a time in seconds since 1970, over 10^12 in
 /// milliseconds, and less is seconds from now.
 pub(super) fn exhausted(headers: &HeaderMap, now: Timestamp) -> Option<Duration> {
-    let text = |name: &str| headers.get(name).and_then(|value| value.to_str().ok()).map(str::trim);
+    let text = |name: &str| {
+        headers
+            .get(name)
+            .and_then(|value| value.to_str().ok())
+            .map(str::trim)
+    };
     for prefix in ["x-ratelimit", "x-rate-limit", "ratelimit"] {
-        let Some(remaining) = text(&format!("{prefix}-remaining")) else { continue };
+        let Some(remaining) = text(&format!("{prefix}-remaining")) else {
+            continue;
+        };
         let reset = text(&format!("{prefix}-reset"))?;
-        return (number(remaining)? <= 0.0).then(|| until(reset, now)).flatten();
+        return (number(remaining)? <= 0.0)
+            .then(|| until(reset, now))
+            .flatten();
     }
     let draft = text("ratelimit")?;
-    let value = |key: &str| draft.split([';', ',']).filter_map(|part| part.trim().split_once('=')).find(|(k, _)| *k == key);
+    let value = |key: &str| {
+        draft
+            .split([';', ','])
+            .filter_map(|part| part.trim().split_once('='))
+            .find(|(k, _)| *k == key)
+    };
     let (_, remaining) = value("r")?;
-    (number(remaining)? <= 0.0).then(|| seconds(value("t")?.1)).flatten()
+    (number(remaining)? <= 0.0)
+        .then(|| seconds(value("t")?.1))
+        .flatten()
 }
 
 fn until(reset: &str, now: Timestamp) -> Option<Duration> {
-    let Some(value) = number(reset) else { return Some(Timestamp::parse(reset)?.since(now)) };
+    let Some(value) = number(reset) else {
+        return Some(Timestamp::parse(reset)?.since(now));
+    };
     let now = now.micros() as f64 / 1e6;
     let wait = if value > 1e12 {
         value / 1e3 - now
@@ -103,7 +121,9 @@ fn http_date(text: &str) -> Option<Timestamp> {
         return Some(Timestamp(date.timestamp_micros()));
     }
     let old = ["%A, %d-%b-%y %H:%M:%S GMT", "%a %b %e %H:%M:%S %Y"];
-    let date = old.iter().find_map(|format| NaiveDateTime::parse_from_str(text, format).ok())?;
+    let date = old
+        .iter()
+        .find_map(|format| NaiveDateTime::parse_from_str(text, format).ok())?;
     Some(Timestamp(date.and_utc().timestamp_micros()))
 }
 
@@ -124,7 +144,12 @@ impl Waits {
             .with_max_delay(retry.max_delay.0)
             .with_max_times(retry.attempts.saturating_sub(1) as usize)
             .build();
-        Self { ceilings, random: StdRng::seed_from_u64(seed), total: retry.total.0, spent: Duration::ZERO }
+        Self {
+            ceilings,
+            random: StdRng::seed_from_u64(seed),
+            total: retry.total.0,
+            spent: Duration::ZERO,
+        }
     }
 
     /// How long to wait before the next attempt; `None` when there is none. `asked` is what the server asks for.
@@ -152,7 +177,12 @@ mod tests {
     const NOW: Timestamp = Timestamp(784_111_740_000_000);
 
     fn headers(pairs: &[(&str, &str)]) -> HeaderMap {
-        let pair = |(name, value): &(&str, &str)| (name.parse::<HeaderName>().unwrap(), HeaderValue::from_str(value).unwrap());
+        let pair = |(name, value): &(&str, &str)| {
+            (
+                name.parse::<HeaderName>().unwrap(),
+                HeaderValue::from_str(value).unwrap(),
+            )
+        };
         pairs.iter().map(pair).collect()
     }
 
@@ -176,21 +206,49 @@ mod tests {
     #[test]
     fn an_exhausted_budget_is_read_from_the_headers() {
         for (pairs, expected) in [
-            (&[("x-ratelimit-remaining", "0"), ("x-ratelimit-reset", "12")][..], Some(12)),
-            (&[("ratelimit-remaining", "0"), ("ratelimit-reset", "12")], Some(12)),
-            (&[("x-rate-limit-remaining", "0"), ("x-rate-limit-reset", "1994-11-06T08:49:12Z")], Some(12)),
+            (
+                &[("x-ratelimit-remaining", "0"), ("x-ratelimit-reset", "12")][..],
+                Some(12),
+            ),
+            (
+                &[("ratelimit-remaining", "0"), ("ratelimit-reset", "12")],
+                Some(12),
+            ),
+            (
+                &[
+                    ("x-rate-limit-remaining", "0"),
+                    ("x-rate-limit-reset", "1994-11-06T08:49:12Z"),
+                ],
+                Some(12),
+            ),
             (&[("ratelimit", "\"default\";r=0;t=12")], Some(12)),
             (&[("ratelimit", "\"default\";r=3;t=12")], None),
-            (&[("x-ratelimit-remaining", "5"), ("x-ratelimit-reset", "12")], None),
+            (
+                &[("x-ratelimit-remaining", "5"), ("x-ratelimit-reset", "12")],
+                None,
+            ),
             (&[("x-ratelimit-remaining", "0")], None),
-            (&[("x-ratelimit-remaining", "none"), ("x-ratelimit-reset", "12")], None),
+            (
+                &[
+                    ("x-ratelimit-remaining", "none"),
+                    ("x-ratelimit-reset", "12"),
+                ],
+                None,
+            ),
         ] {
-            assert_eq!(exhausted(&headers(pairs), NOW), expected.map(Duration::from_secs), "{pairs:?}");
+            assert_eq!(
+                exhausted(&headers(pairs), NOW),
+                expected.map(Duration::from_secs),
+                "{pairs:?}"
+            );
         }
         let now = Timestamp(1_767_225_600_000_000);
         for (reset, wait) in [("1767225612", 12), ("1767225612000", 12), ("1767225000", 0)] {
             let pairs = [("x-ratelimit-remaining", "0"), ("x-ratelimit-reset", reset)];
-            assert_eq!(exhausted(&headers(&pairs), now), Some(Duration::from_secs(wait)));
+            assert_eq!(
+                exhausted(&headers(&pairs), now),
+                Some(Duration::from_secs(wait))
+            );
         }
     }
 

@@ -10,8 +10,7 @@ use serde_json::{Map, Value};
 use super::check;
 
 /// Maximal files: together they use every key and every choice.
-const FILES: &[&str] = &[
-    r#"
+const FILES: &[&str] = &[r#"
 pipeline: a
 source:
   http:
@@ -47,20 +46,40 @@ transform:
 buffer: {rows: 1_000, bytes: 1MiB, time: 1s}
 load:
   iceberg: {table: quakes.events, mode: append, partition: [day(at)], file_bytes: 64MiB}
-"#,
-];
+"#];
 
 /// Files that differ from the first in one stage: `(stage, its value)`.
 const OTHERS: &[(&str, &str)] = &[
-    ("source", "http: {url: 'https://example.org', auth: {basic: {username: u, password: '${secret:token}'}}, paginate: {offset: {param: o, start: 0, limit_param: l, limit: 5}}}"),
-    ("source", "http: {url: 'https://example.org', auth: {api_key: {header: x-key, value: '${secret:token}', prefix: 'Token '}}, paginate: {cursor: {path: next, param: cursor, more: has_more}}}"),
-    ("source", "http: {url: 'https://example.org', auth: {api_key: {param: key, value: '${secret:token}'}}, paginate: {next: {path: links.next}}}"),
-    ("source", "http: {url: 'https://example.org', paginate: {link_header: {}}}"),
-    ("source", "file: {path: 'data/*.json'}"),
-    ("extract", "csv: {}"),
+    (
+        "source",
+        "http: {url: 'https://example.org', auth: {basic: {username: u, password: '${secret:token}'}}, paginate: {offset: {param: o, start: 0, limit_param: l, limit: 5}}}",
+    ),
+    (
+        "source",
+        "http: {url: 'https://example.org', auth: {api_key: {header: x-key, value: '${secret:token}', prefix: 'Token '}}, paginate: {cursor: {path: next, param: cursor, more: has_more}}}",
+    ),
+    (
+        "source",
+        "http: {url: 'https://example.org', auth: {api_key: {param: key, value: '${secret:token}'}}, paginate: {next: {path: links.next}}}",
+    ),
+    (
+        "source",
+        "http: {url: 'https://example.org', paginate: {link_header: {}}}",
+    ),
+    (
+        "source",
+        "file: {path: 'data/*.json', settle: 5s, order: modified}",
+    ),
+    (
+        "extract",
+        r##"csv: {delimiter: ";", quote: "'", escape: "\\", comment: "#", header: false, columns: [a, b], null: [NA], trim: true, encoding: latin1, skip_lines: 1, ragged: fill}"##,
+    ),
     ("extract", "parquet: {}"),
-    ("load", "stdout: {}"),
-    ("load", "file: {path: out}"),
+    ("load", "stdout: {format: csv}"),
+    (
+        "load",
+        "file: {path: out, format: csv, guard_formulas: false}",
+    ),
 ];
 
 fn value(yaml: &str) -> Value {
@@ -100,7 +119,11 @@ impl Written {
                 self.text.push_str(&" ".repeat(indent));
             }
             path.push(key.clone());
-            self.keys.push((path.clone(), self.text.matches('\n').count() + 1, indent + 1));
+            self.keys.push((
+                path.clone(),
+                self.text.matches('\n').count() + 1,
+                indent + 1,
+            ));
             self.text.push_str(&format!("{key}:"));
             self.value(inner, path, indent);
             path.pop();
@@ -128,7 +151,11 @@ impl Written {
 }
 
 fn follow<'a>(root: &'a Value, schema: &'a Value) -> &'a Value {
-    match schema.get("$ref").and_then(Value::as_str).and_then(|target| root.pointer(target.trim_start_matches('#'))) {
+    match schema
+        .get("$ref")
+        .and_then(Value::as_str)
+        .and_then(|target| root.pointer(target.trim_start_matches('#')))
+    {
         Some(target) => follow(root, target),
         None => schema,
     }
@@ -137,7 +164,11 @@ fn follow<'a>(root: &'a Value, schema: &'a Value) -> &'a Value {
 /// The schemas that may hold at a value, with `oneOf` and `anyOf` taken apart.
 fn ways<'a>(root: &'a Value, schema: &'a Value) -> Vec<&'a Value> {
     let schema = follow(root, schema);
-    let branches: Vec<&Value> = ["oneOf", "anyOf"].iter().filter_map(|key| schema.get(key)?.as_array()).flatten().collect();
+    let branches: Vec<&Value> = ["oneOf", "anyOf"]
+        .iter()
+        .filter_map(|key| schema.get(key)?.as_array())
+        .flatten()
+        .collect();
     let inner = branches.into_iter().flat_map(|branch| ways(root, branch));
     std::iter::once(schema).chain(inner).collect()
 }
@@ -148,12 +179,23 @@ fn known<'a>(root: &'a Value, path: &[String]) -> Option<Vec<&'a str>> {
     let mut schemas = ways(root, root);
     for step in above {
         let next = schemas.iter().filter_map(|schema| {
-            let property = schema.get("properties").and_then(|properties| properties.get(step));
-            property.or_else(|| schema.get("items")).or_else(|| schema.get("additionalProperties").filter(|s| s.is_object()))
+            let property = schema
+                .get("properties")
+                .and_then(|properties| properties.get(step));
+            property
+                .or_else(|| schema.get("items"))
+                .or_else(|| schema.get("additionalProperties").filter(|s| s.is_object()))
         });
-        schemas = next.collect::<Vec<_>>().into_iter().flat_map(|schema| ways(root, schema)).collect();
+        schemas = next
+            .collect::<Vec<_>>()
+            .into_iter()
+            .flat_map(|schema| ways(root, schema))
+            .collect();
     }
-    let names = schemas.iter().filter_map(|schema| schema.get("properties")?.as_object()).flat_map(Map::keys);
+    let names = schemas
+        .iter()
+        .filter_map(|schema| schema.get("properties")?.as_object())
+        .flat_map(Map::keys);
     let names: Vec<&str> = names.map(String::as_str).collect();
     names.contains(&key.as_str()).then_some(names)
 }
@@ -176,7 +218,9 @@ fn misspellings(key: &str) -> BTreeSet<String> {
 }
 
 fn renamed(file: &Value, path: &[String], name: &str) -> Value {
-    let Some((step, rest)) = path.split_first() else { return file.clone() };
+    let Some((step, rest)) = path.split_first() else {
+        return file.clone();
+    };
     match file {
         Value::Object(entries) => Value::Object(
             entries
@@ -190,7 +234,19 @@ fn renamed(file: &Value, path: &[String], name: &str) -> Value {
         ),
         Value::Array(elements) => {
             let at: usize = step.parse().expect("a step into a list is a number");
-            Value::Array(elements.iter().enumerate().map(|(i, e)| if i == at { renamed(e, rest, name) } else { e.clone() }).collect())
+            Value::Array(
+                elements
+                    .iter()
+                    .enumerate()
+                    .map(|(i, e)| {
+                        if i == at {
+                            renamed(e, rest, name)
+                        } else {
+                            e.clone()
+                        }
+                    })
+                    .collect(),
+            )
         }
         other => other.clone(),
     }
@@ -209,12 +265,21 @@ fn every_file_of_the_corpus_is_valid() {
 /// Paths of all keys of the schema, with list elements and free names as `*`.
 fn keys_of_schema(root: &Value, schema: &Value, path: &str, found: &mut BTreeSet<String>) {
     for way in ways(root, schema) {
-        for (name, inner) in way.get("properties").and_then(Value::as_object).into_iter().flatten() {
+        for (name, inner) in way
+            .get("properties")
+            .and_then(Value::as_object)
+            .into_iter()
+            .flatten()
+        {
             let path = format!("{path}/{name}");
             found.insert(path.clone());
             keys_of_schema(root, inner, &path, found);
         }
-        for free in [way.get("items"), way.get("additionalProperties")].into_iter().flatten().filter(|s| s.is_object()) {
+        for free in [way.get("items"), way.get("additionalProperties")]
+            .into_iter()
+            .flatten()
+            .filter(|s| s.is_object())
+        {
             keys_of_schema(root, free, &format!("{path}/*"), found);
         }
     }
@@ -222,10 +287,21 @@ fn keys_of_schema(root: &Value, schema: &Value, path: &str, found: &mut BTreeSet
 
 fn keys_of_file(root: &Value, written: &Written) -> BTreeSet<String> {
     let generic = |path: &Vec<String>| {
-        let steps = (0..path.len()).map(|i| if known(root, &path[..=i]).is_some() { path[i].as_str() } else { "*" });
+        let steps = (0..path.len()).map(|i| {
+            if known(root, &path[..=i]).is_some() {
+                path[i].as_str()
+            } else {
+                "*"
+            }
+        });
         steps.map(|step| format!("/{step}")).collect::<String>()
     };
-    written.keys.iter().filter(|(path, ..)| known(root, path).is_some()).map(|(path, ..)| generic(path)).collect()
+    written
+        .keys
+        .iter()
+        .filter(|(path, ..)| known(root, path).is_some())
+        .map(|(path, ..)| generic(path))
+        .collect()
 }
 
 #[test]
@@ -233,10 +309,20 @@ fn the_corpus_uses_every_key() {
     let schema = pipeline_schema();
     let (root, mut expected) = (schema.as_value(), BTreeSet::new());
     keys_of_schema(root, root, "", &mut expected);
-    let used: BTreeSet<String> = files().iter().flat_map(|file| keys_of_file(root, &Written::of(file))).collect();
+    let used: BTreeSet<String> = files()
+        .iter()
+        .flat_map(|file| keys_of_file(root, &Written::of(file)))
+        .collect();
     let unused: Vec<&String> = expected.difference(&used).collect();
-    assert!(unused.is_empty(), "add these keys to the corpus: {unused:#?}");
-    assert!(expected.len() > 60, "the schema has {} keys", expected.len());
+    assert!(
+        unused.is_empty(),
+        "add these keys to the corpus: {unused:#?}"
+    );
+    assert!(
+        expected.len() > 60,
+        "the schema has {} keys",
+        expected.len()
+    );
 }
 
 #[test]
@@ -245,7 +331,9 @@ fn every_key_misspelled_is_refused_at_its_place_with_the_right_suggestion() {
     let (mut tried, mut done) = (0, BTreeSet::new());
     for file in files() {
         for (path, line, column) in Written::of(&file).keys {
-            let Some(beside) = known(schema.as_value(), &path) else { continue };
+            let Some(beside) = known(schema.as_value(), &path) else {
+                continue;
+            };
             let key = path.last().expect("a path has a step");
             if !done.insert(path.clone()) {
                 continue;
@@ -266,7 +354,17 @@ fn every_key_misspelled_is_refused_at_its_place_with_the_right_suggestion() {
 fn refused(file: &Value, wrong: &str, key: &str, place: (usize, usize)) {
     let Written { text, .. } = Written::of(file);
     let found = check(&text).expect_err("a misspelled key is refused");
-    let [only] = found.0.as_slice() else { panic!("`{wrong}` gives {} errors\n{found}", found.0.len()) };
-    assert_eq!((only.place.line, only.place.column), place, "`{wrong}`\n{found}");
-    assert_eq!(only.help.as_deref(), Some(format!("did you mean `{key}`?").as_str()), "`{wrong}`\n{found}");
+    let [only] = found.0.as_slice() else {
+        panic!("`{wrong}` gives {} errors\n{found}", found.0.len())
+    };
+    assert_eq!(
+        (only.place.line, only.place.column),
+        place,
+        "`{wrong}`\n{found}"
+    );
+    assert_eq!(
+        only.help.as_deref(),
+        Some(format!("did you mean `{key}`?").as_str()),
+        "`{wrong}`\n{found}"
+    );
 }

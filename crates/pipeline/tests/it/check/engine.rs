@@ -16,7 +16,11 @@ pub(crate) fn shared() -> Arc<dyn SqlEngine> {
 
 fn parses(sql: &str) -> Result<()> {
     let wrong = sql.split_whitespace().any(|word| word == "SELEC");
-    if wrong { Err(Error::config("bad_sql", "1:1: syntax error: found SELEC")) } else { Ok(()) }
+    if wrong {
+        Err(Error::config("bad_sql", "1:1: syntax error: found SELEC"))
+    } else {
+        Ok(())
+    }
 }
 
 #[async_trait]
@@ -25,7 +29,12 @@ impl SqlEngine for Lenient {
         parses(statement).map(|()| schema)
     }
 
-    async fn select(&self, _: &str, records: RecordBatch, statement: &str) -> Result<Vec<RecordBatch>> {
+    async fn select(
+        &self,
+        _: &str,
+        records: RecordBatch,
+        statement: &str,
+    ) -> Result<Vec<RecordBatch>> {
         parses(statement).map(|()| vec![records])
     }
 

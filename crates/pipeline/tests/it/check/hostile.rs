@@ -8,7 +8,11 @@ use forebay_pipeline::file::{Document, TEXT_BYTES_MAX, load, parse};
 use super::{Set, engine, errors};
 
 fn codes(text: &str) -> Vec<String> {
-    errors(text).0.iter().map(|d| format!("{}:{} {}", d.place.line, d.place.column, d.code)).collect()
+    errors(text)
+        .0
+        .iter()
+        .map(|d| format!("{}:{} {}", d.place.line, d.place.column, d.code))
+        .collect()
 }
 
 #[test]
@@ -34,7 +38,10 @@ fn a_key_that_comes_twice_is_refused() {
 fn an_anchor_bomb_is_refused_in_bounded_time() {
     let mut text = "a: &a [x,x,x,x,x,x,x,x,x]\n".to_owned();
     for (name, inner) in ('b'..='z').zip('a'..) {
-        text.push_str(&format!("{name}: &{name} [{}]\n", vec![format!("*{inner}"); 9].join(",")));
+        text.push_str(&format!(
+            "{name}: &{name} [{}]\n",
+            vec![format!("*{inner}"); 9].join(",")
+        ));
     }
     let clock = SystemClock::shared();
     let start = clock.monotonic();
@@ -60,7 +67,10 @@ fn a_file_that_cannot_be_text_is_refused() {
 #[test]
 fn ten_megabytes_are_read_in_bounded_time_and_reported_briefly() {
     let line = "key_that_is_unknown: {a: 1, b: [2, 3]}\n";
-    let text: String = (0..200_000).map(|i| format!("k{i}{line}")).take_while(|_| true).collect();
+    let text: String = (0..200_000)
+        .map(|i| format!("k{i}{line}"))
+        .take_while(|_| true)
+        .collect();
     let text = &text[..text.len().min(TEXT_BYTES_MAX)];
     let clock = SystemClock::shared();
     let start = clock.monotonic();
@@ -85,19 +95,36 @@ fn the_yaml_test_suite_never_panics() {
         }
         let text = std::fs::read_to_string(&path).expect("it is text");
         let _ = parse("suite.yaml", &text, &Set, &engine::shared());
-        for case in Document::from_yaml(&text).expect("a file of the suite is YAML itself").elements() {
-            let Some(yaml) = case.get("yaml").and_then(|yaml| yaml.as_str().map(written)) else { continue };
-            let found = parse("case.yaml", &yaml, &Set, &engine::shared()).expect_err("no case is a pipeline");
+        for case in Document::from_yaml(&text)
+            .expect("a file of the suite is YAML itself")
+            .elements()
+        {
+            let Some(yaml) = case.get("yaml").and_then(|yaml| yaml.as_str().map(written)) else {
+                continue;
+            };
+            let found = parse("case.yaml", &yaml, &Set, &engine::shared())
+                .expect_err("no case is a pipeline");
             assert!(!found.is_empty() && found.to_string().len() < 100_000);
             documents += 1;
         }
         files += 1;
     }
-    assert!(files > 100 && documents > 100, "{files} files, {documents} documents");
+    assert!(
+        files > 100 && documents > 100,
+        "{files} files, {documents} documents"
+    );
 }
 
 /// The suite writes characters that cannot be seen as ones that can.
 fn written(yaml: &str) -> String {
-    let tabs = yaml.replace("———»", "\t").replace("——»", "\t").replace("—»", "\t").replace('»', "\t");
-    tabs.replace('␣', " ").replace('↵', "").replace("∎\n", "").replace('←', "\r").replace('⇔', "\u{feff}")
+    let tabs = yaml
+        .replace("———»", "\t")
+        .replace("——»", "\t")
+        .replace("—»", "\t")
+        .replace('»', "\t");
+    tabs.replace('␣', " ")
+        .replace('↵', "")
+        .replace("∎\n", "")
+        .replace('←', "\r")
+        .replace('⇔', "\u{feff}")
 }

@@ -30,16 +30,29 @@ struct Api {
 impl Api {
     fn answer(&self, request: &Request) -> Reply {
         let now = *self.now.lock().unwrap();
-        let since = request.param("since").map_or(i64::MIN, |since| since.parse().unwrap());
-        let since = if self.heeds == 0 { i64::MIN } else { since.saturating_sub(since.rem_euclid(self.heeds)) };
+        let since = request
+            .param("since")
+            .map_or(i64::MIN, |since| since.parse().unwrap());
+        let since = if self.heeds == 0 {
+            i64::MIN
+        } else {
+            since.saturating_sub(since.rem_euclid(self.heeds))
+        };
         let mut found: Vec<Entry> = self.entries.lock().unwrap().clone();
         found.retain(|entry| entry.seen_from <= now && entry.at >= since);
         found.sort_by_key(|entry| (entry.at, entry.id));
         if self.descending {
             found.reverse();
         }
-        let offset = request.param("offset").map_or(0, |offset| offset.parse().unwrap());
-        let page: Vec<Value> = found.iter().skip(offset).take(3).map(|entry| json!({"id": entry.id, "t": {"at": entry.at}})).collect();
+        let offset = request
+            .param("offset")
+            .map_or(0, |offset| offset.parse().unwrap());
+        let page: Vec<Value> = found
+            .iter()
+            .skip(offset)
+            .take(3)
+            .map(|entry| json!({"id": entry.id, "t": {"at": entry.at}}))
+            .collect();
         Reply::json(&json!({ "rows": page }))
     }
 }
@@ -55,8 +68,19 @@ fn config(key: bool) -> String {
 }
 
 /// Runs again and again while the world goes on; how often each record was taken.
-async fn counts(entries: Vec<Entry>, runs: &[i64], descending: bool, heeds: i64, key: bool) -> BTreeMap<u32, u32> {
-    let api = Arc::new(Api { entries: Mutex::new(entries), now: Mutex::new(0), descending, heeds });
+async fn counts(
+    entries: Vec<Entry>,
+    runs: &[i64],
+    descending: bool,
+    heeds: i64,
+    key: bool,
+) -> BTreeMap<u32, u32> {
+    let api = Arc::new(Api {
+        entries: Mutex::new(entries),
+        now: Mutex::new(0),
+        descending,
+        heeds,
+    });
     let server = {
         let api = Arc::clone(&api);
         StubHttp::start(move |request| api.answer(request)).await
@@ -67,7 +91,9 @@ async fn counts(entries: Vec<Entry>, runs: &[i64], descending: bool, heeds: i64,
         *api.now.lock().unwrap() = *now;
         let pulled = bench.take(position.as_ref()).await;
         for record in all_records(&pulled.chunks, "rows") {
-            *counts.entry(record["id"].as_u64().unwrap() as u32).or_default() += 1;
+            *counts
+                .entry(record["id"].as_u64().unwrap() as u32)
+                .or_default() += 1;
         }
         position = pulled.position;
     }
@@ -79,7 +105,11 @@ fn world() -> impl Strategy<Value = Vec<Entry>> {
     prop::collection::vec((0_i64..3, 0_i64..=LAG), 1..40).prop_map(|steps| {
         let mut newest = 1_000;
         let entry = |(id, (step, late)): (u32, (i64, i64))| {
-            let entry = Entry { id, at: newest + step - late.min(LAG), seen_from: i64::from(id) };
+            let entry = Entry {
+                id,
+                at: newest + step - late.min(LAG),
+                seen_from: i64::from(id),
+            };
             newest = newest.max(entry.at);
             entry
         };
@@ -91,8 +121,18 @@ fn world() -> impl Strategy<Value = Vec<Entry>> {
 fn every_record_is_taken_exactly_once() {
     let runtime = tokio::runtime::Runtime::new().unwrap();
     let runs = prop::collection::vec(0_i64..45, 1..12);
-    let input = (world(), runs, any::<bool>(), prop::sample::select(vec![0, 1, 60]), any::<bool>());
-    let mut runner = TestRunner::new(Config { cases: 60, failure_persistence: None, ..Config::default() });
+    let input = (
+        world(),
+        runs,
+        any::<bool>(),
+        prop::sample::select(vec![0, 1, 60]),
+        any::<bool>(),
+    );
+    let mut runner = TestRunner::new(Config {
+        cases: 60,
+        failure_persistence: None,
+        ..Config::default()
+    });
     let outcome = runner.run(&input, |(entries, mut runs, descending, heeds, key)| {
         // The first run may find nothing, the last sees everything, twice.
         runs.sort_unstable();
@@ -108,8 +148,19 @@ fn every_record_is_taken_exactly_once() {
 #[tokio::test]
 async fn the_bound_is_sent_inclusively_and_known_records_are_left_out() {
     let entry = |id, at, seen_from| Entry { id, at, seen_from };
-    let entries = vec![entry(1, 100, 0), entry(2, 107, 0), entry(3, 107, 1), entry(4, 102, 1), entry(5, 110, 1)];
-    let api = Arc::new(Api { entries: Mutex::new(entries), now: Mutex::new(0), descending: false, heeds: 1 });
+    let entries = vec![
+        entry(1, 100, 0),
+        entry(2, 107, 0),
+        entry(3, 107, 1),
+        entry(4, 102, 1),
+        entry(5, 110, 1),
+    ];
+    let api = Arc::new(Api {
+        entries: Mutex::new(entries),
+        now: Mutex::new(0),
+        descending: false,
+        heeds: 1,
+    });
     let server = {
         let api = Arc::clone(&api);
         StubHttp::start(move |request| api.answer(request)).await
@@ -121,10 +172,23 @@ async fn the_bound_is_sent_inclusively_and_known_records_are_left_out() {
     let second = bench.take(first.position.as_ref()).await;
     assert_eq!(
         server.targets(),
-        ["/q?since=50&offset=0", "/q?since=50&offset=2", "/q?since=102&offset=0", "/q?since=102&offset=3"]
+        [
+            "/q?since=50&offset=0",
+            "/q?since=50&offset=2",
+            "/q?since=102&offset=0",
+            "/q?since=102&offset=3"
+        ]
     );
-    let ids = |chunks| all_records(chunks, "rows").iter().map(|record| record["id"].as_u64().unwrap()).collect::<Vec<_>>();
-    assert_eq!((ids(&first.chunks), ids(&second.chunks)), (vec![1, 2], vec![4, 3, 5]));
+    let ids = |chunks| {
+        all_records(chunks, "rows")
+            .iter()
+            .map(|record| record["id"].as_u64().unwrap())
+            .collect::<Vec<_>>()
+    };
+    assert_eq!(
+        (ids(&first.chunks), ids(&second.chunks)),
+        (vec![1, 2], vec![4, 3, 5])
+    );
     // A record that was changed is another one.
     api.entries.lock().unwrap()[4].at = 111;
     let third = bench.take(second.position.as_ref()).await;
@@ -138,18 +202,30 @@ async fn the_bound_is_sent_inclusively_and_known_records_are_left_out() {
 #[tokio::test]
 async fn a_source_that_goes_back_does_not_take_the_position_with_it() {
     let server = StubHttp::start(|request| {
-        let rows = if request.count < 2 { json!([{"id": 1, "u": 500}]) } else { json!([{"id": 2, "u": 100}, {"id": 3, "u": 499}]) };
+        let rows = if request.count < 2 {
+            json!([{"id": 1, "u": 500}])
+        } else {
+            json!([{"id": 2, "u": 100}, {"id": 3, "u": 499}])
+        };
         Reply::json(&json!({ "rows": rows }))
     })
     .await;
-    let config = "records: rows\ncursor: {field: u, param: since, format: epoch_seconds, lag: 10s, key: id}";
+    let config =
+        "records: rows\ncursor: {field: u, param: since, format: epoch_seconds, lag: 10s, key: id}";
     let bench = Bench::new(&server.url("/q"), config);
     let mut position = None;
     for _ in 0..3 {
         position = bench.take(position.as_ref()).await.position;
     }
-    let since: Vec<_> = server.requests().iter().map(|request| request.param("since")).collect();
-    assert_eq!(since, [None, Some("490".to_owned()), Some("490".to_owned())]);
+    let since: Vec<_> = server
+        .requests()
+        .iter()
+        .map(|request| request.param("since"))
+        .collect();
+    assert_eq!(
+        since,
+        [None, Some("490".to_owned()), Some("490".to_owned())]
+    );
     assert_eq!(position.unwrap().0["newest"], json!(500_000_000));
 }
 
@@ -159,23 +235,44 @@ async fn formats_and_bounds_are_sent_as_configured() {
         (
             "{field: u, param: since, start: 2025-12-31, lag: 1h, end_param: until}",
             json!([{"u": "2025-12-31T12:00:00.5Z"}]),
-            ["since=2025-12-31T00:00:00Z&until=2026-01-01T00:00:00Z", "since=2025-12-31T11:00:00.500Z&until=2026-01-01T00:00:00Z"],
+            [
+                "since=2025-12-31T00:00:00Z&until=2026-01-01T00:00:00Z",
+                "since=2025-12-31T11:00:00.500Z&until=2026-01-01T00:00:00Z",
+            ],
         ),
         (
             "{field: u, field_format: epoch_millis, param: since, format: date, start: 2025-12-01}",
             json!([{"u": 1_767_100_000_123_i64}]),
             ["since=2025-12-01", "since=2025-12-30"],
         ),
-        ("{field: u, param: after, format: raw, start: 5}", json!([{"u": 17}]), ["after=5", "after=17"]),
-        ("{field: u, param: after, format: raw, start: a}", json!([{"u": "x7"}]), ["after=a", "after=x7"]),
+        (
+            "{field: u, param: after, format: raw, start: 5}",
+            json!([{"u": 17}]),
+            ["after=5", "after=17"],
+        ),
+        (
+            "{field: u, param: after, format: raw, start: a}",
+            json!([{"u": "x7"}]),
+            ["after=a", "after=x7"],
+        ),
     ] {
         let body = json!({ "rows": rows });
         let server = StubHttp::start(move |_| Reply::json(&body)).await;
-        let bench = Bench::new(&server.url("/q"), &format!("records: rows\ncursor: {cursor}"));
+        let bench = Bench::new(
+            &server.url("/q"),
+            &format!("records: rows\ncursor: {cursor}"),
+        );
         let first = bench.take(None).await;
         assert_eq!(first.chunks.len(), 1);
-        assert!(bench.take(first.position.as_ref()).await.chunks.is_empty(), "{cursor}: the record is known");
-        let queries: Vec<_> = server.targets().iter().map(|target| target.replace("/q?", "")).collect();
+        assert!(
+            bench.take(first.position.as_ref()).await.chunks.is_empty(),
+            "{cursor}: the record is known"
+        );
+        let queries: Vec<_> = server
+            .targets()
+            .iter()
+            .map(|target| target.replace("/q?", ""))
+            .collect();
         assert_eq!(queries, sent);
     }
 }
@@ -186,5 +283,8 @@ async fn an_edge_that_cannot_be_remembered_is_an_error() {
     let body = json!({ "rows": rows });
     let server = StubHttp::start(move |_| Reply::json(&body)).await;
     let config = "records: rows\ncursor: {field: u, param: since, format: epoch_seconds, key: id}";
-    assert_eq!(Bench::new(&server.url("/q"), config).fails().await.0, "edge_too_wide");
+    assert_eq!(
+        Bench::new(&server.url("/q"), config).fails().await.0,
+        "edge_too_wide"
+    );
 }

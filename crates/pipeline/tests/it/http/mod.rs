@@ -12,7 +12,9 @@ use std::sync::{Arc, Mutex};
 
 use forebay_core::{Chunk, Clock, Error, Position, Timestamp};
 use forebay_pipeline::file::Document;
-use forebay_pipeline::source::{Framing, RequestLog, RequestRecord, Source, SourceContext, SplitReader, find};
+use forebay_pipeline::source::{
+    Framing, RequestLog, RequestRecord, Source, SourceContext, SplitReader, find,
+};
 use forebay_testkit::FakeClock;
 use serde_json::{Value, json};
 use tokio_util::sync::CancellationToken;
@@ -57,7 +59,13 @@ impl Bench {
         forebay_testkit::install_crypto();
         let source = find("http")?.build(&Document::from_yaml(config)?)?;
         let clock = FakeClock::auto(NEW_YEAR);
-        Ok(Self { source, clock, log: Arc::default(), framing: Framing::Whole, full: false })
+        Ok(Self {
+            source,
+            clock,
+            log: Arc::default(),
+            framing: Framing::Whole,
+            full: false,
+        })
     }
 
     fn context(&self) -> SourceContext {
@@ -75,15 +83,25 @@ impl Bench {
     async fn open(&self, position: Option<&Position>) -> Result<Box<dyn SplitReader>, Error> {
         let splits = self.source.splits(&self.context()).await?;
         assert_eq!(splits.len(), 1);
-        self.source.open(&splits[0], position.cloned(), self.context()).await
+        self.source
+            .open(&splits[0], position.cloned(), self.context())
+            .await
     }
 
     /// Reads to the end, or to the first error.
     async fn pull(&self, position: Option<&Position>) -> Pulled {
-        let mut pulled = Pulled { position: position.cloned(), ..Pulled::default() };
+        let mut pulled = Pulled {
+            position: position.cloned(),
+            ..Pulled::default()
+        };
         let mut reader = match self.open(position).await {
             Ok(reader) => reader,
-            Err(error) => return Pulled { error: Some(error), ..pulled },
+            Err(error) => {
+                return Pulled {
+                    error: Some(error),
+                    ..pulled
+                };
+            }
         };
         loop {
             match reader.next().await {
@@ -116,21 +134,35 @@ impl Bench {
     }
 
     fn outcomes(&self) -> Vec<(Option<u16>, &'static str)> {
-        self.log.0.lock().unwrap().iter().map(|record| (record.status, record.outcome)).collect()
+        self.log
+            .0
+            .lock()
+            .unwrap()
+            .iter()
+            .map(|record| (record.status, record.outcome))
+            .collect()
     }
 }
 
 /// The records that an extractor would make rows of.
 fn records(chunk: &Chunk, path: &str) -> Vec<Value> {
     let body: Value = serde_json::from_slice(&chunk.bytes).unwrap();
-    let list = path.split('.').filter(|key| !key.is_empty()).fold(&body, |value, key| &value[key]);
+    let list = path
+        .split('.')
+        .filter(|key| !key.is_empty())
+        .fold(&body, |value, key| &value[key]);
     let skips = chunk.head.skips().unwrap();
     let kept = list.as_array().unwrap().iter().zip(0_u64..);
-    kept.filter(|(_, n)| !skips.iter().any(|range| range.contains(n))).map(|(record, _)| record.clone()).collect()
+    kept.filter(|(_, n)| !skips.iter().any(|range| range.contains(n)))
+        .map(|(record, _)| record.clone())
+        .collect()
 }
 
 fn all_records(chunks: &[Chunk], path: &str) -> Vec<Value> {
-    chunks.iter().flat_map(|chunk| records(chunk, path)).collect()
+    chunks
+        .iter()
+        .flat_map(|chunk| records(chunk, path))
+        .collect()
 }
 
 /// `{"items": [from, …]}`: numbers as records.
@@ -139,7 +171,10 @@ fn items(numbers: impl IntoIterator<Item = u64>) -> Value {
 }
 
 fn param(request: &forebay_testkit::Request, name: &str) -> u64 {
-    request.param(name).and_then(|value| value.parse().ok()).unwrap_or_default()
+    request
+        .param(name)
+        .and_then(|value| value.parse().ok())
+        .unwrap_or_default()
 }
 
 fn attributes(chunk: &Chunk) -> &BTreeMap<String, String> {

@@ -30,22 +30,36 @@ async fn offset_server(total: u64, cap: u64) -> StubHttp {
 #[tokio::test]
 async fn one_request_without_pagination() {
     let server = StubHttp::start(|_| Reply::json(&json!([1, 2]))).await;
-    let bench = Bench::new(&server.url("/a?x=1"), "params: {b: 2, c: true, d: 1.5, e: \"ü &\"}");
+    let bench = Bench::new(
+        &server.url("/a?x=1"),
+        "params: {b: 2, c: true, d: 1.5, e: \"ü &\"}",
+    );
     let pulled = bench.take(None).await;
     assert_eq!(server.targets(), ["/a?x=1&b=2&c=true&d=1.5&e=ü &"]);
     assert_eq!(all_records(&pulled.chunks, ""), [1, 2]);
     // The pass is complete: the next run asks for nothing, unless everything is wanted again.
     assert!(bench.take(pulled.position.as_ref()).await.chunks.is_empty());
     assert_eq!(server.requests().len(), 1);
-    let bench = Bench { full: true, ..bench };
+    let bench = Bench {
+        full: true,
+        ..bench
+    };
     assert_eq!(bench.take(pulled.position.as_ref()).await.chunks.len(), 1);
 }
 
 #[tokio::test]
 async fn page_numbers_end_with_an_empty_page() {
     let server = page_server(5, 2).await;
-    let pulled = Bench::new(&server.url("/q"), "records: items\npaginate: {page: {param: page}}").take(None).await;
-    assert_eq!(server.targets(), ["/q?page=1", "/q?page=2", "/q?page=3", "/q?page=4"]);
+    let pulled = Bench::new(
+        &server.url("/q"),
+        "records: items\npaginate: {page: {param: page}}",
+    )
+    .take(None)
+    .await;
+    assert_eq!(
+        server.targets(),
+        ["/q?page=1", "/q?page=2", "/q?page=3", "/q?page=4"]
+    );
     assert_eq!(all_records(&pulled.chunks, "items"), numbers(0..5));
     assert_eq!(pulled.chunks.len(), 3, "an empty page is no payload");
 }
@@ -55,26 +69,46 @@ async fn page_numbers_end_with_a_short_page() {
     let server = page_server(5, 2).await;
     let config = "records: items\npaginate: {page: {param: page, size_param: per_page, size: 2}}";
     let pulled = Bench::new(&server.url("/q"), config).take(None).await;
-    assert_eq!(server.targets(), ["/q?page=1&per_page=2", "/q?page=2&per_page=2", "/q?page=3&per_page=2"]);
+    assert_eq!(
+        server.targets(),
+        [
+            "/q?page=1&per_page=2",
+            "/q?page=2&per_page=2",
+            "/q?page=3&per_page=2"
+        ]
+    );
     assert_eq!(all_records(&pulled.chunks, "items"), numbers(0..5));
 }
 
 #[tokio::test]
 async fn offsets_end_with_a_short_page() {
     let server = offset_server(5, 100).await;
-    let config = "records: items\npaginate: {offset: {param: offset, limit_param: limit, limit: 2}}";
+    let config =
+        "records: items\npaginate: {offset: {param: offset, limit_param: limit, limit: 2}}";
     let pulled = Bench::new(&server.url("/q"), config).take(None).await;
-    assert_eq!(server.targets(), ["/q?offset=0&limit=2", "/q?offset=2&limit=2", "/q?offset=4&limit=2"]);
+    assert_eq!(
+        server.targets(),
+        [
+            "/q?offset=0&limit=2",
+            "/q?offset=2&limit=2",
+            "/q?offset=4&limit=2"
+        ]
+    );
     assert_eq!(all_records(&pulled.chunks, "items"), numbers(0..5));
 }
 
 #[tokio::test]
 async fn a_server_that_caps_the_page_size_loses_nothing() {
     let server = offset_server(7, 3).await;
-    let config = "records: items\npaginate: {offset: {param: offset, limit_param: limit, limit: 100}}";
+    let config =
+        "records: items\npaginate: {offset: {param: offset, limit_param: limit, limit: 100}}";
     let pulled = Bench::new(&server.url("/q"), config).take(None).await;
     assert_eq!(all_records(&pulled.chunks, "items"), numbers(0..7));
-    let offsets: Vec<_> = server.requests().iter().map(|request| param(request, "offset")).collect();
+    let offsets: Vec<_> = server
+        .requests()
+        .iter()
+        .map(|request| param(request, "offset"))
+        .collect();
     assert_eq!(offsets, [0, 3, 6, 7]);
 }
 
@@ -91,7 +125,11 @@ async fn pages_are_fetched_in_parallel_and_come_in_order() {
         let config = "records: items\nrate: {requests: 1000, per: 1s, concurrency: 4}\n\
                       paginate: {offset: {param: offset, limit_param: limit, limit: 2}}";
         let pulled = Bench::new(&server.url("/q"), config).take(None).await;
-        assert_eq!(all_records(&pulled.chunks, "items"), numbers(0..total), "cap {cap}, total {total}");
+        assert_eq!(
+            all_records(&pulled.chunks, "items"),
+            numbers(0..total),
+            "cap {cap}, total {total}"
+        );
     }
 }
 
@@ -103,9 +141,13 @@ async fn a_token_in_the_body_leads_on() {
         _ => Reply::json(&json!({"data": [3], "meta": {"next": null}})),
     })
     .await;
-    let config = "records: data\nparams: {q: x}\npaginate: {cursor: {path: meta.next, param: after}}";
+    let config =
+        "records: data\nparams: {q: x}\npaginate: {cursor: {path: meta.next, param: after}}";
     let pulled = Bench::new(&server.url("/q"), config).take(None).await;
-    assert_eq!(server.targets(), ["/q?q=x", "/q?q=x&after=a b&c", "/q?q=x&after=77"]);
+    assert_eq!(
+        server.targets(),
+        ["/q?q=x", "/q?q=x&after=a b&c", "/q?q=x&after=77"]
+    );
     assert_eq!(all_records(&pulled.chunks, "data"), [1, 2, 3]);
 }
 
@@ -137,16 +179,27 @@ async fn next_links_in_the_body_are_absolute_or_relative() {
 #[tokio::test]
 async fn link_headers_lead_on_whatever_the_body_is() {
     let server = StubHttp::start(|request| {
-        let reply = Reply::status(200).header("content-type", "text/csv").body(format!("a\n{}\n", request.count));
+        let reply = Reply::status(200)
+            .header("content-type", "text/csv")
+            .body(format!("a\n{}\n", request.count));
         match request.count {
             2 => reply.header("link", r#"</q?p=1>; rel="first""#),
-            n => reply.header("link", format!(r#"</q?p=1>; rel="first", </q?p={}>; rel="next""#, n + 2)),
+            n => reply.header(
+                "link",
+                format!(r#"</q?p=1>; rel="first", </q?p={}>; rel="next""#, n + 2),
+            ),
         }
     })
     .await;
-    let pulled = Bench::new(&server.url("/q"), "paginate: {link_header: {}}").take(None).await;
+    let pulled = Bench::new(&server.url("/q"), "paginate: {link_header: {}}")
+        .take(None)
+        .await;
     assert_eq!(server.targets(), ["/q", "/q?p=2", "/q?p=3"]);
-    let bodies: Vec<_> = pulled.chunks.iter().map(|chunk| chunk.bytes.as_ref()).collect();
+    let bodies: Vec<_> = pulled
+        .chunks
+        .iter()
+        .map(|chunk| chunk.bytes.as_ref())
+        .collect();
     assert_eq!(bodies, [b"a\n0\n", b"a\n1\n", b"a\n2\n"]);
 }
 
@@ -154,13 +207,32 @@ async fn link_headers_lead_on_whatever_the_body_is() {
 async fn credentials_are_sent_and_never_shown() {
     for (auth, header, value) in [
         ("{bearer: {token: hush}}", "authorization", "Bearer hush"),
-        ("{basic: {username: me, password: hush}}", "authorization", "Basic bWU6aHVzaA=="),
-        ("{api_key: {header: X-Key, value: hush, prefix: \"Token \"}}", "x-key", "Token hush"),
+        (
+            "{basic: {username: me, password: hush}}",
+            "authorization",
+            "Basic bWU6aHVzaA==",
+        ),
+        (
+            "{api_key: {header: X-Key, value: hush, prefix: \"Token \"}}",
+            "x-key",
+            "Token hush",
+        ),
     ] {
         let server = StubHttp::start(|_| Reply::json(&json!([]))).await;
-        Bench::new(&server.url("/q"), &format!("auth: {auth}\nheaders: {{x-team: a}}")).take(None).await;
+        Bench::new(
+            &server.url("/q"),
+            &format!("auth: {auth}\nheaders: {{x-team: a}}"),
+        )
+        .take(None)
+        .await;
         let request = &server.requests()[0];
-        assert_eq!((request.headers[header].as_str(), request.headers["x-team"].as_str()), (value, "a"));
+        assert_eq!(
+            (
+                request.headers[header].as_str(),
+                request.headers["x-team"].as_str()
+            ),
+            (value, "a")
+        );
         assert_eq!(request.headers["accept-encoding"], "gzip, zstd");
     }
     let server = StubHttp::start(|request| match request.count {
@@ -169,14 +241,20 @@ async fn credentials_are_sent_and_never_shown() {
         _ => Reply::status(403).body("no"),
     })
     .await;
-    let config = "records: data\nauth: {api_key: {param: key, value: hush}}\npaginate: {next: {path: next}}";
+    let config =
+        "records: data\nauth: {api_key: {param: key, value: hush}}\npaginate: {next: {path: next}}";
     let bench = Bench::new(&server.url("/q"), config);
     let pulled = bench.pull(None).await;
     assert_eq!(server.targets(), ["/q?key=hush", "/q?p=2&key=hush"]);
     let error = pulled.error.unwrap();
     assert_eq!(error.code(), "source_denied");
     let position = pulled.position.unwrap();
-    for shown in [format!("{error:?}"), position.to_string(), format!("{:?}", bench.log.0), pulled.chunks[0].head.name.clone()] {
+    for shown in [
+        format!("{error:?}"),
+        position.to_string(),
+        format!("{:?}", bench.log.0),
+        pulled.chunks[0].head.name.clone(),
+    ] {
         assert!(!shown.contains("hush"), "{shown}");
     }
     assert!(!format!("{:?}", bench.source).contains("hush"));
@@ -193,15 +271,24 @@ async fn credentials_stay_at_home() {
             (false, _) => Reply::json(&json!({"data": [1], "next": target.clone()})),
         })
         .await;
-        for auth in ["{api_key: {param: key, value: hush}}", "{bearer: {token: hush}}", "{api_key: {header: x-key, value: hush}}"] {
-            let config = format!("records: data\nheaders: {{x-own: hush}}\nauth: {auth}\npaginate: {{next: {{path: next}}}}");
+        for auth in [
+            "{api_key: {param: key, value: hush}}",
+            "{bearer: {token: hush}}",
+            "{api_key: {header: x-key, value: hush}}",
+        ] {
+            let config = format!(
+                "records: data\nheaders: {{x-own: hush}}\nauth: {auth}\npaginate: {{next: {{path: next}}}}"
+            );
             Bench::new(&home.url("/q"), &config).take(None).await;
         }
     }
     let requests = other.requests();
     assert_eq!(requests.len(), 6);
     for request in &requests {
-        assert!(!format!("{:?}", request.headers).contains("hush"), "{request:?}");
+        assert!(
+            !format!("{:?}", request.headers).contains("hush"),
+            "{request:?}"
+        );
     }
     assert_eq!(requests[0].target(), "/x?p=2");
 }
@@ -219,7 +306,10 @@ async fn a_payload_carries_what_is_known_about_it() {
         _ => Reply::status(204),
     })
     .await;
-    let bench = Bench::new(&server.url("/q"), "records: items\nparams: {token: x}\npaginate: {page: {param: page}}");
+    let bench = Bench::new(
+        &server.url("/q"),
+        "records: items\nparams: {token: x}\npaginate: {page: {param: page}}",
+    );
     let pulled = bench.take(None).await;
     assert_eq!(pulled.chunks.len(), 1);
     let chunk = &pulled.chunks[0];
@@ -227,21 +317,34 @@ async fn a_payload_carries_what_is_known_about_it() {
     assert_eq!(chunk.head.compression, Compression::Gzip);
     assert_eq!(chunk.head.content_type.as_deref(), Some("application/json"));
     assert_eq!(chunk.head.name, server.url("/q?token=***&page=1"));
-    assert_eq!((attributes(chunk)["etag"].as_str(), attributes(chunk)["status"].as_str()), ("\"e1\"", "200"));
+    assert_eq!(
+        (
+            attributes(chunk)["etag"].as_str(),
+            attributes(chunk)["status"].as_str()
+        ),
+        ("\"e1\"", "200")
+    );
     assert!(chunk.last);
     assert_eq!(bench.outcomes(), [(Some(200), "ok"), (Some(204), "ok")]);
     let log = bench.log.0.lock().unwrap();
-    assert_eq!((log[0].bytes, log[0].attempt, log[0].method.as_str()), (body.len() as u64, 1, "GET"));
+    assert_eq!(
+        (log[0].bytes, log[0].attempt, log[0].method.as_str()),
+        (body.len() as u64, 1, "GET")
+    );
 }
 
 #[tokio::test]
 async fn lines_are_counted_as_records() {
     let server = StubHttp::start(|request| {
         let body = ["{\"a\":1}\n{\"a\":2}\n", "{\"a\":3}\n", ""][request.count];
-        Reply::status(200).header("content-type", "application/x-ndjson").body(body)
+        Reply::status(200)
+            .header("content-type", "application/x-ndjson")
+            .body(body)
     })
     .await;
-    let pulled = Bench::new(&server.url("/q"), "paginate: {page: {param: p, size: 2}}").take(None).await;
+    let pulled = Bench::new(&server.url("/q"), "paginate: {page: {param: p, size: 2}}")
+        .take(None)
+        .await;
     assert_eq!(server.targets(), ["/q?p=1", "/q?p=2"]);
     assert_eq!(pulled.chunks.len(), 2);
 }

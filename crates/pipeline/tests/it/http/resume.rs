@@ -9,19 +9,32 @@ use super::{Bench, records};
 /// 10 records with growing times, three a page, by every kind of pagination.
 async fn server() -> StubHttp {
     StubHttp::start(|request| {
-        let at = |name: &str| request.param(name).and_then(|value| value.parse::<usize>().ok());
+        let at = |name: &str| {
+            request
+                .param(name)
+                .and_then(|value| value.parse::<usize>().ok())
+        };
         let start = at("page").map_or(0, |page| (page - 1) * 3);
         let start = at("offset").or(at("after")).unwrap_or(start);
         let since = at("since").unwrap_or(0);
         let all: Vec<usize> = (0..10).filter(|n| 100 + n / 2 >= since).collect();
-        let rows: Vec<Value> = all.iter().skip(start).take(3).map(|n| json!({"id": n, "u": 100 + n / 2})).collect();
+        let rows: Vec<Value> = all
+            .iter()
+            .skip(start)
+            .take(3)
+            .map(|n| json!({"id": n, "u": 100 + n / 2}))
+            .collect();
         let next = start + 3;
         let reply = json!({
             "rows": rows,
             "next": (next < all.len()).then(|| next.to_string()),
             "url": (next < all.len()).then(|| format!("/q?after={next}&since={since}")),
         });
-        let link = if next < all.len() { format!("</q?after={next}&since={since}>; rel=next") } else { String::new() };
+        let link = if next < all.len() {
+            format!("</q?after={next}&since={since}>; rel=next")
+        } else {
+            String::new()
+        };
         Reply::json(&reply).header("link", link)
     })
     .await
@@ -37,17 +50,34 @@ const PAGINATES: [&str; 6] = [
 ];
 
 fn config(paginate: &str, incremental: bool, concurrency: usize) -> String {
-    let cursor = if incremental { "cursor: {field: u, param: since, format: epoch_seconds, lag: 2s, key: id}" } else { "" };
-    format!("records: rows\npaginate: {paginate}\nrate: {{requests: 1000, per: 1s, concurrency: {concurrency}}}\n{cursor}")
+    let cursor = if incremental {
+        "cursor: {field: u, param: since, format: epoch_seconds, lag: 2s, key: id}"
+    } else {
+        ""
+    };
+    format!(
+        "records: rows\npaginate: {paginate}\nrate: {{requests: 1000, per: 1s, concurrency: {concurrency}}}\n{cursor}"
+    )
 }
 
 /// Reads `pages` pages from `position`, then falls over.
-async fn run(bench: &Bench, position: Option<Position>, pages: usize, ids: &mut Vec<u64>) -> Option<Position> {
+async fn run(
+    bench: &Bench,
+    position: Option<Position>,
+    pages: usize,
+    ids: &mut Vec<u64>,
+) -> Option<Position> {
     let mut reader = bench.open(position.as_ref()).await.unwrap();
     let mut at = position;
     for _ in 0..pages {
-        let Some(chunk) = reader.next().await.unwrap() else { return reader.end_position().or(at) };
-        ids.extend(records(&chunk, "rows").iter().map(|record| record["id"].as_u64().unwrap()));
+        let Some(chunk) = reader.next().await.unwrap() else {
+            return reader.end_position().or(at);
+        };
+        ids.extend(
+            records(&chunk, "rows")
+                .iter()
+                .map(|record| record["id"].as_u64().unwrap()),
+        );
         // What is stored is text.
         let text = serde_json::to_string(&chunk.position.unwrap()).unwrap();
         at = Some(serde_json::from_str(&text).unwrap());
@@ -61,13 +91,20 @@ async fn a_run_cut_off_after_any_page_goes_on_with_the_next() {
     for paginate in PAGINATES {
         for (incremental, concurrency) in [(false, 1), (true, 1), (true, 3)] {
             for cut in 1..=4 {
-                let bench = Bench::new(&server.url("/q"), &config(paginate, incremental, concurrency));
+                let bench = Bench::new(
+                    &server.url("/q"),
+                    &config(paginate, incremental, concurrency),
+                );
                 let (mut position, mut ids) = (None, Vec::new());
                 // Every run falls over after `cut` pages; incremental sources read their edge again at the end.
                 for _ in 0..12 {
                     position = run(&bench, position, cut, &mut ids).await;
                 }
-                assert_eq!(ids, (0..10).collect::<Vec<_>>(), "{paginate}, incremental {incremental}, cut after {cut}");
+                assert_eq!(
+                    ids,
+                    (0..10).collect::<Vec<_>>(),
+                    "{paginate}, incremental {incremental}, cut after {cut}"
+                );
             }
         }
     }
@@ -80,26 +117,50 @@ async fn a_run_that_fails_has_lost_nothing() {
         n => Reply::json(&json!({"rows": [{"id": n}], "next": (n < 6).then(|| n.to_string())})),
     })
     .await;
-    let bench = Bench::new(&server.url("/q"), "records: rows\npaginate: {cursor: {path: next, param: after}}");
+    let bench = Bench::new(
+        &server.url("/q"),
+        "records: rows\npaginate: {cursor: {path: next, param: after}}",
+    );
     let (mut position, mut pages, mut failures) = (None, Vec::new(), 0);
     for _ in 0..3 {
         let pulled = bench.pull(position.as_ref()).await;
         failures += usize::from(pulled.error.is_some());
-        pages.extend(pulled.chunks.iter().flat_map(|chunk| records(chunk, "rows")));
+        pages.extend(
+            pulled
+                .chunks
+                .iter()
+                .flat_map(|chunk| records(chunk, "rows")),
+        );
         position = pulled.position;
     }
     assert_eq!(failures, 2);
-    let ids: Vec<_> = pages.iter().map(|record| record["id"].as_u64().unwrap()).collect();
+    let ids: Vec<_> = pages
+        .iter()
+        .map(|record| record["id"].as_u64().unwrap())
+        .collect();
     assert_eq!(ids, [0, 1, 3, 5, 6]);
-    let after: Vec<_> = server.requests().iter().map(|request| request.param("after").unwrap_or_default()).collect();
+    let after: Vec<_> = server
+        .requests()
+        .iter()
+        .map(|request| request.param("after").unwrap_or_default())
+        .collect();
     assert_eq!(after, ["", "0", "1", "1", "3", "3", "5"]);
 }
 
 #[tokio::test]
 async fn a_position_of_another_kind_is_refused() {
     let bench = Bench::new("http://127.0.0.1:9/", "paginate: {page: {param: p}}");
-    for value in [json!({}), json!({"version": 9}), json!("x"), json!({"version": 1, "pass": {"next": {"token": "x"}, "pages": 1}})] {
-        let error = bench.open(Some(&Position(value))).await.err().expect("no reader");
+    for value in [
+        json!({}),
+        json!({"version": 9}),
+        json!("x"),
+        json!({"version": 1, "pass": {"next": {"token": "x"}, "pages": 1}}),
+    ] {
+        let error = bench
+            .open(Some(&Position(value)))
+            .await
+            .err()
+            .expect("no reader");
         assert_eq!(error.code(), "bad_position");
         assert!(error.hint().is_some());
     }

@@ -65,20 +65,29 @@ struct Facts {
 }
 
 impl Facts {
-    fn read(&mut self, value: &Value, table: &str, column: &str, lists: &BTreeSet<String>) {
+    /// `path` tells lists apart whose tables have the same plain name: `a.b` and `a[].b`.
+    fn read(&mut self, value: &Value, place: (&str, &str), path: &str, lists: &BTreeSet<String>) {
+        let (table, column) = place;
         match value {
             Value::Null => {}
-            Value::Object(object) => object
-                .iter()
-                .for_each(|(key, value)| self.read(value, table, &join(column, key), lists)),
-            Value::Array(list) => {
-                let child = join(table, if column.is_empty() { "value" } else { column });
-                if lists.contains(&child) {
-                    *self.rows.entry(child.clone()).or_default() += list.len();
-                    list.iter()
-                        .for_each(|value| self.read(value, &child, "", lists));
+            Value::Object(object) => {
+                for (key, value) in object {
+                    self.read(
+                        value,
+                        (table, &join(column, key)),
+                        &format!("{path}.{key}"),
+                        lists,
+                    );
                 }
             }
+            Value::Array(list) if lists.contains(path) => {
+                let child = join(table, if column.is_empty() { "value" } else { column });
+                *self.rows.entry(child.clone()).or_default() += list.len();
+                for value in list {
+                    self.read(value, (&child, ""), &format!("{path}[]"), lists);
+                }
+            }
+            Value::Array(_) => {}
             scalar => self.add(
                 table,
                 if column.is_empty() { "value" } else { column },
@@ -98,17 +107,19 @@ impl Facts {
     }
 }
 
-/// The lists that have a value in any record, as table names.
-fn known_lists(value: &Value, table: &str, column: &str, lists: &mut BTreeSet<String>) {
+/// The paths of the lists that have a value in any record.
+fn known_lists(value: &Value, path: &str, lists: &mut BTreeSet<String>) {
     match value {
-        Value::Object(object) => object
-            .iter()
-            .for_each(|(key, value)| known_lists(value, table, &join(column, key), lists)),
+        Value::Object(object) => {
+            for (key, value) in object {
+                known_lists(value, &format!("{path}.{key}"), lists);
+            }
+        }
         Value::Array(list) if has_value(value) => {
-            let child = join(table, if column.is_empty() { "value" } else { column });
-            lists.insert(child.clone());
-            list.iter()
-                .for_each(|value| known_lists(value, &child, "", lists));
+            lists.insert(path.to_owned());
+            for value in list {
+                known_lists(value, &format!("{path}[]"), lists);
+            }
         }
         _ => {}
     }
@@ -181,12 +192,12 @@ proptest! {
         }
         prop_assert!(out.rejected.is_empty(), "{:?}", out.rejected);
         let mut lists = BTreeSet::new();
-        records.iter().for_each(|record| known_lists(record, "", "", &mut lists));
+        records.iter().for_each(|record| known_lists(record, "", &mut lists));
         let expected: Vec<Facts> = records
             .iter()
             .map(|record| {
                 let mut facts = Facts::default();
-                facts.read(record, "", "", &lists);
+                facts.read(record, ("", ""), "", &lists);
                 facts.rows.retain(|_, rows| *rows > 0);
                 facts
             })

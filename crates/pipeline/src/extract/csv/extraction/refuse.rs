@@ -1,0 +1,104 @@
+//! Records that are refused, each as a small file of its own.
+//!
+//! What stands before the first record goes with it, so that a replay needs nothing but the refused record.
+
+use forebay_core::{Rejected, quarantine};
+
+use super::{CsvExtraction, PREAMBLE_BYTES_MAX, Payload};
+use crate::extract::Extracted;
+use crate::extract::csv::batch::{Problems, Row};
+
+impl CsvExtraction {
+    pub(super) fn refuse(
+        &self,
+        payload: &mut Payload,
+        (start, end, line): (usize, usize, u64),
+        code: &str,
+        reason: String,
+        out: &mut Extracted,
+    ) {
+        let offset = self.offset(payload, start);
+        let record = [payload.preamble.as_slice(), &self.raw[start..end]].concat();
+        out.rejected
+            .push(self.rejected((payload.ordinal, offset, line), code, reason, &record));
+    }
+
+    fn rejected(
+        &self,
+        (payload, offset, line): (u64, u64, u64),
+        code: &str,
+        reason: String,
+        record: &[u8],
+    ) -> Rejected {
+        let mut record = self.options.encoding.to_source(record);
+        record.truncate(quarantine::RECORD_BYTES_MAX);
+        Rejected {
+            payload,
+            offset: Some(offset),
+            line: Some(line),
+            stage: "extract".to_owned(),
+            code: code.to_owned(),
+            reason,
+            record,
+        }
+    }
+
+    pub(super) fn refuse_rows(
+        &self,
+        rows: &[Row],
+        problems: Problems,
+        pristine: Option<Vec<u8>>,
+        out: &mut Extracted,
+    ) {
+        let raw = pristine.as_deref().unwrap_or(&self.raw);
+        for (i, problem) in problems {
+            let row = &rows[i];
+            let record = [
+                self.header_line().as_slice(),
+                &raw[row.start as usize..row.end as usize],
+            ]
+            .concat();
+            let place = (row.payload, row.offset, row.line);
+            out.rejected
+                .push(self.rejected(place, problem.code, problem.reason, &record));
+        }
+    }
+
+    /// A header for the rows held, which may be of several files with the same columns.
+    fn header_line(&self) -> Vec<u8> {
+        if !self.options.header {
+            return Vec::new();
+        }
+        let delimiter = [self.options.dialect.delimiter];
+        let names = self
+            .mapping
+            .iter()
+            .map(|column| self.columns.list[*column].name.as_bytes());
+        let names: Vec<Vec<u8>> = names.map(|name| self.quote(name)).collect();
+        let skipped = usize::try_from(self.options.skip_lines)
+            .unwrap_or(0)
+            .min(PREAMBLE_BYTES_MAX);
+        [
+            vec![b'\n'; skipped],
+            names.join(&delimiter[..]),
+            vec![b'\n'],
+        ]
+        .concat()
+    }
+
+    fn quote(&self, name: &[u8]) -> Vec<u8> {
+        let dialect = &self.options.dialect;
+        let special = |byte: &u8| {
+            [dialect.delimiter, b'\n', b'\r'].contains(byte) || Some(*byte) == dialect.quote
+        };
+        let Some(quote) = dialect.quote.filter(|_| name.iter().any(special)) else {
+            return name.to_vec();
+        };
+        let escape = dialect.escape.unwrap_or(quote);
+        let escaped = name.iter().flat_map(|byte| {
+            let needs = *byte == quote || *byte == escape;
+            needs.then_some(escape).into_iter().chain([*byte])
+        });
+        [quote].into_iter().chain(escaped).chain([quote]).collect()
+    }
+}

@@ -1,0 +1,150 @@
+//! From files to rows and back to files, as a pipeline file configures it.
+
+use std::path::Path;
+use std::sync::Arc;
+
+use forebay_core::SystemClock;
+use forebay_pipeline::extract::contract::ContractPolicy;
+use forebay_pipeline::extract::decode::Decoder;
+use forebay_pipeline::extract::{self, Extracted};
+use forebay_pipeline::file::Document;
+use forebay_pipeline::load;
+use forebay_pipeline::source::{self, RequestLog, RequestRecord, SourceContext};
+use tokio_util::sync::CancellationToken;
+
+struct NoLog;
+
+impl RequestLog for NoLog {
+    fn record(&self, _: RequestRecord) {}
+}
+
+fn yaml(text: &str) -> Document {
+    Document::from_yaml(text).unwrap()
+}
+
+/// Takes the files, extracts them as CSV, and writes what comes out.
+async fn run(project: &Path, files: &str, csv: &str, out: &str) -> Extracted {
+    let extractor = extract::find("csv").unwrap().build(&yaml(csv)).unwrap();
+    let mut extraction = extractor
+        .start(None, &ContractPolicy::default(), None)
+        .unwrap();
+    let context = SourceContext {
+        clock: SystemClock::shared(),
+        seed: 0,
+        project: project.to_owned(),
+        framing: extractor.framing(),
+        cancel: CancellationToken::new(),
+        requests: Arc::new(NoLog),
+        full: false,
+    };
+    let files = source::find("file").unwrap().build(&yaml(files)).unwrap();
+    let split = files.splits(&context).await.unwrap().remove(0);
+    let mut reader = files.open(&split, None, context).await.unwrap();
+    let mut extracted = Extracted::default();
+    while let Some(chunk) = reader.next().await.unwrap() {
+        // Each of these files is one chunk.
+        assert!(chunk.last);
+        let mut decoder = Decoder::new(chunk.head.compression).unwrap();
+        let mut take = |bytes: &[u8]| extraction.push(&chunk.head, bytes, &mut extracted);
+        let decoded = decoder
+            .push(&chunk.bytes, &mut take)
+            .and_then(|()| decoder.finish(&mut take));
+        extraction
+            .end(&chunk.head, decoded.err(), &mut extracted)
+            .unwrap();
+    }
+    extraction.flush(&mut extracted).unwrap();
+    let mut sink = load::find("file")
+        .unwrap()
+        .build(&yaml(out))
+        .unwrap()
+        .open(project)
+        .unwrap();
+    for batch in extracted.batches.clone() {
+        sink.write(batch).await.unwrap();
+    }
+    sink.commit().await.unwrap();
+    extracted
+}
+
+#[tokio::test]
+#[expect(clippy::disallowed_methods, reason = "test files need not be durable")]
+async fn compressed_files_become_rows_and_files_again() {
+    let project = tempfile::tempdir().unwrap();
+    let write =
+        |name: &str, bytes: &[u8]| std::fs::write(project.path().join(name), bytes).unwrap();
+    write("a.csv", b"id;note\n1;=cmd()\n2;NULL\n");
+    write("b.csv.gz", &forebay_testkit::gzip(b"note;id\nx;3\ntorn\n"));
+    write(
+        "c.csv.zst",
+        &zstd::bulk::compress(b"id;note\n4;y\n", 1).unwrap(),
+    );
+    let mut cut = forebay_testkit::gzip(b"id;note\n5;z\n");
+    cut.truncate(cut.len() - 3);
+    write("d.csv.gz", &cut);
+    let csv = "{delimiter: ';', null: ['', 'NULL']}";
+    let files = "{path: '*.csv*'}";
+    let out = run(project.path(), files, csv, "{path: out, format: csv}").await;
+    let codes: Vec<&str> = out
+        .rejected
+        .iter()
+        .map(|rejected| rejected.code.as_str())
+        .collect();
+    assert_eq!(codes, ["ragged_row", "corrupt_gzip"]);
+    let parts: Vec<String> = (1..=9)
+        .map_while(|n| {
+            std::fs::read_to_string(project.path().join(format!("out/part-{n:08}.csv"))).ok()
+        })
+        .collect();
+    let rows: Vec<&str> = parts.iter().flat_map(|part| part.lines()).collect();
+    assert_eq!(
+        rows,
+        [
+            "id,note",
+            "1,'=cmd()",
+            "2,",
+            "note,id",
+            "x,3",
+            "id,note",
+            "4,y",
+            "5,z"
+        ]
+    );
+}
+
+#[test]
+fn mistakes_in_the_configuration_are_said() {
+    let error = |kind: &str, text: &str| {
+        let document = yaml(text);
+        let error = match kind {
+            "csv" => extract::find("csv")
+                .unwrap()
+                .build(&document)
+                .map(|_| ())
+                .unwrap_err(),
+            "source" => source::find("file")
+                .unwrap()
+                .build(&document)
+                .map(|_| ())
+                .unwrap_err(),
+            _ => load::find("file")
+                .unwrap()
+                .build(&document)
+                .map(|_| ())
+                .unwrap_err(),
+        };
+        error.to_string()
+    };
+    for (kind, text, expected) in [
+        ("csv", "{delimiter: ';;'}", "not one ASCII character"),
+        ("csv", "{delimiter: '\"'}", "same character"),
+        ("csv", "{columns: [a, A]}", "repeats"),
+        ("csv", "{encoding: ebcdic}", "ebcdic"),
+        ("source", "{path: ''}", "empty"),
+        ("source", "{path: 's3://b/x'}", "URL"),
+        ("sink", "{path: '', format: csv}", "folder"),
+    ] {
+        let said = error(kind, text);
+        assert!(said.contains(expected), "{text}: {said}");
+    }
+}
