@@ -15,7 +15,11 @@ pub struct Batch {
 
 impl Batch {
     pub fn main(records: RecordBatch, origins: Option<Origins>) -> Self {
-        Self { child: String::new(), records, origins }
+        Self {
+            child: String::new(),
+            records,
+            origins,
+        }
     }
 }
 

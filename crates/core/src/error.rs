@@ -176,7 +176,11 @@ impl fmt::Display for Error {
         while let Some(error) = cause {
             write!(f, ": {error}")?;
             // Our own errors print their causes themselves.
-            cause = if error.is::<Error>() { None } else { error.source() };
+            cause = if error.is::<Error>() {
+                None
+            } else {
+                error.source()
+            };
         }
         for (i, (key, value)) in self.0.context.iter().rev().enumerate() {
             write!(f, "{}{key} {value}", if i == 0 { " (" } else { ", " })?;

@@ -29,7 +29,9 @@ impl FromStr for Ident {
 
     fn from_str(text: &str) -> Result<Self> {
         let starts = text.bytes().next().is_some_and(|b| b.is_ascii_lowercase());
-        let rest = text.bytes().all(|b| b.is_ascii_lowercase() || b.is_ascii_digit() || b == b'_');
+        let rest = text
+            .bytes()
+            .all(|b| b.is_ascii_lowercase() || b.is_ascii_digit() || b == b'_');
         if starts && rest && text.len() <= IDENT_BYTES_MAX {
             return Ok(Self(text.to_owned()));
         }
@@ -77,7 +79,10 @@ impl TableName {
 
     /// The child table for the list at `path`: `orders` and `items` give `orders__items`.
     pub fn child(&self, path: &str) -> Result<Self> {
-        Ok(Self::new(self.namespace.clone(), format!("{}__{path}", self.name).parse()?))
+        Ok(Self::new(
+            self.namespace.clone(),
+            format!("{}__{path}", self.name).parse()?,
+        ))
     }
 }
 
@@ -86,7 +91,10 @@ impl FromStr for TableName {
 
     fn from_str(text: &str) -> Result<Self> {
         let (namespace, name) = text.split_once('.').ok_or_else(|| {
-            Error::config("bad_table_name", format!("{text:?} is not a table name: write `namespace.table`"))
+            Error::config(
+                "bad_table_name",
+                format!("{text:?} is not a table name: write `namespace.table`"),
+            )
         })?;
         Ok(Self::new(namespace.parse()?, name.parse()?))
     }
@@ -138,7 +146,10 @@ impl FromStr for RefName {
         if starts && rest && text.len() <= IDENT_BYTES_MAX {
             return Ok(Self(text.to_owned()));
         }
-        Err(Error::config("bad_ref_name", format!("{text:?} is not a branch name: use `[a-z][a-z0-9_./-]*`")))
+        Err(Error::config(
+            "bad_ref_name",
+            format!("{text:?} is not a branch name: use `[a-z][a-z0-9_./-]*`"),
+        ))
     }
 }
 
@@ -171,10 +182,29 @@ mod tests {
         for good in ["a", "quakes", "q1_x"] {
             assert!(good.parse::<Ident>().is_ok(), "{good}");
         }
-        for bad in ["", "1a", "_a", "A", "a-b", "a b", "../x", "a/b", "ä", "a\0", &"a".repeat(101)] {
+        for bad in [
+            "",
+            "1a",
+            "_a",
+            "A",
+            "a-b",
+            "a b",
+            "../x",
+            "a/b",
+            "ä",
+            "a\0",
+            &"a".repeat(101),
+        ] {
             assert!(bad.parse::<Ident>().is_err(), "{bad:?}");
         }
-        assert_eq!("a.b".parse::<TableName>().map(|t| t.to_string()).ok().as_deref(), Some("a.b"));
+        assert_eq!(
+            "a.b"
+                .parse::<TableName>()
+                .map(|t| t.to_string())
+                .ok()
+                .as_deref(),
+            Some("a.b")
+        );
         assert!("ab".parse::<TableName>().is_err());
         assert!("run/01-x.y".parse::<RefName>().is_ok());
     }

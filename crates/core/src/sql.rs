@@ -20,8 +20,17 @@ pub trait SqlEngine: fmt::Debug + Send + Sync {
     /// aggregation, join or `ORDER BY`.
     ///
     /// Errors: `Config` as above; `Data` when a value makes the statement fail.
-    async fn select(&self, input: &str, records: RecordBatch, statement: &str) -> Result<Vec<RecordBatch>>;
+    async fn select(
+        &self,
+        input: &str,
+        records: RecordBatch,
+        statement: &str,
+    ) -> Result<Vec<RecordBatch>>;
 
     /// Evaluates a boolean expression for each row; the answer has one value per row, null counts as not true.
-    async fn evaluate(&self, records: &RecordBatch, expression: &str) -> Result<arrow::array::BooleanArray>;
+    async fn evaluate(
+        &self,
+        records: &RecordBatch,
+        expression: &str,
+    ) -> Result<arrow::array::BooleanArray>;
 }

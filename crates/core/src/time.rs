@@ -39,14 +39,19 @@ impl Timestamp {
             .iter()
             .find_map(|format| chrono::NaiveDateTime::parse_from_str(text, format).ok());
         let naive = naive.or_else(|| {
-            chrono::NaiveDate::parse_from_str(text, "%Y-%m-%d").ok()?.and_hms_opt(0, 0, 0)
+            chrono::NaiveDate::parse_from_str(text, "%Y-%m-%d")
+                .ok()?
+                .and_hms_opt(0, 0, 0)
         })?;
         Some(Self(naive.and_utc().timestamp_micros()))
     }
 
     #[must_use]
     pub fn plus(self, duration: Duration) -> Self {
-        Self(self.0.saturating_add(i64::try_from(duration.as_micros()).unwrap_or(i64::MAX)))
+        Self(
+            self.0
+                .saturating_add(i64::try_from(duration.as_micros()).unwrap_or(i64::MAX)),
+        )
     }
 
     /// Time from `earlier` to this instant; zero when `earlier` is later.
@@ -81,9 +86,14 @@ pub struct SystemClock {
 }
 
 impl SystemClock {
-    #[expect(clippy::disallowed_methods, reason = "the one place that reads the machine's clock")]
+    #[expect(
+        clippy::disallowed_methods,
+        reason = "the one place that reads the machine's clock"
+    )]
     pub fn new() -> Self {
-        Self { start: std::time::Instant::now() }
+        Self {
+            start: std::time::Instant::now(),
+        }
     }
 
     pub fn shared() -> Arc<dyn Clock> {
@@ -99,7 +109,10 @@ impl Default for SystemClock {
 
 #[async_trait]
 impl Clock for SystemClock {
-    #[expect(clippy::disallowed_methods, reason = "the one place that reads the machine's clock")]
+    #[expect(
+        clippy::disallowed_methods,
+        reason = "the one place that reads the machine's clock"
+    )]
     fn now(&self) -> Timestamp {
         Timestamp(Utc::now().timestamp_micros())
     }
@@ -125,7 +138,10 @@ mod tests {
             ("2026-01-01 00:00:00.000001", "2026-01-01T00:00:00.000001Z"),
             ("2026-01-01", "2026-01-01T00:00:00Z"),
         ] {
-            assert_eq!(Timestamp::parse(text).map(|t| t.to_string()).as_deref(), Some(shown));
+            assert_eq!(
+                Timestamp::parse(text).map(|t| t.to_string()).as_deref(),
+                Some(shown)
+            );
         }
         assert_eq!(Timestamp::parse("yesterday"), None);
     }

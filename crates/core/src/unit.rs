@@ -47,17 +47,36 @@ pub struct Size(pub u64);
 fn split(text: &str, units: &[(&'static str, u64)], what: &str) -> Result<u64> {
     let bad = || {
         let names: Vec<&str> = units.iter().map(|(name, _)| *name).collect();
-        Error::config("bad_unit", format!("{text:?} is not a {what}: write a number and one of {}", names.join(", ")))
+        Error::config(
+            "bad_unit",
+            format!(
+                "{text:?} is not a {what}: write a number and one of {}",
+                names.join(", ")
+            ),
+        )
     };
-    let digits = text.find(|c: char| !c.is_ascii_digit() && c != '_').ok_or_else(bad)?;
+    let digits = text
+        .find(|c: char| !c.is_ascii_digit() && c != '_')
+        .ok_or_else(bad)?;
     let number: u64 = text[..digits].replace('_', "").parse().map_err(|_| bad())?;
     let unit = text[digits..].trim();
-    let (_, factor) = units.iter().find(|(name, _)| *name == unit).ok_or_else(bad)?;
+    let (_, factor) = units
+        .iter()
+        .find(|(name, _)| *name == unit)
+        .ok_or_else(bad)?;
     number.checked_mul(*factor).ok_or_else(bad)
 }
 
-fn show(value: u64, units: &[(&'static str, u64)], zero: &str, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-    let fits = units.iter().filter(|(_, factor)| value != 0 && value % factor == 0).max_by_key(|(_, factor)| *factor);
+fn show(
+    value: u64,
+    units: &[(&'static str, u64)],
+    zero: &str,
+    f: &mut fmt::Formatter<'_>,
+) -> fmt::Result {
+    let fits = units
+        .iter()
+        .filter(|(_, factor)| value != 0 && value % factor == 0)
+        .max_by_key(|(_, factor)| *factor);
     match fits {
         Some((name, factor)) => write!(f, "{}{name}", value / factor),
         None => f.write_str(zero),
@@ -82,7 +101,12 @@ impl FromStr for Size {
 
 impl fmt::Display for Span {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        show(u64::try_from(self.0.as_micros()).unwrap_or(u64::MAX), &DURATIONS, "0s", f)
+        show(
+            u64::try_from(self.0.as_micros()).unwrap_or(u64::MAX),
+            &DURATIONS,
+            "0s",
+            f,
+        )
     }
 }
 
@@ -120,8 +144,18 @@ macro_rules! text_unit {
     };
 }
 
-text_unit!(Span, "Span", r"^[0-9][0-9_]*\s*(us|ms|s|m|h|d|w|y)$", "A length of time with its unit, such as `10s`, `15m`, `3y`.");
-text_unit!(Size, "Size", r"^[0-9][0-9_]*\s*(B|KiB|MiB|GiB|TiB|kB|KB|MB|GB)$", "A number of bytes with its unit, such as `64MiB`.");
+text_unit!(
+    Span,
+    "Span",
+    r"^[0-9][0-9_]*\s*(us|ms|s|m|h|d|w|y)$",
+    "A length of time with its unit, such as `10s`, `15m`, `3y`."
+);
+text_unit!(
+    Size,
+    "Size",
+    r"^[0-9][0-9_]*\s*(B|KiB|MiB|GiB|TiB|kB|KB|MB|GB)$",
+    "A number of bytes with its unit, such as `64MiB`."
+);
 
 #[cfg(test)]
 mod tests {
@@ -129,8 +163,18 @@ mod tests {
 
     #[test]
     fn units_are_read_and_shown() {
-        assert_eq!("10s".parse::<Span>().ok(), Some(Span(Duration::from_secs(10))));
-        assert_eq!("1_500ms".parse::<Span>().map(|s| s.to_string()).ok().as_deref(), Some("1500ms"));
+        assert_eq!(
+            "10s".parse::<Span>().ok(),
+            Some(Span(Duration::from_secs(10)))
+        );
+        assert_eq!(
+            "1_500ms"
+                .parse::<Span>()
+                .map(|s| s.to_string())
+                .ok()
+                .as_deref(),
+            Some("1500ms")
+        );
         assert_eq!("64MiB".parse::<Size>().ok(), Some(Size(64 << 20)));
         assert_eq!(Size(64 << 20).to_string(), "64MiB");
         assert_eq!(Span(Duration::ZERO).to_string(), "0s");

@@ -41,7 +41,11 @@ enum Kind<W: Write> {
     Json(arrow::json::ArrayWriter<BufWriter<W>>),
     Ndjson(arrow::json::LineDelimitedWriter<BufWriter<W>>),
     Csv(arrow::csv::Writer<BufWriter<W>>),
-    Table { out: BufWriter<W>, markdown: bool, kept: Vec<RecordBatch> },
+    Table {
+        out: BufWriter<W>,
+        markdown: bool,
+        kept: Vec<RecordBatch>,
+    },
 }
 
 impl<W: Write> Writer<W> {
@@ -51,10 +55,22 @@ impl<W: Write> Writer<W> {
         let kind = match format {
             Format::Json => Kind::Json(json().build(out)),
             Format::Ndjson => Kind::Ndjson(json().build(out)),
-            Format::Csv => Kind::Csv(arrow::csv::WriterBuilder::new().with_header(true).build(out)),
-            Format::Table | Format::Markdown => Kind::Table { out, markdown: format == Format::Markdown, kept: Vec::new() },
+            Format::Csv => Kind::Csv(
+                arrow::csv::WriterBuilder::new()
+                    .with_header(true)
+                    .build(out),
+            ),
+            Format::Table | Format::Markdown => Kind::Table {
+                out,
+                markdown: format == Format::Markdown,
+                kept: Vec::new(),
+            },
         };
-        Self { schema, rows: 0, kind }
+        Self {
+            schema,
+            rows: 0,
+            kind,
+        }
     }
 
     pub(crate) fn write(&mut self, batch: &RecordBatch) -> Result<()> {
@@ -87,16 +103,26 @@ impl<W: Write> Writer<W> {
             }
             Kind::Csv(mut writer) => {
                 if self.rows == 0 {
-                    writer.write(&RecordBatch::new_empty(text_schema(&self.schema))).map_err(failed)?;
+                    writer
+                        .write(&RecordBatch::new_empty(text_schema(&self.schema)))
+                        .map_err(failed)?;
                 }
                 writer.into_inner()
             }
-            Kind::Table { mut out, markdown, kept } => {
+            Kind::Table {
+                mut out,
+                markdown,
+                kept,
+            } => {
                 let table = table(&self.schema, &kept, markdown)?;
                 let note = self.rows.saturating_sub(TABLE_ROWS_MAX);
                 writeln!(out, "{table}").map_err(failed)?;
                 if note > 0 {
-                    writeln!(out, "… and {note} more rows; `--format csv` or `ndjson` gives all").map_err(failed)?;
+                    writeln!(
+                        out,
+                        "… and {note} more rows; `--format csv` or `ndjson` gives all"
+                    )
+                    .map_err(failed)?;
                 }
                 out
             }
@@ -120,12 +146,19 @@ fn failed(error: impl std::error::Error + Send + Sync + 'static) -> Error {
 }
 
 fn options() -> FormatOptions<'static> {
-    FormatOptions::default().with_null("").with_timestamp_format(Some("%Y-%m-%dT%H:%M:%S%.f")).with_timestamp_tz_format(Some("%Y-%m-%dT%H:%M:%S%.fZ"))
+    FormatOptions::default()
+        .with_null("")
+        .with_timestamp_format(Some("%Y-%m-%dT%H:%M:%S%.f"))
+        .with_timestamp_tz_format(Some("%Y-%m-%dT%H:%M:%S%.fZ"))
 }
 
 fn table(schema: &SchemaRef, batches: &[RecordBatch], markdown: bool) -> Result<Table> {
     let mut table = Table::new();
-    table.load_preset(if markdown { presets::ASCII_MARKDOWN } else { presets::UTF8_FULL_CONDENSED });
+    table.load_preset(if markdown {
+        presets::ASCII_MARKDOWN
+    } else {
+        presets::UTF8_FULL_CONDENSED
+    });
     table.set_content_arrangement(ContentArrangement::Disabled);
     table.set_header(schema.fields().iter().map(|field| field.name()));
     for (n, field) in schema.fields().iter().enumerate() {
@@ -137,7 +170,12 @@ fn table(schema: &SchemaRef, batches: &[RecordBatch], markdown: bool) -> Result<
     }
     for batch in batches {
         let options = options();
-        let columns = batch.columns().iter().map(|column| ArrayFormatter::try_new(column, &options)).collect::<std::result::Result<Vec<_>, _>>().map_err(failed)?;
+        let columns = batch
+            .columns()
+            .iter()
+            .map(|column| ArrayFormatter::try_new(column, &options))
+            .collect::<std::result::Result<Vec<_>, _>>()
+            .map_err(failed)?;
         for row in 0..batch.num_rows() {
             table.add_row(columns.iter().map(|column| column.value(row).to_string()));
         }
@@ -148,16 +186,30 @@ fn table(schema: &SchemaRef, batches: &[RecordBatch], markdown: bool) -> Result<
 /// CSV has no nesting: lists and structs become their JSON-like text.
 fn as_text(batch: &RecordBatch) -> Result<RecordBatch> {
     let schema = text_schema(&batch.schema());
-    let columns = batch.columns().iter().zip(schema.fields()).map(|(column, field)| {
-        if column.data_type() == field.data_type() { Ok(column.clone()) } else { text_column(column) }
-    });
+    let columns = batch
+        .columns()
+        .iter()
+        .zip(schema.fields())
+        .map(|(column, field)| {
+            if column.data_type() == field.data_type() {
+                Ok(column.clone())
+            } else {
+                text_column(column)
+            }
+        });
     RecordBatch::try_new(schema.clone(), columns.collect::<Result<Vec<_>>>()?).map_err(failed)
 }
 
 fn text_schema(schema: &SchemaRef) -> SchemaRef {
     let fields = schema.fields().iter().map(|field| {
         let field = field.as_ref().clone();
-        if field.data_type().is_nested() || field.data_type().is_binary() { field.with_data_type(arrow::datatypes::DataType::Utf8).with_nullable(true) } else { field }
+        if field.data_type().is_nested() || field.data_type().is_binary() {
+            field
+                .with_data_type(arrow::datatypes::DataType::Utf8)
+                .with_nullable(true)
+        } else {
+            field
+        }
     });
     std::sync::Arc::new(arrow::datatypes::Schema::new(fields.collect::<Vec<_>>()))
 }
@@ -165,8 +217,14 @@ fn text_schema(schema: &SchemaRef) -> SchemaRef {
 fn text_column(column: &ArrayRef) -> Result<ArrayRef> {
     let options = options();
     let formatter = ArrayFormatter::try_new(column, &options).map_err(failed)?;
-    let values = (0..column.len()).map(|row| column.is_valid(row).then(|| formatter.value(row).to_string()));
-    Ok(std::sync::Arc::new(arrow::array::StringArray::from_iter(values)))
+    let values = (0..column.len()).map(|row| {
+        column
+            .is_valid(row)
+            .then(|| formatter.value(row).to_string())
+    });
+    Ok(std::sync::Arc::new(arrow::array::StringArray::from_iter(
+        values,
+    )))
 }
 
 #[cfg(test)]
@@ -179,8 +237,14 @@ mod tests {
     use super::*;
 
     fn shown(format: Format) -> String {
-        let schema = Arc::new(Schema::new(vec![Field::new("id", DataType::Int64, false), Field::new("note", DataType::Utf8, true)]));
-        let columns: Vec<ArrayRef> = vec![Arc::new(Int64Array::from(vec![1, 20])), Arc::new(StringArray::from(vec![Some("a,b"), None]))];
+        let schema = Arc::new(Schema::new(vec![
+            Field::new("id", DataType::Int64, false),
+            Field::new("note", DataType::Utf8, true),
+        ]));
+        let columns: Vec<ArrayRef> = vec![
+            Arc::new(Int64Array::from(vec![1, 20])),
+            Arc::new(StringArray::from(vec![Some("a,b"), None])),
+        ];
         let batch = RecordBatch::try_new(schema.clone(), columns).unwrap();
         let mut out = Vec::new();
         let mut writer = Writer::new(&mut out, format, schema);
@@ -192,9 +256,18 @@ mod tests {
     #[test]
     fn each_format_is_what_it_says() {
         assert_eq!(shown(Format::Csv), "id,note\n1,\"a,b\"\n20,\n");
-        assert_eq!(shown(Format::Ndjson), "{\"id\":1,\"note\":\"a,b\"}\n{\"id\":20,\"note\":null}\n");
-        assert_eq!(shown(Format::Json), "[{\"id\":1,\"note\":\"a,b\"},{\"id\":20,\"note\":null}]");
-        assert_eq!(shown(Format::Markdown), "| id | note |\n|----|------|\n|  1 | a,b  |\n| 20 |      |\n");
+        assert_eq!(
+            shown(Format::Ndjson),
+            "{\"id\":1,\"note\":\"a,b\"}\n{\"id\":20,\"note\":null}\n"
+        );
+        assert_eq!(
+            shown(Format::Json),
+            "[{\"id\":1,\"note\":\"a,b\"},{\"id\":20,\"note\":null}]"
+        );
+        assert_eq!(
+            shown(Format::Markdown),
+            "| id | note |\n|----|------|\n|  1 | a,b  |\n| 20 |      |\n"
+        );
         insta::assert_snapshot!(shown(Format::Table), @r"
         ┌────┬──────┐
         │ id ┆ note │

@@ -20,7 +20,12 @@ pub(crate) struct Progress {
 }
 
 impl Progress {
-    pub(crate) fn start(name: &str, figures: Arc<Figures>, clock: Arc<dyn Clock>, wanted: bool) -> Self {
+    pub(crate) fn start(
+        name: &str,
+        figures: Arc<Figures>,
+        clock: Arc<dyn Clock>,
+        wanted: bool,
+    ) -> Self {
         let bar = (wanted && std::io::stderr().is_terminal()).then(|| bar(name));
         let task = tokio::spawn(show(name.to_owned(), bar.clone(), figures, clock, wanted));
         Self { bar, task }
@@ -37,16 +42,31 @@ impl Drop for Progress {
 }
 
 fn bar(name: &str) -> ProgressBar {
-    let style = ProgressStyle::with_template("{spinner:.cyan} {prefix:.bold} {msg}").unwrap_or_else(|_| ProgressStyle::default_spinner());
-    let bar = ProgressBar::new_spinner().with_style(style).with_prefix(name.to_owned());
+    let style = ProgressStyle::with_template("{spinner:.cyan} {prefix:.bold} {msg}")
+        .unwrap_or_else(|_| ProgressStyle::default_spinner());
+    let bar = ProgressBar::new_spinner()
+        .with_style(style)
+        .with_prefix(name.to_owned());
     bar.enable_steady_tick(ON_TERMINAL);
     bar
 }
 
-async fn show(name: String, bar: Option<ProgressBar>, figures: Arc<Figures>, clock: Arc<dyn Clock>, wanted: bool) {
+async fn show(
+    name: String,
+    bar: Option<ProgressBar>,
+    figures: Arc<Figures>,
+    clock: Arc<dyn Clock>,
+    wanted: bool,
+) {
     let start = clock.monotonic();
     loop {
-        clock.sleep(if bar.is_some() { ON_TERMINAL } else { ELSEWHERE }).await;
+        clock
+            .sleep(if bar.is_some() {
+                ON_TERMINAL
+            } else {
+                ELSEWHERE
+            })
+            .await;
         let text = text(&figures, clock.monotonic().saturating_sub(start));
         match &bar {
             Some(bar) => bar.set_message(text),

@@ -23,7 +23,13 @@ pub(crate) fn tests(folder: &Path) -> Result<Vec<PathBuf>> {
 }
 
 fn files(folder: &Path, extensions: &[&str]) -> Result<Vec<PathBuf>> {
-    let unreadable = |error| Error::config("unreadable_folder", format!("failed to read {}", folder.display())).with_source(error);
+    let unreadable = |error| {
+        Error::config(
+            "unreadable_folder",
+            format!("failed to read {}", folder.display()),
+        )
+        .with_source(error)
+    };
     let entries = match std::fs::read_dir(folder) {
         Err(error) if error.kind() == std::io::ErrorKind::NotFound => return Ok(Vec::new()),
         entries => entries.map_err(unreadable)?,
@@ -31,7 +37,11 @@ fn files(folder: &Path, extensions: &[&str]) -> Result<Vec<PathBuf>> {
     let mut found = Vec::new();
     for entry in entries {
         let path = entry.map_err(unreadable)?.path();
-        if path.extension().and_then(|e| e.to_str()).is_some_and(|e| extensions.contains(&e)) {
+        if path
+            .extension()
+            .and_then(|e| e.to_str())
+            .is_some_and(|e| extensions.contains(&e))
+        {
             found.push(path);
         }
     }
@@ -46,30 +56,61 @@ pub(crate) fn find(folder: &Path, name: &str) -> Result<PathBuf> {
         return Ok(path);
     }
     let known = pipelines(folder)?;
-    let stem = |path: &PathBuf| path.file_stem().map(|stem| stem.to_string_lossy().into_owned()).unwrap_or_default();
+    let stem = |path: &PathBuf| {
+        path.file_stem()
+            .map(|stem| stem.to_string_lossy().into_owned())
+            .unwrap_or_default()
+    };
     if let Some(path) = known.iter().find(|path| stem(path) == name) {
         return Ok(path.clone());
     }
     let names: Vec<String> = known.iter().map(stem).collect();
-    let error = Error::config("no_such_pipeline", format!("there is no pipeline `{name}` in {}", folder.join(PIPELINES).display()));
-    let nearest = names.iter().max_by(|a, b| strsim::jaro_winkler(a, name).total_cmp(&strsim::jaro_winkler(b, name)));
+    let error = Error::config(
+        "no_such_pipeline",
+        format!(
+            "there is no pipeline `{name}` in {}",
+            folder.join(PIPELINES).display()
+        ),
+    );
+    let nearest = names
+        .iter()
+        .max_by(|a, b| strsim::jaro_winkler(a, name).total_cmp(&strsim::jaro_winkler(b, name)));
     Err(match nearest {
-        Some(nearest) if strsim::jaro_winkler(nearest, name) > 0.8 => error.with_hint(format!("did you mean `{nearest}`?")),
+        Some(nearest) if strsim::jaro_winkler(nearest, name) > 0.8 => {
+            error.with_hint(format!("did you mean `{nearest}`?"))
+        }
         Some(_) => error.with_hint(format!("there are: {}", names.join(", "))),
-        None => error.with_hint("`forebay init` makes a project with a first pipeline, `forebay demo` a whole example"),
+        None => error.with_hint(
+            "`forebay init` makes a project with a first pipeline, `forebay demo` a whole example",
+        ),
     })
 }
 
 /// Reads and checks one pipeline file.
-pub(crate) fn load(path: &Path, variables: &dyn Variables, engine: &Arc<dyn SqlEngine>) -> std::result::Result<PipelineSpec, Diagnostics> {
+pub(crate) fn load(
+    path: &Path,
+    variables: &dyn Variables,
+    engine: &Arc<dyn SqlEngine>,
+) -> std::result::Result<PipelineSpec, Diagnostics> {
     forebay_pipeline::file::load(path, variables, engine)
 }
 
 /// [`load`], with all that is wrong as one error.
-pub(crate) fn load_or_error(path: &Path, variables: &dyn Variables, engine: &Arc<dyn SqlEngine>) -> Result<PipelineSpec> {
+pub(crate) fn load_or_error(
+    path: &Path,
+    variables: &dyn Variables,
+    engine: &Arc<dyn SqlEngine>,
+) -> Result<PipelineSpec> {
     load(path, variables, engine).map_err(|diagnostics| {
         let count = diagnostics.0.len();
-        let errors = if count == 1 { "1 error" } else { &format!("{count} errors") };
-        Error::config("bad_pipeline", format!("{} has {errors}\n\n{diagnostics}", path.display()))
+        let errors = if count == 1 {
+            "1 error"
+        } else {
+            &format!("{count} errors")
+        };
+        Error::config(
+            "bad_pipeline",
+            format!("{} has {errors}\n\n{diagnostics}", path.display()),
+        )
     })
 }

@@ -40,7 +40,11 @@ pub(crate) fn error(error: &Error) {
 /// `1234567` as `1,234,567`.
 pub(crate) fn count(number: u64) -> String {
     let digits = number.to_string();
-    let groups = digits.as_bytes().rchunks(3).rev().map(|group| String::from_utf8_lossy(group).into_owned());
+    let groups = digits
+        .as_bytes()
+        .rchunks(3)
+        .rev()
+        .map(|group| String::from_utf8_lossy(group).into_owned());
     groups.collect::<Vec<_>>().join(",")
 }
 
@@ -53,7 +57,11 @@ pub(crate) fn bytes(number: u64) -> String {
         value /= 1024.0;
         unit += 1;
     }
-    if unit == 0 { format!("{number} B") } else { format!("{value:.1} {}", UNITS[unit]) }
+    if unit == 0 {
+        format!("{number} B")
+    } else {
+        format!("{value:.1} {}", UNITS[unit])
+    }
 }
 
 /// `850ms`, `12.3s`, `4m 05s`.
@@ -62,7 +70,11 @@ pub(crate) fn duration(duration: std::time::Duration) -> String {
     match seconds {
         s if s < 1.0 => format!("{}ms", duration.as_millis()),
         s if s < 60.0 => format!("{s:.1}s"),
-        _ => format!("{}m {:02}s", duration.as_secs() / 60, duration.as_secs() % 60),
+        _ => format!(
+            "{}m {:02}s",
+            duration.as_secs() / 60,
+            duration.as_secs() % 60
+        ),
     }
 }
 
@@ -72,8 +84,17 @@ mod tests {
 
     #[test]
     fn numbers_read_well() {
-        assert_eq!((count(7), count(1_707), count(1_234_567)), ("7".into(), "1,707".into(), "1,234,567".into()));
-        assert_eq!((bytes(12), bytes(1_500_000)), ("12 B".to_owned(), "1.4 MiB".to_owned()));
-        assert_eq!(duration(std::time::Duration::from_millis(245_000)), "4m 05s");
+        assert_eq!(
+            (count(7), count(1_707), count(1_234_567)),
+            ("7".into(), "1,707".into(), "1,234,567".into())
+        );
+        assert_eq!(
+            (bytes(12), bytes(1_500_000)),
+            ("12 B".to_owned(), "1.4 MiB".to_owned())
+        );
+        assert_eq!(
+            duration(std::time::Duration::from_millis(245_000)),
+            "4m 05s"
+        );
     }
 }

@@ -32,7 +32,9 @@ pub(crate) struct Sql {
 
 impl Default for Sql {
     fn default() -> Self {
-        Self { memory: Size(256 << 20) }
+        Self {
+            memory: Size(256 << 20),
+        }
     }
 }
 
@@ -44,11 +46,17 @@ impl Settings {
             Ok(text) => Self::parse(&path.display().to_string(), &text)?,
             Err(error) if error.kind() == std::io::ErrorKind::NotFound => Self::default(),
             Err(error) => {
-                return Err(Error::config("unreadable_settings", format!("failed to read {}", path.display())).with_source(error));
+                return Err(Error::config(
+                    "unreadable_settings",
+                    format!("failed to read {}", path.display()),
+                )
+                .with_source(error));
             }
         };
         if let Some(memory) = variable("FOREBAY__SQL__MEMORY") {
-            settings.sql.memory = memory.parse().map_err(|error: Error| error.with_context("variable", "FOREBAY__SQL__MEMORY"))?;
+            settings.sql.memory = memory
+                .parse()
+                .map_err(|error: Error| error.with_context("variable", "FOREBAY__SQL__MEMORY"))?;
         }
         Ok(settings)
     }
@@ -80,11 +88,17 @@ impl Variables for ProcessVariables {
     }
 
     fn param(&self, name: &str) -> Option<String> {
-        self.params.iter().find(|(param, _)| param == name).map(|(_, value)| value.clone())
+        self.params
+            .iter()
+            .find(|(param, _)| param == name)
+            .map(|(_, value)| value.clone())
     }
 }
 
-#[expect(clippy::disallowed_methods, reason = "the one place that reads the environment")]
+#[expect(
+    clippy::disallowed_methods,
+    reason = "the one place that reads the environment"
+)]
 pub(crate) fn variable(name: &str) -> Option<String> {
     std::env::var(name).ok()
 }
@@ -95,7 +109,10 @@ mod tests {
 
     #[test]
     fn settings_are_strict_and_have_defaults() {
-        assert_eq!(Settings::parse("forebay.toml", "").unwrap(), Settings::default());
+        assert_eq!(
+            Settings::parse("forebay.toml", "").unwrap(),
+            Settings::default()
+        );
         let settings = Settings::parse("forebay.toml", "[sql]\nmemory = \"1GiB\"\n").unwrap();
         assert_eq!(settings.sql.memory, Size(1 << 30));
         let error = Settings::parse("forebay.toml", "[sql]\nmemori = \"1GiB\"\n").unwrap_err();

@@ -42,27 +42,41 @@ impl Workspace {
     /// Opens the workspace of the project, making it if it is not there.
     pub(crate) async fn open(global: &Global) -> Result<Self> {
         let settings = Settings::load(&global.project)?;
-        let folder = global.workspace.clone().unwrap_or_else(|| global.project.join(WORKSPACE));
+        let folder = global
+            .workspace
+            .clone()
+            .unwrap_or_else(|| global.project.join(WORKSPACE));
         Self::at(&folder, &global.project, settings).await
     }
 
     pub(crate) async fn at(folder: &Path, project: &Path, settings: Settings) -> Result<Self> {
         let unusable = |error: std::io::Error| {
-            Error::unavailable("no_workspace", format!("failed to open the workspace {}", folder.display()))
-                .with_source(error)
-                .with_hint("choose another folder with `--workspace DIR`")
+            Error::unavailable(
+                "no_workspace",
+                format!("failed to open the workspace {}", folder.display()),
+            )
+            .with_source(error)
+            .with_hint("choose another folder with `--workspace DIR`")
         };
         std::fs::create_dir_all(folder.join("locks")).map_err(unusable)?;
         let folder = folder.canonicalize().map_err(unusable)?;
         let project = project.canonicalize().map_err(unusable)?;
         let clock = SystemClock::shared();
         let store = Store::open(&folder.join("store.db"), clock.clone()).await?;
-        let objects = LocalFileSystem::new_with_prefix(&folder)
-            .map_err(|error| Error::unavailable("no_workspace", "failed to open the object store").with_source(error))?;
+        let objects = LocalFileSystem::new_with_prefix(&folder).map_err(|error| {
+            Error::unavailable("no_workspace", "failed to open the object store").with_source(error)
+        })?;
         let root = url(&folder)?;
         let lake = Lake::new(store, Arc::new(objects), root, clock.clone());
         let engine = engine(&settings);
-        Ok(Self { folder, project, settings, lake, clock, engine })
+        Ok(Self {
+            folder,
+            project,
+            settings,
+            lake,
+            clock,
+            engine,
+        })
     }
 
     pub(crate) fn lake(&self) -> &Lake {
@@ -103,17 +117,34 @@ impl Workspace {
     /// Makes sure that this process alone runs the pipeline in this workspace.
     pub(crate) fn lock(&self, pipeline: &Ident) -> Result<Lock> {
         let path = self.folder.join("locks").join(format!("{pipeline}.lock"));
-        let failed = |error: std::io::Error| Error::unavailable("lock_failed", format!("failed to lock {}", path.display())).with_source(error);
-        let file = File::options().create(true).truncate(false).write(true).open(&path).map_err(failed)?;
+        let failed = |error: std::io::Error| {
+            Error::unavailable("lock_failed", format!("failed to lock {}", path.display()))
+                .with_source(error)
+        };
+        let file = File::options()
+            .create(true)
+            .truncate(false)
+            .write(true)
+            .open(&path)
+            .map_err(failed)?;
         match rustix::fs::flock(&file, rustix::fs::FlockOperation::NonBlockingLockExclusive) {
             Ok(()) => Ok(Lock(file)),
-            Err(rustix::io::Errno::WOULDBLOCK) => Err(Error::conflict("already_running", format!("the pipeline {pipeline} is running in another process"))
-                .with_hint("wait for it to end, or stop it")),
+            Err(rustix::io::Errno::WOULDBLOCK) => Err(Error::conflict(
+                "already_running",
+                format!("the pipeline {pipeline} is running in another process"),
+            )
+            .with_hint("wait for it to end, or stop it")),
             Err(error) => Err(failed(error.into())),
         }
     }
 
-    pub(crate) fn run_context(&self, branch: &RefName, full: bool, cancel: &CancellationToken, figures: &Arc<Figures>) -> RunContext {
+    pub(crate) fn run_context(
+        &self,
+        branch: &RefName,
+        full: bool,
+        cancel: &CancellationToken,
+        figures: &Arc<Figures>,
+    ) -> RunContext {
         let mut rng = rand::rng();
         let seed = rng.random();
         RunContext {
@@ -136,7 +167,10 @@ impl Workspace {
 /// `file:///a/b` of an absolute folder.
 fn url(folder: &Path) -> Result<String> {
     let text = folder.to_str().ok_or_else(|| {
-        Error::unsupported("bad_folder_name", format!("the workspace's path {} is not UTF-8", folder.display()))
+        Error::unsupported(
+            "bad_folder_name",
+            format!("the workspace's path {} is not UTF-8", folder.display()),
+        )
     })?;
     Ok(format!("file://{text}"))
 }

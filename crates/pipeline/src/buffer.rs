@@ -18,7 +18,12 @@ pub struct Buffer {
 
 impl Buffer {
     pub fn new(spec: BufferSpec) -> Self {
-        Self { spec, rows: 0, bytes: 0, since: None }
+        Self {
+            spec,
+            rows: 0,
+            bytes: 0,
+            since: None,
+        }
     }
 
     pub fn add(&mut self, rows: u64, bytes: u64, now: Duration) {
@@ -33,9 +38,13 @@ impl Buffer {
 
     /// Whether one of the three limits is reached.
     pub fn is_due(&self, now: Duration) -> bool {
-        let waited = self.since.map_or(Duration::ZERO, |since| now.saturating_sub(since));
+        let waited = self
+            .since
+            .map_or(Duration::ZERO, |since| now.saturating_sub(since));
         !self.is_empty()
-            && (self.rows >= self.spec.rows || self.bytes >= self.spec.bytes.0 || waited >= self.spec.time.0)
+            && (self.rows >= self.spec.rows
+                || self.bytes >= self.spec.bytes.0
+                || waited >= self.spec.time.0)
     }
 
     /// How long until the time limit is reached; `None` while nothing waits.
@@ -56,16 +65,29 @@ mod tests {
     use super::*;
 
     fn buffer() -> Buffer {
-        Buffer::new(BufferSpec { rows: 10, bytes: Size(100), time: Span(Duration::from_secs(5)) })
+        Buffer::new(BufferSpec {
+            rows: 10,
+            bytes: Size(100),
+            time: Span(Duration::from_secs(5)),
+        })
     }
 
     #[test]
     fn the_first_of_three_limits_counts() {
         let at = Duration::from_secs(60);
-        for (rows, bytes, later, due) in [(9, 99, 4, false), (10, 0, 0, true), (0, 100, 0, true), (1, 1, 5, true)] {
+        for (rows, bytes, later, due) in [
+            (9, 99, 4, false),
+            (10, 0, 0, true),
+            (0, 100, 0, true),
+            (1, 1, 5, true),
+        ] {
             let mut buffer = buffer();
             buffer.add(rows, bytes, at);
-            assert_eq!(buffer.is_due(at + Duration::from_secs(later)), due, "{rows} {bytes} {later}");
+            assert_eq!(
+                buffer.is_due(at + Duration::from_secs(later)),
+                due,
+                "{rows} {bytes} {later}"
+            );
             buffer.clear();
             assert!(!buffer.is_due(at + Duration::from_secs(100)));
         }
@@ -77,6 +99,9 @@ mod tests {
         assert_eq!(buffer.remaining(Duration::from_secs(9)), None);
         buffer.add(1, 1, Duration::from_secs(10));
         buffer.add(1, 1, Duration::from_secs(14));
-        assert_eq!(buffer.remaining(Duration::from_secs(14)), Some(Duration::from_secs(1)));
+        assert_eq!(
+            buffer.remaining(Duration::from_secs(14)),
+            Some(Duration::from_secs(1))
+        );
     }
 }

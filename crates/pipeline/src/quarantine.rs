@@ -8,7 +8,8 @@ use std::collections::HashSet;
 use std::sync::Arc;
 
 use arrow::array::{
-    Array, ArrayRef, AsArray, BinaryArray, Int64Array, RecordBatch, StringArray, TimestampMicrosecondArray,
+    Array, ArrayRef, AsArray, BinaryArray, Int64Array, RecordBatch, StringArray,
+    TimestampMicrosecondArray,
 };
 use arrow::datatypes::{DataType, Field, Schema, SchemaRef, TimeUnit};
 use forebay_core::{Error, Ident, Rejected, Result, RunId, TableName, Timestamp};
@@ -53,7 +54,13 @@ pub fn table(pipeline: &Ident) -> Result<TableName> {
 pub fn schema() -> SchemaRef {
     let text = |name: &str| Field::new(name, DataType::Utf8, false);
     let long = |name: &str| Field::new(name, DataType::Int64, true);
-    let time = |name: &str| Field::new(name, DataType::Timestamp(TimeUnit::Microsecond, Some("+00:00".into())), false);
+    let time = |name: &str| {
+        Field::new(
+            name,
+            DataType::Timestamp(TimeUnit::Microsecond, Some("+00:00".into())),
+            false,
+        )
+    };
     Arc::new(Schema::new(vec![
         text("id"),
         text("event"),
@@ -73,13 +80,18 @@ pub fn schema() -> SchemaRef {
 
 /// Events to rows.
 pub fn to_batch(events: &[Event]) -> Result<RecordBatch> {
-    let text = |get: fn(&Event) -> String| Arc::new(StringArray::from_iter_values(events.iter().map(get))) as ArrayRef;
+    let text = |get: fn(&Event) -> String| {
+        Arc::new(StringArray::from_iter_values(events.iter().map(get))) as ArrayRef
+    };
     let time = |get: fn(&Event) -> Timestamp| {
         let values = events.iter().map(|event| get(event).micros());
-        Arc::new(TimestampMicrosecondArray::from_iter_values(values).with_timezone("+00:00")) as ArrayRef
+        Arc::new(TimestampMicrosecondArray::from_iter_values(values).with_timezone("+00:00"))
+            as ArrayRef
     };
     let long = |get: fn(&Rejected) -> Option<u64>| {
-        let values = events.iter().map(|event| get(&event.rejected).and_then(|value| i64::try_from(value).ok()));
+        let values = events
+            .iter()
+            .map(|event| get(&event.rejected).and_then(|value| i64::try_from(value).ok()));
         Arc::new(Int64Array::from_iter(values)) as ArrayRef
     };
     let columns: Vec<ArrayRef> = vec![
@@ -95,10 +107,13 @@ pub fn to_batch(events: &[Event]) -> Result<RecordBatch> {
         text(|e| e.rejected.stage.clone()),
         text(|e| e.rejected.code.clone()),
         text(|e| e.rejected.reason.clone()),
-        Arc::new(BinaryArray::from_iter_values(events.iter().map(|e| &e.rejected.record))),
+        Arc::new(BinaryArray::from_iter_values(
+            events.iter().map(|e| &e.rejected.record),
+        )),
     ];
-    RecordBatch::try_new(schema(), columns)
-        .map_err(|error| Error::bug("quarantine_batch", "failed to build quarantine rows").with_source(error))
+    RecordBatch::try_new(schema(), columns).map_err(|error| {
+        Error::bug("quarantine_batch", "failed to build quarantine rows").with_source(error)
+    })
 }
 
 /// Rows of the table, in any order, to the events that are still open, in the order they came, without the records'
@@ -124,7 +139,8 @@ impl OpenEvents {
     }
 
     pub fn finish(mut self) -> Vec<Event> {
-        self.rejected.retain(|event| !self.replayed.contains(&event.id));
+        self.rejected
+            .retain(|event| !self.replayed.contains(&event.id));
         self.rejected.sort_by(|a, b| a.id.cmp(&b.id));
         self.rejected
     }
@@ -135,11 +151,17 @@ struct Columns<'a>(&'a RecordBatch, RecordBatch);
 impl<'a> Columns<'a> {
     /// Brings the columns to the types of [`schema`]; a query may give views.
     fn new(rows: &'a RecordBatch) -> Result<Self> {
-        let wrong = |error| Error::bug("quarantine_rows", "the quarantine table has other columns").with_source(error);
+        let wrong = |error| {
+            Error::bug("quarantine_rows", "the quarantine table has other columns")
+                .with_source(error)
+        };
         let mut columns = Vec::new();
         for field in schema().fields() {
             let column = rows.column_by_name(field.name()).ok_or_else(|| {
-                Error::bug("quarantine_rows", format!("the quarantine table has no column `{}`", field.name()))
+                Error::bug(
+                    "quarantine_rows",
+                    format!("the quarantine table has no column `{}`", field.name()),
+                )
             })?;
             columns.push(arrow::compute::cast(column, field.data_type()).map_err(wrong)?);
         }
@@ -148,9 +170,12 @@ impl<'a> Columns<'a> {
     }
 
     fn column(&self, name: &str) -> Result<&ArrayRef> {
-        self.1
-            .column_by_name(name)
-            .ok_or_else(|| Error::bug("quarantine_rows", format!("no column `{name}` in {} rows", self.0.num_rows())))
+        self.1.column_by_name(name).ok_or_else(|| {
+            Error::bug(
+                "quarantine_rows",
+                format!("no column `{name}` in {} rows", self.0.num_rows()),
+            )
+        })
     }
 
     fn text(&self, name: &str, row: usize) -> Result<&str> {
@@ -158,13 +183,20 @@ impl<'a> Columns<'a> {
     }
 
     fn time(&self, name: &str, row: usize) -> Result<Timestamp> {
-        let column = self.column(name)?.as_primitive::<arrow::datatypes::TimestampMicrosecondType>();
+        let column = self
+            .column(name)?
+            .as_primitive::<arrow::datatypes::TimestampMicrosecondType>();
         Ok(Timestamp(column.value(row)))
     }
 
     fn long(&self, name: &str, row: usize) -> Result<Option<u64>> {
-        let column = self.column(name)?.as_primitive::<arrow::datatypes::Int64Type>();
-        Ok(column.is_valid(row).then(|| column.value(row)).and_then(|value| u64::try_from(value).ok()))
+        let column = self
+            .column(name)?
+            .as_primitive::<arrow::datatypes::Int64Type>();
+        Ok(column
+            .is_valid(row)
+            .then(|| column.value(row))
+            .and_then(|value| u64::try_from(value).ok()))
     }
 
     fn event(&self, row: usize) -> Result<Event> {
@@ -217,13 +249,19 @@ mod tests {
 
     #[test]
     fn what_was_replayed_is_no_longer_open() {
-        let rejected = [event("r-2", EventKind::Rejected), event("r-1", EventKind::Rejected)];
+        let rejected = [
+            event("r-2", EventKind::Rejected),
+            event("r-1", EventKind::Rejected),
+        ];
         let replayed = [event("r-2", EventKind::Replayed)];
         let mut open = OpenEvents::default();
         open.add(&to_batch(&replayed).unwrap()).unwrap();
         open.add(&to_batch(&rejected).unwrap()).unwrap();
         let left = open.finish();
         assert_eq!(left.len(), 1);
-        assert_eq!((left[0].id.as_str(), left[0].rejected.offset), ("r-1", Some(12)));
+        assert_eq!(
+            (left[0].id.as_str(), left[0].rejected.offset),
+            ("r-1", Some(12))
+        );
     }
 }

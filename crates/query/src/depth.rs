@@ -24,9 +24,7 @@ pub(crate) fn bound(tokens: &[TokenWithSpan]) -> Result<()> {
                 level.inner += 1;
                 levels.push(Level::default());
             }
-            Token::RParen | Token::RBracket | Token::RBrace if nested => {
-                close(&mut levels)
-            }
+            Token::RParen | Token::RBracket | Token::RBrace if nested => close(&mut levels),
             Token::Comma | Token::SemiColon => level.next_item(),
             other => match sort(other) {
                 Sort::Plain => continue,

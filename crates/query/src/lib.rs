@@ -12,6 +12,7 @@ mod checked;
 mod depth;
 pub mod engine;
 mod error;
+mod expansion;
 mod plain;
 mod raw;
 mod session;

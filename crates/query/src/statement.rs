@@ -11,8 +11,8 @@ use datafusion::sql::sqlparser::parser::ParserError;
 use datafusion::sql::sqlparser::tokenizer::{TokenWithSpan, Tokenizer};
 use forebay_core::{Error, Result};
 
-use crate::depth;
 use crate::error::{Phase, explain};
+use crate::{depth, expansion};
 
 /// Longest statement in bytes.
 pub const STATEMENT_BYTES_MAX: usize = 1 << 20;
@@ -89,7 +89,10 @@ fn one(sql: &str) -> Result<Statement> {
         .parse_statements()
         .map_err(|error| explain(&error, Phase::Plan, sql, &[]))?;
     match (statements.pop_front(), statements.len()) {
-        (Some(statement), 0) => Ok(statement),
+        (Some(statement), 0) => {
+            expansion::bound(&statement)?;
+            Ok(statement)
+        }
         (None, _) => Err(Error::config("bad_sql", "1:1: there is no statement")),
         (Some(_), more) => Err(Error::config(
             "bad_sql",

@@ -22,14 +22,29 @@ const ARROWS: &[(&str, &[&str])] = &[
 ];
 
 /// The one crate that may name each heavy dependency.
-const OWNERS: &[(&str, &str)] =
-    &[("datafusion", "query"), ("sqlx", "store"), ("iceberg", "lake"), ("reqwest", "pipeline"), ("serde-saphyr", "pipeline")];
+const OWNERS: &[(&str, &str)] = &[
+    ("datafusion", "query"),
+    ("sqlx", "store"),
+    ("iceberg", "lake"),
+    ("reqwest", "pipeline"),
+    ("serde-saphyr", "pipeline"),
+];
 
 /// Crates of which two versions would split the types.
-const ONE_VERSION: &[&str] = &["arrow", "parquet", "datafusion", "object_store", "sqlparser", "iceberg"];
+const ONE_VERSION: &[&str] = &[
+    "arrow",
+    "parquet",
+    "datafusion",
+    "object_store",
+    "sqlparser",
+    "iceberg",
+];
 
 fn root() -> PathBuf {
-    Path::new(env!("CARGO_MANIFEST_DIR")).join("../..").canonicalize().unwrap()
+    Path::new(env!("CARGO_MANIFEST_DIR"))
+        .join("../..")
+        .canonicalize()
+        .unwrap()
 }
 
 fn read(path: impl AsRef<Path>) -> String {
@@ -56,7 +71,10 @@ fn dependencies(name: &str) -> BTreeSet<String> {
         if line.starts_with('[') {
             section = line;
         } else if section == "[dependencies]"
-            && let Some(dependency) = line.split(['.', ' ', '=']).next().filter(|dependency| !dependency.is_empty())
+            && let Some(dependency) = line
+                .split(['.', ' ', '='])
+                .next()
+                .filter(|dependency| !dependency.is_empty())
         {
             found.insert(dependency.to_owned());
         }
@@ -68,9 +86,17 @@ fn dependencies(name: &str) -> BTreeSet<String> {
 fn crates_use_only_what_the_arrows_allow() {
     let known: BTreeMap<_, _> = ARROWS.iter().copied().collect();
     for name in entries("crates") {
-        let allowed = known.get(name.as_str()).unwrap_or_else(|| panic!("crate `{name}` is not in ARROWS"));
-        for used in dependencies(&name).iter().filter_map(|dependency| dependency.strip_prefix("forebay-")) {
-            assert!(allowed.contains(&used), "crate `{name}` must not use `{used}`");
+        let allowed = known
+            .get(name.as_str())
+            .unwrap_or_else(|| panic!("crate `{name}` is not in ARROWS"));
+        for used in dependencies(&name)
+            .iter()
+            .filter_map(|dependency| dependency.strip_prefix("forebay-"))
+        {
+            assert!(
+                allowed.contains(&used),
+                "crate `{name}` must not use `{used}`"
+            );
         }
     }
 }
@@ -80,7 +106,10 @@ fn a_heavy_dependency_has_one_owner() {
     for name in entries("crates") {
         for (dependency, owner) in OWNERS {
             let uses = dependencies(&name).contains(*dependency);
-            assert!(!uses || name == *owner, "`{dependency}` belongs to `{owner}`, but `{name}` names it");
+            assert!(
+                !uses || name == *owner,
+                "`{dependency}` belongs to `{owner}`, but `{name}` names it"
+            );
         }
     }
 }
@@ -97,11 +126,20 @@ fn the_lock_file_has_one_version_of_the_spine() {
 /// Components of a stage: files and folders beside `mod.rs` whose code implements the stage's kind.
 fn components(stage: &str, kind: &str) -> BTreeSet<String> {
     let folder = format!("crates/pipeline/src/{stage}");
-    let implements = |path: &Path| std::fs::read_to_string(path).unwrap_or_default().contains(&format!("impl {kind} for Kind"));
+    let implements = |path: &Path| {
+        std::fs::read_to_string(path)
+            .unwrap_or_default()
+            .contains(&format!("impl {kind} for Kind"))
+    };
     let mut found = BTreeSet::new();
     for name in entries(&folder) {
         let path = root().join(&folder).join(&name);
-        let inside = path.is_dir().then(|| std::fs::read_dir(&path).unwrap().map(|entry| entry.unwrap().path()).any(|path| implements(&path)));
+        let inside = path.is_dir().then(|| {
+            std::fs::read_dir(&path)
+                .unwrap()
+                .map(|entry| entry.unwrap().path())
+                .any(|path| implements(&path))
+        });
         if inside.unwrap_or_else(|| implements(&path)) {
             found.insert(name.trim_end_matches(".rs").to_owned());
         }
@@ -118,10 +156,28 @@ fn component_folders_equal_their_tables() {
         ("load", "SINKS", "SinkKind"),
     ] {
         let text = read(format!("crates/pipeline/src/{stage}/mod.rs"));
-        let line = text.split(&format!("pub const {table}:")).nth(1).and_then(|rest| rest.split(';').next()).unwrap();
-        let listed: BTreeSet<String> =
-            line.split('&').filter_map(|part| part.trim().strip_suffix("::Kind]").or_else(|| part.trim().trim_end_matches(',').trim().strip_suffix("::Kind"))).map(str::to_owned).collect();
-        assert_eq!(listed, components(stage, kind), "{table} and the folder {stage}/ differ");
+        let line = text
+            .split(&format!("pub const {table}:"))
+            .nth(1)
+            .and_then(|rest| rest.split(';').next())
+            .unwrap();
+        let listed: BTreeSet<String> = line
+            .split('&')
+            .filter_map(|part| {
+                part.trim().strip_suffix("::Kind]").or_else(|| {
+                    part.trim()
+                        .trim_end_matches(',')
+                        .trim()
+                        .strip_suffix("::Kind")
+                })
+            })
+            .map(str::to_owned)
+            .collect();
+        assert_eq!(
+            listed,
+            components(stage, kind),
+            "{table} and the folder {stage}/ differ"
+        );
     }
 }
 
@@ -129,7 +185,10 @@ fn component_folders_equal_their_tables() {
 fn the_map_names_every_crate() {
     let map = read("ARCHITECTURE.md");
     for name in entries("crates") {
-        assert!(map.contains(&format!("`crates/{name}`")), "ARCHITECTURE.md does not name crates/{name}");
+        assert!(
+            map.contains(&format!("`crates/{name}`")),
+            "ARCHITECTURE.md does not name crates/{name}"
+        );
     }
 }
 
@@ -151,14 +210,25 @@ fn files_stay_small() {
     assert!(files.len() > 50, "only {} files were found", files.len());
     let allowed: BTreeMap<_, _> = LONG_FILES.iter().copied().collect();
     for path in &files {
-        let name = path.strip_prefix(root()).unwrap().to_str().unwrap().to_owned();
+        let name = path
+            .strip_prefix(root())
+            .unwrap()
+            .to_str()
+            .unwrap()
+            .to_owned();
         let lines = std::fs::read_to_string(path).unwrap().lines().count();
         let limit = allowed.get(name.as_str()).copied().unwrap_or(LINES_MAX);
-        assert!(lines <= limit, "{name} has {lines} lines, at most {limit} are allowed: split it by idea");
+        assert!(
+            lines <= limit,
+            "{name} has {lines} lines, at most {limit} are allowed: split it by idea"
+        );
     }
     for (name, limit) in LONG_FILES {
         let lines = read(name).lines().count();
-        assert!(lines > LINES_MAX, "{name} has only {lines} lines now: take it off the list (it was allowed {limit})");
+        assert!(
+            lines > LINES_MAX,
+            "{name} has only {lines} lines now: take it off the list (it was allowed {limit})"
+        );
     }
 }
 
@@ -169,6 +239,10 @@ fn every_module_says_what_it_is_for() {
     for path in files {
         let text = std::fs::read_to_string(&path).unwrap();
         let is_inner = path.components().any(|part| part.as_os_str() == "tests");
-        assert!(is_inner || text.starts_with("//!"), "{} does not open with `//!`", path.display());
+        assert!(
+            is_inner || text.starts_with("//!"),
+            "{} does not open with `//!`",
+            path.display()
+        );
     }
 }

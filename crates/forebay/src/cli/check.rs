@@ -22,12 +22,19 @@ impl Check {
     pub(super) fn run(&self, global: &Global) -> Result<ExitCode> {
         let settings = Settings::load(&global.project)?;
         let engine = wire::engine(&settings);
-        let variables = ProcessVariables { params: self.params.clone() };
+        let variables = ProcessVariables {
+            params: self.params.clone(),
+        };
         let files = super::run::files(global, &self.pipelines)?;
         let mut wrong = 0;
         for file in &files {
             match project::load(file, &variables, &engine) {
-                Ok(spec) => say::good(format_args!("{} ({} → {})", file.display(), spec.name, spec.load.describe())),
+                Ok(spec) => say::good(format_args!(
+                    "{} ({} → {})",
+                    file.display(),
+                    spec.name,
+                    spec.load.describe()
+                )),
                 Err(diagnostics) => {
                     wrong += diagnostics.0.len();
                     say::line(diagnostics);
@@ -35,7 +42,12 @@ impl Check {
             }
         }
         if wrong > 0 {
-            say::line(format_args!("{wrong} error{} in {} file{}", plural(wrong), files.len(), plural(files.len())));
+            say::line(format_args!(
+                "{wrong} error{} in {} file{}",
+                plural(wrong),
+                files.len(),
+                plural(files.len())
+            ));
             return Ok(ExitCode::from(2));
         }
         Ok(ExitCode::SUCCESS)

@@ -50,17 +50,26 @@ impl Demo {
 
     async fn whole(&self, global: &Global) -> Result<ExitCode> {
         let first_day = !self.folder.join(".forebay").exists();
-        let api = match api::start(self.port, demo::quakes(first_day)?, SystemClock::shared()).await {
-            Err(error) if error.code() == "port_taken" => api::start(0, demo::quakes(first_day)?, SystemClock::shared()).await?,
+        let api = match api::start(self.port, demo::quakes(first_day)?, SystemClock::shared()).await
+        {
+            Err(error) if error.code() == "port_taken" => {
+                api::start(0, demo::quakes(first_day)?, SystemClock::shared()).await?
+            }
             started => started?,
         };
         demo::write_project(&self.folder)?;
         say::heading(format_args!("1. A project: {}/", self.folder.display()));
-        say::line("   pipelines/quakes.yaml pulls earthquakes from an API into the table quakes.events");
-        say::line(format_args!("   the API: {} (real USGS data; it asks for patience and fails now and then)", api.url()));
+        say::line(
+            "   pipelines/quakes.yaml pulls earthquakes from an API into the table quakes.events",
+        );
+        say::line(format_args!(
+            "   the API: {} (real USGS data; it asks for patience and fails now and then)",
+            api.url()
+        ));
 
         let settings = Settings::load(&self.folder)?;
-        let workspace = Workspace::at(&self.folder.join(".forebay"), &self.folder, settings).await?;
+        let workspace =
+            Workspace::at(&self.folder.join(".forebay"), &self.folder, settings).await?;
         let figures = self.pull(&workspace, &api, global).await?;
         raw_zone(&workspace, &figures).await?;
         question(&workspace).await?;
@@ -68,15 +77,39 @@ impl Demo {
         Ok(ExitCode::SUCCESS)
     }
 
-    async fn pull(&self, workspace: &Workspace, api: &api::Api, global: &Global) -> Result<Arc<Figures>> {
+    async fn pull(
+        &self,
+        workspace: &Workspace,
+        api: &api::Api,
+        global: &Global,
+    ) -> Result<Arc<Figures>> {
         say::heading("2. Pull");
-        let variables = ProcessVariables { params: vec![("quakes_url".to_owned(), api.url())] };
+        let variables = ProcessVariables {
+            params: vec![("quakes_url".to_owned(), api.url())],
+        };
         let file = project::find(&self.folder, "quakes")?;
-        let spec = Arc::new(project::load_or_error(&file, &variables, workspace.engine())?);
+        let spec = Arc::new(project::load_or_error(
+            &file,
+            &variables,
+            workspace.engine(),
+        )?);
         let figures = Arc::new(Figures::default());
-        let report = super::run::one(workspace, &spec, &RefName::main(), false, &CancellationToken::new(), &figures, global).await?;
+        let report = super::run::one(
+            workspace,
+            &spec,
+            &RefName::main(),
+            false,
+            &CancellationToken::new(),
+            &figures,
+            global,
+        )
+        .await?;
         let get = Figures::get;
-        let elapsed = report.record.ended_at.unwrap_or(report.record.started_at).since(report.record.started_at);
+        let elapsed = report
+            .record
+            .ended_at
+            .unwrap_or(report.record.started_at)
+            .since(report.record.started_at);
         say::line(format_args!(
             "   {} requests ({} of them repeated after 429 or 503), {} in {}",
             get(&figures.requests),
@@ -85,15 +118,26 @@ impl Demo {
             say::duration(elapsed),
         ));
         let committed = get(&figures.committed);
-        let new = if committed == 0 { "nothing new since the last run".to_owned() } else { format!("{} rows committed, each once", say::count(committed)) };
-        say::line(format_args!("   {new}; {} in quarantine", get(&figures.quarantined)));
+        let new = if committed == 0 {
+            "nothing new since the last run".to_owned()
+        } else {
+            format!("{} rows committed, each once", say::count(committed))
+        };
+        say::line(format_args!(
+            "   {new}; {} in quarantine",
+            get(&figures.quarantined)
+        ));
         Ok(figures)
     }
 }
 
 async fn raw_zone(workspace: &Workspace, _: &Figures) -> Result<()> {
     say::heading("3. The raw zone keeps every answer as it came");
-    let rows = ask(workspace, "SELECT count(*), coalesce(sum(length), 0), count(DISTINCT object) FROM raw.quakes").await?;
+    let rows = ask(
+        workspace,
+        "SELECT count(*), coalesce(sum(length), 0), count(DISTINCT object) FROM raw.quakes",
+    )
+    .await?;
     if let [counts] = rows.as_slice() {
         say::line(format_args!(
             "   {} answers, {}, in {} compressed objects; `zstdcat` shows them",
@@ -108,15 +152,26 @@ async fn raw_zone(workspace: &Workspace, _: &Figures) -> Result<()> {
 async fn question(workspace: &Workspace) -> Result<()> {
     say::heading("4. Ask");
     say::line(format_args!("   {QUESTION}"));
-    let mut answer = workspace.query(AsOf::Head(RefName::main())).execute(QUESTION).await?;
+    let mut answer = workspace
+        .query(AsOf::Head(RefName::main()))
+        .execute(QUESTION)
+        .await?;
     let mut rows = Vec::new();
     while let Some(batch) = answer.batches.try_next().await? {
-        let as_long = |n: usize| arrow::compute::cast(batch.column(n), &arrow::datatypes::DataType::Int64);
-        let failed = |error| Error::bug("demo_answer", "the demo's answer has another shape").with_source(error);
+        let as_long =
+            |n: usize| arrow::compute::cast(batch.column(n), &arrow::datatypes::DataType::Int64);
+        let failed = |error| {
+            Error::bug("demo_answer", "the demo's answer has another shape").with_source(error)
+        };
         let (magnitudes, counts) = (as_long(0).map_err(failed)?, as_long(1).map_err(failed)?);
-        let (magnitudes, counts) = (magnitudes.as_primitive::<Int64Type>(), counts.as_primitive::<Int64Type>());
+        let (magnitudes, counts) = (
+            magnitudes.as_primitive::<Int64Type>(),
+            counts.as_primitive::<Int64Type>(),
+        );
         let pairs = magnitudes.values().iter().zip(counts.values());
-        rows.extend(pairs.map(|(magnitude, count)| (format!("M {magnitude}"), u64::try_from(*count).unwrap_or(0))));
+        rows.extend(pairs.map(|(magnitude, count)| {
+            (format!("M {magnitude}"), u64::try_from(*count).unwrap_or(0))
+        }));
     }
     for line in chart::bars(&rows) {
         say::line(format_args!("   {line}"));
@@ -130,13 +185,17 @@ async fn question(workspace: &Workspace) -> Result<()> {
 
 /// Rows of a small answer as text.
 async fn ask(workspace: &Workspace, statement: &str) -> Result<Vec<Vec<String>>> {
-    let mut answer = workspace.query(AsOf::Head(RefName::main())).execute(statement).await?;
+    let mut answer = workspace
+        .query(AsOf::Head(RefName::main()))
+        .execute(statement)
+        .await?;
     let mut rows = Vec::new();
     while let Some(batch) = answer.batches.try_next().await? {
         for row in 0..batch.num_rows() {
             let shown = batch.columns().iter().map(|column| {
-                arrow::util::display::array_value_to_string(column, row)
-                    .map_err(|error| Error::bug("demo_answer", "failed to show a value").with_source(error))
+                arrow::util::display::array_value_to_string(column, row).map_err(|error| {
+                    Error::bug("demo_answer", "failed to show a value").with_source(error)
+                })
             });
             rows.push(shown.collect::<Result<Vec<_>>>()?);
         }
@@ -147,7 +206,13 @@ async fn ask(workspace: &Workspace, statement: &str) -> Result<Vec<Vec<String>>>
 fn next(folder: &Path) {
     let folder = folder.display();
     say::heading("Next");
-    say::line(format_args!("   cd {folder} && forebay sql            a shell over your tables; try: SHOW TABLES;"));
-    say::line(format_args!("   forebay demo --serve                  in another terminal, then edit {folder}/pipelines/quakes.yaml"));
-    say::line(format_args!("   cd {folder} && forebay run && forebay test   pull what is new, and check that each quake is there once"));
+    say::line(format_args!(
+        "   cd {folder} && forebay sql            a shell over your tables; try: SHOW TABLES;"
+    ));
+    say::line(format_args!(
+        "   forebay demo --serve                  in another terminal, then edit {folder}/pipelines/quakes.yaml"
+    ));
+    say::line(format_args!(
+        "   cd {folder} && forebay run && forebay test   pull what is new, and check that each quake is there once"
+    ));
 }

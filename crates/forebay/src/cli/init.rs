@@ -33,7 +33,10 @@ impl Init {
         let files = [
             File::new("forebay.toml", files::SETTINGS),
             File::new("pipelines/orders.yaml", PIPELINE),
-            File::new("data/orders.ndjson", "{\"id\": 1, \"item\": \"tea\", \"price\": 3.5}\n"),
+            File::new(
+                "data/orders.ndjson",
+                "{\"id\": 1, \"item\": \"tea\", \"price\": 3.5}\n",
+            ),
             File::new(".gitignore", ".forebay/\n"),
         ];
         refuse_existing(&self.folder)?;
@@ -42,8 +45,14 @@ impl Init {
             say::good(self.folder.join(file.path).display());
         }
         files::pipeline_schema()?.write(&self.folder)?;
-        let folder = if self.folder == Path::new(".") { String::new() } else { format!("cd {} && ", self.folder.display()) };
-        say::line(format_args!("\nNext: {folder}forebay run orders && forebay sql 'SELECT * FROM shop.orders'"));
+        let folder = if self.folder == Path::new(".") {
+            String::new()
+        } else {
+            format!("cd {} && ", self.folder.display())
+        };
+        say::line(format_args!(
+            "\nNext: {folder}forebay run orders && forebay sql 'SELECT * FROM shop.orders'"
+        ));
         Ok(ExitCode::SUCCESS)
     }
 }
@@ -52,6 +61,9 @@ fn refuse_existing(folder: &Path) -> Result<()> {
     if project::pipelines(folder)?.is_empty() {
         return Ok(());
     }
-    Err(Error::config("project_exists", format!("{} is a project already", folder.display()))
-        .with_hint("`forebay check` says whether its files are right"))
+    Err(Error::config(
+        "project_exists",
+        format!("{} is a project already", folder.display()),
+    )
+    .with_hint("`forebay check` says whether its files are right"))
 }

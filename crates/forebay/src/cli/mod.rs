@@ -26,7 +26,12 @@ use crate::settings::variable;
 
 /// Data pipelines and a lakehouse in one binary: from any source to Iceberg tables to SQL.
 #[derive(Debug, Parser)]
-#[command(name = "forebay", version, max_term_width = 100, after_help = "Start with `forebay demo`. Every failure ends with what to do next.")]
+#[command(
+    name = "forebay",
+    version,
+    max_term_width = 100,
+    after_help = "Start with `forebay demo`. Every failure ends with what to do next."
+)]
 struct Cli {
     #[command(flatten)]
     global: Global,
@@ -41,7 +46,13 @@ pub(crate) struct Global {
     #[arg(long, global = true, value_name = "DIR", env = "FOREBAY_WORKSPACE")]
     pub(crate) workspace: Option<PathBuf>,
     /// The folder with `forebay.toml` and `pipelines/`
-    #[arg(long, global = true, value_name = "DIR", default_value = ".", env = "FOREBAY_PROJECT")]
+    #[arg(
+        long,
+        global = true,
+        value_name = "DIR",
+        default_value = ".",
+        env = "FOREBAY_PROJECT"
+    )]
     pub(crate) project: PathBuf,
     /// How answers look on stdout
     #[arg(long, global = true, value_enum, default_value_t)]
@@ -86,9 +97,7 @@ enum Command {
     /// Sources, extractors, transforms and sinks that a pipeline file may name
     Components(components::Components),
     /// Completions for a shell, on stdout
-    Completions {
-        shell: clap_complete::Shell,
-    },
+    Completions { shell: clap_complete::Shell },
 }
 
 pub(crate) fn main() -> ExitCode {
@@ -114,7 +123,12 @@ fn dispatch(cli: Cli) -> Result<ExitCode> {
     let global = &cli.global;
     match cli.command {
         Command::Completions { shell } => {
-            clap_complete::generate(shell, &mut Cli::command(), "forebay", &mut std::io::stdout());
+            clap_complete::generate(
+                shell,
+                &mut Cli::command(),
+                "forebay",
+                &mut std::io::stdout(),
+            );
             Ok(ExitCode::SUCCESS)
         }
         Command::Schema(command) => command.run(),
@@ -135,9 +149,10 @@ async fn with_data(command: Command, global: &Global) -> Result<ExitCode> {
         Command::Runs(command) => Box::pin(command.run(global)).await,
         Command::Quarantine(command) => Box::pin(command.run(global)).await,
         Command::Rebuild(command) => Box::pin(command.run(global)).await,
-        Command::Completions { .. } | Command::Schema(_) | Command::Components(_) | Command::Init(_) => {
-            Err(Error::bug("dispatch", "this command was handled before"))
-        }
+        Command::Completions { .. }
+        | Command::Schema(_)
+        | Command::Components(_)
+        | Command::Init(_) => Err(Error::bug("dispatch", "this command was handled before")),
     }
 }
 
@@ -147,7 +162,14 @@ fn runtime() -> Result<tokio::runtime::Runtime> {
     tokio::runtime::Builder::new_multi_thread()
         .enable_all()
         .build()
-        .map_err(|error| Error::new(ErrorKind::Unavailable, "no_runtime", "failed to start threads").with_source(error))
+        .map_err(|error| {
+            Error::new(
+                ErrorKind::Unavailable,
+                "no_runtime",
+                "failed to start threads",
+            )
+            .with_source(error)
+        })
 }
 
 /// `-v` shows what Forebay does, `-vv` also what its libraries do; `FOREBAY_LOG` says it in detail.
@@ -157,6 +179,12 @@ fn log(verbose: u8) {
         1 => "info,forebay=debug",
         _ => "debug",
     };
-    let filter = variable("FOREBAY_LOG").and_then(|text| EnvFilter::try_new(text).ok()).unwrap_or_else(|| EnvFilter::new(default));
-    tracing_subscriber::fmt().with_env_filter(filter).with_writer(std::io::stderr).with_target(verbose > 1).init();
+    let filter = variable("FOREBAY_LOG")
+        .and_then(|text| EnvFilter::try_new(text).ok())
+        .unwrap_or_else(|| EnvFilter::new(default));
+    tracing_subscriber::fmt()
+        .with_env_filter(filter)
+        .with_writer(std::io::stderr)
+        .with_target(verbose > 1)
+        .init();
 }

@@ -38,14 +38,21 @@ impl Quarantine {
     pub(super) async fn run(self, global: &Global) -> Result<ExitCode> {
         let workspace = Workspace::open(global).await?;
         match self {
-            Self::Ls { pipeline: Some(pipeline), limit } => {
+            Self::Ls {
+                pipeline: Some(pipeline),
+                limit,
+            } => {
                 let open = open_events(&pipeline);
-                let statement = format!("SELECT id, at, code, reason, payload, \"offset\", line, stage FROM {open} ORDER BY id LIMIT {limit}");
+                let statement = format!(
+                    "SELECT id, at, code, reason, payload, \"offset\", line, stage FROM {open} ORDER BY id LIMIT {limit}"
+                );
                 ask(&workspace, &statement, global).await?;
             }
             Self::Ls { pipeline: None, .. } => summary(&workspace, global).await?,
             Self::Show { pipeline, id } => show(&workspace, &pipeline, &id, global).await?,
-            Self::Replay { pipeline, params } => return replay(&workspace, &pipeline, params, global).await,
+            Self::Replay { pipeline, params } => {
+                return replay(&workspace, &pipeline, params, global).await;
+            }
         }
         Ok(ExitCode::SUCCESS)
     }
@@ -59,11 +66,20 @@ fn open_events(pipeline: &Ident) -> String {
 }
 
 async fn ask(workspace: &Workspace, statement: &str, global: &Global) -> Result<()> {
-    execute(workspace, AsOf::Head(RefName::main()), statement, global.format).await
+    execute(
+        workspace,
+        AsOf::Head(RefName::main()),
+        statement,
+        global.format,
+    )
+    .await
 }
 
 async fn summary(workspace: &Workspace, global: &Global) -> Result<()> {
-    let tables = workspace.lake().tables(&AsOf::Head(RefName::main())).await?;
+    let tables = workspace
+        .lake()
+        .tables(&AsOf::Head(RefName::main()))
+        .await?;
     let parts = tables.iter().filter(|table| table.namespace.as_str() == "quarantine").map(|table| {
         let (name, open) = (&table.name, open_events(&table.name));
         format!("SELECT '{name}' AS pipeline, code, count(*) AS records, max(at) AS newest, min(reason) AS example FROM {open} GROUP BY code")
@@ -73,12 +89,23 @@ async fn summary(workspace: &Workspace, global: &Global) -> Result<()> {
         say::good("the quarantine is empty");
         return Ok(());
     }
-    ask(workspace, &format!("{} ORDER BY 1, 3 DESC", parts.join(" UNION ALL ")), global).await
+    ask(
+        workspace,
+        &format!("{} ORDER BY 1, 3 DESC", parts.join(" UNION ALL ")),
+        global,
+    )
+    .await
 }
 
 async fn show(workspace: &Workspace, pipeline: &Ident, id: &str, global: &Global) -> Result<()> {
-    if !id.bytes().all(|b| b.is_ascii_alphanumeric() || b == b'-' || b == b'_') {
-        return Err(Error::config("bad_id", format!("{id:?} is not the id of a record")).with_hint(format!("forebay quarantine ls {pipeline}")));
+    if !id
+        .bytes()
+        .all(|b| b.is_ascii_alphanumeric() || b == b'-' || b == b'_')
+    {
+        return Err(
+            Error::config("bad_id", format!("{id:?} is not the id of a record"))
+                .with_hint(format!("forebay quarantine ls {pipeline}")),
+        );
     }
     let statement = format!(
         "SELECT id, event, at, run, payload, received_at, \"offset\", line, stage, code, reason, CAST(record AS VARCHAR) AS record FROM quarantine.{pipeline} WHERE id = '{id}' ORDER BY at"
@@ -86,16 +113,39 @@ async fn show(workspace: &Workspace, pipeline: &Ident, id: &str, global: &Global
     ask(workspace, &statement, global).await
 }
 
-async fn replay(workspace: &Workspace, pipeline: &str, params: Vec<(String, String)>, global: &Global) -> Result<ExitCode> {
+async fn replay(
+    workspace: &Workspace,
+    pipeline: &str,
+    params: Vec<(String, String)>,
+    global: &Global,
+) -> Result<ExitCode> {
     let file = project::find(&global.project, pipeline)?;
-    let spec = Arc::new(project::load_or_error(&file, &ProcessVariables { params }, workspace.engine())?);
+    let spec = Arc::new(project::load_or_error(
+        &file,
+        &ProcessVariables { params },
+        workspace.engine(),
+    )?);
     let _alone = workspace.lock(&spec.name)?;
-    let context = workspace.run_context(&RefName::main(), false, &CancellationToken::new(), &Arc::new(Figures::default()));
+    let context = workspace.run_context(
+        &RefName::main(),
+        false,
+        &CancellationToken::new(),
+        &Arc::new(Figures::default()),
+    );
     let done = Box::pin(forebay_pipeline::run::replay(spec.clone(), context)).await?;
-    say::good(format_args!("{} records landed in {}", say::count(done.landed), spec.load.describe()));
+    say::good(format_args!(
+        "{} records landed in {}",
+        say::count(done.landed),
+        spec.load.describe()
+    ));
     if done.refused > 0 {
-        say::warn(format_args!("{} records were refused again:", say::count(done.refused)));
-        done.reasons.iter().for_each(|reason| say::line(format_args!("  {reason}")));
+        say::warn(format_args!(
+            "{} records were refused again:",
+            say::count(done.refused)
+        ));
+        done.reasons
+            .iter()
+            .for_each(|reason| say::line(format_args!("  {reason}")));
     }
     if done.without_place > 0 {
         say::warn(format_args!(
@@ -104,5 +154,9 @@ async fn replay(workspace: &Workspace, pipeline: &str, params: Vec<(String, Stri
             spec.load.describe(),
         ));
     }
-    Ok(if done.refused + done.without_place == 0 { ExitCode::SUCCESS } else { ExitCode::FAILURE })
+    Ok(if done.refused + done.without_place == 0 {
+        ExitCode::SUCCESS
+    } else {
+        ExitCode::FAILURE
+    })
 }

@@ -34,7 +34,12 @@ impl Rebuild {
         let spec = Arc::new(self.pipeline(&workspace, global)?);
         let _alone = workspace.lock(&spec.name)?;
         let main = RefName::main();
-        let context = workspace.run_context(&main, false, &CancellationToken::new(), &Arc::new(Figures::default()));
+        let context = workspace.run_context(
+            &main,
+            false,
+            &CancellationToken::new(),
+            &Arc::new(Figures::default()),
+        );
         let rebuilt = Box::pin(forebay_pipeline::run::rebuild(spec.clone(), context)).await?;
         say::good(format_args!(
             "{} payloads of raw.{} gave {} rows and {} refused records on branch {}",
@@ -45,21 +50,35 @@ impl Rebuild {
             rebuilt.branch,
         ));
         let equal = Box::pin(compare(&workspace, &rebuilt)).await?;
-        Ok(if equal { ExitCode::SUCCESS } else { ExitCode::FAILURE })
+        Ok(if equal {
+            ExitCode::SUCCESS
+        } else {
+            ExitCode::FAILURE
+        })
     }
 
     /// The pipeline of the project that loads the table.
     fn pipeline(&self, workspace: &Workspace, global: &Global) -> Result<PipelineSpec> {
-        let variables = ProcessVariables { params: self.params.clone() };
+        let variables = ProcessVariables {
+            params: self.params.clone(),
+        };
         for file in project::pipelines(&global.project)? {
             let spec = project::load_or_error(&file, &variables, workspace.engine())?;
-            let main = spec.load.lake().map(|target| target.table.to_string()).unwrap_or_default();
+            let main = spec
+                .load
+                .lake()
+                .map(|target| target.table.to_string())
+                .unwrap_or_default();
             let name = self.table.to_string();
             if name == main || name.starts_with(&format!("{main}__")) {
                 return Ok(spec);
             }
         }
-        Err(Error::not_found("no_such_table", format!("no pipeline of this project loads {}", self.table)).with_hint("`forebay check` lists what each loads"))
+        Err(Error::not_found(
+            "no_such_table",
+            format!("no pipeline of this project loads {}", self.table),
+        )
+        .with_hint("`forebay check` lists what each loads"))
     }
 }
 
@@ -69,10 +88,17 @@ async fn compare(workspace: &Workspace, rebuilt: &Rebuilt) -> Result<bool> {
         let current = fingerprint(workspace, &RefName::main(), table).await?;
         let again = fingerprint(workspace, &rebuilt.branch, table).await?;
         if current == again {
-            say::good(format_args!("{table}: equal, {} rows", say::count(current.rows)));
+            say::good(format_args!(
+                "{table}: equal, {} rows",
+                say::count(current.rows)
+            ));
         } else {
             equal = false;
-            let text = format!("{table} differs: {} rows now, {} rows rebuilt", say::count(current.rows), say::count(again.rows));
+            let text = format!(
+                "{table} differs: {} rows now, {} rows rebuilt",
+                say::count(current.rows),
+                say::count(again.rows)
+            );
             say::error(&Error::data("rebuild_differs", text).with_hint(format!(
                 "SELECT * FROM {table} EXCEPT SELECT … on `forebay sql --branch {}` shows where; a changed pipeline file or replayed records are the usual reasons",
                 rebuilt.branch
@@ -91,24 +117,47 @@ struct Fingerprint {
     sum: u128,
 }
 
-async fn fingerprint(workspace: &Workspace, branch: &RefName, table: &TableName) -> Result<Fingerprint> {
+async fn fingerprint(
+    workspace: &Workspace,
+    branch: &RefName,
+    table: &TableName,
+) -> Result<Fingerprint> {
     let as_of = AsOf::Head(branch.clone());
     if workspace.lake().table(&as_of, table).await?.is_none() {
         return Ok(Fingerprint::default());
     }
-    let mut answer = workspace.query(as_of).execute(&format!("SELECT * FROM {table}")).await?;
+    let mut answer = workspace
+        .query(as_of)
+        .execute(&format!("SELECT * FROM {table}"))
+        .await?;
     let mut order = (0..answer.schema.fields().len()).collect::<Vec<_>>();
     order.sort_by_key(|n| answer.schema.field(*n).name().clone());
-    let fields = order.iter().map(|n| SortField::new(answer.schema.field(*n).data_type().clone()));
+    let fields = order
+        .iter()
+        .map(|n| SortField::new(answer.schema.field(*n).data_type().clone()));
     let failed = |error| Error::bug("fingerprint", "failed to compare rows").with_source(error);
     let converter = RowConverter::new(fields.collect()).map_err(failed)?;
-    let columns = order.iter().map(|n| format!("{} {}", answer.schema.field(*n).name(), answer.schema.field(*n).data_type()));
-    let mut print = Fingerprint { columns: columns.collect(), ..Fingerprint::default() };
+    let columns = order.iter().map(|n| {
+        format!(
+            "{} {}",
+            answer.schema.field(*n).name(),
+            answer.schema.field(*n).data_type()
+        )
+    });
+    let mut print = Fingerprint {
+        columns: columns.collect(),
+        ..Fingerprint::default()
+    };
     while let Some(batch) = answer.batches.try_next().await? {
-        let columns = order.iter().map(|n| batch.column(*n).clone()).collect::<Vec<_>>();
+        let columns = order
+            .iter()
+            .map(|n| batch.column(*n).clone())
+            .collect::<Vec<_>>();
         for row in &converter.convert_columns(&columns).map_err(failed)? {
             let hash = Sha256::digest(row.as_ref());
-            let half: [u8; 16] = hash[..16].try_into().map_err(|_| Error::bug("fingerprint", "a hash of another length"))?;
+            let half: [u8; 16] = hash[..16]
+                .try_into()
+                .map_err(|_| Error::bug("fingerprint", "a hash of another length"))?;
             print.sum = print.sum.wrapping_add(u128::from_le_bytes(half));
             print.rows += 1;
         }

@@ -20,7 +20,9 @@ use crate::{project, say};
 const INTERRUPTED: u8 = 130;
 
 #[derive(Debug, Args)]
-#[command(after_help = "A run that was cut off continues where its last commit left it: just run again.")]
+#[command(
+    after_help = "A run that was cut off continues where its last commit left it: just run again."
+)]
 pub(crate) struct Run {
     /// Pipelines by name or file [default: all of the project]
     pipelines: Vec<String>,
@@ -37,18 +39,31 @@ pub(crate) struct Run {
 
 /// `NAME=VALUE`.
 pub(super) fn param(text: &str) -> std::result::Result<(String, String), String> {
-    text.split_once('=').map(|(name, value)| (name.to_owned(), value.to_owned())).ok_or_else(|| "write NAME=VALUE".to_owned())
+    text.split_once('=')
+        .map(|(name, value)| (name.to_owned(), value.to_owned()))
+        .ok_or_else(|| "write NAME=VALUE".to_owned())
 }
 
 /// The files that `names` mean; all of the project when there are none.
 pub(super) fn files(global: &Global, names: &[String]) -> Result<Vec<PathBuf>> {
     if !names.is_empty() {
-        return names.iter().map(|name| project::find(&global.project, name)).collect();
+        return names
+            .iter()
+            .map(|name| project::find(&global.project, name))
+            .collect();
     }
     let all = project::pipelines(&global.project)?;
     if all.is_empty() {
-        return Err(Error::config("no_pipelines", format!("there are no pipelines in {}", global.project.join(project::PIPELINES).display()))
-            .with_hint("`forebay init` makes a project with a first pipeline, `forebay demo` a whole example"));
+        return Err(Error::config(
+            "no_pipelines",
+            format!(
+                "there are no pipelines in {}",
+                global.project.join(project::PIPELINES).display()
+            ),
+        )
+        .with_hint(
+            "`forebay init` makes a project with a first pipeline, `forebay demo` a whole example",
+        ));
     }
     Ok(all)
 }
@@ -56,7 +71,9 @@ pub(super) fn files(global: &Global, names: &[String]) -> Result<Vec<PathBuf>> {
 impl Run {
     pub(super) async fn run(self, global: &Global) -> Result<ExitCode> {
         let workspace = Workspace::open(global).await?;
-        let variables = ProcessVariables { params: self.params.clone() };
+        let variables = ProcessVariables {
+            params: self.params.clone(),
+        };
         // Every file is checked before the first one runs.
         let specs = files(global, &self.pipelines)?
             .iter()
@@ -69,14 +86,26 @@ impl Run {
                 break;
             }
             let figures = Arc::new(Figures::default());
-            let outcome = one(&workspace, &spec, &self.branch, self.full, &cancel, &figures, global).await;
+            let outcome = one(
+                &workspace,
+                &spec,
+                &self.branch,
+                self.full,
+                &cancel,
+                &figures,
+                global,
+            )
+            .await;
             match outcome {
                 Ok(report) if !global.quiet => summary(&spec, &report, &figures),
                 Ok(_) => {}
                 // One bad pipeline never stops another.
                 Err(error) => {
                     say::error(&error);
-                    say::line(format_args!("  what was committed stays; to continue: forebay run {}", spec.name));
+                    say::line(format_args!(
+                        "  what was committed stays; to continue: forebay run {}",
+                        spec.name
+                    ));
                     failed.get_or_insert(error.kind());
                 }
             }
@@ -101,7 +130,12 @@ pub(crate) async fn one(
 ) -> Result<RunReport> {
     let _alone = workspace.lock(&spec.name)?;
     let wanted = !global.no_progress && !global.quiet;
-    let progress = Progress::start(spec.name.as_str(), figures.clone(), workspace.clock(), wanted);
+    let progress = Progress::start(
+        spec.name.as_str(),
+        figures.clone(),
+        workspace.clock(),
+        wanted,
+    );
     let context = workspace.run_context(branch, full, cancel, figures);
     let report = Box::pin(forebay_pipeline::run::run(spec.clone(), context)).await;
     drop(progress);
@@ -110,7 +144,11 @@ pub(crate) async fn one(
 
 fn summary(spec: &PipelineSpec, report: &RunReport, figures: &Figures) {
     let get = Figures::get;
-    let elapsed = report.record.ended_at.unwrap_or(report.record.started_at).since(report.record.started_at);
+    let elapsed = report
+        .record
+        .ended_at
+        .unwrap_or(report.record.started_at)
+        .since(report.record.started_at);
     let committed = get(&figures.committed);
     say::good(format_args!(
         "{}: {} rows into {} in {} ({} commits, run {})",
@@ -121,12 +159,21 @@ fn summary(spec: &PipelineSpec, report: &RunReport, figures: &Figures) {
         get(&figures.commits),
         report.id,
     ));
-    for change in figures.changes.lock().unwrap_or_else(std::sync::PoisonError::into_inner).iter() {
+    for change in figures
+        .changes
+        .lock()
+        .unwrap_or_else(std::sync::PoisonError::into_inner)
+        .iter()
+    {
         say::line(format_args!("  {change}"));
     }
     let refused = get(&figures.quarantined);
     if refused > 0 {
-        say::warn(format_args!("{} records are in quarantine: forebay quarantine ls {}", say::count(refused), spec.name));
+        say::warn(format_args!(
+            "{} records are in quarantine: forebay quarantine ls {}",
+            say::count(refused),
+            spec.name
+        ));
     }
 }
 

@@ -23,9 +23,7 @@ pub(crate) enum Runs {
         limit: u32,
     },
     /// One run with its steps: rows, bytes, time, CPU, memory
-    Show {
-        run: RunId,
-    },
+    Show { run: RunId },
 }
 
 impl Runs {
@@ -36,11 +34,16 @@ impl Runs {
             Self::Ls { pipeline, limit } => {
                 let runs = store.runs(pipeline.as_ref(), limit).await?;
                 let now = workspace.clock().now();
-                let batch = list(&runs, |run| run.ended_at.unwrap_or(now).since(run.started_at))?;
+                let batch = list(&runs, |run| {
+                    run.ended_at.unwrap_or(now).since(run.started_at)
+                })?;
                 output::print(global.format, batch.schema(), &[batch])?;
             }
             Self::Show { run } => {
-                let found = store.run(run).await?.ok_or_else(|| Error::not_found("no_such_run", format!("there is no run {run}")).with_hint("`forebay runs ls` lists them"))?;
+                let found = store.run(run).await?.ok_or_else(|| {
+                    Error::not_found("no_such_run", format!("there is no run {run}"))
+                        .with_hint("`forebay runs ls` lists them")
+                })?;
                 heading(&found);
                 let batch = steps(&found)?;
                 output::print(global.format, batch.schema(), &[batch])?;
@@ -51,10 +54,21 @@ impl Runs {
 }
 
 fn heading(run: &RunRecord) {
-    say::heading(format_args!("{} {} {}", run.pipeline, run.id, word(run.status)));
-    say::line(format_args!("started {} on branch {}", run.started_at, run.branch));
+    say::heading(format_args!(
+        "{} {} {}",
+        run.pipeline,
+        run.id,
+        word(run.status)
+    ));
+    say::line(format_args!(
+        "started {} on branch {}",
+        run.started_at, run.branch
+    ));
     if let Some(ended) = run.ended_at {
-        say::line(format_args!("ended   {ended} after {}", say::duration(ended.since(run.started_at))));
+        say::line(format_args!(
+            "ended   {ended} after {}",
+            say::duration(ended.since(run.started_at))
+        ));
     }
     if let Some(error) = &run.error {
         say::line(format_args!("error   {error}"));
@@ -72,30 +86,55 @@ fn word(status: RunStatus) -> &'static str {
 
 fn figure(run: &RunRecord, step: &str, name: &str) -> i64 {
     let step = run.steps.iter().find(|candidate| candidate.step == step);
-    step.and_then(|step| step.detail.get(name)?.as_i64()).unwrap_or(0)
+    step.and_then(|step| step.detail.get(name)?.as_i64())
+        .unwrap_or(0)
 }
 
 fn list(runs: &[RunRecord], length: impl Fn(&RunRecord) -> Duration) -> Result<RecordBatch> {
-    let text = |get: &dyn Fn(&RunRecord) -> String| Arc::new(StringArray::from_iter_values(runs.iter().map(get))) as ArrayRef;
-    let long = |get: &dyn Fn(&RunRecord) -> i64| Arc::new(Int64Array::from_iter_values(runs.iter().map(get))) as ArrayRef;
+    let text = |get: &dyn Fn(&RunRecord) -> String| {
+        Arc::new(StringArray::from_iter_values(runs.iter().map(get))) as ArrayRef
+    };
+    let long = |get: &dyn Fn(&RunRecord) -> i64| {
+        Arc::new(Int64Array::from_iter_values(runs.iter().map(get))) as ArrayRef
+    };
     batch(vec![
         ("run", text(&|run| run.id.to_string())),
         ("pipeline", text(&|run| run.pipeline.to_string())),
         ("status", text(&|run| word(run.status).to_owned())),
         ("started", text(&|run| run.started_at.to_string())),
-        ("seconds", Arc::new(Float64Array::from_iter_values(runs.iter().map(|run| (length(run).as_secs_f64() * 1e3).round() / 1e3)))),
+        (
+            "seconds",
+            Arc::new(Float64Array::from_iter_values(
+                runs.iter()
+                    .map(|run| (length(run).as_secs_f64() * 1e3).round() / 1e3),
+            )),
+        ),
         ("rows", long(&|run| figure(run, "load", "committed"))),
-        ("quarantined", long(&|run| figure(run, "load", "quarantined"))),
+        (
+            "quarantined",
+            long(&|run| figure(run, "load", "quarantined")),
+        ),
         ("commits", long(&|run| figure(run, "load", "commits"))),
-        ("error", Arc::new(StringArray::from_iter(runs.iter().map(|run| run.error.clone())))),
+        (
+            "error",
+            Arc::new(StringArray::from_iter(
+                runs.iter().map(|run| run.error.clone()),
+            )),
+        ),
     ])
 }
 
 fn steps(run: &RunRecord) -> Result<RecordBatch> {
     let long = |get: &dyn Fn(&forebay_store::StepRecord) -> u64| {
-        Arc::new(Int64Array::from_iter_values(run.steps.iter().map(|step| i64::try_from(get(step)).unwrap_or(i64::MAX)))) as ArrayRef
+        Arc::new(Int64Array::from_iter_values(
+            run.steps
+                .iter()
+                .map(|step| i64::try_from(get(step)).unwrap_or(i64::MAX)),
+        )) as ArrayRef
     };
-    let text = |get: &dyn Fn(&forebay_store::StepRecord) -> String| Arc::new(StringArray::from_iter_values(run.steps.iter().map(get))) as ArrayRef;
+    let text = |get: &dyn Fn(&forebay_store::StepRecord) -> String| {
+        Arc::new(StringArray::from_iter_values(run.steps.iter().map(get))) as ArrayRef
+    };
     batch(vec![
         ("step", text(&|step| step.step.clone())),
         ("rows", long(&|step| step.rows)),
@@ -108,6 +147,10 @@ fn steps(run: &RunRecord) -> Result<RecordBatch> {
 }
 
 fn batch(columns: Vec<(&str, ArrayRef)>) -> Result<RecordBatch> {
-    RecordBatch::try_from_iter_with_nullable(columns.into_iter().map(|(name, column)| (name, column, true)))
-        .map_err(|error| Error::bug("runs_batch", "failed to list runs").with_source(error))
+    RecordBatch::try_from_iter_with_nullable(
+        columns
+            .into_iter()
+            .map(|(name, column)| (name, column, true)),
+    )
+    .map_err(|error| Error::bug("runs_batch", "failed to list runs").with_source(error))
 }

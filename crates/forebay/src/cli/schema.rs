@@ -9,7 +9,9 @@ use forebay_core::{Error, Result};
 use crate::settings::Settings;
 
 #[derive(Debug, Args)]
-#[command(after_help = "Put `# yaml-language-server: $schema=pipeline.schema.json` on the first line of a pipeline file.")]
+#[command(
+    after_help = "Put `# yaml-language-server: $schema=pipeline.schema.json` on the first line of a pipeline file."
+)]
 pub(crate) struct Schema {
     /// Of what
     #[arg(value_enum, default_value_t)]
@@ -31,8 +33,12 @@ impl Schema {
             Of::Pipeline => forebay_pipeline::file::pipeline_schema(),
             Of::Settings => schemars::schema_for!(Settings),
         };
-        let text = serde_json::to_string_pretty(&schema).map_err(|error| Error::bug("schema_json", "failed to write the schema").with_source(error))?;
-        writeln!(std::io::stdout(), "{text}").map_err(|error| Error::unavailable("output_failed", "failed to write").with_source(error))?;
+        let text = serde_json::to_string_pretty(&schema).map_err(|error| {
+            Error::bug("schema_json", "failed to write the schema").with_source(error)
+        })?;
+        writeln!(std::io::stdout(), "{text}").map_err(|error| {
+            Error::unavailable("output_failed", "failed to write").with_source(error)
+        })?;
         Ok(ExitCode::SUCCESS)
     }
 }

@@ -16,8 +16,10 @@ use crate::output::{Format, Writer};
 use crate::wire::Workspace;
 
 #[derive(Debug, Args)]
-#[command(after_help = "Tables are `namespace.table`; `raw.PIPELINE`, `quarantine.PIPELINE`, `audit.requests` and `lake.*` are tables too.\n\
-    One table at another time: SELECT … FROM t FOR SYSTEM_TIME AS OF '2026-01-01T00:00:00Z'.")]
+#[command(
+    after_help = "Tables are `namespace.table`; `raw.PIPELINE`, `quarantine.PIPELINE`, `audit.requests` and `lake.*` are tables too.\n\
+    One table at another time: SELECT … FROM t FOR SYSTEM_TIME AS OF '2026-01-01T00:00:00Z'."
+)]
 pub(crate) struct Sql {
     /// The statement; without one an interactive shell
     statement: Option<String>,
@@ -38,13 +40,20 @@ pub(super) struct At {
 
 impl At {
     pub(super) fn as_of(&self) -> Result<AsOf> {
-        let Some(text) = &self.as_of else { return Ok(AsOf::Head(self.branch.clone())) };
+        let Some(text) = &self.as_of else {
+            return Ok(AsOf::Head(self.branch.clone()));
+        };
         if let Some(at) = Timestamp::parse(text) {
             return Ok(AsOf::Time(self.branch.clone(), at));
         }
         let commit: CommitId = text.parse().map_err(|_| {
-            Error::config("bad_as_of", format!("{text:?} is neither a time nor a commit"))
-                .with_hint("write RFC 3339 such as 2026-01-01T00:00:00Z, or a commit id of `lake.commits`")
+            Error::config(
+                "bad_as_of",
+                format!("{text:?} is neither a time nor a commit"),
+            )
+            .with_hint(
+                "write RFC 3339 such as 2026-01-01T00:00:00Z, or a commit id of `lake.commits`",
+            )
         })?;
         Ok(AsOf::Commit(commit))
     }
@@ -63,7 +72,12 @@ impl Sql {
 }
 
 /// Runs one statement and streams its answer to stdout.
-pub(super) async fn execute(workspace: &Workspace, as_of: AsOf, statement: &str, format: Format) -> Result<()> {
+pub(super) async fn execute(
+    workspace: &Workspace,
+    as_of: AsOf,
+    statement: &str,
+    format: Format,
+) -> Result<()> {
     let mut answer = workspace.query(as_of).execute(statement).await?;
     let mut writer = Writer::new(std::io::stdout(), format, answer.schema.clone());
     while let Some(batch) = answer.batches.try_next().await? {

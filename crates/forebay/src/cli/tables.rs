@@ -18,7 +18,13 @@ pub(crate) struct Tables {
 impl Tables {
     pub(super) async fn run(self, global: &Global) -> Result<ExitCode> {
         let workspace = Workspace::open(global).await?;
-        execute(&workspace, self.at.as_of()?, "SELECT * FROM lake.tables", global.format).await?;
+        execute(
+            &workspace,
+            self.at.as_of()?,
+            "SELECT * FROM lake.tables",
+            global.format,
+        )
+        .await?;
         Ok(ExitCode::SUCCESS)
     }
 }

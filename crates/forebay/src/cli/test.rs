@@ -27,31 +27,63 @@ impl Test {
         let workspace = Workspace::open(global).await?;
         let files = project::tests(&global.project)?;
         if files.is_empty() {
-            return Err(Error::config("no_tests", format!("there are no tests in {}", global.project.join(project::TESTS).display()))
-                .with_hint("write a query that must find nothing into tests/NAME.sql"));
+            return Err(Error::config(
+                "no_tests",
+                format!(
+                    "there are no tests in {}",
+                    global.project.join(project::TESTS).display()
+                ),
+            )
+            .with_hint("write a query that must find nothing into tests/NAME.sql"));
         }
         let mut failed = 0;
         for file in &files {
             let name = file.display();
-            let text = std::fs::read_to_string(file).map_err(|error| Error::config("unreadable_test", format!("failed to read {name}")).with_source(error))?;
+            let text = std::fs::read_to_string(file).map_err(|error| {
+                Error::config("unreadable_test", format!("failed to read {name}"))
+                    .with_source(error)
+            })?;
             let mut found = 0;
             for statement in statements(&text) {
-                found += rows(&workspace, &self.branch, statement, global).await.context("test", &name)?;
+                found += rows(&workspace, &self.branch, statement, global)
+                    .await
+                    .context("test", &name)?;
             }
             if found == 0 {
                 say::good(name);
             } else {
                 failed += 1;
-                say::error(&Error::data("test_failed", format!("{name} found {} rows and must find none", say::count(found as u64))));
+                say::error(&Error::data(
+                    "test_failed",
+                    format!(
+                        "{name} found {} rows and must find none",
+                        say::count(found as u64)
+                    ),
+                ));
             }
         }
-        say::line(format_args!("{} passed, {failed} failed", files.len() - failed));
-        Ok(if failed == 0 { ExitCode::SUCCESS } else { ExitCode::FAILURE })
+        say::line(format_args!(
+            "{} passed, {failed} failed",
+            files.len() - failed
+        ));
+        Ok(if failed == 0 {
+            ExitCode::SUCCESS
+        } else {
+            ExitCode::FAILURE
+        })
     }
 }
 
-async fn rows(workspace: &Workspace, branch: &RefName, statement: &str, global: &Global) -> Result<usize> {
-    let mut answer = workspace.query(AsOf::Head(branch.clone())).execute(statement).await?;
+async fn rows(
+    workspace: &Workspace,
+    branch: &RefName,
+    statement: &str,
+    global: &Global,
+) -> Result<usize> {
+    let mut answer = workspace
+        .query(AsOf::Head(branch.clone()))
+        .execute(statement)
+        .await?;
     let mut found = 0;
     while let Some(batch) = answer.batches.try_next().await? {
         let room = SHOWN_MAX.saturating_sub(found).min(batch.num_rows());

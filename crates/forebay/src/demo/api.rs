@@ -63,15 +63,26 @@ impl Drop for Api {
 
 /// Starts the API on the port given (0: any that is free), serving `quakes`.
 pub(crate) async fn start(port: u16, quakes: Vec<Quake>, clock: Arc<dyn Clock>) -> Result<Api> {
-    let listener = TcpListener::bind((Ipv4Addr::LOCALHOST, port)).await.map_err(|error| {
-        Error::unavailable("port_taken", format!("failed to listen on 127.0.0.1:{port}"))
+    let listener = TcpListener::bind((Ipv4Addr::LOCALHOST, port))
+        .await
+        .map_err(|error| {
+            Error::unavailable(
+                "port_taken",
+                format!("failed to listen on 127.0.0.1:{port}"),
+            )
             .with_source(error)
             .with_hint("choose another port with `--port`")
+        })?;
+    let address = listener.local_addr().map_err(|error| {
+        Error::unavailable("no_address", "failed to read the API's own address").with_source(error)
     })?;
-    let address = listener
-        .local_addr()
-        .map_err(|error| Error::unavailable("no_address", "failed to read the API's own address").with_source(error))?;
-    let service = Arc::new(Service { quakes, clock, requests: AtomicU64::new(0), second: AtomicU64::new(0), in_second: AtomicU64::new(0) });
+    let service = Arc::new(Service {
+        quakes,
+        clock,
+        requests: AtomicU64::new(0),
+        second: AtomicU64::new(0),
+        in_second: AtomicU64::new(0),
+    });
     let task = tokio::spawn(accept(listener, service));
     Ok(Api { address, task })
 }
@@ -83,7 +94,9 @@ async fn accept(listener: TcpListener, service: Arc<Service>) {
             connections.join_next().await;
         }
         // An accept that fails (too many open files) concerns one caller, not the API.
-        let Ok((stream, _)) = listener.accept().await else { continue };
+        let Ok((stream, _)) = listener.accept().await else {
+            continue;
+        };
         let service = service.clone();
         connections.spawn(async move {
             let answer = service_fn(move |request: Request<Incoming>| {
@@ -91,7 +104,9 @@ async fn accept(listener: TcpListener, service: Arc<Service>) {
                 async move { Ok::<_, Infallible>(answer) }
             });
             // A caller that goes away in the middle is its own business.
-            let _ = hyper::server::conn::http1::Builder::new().serve_connection(TokioIo::new(stream), answer).await;
+            let _ = hyper::server::conn::http1::Builder::new()
+                .serve_connection(TokioIo::new(stream), answer)
+                .await;
         });
     }
 }
@@ -107,18 +122,34 @@ struct Service {
 impl Service {
     fn answer(&self, request: &Request<Incoming>) -> Response<Full<Bytes>> {
         if request.uri().path() != "/quakes" {
-            return reply(StatusCode::NOT_FOUND, r#"{"error":"there is only /quakes"}"#, None);
+            return reply(
+                StatusCode::NOT_FOUND,
+                r#"{"error":"there is only /quakes"}"#,
+                None,
+            );
         }
         let number = self.requests.fetch_add(1, Ordering::Relaxed) + 1;
         if self.too_fast() || number.is_multiple_of(BUSY_EVERY) {
-            return reply(StatusCode::TOO_MANY_REQUESTS, r#"{"error":"slow down"}"#, Some("1"));
+            return reply(
+                StatusCode::TOO_MANY_REQUESTS,
+                r#"{"error":"slow down"}"#,
+                Some("1"),
+            );
         }
         if number.is_multiple_of(FAILS_EVERY) {
-            return reply(StatusCode::SERVICE_UNAVAILABLE, r#"{"error":"try again"}"#, None);
+            return reply(
+                StatusCode::SERVICE_UNAVAILABLE,
+                r#"{"error":"try again"}"#,
+                None,
+            );
         }
         match self.page(request.uri().query().unwrap_or_default()) {
             Ok(body) => reply(StatusCode::OK, &body, None),
-            Err(message) => reply(StatusCode::BAD_REQUEST, &serde_json::json!({ "error": message }).to_string(), None),
+            Err(message) => reply(
+                StatusCode::BAD_REQUEST,
+                &serde_json::json!({ "error": message }).to_string(),
+                None,
+            ),
         }
     }
 
@@ -133,11 +164,20 @@ impl Service {
     fn page(&self, query: &str) -> std::result::Result<String, String> {
         let number = |name: &str, default: i64| parameter(query, name, default);
         let offset = usize::try_from(number("offset", 0)?).map_err(|_| "offset is negative")?;
-        let limit = usize::try_from(number("limit", 100)?).map_err(|_| "limit is negative")?.min(PAGE_MAX);
+        let limit = usize::try_from(number("limit", 100)?)
+            .map_err(|_| "limit is negative")?
+            .min(PAGE_MAX);
         let after = number("updatedafter", i64::MIN)?;
-        let from = self.quakes.partition_point(|quake| quake.updated_ms < after);
+        let from = self
+            .quakes
+            .partition_point(|quake| quake.updated_ms < after);
         let found = &self.quakes[from..];
-        let page = found.iter().skip(offset).take(limit).map(|quake| quake.json.as_str()).collect::<Vec<_>>();
+        let page = found
+            .iter()
+            .skip(offset)
+            .take(limit)
+            .map(|quake| quake.json.as_str())
+            .collect::<Vec<_>>();
         Ok(format!(
             r#"{{"type":"FeatureCollection","metadata":{{"count":{},"total":{}}},"features":[{}]}}"#,
             page.len(),
@@ -148,17 +188,31 @@ impl Service {
 }
 
 fn parameter(query: &str, name: &str, default: i64) -> std::result::Result<i64, String> {
-    let value = query.split('&').find_map(|pair| pair.strip_prefix(name)?.strip_prefix('='));
-    value.map_or(Ok(default), |text| text.parse().map_err(|_| format!("{name} is not a number")))
+    let value = query
+        .split('&')
+        .find_map(|pair| pair.strip_prefix(name)?.strip_prefix('='));
+    value.map_or(Ok(default), |text| {
+        text.parse().map_err(|_| format!("{name} is not a number"))
+    })
 }
 
-fn reply(status: StatusCode, body: &str, retry_after: Option<&'static str>) -> Response<Full<Bytes>> {
+fn reply(
+    status: StatusCode,
+    body: &str,
+    retry_after: Option<&'static str>,
+) -> Response<Full<Bytes>> {
     let mut response = Response::new(Full::new(Bytes::copy_from_slice(body.as_bytes())));
     *response.status_mut() = status;
     let headers = response.headers_mut();
-    headers.insert(CONTENT_TYPE, hyper::header::HeaderValue::from_static("application/geo+json"));
+    headers.insert(
+        CONTENT_TYPE,
+        hyper::header::HeaderValue::from_static("application/geo+json"),
+    );
     if let Some(seconds) = retry_after {
-        headers.insert(RETRY_AFTER, hyper::header::HeaderValue::from_static(seconds));
+        headers.insert(
+            RETRY_AFTER,
+            hyper::header::HeaderValue::from_static(seconds),
+        );
     }
     response
 }

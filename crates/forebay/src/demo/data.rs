@@ -28,13 +28,20 @@ struct Properties {
 
 /// All of them, ordered by the time of their last update.
 pub(crate) fn quakes() -> Result<Vec<Quake>> {
-    let broken = |error: &dyn std::fmt::Display| Error::bug("demo_data", format!("the demo's data is broken: {error}"));
+    let broken = |error: &dyn std::fmt::Display| {
+        Error::bug("demo_data", format!("the demo's data is broken: {error}"))
+    };
     let mut text = String::new();
-    flate2::read::GzDecoder::new(QUAKES).read_to_string(&mut text).map_err(|error| broken(&error))?;
+    flate2::read::GzDecoder::new(QUAKES)
+        .read_to_string(&mut text)
+        .map_err(|error| broken(&error))?;
     text.lines()
         .map(|line| {
             let feature: Feature = serde_json::from_str(line).map_err(|error| broken(&error))?;
-            Ok(Quake { updated_ms: feature.properties.updated, json: line.to_owned() })
+            Ok(Quake {
+                updated_ms: feature.properties.updated,
+                json: line.to_owned(),
+            })
         })
         .collect()
 }

@@ -16,7 +16,10 @@ pub(crate) struct File {
 
 impl File {
     pub(crate) fn new(path: &'static str, text: impl Into<String>) -> Self {
-        Self { path, text: text.into() }
+        Self {
+            path,
+            text: text.into(),
+        }
     }
 
     /// Writes the file unless there is one: what the user has edited stays.
@@ -25,11 +28,20 @@ impl File {
         if path.exists() {
             return Ok(());
         }
-        let failed = |error| Error::unavailable("write_failed", format!("failed to write {}", path.display())).with_source(error);
+        let failed = |error| {
+            Error::unavailable(
+                "write_failed",
+                format!("failed to write {}", path.display()),
+            )
+            .with_source(error)
+        };
         if let Some(parent) = path.parent() {
             std::fs::create_dir_all(parent).map_err(failed)?;
         }
-        #[expect(clippy::disallowed_methods, reason = "a file of the user's, who sees whether it is there")]
+        #[expect(
+            clippy::disallowed_methods,
+            reason = "a file of the user's, who sees whether it is there"
+        )]
         std::fs::write(&path, &self.text).map_err(failed)
     }
 }
@@ -37,7 +49,9 @@ impl File {
 /// JSON Schema of pipeline files, for editors.
 pub(crate) fn pipeline_schema() -> Result<File> {
     let schema = forebay_pipeline::file::pipeline_schema();
-    let text = serde_json::to_string_pretty(&schema).map_err(|error| Error::bug("schema_json", "failed to write the schema").with_source(error))?;
+    let text = serde_json::to_string_pretty(&schema).map_err(|error| {
+        Error::bug("schema_json", "failed to write the schema").with_source(error)
+    })?;
     Ok(File::new("pipeline.schema.json", text + "\n"))
 }
 

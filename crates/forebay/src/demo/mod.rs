@@ -28,5 +28,7 @@ pub(crate) fn quakes(first_day: bool) -> Result<Vec<Quake>> {
 
 /// Writes the project's files; those that are there stay as they are.
 pub(crate) fn write_project(folder: &Path) -> Result<()> {
-    files::demo()?.iter().try_for_each(|file| file.write(folder))
+    files::demo()?
+        .iter()
+        .try_for_each(|file| file.write(folder))
 }

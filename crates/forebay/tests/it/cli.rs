@@ -5,9 +5,29 @@ use crate::forebay::Project;
 #[test]
 fn help_names_every_command_and_starts_with_what_it_is_for() {
     let help = Project::new().ok(&["--help"]).out;
-    assert!(help.starts_with("Data pipelines and a lakehouse in one binary"), "{help}");
-    for command in ["demo", "init", "check", "run", "sql", "test", "tables", "runs", "quarantine", "rebuild", "schema", "components", "completions"] {
-        assert!(help.contains(&format!("\n  {command}")), "{command} is missing:\n{help}");
+    assert!(
+        help.starts_with("Data pipelines and a lakehouse in one binary"),
+        "{help}"
+    );
+    for command in [
+        "demo",
+        "init",
+        "check",
+        "run",
+        "sql",
+        "test",
+        "tables",
+        "runs",
+        "quarantine",
+        "rebuild",
+        "schema",
+        "components",
+        "completions",
+    ] {
+        assert!(
+            help.contains(&format!("\n  {command}")),
+            "{command} is missing:\n{help}"
+        );
     }
 }
 
@@ -17,8 +37,20 @@ fn a_wrong_file_gets_all_its_errors_at_once_and_exit_code_2() {
     project.write("pipelines/a.yaml", "pipeline: a\nsource:\n  fil: {path: x}\nextract:\n  json: {linse: true}\nload:\n  stdout: {format: ndjsn}\n");
     let answer = project.run(&["check"]);
     assert_eq!(answer.code, 2, "{}", answer.err);
-    for part in ["a.yaml:3:3", "`file`", "a.yaml:5:10", "`lines`", "a.yaml:7:20", "`ndjson`", "3 errors"] {
-        assert!(answer.err.contains(part), "{part} is missing:\n{}", answer.err);
+    for part in [
+        "a.yaml:3:3",
+        "`file`",
+        "a.yaml:5:10",
+        "`lines`",
+        "a.yaml:7:20",
+        "`ndjson`",
+        "3 errors",
+    ] {
+        assert!(
+            answer.err.contains(part),
+            "{part} is missing:\n{}",
+            answer.err
+        );
     }
 }
 
@@ -28,7 +60,11 @@ fn a_pipeline_that_is_not_there_gets_a_suggestion() {
     project.ok(&["init"]);
     let answer = project.run(&["run", "ordres"]);
     assert_eq!(answer.code, 2);
-    assert!(answer.err.contains("did you mean `orders`?"), "{}", answer.err);
+    assert!(
+        answer.err.contains("did you mean `orders`?"),
+        "{}",
+        answer.err
+    );
 }
 
 #[test]
@@ -43,7 +79,12 @@ fn a_new_project_runs() {
     assert_eq!(project.run(&["init"]).code, 2);
     let runs = project.ok(&["runs", "ls", "--format", "csv"]).out;
     assert_eq!(runs.lines().count(), 3, "{runs}");
-    let id = runs.lines().nth(1).and_then(|line| line.split(',').next()).unwrap().to_owned();
+    let id = runs
+        .lines()
+        .nth(1)
+        .and_then(|line| line.split(',').next())
+        .unwrap()
+        .to_owned();
     let steps = project.ok(&["runs", "show", &id, "--format", "csv"]).out;
     assert!(steps.contains("extract"), "{steps}");
 }
@@ -51,7 +92,12 @@ fn a_new_project_runs() {
 #[test]
 fn sql_reads_and_nothing_else() {
     let project = Project::new();
-    for statement in ["DROP TABLE a.b", "COPY (SELECT 1) TO 'x.csv'", "CREATE EXTERNAL TABLE t STORED AS CSV LOCATION '/etc/passwd'", "SELECT * FROM '/etc/passwd'"] {
+    for statement in [
+        "DROP TABLE a.b",
+        "COPY (SELECT 1) TO 'x.csv'",
+        "CREATE EXTERNAL TABLE t STORED AS CSV LOCATION '/etc/passwd'",
+        "SELECT * FROM '/etc/passwd'",
+    ] {
         let answer = project.run(&["sql", statement]);
         assert_eq!(answer.code, 2, "{statement}: {}", answer.err);
     }
@@ -66,9 +112,18 @@ fn a_server_that_is_not_there_is_exit_code_4() {
     project.write("pipelines/a.yaml", pipeline);
     let answer = project.run(&["run"]);
     assert_eq!(answer.code, 4, "{}", answer.err);
-    assert!(answer.err.contains("to continue: forebay run a"), "{}", answer.err);
+    assert!(
+        answer.err.contains("to continue: forebay run a"),
+        "{}",
+        answer.err
+    );
     assert_eq!(project.value("SELECT count(*) FROM audit.requests"), "2");
-    assert!(project.ok(&["runs", "ls", "--format", "csv"]).out.contains("failed"));
+    assert!(
+        project
+            .ok(&["runs", "ls", "--format", "csv"])
+            .out
+            .contains("failed")
+    );
 }
 
 #[test]
@@ -76,5 +131,10 @@ fn the_schema_is_json_and_refuses_what_is_unknown() {
     let text = Project::new().ok(&["schema"]).out;
     let schema: serde_json::Value = serde_json::from_str(&text).unwrap();
     assert_eq!(schema["additionalProperties"], serde_json::json!(false));
-    assert!(Project::new().ok(&["completions", "bash"]).out.contains("forebay"));
+    assert!(
+        Project::new()
+            .ok(&["completions", "bash"])
+            .out
+            .contains("forebay")
+    );
 }

@@ -16,9 +16,20 @@ fn lists_become_child_tables_that_join_up() {
     project.write("data/a.ndjson", &rows);
     project.ok(&["run"]);
     let joined = "SELECT count(*), sum(qty) FROM shop.orders o JOIN shop.orders__items i ON i._fb_parent_id = o._fb_id";
-    assert_eq!(project.ok(&["sql", joined, "--format", "csv"]).out.lines().nth(1), Some("100,1325"));
+    assert_eq!(
+        project
+            .ok(&["sql", joined, "--format", "csv"])
+            .out
+            .lines()
+            .nth(1),
+        Some("100,1325")
+    );
     let rebuilt = project.ok(&["rebuild", "shop.orders"]);
-    assert!(rebuilt.err.contains("shop.orders__items: equal, 100 rows"), "{}", rebuilt.err);
+    assert!(
+        rebuilt.err.contains("shop.orders__items: equal, 100 rows"),
+        "{}",
+        rebuilt.err
+    );
 }
 
 #[test]
@@ -28,7 +39,9 @@ fn a_refused_record_waits_and_a_replay_lands_it_once() {
     project.write("data/a.ndjson", "{\"id\":1,\"qty\":1}\n{\"qty\":2}\n{\"id\":3,\"qty\":99}\n{\"id\":4,\"qty\":4}\nnot json\n");
     project.ok(&["run"]);
     assert_eq!(project.value("SELECT count(*) FROM shop.orders"), "2");
-    let waiting = project.ok(&["quarantine", "ls", "orders", "--format", "ndjson"]).out;
+    let waiting = project
+        .ok(&["quarantine", "ls", "orders", "--format", "ndjson"])
+        .out;
     assert_eq!(waiting.lines().count(), 3, "{waiting}");
 
     // Nothing has been fixed: everything is refused again, nothing lands.
@@ -37,11 +50,20 @@ fn a_refused_record_waits_and_a_replay_lands_it_once() {
 
     project.write("pipelines/orders.yaml", &pipeline(""));
     let replayed = project.run(&["quarantine", "replay", "orders"]);
-    assert!(replayed.err.contains("2 records landed"), "{}", replayed.err);
+    assert!(
+        replayed.err.contains("2 records landed"),
+        "{}",
+        replayed.err
+    );
     assert_eq!(project.value("SELECT count(*) FROM shop.orders"), "4");
     assert_eq!(project.value("SELECT sum(qty) FROM shop.orders"), "106");
     // A second replay has nothing to land.
-    assert!(project.run(&["quarantine", "replay", "orders"]).err.contains("0 records landed"));
+    assert!(
+        project
+            .run(&["quarantine", "replay", "orders"])
+            .err
+            .contains("0 records landed")
+    );
     assert_eq!(project.value("SELECT count(*) FROM shop.orders"), "4");
 }
 
@@ -51,24 +73,46 @@ fn an_earlier_state_can_be_asked() {
     project.write("pipelines/orders.yaml", &pipeline(""));
     project.write("data/a.ndjson", "{\"id\":1}\n");
     project.ok(&["run"]);
-    let commit = project.value("SELECT id FROM lake.commits WHERE message LIKE 'orders:%' ORDER BY at DESC LIMIT 1");
+    let commit = project.value(
+        "SELECT id FROM lake.commits WHERE message LIKE 'orders:%' ORDER BY at DESC LIMIT 1",
+    );
     project.write("data/b.ndjson", "{\"id\":2,\"note\":\"new\"}\n");
     project.ok(&["run"]);
     assert_eq!(project.value("SELECT count(*) FROM shop.orders"), "2");
     let then = format!("SELECT count(*) FROM shop.orders FOR SYSTEM_TIME AS OF '{commit}'");
     assert_eq!(project.value(&then), "1");
-    assert_eq!(project.ok(&["sql", "SELECT count(*) FROM shop.orders", "--as-of", &commit, "--format", "csv"]).out, "count(*)\n1\n");
+    assert_eq!(
+        project
+            .ok(&[
+                "sql",
+                "SELECT count(*) FROM shop.orders",
+                "--as-of",
+                &commit,
+                "--format",
+                "csv"
+            ])
+            .out,
+        "count(*)\n1\n"
+    );
 }
 
 #[test]
 fn two_processes_do_not_run_one_pipeline() {
     let project = Project::new();
     project.write("pipelines/orders.yaml", &pipeline(""));
-    let rows = (1..=200_000).map(|n| format!("{{\"id\":{n}}}\n")).collect::<String>();
+    let rows = (1..=200_000)
+        .map(|n| format!("{{\"id\":{n}}}\n"))
+        .collect::<String>();
     project.write("data/a.ndjson", &rows);
     let (first, second) = std::thread::scope(|scope| {
-        let runs = [scope.spawn(|| project.run(&["run"])), scope.spawn(|| project.run(&["run"]))];
-        let mut answers = runs.into_iter().map(|run| run.join().unwrap()).collect::<Vec<_>>();
+        let runs = [
+            scope.spawn(|| project.run(&["run"])),
+            scope.spawn(|| project.run(&["run"])),
+        ];
+        let mut answers = runs
+            .into_iter()
+            .map(|run| run.join().unwrap())
+            .collect::<Vec<_>>();
         (answers.remove(0), answers.remove(0))
     });
     let codes = [first.code, second.code];
@@ -87,16 +131,27 @@ fn the_patients_of_a_hospital_become_tables_with_the_known_counts() {
     std::fs::create_dir_all(project.path().join("data")).unwrap();
     for entry in std::fs::read_dir(bundles).unwrap() {
         let path = entry.unwrap().path();
-        std::fs::copy(&path, project.path().join("data").join(path.file_name().unwrap())).unwrap();
+        std::fs::copy(
+            &path,
+            project.path().join("data").join(path.file_name().unwrap()),
+        )
+        .unwrap();
     }
     let pipeline = "pipeline: fhir\nsource:\n  file: {path: \"data/*\"}\nextract:\n  json: {records: entry, nested: tables}\nload:\n  iceberg: {table: fhir.entries}\n";
     project.write("pipelines/fhir.yaml", pipeline);
     project.ok(&["run"]);
-    let answers: serde_json::Value = serde_json::from_str(&std::fs::read_to_string(data.join("ANSWERS.json")).unwrap()).unwrap();
+    let answers: serde_json::Value =
+        serde_json::from_str(&std::fs::read_to_string(data.join("ANSWERS.json")).unwrap()).unwrap();
     let known = &answers["hospital/fhir-r4-bundles"];
-    assert_eq!(project.value("SELECT count(*) FROM fhir.entries"), known["resources_total"].to_string());
+    assert_eq!(
+        project.value("SELECT count(*) FROM fhir.entries"),
+        known["resources_total"].to_string()
+    );
     let claims = "SELECT count(*) FROM fhir.entries__resource__item i JOIN fhir.entries e ON i._fb_root_id = e._fb_id WHERE e.\"resource__resourceType\" = 'Claim'";
     assert_eq!(project.value(claims), known["claim_items"].to_string());
     let total = "SELECT CAST(sum(CAST(\"resource__total__value\" AS DECIMAL(20, 2))) AS VARCHAR) FROM fhir.entries WHERE \"resource__resourceType\" = 'Claim'";
-    assert_eq!(project.value(total), known["claim_total_sum"].as_str().unwrap());
+    assert_eq!(
+        project.value(total),
+        known["claim_total_sum"].as_str().unwrap()
+    );
 }

@@ -12,7 +12,9 @@ pub(crate) struct Project {
 
 impl Project {
     pub(crate) fn new() -> Self {
-        Self { folder: tempfile::tempdir().unwrap() }
+        Self {
+            folder: tempfile::tempdir().unwrap(),
+        }
     }
 
     pub(crate) fn path(&self) -> &Path {
@@ -29,7 +31,11 @@ impl Project {
 
     pub(crate) fn command(&self, args: &[&str]) -> Command {
         let mut command = Command::cargo_bin("forebay").unwrap();
-        command.current_dir(self.path()).args(args).env_remove("FOREBAY_WORKSPACE").env_remove("FOREBAY_PROJECT");
+        command
+            .current_dir(self.path())
+            .args(args)
+            .env_remove("FOREBAY_WORKSPACE")
+            .env_remove("FOREBAY_PROJECT");
         command
     }
 
@@ -62,6 +68,10 @@ pub(crate) struct Answer {
 impl Answer {
     fn of(output: &Output) -> Self {
         let text = |bytes: &[u8]| String::from_utf8(bytes.to_vec()).unwrap();
-        Self { code: output.status.code().unwrap_or(-1), out: text(&output.stdout), err: text(&output.stderr) }
+        Self {
+            code: output.status.code().unwrap_or(-1),
+            out: text(&output.stdout),
+            err: text(&output.stderr),
+        }
     }
 }

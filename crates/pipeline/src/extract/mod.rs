@@ -39,7 +39,12 @@ pub trait Extractor: fmt::Debug + Send + Sync {
 
     /// `contract` is what earlier runs have learned (`None` on the first). `records` is the path to the records that
     /// the source declares (`source.http.records`), if any.
-    fn start(&self, contract: Option<Contract>, policy: &ContractPolicy, records: Option<&str>) -> Result<Box<dyn Extraction>>;
+    fn start(
+        &self,
+        contract: Option<Contract>,
+        policy: &ContractPolicy,
+        records: Option<&str>,
+    ) -> Result<Box<dyn Extraction>>;
 }
 
 /// What one call gave.
@@ -52,7 +57,11 @@ pub struct Extracted {
 
 impl Extracted {
     pub fn rows(&self) -> usize {
-        self.batches.iter().filter(|batch| batch.child.is_empty()).map(|batch| batch.records.num_rows()).sum()
+        self.batches
+            .iter()
+            .filter(|batch| batch.child.is_empty())
+            .map(|batch| batch.records.num_rows())
+            .sum()
     }
 }
 
@@ -65,13 +74,26 @@ pub trait Extraction: Send {
     fn push(&mut self, head: &Arc<PayloadHead>, bytes: &[u8], out: &mut Extracted) -> Result<()>;
 
     /// The payload is complete; `Err` of a decoder comes as `broken` with what is wrong.
-    fn end(&mut self, head: &Arc<PayloadHead>, broken: Option<Error>, out: &mut Extracted) -> Result<()>;
+    fn end(
+        &mut self,
+        head: &Arc<PayloadHead>,
+        broken: Option<Error>,
+        out: &mut Extracted,
+    ) -> Result<()>;
 
     /// A payload as a file that can be read at random, for formats with a footer. Called instead of push and end when
     /// [`Self::wants_object`] is true.
-    fn object(&mut self, head: &Arc<PayloadHead>, object: ObjectInput<'_>, out: &mut Extracted) -> Result<()> {
+    fn object(
+        &mut self,
+        head: &Arc<PayloadHead>,
+        object: ObjectInput<'_>,
+        out: &mut Extracted,
+    ) -> Result<()> {
         let _ = (head, object, out);
-        Err(Error::bug("not_an_object_format", "this extractor reads streams"))
+        Err(Error::bug(
+            "not_an_object_format",
+            "this extractor reads streams",
+        ))
     }
 
     /// Goes on giving out what [`Self::object`] began with, a bounded part a call; `false` when there is no more.
@@ -107,5 +129,10 @@ pub fn find(name: &str) -> Result<&'static dyn ExtractorKind> {
         .iter()
         .copied()
         .find(|kind| kind.name() == name)
-        .ok_or_else(|| Error::config("unknown_component", format!("there is no extractor `{name}`")))
+        .ok_or_else(|| {
+            Error::config(
+                "unknown_component",
+                format!("there is no extractor `{name}`"),
+            )
+        })
 }

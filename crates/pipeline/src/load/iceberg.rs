@@ -25,7 +25,10 @@ pub struct Kind;
 #[serde(deny_unknown_fields)]
 pub struct IcebergTarget {
     /// `namespace.table`; created at the first commit.
-    #[schemars(with = "String", regex(pattern = r"^[a-z][a-z0-9_]*\.[a-z][a-z0-9_]*$"))]
+    #[schemars(
+        with = "String",
+        regex(pattern = r"^[a-z][a-z0-9_]*\.[a-z][a-z0-9_]*$")
+    )]
     pub table: TableName,
     /// How rows meet those that are there.
     #[serde(default)]
@@ -114,7 +117,8 @@ mod tests {
 
     #[test]
     fn partitions_are_read() {
-        let config = Document::from_yaml("{table: a.b, partition: [day(at), 'bucket(4, id)']}").unwrap();
+        let config =
+            Document::from_yaml("{table: a.b, partition: [day(at), 'bucket(4, id)']}").unwrap();
         let target = Kind.build(&config).unwrap();
         assert_eq!(target.lake().unwrap().partition.len(), 2);
         assert_eq!(target.describe(), "a.b");

@@ -34,7 +34,11 @@ pub(super) struct Again {
 
 impl Again {
     pub(super) fn new(objects: Arc<dyn ObjectStore>, runtime: Handle) -> Self {
-        Self { reader: RawReader::new(objects.clone()), objects, runtime }
+        Self {
+            reader: RawReader::new(objects.clone()),
+            objects,
+            runtime,
+        }
     }
 
     pub(super) fn reader(&self) -> &RawReader {
@@ -53,7 +57,11 @@ impl Again {
         let mut out = Extracted::default();
         if extraction.wants_object() {
             let path = object_store::path::Path::from(entry.object.as_str());
-            let input = ObjectInput { objects: &self.objects, path: &path, runtime: &self.runtime };
+            let input = ObjectInput {
+                objects: &self.objects,
+                path: &path,
+                runtime: &self.runtime,
+            };
             extraction.object(&pour.head, input, &mut out)?;
             while extraction.more(&mut out)? {
                 take(std::mem::take(&mut out))?;

@@ -2,7 +2,9 @@
 
 use std::sync::{Arc, Mutex};
 
-use arrow::array::{ArrayRef, Int32Array, Int64Array, RecordBatch, StringArray, TimestampMicrosecondArray};
+use arrow::array::{
+    ArrayRef, Int32Array, Int64Array, RecordBatch, StringArray, TimestampMicrosecondArray,
+};
 use arrow::datatypes::{DataType, Field, Schema, SchemaRef, TimeUnit};
 use forebay_core::{Error, Ident, Result, RunId, TableName};
 
@@ -24,7 +26,10 @@ struct Waiting {
 
 impl RequestLog for Requests {
     fn record(&self, record: RequestRecord) {
-        let mut waiting = self.0.lock().unwrap_or_else(std::sync::PoisonError::into_inner);
+        let mut waiting = self
+            .0
+            .lock()
+            .unwrap_or_else(std::sync::PoisonError::into_inner);
         if waiting.records.len() >= REQUESTS_MAX {
             waiting.records.swap_remove(0);
             waiting.dropped += 1;
@@ -35,9 +40,15 @@ impl RequestLog for Requests {
 
 impl Requests {
     pub(super) fn take(&self) -> Vec<RequestRecord> {
-        let mut waiting = self.0.lock().unwrap_or_else(std::sync::PoisonError::into_inner);
+        let mut waiting = self
+            .0
+            .lock()
+            .unwrap_or_else(std::sync::PoisonError::into_inner);
         if waiting.dropped > 0 {
-            tracing::warn!(dropped = waiting.dropped, "too many requests between two commits; some are not in audit.requests");
+            tracing::warn!(
+                dropped = waiting.dropped,
+                "too many requests between two commits; some are not in audit.requests"
+            );
             waiting.dropped = 0;
         }
         std::mem::take(&mut waiting.records)
@@ -60,7 +71,11 @@ pub fn requests_table() -> Result<TableName> {
 pub fn requests_schema() -> SchemaRef {
     let field = |name: &str, kind: DataType, nullable| Field::new(name, kind, nullable);
     Arc::new(Schema::new(vec![
-        field("at", DataType::Timestamp(TimeUnit::Microsecond, Some("+00:00".into())), false),
+        field(
+            "at",
+            DataType::Timestamp(TimeUnit::Microsecond, Some("+00:00".into())),
+            false,
+        ),
         field("pipeline", DataType::Utf8, false),
         field("split", DataType::Utf8, false),
         field("run", DataType::Utf8, false),
@@ -76,10 +91,22 @@ pub fn requests_schema() -> SchemaRef {
     ]))
 }
 
-pub(super) fn to_batch(records: &[RequestRecord], pipeline: &Ident, split: &Ident, run: RunId) -> Result<RecordBatch> {
-    let all = |text: String| Arc::new(StringArray::from_iter_values(std::iter::repeat_n(text, records.len()))) as ArrayRef;
+pub(super) fn to_batch(
+    records: &[RequestRecord],
+    pipeline: &Ident,
+    split: &Ident,
+    run: RunId,
+) -> Result<RecordBatch> {
+    let all = |text: String| {
+        Arc::new(StringArray::from_iter_values(std::iter::repeat_n(
+            text,
+            records.len(),
+        ))) as ArrayRef
+    };
     let long = |get: fn(&RequestRecord) -> u64| {
-        let values = records.iter().map(|record| i64::try_from(get(record)).unwrap_or(i64::MAX));
+        let values = records
+            .iter()
+            .map(|record| i64::try_from(get(record)).unwrap_or(i64::MAX));
         Arc::new(Int64Array::from_iter_values(values)) as ArrayRef
     };
     let at = TimestampMicrosecondArray::from_iter_values(records.iter().map(|r| r.at.micros()));
@@ -88,16 +115,31 @@ pub(super) fn to_batch(records: &[RequestRecord], pipeline: &Ident, split: &Iden
         all(pipeline.to_string()),
         all(split.to_string()),
         all(run.to_string()),
-        Arc::new(StringArray::from_iter_values(records.iter().map(|r| &r.method))),
-        Arc::new(StringArray::from_iter_values(records.iter().map(|r| &r.url))),
-        Arc::new(Int32Array::from_iter(records.iter().map(|r| r.status.map(i32::from)))),
-        Arc::new(Int32Array::from_iter_values(records.iter().map(|r| i32::try_from(r.attempt).unwrap_or(i32::MAX)))),
+        Arc::new(StringArray::from_iter_values(
+            records.iter().map(|r| &r.method),
+        )),
+        Arc::new(StringArray::from_iter_values(
+            records.iter().map(|r| &r.url),
+        )),
+        Arc::new(Int32Array::from_iter(
+            records.iter().map(|r| r.status.map(i32::from)),
+        )),
+        Arc::new(Int32Array::from_iter_values(
+            records
+                .iter()
+                .map(|r| i32::try_from(r.attempt).unwrap_or(i32::MAX)),
+        )),
         long(|r| r.duration_us),
         long(|r| r.waited_us),
         long(|r| r.bytes),
-        Arc::new(StringArray::from_iter_values(records.iter().map(|r| r.outcome))),
-        Arc::new(StringArray::from_iter(records.iter().map(|r| r.detail.as_deref()))),
+        Arc::new(StringArray::from_iter_values(
+            records.iter().map(|r| r.outcome),
+        )),
+        Arc::new(StringArray::from_iter(
+            records.iter().map(|r| r.detail.as_deref()),
+        )),
     ];
-    RecordBatch::try_new(requests_schema(), columns)
-        .map_err(|error| Error::bug("requests_batch", "failed to build rows of audit.requests").with_source(error))
+    RecordBatch::try_new(requests_schema(), columns).map_err(|error| {
+        Error::bug("requests_batch", "failed to build rows of audit.requests").with_source(error)
+    })
 }

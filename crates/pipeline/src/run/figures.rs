@@ -32,9 +32,13 @@ impl Stage {
     pub(crate) fn time<T>(&self, work: impl FnOnce() -> T) -> T {
         let (cpu, wall) = (thread_cpu(), wall());
         let result = work();
-        let micros = |from: Duration, to: Duration| u64::try_from((to.saturating_sub(from)).as_micros()).unwrap_or(0);
-        self.cpu_us.fetch_add(micros(cpu, thread_cpu()), Ordering::Relaxed);
-        self.wall_us.fetch_add(micros(wall, self::wall()), Ordering::Relaxed);
+        let micros = |from: Duration, to: Duration| {
+            u64::try_from((to.saturating_sub(from)).as_micros()).unwrap_or(0)
+        };
+        self.cpu_us
+            .fetch_add(micros(cpu, thread_cpu()), Ordering::Relaxed);
+        self.wall_us
+            .fetch_add(micros(wall, self::wall()), Ordering::Relaxed);
         result
     }
 }
@@ -84,7 +88,11 @@ impl Figures {
         });
         [
             ("source", &self.source, source),
-            ("raw", &self.raw, serde_json::json!({ "objects": get(&self.raw_objects) })),
+            (
+                "raw",
+                &self.raw,
+                serde_json::json!({ "objects": get(&self.raw_objects) }),
+            ),
             ("extract", &self.extract, serde_json::json!({})),
             ("transform", &self.transform, serde_json::json!({})),
             ("load", &self.load, load),

@@ -40,11 +40,27 @@ pub(super) struct Loader {
 impl Loader {
     pub(super) fn new(job: Job, runtime: Handle, requests: Arc<Requests>) -> Self {
         let context = &job.context;
-        let tables = Tables::new(context.lake.clone(), context.branch.clone(), runtime.clone());
+        let tables = Tables::new(
+            context.lake.clone(),
+            context.branch.clone(),
+            runtime.clone(),
+        );
         let sequence = job.lease.sequence;
         let heads = BTreeMap::new();
         let steps = Steps::new(job.spec.clone(), &job.context.engine);
-        Self { job, runtime, requests, tables, steps, sink: None, heads, events: 0, rows: 0, commits: 0, sequence }
+        Self {
+            job,
+            runtime,
+            requests,
+            tables,
+            steps,
+            sink: None,
+            heads,
+            events: 0,
+            rows: 0,
+            commits: 0,
+            sequence,
+        }
     }
 
     pub(super) fn run(mut self, mut work: mpsc::Receiver<Work>) -> Result<()> {
@@ -88,7 +104,11 @@ impl Loader {
         Figures::count(&self.job.context.figures.quarantined, refused.len() as u64);
         self.quarantine(refused)?;
         if batch.child.is_empty() {
-            self.job.context.figures.transform.add(batch.records.num_rows() as u64, 0);
+            self.job
+                .context
+                .figures
+                .transform
+                .add(batch.records.num_rows() as u64, 0);
         }
         Ok(batch)
     }
@@ -100,10 +120,19 @@ impl Loader {
         if batch.records.num_rows() == 0 {
             return Ok(());
         }
-        let target = self.job.spec.load.lake().ok_or_else(|| Error::bug("no_target", "a sink that is neither"))?;
+        let target = self
+            .job
+            .spec
+            .load
+            .lake()
+            .ok_or_else(|| Error::bug("no_target", "a sink that is neither"))?;
         let (name, partition) = target.place(&batch.child)?;
-        let options = WriterOptions { file_bytes_target: target.file_bytes.0, ..WriterOptions::default() };
-        self.tables.write(&name, &batch.records, partition, &options)
+        let options = WriterOptions {
+            file_bytes_target: target.file_bytes.0,
+            ..WriterOptions::default()
+        };
+        self.tables
+            .write(&name, &batch.records, partition, &options)
     }
 
     fn quarantine(&mut self, rejected: Vec<Rejected>) -> Result<()> {
@@ -113,7 +142,10 @@ impl Loader {
         let at = self.job.context.clock.now();
         let mut events = Vec::with_capacity(rejected.len());
         for rejected in rejected {
-            let head = self.heads.get(&rejected.payload).or_else(|| self.heads.values().next_back());
+            let head = self
+                .heads
+                .get(&rejected.payload)
+                .or_else(|| self.heads.values().next_back());
             self.events += 1;
             events.push(Event {
                 id: format!("{}-{}-{:010}", self.job.run.id, self.job.split, self.events),
@@ -127,7 +159,12 @@ impl Loader {
             });
         }
         let table = quarantine::table(&self.job.spec.name)?;
-        self.tables.write(&table, &quarantine::to_batch(&events)?, &[], &WriterOptions::default())
+        self.tables.write(
+            &table,
+            &quarantine::to_batch(&events)?,
+            &[],
+            &WriterOptions::default(),
+        )
     }
 
     fn boundary(&mut self, boundary: Boundary) -> Result<()> {
@@ -139,11 +176,14 @@ impl Loader {
             let raw_table = tables::raw(&self.job.spec.name)?;
             for object in &boundary.raw {
                 let index = raw::to_batch(&object.entries)?;
-                self.tables.write_at(&raw_table, &index, object.index.clone())?;
+                self.tables
+                    .write_at(&raw_table, &index, object.index.clone())?;
             }
-            let contract = serde_json::to_string(&boundary.contract)
-                .map_err(|error| Error::bug("contract_json", "failed to write the contract").with_source(error))?;
-            self.tables.set_property(&raw_table, CONTRACT_PROPERTY, &contract)?;
+            let contract = serde_json::to_string(&boundary.contract).map_err(|error| {
+                Error::bug("contract_json", "failed to write the contract").with_source(error)
+            })?;
+            self.tables
+                .set_property(&raw_table, CONTRACT_PROPERTY, &contract)?;
             self.commit(Some(boundary.position))
         })
     }
@@ -151,7 +191,11 @@ impl Loader {
     /// What no boundary has taken: requests after the last one, and all of them when nothing came.
     fn commit_requests(&mut self) -> Result<()> {
         // Rows since the last boundary are not committed: their position is not known.
-        self.tables = Tables::new(self.job.context.lake.clone(), self.job.context.branch.clone(), self.runtime.clone());
+        self.tables = Tables::new(
+            self.job.context.lake.clone(),
+            self.job.context.branch.clone(),
+            self.runtime.clone(),
+        );
         self.rows = 0;
         self.commit(None)
     }
@@ -165,11 +209,20 @@ impl Loader {
         result
     }
 
-    fn try_commit(&mut self, position: Option<Position>, requests: &[crate::source::RequestRecord]) -> Result<()> {
+    fn try_commit(
+        &mut self,
+        position: Option<Position>,
+        requests: &[crate::source::RequestRecord],
+    ) -> Result<()> {
         let job = self.job.clone();
         if !requests.is_empty() {
             let rows = audit::to_batch(requests, &job.spec.name, &job.split, job.run.id)?;
-            self.tables.write(&audit::requests_table()?, &rows, &[], &WriterOptions::default())?;
+            self.tables.write(
+                &audit::requests_table()?,
+                &rows,
+                &[],
+                &WriterOptions::default(),
+            )?;
         }
         let drafts = self.tables.finish()?;
         if drafts.is_empty() && position.is_none() {
@@ -184,7 +237,10 @@ impl Loader {
             position,
         });
         self.commits += 1;
-        let salt = random(job.context.seed ^ job.run.started_at.micros() as u64, 16 + self.commits);
+        let salt = random(
+            job.context.seed ^ job.run.started_at.micros() as u64,
+            16 + self.commits,
+        );
         let request = CommitRequest {
             id: CommitId::new(job.context.clock.now(), salt),
             branch: job.context.branch.clone(),
@@ -200,7 +256,15 @@ impl Loader {
 
     fn message(&self, moved: bool) -> String {
         let name = &self.job.spec.name;
-        if moved { format!("{name}: {} rows into {}", self.rows, self.job.spec.load.describe()) } else { format!("{name}: requests") }
+        if moved {
+            format!(
+                "{name}: {} rows into {}",
+                self.rows,
+                self.job.spec.load.describe()
+            )
+        } else {
+            format!("{name}: requests")
+        }
     }
 
     fn committed(&mut self, moved: bool) -> Result<()> {
@@ -211,7 +275,11 @@ impl Loader {
             Figures::count(&figures.committed, self.rows);
         }
         let changes = std::mem::take(&mut self.tables.changes);
-        figures.changes.lock().unwrap_or_else(std::sync::PoisonError::into_inner).extend(changes);
+        figures
+            .changes
+            .lock()
+            .unwrap_or_else(std::sync::PoisonError::into_inner)
+            .extend(changes);
         self.rows = 0;
         // A payload may go on after the boundary.
         if let Some(last) = self.heads.pop_last() {
@@ -219,6 +287,7 @@ impl Loader {
         }
         let mut record = self.job.run.clone();
         record.steps = figures.steps();
-        self.runtime.block_on(self.job.context.lake.store().record_run(&record))
+        self.runtime
+            .block_on(self.job.context.lake.store().record_run(&record))
     }
 }

@@ -98,15 +98,27 @@ pub async fn run(spec: Arc<PipelineSpec>, context: RunContext) -> Result<RunRepo
     let outcome = all_splits(&spec, &context, &record).await;
     record.ended_at = Some(context.clock.now());
     record.steps = context.figures.steps();
-    record.status = if outcome.is_ok() { RunStatus::Succeeded } else { RunStatus::Failed };
+    record.status = if outcome.is_ok() {
+        RunStatus::Succeeded
+    } else {
+        RunStatus::Failed
+    };
     record.error = outcome.as_ref().err().map(ToString::to_string);
     let recorded = store.record_run(&record).await;
     outcome.context("pipeline", &spec.name).context("run", id)?;
     recorded?;
-    Ok(RunReport { id, record, interrupted: context.cancel.is_cancelled() })
+    Ok(RunReport {
+        id,
+        record,
+        interrupted: context.cancel.is_cancelled(),
+    })
 }
 
-async fn all_splits(spec: &Arc<PipelineSpec>, context: &RunContext, record: &RunRecord) -> Result<()> {
+async fn all_splits(
+    spec: &Arc<PipelineSpec>,
+    context: &RunContext,
+    record: &RunRecord,
+) -> Result<()> {
     let requests = Arc::new(audit::Requests::default());
     let source_context = read::source_context(spec, context, &requests);
     for split in spec.source.splits(&source_context).await? {
@@ -148,7 +160,13 @@ async fn one_split(
     let lease = store.take_lease(&request, context.exclusive).await?;
     let epoch = lease.epoch;
     let keep = renew(&request, epoch, context);
-    let job = Job { spec: spec.clone(), context: context.clone(), run: record.clone(), split: split.clone(), lease };
+    let job = Job {
+        spec: spec.clone(),
+        context: context.clone(),
+        run: record.clone(),
+        split: split.clone(),
+        lease,
+    };
     let outcome = tokio::select! {
         outcome = stages(job, requests.clone()) => outcome,
         error = keep => Err(error),
@@ -163,7 +181,9 @@ async fn renew(request: &LeaseRequest, epoch: i64, context: &RunContext) -> Erro
         context.clock.sleep(LEASE / 3).await;
         match context.lake.store().renew_lease(request, epoch).await {
             Err(error) if error.kind() == ErrorKind::Conflict => return error,
-            Err(error) => tracing::warn!(%error, "failed to renew the lease; the next commit will tell"),
+            Err(error) => {
+                tracing::warn!(%error, "failed to renew the lease; the next commit will tell")
+            }
             Ok(()) => {}
         }
     }
@@ -183,27 +203,44 @@ struct Job {
 /// other stages say then is only that their neighbour is gone.
 async fn stages(job: Job, requests: Arc<audit::Requests>) -> Result<()> {
     let contract = stored_contract(&job.context, &job.spec.name).await?;
-    let extraction = job.spec.extract.start(contract, &job.spec.schema, job.spec.records.as_deref())?;
+    let extraction =
+        job.spec
+            .extract
+            .start(contract, &job.spec.schema, job.spec.records.as_deref())?;
     let (chunks_in, chunks_out) = tokio::sync::mpsc::channel(read::CHUNKS_MAX);
     let (work_in, work_out) = tokio::sync::mpsc::channel(work::WORK_MAX);
     let runtime = tokio::runtime::Handle::current();
     let stop = job.context.cancel.child_token();
 
-    let reader = tokio::spawn(read::read(job.clone(), requests.clone(), chunks_in, stop.clone()));
+    let reader = tokio::spawn(read::read(
+        job.clone(),
+        requests.clone(),
+        chunks_in,
+        stop.clone(),
+    ));
     let worker = {
         let (job, runtime) = (job.clone(), runtime.clone());
-        tokio::task::spawn_blocking(move || work::Worker::new(job, runtime, extraction, work_in).run(chunks_out))
+        tokio::task::spawn_blocking(move || {
+            work::Worker::new(job, runtime, extraction, work_in).run(chunks_out)
+        })
     };
-    let loader = tokio::task::spawn_blocking(move || load::Loader::new(job, runtime, requests).run(work_out));
+    let loader = tokio::task::spawn_blocking(move || {
+        load::Loader::new(job, runtime, requests).run(work_out)
+    });
 
     let guard = stop.drop_guard();
     let (read, worked, loaded) = tokio::join!(reader, worker, loader);
     drop(guard);
     let joined = |result: std::result::Result<Result<()>, tokio::task::JoinError>| {
-        result.unwrap_or_else(|error| Err(Error::bug("stage_panicked", "a stage of the run panicked").with_source(error)))
+        result.unwrap_or_else(|error| {
+            Err(Error::bug("stage_panicked", "a stage of the run panicked").with_source(error))
+        })
     };
     let outcomes = [joined(read), joined(worked), joined(loaded)];
-    let mut errors = outcomes.into_iter().filter_map(Result::err).collect::<Vec<_>>();
+    let mut errors = outcomes
+        .into_iter()
+        .filter_map(Result::err)
+        .collect::<Vec<_>>();
     match errors.iter().position(|error| error.code() != STAGE_GONE) {
         Some(first) => Err(errors.swap_remove(first)),
         None => errors.pop().map_or(Ok(()), Err),
@@ -219,13 +256,22 @@ fn stage_gone() -> Error {
 
 async fn stored_contract(context: &RunContext, pipeline: &Ident) -> Result<Option<Contract>> {
     let name = tables::raw(pipeline)?;
-    let Some(table) = context.lake.table(&AsOf::Head(context.branch.clone()), &name).await? else {
+    let Some(table) = context
+        .lake
+        .table(&AsOf::Head(context.branch.clone()), &name)
+        .await?
+    else {
         return Ok(None);
     };
-    let Some(text) = table.properties().get(CONTRACT_PROPERTY).cloned() else { return Ok(None) };
+    let Some(text) = table.properties().get(CONTRACT_PROPERTY).cloned() else {
+        return Ok(None);
+    };
     serde_json::from_str(&text).map(Some).map_err(|error| {
-        Error::data("bad_contract", format!("the property `{CONTRACT_PROPERTY}` of {name} is not a contract"))
-            .with_source(error)
+        Error::data(
+            "bad_contract",
+            format!("the property `{CONTRACT_PROPERTY}` of {name} is not a contract"),
+        )
+        .with_source(error)
     })
 }
 

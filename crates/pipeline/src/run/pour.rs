@@ -22,7 +22,11 @@ impl Pour {
             Compression::None => None,
             compression => Some(Decoder::new(compression)?),
         };
-        Ok(Self { head: with_identity(head), decoder, broken: None })
+        Ok(Self {
+            head: with_identity(head),
+            decoder,
+            broken: None,
+        })
     }
 
     pub(super) fn push(
@@ -35,9 +39,7 @@ impl Pour {
         let pushed = match &mut self.decoder {
             None => return extraction.push(head, bytes, out),
             Some(_) if self.broken.is_some() => return Ok(()),
-            Some(decoder) => {
-                decoder.push(bytes, &mut |bytes| extraction.push(head, bytes, out))
-            }
+            Some(decoder) => decoder.push(bytes, &mut |bytes| extraction.push(head, bytes, out)),
         };
         self.keep(pushed)
     }
@@ -71,6 +73,7 @@ impl Pour {
 fn with_identity(head: &PayloadHead) -> Arc<PayloadHead> {
     let mut head = head.clone();
     let identity = format!("{}@{}", head.name, head.received_at.micros());
-    head.attributes.insert(IDENTITY_ATTRIBUTE.to_owned(), identity);
+    head.attributes
+        .insert(IDENTITY_ATTRIBUTE.to_owned(), identity);
     Arc::new(head)
 }

@@ -34,7 +34,11 @@ impl RequestLog for Counted {
     }
 }
 
-pub(super) fn source_context(spec: &PipelineSpec, context: &RunContext, requests: &Arc<Requests>) -> SourceContext {
+pub(super) fn source_context(
+    spec: &PipelineSpec,
+    context: &RunContext,
+    requests: &Arc<Requests>,
+) -> SourceContext {
     SourceContext {
         clock: context.clock.clone(),
         seed: context.seed,
@@ -48,9 +52,20 @@ pub(super) fn source_context(spec: &PipelineSpec, context: &RunContext, requests
 
 /// Reads until the source ends, the run is cancelled or the next stage is gone. A cancelled reader just stops: what
 /// is complete by then is committed.
-pub(super) async fn read(job: Job, requests: Arc<Requests>, out: mpsc::Sender<Read>, stop: CancellationToken) -> Result<()> {
-    let context = SourceContext { cancel: stop.clone(), ..source_context(&job.spec, &job.context, &requests) };
-    let source = job.spec.source.open(&job.split, job.lease.position.clone(), context);
+pub(super) async fn read(
+    job: Job,
+    requests: Arc<Requests>,
+    out: mpsc::Sender<Read>,
+    stop: CancellationToken,
+) -> Result<()> {
+    let context = SourceContext {
+        cancel: stop.clone(),
+        ..source_context(&job.spec, &job.context, &requests)
+    };
+    let source = job
+        .spec
+        .source
+        .open(&job.split, job.lease.position.clone(), context);
     let mut reader = tokio::select! {
         reader = source => reader?,
         () = stop.cancelled() => return Ok(()),
@@ -65,7 +80,9 @@ pub(super) async fn read(job: Job, requests: Arc<Requests>, out: mpsc::Sender<Re
         figures.source.add(0, chunk.bytes.len() as u64);
         Figures::count(&figures.payloads, u64::from(chunk.last));
         check_position(chunk.position.as_ref())?;
-        out.send(Read::Chunk(chunk)).await.map_err(|_| stage_gone())?;
+        out.send(Read::Chunk(chunk))
+            .await
+            .map_err(|_| stage_gone())?;
     }
     let end = reader.end_position();
     check_position(end.as_ref())?;
@@ -77,7 +94,10 @@ fn check_position(position: Option<&Position>) -> Result<()> {
     if bytes > Position::BYTES_MAX {
         return Err(Error::unsupported(
             "position_too_large",
-            format!("the source's position has {bytes} bytes; at most {} can be kept", Position::BYTES_MAX),
+            format!(
+                "the source's position has {bytes} bytes; at most {} can be kept",
+                Position::BYTES_MAX
+            ),
         ));
     }
     Ok(())

@@ -11,9 +11,9 @@ use forebay_store::{AsOf, Change, Commit, HeadChange};
 use futures::TryStreamExt;
 use tokio::runtime::Handle;
 
+use super::again::Again;
 use super::steps::Steps;
 use super::tables::{self, Tables};
-use super::again::Again;
 use super::{RunContext, random, scan};
 use crate::extract::Extracted;
 use crate::file::PipelineSpec;
@@ -36,7 +36,9 @@ pub struct Rebuilt {
 pub async fn rebuild(spec: Arc<PipelineSpec>, context: RunContext) -> Result<Rebuilt> {
     let runtime = Handle::current();
     let blocking = tokio::task::spawn_blocking(move || Rebuild::new(spec, context, runtime)?.run());
-    blocking.await.unwrap_or_else(|error| Err(Error::bug("rebuild_panicked", "the rebuild panicked").with_source(error)))
+    blocking.await.unwrap_or_else(|error| {
+        Err(Error::bug("rebuild_panicked", "the rebuild panicked").with_source(error))
+    })
 }
 
 struct Rebuild {
@@ -55,34 +57,62 @@ struct Rebuild {
 impl Rebuild {
     fn new(spec: Arc<PipelineSpec>, context: RunContext, runtime: Handle) -> Result<Self> {
         let target = spec.load.lake().cloned().ok_or_else(|| {
-            Error::unsupported("not_in_the_lake", format!("{} loads into {}, not into a table of the lake", spec.name, spec.load.describe()))
+            Error::unsupported(
+                "not_in_the_lake",
+                format!(
+                    "{} loads into {}, not into a table of the lake",
+                    spec.name,
+                    spec.load.describe()
+                ),
+            )
         })?;
         let id = CommitId::new(context.clock.now(), random(context.seed, 2));
         let branch: RefName = format!("rebuild/{}-{id}", spec.name).parse()?;
         let tables = Tables::new(context.lake.clone(), branch.clone(), runtime.clone());
         let steps = Steps::new(spec.clone(), &context.engine);
-        Ok(Self { spec, target, context, runtime, branch, tables, steps, payloads: 0, rows: 0, rejected: 0 })
+        Ok(Self {
+            spec,
+            target,
+            context,
+            runtime,
+            branch,
+            tables,
+            steps,
+            payloads: 0,
+            rows: 0,
+            rejected: 0,
+        })
     }
 
     fn run(mut self) -> Result<Rebuilt> {
         let raw = tables::raw(&self.spec.name)?;
-        let mut index = self.runtime.block_on(scan::rows(&self.context.lake, &self.context.branch, &raw))?;
+        let mut index =
+            self.runtime
+                .block_on(scan::rows(&self.context.lake, &self.context.branch, &raw))?;
         let dropped = self.start_branch()?;
         let again = Again::new(self.context.lake.objects().clone(), self.runtime.clone());
-        let mut extraction = self.spec.extract.start(None, &self.spec.schema, self.spec.records.as_deref())?;
+        let mut extraction =
+            self.spec
+                .extract
+                .start(None, &self.spec.schema, self.spec.records.as_deref())?;
         while let Some(batch) = self.runtime.clone().block_on(index.try_next())? {
             for entry in again.reader().entries(&batch)? {
                 let ordinal = self.payloads;
                 self.payloads += 1;
-                again.extract(extraction.as_mut(), &entry, ordinal, &mut |out| self.take(out))?;
+                again.extract(extraction.as_mut(), &entry, ordinal, &mut |out| {
+                    self.take(out)
+                })?;
             }
         }
         let mut out = Extracted::default();
         extraction.flush(&mut out)?;
         self.take(out)?;
         if self.payloads == 0 {
-            return Err(Error::not_found("raw_empty", format!("the raw zone of {} is empty", self.spec.name))
-                .with_hint(format!("forebay run {}", self.spec.name)));
+            return Err(Error::not_found(
+                "raw_empty",
+                format!("the raw zone of {} is empty", self.spec.name),
+            )
+            .with_hint(format!("forebay run {}", self.spec.name)));
         }
         self.finish(dropped)
     }
@@ -91,9 +121,14 @@ impl Rebuild {
     fn start_branch(&self) -> Result<Vec<TableName>> {
         let store = self.context.lake.store();
         self.runtime.block_on(async {
-            store.create_branch(&self.branch, &self.context.branch).await?;
+            store
+                .create_branch(&self.branch, &self.context.branch)
+                .await?;
             let heads = store.heads(&AsOf::Head(self.branch.clone())).await?;
-            let mine = heads.into_iter().filter(|head| self.is_mine(&head.table)).collect::<Vec<_>>();
+            let mine = heads
+                .into_iter()
+                .filter(|head| self.is_mine(&head.table))
+                .collect::<Vec<_>>();
             let names = mine.iter().map(|head| head.table.clone()).collect();
             if !mine.is_empty() {
                 let heads = mine.into_iter().map(|head| HeadChange {
@@ -124,7 +159,8 @@ impl Rebuild {
     fn is_mine(&self, table: &TableName) -> bool {
         let main = &self.target.table;
         let child = table.name.as_str().strip_prefix(main.name.as_str());
-        table.namespace == main.namespace && child.is_some_and(|rest| rest.is_empty() || rest.starts_with("__"))
+        table.namespace == main.namespace
+            && child.is_some_and(|rest| rest.is_empty() || rest.starts_with("__"))
     }
 
     fn take(&mut self, out: Extracted) -> Result<()> {
@@ -138,15 +174,23 @@ impl Rebuild {
             }
             let (name, partition) = self.target.place(&child)?;
             self.rows += batch.records.num_rows() as u64;
-            let options = WriterOptions { file_bytes_target: self.target.file_bytes.0, ..WriterOptions::default() };
-            self.tables.write(&name, &batch.records, partition, &options)?;
+            let options = WriterOptions {
+                file_bytes_target: self.target.file_bytes.0,
+                ..WriterOptions::default()
+            };
+            self.tables
+                .write(&name, &batch.records, partition, &options)?;
         }
         Ok(())
     }
 
     fn finish(mut self, dropped: Vec<TableName>) -> Result<Rebuilt> {
         let drafts = self.tables.finish()?;
-        let mut tables = drafts.iter().map(|draft| draft.name().clone()).chain(dropped).collect::<Vec<_>>();
+        let mut tables = drafts
+            .iter()
+            .map(|draft| draft.name().clone())
+            .chain(dropped)
+            .collect::<Vec<_>>();
         tables.sort();
         tables.dedup();
         let request = CommitRequest {
@@ -159,6 +203,12 @@ impl Rebuild {
             positions: Vec::new(),
         };
         self.runtime.block_on(self.context.lake.commit(request))?;
-        Ok(Rebuilt { branch: self.branch, tables, payloads: self.payloads, rows: self.rows, rejected: self.rejected })
+        Ok(Rebuilt {
+            branch: self.branch,
+            tables,
+            payloads: self.payloads,
+            rows: self.rows,
+            rejected: self.rejected,
+        })
     }
 }

@@ -13,9 +13,9 @@ use forebay_store::{Lease, LeaseRequest, PositionMove};
 use futures::TryStreamExt;
 use tokio::runtime::Handle;
 
+use super::again::Again;
 use super::steps::{Steps, Wanted};
 use super::tables::{self, Tables};
-use super::again::Again;
 use super::{LEASE, RunContext, random, scan};
 use crate::extract::Extracted;
 use crate::extract::contract::Contract;
@@ -57,8 +57,11 @@ pub async fn replay(spec: Arc<PipelineSpec>, context: RunContext) -> Result<Repl
     let lease = store.take_lease(&request, context.exclusive).await?;
     let epoch = lease.epoch;
     let runtime = Handle::current();
-    let blocking = tokio::task::spawn_blocking(move || Replay::new(spec, context, runtime, lease)?.run());
-    let outcome = blocking.await.unwrap_or_else(|error| Err(Error::bug("replay_panicked", "the replay panicked").with_source(error)));
+    let blocking =
+        tokio::task::spawn_blocking(move || Replay::new(spec, context, runtime, lease)?.run());
+    let outcome = blocking.await.unwrap_or_else(|error| {
+        Err(Error::bug("replay_panicked", "the replay panicked").with_source(error))
+    });
     let released = store.release_lease(&request, epoch).await;
     let done = outcome?;
     released.map(|()| done)
@@ -80,19 +83,47 @@ struct Replay {
 type PayloadKey = (String, Timestamp);
 
 impl Replay {
-    fn new(spec: Arc<PipelineSpec>, context: RunContext, runtime: Handle, lease: Lease) -> Result<Self> {
+    fn new(
+        spec: Arc<PipelineSpec>,
+        context: RunContext,
+        runtime: Handle,
+        lease: Lease,
+    ) -> Result<Self> {
         let target = spec.load.lake().cloned().ok_or_else(|| {
-            Error::unsupported("not_in_the_lake", format!("{} loads into {}, not into a table of the lake", spec.name, spec.load.describe()))
+            Error::unsupported(
+                "not_in_the_lake",
+                format!(
+                    "{} loads into {}, not into a table of the lake",
+                    spec.name,
+                    spec.load.describe()
+                ),
+            )
         })?;
-        let tables = Tables::new(context.lake.clone(), context.branch.clone(), runtime.clone());
+        let tables = Tables::new(
+            context.lake.clone(),
+            context.branch.clone(),
+            runtime.clone(),
+        );
         let contract = runtime.block_on(super::stored_contract(&context, &spec.name))?;
-        Ok(Self { spec, target, context, runtime, lease, tables, contract, done: Replayed::default(), landed: Vec::new() })
+        Ok(Self {
+            spec,
+            target,
+            context,
+            runtime,
+            lease,
+            tables,
+            contract,
+            done: Replayed::default(),
+            landed: Vec::new(),
+        })
     }
 
     fn run(mut self) -> Result<Replayed> {
         let mut waiting = self.open_events()?;
         let raw = tables::raw(&self.spec.name)?;
-        let mut index = self.runtime.block_on(scan::rows(&self.context.lake, &self.context.branch, &raw))?;
+        let mut index =
+            self.runtime
+                .block_on(scan::rows(&self.context.lake, &self.context.branch, &raw))?;
         let again = Again::new(self.context.lake.objects().clone(), self.runtime.clone());
         let runtime = self.runtime.clone();
         while let Some(batch) = runtime.block_on(index.try_next())? {
@@ -109,7 +140,9 @@ impl Replay {
     /// Open events by payload.
     fn open_events(&mut self) -> Result<HashMap<PayloadKey, Vec<Event>>> {
         let table = quarantine::table(&self.spec.name)?;
-        let mut rows = self.runtime.block_on(scan::rows(&self.context.lake, &self.context.branch, &table))?;
+        let mut rows =
+            self.runtime
+                .block_on(scan::rows(&self.context.lake, &self.context.branch, &table))?;
         let mut open = OpenEvents::default();
         while let Some(batch) = self.runtime.block_on(rows.try_next())? {
             open.add(&batch)?;
@@ -119,7 +152,10 @@ impl Replay {
             if event.rejected.stage != "extract" && event.rejected.offset.is_none() {
                 self.done.without_place += 1;
             } else {
-                waiting.entry((event.payload.clone(), event.received_at)).or_default().push(event);
+                waiting
+                    .entry((event.payload.clone(), event.received_at))
+                    .or_default()
+                    .push(event);
             }
         }
         Ok(waiting)
@@ -128,11 +164,22 @@ impl Replay {
     /// Extracts one payload again and keeps what was refused then and passes now.
     fn payload(&mut self, again: &Again, entry: &RawEntry, events: Vec<Event>) -> Result<()> {
         let whole = events.iter().any(|event| event.rejected.offset.is_none());
-        let offsets = (!whole).then(|| events.iter().filter_map(|event| event.rejected.offset).collect::<HashSet<_>>());
-        let mut extraction = self.spec.extract.start(self.contract.clone(), &self.spec.schema, self.spec.records.as_deref())?;
+        let offsets = (!whole).then(|| {
+            events
+                .iter()
+                .filter_map(|event| event.rejected.offset)
+                .collect::<HashSet<_>>()
+        });
+        let mut extraction = self.spec.extract.start(
+            self.contract.clone(),
+            &self.spec.schema,
+            self.spec.records.as_deref(),
+        )?;
         let mut pass = Pass::new(Steps::new(self.spec.clone(), &self.context.engine), offsets);
         let runtime = self.runtime.clone();
-        again.extract(extraction.as_mut(), entry, 0, &mut |out| pass.take(out, &runtime))?;
+        again.extract(extraction.as_mut(), entry, 0, &mut |out| {
+            pass.take(out, &runtime)
+        })?;
         let mut out = Extracted::default();
         extraction.flush(&mut out)?;
         pass.take(out, &runtime)?;
@@ -150,12 +197,20 @@ impl Replay {
         }
         for batch in pass.batches {
             let (name, partition) = self.target.place(&batch.child)?;
-            let options = WriterOptions { file_bytes_target: self.target.file_bytes.0, ..WriterOptions::default() };
-            self.tables.write(&name, &batch.records, partition, &options)?;
+            let options = WriterOptions {
+                file_bytes_target: self.target.file_bytes.0,
+                ..WriterOptions::default()
+            };
+            self.tables
+                .write(&name, &batch.records, partition, &options)?;
         }
         self.done.landed += landed.len() as u64;
         let at = self.context.clock.now();
-        self.landed.extend(landed.into_iter().map(|event| Event { kind: EventKind::Replayed, at, ..event }));
+        self.landed.extend(landed.into_iter().map(|event| Event {
+            kind: EventKind::Replayed,
+            at,
+            ..event
+        }));
         Ok(())
     }
 
@@ -164,10 +219,21 @@ impl Replay {
             return Ok(());
         }
         let table = quarantine::table(&self.spec.name)?;
-        self.tables.write(&table, &quarantine::to_batch(&self.landed)?, &[], &WriterOptions::default())?;
+        self.tables.write(
+            &table,
+            &quarantine::to_batch(&self.landed)?,
+            &[],
+            &WriterOptions::default(),
+        )?;
         if let Some(contract) = &self.contract {
-            let text = serde_json::to_string(contract).map_err(|error| Error::bug("contract_json", "failed to write the contract").with_source(error))?;
-            self.tables.set_property(&tables::raw(&self.spec.name)?, super::CONTRACT_PROPERTY, &text)?;
+            let text = serde_json::to_string(contract).map_err(|error| {
+                Error::bug("contract_json", "failed to write the contract").with_source(error)
+            })?;
+            self.tables.set_property(
+                &tables::raw(&self.spec.name)?,
+                super::CONTRACT_PROPERTY,
+                &text,
+            )?;
         }
         let split: Ident = SPLIT.parse()?;
         let last = self.landed.last().map(|event| event.id.clone());
@@ -175,7 +241,11 @@ impl Replay {
             id: CommitId::new(self.context.clock.now(), random(self.context.seed, 5)),
             branch: self.context.branch.clone(),
             author: self.context.author.clone(),
-            message: format!("{}: {} records from quarantine", self.spec.name, self.landed.len()),
+            message: format!(
+                "{}: {} records from quarantine",
+                self.spec.name,
+                self.landed.len()
+            ),
             run: None,
             drafts: self.tables.finish()?,
             positions: vec![PositionMove {
@@ -186,7 +256,9 @@ impl Replay {
                 position: Position(serde_json::json!({ "last": last })),
             }],
         };
-        self.runtime.block_on(self.context.lake.commit(request)).map(|_| ())
+        self.runtime
+            .block_on(self.context.lake.commit(request))
+            .map(|_| ())
     }
 }
 
@@ -204,7 +276,13 @@ struct Pass {
 impl Pass {
     fn new(steps: Steps, offsets: Option<HashSet<u64>>) -> Self {
         let wanted = Wanted::new(offsets);
-        Self { wanted, steps, batches: Vec::new(), passed: HashSet::new(), refused: BTreeMap::new() }
+        Self {
+            wanted,
+            steps,
+            batches: Vec::new(),
+            passed: HashSet::new(),
+            refused: BTreeMap::new(),
+        }
     }
 
     fn take(&mut self, out: Extracted, runtime: &Handle) -> Result<()> {
@@ -212,7 +290,8 @@ impl Pass {
         for batch in out.batches {
             let batch = self.wanted.keep(batch)?;
             if batch.child.is_empty() {
-                self.passed.extend(batch.origins.iter().flat_map(|origins| &origins.offsets));
+                self.passed
+                    .extend(batch.origins.iter().flat_map(|origins| &origins.offsets));
             }
             if batch.records.num_rows() > 0 || !batch.child.is_empty() {
                 let (batch, rejected) = runtime.block_on(self.steps.apply(batch))?;
@@ -247,6 +326,10 @@ impl Pass {
                 None => refused.push("the record is not at its place any more: the extractor's settings have changed".to_owned()),
             }
         }
-        if refused.is_empty() || all.is_none() { (landed, refused) } else { (Vec::new(), refused) }
+        if refused.is_empty() || all.is_none() {
+            (landed, refused)
+        } else {
+            (Vec::new(), refused)
+        }
     }
 }

@@ -9,7 +9,11 @@ use parquet::arrow::ParquetRecordBatchStreamBuilder;
 use parquet::arrow::async_reader::ParquetObjectReader;
 
 /// Every row of a table, oldest commit first; nothing when there is no such table. One file is open at a time.
-pub(super) async fn rows(lake: &Lake, branch: &RefName, name: &TableName) -> Result<BoxStream<'static, Result<RecordBatch>>> {
+pub(super) async fn rows(
+    lake: &Lake,
+    branch: &RefName,
+    name: &TableName,
+) -> Result<BoxStream<'static, Result<RecordBatch>>> {
     let Some(table) = lake.table(&AsOf::Head(branch.clone()), name).await? else {
         return Ok(futures::stream::empty().boxed());
     };
@@ -18,11 +22,16 @@ pub(super) async fn rows(lake: &Lake, branch: &RefName, name: &TableName) -> Res
     let objects = lake.objects().clone();
     let name = name.clone();
     let batches = futures::stream::iter(files).then(move |file| {
-        let reader = ParquetObjectReader::new(objects.clone(), file.path.clone()).with_file_size(file.bytes);
+        let reader =
+            ParquetObjectReader::new(objects.clone(), file.path.clone()).with_file_size(file.bytes);
         let name = name.clone();
         async move {
             let failed = |error| unreadable(&name, &file.path, error);
-            let stream = ParquetRecordBatchStreamBuilder::new(reader).await.map_err(failed)?.build().map_err(failed)?;
+            let stream = ParquetRecordBatchStreamBuilder::new(reader)
+                .await
+                .map_err(failed)?
+                .build()
+                .map_err(failed)?;
             let (name, path) = (name.clone(), file.path.clone());
             Ok::<_, Error>(stream.map_err(move |error| unreadable(&name, &path, error)))
         }
@@ -30,7 +39,11 @@ pub(super) async fn rows(lake: &Lake, branch: &RefName, name: &TableName) -> Res
     Ok(batches.try_flatten().boxed())
 }
 
-fn unreadable(table: &TableName, path: &object_store::path::Path, error: parquet::errors::ParquetError) -> Error {
+fn unreadable(
+    table: &TableName,
+    path: &object_store::path::Path,
+    error: parquet::errors::ParquetError,
+) -> Error {
     Error::data("unreadable_file", "failed to read a file of the table")
         .with_source(error)
         .with_context("object", path)

@@ -28,7 +28,11 @@ pub(super) struct Steps {
 impl Steps {
     pub(super) fn new(spec: Arc<PipelineSpec>, engine: &Arc<dyn SqlEngine>) -> Self {
         let checks = ColumnChecks::new(&spec.schema, engine);
-        Self { spec, checks, refused: HashSet::new() }
+        Self {
+            spec,
+            checks,
+            refused: HashSet::new(),
+        }
     }
 
     /// Takes batches in the order an extractor gives them.
@@ -44,7 +48,11 @@ impl Steps {
         let spec = self.spec.clone();
         for (n, step) in spec.transform.iter().enumerate() {
             let (before, seen) = (batch.records.clone(), rejected.len());
-            let done = step.transform.apply(batch, &format!("transform[{n}]")).await.context("step", &step.name)?;
+            let done = step
+                .transform
+                .apply(batch, &format!("transform[{n}]"))
+                .await
+                .context("step", &step.name)?;
             batch = done.batch;
             rejected.extend(done.rejected);
             self.note_refused(&before, &batch.records, rejected.len() - seen);
@@ -57,7 +65,9 @@ impl Steps {
         if rejected == 0 {
             return;
         }
-        let (Some(before), Some(after)) = (keys(before, ID), keys(after, ID)) else { return };
+        let (Some(before), Some(after)) = (keys(before, ID), keys(after, ID)) else {
+            return;
+        };
         let kept: HashSet<&str> = after.iter().flatten().collect();
         let gone = before.iter().flatten().filter(|key| !kept.contains(key));
         self.refused.extend(gone.map(str::to_owned));
@@ -67,8 +77,13 @@ impl Steps {
         if self.refused.is_empty() {
             return Ok(batch);
         }
-        let Some(roots) = keys(&batch.records, ROOT_ID) else { return Ok(batch) };
-        let keep: BooleanArray = roots.iter().map(|root| Some(root.is_none_or(|root| !self.refused.contains(root)))).collect();
+        let Some(roots) = keys(&batch.records, ROOT_ID) else {
+            return Ok(batch);
+        };
+        let keep: BooleanArray = roots
+            .iter()
+            .map(|root| Some(root.is_none_or(|root| !self.refused.contains(root))))
+            .collect();
         let records = filter(&batch.records, &keep)?;
         Ok(Batch { records, ..batch })
     }
@@ -93,28 +108,56 @@ pub(super) struct Wanted {
 
 impl Wanted {
     pub(super) fn new(offsets: Option<HashSet<u64>>) -> Self {
-        Self { offsets, roots: HashSet::new() }
+        Self {
+            offsets,
+            roots: HashSet::new(),
+        }
     }
 
     /// Keeps the wanted rows of a batch, in the order an extractor gives them.
     pub(super) fn keep(&mut self, batch: Batch) -> Result<Batch> {
-        let Some(offsets) = &self.offsets else { return Ok(batch) };
+        let Some(offsets) = &self.offsets else {
+            return Ok(batch);
+        };
         if !batch.child.is_empty() {
             let keep: BooleanArray = match keys(&batch.records, ROOT_ID) {
-                Some(roots) => roots.iter().map(|root| Some(root.is_some_and(|root| self.roots.contains(root)))).collect(),
+                Some(roots) => roots
+                    .iter()
+                    .map(|root| Some(root.is_some_and(|root| self.roots.contains(root))))
+                    .collect(),
                 None => vec![false; batch.records.num_rows()].into(),
             };
-            return Ok(Batch { records: filter(&batch.records, &keep)?, ..batch });
+            return Ok(Batch {
+                records: filter(&batch.records, &keep)?,
+                ..batch
+            });
         }
-        let origins = batch.origins.as_ref().ok_or_else(|| Error::bug("no_origins", "extracted rows without their places"))?;
-        let chosen: Vec<bool> = origins.offsets.iter().map(|offset| offsets.contains(offset)).collect();
+        let origins = batch
+            .origins
+            .as_ref()
+            .ok_or_else(|| Error::bug("no_origins", "extracted rows without their places"))?;
+        let chosen: Vec<bool> = origins
+            .offsets
+            .iter()
+            .map(|offset| offsets.contains(offset))
+            .collect();
         let mut places = forebay_core::Origins::default();
         for row in (0..origins.len()).filter(|row| chosen[*row]) {
-            places.push(origins.payloads[row], origins.offsets[row], origins.lengths[row]);
+            places.push(
+                origins.payloads[row],
+                origins.offsets[row],
+                origins.lengths[row],
+            );
         }
         let records = filter(&batch.records, &chosen.into())?;
-        self.roots = keys(&records, ID).map(|ids| ids.iter().flatten().map(str::to_owned).collect()).unwrap_or_default();
-        Ok(Batch { records, origins: Some(places), ..batch })
+        self.roots = keys(&records, ID)
+            .map(|ids| ids.iter().flatten().map(str::to_owned).collect())
+            .unwrap_or_default();
+        Ok(Batch {
+            records,
+            origins: Some(places),
+            ..batch
+        })
     }
 }
 
@@ -129,17 +172,27 @@ mod tests {
 
     fn rows(child: &str, column: &str, keys: &[&str]) -> Batch {
         let keys: arrow::array::ArrayRef = Arc::new(StringArray::from(keys.to_vec()));
-        Batch { child: child.to_owned(), records: RecordBatch::try_from_iter([(column, keys)]).unwrap(), origins: None }
+        Batch {
+            child: child.to_owned(),
+            records: RecordBatch::try_from_iter([(column, keys)]).unwrap(),
+            origins: None,
+        }
     }
 
     #[test]
     fn children_follow_the_rows_they_hang_from() {
         let mut main = rows("", ID, &["a", "b", "c"]);
-        main.origins = Some(Origins { payloads: vec![0; 3], offsets: vec![0, 10, 20], lengths: vec![5; 3] });
+        main.origins = Some(Origins {
+            payloads: vec![0; 3],
+            offsets: vec![0, 10, 20],
+            lengths: vec![5; 3],
+        });
         let mut wanted = Wanted::new(Some(HashSet::from([10])));
         let kept = wanted.keep(main).unwrap();
         assert_eq!(kept.origins.unwrap().offsets, [10]);
-        let children = wanted.keep(rows("items", ROOT_ID, &["a", "b", "b", "c"])).unwrap();
+        let children = wanted
+            .keep(rows("items", ROOT_ID, &["a", "b", "b", "c"]))
+            .unwrap();
         assert_eq!(children.records.num_rows(), 2);
     }
 }

@@ -34,7 +34,13 @@ struct Open {
 
 impl Tables {
     pub(super) fn new(lake: Lake, branch: RefName, runtime: Handle) -> Self {
-        Self { lake, branch, runtime, open: BTreeMap::new(), changes: Vec::new() }
+        Self {
+            lake,
+            branch,
+            runtime,
+            open: BTreeMap::new(),
+            changes: Vec::new(),
+        }
     }
 
     /// Adds rows. A table that is not there is created with `partition`; one that lacks columns gets them.
@@ -45,7 +51,8 @@ impl Tables {
         partition: &[PartitionField],
         options: &WriterOptions,
     ) -> Result<()> {
-        self.ensure(name, &records.schema(), partition, options).context("table", name)?;
+        self.ensure(name, &records.schema(), partition, options)
+            .context("table", name)?;
         let open = self.open.get_mut(name).ok_or_else(|| gone(name))?;
         let writer = match &mut open.writer {
             Some(writer) => writer,
@@ -55,9 +62,18 @@ impl Tables {
     }
 
     /// Writes one file at a given path below the workspace: a raw object's index.
-    pub(super) fn write_at(&mut self, name: &TableName, records: &RecordBatch, path: Path) -> Result<()> {
-        let options = WriterOptions { path: Some(path), ..WriterOptions::default() };
-        self.ensure(name, &records.schema(), &[], &options).context("table", name)?;
+    pub(super) fn write_at(
+        &mut self,
+        name: &TableName,
+        records: &RecordBatch,
+        path: Path,
+    ) -> Result<()> {
+        let options = WriterOptions {
+            path: Some(path),
+            ..WriterOptions::default()
+        };
+        self.ensure(name, &records.schema(), &[], &options)
+            .context("table", name)?;
         let open = self.open.get_mut(name).ok_or_else(|| gone(name))?;
         let mut writer = open.draft.writer(options)?;
         writer.write(records).context("table", name)?;
@@ -73,7 +89,15 @@ impl Tables {
                 return Ok(());
             }
             let options = WriterOptions::default();
-            self.open.insert(name.clone(), Open { draft, writer: None, fits: None, options });
+            self.open.insert(
+                name.clone(),
+                Open {
+                    draft,
+                    writer: None,
+                    fits: None,
+                    options,
+                },
+            );
         }
         let open = self.open.get_mut(name).ok_or_else(|| gone(name))?;
         if open.draft.property(key).as_deref() != Some(value) {
@@ -104,7 +128,15 @@ impl Tables {
     ) -> Result<()> {
         if !self.open.contains_key(name) {
             let draft = self.runtime.block_on(self.lake.draft(&self.branch, name))?;
-            self.open.insert(name.clone(), Open { draft, writer: None, fits: None, options: options.clone() });
+            self.open.insert(
+                name.clone(),
+                Open {
+                    draft,
+                    writer: None,
+                    fits: None,
+                    options: options.clone(),
+                },
+            );
         }
         let open = self.open.get_mut(name).ok_or_else(|| gone(name))?;
         if open.fits.as_ref().is_some_and(|fits| fits == schema) {
@@ -119,7 +151,11 @@ impl Tables {
                 if let Some(writer) = open.writer.take() {
                     open.draft.append(writer.finish()?);
                 }
-                self.changes.extend(changes.into_iter().map(|change| format!("{name}: {change}")));
+                self.changes.extend(
+                    changes
+                        .into_iter()
+                        .map(|change| format!("{name}: {change}")),
+                );
             }
         }
         open.fits = Some(schema.clone());

@@ -51,7 +51,12 @@ pub(super) struct Worker {
 }
 
 impl Worker {
-    pub(super) fn new(job: Job, runtime: Handle, extraction: Box<dyn Extraction>, out: mpsc::Sender<Work>) -> Self {
+    pub(super) fn new(
+        job: Job,
+        runtime: Handle,
+        extraction: Box<dyn Extraction>,
+        out: mpsc::Sender<Work>,
+    ) -> Self {
         let context = &job.context;
         let options = RawOptions {
             pipeline: job.spec.name.clone(),
@@ -60,12 +65,26 @@ impl Worker {
             level: job.spec.raw.level,
             seed: random(context.seed, 1) as u64 ^ job.run.started_at.micros() as u64,
         };
-        let mut raw = RawWriter::new(context.lake.objects().clone(), context.clock.clone(), runtime.clone(), options);
+        let mut raw = RawWriter::new(
+            context.lake.objects().clone(),
+            context.clock.clone(),
+            runtime.clone(),
+            options,
+        );
         if let Some(folder) = context.lake.root().strip_prefix("file://") {
             raw = raw.on_local_disk(folder);
         }
         let buffer = Buffer::new(job.spec.buffer.clone());
-        Self { job, runtime, extraction, raw, buffer, out, current: None, resumable: None }
+        Self {
+            job,
+            runtime,
+            extraction,
+            raw,
+            buffer,
+            out,
+            current: None,
+            resumable: None,
+        }
     }
 
     pub(super) fn run(mut self, mut chunks: mpsc::Receiver<Read>) -> Result<()> {
@@ -85,7 +104,10 @@ impl Worker {
     /// The next chunk, or `Late` when the buffer's time is up before one comes.
     fn receive(&self, chunks: &mut mpsc::Receiver<Read>) -> Received {
         let clock = &self.job.context.clock;
-        let wait = self.buffer.remaining(clock.monotonic()).filter(|_| self.resumable.is_some());
+        let wait = self
+            .buffer
+            .remaining(clock.monotonic())
+            .filter(|_| self.resumable.is_some());
         self.runtime.block_on(async {
             let Some(wait) = wait else {
                 return chunks.recv().await.map_or(Received::Closed, Received::Read);
@@ -113,7 +135,11 @@ impl Worker {
         figures.raw.time(|| self.raw.push(chunk))?;
         figures.raw.add(0, chunk.bytes.len() as u64);
         let rows = self.extract(chunk)?;
-        self.buffer.add(rows, chunk.bytes.len() as u64, self.job.context.clock.monotonic());
+        self.buffer.add(
+            rows,
+            chunk.bytes.len() as u64,
+            self.job.context.clock.monotonic(),
+        );
         self.resumable.clone_from(&chunk.position);
         Ok(())
     }
@@ -133,9 +159,13 @@ impl Worker {
         }
         let figures = self.job.context.figures.clone();
         let mut out = Extracted::default();
-        figures.extract.time(|| pour.push(self.extraction.as_mut(), &chunk.bytes, &mut out))?;
+        figures
+            .extract
+            .time(|| pour.push(self.extraction.as_mut(), &chunk.bytes, &mut out))?;
         if chunk.last {
-            figures.extract.time(|| pour.finish(self.extraction.as_mut(), &mut out))?;
+            figures
+                .extract
+                .time(|| pour.finish(self.extraction.as_mut(), &mut out))?;
         } else {
             self.current = Some(pour);
         }
@@ -153,9 +183,15 @@ impl Worker {
         let figures = self.job.context.figures.clone();
         let path = self.raw.seal_for_reading()?;
         let objects = self.job.context.lake.objects().clone();
-        let input = ObjectInput { objects: &objects, path: &path, runtime: &self.runtime };
+        let input = ObjectInput {
+            objects: &objects,
+            path: &path,
+            runtime: &self.runtime,
+        };
         let mut out = Extracted::default();
-        figures.extract.time(|| self.extraction.object(&pour.head, input, &mut out))?;
+        figures
+            .extract
+            .time(|| self.extraction.object(&pour.head, input, &mut out))?;
         let mut rows = 0;
         while figures.extract.time(|| self.extraction.more(&mut out))? {
             rows += self.hand_on(std::mem::take(&mut out))?;
@@ -181,7 +217,9 @@ impl Worker {
 
     /// Ends a commit's worth here, if the source can resume here.
     fn boundary(&mut self) -> Result<()> {
-        let Some(position) = self.resumable.take().filter(|_| !self.buffer.is_empty()) else { return Ok(()) };
+        let Some(position) = self.resumable.take().filter(|_| !self.buffer.is_empty()) else {
+            return Ok(());
+        };
         let figures = self.job.context.figures.clone();
         let mut out = Extracted::default();
         figures.extract.time(|| self.extraction.flush(&mut out))?;
@@ -189,7 +227,11 @@ impl Worker {
         let raw = figures.raw.time(|| self.raw.seal())?;
         Figures::count(&figures.raw_objects, raw.len() as u64);
         self.buffer.clear();
-        self.send(Work::Boundary(Boundary { position, raw, contract: self.extraction.contract() }))
+        self.send(Work::Boundary(Boundary {
+            position,
+            raw,
+            contract: self.extraction.contract(),
+        }))
     }
 
     fn send(&self, work: Work) -> Result<()> {

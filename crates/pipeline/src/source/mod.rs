@@ -59,7 +59,9 @@ pub struct SourceContext {
 
 impl fmt::Debug for SourceContext {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.debug_struct("SourceContext").field("project", &self.project).finish_non_exhaustive()
+        f.debug_struct("SourceContext")
+            .field("project", &self.project)
+            .finish_non_exhaustive()
     }
 }
 
@@ -70,7 +72,12 @@ pub trait Source: fmt::Debug + Send + Sync {
     async fn splits(&self, context: &SourceContext) -> Result<Vec<Ident>>;
 
     /// Starts reading a split after `position`.
-    async fn open(&self, split: &Ident, position: Option<Position>, context: SourceContext) -> Result<Box<dyn SplitReader>>;
+    async fn open(
+        &self,
+        split: &Ident,
+        position: Option<Position>,
+        context: SourceContext,
+    ) -> Result<Box<dyn SplitReader>>;
 }
 
 /// Yields the chunks of one split.

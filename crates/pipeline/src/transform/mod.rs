@@ -22,7 +22,8 @@ use schemars::Schema;
 use crate::file::{Document, suggest};
 
 /// Every transform there is, in the order of the reference.
-pub const TRANSFORMS: &[&dyn TransformKind] = &[&sql::Kind, &rename::Kind, &cast::Kind, &check::Kind];
+pub const TRANSFORMS: &[&dyn TransformKind] =
+    &[&sql::Kind, &rename::Kind, &cast::Kind, &check::Kind];
 
 /// A kind of transform: what an element of `transform:` may be.
 pub trait TransformKind: fmt::Debug + Send + Sync {
@@ -51,7 +52,12 @@ pub fn find(name: &str) -> Result<&'static dyn TransformKind> {
         .iter()
         .copied()
         .find(|kind| kind.name() == name)
-        .ok_or_else(|| Error::config("unknown_component", format!("there is no transform `{name}`")))
+        .ok_or_else(|| {
+            Error::config(
+                "unknown_component",
+                format!("there is no transform `{name}`"),
+            )
+        })
 }
 
 /// Why a row is refused.
@@ -65,24 +71,40 @@ pub(crate) struct Refusal {
 /// Takes the refused rows out of `batch`. `refusals` are in row order, one a row.
 pub(crate) fn refuse(batch: Batch, refusals: Vec<Refusal>, stage: &str) -> Result<Transformed> {
     if refusals.is_empty() {
-        return Ok(Transformed { batch, rejected: Vec::new() });
+        return Ok(Transformed {
+            batch,
+            rejected: Vec::new(),
+        });
     }
     let mut kept = vec![true; batch.records.num_rows()];
-    refusals.iter().for_each(|refusal| kept[refusal.row] = false);
+    refusals
+        .iter()
+        .for_each(|refusal| kept[refusal.row] = false);
     let refused = BooleanArray::from_iter(kept.iter().map(|kept| Some(!kept)));
     let rows = rows_as_json(&filter(&batch.records, &refused)?)?;
-    let origin = |row: usize| batch.origins.as_ref().map(|origins| (origins.payloads[row], origins.offsets[row]));
-    let rejected = refusals.into_iter().zip(rows).map(|(refusal, record)| Rejected {
-        payload: origin(refusal.row).map_or(0, |(payload, _)| payload),
-        offset: origin(refusal.row).map(|(_, offset)| offset),
-        line: None,
-        stage: stage.to_owned(),
-        code: refusal.code.to_owned(),
-        reason: refusal.reason,
-        record,
-    });
+    let origin = |row: usize| {
+        batch
+            .origins
+            .as_ref()
+            .map(|origins| (origins.payloads[row], origins.offsets[row]))
+    };
+    let rejected = refusals
+        .into_iter()
+        .zip(rows)
+        .map(|(refusal, record)| Rejected {
+            payload: origin(refusal.row).map_or(0, |(payload, _)| payload),
+            offset: origin(refusal.row).map(|(_, offset)| offset),
+            line: None,
+            stage: stage.to_owned(),
+            code: refusal.code.to_owned(),
+            reason: refusal.reason,
+            record,
+        });
     let rejected = rejected.collect();
-    Ok(Transformed { batch: keep(batch, &kept)?, rejected })
+    Ok(Transformed {
+        batch: keep(batch, &kept)?,
+        rejected,
+    })
 }
 
 /// The rows for which `kept` is true, with their origins.
@@ -91,33 +113,57 @@ pub(crate) fn keep(batch: Batch, kept: &[bool]) -> Result<Batch> {
     let origins = batch.origins.map(|origins| {
         let mut left = Origins::default();
         for row in (0..origins.len()).filter(|row| kept[*row]) {
-            left.push(origins.payloads[row], origins.offsets[row], origins.lengths[row]);
+            left.push(
+                origins.payloads[row],
+                origins.offsets[row],
+                origins.lengths[row],
+            );
         }
         left
     });
-    Ok(Batch { records, origins, ..batch })
+    Ok(Batch {
+        records,
+        origins,
+        ..batch
+    })
 }
 
 fn filter(records: &RecordBatch, rows: &BooleanArray) -> Result<RecordBatch> {
-    filter_record_batch(records, rows).map_err(|error| Error::bug("filter", "failed to filter a batch").with_source(error))
+    filter_record_batch(records, rows)
+        .map_err(|error| Error::bug("filter", "failed to filter a batch").with_source(error))
 }
 
 /// Each row as one JSON object, with its nulls.
 pub(crate) fn rows_as_json(records: &RecordBatch) -> Result<Vec<Vec<u8>>> {
-    let failed = |error| Error::bug("row_as_json", "failed to write a row as JSON").with_source(error);
-    let mut writer = WriterBuilder::new().with_explicit_nulls(true).build::<_, LineDelimited>(Vec::new());
+    let failed =
+        |error| Error::bug("row_as_json", "failed to write a row as JSON").with_source(error);
+    let mut writer = WriterBuilder::new()
+        .with_explicit_nulls(true)
+        .build::<_, LineDelimited>(Vec::new());
     writer.write(records).map_err(failed)?;
     writer.finish().map_err(failed)?;
     // A newline inside a string is escaped, so each line is a row.
-    Ok(writer.into_inner().split(|byte| *byte == b'\n').filter(|line| !line.is_empty()).map(<[u8]>::to_vec).collect())
+    Ok(writer
+        .into_inner()
+        .split(|byte| *byte == b'\n')
+        .filter(|line| !line.is_empty())
+        .map(<[u8]>::to_vec)
+        .collect())
 }
 
 /// Keeps an error of a statement that was tried without knowing the columns, when it is the statement's own fault.
 pub(crate) fn own_fault<T>(tried: Result<T>) -> Result<()> {
-    const CODES: [&str; 4] = ["not_a_select", "not_deterministic", "sql_too_deep", "sql_too_long"];
+    const CODES: [&str; 4] = [
+        "not_a_select",
+        "not_deterministic",
+        "sql_too_deep",
+        "sql_too_long",
+    ];
     match tried {
         Err(error) if error.kind() != ErrorKind::Config => Ok(()),
-        Err(error) if CODES.contains(&error.code()) || error.message().contains("syntax error") => Err(error),
+        Err(error) if CODES.contains(&error.code()) || error.message().contains("syntax error") => {
+            Err(error)
+        }
         _ => Ok(()),
     }
 }
@@ -127,7 +173,10 @@ pub(crate) fn column(records: &RecordBatch, name: &str) -> Result<usize> {
     records.schema_ref().index_of(name).map_err(|_| {
         let schema = records.schema_ref();
         let names = schema.fields().iter().map(|field| field.name().as_str());
-        let error = Error::config("no_column", format!("there is no column `{name}` in the rows"));
+        let error = Error::config(
+            "no_column",
+            format!("there is no column `{name}` in the rows"),
+        );
         error.with_hint(match suggest::nearest(name, names.clone()) {
             Some(meant) => format!("did you mean `{meant}`?"),
             None => format!("columns are {}", suggest::list(names)),

@@ -1,4 +1,5 @@
 //! From files to rows and back to files, as a pipeline file configures it.
+#![expect(clippy::unwrap_used, reason = "a test may stop at the first surprise")]
 
 use std::path::Path;
 use std::sync::Arc;

@@ -10,14 +10,17 @@ mod plan;
 mod pure;
 
 use std::collections::VecDeque;
+use std::pin::pin;
 use std::sync::{Arc, Mutex, OnceLock, PoisonError};
+use std::time::Duration;
 
 use arrow::array::{Array, BooleanArray, RecordBatch};
 use arrow::compute::{filter_record_batch, prep_null_mask_filter};
 use arrow::datatypes::SchemaRef;
 use async_trait::async_trait;
 use datafusion::execution::session_state::SessionState;
-use forebay_core::{Error, Result, SqlEngine};
+use forebay_core::{Clock, Error, Result, SqlEngine, SystemClock};
+use futures::future::{Either, select};
 
 use crate::engine::plan::{Filter, Select};
 use crate::error::{Phase, explain};
@@ -27,9 +30,14 @@ const PLANS_MAX: usize = 256;
 /// Most bytes that one batch may grow to; a statement that multiplies rows without end stops here.
 pub const OUTPUT_BYTES_MAX: usize = 512 << 20;
 
+/// Longest that one batch may take; a cross join without end makes no rows that could be counted.
+const SELECT_TIME_MAX: Duration = Duration::from_secs(300);
+
 /// The SQL engine of pipelines. Cheap to make: it sets itself up when first used.
-#[derive(Debug, Default)]
+#[derive(Debug)]
 pub struct Engine {
+    clock: Arc<dyn Clock>,
+    select_time_max: Duration,
     state: OnceLock<SessionState>,
     selects: Cache<Select>,
     filters: Cache<Filter>,
@@ -37,7 +45,18 @@ pub struct Engine {
 
 impl Engine {
     pub fn new() -> Self {
-        Self::default()
+        Self::with_clock(SystemClock::shared())
+    }
+
+    /// An engine that measures its time limit with this clock.
+    pub fn with_clock(clock: Arc<dyn Clock>) -> Self {
+        Self {
+            clock,
+            select_time_max: SELECT_TIME_MAX,
+            state: OnceLock::new(),
+            selects: Cache::default(),
+            filters: Cache::default(),
+        }
     }
 
     fn state(&self) -> Result<&SessionState> {
@@ -92,7 +111,11 @@ impl SqlEngine for Engine {
         statement: &str,
     ) -> Result<Vec<RecordBatch>> {
         let ready = self.prepare(input, &records.schema(), statement).await?;
-        ready.run(self.state()?, records).await
+        let run = pin!(ready.run(self.state()?, records));
+        match select(run, self.clock.sleep(self.select_time_max)).await {
+            Either::Left((batches, _)) => batches,
+            Either::Right(_) => Err(too_slow(self.select_time_max)),
+        }
     }
 
     async fn evaluate(&self, records: &RecordBatch, expression: &str) -> Result<BooleanArray> {
@@ -105,6 +128,23 @@ impl SqlEngine for Engine {
             answer
         })
     }
+}
+
+impl Default for Engine {
+    fn default() -> Self {
+        Self::new()
+    }
+}
+
+fn too_slow(limit: Duration) -> Error {
+    Error::config(
+        "sql_too_slow",
+        format!(
+            "the statement took more than {} s for one batch",
+            limit.as_secs_f64()
+        ),
+    )
+    .with_hint("a join without a condition multiplies rows: give it one, or use a smaller buffer")
 }
 
 /// Keeps the rows for which the answer of [`SqlEngine::evaluate`] is true.

@@ -7,8 +7,9 @@ use std::time::Instant;
 use forebay_core::{Error, Result};
 use forebay_store::AsOf;
 use reedline::{
-    ColumnarMenu, DefaultCompleter, Emacs, FileBackedHistory, KeyCode, KeyModifiers, MenuBuilder, Prompt, PromptEditMode, PromptHistorySearch,
-    Reedline, ReedlineEvent, ReedlineMenu, Signal, ValidationResult, Validator, default_emacs_keybindings,
+    ColumnarMenu, DefaultCompleter, Emacs, FileBackedHistory, KeyCode, KeyModifiers, MenuBuilder,
+    Prompt, PromptEditMode, PromptHistorySearch, Reedline, ReedlineEvent, ReedlineMenu, Signal,
+    ValidationResult, Validator, default_emacs_keybindings,
 };
 
 use crate::output::Format;
@@ -22,8 +23,33 @@ const HISTORY_MAX: usize = 10_000;
 const SCRIPT_BYTES_MAX: u64 = 16 << 20;
 
 const KEYWORDS: [&str; 27] = [
-    "SELECT", "FROM", "WHERE", "GROUP BY", "ORDER BY", "HAVING", "LIMIT", "JOIN", "LEFT JOIN", "ON", "AS", "AND", "OR", "NOT", "NULL", "IN", "BETWEEN",
-    "LIKE", "CASE", "WHEN", "THEN", "ELSE", "END", "WITH", "EXPLAIN", "SHOW TABLES", "FOR SYSTEM_TIME AS OF",
+    "SELECT",
+    "FROM",
+    "WHERE",
+    "GROUP BY",
+    "ORDER BY",
+    "HAVING",
+    "LIMIT",
+    "JOIN",
+    "LEFT JOIN",
+    "ON",
+    "AS",
+    "AND",
+    "OR",
+    "NOT",
+    "NULL",
+    "IN",
+    "BETWEEN",
+    "LIKE",
+    "CASE",
+    "WHEN",
+    "THEN",
+    "ELSE",
+    "END",
+    "WITH",
+    "EXPLAIN",
+    "SHOW TABLES",
+    "FOR SYSTEM_TIME AS OF",
 ];
 
 /// Reads statements until the user leaves. From a pipe it runs each statement and stops at the first error.
@@ -42,12 +68,20 @@ pub(super) async fn run(workspace: &Workspace, as_of: &AsOf, format: Format) -> 
             }
             Ok(Signal::CtrlC) => {}
             Ok(_) => return Ok(()),
-            Err(error) => return Err(Error::unavailable("terminal", "failed to read from the terminal").with_source(error)),
+            Err(error) => {
+                return Err(
+                    Error::unavailable("terminal", "failed to read from the terminal")
+                        .with_source(error),
+                );
+            }
         }
     }
 }
 
-#[expect(clippy::disallowed_methods, reason = "how long the person waited is told to the person only")]
+#[expect(
+    clippy::disallowed_methods,
+    reason = "how long the person waited is told to the person only"
+)]
 async fn one(workspace: &Workspace, as_of: &AsOf, statement: &str, format: Format) {
     let start = Instant::now();
     match super::execute(workspace, as_of.clone(), statement, format).await {
@@ -58,8 +92,17 @@ async fn one(workspace: &Workspace, as_of: &AsOf, statement: &str, format: Forma
 
 async fn script(workspace: &Workspace, as_of: &AsOf, format: Format) -> Result<()> {
     let mut text = String::new();
-    let unreadable = |error| Error::config("unreadable_script", "failed to read statements from standard input").with_source(error);
-    std::io::stdin().take(SCRIPT_BYTES_MAX).read_to_string(&mut text).map_err(unreadable)?;
+    let unreadable = |error| {
+        Error::config(
+            "unreadable_script",
+            "failed to read statements from standard input",
+        )
+        .with_source(error)
+    };
+    std::io::stdin()
+        .take(SCRIPT_BYTES_MAX)
+        .read_to_string(&mut text)
+        .map_err(unreadable)?;
     for statement in statements(&text) {
         super::execute(workspace, as_of.clone(), statement, format).await?;
     }
@@ -92,7 +135,9 @@ pub(in crate::cli) fn statements(text: &str) -> Vec<&str> {
 }
 
 fn has_words(statement: &str) -> bool {
-    statement.lines().any(|line| !line.trim().is_empty() && !line.trim_start().starts_with("--"))
+    statement
+        .lines()
+        .any(|line| !line.trim().is_empty() && !line.trim_start().starts_with("--"))
 }
 
 async fn editor(workspace: &Workspace, as_of: &AsOf) -> Result<Reedline> {
@@ -100,19 +145,32 @@ async fn editor(workspace: &Workspace, as_of: &AsOf) -> Result<Reedline> {
     for name in workspace.lake().tables(as_of).await? {
         words.push(name.to_string());
         if let Some(table) = workspace.lake().table(as_of, &name).await? {
-            words.extend(table.schema().fields().iter().map(|field| field.name().clone()));
+            words.extend(
+                table
+                    .schema()
+                    .fields()
+                    .iter()
+                    .map(|field| field.name().clone()),
+            );
         }
     }
     let completer = Box::new(DefaultCompleter::new_with_wordlen(words, 2));
     let mut keys = default_emacs_keybindings();
-    let complete = ReedlineEvent::UntilFound(vec![ReedlineEvent::Menu("completions".to_owned()), ReedlineEvent::MenuNext]);
+    let complete = ReedlineEvent::UntilFound(vec![
+        ReedlineEvent::Menu("completions".to_owned()),
+        ReedlineEvent::MenuNext,
+    ]);
     keys.add_binding(KeyModifiers::NONE, KeyCode::Tab, complete);
-    let history = FileBackedHistory::with_file(HISTORY_MAX, workspace.history())
-        .map_err(|error| Error::unavailable("history", "failed to open the shell's history").with_source(error))?;
+    let history =
+        FileBackedHistory::with_file(HISTORY_MAX, workspace.history()).map_err(|error| {
+            Error::unavailable("history", "failed to open the shell's history").with_source(error)
+        })?;
     Ok(Reedline::create()
         .with_history(Box::new(history))
         .with_completer(completer)
-        .with_menu(ReedlineMenu::EngineCompleter(Box::new(ColumnarMenu::default().with_name("completions"))))
+        .with_menu(ReedlineMenu::EngineCompleter(Box::new(
+            ColumnarMenu::default().with_name("completions"),
+        )))
         .with_edit_mode(Box::new(Emacs::new(keys)))
         .with_validator(Box::new(EndsWithSemicolon)))
 }
@@ -122,7 +180,11 @@ struct EndsWithSemicolon;
 impl Validator for EndsWithSemicolon {
     fn validate(&self, line: &str) -> ValidationResult {
         let text = line.trim();
-        if text.is_empty() || text.ends_with(';') { ValidationResult::Complete } else { ValidationResult::Incomplete }
+        if text.is_empty() || text.ends_with(';') {
+            ValidationResult::Complete
+        } else {
+            ValidationResult::Incomplete
+        }
     }
 }
 
@@ -156,10 +218,18 @@ mod tests {
 
     #[test]
     fn statements_end_at_semicolons_that_are_not_text() {
-        let trimmed = |text| statements(text).into_iter().map(str::trim).collect::<Vec<_>>();
+        let trimmed = |text| {
+            statements(text)
+                .into_iter()
+                .map(str::trim)
+                .collect::<Vec<_>>()
+        };
         assert_eq!(trimmed("select 1; select 2;"), ["select 1", "select 2"]);
         assert_eq!(trimmed("select ';' as a"), ["select ';' as a"]);
-        assert_eq!(trimmed("-- a; b\nselect 1 -- c;\n;"), ["-- a; b\nselect 1 -- c;"]);
+        assert_eq!(
+            trimmed("-- a; b\nselect 1 -- c;\n;"),
+            ["-- a; b\nselect 1 -- c;"]
+        );
         assert_eq!(trimmed(" ;; -- nothing\n"), Vec::<&str>::new());
     }
 }

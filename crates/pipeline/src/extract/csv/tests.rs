@@ -133,6 +133,15 @@ fn a_bad_line_costs_one_line_and_is_named() {
         out.rejected[1].offset,
         Some(file.find("4,").unwrap() as u64)
     );
+    for end in ["\n", "\r\n", "\r"] {
+        let file = ["a,b", "", "\"x", "y\",1", "2"].join(end);
+        let line = if end == "\r" { 4 } else { 5 };
+        assert_eq!(
+            refused(&read(&CsvConfig::default(), &file).rejected),
+            [(line, "ragged_row")],
+            "{end:?}"
+        );
+    }
     let out = read(&CsvConfig::default(), "a\n1\n\"2\n3\n");
     assert_eq!(show(&out.batches), ["a=1", "a=3"]);
     assert_eq!(refused(&out.rejected), [(3, "unbalanced_quote")]);
