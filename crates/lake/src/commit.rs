@@ -17,9 +17,9 @@ use self::notes::Notes;
 use self::stack::{Top, prepared, stacked};
 
 /// How often a commit is tried on newer heads before it gives up.
-const ATTEMPTS_MAX: u32 = 20;
-const PAUSE_FIRST: Duration = Duration::from_millis(5);
-const PAUSE_MAX: Duration = Duration::from_millis(500);
+const ATTEMPTS_MAX: u32 = 40;
+const PAUSE_FIRST: Duration = Duration::from_millis(1);
+const PAUSE_MAX: Duration = Duration::from_millis(200);
 
 #[derive(Debug)]
 pub struct CommitRequest {
@@ -51,11 +51,11 @@ pub(crate) async fn commit(lake: &Lake, mut request: CommitRequest) -> Result<La
         .map(|file| file.rows)
         .sum();
     let notes = Notes::of(&request);
-    let tables = changes
-        .iter()
-        .map(|change| change.draft.name().clone())
-        .collect();
-    let _turn = lake.turns().take(&request.branch, tables).await;
+    let tables = changes.iter().map(|change| &change.draft).collect();
+    let _turn = lake
+        .turns()
+        .take(&request.branch, tables, lake.clock())
+        .await;
     let mut pause = PAUSE_FIRST;
     let mut rebases = 0;
     for _ in 0..ATTEMPTS_MAX {

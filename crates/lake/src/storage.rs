@@ -127,6 +127,13 @@ impl LakeStorage {
         Ok(())
     }
 
+    /// The file that processes on this machine lock while they commit to a table; `None` when the lake is not on it.
+    pub(crate) fn turn_file(&self, table: &Path) -> Option<PathBuf> {
+        self.local
+            .as_ref()
+            .map(|local| local.file(&table.clone().join(".turn")))
+    }
+
     async fn make_durable(&self, path: &Path) -> Result<()> {
         match &self.local {
             Some(local) => local.sync(path).await,

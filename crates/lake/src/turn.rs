@@ -1,48 +1,130 @@
-//! Writers of one process take turns at a table, so that they do not rebase on each other without end.
+//! Writers take turns at a table, so that they do not rebase on each other without end.
 //!
-//! Only speed depends on it: what keeps a commit right is the compare-and-set in the store.
+//! Two writers that commit without a pause take equally long, so the one that lost once would lose every time. Writers of
+//! one process queue for a table; processes on one machine queue for a lock on a file beside it. Only speed depends on
+//! all this: what keeps a commit right is the compare-and-set in the store, so whoever cannot get a turn goes on
+//! without one.
 
 use std::collections::HashMap;
+use std::fs::{File, OpenOptions};
+use std::path::Path;
 use std::sync::{Arc, Mutex, PoisonError, Weak};
+use std::time::Duration;
 
-use forebay_core::{RefName, TableName};
-use tokio::sync::OwnedMutexGuard;
+use forebay_core::{Clock, RefName, TableName};
+use tokio::sync::{OwnedMutexGuard, oneshot};
 
-type Turn = tokio::sync::Mutex<()>;
+use crate::Draft;
 
-/// Forgotten turns are swept out when this many are remembered.
+type Queue = tokio::sync::Mutex<()>;
+
+/// Forgotten queues are swept out when this many are remembered.
 const SWEEP_AT: usize = 1_024;
+/// The longest wait for other processes; one of them may be stopped.
+const OTHERS_WAIT_MAX: Duration = Duration::from_secs(2);
 
 #[derive(Debug, Default)]
-pub(crate) struct Turns(Mutex<HashMap<(RefName, TableName), Weak<Turn>>>);
+pub(crate) struct Turns(Mutex<HashMap<(RefName, TableName), Weak<Queue>>>);
+
+/// A turn at one table; over when it is dropped.
+#[derive(Debug)]
+pub(crate) struct Turn {
+    _among_processes: Option<File>,
+    _in_process: OwnedMutexGuard<()>,
+}
 
 impl Turns {
-    /// Waits until no other commit of this process holds any of the tables. Held until the answer is dropped.
+    /// Waits for a turn at every table.
     pub(crate) async fn take(
         &self,
         branch: &RefName,
-        mut tables: Vec<TableName>,
-    ) -> Vec<OwnedMutexGuard<()>> {
-        // One order for all, so that two commits over the same tables cannot wait for each other.
-        tables.sort();
-        tables.dedup();
-        let mut held = Vec::with_capacity(tables.len());
-        for table in tables {
-            held.push(self.turn(branch, table).lock_owned().await);
+        mut tables: Vec<&Draft>,
+        clock: &Arc<dyn Clock>,
+    ) -> Vec<Turn> {
+        // One order for all, so that two commits over the same tables do not wait for each other.
+        tables.sort_by_key(|draft| draft.name());
+        let mut turns = Vec::with_capacity(tables.len());
+        for draft in tables {
+            let in_process = self.queue(branch, draft.name()).lock_owned().await;
+            let among_processes = match draft.storage().turn_file(&draft.folder()) {
+                Some(file) => locked(&file, clock).await,
+                None => None,
+            };
+            turns.push(Turn {
+                _among_processes: among_processes,
+                _in_process: in_process,
+            });
         }
-        held
+        turns
     }
 
-    fn turn(&self, branch: &RefName, table: TableName) -> Arc<Turn> {
-        let mut turns = self.0.lock().unwrap_or_else(PoisonError::into_inner);
-        if turns.len() >= SWEEP_AT {
-            turns.retain(|_, turn| turn.strong_count() > 0);
+    fn queue(&self, branch: &RefName, table: &TableName) -> Arc<Queue> {
+        let mut queues = self.0.lock().unwrap_or_else(PoisonError::into_inner);
+        if queues.len() >= SWEEP_AT {
+            queues.retain(|_, queue| queue.strong_count() > 0);
         }
-        let slot = turns.entry((branch.clone(), table)).or_default();
+        let slot = queues.entry((branch.clone(), table.clone())).or_default();
         slot.upgrade().unwrap_or_else(|| {
-            let turn = Arc::new(Turn::default());
-            *slot = Arc::downgrade(&turn);
-            turn
+            let queue = Arc::new(Queue::default());
+            *slot = Arc::downgrade(&queue);
+            queue
         })
+    }
+}
+
+/// The file with its lock, which the system gives back also when the process dies.
+async fn locked(path: &Path, clock: &Arc<dyn Clock>) -> Option<File> {
+    let file = OpenOptions::new()
+        .create(true)
+        .truncate(false)
+        .write(true)
+        .open(path)
+        .ok()?;
+    if file.try_lock().is_ok() {
+        return Some(file);
+    }
+    let (given, taken) = oneshot::channel();
+    // A thread of its own: one that waits for a stopped process must not hold up the end of this one.
+    let wait = move || {
+        if file.lock().is_ok() {
+            // Nobody waits any more: the lock goes with the file.
+            drop(given.send(file));
+        }
+    };
+    std::thread::Builder::new()
+        .name("table-turn".to_owned())
+        .spawn(wait)
+        .ok()?;
+    tokio::select! {
+        file = taken => file.ok(),
+        () = clock.sleep(OTHERS_WAIT_MAX) => None,
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    use forebay_core::SystemClock;
+
+    #[tokio::test]
+    async fn a_lock_is_waited_for_and_given_back() {
+        let folder = tempfile::tempdir().unwrap();
+        let (path, clock) = (folder.path().join(".turn"), SystemClock::shared());
+        let first = locked(&path, &clock).await;
+        assert!(first.is_some());
+        let second = tokio::spawn({
+            let (path, clock) = (path.clone(), clock.clone());
+            async move { locked(&path, &clock).await.is_some() }
+        });
+        tokio::time::sleep(Duration::from_millis(20)).await;
+        assert!(!second.is_finished(), "the second waits");
+        drop(first);
+        assert!(second.await.unwrap(), "and gets its turn");
+        assert!(
+            locked(&folder.path().join("none/.turn"), &clock)
+                .await
+                .is_none()
+        );
     }
 }

@@ -16,11 +16,11 @@ pub(crate) fn unbound_spec(
 ) -> Result<UnboundPartitionSpec> {
     let mut builder = UnboundPartitionSpec::builder();
     for (i, field) in fields.iter().enumerate() {
-        if fields[..i].contains(field) {
-            return Err(Error::config(
-                "bad_partition",
-                format!("partition field {field} is given twice"),
-            ));
+        if let Some(other) = fields[..i].iter().find(|other| is_redundant(other, field)) {
+            let message =
+                format!("partition fields {other} and {field} divide the same column by the same");
+            return Err(Error::config("bad_partition", message)
+                .with_hint("Keep one of them; of two parts of a time, the finer."));
         }
         let source = source_id(field, schema)?;
         let name = free_name(field, schema);
@@ -29,6 +29,15 @@ pub(crate) fn unbound_spec(
             .map_err(|e| from_iceberg("lay out the table's partitions", e))?;
     }
     Ok(builder.build())
+}
+
+/// Iceberg lets a column be divided by time once, and by any other transform once.
+fn is_redundant(a: &PartitionField, b: &PartitionField) -> bool {
+    let is_time = |field: &PartitionField| {
+        use Transform::{Day, Hour, Month, Year};
+        matches!(field.transform, Year | Month | Day | Hour)
+    };
+    a.column == b.column && (a.transform == b.transform || (is_time(a) && is_time(b)))
 }
 
 /// A spec's fields in our words; those that have none (void, or of a dropped column) are left out.
@@ -192,6 +201,7 @@ mod tests {
             &["tags"],
             &["tags.element"],
             &["id", "id"],
+            &["day(at)", "hour(at)"],
         ] {
             let error = unbound_spec(&fields(bad), &schema()).unwrap_err();
             assert_eq!(error.code(), "bad_partition", "{bad:?}: {error}");

@@ -59,10 +59,14 @@ fn table(count: i64, kept: &str, tagged: i64) -> TableMetadata {
 
 #[test]
 fn old_snapshots_go_many_at_once_and_never_a_tagged_one() {
-    assert_eq!(outgrown(&table(10 + 49, "10", 3)), []);
+    assert_eq!(outgrown(&table(10 + 49, "10", 3)), Vec::<i64>::new());
     let gone = outgrown(&table(10 + 50, "10", 3));
     assert_eq!(gone, (1..=50).filter(|id| *id != 3).collect::<Vec<_>>());
-    assert_eq!(outgrown(&table(60, "nonsense", 1)), [], "the default holds");
+    assert_eq!(
+        outgrown(&table(60, "nonsense", 1)),
+        Vec::<i64>::new(),
+        "the default holds"
+    );
 }
 
 #[test]

@@ -1,15 +1,19 @@
 //! One commit: what it makes visible, and what it does when others commit too.
 
 use std::collections::BTreeMap;
+use std::sync::Arc;
 use std::time::Duration;
 
 use arrow::datatypes::DataType;
-use forebay_core::{Position, RefName};
+use forebay_core::{Position, RefName, SystemClock};
 use forebay_lake::Lake;
-use forebay_store::{AsOf, LeaseRequest, PositionMove};
+use forebay_store::{AsOf, LeaseRequest, PositionMove, Store};
+use forebay_testkit::Workspace;
+use object_store::ObjectStore;
+use object_store::memory::InMemory;
 
 use crate::growth::columns;
-use crate::site::{Site, append, drafted, head, id_rows, id_schema, ids, name, request};
+use crate::site::{Site, append, drafted, head, id_rows, id_schema, ids, ids_in, name, request};
 
 async fn position(lake: &Lake, at: i64) -> PositionMove {
     let wanted = LeaseRequest {
@@ -146,7 +150,10 @@ async fn writers_in_two_processes_lose_and_double_nothing() {
     const COMMITS: i64 = 12;
     let site = Site::new().await;
     append(&site.lake, "a.t", id_rows([-1])).await.unwrap();
-    let lakes = [site.another().await, site.another().await];
+    let lakes = [
+        site.another_in_real_time().await,
+        site.another_in_real_time().await,
+    ];
     let mut writers = tokio::task::JoinSet::new();
     for writer in 0..WRITERS {
         let lake = lakes[usize::try_from(writer % 2).unwrap()].clone();
@@ -177,6 +184,44 @@ async fn writers_in_two_processes_lose_and_double_nothing() {
         table.snapshots().last().unwrap().summary["total-records"],
         expected.len().to_string()
     );
+}
+
+/// Nothing but the compare-and-set stands between writers that share no disk.
+#[tokio::test(flavor = "multi_thread")]
+async fn writers_that_share_no_disk_lose_and_double_nothing() {
+    const COMMITS: i64 = 20;
+    let (folder, clock) = (Workspace::new(), SystemClock::shared());
+    let objects: Arc<dyn ObjectStore> = Arc::new(InMemory::new());
+    let mut lakes = Vec::new();
+    for _ in 0..3 {
+        let path = folder.path().join("store.sqlite");
+        let store = Store::open(&path, clock.clone()).await.unwrap();
+        let root = "s3://bucket/lake".to_owned();
+        lakes.push(Lake::new(store, objects.clone(), root, clock.clone()));
+    }
+    append(&lakes[0], "a.t", id_rows([-1])).await.unwrap();
+    let mut writers = tokio::task::JoinSet::new();
+    for (writer, lake) in lakes.iter().cloned().enumerate() {
+        let first = i64::try_from(writer).unwrap() * 1_000;
+        writers.spawn(async move {
+            let mut rebases = 0;
+            for id in first..first + COMMITS {
+                rebases += append(&lake, "a.t", id_rows([id])).await.unwrap().rebases;
+                tokio::time::sleep(Duration::from_millis(3)).await;
+            }
+            rebases
+        });
+    }
+    let rebases: u32 = writers.join_all().await.into_iter().sum();
+    assert!(rebases > 0, "the writers met");
+    let expected = (0..3).flat_map(|writer| (writer * 1_000..).take(COMMITS as usize));
+    let expected: Vec<i64> = [-1].into_iter().chain(expected).collect();
+    let table = lakes[0]
+        .table(&head(), &name("a.t"))
+        .await
+        .unwrap()
+        .unwrap();
+    assert_eq!(ids_in(&objects, &table).await, expected);
 }
 
 #[tokio::test(flavor = "multi_thread")]

@@ -5,5 +5,4 @@ mod crash;
 mod faulty;
 mod growth;
 mod history;
-mod interop;
 mod site;

@@ -5,12 +5,12 @@ use std::sync::Arc;
 
 use arrow::array::{Array, ArrayRef, AsArray, Int64Array, RecordBatch};
 use arrow::datatypes::{DataType, Field, Int64Type, Schema, SchemaRef};
-use forebay_core::{Clock, CommitId, RefName, Result, TableName, Timestamp};
+use forebay_core::{Clock, CommitId, RefName, Result, SystemClock, TableName, Timestamp};
 use forebay_lake::{CommitRequest, Draft, Lake, LakeCommit, Table, WriterOptions};
 use forebay_store::{AsOf, PositionMove, Store};
 use forebay_testkit::{FakeClock, Workspace};
-use object_store::ObjectStore;
 use object_store::local::LocalFileSystem;
+use object_store::{ObjectStore, ObjectStoreExt};
 use parquet::arrow::arrow_reader::ParquetRecordBatchReaderBuilder;
 
 pub(crate) const START: Timestamp = Timestamp(1_767_225_600_000_000);
@@ -55,6 +55,16 @@ impl Site {
 
     pub(crate) async fn another_on(&self, objects: Arc<dyn ObjectStore>) -> Lake {
         open(self.folder.path(), self.clock.clone(), objects).await
+    }
+
+    /// Another process whose time passes: its waits are real.
+    pub(crate) async fn another_in_real_time(&self) -> Lake {
+        open(
+            self.folder.path(),
+            SystemClock::shared(),
+            objects(self.folder.path()),
+        )
+        .await
     }
 
     /// The values of the column `id` in the newest state, ascending.
@@ -119,15 +129,22 @@ pub(crate) async fn append(lake: &Lake, table: &str, rows: RecordBatch) -> Resul
 
 /// The values of the column `id` in every file of the table's snapshot, ascending.
 pub(crate) async fn ids(folder: &Workspace, table: &Table) -> Vec<i64> {
+    ids_in(&objects(folder.path()), table).await
+}
+
+pub(crate) async fn ids_in(objects: &Arc<dyn ObjectStore>, table: &Table) -> Vec<i64> {
     let plan = table.scan(None).await.unwrap();
     let mut ids = Vec::new();
     for file in plan.files {
-        let opened = std::fs::File::open(folder.path().join(file.path.as_ref())).unwrap();
-        let reader = ParquetRecordBatchReaderBuilder::try_new(opened)
+        let bytes = objects
+            .get(&file.path)
+            .await
             .unwrap()
-            .build()
+            .bytes()
+            .await
             .unwrap();
-        for batch in reader {
+        let reader = ParquetRecordBatchReaderBuilder::try_new(bytes).unwrap();
+        for batch in reader.build().unwrap() {
             let batch = batch.unwrap();
             let column = batch.column_by_name("id").unwrap();
             assert_eq!(column.null_count(), 0);

@@ -222,6 +222,15 @@ impl Document {
         self.error_at(self.node.span, code, message.into())
     }
 
+    /// An error of the SQL engine about the statement that stands here; it says where in the statement.
+    pub(crate) fn sql_error(&self, error: &Error) -> Error {
+        let placed = self.error(error.code(), format!("SQL {}", error.message()));
+        match error.hint() {
+            Some(hint) => placed.with_hint(hint),
+            None => placed,
+        }
+    }
+
     pub(crate) fn error_at(&self, span: Span, code: &'static str, message: String) -> Error {
         let diagnostic = self.diagnostic_at(span, code, message.clone(), None);
         Error::config(code, message).with_source(At(diagnostic))

@@ -395,7 +395,7 @@ mod tests {
             [
                 "1:6 unresolved_reference",
                 "2:6 bad_reference",
-                "2:25 unresolved_reference",
+                "2:24 unresolved_reference",
                 "3:11 secret_in_text",
                 "4:4 bad_reference",
                 "5:4 bad_reference",

@@ -293,7 +293,7 @@ impl<'a> Build<'a> {
                 .and_then(|columns| columns.get(name)?.get("check"));
             let checked = check::check_value(self.engine, rule.r#type, expression);
             if let Some(place) = place {
-                self.made(&place, checked);
+                self.made(&place, checked.map_err(|error| place.sql_error(&error)));
             }
         }
         Some(policy)

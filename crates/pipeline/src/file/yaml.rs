@@ -116,33 +116,21 @@ impl<'a> Builder<'a> {
     }
 
     fn syntax(&mut self, error: &ScanError) -> Stop {
-        let at = error
-            .marker()
-            .byte_offset()
-            .unwrap_or(self.source.text.len());
-        let line = self
-            .source
-            .text
-            .get(..at)
-            .unwrap_or_default()
-            .rsplit('\n')
-            .next()
-            .unwrap_or_default();
-        let tab = line.contains('\t')
-            || self
-                .source
-                .text
-                .get(at..)
-                .is_some_and(|rest| rest.starts_with('\t'));
-        let help = tab.then_some("YAML is indented with spaces: replace the tab");
+        let text = &self.source.text;
+        let at = error.marker().byte_offset().unwrap_or(text.len());
+        if let Some(span) = tab(text, at) {
+            let help = Some("YAML is indented with spaces: replace the tab");
+            return self.report(span, "bad_yaml", "a tab indents this line".to_owned(), help);
+        }
+        let message = format!("this is not YAML: {}", error.info());
         self.report(
             Span {
                 start: at,
                 end: at + 1,
             },
             "bad_yaml",
-            format!("this is not YAML: {}", error.info()),
-            help,
+            message,
+            None,
         )
     }
 
@@ -423,6 +411,22 @@ impl Content {
             }
         }
     }
+}
+
+/// The tab that indents the line of a fault, or the next line, which the parser takes for a part of this one.
+fn tab(text: &str, at: usize) -> Option<Span> {
+    let mut start = text.get(..at)?.rfind('\n').map_or(0, |end| end + 1);
+    for line in text[start..].split_inclusive('\n').take(2) {
+        let indent = line.len() - line.trim_start_matches([' ', '\t']).len();
+        if let Some(tab) = line[..indent].find('\t') {
+            return Some(Span {
+                start: start + tab,
+                end: start + tab + 1,
+            });
+        }
+        start += line.len();
+    }
+    None
 }
 
 /// The YAML 1.2 core schema.

@@ -6,7 +6,7 @@
 use std::collections::HashSet;
 use std::sync::Arc;
 
-use arrow::array::{Array, AsArray, BooleanArray, RecordBatch};
+use arrow::array::{AsArray, BooleanArray, RecordBatch};
 use forebay_core::{Batch, Context, Error, Rejected, Result, SqlEngine};
 
 use crate::file::PipelineSpec;

@@ -90,7 +90,7 @@ impl TransformKind for Kind {
                 RecordBatch::new_empty(Arc::new(ArrowSchema::empty())),
                 &rule.r#where,
             );
-            own_fault(checked).map_err(|error| at("where").error("bad_sql", error.message()))?;
+            own_fault(checked).map_err(|error| at("where").sql_error(&error))?;
         }
         Ok(Box::new(Check {
             rules,

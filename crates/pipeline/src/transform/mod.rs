@@ -60,6 +60,9 @@ pub fn find(name: &str) -> Result<&'static dyn TransformKind> {
         })
 }
 
+/// The payload of a row that a statement has made: no payload has this ordinal.
+pub const UNKNOWN_PAYLOAD: u64 = u64::MAX;
+
 /// Why a row is refused.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub(crate) struct Refusal {
@@ -92,7 +95,7 @@ pub(crate) fn refuse(batch: Batch, refusals: Vec<Refusal>, stage: &str) -> Resul
         .into_iter()
         .zip(rows)
         .map(|(refusal, record)| Rejected {
-            payload: origin(refusal.row).map_or(0, |(payload, _)| payload),
+            payload: origin(refusal.row).map_or(UNKNOWN_PAYLOAD, |(payload, _)| payload),
             offset: origin(refusal.row).map(|(_, offset)| offset),
             line: None,
             stage: stage.to_owned(),

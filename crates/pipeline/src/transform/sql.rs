@@ -42,7 +42,7 @@ impl TransformKind for Kind {
         // The columns are not known before the first rows; the syntax is.
         let schema = Arc::new(ArrowSchema::empty());
         let tried = futures::executor::block_on(engine.schema(INPUT, schema, &statement));
-        own_fault(tried).map_err(|error| config.error("bad_sql", error.message()))?;
+        own_fault(tried).map_err(|error| config.sql_error(&error))?;
         Ok(Box::new(Sql {
             statement,
             engine: engine.clone(),

@@ -81,12 +81,70 @@ fn every_fault_of_a_file_comes_in_one_pass() {
         .replace("new_columns: evolve", "new_columns: evolv")
         .replace("SELECT id", "SELEC id")
         .replace("table: quakes.events", "table: raw.events");
-    insta::assert_snapshot!(errors(&text), @"");
+    insta::assert_snapshot!(errors(&text), @"
+    error[unknown_key]: unknown key `paginat` in `source.http`
+     --> pipelines/quakes.yaml:7:5
+      |
+    7 |     paginat: {offset: {param: offset, limit_param: limit, limit: 1000, start: 1}}
+      |     ^^^^^^^
+      = help: did you mean `paginate`?
+
+    error[bad_unit]: `source.http.rate.per` must be a length of time with its unit, not `1 parsec`
+     --> pipelines/quakes.yaml:9:31
+      |
+    9 |     rate: {requests: 10, per: 1 parsec}
+      |                               ^^^^^^^^
+      = help: write a number and one of `us`, `ms`, `s`, `m`, `h`, `d`, `w` or `y`
+
+    error[bad_choice]: `schema.new_columns` cannot be `evolv`
+      --> pipelines/quakes.yaml:14:16
+       |
+    14 |   new_columns: evolv
+       |                ^^^^^
+       = help: did you mean `evolve`?
+
+    error[bad_sql]: SQL 1:1: syntax error: found SELEC
+      --> pipelines/quakes.yaml:17:10
+       |
+    17 |   - sql: SELEC id, properties__mag AS magnitude FROM input
+       |          ^^^^^^^^^^^^^^^^^^^^^^^^^^^^^^^^^^^^^^^^^^^^^^^^^
+
+    error[reserved_namespace]: the namespace `raw` belongs to Forebay itself: choose another
+      --> pipelines/quakes.yaml:20:20
+       |
+    20 |   iceberg: {table: raw.events, partition: [day(at)]}
+       |                    ^^^^^^^^^^
+
+    5 errors in pipelines/quakes.yaml
+    ");
 }
 
 #[test]
 fn a_file_without_its_stages_says_which() {
-    insta::assert_snapshot!(errors("pipeline: quakes\nsource: {htp: {url: https://example.org}}\nload: {stdout: {}, file: {}}\n"), @"");
+    insta::assert_snapshot!(errors("pipeline: quakes\nsource: {htp: {url: https://example.org}}\nload: {stdout: {}, file: {}}\n"), @"
+    error[missing_key]: missing key `extract` in the file
+     --> pipelines/quakes.yaml:1:1
+      |
+    1 | pipeline: quakes
+      | ^
+      = help: `extract`: How payloads become rows.
+
+    error[unknown_choice]: unknown choice `htp` for `source`
+     --> pipelines/quakes.yaml:2:10
+      |
+    2 | source: {htp: {url: https://example.org}}
+      |          ^^^
+      = help: did you mean `http`?
+
+    error[two_choices]: `load` takes one choice and has two, `stdout` and `file`
+     --> pipelines/quakes.yaml:3:20
+      |
+    3 | load: {stdout: {}, file: {}}
+      |                    ^^^^
+      = help: remove one, or mind the indentation
+
+    3 errors in pipelines/quakes.yaml
+    ");
 }
 
 #[test]

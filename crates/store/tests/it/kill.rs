@@ -5,7 +5,7 @@ use std::path::{Path, PathBuf};
 use std::process::{Child, Command, Stdio};
 use std::time::Duration;
 
-use forebay_core::{Ident, RefName, SystemClock};
+use forebay_core::{CommitId, Ident, RefName, SystemClock};
 use forebay_store::{Commit, Store};
 
 use crate::world::*;
@@ -54,7 +54,7 @@ fn spawn(path: &Path) -> Child {
 async fn acknowledged_commits_survive_kill() {
     let world = world().await;
     let main = RefName::main();
-    let mut acknowledged = Vec::new();
+    let mut acknowledged: Vec<CommitId> = Vec::new();
     for kill in 0..KILLS {
         let mut child = spawn(&world.path);
         // From before the file is opened until well into its commits.
@@ -65,7 +65,7 @@ async fn acknowledged_commits_survive_kill() {
         acknowledged.extend(
             lines
                 .map_while(Result::ok)
-                .filter_map(|line| line.split_once("ack ")?.1.parse().ok()),
+                .filter_map(|line| line.split_once("ack ")?.1.parse::<CommitId>().ok()),
         );
     }
     assert!(

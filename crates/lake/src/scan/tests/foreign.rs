@@ -1,12 +1,13 @@
 //! Tables that other engines wrote: Spark, Impala, Flink, pyiceberg. Skipped where the shared data is absent.
 
-use std::path::{Path, PathBuf};
+use std::path::Path;
 use std::sync::Arc;
 
 use iceberg::spec::TableMetadata;
 use object_store::local::LocalFileSystem;
+use tempfile::TempDir;
 
-use super::super::{FileContent, ScanPlan};
+use super::super::{FileContent, ScanPlan, TableFile};
 use super::{RUNTIME, table};
 use crate::Table;
 use crate::storage::LakeStorage;
@@ -17,8 +18,6 @@ struct Listed {
     location: String,
     metadata: String,
     rows: u64,
-    has_equality_deletes: bool,
-    orc_files: u64,
 }
 
 fn listed(data: &Path) -> Vec<Listed> {
@@ -35,25 +34,54 @@ fn listed(data: &Path) -> Vec<Listed> {
             location: line[column("location_in_metadata")].to_owned(),
             metadata: line[column("newest_metadata")].to_owned(),
             rows: number(line[column("live_data_rows")]),
-            has_equality_deletes: number(line[column("equality_deletes")]) > 0,
-            orc_files: number(line[column("orc_files")]),
         })
         .collect()
 }
 
-/// The table with its own locations mapped to where the folder lies now.
-fn open(data: &Path, listed: &Listed) -> Result<Table, String> {
-    let folder: PathBuf = data.join(&listed.folder);
-    let bytes = std::fs::read(folder.join(&listed.metadata)).unwrap();
-    let json = if bytes.starts_with(&[0x1f, 0x8b]) {
-        return Err("gzip".to_owned());
-    } else {
-        bytes
-    };
-    let metadata: TableMetadata = serde_json::from_slice(&json).map_err(|e| e.to_string())?;
-    let objects = Arc::new(LocalFileSystem::new_with_prefix(&folder).unwrap());
+/// What some of the tables call the place that the rest of them calls `/`, and a spelling of `/` that is as long, so
+/// that it can be put in its place without moving anything in a binary file.
+const HDFS: &[u8] = b"hdfs://localhost:20500";
+const ROOT: &[u8] = b"file://///////////////";
+
+/// A copy of the table, with its own locations mapped to where the copy lies; `None` for compressed metadata.
+fn open(data: &Path, listed: &Listed) -> Option<(TempDir, Table)> {
+    let copy = tempfile::tempdir().unwrap();
+    let is_mixed = !listed.location.starts_with("hdfs:");
+    copy_files(&data.join(&listed.folder), copy.path(), is_mixed);
+    let json = std::fs::read(copy.path().join(&listed.metadata)).unwrap();
+    if json.starts_with(&[0x1f, 0x8b]) {
+        return None;
+    }
+    let metadata: TableMetadata = serde_json::from_slice(&json).unwrap();
+    let objects = Arc::new(LocalFileSystem::new_with_prefix(copy.path()).unwrap());
     let storage = Arc::new(LakeStorage::new(objects, &listed.location));
-    Ok(table(&storage, metadata))
+    Some((copy, table(&storage, metadata)))
+}
+
+#[expect(
+    clippy::disallowed_methods,
+    reason = "a test's copy need not outlive a power cut"
+)]
+fn copy_files(from: &Path, to: &Path, is_mixed: bool) {
+    std::fs::create_dir_all(to).unwrap();
+    for entry in std::fs::read_dir(from).unwrap() {
+        let entry = entry.unwrap();
+        let target = to.join(entry.file_name());
+        if entry.path().is_dir() {
+            copy_files(&entry.path(), &target, is_mixed);
+            continue;
+        }
+        let mut bytes = std::fs::read(entry.path()).unwrap();
+        if is_mixed {
+            let places: Vec<usize> = (0..bytes.len())
+                .filter(|at| bytes[*at..].starts_with(HDFS))
+                .collect();
+            places
+                .iter()
+                .for_each(|at| bytes[*at..at + HDFS.len()].copy_from_slice(ROOT));
+        }
+        std::fs::write(target, bytes).unwrap();
+    }
 }
 
 fn live_rows(plan: &ScanPlan) -> u64 {
@@ -63,7 +91,7 @@ fn live_rows(plan: &ScanPlan) -> u64 {
         .sum()
 }
 
-fn find(data: &Path, name: &str) -> Table {
+fn find(data: &Path, name: &str) -> (TempDir, Table) {
     let all = listed(data);
     open(
         data,
@@ -74,37 +102,41 @@ fn find(data: &Path, name: &str) -> Table {
     .unwrap()
 }
 
+/// Tables that are refused, and why.
+const REFUSED: [(&str, &str); 5] = [
+    ("mytable", "equality_deletes"),
+    ("iceberg_v2_delete_both_eq_and_pos", "equality_deletes"),
+    ("iceberg_v2_delete_equality", "equality_deletes"),
+    ("iceberg_mixed_file_format_test", "data_format"),
+    // Its partition values are decimals with more bytes than their precision needs; apache-avro does not read them.
+    (
+        "iceberg_legacy_partition_schema_evolution",
+        "iceberg_invalid",
+    ),
+];
+
 #[test]
 fn tables_of_other_engines_are_planned() {
     let Some(data) = forebay_testkit::shared_data() else {
         return;
     };
-    let mut planned = 0;
+    let mut wrong = Vec::new();
     for listed in listed(&data) {
-        let table = match open(&data, &listed) {
-            Ok(table) => table,
-            Err(why) => {
-                println!("{}: not opened: {why}", listed.folder);
-                continue;
-            }
+        let Some((_copy, table)) = open(&data, &listed) else {
+            continue;
         };
-        let result = RUNTIME.block_on(table.scan(None));
-        match result {
-            Ok(plan) => {
-                let rows: u64 = plan.files.iter().map(|file| file.rows).sum();
-                assert_eq!(rows, listed.rows, "{}", listed.folder);
-                planned += 1;
-            }
-            Err(e) => {
-                println!("{}: {e:?}", listed.folder);
-                let expected = listed.has_equality_deletes
-                    || listed.orc_files > 0
-                    || e.code() == "data_format";
-                assert!(expected, "{}: {e:?}", listed.folder);
-            }
+        let refused = REFUSED
+            .iter()
+            .find(|(name, _)| listed.folder.ends_with(name))
+            .map(|(_, code)| *code);
+        let rows = |plan: ScanPlan| plan.files.iter().map(|file| file.rows).sum::<u64>();
+        match (RUNTIME.block_on(table.scan(None)).map(rows), refused) {
+            (Ok(rows), None) if rows == listed.rows => {}
+            (Err(error), Some(code)) if error.code() == code => {}
+            (result, _) => wrong.push((listed.folder, listed.rows, result)),
         }
     }
-    assert!(planned >= 15, "only {planned} tables were planned");
+    assert!(wrong.is_empty(), "{wrong:#?}");
 }
 
 /// Counts as Impala's own tests have them.
@@ -119,7 +151,7 @@ fn deleted_rows_of_other_engines_are_left_out() {
         ("iceberg_v3_deletion_vectors", 3),
         ("iceberg_v2_no_deletes", 3),
     ] {
-        let table = find(&data, name);
+        let (_copy, table) = find(&data, name);
         let plan = RUNTIME.block_on(table.scan(None)).unwrap();
         assert_eq!(live_rows(&plan), rows, "{name}");
     }
@@ -130,15 +162,10 @@ fn equality_deletes_are_refused_and_listed() {
     let Some(data) = forebay_testkit::shared_data() else {
         return;
     };
-    let table = find(&data, "iceberg_v2_delete_equality");
+    let (_copy, table) = find(&data, "iceberg_v2_delete_equality");
     let error = RUNTIME.block_on(table.scan(None)).unwrap_err();
     assert_eq!(error.code(), "equality_deletes");
     let files = RUNTIME.block_on(table.files()).unwrap();
-    assert_eq!(
-        files
-            .iter()
-            .filter(|file| file.content == FileContent::EqualityDeletes)
-            .count(),
-        3
-    );
+    let is_delete = |file: &&TableFile| file.content == FileContent::EqualityDeletes;
+    assert_eq!(files.iter().filter(is_delete).count(), 3);
 }

@@ -74,24 +74,26 @@ impl<'a> Check<'a> {
         kinds.is_empty() || kinds.iter().any(|kind| is_of(node, kind))
     }
 
-    /// A mapping whose key chooses.
+    /// A mapping whose key chooses. A second choice is one error, whatever stands below it.
     fn tagged(&mut self, ways: &Ways<'a>, entries: &[(Key, std::sync::Arc<Node>)], at: &At<'_>) {
         let mut chosen: Option<&Key> = None;
         for (key, node) in entries {
             let known = ways.tags.iter().find(|(name, _)| *name == key.name);
+            if let (Some(first), Some(_)) = (chosen, known) {
+                self.two(first, key, at);
+                continue;
+            }
             let meant = known
                 .copied()
                 .or_else(|| self.unknown_choice(ways, key, at));
-            if let (Some(first), Some(_)) = (chosen, known) {
-                self.two(first, key, at);
-            }
             if let Some((_, schema)) = meant {
                 chosen = chosen.or(Some(key));
+                let path = join(&at.path, &key.name);
                 self.value(
                     schema,
                     &At {
                         node,
-                        path: join(&at.path, &key.name),
+                        path,
                         key: key.span,
                     },
                 );

@@ -81,7 +81,7 @@ impl Variables for Set {
     }
 
     fn param(&self, _: &str) -> Option<String> {
-        Some("7".to_owned())
+        Some("3".to_owned())
     }
 }
 

@@ -55,7 +55,7 @@ fn a_value_knows_its_place() {
         .and_then(|list| list.elements().into_iter().nth(1))
         .and_then(|e| e.get("three"));
     let three = three.expect("the value is there");
-    assert_eq!((three.place().line, three.place().column), (4, 32));
+    assert_eq!((three.place().line, three.place().column), (4, 31));
     assert_eq!(three.path(), "source.http.list[1].three");
 }
 
@@ -83,7 +83,7 @@ fn bomb() -> String {
 fn an_anchor_bomb_is_refused_at_once() {
     let clock = forebay_core::SystemClock::shared();
     let start = clock.monotonic();
-    assert_eq!(faults(&bomb()), ["6:20 too_many_values"]);
+    assert_eq!(faults(&bomb()), ["6:26 too_many_values"]);
     assert!(clock.monotonic() - start < Duration::from_secs(2));
 }
 

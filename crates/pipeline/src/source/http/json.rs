@@ -320,6 +320,8 @@ mod tests {
         #[test]
         fn the_outline_agrees_with_a_real_parser(value in json(), pretty: bool, cut in 0.0..1.0_f64) {
             let text = if pretty { serde_json::to_string_pretty(&value) } else { value_text(&value) }.unwrap();
+            // The parser rounds some floats; both sides shall do so.
+            let value: Value = serde_json::from_str(&text).unwrap();
             for path in ["", "a", "b.a", "c.b.a"] {
                 let wanted = path.split('.').filter(|k| !k.is_empty()).try_fold(&value, |v, key| v.get(key));
                 let found = find(text.as_bytes(), &[&Path::new(path)]).unwrap().remove(0);

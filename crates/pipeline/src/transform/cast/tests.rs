@@ -91,6 +91,11 @@ fn a_float_holds_the_digits_that_were_written() {
         ),
         ["0.5", "0.1", "-", "-"]
     );
+    // The shortest text of a float is not always its value rounded to as many digits (…323.25).
+    assert_eq!(
+        texts(&["2133862005680323.3"], ColumnType::Double),
+        ["2133862005680323.3"]
+    );
     assert_eq!(
         texts(&["0", "-0.0", "0e5"], ColumnType::Double),
         ["0.0", "-0.0", "0.0"]

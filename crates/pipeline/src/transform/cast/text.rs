@@ -105,18 +105,18 @@ fn significant(number: &Number<'_>) -> String {
     digits.trim_matches('0').to_owned()
 }
 
-/// A float fits when it shows the digits that were written, to as many places as were written.
+/// A float fits when it shows the digits that were written: as its shortest text, or to as many places as were written.
 fn float64(text: &str) -> Option<f64> {
     let value: f64 = text.parse().ok()?;
-    shows(value, text).then_some(value)
+    shows(value, &format!("{value:e}"), text).then_some(value)
 }
 
 fn float32(text: &str) -> Option<f32> {
     let value: f32 = text.parse().ok()?;
-    shows(f64::from(value), text).then_some(value)
+    shows(f64::from(value), &format!("{value:e}"), text).then_some(value)
 }
 
-fn shows(value: f64, text: &str) -> bool {
+fn shows(value: f64, shortest: &str, text: &str) -> bool {
     let Some(written) = number(text) else {
         return false;
     };
@@ -124,8 +124,8 @@ fn shows(value: f64, text: &str) -> bool {
     if digits.is_empty() || !value.is_finite() {
         return digits.is_empty() && value == 0.0;
     }
-    let shown = format!("{:.*e}", digits.len() - 1, value.abs());
-    number(&shown).is_some_and(|shown| significant(&shown) == digits)
+    let same = |shown: &str| number(shown).is_some_and(|shown| significant(&shown) == digits);
+    same(shortest) || same(&format!("{:.*e}", digits.len() - 1, value))
 }
 
 fn decimal(text: &str, precision: u8, scale: i8) -> Option<i128> {

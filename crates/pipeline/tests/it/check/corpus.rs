@@ -20,7 +20,7 @@ source:
     params: {limit: 5, all: true}
     auth: {bearer: {token: "${secret:token}"}}
     paginate: {page: {param: page, start: 1, size_param: size, size: 100}}
-    pages_max: 1_000
+    pages_max: 1000
     cursor: {field: updated, param: since, start: 2026-01-01, format: rfc3339, field_format: rfc3339, lag: 5m, key: id, end_param: until}
     rate: {requests: 10, per: 1s, window: fixed, concurrency: 2}
     retry: {attempts: 3, max_delay: 10s, total: 1m}
@@ -43,7 +43,7 @@ transform:
   - rename: {a: b}
   - cast: {b: "decimal(20, 4)"}
   - check: [{name: rule, where: "b > 0", on_fail: fail}]
-buffer: {rows: 1_000, bytes: 1MiB, time: 1s}
+buffer: {rows: 1000, bytes: 1MiB, time: 1s}
 load:
   iceberg: {table: quakes.events, mode: append, partition: [day(at)], file_bytes: 64MiB}
 "#];
