@@ -78,12 +78,31 @@ impl TableName {
     }
 
     /// The child table for the list at `path`: `orders` and `items` give `orders__items`.
+    ///
+    /// Keys of records may be anything, names of tables may not: upper case becomes lower case, and a path that needs
+    /// more than that (other characters, too long) is made to fit and gets eight digits of its hash, so that two paths
+    /// never share a table by accident.
     pub fn child(&self, path: &str) -> Result<Self> {
-        Ok(Self::new(
-            self.namespace.clone(),
-            format!("{}__{path}", self.name).parse()?,
-        ))
+        let lower = format!("{}__{}", self.name, path.to_ascii_lowercase());
+        if let Ok(name) = lower.parse() {
+            return Ok(Self::new(self.namespace.clone(), name));
+        }
+        let plain = |c: char| if c.is_ascii_alphanumeric() { c } else { '_' };
+        let kept = lower.chars().map(plain).take(IDENT_BYTES_MAX - 9);
+        let name = format!(
+            "{}_{:08x}",
+            kept.collect::<String>(),
+            fnv1a(path.as_bytes())
+        );
+        Ok(Self::new(self.namespace.clone(), name.parse()?))
     }
+}
+
+/// FNV-1a, 32 bits (Fowler, Noll, Vo): stable for ever, because names of tables depend on it.
+fn fnv1a(bytes: &[u8]) -> u32 {
+    bytes.iter().fold(0x811c_9dc5, |hash, byte| {
+        (hash ^ u32::from(*byte)).wrapping_mul(0x0100_0193)
+    })
 }
 
 impl FromStr for TableName {
@@ -176,6 +195,22 @@ impl fmt::Display for RefName {
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn every_path_has_a_child_table_of_its_own() {
+        let main: TableName = "shop.orders".parse().unwrap();
+        let child = |path: &str| main.child(path).unwrap().name.to_string();
+        assert_eq!(child("items"), "orders__items");
+        assert_eq!(
+            child("maritalStatus__coding"),
+            "orders__maritalstatus__coding"
+        );
+        assert!(child("a-b").starts_with("orders__a_b_"));
+        assert_ne!(child("a-b"), child("a.b"));
+        let long = |end: &str| child(&format!("{}{end}", "x".repeat(200)));
+        assert_eq!(long("1").len(), IDENT_BYTES_MAX);
+        assert_ne!(long("1"), long("2"));
+    }
 
     #[test]
     fn only_plain_names_pass() {

@@ -75,7 +75,7 @@ fn show(
 ) -> fmt::Result {
     let fits = units
         .iter()
-        .filter(|(_, factor)| value != 0 && value % factor == 0)
+        .filter(|(_, factor)| value != 0 && value.is_multiple_of(*factor))
         .max_by_key(|(_, factor)| *factor);
     match fits {
         Some((name, factor)) => write!(f, "{}{name}", value / factor),

@@ -40,7 +40,7 @@ pub(crate) struct Writer<W: Write> {
 enum Kind<W: Write> {
     Json(arrow::json::ArrayWriter<BufWriter<W>>),
     Ndjson(arrow::json::LineDelimitedWriter<BufWriter<W>>),
-    Csv(arrow::csv::Writer<BufWriter<W>>),
+    Csv(Box<arrow::csv::Writer<BufWriter<W>>>),
     Table {
         out: BufWriter<W>,
         markdown: bool,
@@ -55,11 +55,11 @@ impl<W: Write> Writer<W> {
         let kind = match format {
             Format::Json => Kind::Json(json().build(out)),
             Format::Ndjson => Kind::Ndjson(json().build(out)),
-            Format::Csv => Kind::Csv(
+            Format::Csv => Kind::Csv(Box::new(
                 arrow::csv::WriterBuilder::new()
                     .with_header(true)
                     .build(out),
-            ),
+            )),
             Format::Table | Format::Markdown => Kind::Table {
                 out,
                 markdown: format == Format::Markdown,

@@ -121,6 +121,7 @@ CREATE TABLE runs (
 ) STRICT;
 CREATE INDEX runs_by_start ON runs (started_at, id);
 CREATE INDEX runs_of_pipeline ON runs (pipeline, started_at, id);
+CREATE INDEX runs_running ON runs (pipeline, branch) WHERE status = 'running';
 
 CREATE TABLE steps (
     run TEXT NOT NULL REFERENCES runs (id),

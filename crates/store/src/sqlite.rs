@@ -230,7 +230,7 @@ impl Store {
     }
 
     async fn write<O: Operation>(&self, operation: O) -> Result<O::Answer> {
-        let (job, answer) = Pending::new(operation);
+        let (job, answer) = Pending::with_reply(operation);
         self.queue.send(job).await.map_err(|_| closed())?;
         // No answer at all: the runtime is being shut down around the writer.
         answer.await.map_err(|_| writer::unknown())?

@@ -20,7 +20,7 @@ pub fn gzip(bytes: &[u8]) -> Vec<u8> {
 /// # Panics
 /// Never: writing to memory cannot fail.
 pub fn gzip_bomb(bytes: usize) -> Vec<u8> {
-    const PIECE: [u8; 1 << 16] = [b' '; 1 << 16];
+    static PIECE: [u8; 1 << 16] = [b' '; 1 << 16];
     let mut encoder = GzEncoder::new(Vec::new(), Compression::best());
     encoder.write_all(b"[").expect("memory takes every byte");
     for _ in 0..bytes / PIECE.len() {

@@ -93,17 +93,15 @@ impl Demo {
             &variables,
             workspace.engine(),
         )?);
-        let figures = Arc::new(Figures::default());
-        let report = super::run::one(
-            workspace,
-            &spec,
-            &RefName::main(),
-            false,
-            &CancellationToken::new(),
-            &figures,
-            global,
-        )
-        .await?;
+        let order = super::run::Order {
+            spec,
+            branch: RefName::main(),
+            full: false,
+            cancel: CancellationToken::new(),
+            figures: Arc::default(),
+        };
+        let report = super::run::one(workspace, &order, global).await?;
+        let figures = order.figures;
         let get = Figures::get;
         let elapsed = report
             .record

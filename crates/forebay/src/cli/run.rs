@@ -85,26 +85,23 @@ impl Run {
             if cancel.is_cancelled() {
                 break;
             }
-            let figures = Arc::new(Figures::default());
-            let outcome = one(
-                &workspace,
-                &spec,
-                &self.branch,
-                self.full,
-                &cancel,
-                &figures,
-                global,
-            )
-            .await;
+            let order = Order {
+                spec,
+                branch: self.branch.clone(),
+                full: self.full,
+                cancel: cancel.clone(),
+                figures: Arc::default(),
+            };
+            let outcome = one(&workspace, &order, global).await;
             match outcome {
-                Ok(report) if !global.quiet => summary(&spec, &report, &figures),
+                Ok(report) if !global.quiet => summary(&order.spec, &report, &order.figures),
                 Ok(_) => {}
                 // One bad pipeline never stops another.
                 Err(error) => {
                     say::error(&error);
                     say::line(format_args!(
                         "  what was committed stays; to continue: forebay run {}",
-                        spec.name
+                        order.spec.name
                     ));
                     failed.get_or_insert(error.kind());
                 }
@@ -118,25 +115,32 @@ impl Run {
     }
 }
 
+/// One pipeline to run.
+pub(crate) struct Order {
+    pub(crate) spec: Arc<PipelineSpec>,
+    pub(crate) branch: RefName,
+    pub(crate) full: bool,
+    pub(crate) cancel: CancellationToken,
+    pub(crate) figures: Arc<Figures>,
+}
+
 /// Runs one pipeline with progress on stderr.
 pub(crate) async fn one(
     workspace: &Workspace,
-    spec: &Arc<PipelineSpec>,
-    branch: &RefName,
-    full: bool,
-    cancel: &CancellationToken,
-    figures: &Arc<Figures>,
+    order: &Order,
     global: &Global,
 ) -> Result<RunReport> {
+    let spec = &order.spec;
     let _alone = workspace.lock(&spec.name)?;
     let wanted = !global.no_progress && !global.quiet;
+    let figures = &order.figures;
     let progress = Progress::start(
         spec.name.as_str(),
         figures.clone(),
         workspace.clock(),
         wanted,
     );
-    let context = workspace.run_context(branch, full, cancel, figures);
+    let context = workspace.run_context(&order.branch, order.full, &order.cancel, figures);
     let report = Box::pin(forebay_pipeline::run::run(spec.clone(), context)).await;
     drop(progress);
     report

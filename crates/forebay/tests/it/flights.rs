@@ -60,6 +60,7 @@ fn tools() -> Option<(String, PathBuf)> {
 }
 
 impl Datasette {
+    #[expect(clippy::zombie_processes, reason = "dropping the server waits for it")]
     fn serve(python: &str, database: &Path) -> Self {
         let port = std::net::TcpListener::bind(("127.0.0.1", 0))
             .unwrap()

@@ -1,5 +1,7 @@
 //! End-to-end tests: the binary as a user runs it.
 
+#![allow(clippy::unwrap_used, clippy::print_stdout, reason = "this is a test")]
+
 mod cli;
 mod demo;
 mod files;

@@ -28,8 +28,8 @@ pub(crate) fn range(
     let value = |literal| Value::of(literal, source);
     match transform {
         Transform::Identity => Range {
-            lower: value(low).and_then(Value::as_lower),
-            upper: value(high).and_then(Value::as_upper),
+            lower: value(low).and_then(Value::into_lower),
+            upper: value(high).and_then(Value::into_upper),
         },
         Transform::Truncate(width) => Range {
             lower: value(low),

@@ -84,13 +84,13 @@ pub(super) fn of_file(file: &DataFile, spec: Option<&PartitionSpec>, schema: &Sc
     for (id, datum) in file.lower_bounds() {
         let value = known(id)
             .and_then(|kind| Value::of(datum.literal(), kind))
-            .and_then(Value::as_lower);
+            .and_then(Value::into_lower);
         value.map(|value| bounds.lower.insert(*id, value));
     }
     for (id, datum) in file.upper_bounds() {
         let value = known(id)
             .and_then(|kind| Value::of(datum.literal(), kind))
-            .and_then(Value::as_upper);
+            .and_then(Value::into_upper);
         value.map(|value| bounds.upper.insert(*id, value));
     }
     let fields = spec.map(PartitionSpec::fields).unwrap_or_default();

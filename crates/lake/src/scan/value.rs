@@ -50,7 +50,7 @@ impl Value {
     }
 
     /// A value at or below this one that no spelling of the same number undercuts; `None` for NaN, which is no bound.
-    pub(crate) fn as_lower(self) -> Option<Self> {
+    pub(crate) fn into_lower(self) -> Option<Self> {
         match self {
             Self::Float(v) => (!v.is_nan()).then_some(Self::Float(if v == 0.0 { -0.0 } else { v })),
             Self::Double(v) => {
@@ -60,8 +60,8 @@ impl Value {
         }
     }
 
-    /// As [`Value::as_lower`], from above.
-    pub(crate) fn as_upper(self) -> Option<Self> {
+    /// As [`Value::into_lower`], from above.
+    pub(crate) fn into_upper(self) -> Option<Self> {
         match self {
             Self::Float(v) => (!v.is_nan()).then_some(Self::Float(if v == 0.0 { 0.0 } else { v })),
             Self::Double(v) => {

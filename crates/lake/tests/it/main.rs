@@ -1,5 +1,7 @@
 //! The lake from outside: commits, rebases, crashes, growth. Rows are read back from the files that a scan names.
 
+#![allow(clippy::unwrap_used, clippy::print_stdout, reason = "this is a test")]
+
 mod commit;
 mod crash;
 mod faulty;

@@ -105,7 +105,7 @@ impl Diagnostics {
     /// File order, each once.
     pub(crate) fn sorted(mut self) -> Self {
         self.0
-            .sort_by(|a, b| (a.place.line, a.place.column).cmp(&(b.place.line, b.place.column)));
+            .sort_by_key(|fault| (fault.place.line, fault.place.column));
         self.0.dedup();
         self
     }

@@ -102,6 +102,10 @@ pub fn load(
     parse(&shown, &text, variables, engine)
 }
 
+#[expect(
+    clippy::result_large_err,
+    reason = "told to a person once, never on a hot path"
+)]
 fn read(path: &Path) -> Result<String, Diagnostic> {
     let shown = path.display().to_string();
     let unreadable = |error: std::io::Error| {

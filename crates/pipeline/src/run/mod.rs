@@ -182,7 +182,7 @@ async fn renew(request: &LeaseRequest, epoch: i64, context: &RunContext) -> Erro
         match context.lake.store().renew_lease(request, epoch).await {
             Err(error) if error.kind() == ErrorKind::Conflict => return error,
             Err(error) => {
-                tracing::warn!(%error, "failed to renew the lease; the next commit will tell")
+                tracing::warn!(%error, "failed to renew the lease; the next commit will tell");
             }
             Ok(()) => {}
         }

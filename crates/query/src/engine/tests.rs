@@ -105,7 +105,10 @@ async fn results_have_types_that_a_table_can_hold() {
         .iter()
         .map(|field| field.data_type().clone())
         .collect();
-    assert_eq!(types[0], DataType::Timestamp(TimeUnit::Microsecond, None));
+    assert_eq!(
+        types[0],
+        DataType::Timestamp(TimeUnit::Microsecond, Some("+00:00".into()))
+    );
     assert_eq!(types[1], DataType::Utf8);
     assert_eq!(types[2], DataType::Int32);
     assert_eq!(types[3], DataType::Int32);
@@ -308,16 +311,16 @@ async fn a_cross_join_without_end_is_stopped() {
     );
 }
 
-/// It makes one row after 10^15 pairs: neither memory nor output would ever stop it.
+/// It makes one row after 10^10 pairs: neither memory nor output would ever stop it.
 #[tokio::test]
 async fn a_statement_without_end_is_stopped_by_time() {
     let engine = Engine {
-        select_time_max: std::time::Duration::from_millis(300),
+        select_time_max: Duration::from_millis(300),
         ..Engine::new()
     };
     let ids = Int64Array::from_iter_values(0..100_000);
     let batch = RecordBatch::try_from_iter([("id", Arc::new(ids) as ArrayRef)]).unwrap();
-    let sql = "select sum(a.id % 7 + b.id % 5 + c.id % 3) from input a cross join input b cross join input c";
+    let sql = "select sum(a.id % 7 + b.id % 5) from input a cross join input b";
     assert_eq!(
         engine.select("input", batch, sql).await.unwrap_err().code(),
         "sql_too_slow"

@@ -16,6 +16,7 @@ pub(super) fn field_id(field: &Field) -> Option<i32> {
 #[derive(Debug)]
 pub(crate) struct Columns {
     schema: SchemaRef,
+    plain: SchemaRef,
     by_name: HashMap<String, (i32, DataType)>,
 }
 
@@ -28,8 +29,9 @@ impl Columns {
                 (field_id(field)?, field.data_type().clone()),
             ))
         };
-        let by_name = fields.iter().filter_map(id).collect();
+        let by_name = schema.fields().iter().filter_map(id).collect();
         Self {
+            plain: Arc::new(schema.clone()),
             schema: Arc::new(Schema::new_with_metadata(fields, schema.metadata().clone())),
             by_name,
         }
@@ -39,6 +41,12 @@ impl Columns {
         &self.schema
     }
 
+    /// The schema with strings as the lake has them.
+    pub(super) fn plain(&self) -> &SchemaRef {
+        &self.plain
+    }
+
+    /// Field id and type, in the plain schema, of a column.
     pub(super) fn find(&self, name: &str) -> Option<(i32, &DataType)> {
         self.by_name.get(name).map(|(id, kind)| (*id, kind))
     }

@@ -6,11 +6,11 @@ use std::sync::Arc;
 use arrow::array::{ArrayRef, BooleanArray, UInt64Array};
 use datafusion::catalog::Session;
 use datafusion::common::pruning::PruningStatistics;
+use datafusion::common::tree_node::{Transformed, TreeNode};
 use datafusion::common::{Column, DFSchema, Result, ScalarValue};
 use datafusion::logical_expr::Expr;
 use datafusion::logical_expr::utils::conjunction;
 use datafusion::physical_optimizer::pruning::PruningPredicate;
-use forebay_core::Error;
 use forebay_lake::scan::{Bounds, Prune, Value};
 
 use super::columns::Columns;
@@ -32,10 +32,10 @@ impl Predicate {
         let Some(filter) = conjunction(filters.iter().cloned()) else {
             return Ok(None);
         };
-        let schema = DFSchema::try_from(columns.schema().as_ref().clone())?;
-        let filter = session.create_physical_expr(filter, &schema)?;
+        let schema = DFSchema::try_from(columns.plain().as_ref().clone())?;
+        let filter = session.create_physical_expr(with_plain_strings(filter)?, &schema)?;
         // A filter that cannot be turned into a question about bounds keeps every file.
-        let pruning = PruningPredicate::try_new(filter, columns.schema().clone())
+        let pruning = PruningPredicate::try_new(filter, columns.plain().clone())
             .ok()
             .filter(|pruning| !pruning.always_true());
         Ok(pruning.map(|pruning| Self {
@@ -51,14 +51,25 @@ impl Prune for Predicate {
             columns: &self.columns,
             bounds,
         };
-        self.pruning.prune(&containers).map_err(|error| {
-            Error::bug(
-                "prune",
-                "failed to compare a filter with the bounds of files",
-            )
-            .with_source(error)
-        })
+        Ok(self.pruning.prune(&containers).unwrap_or_else(|error| {
+            // Reading a file too many is slower; leaving one out would be wrong.
+            tracing::debug!(%error, "a filter cannot be compared with the bounds of files");
+            vec![true; bounds.len()]
+        }))
     }
+}
+
+/// The engine's own pruning of `LIKE` compares plain strings only, so views are left out here.
+fn with_plain_strings(filter: Expr) -> Result<Expr> {
+    let plain = filter.transform(|expr| {
+        Ok(match expr {
+            Expr::Literal(ScalarValue::Utf8View(text), metadata) => {
+                Transformed::yes(Expr::Literal(ScalarValue::Utf8(text), metadata))
+            }
+            other => Transformed::no(other),
+        })
+    })?;
+    Ok(plain.data)
 }
 
 struct Containers<'a> {

@@ -143,6 +143,8 @@ pub(crate) fn shown(batches: &[RecordBatch]) -> Vec<String> {
                 .map(str::trim)
                 .collect::<Vec<_>>()
                 .join(" | ")
+                .trim_end()
+                .to_owned()
         })
         .collect()
 }

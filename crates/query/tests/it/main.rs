@@ -1,5 +1,7 @@
 //! SQL over a real lake: store in SQLite, files on disk, nothing faked but the clock.
 
+#![allow(clippy::unwrap_used, clippy::print_stdout, reason = "this is a test")]
+
 mod fixture;
 mod nested;
 mod oracle;

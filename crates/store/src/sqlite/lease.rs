@@ -286,17 +286,18 @@ async fn level_positions(
     level: Level,
     pipeline: &Ident,
 ) -> Result<Vec<(String, i64, String)>, sqlx::Error> {
-    sqlx::query_as(
-        "SELECT p.split, m.sequence, m.position
-         FROM positions p JOIN moves m
-             ON m.branch = p.branch AND m.pipeline = p.pipeline AND m.split = p.split AND m.seq = (
-                 SELECT max(o.seq) FROM moves o
-                 WHERE o.branch = p.branch AND o.pipeline = p.pipeline AND o.split = p.split AND o.seq <= ?3)
-         WHERE p.branch = ?1 AND p.pipeline = ?2",
-    )
-    .bind(level.branch)
-    .bind(pipeline.as_str())
-    .bind(level.upto)
-    .fetch_all(sql)
-    .await
+    sqlx::query_as(LEVEL_POSITIONS)
+        .bind(level.branch)
+        .bind(pipeline.as_str())
+        .bind(level.upto)
+        .fetch_all(sql)
+        .await
 }
+
+/// CROSS JOIN: from the few splits to the many moves, not the other way.
+pub(super) const LEVEL_POSITIONS: &str = "SELECT p.split, m.sequence, m.position
+     FROM positions p CROSS JOIN moves m
+         ON m.branch = p.branch AND m.pipeline = p.pipeline AND m.split = p.split AND m.seq = (
+             SELECT max(o.seq) FROM moves o
+             WHERE o.branch = p.branch AND o.pipeline = p.pipeline AND o.split = p.split AND o.seq <= ?3)
+     WHERE p.branch = ?1 AND p.pipeline = ?2";

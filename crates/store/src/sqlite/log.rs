@@ -138,20 +138,21 @@ async fn level_heads(
     sql: &mut SqliteConnection,
     level: Level,
 ) -> Result<Vec<(String, String, String, Option<String>)>, sqlx::Error> {
-    sqlx::query_as(
-        "SELECT h.namespace, h.name, c.table_uuid, c.metadata_location
-         FROM heads h JOIN changes c
-             ON c.branch = h.branch AND c.namespace = h.namespace AND c.name = h.name
-             AND c.seq = CASE WHEN h.seq <= ?2 THEN h.seq ELSE (
-                 SELECT max(o.seq) FROM changes o
-                 WHERE o.branch = h.branch AND o.namespace = h.namespace AND o.name = h.name AND o.seq <= ?2) END
-         WHERE h.branch = ?1",
-    )
-    .bind(level.branch)
-    .bind(level.upto)
-    .fetch_all(sql)
-    .await
+    sqlx::query_as(LEVEL_HEADS)
+        .bind(level.branch)
+        .bind(level.upto)
+        .fetch_all(sql)
+        .await
 }
+
+/// CROSS JOIN: SQLite must go from the few heads to the many changes, not the other way.
+pub(super) const LEVEL_HEADS: &str = "SELECT h.namespace, h.name, c.table_uuid, c.metadata_location
+     FROM heads h CROSS JOIN changes c
+         ON c.branch = h.branch AND c.namespace = h.namespace AND c.name = h.name
+         AND c.seq = CASE WHEN h.seq <= ?2 THEN h.seq ELSE (
+             SELECT max(o.seq) FROM changes o
+             WHERE o.branch = h.branch AND o.namespace = h.namespace AND o.name = h.name AND o.seq <= ?2) END
+     WHERE h.branch = ?1";
 
 #[derive(sqlx::FromRow)]
 struct CommitRow {

@@ -38,7 +38,7 @@ pub(super) struct Pending<O: Operation> {
 }
 
 impl<O: Operation> Pending<O> {
-    pub(super) fn new(operation: O) -> (Box<dyn Job>, oneshot::Receiver<Result<O::Answer>>) {
+    pub(super) fn with_reply(operation: O) -> (Box<dyn Job>, oneshot::Receiver<Result<O::Answer>>) {
         let (reply, answer) = oneshot::channel();
         (
             Box::new(Self {

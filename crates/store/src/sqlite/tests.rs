@@ -4,6 +4,7 @@ use std::sync::Arc;
 use std::sync::atomic::Ordering;
 
 use forebay_core::{CommitId, ErrorKind, RefName, SystemClock, Timestamp};
+use sqlx::AssertSqlSafe;
 use tempfile::TempDir;
 use uuid::Uuid;
 
@@ -37,6 +38,24 @@ fn commit(n: u128, location: &str, expected: Option<&str>) -> Commit {
 
 async fn log_length(store: &Store) -> usize {
     store.log(&RefName::main(), 10_000).await.unwrap().len()
+}
+
+#[tokio::test]
+async fn lists_cost_what_they_list_and_not_the_length_of_the_log() {
+    let (store, _dir) = store().await;
+    for (query, first) in [
+        (super::log::LEVEL_HEADS, "SEARCH h USING PRIMARY KEY"),
+        (super::lease::LEVEL_POSITIONS, "SEARCH p USING INDEX"),
+    ] {
+        let explain = AssertSqlSafe(format!("EXPLAIN QUERY PLAN {query}"));
+        let plan: Vec<(i64, i64, i64, String)> = sqlx::query_as(explain)
+            .fetch_all(&store.readers)
+            .await
+            .unwrap();
+        let shown = format!("{plan:#?}");
+        assert!(plan[0].3.starts_with(first), "{shown}");
+        assert!(plan.iter().all(|step| !step.3.contains("SCAN")), "{shown}");
+    }
 }
 
 #[tokio::test]

@@ -1,6 +1,6 @@
 //! The one task that writes: takes what is queued, does it in one SQL transaction, answers.
 //!
-//! Every operation has a SAVEPOINT of its own, so that one that is refused leaves the others alone. An error of the
+//! In a group every operation has a SAVEPOINT of its own, so that one that is refused leaves the others. An error of the
 //! database gives up the transaction with its connection; COMMIT is never sent after a failed statement. An error
 //! of COMMIT itself leaves the result unknown: a new connection then looks for the mark that the transaction wrote,
 //! so that callers get a definite answer. The task ends when every handle of the store is gone.
@@ -150,11 +150,12 @@ impl Writer {
         #[cfg(test)]
         faults.limit_pages(sql).await?;
         sqlx::query("BEGIN IMMEDIATE").execute(&mut *sql).await?;
-        let mut accepted = 0;
-        for job in jobs {
-            accepted += u32::from(apply(job.as_mut(), sql, now).await?);
-        }
-        if accepted == 0 {
+        let accepted = match jobs {
+            // Alone it needs no savepoint: refused, it ends the transaction.
+            [job] => job.apply(sql, now).await?,
+            jobs => apply_each(jobs, sql, now).await?,
+        };
+        if !accepted {
             sqlx::query("ROLLBACK").execute(&mut *sql).await?;
             return Ok(());
         }
@@ -181,7 +182,7 @@ impl Writer {
             match self.look().await {
                 Ok(found) => return Ok(found),
                 Err(error) => {
-                    tracing::warn!(%error, "the store does not say what became of a commit")
+                    tracing::warn!(%error, "the store does not say what became of a commit");
                 }
             }
             self.clock.sleep(pause).await;
@@ -241,19 +242,23 @@ pub(super) async fn prune(sql: &mut SqliteConnection) -> Result<(), sqlx::Error>
         .map(drop)
 }
 
-/// Applies one job so that it leaves nothing when it is refused.
-async fn apply(
-    job: &mut dyn Job,
+/// Applies each job so that it leaves nothing when it is refused; whether any was accepted.
+async fn apply_each(
+    jobs: &mut [Box<dyn Job>],
     sql: &mut SqliteConnection,
     now: Timestamp,
 ) -> Result<bool, sqlx::Error> {
-    sqlx::query("SAVEPOINT job").execute(&mut *sql).await?;
-    let accepted = job.apply(sql, now).await?;
-    if !accepted {
-        sqlx::query("ROLLBACK TO job").execute(&mut *sql).await?;
+    let mut any = false;
+    for job in jobs {
+        sqlx::query("SAVEPOINT job").execute(&mut *sql).await?;
+        let accepted = job.apply(sql, now).await?;
+        if !accepted {
+            sqlx::query("ROLLBACK TO job").execute(&mut *sql).await?;
+        }
+        sqlx::query("RELEASE job").execute(&mut *sql).await?;
+        any |= accepted;
     }
-    sqlx::query("RELEASE job").execute(sql).await?;
-    Ok(accepted)
+    Ok(any)
 }
 
 fn reply(jobs: impl IntoIterator<Item = Box<dyn Job>>, result: Result<()>) {

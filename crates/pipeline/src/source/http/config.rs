@@ -92,6 +92,7 @@ pub enum Auth {
 #[derive(Debug, Clone, Deserialize, JsonSchema)]
 #[serde(deny_unknown_fields)]
 pub struct Bearer {
+    /// The token.
     pub token: Secret,
 }
 
@@ -99,7 +100,9 @@ pub struct Bearer {
 #[derive(Debug, Clone, Deserialize, JsonSchema)]
 #[serde(deny_unknown_fields)]
 pub struct Basic {
+    /// Who asks.
     pub username: String,
+    /// The password.
     pub password: Secret,
 }
 

@@ -218,7 +218,7 @@ fn page_params<'a>(paginate: Option<&'a Paginate>, at: &At) -> Vec<(&'a str, Str
             }
         }
         (Some(Paginate::Cursor(cursor)), At::Token(token)) => {
-            params.push((&cursor.param, token.clone()))
+            params.push((&cursor.param, token.clone()));
         }
         _ => {}
     }
