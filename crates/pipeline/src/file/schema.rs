@@ -112,7 +112,7 @@ mod tests {
                         .for_each(|(i, schema)| walk(&format!("{path}/{i}"), schema, visit));
                 }
                 ("items" | "additionalProperties", schema) => {
-                    walk(&format!("{path}/{keyword}"), schema, visit)
+                    walk(&format!("{path}/{keyword}"), schema, visit);
                 }
                 _ => {}
             }
@@ -122,7 +122,7 @@ mod tests {
     fn faults(mut fault: impl FnMut(&str, &Map<String, Value>, &mut Vec<String>)) -> Vec<String> {
         let (schema, mut found) = (pipeline_schema(), Vec::new());
         walk("", schema.as_value(), &mut |path, keywords| {
-            fault(path, keywords, &mut found)
+            fault(path, keywords, &mut found);
         });
         found
     }

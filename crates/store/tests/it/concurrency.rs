@@ -73,13 +73,16 @@ async fn check(stores: &[Store], table_of: impl Fn(usize) -> String) {
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn sixteen_writers_of_their_own_tables() {
     let world = world().await;
-    check(&[world.store.clone()], |n| format!("a.t{n}")).await;
+    check(std::slice::from_ref(&world.store), |n| format!("a.t{n}")).await;
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn sixteen_writers_of_three_tables() {
     let world = world().await;
-    check(&[world.store.clone()], |n| format!("a.t{}", n % 3)).await;
+    check(std::slice::from_ref(&world.store), |n| {
+        format!("a.t{}", n % 3)
+    })
+    .await;
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]

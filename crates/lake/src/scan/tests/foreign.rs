@@ -3,8 +3,12 @@
 use std::path::Path;
 use std::sync::Arc;
 
+use arrow::array::{AsArray, RecordBatch, RecordBatchReader, StringArray};
+use bytes::Bytes;
 use iceberg::spec::TableMetadata;
 use object_store::local::LocalFileSystem;
+use parquet::arrow::ArrowWriter;
+use parquet::arrow::arrow_reader::ParquetRecordBatchReader;
 use tempfile::TempDir;
 
 use super::super::{FileContent, ScanPlan, TableFile};
@@ -73,15 +77,46 @@ fn copy_files(from: &Path, to: &Path, is_mixed: bool) {
         }
         let mut bytes = std::fs::read(entry.path()).unwrap();
         if is_mixed {
-            let places: Vec<usize> = (0..bytes.len())
-                .filter(|at| bytes[*at..].starts_with(HDFS))
-                .collect();
-            places
-                .iter()
-                .for_each(|at| bytes[*at..at + HDFS.len()].copy_from_slice(ROOT));
+            let is_place = |at: &usize| bytes[*at..].starts_with(HDFS);
+            let places: Vec<usize> = (0..bytes.len()).filter(is_place).collect();
+            for at in places {
+                bytes[at..at + HDFS.len()].copy_from_slice(ROOT);
+            }
+            bytes = with_local_paths(bytes);
         }
         std::fs::write(target, bytes).unwrap();
     }
+}
+
+/// A position delete file with its paths respelled too: they are compressed, so it is written anew. Other files stay.
+fn with_local_paths(bytes: Vec<u8>) -> Vec<u8> {
+    if !bytes.starts_with(b"PAR1") {
+        return bytes;
+    }
+    let Ok(reader) = ParquetRecordBatchReader::try_new(Bytes::from(bytes.clone()), 1 << 10) else {
+        return bytes;
+    };
+    let schema = RecordBatchReader::schema(&reader);
+    let Ok(column) = schema.index_of("file_path") else {
+        return bytes;
+    };
+    let [hdfs, root] = [HDFS, ROOT].map(|text| std::str::from_utf8(text).unwrap());
+    let mut made = Vec::new();
+    let mut writer = ArrowWriter::try_new(&mut made, Arc::clone(&schema), None).unwrap();
+    for batch in reader {
+        let batch = batch.unwrap();
+        let paths = batch.column(column).as_string::<i32>().iter();
+        let paths: StringArray = paths
+            .map(|path| path.map(|path| path.replace(hdfs, root)))
+            .collect();
+        let mut columns = batch.columns().to_vec();
+        columns[column] = Arc::new(paths);
+        writer
+            .write(&RecordBatch::try_new(Arc::clone(&schema), columns).unwrap())
+            .unwrap();
+    }
+    writer.close().unwrap();
+    made
 }
 
 fn live_rows(plan: &ScanPlan) -> u64 {

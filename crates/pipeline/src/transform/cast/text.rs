@@ -105,27 +105,40 @@ fn significant(number: &Number<'_>) -> String {
     digits.trim_matches('0').to_owned()
 }
 
-/// A float fits when it shows the digits that were written: as its shortest text, or to as many places as were written.
+/// A float fits when it shows the digits that were written, to as many places as were written. Of two texts that are
+/// equally far from a float (…323.2 and …323.3 from …323.25) only the even one fits, so what is read back is what was
+/// written.
 fn float64(text: &str) -> Option<f64> {
     let value: f64 = text.parse().ok()?;
-    shows(value, &format!("{value:e}"), text).then_some(value)
+    shows(value, text).then_some(value)
 }
 
 fn float32(text: &str) -> Option<f32> {
     let value: f32 = text.parse().ok()?;
-    shows(f64::from(value), &format!("{value:e}"), text).then_some(value)
+    shows32(value, text).then_some(value)
 }
 
-fn shows(value: f64, shortest: &str, text: &str) -> bool {
+fn shows(value: f64, text: &str) -> bool {
+    fits(text, value == 0.0, value.is_finite(), |places| {
+        format!("{value:.places$e}")
+    })
+}
+
+fn shows32(value: f32, text: &str) -> bool {
+    // A float has at most nine digits of its own; its exact value has more and is not what people write.
+    let shortest = format!("{value:e}");
+    fits(text, value == 0.0, value.is_finite(), |_| shortest.clone())
+}
+
+fn fits(text: &str, is_zero: bool, is_finite: bool, shown: impl Fn(usize) -> String) -> bool {
     let Some(written) = number(text) else {
         return false;
     };
     let digits = significant(&written);
-    if digits.is_empty() || !value.is_finite() {
-        return digits.is_empty() && value == 0.0;
+    if digits.is_empty() || !is_finite {
+        return digits.is_empty() && is_zero;
     }
-    let same = |shown: &str| number(shown).is_some_and(|shown| significant(&shown) == digits);
-    same(shortest) || same(&format!("{:.*e}", digits.len() - 1, value))
+    number(&shown(digits.len() - 1)).is_some_and(|shown| significant(&shown) == digits)
 }
 
 fn decimal(text: &str, precision: u8, scale: i8) -> Option<i128> {

@@ -47,7 +47,7 @@ fn numbers_are_exact_or_refused() {
             let out = flat(&text);
             match &expected {
                 Ok(value) if text.starts_with("{\"a") => {
-                    assert_eq!(rows(&out, "")[0]["a"], *value, "{text}")
+                    assert_eq!(rows(&out, "")[0]["a"], *value, "{text}");
                 }
                 Ok(_) => assert_eq!((out.rows(), codes(&out).len()), (1, 0), "{text}"),
                 Err(code) => assert_eq!(
