@@ -20,7 +20,6 @@ mod state;
 pub mod statement;
 mod system;
 mod table;
-mod yielding;
 
 pub use engine::Engine;
 pub use raw::{PAYLOAD_COLUMN, PayloadReader};

@@ -24,7 +24,6 @@ use crate::plain;
 use crate::raw::PayloadReader;
 use crate::state::{Resources, for_queries};
 use crate::statement;
-use crate::yielding::yielding;
 
 /// Memory of all statements of one session together, before they spill.
 pub const MEMORY_BYTES_DEFAULT: usize = 256 << 20;
@@ -187,7 +186,7 @@ impl Query {
         let logical = state.statement_to_plan(parsed).await?;
         read_only().verify_plan(&logical)?;
         let schema = output_schema(&logical);
-        let plan = yielding(state.create_physical_plan(&logical).await?)?;
+        let plan = state.create_physical_plan(&logical).await?;
         let stream = execute_stream(plan, state.task_ctx())?;
         Ok((schema, stream))
     }

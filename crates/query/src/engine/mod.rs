@@ -30,7 +30,8 @@ const PLANS_MAX: usize = 256;
 /// Most bytes that one batch may grow to; a statement that multiplies rows without end stops here.
 pub const OUTPUT_BYTES_MAX: usize = 512 << 20;
 
-/// Longest that one batch may take; a cross join without end makes no rows that could be counted.
+/// Longest that one batch may take. It is looked at when the engine gives way, so an aggregate over a cross join that
+/// never does is not stopped by it.
 const SELECT_TIME_MAX: Duration = Duration::from_secs(300);
 
 /// The SQL engine of pipelines. Cheap to make: it sets itself up when first used.

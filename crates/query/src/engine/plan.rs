@@ -23,7 +23,6 @@ use super::{OUTPUT_BYTES_MAX, canonical, pure};
 use crate::error::{Phase, explain};
 use crate::state::{CATALOG, NO_NAMESPACE};
 use crate::statement;
-use crate::yielding::yielding;
 
 /// A `SELECT` over one input, ready to run.
 pub(super) struct Select {
@@ -55,7 +54,6 @@ impl Select {
         let plan = state
             .create_physical_plan(&logical)
             .await
-            .and_then(yielding)
             .map_err(explain)?;
         Ok(Self {
             sql: sql.to_owned(),

@@ -67,10 +67,7 @@ fn a_file_that_cannot_be_text_is_refused() {
 #[test]
 fn ten_megabytes_are_read_in_bounded_time_and_reported_briefly() {
     let line = "key_that_is_unknown: {a: 1, b: [2, 3]}\n";
-    let text: String = (0..200_000)
-        .map(|i| format!("k{i}{line}"))
-        .take_while(|_| true)
-        .collect();
+    let text: String = (0..200_000).map(|i| format!("k{i}{line}")).collect();
     let text = &text[..text.len().min(TEXT_BYTES_MAX)];
     let clock = SystemClock::shared();
     let start = clock.monotonic();
