@@ -1,7 +1,7 @@
 //! Writing data files: batches in, Parquet files of a sensible size out, one set per partition.
 //!
 //! A batch is first [`adapt`]ed to the table's schema, then split by partition ([`crate::partition::split`]), then
-//! encoded into the open file of each partition ([`file`]); the [`stats`] of a closed file come from its own footer. Nothing here commits: a written file is invisible until a draft that names it is
+//! encoded into the open file of each partition ([`mod@file`]); the [`stats`] of a closed file come from its own footer. Nothing here commits: a written file is invisible until a draft that names it is
 //! committed, and a writer dropped before [`TableWriter::finish`] leaves no half-written file behind.
 
 mod adapt;

@@ -148,7 +148,7 @@ fn not_utf8(path: &str, bytes: &[u8], at: usize) -> Diagnostic {
     }
 }
 
-/// [`load`] from text; `path` is only for messages.
+/// [`load()`] from text; `path` is only for messages.
 pub fn parse(
     path: &str,
     text: &str,

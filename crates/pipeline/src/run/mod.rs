@@ -1,8 +1,8 @@
 //! A run: one pipeline from its position to the end of what its source has now.
 //!
-//! Three stages work at once, joined by bounded channels: [`read`] asks the source, [`work`] keeps the raw bytes and
-//! extracts rows, [`load`] transforms, writes files and commits. When a later stage is slow the earlier ones wait, up
-//! to the source. The commit in [`load`] moves the position; whatever a cut-off run leaves behind is invisible.
+//! Three stages work at once, joined by bounded channels: `read` asks the source, `work` keeps the raw bytes and
+//! extracts rows, `load` transforms, writes files and commits. When a later stage is slow the earlier ones wait, up
+//! to the source. The commit in `load` moves the position; whatever a cut-off run leaves behind is invisible.
 
 mod again;
 mod audit;

@@ -32,7 +32,7 @@ const SPLIT: &str = "replay";
 pub struct Replayed {
     /// Records that landed now.
     pub landed: u64,
-    /// Records that were refused again, with the newest reason of each; at most [`REASONS_MAX`].
+    /// Records that were refused again, with the newest reason of each; at most `REASONS_MAX`.
     pub refused: u64,
     pub reasons: Vec<String>,
     /// Records whose place is not known: refused after an SQL transform that makes new rows. They need a rebuild.

@@ -1,6 +1,6 @@
 //! From one page to the next: what to ask for, when to stop, and the guards against a paginator that repeats itself.
 //!
-//! Pure decisions over what [`super::page`] found; nothing here sends a request.
+//! Pure decisions over what the page found; nothing here sends a request.
 
 use std::collections::{HashSet, VecDeque};
 
