@@ -70,19 +70,14 @@ impl Demo {
         let settings = Settings::load(&self.folder)?;
         let workspace =
             Workspace::at(&self.folder.join(".forebay"), &self.folder, settings).await?;
-        let figures = self.pull(&workspace, &api, global).await?;
-        raw_zone(&workspace, &figures).await?;
+        self.pull(&workspace, &api, global).await?;
+        raw_zone(&workspace).await?;
         question(&workspace).await?;
         next(&self.folder);
         Ok(ExitCode::SUCCESS)
     }
 
-    async fn pull(
-        &self,
-        workspace: &Workspace,
-        api: &api::Api,
-        global: &Global,
-    ) -> Result<Arc<Figures>> {
+    async fn pull(&self, workspace: &Workspace, api: &api::Api, global: &Global) -> Result<()> {
         say::heading("2. Pull");
         let variables = ProcessVariables {
             params: vec![("quakes_url".to_owned(), api.url())],
@@ -125,11 +120,11 @@ impl Demo {
             "   {new}; {} in quarantine",
             get(&figures.quarantined)
         ));
-        Ok(figures)
+        Ok(())
     }
 }
 
-async fn raw_zone(workspace: &Workspace, _: &Figures) -> Result<()> {
+async fn raw_zone(workspace: &Workspace) -> Result<()> {
     say::heading("3. The raw zone keeps every answer as it came");
     let rows = ask(
         workspace,

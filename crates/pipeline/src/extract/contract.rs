@@ -5,6 +5,7 @@
 
 use std::collections::BTreeMap;
 
+use arrow::datatypes::{DataType, TimeUnit};
 use forebay_core::{Error, Result};
 use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
@@ -99,6 +100,23 @@ impl ColumnType {
         ("binary", Self::Binary),
         ("json", Self::Json),
     ];
+
+    /// The Arrow type that holds it in a table.
+    pub(crate) fn arrow(self) -> DataType {
+        match self {
+            Self::Boolean => DataType::Boolean,
+            Self::Int => DataType::Int32,
+            Self::Long => DataType::Int64,
+            Self::Float => DataType::Float32,
+            Self::Double => DataType::Float64,
+            Self::Decimal(precision, scale) => DataType::Decimal128(precision, scale),
+            Self::String | Self::Json => DataType::Utf8,
+            Self::Date => DataType::Date32,
+            Self::Timestamp => DataType::Timestamp(TimeUnit::Microsecond, None),
+            Self::Timestamptz => DataType::Timestamp(TimeUnit::Microsecond, Some("+00:00".into())),
+            Self::Binary => DataType::Binary,
+        }
+    }
 
     fn parse(text: &str) -> Option<Self> {
         let found = Self::NAMES

@@ -25,7 +25,7 @@ use std::collections::BTreeMap;
 use std::sync::Arc;
 
 use arrow::array::{Array, ArrayRef, RecordBatch};
-use arrow::datatypes::{DataType, Schema as ArrowSchema, TimeUnit};
+use arrow::datatypes::{DataType, Schema as ArrowSchema};
 use async_trait::async_trait;
 use forebay_core::{Batch, Context, Error, Result, SqlEngine};
 use schemars::{Schema, SchemaGenerator};
@@ -59,25 +59,6 @@ impl TransformKind for Kind {
     }
 }
 
-/// The Arrow type that holds a column type in a table.
-pub(crate) fn arrow_type(kind: ColumnType) -> DataType {
-    match kind {
-        ColumnType::Boolean => DataType::Boolean,
-        ColumnType::Int => DataType::Int32,
-        ColumnType::Long => DataType::Int64,
-        ColumnType::Float => DataType::Float32,
-        ColumnType::Double => DataType::Float64,
-        ColumnType::Decimal(precision, scale) => DataType::Decimal128(precision, scale),
-        ColumnType::String | ColumnType::Json => DataType::Utf8,
-        ColumnType::Date => DataType::Date32,
-        ColumnType::Timestamp => DataType::Timestamp(TimeUnit::Microsecond, None),
-        ColumnType::Timestamptz => {
-            DataType::Timestamp(TimeUnit::Microsecond, Some("+00:00".into()))
-        }
-        ColumnType::Binary => DataType::Binary,
-    }
-}
-
 #[derive(Debug)]
 struct Cast {
     types: BTreeMap<String, ColumnType>,
@@ -108,7 +89,7 @@ impl Transform for Cast {
             }
             fields[index] = fields[index]
                 .clone()
-                .with_data_type(arrow_type(*kind))
+                .with_data_type(kind.arrow())
                 .with_nullable(true);
             columns[index] = cast;
         }

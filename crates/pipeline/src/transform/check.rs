@@ -24,7 +24,6 @@ use serde::Deserialize;
 use super::{Refusal, Transform, TransformKind, Transformed, own_fault, refuse, rows_as_json};
 use crate::extract::contract::{ColumnRule, ColumnType, ContractPolicy};
 use crate::file::Document;
-use crate::transform::cast::arrow_type;
 
 /// Bytes of the example row in an error.
 const EXAMPLE_BYTES_MAX: usize = 500;
@@ -113,7 +112,7 @@ pub(crate) fn check_value(
     kind: Option<ColumnType>,
     expression: &str,
 ) -> Result<()> {
-    let field = kind.map(|kind| Field::new(VALUE, arrow_type(kind), true));
+    let field = kind.map(|kind| Field::new(VALUE, kind.arrow(), true));
     let records = RecordBatch::new_empty(Arc::new(ArrowSchema::new(
         field.into_iter().collect::<Vec<_>>(),
     )));

@@ -183,7 +183,7 @@ pub(super) fn build(
         };
         let read = read(texts, position, kind, !column.declared);
         require(&column, &read.nulls, texts.rows, problems);
-        fields.push(ArrowField::new(&column.name, types::arrow_type(kind), true));
+        fields.push(ArrowField::new(&column.name, kind.arrow(), true));
         arrays.push(read.array);
         if read.misfits.is_empty() {
             continue;
@@ -300,8 +300,8 @@ fn primitive<T: ArrowPrimitiveType>(
     kind: ColumnType,
     parse: impl Fn(&str) -> Option<T::Native>,
 ) -> Read {
-    let mut builder = PrimitiveBuilder::<T>::with_capacity(texts.rows.len())
-        .with_data_type(types::arrow_type(kind));
+    let mut builder =
+        PrimitiveBuilder::<T>::with_capacity(texts.rows.len()).with_data_type(kind.arrow());
     let append = |text: Option<&str>| {
         let value = text.and_then(&parse);
         builder.append_option(value);

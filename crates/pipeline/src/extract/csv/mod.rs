@@ -39,7 +39,6 @@ use crate::file::Document;
 use crate::source::Framing;
 
 pub use encoding::Encoding;
-pub(super) use types::arrow_type;
 
 /// `extract: {csv: …}`.
 #[derive(Debug)]

@@ -3,7 +3,6 @@
 //! A learned type takes only texts that it can give back: `007` stays text, so does a number with more digits than a
 //! double holds. A declared type takes every usual spelling, as long as the value is exact.
 
-use arrow::datatypes::{DataType, TimeUnit};
 use chrono::{DateTime, NaiveDate};
 
 use crate::extract::contract::ColumnType;
@@ -41,25 +40,6 @@ fn fits(kind: ColumnType, text: &str) -> bool {
         ColumnType::Timestamp => timestamp(text, true).is_some(),
         ColumnType::Timestamptz => timestamptz(text, true).is_some(),
         _ => true,
-    }
-}
-
-/// The Arrow type of a column.
-pub(in crate::extract) fn arrow_type(kind: ColumnType) -> DataType {
-    match kind {
-        ColumnType::Boolean => DataType::Boolean,
-        ColumnType::Int => DataType::Int32,
-        ColumnType::Long => DataType::Int64,
-        ColumnType::Float => DataType::Float32,
-        ColumnType::Double => DataType::Float64,
-        ColumnType::Decimal(precision, scale) => DataType::Decimal128(precision, scale),
-        ColumnType::String | ColumnType::Json => DataType::Utf8,
-        ColumnType::Date => DataType::Date32,
-        ColumnType::Timestamp => DataType::Timestamp(TimeUnit::Microsecond, None),
-        ColumnType::Timestamptz => {
-            DataType::Timestamp(TimeUnit::Microsecond, Some("+00:00".into()))
-        }
-        ColumnType::Binary => DataType::Binary,
     }
 }
 

@@ -125,7 +125,7 @@ impl Table {
         let name = field.name();
         let declared = self.policy.columns.get(name).and_then(|rule| rule.r#type);
         let Some(kind) = declared
-            .map(declared_type)
+            .map(ColumnType::arrow)
             .or_else(|| normal(field.data_type()))
         else {
             let reason = format!(
@@ -287,10 +287,6 @@ fn leaves(field: &Field) -> usize {
         DataType::List(field) | DataType::Map(field, _) => leaves(field),
         _ => 1,
     }
-}
-
-fn declared_type(kind: ColumnType) -> DataType {
-    crate::extract::csv::arrow_type(kind)
 }
 
 fn read(contract: Contract) -> Result<Vec<Field>> {

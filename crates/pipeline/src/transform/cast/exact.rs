@@ -10,7 +10,7 @@ use arrow::compute::{CastOptions, can_cast_types, cast_with_options, nullif};
 use arrow::datatypes::{DataType, Float32Type, Float64Type};
 use forebay_core::{Error, Result};
 
-use super::{arrow_type, text};
+use super::text;
 use crate::extract::contract::ColumnType;
 use crate::transform::rows_as_json;
 
@@ -34,7 +34,7 @@ pub(super) fn arrow_cast(array: &ArrayRef, to: &DataType) -> Result<ArrayRef> {
 }
 
 pub(super) fn convert(array: &ArrayRef, kind: ColumnType) -> Result<ArrayRef> {
-    let (from, to) = (array.data_type(), arrow_type(kind));
+    let (from, to) = (array.data_type(), kind.arrow());
     if from.is_null() {
         return Ok(new_null_array(&to, array.len()));
     }

@@ -10,7 +10,6 @@ use chrono::{DateTime, NaiveDate, NaiveDateTime, Timelike};
 use forebay_core::{Error, Result};
 use serde::de::IgnoredAny;
 
-use super::arrow_type;
 use crate::extract::contract::ColumnType;
 
 /// `texts` (of type Utf8) as `kind`; what does not fit is null.
@@ -35,7 +34,7 @@ pub(super) fn parse(texts: &ArrayRef, kind: ColumnType) -> Result<ArrayRef> {
         }
         ColumnType::Timestamptz => {
             let values = each(texts, timestamptz).collect::<TimestampMicrosecondArray>();
-            Arc::new(values.with_data_type(arrow_type(kind)))
+            Arc::new(values.with_data_type(kind.arrow()))
         }
         ColumnType::Binary => {
             Arc::new(each(texts, |text| Some(text.as_bytes())).collect::<BinaryArray>())
