@@ -6,6 +6,7 @@ use std::sync::Arc;
 
 use forebay_core::{Clock, Error, Ident, RefName, Result, SqlEngine, SystemClock};
 use forebay_lake::Lake;
+use forebay_pipeline::journal::Journals;
 use forebay_pipeline::run::{Figures, RunContext};
 use forebay_query::{Engine, Query, QueryOptions};
 use forebay_store::{AsOf, Store};
@@ -32,6 +33,7 @@ pub(crate) struct Workspace {
     lake: Lake,
     clock: Arc<dyn Clock>,
     engine: Arc<dyn SqlEngine>,
+    journals: Arc<Journals>,
 }
 
 /// Held while a pipeline runs; the system lets go of it when the process ends, however it ends.
@@ -69,6 +71,7 @@ impl Workspace {
         let root = url(&folder)?;
         let lake = Lake::new(store, Arc::new(objects), root, clock.clone());
         let engine = engine(&settings);
+        let journals = Arc::new(Journals::new(folder.join("journal"), clock.clone()));
         Ok(Self {
             folder,
             project,
@@ -76,11 +79,24 @@ impl Workspace {
             lake,
             clock,
             engine,
+            journals,
         })
     }
 
     pub(crate) fn lake(&self) -> &Lake {
         &self.lake
+    }
+
+    pub(crate) fn journals(&self) -> &Arc<Journals> {
+        &self.journals
+    }
+
+    pub(crate) fn project(&self) -> &Path {
+        &self.project
+    }
+
+    pub(crate) fn settings(&self) -> &Settings {
+        &self.settings
     }
 
     pub(crate) fn clock(&self) -> Arc<dyn Clock> {
@@ -159,6 +175,8 @@ impl Workspace {
             cancel: cancel.child_token(),
             figures: figures.clone(),
             full,
+            follow: false,
+            journals: self.journals.clone(),
             exclusive: true,
         }
     }

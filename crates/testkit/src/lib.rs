@@ -4,11 +4,13 @@
 
 mod clock;
 mod compress;
+mod no_sql;
 mod stub;
 mod workspace;
 
 pub use clock::FakeClock;
 pub use compress::{gzip, gzip_bomb};
+pub use no_sql::NoSql;
 pub use stub::{Behaviour, Reply, Request, StubHttp};
 pub use workspace::{Workspace, shared_data};
 

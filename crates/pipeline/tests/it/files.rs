@@ -29,15 +29,8 @@ async fn run(project: &Path, files: &str, csv: &str, out: &str) -> Extracted {
     let mut extraction = extractor
         .start(None, &ContractPolicy::default(), None)
         .unwrap();
-    let context = SourceContext {
-        clock: SystemClock::shared(),
-        seed: 0,
-        project: project.to_owned(),
-        framing: extractor.framing(),
-        cancel: CancellationToken::new(),
-        requests: Arc::new(NoLog),
-        full: false,
-    };
+    let framing = extractor.framing();
+    let context = SourceContext::alone(SystemClock::shared(), project, framing).unwrap();
     let files = source::find("file").unwrap().build(&yaml(files)).unwrap();
     let split = files.splits(&context).await.unwrap().remove(0);
     let mut reader = files.open(&split, None, context).await.unwrap();

@@ -69,14 +69,13 @@ impl Bench {
     }
 
     fn context(&self) -> SourceContext {
+        let clock = Arc::clone(&self.clock) as Arc<dyn Clock>;
+        let alone = SourceContext::alone(clock, &PathBuf::new(), self.framing).unwrap();
         SourceContext {
-            clock: Arc::clone(&self.clock) as Arc<dyn Clock>,
             seed: 7,
-            project: PathBuf::new(),
-            framing: self.framing,
-            cancel: CancellationToken::new(),
             requests: Arc::clone(&self.log) as Arc<dyn RequestLog>,
             full: self.full,
+            ..alone
         }
     }
 
