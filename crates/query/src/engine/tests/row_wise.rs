@@ -1,6 +1,6 @@
 //! Which statements are row-wise, and that each of their rows names the row of the input that it came from.
 
-use arrow::array::{Array, ListArray};
+use arrow::array::ListArray;
 use arrow::compute::concat_batches;
 use proptest::prelude::*;
 
@@ -55,7 +55,7 @@ fn columns() -> impl Strategy<Value = &'static str> {
         Just("l, s, a, id, 1 as one"),
         Just("id, a + 1 as a, upper(s) as s, l"),
         Just("id, coalesce(a, 0) as a, concat(s, '!') as s, l"),
-        Just("id, -a as a, s, l, unnest(l) as u"),
+        Just("id, a, s, l, -a as b, unnest(l) as u"),
         Just("id, a, s, l, unnest(array_append(l, a)) as u, unnest(l) as v"),
         Just("id, case when s is null then a end as a, s, array_append(l, 7) as l"),
     ]
