@@ -151,7 +151,7 @@ fn widened<T: ArrowPrimitiveType>(array: &PrimitiveArray<T>) -> ArrayRef
 where
     i128: From<T::Native>,
 {
-    let wide: PrimitiveArray<Decimal128Type> = unary(array, |value| i128::from(value));
+    let wide: PrimitiveArray<Decimal128Type> = unary(array, i128::from);
     Arc::new(wide.with_data_type(WIDE))
 }
 

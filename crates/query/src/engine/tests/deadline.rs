@@ -21,7 +21,7 @@ impl Clock for Ticking {
     }
 
     async fn sleep(&self, _: Duration) {
-        std::future::pending().await
+        std::future::pending::<()>().await;
     }
 }
 
