@@ -35,7 +35,7 @@ pub struct Replayed {
     /// Records that were refused again, with the newest reason of each; at most `REASONS_MAX`.
     pub refused: u64,
     pub reasons: Vec<String>,
-    /// Records whose place is not known: refused after an SQL transform that makes new rows. They need a rebuild.
+    /// Records whose place is not known: refused after an SQL transform that is not row-wise. They need a rebuild.
     pub without_place: u64,
 }
 
@@ -311,7 +311,7 @@ impl Pass {
     }
 
     /// Which events land now, and why the others do not. A refusal that cannot be told from the others (no place, after
-    /// an SQL transform) keeps the whole payload back: a row may land once, never twice.
+    /// an SQL transform that is not row-wise) keeps the whole payload back: a row may land once, never twice.
     fn divide(&self, events: Vec<Event>) -> (Vec<Event>, Vec<String>) {
         let all = self.refused.get(&None);
         let (mut landed, mut refused) = (Vec::new(), Vec::new());
