@@ -1,6 +1,10 @@
 //! Columns that a pipeline file declares, and payloads that break off, through run, sql and replay.
 
+use std::sync::Arc;
+
+use arrow::array::{ArrayRef, Int64Array, RecordBatch};
 use forebay_testkit::{gzip, zstd};
+use parquet::arrow::ArrowWriter;
 
 use crate::forebay::Project;
 
@@ -87,6 +91,60 @@ fn a_transform_sees_a_declared_column_that_no_file_has() {
         project.value("SELECT count(*) FROM shop.orders WHERE note = 'none'"),
         "2"
     );
+}
+
+/// A Parquet file with one column of longs.
+fn parquet(name: &str, values: Vec<i64>) -> Vec<u8> {
+    let column: ArrayRef = Arc::new(Int64Array::from(values));
+    let records = RecordBatch::try_from_iter([(name, column)]).unwrap();
+    let mut writer = ArrowWriter::try_new(Vec::new(), records.schema(), None).unwrap();
+    writer.write(&records).unwrap();
+    writer.into_inner().unwrap()
+}
+
+#[test]
+fn a_payload_that_was_refused_whole_lands_whole() {
+    let file = parquet("n", vec![1, 3_000_000_000, 3]);
+    let parquet = (
+        "{parquet: {}}",
+        "n: {type: int}",
+        "n: {type: long}",
+        "data/a.parquet",
+        file,
+    );
+    // A header that is too wide; the limit goes with the wrong rule.
+    let wide = b"n,m\n1,1\n2,2\n3,3\n".to_vec();
+    let csv = (
+        "{csv: {}}",
+        "}\n  columns_max: 1\n  #",
+        "}\n  #",
+        "data/a.csv",
+        wide,
+    );
+    for (extract, wrong, right, name, bytes) in [parquet, csv] {
+        let project = Project::new();
+        let yaml = "pipelines/orders.yaml";
+        project.write(yaml, &pipeline(extract, wrong));
+        project.write_bytes(name, &bytes);
+        project.ok(&["run"]);
+        let waiting = project
+            .ok(&["quarantine", "ls", "orders", "--format", "ndjson"])
+            .out;
+        assert_eq!(waiting.lines().count(), 1, "{extract}: {waiting}");
+        project.write(yaml, &pipeline(extract, right));
+        project.ok(&["quarantine", "replay", "orders"]);
+        assert_eq!(
+            project.value("SELECT count(*) FROM shop.orders"),
+            "3",
+            "{extract}"
+        );
+        project.ok(&["quarantine", "replay", "orders"]);
+        assert_eq!(
+            project.value("SELECT count(*) FROM shop.orders"),
+            "3",
+            "{extract}"
+        );
+    }
 }
 
 /// What breaks a payload in its middle, and how.

@@ -5,13 +5,28 @@
 
 use std::sync::Arc;
 
-use forebay_core::{PayloadHead, Result};
+use forebay_core::{Error, PayloadHead, Result};
 use object_store::ObjectStore;
 use tokio::runtime::Handle;
 
 use super::pour::Pour;
 use crate::extract::{Extracted, Extraction, ObjectInput};
+use crate::file::PipelineSpec;
+use crate::load::iceberg::IcebergTarget;
 use crate::raw::{PART_ATTRIBUTE, RawEntry, RawReader};
+
+/// The table that the pipeline loads.
+///
+/// Errors: `Unsupported` when it loads into something else, which cannot take rows again.
+pub(super) fn target(spec: &PipelineSpec) -> Result<IcebergTarget> {
+    spec.load.lake().cloned().ok_or_else(|| {
+        let (name, sink) = (&spec.name, spec.load.describe());
+        Error::unsupported(
+            "not_in_the_lake",
+            format!("{name} loads into {sink}, not into a table of the lake"),
+        )
+    })
+}
 
 /// Gets what an extractor gives.
 type Take<'a> = dyn FnMut(Extracted) -> Result<()> + 'a;

@@ -11,7 +11,7 @@ use forebay_store::{AsOf, Change, Commit, HeadChange};
 use futures::TryStreamExt;
 use tokio::runtime::Handle;
 
-use super::again::{Again, Parts};
+use super::again::{self, Again, Parts};
 use super::steps::Steps;
 use super::tables::{self, Tables};
 use super::{RunContext, random, scan};
@@ -57,16 +57,7 @@ struct Rebuild {
 
 impl Rebuild {
     fn new(spec: Arc<PipelineSpec>, context: RunContext, runtime: Handle) -> Result<Self> {
-        let target = spec.load.lake().cloned().ok_or_else(|| {
-            Error::unsupported(
-                "not_in_the_lake",
-                format!(
-                    "{} loads into {}, not into a table of the lake",
-                    spec.name,
-                    spec.load.describe()
-                ),
-            )
-        })?;
+        let target = again::target(&spec)?;
         let id = CommitId::new(context.clock.now(), random(context.seed, 2));
         let branch: RefName = format!("rebuild/{}-{id}", spec.name).parse()?;
         let tables = Tables::new(context.lake.clone(), branch.clone(), runtime.clone());

@@ -13,7 +13,7 @@ use forebay_store::{Lease, LeaseRequest, PositionMove};
 use futures::TryStreamExt;
 use tokio::runtime::Handle;
 
-use super::again::{Again, Parts};
+use super::again::{self, Again, Parts};
 use super::steps::{Steps, Wanted};
 use super::tables::{self, Tables};
 use super::{LEASE, RunContext, random, scan};
@@ -89,16 +89,7 @@ impl Replay {
         runtime: Handle,
         lease: Lease,
     ) -> Result<Self> {
-        let target = spec.load.lake().cloned().ok_or_else(|| {
-            Error::unsupported(
-                "not_in_the_lake",
-                format!(
-                    "{} loads into {}, not into a table of the lake",
-                    spec.name,
-                    spec.load.describe()
-                ),
-            )
-        })?;
+        let target = again::target(&spec)?;
         let tables = Tables::new(
             context.lake.clone(),
             context.branch.clone(),

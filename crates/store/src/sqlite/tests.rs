@@ -139,7 +139,12 @@ async fn a_commit_that_fails_is_told_by_its_error_and_not_in_the_log() {
     let warnings = Warnings::default();
     let _logged = tracing::subscriber::set_default(warnings.clone());
     let (store, _dir) = store().await;
-    store.faults.commits.lock().unwrap().extend([RequestLost; 20]);
+    store
+        .faults
+        .commits
+        .lock()
+        .unwrap()
+        .extend([RequestLost; 20]);
     assert!(store.commit(commit(1, "m1", None)).await.is_err());
     assert_eq!(warnings.0.load(Ordering::Relaxed), 0);
 }
