@@ -16,7 +16,7 @@
 //! or when `schema.new_columns` is not `evolve`, the record is quarantined. Blank lines are no records. A record that is
 //! torn, too long or has the wrong number of fields is quarantined with its line; the lines after it are read.
 //! Cells that look like formulas are stored as they are. A large file is committed in parts, between records; what comes
-//! after carries the header along (see [`carry`]). The extractor does no I/O.
+//! after carries the header along (`carry.rs`). The extractor does no I/O.
 
 mod batch;
 mod carry;

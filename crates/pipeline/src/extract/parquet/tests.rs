@@ -211,7 +211,7 @@ fn a_declared_type_may_grow_and_nothing_else() {
     let mut reader = Reader::new(None, &declared("a", "int"));
     reader.read(file(vec![("a", ints(vec![1]))])).unwrap();
     let contract = reader.extraction.contract();
-    let mut reader = Reader::new(Some(contract.clone()), &declared("a", "long"));
+    let mut reader = Reader::new(Some(contract), &declared("a", "long"));
     let out = reader.read(file(vec![("a", ints(vec![1]))])).unwrap();
     assert_eq!(names(&out), ["a long"]);
     let contract = reader.extraction.contract();
