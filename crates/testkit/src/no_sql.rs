@@ -5,7 +5,7 @@ use std::sync::Arc;
 use arrow::array::{BooleanArray, RecordBatch};
 use arrow::datatypes::SchemaRef;
 use async_trait::async_trait;
-use forebay_core::{Error, Result, SqlEngine};
+use forebay_core::{Error, Result, Selected, SqlEngine};
 
 /// Refuses every statement.
 #[derive(Debug)]
@@ -27,7 +27,11 @@ impl SqlEngine for NoSql {
         Err(refused())
     }
 
-    async fn select(&self, _: &str, _: RecordBatch, _: &str) -> Result<Vec<RecordBatch>> {
+    async fn select(&self, _: &str, _: RecordBatch, _: &str) -> Result<Selected> {
+        Err(refused())
+    }
+
+    async fn not_row_wise(&self, _: &str, _: SchemaRef, _: &str) -> Result<Option<String>> {
         Err(refused())
     }
 

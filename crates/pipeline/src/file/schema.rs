@@ -229,6 +229,7 @@ mod tests {
             keys,
             [
                 "pipeline",
+                "schedule",
                 "source",
                 "raw",
                 "extract",

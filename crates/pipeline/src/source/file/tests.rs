@@ -8,10 +8,9 @@ use std::time::Duration;
 
 use forebay_core::{Chunk, Compression, ErrorKind, SystemClock};
 use tempfile::TempDir;
-use tokio_util::sync::CancellationToken;
 
 use super::*;
-use crate::source::{Framing, RequestLog, RequestRecord};
+use crate::source::Framing;
 
 fn context(project: &Path, framing: Framing) -> SourceContext {
     SourceContext::alone(SystemClock::shared(), project, framing).unwrap()

@@ -17,7 +17,6 @@ use forebay_pipeline::source::{
 };
 use forebay_testkit::FakeClock;
 use serde_json::{Value, json};
-use tokio_util::sync::CancellationToken;
 
 /// 2026-01-01T00:00:00Z.
 const NEW_YEAR: Timestamp = Timestamp(1_767_225_600_000_000);
