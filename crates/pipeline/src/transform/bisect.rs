@@ -1,8 +1,9 @@
 //! Finds the rows that make a statement or a condition fail, so that the others can go on.
 //!
 //! A call that fails on a value is made again on both halves of its rows until each failing row stands alone. A batch
-//! without a failing row costs one call, p failing rows of n about `2p * log2(n)`, and never more than `2n - 1`. What a row
-//! gives does not depend on its neighbours then, so a replay of one row gives the same.
+//! without a failing row costs one call, p failing rows of n about `2p * log2(n)`, and never more than `2n - 1`: with
+//! 20 µs a statement, a batch of which all rows fail costs 40 µs a row. What a row gives does not depend on its neighbours
+//! then, so a replay of one row gives the same.
 
 use std::future::Future;
 use std::ops::Range;
