@@ -9,4 +9,5 @@ mod files;
 mod flights;
 mod forebay;
 mod parts;
+mod serve;
 mod sql;
