@@ -19,6 +19,8 @@ enum Cut {
     Answer,
     /// The server never gets it.
     Request,
+    /// The server never gets it and the connection stays, as that of a process that was stopped.
+    Silence,
 }
 
 /// Passes bytes on between a client and the server, but for the next COMMITs.
@@ -50,10 +52,16 @@ async fn pass(mut client: TcpStream, socket: PathBuf, cut: Cut, left: Arc<Atomic
         tokio::select! {
             read = client.read(&mut up) => {
                 let Ok(n @ 1..) = read else { return };
-                let commits = up[..n].windows(6).any(|bytes| bytes == b"COMMIT");
+                // The end of a message; BEGIN has the word in READ COMMITTED.
+                let commits = up[..n].ends_with(b"COMMIT\0");
                 let take = |left: usize| left.checked_sub(1);
                 let cuts = commits && left.fetch_update(Ordering::SeqCst, Ordering::SeqCst, take).is_ok();
                 if cuts && cut == Cut::Request {
+                    return;
+                }
+                if cuts && cut == Cut::Silence {
+                    // Until the server has had enough.
+                    server.read(&mut down).await.ok();
                     return;
                 }
                 server.write_all(&up[..n]).await.unwrap();
@@ -73,15 +81,20 @@ async fn pass(mut client: TcpStream, socket: PathBuf, cut: Cut, left: Arc<Atomic
     }
 }
 
+/// The URL of a new schema, by way of a proxy and straight.
+async fn urls(cut: Cut) -> Option<(Proxy, String, String)> {
+    let (url, proxy) = (schema_url()?, Proxy::start(cut).await?);
+    let (_, schema) = url.split_once("&schema=")?;
+    let port = proxy.port;
+    let through =
+        format!("postgres://postgres@127.0.0.1:{port}/postgres?sslmode=disable&schema={schema}");
+    Some((proxy, through, url))
+}
+
 async fn check(cut: Cut) {
-    let (Some(url), Some(proxy)) = (schema_url(), Proxy::start(cut).await) else {
+    let Some((proxy, through, url)) = urls(cut).await else {
         return;
     };
-    let (_, schema) = url.split_once("&schema=").unwrap();
-    let through = format!(
-        "postgres://postgres@127.0.0.1:{}/postgres?sslmode=disable&schema={schema}",
-        proxy.port
-    );
     let main = RefName::main();
     let store = open(&through, SystemClock::shared()).await;
     let lease = store
@@ -120,22 +133,27 @@ async fn a_commit_that_never_arrived_is_made_again() {
     check(Cut::Request).await;
 }
 
-/// Its connection stays open and says nothing: without an end by the server all others would wait for ever.
+/// Without an end by the server all others would wait for ever, and so would it.
 #[tokio::test]
 async fn a_process_that_stops_in_its_transaction_loses_it() {
-    let Some(world) = World::on_server().await else {
+    let Some((proxy, through, url)) = urls(Cut::Silence).await else {
         return;
     };
-    let mut sql = in_schema(&world.url).await.unwrap();
-    let stopped = "SET idle_in_transaction_session_timeout TO '1s'; BEGIN;
-        SELECT pg_advisory_xact_lock(hashtextextended('forebay store ' || current_setting('search_path'), 0))";
-    sqlx::raw_sql(stopped).execute(&mut sql).await.unwrap();
-    world.commit(&RefName::main(), &[]).await.unwrap();
-    let setting =
-        "SELECT setting FROM pg_settings WHERE name = 'idle_in_transaction_session_timeout'";
-    assert_eq!(
-        postgres_rows(&world.url, setting).await.unwrap(),
-        [[Some("0".to_owned())]],
-        "the server itself ends none; only sessions of a store ask for it"
-    );
+    let main = RefName::main();
+    let stopped = open(&through, SystemClock::shared()).await;
+    let other = open(&url, SystemClock::shared()).await;
+    proxy.left.store(1, Ordering::SeqCst);
+    let late = tokio::spawn({
+        let commit = commit_on(&main);
+        async move { stopped.commit(commit).await }
+    });
+    while proxy.left.load(Ordering::SeqCst) > 0 {
+        tokio::time::sleep(std::time::Duration::from_millis(10)).await;
+    }
+    let first = other.commit(commit_on(&main)).await.unwrap();
+    // It did not lose what it was asked to do.
+    let second = late.await.unwrap().unwrap();
+    let log = other.log(&main, u32::MAX).await.unwrap();
+    let ids: Vec<_> = log.iter().map(|commit| commit.id).collect();
+    assert_eq!(ids, [second.id, first.id]);
 }
