@@ -17,6 +17,7 @@ use sqlx::{
 };
 
 pub(crate) use self::error::{explain, is_busy, is_cut};
+use self::postgres::answered;
 use self::query::Statement;
 pub(crate) use self::query::{Sql, Together, query, rows_of};
 pub use self::url::StoreUrl;
@@ -75,7 +76,7 @@ impl Connection {
     pub(crate) async fn close(self) -> Result<(), sqlx::Error> {
         match self {
             Self::Sqlite(sql) => sql.close().await,
-            Self::Postgres(sql) => sql.close().await,
+            Self::Postgres(sql) => answered(sql.close()).await,
         }
     }
 }
@@ -108,7 +109,9 @@ impl Sql<'_> {
         match self {
             Self::Sqlite(_) => query(text).execute(self).await.map(drop),
             // As one message, be it two statements.
-            Self::Postgres(sql) => sqlx::raw_sql(text).execute(&mut **sql).await.map(drop),
+            Self::Postgres(sql) => answered(sqlx::raw_sql(text).execute(&mut **sql))
+                .await
+                .map(drop),
         }
     }
 
@@ -121,7 +124,9 @@ impl Sql<'_> {
         let text = AssertSqlSafe((self.dialect().mark_and_commit)(id, batch));
         match self {
             Self::Sqlite(sql) => sqlx::raw_sql(text).execute(&mut **sql).await.map(drop),
-            Self::Postgres(sql) => sqlx::raw_sql(text).execute(&mut **sql).await.map(drop),
+            Self::Postgres(sql) => answered(sqlx::raw_sql(text).execute(&mut **sql))
+                .await
+                .map(drop),
         }
     }
 

@@ -16,6 +16,8 @@ use super::{Dialect, READERS_MAX};
 
 /// How long a server may take to let us in.
 const CONNECT_TIMEOUT: Duration = Duration::from_secs(10);
+/// A server that gives no answer for this long is taken for dead. Longer than it waits for locks.
+const ANSWER_TIMEOUT: Duration = Duration::from_secs(40);
 /// A reading connection that has rested this long is asked for a sign of life before it is used.
 const REST_MAX: Duration = Duration::from_secs(1);
 
@@ -37,6 +39,22 @@ pub(super) const DIALECT: Dialect = Dialect {
     prune: "DELETE FROM writers WHERE id IN (
         SELECT id FROM writers WHERE marked_at < now() - interval '7 days' FOR UPDATE SKIP LOCKED)",
 };
+
+/// The answer to one message, or an error in its time: a connection may die without a word.
+pub(super) async fn answered<T>(
+    asked: impl Future<Output = Result<T, sqlx::Error>>,
+) -> Result<T, sqlx::Error> {
+    within(ANSWER_TIMEOUT, asked).await
+}
+
+async fn within<T>(
+    time: Duration,
+    asked: impl Future<Output = Result<T, sqlx::Error>>,
+) -> Result<T, sqlx::Error> {
+    tokio::time::timeout(time, asked)
+        .await
+        .unwrap_or_else(|_| Err(sqlx::Error::Io(std::io::ErrorKind::TimedOut.into())))
+}
 
 #[derive(Clone)]
 pub(crate) struct Server {
@@ -78,9 +96,7 @@ impl Server {
             sqlx::raw_sql(self.session()).execute(&mut sql).await?;
             Ok(sql)
         };
-        tokio::time::timeout(CONNECT_TIMEOUT, connecting)
-            .await
-            .unwrap_or_else(|_| Err(sqlx::Error::Io(std::io::ErrorKind::TimedOut.into())))
+        within(CONNECT_TIMEOUT, connecting).await
     }
 
     pub(super) fn readers(&self) -> PgPool {

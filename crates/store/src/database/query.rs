@@ -7,6 +7,8 @@ use sqlx::postgres::{PgConnection, PgRow};
 use sqlx::sqlite::{SqliteConnection, SqliteRow};
 use sqlx::{Database, Encode, FromRow, IntoArguments, Postgres, Sqlite, Type};
 
+use super::postgres::answered;
+
 /// A connection that is lent for some statements.
 #[derive(Debug)]
 pub(crate) enum Sql<'c> {
@@ -105,7 +107,7 @@ impl Statement {
                 done.rows_affected()
             }
             Sql::Postgres(sql) => {
-                let done = self.bound::<Postgres>().execute(&mut **sql).await?;
+                let done = answered(self.bound::<Postgres>().execute(&mut **sql)).await?;
                 done.rows_affected()
             }
         })
@@ -123,7 +125,7 @@ impl Statement {
                     .collect()
             }
             Sql::Postgres(sql) => {
-                let rows = self.bound::<Postgres>().fetch_all(&mut **sql).await?;
+                let rows = answered(self.bound::<Postgres>().fetch_all(&mut **sql)).await?;
                 rows.iter()
                     .map(<R as FromRow<'_, PgRow>>::from_row)
                     .collect()
@@ -143,7 +145,7 @@ impl Statement {
                     .transpose()
             }
             Sql::Postgres(sql) => {
-                let row = self.bound::<Postgres>().fetch_optional(&mut **sql).await?;
+                let row = answered(self.bound::<Postgres>().fetch_optional(&mut **sql)).await?;
                 row.map(|row| <R as FromRow<'_, PgRow>>::from_row(&row))
                     .transpose()
             }

@@ -2,7 +2,7 @@
 //!
 //! In a group an operation that is refused leaves the others. An error of the database gives up the transaction with its
 //! connection; COMMIT is never sent after a failed statement (Postgres would answer it with success, having rolled
-//! back). An error of COMMIT itself, or no answer in time, leaves the result unknown: a new connection then looks for the mark
+//! back). An error of COMMIT itself (no answer in time is one) leaves the result unknown: a new connection then looks for the mark
 //! that the transaction wrote, so that callers get a definite answer. The task ends when every handle of the store is gone.
 
 use std::sync::Arc;
@@ -10,7 +10,6 @@ use std::time::Duration;
 
 use forebay_core::{Clock, Error, Result};
 use tokio::sync::{Notify, mpsc};
-use tokio::time::timeout;
 use uuid::Uuid;
 
 #[cfg(test)]
@@ -31,8 +30,6 @@ const ATTEMPT_PAUSE: Duration = Duration::from_millis(20);
 const SETTLE_ATTEMPTS_MAX: u32 = 16;
 const SETTLE_PAUSE: Duration = Duration::from_millis(50);
 const SETTLE_PAUSE_MAX: Duration = Duration::from_secs(3);
-/// A connection that gives no answer for this long is taken for dead. Longer than a server waits for locks.
-const ANSWER_TIMEOUT: Duration = Duration::from_secs(40);
 
 pub(crate) struct Writer {
     database: Database,
@@ -137,15 +134,10 @@ impl Writer {
     }
 
     async fn transact(&mut self, jobs: &mut [Job]) -> Result<(), Failed> {
-        let preparing = timeout(ANSWER_TIMEOUT, self.prepare(jobs));
-        if !preparing.await.unwrap_or_else(|_| Err(no_answer()))? {
+        if !self.prepare(jobs).await? {
             return Ok(());
         }
-        // Cut off by time like by anything else: whoever gives up the wait must look.
-        timeout(ANSWER_TIMEOUT, self.commit())
-            .await
-            .unwrap_or_else(|_| Err(no_answer()))
-            .map_err(Failed::Committing)
+        self.commit().await.map_err(Failed::Committing)
     }
 
     /// Everything up to COMMIT; `false` when nothing was accepted and the transaction is over.
@@ -178,7 +170,7 @@ impl Writer {
     async fn settle(&mut self) -> Result<bool> {
         let mut pause = SETTLE_PAUSE;
         for _ in 1..SETTLE_ATTEMPTS_MAX {
-            match self.look_in_time().await {
+            match self.look().await {
                 Ok(found) => return Ok(found),
                 Err(error) => {
                     tracing::warn!(%error, "the store does not say what became of a commit");
@@ -187,14 +179,9 @@ impl Writer {
             self.clock.sleep(pause).await;
             pause = (pause * 2).min(SETTLE_PAUSE_MAX);
         }
-        self.look_in_time()
+        self.look()
             .await
             .map_err(|error| unknown().with_source(error))
-    }
-
-    async fn look_in_time(&mut self) -> Result<bool, sqlx::Error> {
-        let looking = timeout(ANSWER_TIMEOUT, self.look());
-        looking.await.unwrap_or_else(|_| Err(no_answer()))
     }
 
     async fn look(&mut self) -> Result<bool, sqlx::Error> {
@@ -238,10 +225,6 @@ impl Writer {
             tracing::debug!(%error, "closing a connection of the store");
         }
     }
-}
-
-fn no_answer() -> sqlx::Error {
-    sqlx::Error::Io(std::io::ErrorKind::TimedOut.into())
 }
 
 fn reply(jobs: impl IntoIterator<Item = Job>, result: Result<()>) {

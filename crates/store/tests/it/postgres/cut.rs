@@ -3,6 +3,7 @@
 use std::path::PathBuf;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicUsize, Ordering};
+use std::time::Duration;
 
 use forebay_core::{RefName, SystemClock};
 use forebay_store::Commit;
@@ -148,9 +149,11 @@ async fn a_process_that_stops_in_its_transaction_loses_it() {
         async move { stopped.commit(commit).await }
     });
     while proxy.left.load(Ordering::SeqCst) > 0 {
-        tokio::time::sleep(std::time::Duration::from_millis(10)).await;
+        tokio::time::sleep(Duration::from_millis(10)).await;
     }
-    let first = other.commit(commit_on(&main)).await.unwrap();
+    // It waits as long as the server does, and not until the other gives up by itself.
+    let first = tokio::time::timeout(Duration::from_secs(25), other.commit(commit_on(&main)));
+    let first = first.await.unwrap().unwrap();
     // It did not lose what it was asked to do.
     let second = late.await.unwrap().unwrap();
     let log = other.log(&main, u32::MAX).await.unwrap();
