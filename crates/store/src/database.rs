@@ -28,8 +28,8 @@ const READERS_MAX: u32 = 4;
 /// Where to connect to.
 #[derive(Debug)]
 pub(crate) enum Database {
-    Sqlite(sqlite::File),
-    Postgres(postgres::Server),
+    Sqlite(Box<sqlite::File>),
+    Postgres(Box<postgres::Server>),
 }
 
 impl Database {

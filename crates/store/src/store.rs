@@ -92,7 +92,7 @@ impl Store {
     pub async fn commit(&self, commit: Commit) -> Result<Committed> {
         commit::validate(&commit)?;
         let (pending, answer) = Pending::with_reply(commit);
-        self.ask(Job::Commit(pending), answer).await
+        self.ask(Job::Commit(Box::new(pending)), answer).await
     }
 
     pub async fn find_commit(&self, id: CommitId) -> Result<Option<CommitRecord>> {

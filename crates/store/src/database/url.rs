@@ -48,11 +48,12 @@ enum Place {
 impl StoreUrl {
     pub(crate) fn database(&self) -> Database {
         match &self.place {
-            Place::File(path) => Database::Sqlite(sqlite::File::new(path)),
-            Place::Postgres(options, schema) => Database::Postgres(postgres::Server::new(
-                PgConnectOptions::clone(options),
-                schema.clone(),
-            )),
+            Place::File(path) => Database::Sqlite(Box::new(sqlite::File::new(path))),
+            Place::Postgres(options, schema) => {
+                let options = PgConnectOptions::clone(options);
+                let server = postgres::Server::new(options, schema.clone());
+                Database::Postgres(Box::new(server))
+            }
         }
     }
 }

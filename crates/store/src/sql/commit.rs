@@ -3,15 +3,8 @@
 //! All of it happens under the writer's lock, so what was read stays true. The statements that write compare again and
 //! their row counts are checked: should anybody write without the lock, the transaction is given up.
 
-mod rows;
-mod state;
-
-/// For tests that look at their plans.
-#[cfg(test)]
-pub(super) mod statements {
-    pub(crate) use super::rows::{HEADS, MOVES};
-    pub(crate) use super::state::READ;
-}
+pub(super) mod rows;
+pub(super) mod state;
 
 use std::collections::HashSet;
 

@@ -51,7 +51,7 @@ impl<O, A> Pending<O, A> {
 
 /// What stands in the queue: commits, of which many are done together, and all else, one by one.
 pub(crate) enum Job {
-    Commit(Pending<Commit, Committed>),
+    Commit(Box<Pending<Commit, Committed>>),
     Other(Box<dyn Other>),
 }
 

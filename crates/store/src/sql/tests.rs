@@ -8,7 +8,7 @@ use sqlx::AssertSqlSafe;
 use tempfile::TempDir;
 use uuid::Uuid;
 
-use super::commit::statements;
+use super::commit::{rows, state};
 use super::faults::CommitFault::{AnswerLost, RequestLost};
 use super::{lease, log};
 use crate::database::Readers;
@@ -53,9 +53,9 @@ async fn statements_cost_what_they_name_and_not_the_length_of_the_log() {
     for (query, first) in [
         (log::LEVEL_HEADS, "SEARCH h USING"),
         (lease::LEVEL_POSITIONS, "SEARCH p USING"),
-        (statements::READ, "COMPOUND QUERY"),
-        (statements::HEADS, "SCAN json_each VIRTUAL TABLE"),
-        (statements::MOVES, "SCAN json_each VIRTUAL TABLE"),
+        (state::READ, "COMPOUND QUERY"),
+        (rows::HEADS, "SCAN json_each VIRTUAL TABLE"),
+        (rows::MOVES, "SCAN json_each VIRTUAL TABLE"),
     ] {
         let explain = AssertSqlSafe(format!("EXPLAIN QUERY PLAN {query}"));
         let plan: Vec<(i64, i64, i64, String)> =
