@@ -62,13 +62,13 @@ async fn pass(mut client: TcpStream, socket: PathBuf, cut: Cut, left: Arc<Atomic
                 }
                 if cuts && cut == Cut::Silence {
                     // Until the server has had enough.
-                    server.readable().await.ok();
+                    server.read_u8().await.ok();
                     return;
                 }
                 server.write_all(&up[..n]).await.unwrap();
                 if cuts {
                     // The answer has come, so that COMMIT is done; nobody hears of it.
-                    server.readable().await.unwrap();
+                    server.read_u8().await.unwrap();
                     return;
                 }
             }
