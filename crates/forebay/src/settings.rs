@@ -7,7 +7,8 @@ use std::path::Path;
 
 use forebay_core::unit::Size;
 use forebay_core::{Error, Result};
-use forebay_pipeline::file::{Document, Variables, validate};
+use forebay_pipeline::file::{Document, Variables, resolve, validate};
+use forebay_store::StoreUrl;
 use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 
@@ -18,6 +19,8 @@ pub(crate) const FILE: &str = "forebay.toml";
 #[derive(Debug, Clone, Default, PartialEq, Serialize, Deserialize, JsonSchema)]
 #[serde(deny_unknown_fields, default)]
 pub(crate) struct Settings {
+    /// Where catalog, positions and runs are kept.
+    pub(crate) store: Store,
     /// How queries run.
     pub(crate) sql: Sql,
     /// The HTTP server of `forebay serve`.
@@ -37,6 +40,40 @@ impl Default for Server {
         Self {
             listen: "127.0.0.1:7400".to_owned(),
         }
+    }
+}
+
+/// `[store]`
+#[derive(Debug, Clone, Default, PartialEq, Serialize, Deserialize, JsonSchema)]
+#[serde(deny_unknown_fields, default)]
+pub(crate) struct Store {
+    /// `postgres://user@host:5432/database?schema=forebay&sslmode=verify-full`, or `sqlite:PATH`. Without it the store
+    /// is the file `store.db` of the workspace. A password need not stand in the file: write `${secret:NAME}` for the
+    /// whole URL, set `FOREBAY__STORE__URL`, or let `PGPASSWORD` or `~/.pgpass` hold it.
+    pub(crate) url: Option<Private>,
+}
+
+/// A text that is never shown, since a password may stand in it.
+#[derive(Clone, PartialEq, Deserialize, JsonSchema)]
+#[serde(transparent)]
+pub(crate) struct Private(String);
+
+impl std::fmt::Debug for Private {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        f.write_str("***")
+    }
+}
+
+impl Serialize for Private {
+    fn serialize<S: serde::Serializer>(&self, serializer: S) -> Result<S::Ok, S::Error> {
+        serializer.serialize_str("***")
+    }
+}
+
+impl Store {
+    /// `None`: the file of the workspace.
+    pub(crate) fn place(&self) -> Result<Option<StoreUrl>> {
+        self.url.as_ref().map(|url| url.0.parse()).transpose()
     }
 }
 
@@ -71,6 +108,10 @@ impl Settings {
                 .with_source(error));
             }
         };
+        if let Some(url) = variable("FOREBAY__STORE__URL") {
+            settings.store.url = Some(Private(url));
+        }
+        settings.store.place()?;
         if let Some(memory) = variable("FOREBAY__SQL__MEMORY") {
             settings.sql.memory = memory
                 .parse()
@@ -83,7 +124,13 @@ impl Settings {
     }
 
     fn parse(path: &str, text: &str) -> Result<Self> {
-        let document = Document::from_toml(path, text)?;
+        let written = Document::from_toml(path, text)?;
+        let resolved = resolve(&written, &ProcessVariables::default());
+        if !resolved.diagnostics.0.is_empty() {
+            let wrong = resolved.diagnostics.to_string();
+            return Err(Error::config("bad_settings", wrong));
+        }
+        let document = resolved.document;
         let wrong = validate(&document, &schemars::schema_for!(Self));
         if !wrong.0.is_empty() {
             return Err(Error::config("bad_settings", wrong.to_string()));
@@ -136,6 +183,14 @@ mod tests {
         );
         let settings = Settings::parse("forebay.toml", "[sql]\nmemory = \"1GiB\"\n").unwrap();
         assert_eq!(settings.sql.memory, Size(1 << 30));
+        let text = "[store]\nurl = \"postgres://ann:hunter2@db/lake\"\n";
+        let settings = Settings::parse("forebay.toml", text).unwrap();
+        assert!(!format!("{settings:?}").contains("hunter2"));
+        let place = settings.store.place().unwrap().unwrap();
+        assert_eq!(
+            place.to_string(),
+            "postgres://ann@db:5432/lake?schema=forebay"
+        );
         let error = Settings::parse("forebay.toml", "[sql]\nmemori = \"1GiB\"\n").unwrap_err();
         assert!(error.to_string().contains("forebay.toml:2:1"), "{error}");
         assert!(error.to_string().contains("memory"), "{error}");

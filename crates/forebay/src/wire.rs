@@ -64,7 +64,9 @@ impl Workspace {
         let folder = folder.canonicalize().map_err(unusable)?;
         let project = project.canonicalize().map_err(unusable)?;
         let clock = SystemClock::shared();
-        let store = Store::open(&folder.join("store.db"), clock.clone()).await?;
+        let place = settings.store.place()?;
+        let place = place.unwrap_or_else(|| folder.join("store.db").as_path().into());
+        let store = Store::open_url(&place, clock.clone()).await?;
         let objects = LocalFileSystem::new_with_prefix(&folder).map_err(|error| {
             Error::unavailable("no_workspace", "failed to open the object store").with_source(error)
         })?;
@@ -177,7 +179,8 @@ impl Workspace {
             full,
             follow: false,
             journals: self.journals.clone(),
-            exclusive: true,
+            // The lock is of this machine; others may share a store, and only its leases tell.
+            exclusive: self.settings.store.url.is_none(),
         }
     }
 }

@@ -1,13 +1,15 @@
-//! Commits per second on this machine's disk, one at a time and as many callers at once as fit in one group.
+//! Commits per second, one at a time and as many callers at once as fit in one group; of one process.
 //!
-//!     cargo run --release -p forebay-store --example commits -- [SECONDS] [FOLDER]
+//!     cargo run --release -p forebay-store --example commits -- [SECONDS] [FOLDER | postgres://…?schema=NEW]
+//!
+//! A folder gets a SQLite file that is removed at the end; a schema of Postgres stays.
 
 use std::path::PathBuf;
 use std::sync::Arc;
 use std::time::Duration;
 
 use forebay_core::{Clock, CommitId, Ident, Position, RefName, Result, SystemClock};
-use forebay_store::{Change, Commit, HeadChange, LeaseRequest, PositionMove, Store};
+use forebay_store::{Change, Commit, HeadChange, LeaseRequest, PositionMove, Store, StoreUrl};
 use uuid::Uuid;
 
 /// Tables that a commit moves, beside one position.
@@ -24,12 +26,18 @@ async fn main() -> Result<()> {
         .next()
         .and_then(|text| text.parse().ok())
         .unwrap_or(3);
-    let folder = arguments
-        .next()
+    let place = arguments.next();
+    let server = place.as_ref().filter(|place| place.contains("://"));
+    let folder = place
+        .as_ref()
         .map_or_else(std::env::temp_dir, PathBuf::from);
     let path = folder.join(format!("commits-{}.db", Uuid::new_v4()));
+    let url = match server {
+        Some(url) => url.parse()?,
+        None => StoreUrl::from(path.as_path()),
+    };
     let clock = SystemClock::shared();
-    let store = Store::open(&path, Arc::clone(&clock)).await?;
+    let store = Store::open_url(&url, Arc::clone(&clock)).await?;
     for writers in [1, 64] {
         let until = clock.monotonic() + Duration::from_secs(seconds);
         let tasks = (0..writers).map(|n| {

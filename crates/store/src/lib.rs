@@ -1,19 +1,23 @@
 //! The platform's own memory: the catalog as a versioned log with branches, positions of writers, leases, runs.
+//! It lies in a SQLite file or in a schema of a Postgres database; callers see no difference.
 //!
 //! One commit is one SQL transaction (see [`Store::commit`]). Big facts (requests, quarantined rows, raw indexes) are
 //! lake tables and never rows here. This crate never reads or writes a table's files and knows no Iceberg type:
 //! a table is a UUID and the location of its metadata.
 
 mod commit;
+mod database;
 mod lease;
 mod log;
 mod refs;
 mod runs;
-mod sqlite;
+mod sql;
+mod store;
 
 pub use commit::{Change, Commit, Committed, HeadChange, PositionMove};
+pub use database::StoreUrl;
 pub use lease::{Lease, LeaseRequest};
 pub use log::{AsOf, CommitRecord, Head};
 pub use refs::Branch;
 pub use runs::{RunRecord, RunStatus, StepRecord};
-pub use sqlite::Store;
+pub use store::Store;

@@ -1,16 +1,18 @@
-//! What tests need and no program ships: a fake clock, a stub HTTP server, a temporary workspace, the shared data.
+//! What tests need and no program ships: a fake clock, a stub HTTP server, a Postgres server, a temporary workspace, the shared data.
 //!
 //! Only `[dev-dependencies]` name this crate. It knows `core` and none of the crates it helps to test.
 
 mod clock;
 mod compress;
 mod no_sql;
+mod postgres;
 mod stub;
 mod workspace;
 
 pub use clock::FakeClock;
 pub use compress::{gzip, gzip_bomb, zstd};
 pub use no_sql::NoSql;
+pub use postgres::PostgresServer;
 pub use stub::{Behaviour, Reply, Request, StubHttp};
 pub use workspace::{Workspace, shared_data, shared_files};
 

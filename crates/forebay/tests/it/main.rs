@@ -9,5 +9,6 @@ mod files;
 mod flights;
 mod forebay;
 mod parts;
+mod postgres;
 mod serve;
 mod sql;

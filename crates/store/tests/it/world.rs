@@ -1,6 +1,5 @@
-//! A store in a temporary folder with a clock that the test sets, and short ways to say what to commit.
+//! A store of the test's own with a clock that the test sets, and short ways to say what to commit.
 
-use std::path::PathBuf;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicI64, AtomicU64, Ordering};
 use std::time::Duration;
@@ -9,6 +8,10 @@ use async_trait::async_trait;
 use forebay_core::{Clock, CommitId, Position, RefName, Result, TableName, Timestamp};
 use forebay_store::{
     AsOf, Change, Commit, Committed, HeadChange, Lease, LeaseRequest, PositionMove, Store,
+};
+use forebay_testkit::PostgresServer;
+use sqlx::{
+    AssertSqlSafe, ColumnIndex, Connection, Decode, PgConnection, Row, SqliteConnection, Type,
 };
 use tempfile::TempDir;
 use uuid::Uuid;
@@ -41,21 +44,81 @@ impl Clock for HandClock {
 pub(crate) struct World {
     pub(crate) store: Store,
     pub(crate) clock: Arc<HandClock>,
-    pub(crate) path: PathBuf,
-    _dir: TempDir,
+    /// To open the same store again.
+    pub(crate) url: String,
+    _dir: Option<TempDir>,
 }
 
-pub(crate) async fn world() -> World {
+/// One more handle.
+pub(crate) async fn open(url: &str, clock: Arc<dyn Clock>) -> Store {
+    Store::open_url(&url.parse().unwrap(), clock).await.unwrap()
+}
+
+pub(crate) fn file_url() -> (String, TempDir) {
     let dir = tempfile::tempdir().unwrap();
-    let path = dir.path().join("store.db");
-    let clock = Arc::new(HandClock::default());
-    clock.set(1_000_000);
-    let store = Store::open(&path, clock.clone()).await.unwrap();
-    World {
-        store,
-        clock,
-        path,
-        _dir: dir,
+    let url = format!("sqlite:{}", dir.path().join("store.db").display());
+    (url, dir)
+}
+
+/// A schema of its own on the server that all tests share; `None`, with a line, where no Postgres is installed.
+pub(crate) fn schema_url() -> Option<String> {
+    static NEXT: AtomicU64 = AtomicU64::new(1);
+    let server = PostgresServer::shared()?;
+    let number = NEXT.fetch_add(1, Ordering::Relaxed);
+    Some(format!("{}&schema=test_{number}", server.url()))
+}
+
+/// Rows of text, read beside the store.
+pub(crate) type Rows = Result<Vec<Vec<Option<String>>>, sqlx::Error>;
+
+pub(crate) async fn sqlite_rows(url: &str, sql: &'static str) -> Rows {
+    let mut connection = SqliteConnection::connect(url).await?;
+    texts(sqlx::query(sql).fetch_all(&mut connection).await?)
+}
+
+pub(crate) async fn postgres_rows(url: &str, sql: &'static str) -> Rows {
+    let mut connection = in_schema(url).await?;
+    texts(sqlx::query(sql).fetch_all(&mut connection).await?)
+}
+
+/// A session that sees the schema of a store's URL as the store does.
+pub(crate) async fn in_schema(url: &str) -> Result<PgConnection, sqlx::Error> {
+    let (server, schema) = url.split_once("&schema=").unwrap();
+    let mut connection = PgConnection::connect(server).await?;
+    let path = AssertSqlSafe(format!("SET search_path TO {schema}"));
+    sqlx::raw_sql(path).execute(&mut connection).await?;
+    Ok(connection)
+}
+
+fn texts<R: Row>(rows: Vec<R>) -> Rows
+where
+    usize: ColumnIndex<R>,
+    Option<String>: for<'r> Decode<'r, R::Database> + Type<R::Database>,
+{
+    let text = |row: &R| (0..row.len()).map(|n| row.try_get(n)).collect();
+    rows.iter().map(text).collect()
+}
+
+impl World {
+    pub(crate) async fn in_file() -> Self {
+        let (url, dir) = file_url();
+        Self::at(url, Some(dir)).await
+    }
+
+    pub(crate) async fn on_server() -> Option<Self> {
+        Some(Self::at(schema_url()?, None).await)
+    }
+
+    async fn at(url: String, dir: Option<TempDir>) -> Self {
+        let clock = Arc::new(HandClock::default());
+        clock.set(1_000_000);
+        let store = open(&url, clock.clone()).await;
+        Self {
+            store,
+            clock,
+            url,
+            _dir: dir,
+        }
     }
 }
 

@@ -1,0 +1,108 @@
+//! What an error of a database means to a caller. Never decides whether to try again: that is the writer's business.
+
+use forebay_core::Error;
+
+enum Trouble {
+    /// Another process holds the lock, or Postgres chose us to end a deadlock: nothing is done, and trying again helps.
+    Busy,
+    Full,
+    /// The file, or the connection to the server.
+    Io,
+    Cut,
+    Denied,
+    ReadOnly,
+    NotAStore,
+    Damaged,
+    Statement,
+}
+
+fn trouble(error: &sqlx::Error) -> Trouble {
+    if let Some(code) = sqlstate(error) {
+        return of_postgres(&code);
+    }
+    match result_code(error) {
+        Some(5 | 6) => Trouble::Busy,
+        Some(13) => Trouble::Full,
+        Some(8 | 10 | 14) => Trouble::Io,
+        Some(26) => Trouble::NotAStore,
+        Some(11) => Trouble::Damaged,
+        Some(_) => Trouble::Statement,
+        None => Trouble::Cut,
+    }
+}
+
+/// SQLite's primary result code.
+fn result_code(error: &sqlx::Error) -> Option<i32> {
+    let code: i32 = error.as_database_error()?.code()?.parse().ok()?;
+    Some(code & 0xff)
+}
+
+/// The five letters of Postgres.
+pub(super) fn sqlstate(error: &sqlx::Error) -> Option<String> {
+    let error = error.as_database_error()?;
+    error.try_downcast_ref::<sqlx::postgres::PgDatabaseError>()?;
+    error.code().map(|code| code.into_owned())
+}
+
+fn of_postgres(code: &str) -> Trouble {
+    match code {
+        // serialization_failure, deadlock_detected, lock_not_available
+        "40001" | "40P01" | "55P03" => Trouble::Busy,
+        "53100" => Trouble::Full,
+        // Our transaction stood still for too long; a standby; no such database, no right to it.
+        "25P03" => Trouble::Cut,
+        "25006" => Trouble::ReadOnly,
+        "3D000" | "42501" => Trouble::Denied,
+        "58030" => Trouble::Io,
+        "XX001" | "XX002" => Trouble::Damaged,
+        _ => match &code[..2] {
+            "28" => Trouble::Denied,
+            // Connection, insufficient resources, operator intervention (shut down, starting up).
+            "08" | "53" | "57" => Trouble::Cut,
+            _ => Trouble::Statement,
+        },
+    }
+}
+
+/// Another process holds the lock; nothing was done.
+pub(crate) fn is_busy(error: &sqlx::Error) -> bool {
+    matches!(trouble(error), Trouble::Busy)
+}
+
+/// The connection is gone; a new one may do.
+pub(crate) fn is_cut(error: &sqlx::Error) -> bool {
+    matches!(trouble(error), Trouble::Cut)
+}
+
+pub(crate) fn explain(error: sqlx::Error) -> Error {
+    let explained = match trouble(&error) {
+        Trouble::Busy => Error::unavailable("store_busy", "the store is locked by another process")
+            .with_hint("find the process that holds the store open in a transaction"),
+        Trouble::Full => Error::unavailable("store_full", "the disk of the store is full")
+            .with_hint("free space on it: work continues by itself"),
+        Trouble::Io => Error::unavailable("store_io", "the store file cannot be read or written")
+            .with_hint("check that its folder exists, its permissions and its disk"),
+        Trouble::Cut => Error::unavailable("store_unreachable", "the store does not answer"),
+        Trouble::Denied => Error::config("store_denied", "the store's database does not let us in")
+            .with_hint("check user, password, database and rights: `CREATE` on the database, or on a schema made for us"),
+        Trouble::ReadOnly => {
+            Error::unavailable("store_read_only", "the store's server takes no writes")
+                .with_hint("name the primary server, not a standby, in the URL of the store")
+        }
+        Trouble::NotAStore => {
+            Error::config("not_a_store", "the store file is not a SQLite database")
+        }
+        Trouble::Damaged => Error::bug("store_corrupt", "the store is damaged")
+            .with_hint("stop every process, keep a copy of it, and restore it from a backup"),
+        Trouble::Statement => Error::bug("store_sql", "the store refused a statement"),
+    };
+    explained.with_source(error)
+}
+
+pub(super) fn too_new(version: i64, known: usize) -> Error {
+    Error::config(
+        "store_too_new",
+        format!("the store has schema {version}, this program knows up to {known}"),
+    )
+    .with_hint("run the newer Forebay that wrote it")
+}

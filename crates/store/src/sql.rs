@@ -1,0 +1,15 @@
+//! What the store asks of its database: each statement once, for SQLite and for Postgres.
+
+pub(crate) mod commit;
+mod error;
+#[cfg(test)]
+pub(crate) mod faults;
+mod group;
+pub(crate) mod lease;
+pub(crate) mod log;
+pub(crate) mod operation;
+pub(crate) mod refs;
+pub(crate) mod runs;
+#[cfg(test)]
+mod tests;
+pub(crate) mod writer;

@@ -1,0 +1,306 @@
+//! Leases and positions in SQL.
+//!
+//! Time is that of the process that asks, on Postgres too: a lease is a hint, and the epoch is what keeps others out. So
+//! clocks of several machines that differ cost work done twice (a live holder is fenced early) or waiting, never data;
+//! they should differ by less than a third of a lease, after which it is renewed.
+//!
+//! A clock that jumps must not lock a split for ever: a lease that would last longer than twice what it was given for
+//! was written under another time, and counts as expired. Its holder, if it lives, is fenced like any other.
+
+use std::collections::BTreeMap;
+use std::time::Duration;
+
+use async_trait::async_trait;
+use forebay_core::{Error, Ident, Position, RefName, Result, Timestamp};
+
+use super::error::{Stop, corrupt, parse};
+use super::log::{self, Level, live_branch};
+use super::operation::Operation;
+use crate::database::{Sql, query};
+use crate::{Lease, LeaseRequest};
+
+pub(crate) struct Take {
+    pub(crate) request: LeaseRequest,
+    pub(crate) steal: bool,
+}
+
+#[async_trait]
+impl Operation for Take {
+    type Answer = Lease;
+
+    async fn apply(&self, sql: &mut Sql<'_>, now: Timestamp) -> Result<Lease, Stop> {
+        let request = &self.request;
+        let (branch, head) = live_branch(sql, &request.branch).await?;
+        if !self.steal {
+            check_free(sql, branch, request, now).await?;
+        }
+        hold(sql, branch, request, now).await?;
+        if let Some(lease) = next_epoch(sql, branch, request).await? {
+            return Ok(lease);
+        }
+        first_epoch(sql, branch, head, request).await
+    }
+}
+
+async fn check_free(
+    sql: &mut Sql<'_>,
+    branch: i64,
+    request: &LeaseRequest,
+    now: Timestamp,
+) -> Result<(), Stop> {
+    let held: Option<(String, i64, i64)> = query(
+        "SELECT owner, until, duration_us FROM leases
+         WHERE branch = $1 AND pipeline = $2 AND split = $3 AND owner IS NOT NULL",
+    )
+    .bind(branch)
+    .bind(request.pipeline.as_str())
+    .bind(request.split.as_str())
+    .fetch_optional(sql)
+    .await?;
+    let Some((owner, until, duration_us)) = held else {
+        return Ok(());
+    };
+    let left_us = until.saturating_sub(now.micros());
+    if owner == request.owner || left_us <= 0 || left_us > duration_us.saturating_mul(2) {
+        return Ok(());
+    }
+    let message = format!(
+        "split {} of pipeline {} is held by {owner} until {}",
+        request.split,
+        request.pipeline,
+        Timestamp(until)
+    );
+    Err(Error::conflict("leased", message)
+        .with_context("branch", &request.branch)
+        .with_hint("wait until it ends, or steal it when that process is dead")
+        .into())
+}
+
+async fn hold(
+    sql: &mut Sql<'_>,
+    branch: i64,
+    request: &LeaseRequest,
+    now: Timestamp,
+) -> Result<(), sqlx::Error> {
+    query(
+        "INSERT INTO leases (branch, pipeline, split, owner, until, duration_us) VALUES ($1, $2, $3, $4, $5, $6)
+         ON CONFLICT (branch, pipeline, split) DO UPDATE SET
+             owner = excluded.owner, until = excluded.until, duration_us = excluded.duration_us",
+    )
+    .bind(branch)
+    .bind(request.pipeline.as_str())
+    .bind(request.split.as_str())
+    .bind(request.owner.as_str())
+    .bind(now.plus(request.duration).micros())
+    .bind(micros(request.duration))
+    .execute(sql)
+    .await
+    .map(drop)
+}
+
+fn micros(duration: Duration) -> i64 {
+    i64::try_from(duration.as_micros()).unwrap_or(i64::MAX)
+}
+
+async fn next_epoch(
+    sql: &mut Sql<'_>,
+    branch: i64,
+    request: &LeaseRequest,
+) -> Result<Option<Lease>, Stop> {
+    let rows: Vec<(i64, i64, Option<String>)> = query(
+        "UPDATE positions SET epoch = epoch + 1 WHERE branch = $1 AND pipeline = $2 AND split = $3
+         RETURNING epoch, sequence, position",
+    )
+    .bind(branch)
+    .bind(request.pipeline.as_str())
+    .bind(request.split.as_str())
+    .fetch_all(sql)
+    .await?;
+    let Some((epoch, sequence, position)) = rows.into_iter().next() else {
+        return Ok(None);
+    };
+    Ok(Some(Lease {
+        epoch,
+        sequence,
+        position: position.map(|json| read(&json)).transpose()?,
+    }))
+}
+
+/// The split is new on this branch: it starts where the base stood when the branch was made.
+async fn first_epoch(
+    sql: &mut Sql<'_>,
+    branch: i64,
+    head: i64,
+    request: &LeaseRequest,
+) -> Result<Lease, Stop> {
+    let lineage = log::lineage(sql, branch, head).await?;
+    let start = inherited(sql, &lineage, request).await?;
+    let (sequence, position) =
+        start.map_or((0, None), |(sequence, position)| (sequence, Some(position)));
+    query(
+        "INSERT INTO positions (branch, pipeline, split, epoch, sequence, position) VALUES ($1, $2, $3, 1, $4, $5)",
+    )
+    .bind(branch)
+    .bind(request.pipeline.as_str())
+    .bind(request.split.as_str())
+    .bind(sequence)
+    .bind(position.as_deref())
+    .execute(sql)
+    .await?;
+    Ok(Lease {
+        epoch: 1,
+        sequence,
+        position: position.map(|json| read(&json)).transpose()?,
+    })
+}
+
+async fn inherited(
+    sql: &mut Sql<'_>,
+    lineage: &[Level],
+    request: &LeaseRequest,
+) -> Result<Option<(i64, String)>, sqlx::Error> {
+    for level in lineage {
+        let found = query(
+            "SELECT sequence, position FROM moves
+             WHERE branch = $1 AND pipeline = $2 AND split = $3 AND seq <= $4 ORDER BY seq DESC LIMIT 1",
+        )
+        .bind(level.branch)
+        .bind(request.pipeline.as_str())
+        .bind(request.split.as_str())
+        .bind(level.upto)
+        .fetch_optional(sql)
+        .await?;
+        if found.is_some() {
+            return Ok(found);
+        }
+    }
+    Ok(None)
+}
+
+fn read(json: &str) -> Result<Position> {
+    serde_json::from_str(json)
+        .map(Position)
+        .map_err(|_| corrupt("a position", json))
+}
+
+pub(crate) struct Renew {
+    pub(crate) request: LeaseRequest,
+    pub(crate) epoch: i64,
+}
+
+#[async_trait]
+impl Operation for Renew {
+    type Answer = ();
+
+    async fn apply(&self, sql: &mut Sql<'_>, now: Timestamp) -> Result<(), Stop> {
+        let request = &self.request;
+        let (branch, _) = live_branch(sql, &request.branch).await?;
+        let renewed = query(
+            "UPDATE leases SET until = $1, duration_us = $2
+             WHERE branch = $3 AND pipeline = $4 AND split = $5 AND owner = $6 AND $7 = (
+                 SELECT epoch FROM positions WHERE branch = $3 AND pipeline = $4 AND split = $5)",
+        )
+        .bind(now.plus(request.duration).micros())
+        .bind(micros(request.duration))
+        .bind(branch)
+        .bind(request.pipeline.as_str())
+        .bind(request.split.as_str())
+        .bind(request.owner.as_str())
+        .bind(self.epoch)
+        .execute(sql)
+        .await?;
+        if renewed == 1 {
+            Ok(())
+        } else {
+            Err(lost(request, self.epoch).into())
+        }
+    }
+}
+
+pub(crate) struct Release {
+    pub(crate) request: LeaseRequest,
+    pub(crate) epoch: i64,
+}
+
+#[async_trait]
+impl Operation for Release {
+    type Answer = ();
+
+    async fn apply(&self, sql: &mut Sql<'_>, _now: Timestamp) -> Result<(), Stop> {
+        let request = &self.request;
+        let (branch, _) = live_branch(sql, &request.branch).await?;
+        let released = query(
+            "UPDATE leases SET owner = NULL, until = 0
+             WHERE branch = $1 AND pipeline = $2 AND split = $3 AND $4 = (
+                 SELECT epoch FROM positions WHERE branch = $1 AND pipeline = $2 AND split = $3)",
+        )
+        .bind(branch)
+        .bind(request.pipeline.as_str())
+        .bind(request.split.as_str())
+        .bind(self.epoch)
+        .execute(sql)
+        .await?;
+        if released == 1 {
+            Ok(())
+        } else {
+            Err(lost(request, self.epoch).into())
+        }
+    }
+}
+
+fn lost(request: &LeaseRequest, epoch: i64) -> Error {
+    let LeaseRequest {
+        pipeline,
+        split,
+        owner,
+        ..
+    } = request;
+    let message =
+        format!("{owner} no longer holds split {split} of pipeline {pipeline} with epoch {epoch}");
+    Error::conflict("stale_epoch", message)
+        .with_context("branch", &request.branch)
+        .with_hint("stop this writer; take the lease again to go on where the other one is")
+}
+
+/// Every split that has a position, nearest branch first.
+pub(crate) async fn positions(
+    sql: &mut Sql<'_>,
+    branch: &RefName,
+    pipeline: &Ident,
+) -> Result<Vec<(Ident, i64, Position)>, Stop> {
+    let (id, head) = live_branch(sql, branch).await?;
+    let mut splits: BTreeMap<Ident, (i64, Position)> = BTreeMap::new();
+    for level in log::lineage(sql, id, head).await? {
+        for (split, sequence, position) in level_positions(sql, level, pipeline).await? {
+            let position = read(&position)?;
+            splits
+                .entry(parse("a split", &split)?)
+                .or_insert((sequence, position));
+        }
+    }
+    Ok(splits
+        .into_iter()
+        .map(|(split, (sequence, position))| (split, sequence, position))
+        .collect())
+}
+
+/// `positions` lists the splits, the log says where each stood. A split that was only taken has not moved.
+async fn level_positions(
+    sql: &mut Sql<'_>,
+    level: Level,
+    pipeline: &Ident,
+) -> Result<Vec<(String, i64, String)>, sqlx::Error> {
+    query(LEVEL_POSITIONS)
+        .bind(level.branch)
+        .bind(pipeline.as_str())
+        .bind(level.upto)
+        .fetch_all(sql)
+        .await
+}
+
+/// CROSS JOIN: from the few splits to the many moves, not the other way.
+pub(crate) const LEVEL_POSITIONS: &str = "SELECT p.split, m.sequence, m.position
+     FROM positions p CROSS JOIN moves m
+     WHERE p.branch = $1 AND p.pipeline = $2 AND m.branch = p.branch AND m.pipeline = p.pipeline AND m.split = p.split AND m.seq = (
+             SELECT max(o.seq) FROM moves o
+             WHERE o.branch = p.branch AND o.pipeline = p.pipeline AND o.split = p.split AND o.seq <= $3)";

@@ -1,0 +1,250 @@
+//! Reading the catalog. A state is first pinned as a lineage; the log below it never changes, so several queries
+//! about one lineage agree with each other.
+
+use std::collections::BTreeMap;
+
+use forebay_core::{CommitId, Error, RefName, Result, TableName, Timestamp};
+use uuid::Uuid;
+
+use super::error::{Stop, parse};
+use super::refs::no_such_branch;
+use crate::database::{Sql, query};
+use crate::{AsOf, Change, CommitRecord, Head};
+
+/// The part of a state that one branch adds: its commits up to and with `upto`.
+#[derive(Debug, Clone, Copy, sqlx::FromRow)]
+pub(crate) struct Level {
+    pub(crate) branch: i64,
+    pub(crate) upto: i64,
+}
+
+/// A branch and its bases, nearest first; what a nearer one says about a table counts.
+pub(crate) async fn lineage(
+    sql: &mut Sql<'_>,
+    branch: i64,
+    upto: i64,
+) -> Result<Vec<Level>, sqlx::Error> {
+    query(
+        "WITH RECURSIVE lineage (depth, branch, upto) AS (
+             SELECT 0, $1, $2
+             UNION ALL
+             SELECT depth + 1, branches.base, CASE WHEN coalesce(branches.base_seq, 0) < upto THEN coalesce(branches.base_seq, 0) ELSE upto END
+             FROM lineage JOIN branches ON branches.id = lineage.branch
+             WHERE branches.base IS NOT NULL)
+         SELECT branch, upto FROM lineage ORDER BY depth",
+    )
+    .bind(branch)
+    .bind(upto)
+    .fetch_all(sql)
+    .await
+}
+
+/// Pins a state.
+pub(crate) async fn resolve(sql: &mut Sql<'_>, as_of: &AsOf) -> Result<Vec<Level>, Stop> {
+    let (branch, upto) = match as_of {
+        AsOf::Head(name) => live_branch(sql, name).await?,
+        AsOf::Time(name, instant) => {
+            let (branch, head) = live_branch(sql, name).await?;
+            let upto: Option<(i64,)> =
+                query("SELECT seq FROM commits WHERE at <= $1 ORDER BY at DESC LIMIT 1")
+                    .bind(instant.micros())
+                    .fetch_optional(sql)
+                    .await?;
+            (branch, upto.map_or(0, |(seq,)| seq).min(head))
+        }
+        AsOf::Commit(id) => query("SELECT branch, seq FROM commits WHERE id = $1")
+            .bind(id.to_string())
+            .fetch_optional(sql)
+            .await?
+            .ok_or_else(|| no_such_commit(*id))?,
+    };
+    Ok(lineage(sql, branch, upto).await?)
+}
+
+/// Its id and the sequence number of its newest commit, 0 when there is none.
+pub(crate) async fn live_branch(sql: &mut Sql<'_>, name: &RefName) -> Result<(i64, i64), Stop> {
+    query("SELECT id, coalesce(head_seq, 0) FROM branches WHERE name = $1 AND dropped_at IS NULL")
+        .bind(name.as_str())
+        .fetch_optional(sql)
+        .await?
+        .ok_or_else(|| no_such_branch(name).into())
+}
+
+fn no_such_commit(id: CommitId) -> Error {
+    Error::not_found("no_such_commit", format!("there is no commit {id}"))
+        .with_hint("`forebay sql 'SELECT * FROM lake.commits'` lists them")
+}
+
+/// UUID and metadata location of one table.
+pub(crate) async fn place(
+    sql: &mut Sql<'_>,
+    lineage: &[Level],
+    table: &TableName,
+) -> Result<Option<(Uuid, String)>, Stop> {
+    for level in lineage {
+        let found: Option<(String, Option<String>)> = query(
+            "SELECT table_uuid, metadata_location FROM changes
+             WHERE branch = $1 AND namespace = $2 AND name = $3 AND seq <= $4
+             ORDER BY seq DESC LIMIT 1",
+        )
+        .bind(level.branch)
+        .bind(table.namespace.as_str())
+        .bind(table.name.as_str())
+        .bind(level.upto)
+        .fetch_optional(sql)
+        .await?;
+        if let Some((uuid, location)) = found {
+            // A tombstone ends the search: the base may still have the table.
+            return Ok(location
+                .map(|location| Ok::<_, Error>((parse("a table UUID", &uuid)?, location)))
+                .transpose()?);
+        }
+    }
+    Ok(None)
+}
+
+pub(crate) async fn heads(sql: &mut Sql<'_>, lineage: &[Level]) -> Result<Vec<Head>, Stop> {
+    let mut tables: BTreeMap<TableName, Option<Head>> = BTreeMap::new();
+    for level in lineage {
+        for (namespace, name, uuid, location) in level_heads(sql, *level).await? {
+            let table = TableName::new(
+                parse("a namespace", &namespace)?,
+                parse("a table name", &name)?,
+            );
+            let uuid = parse("a table UUID", &uuid)?;
+            let head = location.map(|metadata_location| Head {
+                table: table.clone(),
+                uuid,
+                metadata_location,
+            });
+            tables.entry(table).or_insert(head);
+        }
+    }
+    Ok(tables.into_values().flatten().collect())
+}
+
+/// Namespace, name, UUID and location of every table that one branch says something about. `heads` lists the names
+/// and knows the newest change of each; only for older states is the log searched.
+async fn level_heads(
+    sql: &mut Sql<'_>,
+    level: Level,
+) -> Result<Vec<(String, String, String, Option<String>)>, sqlx::Error> {
+    query(LEVEL_HEADS)
+        .bind(level.branch)
+        .bind(level.upto)
+        .fetch_all(sql)
+        .await
+}
+
+/// CROSS JOIN: SQLite must go from the few heads to the many changes, not the other way.
+pub(crate) const LEVEL_HEADS: &str = "SELECT h.namespace, h.name, c.table_uuid, c.metadata_location
+     FROM heads h CROSS JOIN changes c
+     WHERE h.branch = $1 AND c.branch = h.branch AND c.namespace = h.namespace AND c.name = h.name
+         AND c.seq = CASE WHEN h.seq <= $2 THEN h.seq ELSE (
+             SELECT max(o.seq) FROM changes o
+             WHERE o.branch = h.branch AND o.namespace = h.namespace AND o.name = h.name AND o.seq <= $2) END";
+
+#[derive(sqlx::FromRow)]
+struct CommitRow {
+    seq: i64,
+    id: String,
+    parent: Option<String>,
+    branch_id: i64,
+    branch: String,
+    at: i64,
+    author: String,
+    message: String,
+    run: Option<String>,
+}
+
+impl CommitRow {
+    fn record(self, changes: Vec<(TableName, Uuid, Change)>) -> Result<CommitRecord> {
+        Ok(CommitRecord {
+            id: parse("a commit id", &self.id)?,
+            parent: self
+                .parent
+                .map(|id| parse("a commit id", &id))
+                .transpose()?,
+            branch: parse("a branch name", &self.branch)?,
+            at: Timestamp(self.at),
+            author: self.author,
+            message: self.message,
+            run: self.run.map(|id| parse("a run id", &id)).transpose()?,
+            changes,
+        })
+    }
+}
+
+/// The columns of a [`CommitRow`]; a condition follows.
+macro_rules! commits {
+    ($condition:literal) => {
+        concat!(
+            "SELECT c.seq, c.id, p.id AS parent, c.branch AS branch_id, b.name AS branch, c.at, c.author, c.message, c.run
+             FROM commits c JOIN branches b ON b.id = c.branch LEFT JOIN commits p ON p.seq = c.parent ",
+            $condition
+        )
+    };
+}
+
+pub(crate) async fn find(sql: &mut Sql<'_>, id: CommitId) -> Result<Option<CommitRecord>, Stop> {
+    let row: Option<CommitRow> = query(commits!("WHERE c.id = $1"))
+        .bind(id.to_string())
+        .fetch_optional(sql)
+        .await?;
+    let Some(row) = row else { return Ok(None) };
+    Ok(with_changes(sql, vec![row]).await?.pop())
+}
+
+pub(crate) async fn log(
+    sql: &mut Sql<'_>,
+    lineage: &[Level],
+    limit: u32,
+) -> Result<Vec<CommitRecord>, Stop> {
+    let limit = usize::try_from(limit).unwrap_or(usize::MAX);
+    let mut records = Vec::new();
+    for level in lineage {
+        let rows: Vec<CommitRow> = query(commits!(
+            "WHERE c.branch = $1 AND c.seq <= $2 ORDER BY c.seq DESC LIMIT $3"
+        ))
+        .bind(level.branch)
+        .bind(level.upto)
+        .bind(i64::try_from(limit - records.len()).unwrap_or(i64::MAX))
+        .fetch_all(sql)
+        .await?;
+        records.extend(with_changes(sql, rows).await?);
+    }
+    Ok(records)
+}
+
+/// Adds what each commit changed, in the order of table names; the rows are of one branch, newest first.
+async fn with_changes(sql: &mut Sql<'_>, rows: Vec<CommitRow>) -> Result<Vec<CommitRecord>, Stop> {
+    let (Some(newest), Some(oldest)) = (rows.first(), rows.last()) else {
+        return Ok(Vec::new());
+    };
+    let changes: Vec<(i64, String, String, String, Option<String>)> = query(
+        "SELECT seq, namespace, name, table_uuid, metadata_location FROM changes
+         WHERE branch = $1 AND seq BETWEEN $2 AND $3 ORDER BY seq, namespace, name",
+    )
+    .bind(newest.branch_id)
+    .bind(oldest.seq)
+    .bind(newest.seq)
+    .fetch_all(sql)
+    .await?;
+    let mut by_commit: BTreeMap<i64, Vec<(TableName, Uuid, Change)>> = BTreeMap::new();
+    for (seq, namespace, name, uuid, location) in changes {
+        let table = TableName::new(
+            parse("a namespace", &namespace)?,
+            parse("a table name", &name)?,
+        );
+        let change = location.map_or(Change::Drop, Change::Set);
+        by_commit
+            .entry(seq)
+            .or_default()
+            .push((table, parse("a table UUID", &uuid)?, change));
+    }
+    let records = rows.into_iter().map(|row| {
+        let changes = by_commit.remove(&row.seq).unwrap_or_default();
+        row.record(changes)
+    });
+    Ok(records.collect::<Result<_>>()?)
+}

@@ -1,0 +1,249 @@
+//! The store as its callers see it: a queue to the one writer of this handle, and connections that read.
+
+use std::path::Path;
+use std::sync::{Arc, Mutex, PoisonError};
+
+use forebay_core::{Clock, CommitId, Error, Ident, Position, RefName, Result, RunId, TableName};
+use tokio::sync::{Notify, mpsc, oneshot};
+use tokio::task::JoinHandle;
+
+use crate::database::{Reader, Readers, explain};
+#[cfg(test)]
+use crate::sql::faults::Faults;
+use crate::sql::operation::{Job, Operation, Pending};
+use crate::sql::writer::Writer;
+use crate::sql::{commit, lease, log, refs, runs, writer};
+use crate::{
+    AsOf, Branch, Commit, CommitRecord, Committed, Head, Lease, LeaseRequest, RunRecord, StoreUrl,
+};
+
+/// A handle of the store; clones share one writer. Several processes, and several handles, may open one store.
+///
+/// What is asked of the store is done even when the future that asks is dropped, once it stands in the queue.
+#[derive(Debug, Clone)]
+pub struct Store {
+    queue: mpsc::Sender<Job>,
+    pub(crate) readers: Readers,
+    closing: Arc<Notify>,
+    writer: Arc<Mutex<Option<JoinHandle<()>>>>,
+    #[cfg(test)]
+    pub(crate) faults: Arc<Faults>,
+}
+
+impl Store {
+    /// Opens or creates the store in this SQLite file. The folder must exist; else as [`Store::open_url`].
+    pub async fn open(path: &Path, clock: Arc<dyn Clock>) -> Result<Self> {
+        Self::open_url(&path.into(), clock).await
+    }
+
+    /// Opens or creates the store at this place, and migrates it. Several processes may do so at once.
+    ///
+    /// Errors: `Config` `not_a_store`, `store_too_new` or `store_denied`, `Unavailable` when the file cannot be opened
+    /// or the server not be reached.
+    pub async fn open_url(url: &StoreUrl, clock: Arc<dyn Clock>) -> Result<Self> {
+        let there = |error: Error| error.with_context("store", url);
+        let database = url.database();
+        let mut connection = database.open(clock.as_ref()).await.map_err(there)?;
+        let mut sql = connection.sql();
+        let pruned = sql.prune().execute(&mut sql).await;
+        pruned.map_err(explain).map_err(there)?;
+        let readers = database.readers();
+        let (queue, jobs) = mpsc::channel(writer::QUEUE_MAX);
+        let closing = Arc::new(Notify::new());
+        let writer = Writer::new(database, clock, connection);
+        #[cfg(test)]
+        let faults = Arc::clone(&writer.faults);
+        let task = tokio::spawn(writer.run(jobs, Arc::clone(&closing)));
+        Ok(Self {
+            queue,
+            readers,
+            closing,
+            writer: Arc::new(Mutex::new(Some(task))),
+            #[cfg(test)]
+            faults,
+        })
+    }
+
+    /// Does what is queued, then closes the file; every later call fails with `Unavailable` `store_closed`. Not
+    /// needed for durability: it leaves a file without its write-ahead log beside it.
+    pub async fn close(&self) {
+        self.readers.close().await;
+        let task = self
+            .writer
+            .lock()
+            .unwrap_or_else(PoisonError::into_inner)
+            .take();
+        if let Some(task) = task {
+            self.closing.notify_one();
+            if let Err(error) = task.await {
+                tracing::error!(%error, "the writer of the store ended badly");
+            }
+        }
+    }
+
+    /// Makes one change of the lake. After an unknown result the store itself looks for the commit id, so the
+    /// answer is definite: Ok, or an error after which nothing of the commit is there. A commit whose id is in the
+    /// log already is answered with what it became, and changes nothing.
+    ///
+    /// Errors: `Conflict` `stale_head` (a table moved: reload and try again), `Conflict` `stale_epoch` (another
+    /// process took the split: stop), `NotFound` `no_such_branch`, `Unavailable` when the database cannot be
+    /// written. Of these only `commit_unknown` is not definite: the store cannot even be read any more, so look with
+    /// [`Store::find_commit`] once it can.
+    pub async fn commit(&self, commit: Commit) -> Result<Committed> {
+        commit::validate(&commit)?;
+        let (pending, answer) = Pending::with_reply(commit);
+        self.ask(Job::Commit(Box::new(pending)), answer).await
+    }
+
+    pub async fn find_commit(&self, id: CommitId) -> Result<Option<CommitRecord>> {
+        Ok(log::find(&mut self.reader().await?.sql(), id).await?)
+    }
+
+    /// One table in a state; `None` when it has no such table.
+    ///
+    /// Errors: `NotFound` `no_such_branch` or `no_such_commit`, as for every question about a state.
+    pub async fn head(&self, as_of: &AsOf, table: &TableName) -> Result<Option<Head>> {
+        let mut reader = self.reader().await?;
+        let sql = &mut reader.sql();
+        let lineage = log::resolve(sql, as_of).await?;
+        let place = log::place(sql, &lineage, table).await?;
+        Ok(place.map(|(uuid, metadata_location)| Head {
+            table: table.clone(),
+            uuid,
+            metadata_location,
+        }))
+    }
+
+    /// All tables of a state, ordered by name.
+    pub async fn heads(&self, as_of: &AsOf) -> Result<Vec<Head>> {
+        let mut reader = self.reader().await?;
+        let sql = &mut reader.sql();
+        let lineage = log::resolve(sql, as_of).await?;
+        Ok(log::heads(sql, &lineage).await?)
+    }
+
+    /// The newest commits of a branch, newest first, with those of its base behind them.
+    pub async fn log(&self, branch: &RefName, limit: u32) -> Result<Vec<CommitRecord>> {
+        let mut reader = self.reader().await?;
+        let sql = &mut reader.sql();
+        let lineage = log::resolve(sql, &AsOf::Head(branch.clone())).await?;
+        Ok(log::log(sql, &lineage, limit).await?)
+    }
+
+    /// A branch of what `from` is now; nothing is copied.
+    ///
+    /// Errors: `Conflict` `branch_exists`, `NotFound` `no_such_branch` for `from`.
+    pub async fn create_branch(&self, name: &RefName, from: &RefName) -> Result<Branch> {
+        self.write(refs::CreateBranch {
+            name: name.clone(),
+            from: from.clone(),
+        })
+        .await
+    }
+
+    /// Every branch that is not dropped, by name.
+    pub async fn branches(&self) -> Result<Vec<Branch>> {
+        Ok(refs::list(&mut self.reader().await?.sql()).await?)
+    }
+
+    /// Its name is free again; its commits can still be read by id, and branches based on it stay as they are.
+    ///
+    /// Errors: `NotFound` `no_such_branch`, `Config` `main_stays`.
+    pub async fn drop_branch(&self, name: &RefName) -> Result<()> {
+        self.write(refs::DropBranch(name.clone())).await
+    }
+
+    /// Takes the split: the epoch goes up, so every earlier holder is fenced. With `steal` also from a live owner.
+    /// A split that is new on the branch starts where the base stood when the branch was made.
+    ///
+    /// Errors: `Conflict` `leased` when another owner holds it and has not expired.
+    pub async fn take_lease(&self, request: &LeaseRequest, steal: bool) -> Result<Lease> {
+        self.write(lease::Take {
+            request: request.clone(),
+            steal,
+        })
+        .await
+    }
+
+    /// Errors: `Conflict` `stale_epoch` when another process has taken the split.
+    pub async fn renew_lease(&self, request: &LeaseRequest, epoch: i64) -> Result<()> {
+        self.write(lease::Renew {
+            request: request.clone(),
+            epoch,
+        })
+        .await
+    }
+
+    /// Lets the next taker in at once; a lease that is released already stays so.
+    ///
+    /// Errors: `Conflict` `stale_epoch` when another process has taken the split.
+    pub async fn release_lease(&self, request: &LeaseRequest, epoch: i64) -> Result<()> {
+        self.write(lease::Release {
+            request: request.clone(),
+            epoch,
+        })
+        .await
+    }
+
+    /// Every split of the pipeline with its sequence and position on this branch, by name; splits that no commit
+    /// has moved are left out.
+    pub async fn positions(
+        &self,
+        branch: &RefName,
+        pipeline: &Ident,
+    ) -> Result<Vec<(Ident, i64, Position)>> {
+        Ok(lease::positions(&mut self.reader().await?.sql(), branch, pipeline).await?)
+    }
+
+    /// Inserts or replaces the record of a run and its steps.
+    pub async fn record_run(&self, run: &RunRecord) -> Result<()> {
+        self.write(runs::Record(run.clone())).await
+    }
+
+    /// Marks as `Lost` the runs of a pipeline on a branch that say they are running, but for the one that has just
+    /// taken the lease. Gives those it marked.
+    pub async fn mark_lost(
+        &self,
+        branch: &RefName,
+        pipeline: &Ident,
+        except: RunId,
+    ) -> Result<Vec<RunId>> {
+        self.write(runs::MarkLost {
+            branch: branch.clone(),
+            pipeline: pipeline.clone(),
+            except,
+        })
+        .await
+    }
+
+    /// Newest first.
+    pub async fn runs(&self, pipeline: Option<&Ident>, limit: u32) -> Result<Vec<RunRecord>> {
+        Ok(runs::list(&mut self.reader().await?.sql(), pipeline, limit).await?)
+    }
+
+    pub async fn run(&self, id: RunId) -> Result<Option<RunRecord>> {
+        Ok(runs::find(&mut self.reader().await?.sql(), id).await?)
+    }
+
+    async fn write<O: Operation>(&self, operation: O) -> Result<O::Answer> {
+        let (pending, answer) = Pending::with_reply(operation);
+        self.ask(Job::Other(Box::new(pending)), answer).await
+    }
+
+    async fn ask<A>(&self, job: Job, answer: oneshot::Receiver<Result<A>>) -> Result<A> {
+        self.queue.send(job).await.map_err(|_| closed())?;
+        // No answer at all: the runtime is being shut down around the writer.
+        answer.await.map_err(|_| writer::unknown())?
+    }
+
+    async fn reader(&self) -> Result<Reader> {
+        match self.readers.acquire().await {
+            Err(sqlx::Error::PoolClosed) => Err(closed()),
+            acquired => acquired.map_err(explain),
+        }
+    }
+}
+
+fn closed() -> Error {
+    Error::unavailable("store_closed", "the store is closed")
+}

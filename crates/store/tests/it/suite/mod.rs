@@ -1,0 +1,13 @@
+//! What holds whichever database is behind the store; `super` says which one this time.
+
+use super::*;
+
+mod branches;
+mod concurrency;
+mod heads;
+mod kill;
+mod leases;
+mod model;
+mod opening;
+mod runs;
+mod views;
