@@ -7,3 +7,4 @@ mod demo;
 mod files;
 mod flights;
 mod forebay;
+mod s3;

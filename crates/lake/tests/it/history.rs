@@ -6,7 +6,7 @@ use arrow::array::{ArrayRef, Int32Array, Int64Array, RecordBatch};
 use forebay_core::RefName;
 use forebay_store::AsOf;
 
-use crate::site::{Site, append, drafted, head, id_rows, ids, name, request};
+use crate::site::{Site, append, drafted, head, id_rows, name, request};
 
 #[tokio::test(flavor = "multi_thread")]
 async fn many_small_commits_keep_few_manifests_and_snapshots_and_all_rows() {
@@ -33,10 +33,7 @@ async fn many_small_commits_keep_few_manifests_and_snapshots_and_all_rows() {
         .await
         .unwrap()
         .unwrap();
-    assert_eq!(
-        ids(&site.folder, &table).await,
-        (0..COMMITS).collect::<Vec<_>>()
-    );
+    assert_eq!(site.ids_of(&table).await, (0..COMMITS).collect::<Vec<_>>());
     let plan = table.scan(None).await.unwrap();
     assert!(
         plan.manifests_total <= 51,
@@ -60,10 +57,7 @@ async fn many_small_commits_keep_few_manifests_and_snapshots_and_all_rows() {
             .await
             .unwrap()
             .unwrap();
-        assert_eq!(
-            ids(&site.folder, &then).await,
-            (0..rows).collect::<Vec<_>>()
-        );
+        assert_eq!(site.ids_of(&then).await, (0..rows).collect::<Vec<_>>());
     }
 }
 

@@ -23,6 +23,7 @@ use std::time::Duration;
 
 use forebay_core::{Clock, Context, Error, ErrorKind, Ident, RefName, Result, RunId, SqlEngine};
 use forebay_lake::Lake;
+use forebay_lake::storage::AwsVariables;
 use forebay_store::{AsOf, Lease, LeaseRequest, RunRecord, RunStatus};
 use tokio_util::sync::CancellationToken;
 
@@ -65,6 +66,8 @@ pub struct RunContext {
     /// The caller has made sure that no other process runs this pipeline, so leases that are still held belong to the
     /// dead.
     pub exclusive: bool,
+    /// The process's `AWS_*` variables.
+    pub aws: AwsVariables,
 }
 
 /// What a run did.

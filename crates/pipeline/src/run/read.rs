@@ -47,6 +47,7 @@ pub(super) fn source_context(
         cancel: context.cancel.clone(),
         requests: Arc::new(Counted(requests.clone(), context.figures.clone())),
         full: context.full,
+        aws: context.aws.clone(),
     }
 }
 

@@ -11,6 +11,7 @@ use std::sync::Arc;
 
 use async_trait::async_trait;
 use forebay_core::{Chunk, Clock, Error, Ident, Position, Result, Timestamp};
+use forebay_lake::storage::AwsVariables;
 use schemars::Schema;
 use tokio_util::sync::CancellationToken;
 
@@ -55,6 +56,8 @@ pub struct SourceContext {
     pub requests: Arc<dyn RequestLog>,
     /// Read everything again, whatever the position says.
     pub full: bool,
+    /// The process's `AWS_*` variables, for what a source's own options leave open.
+    pub aws: AwsVariables,
 }
 
 impl fmt::Debug for SourceContext {

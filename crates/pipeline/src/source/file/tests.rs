@@ -28,17 +28,19 @@ fn context(project: &Path, framing: Framing) -> SourceContext {
         cancel: CancellationToken::new(),
         requests: Arc::new(NoLog),
         full: false,
+        aws: Default::default(),
     }
 }
 
 fn source(path: &str) -> Files {
     let config = FileConfig {
         path: path.to_owned(),
+        s3: None,
         settle: no_time(),
         order: Order::Name,
     };
     Files {
-        pattern: list::Pattern::parse(path).unwrap(),
+        place: Place::of(path).unwrap(),
         config,
     }
 }
@@ -348,7 +350,14 @@ async fn a_file_that_changed_in_its_taken_part_is_not_begun_again() {
 
 #[test]
 fn bad_patterns_are_refused_where_they_stand() {
-    for bad in ["", "a\0b", "s3://bucket/x", "data/[.csv"] {
-        assert!(list::Pattern::parse(bad).is_err(), "{bad:?}");
+    for bad in [
+        "",
+        "a\0b",
+        "gs://bucket/x",
+        "s3://",
+        "s3://b/a//b",
+        "data/[.csv",
+    ] {
+        assert!(Place::of(bad).is_err(), "{bad:?}");
     }
 }

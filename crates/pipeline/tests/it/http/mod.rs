@@ -77,6 +77,7 @@ impl Bench {
             cancel: CancellationToken::new(),
             requests: Arc::clone(&self.log) as Arc<dyn RequestLog>,
             full: self.full,
+            aws: Default::default(),
         }
     }
 
