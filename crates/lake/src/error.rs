@@ -40,18 +40,16 @@ pub fn from_objects(what: &str, path: impl std::fmt::Display, error: object_stor
     let text = chain(&error);
     let has = |words: &[&str]| words.iter().any(|word| text.contains(word));
     let (kind, code, hint) = match &error {
-        Store::NotFound { .. } if has(&["NoSuchBucket"]) => {
-            (ErrorKind::NotFound, "no_such_bucket", Some(MAKE_BUCKET))
-        }
+        // A listing has no kinds of error, only what the server said.
+        _ if has(&["NoSuchBucket"]) => (ErrorKind::NotFound, "no_such_bucket", Some(MAKE_BUCKET)),
         Store::NotFound { .. } => (ErrorKind::NotFound, "object_missing", None),
         Store::PermissionDenied { .. } | Store::Unauthenticated { .. } => {
             (ErrorKind::Denied, "object_denied", Some(CREDENTIALS))
         }
         Store::AlreadyExists { .. } => (ErrorKind::Conflict, "object_exists", None),
         Store::Precondition { .. } => (ErrorKind::Conflict, "object_changed", None),
-        _ if has(&["ExpiredToken", "InvalidToken"]) => {
-            (ErrorKind::Denied, "object_denied", Some(CREDENTIALS))
-        }
+        Store::InvalidPath { .. } => (ErrorKind::Unsupported, "bad_object_key", Some(BAD_KEY)),
+        _ if has(&DENIED_WORDS) => (ErrorKind::Denied, "object_denied", Some(CREDENTIALS)),
         _ if has(&REGION_WORDS) => (ErrorKind::Config, "wrong_region", Some(REGION)),
         _ => (ErrorKind::Unavailable, "object_store", None),
     };
@@ -69,6 +67,13 @@ pub fn from_objects(what: &str, path: impl std::fmt::Display, error: object_stor
 const MAKE_BUCKET: &str = "make the bucket first, or correct its name";
 const CREDENTIALS: &str = "check the access key, its secret and what it may do in this bucket; they come from the `s3` options of the source, \
      from `[storage]` in forebay.toml, or from the AWS_* variables";
+const DENIED_WORDS: [&str; 4] = [
+    "status code: 401",
+    "status code: 403",
+    "ExpiredToken",
+    "InvalidToken",
+];
+const BAD_KEY: &str = "a key with an empty, `.` or `..` part cannot be read: narrow the path so that it is not listed";
 const REGION: &str = "set `region` to the bucket's own";
 const REGION_WORDS: [&str; 4] = [
     "incorrectly configured region",

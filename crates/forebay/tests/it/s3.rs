@@ -71,6 +71,13 @@ fn a_store_that_goes_away_ends_the_run_and_the_next_run_completes_it() {
     let figures = "SELECT count(*), count(DISTINCT id), max(id) FROM shop.orders";
     let answer = project.ok(&["sql", figures, "--format", "csv"]);
     assert_eq!(answer.out.lines().nth(1), Some("400000,400000,399999"));
+    for folder in ["raw", "tables"] {
+        let path = format!(".forebay/{folder}");
+        assert!(
+            !project.path().join(path).exists(),
+            "{folder} lies in the bucket"
+        );
+    }
 }
 
 #[test]

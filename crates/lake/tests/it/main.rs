@@ -7,6 +7,7 @@ mod crash;
 mod faulty;
 mod growth;
 mod history;
+mod objects;
 mod site;
 
 /// The same suite with tables in a bucket.

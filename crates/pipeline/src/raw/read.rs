@@ -293,7 +293,12 @@ fn unreachable_object(entry: &RawEntry, error: object_store::Error) -> Error {
 /// Whether a range was asked for that lies behind the end: stores have no kind of error for it, only words.
 fn is_beyond_end(error: &object_store::Error) -> bool {
     let text = error.to_string();
-    ["Wanted range starting at", "InvalidRange", "416 "]
-        .iter()
-        .any(|words| text.contains(words))
+    [
+        "Requested range was invalid",
+        "Wanted range starting at",
+        "InvalidRange",
+        "status code: 416",
+    ]
+    .iter()
+    .any(|words| text.contains(words))
 }

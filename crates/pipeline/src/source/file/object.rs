@@ -46,7 +46,8 @@ impl ObjectFolder {
     }
 
     fn failed(&self, what: &str, error: object_store::Error) -> Error {
-        from_objects(what, self.pattern.fixed.display(), error).with_context("bucket", &self.bucket)
+        let place = format!("s3://{}/{}", self.bucket, self.pattern.fixed.display());
+        from_objects(what, place, error)
     }
 
     async fn plain(&self, key: &Path) -> Result<Vec<Found>> {
@@ -164,12 +165,8 @@ impl ObjectFile {
     /// Gets the window that begins at `offset`.
     async fn fetch(&mut self, offset: u64) -> Result<Fetched> {
         let end = self.stat.size.min(offset + WINDOW_BYTES);
-        let etag = match &self.stat.identity {
-            Identity::Tag(etag) => etag.clone(),
-            Identity::Inode { .. } => None,
-        };
         let options = GetOptions {
-            if_match: etag,
+            if_match: condition(&self.stat.identity),
             range: Some(GetRange::Bounded(offset..end)),
             ..GetOptions::default()
         };
@@ -191,7 +188,8 @@ impl ObjectFile {
     }
 
     fn failed(&self, error: object_store::Error) -> Error {
-        from_objects("read an object", &self.key, error).with_context("bucket", &self.bucket)
+        let place = format!("s3://{}/{}", self.bucket, self.key);
+        from_objects("read an object", place, error)
     }
 
     /// What is at hand from `offset` on.
@@ -233,10 +231,24 @@ impl OpenFile for ObjectFile {
     }
 }
 
+/// What `If-Match` says.
+fn condition(identity: &Identity) -> Option<String> {
+    match identity {
+        Identity::Tag(Some(tag)) if tag.contains('"') => Some(tag.clone()),
+        Identity::Tag(Some(tag)) => Some(format!("\"{tag}\"")),
+        Identity::Tag(None) | Identity::Inode { .. } => None,
+    }
+}
+
 fn stat_of(object: &ObjectMeta) -> Stat {
+    // Some stores leave the quotes out in one of their answers.
+    let bare = |tag: &String| {
+        let inner = tag.strip_prefix('"').and_then(|tag| tag.strip_suffix('"'));
+        inner.unwrap_or(tag).to_owned()
+    };
     Stat {
         size: object.size,
         modified: Timestamp(object.last_modified.timestamp().saturating_mul(1_000_000)),
-        identity: Identity::Tag(object.e_tag.clone()),
+        identity: Identity::Tag(object.e_tag.as_ref().map(bare)),
     }
 }
