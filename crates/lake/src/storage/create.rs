@@ -163,7 +163,8 @@ impl Drop for NewObject {
         };
         let path = self.path.clone();
         runtime.spawn(async move {
-            upload.under_way.shutdown().await;
+            // A part that arrives after the abort would stay in the store.
+            while upload.under_way.join_next().await.is_some() {}
             if let Err(error) = upload.target.abort().await {
                 tracing::warn!(object = %path, %error, "failed to abort an upload; its parts stay in the store");
             }

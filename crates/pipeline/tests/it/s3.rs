@@ -318,7 +318,7 @@ async fn who_may_not_read_or_names_nothing_is_told_so() {
             "no-such-bucket/a".to_owned(),
             good.clone(),
             ErrorKind::NotFound,
-            "no_such_file",
+            "no_such_bucket",
         ),
         (
             format!("{name}/b"),

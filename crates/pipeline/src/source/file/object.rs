@@ -51,22 +51,21 @@ impl ObjectFolder {
     }
 
     async fn plain(&self, key: &Path) -> Result<Vec<Found>> {
-        match self.objects.head(key).await {
-            Ok(object) => Ok(vec![self.found(object)]),
-            // The answer to this request has no body, so it does not tell which of the two is missing.
-            Err(error @ object_store::Error::NotFound { .. }) => Err(Error::not_found(
-                "no_such_file",
-                format!(
-                    "there is no object s3://{}/{key}, or no such bucket",
-                    self.bucket
-                ),
-            )
-            .with_source(error)
+        let missing = match self.objects.head(key).await {
+            Ok(object) => return Ok(vec![self.found(object)]),
+            Err(error @ object_store::Error::NotFound { .. }) => error,
+            Err(error) => return Err(self.failed("look for an object", error)),
+        };
+        // That answer has no body, so a listing has to tell whether it is the object that is missing.
+        if let Some(Err(error)) = self.objects.list(Some(key)).next().await {
+            return Err(self.failed("look for an object", error));
+        }
+        let what = format!("there is no object s3://{}/{key}", self.bucket);
+        Err(Error::not_found("no_such_file", what)
+            .with_source(missing)
             .with_hint(
                 "check `source.file.path`; a path that ends with `/` means every object below it",
-            )),
-            Err(error) => Err(self.failed("look for an object", error)),
-        }
+            ))
     }
 
     fn matches(&self, key: &Path) -> bool {
