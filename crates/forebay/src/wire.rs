@@ -6,16 +6,19 @@ use std::sync::Arc;
 
 use forebay_core::{Clock, Error, Ident, RefName, Result, SqlEngine, SystemClock};
 use forebay_lake::Lake;
+use forebay_lake::storage::StorageUrl;
 use forebay_pipeline::journal::Journals;
 use forebay_pipeline::run::{Figures, RunContext};
 use forebay_query::{Engine, Query, QueryOptions};
 use forebay_store::{AsOf, Store};
+use object_store::ObjectStore;
 use object_store::local::LocalFileSystem;
+use object_store::prefix::PrefixStore;
 use rand::Rng;
 use tokio_util::sync::CancellationToken;
 
 use crate::cli::Global;
-use crate::settings::{Settings, variable};
+use crate::settings::{Settings, Storage, aws_variables, variable};
 
 /// Folder of the workspace below the project, unless the user says otherwise.
 const WORKSPACE: &str = ".forebay";
@@ -67,11 +70,8 @@ impl Workspace {
         let place = settings.store.place()?;
         let place = place.unwrap_or_else(|| folder.join("store.db").as_path().into());
         let store = Store::open_url(&place, clock.clone()).await?;
-        let objects = LocalFileSystem::new_with_prefix(&folder).map_err(|error| {
-            Error::unavailable("no_workspace", "failed to open the object store").with_source(error)
-        })?;
-        let root = url(&folder)?;
-        let lake = Lake::new(store, Arc::new(objects), root, clock.clone());
+        let (objects, root) = storage(&settings.storage, &folder, &project)?;
+        let lake = Lake::new(store, objects, root, clock.clone());
         let engine = engine(&settings);
         let journals = Arc::new(Journals::new(folder.join("journal"), clock.clone()));
         Ok(Self {
@@ -181,8 +181,61 @@ impl Workspace {
             journals: self.journals.clone(),
             // The lock is of this machine; others may share a store, and only its leases tell.
             exclusive: self.settings.store.url.is_none(),
+            aws: aws_variables(),
         }
     }
+}
+
+/// The object store that raw zone and tables lie in, and the URL it is rooted at.
+fn storage(
+    settings: &Storage,
+    folder: &Path,
+    project: &Path,
+) -> Result<(Arc<dyn ObjectStore>, String)> {
+    let place = match &settings.url {
+        None => StorageUrl::Local(folder.to_owned()),
+        Some(url) => StorageUrl::parse(url).map_err(|what| {
+            Error::config("bad_storage_url", what)
+                .with_hint("correct `url` of `[storage]` in forebay.toml, or FOREBAY__STORAGE__URL")
+        })?,
+    };
+    match place {
+        StorageUrl::Local(folder) => local(&project.join(folder)),
+        StorageUrl::S3 { bucket, key } => {
+            let bucket_store = settings
+                .s3
+                .open(&bucket, &aws_variables(), settings.retry_for.0)?;
+            let prefix = key.trim_end_matches('/');
+            let path = object_store::path::Path::parse(prefix).map_err(|error| {
+                Error::config(
+                    "bad_storage_url",
+                    format!("{prefix:?} cannot be a prefix of keys"),
+                )
+                .with_source(error)
+            })?;
+            if path.as_ref().is_empty() {
+                return Ok((bucket_store, format!("s3://{bucket}")));
+            }
+            let root = format!("s3://{bucket}/{path}");
+            Ok((Arc::new(PrefixStore::new(bucket_store, path)), root))
+        }
+    }
+}
+
+fn local(folder: &Path) -> Result<(Arc<dyn ObjectStore>, String)> {
+    let unusable = || {
+        Error::unavailable(
+            "no_storage",
+            format!("failed to open the storage {}", folder.display()),
+        )
+    };
+    std::fs::create_dir_all(folder).map_err(|error| unusable().with_source(error))?;
+    let folder = folder
+        .canonicalize()
+        .map_err(|error| unusable().with_source(error))?;
+    let objects =
+        LocalFileSystem::new_with_prefix(&folder).map_err(|error| unusable().with_source(error))?;
+    Ok((Arc::new(objects), url(&folder)?))
 }
 
 /// `file:///a/b` of an absolute folder.

@@ -31,22 +31,76 @@ pub(crate) fn to_iceberg(error: Error) -> iceberg::Error {
         .with_source(error)
 }
 
-/// `what` completes "failed to …"; `path` is the object.
-pub(crate) fn from_objects(
-    what: &str,
-    path: impl std::fmt::Display,
-    error: object_store::Error,
-) -> Error {
-    let message = format!("failed to {what}");
-    let (kind, code) = match &error {
-        object_store::Error::NotFound { .. } => (ErrorKind::NotFound, "object_missing"),
-        object_store::Error::PermissionDenied { .. }
-        | object_store::Error::Unauthenticated { .. } => (ErrorKind::Denied, "object_denied"),
-        _ => (ErrorKind::Unavailable, "object_store"),
+/// An error of an object store; `what` completes "failed to …", `path` is the object.
+///
+/// `NotFound`, `Denied` (also for credentials that ran out), `Conflict` for an object that is there already or another by
+/// now, `Config` for the wrong region; everything else is `Unavailable`.
+pub fn from_objects(what: &str, path: impl std::fmt::Display, error: object_store::Error) -> Error {
+    use object_store::Error as Store;
+    let text = chain(&error);
+    let has = |words: &[&str]| words.iter().any(|word| text.contains(word));
+    let (kind, code, hint) = match &error {
+        // A listing has no kinds of error, only what the server said.
+        _ if has(&["NoSuchBucket"]) => (ErrorKind::NotFound, "no_such_bucket", Some(MAKE_BUCKET)),
+        Store::NotFound { .. } => (ErrorKind::NotFound, "object_missing", None),
+        Store::PermissionDenied { .. } | Store::Unauthenticated { .. } => {
+            (ErrorKind::Denied, "object_denied", Some(CREDENTIALS))
+        }
+        Store::AlreadyExists { .. } => (ErrorKind::Conflict, "object_exists", None),
+        Store::Precondition { .. } => (ErrorKind::Conflict, "object_changed", None),
+        Store::InvalidPath { .. } => (ErrorKind::Unsupported, "bad_object_key", Some(BAD_KEY)),
+        _ if has(&DENIED_WORDS) => (ErrorKind::Denied, "object_denied", Some(CREDENTIALS)),
+        _ if has(&REGION_WORDS) => (ErrorKind::Config, "wrong_region", Some(REGION)),
+        _ => (ErrorKind::Unavailable, "object_store", None),
     };
-    Error::new(kind, code, message)
-        .with_source(error)
-        .with_context("object", path)
+    let mut wrapped = Error::new(kind, code, format!("failed to {what}"));
+    wrapped = match without_body(&text) {
+        Some(short) => wrapped.with_source(short),
+        None => wrapped.with_source(error),
+    };
+    if let Some(hint) = hint {
+        wrapped = wrapped.with_hint(hint);
+    }
+    wrapped.with_context("object", path)
+}
+
+const MAKE_BUCKET: &str = "make the bucket first, or correct its name";
+const CREDENTIALS: &str = "check the access key, its secret and what it may do in this bucket; they come from the `s3` options of the source, \
+     from `[storage]` in forebay.toml, or from the AWS_* variables";
+const DENIED_WORDS: [&str; 4] = [
+    "status code: 401",
+    "status code: 403",
+    "ExpiredToken",
+    "InvalidToken",
+];
+const BAD_KEY: &str = "a key with an empty, `.` or `..` part cannot be read: narrow the path so that it is not listed";
+const REGION: &str = "set `region` to the bucket's own";
+const REGION_WORDS: [&str; 4] = [
+    "incorrectly configured region",
+    "AuthorizationHeaderMalformed",
+    "PermanentRedirect",
+    "IllegalLocationConstraint",
+];
+
+/// What an error and those below it say.
+fn chain(error: &dyn StdError) -> String {
+    let mut text = error.to_string();
+    let mut below = error.source();
+    while let Some(error) = below {
+        text.push_str(&format!(": {error}"));
+        below = error.source();
+    }
+    text
+}
+
+/// The text before a server's XML, and the code in it: the rest may repeat what was signed, tokens among it.
+fn without_body(text: &str) -> Option<String> {
+    let (before, body) = text.split_at(text.find('<')?);
+    let code = body
+        .split_once("<Code>")
+        .and_then(|(_, rest)| rest.split_once("</Code>"))
+        .map_or("", |(code, _)| code);
+    Some(format!("{} {code}", before.trim_end()))
 }
 
 #[cfg(test)]
@@ -66,5 +120,35 @@ mod tests {
             from_iceberg("read the manifest", other).kind(),
             ErrorKind::Data
         );
+    }
+
+    #[test]
+    fn what_was_signed_is_not_repeated() {
+        let denied = object_store::Error::PermissionDenied {
+            path: "a".to_owned(),
+            source: "Server returned non-2xx status code: 403 Forbidden: <?xml?><Error><Code>SignatureDoesNotMatch</Code>\
+                     <CanonicalRequest>x-amz-security-token:hunter2</CanonicalRequest></Error>"
+                .into(),
+        };
+        let error = from_objects("read an object", "a", denied);
+        assert_eq!(
+            (error.kind(), error.code()),
+            (ErrorKind::Denied, "object_denied")
+        );
+        assert!(error.hint().unwrap().contains("AWS_*"));
+        let shown = format!("{error} {error:?}");
+        assert!(
+            shown.contains("SignatureDoesNotMatch") && !shown.contains("hunter2"),
+            "{shown}"
+        );
+    }
+
+    #[test]
+    fn a_wrong_region_is_no_outage() {
+        let redirected = object_store::Error::Generic {
+            store: "S3",
+            source: "this normally indicates an incorrectly configured region".into(),
+        };
+        assert_eq!(from_objects("list", "b", redirected).code(), "wrong_region");
     }
 }

@@ -13,7 +13,7 @@ pub mod partition;
 pub mod scan;
 mod schema;
 mod snapshot;
-mod storage;
+pub mod storage;
 mod table;
 mod turn;
 mod write;

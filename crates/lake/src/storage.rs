@@ -1,10 +1,14 @@
 //! Files of tables in the lake's object store: locations, durable writes, and the bridge to `iceberg`.
 //!
 //! A write that returned is durable: on a local root the file and every directory above it are synced, because
-//! `object_store` itself does not. Nothing here is ever overwritten or deleted on the way of a commit; names are fresh.
+//! `object_store` itself does not. Nothing here is ever overwritten or deleted on the way of a commit: names are fresh,
+//! and in a remote store an object is only ever created.
 
+mod create;
 mod iceberg_io;
+mod s3;
 mod sink;
+mod url;
 
 use std::collections::HashSet;
 use std::path::{Path as FsPath, PathBuf};
@@ -16,10 +20,13 @@ use iceberg::io::FileIO;
 use object_store::path::Path;
 use object_store::{ObjectStore, ObjectStoreExt};
 
-use crate::error::from_objects;
 use crate::scan::ManifestCache;
 
+pub use crate::error::from_objects;
+pub use create::{Medium, NewObject, PART_BYTES, PARTS_MAX};
+pub use s3::{AwsVariables, RETRY_FOR, S3Options};
 pub(crate) use sink::ObjectSink;
+pub use url::StorageUrl;
 
 /// Directories remembered as synced; beyond it they are synced again.
 const DURABLE_DIRS_MAX: usize = 10_000;
@@ -94,10 +101,19 @@ impl LakeStorage {
     }
 
     /// Writes a new object; durable on return.
+    ///
+    /// Errors: `Conflict` `object_exists` when a remote store has another object of this name.
     pub(crate) async fn write(&self, path: &Path, bytes: Bytes) -> Result<()> {
-        let put = self.objects.put(path, bytes.into()).await;
-        put.map_err(|e| from_objects("write an object", path, e))?;
+        let made = create::create(self.objects.as_ref(), path, bytes, self.medium()).await;
+        made.map_err(|e| from_objects("write an object", path, e))?;
         self.make_durable(path).await
+    }
+
+    fn medium(&self) -> Medium {
+        match self.local {
+            Some(_) => Medium::Disk,
+            None => Medium::Remote,
+        }
     }
 
     /// A writer of one new object for blocking code; durable once [`ObjectSink::finish`] returns.

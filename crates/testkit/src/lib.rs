@@ -1,18 +1,23 @@
-//! What tests need and no program ships: a fake clock, a stub HTTP server, a Postgres server, a temporary workspace, the shared data.
+//! What tests need and no program ships: a fake clock, a stub HTTP server, real Postgres and S3 servers, a temporary
+//! workspace, the shared data.
 //!
 //! Only `[dev-dependencies]` name this crate. It knows `core` and none of the crates it helps to test.
 
+mod again;
 mod clock;
 mod compress;
 mod no_sql;
 mod postgres;
+mod s3;
 mod stub;
 mod workspace;
 
+pub use again::{again_on_s3, on_s3};
 pub use clock::FakeClock;
 pub use compress::{gzip, gzip_bomb, zstd};
 pub use no_sql::NoSql;
 pub use postgres::PostgresServer;
+pub use s3::S3Server;
 pub use stub::{Behaviour, Reply, Request, StubHttp};
 pub use workspace::{Workspace, shared_data, shared_files};
 

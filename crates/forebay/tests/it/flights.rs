@@ -129,6 +129,7 @@ fn all_flights_arrive_and_other_engines_agree() {
             assert_cmd::cargo::cargo_bin("forebay"),
             project.path().to_owned(),
         ])
+        .envs(project.environment())
         .output()
         .unwrap();
     assert!(
@@ -169,6 +170,7 @@ fn until_complete(datasette: &Datasette, kills: u64, moments: &mut Moments) -> u
         let mut process = Command::new(assert_cmd::cargo::cargo_bin("forebay"))
             .args(args)
             .current_dir(project.path())
+            .envs(project.environment())
             .spawn()
             .unwrap();
         let last = killed == kills;

@@ -4,17 +4,39 @@ use std::path::{Path, PathBuf};
 use std::process::Output;
 
 use assert_cmd::Command;
+use forebay_testkit::{S3Server, on_s3};
 
-/// A temporary folder with a project in it.
+/// A temporary folder with a project in it. Its storage is a bucket when the process was told so.
 pub(crate) struct Project {
     folder: tempfile::TempDir,
+    environment: Vec<(String, String)>,
 }
 
 impl Project {
     pub(crate) fn new() -> Self {
-        Self {
+        let project = Self {
             folder: tempfile::tempdir().unwrap(),
+            environment: Vec::new(),
+        };
+        if on_s3() {
+            return project.on(S3Server::shared().expect("whoever asks for S3 has installed it"));
         }
+        project
+    }
+
+    /// The same project with its storage in a new bucket.
+    pub(crate) fn on(mut self, server: &S3Server) -> Self {
+        let url = format!("s3://{}/some/lake", server.bucket());
+        self.environment = server.variables();
+        self.environment
+            .push(("FOREBAY__STORAGE__URL".to_owned(), url));
+        self
+    }
+
+    /// What commands of this project are told by the environment.
+    pub(crate) fn environment(&self) -> impl Iterator<Item = (&str, &str)> {
+        let pairs = self.environment.iter();
+        pairs.map(|(name, value)| (name.as_str(), value.as_str()))
     }
 
     pub(crate) fn path(&self) -> &Path {
@@ -38,6 +60,7 @@ impl Project {
         command
             .current_dir(self.path())
             .args(args)
+            .envs(self.environment())
             .env_remove("FOREBAY_WORKSPACE")
             .env_remove("FOREBAY_PROJECT");
         command

@@ -10,5 +10,6 @@ mod flights;
 mod forebay;
 mod parts;
 mod postgres;
+mod s3;
 mod serve;
 mod sql;

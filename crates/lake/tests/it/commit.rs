@@ -1,7 +1,6 @@
 //! One commit: what it makes visible, and what it does when others commit too.
 
 use std::collections::BTreeMap;
-use std::sync::Arc;
 use std::time::Duration;
 
 use arrow::datatypes::DataType;
@@ -9,11 +8,9 @@ use forebay_core::{Position, RefName, SystemClock};
 use forebay_lake::Lake;
 use forebay_store::{AsOf, LeaseRequest, PositionMove, Store};
 use forebay_testkit::Workspace;
-use object_store::ObjectStore;
-use object_store::memory::InMemory;
 
 use crate::growth::columns;
-use crate::site::{Site, append, drafted, head, id_rows, id_schema, ids, ids_in, name, request};
+use crate::site::{Place, Site, append, drafted, head, id_rows, id_schema, ids_in, name, request};
 
 async fn position(lake: &Lake, at: i64) -> PositionMove {
     let wanted = LeaseRequest {
@@ -47,7 +44,7 @@ async fn a_commit_is_read_back_with_its_notes() {
     assert_eq!((done.committed.id, done.rows, done.rebases), (id, 2, 0));
 
     let table = site.table_elsewhere("a.t").await;
-    assert_eq!(ids(&site.folder, &table).await, [1, 3]);
+    assert_eq!(site.ids_of(&table).await, [1, 3]);
     assert!(
         table
             .metadata_location()
@@ -148,13 +145,13 @@ async fn writers_in_two_processes_lose_and_double_nothing() {
 async fn writers_that_share_no_disk_lose_and_double_nothing() {
     const COMMITS: i64 = 20;
     let (folder, clock) = (Workspace::new(), SystemClock::shared());
-    let objects: Arc<dyn ObjectStore> = Arc::new(InMemory::new());
+    let place = Place::without_disk();
     let mut lakes = Vec::new();
     for _ in 0..3 {
         let path = folder.path().join("store.sqlite");
         let store = Store::open(&path, clock.clone()).await.unwrap();
-        let root = "s3://bucket/lake".to_owned();
-        lakes.push(Lake::new(store, objects.clone(), root, clock.clone()));
+        let Place { objects, root } = place.clone();
+        lakes.push(Lake::new(store, objects, root, clock.clone()));
     }
     append(&lakes[0], "a.t", id_rows([-1])).await.unwrap();
     let mut writers = tokio::task::JoinSet::new();
@@ -178,7 +175,7 @@ async fn writers_that_share_no_disk_lose_and_double_nothing() {
         .await
         .unwrap()
         .unwrap();
-    assert_eq!(ids_in(&objects, &table).await, expected);
+    assert_eq!(ids_in(&place.objects, &table).await, expected);
 }
 
 #[tokio::test(flavor = "multi_thread")]
@@ -282,10 +279,6 @@ async fn many_tables_move_in_one_commit() {
             .await
             .unwrap()
             .unwrap();
-        assert_eq!(
-            ids(&site.folder, &then).await,
-            [0],
-            "as of the first commit"
-        );
+        assert_eq!(site.ids_of(&then).await, [0], "as of the first commit");
     }
 }

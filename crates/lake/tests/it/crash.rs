@@ -5,14 +5,14 @@ use std::sync::Arc;
 use object_store::ObjectStore;
 
 use crate::faulty::{Death, Faulty};
-use crate::site::{Site, append, id_rows, objects};
+use crate::site::{Site, append, id_rows};
 
 /// More operations than a commit takes; a test that gets here without a commit hangs for another reason.
 const OPERATIONS_MAX: i64 = 60;
 
 /// Tries to append 4 to a table of 1, 2, 3 with a store that dies after `operations`; whether it said that it did.
 async fn dying_append(site: &Site, death: Death, operations: i64) -> bool {
-    let faulty = Faulty::new(objects(site.folder.path()), death, operations);
+    let faulty = Faulty::new(site.place.objects.clone(), death, operations);
     let lake = site
         .another_on(faulty.clone() as Arc<dyn ObjectStore>)
         .await;

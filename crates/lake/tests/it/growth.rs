@@ -6,7 +6,7 @@ use arrow::array::{ArrayRef, Int64Array, RecordBatch, new_null_array};
 use arrow::datatypes::{DataType, Field, Fields, Schema, SchemaRef};
 use forebay_store::AsOf;
 
-use crate::site::{Site, append, drafted, head, id_rows, ids, name};
+use crate::site::{Site, append, drafted, head, id_rows, name};
 
 /// One row with 9 in the column `id` and nulls in the others.
 pub(crate) fn columns(columns: &[(&str, DataType)]) -> RecordBatch {
@@ -95,8 +95,8 @@ async fn nested_columns_grow_and_the_old_state_keeps_its_schema() {
         .map(|field| field.0.as_str())
         .collect();
     assert_eq!(added, ["items.element.price", "note"]);
-    assert_eq!(ids(&site.folder, &then).await, [9]);
-    assert_eq!(ids(&site.folder, &now).await, [9, 9]);
+    assert_eq!(site.ids_of(&then).await, [9]);
+    assert_eq!(site.ids_of(&now).await, [9, 9]);
 }
 
 #[tokio::test(flavor = "multi_thread")]

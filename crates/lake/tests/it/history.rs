@@ -6,7 +6,7 @@ use arrow::array::{ArrayRef, Int32Array, Int64Array, RecordBatch};
 use forebay_core::RefName;
 use forebay_store::AsOf;
 
-use crate::site::{Site, append, drafted, head, id_rows, ids, name, request};
+use crate::site::{Site, append, drafted, head, id_rows, name, request};
 
 #[tokio::test(flavor = "multi_thread")]
 async fn many_small_commits_keep_few_manifests_and_snapshots_and_all_rows() {
@@ -21,10 +21,7 @@ async fn many_small_commits_keep_few_manifests_and_snapshots_and_all_rows() {
         middle = if id == 60 { done.committed.id } else { middle };
     }
     let table = site.table_elsewhere("a.t").await;
-    assert_eq!(
-        ids(&site.folder, &table).await,
-        (0..COMMITS).collect::<Vec<_>>()
-    );
+    assert_eq!(site.ids_of(&table).await, (0..COMMITS).collect::<Vec<_>>());
     let plan = table.scan(None).await.unwrap();
     assert!(
         plan.manifests_total <= 51,
@@ -48,10 +45,7 @@ async fn many_small_commits_keep_few_manifests_and_snapshots_and_all_rows() {
             .await
             .unwrap()
             .unwrap();
-        assert_eq!(
-            ids(&site.folder, &then).await,
-            (0..rows).collect::<Vec<_>>()
-        );
+        assert_eq!(site.ids_of(&then).await, (0..rows).collect::<Vec<_>>());
     }
 }
 

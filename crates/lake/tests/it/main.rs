@@ -7,4 +7,11 @@ mod crash;
 mod faulty;
 mod growth;
 mod history;
+mod objects;
 mod site;
+
+/// The same suite with tables in a bucket.
+#[test]
+fn all_again_on_s3() {
+    forebay_testkit::again_on_s3(&[]);
+}

@@ -1,4 +1,5 @@
-//! A lake in a temporary folder, and the few steps that every test takes.
+//! A lake in a temporary folder, and the few steps that every test takes. The files of its tables lie in the folder, or
+//! in a bucket when the process was told so.
 
 use std::path::Path;
 use std::sync::Arc;
@@ -8,8 +9,10 @@ use arrow::datatypes::{DataType, Field, Int64Type, Schema, SchemaRef};
 use forebay_core::{Clock, CommitId, RefName, Result, SystemClock, TableName, Timestamp};
 use forebay_lake::{CommitRequest, Draft, Lake, LakeCommit, Table, WriterOptions};
 use forebay_store::{AsOf, PositionMove, Store};
-use forebay_testkit::{FakeClock, Workspace};
+use forebay_testkit::{FakeClock, S3Server, Workspace, on_s3};
 use object_store::local::LocalFileSystem;
+use object_store::memory::InMemory;
+use object_store::prefix::PrefixStore;
 use object_store::{ObjectStore, ObjectStoreExt};
 use parquet::arrow::arrow_reader::ParquetRecordBatchReaderBuilder;
 
@@ -23,16 +26,49 @@ pub(crate) fn head() -> AsOf {
     AsOf::Head(RefName::main())
 }
 
-pub(crate) fn objects(folder: &Path) -> Arc<dyn ObjectStore> {
-    Arc::new(LocalFileSystem::new_with_prefix(folder).unwrap())
+/// Where tables lie.
+#[derive(Clone)]
+pub(crate) struct Place {
+    pub(crate) objects: Arc<dyn ObjectStore>,
+    pub(crate) root: String,
 }
 
-pub(crate) fn root(folder: &Path) -> String {
-    format!("file://{}", folder.display())
+impl Place {
+    fn new(folder: &Path) -> Self {
+        if on_s3() {
+            return Self::bucket();
+        }
+        Self {
+            objects: Arc::new(LocalFileSystem::new_with_prefix(folder).unwrap()),
+            root: format!("file://{}", folder.display()),
+        }
+    }
+
+    /// A prefix of a new bucket.
+    fn bucket() -> Self {
+        let server = S3Server::shared().expect("whoever asks for S3 has installed it");
+        let bucket = server.bucket();
+        Self {
+            root: format!("s3://{bucket}/some/lake"),
+            objects: Arc::new(PrefixStore::new(server.client(&bucket), "some/lake")),
+        }
+    }
+
+    /// One that has no disk below it.
+    pub(crate) fn without_disk() -> Self {
+        if on_s3() {
+            return Self::bucket();
+        }
+        Self {
+            root: "s3://bucket/lake".to_owned(),
+            objects: Arc::new(InMemory::new()),
+        }
+    }
 }
 
 pub(crate) struct Site {
     pub(crate) folder: Workspace,
+    pub(crate) place: Place,
     pub(crate) clock: Arc<FakeClock>,
     pub(crate) lake: Lake,
 }
@@ -40,9 +76,11 @@ pub(crate) struct Site {
 impl Site {
     pub(crate) async fn new() -> Self {
         let (folder, clock) = (Workspace::new(), FakeClock::auto(START));
-        let lake = open(folder.path(), clock.clone(), objects(folder.path())).await;
+        let place = Place::new(folder.path());
+        let lake = open(&folder, clock.clone(), place.clone()).await;
         Self {
             folder,
+            place,
             clock,
             lake,
         }
@@ -50,21 +88,22 @@ impl Site {
 
     /// The same lake as another process has it.
     pub(crate) async fn another(&self) -> Lake {
-        self.another_on(objects(self.folder.path())).await
+        self.another_on(self.place.objects.clone()).await
     }
 
     pub(crate) async fn another_on(&self, objects: Arc<dyn ObjectStore>) -> Lake {
-        open(self.folder.path(), self.clock.clone(), objects).await
+        let root = self.place.root.clone();
+        open(&self.folder, self.clock.clone(), Place { objects, root }).await
     }
 
     /// Another process whose time passes: its waits are real.
     pub(crate) async fn another_in_real_time(&self) -> Lake {
-        open(
-            self.folder.path(),
-            SystemClock::shared(),
-            objects(self.folder.path()),
-        )
-        .await
+        open(&self.folder, SystemClock::shared(), self.place.clone()).await
+    }
+
+    /// The values of the column `id` in a state of a table, ascending.
+    pub(crate) async fn ids_of(&self, table: &Table) -> Vec<i64> {
+        ids_in(&self.place.objects, table).await
     }
 
     /// The newest state of a table that is there.
@@ -92,7 +131,7 @@ impl Site {
     pub(crate) async fn ids(&self, table: &str) -> Vec<i64> {
         let lake = self.another().await;
         match lake.table(&head(), &name(table)).await.unwrap() {
-            Some(table) => ids(&self.folder, &table).await,
+            Some(table) => self.ids_of(&table).await,
             None => Vec::new(),
         }
     }
@@ -102,11 +141,10 @@ async fn newest(lake: &Lake, table: &str) -> Table {
     lake.table(&head(), &name(table)).await.unwrap().unwrap()
 }
 
-async fn open(folder: &Path, clock: Arc<dyn Clock>, objects: Arc<dyn ObjectStore>) -> Lake {
-    let store = Store::open(&folder.join("store.sqlite"), clock.clone())
-        .await
-        .unwrap();
-    Lake::new(store, objects, root(folder), clock)
+async fn open(folder: &Workspace, clock: Arc<dyn Clock>, place: Place) -> Lake {
+    let path = folder.path().join("store.sqlite");
+    let store = Store::open(&path, clock.clone()).await.unwrap();
+    Lake::new(store, place.objects, place.root, clock)
 }
 
 pub(crate) fn id_schema() -> SchemaRef {
@@ -153,10 +191,6 @@ pub(crate) async fn append(lake: &Lake, table: &str, rows: RecordBatch) -> Resul
 }
 
 /// The values of the column `id` in every file of the table's snapshot, ascending.
-pub(crate) async fn ids(folder: &Workspace, table: &Table) -> Vec<i64> {
-    ids_in(&objects(folder.path()), table).await
-}
-
 pub(crate) async fn ids_in(objects: &Arc<dyn ObjectStore>, table: &Table) -> Vec<i64> {
     let plan = table.scan(None).await.unwrap();
     let mut ids = Vec::new();

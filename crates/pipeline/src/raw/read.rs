@@ -9,6 +9,7 @@ use std::sync::Arc;
 use arrow::array::RecordBatch;
 use bytes::Bytes;
 use forebay_core::{Compression, Error, Result};
+use forebay_lake::storage::from_objects;
 use futures::StreamExt;
 use futures::stream::BoxStream;
 use object_store::path::Path;
@@ -17,6 +18,10 @@ use sha2::{Digest, Sha256};
 use zstd::stream::raw::{Decoder, InBuffer, Operation, OutBuffer};
 
 use crate::raw::{RawEntry, index};
+
+/// Bytes asked for at once: a request has a time limit, however long the payload is.
+const WINDOW_BYTES: u64 = 8 << 20;
+const WINDOW_BYTES_MIN: u64 = 4 << 10;
 
 /// Largest piece that [`RawPayload::next`] gives.
 const PIECE_BYTES_MAX: usize = 1 << 20;
@@ -111,23 +116,67 @@ impl RawReader {
         })
     }
 
-    /// The object from the frame that holds the payload's first byte.
+    /// The object from the frame that holds the payload's first byte, window by window.
     async fn stream(
         &self,
         entry: &RawEntry,
         path: &Path,
     ) -> Result<BoxStream<'static, object_store::Result<Bytes>>> {
-        let range = (entry.frame > 0).then_some(GetRange::Offset(entry.frame));
-        let options = GetOptions {
-            range,
-            ..GetOptions::default()
+        let mut windows = Windows {
+            objects: Arc::clone(&self.objects),
+            path: path.clone(),
+            next: entry.frame,
+            size: u64::MAX,
+            window: window_bytes(entry),
         };
-        let got = self
-            .objects
-            .get_opts(path, options)
+        let first = windows
+            .get()
             .await
             .map_err(|error| unreachable_object(entry, error))?;
-        Ok(got.into_stream())
+        let rest = futures::stream::try_unfold(windows, |mut windows| async move {
+            if windows.next >= windows.size {
+                return Ok(None);
+            }
+            let bytes = windows.get().await?;
+            Ok(Some((bytes, windows)))
+        });
+        Ok(futures::stream::once(async { Ok(first) })
+            .chain(rest)
+            .boxed())
+    }
+}
+
+/// Reads an object from a place on. It never changes, so windows of it belong together.
+struct Windows {
+    objects: Arc<dyn ObjectStore>,
+    path: Path,
+    next: u64,
+    /// Of the object, once an answer has told.
+    size: u64,
+    window: u64,
+}
+
+/// No more than the payload can take up in the object, so that a small one costs a small request.
+fn window_bytes(entry: &RawEntry) -> u64 {
+    let decoded = entry
+        .offset
+        .saturating_sub(entry.frame_offset)
+        .saturating_add(entry.length);
+    (decoded + decoded / 128).clamp(WINDOW_BYTES_MIN, WINDOW_BYTES)
+}
+
+impl Windows {
+    async fn get(&mut self) -> object_store::Result<Bytes> {
+        let end = self.size.min(self.next.saturating_add(self.window));
+        let options = GetOptions {
+            range: Some(GetRange::Bounded(self.next..end)),
+            ..GetOptions::default()
+        };
+        let got = self.objects.get_opts(&self.path, options).await?;
+        self.size = got.meta.size;
+        let bytes = got.bytes().await?;
+        self.next += bytes.len() as u64;
+        Ok(bytes)
     }
 }
 
@@ -228,17 +277,28 @@ fn corrupt(entry: &RawEntry, why: &str) -> Error {
 }
 
 fn unreachable_object(entry: &RawEntry, error: object_store::Error) -> Error {
-    let error = match error {
+    if is_beyond_end(&error) {
+        return corrupt(entry, "the object is shorter than its index says").with_source(error);
+    }
+    match error {
         object_store::Error::NotFound { .. } => {
-            Error::not_found("raw_missing", "the raw object is gone").with_source(error)
+            Error::not_found("raw_missing", "the raw object is gone")
+                .with_source(error)
+                .with_context("object", &entry.object)
         }
-        object_store::Error::Generic { .. } if entry.frame > 0 => {
-            // The local file system reports a range beyond the end this way.
-            return corrupt(entry, "the object is shorter than its index says").with_source(error);
-        }
-        error => {
-            Error::unavailable("raw_read_failed", "failed to read a raw object").with_source(error)
-        }
-    };
-    error.with_context("object", &entry.object)
+        error => from_objects("read a raw object", &entry.object, error),
+    }
+}
+
+/// Whether a range was asked for that lies behind the end: stores have no kind of error for it, only words.
+fn is_beyond_end(error: &object_store::Error) -> bool {
+    let text = error.to_string();
+    [
+        "Requested range was invalid",
+        "Wanted range starting at",
+        "InvalidRange",
+        "status code: 416",
+    ]
+    .iter()
+    .any(|words| text.contains(words))
 }

@@ -5,6 +5,7 @@ use std::path::PathBuf;
 use std::sync::Arc;
 
 use forebay_core::{Chunk, Clock, Error, Ident, PayloadHead, Position, Result, Timestamp};
+use forebay_lake::storage::Medium;
 use object_store::ObjectStore;
 use object_store::path::Path;
 use rand::rngs::StdRng;
@@ -100,7 +101,11 @@ impl RawWriter {
         options: RawOptions,
     ) -> Self {
         let rng = StdRng::seed_from_u64(options.seed);
-        let destination = Destination { objects, runtime };
+        let destination = Destination {
+            objects,
+            medium: Medium::Remote,
+            runtime,
+        };
         Self {
             destination,
             clock,
@@ -119,12 +124,13 @@ impl RawWriter {
     #[must_use]
     pub fn on_local_disk(mut self, root: impl Into<PathBuf>) -> Self {
         self.local_root = Some(root.into());
+        self.destination.medium = Medium::Disk;
         self
     }
 
     /// Takes the next chunk. Chunks of one payload must be consecutive.
     ///
-    /// Errors: `Unavailable` `raw_write_failed` when the store refuses; `Bug` when a payload begins inside another.
+    /// Errors: `Unavailable` or `Denied` when the store refuses; `Bug` when a payload begins inside another.
     pub fn push(&mut self, chunk: &Chunk) -> Result<()> {
         match &self.payload {
             None => self.begin(chunk)?,

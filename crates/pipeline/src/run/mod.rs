@@ -25,6 +25,7 @@ use forebay_core::{
     Clock, Context, Error, ErrorKind, Ident, Position, RefName, Result, RunId, SqlEngine,
 };
 use forebay_lake::Lake;
+use forebay_lake::storage::AwsVariables;
 use forebay_store::{AsOf, Lease, LeaseRequest, RunRecord, RunStatus};
 use tokio::sync::watch;
 use tokio_util::sync::CancellationToken;
@@ -73,6 +74,8 @@ pub struct RunContext {
     /// The caller has made sure that no other process runs this pipeline, so leases that are still held belong to the
     /// dead.
     pub exclusive: bool,
+    /// The process's `AWS_*` variables.
+    pub aws: AwsVariables,
 }
 
 /// What a run did.

@@ -51,6 +51,7 @@ pub(super) fn source_context(
         follow: context.follow,
         journals: context.journals.clone(),
         committed: watch::channel(None).1,
+        aws: context.aws.clone(),
     }
 }
 

@@ -12,6 +12,7 @@ use std::sync::Arc;
 
 use async_trait::async_trait;
 use forebay_core::{Chunk, Clock, Error, Ident, Position, Result, Timestamp};
+use forebay_lake::storage::AwsVariables;
 use schemars::Schema;
 use tokio::sync::watch;
 use tokio_util::sync::CancellationToken;
@@ -65,6 +66,8 @@ pub struct SourceContext {
     pub journals: Arc<Journals>,
     /// The last position of this split that a commit of this run has made safe.
     pub committed: watch::Receiver<Option<Position>>,
+    /// The process's `AWS_*` variables, for what a source's own options leave open.
+    pub aws: AwsVariables,
 }
 
 /// Forgets what it is told.
@@ -94,6 +97,7 @@ impl SourceContext {
             follow: false,
             journals: Arc::new(journals),
             committed: watch::channel(None).1,
+            aws: AwsVariables::default(),
         })
     }
 }

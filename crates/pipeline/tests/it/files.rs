@@ -127,7 +127,14 @@ fn mistakes_in_the_configuration_are_said() {
         ("csv", "{columns: [a, A]}", "repeats"),
         ("csv", "{encoding: ebcdic}", "ebcdic"),
         ("source", "{path: ''}", "empty"),
-        ("source", "{path: 's3://b/x'}", "URL"),
+        ("source", "{path: 'gs://b/x'}", "URL"),
+        ("source", "{path: 's3://B%/x'}", "bucket"),
+        ("source", "{path: x, s3: {region: eu}}", "names none"),
+        (
+            "source",
+            "{path: 's3://b/x', s3: {endpoint: 'http://h'}}",
+            "plain http",
+        ),
         ("sink", "{path: '', format: csv}", "folder"),
     ] {
         let said = error(kind, text);

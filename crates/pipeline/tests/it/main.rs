@@ -7,3 +7,4 @@ mod files;
 mod http;
 mod json;
 mod raw;
+mod s3;

@@ -1,4 +1,4 @@
-//! Files of a folder, each taken once.
+//! Files of a folder or a bucket, each taken once.
 //!
 //! ```yaml
 //! pipeline: readings
@@ -18,8 +18,29 @@
 //!
 //! Where records are lines, a large uncompressed file can be committed in the middle; a later run goes on there after it
 //! has checked that what was taken is still the same.
+//!
+//! Objects of an S3-compatible store are read in the same way, and by the same rules:
+//!
+//! ```yaml
+//! pipeline: readings
+//! source:
+//!   file:
+//!     path: "s3://bucket/readings/**/*.ndjson.gz"
+//!     s3: {endpoint: "https://minio.example.org", access_key_id: me, secret_access_key: "${secret:minio}"}
+//! extract:
+//!   json: {}
+//! load:
+//!   stdout: {format: ndjson}
+//! ```
+//!
+//! A path that ends with `/` means every object below it. Only keys below the folders before the first wildcard are
+//! listed. An object whose entity tag is the same is not read again.
 
-mod list;
+mod digest;
+mod folder;
+mod local;
+mod object;
+mod pattern;
 mod read;
 mod taken;
 
@@ -32,9 +53,12 @@ use std::sync::Arc;
 use async_trait::async_trait;
 use forebay_core::unit::Span;
 use forebay_core::{Error, Ident, Position, Result};
+use forebay_lake::storage::{RETRY_FOR, S3Options, StorageUrl};
 use schemars::{JsonSchema, Schema, SchemaGenerator};
 use serde::{Deserialize, Serialize};
 
+use self::folder::{Folder, Found};
+use self::pattern::Pattern;
 use crate::file::Document;
 use crate::source::{Source, SourceContext, SourceKind, SplitReader};
 
@@ -42,12 +66,15 @@ use crate::source::{Source, SourceContext, SourceKind, SplitReader};
 #[derive(Debug)]
 pub struct Kind;
 
-/// Takes files of a folder, each once.
-#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
+/// Takes files of a folder or a bucket, each once.
+#[derive(Debug, Clone, Deserialize, JsonSchema)]
 #[serde(deny_unknown_fields)]
 pub struct FileConfig {
-    /// A file, or a pattern with `*`, `?`, `[…]` and `**`; relative to the project folder.
+    /// A file, or a pattern with `*`, `?`, `[…]` and `**`; relative to the project folder, or `s3://BUCKET/…`.
     pub path: String,
+    /// How to reach the store of an `s3://` path.
+    #[serde(default)]
+    pub s3: Option<S3Options>,
     /// A file that changed more recently than this is left for the next run: somebody may still be writing it.
     #[serde(default = "no_time")]
     pub settle: Span,
@@ -77,7 +104,7 @@ impl SourceKind for Kind {
     }
 
     fn summary(&self) -> &'static str {
-        "files of a folder, each taken once"
+        "files of a folder or a bucket, each taken once"
     }
 
     fn schema(&self, generator: &mut SchemaGenerator) -> Schema {
@@ -86,12 +113,19 @@ impl SourceKind for Kind {
 
     fn build(&self, config: &Document) -> Result<Box<dyn Source>> {
         let file: FileConfig = config.parse()?;
-        let place = config.get("path").unwrap_or_else(|| config.clone());
-        let pattern =
-            list::Pattern::parse(&file.path).map_err(|what| place.error("bad_path", what))?;
+        let at = |key| config.get(key).unwrap_or_else(|| config.clone());
+        let place = Place::of(&file.path).map_err(|what| at("path").error("bad_path", what))?;
+        if let Some(s3) = &file.s3 {
+            s3.check()
+                .map_err(|what| at("s3").error("bad_s3_options", what))?;
+            if matches!(place, Place::Local(_)) {
+                let what = "`s3` says how to reach a bucket, and `path` names none";
+                return Err(at("s3").error("bad_s3_options", what));
+            }
+        }
         Ok(Box::new(Files {
             config: file,
-            pattern,
+            place,
         }))
     }
 }
@@ -100,7 +134,26 @@ impl SourceKind for Kind {
 #[derive(Debug)]
 struct Files {
     config: FileConfig,
-    pattern: list::Pattern,
+    place: Place,
+}
+
+/// A checked `path`.
+#[derive(Debug, Clone)]
+enum Place {
+    Local(Pattern),
+    Bucket { bucket: String, pattern: Pattern },
+}
+
+impl Place {
+    fn of(path: &str) -> Result<Self, String> {
+        Ok(match StorageUrl::parse(path)? {
+            StorageUrl::Local(path) => Self::Local(Pattern::parse(&path.to_string_lossy())?),
+            StorageUrl::S3 { bucket, key } => Self::Bucket {
+                bucket,
+                pattern: Pattern::parse_key(&key)?,
+            },
+        })
+    }
 }
 
 /// The one split: files are few and large more often than many and small.
@@ -122,21 +175,39 @@ impl Source for Files {
             Some(position) if !context.full => taken::State::read(position)?,
             _ => taken::State::default(),
         };
-        let (pattern, project) = (self.pattern.clone(), context.project.clone());
-        let found = blocking(move || pattern.list(&project)).await?;
-        let files = self.select(found, &context, &state);
-        Ok(Box::new(read::Reader::new(Arc::new(context), state, files)))
+        let folder = self.folder(&context)?;
+        let files = self.select(folder.list().await?, &context, &state);
+        let context = Arc::new(context);
+        Ok(Box::new(read::Reader::new(context, folder, state, files)))
     }
 }
 
 impl Files {
+    fn folder(&self, context: &SourceContext) -> Result<Arc<dyn Folder>> {
+        match self.place.clone() {
+            Place::Local(pattern) => Ok(Arc::new(local::LocalFolder {
+                pattern,
+                project: context.project.clone(),
+            })),
+            Place::Bucket { bucket, pattern } => {
+                let options = self.config.s3.clone().unwrap_or_default();
+                let objects = options.open(&bucket, &context.aws, RETRY_FOR)?;
+                Ok(Arc::new(object::ObjectFolder {
+                    objects,
+                    bucket,
+                    pattern,
+                }))
+            }
+        }
+    }
+
     /// The files to look at, in order. The one that was left in the middle comes first.
     fn select(
         &self,
-        mut found: Vec<list::Found>,
+        mut found: Vec<Found>,
         context: &SourceContext,
         state: &taken::State,
-    ) -> Vec<list::Found> {
+    ) -> Vec<Found> {
         let now = context.clock.now();
         let settle = self.config.settle.0;
         let left = state.partial.as_ref().map(|partial| partial.file.as_str());

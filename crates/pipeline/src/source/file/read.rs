@@ -1,23 +1,22 @@
-//! Reading files: one after the other, in chunks, with a position where one can be.
+//! Reading files: one after the other, in chunks, with a position where one can be. The same for every kind of folder.
 
 use std::collections::{BTreeMap, VecDeque};
-use std::fs::File;
-use std::io::Read;
-use std::os::unix::fs::OpenOptionsExt;
 use std::sync::Arc;
 
 use async_trait::async_trait;
 use bytes::Bytes;
 use forebay_core::{Chunk, Compression, Error, PayloadHead, Position, Result};
-use sha2::{Digest, Sha256};
 
-use super::blocking;
-use super::list::{Found, Stat, failed};
-use super::taken::{Known, Partial, State};
+use super::digest::{Digest, hex};
+use super::folder::{Folder, Found, OpenFile};
+use super::taken::{Known, Partial, State, look};
 use crate::source::{Framing, SourceContext, SplitReader};
 
 /// Bytes read at once, and about the size of a chunk.
 const CHUNK_BYTES: usize = 2 << 20;
+
+/// Bytes that tell how a file is compressed.
+const START_BYTES: usize = 4;
 
 /// A position costs its size: one is offered when this many bytes have come since the last.
 const POSITION_EVERY_BYTES: u64 = 8 << 20;
@@ -27,6 +26,7 @@ const POSITION_EVERY_SHARE: usize = 256;
 
 pub(super) struct Reader {
     context: Arc<SourceContext>,
+    folder: Arc<dyn Folder>,
     state: State,
     files: VecDeque<Found>,
     open: Option<Open>,
@@ -39,10 +39,10 @@ pub(super) struct Reader {
 
 /// A file being read.
 struct Open {
-    file: File,
+    file: Box<dyn OpenFile>,
     found: Found,
     head: Arc<PayloadHead>,
-    digest: Sha256,
+    digest: Digest,
     /// Bytes handed on, and bytes read.
     taken: u64,
     read: u64,
@@ -55,10 +55,16 @@ struct Open {
 }
 
 impl Reader {
-    pub(super) fn new(context: Arc<SourceContext>, state: State, files: Vec<Found>) -> Self {
+    pub(super) fn new(
+        context: Arc<SourceContext>,
+        folder: Arc<dyn Folder>,
+        state: State,
+        files: Vec<Found>,
+    ) -> Self {
         let files = VecDeque::from(files);
         Self {
             context,
+            folder,
             state,
             files,
             open: None,
@@ -100,44 +106,36 @@ impl Reader {
 
     /// Whether a touched file still has a content that was taken.
     async fn was_taken(&mut self, found: &Found) -> Result<bool> {
-        let (path, limit) = (found.path.clone(), found.stat.size);
-        let digest = blocking(move || {
-            let file = File::open(&path).map_err(|error| failed(error, &path))?;
-            digest_of(file, limit)
-                .map(|(digest, _)| digest)
-                .map_err(|error| failed(error, &path))
-        });
-        let digest = digest.await?.finalize();
-        let taken = self.state.has_content(found, &digest);
+        let Some(mut file) = self.folder.open(found).await? else {
+            return Ok(false);
+        };
+        let mut digest = Digest::default();
+        feed(&mut digest, file.as_mut(), found.stat.size).await?;
+        let taken = self.state.has_content(found, &digest.value());
         if taken {
             let now = self.context.clock.now();
-            self.moved |= self.state.add(found, &digest, now)?;
+            self.moved |= self.state.add(found, &digest.value(), now)?;
         }
         Ok(taken)
     }
 
     /// Opens a file, unless it is gone or another by now.
     async fn begin(&mut self, found: Found) -> Result<Option<Open>> {
-        let path = found.path.clone();
-        let opened = blocking(move || Ok(open_regular(&path))).await?;
-        let (file, stat, start) = match opened {
-            Ok(opened) => opened,
-            Err(error) if error.kind() == std::io::ErrorKind::NotFound => {
-                tracing::warn!(file = %found.name, "left out: it was removed before it was read");
-                return Ok(None);
-            }
-            Err(error) => return Err(failed(error, &found.path)),
+        let Some(mut file) = self.folder.open(&found).await? else {
+            tracing::warn!(file = %found.name, "left out: it was removed before it was read");
+            return Ok(None);
         };
-        if stat != found.stat {
+        let mut start = Vec::new();
+        file.read(0, START_BYTES, &mut start).await?;
+        if *file.stat() != found.stat || !file.unchanged().await? {
             left(&found.name);
             return Ok(None);
         }
         let compression = compression(&found.name, &start);
-        let open = self.opened(file, found, compression);
-        Ok(Some(open))
+        Ok(Some(self.opened(file, found, compression)))
     }
 
-    fn opened(&mut self, file: File, found: Found, compression: Compression) -> Open {
+    fn opened(&mut self, file: Box<dyn OpenFile>, found: Found, compression: Compression) -> Open {
         let attributes = BTreeMap::from([
             ("size".to_owned(), found.stat.size.to_string()),
             ("modified".to_owned(), found.stat.modified.to_string()),
@@ -152,7 +150,7 @@ impl Reader {
         };
         self.ordinal += 1;
         let lines = self.context.framing == Framing::Lines && compression == Compression::None;
-        let (head, digest) = (Arc::new(head), Sha256::new());
+        let (head, digest) = (Arc::new(head), Digest::default());
         Open {
             file,
             found,
@@ -166,20 +164,22 @@ impl Reader {
         }
     }
 
-    /// Opens a file where an earlier run left it, if what was taken is still the same.
+    /// Opens a file where an earlier run left it, if what was taken is still the same. A file that looks as it did then
+    /// is believed but for its last block; another is read again from its begin.
     async fn resume(&mut self, found: Found, partial: Partial) -> Result<Open> {
-        let path = found.path.clone();
         let offset = partial.offset;
-        let opened = blocking(move || {
-            let (file, stat, _) = open_regular(&path).map_err(|error| failed(error, &path))?;
-            let read = digest_of(&file, offset).map_err(|error| failed(error, &path))?;
-            Ok((file, stat, read))
-        });
-        let (file, stat, (digest, read)) = opened.await?;
-        let same = read == offset && format!("{:x}", digest.clone().finalize()) == partial.sha256;
-        if !same {
-            return Err(changed(&found.name, offset).with_hint(RESTORE));
+        let gone = || changed(&found.name, offset).with_hint(RESTORE);
+        let mut file = self.folder.open(&found).await?.ok_or_else(gone)?;
+        let known = partial.look.as_ref() == Some(&look(file.stat()));
+        let resumed = known
+            .then(|| Digest::resume(&partial.chain, offset))
+            .flatten();
+        let mut digest = resumed.unwrap_or_default();
+        feed(&mut digest, file.as_mut(), offset).await?;
+        if digest.length() != offset || hex(&digest.value()) != partial.sha256 {
+            return Err(gone());
         }
+        let stat = file.stat().clone();
         let mut open = self.opened(file, Found { stat, ..found }, Compression::None);
         let mut head = PayloadHead::clone(&open.head);
         head.attributes
@@ -194,23 +194,11 @@ impl Reader {
         let wanted = usize::try_from(open.found.stat.size - open.read)
             .unwrap_or(usize::MAX)
             .min(CHUNK_BYTES);
-        let (file, mut bytes, got) = blocking({
-            let (file, mut bytes) = (open.file, std::mem::take(&mut open.rest));
-            let path = open.found.path.clone();
-            move || {
-                let before = bytes.len();
-                bytes.resize(before + wanted, 0);
-                let got =
-                    read_full(&file, &mut bytes[before..]).map_err(|error| failed(error, &path))?;
-                bytes.truncate(before + got);
-                Ok((file, bytes, got))
-            }
-        })
-        .await?;
-        open.file = file;
+        let mut bytes = std::mem::take(&mut open.rest);
+        let got = open.file.read(open.read, wanted, &mut bytes).await?;
         open.read += got as u64;
         let last = open.read == open.found.stat.size;
-        if (last || got < wanted) && !unchanged(&open).await? {
+        if got < wanted || (last && !open.file.unchanged().await?) {
             return self.abandon(&open);
         }
         let cut = if open.lines && !last {
@@ -249,8 +237,8 @@ impl Reader {
     /// The file is taken as a whole.
     fn finish(&mut self, open: &Open) -> Result<Option<Position>> {
         let was_partial = self.state.partial.take().is_some();
-        let (digest, now) = (open.digest.clone().finalize(), self.context.clock.now());
-        self.state.add(&open.found, &digest, now)?;
+        let now = self.context.clock.now();
+        self.state.add(&open.found, &open.digest.value(), now)?;
         self.moved = true;
         self.unpositioned.1 += 1;
         let (bytes, files) = self.unpositioned;
@@ -269,11 +257,14 @@ impl Reader {
         if !at_line || self.unpositioned.0 < POSITION_EVERY_BYTES {
             return Ok(None);
         }
-        let sha256 = format!("{:x}", open.digest.clone().finalize());
+        let stat = &open.found.stat;
+        let settled = !stat.is_fresh(self.context.clock.now());
         self.state.partial = Some(Partial {
             file: open.found.name.clone(),
             offset: open.taken,
-            sha256,
+            sha256: hex(&open.digest.value()),
+            chain: open.digest.chain(),
+            look: settled.then(|| look(stat)),
         });
         self.position().map(Some)
     }
@@ -332,62 +323,21 @@ fn left(name: &str) {
     tracing::warn!(file = %name, "left for the next run: it changed while it was read");
 }
 
-/// Opens a regular file without ever waiting for a pipe; returns what it is and its first bytes.
-fn open_regular(path: &std::path::Path) -> std::io::Result<(File, Stat, Vec<u8>)> {
-    let flags = i32::try_from(rustix::fs::OFlags::NONBLOCK.bits()).unwrap_or(0);
-    let file = File::options().read(true).custom_flags(flags).open(path)?;
-    let metadata = file.metadata()?;
-    if !metadata.is_file() {
-        return Err(std::io::Error::other("it is not a regular file any more"));
-    }
-    let mut start = vec![0; 4];
-    let got = std::os::unix::fs::FileExt::read_at(&file, &mut start, 0)?;
-    start.truncate(got);
-    Ok((file, Stat::of(&metadata), start))
-}
-
-/// Whether the open file, and the file at its path, are still what was found.
-async fn unchanged(open: &Open) -> Result<bool> {
-    let (path, expected) = (open.found.path.clone(), open.found.stat);
-    let complete = open.read == expected.size;
-    blocking(move || {
-        Ok(complete
-            && std::fs::metadata(&path).is_ok_and(|metadata| Stat::of(&metadata) == expected))
-    })
-    .await
-}
-
-fn read_full(mut file: &File, mut room: &mut [u8]) -> std::io::Result<usize> {
-    let mut total = 0;
-    while !room.is_empty() {
-        match file.read(room) {
-            Ok(0) => break,
-            Ok(got) => {
-                total += got;
-                room = &mut room[got..];
-            }
-            Err(error) if error.kind() == std::io::ErrorKind::Interrupted => {}
-            Err(error) => return Err(error),
+/// Reads on until `end`; fewer bytes when the file is shorter or has become another.
+async fn feed(digest: &mut Digest, file: &mut dyn OpenFile, end: u64) -> Result<()> {
+    let mut room = Vec::new();
+    while digest.length() < end {
+        let wanted = usize::try_from(end - digest.length())
+            .unwrap_or(usize::MAX)
+            .min(CHUNK_BYTES);
+        room.clear();
+        let got = file.read(digest.length(), wanted, &mut room).await?;
+        if got == 0 {
+            break;
         }
+        digest.update(&room);
     }
-    Ok(total)
-}
-
-/// The digest of the first `limit` bytes, and how many there were.
-fn digest_of(file: impl Read, limit: u64) -> std::io::Result<(Sha256, u64)> {
-    let mut file = file.take(limit);
-    let (mut digest, mut room, mut total) = (Sha256::new(), vec![0; 256 << 10], 0);
-    loop {
-        match file.read(&mut room) {
-            Ok(0) => return Ok((digest, total)),
-            Ok(got) => {
-                digest.update(&room[..got]);
-                total += got as u64;
-            }
-            Err(error) if error.kind() == std::io::ErrorKind::Interrupted => {}
-            Err(error) => return Err(error),
-        }
-    }
+    Ok(())
 }
 
 /// By the first bytes; by the name where they say nothing.

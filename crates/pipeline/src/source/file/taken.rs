@@ -6,7 +6,8 @@ use forebay_core::{Error, Position, Result, Timestamp};
 use serde::{Deserialize, Serialize};
 use sha2::{Digest, Sha256};
 
-use super::list::{Found, Stat};
+use super::digest::hex;
+use super::folder::{Found, Identity, Stat};
 
 /// Most files that a pipeline can have taken: 20 bytes each in base64 stay below [`Position::BYTES_MAX`].
 pub(super) const FILES_MAX: usize = 38_000;
@@ -35,8 +36,13 @@ pub(super) struct Partial {
     pub(super) file: String,
     /// Bytes taken.
     pub(super) offset: u64,
-    /// Of those bytes, in hex.
+    /// Digest of those bytes, in hex.
     pub(super) sha256: String,
+    /// … and of the whole blocks among them, from which the digest goes on.
+    pub(super) chain: String,
+    /// [`look`] of the file, unless it had changed only just then.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub(super) look: Option<String>,
 }
 
 #[derive(Serialize, Deserialize)]
@@ -170,17 +176,31 @@ fn place_hash(file: &Found) -> [u8; PLACE] {
 }
 
 fn state_hash(stat: &Stat) -> [u8; STATE] {
-    let Stat {
-        size,
-        modified,
-        changed,
-        inode,
-        device,
-    } = *stat;
-    let numbers = [modified.micros(), changed.0, changed.1].map(i64::to_be_bytes);
-    let digest = Sha256::new().chain_update(numbers.as_flattened());
-    let digest = digest.chain_update([size, inode, device].map(u64::to_be_bytes).as_flattened());
-    first(&digest.finalize())
+    first(&state_digest(stat))
+}
+
+/// What a file looks like without reading it, in hex.
+pub(super) fn look(stat: &Stat) -> String {
+    hex(&state_digest(stat))
+}
+
+fn state_digest(stat: &Stat) -> [u8; 32] {
+    let digest = Sha256::new()
+        .chain_update(stat.modified.micros().to_be_bytes())
+        .chain_update(stat.size.to_be_bytes());
+    let digest = match &stat.identity {
+        Identity::Inode {
+            changed,
+            inode,
+            device,
+        } => digest
+            .chain_update(changed.0.to_be_bytes())
+            .chain_update(changed.1.to_be_bytes())
+            .chain_update(inode.to_be_bytes())
+            .chain_update(device.to_be_bytes()),
+        Identity::Tag(etag) => digest.chain_update(etag.as_deref().unwrap_or_default()),
+    };
+    digest.finalize().into()
 }
 
 fn first<const N: usize>(digest: &[u8]) -> [u8; N] {
@@ -233,9 +253,11 @@ mod tests {
         let stat = Stat {
             size,
             modified: Timestamp(1),
-            changed: (2, 3),
-            inode,
-            device: 5,
+            identity: Identity::Inode {
+                changed: (2, 3),
+                inode,
+                device: 5,
+            },
         };
         Found {
             path: name.into(),
@@ -264,6 +286,8 @@ mod tests {
             file: "x".repeat(4_096),
             offset: 1,
             sha256: "0".repeat(64),
+            chain: "0".repeat(64),
+            look: Some("0".repeat(64)),
         });
         let position = state.position().unwrap();
         assert!(position.to_string().len() < Position::BYTES_MAX);

@@ -4,9 +4,10 @@
 use std::fs;
 use std::os::unix::ffi::OsStringExt;
 use std::path::Path;
+use std::sync::Mutex;
 use std::time::Duration;
 
-use forebay_core::{Chunk, Compression, ErrorKind, SystemClock};
+use forebay_core::{Chunk, Compression, ErrorKind, SystemClock, Timestamp};
 use tempfile::TempDir;
 
 use super::*;
@@ -19,11 +20,12 @@ fn context(project: &Path, framing: Framing) -> SourceContext {
 fn source(path: &str) -> Files {
     let config = FileConfig {
         path: path.to_owned(),
+        s3: None,
         settle: no_time(),
         order: Order::Name,
     };
     Files {
-        pattern: list::Pattern::parse(path).unwrap(),
+        place: Place::of(path).unwrap(),
         config,
     }
 }
@@ -331,9 +333,98 @@ async fn a_file_that_changed_in_its_taken_part_is_not_begun_again() {
     assert_eq!(refused(position).await.code(), "file_changed");
 }
 
+/// A folder that notes where its files are read.
+#[derive(Debug)]
+struct Noted {
+    inner: local::LocalFolder,
+    reads: Arc<Mutex<Vec<u64>>>,
+}
+
+struct NotedFile {
+    inner: Box<dyn folder::OpenFile>,
+    reads: Arc<Mutex<Vec<u64>>>,
+}
+
+#[async_trait]
+impl Folder for Noted {
+    async fn list(&self) -> Result<Vec<Found>> {
+        self.inner.list().await
+    }
+
+    async fn open(&self, found: &Found) -> Result<Option<Box<dyn folder::OpenFile>>> {
+        let reads = Arc::clone(&self.reads);
+        let opened = self.inner.open(found).await?;
+        Ok(opened.map(|inner| Box::new(NotedFile { inner, reads }) as _))
+    }
+}
+
+#[async_trait]
+impl folder::OpenFile for NotedFile {
+    fn stat(&self) -> &folder::Stat {
+        self.inner.stat()
+    }
+
+    async fn read(&mut self, offset: u64, limit: usize, room: &mut Vec<u8>) -> Result<usize> {
+        self.reads.lock().unwrap().push(offset);
+        self.inner.read(offset, limit, room).await
+    }
+
+    async fn unchanged(&mut self) -> Result<bool> {
+        self.inner.unchanged().await
+    }
+}
+
+#[tokio::test]
+async fn what_was_taken_is_read_again_only_when_the_file_looks_another() {
+    let project = Project::new();
+    let content = b"0123456789abcde\n".repeat(2_000_000);
+    project.write("big", &content);
+    let reads = Arc::new(Mutex::new(Vec::new()));
+    let reader = async |position: Option<Position>| {
+        reads.lock().unwrap().clear();
+        let mut context = context(project.0.path(), Framing::Lines);
+        // Long after the file was written, so that its look is believed.
+        context.clock = forebay_testkit::FakeClock::auto(Timestamp(4_000_000_000_000_000));
+        let folder = Arc::new(Noted {
+            inner: local::LocalFolder {
+                pattern: Pattern::parse("big").unwrap(),
+                project: project.0.path().to_owned(),
+            },
+            reads: Arc::clone(&reads),
+        });
+        let found = folder.list().await.unwrap();
+        let state = position.map(|position| taken::State::read(position).unwrap());
+        read::Reader::new(Arc::new(context), folder, state.unwrap_or_default(), found)
+    };
+    let mut first = reader(None).await;
+    let position = loop {
+        if let Some(position) = first.next().await.unwrap().unwrap().position {
+            break position;
+        }
+    };
+    let offset = position.0["partial"]["offset"].as_u64().unwrap();
+    let mut second = reader(Some(position.clone())).await;
+    second.next().await.unwrap().unwrap();
+    let from = *reads.lock().unwrap().iter().min().unwrap();
+    assert!(offset - from < digest::BLOCK_BYTES, "{from} of {offset}");
+    // The same bytes, written again.
+    project.write("big", &content);
+    let mut third = reader(Some(position)).await;
+    let chunk = third.next().await.unwrap().unwrap();
+    assert_eq!(chunk.head.attributes["offset"], offset.to_string());
+    assert_eq!(reads.lock().unwrap().first(), Some(&0));
+}
+
 #[test]
 fn bad_patterns_are_refused_where_they_stand() {
-    for bad in ["", "a\0b", "s3://bucket/x", "data/[.csv"] {
-        assert!(list::Pattern::parse(bad).is_err(), "{bad:?}");
+    for bad in [
+        "",
+        "a\0b",
+        "gs://bucket/x",
+        "s3://",
+        "s3://b/a//b",
+        "data/[.csv",
+    ] {
+        assert!(Place::of(bad).is_err(), "{bad:?}");
     }
 }

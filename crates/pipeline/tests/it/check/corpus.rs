@@ -71,6 +71,10 @@ const OTHERS: &[(&str, &str)] = &[
         "file: {path: 'data/*.json', settle: 5s, order: modified}",
     ),
     (
+        "source",
+        "file: {path: 's3://b/*.json', s3: {endpoint: 'http://h', region: eu, access_key_id: me, secret_access_key: '${secret:token}', session_token: '${secret:token}', virtual_hosted: true, allow_http: true}}",
+    ),
+    (
         "extract",
         r##"csv: {delimiter: ";", quote: "'", escape: "\\", comment: "#", header: false, columns: [a, b], null: [NA], trim: true, encoding: latin1, skip_lines: 1, ragged: fill}"##,
     ),

@@ -1,0 +1,96 @@
+//! What the source needs of the place where files lie: a local folder or a bucket.
+
+use std::fmt::Debug;
+use std::path::PathBuf;
+use std::time::Duration;
+
+use async_trait::async_trait;
+use forebay_core::{Error, Result, Timestamp};
+
+/// Most files that one pattern may match.
+pub(super) const FILES_MAX: usize = 1_000_000;
+
+/// Deepest folder that `**` goes down to.
+pub(super) const DEPTH_MAX: usize = 64;
+
+/// A place with files in it.
+#[async_trait]
+pub(super) trait Folder: Debug + Send + Sync {
+    /// The files that match the source's pattern, in no order.
+    ///
+    /// Errors: `NotFound` for a plain path without a file, `Denied`, `Config` `too_many_files`, `Unavailable`.
+    async fn list(&self) -> Result<Vec<Found>>;
+
+    /// Opens what is there now, which may be another file than was found; `None` when nothing is.
+    async fn open(&self, found: &Found) -> Result<Option<Box<dyn OpenFile>>>;
+}
+
+/// An open file.
+#[async_trait]
+pub(super) trait OpenFile: Send {
+    /// What it was when it was opened.
+    fn stat(&self) -> &Stat;
+
+    /// Adds at most `limit` bytes from `offset` on to `room` and returns how many. Fewer come only where the file ends,
+    /// or when it has become another: [`Self::unchanged`] tells.
+    async fn read(&mut self, offset: u64, limit: usize, room: &mut Vec<u8>) -> Result<usize>;
+
+    /// Whether all that was read belongs to the file that was opened.
+    async fn unchanged(&mut self) -> Result<bool>;
+}
+
+/// A file that matches the pattern.
+#[derive(Debug, Clone)]
+pub(super) struct Found {
+    /// Path on the disk, or key in the bucket.
+    pub(super) path: PathBuf,
+    /// For people, and as identity: the path below the project, or the URL.
+    pub(super) name: String,
+    pub(super) stat: Stat,
+}
+
+/// What identifies a state of a file without reading it.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub(super) struct Stat {
+    pub(super) size: u64,
+    /// Of an object in whole seconds: some answers of a store say no more.
+    pub(super) modified: Timestamp,
+    pub(super) identity: Identity,
+}
+
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub(super) enum Identity {
+    /// Any change of the content changes `changed` (seconds and nanoseconds), which nobody can set.
+    Inode {
+        changed: (i64, i64),
+        inode: u64,
+        device: u64,
+    },
+    /// An object's entity tag, if its store has such: another content has another.
+    Tag(Option<String>),
+}
+
+/// A change this close to now may be followed by another that leaves the same times.
+const FRESH: Duration = Duration::from_secs(2);
+
+impl Stat {
+    /// Whether the file changed so recently that a further change might not show.
+    pub(super) fn is_fresh(&self, now: Timestamp) -> bool {
+        let changed = match &self.identity {
+            Identity::Inode { changed, .. } => Timestamp(
+                changed
+                    .0
+                    .saturating_mul(1_000_000)
+                    .saturating_add(changed.1 / 1_000),
+            ),
+            Identity::Tag(Some(_)) => return false,
+            Identity::Tag(None) => self.modified,
+        };
+        now.since(changed) < FRESH && changed.since(now) < FRESH
+    }
+}
+
+pub(super) fn too_many() -> Error {
+    let what = format!("`path` matches more than {FILES_MAX} files");
+    Error::config("too_many_files", what).with_hint("narrow `source.file.path`")
+}

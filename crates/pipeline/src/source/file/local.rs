@@ -1,0 +1,279 @@
+//! Files of the local disk: a pattern to the regular files that match it, and reading them.
+
+use std::fs::{File, Metadata};
+use std::os::unix::fs::{FileExt, MetadataExt, OpenOptionsExt};
+use std::path::{Component, Path, PathBuf};
+use std::sync::Arc;
+
+use async_trait::async_trait;
+use forebay_core::{Error, Result, Timestamp};
+
+use super::folder::{DEPTH_MAX, FILES_MAX, Folder, Found, Identity, OpenFile, Stat, too_many};
+use super::pattern::{Part, Pattern};
+use super::{blocking, shown};
+
+/// Files below a project that match a pattern.
+#[derive(Debug)]
+pub(super) struct LocalFolder {
+    pub(super) pattern: Pattern,
+    pub(super) project: PathBuf,
+}
+
+#[async_trait]
+impl Folder for LocalFolder {
+    async fn list(&self) -> Result<Vec<Found>> {
+        let (pattern, project) = (self.pattern.clone(), self.project.clone());
+        blocking(move || list(&pattern, &project)).await
+    }
+
+    async fn open(&self, found: &Found) -> Result<Option<Box<dyn OpenFile>>> {
+        let path = found.path.clone();
+        blocking(move || match open_regular(&path) {
+            Ok((file, stat)) => Ok(Some(Box::new(LocalFile {
+                file: Arc::new(file),
+                path,
+                stat,
+            }) as Box<dyn OpenFile>)),
+            Err(error) if error.kind() == std::io::ErrorKind::NotFound => Ok(None),
+            Err(error) => Err(failed(error, &path)),
+        })
+        .await
+    }
+}
+
+struct LocalFile {
+    file: Arc<File>,
+    path: PathBuf,
+    stat: Stat,
+}
+
+#[async_trait]
+impl OpenFile for LocalFile {
+    fn stat(&self) -> &Stat {
+        &self.stat
+    }
+
+    async fn read(&mut self, offset: u64, limit: usize, room: &mut Vec<u8>) -> Result<usize> {
+        let (file, path) = (Arc::clone(&self.file), self.path.clone());
+        let mut bytes = std::mem::take(room);
+        let (bytes, got) = blocking(move || {
+            let before = bytes.len();
+            bytes.resize(before + limit, 0);
+            let got = read_full(&file, offset, &mut bytes[before..])
+                .map_err(|error| failed(error, &path))?;
+            bytes.truncate(before + got);
+            Ok((bytes, got))
+        })
+        .await?;
+        *room = bytes;
+        Ok(got)
+    }
+
+    /// A file that another one was moved over is another as well.
+    async fn unchanged(&mut self) -> Result<bool> {
+        let (path, expected) = (self.path.clone(), self.stat.clone());
+        blocking(move || {
+            Ok(std::fs::metadata(&path).is_ok_and(|metadata| stat_of(&metadata) == expected))
+        })
+        .await
+    }
+}
+
+fn stat_of(metadata: &Metadata) -> Stat {
+    let micros = metadata
+        .mtime()
+        .saturating_mul(1_000_000)
+        .saturating_add(metadata.mtime_nsec() / 1_000);
+    Stat {
+        size: metadata.size(),
+        modified: Timestamp(micros),
+        identity: Identity::Inode {
+            changed: (metadata.ctime(), metadata.ctime_nsec()),
+            inode: metadata.ino(),
+            device: metadata.dev(),
+        },
+    }
+}
+
+/// Opens a regular file without ever waiting for a pipe.
+fn open_regular(path: &Path) -> std::io::Result<(File, Stat)> {
+    let flags = i32::try_from(rustix::fs::OFlags::NONBLOCK.bits()).unwrap_or(0);
+    let file = File::options().read(true).custom_flags(flags).open(path)?;
+    let metadata = file.metadata()?;
+    if !metadata.is_file() {
+        return Err(std::io::Error::other("it is not a regular file any more"));
+    }
+    let stat = stat_of(&metadata);
+    Ok((file, stat))
+}
+
+fn read_full(file: &File, offset: u64, mut room: &mut [u8]) -> std::io::Result<usize> {
+    let mut total = 0;
+    while !room.is_empty() {
+        match file.read_at(room, offset + total as u64) {
+            Ok(0) => break,
+            Ok(got) => {
+                total += got;
+                room = &mut room[got..];
+            }
+            Err(error) if error.kind() == std::io::ErrorKind::Interrupted => {}
+            Err(error) => return Err(error),
+        }
+    }
+    Ok(total)
+}
+
+/// The regular files that match.
+///
+/// Errors: `NotFound` `no_such_file` for a plain path without a file, `Denied` for a folder that may not be read,
+/// `Config` `too_many_files`.
+fn list(pattern: &Pattern, project: &Path) -> Result<Vec<Found>> {
+    let project = project
+        .canonicalize()
+        .map_err(|error| failed(error, project))?;
+    let fixed = project.join(&pattern.fixed);
+    let mut walk = Walk {
+        allowed: vec![project.clone()],
+        project,
+        found: Vec::new(),
+    };
+    if pattern.rest.is_empty() {
+        walk.allowed
+            .extend(fixed.parent().and_then(|folder| folder.canonicalize().ok()));
+        walk.plain(&fixed)?;
+    } else if let Ok(folder) = fixed.canonicalize() {
+        walk.allowed.push(folder);
+        walk.folder(&clean(&fixed), &pattern.rest, 0)?;
+    }
+    Ok(walk.found)
+}
+
+struct Walk {
+    project: PathBuf,
+    /// Folders that a link may lead into.
+    allowed: Vec<PathBuf>,
+    found: Vec<Found>,
+}
+
+impl Walk {
+    fn plain(&mut self, path: &Path) -> Result<()> {
+        if let Err(error) = std::fs::symlink_metadata(path) {
+            return Err(failed(error, path)
+                .with_hint("check `source.file.path`; it is relative to the project folder"));
+        }
+        match self.check(path) {
+            Ok(()) => Ok(()),
+            Err(Refusal::Because(why)) => {
+                let what = format!(
+                    "{} is not a file that can be taken: {why}",
+                    shown(path, &self.project)
+                );
+                Err(Error::denied("not_a_regular_file", what))
+            }
+            Err(Refusal::Failed(error)) => Err(error),
+        }
+    }
+
+    fn folder(&mut self, folder: &Path, parts: &[Part], depth: usize) -> Result<()> {
+        let Some((part, rest)) = parts.split_first() else {
+            return Ok(());
+        };
+        if matches!(part, Part::Any) && !rest.is_empty() {
+            self.folder(folder, rest, depth)?;
+        }
+        let entries = std::fs::read_dir(folder).map_err(|error| failed(error, folder))?;
+        for entry in entries {
+            let entry = entry.map_err(|error| failed(error, folder))?;
+            let (path, name) = (entry.path(), entry.file_name());
+            let name = name.to_string_lossy();
+            let is_folder = entry.file_type().is_ok_and(|kind| kind.is_dir());
+            match part {
+                Part::Any if !part.takes(&name) => {}
+                Part::Any if is_folder && depth >= DEPTH_MAX => {
+                    self.warn(&path, "it lies too deep");
+                }
+                Part::Any if is_folder => self.folder(&path, parts, depth + 1)?,
+                Part::Any if rest.is_empty() => self.take(&path)?,
+                Part::Any => {}
+                Part::One(_) if !part.takes(&name) => {}
+                Part::One(_) if rest.is_empty() && is_folder => {}
+                Part::One(_) if rest.is_empty() => self.take(&path)?,
+                Part::One(_) if is_folder => self.folder(&path, rest, depth + 1)?,
+                Part::One(_) => {}
+            }
+        }
+        Ok(())
+    }
+
+    fn take(&mut self, path: &Path) -> Result<()> {
+        match self.check(path) {
+            Ok(()) => Ok(()),
+            Err(Refusal::Because(why)) => {
+                self.warn(path, why);
+                Ok(())
+            }
+            Err(Refusal::Failed(error)) => Err(error),
+        }
+    }
+
+    /// Adds a regular file, or says why not.
+    fn check(&mut self, path: &Path) -> Result<(), Refusal> {
+        let real = match path.canonicalize() {
+            Ok(real) => real,
+            Err(_) => {
+                return Err(Refusal::Because(
+                    "it is a link to nothing, or was just removed",
+                ));
+            }
+        };
+        if !self.allowed.iter().any(|folder| real.starts_with(folder)) {
+            return Err(Refusal::Because(
+                "it is a link that leads out of the project",
+            ));
+        }
+        let metadata =
+            std::fs::metadata(&real).map_err(|error| Refusal::Failed(failed(error, path)))?;
+        if !metadata.is_file() {
+            return Err(Refusal::Because(
+                "it is not a regular file (a folder, pipe, socket or device)",
+            ));
+        }
+        if self.found.len() >= FILES_MAX {
+            return Err(Refusal::Failed(too_many()));
+        }
+        let name = shown(path, &self.project);
+        self.found.push(Found {
+            path: path.to_owned(),
+            name,
+            stat: stat_of(&metadata),
+        });
+        Ok(())
+    }
+
+    fn warn(&self, path: &Path, why: &str) {
+        tracing::warn!(file = %shown(path, &self.project), "passed over: {why}");
+    }
+}
+
+enum Refusal {
+    Because(&'static str),
+    Failed(Error),
+}
+
+/// Without `.` and needless separators, so that a file has one name.
+fn clean(path: &Path) -> PathBuf {
+    path.components()
+        .filter(|part| !matches!(part, Component::CurDir))
+        .collect()
+}
+
+/// An I/O error as one of ours.
+fn failed(error: std::io::Error, path: &Path) -> Error {
+    use std::io::ErrorKind;
+    let what = match error.kind() {
+        ErrorKind::NotFound => Error::not_found("no_such_file", "there is no such file"),
+        ErrorKind::PermissionDenied => Error::denied("file_denied", "the file may not be read"),
+        _ => Error::unavailable("file_read_failed", "failed to read the file"),
+    };
+    what.with_source(error).with_context("file", path.display())
+}
