@@ -25,7 +25,7 @@ load:
 DUCKDB = """
 import duckdb, sys
 db = duckdb.connect()
-db.sql("SET threads = 2")
+db.sql("SET threads = 2; SET enable_progress_bar = false")
 db.sql(f"COPY (SELECT * FROM read_json('{sys.argv[1]}', format='newline_delimited')) TO '{sys.argv[2]}' (FORMAT parquet, COMPRESSION zstd, COMPRESSION_LEVEL 1)")
 print(db.sql(f"SELECT count(*) FROM '{sys.argv[2]}'").fetchone()[0])
 """

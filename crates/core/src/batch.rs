@@ -9,7 +9,8 @@ pub struct Batch {
     /// joined with `__` (`items`, `items__discounts`).
     pub child: String,
     pub records: RecordBatch,
-    /// Where each row came from. `None` once a transform has made new rows of them.
+    /// Where each row came from; rows that a transform made of one record share its place. `None` once a transform has
+    /// made rows that come from more than one record, or from none.
     pub origins: Option<Origins>,
 }
 
@@ -39,6 +40,18 @@ impl Origins {
         self.payloads.push(payload);
         self.offsets.push(offset);
         self.lengths.push(length);
+    }
+
+    /// The places of these rows, in this order; a row may come more than once.
+    ///
+    /// Panics when there is no such row.
+    #[must_use]
+    pub fn of(&self, rows: impl IntoIterator<Item = usize>) -> Self {
+        let mut places = Self::default();
+        for row in rows {
+            places.push(self.payloads[row], self.offsets[row], self.lengths[row]);
+        }
+        places
     }
 
     pub fn len(&self) -> usize {

@@ -26,5 +26,5 @@ pub use payload::{Chunk, Compression, PayloadHead};
 pub use position::Position;
 pub use quarantine::Rejected;
 pub use secret::Secret;
-pub use sql::SqlEngine;
+pub use sql::{Selected, SqlEngine};
 pub use time::{Clock, SystemClock, Timestamp};

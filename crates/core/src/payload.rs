@@ -43,6 +43,9 @@ impl PayloadHead {
     /// the same records.
     pub const SKIP_ATTRIBUTE: &str = "skip_records";
 
+    /// The attribute that says at which byte of its source a payload begins that goes on where an earlier run left it.
+    pub const OFFSET_ATTRIBUTE: &str = "offset";
+
     /// Records of this payload that an earlier payload has already brought, as half-open ranges of ordinals (from 0, in
     /// the order of the payload's records), ascending. An extractor makes neither a row nor a rejection of them.
     ///

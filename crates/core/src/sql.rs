@@ -8,6 +8,16 @@ use async_trait::async_trait;
 
 use crate::Result;
 
+/// The rows that a statement made.
+#[derive(Debug, Clone, Default)]
+pub struct Selected {
+    /// Batches of one schema, none of them empty.
+    pub records: Vec<RecordBatch>,
+    /// For each row of `records`, in order, the row of the input that it came from; several rows may name the same one.
+    /// `None` for a statement that is not row-wise.
+    pub rows: Option<Vec<u32>>,
+}
+
 /// Runs SQL over batches. The implementation lives in `query`, the only crate that knows the engine.
 #[async_trait]
 pub trait SqlEngine: fmt::Debug + Send + Sync {
@@ -19,15 +29,25 @@ pub trait SqlEngine: fmt::Debug + Send + Sync {
     /// Runs one `SELECT` over `records` as the table `input`. Row order is kept for statements without
     /// aggregation, join or `ORDER BY`.
     ///
-    /// Errors: `Config` as above; `Data` when a value makes the statement fail.
-    async fn select(
+    /// Errors: `Config` as above, and when the statement makes more than it may or takes too long; `Data` when a value
+    /// makes the statement fail.
+    async fn select(&self, input: &str, records: RecordBatch, statement: &str) -> Result<Selected>;
+
+    /// Why `statement` is not row-wise, as the end of a sentence (`it has a join`); `None` when it is. A statement is
+    /// row-wise when each row of its answer comes from one row of the input and from no other: then rows can be left out
+    /// of the input without a change to what the others give.
+    ///
+    /// Errors: as [`SqlEngine::schema`].
+    async fn not_row_wise(
         &self,
         input: &str,
-        records: RecordBatch,
+        schema: SchemaRef,
         statement: &str,
-    ) -> Result<Vec<RecordBatch>>;
+    ) -> Result<Option<String>>;
 
     /// Evaluates a boolean expression for each row; the answer has one value per row, null counts as not true.
+    ///
+    /// Errors: as [`SqlEngine::select`].
     async fn evaluate(
         &self,
         records: &RecordBatch,

@@ -1,5 +1,6 @@
 //! A project: a folder with `forebay.toml`, `pipelines/*.yaml` and `tests/*.sql`.
 
+use std::os::unix::fs::MetadataExt;
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
 
@@ -84,6 +85,23 @@ pub(crate) fn find(folder: &Path, name: &str) -> Result<PathBuf> {
             "`forebay init` makes a project with a first pipeline, `forebay demo` a whole example",
         ),
     })
+}
+
+/// What tells one state of a file from another without reading it.
+pub(crate) fn stamp(path: &Path) -> Result<String> {
+    let metadata = std::fs::metadata(path).map_err(|error| {
+        Error::config(
+            "unreadable_file",
+            format!("failed to look at {}", path.display()),
+        )
+        .with_source(error)
+    })?;
+    let (size, inode) = (metadata.size(), metadata.ino());
+    Ok(format!(
+        "{size}-{inode}-{}-{}",
+        metadata.ctime(),
+        metadata.ctime_nsec()
+    ))
 }
 
 /// Reads and checks one pipeline file.

@@ -23,6 +23,24 @@ pub(crate) struct Settings {
     pub(crate) store: Store,
     /// How queries run.
     pub(crate) sql: Sql,
+    /// The HTTP server of `forebay serve`.
+    pub(crate) server: Server,
+}
+
+/// `[server]`
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize, JsonSchema)]
+#[serde(deny_unknown_fields, default)]
+pub(crate) struct Server {
+    /// Address and port. Beyond this machine only with `auth` on every pipeline that takes pushes.
+    pub(crate) listen: String,
+}
+
+impl Default for Server {
+    fn default() -> Self {
+        Self {
+            listen: "127.0.0.1:7400".to_owned(),
+        }
+    }
 }
 
 /// `[store]`
@@ -98,6 +116,9 @@ impl Settings {
             settings.sql.memory = memory
                 .parse()
                 .map_err(|error: Error| error.with_context("variable", "FOREBAY__SQL__MEMORY"))?;
+        }
+        if let Some(listen) = variable("FOREBAY__SERVER__LISTEN") {
+            settings.server.listen = listen;
         }
         Ok(settings)
     }

@@ -6,6 +6,7 @@ use std::sync::Arc;
 
 use forebay_core::{Clock, Error, Ident, RefName, Result, SqlEngine, SystemClock};
 use forebay_lake::Lake;
+use forebay_pipeline::journal::Journals;
 use forebay_pipeline::run::{Figures, RunContext};
 use forebay_query::{Engine, Query, QueryOptions};
 use forebay_store::{AsOf, Store};
@@ -32,6 +33,7 @@ pub(crate) struct Workspace {
     lake: Lake,
     clock: Arc<dyn Clock>,
     engine: Arc<dyn SqlEngine>,
+    journals: Arc<Journals>,
 }
 
 /// Held while a pipeline runs; the system lets go of it when the process ends, however it ends.
@@ -71,6 +73,7 @@ impl Workspace {
         let root = url(&folder)?;
         let lake = Lake::new(store, Arc::new(objects), root, clock.clone());
         let engine = engine(&settings);
+        let journals = Arc::new(Journals::new(folder.join("journal"), clock.clone()));
         Ok(Self {
             folder,
             project,
@@ -78,11 +81,24 @@ impl Workspace {
             lake,
             clock,
             engine,
+            journals,
         })
     }
 
     pub(crate) fn lake(&self) -> &Lake {
         &self.lake
+    }
+
+    pub(crate) fn journals(&self) -> &Arc<Journals> {
+        &self.journals
+    }
+
+    pub(crate) fn project(&self) -> &Path {
+        &self.project
+    }
+
+    pub(crate) fn settings(&self) -> &Settings {
+        &self.settings
     }
 
     pub(crate) fn clock(&self) -> Arc<dyn Clock> {
@@ -161,6 +177,8 @@ impl Workspace {
             cancel: cancel.child_token(),
             figures: figures.clone(),
             full,
+            follow: false,
+            journals: self.journals.clone(),
             // The lock is of this machine; others may share a store, and only its leases tell.
             exclusive: self.settings.store.url.is_none(),
         }

@@ -9,6 +9,8 @@ pub mod file;
 
 pub mod source;
 
+pub mod journal;
+
 pub mod raw;
 
 pub mod extract;

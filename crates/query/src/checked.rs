@@ -1,4 +1,4 @@
-//! Integer `+`, `-` and `*` that fail when the result does not fit, instead of wrapping round silently.
+//! Integer `+`, `-` (of two, and of one) and `*` that fail when the result does not fit, instead of wrapping round silently.
 //!
 //! The engine's own operators wrap. This rule replaces them, after types are settled, by functions over Arrow's checked
 //! kernels; floats, decimals (checked already), dates and intervals stay with the engine.
@@ -6,13 +6,13 @@
 use std::any::Any;
 use std::sync::Arc;
 
-use arrow::array::ArrayRef;
+use arrow::array::{ArrayRef, Datum};
 use arrow::compute::kernels::numeric;
 use arrow::datatypes::DataType;
 use arrow::error::ArrowError;
 use datafusion::common::config::ConfigOptions;
 use datafusion::common::tree_node::{Transformed, TreeNode};
-use datafusion::common::{DFSchema, DFSchemaRef, Result};
+use datafusion::common::{DFSchema, DFSchemaRef, Result, ScalarValue};
 use datafusion::logical_expr::expr_rewriter::NamePreserver;
 use datafusion::logical_expr::simplify::SimplifyContext;
 use datafusion::logical_expr::utils::merge_schema;
@@ -30,6 +30,7 @@ pub(crate) struct CheckedArithmetic {
     add: Arc<ScalarUDF>,
     subtract: Arc<ScalarUDF>,
     multiply: Arc<ScalarUDF>,
+    negate: Arc<ScalarUDF>,
 }
 
 impl CheckedArithmetic {
@@ -39,6 +40,7 @@ impl CheckedArithmetic {
             add: function(Operation::Add),
             subtract: function(Operation::Subtract),
             multiply: function(Operation::Multiply),
+            negate: function(Operation::Negate),
         }
     }
 
@@ -53,25 +55,27 @@ impl CheckedArithmetic {
 
     fn rewrite(&self, expr: Expr, schema: &DFSchema) -> Result<Transformed<Expr>> {
         expr.transform_up(|expr| {
-            let Expr::BinaryExpr(BinaryExpr { left, op, right }) = &expr else {
-                return Ok(Transformed::no(expr));
-            };
-            let Some(function) = self.function(*op) else {
-                return Ok(Transformed::no(expr));
-            };
-            // A type that cannot be told here (an outer column) leaves the engine's operator in place.
-            let both = (left.get_type(schema), right.get_type(schema));
-            match both {
-                (Ok(left_type), Ok(right_type))
-                    if left_type.is_integer() && left_type == right_type =>
-                {
-                    Ok(Transformed::yes(
-                        function.call(vec![*left.clone(), *right.clone()]),
-                    ))
-                }
-                _ => Ok(Transformed::no(expr)),
-            }
+            Ok(match self.checked(&expr, schema) {
+                Some(checked) => Transformed::yes(checked),
+                None => Transformed::no(expr),
+            })
         })
+    }
+
+    fn checked(&self, expr: &Expr, schema: &DFSchema) -> Option<Expr> {
+        // A type that cannot be told here (an outer column) leaves the engine's operator in place.
+        let integer = |expr: &Expr| expr.get_type(schema).ok().filter(DataType::is_integer);
+        match expr {
+            Expr::BinaryExpr(BinaryExpr { left, op, right }) => {
+                let function = self.function(*op)?;
+                let same = integer(left)? == integer(right)?;
+                same.then(|| function.call(vec![*left.clone(), *right.clone()]))
+            }
+            Expr::Negative(inner) => integer(inner)?
+                .is_signed_integer()
+                .then(|| self.negate.call(vec![*inner.clone()])),
+            _ => None,
+        }
     }
 
     fn rewrite_plan(&self, plan: LogicalPlan) -> Result<Transformed<LogicalPlan>> {
@@ -114,6 +118,16 @@ enum Operation {
     Add,
     Subtract,
     Multiply,
+    Negate,
+}
+
+impl Operation {
+    fn operands(self) -> usize {
+        match self {
+            Self::Add | Self::Subtract | Self::Multiply => 2,
+            Self::Negate => 1,
+        }
+    }
 }
 
 #[derive(Debug, PartialEq, Eq, Hash)]
@@ -126,14 +140,14 @@ impl Checked {
     fn new(operation: Operation) -> Self {
         Self {
             operation,
-            signature: Signature::any(2, Volatility::Immutable),
+            signature: Signature::any(operation.operands(), Volatility::Immutable),
         }
     }
 
     fn symbol(&self) -> &'static str {
         match self.operation {
             Operation::Add => "+",
-            Operation::Subtract => "-",
+            Operation::Subtract | Operation::Negate => "-",
             Operation::Multiply => "*",
         }
     }
@@ -149,20 +163,26 @@ impl ScalarUDFImpl for Checked {
             Operation::Add => "checked_add",
             Operation::Subtract => "checked_subtract",
             Operation::Multiply => "checked_multiply",
+            Operation::Negate => "checked_negate",
         }
     }
 
+    // As the engine writes its own operators, so that columns keep their names.
     fn display_name(&self, args: &[Expr]) -> Result<String> {
-        Ok(format!("{} {} {}", args[0], self.symbol(), args[1]))
+        Ok(match args {
+            [left, right] => format!("{left} {} {right}", self.symbol()),
+            [only, ..] => format!("({} {only})", self.symbol()),
+            [] => self.name().to_owned(),
+        })
     }
 
     fn schema_name(&self, args: &[Expr]) -> Result<String> {
-        Ok(format!(
-            "{} {} {}",
-            args[0].schema_name(),
-            self.symbol(),
-            args[1].schema_name()
-        ))
+        let name = |arg: &Expr| arg.schema_name().to_string();
+        Ok(match args {
+            [left, right] => format!("{} {} {}", name(left), self.symbol(), name(right)),
+            [only, ..] => format!("({} {})", self.symbol(), name(only)),
+            [] => self.name().to_owned(),
+        })
     }
 
     fn signature(&self) -> &Signature {
@@ -174,14 +194,23 @@ impl ScalarUDFImpl for Checked {
     }
 
     fn invoke_with_args(&self, args: ScalarFunctionArgs) -> Result<ColumnarValue> {
-        let kernel: fn(
-            &dyn arrow::array::Datum,
-            &dyn arrow::array::Datum,
-        ) -> std::result::Result<ArrayRef, ArrowError> = match self.operation {
-            Operation::Add => numeric::add,
-            Operation::Subtract => numeric::sub,
-            Operation::Multiply => numeric::mul,
-        };
+        let kernel: fn(&dyn Datum, &dyn Datum) -> std::result::Result<ArrayRef, ArrowError> =
+            match self.operation {
+                Operation::Add => numeric::add,
+                Operation::Subtract => numeric::sub,
+                Operation::Multiply => numeric::mul,
+                Operation::Negate => return negate(&args.args[0]),
+            };
         datum::apply(&args.args[0], &args.args[1], kernel)
     }
+}
+
+fn negate(value: &ColumnarValue) -> Result<ColumnarValue> {
+    Ok(match value {
+        ColumnarValue::Array(array) => ColumnarValue::Array(numeric::neg(array)?),
+        ColumnarValue::Scalar(scalar) => {
+            let negated = numeric::neg(&scalar.to_array()?)?;
+            ColumnarValue::Scalar(ScalarValue::try_from_array(&negated, 0)?)
+        }
+    })
 }

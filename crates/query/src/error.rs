@@ -282,6 +282,20 @@ fn arrow_error(error: &ArrowError, phase: Phase, sql: &str) -> Error {
             "query_memory",
             format!("the query ran out of memory: {message}"),
         ),
+        ArrowError::NotYetImplemented(message) => Error::unsupported(
+            "sql_unsupported",
+            format!(
+                "the statement asks for what the SQL engine does not do: {}",
+                first_line(message)
+            ),
+        ),
+        ArrowError::SchemaError(message) => Error::bug(
+            "sql_engine",
+            format!(
+                "the SQL engine broke its own rules: {}",
+                first_line(message)
+            ),
+        ),
         other => value_error(&other.to_string(), phase),
     }
 }

@@ -9,6 +9,7 @@
 pub mod as_of;
 mod catalog;
 mod checked;
+mod checked_sum;
 mod depth;
 pub mod engine;
 mod error;

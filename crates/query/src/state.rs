@@ -14,9 +14,11 @@ use datafusion::execution::object_store::ObjectStoreRegistry;
 use datafusion::execution::runtime_env::{RuntimeEnv, RuntimeEnvBuilder};
 use datafusion::execution::session_state::{SessionState, SessionStateBuilder};
 use datafusion::execution::{SessionStateDefaults, config::SessionConfig};
+use datafusion::logical_expr::AggregateUDF;
 use object_store::ObjectStore;
 
 use crate::checked::CheckedArithmetic;
+use crate::checked_sum::CheckedSum;
 
 /// The one catalog; users never write it.
 pub(crate) const CATALOG: &str = "forebay";
@@ -99,11 +101,18 @@ fn state(config: SessionConfig, runtime: Arc<RuntimeEnv>) -> SessionState {
         .with_runtime_env(runtime)
         .with_expr_planners(SessionStateDefaults::default_expr_planners())
         .with_scalar_functions(SessionStateDefaults::default_scalar_functions())
-        .with_aggregate_functions(SessionStateDefaults::default_aggregate_functions())
+        .with_aggregate_functions(aggregates())
         .with_window_functions(SessionStateDefaults::default_window_functions())
         .with_table_function_list(SessionStateDefaults::default_table_functions())
         .with_analyzer_rule(Arc::new(CheckedArithmetic::new()))
         .build()
+}
+
+/// The engine's own, with a `sum` that does not wrap round: of two with one name the later counts.
+fn aggregates() -> Vec<Arc<AggregateUDF>> {
+    let mut functions = SessionStateDefaults::default_aggregate_functions();
+    functions.push(Arc::new(CheckedSum::new().into()));
+    functions
 }
 
 /// Answers for the lake's address and no other: not for `file://`, which the engine's own registry would serve.

@@ -15,6 +15,14 @@ pub fn gzip(bytes: &[u8]) -> Vec<u8> {
     encoder.finish().expect("memory takes every byte")
 }
 
+/// `bytes` as one zstd frame.
+///
+/// # Panics
+/// Never: writing to memory cannot fail.
+pub fn zstd(bytes: &[u8]) -> Vec<u8> {
+    zstd::bulk::compress(bytes, 1).expect("memory takes every byte")
+}
+
 /// A small gzip body that expands to `bytes` spaces inside a JSON list.
 ///
 /// # Panics

@@ -4,15 +4,17 @@
 
 mod clock;
 mod compress;
+mod no_sql;
 mod postgres;
 mod stub;
 mod workspace;
 
 pub use clock::FakeClock;
-pub use compress::{gzip, gzip_bomb};
+pub use compress::{gzip, gzip_bomb, zstd};
+pub use no_sql::NoSql;
 pub use postgres::PostgresServer;
 pub use stub::{Behaviour, Reply, Request, StubHttp};
-pub use workspace::{Workspace, shared_data};
+pub use workspace::{Workspace, shared_data, shared_files};
 
 /// Installs the process-wide TLS provider, as the binary does at its start. May be called by every test.
 pub fn install_crypto() {

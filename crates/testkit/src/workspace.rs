@@ -55,3 +55,26 @@ pub fn shared_data() -> Option<PathBuf> {
     eprintln!("skipped: no shared data at {}", folder.display());
     None
 }
+
+/// Every file below a folder of the shared data, ordered; `None` where the data is absent.
+///
+/// # Panics
+/// When the folder cannot be read.
+pub fn shared_files(folder: &str) -> Option<Vec<PathBuf>> {
+    let mut folders = vec![shared_data()?.join(folder)];
+    let mut found = Vec::new();
+    while let Some(folder) = folders.pop() {
+        for entry in std::fs::read_dir(&folder).expect("a folder of the shared data can be read") {
+            let path = entry
+                .expect("a folder of the shared data can be read")
+                .path();
+            if path.is_dir() {
+                folders.push(path);
+            } else {
+                found.push(path);
+            }
+        }
+    }
+    found.sort();
+    Some(found)
+}

@@ -19,7 +19,14 @@ const ARROWS: &[(&str, &[&str])] = &[
     ("lake", &["core", "store"]),
     ("pipeline", &["core", "store", "lake"]),
     ("query", &["core", "store", "lake"]),
-    ("forebay", &["core", "store", "lake", "pipeline", "query"]),
+    ("control", &["core", "store", "lake", "pipeline"]),
+    ("server", &["core", "store", "lake", "pipeline", "control"]),
+    (
+        "forebay",
+        &[
+            "core", "store", "lake", "pipeline", "control", "server", "query",
+        ],
+    ),
     ("testkit", &["core"]),
 ];
 
@@ -30,6 +37,7 @@ const OWNERS: &[(&str, &str)] = &[
     ("iceberg", "lake"),
     ("reqwest", "pipeline"),
     ("serde-saphyr", "pipeline"),
+    ("axum", "server"),
 ];
 
 /// Crates of which two versions would split the types.

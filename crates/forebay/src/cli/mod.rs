@@ -9,6 +9,7 @@ mod rebuild;
 mod run;
 mod runs;
 mod schema;
+mod serve;
 mod sql;
 mod tables;
 mod test;
@@ -78,6 +79,8 @@ enum Command {
     Check(check::Check),
     /// Run pipelines until their sources have nothing more
     Run(run::Run),
+    /// Run every pipeline of the project, always or when it is due, and take pushes over HTTP
+    Serve(serve::Serve),
     /// Ask the lake with SQL; without a statement an interactive shell
     Sql(sql::Sql),
     /// Run the project's tests: queries that must find nothing
@@ -143,6 +146,7 @@ async fn with_data(command: Command, global: &Global) -> Result<ExitCode> {
         Command::Demo(command) => Box::pin(command.run(global)).await,
         Command::Check(command) => command.run(global),
         Command::Run(command) => Box::pin(command.run(global)).await,
+        Command::Serve(command) => Box::pin(command.run(global)).await,
         Command::Sql(command) => Box::pin(command.run(global)).await,
         Command::Test(command) => Box::pin(command.run(global)).await,
         Command::Tables(command) => Box::pin(command.run(global)).await,

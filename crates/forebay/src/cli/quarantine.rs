@@ -149,7 +149,7 @@ async fn replay(
     }
     if done.without_place > 0 {
         say::warn(format_args!(
-            "{} records were refused after an SQL step that makes new rows, so their source is not known: fix the step, then forebay rebuild {}",
+            "{} records were refused after an SQL step that is not row-wise (it joins, aggregates or sorts), so their source is not known: fix the step, then forebay rebuild {}",
             say::count(done.without_place),
             spec.load.describe(),
         ));

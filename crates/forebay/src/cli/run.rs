@@ -182,7 +182,7 @@ fn summary(spec: &PipelineSpec, report: &RunReport, figures: &Figures) {
 }
 
 /// The first ctrl-c or SIGTERM ends the run at its last complete commit; the second ends the process.
-fn stop_on_signal() -> CancellationToken {
+pub(super) fn stop_on_signal() -> CancellationToken {
     let token = CancellationToken::new();
     let stop = token.clone();
     tokio::spawn(async move {

@@ -44,7 +44,7 @@ impl Drop for Datasette {
     clippy::disallowed_methods,
     reason = "what test.sh has installed is told by the environment"
 )]
-fn variable(name: &str) -> Option<String> {
+pub(crate) fn variable(name: &str) -> Option<String> {
     std::env::var(name).ok()
 }
 

@@ -22,10 +22,14 @@ impl Project {
     }
 
     pub(crate) fn write(&self, path: &str, text: &str) -> PathBuf {
+        self.write_bytes(path, text.as_bytes())
+    }
+
+    pub(crate) fn write_bytes(&self, path: &str, bytes: &[u8]) -> PathBuf {
         let path = self.path().join(path);
         std::fs::create_dir_all(path.parent().unwrap()).unwrap();
         #[expect(clippy::disallowed_methods, reason = "a test's own file")]
-        std::fs::write(&path, text).unwrap();
+        std::fs::write(&path, bytes).unwrap();
         path
     }
 

@@ -3,8 +3,12 @@
 #![allow(clippy::unwrap_used, clippy::print_stdout, reason = "this is a test")]
 
 mod cli;
+mod columns;
 mod demo;
 mod files;
 mod flights;
 mod forebay;
+mod parts;
 mod postgres;
+mod serve;
+mod sql;

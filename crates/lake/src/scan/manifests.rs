@@ -8,7 +8,7 @@ use futures::{FutureExt, StreamExt, TryStreamExt, stream};
 use iceberg::io::FileIO;
 use iceberg::spec::{
     Manifest, ManifestContentType, ManifestEntry, ManifestEntryRef, ManifestFile, ManifestList,
-    ManifestStatus, PartitionSpec, Schema, TableMetadata,
+    ManifestStatus, PartitionSpec, Schema, SchemaRef, TableMetadata,
 };
 
 use super::cache::{Entries, ManifestCache};
@@ -115,17 +115,40 @@ impl<'a> Snapshot<'a> {
         if let Some(entries) = cache.get(&manifest.manifest_path) {
             return Ok(entries);
         }
-        let bytes = self
-            .storage
-            .read(&self.storage.path(&manifest.manifest_path)?)
-            .await?;
-        let bytes = header::complete(bytes, manifest, self.metadata)?;
-        let read = Manifest::parse_avro(&bytes).map_err(|e| from_iceberg("read a manifest", e))?;
-        let live = read.entries().iter().filter(|entry| entry.is_alive());
-        let entries: Entries = live.map(|entry| inherit(entry, manifest)).collect();
+        let entries: Entries = read_live(self.metadata, self.storage, manifest)
+            .await?
+            .entries
+            .into();
         cache.put(&manifest.manifest_path, &entries);
         Ok(entries)
     }
+}
+
+/// The live files of one manifest, complete also where its engine left out what the table's metadata says.
+pub(crate) struct LiveManifest {
+    /// The schema that the manifest was written by.
+    pub(crate) schema: SchemaRef,
+    pub(crate) entries: Vec<ManifestEntryRef>,
+}
+
+/// Reads one manifest of `table` from storage.
+///
+/// Errors: `Data` when it is not a manifest of the table.
+pub(crate) async fn read_live(
+    table: &TableMetadata,
+    storage: &LakeStorage,
+    manifest: &ManifestFile,
+) -> Result<LiveManifest> {
+    let bytes = storage
+        .read(&storage.path(&manifest.manifest_path)?)
+        .await?;
+    let bytes = header::complete(bytes, manifest, table)?;
+    let read = Manifest::parse_avro(&bytes).map_err(|e| from_iceberg("read a manifest", e))?;
+    let live = read.entries().iter().filter(|entry| entry.is_alive());
+    Ok(LiveManifest {
+        schema: Arc::clone(&read.metadata().schema),
+        entries: live.map(|entry| inherit(entry, manifest)).collect(),
+    })
 }
 
 /// What an entry leaves out is what the manifest list says of its manifest.

@@ -22,7 +22,10 @@ use iceberg::spec::{DataContentType, DataFileFormat};
 use crate::Table;
 use crate::partition::text::partition_text;
 pub(crate) use cache::ManifestCache;
+#[cfg(test)]
+pub(crate) use header::without_schema;
 use manifests::{Live, Snapshot};
+pub(crate) use manifests::{LiveManifest, read_live};
 
 /// A value in a bound, in the table's type of that column.
 #[derive(Debug, Clone, PartialEq)]

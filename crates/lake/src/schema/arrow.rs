@@ -124,8 +124,8 @@ pub(super) fn map_fields(entries: &Field) -> Result<(&FieldRef, &FieldRef)> {
     }
 }
 
-/// The table type that holds every value of an Arrow type (nanoseconds are cut to microseconds, the precision of
-/// every table).
+/// The table type for an Arrow type. It holds every value but times with a part below one microsecond, the precision of
+/// every table: the writer refuses those, an extractor quarantines their rows before.
 ///
 /// Errors: `Config` `unsupported_type`.
 pub(super) fn primitive(kind: &DataType) -> Result<PrimitiveType> {

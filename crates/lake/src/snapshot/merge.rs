@@ -3,12 +3,13 @@
 use std::collections::BTreeMap;
 use std::sync::Arc;
 
-use forebay_core::{Error, Result};
+use forebay_core::{Context, Error, Result};
 use iceberg::spec::{
-    FormatVersion, Manifest, ManifestFile, ManifestWriter, SchemaRef, StructType, TableMetadata,
+    FormatVersion, ManifestFile, ManifestWriter, SchemaRef, StructType, TableMetadata,
 };
 
 use crate::error::from_iceberg;
+use crate::scan::{LiveManifest, read_live};
 use crate::storage::LakeStorage;
 
 use super::is_data;
@@ -62,7 +63,7 @@ struct Class {
     values: StructType,
     /// The newest schema that wrote one of them; older bounds are read by it.
     schema: SchemaRef,
-    manifests: Vec<(ManifestFile, Manifest)>,
+    manifests: Vec<(ManifestFile, LiveManifest)>,
 }
 
 async fn merge(
@@ -79,7 +80,9 @@ async fn merge(
             later.push(file);
             continue;
         }
-        let manifest = read(storage, &file).await?;
+        let manifest = read_live(table, storage, &file)
+            .await
+            .context("manifest", &file.manifest_path)?;
         classify(table, &mut classes, file, manifest)?;
     }
     for class in classes {
@@ -93,13 +96,13 @@ fn classify(
     table: &TableMetadata,
     classes: &mut Vec<Class>,
     file: ManifestFile,
-    manifest: Manifest,
+    manifest: LiveManifest,
 ) -> Result<()> {
     let spec_id = file.partition_spec_id;
     let spec = table
         .partition_spec_by_id(spec_id)
         .ok_or_else(|| unknown_spec(spec_id))?;
-    let schema = Arc::clone(&manifest.metadata().schema);
+    let schema = Arc::clone(&manifest.schema);
     let values = spec.partition_type(&schema);
     let values = values.map_err(|e| from_iceberg("read a manifest's partitions", e))?;
     match classes.iter_mut().find(|class| class.values == values) {
@@ -139,21 +142,15 @@ async fn merge_class(
     ])
 }
 
-async fn read(storage: &Arc<LakeStorage>, file: &ManifestFile) -> Result<Manifest> {
-    let manifest = file.load_manifest(&storage.file_io()).await;
-    manifest
-        .map_err(|e| from_iceberg("read a manifest", e).with_context("file", &file.manifest_path))
-}
-
 /// Each file keeps the snapshot and the sequence numbers that it came with.
-fn copy_live(manifest: &Manifest, writer: &mut ManifestWriter) -> Result<()> {
+fn copy_live(manifest: &LiveManifest, writer: &mut ManifestWriter) -> Result<()> {
     let broken = || {
         Error::data(
             "iceberg_invalid",
             "a manifest entry has no snapshot id or sequence number",
         )
     };
-    for entry in manifest.entries().iter().filter(|entry| entry.is_alive()) {
+    for entry in &manifest.entries {
         let snapshot = entry.snapshot_id().ok_or_else(broken)?;
         let sequence = entry.sequence_number().ok_or_else(broken)?;
         let file = entry.data_file().clone();

@@ -1,11 +1,17 @@
 use std::collections::HashMap;
 
+use arrow::array::{ArrayRef, Int64Array, RecordBatch};
+use futures::TryStreamExt;
 use iceberg::spec::{
     NestedField, PrimitiveType, Schema, SnapshotReference, SnapshotRetention, SortOrder,
     TableMetadataBuilder, Type, UnboundPartitionSpec,
 };
+use object_store::ObjectStoreExt;
 
 use super::*;
+use crate::WriterOptions;
+use crate::scan::{tests as site, without_schema};
+use crate::storage::LakeStorage;
 
 /// A table with `count` snapshots of ids 1, 2, … one second apart, of which `tagged` has a tag.
 fn table(count: i64, kept: &str, tagged: i64) -> TableMetadata {
@@ -77,4 +83,44 @@ fn a_snapshot_is_later_than_all_that_the_table_saw() {
     assert!(snapshot_ms(&table, Timestamp(0)) > last);
     let future = Timestamp(i64::from(i32::MAX) * 1_000_000_000);
     assert_eq!(snapshot_ms(&table, future), future.millis());
+}
+
+/// Takes the schema out of the header of every manifest, as Impala writes them.
+async fn strip_manifests(storage: &LakeStorage) {
+    let objects = storage.objects();
+    let files: Vec<_> = objects.list(None).try_collect().await.unwrap();
+    for file in files {
+        if file.location.as_ref().ends_with("-m.avro") {
+            let bytes = storage.read(&file.location).await.unwrap();
+            let stripped = without_schema(&bytes).to_vec();
+            objects.put(&file.location, stripped.into()).await.unwrap();
+        }
+    }
+}
+
+#[test]
+fn small_manifests_without_a_schema_are_merged() {
+    let (_folder, storage) = site::storage();
+    let row = |n: i64| {
+        let ids: ArrayRef = Arc::new(Int64Array::from(vec![n]));
+        RecordBatch::try_from_iter([("id", ids)]).unwrap()
+    };
+    let draft = site::draft(&storage, &row(0).schema(), &[]);
+    let mut metadata = TableMetadata::clone(draft.planned().unwrap());
+    let mut commit = |n: usize| {
+        let files = site::write(&draft, WriterOptions::default(), &[row(n as i64)]).unwrap();
+        metadata = site::append(&storage, &metadata, &files);
+        metadata.clone()
+    };
+    for n in 0..merge::MERGE_MANIFESTS_MIN {
+        commit(n);
+    }
+    site::RUNTIME.block_on(strip_manifests(&storage));
+    let merged = commit(merge::MERGE_MANIFESTS_MIN);
+    let list = manifest::read_list(&merged, &storage, merged.current_snapshot().unwrap());
+    assert_eq!(site::RUNTIME.block_on(list).unwrap().len(), 2);
+    let table = site::table(&storage, merged);
+    let plan = site::RUNTIME.block_on(table.scan(None)).unwrap();
+    let rows: u64 = plan.files.iter().map(|file| file.rows).sum();
+    assert_eq!(rows, merge::MERGE_MANIFESTS_MIN as u64 + 1);
 }

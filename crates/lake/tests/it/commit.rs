@@ -46,13 +46,7 @@ async fn a_commit_is_read_back_with_its_notes() {
     let done = lake.commit(request).await.unwrap();
     assert_eq!((done.committed.id, done.rows, done.rebases), (id, 2, 0));
 
-    let table = site
-        .another()
-        .await
-        .table(&head(), &name("a.t"))
-        .await
-        .unwrap()
-        .unwrap();
+    let table = site.table_elsewhere("a.t").await;
     assert_eq!(ids(&site.folder, &table).await, [1, 3]);
     assert!(
         table
@@ -90,53 +84,22 @@ async fn a_commit_is_read_back_with_its_notes() {
 #[tokio::test(flavor = "multi_thread")]
 async fn an_empty_table_and_a_property_need_no_snapshot() {
     let site = Site::new().await;
-    let mut draft = site
-        .lake
-        .draft(&RefName::main(), &name("a.t"))
-        .await
-        .unwrap();
+    let mut draft = site.draft("a.t").await;
     draft
         .create(&id_schema(), &["bucket(4, id)".parse().unwrap()])
         .unwrap();
-    site.lake
-        .commit(request(vec![draft], Vec::new()))
-        .await
-        .unwrap();
-    let mut draft = site
-        .lake
-        .draft(&RefName::main(), &name("a.t"))
-        .await
-        .unwrap();
+    site.commit(draft).await;
+    let mut draft = site.draft("a.t").await;
     draft.set_property("colour", "blue");
-    site.lake
-        .commit(request(vec![draft], Vec::new()))
-        .await
-        .unwrap();
-    let table = site
-        .lake
-        .table(&head(), &name("a.t"))
-        .await
-        .unwrap()
-        .unwrap();
+    site.commit(draft).await;
+    let table = site.table("a.t").await;
     assert_eq!(table.snapshot_id(), None);
     assert_eq!(table.properties()["colour"], "blue");
     assert_eq!(table.partition(), ["bucket(4, id)".parse().unwrap()]);
-    let untouched = site
-        .lake
-        .draft(&RefName::main(), &name("a.t"))
-        .await
-        .unwrap();
+    let untouched = site.draft("a.t").await;
     let before = table.metadata_location().to_owned();
-    site.lake
-        .commit(request(vec![untouched], Vec::new()))
-        .await
-        .unwrap();
-    let after = site
-        .lake
-        .table(&head(), &name("a.t"))
-        .await
-        .unwrap()
-        .unwrap();
+    site.commit(untouched).await;
+    let after = site.table("a.t").await;
     assert_eq!(
         after.metadata_location(),
         before,
@@ -173,13 +136,7 @@ async fn writers_in_two_processes_lose_and_double_nothing() {
         .collect();
     expected.insert(0, -1);
     assert_eq!(site.ids("a.t").await, expected);
-    let table = site
-        .another()
-        .await
-        .table(&head(), &name("a.t"))
-        .await
-        .unwrap()
-        .unwrap();
+    let table = site.table_elsewhere("a.t").await;
     assert_eq!(
         table.snapshots().last().unwrap().summary["total-records"],
         expected.len().to_string()

@@ -4,10 +4,9 @@ use std::sync::Arc;
 
 use arrow::array::{ArrayRef, Int64Array, RecordBatch, new_null_array};
 use arrow::datatypes::{DataType, Field, Fields, Schema, SchemaRef};
-use forebay_core::RefName;
 use forebay_store::AsOf;
 
-use crate::site::{Site, append, drafted, head, id_rows, ids, name, request};
+use crate::site::{Site, append, drafted, head, id_rows, ids, name};
 
 /// One row with 9 in the column `id` and nulls in the others.
 pub(crate) fn columns(columns: &[(&str, DataType)]) -> RecordBatch {
@@ -84,12 +83,7 @@ async fn nested_columns_grow_and_the_old_state_keeps_its_schema() {
         .await
         .unwrap()
         .unwrap();
-    let now = site
-        .lake
-        .table(&head(), &name("a.t"))
-        .await
-        .unwrap()
-        .unwrap();
+    let now = site.table("a.t").await;
     let (old, new) = (field_ids(&then.schema()), field_ids(&now.schema()));
     assert!(
         old.iter().all(|field| new.contains(field)),
@@ -112,19 +106,10 @@ async fn rows_of_an_older_schema_land_on_a_table_that_grew_meanwhile() {
     let late = drafted(&site.lake, "a.t", id_rows([2])).await.unwrap();
     let wide = columns(&[("id", DataType::Int64), ("note", DataType::Utf8)]);
     append(&site.another().await, "a.t", wide).await.unwrap();
-    let done = site
-        .lake
-        .commit(request(vec![late], Vec::new()))
-        .await
-        .unwrap();
+    let done = site.commit(late).await;
     assert_eq!(done.rebases, 1);
     assert_eq!(site.ids("a.t").await, [1, 2, 9]);
-    let table = site
-        .lake
-        .table(&head(), &name("a.t"))
-        .await
-        .unwrap()
-        .unwrap();
+    let table = site.table("a.t").await;
     assert_eq!(
         table.schema().fields().len(),
         2,
@@ -136,11 +121,7 @@ async fn rows_of_an_older_schema_land_on_a_table_that_grew_meanwhile() {
 async fn a_type_that_does_not_fit_changes_nothing() {
     let site = Site::new().await;
     append(&site.lake, "a.t", id_rows([1])).await.unwrap();
-    let mut draft = site
-        .lake
-        .draft(&RefName::main(), &name("a.t"))
-        .await
-        .unwrap();
+    let mut draft = site.draft("a.t").await;
     let text: SchemaRef = Arc::new(Schema::new(vec![Field::new("id", DataType::Utf8, true)]));
     let refused = draft.evolve(&text).unwrap_err();
     assert_eq!(refused.code(), "incompatible_type");

@@ -14,25 +14,13 @@ async fn many_small_commits_keep_few_manifests_and_snapshots_and_all_rows() {
     let site = Site::new().await;
     let mut draft = drafted(&site.lake, "a.t", id_rows([0])).await.unwrap();
     draft.set_property("history.expire.min-snapshots-to-keep", "10");
-    let first = site
-        .lake
-        .commit(request(vec![draft], Vec::new()))
-        .await
-        .unwrap()
-        .committed
-        .id;
+    let first = site.commit(draft).await.committed.id;
     let mut middle = first;
     for id in 1..COMMITS {
         let done = append(&site.lake, "a.t", id_rows([id])).await.unwrap();
         middle = if id == 60 { done.committed.id } else { middle };
     }
-    let table = site
-        .another()
-        .await
-        .table(&head(), &name("a.t"))
-        .await
-        .unwrap()
-        .unwrap();
+    let table = site.table_elsewhere("a.t").await;
     assert_eq!(
         ids(&site.folder, &table).await,
         (0..COMMITS).collect::<Vec<_>>()
@@ -80,12 +68,7 @@ async fn a_clock_that_goes_back_does_not_stop_commits() {
         site.clock.skew(step);
         append(&site.lake, "a.t", id_rows([id])).await.unwrap();
     }
-    let table = site
-        .lake
-        .table(&head(), &name("a.t"))
-        .await
-        .unwrap()
-        .unwrap();
+    let table = site.table("a.t").await;
     let times: Vec<i64> = table
         .snapshots()
         .iter()
@@ -136,30 +119,18 @@ async fn manifests_of_a_promoted_partition_column_are_merged_apart() {
         let id: ArrayRef = Arc::new(Int64Array::from(vec![id]));
         RecordBatch::try_from_iter([("id", id), ("day", day)]).unwrap()
     };
-    let mut draft = site
-        .lake
-        .draft(&RefName::main(), &name("a.t"))
-        .await
-        .unwrap();
+    let mut draft = site.draft("a.t").await;
     draft
         .create(&batch(0, false).schema(), &["day".parse().unwrap()])
         .unwrap();
-    site.lake
-        .commit(request(vec![draft], Vec::new()))
-        .await
-        .unwrap();
+    site.commit(draft).await;
     for id in 0..2 * COMMITS {
         append(&site.lake, "a.t", batch(id, id >= COMMITS))
             .await
             .unwrap();
     }
     assert_eq!(site.ids("a.t").await, (0..2 * COMMITS).collect::<Vec<_>>());
-    let table = site
-        .lake
-        .table(&head(), &name("a.t"))
-        .await
-        .unwrap()
-        .unwrap();
+    let table = site.table("a.t").await;
     let plan = table.scan(None).await.unwrap();
     assert!(
         plan.manifests_total <= 51,

@@ -67,6 +67,27 @@ impl Site {
         .await
     }
 
+    /// The newest state of a table that is there.
+    pub(crate) async fn table(&self, table: &str) -> Table {
+        newest(&self.lake, table).await
+    }
+
+    /// … as another process sees it.
+    pub(crate) async fn table_elsewhere(&self, table: &str) -> Table {
+        newest(&self.another().await, table).await
+    }
+
+    pub(crate) async fn draft(&self, table: &str) -> Draft {
+        let draft = self.lake.draft(&RefName::main(), &name(table)).await;
+        draft.unwrap()
+    }
+
+    /// Commits one draft, which must work.
+    pub(crate) async fn commit(&self, draft: Draft) -> LakeCommit {
+        let request = request(vec![draft], Vec::new());
+        self.lake.commit(request).await.unwrap()
+    }
+
     /// The values of the column `id` in the newest state, ascending.
     pub(crate) async fn ids(&self, table: &str) -> Vec<i64> {
         let lake = self.another().await;
@@ -75,6 +96,10 @@ impl Site {
             None => Vec::new(),
         }
     }
+}
+
+async fn newest(lake: &Lake, table: &str) -> Table {
+    lake.table(&head(), &name(table)).await.unwrap().unwrap()
 }
 
 async fn open(folder: &Path, clock: Arc<dyn Clock>, objects: Arc<dyn ObjectStore>) -> Lake {

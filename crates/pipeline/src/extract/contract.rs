@@ -29,7 +29,8 @@ pub enum NewColumns {
 pub struct ContractPolicy {
     /// What a column that the contract does not know does.
     pub new_columns: NewColumns,
-    /// Columns by name, as they are after flattening (`properties__mag`).
+    /// Columns by name, as they are after flattening (`properties__mag`). One with a `type` is in the table from the
+    /// first commit, also when no record has it; inside kept objects and lists it comes with its first value.
     pub columns: BTreeMap<String, ColumnRule>,
     /// The most columns a table may have, at all depths; a record that would add more is quarantined.
     pub columns_max: Option<u32>,
@@ -40,6 +41,17 @@ impl ContractPolicy {
     pub fn columns_max(&self) -> usize {
         self.columns_max.unwrap_or(COLUMNS_MAX) as usize
     }
+
+    /// The type that the file declares for a column.
+    pub(crate) fn declared(&self, column: &str) -> Option<ColumnType> {
+        self.columns.get(column)?.r#type
+    }
+
+    /// Columns with a declared type, by name: they are in the table whether or not a record has shown them.
+    pub(crate) fn declared_columns(&self) -> impl Iterator<Item = (&str, ColumnType)> {
+        let columns = self.columns.iter();
+        columns.filter_map(|(name, rule)| Some((name.as_str(), rule.r#type?)))
+    }
 }
 
 /// Columns a table may have unless `columns_max` says otherwise.
@@ -49,7 +61,8 @@ pub const COLUMNS_MAX: u32 = 2_000;
 #[derive(Debug, Clone, Default, PartialEq, Serialize, Deserialize, JsonSchema)]
 #[serde(deny_unknown_fields, rename_all = "snake_case", default)]
 pub struct ColumnRule {
-    /// The type; learned from the data when it is not given.
+    /// The type; learned from the data when it is not given. That of a table that is there may be widened: `int` to
+    /// `long`, `float` to `double`, a `decimal` to more digits.
     pub r#type: Option<ColumnType>,
     /// A record without it is quarantined.
     pub required: bool,
@@ -86,6 +99,28 @@ pub struct Contract {
     pub shape: serde_json::Value,
 }
 
+impl Contract {
+    /// The shape, when this extractor wrote it.
+    ///
+    /// Errors: `Config` `contract_mismatch` when another extractor, or another version of it, made the table.
+    pub(crate) fn shape_by(self, extractor: &str, version: u32) -> Result<serde_json::Value> {
+        if self.extractor == extractor && self.version == version {
+            return Ok(self.shape);
+        }
+        let what = format!(
+            "the table was made by extractor `{}` (contract version {}), not by `{extractor}` version {version}",
+            self.extractor, self.version
+        );
+        Err(Error::config("contract_mismatch", what)
+            .with_hint("load into another table, or go back to the extractor that made it"))
+    }
+}
+
+/// A contract that its own extractor cannot read.
+pub(crate) fn contract_broken() -> Error {
+    Error::data("contract_broken", "the table's contract cannot be read")
+}
+
 impl ColumnType {
     const NAMES: [(&'static str, Self); 11] = [
         ("boolean", Self::Boolean),
@@ -118,6 +153,26 @@ impl ColumnType {
         }
     }
 
+    /// Fails unless `column`, which has this type in the table, may have the type that the file declares now. Only what
+    /// Iceberg can do without touching files is allowed: nothing is narrowed and no value changes its meaning.
+    ///
+    /// Errors: `Config` `column_type_changed`.
+    pub(crate) fn may_become(self, declared: Self, column: &str) -> Result<()> {
+        let may = match (self, declared) {
+            (Self::String | Self::Json, Self::String | Self::Json)
+            | (Self::Int, Self::Long)
+            | (Self::Float, Self::Double) => true,
+            (Self::Decimal(held, scale), Self::Decimal(digits, other)) => {
+                scale == other && held <= digits
+            }
+            (held, declared) => held == declared,
+        };
+        if may {
+            return Ok(());
+        }
+        Err(type_changed(column, &String::from(self), declared))
+    }
+
     fn parse(text: &str) -> Option<Self> {
         let found = Self::NAMES
             .iter()
@@ -131,6 +186,18 @@ impl ColumnType {
             fits.then_some(Self::Decimal(precision, scale))
         })
     }
+}
+
+/// The file declares a type that the column of the table, which is `held`, cannot become.
+pub(crate) fn type_changed(column: &str, held: &str, declared: ColumnType) -> Error {
+    let declared = String::from(declared);
+    Error::config(
+        "column_type_changed",
+        format!("column `{column}` is {held} in the table, the file declares {declared}"),
+    )
+    .with_hint(format!(
+        "a column that is there can only widen (int to long, float to double, decimal to more digits): declare `{column}` as {held} and make a {declared} of it under another name in `transform`, or load into another table"
+    ))
 }
 
 impl TryFrom<String> for ColumnType {

@@ -107,6 +107,20 @@ pub trait Extraction: Send {
         false
     }
 
+    /// Whether what has been pushed ends between two records, so that another extraction could go on from here. Asked where
+    /// the source could resume; the answer is the same whatever chunks the bytes came in.
+    fn is_between_records(&self) -> bool {
+        true
+    }
+
+    /// What a payload that goes on where an earlier run left it needs besides its own bytes, as an attribute. It is kept
+    /// with the payload in the raw zone, so that the payload can be extracted again on its own. Asked once for each payload
+    /// when it first comes.
+    fn carried(&mut self, head: &PayloadHead) -> Option<(String, String)> {
+        let _ = head;
+        None
+    }
+
     /// Gives up every batch that is held back.
     fn flush(&mut self, out: &mut Extracted) -> Result<()>;
 

@@ -21,6 +21,6 @@ pub use document::Document;
 pub use place::{Place, Span};
 pub use resolve::{Resolved, Variables, resolve};
 pub use schema::pipeline_schema;
-pub use spec::{BufferSpec, PipelineSpec, RawSpec, Step, load, parse};
+pub use spec::{BufferSpec, PipelineSpec, RawSpec, ScheduleSpec, Step, load, parse};
 pub use validate::validate;
 pub use yaml::{DEPTH_MAX, NODES_MAX, TEXT_BYTES_MAX};

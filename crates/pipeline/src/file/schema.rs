@@ -6,7 +6,7 @@ use serde_json::{Map, Value, json};
 
 use crate::extract::EXTRACTORS;
 use crate::extract::contract::ContractPolicy;
-use crate::file::{BufferSpec, RawSpec};
+use crate::file::{BufferSpec, RawSpec, ScheduleSpec};
 use crate::load::SINKS;
 use crate::source::SOURCES;
 use crate::transform::TRANSFORMS;
@@ -58,6 +58,7 @@ fn properties(generator: &mut SchemaGenerator) -> Value {
             "pattern": "^[a-z][a-z0-9_]*$",
             "maxLength": forebay_core::name::IDENT_BYTES_MAX,
         },
+        "schedule": described(generator.subschema_for::<ScheduleSpec>(), "When `forebay serve` runs it."),
         "source": choice("Where the payloads come from.", sources),
         "raw": described(generator.subschema_for::<RawSpec>(), "How payloads are kept in the raw zone."),
         "extract": choice("How payloads become rows.", extractors),
@@ -228,6 +229,7 @@ mod tests {
             keys,
             [
                 "pipeline",
+                "schedule",
                 "source",
                 "raw",
                 "extract",

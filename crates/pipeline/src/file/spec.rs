@@ -67,6 +67,14 @@ impl Default for BufferSpec {
     }
 }
 
+/// `schedule:` in a pipeline file: when `forebay serve` runs it.
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize, JsonSchema)]
+#[serde(deny_unknown_fields)]
+pub struct ScheduleSpec {
+    /// From the start of one run to the start of the next. A run that takes longer is followed by the next at once.
+    pub every: unit::Span,
+}
+
 /// One `transform:` element, with its name for messages.
 #[derive(Debug)]
 pub struct Step {
@@ -78,6 +86,8 @@ pub struct Step {
 #[derive(Debug)]
 pub struct PipelineSpec {
     pub name: Ident,
+    /// `None`: it runs when it is asked to, or always when its source is continuous.
+    pub schedule: Option<ScheduleSpec>,
     pub source: Box<dyn Source>,
     /// `records` of the source, for extractors that take a path.
     pub records: Option<String>,
@@ -212,6 +222,7 @@ impl<'a> Build<'a> {
     fn spec(&mut self, digest: String) -> Option<PipelineSpec> {
         // Each part is made before any is asked for, or the first missing one would hide the errors of the rest.
         let name = self.part("pipeline", |document| document.parse::<Ident>());
+        let schedule = self.schedule();
         let source = self.component("source", |name, config| source::find(name)?.build(config));
         let raw = self.section::<RawSpec>("raw");
         let extract = self.component("extract", |name, config| extract::find(name)?.build(config));
@@ -222,6 +233,7 @@ impl<'a> Build<'a> {
         let records = self.records();
         Some(PipelineSpec {
             name: name?,
+            schedule: schedule?,
             source: source?,
             records,
             raw: raw?,
@@ -281,6 +293,21 @@ impl<'a> Build<'a> {
             return Some(T::default());
         }
         self.part(key, Document::parse)
+    }
+
+    /// Outer `None`: it is there and not valid.
+    fn schedule(&mut self) -> Option<Option<ScheduleSpec>> {
+        if self.document.get("schedule").is_none() {
+            return Some(None);
+        }
+        self.part("schedule", |document| {
+            let schedule: ScheduleSpec = document.parse()?;
+            if schedule.every.0.is_zero() {
+                let place = document.get("every").unwrap_or_else(|| document.clone());
+                return Err(place.error("bad_schedule", "`every` is 0: write a time such as 15m"));
+            }
+            Ok(Some(schedule))
+        })
     }
 
     fn policy(&mut self) -> Option<ContractPolicy> {

@@ -229,6 +229,7 @@ impl Loader {
             return Ok(());
         }
         let moved = position.is_some();
+        let reached = position.clone();
         let positions = position.map(|position| PositionMove {
             pipeline: job.spec.name.clone(),
             split: job.split.clone(),
@@ -251,6 +252,9 @@ impl Loader {
             positions: positions.into_iter().collect(),
         };
         self.runtime.block_on(job.context.lake.commit(request))?;
+        if reached.is_some() {
+            job.committed.send_replace(reached);
+        }
         self.committed(moved)
     }
 

@@ -21,9 +21,12 @@ use std::path::PathBuf;
 use std::sync::Arc;
 use std::time::Duration;
 
-use forebay_core::{Clock, Context, Error, ErrorKind, Ident, RefName, Result, RunId, SqlEngine};
+use forebay_core::{
+    Clock, Context, Error, ErrorKind, Ident, Position, RefName, Result, RunId, SqlEngine,
+};
 use forebay_lake::Lake;
 use forebay_store::{AsOf, Lease, LeaseRequest, RunRecord, RunStatus};
+use tokio::sync::watch;
 use tokio_util::sync::CancellationToken;
 
 pub use audit::{requests_schema, requests_table};
@@ -33,6 +36,7 @@ pub use replay::{Replayed, replay};
 
 use crate::extract::contract::Contract;
 use crate::file::PipelineSpec;
+use crate::journal::Journals;
 
 /// How often one split is started again after another writer was first, before the run gives up.
 const RESTARTS_MAX: u32 = 3;
@@ -62,6 +66,10 @@ pub struct RunContext {
     pub figures: Arc<Figures>,
     /// Read everything again, whatever the position says.
     pub full: bool,
+    /// Wait for more when a source that can has been read to its end.
+    pub follow: bool,
+    /// Where pushes wait.
+    pub journals: Arc<Journals>,
     /// The caller has made sure that no other process runs this pipeline, so leases that are still held belong to the
     /// dead.
     pub exclusive: bool,
@@ -166,6 +174,7 @@ async fn one_split(
         run: record.clone(),
         split: split.clone(),
         lease,
+        committed: Arc::new(watch::channel(None).0),
     };
     let outcome = tokio::select! {
         outcome = stages(job, requests.clone()) => outcome,
@@ -197,6 +206,8 @@ struct Job {
     run: RunRecord,
     split: Ident,
     lease: Lease,
+    /// Told to the source after each commit.
+    committed: Arc<watch::Sender<Option<Position>>>,
 }
 
 /// Runs the three stages and waits for all of them. The first error in flow order is the one that is told: what the

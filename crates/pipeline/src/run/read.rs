@@ -3,7 +3,7 @@
 use std::sync::Arc;
 
 use forebay_core::{Chunk, Error, Position, Result};
-use tokio::sync::mpsc;
+use tokio::sync::{mpsc, watch};
 use tokio_util::sync::CancellationToken;
 
 use super::audit::Requests;
@@ -40,6 +40,7 @@ pub(super) fn source_context(
     requests: &Arc<Requests>,
 ) -> SourceContext {
     SourceContext {
+        pipeline: spec.name.clone(),
         clock: context.clock.clone(),
         seed: context.seed,
         project: context.project.clone(),
@@ -47,6 +48,9 @@ pub(super) fn source_context(
         cancel: context.cancel.clone(),
         requests: Arc::new(Counted(requests.clone(), context.figures.clone())),
         full: context.full,
+        follow: context.follow,
+        journals: context.journals.clone(),
+        committed: watch::channel(None).1,
     }
 }
 
@@ -60,6 +64,7 @@ pub(super) async fn read(
 ) -> Result<()> {
     let context = SourceContext {
         cancel: stop.clone(),
+        committed: job.committed.subscribe(),
         ..source_context(&job.spec, &job.context, &requests)
     };
     let source = job

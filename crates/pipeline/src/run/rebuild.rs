@@ -11,13 +11,14 @@ use forebay_store::{AsOf, Change, Commit, HeadChange};
 use futures::TryStreamExt;
 use tokio::runtime::Handle;
 
-use super::again::Again;
+use super::again::{self, Again, Parts};
 use super::steps::Steps;
 use super::tables::{self, Tables};
 use super::{RunContext, random, scan};
 use crate::extract::Extracted;
 use crate::file::PipelineSpec;
 use crate::load::iceberg::IcebergTarget;
+use crate::raw::RawEntry;
 
 /// What a rebuild made.
 #[derive(Debug, Clone)]
@@ -56,16 +57,7 @@ struct Rebuild {
 
 impl Rebuild {
     fn new(spec: Arc<PipelineSpec>, context: RunContext, runtime: Handle) -> Result<Self> {
-        let target = spec.load.lake().cloned().ok_or_else(|| {
-            Error::unsupported(
-                "not_in_the_lake",
-                format!(
-                    "{} loads into {}, not into a table of the lake",
-                    spec.name,
-                    spec.load.describe()
-                ),
-            )
-        })?;
+        let target = again::target(&spec)?;
         let id = CommitId::new(context.clock.now(), random(context.seed, 2));
         let branch: RefName = format!("rebuild/{}-{id}", spec.name).parse()?;
         let tables = Tables::new(context.lake.clone(), branch.clone(), runtime.clone());
@@ -95,15 +87,20 @@ impl Rebuild {
             self.spec
                 .extract
                 .start(None, &self.spec.schema, self.spec.records.as_deref())?;
+        let mut parts = Parts::default();
+        let mut payload = |rebuild: &mut Self, parts: Option<Vec<RawEntry>>| -> Result<()> {
+            let Some(parts) = parts else { return Ok(()) };
+            let ordinal = rebuild.payloads;
+            rebuild.payloads += 1;
+            let mut take = |out| rebuild.take(out);
+            again.extract(extraction.as_mut(), &parts, ordinal, &mut take)
+        };
         while let Some(batch) = self.runtime.clone().block_on(index.try_next())? {
             for entry in again.reader().entries(&batch)? {
-                let ordinal = self.payloads;
-                self.payloads += 1;
-                again.extract(extraction.as_mut(), &entry, ordinal, &mut |out| {
-                    self.take(out)
-                })?;
+                payload(&mut self, parts.push(entry))?;
             }
         }
+        payload(&mut self, parts.finish())?;
         let mut out = Extracted::default();
         extraction.flush(&mut out)?;
         self.take(out)?;

@@ -13,7 +13,7 @@ use forebay_store::{Lease, LeaseRequest, PositionMove};
 use futures::TryStreamExt;
 use tokio::runtime::Handle;
 
-use super::again::Again;
+use super::again::{self, Again, Parts};
 use super::steps::{Steps, Wanted};
 use super::tables::{self, Tables};
 use super::{LEASE, RunContext, random, scan};
@@ -35,7 +35,7 @@ pub struct Replayed {
     /// Records that were refused again, with the newest reason of each; at most `REASONS_MAX`.
     pub refused: u64,
     pub reasons: Vec<String>,
-    /// Records whose place is not known: refused after an SQL transform that makes new rows. They need a rebuild.
+    /// Records whose place is not known: refused after an SQL transform that is not row-wise. They need a rebuild.
     pub without_place: u64,
 }
 
@@ -89,16 +89,7 @@ impl Replay {
         runtime: Handle,
         lease: Lease,
     ) -> Result<Self> {
-        let target = spec.load.lake().cloned().ok_or_else(|| {
-            Error::unsupported(
-                "not_in_the_lake",
-                format!(
-                    "{} loads into {}, not into a table of the lake",
-                    spec.name,
-                    spec.load.describe()
-                ),
-            )
-        })?;
+        let target = again::target(&spec)?;
         let tables = Tables::new(
             context.lake.clone(),
             context.branch.clone(),
@@ -126,13 +117,21 @@ impl Replay {
                 .block_on(scan::rows(&self.context.lake, &self.context.branch, &raw))?;
         let again = Again::new(self.context.lake.objects().clone(), self.runtime.clone());
         let runtime = self.runtime.clone();
+        let mut parts = Parts::default();
+        let mut payload = |replay: &mut Self, parts: Option<Vec<RawEntry>>| -> Result<()> {
+            let key = |entry: &RawEntry| (entry.name.clone(), entry.received_at);
+            let Some(parts) = parts else { return Ok(()) };
+            match waiting.remove(&key(&parts[0])) {
+                Some(events) => replay.payload(&again, &parts, events),
+                None => Ok(()),
+            }
+        };
         while let Some(batch) = runtime.block_on(index.try_next())? {
             for entry in again.reader().entries(&batch)? {
-                if let Some(events) = waiting.remove(&(entry.name.clone(), entry.received_at)) {
-                    self.payload(&again, &entry, events)?;
-                }
+                payload(&mut self, parts.push(entry))?;
             }
         }
+        payload(&mut self, parts.finish())?;
         self.commit()?;
         Ok(self.done)
     }
@@ -162,7 +161,7 @@ impl Replay {
     }
 
     /// Extracts one payload again and keeps what was refused then and passes now.
-    fn payload(&mut self, again: &Again, entry: &RawEntry, events: Vec<Event>) -> Result<()> {
+    fn payload(&mut self, again: &Again, parts: &[RawEntry], events: Vec<Event>) -> Result<()> {
         let whole = events.iter().any(|event| event.rejected.offset.is_none());
         let offsets = (!whole).then(|| {
             events
@@ -177,7 +176,7 @@ impl Replay {
         )?;
         let mut pass = Pass::new(Steps::new(self.spec.clone(), &self.context.engine), offsets);
         let runtime = self.runtime.clone();
-        again.extract(extraction.as_mut(), entry, 0, &mut |out| {
+        again.extract(extraction.as_mut(), parts, 0, &mut |out| {
             pass.take(out, &runtime)
         })?;
         let mut out = Extracted::default();
@@ -311,7 +310,7 @@ impl Pass {
     }
 
     /// Which events land now, and why the others do not. A refusal that cannot be told from the others (no place, after
-    /// an SQL transform) keeps the whole payload back: a row may land once, never twice.
+    /// an SQL transform that is not row-wise) keeps the whole payload back: a row may land once, never twice.
     fn divide(&self, events: Vec<Event>) -> (Vec<Event>, Vec<String>) {
         let all = self.refused.get(&None);
         let (mut landed, mut refused) = (Vec::new(), Vec::new());

@@ -1,16 +1,18 @@
 //! Contract rules and transforms, in order, and what they mean for child tables.
 //!
-//! Transforms see main rows only. When a main row is refused its children must not land either: they follow in the
-//! batches right after it and are left out by their root's key.
+//! Transforms see main rows only. A record is refused as a whole: when a step has made several rows of it and one of them
+//! is refused, the others are left out too, and so are its children, which follow in the batches right after it and are
+//! known by their root's key. So a replay may land all of the record without landing anything twice.
 
 use std::collections::HashSet;
 use std::sync::Arc;
 
-use arrow::array::{AsArray, BooleanArray, RecordBatch};
-use forebay_core::{Batch, Context, Error, Rejected, Result, SqlEngine};
+use arrow::array::{AsArray, BooleanArray, RecordBatch, StringArray};
+use forebay_core::{Batch, Context, Error, Origins, Rejected, Result, SqlEngine};
 
 use crate::file::PipelineSpec;
 use crate::transform::check::ColumnChecks;
+use crate::transform::{Transformed, keep};
 
 /// Key of a row, and of the main row that a child row hangs from (see [`crate::extract::json`]).
 const ID: &str = "_fb_id";
@@ -35,36 +37,59 @@ impl Steps {
         }
     }
 
-    /// Takes batches in the order an extractor gives them.
+    /// Takes batches in the order an extractor gives them. A record is refused once at most.
     pub(super) async fn apply(&mut self, batch: Batch) -> Result<(Batch, Vec<Rejected>)> {
         if !batch.child.is_empty() {
             return Ok((self.without_refused(batch)?, Vec::new()));
         }
-        let before = batch.records.clone();
         self.refused.clear();
-        let rows = self.checks.apply(batch).await?;
-        let (mut batch, mut rejected) = (rows.batch, rows.rejected);
-        self.note_refused(&before, &batch.records, rejected.len());
+        if self.checks.is_empty() && self.spec.transform.is_empty() {
+            return Ok((batch, Vec::new()));
+        }
+        let (came, before) = (Came::new(&batch), batch.records.clone());
+        let mut rejected = Vec::new();
+        let done = self.checks.apply(batch).await?;
+        let mut batch = self.settle(&came, &before, done, &mut rejected)?;
         let spec = self.spec.clone();
         for (n, step) in spec.transform.iter().enumerate() {
-            let (before, seen) = (batch.records.clone(), rejected.len());
+            let before = batch.records.clone();
             let done = step
                 .transform
                 .apply(batch, &format!("transform[{n}]"))
                 .await
                 .context("step", &step.name)?;
-            batch = done.batch;
-            rejected.extend(done.rejected);
-            self.note_refused(&before, &batch.records, rejected.len() - seen);
+            batch = self.settle(&came, &before, done, &mut rejected)?;
         }
         Ok((batch, rejected))
     }
 
-    /// Remembers the keys that a step has taken away, as long as the rows still carry them.
-    fn note_refused(&mut self, before: &RecordBatch, after: &RecordBatch, rejected: usize) {
-        if rejected == 0 {
-            return;
+    /// Takes over what a step refused, and gives the rows that go on.
+    fn settle(
+        &mut self,
+        came: &Came,
+        before: &RecordBatch,
+        done: Transformed,
+        rejected: &mut Vec<Rejected>,
+    ) -> Result<Batch> {
+        if done.rejected.is_empty() {
+            return Ok(done.batch);
         }
+        let mut places = HashSet::new();
+        for refused in done.rejected {
+            match refused.offset {
+                Some(offset) if !places.insert((refused.payload, offset)) => {}
+                _ => rejected.push(refused),
+            }
+        }
+        if places.is_empty() {
+            self.note_gone(before, &done.batch.records);
+        }
+        self.refused.extend(came.keys_at(&places));
+        without_places(done.batch, &places)
+    }
+
+    /// Where places are not known, what a step has taken away is told by the keys, as long as the rows still carry them.
+    fn note_gone(&mut self, before: &RecordBatch, after: &RecordBatch) {
         let (Some(before), Some(after)) = (keys(before, ID), keys(after, ID)) else {
             return;
         };
@@ -89,7 +114,55 @@ impl Steps {
     }
 }
 
-fn keys<'a>(records: &'a RecordBatch, column: &str) -> Option<&'a arrow::array::StringArray> {
+/// Payload and offset of a record.
+type Place = (u64, u64);
+
+fn places(origins: &Origins) -> impl Iterator<Item = Place> {
+    let payloads = origins.payloads.iter().copied();
+    payloads.zip(origins.offsets.iter().copied())
+}
+
+/// The main rows as they came: keys by place, also after a step that drops the keys.
+struct Came {
+    origins: Option<Origins>,
+    keys: Option<StringArray>,
+}
+
+impl Came {
+    fn new(batch: &Batch) -> Self {
+        let keys = keys(&batch.records, ID).cloned();
+        Self {
+            origins: batch.origins.clone().filter(|_| keys.is_some()),
+            keys,
+        }
+    }
+
+    fn keys_at(&self, wanted: &HashSet<Place>) -> Vec<String> {
+        let (Some(origins), Some(keys)) = (&self.origins, &self.keys) else {
+            return Vec::new();
+        };
+        places(origins)
+            .zip(keys)
+            .filter(|(place, _)| wanted.contains(place))
+            .filter_map(|(_, key)| key.map(str::to_owned))
+            .collect()
+    }
+}
+
+fn without_places(batch: Batch, refused: &HashSet<Place>) -> Result<Batch> {
+    let Some(origins) = &batch.origins else {
+        return Ok(batch);
+    };
+    let kept: Vec<bool> = places(origins)
+        .map(|place| !refused.contains(&place))
+        .collect();
+    if kept.iter().all(|kept| *kept) {
+        return Ok(batch);
+    }
+    keep(batch, &kept)
+}
+
+fn keys<'a>(records: &'a RecordBatch, column: &str) -> Option<&'a StringArray> {
     records.column_by_name(column)?.as_string_opt::<i32>()
 }
 
@@ -141,33 +214,16 @@ impl Wanted {
             .iter()
             .map(|offset| offsets.contains(offset))
             .collect();
-        let mut places = forebay_core::Origins::default();
-        for row in (0..origins.len()).filter(|row| chosen[*row]) {
-            places.push(
-                origins.payloads[row],
-                origins.offsets[row],
-                origins.lengths[row],
-            );
-        }
-        let records = filter(&batch.records, &chosen.into())?;
-        self.roots = keys(&records, ID)
+        let kept = keep(batch, &chosen)?;
+        self.roots = keys(&kept.records, ID)
             .map(|ids| ids.iter().flatten().map(str::to_owned).collect())
             .unwrap_or_default();
-        Ok(Batch {
-            records,
-            origins: Some(places),
-            ..batch
-        })
+        Ok(kept)
     }
 }
 
 #[cfg(test)]
 mod tests {
-    use std::sync::Arc;
-
-    use arrow::array::StringArray;
-    use forebay_core::Origins;
-
     use super::*;
 
     fn rows(child: &str, column: &str, keys: &[&str]) -> Batch {

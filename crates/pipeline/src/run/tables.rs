@@ -32,6 +32,17 @@ struct Open {
     options: WriterOptions,
 }
 
+impl Open {
+    fn new(draft: Draft, options: WriterOptions) -> Self {
+        Self {
+            draft,
+            writer: None,
+            fits: None,
+            options,
+        }
+    }
+}
+
 impl Tables {
     pub(super) fn new(lake: Lake, branch: RefName, runtime: Handle) -> Self {
         Self {
@@ -88,16 +99,8 @@ impl Tables {
             if !draft.exists() || draft.property(key).as_deref() == Some(value) {
                 return Ok(());
             }
-            let options = WriterOptions::default();
-            self.open.insert(
-                name.clone(),
-                Open {
-                    draft,
-                    writer: None,
-                    fits: None,
-                    options,
-                },
-            );
+            let open = Open::new(draft, WriterOptions::default());
+            self.open.insert(name.clone(), open);
         }
         let open = self.open.get_mut(name).ok_or_else(|| gone(name))?;
         if open.draft.property(key).as_deref() != Some(value) {
@@ -128,15 +131,8 @@ impl Tables {
     ) -> Result<()> {
         if !self.open.contains_key(name) {
             let draft = self.runtime.block_on(self.lake.draft(&self.branch, name))?;
-            self.open.insert(
-                name.clone(),
-                Open {
-                    draft,
-                    writer: None,
-                    fits: None,
-                    options: options.clone(),
-                },
-            );
+            self.open
+                .insert(name.clone(), Open::new(draft, options.clone()));
         }
         let open = self.open.get_mut(name).ok_or_else(|| gone(name))?;
         if open.fits.as_ref().is_some_and(|fits| fits == schema) {

@@ -44,6 +44,8 @@ pub(super) struct Worker {
     raw: RawWriter,
     buffer: Buffer,
     out: mpsc::Sender<Work>,
+    /// Head of the newest payload.
+    head: Option<Arc<PayloadHead>>,
     /// The payload whose chunks are coming.
     current: Option<Pour>,
     /// The last chunk's position, if a commit may be made right after it.
@@ -82,6 +84,7 @@ impl Worker {
             raw,
             buffer,
             out,
+            head: None,
             current: None,
             resumable: None,
         }
@@ -90,7 +93,7 @@ impl Worker {
     pub(super) fn run(mut self, mut chunks: mpsc::Receiver<Read>) -> Result<()> {
         loop {
             match self.receive(&mut chunks) {
-                Received::Read(Read::Chunk(chunk)) => self.chunk(&chunk)?,
+                Received::Read(Read::Chunk(chunk)) => self.chunk(chunk)?,
                 Received::Read(Read::End(position)) => return self.end(position),
                 Received::Closed => return self.end(None),
                 Received::Late => {}
@@ -130,18 +133,38 @@ impl Worker {
         self.boundary()
     }
 
-    fn chunk(&mut self, chunk: &Chunk) -> Result<()> {
+    fn chunk(&mut self, mut chunk: Chunk) -> Result<()> {
         let figures = self.job.context.figures.clone();
-        figures.raw.time(|| self.raw.push(chunk))?;
+        chunk.head = self.whole_head(chunk.head);
+        figures.raw.time(|| self.raw.push(&chunk))?;
         figures.raw.add(0, chunk.bytes.len() as u64);
-        let rows = self.extract(chunk)?;
+        let rows = self.extract(&chunk)?;
         self.buffer.add(
             rows,
             chunk.bytes.len() as u64,
             self.job.context.clock.monotonic(),
         );
-        self.resumable.clone_from(&chunk.position);
+        let may_end = self.extraction.is_between_records();
+        self.resumable = chunk.position.filter(|_| may_end);
         Ok(())
+    }
+
+    /// The head with what the extractor carries over from an earlier part of the same file.
+    fn whole_head(&mut self, head: Arc<PayloadHead>) -> Arc<PayloadHead> {
+        if let Some(known) = &self.head
+            && known.ordinal == head.ordinal
+        {
+            return known.clone();
+        }
+        let head = match self.extraction.carried(&head) {
+            Some((key, value)) => {
+                let mut head = PayloadHead::clone(&head);
+                head.attributes.insert(key, value);
+                Arc::new(head)
+            }
+            None => head,
+        };
+        self.head.insert(head).clone()
     }
 
     /// Extracts what a chunk brings and hands it on; returns how many rows there were.

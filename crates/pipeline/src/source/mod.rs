@@ -5,6 +5,7 @@
 
 pub mod file;
 pub mod http;
+pub mod push;
 
 use std::fmt;
 use std::sync::Arc;
@@ -12,12 +13,14 @@ use std::sync::Arc;
 use async_trait::async_trait;
 use forebay_core::{Chunk, Clock, Error, Ident, Position, Result, Timestamp};
 use schemars::Schema;
+use tokio::sync::watch;
 use tokio_util::sync::CancellationToken;
 
 use crate::file::Document;
+use crate::journal::Journals;
 
 /// Every source there is, in the order of the reference.
-pub const SOURCES: &[&dyn SourceKind] = &[&http::Kind, &file::Kind];
+pub const SOURCES: &[&dyn SourceKind] = &[&http::Kind, &file::Kind, &push::Kind];
 
 /// A kind of source: what a pipeline file may write under `source:`.
 pub trait SourceKind: fmt::Debug + Send + Sync {
@@ -44,6 +47,7 @@ pub enum Framing {
 /// What a source may use besides its own configuration.
 #[derive(Clone)]
 pub struct SourceContext {
+    pub pipeline: Ident,
     pub clock: Arc<dyn Clock>,
     /// Seeds the source's own generator (jitter).
     pub seed: u64,
@@ -55,6 +59,43 @@ pub struct SourceContext {
     pub requests: Arc<dyn RequestLog>,
     /// Read everything again, whatever the position says.
     pub full: bool,
+    /// Wait for more when everything there is has been read, instead of ending.
+    pub follow: bool,
+    /// Where pushes wait.
+    pub journals: Arc<Journals>,
+    /// The last position of this split that a commit of this run has made safe.
+    pub committed: watch::Receiver<Option<Position>>,
+}
+
+/// Forgets what it is told.
+struct NoLog;
+
+impl RequestLog for NoLog {
+    fn record(&self, _: RequestRecord) {}
+}
+
+impl SourceContext {
+    /// A context outside of a run: nothing is logged, cancelled or committed, and journals live below `project`.
+    pub fn alone(
+        clock: Arc<dyn Clock>,
+        project: &std::path::Path,
+        framing: Framing,
+    ) -> Result<Self> {
+        let journals = Journals::new(project.join("journal"), clock.clone());
+        Ok(Self {
+            pipeline: "alone".parse()?,
+            clock,
+            seed: 0,
+            project: project.to_owned(),
+            framing,
+            cancel: CancellationToken::new(),
+            requests: Arc::new(NoLog),
+            full: false,
+            follow: false,
+            journals: Arc::new(journals),
+            committed: watch::channel(None).1,
+        })
+    }
 }
 
 impl fmt::Debug for SourceContext {
@@ -78,6 +119,16 @@ pub trait Source: fmt::Debug + Send + Sync {
         position: Option<Position>,
         context: SourceContext,
     ) -> Result<Box<dyn SplitReader>>;
+
+    /// Whether it goes on for ever when it [follows](SourceContext::follow).
+    fn is_continuous(&self) -> bool {
+        false
+    }
+
+    /// How callers push, when they do.
+    fn push(&self) -> Option<&push::PushConfig> {
+        None
+    }
 }
 
 /// Yields the chunks of one split.

@@ -8,7 +8,8 @@
 //! ```
 //!
 //! A row for which the condition is not true (false, or null) is quarantined with the name of the rule, or the run
-//! fails. Rules are taken in order; a later rule sees only the rows that met the earlier ones.
+//! fails. So is a row whose values make the condition fail (a division by zero, a cast): it does not meet the rule.
+//! Rules are taken in order; a later rule sees only the rows that met the earlier ones.
 //! The same work checks the `required` and `check` of `schema.columns`: [`ColumnChecks`].
 
 use std::collections::HashSet;
@@ -21,6 +22,7 @@ use forebay_core::{Batch, Context, Error, Rejected, Result, SqlEngine};
 use schemars::{JsonSchema, Schema, SchemaGenerator};
 use serde::Deserialize;
 
+use super::bisect::judge;
 use super::{Refusal, Transform, TransformKind, Transformed, own_fault, refuse, rows_as_json};
 use crate::extract::contract::{ColumnRule, ColumnType, ContractPolicy};
 use crate::file::Document;
@@ -138,19 +140,19 @@ impl Transform for Check {
             rejected: Vec::new(),
         };
         for rule in &self.rules {
-            let met = self
-                .engine
-                .evaluate(&passed.batch.records, &rule.r#where)
-                .await;
-            let met = met.context("rule", &rule.name).context("stage", stage)?;
-            let failing: Vec<usize> = (0..met.len()).filter(|row| !is_true(&met, *row)).collect();
-            if rule.on_fail == OnFail::Fail && !failing.is_empty() {
-                return Err(
-                    failure(rule, &passed.batch.records, &failing)?.with_context("stage", stage)
-                );
+            let judged = judge(self.engine.as_ref(), &passed.batch.records, &rule.r#where);
+            let judged = judged
+                .await
+                .context("rule", &rule.name)
+                .context("stage", stage)?;
+            if rule.on_fail == OnFail::Fail {
+                all_met(rule, &passed.batch.records, judged).context("stage", stage)?;
+                continue;
             }
-            let reason = format!("rule `{}` is not met: {}", rule.name, rule.r#where);
-            passed = passed.without(&failing, "check_failed", &reason, stage)?;
+            let subject = format!("rule `{}`", rule.name);
+            let unmet = format!("{subject} is not met: {}", rule.r#where);
+            let refusals = refusals(judged, |_| true, &unmet, &subject);
+            passed = passed.without(refusals, stage)?;
         }
         Ok(Transformed {
             batch: passed.batch,
@@ -159,8 +161,49 @@ impl Transform for Check {
     }
 }
 
+/// The answers of a condition, and the rows that make it fail.
+type Judged = (BooleanArray, Vec<(usize, Error)>);
+
+/// Why rows are refused, of those that the condition is for.
+fn refusals(
+    (met, failed): Judged,
+    is_for: impl Fn(usize) -> bool,
+    unmet: &str,
+    subject: &str,
+) -> Vec<Refusal> {
+    let mut failed = failed.into_iter().peekable();
+    let refusal = |row| match failed.next_if(|(at, _)| *at == row) {
+        Some((_, error)) => Refusal {
+            row,
+            code: error.code(),
+            reason: format!("{subject} fails on this row: {}", error.message()),
+        },
+        None => Refusal {
+            row,
+            code: "check_failed",
+            reason: unmet.to_owned(),
+        },
+    };
+    let refused = (0..met.len()).filter(|row| !is_true(&met, *row));
+    let mut refused: Vec<Refusal> = refused.map(refusal).collect();
+    refused.retain(|refusal| is_for(refusal.row));
+    refused
+}
+
 fn is_true(answer: &BooleanArray, row: usize) -> bool {
     answer.is_valid(row) && answer.value(row)
+}
+
+/// Errors: `Data` when the rule fails on a row or a row does not meet it.
+fn all_met(rule: &Rule, records: &RecordBatch, (met, failed): Judged) -> Result<()> {
+    if let Some((_, error)) = failed.into_iter().next() {
+        return Err(error.with_context("rule", &rule.name));
+    }
+    let unmet: Vec<usize> = (0..met.len()).filter(|row| !is_true(&met, *row)).collect();
+    if unmet.is_empty() {
+        return Ok(());
+    }
+    Err(failure(rule, records, &unmet)?)
 }
 
 fn failure(rule: &Rule, records: &RecordBatch, failing: &[usize]) -> Result<Error> {
@@ -192,21 +235,7 @@ struct Passed {
 }
 
 impl Passed {
-    fn without(
-        self,
-        rows: &[usize],
-        code: &'static str,
-        reason: &str,
-        stage: &str,
-    ) -> Result<Self> {
-        let refusals = rows
-            .iter()
-            .map(|row| Refusal {
-                row: *row,
-                code,
-                reason: reason.to_owned(),
-            })
-            .collect();
+    fn without(self, refusals: Vec<Refusal>, stage: &str) -> Result<Self> {
         let Transformed {
             batch,
             rejected: more,
@@ -249,7 +278,7 @@ impl ColumnChecks {
 
     /// Refuses the rows of the main table that break a rule, at stage `extract`. Child tables pass unchanged.
     ///
-    /// Errors: `Config` when a condition does not fit the type of its column; `Data` when a value makes it fail.
+    /// Errors: `Config` when a condition does not fit the type of its column.
     pub async fn apply(&self, batch: Batch) -> Result<Transformed> {
         let mut passed = Passed {
             batch,
@@ -272,36 +301,31 @@ impl ColumnChecks {
     async fn check(&self, passed: Passed, name: &str, rule: &ColumnRule) -> Result<Passed> {
         let mut passed = passed;
         if rule.required {
-            let rows = passed.batch.records.num_rows();
-            let missing: Vec<usize> = match passed.batch.records.column_by_name(name) {
-                Some(column) => (0..rows).filter(|row| column.is_null(*row)).collect(),
-                None => (0..rows).collect(),
-            };
-            passed = passed.without(
-                &missing,
-                "required_missing",
-                &format!("`{name}` is required and missing"),
-                EXTRACT,
-            )?;
+            let missing = missing(&passed.batch.records, name);
+            passed = passed.without(missing, EXTRACT)?;
         }
         let column = passed.batch.records.column_by_name(name).cloned();
         let (Some(expression), Some(column)) = (&rule.check, column) else {
             return Ok(passed);
         };
-        let met = self
-            .engine
-            .evaluate(&value_of(&column)?, expression)
-            .await?;
-        let failing: Vec<usize> = (0..met.len())
-            .filter(|row| column.is_valid(*row) && !is_true(&met, *row))
-            .collect();
-        passed.without(
-            &failing,
-            "check_failed",
-            &format!("`{name}` does not meet its check: {expression}"),
-            EXTRACT,
-        )
+        let judged = judge(self.engine.as_ref(), &value_of(&column)?, expression).await?;
+        let unmet = format!("`{name}` does not meet its check: {expression}");
+        let subject = format!("the check of `{name}`");
+        let refusals = refusals(judged, |row| column.is_valid(row), &unmet, &subject);
+        passed.without(refusals, EXTRACT)
     }
+}
+
+fn missing(records: &RecordBatch, name: &str) -> Vec<Refusal> {
+    let column = records.column_by_name(name);
+    let rows =
+        (0..records.num_rows()).filter(|row| column.is_none_or(|column| column.is_null(*row)));
+    let refusal = |row| Refusal {
+        row,
+        code: "required_missing",
+        reason: format!("`{name}` is required and missing"),
+    };
+    rows.map(refusal).collect()
 }
 
 fn value_of(column: &ArrayRef) -> Result<RecordBatch> {

@@ -1,4 +1,5 @@
-//! A stand-in for the SQL engine: `COLUMN < NUMBER` as a condition, `SELECT * FROM input` as a statement.
+//! A stand-in for the SQL engine: `COLUMN < NUMBER` as a condition, and as a statement `SELECT WORDS FROM input`, where the
+//! words are `*`, `twice` (each row two times), `sorted` (not row-wise), `below N` (fails on an `n` of N or more).
 
 use std::sync::Arc;
 
@@ -6,7 +7,7 @@ use arrow::array::{ArrayRef, BooleanArray, Int64Array, RecordBatch, StringArray}
 use arrow::compute::cast;
 use arrow::datatypes::{DataType, Int64Type, SchemaRef};
 use async_trait::async_trait;
-use forebay_core::{Batch, Error, Origins, Result, SqlEngine};
+use forebay_core::{Batch, Error, Origins, Result, Selected, SqlEngine};
 
 use arrow::array::AsArray;
 
@@ -21,30 +22,52 @@ fn syntax(text: &str) -> Error {
     Error::config("bad_sql", format!("1:1: syntax error: {text:?}"))
 }
 
+/// The words of a statement.
+fn words(statement: &str) -> Result<Vec<&str>> {
+    let words = statement
+        .strip_prefix("SELECT ")
+        .and_then(|rest| rest.strip_suffix(" FROM input"));
+    Ok(words.ok_or_else(|| syntax(statement))?.split(' ').collect())
+}
+
+/// Fails when an `n` is not below the bound that the words give.
+fn below(records: &RecordBatch, words: &[&str]) -> Result<()> {
+    let Some(at) = words.iter().position(|word| *word == "below") else {
+        return Ok(());
+    };
+    let bound: i64 = words[at + 1].parse().map_err(|_| syntax(words[at + 1]))?;
+    let values = records.column(0).as_primitive::<Int64Type>();
+    match values.iter().flatten().find(|value| *value >= bound) {
+        Some(value) => Err(Error::data(
+            "too_big",
+            format!("{value} is not below {bound}"),
+        )),
+        None => Ok(()),
+    }
+}
+
 #[async_trait]
 impl SqlEngine for LessThan {
     async fn schema(&self, _: &str, schema: SchemaRef, statement: &str) -> Result<SchemaRef> {
-        if statement == "SELECT * FROM input" {
-            Ok(schema)
-        } else {
-            Err(syntax(statement))
-        }
+        words(statement).map(|_| schema)
     }
 
-    async fn select(
-        &self,
-        _: &str,
-        records: RecordBatch,
-        statement: &str,
-    ) -> Result<Vec<RecordBatch>> {
-        if statement != "SELECT * FROM input" {
-            return Err(syntax(statement));
-        }
-        let half = records.num_rows() / 2;
-        Ok(vec![
-            records.slice(0, half),
-            records.slice(half, records.num_rows() - half),
-        ])
+    async fn select(&self, _: &str, records: RecordBatch, statement: &str) -> Result<Selected> {
+        let words = words(statement)?;
+        below(&records, &words)?;
+        let times = if words.contains(&"twice") { 2 } else { 1 };
+        let rows = (0..records.num_rows() as u32).flat_map(|row| std::iter::repeat_n(row, times));
+        let rows: Vec<u32> = rows.collect();
+        let batches = rows.iter().map(|row| records.slice(*row as usize, 1));
+        Ok(Selected {
+            records: batches.collect(),
+            rows: (!words.contains(&"sorted")).then_some(rows),
+        })
+    }
+
+    async fn not_row_wise(&self, _: &str, _: SchemaRef, statement: &str) -> Result<Option<String>> {
+        let sorted = words(statement)?.contains(&"sorted");
+        Ok(sorted.then(|| "it is sorted".to_owned()))
     }
 
     async fn evaluate(&self, records: &RecordBatch, expression: &str) -> Result<BooleanArray> {

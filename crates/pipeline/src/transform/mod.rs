@@ -3,6 +3,7 @@
 //! Transforms see the main table only; child tables pass unchanged. A transform does no I/O besides SQL through
 //! [`SqlEngine`], and never drops a row silently: a row it refuses becomes a [`Rejected`].
 
+mod bisect;
 pub mod cast;
 pub mod check;
 pub mod rename;
@@ -60,7 +61,7 @@ pub fn find(name: &str) -> Result<&'static dyn TransformKind> {
         })
 }
 
-/// The payload of a row that a statement has made: no payload has this ordinal.
+/// The payload of a row whose record is not known: no payload has this ordinal.
 pub const UNKNOWN_PAYLOAD: u64 = u64::MAX;
 
 /// Why a row is refused.
@@ -113,17 +114,8 @@ pub(crate) fn refuse(batch: Batch, refusals: Vec<Refusal>, stage: &str) -> Resul
 /// The rows for which `kept` is true, with their origins.
 pub(crate) fn keep(batch: Batch, kept: &[bool]) -> Result<Batch> {
     let records = filter(&batch.records, &BooleanArray::from(kept.to_vec()))?;
-    let origins = batch.origins.map(|origins| {
-        let mut left = Origins::default();
-        for row in (0..origins.len()).filter(|row| kept[*row]) {
-            left.push(
-                origins.payloads[row],
-                origins.offsets[row],
-                origins.lengths[row],
-            );
-        }
-        left
-    });
+    let left = |origins: Origins| origins.of((0..kept.len()).filter(|row| kept[*row]));
+    let origins = batch.origins.map(left);
     Ok(Batch {
         records,
         origins,

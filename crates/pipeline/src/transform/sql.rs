@@ -5,21 +5,30 @@
 //!   - sql: SELECT id, mag AS magnitude FROM input WHERE mag IS NOT NULL
 //! ```
 //!
-//! The statement sees the rows of one commit at a time, so an aggregation is over those. Its rows are new ones: where
-//! they came from is not known any more.
+//! The statement sees the rows of one batch at a time, so an aggregation is over those.
+//!
+//! A *row-wise* statement only projects, filters and unnests: each of its rows comes from one record and keeps that
+//! record's place, so what a later step refuses can be replayed. A record on whose values it fails (a cast, a division by
+//! zero, an overflow) is refused, the others go on. Any other statement (a join, an aggregate, a window, `DISTINCT`, `ORDER
+//! BY`, `LIMIT`, a subquery) makes rows whose record is not known, and a value on which it fails ends the run.
 
+use std::ops::Range;
 use std::sync::Arc;
 
+use arrow::array::RecordBatch;
 use arrow::compute::concat_batches;
-use arrow::datatypes::Schema as ArrowSchema;
+use arrow::datatypes::{Schema as ArrowSchema, SchemaRef};
 use async_trait::async_trait;
-use forebay_core::{Batch, Context, Error, Result, SqlEngine};
+use forebay_core::{Batch, Context, Error, ErrorKind, Result, Selected, SqlEngine};
 use schemars::{Schema, SchemaGenerator, json_schema};
 
-use super::{Transform, TransformKind, Transformed, own_fault};
+use super::bisect::{Divided, divide};
+use super::{Refusal, Transform, TransformKind, Transformed, own_fault, refuse};
 use crate::file::Document;
 
 const INPUT: &str = "input";
+/// So much of a statement is told in an error.
+const STATEMENT_CHARS_SHOWN: usize = 200;
 
 #[derive(Debug)]
 pub struct Kind;
@@ -56,33 +65,92 @@ struct Sql {
     engine: Arc<dyn SqlEngine>,
 }
 
-#[async_trait]
-impl Transform for Sql {
-    async fn apply(&self, batch: Batch, stage: &str) -> Result<Transformed> {
-        let schema = batch.records.schema();
-        let made = self
+impl Sql {
+    /// As [`SqlEngine::select`]; `Data` only when the rows can be divided to find the one that fails.
+    async fn select(&self, records: RecordBatch) -> Result<Selected> {
+        let schema = records.schema();
+        match self.engine.select(INPUT, records, &self.statement).await {
+            Err(error) if error.kind() == ErrorKind::Data => {
+                Err(self.dividable(error, schema).await?)
+            }
+            done => done,
+        }
+    }
+
+    async fn dividable(&self, error: Error, schema: SchemaRef) -> Result<Error> {
+        let why_not = self
             .engine
-            .select(INPUT, batch.records, &self.statement)
-            .await
-            .context("stage", stage)?;
+            .not_row_wise(INPUT, schema, &self.statement)
+            .await?;
+        match why_not {
+            None => Ok(error),
+            Some(why_not) => Err(not_dividable(&error, &why_not, &self.statement)),
+        }
+    }
+
+    /// The batch of what the ranges of the input gave.
+    async fn join(&self, batch: &Batch, passed: Vec<(Range<usize>, Selected)>) -> Result<Batch> {
+        let (mut made, mut rows) = (Vec::new(), Some(Vec::new()));
+        for (range, selected) in passed {
+            made.extend(selected.records);
+            rows = rows.zip(selected.rows).map(|(mut rows, more)| {
+                rows.extend(more.into_iter().map(|row| range.start + row as usize));
+                rows
+            });
+        }
         let schema = match made.first() {
             Some(first) => first.schema(),
-            None => self
-                .engine
-                .schema(INPUT, schema, &self.statement)
-                .await
-                .context("stage", stage)?,
+            None => {
+                let schema = batch.records.schema();
+                self.engine.schema(INPUT, schema, &self.statement).await?
+            }
         };
         let records = concat_batches(&schema, &made).map_err(|error| {
             Error::bug("concat", "failed to join the batches of a statement").with_source(error)
         })?;
+        let origins = batch.origins.as_ref().zip(rows);
+        Ok(Batch {
+            child: batch.child.clone(),
+            records,
+            origins: origins.map(|(origins, rows)| origins.of(rows)),
+        })
+    }
+}
+
+/// Config: the data cannot go anywhere as long as the statement is what it is.
+fn not_dividable(error: &Error, why_not: &str, statement: &str) -> Error {
+    let shown: String = statement.chars().take(STATEMENT_CHARS_SHOWN).collect();
+    let cut = if shown.len() < statement.len() {
+        "…"
+    } else {
+        ""
+    };
+    let message = format!(
+        "{}; the record cannot be left out, because the statement is not row-wise: {why_not}",
+        error.message()
+    );
+    Error::config("sql_not_row_wise", message)
+        .with_hint("let a `sql` step before it, one that only projects and filters, do what can fail on a value; or use try_cast and nullif")
+        .with_context("statement", format!("{shown}{cut}"))
+}
+
+#[async_trait]
+impl Transform for Sql {
+    async fn apply(&self, batch: Batch, stage: &str) -> Result<Transformed> {
+        let select = |records| self.select(records);
+        let Divided { passed, failed } = divide(&batch.records, select)
+            .await
+            .context("stage", stage)?;
+        let made = self.join(&batch, passed).await.context("stage", stage)?;
+        let refusal = |(row, error): (usize, Error)| Refusal {
+            row,
+            code: error.code(),
+            reason: error.message().to_owned(),
+        };
+        let refusals = failed.into_iter().map(refusal).collect();
         Ok(Transformed {
-            batch: Batch {
-                records,
-                origins: None,
-                ..batch
-            },
-            rejected: Vec::new(),
+            batch: made,
+            rejected: refuse(batch, refusals, stage)?.rejected,
         })
     }
 }
@@ -103,15 +171,67 @@ mod tests {
         )
     }
 
+    async fn applied(text: &str) -> Result<Transformed> {
+        built(text)?.apply(fixture::batch(), "transform[0]").await
+    }
+
     #[tokio::test]
-    async fn rows_of_a_statement_are_one_batch_without_origins() {
-        let transform = built("sql: SELECT * FROM input\n").expect("it is built");
-        let made = transform
-            .apply(fixture::batch(), "transform[0]")
+    async fn rows_of_a_statement_are_one_batch_and_keep_their_places() {
+        let made = applied("sql: SELECT * FROM input\n")
             .await
             .expect("it runs");
         assert_eq!(made.batch.records, fixture::batch().records);
+        assert_eq!(made.batch.origins, fixture::batch().origins);
+        assert!(made.rejected.is_empty());
+    }
+
+    #[tokio::test]
+    async fn rows_of_one_record_share_its_place() {
+        let made = applied("sql: SELECT twice FROM input\n")
+            .await
+            .expect("it runs");
+        let origins = made.batch.origins.expect("they are known");
+        assert_eq!(origins.offsets, [0, 0, 100, 100, 200, 200, 300, 300]);
+    }
+
+    #[tokio::test]
+    async fn a_record_on_which_the_statement_fails_is_refused_and_the_others_go_on() {
+        let made = applied("sql: SELECT below 30 FROM input\n")
+            .await
+            .expect("it runs");
+        let places: Vec<_> = made
+            .rejected
+            .iter()
+            .map(|rejected| (rejected.payload, rejected.offset))
+            .collect();
+        assert_eq!(places, [(7, Some(300))]);
+        let refused = &made.rejected[0];
+        assert_eq!(
+            (refused.stage.as_str(), refused.code.as_str()),
+            ("transform[0]", "too_big")
+        );
+        assert_eq!(refused.record, br#"{"n":40,"name":null}"#);
+        assert_eq!(made.batch.records, fixture::batch().records.slice(0, 3));
+        assert_eq!(
+            made.batch.origins.expect("they are known").offsets,
+            [0, 100, 200]
+        );
+    }
+
+    #[tokio::test]
+    async fn a_statement_that_is_not_row_wise_loses_places_and_fails_as_a_whole() {
+        let made = applied("sql: SELECT sorted FROM input\n")
+            .await
+            .expect("it runs");
         assert!(made.batch.origins.is_none() && made.rejected.is_empty());
+        let error = applied("sql: SELECT sorted below 30 FROM input\n")
+            .await
+            .expect_err("40");
+        assert_eq!(error.kind(), ErrorKind::Config);
+        assert_eq!(
+            error.to_string(),
+            "40 is not below 30; the record cannot be left out, because the statement is not row-wise: it is sorted (stage transform[0], statement SELECT sorted below 30 FROM input)"
+        );
     }
 
     #[test]

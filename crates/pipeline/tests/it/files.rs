@@ -2,7 +2,6 @@
 #![expect(clippy::unwrap_used, reason = "a test may stop at the first surprise")]
 
 use std::path::Path;
-use std::sync::Arc;
 
 use forebay_core::SystemClock;
 use forebay_pipeline::extract::contract::ContractPolicy;
@@ -10,14 +9,7 @@ use forebay_pipeline::extract::decode::Decoder;
 use forebay_pipeline::extract::{self, Extracted};
 use forebay_pipeline::file::Document;
 use forebay_pipeline::load;
-use forebay_pipeline::source::{self, RequestLog, RequestRecord, SourceContext};
-use tokio_util::sync::CancellationToken;
-
-struct NoLog;
-
-impl RequestLog for NoLog {
-    fn record(&self, _: RequestRecord) {}
-}
+use forebay_pipeline::source::{self, SourceContext};
 
 fn yaml(text: &str) -> Document {
     Document::from_yaml(text).unwrap()
@@ -29,15 +21,8 @@ async fn run(project: &Path, files: &str, csv: &str, out: &str) -> Extracted {
     let mut extraction = extractor
         .start(None, &ContractPolicy::default(), None)
         .unwrap();
-    let context = SourceContext {
-        clock: SystemClock::shared(),
-        seed: 0,
-        project: project.to_owned(),
-        framing: extractor.framing(),
-        cancel: CancellationToken::new(),
-        requests: Arc::new(NoLog),
-        full: false,
-    };
+    let framing = extractor.framing();
+    let context = SourceContext::alone(SystemClock::shared(), project, framing).unwrap();
     let files = source::find("file").unwrap().build(&yaml(files)).unwrap();
     let split = files.splits(&context).await.unwrap().remove(0);
     let mut reader = files.open(&split, None, context).await.unwrap();

@@ -1,16 +1,18 @@
 //! SQL as a transform: one batch in, batches out, the same answer for the same rows every time.
 //!
 //! A statement is planned once per input schema and kept; each batch then runs the ready plan on one thread, so that
-//! row order is the input's unless the statement itself asks for another. Functions whose answer depends on the moment
+//! row order is the input's unless the statement itself asks for another. A row-wise statement gives with each row the
+//! row of the input that it came from. Functions whose answer depends on the moment
 //! (`now()`, `random()`, `uuid()`) are refused: a replay must give the same rows.
 
 mod canonical;
+mod deadline;
 mod input;
 mod plan;
 mod pure;
+mod row_wise;
 
 use std::collections::VecDeque;
-use std::pin::pin;
 use std::sync::{Arc, Mutex, OnceLock, PoisonError};
 use std::time::Duration;
 
@@ -19,9 +21,9 @@ use arrow::compute::{filter_record_batch, prep_null_mask_filter};
 use arrow::datatypes::SchemaRef;
 use async_trait::async_trait;
 use datafusion::execution::session_state::SessionState;
-use forebay_core::{Clock, Error, Result, SqlEngine, SystemClock};
-use futures::future::{Either, select};
+use forebay_core::{Clock, Error, Result, Selected, SqlEngine, SystemClock};
 
+use crate::engine::deadline::Deadline;
 use crate::engine::plan::{Filter, Select};
 use crate::error::{Phase, explain};
 
@@ -30,8 +32,7 @@ const PLANS_MAX: usize = 256;
 /// Most bytes that one batch may grow to; a statement that multiplies rows without end stops here.
 pub const OUTPUT_BYTES_MAX: usize = 512 << 20;
 
-/// Longest that one batch may take. It is looked at when the engine gives way, so an aggregate over a cross join that
-/// never does is not stopped by it.
+/// Longest that one batch may take; see [`deadline`] for when it is looked at.
 const SELECT_TIME_MAX: Duration = Duration::from_secs(300);
 
 /// The SQL engine of pipelines. Cheap to make: it sets itself up when first used.
@@ -105,18 +106,20 @@ impl SqlEngine for Engine {
             .clone())
     }
 
-    async fn select(
+    async fn select(&self, input: &str, records: RecordBatch, statement: &str) -> Result<Selected> {
+        let ready = self.prepare(input, &records.schema(), statement).await?;
+        let deadline = Deadline::after(&self.clock, self.select_time_max);
+        ready.run(self.state()?, records, &deadline).await
+    }
+
+    async fn not_row_wise(
         &self,
         input: &str,
-        records: RecordBatch,
+        schema: SchemaRef,
         statement: &str,
-    ) -> Result<Vec<RecordBatch>> {
-        let ready = self.prepare(input, &records.schema(), statement).await?;
-        let run = pin!(ready.run(self.state()?, records));
-        match select(run, self.clock.sleep(self.select_time_max)).await {
-            Either::Left((batches, _)) => batches,
-            Either::Right(_) => Err(too_slow(self.select_time_max)),
-        }
+    ) -> Result<Option<String>> {
+        let ready = self.prepare(input, &schema, statement).await?;
+        Ok(ready.not_row_wise().map(str::to_owned))
     }
 
     async fn evaluate(&self, records: &RecordBatch, expression: &str) -> Result<BooleanArray> {
@@ -135,17 +138,6 @@ impl Default for Engine {
     fn default() -> Self {
         Self::new()
     }
-}
-
-fn too_slow(limit: Duration) -> Error {
-    Error::config(
-        "sql_too_slow",
-        format!(
-            "the statement took more than {} s for one batch",
-            limit.as_secs_f64()
-        ),
-    )
-    .with_hint("a join without a condition multiplies rows: give it one, or use a smaller buffer")
 }
 
 /// Keeps the rows for which the answer of [`SqlEngine::evaluate`] is true.

@@ -4,8 +4,8 @@ use std::collections::HashMap;
 use std::fmt;
 use std::sync::Arc;
 
-use arrow::array::{AsArray, BooleanArray, RecordBatch};
-use arrow::datatypes::{DataType, Schema, SchemaRef};
+use arrow::array::{Array, ArrayRef, AsArray, BooleanArray, RecordBatch};
+use arrow::datatypes::{DataType, Schema, SchemaRef, UInt32Type};
 use datafusion::catalog::{CatalogProvider, MemoryCatalogProvider, MemorySchemaProvider};
 use datafusion::catalog::{CatalogProviderList, MemoryCatalogProviderList, SchemaProvider};
 use datafusion::common::{DFSchema, DataFusionError};
@@ -15,11 +15,13 @@ use datafusion::logical_expr::{ExprSchemable, LogicalPlan};
 use datafusion::physical_expr::PhysicalExpr;
 use datafusion::physical_plan::execution_plan::reset_plan_states;
 use datafusion::physical_plan::{ExecutionPlan, execute_stream};
-use forebay_core::{Error, Result};
+use forebay_core::{Error, Result, Selected};
 use futures::StreamExt;
 
+use super::deadline::{Deadline, bounded};
 use super::input::{Input, Rows};
-use super::{OUTPUT_BYTES_MAX, canonical, pure};
+use super::row_wise::Reason;
+use super::{OUTPUT_BYTES_MAX, canonical, pure, row_wise};
 use crate::error::{Phase, explain};
 use crate::state::{CATALOG, NO_NAMESPACE};
 use crate::statement;
@@ -28,7 +30,9 @@ use crate::statement;
 pub(super) struct Select {
     sql: String,
     plan: Arc<dyn ExecutionPlan>,
+    /// What the statement gives; the plan of a row-wise one gives the number of the row besides, as its last column.
     schema: SchemaRef,
+    not_row_wise: Option<Reason>,
 }
 
 impl fmt::Debug for Select {
@@ -51,6 +55,11 @@ impl Select {
         let logical = state.statement_to_plan(parsed).await.map_err(explain)?;
         pure::check_plan(&logical, sql).map_err(explain)?;
         let output = canonical::schema(output(&logical))?;
+        let not_row_wise = row_wise::why_not(&logical).map_err(explain)?;
+        let logical = match not_row_wise {
+            Some(_) => logical,
+            None => row_wise::numbered(&logical).map_err(explain)?,
+        };
         let plan = state
             .create_physical_plan(&logical)
             .await
@@ -59,6 +68,7 @@ impl Select {
             sql: sql.to_owned(),
             plan,
             schema: output,
+            not_row_wise,
         })
     }
 
@@ -66,47 +76,99 @@ impl Select {
         &self.schema
     }
 
+    pub(super) fn not_row_wise(&self) -> Option<Reason> {
+        self.not_row_wise
+    }
+
     pub(super) async fn run(
         &self,
         state: &SessionState,
         records: RecordBatch,
-    ) -> Result<Vec<RecordBatch>> {
+        deadline: &Arc<Deadline>,
+    ) -> Result<Selected> {
         let explain = |error: DataFusionError| explain(&error, Phase::Run, &self.sql, &[]);
-        let config = state
-            .config()
-            .clone()
-            .with_extension(Arc::new(Rows(records)));
-        // The functions are in the plan already.
-        let context = TaskContext::new(
-            None,
-            state.session_id().to_owned(),
-            config,
-            HashMap::new(),
-            HashMap::new(),
-            HashMap::new(),
-            state.runtime_env().clone(),
-        );
+        let records = match self.not_row_wise {
+            Some(_) => records,
+            None => row_wise::number(&records).map_err(|error| explain(error.into()))?,
+        };
         // A plan that has run remembers it (a join its built side): each run gets a fresh copy.
         let plan = reset_plan_states(self.plan.clone()).map_err(explain)?;
-        let mut stream = execute_stream(plan, Arc::new(context)).map_err(explain)?;
-        let mut batches = Vec::new();
-        let mut bytes = 0;
+        let plan = bounded(plan, deadline).map_err(explain)?;
+        let mut stream = execute_stream(plan, context(state, records)).map_err(explain)?;
+        let mut made = Made::new(self);
         while let Some(batch) = stream.next().await {
-            let batch = canonical::cast(&batch.map_err(explain)?, &self.schema)?;
-            bytes += batch.get_array_memory_size();
-            if bytes > OUTPUT_BYTES_MAX {
-                return Err(too_large());
-            }
-            if batch.num_rows() > 0 {
-                batches.push(batch);
-            }
+            made.take(batch.map_err(explain)?)?;
         }
-        Ok(batches)
+        Ok(made.selected)
     }
 }
 
+/// What a run has made so far.
+struct Made<'a> {
+    schema: &'a SchemaRef,
+    selected: Selected,
+    bytes: usize,
+}
+
+impl<'a> Made<'a> {
+    fn new(select: &'a Select) -> Self {
+        Self {
+            schema: &select.schema,
+            selected: Selected {
+                records: Vec::new(),
+                rows: select.not_row_wise.is_none().then(Vec::new),
+            },
+            bytes: 0,
+        }
+    }
+
+    fn take(&mut self, mut batch: RecordBatch) -> Result<()> {
+        if batch.num_rows() == 0 {
+            return Ok(());
+        }
+        if let Some(rows) = &mut self.selected.rows {
+            let numbers = batch.remove_column(batch.num_columns() - 1);
+            let numbers = numbers.as_primitive_opt::<UInt32Type>().ok_or_else(|| {
+                Error::bug("sql_output", "the SQL engine lost the numbers of the rows")
+            })?;
+            rows.extend_from_slice(numbers.values());
+        }
+        let batch = canonical::cast(&batch, self.schema)?;
+        self.bytes += bytes(&batch);
+        if self.bytes > OUTPUT_BYTES_MAX {
+            return Err(too_large());
+        }
+        self.selected.records.push(batch);
+        Ok(())
+    }
+}
+
+/// Bytes of the batch's own rows; what it shares with the batches that it is a slice of counts once.
+fn bytes(batch: &RecordBatch) -> usize {
+    let column = |column: &ArrayRef| {
+        let data = column.to_data();
+        data.get_slice_memory_size()
+            .unwrap_or_else(|_| data.get_array_memory_size())
+    };
+    batch.columns().iter().map(column).sum()
+}
+
+/// The batch of a run travels in its context; the functions are in the plan already.
+fn context(state: &SessionState, records: RecordBatch) -> Arc<TaskContext> {
+    let config = state.config().clone();
+    Arc::new(TaskContext::new(
+        None,
+        state.session_id().to_owned(),
+        config.with_extension(Arc::new(Rows(records))),
+        HashMap::new(),
+        HashMap::new(),
+        HashMap::new(),
+        state.runtime_env().clone(),
+    ))
+}
+
 fn too_large() -> Error {
-    Error::data("sql_output_too_large", format!("the statement made more than {OUTPUT_BYTES_MAX} bytes from one batch"))
+    Error::config("sql_output_too_large", format!("the statement made more than {OUTPUT_BYTES_MAX} bytes from one batch"))
         .with_hint("a join without a condition or a generated series multiplies rows: filter before, or use a smaller buffer")
 }
 

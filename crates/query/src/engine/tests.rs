@@ -10,6 +10,9 @@ use forebay_core::{ErrorKind, SqlEngine};
 use super::*;
 use crate::statement;
 
+mod deadline;
+mod row_wise;
+
 fn rows() -> RecordBatch {
     let column = |array: ArrayRef| array;
     RecordBatch::try_from_iter_with_nullable([
@@ -47,7 +50,7 @@ fn rows() -> RecordBatch {
 async fn run(sql: &str) -> Result<RecordBatch> {
     let engine = Engine::new();
     let schema = engine.schema("input", rows().schema(), sql).await?;
-    let batches = engine.select("input", rows(), sql).await?;
+    let batches = engine.select("input", rows(), sql).await?.records;
     for batch in &batches {
         assert_eq!(batch.schema(), schema, "{sql}");
     }
@@ -79,7 +82,8 @@ async fn big_batches_keep_row_order_too() {
     let batches = Engine::new()
         .select("input", batch, "select id from input where id % 2 = 0")
         .await
-        .unwrap();
+        .unwrap()
+        .records;
     let got: Vec<i64> = batches
         .iter()
         .flat_map(|batch| {
@@ -128,8 +132,12 @@ async fn one_ready_plan_serves_many_batches_at_once() {
             )])
             .unwrap();
             let got = engine.select("input", batch, sql).await.unwrap();
+            assert_eq!(got.rows, None);
             assert_eq!(
-                got[0].column(0).as_primitive::<Int64Type>().values(),
+                got.records[0]
+                    .column(0)
+                    .as_primitive::<Int64Type>()
+                    .values(),
                 &[2 * n, 2 * n + 2]
             );
         })
@@ -219,6 +227,19 @@ async fn values_that_do_not_compute_are_data_errors() {
         ("select id + 1 from input", "overflow"),
         ("select id * 2 from input", "overflow"),
         ("select -2 - id from input where id > 100", "overflow"),
+        ("select -(-1 - id) from input where id > 100", "overflow"),
+        ("select -(-2 - (id - 1)) from input", "overflow"),
+        ("select sum(id) from input", "overflow"),
+        ("select sum(distinct id) from input", "overflow"),
+        (
+            "select mag > 0 and mag < 10, sum(id) from input group by 1",
+            "overflow",
+        ),
+        ("select sum(id) over (order by id) from input", "overflow"),
+        (
+            "select sum(id) over (order by id rows between 1 preceding and current row) from input",
+            "overflow",
+        ),
         ("select cast(\"Place\" as int) from input", "bad_cast"),
     ] {
         let error = failure(sql).await;
@@ -309,6 +330,7 @@ async fn a_cross_join_without_end_is_stopped() {
         ["sql_output_too_large", "query_memory"].contains(&error.code()),
         "{error}"
     );
+    assert_ne!(error.kind(), ErrorKind::Data);
 }
 
 #[tokio::test]

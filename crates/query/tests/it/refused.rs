@@ -82,6 +82,9 @@ async fn values_that_do_not_compute_are_data_errors() {
         ("select id + 1 from a.t", "overflow"),
         ("select id * 3 from a.t", "overflow"),
         ("select sum(id + id) from a.t", "overflow"),
+        ("select sum(id) from a.t", "overflow"),
+        ("select id > 5, sum(id) from a.t group by 1", "overflow"),
+        ("select -(-1 - id) from a.t", "overflow"),
         (
             "select count(*) from a.t x join a.t y on x.id + 1 = y.id",
             "overflow",

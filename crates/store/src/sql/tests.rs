@@ -121,6 +121,47 @@ async fn a_commit_that_never_can_arrive_leaves_nothing() {
     assert_eq!(log_length(&store).await, 2);
 }
 
+/// Counts what is logged at level `WARN` and above.
+#[derive(Clone, Default)]
+struct Warnings(Arc<std::sync::atomic::AtomicU32>);
+
+impl tracing::Subscriber for Warnings {
+    fn enabled(&self, metadata: &tracing::Metadata<'_>) -> bool {
+        *metadata.level() <= tracing::Level::WARN
+    }
+
+    fn new_span(&self, _: &tracing::span::Attributes<'_>) -> tracing::span::Id {
+        tracing::span::Id::from_u64(1)
+    }
+
+    fn record(&self, _: &tracing::span::Id, _: &tracing::span::Record<'_>) {}
+
+    fn record_follows_from(&self, _: &tracing::span::Id, _: &tracing::span::Id) {}
+
+    fn event(&self, _: &tracing::Event<'_>) {
+        self.0.fetch_add(1, Ordering::Relaxed);
+    }
+
+    fn enter(&self, _: &tracing::span::Id) {}
+
+    fn exit(&self, _: &tracing::span::Id) {}
+}
+
+#[tokio::test]
+async fn a_commit_that_fails_is_told_by_its_error_and_not_in_the_log() {
+    let warnings = Warnings::default();
+    let _logged = tracing::subscriber::set_default(warnings.clone());
+    let (store, _dir) = store().await;
+    store
+        .faults
+        .commits
+        .lock()
+        .unwrap()
+        .extend([RequestLost; 20]);
+    assert!(store.commit(commit(1, "m1", None)).await.is_err());
+    assert_eq!(warnings.0.load(Ordering::Relaxed), 0);
+}
+
 #[tokio::test]
 async fn an_operation_other_than_a_commit_is_found_again_too() {
     let (store, _dir) = store().await;

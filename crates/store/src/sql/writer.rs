@@ -117,7 +117,8 @@ impl Writer {
                     error
                 }
                 Err(Failed::Committing(error)) => {
-                    tracing::warn!(%error, "COMMIT failed, looking for what became of it");
+                    // Who asked gets the error in the end, and tells of it once.
+                    tracing::debug!(%error, "COMMIT failed, looking for what became of it");
                     if self.settle().await? {
                         return Ok(());
                     }
@@ -173,7 +174,7 @@ impl Writer {
             match self.look().await {
                 Ok(found) => return Ok(found),
                 Err(error) => {
-                    tracing::warn!(%error, "the store does not say what became of a commit");
+                    tracing::debug!(%error, "the store does not say what became of a commit");
                 }
             }
             self.clock.sleep(pause).await;

@@ -9,7 +9,7 @@ use std::sync::Arc;
 
 use arrow::array::{
     ArrayRef, ArrowPrimitiveType, BinaryBuilder, BooleanArray, BooleanBuilder, PrimitiveBuilder,
-    RecordBatch, StringBuilder,
+    RecordBatch, StringBuilder, new_null_array,
 };
 use arrow::compute::filter_record_batch;
 use arrow::datatypes::{
@@ -201,6 +201,10 @@ pub(super) fn build(
         }
     }
     require_absent(columns, mapping, texts.rows, problems);
+    for (name, kind) in columns.declared_absent(mapping) {
+        fields.push(ArrowField::new(name, kind.arrow(), true));
+        arrays.push(new_null_array(&kind.arrow(), texts.rows.len()));
+    }
     finish(Schema::new(fields), arrays, texts.rows, problems)
 }
 
@@ -380,6 +384,19 @@ fn variant(texts: &Texts<'_>, position: usize, misfits: &[usize]) -> ArrayRef {
     Arc::new(builder.finish())
 }
 
+/// A row keeps the first problem that is found.
+fn refuse(
+    problems: &mut Problems,
+    row: usize,
+    code: &'static str,
+    reason: impl FnOnce() -> String,
+) {
+    problems.entry(row).or_insert_with(|| Problem {
+        code,
+        reason: reason(),
+    });
+}
+
 fn mismatch(
     column: &Column,
     kind: ColumnType,
@@ -387,31 +404,22 @@ fn mismatch(
     rows: &[Row],
     problems: &mut Problems,
 ) {
-    let kind = String::from(kind);
+    let (name, kind) = (&column.name, String::from(kind));
     for &row in misfits {
-        let reason = format!(
-            "line {}: the text in column `{}` is not an exact {kind}",
-            rows[row].line, column.name
-        );
-        problems.entry(row).or_insert(Problem {
-            code: "type_mismatch",
-            reason,
+        let line = rows[row].line;
+        refuse(problems, row, "type_mismatch", || {
+            format!("line {line}: the text in column `{name}` is not an exact {kind}")
         });
     }
 }
 
 fn require(column: &Column, nulls: &[usize], rows: &[Row], problems: &mut Problems) {
-    if column.required {
-        for &row in nulls {
-            let reason = format!(
-                "line {}: column `{}` is required and has no value",
-                rows[row].line, column.name
-            );
-            problems.entry(row).or_insert(Problem {
-                code: "missing_required",
-                reason,
-            });
-        }
+    let name = &column.name;
+    for &row in nulls.iter().filter(|_| column.required) {
+        let line = rows[row].line;
+        refuse(problems, row, "missing_required", || {
+            format!("line {line}: column `{name}` is required and has no value")
+        });
     }
 }
 
@@ -426,15 +434,11 @@ fn require_absent(columns: &Columns, mapping: &[usize], rows: &[Row], problems: 
 }
 
 fn refuse_new(texts: &Texts<'_>, position: usize, column: &Column, problems: &mut Problems) {
+    let name = &column.name;
     for (i, row) in texts.rows.iter().enumerate() {
         if !matches!(texts.value(row, position), Value::Null) {
-            let reason = format!(
-                "line {}: the table has no column `{}`",
-                row.line, column.name
-            );
-            problems.entry(i).or_insert(Problem {
-                code: "new_column",
-                reason,
+            refuse(problems, i, "new_column", || {
+                format!("line {}: the table has no column `{name}`", row.line)
             });
         }
     }

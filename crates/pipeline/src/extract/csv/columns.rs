@@ -5,8 +5,10 @@
 use forebay_core::{Error, Result};
 use serde::{Deserialize, Serialize};
 
-use crate::extract::contract::{COLUMNS_MAX, ColumnType, Contract, ContractPolicy, NewColumns};
+use super::carry::Carry;
+use crate::extract::contract::{ColumnType, Contract, ContractPolicy, NewColumns, contract_broken};
 
+const EXTRACTOR: &str = "csv";
 /// Version of [`Shape`].
 const VERSION: u32 = 1;
 
@@ -18,6 +20,9 @@ pub(super) const VARIANT: &str = "__v_string";
 #[serde(deny_unknown_fields)]
 pub(super) struct Shape {
     pub(super) columns: Vec<Column>,
+    /// The file that the last commit ended in, if it ended inside one.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub(super) carry: Option<Carry>,
 }
 
 /// A column of the table.
@@ -44,6 +49,8 @@ pub(super) struct Column {
 pub(super) struct Columns {
     pub(super) list: Vec<Column>,
     pub(super) policy: ContractPolicy,
+    /// What the earlier run left open; stays until a payload takes it.
+    pub(super) carry: Option<Carry>,
     /// Whether columns have been learned, so that a further one is new.
     established: bool,
 }
@@ -55,16 +62,21 @@ impl Columns {
     pub(super) fn new(contract: Option<Contract>, policy: &ContractPolicy) -> Result<Self> {
         let shape = contract.map(read).transpose()?;
         let established = shape.is_some();
+        let shape = shape.unwrap_or_default();
         let mut columns = Self {
-            list: shape.unwrap_or_default().columns,
+            list: shape.columns,
+            carry: shape.carry,
             policy: policy.clone(),
             established,
         };
         for column in &mut columns.list {
             let rule = policy.columns.get(&column.name);
             column.required = rule.is_some_and(|rule| rule.required);
-            if let Some(kind) = rule.and_then(|rule| rule.r#type) {
-                (column.kind, column.declared) = (Some(kind), true);
+            if let Some(declared) = rule.and_then(|rule| rule.r#type) {
+                if let Some(held) = column.kind {
+                    held.may_become(declared, &column.name)?;
+                }
+                (column.kind, column.declared) = (Some(declared), true);
             }
         }
         // A declared column belongs to the contract before any file has it.
@@ -82,7 +94,7 @@ impl Columns {
 
     /// Columns that a table may have.
     pub(super) fn count_max(&self) -> usize {
-        self.policy.columns_max.unwrap_or(COLUMNS_MAX) as usize
+        self.policy.columns_max()
     }
 
     /// Maps the header of a file, adding columns as the policy says.
@@ -130,6 +142,18 @@ impl Columns {
         self.list.len() - 1
     }
 
+    /// Columns with a declared type that a file of this mapping does not have.
+    pub(super) fn declared_absent(
+        &self,
+        mapping: &[usize],
+    ) -> impl Iterator<Item = (&str, ColumnType)> {
+        let absent = move |(i, _): &(usize, &Column)| !mapping.contains(i);
+        let columns = self.list.iter().enumerate().filter(absent);
+        columns
+            .filter(|(_, column)| column.declared)
+            .filter_map(|(_, column)| Some((column.name.as_str(), column.kind?)))
+    }
+
     /// Whether a text that does not fit a learned type may go to a variant column.
     pub(super) fn may_vary(&self, column: usize) -> bool {
         let Column { declared, name, .. } = &self.list[column];
@@ -137,16 +161,17 @@ impl Columns {
         !declared && !taken && self.policy.new_columns == NewColumns::Evolve
     }
 
-    pub(super) fn contract(&self) -> Contract {
+    /// The contract of a commit that ends in the middle of the file `carry`, or between files.
+    pub(super) fn contract(&self, carry: Option<Carry>) -> Contract {
         let columns = self
             .list
             .iter()
             .filter(|column| !column.refused)
             .cloned()
             .collect();
-        let shape = serde_json::to_value(Shape { columns }).unwrap_or_default();
+        let shape = serde_json::to_value(Shape { columns, carry }).unwrap_or_default();
         Contract {
-            extractor: "csv".to_owned(),
+            extractor: EXTRACTOR.to_owned(),
             version: VERSION,
             shape,
         }
@@ -154,21 +179,8 @@ impl Columns {
 }
 
 fn read(contract: Contract) -> Result<Shape> {
-    let Contract {
-        extractor,
-        version,
-        shape,
-    } = contract;
-    if extractor != "csv" || version != VERSION {
-        return Err(Error::config(
-            "contract_mismatch",
-            format!("the table was made by extractor `{extractor}` (contract version {version}), not by `csv` version {VERSION}"),
-        )
-        .with_hint("load into another table, or go back to the extractor that made it"));
-    }
-    serde_json::from_value(shape).map_err(|error| {
-        Error::data("contract_broken", "the table's contract cannot be read").with_source(error)
-    })
+    let shape = contract.shape_by(EXTRACTOR, VERSION)?;
+    serde_json::from_value(shape).map_err(|error| contract_broken().with_source(error))
 }
 
 fn frozen(name: &str) -> Error {

@@ -8,6 +8,7 @@ use std::sync::Arc;
 use forebay_core::{Error, PayloadHead, Result};
 
 use super::batch::{self, Row, Texts};
+use super::carry::{self, Carry};
 use super::columns::{Columns, Mapping, header_names};
 use super::encoding::{Encoding, Utf16, latin1};
 use super::split::{Field, Scan, Splitter, unescape};
@@ -52,6 +53,8 @@ struct Payload {
     mark: (usize, u64),
     /// What stands before the first record, so that a refused record can be replayed on its own.
     preamble: Vec<u8>,
+    file: String,
+    names: Vec<String>,
     width: usize,
     /// Data records so far.
     records: u64,
@@ -91,6 +94,8 @@ impl CsvExtraction {
             stage: Stage::Begin,
             mark: (at, 0),
             preamble: Vec::new(),
+            file: head.name.clone(),
+            names: Vec::new(),
             width: 0,
             records: 0,
             skips: head.skips()?,
@@ -106,7 +111,13 @@ impl CsvExtraction {
     ) -> Result<()> {
         let mut payload = match self.payload.take() {
             Some(payload) if payload.ordinal == head.ordinal => payload,
-            _ => self.open(head)?,
+            _ => {
+                let mut payload = self.open(head)?;
+                if carry::goes_on(head) {
+                    self.go_on(&mut payload, Carry::of(head)?, out)?;
+                }
+                payload
+            }
         };
         if payload.stage != Stage::Dead {
             self.append(&mut payload, bytes, last);
@@ -118,6 +129,42 @@ impl CsvExtraction {
             self.build(None, out)?;
         }
         Ok(())
+    }
+
+    /// Takes up a file in its middle, where there is no header and no byte order mark.
+    fn go_on(
+        &mut self,
+        payload: &mut Payload,
+        carry: Option<Carry>,
+        out: &mut Extracted,
+    ) -> Result<()> {
+        let begin = payload.mark.0;
+        let Some(carry) = carry else {
+            if self.options.header {
+                let reason = "the payload is the second part of a file whose header is not known";
+                let place = (begin, begin, 1);
+                self.refuse_payload(payload, place, "header_lost", reason.to_owned(), out);
+            }
+            return Ok(());
+        };
+        let mapping = self.columns.map(&carry.names)?;
+        self.switch(mapping, out)?;
+        payload.splitter = Splitter::new(self.options.dialect, 0, begin).on_line(carry.line);
+        payload.preamble = self.header_line();
+        payload.stage = Stage::Rows;
+        payload.width = carry.names.len();
+        payload.names = carry.names;
+        Ok(())
+    }
+
+    /// What the next part of the open file needs, if there is one.
+    fn carry(&self) -> Option<Carry> {
+        let payload = self.payload.as_ref()?;
+        (payload.stage == Stage::Rows).then(|| Carry {
+            file: payload.file.clone(),
+            names: payload.names.clone(),
+            line: payload.splitter.line(),
+        })
     }
 
     fn append(&mut self, payload: &mut Payload, bytes: &[u8], last: bool) {
@@ -159,14 +206,13 @@ impl CsvExtraction {
                     code,
                     reason,
                 } => {
-                    let headless = payload.stage == Stage::Header && self.options.header;
-                    if headless {
-                        payload.stage = Stage::Dead;
+                    let reason = format!("line {line}: {reason}");
+                    if payload.stage == Stage::Header && self.options.header {
+                        self.refuse_payload(payload, (start, end, line), code, reason, out);
                     } else {
                         payload.records += 1;
+                        self.refuse(payload, (start, end, line), code, reason, out);
                     }
-                    let reason = format!("line {line}: {reason}");
-                    self.refuse(payload, (start, end, line), code, reason, out);
                 }
             }
             if payload.stage == Stage::Dead {
@@ -218,27 +264,21 @@ impl CsvExtraction {
         let names = match names {
             Ok(names) => names,
             Err((code, reason)) => {
-                self.refuse(payload, (start, end, line), code, reason, out);
-                payload.stage = Stage::Dead;
+                self.refuse_payload(payload, (start, end, line), code, reason, out);
                 return Ok(false);
             }
         };
         let mapping = match self.columns.map(&names) {
             Err(error) if error.code() == "too_many_columns" => {
-                self.refuse(
-                    payload,
-                    (start, end, line),
-                    "too_many_columns",
-                    error.message().to_owned(),
-                    out,
-                );
-                payload.stage = Stage::Dead;
+                let reason = error.message().to_owned();
+                self.refuse_payload(payload, (start, end, line), "too_many_columns", reason, out);
                 return Ok(false);
             }
             mapping => mapping?,
         };
         payload.stage = Stage::Rows;
         payload.width = names.len();
+        payload.names = names;
         if options.header {
             let end = end.min(start + PREAMBLE_BYTES_MAX);
             let blank_lines = "\n".repeat(
@@ -465,7 +505,21 @@ impl Extraction for CsvExtraction {
         Ok(())
     }
 
+    fn is_between_records(&self) -> bool {
+        let open = |payload: &Payload| {
+            payload.stage == Stage::Rows && payload.splitter.is_between_records(self.raw.len())
+        };
+        self.payload.as_ref().is_none_or(open)
+    }
+
+    fn carried(&mut self, head: &PayloadHead) -> Option<(String, String)> {
+        let attribute = self.columns.carry.as_ref()?.attribute_for(head)?;
+        self.columns.carry = None;
+        Some(attribute)
+    }
+
     fn contract(&self) -> Contract {
-        self.columns.contract()
+        let carry = self.carry().or_else(|| self.columns.carry.clone());
+        self.columns.contract(carry)
     }
 }

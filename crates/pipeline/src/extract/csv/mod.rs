@@ -15,9 +15,11 @@
 //! stay strings. A later text that does not fit a learned type goes to a column `<name>__v_string`; with a declared type,
 //! or when `schema.new_columns` is not `evolve`, the record is quarantined. Blank lines are no records. A record that is
 //! torn, too long or has the wrong number of fields is quarantined with its line; the lines after it are read.
-//! Cells that look like formulas are stored as they are. The extractor does no I/O.
+//! Cells that look like formulas are stored as they are. A large file is committed in parts, between records; what comes
+//! after carries the header along (`carry.rs`). The extractor does no I/O.
 
 mod batch;
+mod carry;
 mod columns;
 mod encoding;
 mod extraction;
@@ -212,17 +214,12 @@ fn one_character(text: &str) -> String {
 }
 
 impl Extractor for Csv {
-    /// A line is a record only where there are no quotes; and a file that is resumed in its middle has no header.
+    /// Not every line end ends a record: [`Extraction::is_between_records`] tells. A byte of UTF-16 that looks like a line
+    /// end is often half of something else.
     fn framing(&self) -> Framing {
-        let options = &self.0;
-        let lines = options.dialect.quote.is_none()
-            && !options.header
-            && options.skip_lines == 0
-            && options.encoding == Encoding::Utf8;
-        if lines {
-            Framing::Lines
-        } else {
-            Framing::Whole
+        match self.0.encoding {
+            Encoding::Utf16 => Framing::Whole,
+            Encoding::Utf8 | Encoding::Latin1 => Framing::Lines,
         }
     }
 

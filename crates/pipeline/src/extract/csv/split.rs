@@ -118,6 +118,16 @@ impl Splitter {
         }
     }
 
+    /// Begins in the middle of an input, on this line.
+    pub(super) fn on_line(self, line: u64) -> Self {
+        Self { line, ..self }
+    }
+
+    /// Whether the `length` bytes of the buffer end between two records.
+    pub(super) fn is_between_records(&self, length: usize) -> bool {
+        self.state == State::RecordStart && self.pos == length
+    }
+
     /// First byte of the buffer that is still needed.
     pub(super) fn keep_from(&self) -> usize {
         if matches!(self.state, State::RecordStart | State::Skip) {

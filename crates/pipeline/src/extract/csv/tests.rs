@@ -1,5 +1,7 @@
 //! CSV against other readers, against real files, and against what may not be dropped.
 
+mod carry;
+mod declared;
 mod files;
 
 use std::collections::BTreeMap;

@@ -6,6 +6,7 @@ use std::sync::Arc;
 
 use arrow::array::{
     ArrayRef, Int64Array, ListArray, RecordBatch, RecordBatchOptions, StringArray, StructArray,
+    new_null_array,
 };
 use arrow::buffer::{Buffer, OffsetBuffer, ScalarBuffer};
 use arrow::datatypes::{DataType, Field, Fields, Schema};
@@ -16,7 +17,9 @@ use super::build::{KindBuilder, ObjectBuilder};
 use super::column::{Column, broken};
 use super::id;
 use super::list::ListBuilder;
-use super::shape::{self, ELEMENT};
+use super::rows::Rules;
+use super::shape::{self, ELEMENT, SEPARATOR};
+use crate::extract::contract::ContractPolicy;
 
 /// Name of the elements' field in a list.
 const LIST_FIELD: &str = "element";
@@ -26,12 +29,13 @@ type Columns = Vec<(String, ArrayRef)>;
 /// Gives the rows of the builders as batches, parents before children. `ids` are the keys of the rows, for tables.
 pub(super) fn emit(
     root: &mut ObjectBuilder,
-    nested: Nested,
+    rules: &Rules,
     origins: Origins,
     ids: &[u128],
     out: &mut Vec<Batch>,
 ) -> Result<()> {
     let rows = origins.len();
+    let nested = rules.nested;
     let mut table = Table {
         nested,
         columns: Vec::new(),
@@ -41,8 +45,9 @@ pub(super) fn emit(
         table.columns.push(("_fb_id".to_owned(), keys(ids)?));
     }
     table.flat(root, "", rows)?;
+    table.declare("", &rules.policy, rows);
     out.push(Batch::main(batch(table.columns, rows)?, Some(origins)));
-    emit_children(table.lists, "", ids, ids, out)
+    emit_children(table.lists, "", (ids, ids), &rules.policy, out)
 }
 
 /// The columns of one table while they are gathered.
@@ -65,6 +70,26 @@ impl<'a> Table<'a> {
         Ok(())
     }
 
+    /// Adds the columns of this table, called `table`, that the file declares and no record has shown: they are null.
+    /// A name that leads into a list or a kept object that is there is not a column of this table.
+    fn declare(&mut self, table: &str, policy: &ContractPolicy, rows: usize) {
+        for (name, kind) in policy.declared_columns() {
+            let Some(name) = below(name, table) else {
+                continue;
+            };
+            let is_there = self.columns.iter().any(|(column, array)| {
+                column.eq_ignore_ascii_case(name)
+                    || array.data_type().is_nested() && below(name, column).is_some()
+            });
+            let is_in_list = |(list, _): &(String, _)| *list == name || below(name, list).is_some();
+            let is_deep = self.nested == Nested::Keep && name.contains(SEPARATOR);
+            if !is_there && !is_deep && !self.lists.iter().any(is_in_list) {
+                self.columns
+                    .push((name.to_owned(), new_null_array(&kind.arrow(), rows)));
+            }
+        }
+    }
+
     fn kind(&mut self, kind: &'a mut KindBuilder, name: String, rows: usize) -> Result<()> {
         match (&mut kind.column, self.nested) {
             (Column::Object(object), Nested::Flatten | Nested::Tables) => {
@@ -78,6 +103,14 @@ impl<'a> Table<'a> {
         }
         Ok(())
     }
+}
+
+/// What `name` is called within `table`; the main table has no name.
+fn below<'n>(name: &'n str, table: &str) -> Option<&'n str> {
+    if table.is_empty() {
+        return Some(name);
+    }
+    name.strip_prefix(table)?.strip_prefix(SEPARATOR)
 }
 
 /// A column as it is nested, in `depth - 1` lists. A list whose elements are of several kinds gives a list for each.
@@ -160,8 +193,8 @@ fn take(list: &mut ListBuilder) -> (usize, OffsetBuffer<i32>, Option<arrow::buff
 fn emit_children(
     lists: Vec<(String, &mut ListBuilder)>,
     table: &str,
-    ids: &[u128],
-    roots: &[u128],
+    (ids, roots): (&[u128], &[u128]),
+    policy: &ContractPolicy,
     out: &mut Vec<Batch>,
 ) -> Result<()> {
     for (name, list) in lists {
@@ -169,7 +202,7 @@ fn emit_children(
         let (length, offsets, _) = take(list);
         if length > 0 {
             let places = Places::new(&name, &offsets, length, ids, roots);
-            emit_child(list, child, &places, out)?;
+            emit_child(list, child, &places, policy, out)?;
         }
     }
     Ok(())
@@ -179,6 +212,7 @@ fn emit_child(
     list: &mut ListBuilder,
     child: String,
     places: &Places,
+    policy: &ContractPolicy,
     out: &mut Vec<Batch>,
 ) -> Result<()> {
     let length = places.ids.len();
@@ -201,12 +235,14 @@ fn emit_child(
         let name = shape::kind_name(ELEMENT, i, kind.title);
         table.kind(kind, name, length)?;
     }
+    table.declare(&child, policy, length);
     out.push(Batch {
         child: child.clone(),
         records: batch(table.columns, length)?,
         origins: None,
     });
-    emit_children(table.lists, &child, &places.ids, &places.roots, out)
+    let keys = (places.ids.as_slice(), places.roots.as_slice());
+    emit_children(table.lists, &child, keys, policy, out)
 }
 
 /// Where each row of a child table belongs.

@@ -370,7 +370,7 @@ impl Rows {
         let origins = std::mem::take(&mut self.origins);
         emit::emit(
             &mut self.root,
-            self.rules.nested,
+            &self.rules,
             origins,
             &self.ids,
             &mut out.batches,

@@ -9,7 +9,9 @@ use forebay_core::{Error, Result};
 use serde::{Deserialize, Serialize};
 
 use super::Nested;
-use crate::extract::contract::{ColumnType, Contract, ContractPolicy};
+use crate::extract::contract::{
+    ColumnType, Contract, ContractPolicy, contract_broken, type_changed,
+};
 
 /// What version 1 of the contract of this extractor means: this module, `emit` and `id`.
 const VERSION: u32 = 1;
@@ -61,6 +63,18 @@ impl Kind {
         }
     }
 
+    /// Its type in the table; `None` for what has columns or rows of its own.
+    fn column_type(&self) -> Option<ColumnType> {
+        match self {
+            Self::Boolean => Some(ColumnType::Boolean),
+            Self::Long => Some(ColumnType::Long),
+            Self::Double => Some(ColumnType::Double),
+            Self::String => Some(ColumnType::String),
+            Self::Declared(kind) => Some(*kind),
+            Self::Object(_) | Self::List(_) => None,
+        }
+    }
+
     pub(super) fn list() -> Self {
         Self::List(Box::new(Key::new(ELEMENT)))
     }
@@ -87,6 +101,9 @@ impl Key {
         self.kinds.iter().map(width).sum()
     }
 }
+
+/// Between the keys of a flattened column.
+pub(super) const SEPARATOR: &str = "__";
 
 /// `a` and `b` as the flattened column `a__b`.
 pub(super) fn join(prefix: &str, key: &str) -> String {
@@ -155,14 +172,9 @@ pub(super) fn from_contract(
     nested: Nested,
     policy: &ContractPolicy,
 ) -> Result<Object> {
-    if contract.extractor != EXTRACTOR || contract.version != VERSION {
-        let made = format!("{} (version {})", contract.extractor, contract.version);
-        return Err(Error::config("contract_of_other_extractor", format!("the table's contract was made by `extract: {made}`, not by `json` (version {VERSION})"))
-            .with_hint("load into another table, or rebuild this one"));
-    }
-    let stored: Stored = serde_json::from_value(contract.shape).map_err(|error| {
-        Error::data("bad_contract", "failed to read the table's contract").with_source(error)
-    })?;
+    let shape = contract.shape_by(EXTRACTOR, VERSION)?;
+    let stored: Stored =
+        serde_json::from_value(shape).map_err(|error| contract_broken().with_source(error))?;
     if stored.nested != nested {
         return Err(Error::config(
             "nested_changed",
@@ -179,7 +191,7 @@ pub(super) fn from_contract(
     Ok(root)
 }
 
-/// Gives learned columns the types that the file declares now, where that changes no column's type.
+/// Gives learned columns the types that the file declares now, where the table's columns can become that.
 fn declare(object: &mut Object, prefix: &str, policy: &ContractPolicy) -> Result<()> {
     for key in &mut object.keys {
         let name = join(prefix, &key.key);
@@ -194,18 +206,10 @@ fn declare_key(
     object_prefix: &str,
     policy: &ContractPolicy,
 ) -> Result<()> {
-    let declared = policy.columns.get(name).and_then(|rule| rule.r#type);
-    if let (Some(declared), Some(first)) = (declared, key.kinds.first_mut())
-        && *first != Kind::Declared(declared)
-    {
-        if !is_same_type(first, declared) {
-            let message = format!(
-                "column `{name}` is {} in the table, the file declares {}",
-                first.name(),
-                String::from(declared)
-            );
-            return Err(Error::config("column_type_changed", message)
-                .with_hint("declare it under another name in a transform, or rebuild the table"));
+    if let (Some(declared), Some(first)) = (policy.declared(name), key.kinds.first_mut()) {
+        match first.column_type() {
+            Some(held) => held.may_become(declared, name)?,
+            None => return Err(type_changed(name, first.name(), declared)),
         }
         *first = Kind::Declared(declared);
     }
@@ -221,19 +225,6 @@ fn declare_key(
         }
     }
     Ok(())
-}
-
-fn is_same_type(kind: &Kind, declared: ColumnType) -> bool {
-    matches!(
-        (kind, declared),
-        (Kind::Boolean, ColumnType::Boolean)
-            | (Kind::Long, ColumnType::Long)
-            | (Kind::Double, ColumnType::Double)
-            | (
-                Kind::String | Kind::Declared(ColumnType::String | ColumnType::Json),
-                ColumnType::String | ColumnType::Json
-            )
-    )
 }
 
 /// Two things that would have one name.

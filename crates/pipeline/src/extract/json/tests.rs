@@ -1,6 +1,7 @@
 //! What becomes of records: columns, kinds, refusals, limits, framing.
 
 mod contract;
+mod declared;
 mod framing;
 mod numbers;
 mod shapes;

@@ -11,12 +11,15 @@
 //! ```
 //!
 //! Columns are matched by name. Types become those of a table without losing anything: dictionaries become their values,
-//! unsigned numbers the next larger signed one, nanoseconds microseconds. A file that is broken, encrypted, compressed in
-//! an unknown way, or has a value that does not fit, is quarantined whole with the reason: a file of which only a part can be
-//! read is never read in part. A file that expands more than [`RATIO_MAX`] times is refused.
+//! unsigned numbers the next larger signed one, nanoseconds microseconds; a row with a time that has a part below one
+//! microsecond is quarantined. A file that is broken, encrypted, compressed in an unknown way, or has a value that does not
+//! fit, is quarantined whole with the reason: a file of which only a part can be read is never read in part. Checksums of
+//! pages are verified where a file has them. A file that expands more than [`RATIO_MAX`] times is refused.
 
 mod input;
+mod pages;
 mod plan;
+mod thrift;
 mod types;
 
 #[cfg(test)]
@@ -29,14 +32,15 @@ use ::parquet::arrow::arrow_reader::{
     ArrowReaderOptions, ParquetRecordBatchReader, ParquetRecordBatchReaderBuilder,
 };
 use ::parquet::file::metadata::ParquetMetaData;
-use arrow::array::{BooleanArray, RecordBatch};
+use ::parquet::file::reader::Length;
+use arrow::array::BooleanArray;
 use arrow::compute::filter_record_batch;
-use forebay_core::{Batch, Error, Origins, PayloadHead, Rejected, Result, quarantine};
+use forebay_core::{Batch, Error, Origins, PayloadHead, Rejected, Result};
 use schemars::{JsonSchema, Schema, SchemaGenerator};
 use serde::{Deserialize, Serialize};
 
 use self::input::ObjectFile;
-use self::plan::{Plan, Refusal, Table};
+use self::plan::{Part, Plan, Refusal, Table, row_as_json};
 use crate::extract::contract::{Contract, ContractPolicy};
 use crate::extract::{Extracted, Extraction, Extractor, ExtractorKind, ObjectInput};
 use crate::file::Document;
@@ -128,6 +132,7 @@ struct Pending {
 struct Rows {
     reader: ParquetRecordBatchReader,
     plan: Plan,
+    batch_rows: usize,
     /// Rows that the footer promises, and rows read.
     promised: u64,
     read: u64,
@@ -146,7 +151,7 @@ impl ParquetExtraction {
             let before = pending.rows.read;
             match guarded(|| pending.rows.next()) {
                 Ok(None) => return Ok(false),
-                Ok(Some(batch)) => give(&pending.head, &pending.rows.plan, batch, before, out)?,
+                Ok(Some(part)) => give(&pending.head, &pending.rows.plan, part, before, out)?,
                 Err(refusal) => {
                     // It was whole a moment ago.
                     return Err(Error::unavailable("raw_read_failed", refusal.reason)
@@ -158,7 +163,12 @@ impl ParquetExtraction {
         Ok(true)
     }
 
-    fn open(&mut self, input: &ObjectFile) -> Result<Result<Rows, Refusal>> {
+    /// Opens a file; `batch_rows` is known when its pages have been checked before.
+    fn open(
+        &mut self,
+        input: &ObjectFile,
+        batch_rows: Option<usize>,
+    ) -> Result<Result<Rows, Refusal>> {
         let builder = guarded(|| {
             let options = ArrowReaderOptions::new().with_skip_arrow_metadata(false);
             ParquetRecordBatchReaderBuilder::try_new_with_options(input.clone(), options)
@@ -168,15 +178,16 @@ impl ParquetExtraction {
             Ok(builder) => builder,
             Err(refusal) => return Ok(Err(refusal)),
         };
+        let checked =
+            batch_rows.map_or_else(|| guarded(|| rows_at_once(input, builder.metadata())), Ok);
+        let batch_rows = match checked {
+            Ok(rows) => rows,
+            Err(refusal) => return Ok(Err(refusal)),
+        };
         let promised =
             u64::try_from(builder.metadata().file_metadata().num_rows()).unwrap_or(u64::MAX);
         let plan = match self.table.plan(builder.schema())? {
             Ok(plan) => plan,
-            Err(refusal) => return Ok(Err(refusal)),
-        };
-        let file_bytes = ::parquet::file::reader::Length::len(input);
-        let batch_rows = match batch_rows(builder.metadata(), file_bytes) {
-            Ok(rows) => rows,
             Err(refusal) => return Ok(Err(refusal)),
         };
         Ok(guarded(|| {
@@ -187,9 +198,10 @@ impl ParquetExtraction {
             Ok(Rows {
                 reader,
                 plan,
+                batch_rows,
                 promised,
                 read: 0,
-                file_bytes,
+                file_bytes: input.len(),
                 decoded_bytes: 0,
             })
         }))
@@ -203,7 +215,7 @@ impl ParquetExtraction {
         out: &mut Extracted,
     ) -> Result<Option<Refusal>> {
         let (columns, before) = (self.table.columns.clone(), self.table.contract());
-        let mut rows = match self.open(input)? {
+        let mut rows = match self.open(input, None)? {
             Ok(rows) => rows,
             Err(refusal) => return Ok(Some(refusal)),
         };
@@ -211,7 +223,7 @@ impl ParquetExtraction {
         loop {
             match guarded(|| rows.next()) {
                 Ok(None) => break,
-                Ok(Some(batch)) if rows.decoded_bytes <= HOLD_BYTES_MAX => held.push(batch),
+                Ok(Some(part)) if rows.decoded_bytes <= HOLD_BYTES_MAX => held.push(part),
                 Ok(Some(_)) => held.clear(),
                 Err(refusal) => {
                     // A broken file has no say in what the table looks like.
@@ -224,14 +236,14 @@ impl ParquetExtraction {
         }
         if rows.decoded_bytes <= HOLD_BYTES_MAX {
             let mut at = 0;
-            for batch in held {
-                let count = batch.num_rows() as u64;
-                give(head, &rows.plan, batch, at, out)?;
+            for part in held {
+                let count = part.records.num_rows() as u64;
+                give(head, &rows.plan, part, at, out)?;
                 at += count;
             }
             return Ok(None);
         }
-        self.pending = match self.open(input)? {
+        self.pending = match self.open(input, Some(rows.batch_rows))? {
             Ok(rows) => Some(Pending {
                 head: Arc::clone(head),
                 rows,
@@ -274,7 +286,8 @@ impl Extraction for ParquetExtraction {
         if let Some(refusal) = self.read(head, &input, out)? {
             out.rejected.push(Rejected {
                 payload: head.ordinal,
-                offset: Some(0),
+                // The whole payload: a replay lands all of its rows.
+                offset: None,
                 line: None,
                 stage: "extract".to_owned(),
                 code: refusal.code.to_owned(),
@@ -306,7 +319,7 @@ impl Extraction for ParquetExtraction {
 
 impl Rows {
     /// The next rows, as the table has them; `None` when all that the footer promises have come.
-    fn next(&mut self) -> Result<Option<RecordBatch>, Refusal> {
+    fn next(&mut self) -> Result<Option<Part>, Refusal> {
         let Some(batch) = self.reader.next() else {
             if self.read == self.promised {
                 return Ok(None);
@@ -324,21 +337,10 @@ impl Rows {
             code: "corrupt_parquet",
             reason: error.to_string(),
         })?;
-        let batch = self.plan.apply(&batch)?;
-        self.read += batch.num_rows() as u64;
-        self.decoded_bytes += batch.get_array_memory_size() as u64;
-        if self.decoded_bytes > RATIO_FLOOR_BYTES
-            && self.decoded_bytes / RATIO_MAX > self.file_bytes
-        {
-            let reason = format!(
-                "the file expands more than {RATIO_MAX} times: {} bytes gave {}",
-                self.file_bytes, self.decoded_bytes
-            );
-            return Err(Refusal {
-                code: "ratio_exceeded",
-                reason,
-            });
-        }
+        let part = self.plan.apply(&batch)?;
+        self.read += part.records.num_rows() as u64;
+        self.decoded_bytes += part.bytes();
+        pages::check_ratio(self.file_bytes, self.decoded_bytes)?;
         if self.read > self.promised {
             let reason = format!(
                 "the footer promises {} rows, the pages hold more",
@@ -349,12 +351,17 @@ impl Rows {
                 reason,
             });
         }
-        Ok(Some(batch))
+        Ok(Some(part))
     }
 }
 
 /// Rows to decode at once, so that a batch stays small also where values are large.
-fn batch_rows(metadata: &ParquetMetaData, file_bytes: u64) -> Result<usize, Refusal> {
+fn rows_at_once(input: &ObjectFile, metadata: &ParquetMetaData) -> Result<usize, Refusal> {
+    Ok(by_footer(metadata, input.len())?.min(pages::check(input, metadata)?))
+}
+
+/// Rows of which the footer says that they make a batch of [`BATCH_BYTES`].
+fn by_footer(metadata: &ParquetMetaData, file_bytes: u64) -> Result<usize, Refusal> {
     let (mut total, mut rows) = (0_u64, BATCH_ROWS as u64);
     for group in metadata.row_groups() {
         let count = u64::try_from(group.num_rows()).unwrap_or(0).max(1);
@@ -366,25 +373,28 @@ fn batch_rows(metadata: &ParquetMetaData, file_bytes: u64) -> Result<usize, Refu
             (sum.saturating_add(size), size.max(max))
         });
         if largest / count > VALUE_BYTES_MAX {
-            let reason = format!("a value is larger than {} MiB", VALUE_BYTES_MAX >> 20);
-            return Err(Refusal {
-                code: "value_too_large",
-                reason,
-            });
+            return Err(value_too_large());
         }
         total = total.saturating_add(bytes);
         rows = rows.min((BATCH_BYTES / (bytes / count).max(1)).max(1));
     }
-    if total > RATIO_FLOOR_BYTES && total / RATIO_MAX > file_bytes {
-        let reason = format!(
-            "the file expands more than {RATIO_MAX} times: {file_bytes} bytes give {total}"
-        );
-        return Err(Refusal {
-            code: "ratio_exceeded",
-            reason,
-        });
-    }
+    pages::check_ratio(file_bytes, total)?;
     Ok(usize::try_from(rows).unwrap_or(BATCH_ROWS))
+}
+
+fn value_too_large() -> Refusal {
+    let reason = format!("a value is larger than {} MiB", VALUE_BYTES_MAX >> 20);
+    Refusal {
+        code: "value_too_large",
+        reason,
+    }
+}
+
+fn corrupt(why: &str) -> Refusal {
+    Refusal {
+        code: "corrupt_parquet",
+        reason: format!("the file is broken: {why}"),
+    }
 }
 
 /// Runs a step of the Parquet reader, which panics on some broken files.
@@ -394,14 +404,7 @@ fn guarded<T>(work: impl FnOnce() -> Result<T, Refusal>) -> Result<T, Refusal> {
             .downcast_ref::<String>()
             .map(String::as_str)
             .or_else(|| panic.downcast_ref::<&str>().copied());
-        let reason = format!(
-            "the file is broken: {}",
-            text.unwrap_or("the reader gave up")
-        );
-        Err(Refusal {
-            code: "corrupt_parquet",
-            reason,
-        })
+        Err(corrupt(text.unwrap_or("the reader gave up")))
     })
 }
 
@@ -420,26 +423,39 @@ fn refused(error: ::parquet::errors::ParquetError) -> Refusal {
     }
 }
 
-/// Hands rows on; those that lack a required column are refused one by one.
+/// Hands rows on; those that lack a required column or have a time that is too fine are refused one by one.
 fn give(
     head: &PayloadHead,
     plan: &Plan,
-    mut batch: RecordBatch,
+    part: Part,
     first: u64,
     out: &mut Extracted,
 ) -> Result<()> {
     let skips = head.skips()?;
-    let skipped = |row: usize| {
-        skips
-            .iter()
-            .any(|range| range.contains(&(first + row as u64)))
-    };
-    let mut keep: Vec<bool> = (0..batch.num_rows()).map(|row| !skipped(row)).collect();
+    let mut records = part.records;
+    let mut keep: Vec<bool> = (first..first + records.num_rows() as u64)
+        .map(|row| !skips.iter().any(|range| range.contains(&row)))
+        .collect();
+    for finer in part.finer {
+        if std::mem::replace(&mut keep[finer.row], false) {
+            let why = format!(
+                "column `{}` has a time with a part below one microsecond, which a table cannot hold",
+                finer.column
+            );
+            let row = first + finer.row as u64;
+            out.rejected
+                .push(refused_row(head, row, "time_too_fine", &why, finer.record));
+        }
+    }
     if plan.has_required() {
         for (row, keep) in keep.iter_mut().enumerate().filter(|(_, keep)| **keep) {
-            if let Some(name) = plan.lacks(&batch, row) {
+            if let Some(name) = plan.lacks(&records, row) {
                 *keep = false;
-                out.rejected.push(lacking(head, &batch, row, first, name)?);
+                let why = format!("column `{name}` is required and has no value");
+                let record = row_as_json(&records, row).map_err(failed)?;
+                let row = first + row as u64;
+                out.rejected
+                    .push(refused_row(head, row, "missing_required", &why, record));
             }
         }
     }
@@ -449,41 +465,25 @@ fn give(
         origins.push(head.ordinal, first + row as u64, 0);
     }
     if origins.len() < keep.len() {
-        batch = filter_record_batch(&batch, &BooleanArray::from(keep)).map_err(failed)?;
+        records = filter_record_batch(&records, &BooleanArray::from(keep)).map_err(failed)?;
     }
-    if batch.num_rows() > 0 {
-        out.batches.push(Batch::main(batch, Some(origins)));
+    if records.num_rows() > 0 {
+        out.batches.push(Batch::main(records, Some(origins)));
     }
     Ok(())
 }
 
-fn lacking(
-    head: &PayloadHead,
-    batch: &RecordBatch,
-    row: usize,
-    first: u64,
-    name: &str,
-) -> Result<Rejected> {
-    let mut record = Vec::new();
-    let mut writer = arrow::json::LineDelimitedWriter::new(&mut record);
-    writer
-        .write(&batch.slice(row, 1))
-        .and_then(|()| writer.finish())
-        .map_err(failed)?;
-    record.truncate(quarantine::RECORD_BYTES_MAX);
-    let number = first + row as u64;
-    Ok(Rejected {
+/// The row of this number, counted from 0, as refused.
+fn refused_row(head: &PayloadHead, row: u64, code: &str, why: &str, record: Vec<u8>) -> Rejected {
+    Rejected {
         payload: head.ordinal,
-        offset: Some(number),
+        offset: Some(row),
         line: None,
         stage: "extract".to_owned(),
-        code: "missing_required".to_owned(),
-        reason: format!(
-            "row {}: column `{name}` is required and has no value",
-            number + 1
-        ),
+        code: code.to_owned(),
+        reason: format!("row {}: {why}", row + 1),
         record,
-    })
+    }
 }
 
 fn failed(error: arrow::error::ArrowError) -> Error {

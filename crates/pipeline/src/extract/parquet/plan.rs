@@ -1,16 +1,25 @@
 //! How the columns of a file become the columns of the table, by the contract's policy.
 
+use std::collections::BTreeMap;
 use std::sync::Arc;
 
-use arrow::array::{Array, ArrayRef, RecordBatch, RecordBatchOptions};
+use arrow::array::{
+    Array, ArrayRef, BooleanArray, RecordBatch, RecordBatchOptions, new_null_array,
+};
+use arrow::compute::nullif;
 use arrow::datatypes::{DataType, Field, Fields, Schema, SchemaRef};
+use arrow::error::ArrowError;
 use arrow::ipc::convert::IpcSchemaEncoder;
 use arrow::ipc::root_as_schema;
+use forebay_core::quarantine::RECORD_BYTES_MAX;
 use forebay_core::{Error, Result};
 
-use super::types::{convert, normal, to_normal, wider, word};
-use crate::extract::contract::{COLUMNS_MAX, ColumnType, Contract, ContractPolicy, NewColumns};
+use super::types::{convert, finer_rows, normal, to_normal, wider, word};
+use crate::extract::contract::{
+    ColumnType, Contract, ContractPolicy, NewColumns, contract_broken, type_changed,
+};
 
+const EXTRACTOR: &str = "parquet";
 /// Version of the shape: `{"columns": <hex of an Arrow IPC schema>}`.
 const VERSION: u32 = 1;
 
@@ -33,11 +42,37 @@ pub(super) struct Plan {
 
 #[derive(Debug, Clone)]
 struct Step {
-    /// Place of the column in the file.
-    from: usize,
+    /// Place of the column in the file; `None` for a declared column that the file does not have.
+    from: Option<usize>,
     /// The type it gets, when that is another than its normal one.
     kind: DataType,
     required: bool,
+}
+
+/// Some rows of a file as the table has them.
+#[derive(Debug)]
+pub(super) struct Part {
+    pub(super) records: RecordBatch,
+    /// Rows that must not go on, ascending.
+    pub(super) finer: Vec<Finer>,
+}
+
+/// A row with a time that has a part below one microsecond, which no column of a table can hold.
+#[derive(Debug)]
+pub(super) struct Finer {
+    /// Its place among the records of the part.
+    pub(super) row: usize,
+    pub(super) column: String,
+    /// The row as the file has it.
+    pub(super) record: Vec<u8>,
+}
+
+impl Part {
+    /// Bytes that it holds in memory, about.
+    pub(super) fn bytes(&self) -> u64 {
+        let finer: usize = self.finer.iter().map(|finer| finer.record.len()).sum();
+        (self.records.get_array_memory_size() + finer) as u64
+    }
 }
 
 /// Why a file cannot be read into the table: it is quarantined as a whole.
@@ -50,7 +85,12 @@ pub(super) struct Refusal {
 impl Table {
     pub(super) fn new(contract: Option<Contract>, policy: &ContractPolicy) -> Result<Self> {
         let established = contract.is_some();
-        let columns = contract.map(read).transpose()?.unwrap_or_default();
+        let mut columns = contract.map(read).transpose()?.unwrap_or_default();
+        for column in &mut columns {
+            if let Some(declared) = policy.declared(column.name()) {
+                *column = declared_now(column, declared)?;
+            }
+        }
         Ok(Self {
             columns,
             policy: policy.clone(),
@@ -86,12 +126,35 @@ impl Table {
                 .is_some_and(|rule| rule.required);
             fields.push(Field::new(&name, kind.clone(), true));
             steps.push(Step {
-                from,
+                from: Some(from),
                 kind,
                 required,
             });
         }
-        let max = self.policy.columns_max.unwrap_or(COLUMNS_MAX) as usize;
+        let has = |name: &str| fields.iter().any(|field: &Field| field.name() == name);
+        let missing = self
+            .policy
+            .columns
+            .iter()
+            .find(|(name, rule)| rule.required && !has(name));
+        let missing = missing.map(|(name, _)| name.clone());
+        let absent = self
+            .policy
+            .declared_columns()
+            .filter(|(name, _)| !has(name));
+        for (name, declared) in absent.collect::<Vec<_>>() {
+            let (field, kind) = (Field::new(name, declared.arrow(), true), declared.arrow());
+            if columns.iter().all(|column| column.name() != name) {
+                columns.push(field.clone());
+            }
+            fields.push(field);
+            steps.push(Step {
+                from: None,
+                kind,
+                required: false,
+            });
+        }
+        let max = self.policy.columns_max();
         let count = columns.iter().map(leaves).sum::<usize>();
         if count > max {
             let reason =
@@ -102,13 +165,6 @@ impl Table {
             }));
         }
         (self.columns, self.established) = (columns, true);
-        let has = |name: &str| fields.iter().any(|field: &Field| field.name() == name);
-        let missing = self
-            .policy
-            .columns
-            .iter()
-            .find(|(name, rule)| rule.required && !has(name));
-        let missing = missing.map(|(name, _)| name.clone());
         Ok(Ok(Plan {
             steps,
             schema: Arc::new(Schema::new(fields)),
@@ -123,7 +179,7 @@ impl Table {
         field: &Field,
     ) -> Result<Result<(String, DataType), Refusal>> {
         let name = field.name();
-        let declared = self.policy.columns.get(name).and_then(|rule| rule.r#type);
+        let declared = self.policy.declared(name);
         let Some(kind) = declared
             .map(ColumnType::arrow)
             .or_else(|| normal(field.data_type()))
@@ -217,7 +273,7 @@ impl Table {
             .map(|byte| format!("{byte:02x}"))
             .collect();
         Contract {
-            extractor: "parquet".to_owned(),
+            extractor: EXTRACTOR.to_owned(),
             version: VERSION,
             shape: serde_json::json!({ "columns": hex }),
         }
@@ -226,30 +282,29 @@ impl Table {
 
 impl Plan {
     /// A batch of the file as a batch of the table, or why a value does not fit.
-    pub(super) fn apply(&self, batch: &RecordBatch) -> Result<RecordBatch, Refusal> {
-        let fits = |step: &Step| -> Result<ArrayRef, Refusal> {
-            let array = batch.column(step.from);
-            let normal = to_normal(array).and_then(|array| exactly(&array, &step.kind));
-            let array = normal.map_err(|why| {
-                let reason = format!(
-                    "column `{}`: {why}",
-                    batch.schema_ref().field(step.from).name()
-                );
-                Refusal {
-                    code: "value_does_not_fit",
-                    reason,
-                }
-            })?;
-            Ok(array)
-        };
-        let arrays = self.steps.iter().map(fits).collect::<Result<Vec<_>, _>>()?;
+    pub(super) fn apply(&self, batch: &RecordBatch) -> Result<Part, Refusal> {
+        let mut finer = BTreeMap::new();
+        let arrays = self.steps.iter().map(|step| match step.from {
+            Some(from) => column(batch, from, &step.kind, &mut finer),
+            None => Ok(new_null_array(&step.kind, batch.num_rows())),
+        });
+        let arrays = arrays.collect::<Result<Vec<_>, _>>()?;
         let options = RecordBatchOptions::new().with_row_count(Some(batch.num_rows()));
-        RecordBatch::try_new_with_options(Arc::clone(&self.schema), arrays, &options).map_err(
-            |error| Refusal {
-                code: "corrupt_parquet",
-                reason: error.to_string(),
-            },
-        )
+        let records = RecordBatch::try_new_with_options(Arc::clone(&self.schema), arrays, &options);
+        let records = records.map_err(|error| Refusal {
+            code: "corrupt_parquet",
+            reason: error.to_string(),
+        })?;
+        let finer = finer.into_iter().map(|(row, column)| Finer {
+            row,
+            column,
+            // A row of which JSON cannot tell still has its place in the file.
+            record: row_as_json(batch, row).unwrap_or_default(),
+        });
+        Ok(Part {
+            records,
+            finer: finer.collect(),
+        })
     }
 
     /// The first required column that has no value in a row.
@@ -265,6 +320,55 @@ impl Plan {
     pub(super) fn has_required(&self) -> bool {
         self.missing.is_some() || self.steps.iter().any(|step| step.required)
     }
+}
+
+/// A column of the file as `kind`; the rows whose times are too fine are null, and noted in `finer` with the column.
+fn column(
+    batch: &RecordBatch,
+    from: usize,
+    kind: &DataType,
+    finer: &mut BTreeMap<usize, String>,
+) -> Result<ArrayRef, Refusal> {
+    let name = || batch.schema_ref().field(from).name();
+    let refusal = |why: String| Refusal {
+        code: "value_does_not_fit",
+        reason: format!("column `{}`: {why}", name()),
+    };
+    let mut array = Arc::clone(batch.column(from));
+    if let Some(rows) = finer_rows(&array) {
+        for row in (0..rows.len()).filter(|row| rows[*row]) {
+            finer.entry(row).or_insert_with(|| name().clone());
+        }
+        let rows = BooleanArray::from(rows);
+        array = nullif(&array, &rows).map_err(|error| refusal(error.to_string()))?;
+    }
+    let array = to_normal(&array).map_err(refusal)?;
+    exactly(&array, kind).map_err(refusal)
+}
+
+/// One row as a line of JSON, cut to what quarantine keeps.
+pub(super) fn row_as_json(batch: &RecordBatch, row: usize) -> Result<Vec<u8>, ArrowError> {
+    let mut line = Vec::new();
+    let mut writer = arrow::json::LineDelimitedWriter::new(&mut line);
+    writer.write(&batch.slice(row, 1))?;
+    writer.finish()?;
+    line.truncate(RECORD_BYTES_MAX);
+    Ok(line)
+}
+
+/// A column of the table with the type that the file declares now.
+///
+/// Errors: `Config` `column_type_changed`.
+fn declared_now(column: &Field, declared: ColumnType) -> Result<Field> {
+    let (held, kind) = (column.data_type(), declared.arrow());
+    if wider(held, &kind).as_ref() != Some(&kind) {
+        let held = match held {
+            DataType::Decimal128(precision, scale) => format!("decimal({precision}, {scale})"),
+            held => word(held).to_owned(),
+        };
+        return Err(type_changed(column.name(), &held, declared));
+    }
+    Ok(Field::new(column.name(), kind, true))
 }
 
 /// Converts, and back: what differs then was not exact. Texts may be spelled in many ways, so they are only converted.
@@ -290,23 +394,11 @@ fn leaves(field: &Field) -> usize {
 }
 
 fn read(contract: Contract) -> Result<Vec<Field>> {
-    let Contract {
-        extractor,
-        version,
-        shape,
-    } = contract;
-    if extractor != "parquet" || version != VERSION {
-        let what = format!(
-            "the table was made by extractor `{extractor}` (contract version {version}), not by `parquet` version {VERSION}"
-        );
-        return Err(Error::config("contract_mismatch", what)
-            .with_hint("load into another table, or go back to the extractor that made it"));
-    }
-    let broken = || Error::data("contract_broken", "the table's contract cannot be read");
+    let shape = contract.shape_by(EXTRACTOR, VERSION)?;
     let hex = shape
         .get("columns")
         .and_then(serde_json::Value::as_str)
-        .ok_or_else(broken)?;
+        .ok_or_else(contract_broken)?;
     let digits = hex
         .as_bytes()
         .chunks(2)
@@ -314,8 +406,9 @@ fn read(contract: Contract) -> Result<Vec<Field>> {
     let bytes: Option<Vec<u8>> = digits
         .map(|pair| u8::from_str_radix(pair?, 16).ok())
         .collect();
-    let bytes = bytes.ok_or_else(broken)?;
-    let schema = root_as_schema(&bytes).map_err(|error| broken().with_source(error.to_string()))?;
+    let bytes = bytes.ok_or_else(contract_broken)?;
+    let schema =
+        root_as_schema(&bytes).map_err(|error| contract_broken().with_source(error.to_string()))?;
     let fields: Fields = arrow::ipc::convert::fb_to_schema(schema).fields;
     Ok(fields.iter().map(|field| field.as_ref().clone()).collect())
 }

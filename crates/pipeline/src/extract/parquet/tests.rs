@@ -1,17 +1,21 @@
 //! Parquet files, good and hostile.
 
 use std::collections::BTreeMap;
-use std::path::Path;
 
 use ::parquet::arrow::ArrowWriter;
-use arrow::array::{ArrayRef, Int32Array, Int64Array, StringArray, UInt64Array};
+use ::parquet::arrow::arrow_writer::ArrowWriterOptions;
+use ::parquet::file::properties::WriterProperties;
+use arrow::array::{
+    Array, ArrayRef, Date32Array, DictionaryArray, Int32Array, Int64Array, RecordBatch,
+    StringArray, TimestampNanosecondArray, UInt64Array,
+};
 use forebay_core::{Compression, Timestamp};
 use object_store::memory::InMemory;
 use object_store::{ObjectStore, ObjectStoreExt};
 use tokio::runtime::Runtime;
 
 use super::*;
-use crate::extract::contract::{ColumnRule, NewColumns};
+use crate::extract::contract::{ColumnRule, ColumnType, NewColumns};
 
 struct Reader {
     runtime: Runtime,
@@ -180,6 +184,66 @@ fn rows_without_a_required_value_are_refused_one_by_one() {
     assert_eq!(out.rejected[0].record, b"{\"b\":1}\n");
 }
 
+fn declared(name: &str, kind: &str) -> ContractPolicy {
+    let rule = ColumnRule {
+        r#type: Some(ColumnType::try_from(kind.to_owned()).unwrap()),
+        ..ColumnRule::default()
+    };
+    ContractPolicy {
+        columns: BTreeMap::from([(name.to_owned(), rule)]),
+        ..ContractPolicy::default()
+    }
+}
+
+#[test]
+fn declared_columns_are_there_before_a_file_has_them() {
+    let mut reader = Reader::new(None, &declared("day", "date"));
+    let out = reader.read(file(vec![("a", ints(vec![1]))])).unwrap();
+    assert_eq!(names(&out), ["a int", "day date"]);
+    assert_eq!(out.batches[0].records.column(1).null_count(), 1);
+    let days: ArrayRef = Arc::new(Date32Array::from(vec![7]));
+    let out = reader.read(file(vec![("day", days)])).unwrap();
+    assert_eq!(names(&out), ["day date"]);
+}
+
+#[test]
+fn a_declared_type_may_grow_and_nothing_else() {
+    let mut reader = Reader::new(None, &declared("a", "int"));
+    reader.read(file(vec![("a", ints(vec![1]))])).unwrap();
+    let contract = reader.extraction.contract();
+    let mut reader = Reader::new(Some(contract), &declared("a", "long"));
+    let out = reader.read(file(vec![("a", ints(vec![1]))])).unwrap();
+    assert_eq!(names(&out), ["a long"]);
+    let contract = reader.extraction.contract();
+    for kind in ["int", "double", "string", "decimal(20, 0)"] {
+        let refused = Parquet.start(Some(contract.clone()), &declared("a", kind), None);
+        assert_eq!(refused.err().unwrap().code(), "column_type_changed");
+    }
+}
+
+#[test]
+fn rows_with_times_that_are_too_fine_are_refused_one_by_one() {
+    let times =
+        |values: Vec<Option<i64>>| -> ArrayRef { Arc::new(TimestampNanosecondArray::from(values)) };
+    let mut reader = Reader::new(None, &ContractPolicy::default());
+    let out = reader
+        .read(file(vec![
+            ("n", ints(vec![1, 2, 3, 4])),
+            (
+                "at",
+                times(vec![Some(1_000), Some(1_001), None, Some(-5_000)]),
+            ),
+        ]))
+        .unwrap();
+    assert_eq!((out.rows(), codes(&out)), (3, vec!["time_too_fine"]));
+    assert_eq!(names(&out), ["n int", "at timestamp"]);
+    assert_eq!(out.batches[0].origins.as_ref().unwrap().offsets, [0, 2, 3]);
+    let refused = &out.rejected[0];
+    assert_eq!(refused.offset, Some(1));
+    let record = String::from_utf8(refused.record.clone()).unwrap();
+    assert!(record.contains("1970-01-01T00:00:00.000001001"), "{record}");
+}
+
 #[test]
 fn a_large_file_is_given_out_in_parts() {
     let count = 6_000_000;
@@ -240,24 +304,120 @@ fn a_broken_file_is_refused_whole_and_leaves_no_column() {
     assert_eq!(reader.read(good).unwrap().rows(), 100_000);
 }
 
-fn files_below(folder: &Path, found: &mut Vec<std::path::PathBuf>) {
-    for entry in std::fs::read_dir(folder).unwrap() {
-        let path = entry.unwrap().path();
-        if path.is_dir() {
-            files_below(&path, found);
-        } else {
-            found.push(path);
-        }
-    }
-    found.sort();
-}
-
 #[test]
-fn torture_files_are_read_or_refused_by_name() {
+fn a_flipped_byte_in_a_page_with_a_checksum_is_refused() {
     let Some(root) = forebay_testkit::shared_data() else {
         println!("skipped: the shared data is not here");
         return;
     };
+    let folder = root.join("formats/parquet");
+    let read = |name: &str, flip: Option<usize>| {
+        let mut bytes = std::fs::read(folder.join(name)).unwrap();
+        if let Some(at) = flip {
+            bytes[at] ^= 1;
+        }
+        let mut reader = Reader::new(None, &ContractPolicy::default());
+        let out = reader.read(bytes).unwrap();
+        let reason = out.rejected.first().map(|refused| refused.reason.clone());
+        (out.rows(), reason.unwrap_or_default())
+    };
+    for name in [
+        "datapage_v1-uncompressed-checksum.parquet",
+        "datapage_v1-snappy-compressed-checksum.parquet",
+    ] {
+        assert!(read(name, None).0 > 0, "{name}");
+        let size = std::fs::metadata(folder.join(name)).unwrap().len() as usize;
+        // In the middle, where values lie.
+        let (rows, reason) = read(name, Some(size / 3));
+        assert_eq!(rows, 0, "{name}");
+        assert!(
+            reason.contains("the checksum of the page at byte"),
+            "{name}: {reason}"
+        );
+    }
+}
+
+/// A file whose footer names its only row group many times over, as bombs do.
+fn repeated(bytes: &[u8], times: usize) -> Vec<u8> {
+    use ::parquet::file::metadata::{
+        FileMetaData, ParquetMetaDataBuilder, ParquetMetaDataReader, ParquetMetaDataWriter,
+    };
+    let bytes = bytes::Bytes::copy_from_slice(bytes);
+    let metadata = ParquetMetaDataReader::new()
+        .parse_and_finish(&bytes)
+        .unwrap();
+    let group = metadata.row_group(0).clone();
+    let one = metadata.file_metadata();
+    let rows = one.num_rows() * times as i64;
+    let all = FileMetaData::new(
+        one.version(),
+        rows,
+        None,
+        None,
+        one.schema_descr_ptr(),
+        None,
+    );
+    let bomb = ParquetMetaDataBuilder::new(all)
+        .set_row_groups(vec![group; times])
+        .build();
+    let footer = bytes.len() - 8;
+    let length = u32::from_le_bytes(bytes[footer..footer + 4].try_into().unwrap());
+    let mut made = bytes[..footer - length as usize].to_vec();
+    ParquetMetaDataWriter::new(&mut made, &bomb)
+        .finish()
+        .unwrap();
+    made
+}
+
+#[test]
+fn bombs_are_refused_before_they_go_off() {
+    let mut reader = Reader::new(None, &ContractPolicy::default());
+    let constant = file(vec![("n", ints(vec![7; 100_000]))]);
+    for (times, code) in [(100, "corrupt_parquet"), (5_000, "ratio_exceeded")] {
+        let out = reader.read(repeated(&constant, times)).unwrap();
+        assert_eq!((out.rows(), codes(&out)), (0, vec![code]), "{times}");
+    }
+    // One value of the dictionary, said many times by a few bytes: 4 GiB of text in a file of few KiB.
+    let long = "x".repeat(1 << 20);
+    let words = StringArray::from(vec![long.as_str(), "y"]);
+    let keys = Int32Array::from_iter_values((0..4_096).map(|row| i32::from(row % 4_096 == 4_095)));
+    let dictionary: ArrayRef = Arc::new(DictionaryArray::new(keys, Arc::new(words)));
+    let records = RecordBatch::try_from_iter([("t", dictionary)]).unwrap();
+    let properties = WriterProperties::builder()
+        .set_dictionary_page_size_limit(8 << 20)
+        .set_compression(::parquet::basic::Compression::ZSTD(Default::default()))
+        .build();
+    let options = ArrowWriterOptions::new()
+        .with_skip_arrow_metadata(true)
+        .with_properties(properties);
+    let mut writer =
+        ArrowWriter::try_new_with_options(Vec::new(), records.schema(), options).unwrap();
+    writer.write(&records).unwrap();
+    let bytes = writer.into_inner().unwrap();
+    assert!(bytes.len() < 64 << 10, "{}", bytes.len());
+    let out = reader.read(bytes).unwrap();
+    assert_eq!((out.rows(), codes(&out)), (0, vec!["ratio_exceeded"]));
+}
+
+#[test]
+fn long_values_that_repeat_are_read_in_small_batches() {
+    let long = "x".repeat(400 << 10);
+    let words = StringArray::from(vec![long.as_str()]);
+    let keys = Int32Array::from(vec![0; 1_500]);
+    let dictionary: ArrayRef = Arc::new(DictionaryArray::new(keys, Arc::new(words)));
+    let other = file(vec![("t", dictionary)]);
+    let mut reader = Reader::new(None, &ContractPolicy::default());
+    let out = reader.read(other).unwrap();
+    assert_eq!((out.rows(), codes(&out)), (1_500, vec![]));
+    let largest = out
+        .batches
+        .iter()
+        .map(|batch| batch.records.get_array_memory_size());
+    assert!(largest.max().unwrap() < 3 * BATCH_BYTES as usize);
+}
+
+#[test]
+fn torture_files_are_read_or_refused_by_name() {
     let (mut read, mut refused) = (0, 0);
     for folder in [
         "formats/parquet",
@@ -266,8 +426,9 @@ fn torture_files_are_read_or_refused_by_name() {
         "bad-inputs/parquet",
         "bad-inputs/arrow-fuzz/parquet",
     ] {
-        let mut paths = Vec::new();
-        files_below(&root.join(folder), &mut paths);
+        let Some(paths) = forebay_testkit::shared_files(folder) else {
+            return;
+        };
         for path in paths {
             let mut reader = Reader::new(None, &ContractPolicy::default());
             let out = reader.read(std::fs::read(&path).unwrap()).unwrap();

@@ -12,6 +12,7 @@ use arrow::datatypes::{
 };
 
 const UTC: &str = "+00:00";
+const NANOS_PER_MICRO: i64 = 1_000;
 
 /// The type that a column of this type has in a table; `None` when there is none, or nothing to hold (`Null`).
 pub(super) fn normal(kind: &DataType) -> Option<DataType> {
@@ -72,15 +73,12 @@ fn normal_field(field: &FieldRef) -> Option<FieldRef> {
     )))
 }
 
-/// The column in its table type, or why its values do not fit.
+/// The column in its table type, or why its values do not fit. Times are cut to microseconds: see [`finer_rows`].
 pub(super) fn to_normal(array: &ArrayRef) -> Result<ArrayRef, String> {
     let kind = normal(array.data_type())
         .ok_or_else(|| format!("type {} has no place in a table", array.data_type()))?;
     if &kind == array.data_type() {
         return Ok(Arc::clone(array));
-    }
-    if !exact(array) {
-        return Err("a time has a part below one microsecond".to_owned());
     }
     convert(array, &kind)
 }
@@ -94,25 +92,80 @@ pub(super) fn convert(array: &ArrayRef, kind: &DataType) -> Result<ArrayRef, Str
     cast_with_options(array, kind, &options).map_err(|error| error.to_string())
 }
 
-/// Whether every nanosecond value, at any depth, is a whole number of microseconds.
-fn exact(array: &ArrayRef) -> bool {
-    let whole =
-        |values: &[i64]| (0..array.len()).all(|row| array.is_null(row) || values[row] % 1_000 == 0);
+/// Which rows have, at any depth, a time with a part below one microsecond; `None` when no row has.
+pub(super) fn finer_rows(array: &ArrayRef) -> Option<Vec<bool>> {
     match array.data_type() {
-        DataType::Timestamp(TimeUnit::Nanosecond, _) => {
-            whole(array.as_primitive::<TimestampNanosecondType>().values())
-        }
+        DataType::Timestamp(TimeUnit::Nanosecond, _) => finer_times(
+            array,
+            array.as_primitive::<TimestampNanosecondType>().values(),
+        ),
         DataType::Time64(TimeUnit::Nanosecond) => {
-            whole(array.as_primitive::<Time64NanosecondType>().values())
+            finer_times(array, array.as_primitive::<Time64NanosecondType>().values())
         }
-        DataType::Struct(_) => array.as_struct().columns().iter().all(exact),
-        DataType::List(_) => exact(array.as_list::<i32>().values()),
-        DataType::LargeList(_) => exact(array.as_list::<i64>().values()),
-        DataType::FixedSizeList(..) => exact(array.as_fixed_size_list().values()),
-        DataType::Map(..) => array.as_map().entries().columns().iter().all(exact),
-        DataType::Dictionary(..) => exact(array.as_any_dictionary().values()),
-        _ => true,
+        DataType::Struct(_) => {
+            let columns = array.as_struct().columns().iter();
+            let finer: Vec<Vec<bool>> = columns.filter_map(finer_rows).collect();
+            rows(array, |row| finer.iter().any(|rows| rows[row]))
+        }
+        DataType::List(_) => {
+            let list = array.as_list::<i32>();
+            let finer = finer_rows(list.values())?;
+            rows(array, |row| {
+                any(&finer, list.value_offsets()[row], list.value_length(row))
+            })
+        }
+        DataType::LargeList(_) => {
+            let list = array.as_list::<i64>();
+            let finer = finer_rows(list.values())?;
+            rows(array, |row| {
+                any(&finer, list.value_offsets()[row], list.value_length(row))
+            })
+        }
+        DataType::FixedSizeList(..) => {
+            let list = array.as_fixed_size_list();
+            let finer = finer_rows(list.values())?;
+            rows(array, |row| {
+                any(&finer, list.value_offset(row), list.value_length())
+            })
+        }
+        DataType::Map(..) => {
+            let map = array.as_map();
+            let entries: ArrayRef = Arc::new(map.entries().clone());
+            let finer = finer_rows(&entries)?;
+            rows(array, |row| {
+                any(&finer, map.value_offsets()[row], map.value_length(row))
+            })
+        }
+        DataType::Dictionary(..) => {
+            let words = array.as_any_dictionary();
+            let finer = finer_rows(words.values())?;
+            let keys = words.normalized_keys();
+            rows(array, |row| finer[keys[row]])
+        }
+        _ => None,
     }
+}
+
+fn finer_times(array: &ArrayRef, values: &[i64]) -> Option<Vec<bool>> {
+    let is_fine = |value: i64| value % NANOS_PER_MICRO != 0;
+    if !values.iter().any(|value| is_fine(*value)) {
+        return None;
+    }
+    rows(array, |row| is_fine(values[row]))
+}
+
+/// The rows with a value of which `is_so` holds, if there are any.
+fn rows(array: &ArrayRef, is_so: impl Fn(usize) -> bool) -> Option<Vec<bool>> {
+    let found: Vec<bool> = (0..array.len())
+        .map(|row| array.is_valid(row) && is_so(row))
+        .collect();
+    found.contains(&true).then_some(found)
+}
+
+/// Whether one of the `length` elements from `start` is set.
+fn any<N: TryInto<usize>>(set: &[bool], start: N, length: N) -> bool {
+    let at = |place: N| place.try_into().unwrap_or(0);
+    set.iter().skip(at(start)).take(at(length)).any(|set| *set)
 }
 
 /// The type that holds the values of both; `None` when no type of a table does.
@@ -177,7 +230,10 @@ pub(super) fn word(kind: &DataType) -> &'static str {
 
 #[cfg(test)]
 mod tests {
-    use arrow::array::{DictionaryArray, Int64Array, TimestampNanosecondArray, UInt64Array};
+    use arrow::array::{
+        DictionaryArray, Int64Array, ListArray, StructArray, TimestampNanosecondArray, UInt64Array,
+    };
+    use arrow::buffer::OffsetBuffer;
     use arrow::datatypes::{Int32Type, TimestampMicrosecondType};
 
     use super::*;
@@ -190,7 +246,6 @@ mod tests {
             micros.as_primitive::<TimestampMicrosecondType>().values(),
             &[1, -2]
         );
-        assert!(to_normal(&ns(vec![1_001])).is_err());
         let large: ArrayRef = Arc::new(UInt64Array::from(vec![u64::MAX]));
         let decimal = to_normal(&large).unwrap();
         assert_eq!(
@@ -208,6 +263,36 @@ mod tests {
         );
         let long: ArrayRef = Arc::new(Int64Array::from(vec![i64::MAX]));
         assert!(convert(&long, &DataType::Int32).is_err());
+    }
+
+    #[test]
+    fn rows_with_a_finer_time_are_found_at_every_depth() {
+        let times: ArrayRef = Arc::new(TimestampNanosecondArray::from(vec![
+            Some(1_000),
+            Some(1_001),
+            None,
+            Some(-1),
+        ]));
+        assert_eq!(finer_rows(&times), Some(vec![false, true, false, true]));
+        assert_eq!(finer_rows(&times.slice(2, 1)), None);
+        let item = Arc::new(Field::new("item", times.data_type().clone(), true));
+        let lists: ArrayRef = Arc::new(ListArray::new(
+            Arc::clone(&item),
+            OffsetBuffer::from_lengths([1, 2, 1]),
+            Arc::clone(&times),
+            Some(vec![true, true, false].into()),
+        ));
+        assert_eq!(
+            finer_rows(&lists),
+            Some(vec![false, true, false]),
+            "a null list says nothing"
+        );
+        assert_eq!(finer_rows(&lists.slice(1, 1)), Some(vec![true]));
+        let both: ArrayRef = Arc::new(StructArray::from(vec![(item, Arc::clone(&times))]));
+        assert_eq!(finer_rows(&both), finer_rows(&times));
+        let keys = arrow::array::Int32Array::from(vec![Some(0), Some(1), None]);
+        let words: ArrayRef = Arc::new(DictionaryArray::new(keys, times));
+        assert_eq!(finer_rows(&words), Some(vec![false, true, false]));
     }
 
     #[test]

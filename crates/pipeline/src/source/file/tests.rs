@@ -8,27 +8,12 @@ use std::time::Duration;
 
 use forebay_core::{Chunk, Compression, ErrorKind, SystemClock};
 use tempfile::TempDir;
-use tokio_util::sync::CancellationToken;
 
 use super::*;
-use crate::source::{Framing, RequestLog, RequestRecord};
-
-struct NoLog;
-
-impl RequestLog for NoLog {
-    fn record(&self, _: RequestRecord) {}
-}
+use crate::source::Framing;
 
 fn context(project: &Path, framing: Framing) -> SourceContext {
-    SourceContext {
-        clock: SystemClock::shared(),
-        seed: 0,
-        project: project.to_owned(),
-        framing,
-        cancel: CancellationToken::new(),
-        requests: Arc::new(NoLog),
-        full: false,
-    }
+    SourceContext::alone(SystemClock::shared(), project, framing).unwrap()
 }
 
 fn source(path: &str) -> Files {

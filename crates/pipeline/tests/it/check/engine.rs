@@ -5,7 +5,7 @@ use std::sync::Arc;
 use arrow::array::{BooleanArray, RecordBatch};
 use arrow::datatypes::SchemaRef;
 use async_trait::async_trait;
-use forebay_core::{Error, Result, SqlEngine};
+use forebay_core::{Error, Result, Selected, SqlEngine};
 
 #[derive(Debug)]
 struct Lenient;
@@ -29,13 +29,15 @@ impl SqlEngine for Lenient {
         parses(statement).map(|()| schema)
     }
 
-    async fn select(
-        &self,
-        _: &str,
-        records: RecordBatch,
-        statement: &str,
-    ) -> Result<Vec<RecordBatch>> {
-        parses(statement).map(|()| vec![records])
+    async fn select(&self, _: &str, records: RecordBatch, statement: &str) -> Result<Selected> {
+        parses(statement).map(|()| Selected {
+            records: vec![records],
+            rows: None,
+        })
+    }
+
+    async fn not_row_wise(&self, _: &str, _: SchemaRef, statement: &str) -> Result<Option<String>> {
+        parses(statement).map(|()| Some("it is not looked at".to_owned()))
     }
 
     async fn evaluate(&self, records: &RecordBatch, expression: &str) -> Result<BooleanArray> {

@@ -17,7 +17,6 @@ use forebay_pipeline::source::{
 };
 use forebay_testkit::FakeClock;
 use serde_json::{Value, json};
-use tokio_util::sync::CancellationToken;
 
 /// 2026-01-01T00:00:00Z.
 const NEW_YEAR: Timestamp = Timestamp(1_767_225_600_000_000);
@@ -69,14 +68,13 @@ impl Bench {
     }
 
     fn context(&self) -> SourceContext {
+        let clock = Arc::clone(&self.clock) as Arc<dyn Clock>;
+        let alone = SourceContext::alone(clock, &PathBuf::new(), self.framing).unwrap();
         SourceContext {
-            clock: Arc::clone(&self.clock) as Arc<dyn Clock>,
             seed: 7,
-            project: PathBuf::new(),
-            framing: self.framing,
-            cancel: CancellationToken::new(),
             requests: Arc::clone(&self.log) as Arc<dyn RequestLog>,
             full: self.full,
+            ..alone
         }
     }
 

@@ -4,7 +4,7 @@
 
 use forebay_core::{Rejected, quarantine};
 
-use super::{CsvExtraction, PREAMBLE_BYTES_MAX, Payload};
+use super::{CsvExtraction, PREAMBLE_BYTES_MAX, Payload, Stage};
 use crate::extract::Extracted;
 use crate::extract::csv::batch::{Problems, Row};
 
@@ -21,6 +21,22 @@ impl CsvExtraction {
         let record = [payload.preamble.as_slice(), &self.raw[start..end]].concat();
         out.rejected
             .push(self.rejected((payload.ordinal, offset, line), code, reason, &record));
+    }
+
+    /// Refuses a payload whose header cannot be used: as a whole, so that a replay lands all of its rows.
+    pub(super) fn refuse_payload(
+        &self,
+        payload: &mut Payload,
+        place: (usize, usize, u64),
+        code: &str,
+        reason: String,
+        out: &mut Extracted,
+    ) {
+        payload.stage = Stage::Dead;
+        self.refuse(payload, place, code, reason, out);
+        if let Some(refused) = out.rejected.last_mut() {
+            refused.offset = None;
+        }
     }
 
     fn rejected(
@@ -65,7 +81,7 @@ impl CsvExtraction {
     }
 
     /// A header for the rows held, which may be of several files with the same columns.
-    fn header_line(&self) -> Vec<u8> {
+    pub(super) fn header_line(&self) -> Vec<u8> {
         if !self.options.header {
             return Vec::new();
         }

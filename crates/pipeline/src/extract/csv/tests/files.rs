@@ -1,41 +1,18 @@
 //! CSV of other people: suites with answers, real files, hostile ones.
 
 use std::collections::BTreeMap;
-use std::path::{Path, PathBuf};
 
 use arrow::util::display::{ArrayFormatter, FormatOptions};
+use forebay_testkit::shared_files;
 
 use super::{extract, start};
 use crate::extract::Extraction;
 use crate::extract::contract::{ColumnRule, ColumnType, ContractPolicy};
 use crate::extract::csv::{CsvConfig, Encoding, Ragged, columns};
 
-fn files_below(folder: &Path, found: &mut Vec<PathBuf>) {
-    for entry in std::fs::read_dir(folder).unwrap() {
-        let path = entry.unwrap().path();
-        if path.is_dir() {
-            files_below(&path, found);
-        } else {
-            found.push(path);
-        }
-    }
-    found.sort();
-}
-
-/// The files of a folder of the shared data; `None`, and a line that says so, when it is not there.
-fn shared(folder: &str) -> Option<Vec<PathBuf>> {
-    let Some(root) = forebay_testkit::shared_data() else {
-        println!("skipped: the shared data is not here");
-        return None;
-    };
-    let mut found = Vec::new();
-    files_below(&root.join(folder), &mut found);
-    Some(found)
-}
-
 #[test]
 fn csv_spectrum_gives_its_answers() {
-    for path in shared("formats/csv-spectrum/csvs").unwrap_or_default() {
+    for path in shared_files("formats/csv-spectrum/csvs").unwrap_or_default() {
         let answer = path
             .to_string_lossy()
             .replace("/csvs/", "/json/")
@@ -116,7 +93,7 @@ fn hostile_and_odd_files_never_panic() {
         "bad-inputs/csv-afl",
         "bad-inputs/arrow-fuzz/csv",
     ] {
-        for path in shared(folder).unwrap_or_default() {
+        for path in shared_files(folder).unwrap_or_default() {
             let bytes = std::fs::read(&path).unwrap();
             for config in &dialects {
                 let out = extract(
@@ -137,7 +114,7 @@ fn hostile_and_odd_files_never_panic() {
 
 #[test]
 fn a_header_that_grew_over_the_years_makes_one_table() {
-    let Some(paths) = shared("http-api/covid-italy/dati-regioni") else {
+    let Some(paths) = shared_files("http-api/covid-italy/dati-regioni") else {
         return;
     };
     let mut extraction = start(&CsvConfig::default(), &ContractPolicy::default(), None);

@@ -1,0 +1,48 @@
+//! One process, every pipeline of a project: the continuous ones always, the scheduled ones when they are due.
+//!
+//! Each pipeline has a task of its own, so one that fails, hangs or is broken leaves the others alone. A changed file is
+//! checked, and the pipeline goes over to it at a commit; a file that does not check leaves the old version at work.
+//! Failed runs are tried again with growing pauses, for ever. Nothing here moves data.
+
+mod pipeline;
+mod status;
+mod supervisor;
+
+#[cfg(test)]
+mod tests;
+
+use std::path::{Path, PathBuf};
+use std::sync::Arc;
+
+use async_trait::async_trait;
+use forebay_core::{Ident, Result, Timestamp};
+use forebay_pipeline::file::PipelineSpec;
+use forebay_pipeline::run::Figures;
+use tokio_util::sync::CancellationToken;
+
+pub use status::{Phase, Registry, Status};
+pub use supervisor::Supervisor;
+
+/// What the supervisor needs from its process.
+#[async_trait]
+pub trait Site: Send + Sync + 'static {
+    /// The pipeline files that there are now.
+    fn files(&self) -> Result<Vec<PathBuf>>;
+
+    /// What tells one state of a file from another, without reading it: any change changes it.
+    fn stamp(&self, file: &Path) -> Result<String>;
+
+    /// Reads and checks a file. The error says everything that is wrong with it.
+    fn load(&self, file: &Path) -> Result<PipelineSpec>;
+
+    /// When the last run of a pipeline began, in whichever process.
+    async fn last_begun(&self, pipeline: &Ident) -> Result<Option<Timestamp>>;
+
+    /// Runs a pipeline until its source ends, or until `cancel`, and then to its last complete commit.
+    async fn run(
+        &self,
+        spec: Arc<PipelineSpec>,
+        figures: Arc<Figures>,
+        cancel: CancellationToken,
+    ) -> Result<()>;
+}

@@ -1,0 +1,193 @@
+//! The life of one pipeline in a process: run, wait, run again, and go over to a new version when there is one.
+
+use std::sync::Arc;
+use std::time::Duration;
+
+use forebay_core::{Clock, Ident, Result, Timestamp};
+use forebay_pipeline::file::PipelineSpec;
+use forebay_pipeline::run::Figures;
+use tokio::sync::watch;
+use tokio_util::sync::CancellationToken;
+
+use super::{Phase, Registry, Site};
+
+/// The pause after a first failure; each further one doubles it.
+const PAUSE_FIRST: Duration = Duration::from_secs(1);
+
+/// The longest pause.
+const PAUSE_MAX: Duration = Duration::from_secs(300);
+
+/// A run that worked this long before it failed starts the pauses anew.
+const HEALTHY: Duration = Duration::from_secs(600);
+
+pub(super) struct Pipeline<S> {
+    pub(super) name: Ident,
+    pub(super) site: Arc<S>,
+    pub(super) clock: Arc<dyn Clock>,
+    pub(super) registry: Registry,
+    pub(super) figures: Arc<Figures>,
+    /// The version that is wanted.
+    pub(super) wanted: watch::Receiver<Arc<PipelineSpec>>,
+    pub(super) stop: CancellationToken,
+}
+
+/// Why a pause ended.
+enum Woken {
+    Due,
+    Changed,
+    Stopped,
+}
+
+impl<S: Site> Pipeline<S> {
+    /// Lives until it is stopped.
+    pub(super) async fn live(mut self) {
+        let mut pause = PAUSE_FIRST;
+        if matches!(self.first().await, Woken::Stopped) {
+            return self.phase(Phase::Stopped, None);
+        }
+        while !self.stop.is_cancelled() {
+            let spec = self.wanted.borrow_and_update().clone();
+            if !runs_by_itself(&spec) {
+                self.phase(Phase::Manual, None);
+                if matches!(self.pause(None).await, Woken::Stopped) {
+                    break;
+                }
+                continue;
+            }
+            let began = self.clock.now();
+            let outcome = self.run(spec.clone()).await;
+            let worked = self.clock.now().since(began);
+            let wait = match &outcome {
+                Ok(()) => {
+                    pause = PAUSE_FIRST;
+                    Some(until_next(&spec, worked))
+                }
+                Err(_) if worked >= HEALTHY => Some(PAUSE_FIRST),
+                Err(_) => {
+                    let wait = pause;
+                    pause = (pause * 2).min(PAUSE_MAX);
+                    Some(wait)
+                }
+            };
+            self.ended(&outcome, wait);
+            if self.stop.is_cancelled() || self.wanted.has_changed().unwrap_or(true) {
+                continue;
+            }
+            if matches!(self.pause(wait).await, Woken::Stopped) {
+                break;
+            }
+        }
+        self.phase(Phase::Stopped, None);
+    }
+
+    /// Waits until the first run is due: a process that starts again does not run a daily pipeline once more.
+    async fn first(&mut self) -> Woken {
+        let spec = self.wanted.borrow().clone();
+        if spec.schedule.is_none() {
+            return Woken::Due;
+        }
+        let last = self.site.last_begun(&self.name).await;
+        let last = last.unwrap_or_else(|error| {
+            tracing::warn!(pipeline = %self.name, %error, "failed to read when it last ran; it runs now");
+            None
+        });
+        let Some(last) = last else {
+            return Woken::Due;
+        };
+        let wait = until_next(&spec, self.clock.now().since(last));
+        if wait.is_zero() {
+            return Woken::Due;
+        }
+        self.phase(Phase::Waiting, Some(self.clock.now().plus(wait)));
+        self.pause(Some(wait)).await
+    }
+
+    /// One run; a new version or the end of the process ends it at its last complete commit.
+    async fn run(&mut self, spec: Arc<PipelineSpec>) -> Result<()> {
+        self.phase(Phase::Running, None);
+        let cancel = self.stop.child_token();
+        let (site, figures) = (self.site.clone(), self.figures.clone());
+        let run = tokio::spawn({
+            let cancel = cancel.clone();
+            async move { site.run(spec, figures, cancel).await }
+        });
+        tokio::pin!(run);
+        let joined = tokio::select! {
+            joined = &mut run => joined,
+            _ = self.wanted.changed() => {
+                cancel.cancel();
+                // The change is seen again by the loop.
+                self.wanted.mark_changed();
+                run.await
+            }
+        };
+        joined.unwrap_or_else(|error| {
+            let bug = forebay_core::Error::bug("run_panicked", "the run panicked");
+            Err(bug.with_source(error))
+        })
+    }
+
+    fn ended(&self, outcome: &Result<()>, wait: Option<Duration>) {
+        let next_at = wait.map(|wait| self.clock.now().plus(wait));
+        if let Err(error) = outcome {
+            tracing::error!(pipeline = %self.name, %error, next_at = next_at.map(tracing::field::display), "the run failed; it is tried again");
+        }
+        let phase = if outcome.is_ok() {
+            Phase::Waiting
+        } else {
+            Phase::Failed
+        };
+        self.phase(phase, next_at);
+        self.registry.change(&self.name, |status| {
+            status.runs += 1;
+            status.failures += u64::from(outcome.is_err());
+            status.error = outcome.as_ref().err().map(ToString::to_string);
+        });
+    }
+
+    fn phase(&self, phase: Phase, next_at: Option<Timestamp>) {
+        let now = self.clock.now();
+        self.registry.change(&self.name, |status| {
+            if status.phase != phase {
+                status.since = now;
+            }
+            status.phase = phase;
+            status.next_at = next_at;
+        });
+    }
+
+    /// Sleeps; without a time until something changes.
+    async fn pause(&mut self, wait: Option<Duration>) -> Woken {
+        let clock = self.clock.clone();
+        let due = async {
+            match wait {
+                Some(wait) => clock.sleep(wait).await,
+                None => std::future::pending().await,
+            }
+        };
+        tokio::select! {
+            () = self.stop.cancelled() => Woken::Stopped,
+            changed = self.wanted.changed() => {
+                if changed.is_err() {
+                    return Woken::Stopped;
+                }
+                self.wanted.mark_changed();
+                Woken::Changed
+            }
+            () = due => Woken::Due,
+        }
+    }
+}
+
+fn runs_by_itself(spec: &PipelineSpec) -> bool {
+    spec.schedule.is_some() || spec.source.is_continuous()
+}
+
+/// How long after a run that began `ago` the next one begins.
+fn until_next(spec: &PipelineSpec, ago: Duration) -> Duration {
+    match &spec.schedule {
+        Some(schedule) => schedule.every.0.saturating_sub(ago),
+        // A continuous source that ended has lost its footing: it gets a moment.
+        None => PAUSE_FIRST,
+    }
+}

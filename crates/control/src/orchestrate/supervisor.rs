@@ -1,0 +1,239 @@
+//! The project's files, looked at again and again: what is new starts, what changed is taken over, what is gone stops.
+
+use std::collections::BTreeMap;
+use std::path::{Path, PathBuf};
+use std::sync::Arc;
+use std::time::Duration;
+
+use forebay_core::{Clock, Ident};
+use forebay_pipeline::file::PipelineSpec;
+use tokio::sync::watch;
+use tokio::task::JoinHandle;
+use tokio_util::sync::CancellationToken;
+
+use super::pipeline::Pipeline;
+use super::{Phase, Registry, Site, Status};
+
+/// How often the files are looked at.
+const LOOK_EVERY: Duration = Duration::from_secs(1);
+
+/// Pipelines of one process.
+const PIPELINES_MAX: usize = 10_000;
+
+/// Runs the pipelines of a project.
+pub struct Supervisor<S> {
+    site: Arc<S>,
+    clock: Arc<dyn Clock>,
+    registry: Registry,
+    stop: CancellationToken,
+    files: BTreeMap<PathBuf, File>,
+}
+
+/// A file that has been looked at.
+struct File {
+    stamp: String,
+    live: Option<Live>,
+}
+
+/// A pipeline at work.
+struct Live {
+    name: Ident,
+    digest: String,
+    wanted: watch::Sender<Arc<PipelineSpec>>,
+    stop: CancellationToken,
+    task: JoinHandle<()>,
+}
+
+impl<S: Site> Supervisor<S> {
+    pub fn new(
+        site: Arc<S>,
+        clock: Arc<dyn Clock>,
+        registry: Registry,
+        stop: CancellationToken,
+    ) -> Self {
+        Self {
+            site,
+            clock,
+            registry,
+            stop,
+            files: BTreeMap::new(),
+        }
+    }
+
+    /// Works until `stop`, then waits until every pipeline has made its last commit.
+    pub async fn run(mut self) {
+        while !self.stop.is_cancelled() {
+            self.look().await;
+            tokio::select! {
+                () = self.stop.cancelled() => {}
+                () = self.clock.sleep(LOOK_EVERY) => {}
+            }
+        }
+        for live in self.files.into_values().filter_map(|file| file.live) {
+            live.end().await;
+        }
+    }
+
+    /// Brings what runs in line with the files that are there.
+    pub async fn look(&mut self) {
+        let files = match self.site.files() {
+            Ok(files) => files,
+            Err(error) => {
+                tracing::error!(%error, "failed to list the pipeline files; what runs goes on");
+                return;
+            }
+        };
+        let gone: Vec<PathBuf> = self
+            .files
+            .keys()
+            .filter(|file| !files.contains(file))
+            .cloned()
+            .collect();
+        for file in gone {
+            self.gone(&file).await;
+        }
+        for file in files.iter().take(PIPELINES_MAX) {
+            self.file(file).await;
+        }
+    }
+
+    async fn gone(&mut self, path: &Path) {
+        self.registry.set_broken(shown(path), None);
+        let Some(live) = self.files.remove(path).and_then(|file| file.live) else {
+            return;
+        };
+        tracing::info!(pipeline = %live.name, "its file is gone: it stops at its last commit");
+        let name = live.name.clone();
+        live.end().await;
+        self.registry.remove(&name);
+    }
+
+    async fn file(&mut self, path: &Path) {
+        // A file that cannot be looked at is about to be replaced or is gone: the next look tells.
+        let Ok(stamp) = self.site.stamp(path) else {
+            return;
+        };
+        if self.files.get(path).is_some_and(|file| file.stamp == stamp) {
+            return;
+        }
+        let loaded = self.site.load(path);
+        let file = self.files.entry(path.to_owned()).or_insert(File {
+            stamp: String::new(),
+            live: None,
+        });
+        file.stamp = stamp;
+        match loaded {
+            Ok(spec) => self.version(path, Arc::new(spec)).await,
+            Err(error) => self.broken(path, &error.to_string()),
+        }
+    }
+
+    fn broken(&mut self, path: &Path, why: &str) {
+        let live = self.files.get(path).and_then(|file| file.live.as_ref());
+        match live {
+            Some(live) => {
+                tracing::error!(pipeline = %live.name, %why, "the changed file does not check: the version before it goes on");
+                let change = |status: &mut Status| status.broken = Some(why.to_owned());
+                self.registry.change(&live.name, change);
+            }
+            None => {
+                tracing::error!(file = %path.display(), %why, "the file is not run until it checks");
+                self.registry.set_broken(shown(path), Some(why.to_owned()));
+            }
+        }
+    }
+
+    /// A version that checks.
+    async fn version(&mut self, path: &Path, spec: Arc<PipelineSpec>) {
+        let file = self.files.get_mut(path);
+        let renamed = file.and_then(|file| file.live.take_if(|live| live.name != spec.name));
+        if let Some(live) = renamed {
+            let name = live.name.clone();
+            live.end().await;
+            self.registry.remove(&name);
+        }
+        if let Some(live) = self.files.get_mut(path).and_then(|file| file.live.as_mut()) {
+            let changed = live.digest != spec.digest;
+            live.digest.clone_from(&spec.digest);
+            let name = live.name.clone();
+            self.registry.change(&name, |status| {
+                status.broken = None;
+                status.changes += u64::from(changed);
+                status.spec = spec.clone();
+            });
+            if changed {
+                tracing::info!(pipeline = %name, "its file changed: it goes over to it at the next commit");
+                live.wanted.send_replace(spec);
+            }
+            return;
+        }
+        let other = self.files.iter().find(|(_, file)| {
+            let live = file.live.as_ref();
+            live.is_some_and(|live| live.name == spec.name)
+        });
+        if let Some((other, _)) = other {
+            let why = format!(
+                "`pipeline: {}` is the name of {} too: give it another",
+                spec.name,
+                other.display()
+            );
+            self.broken(path, &why);
+            return;
+        }
+        let live = self.start(path, spec);
+        if let Some(file) = self.files.get_mut(path) {
+            file.live = Some(live);
+        }
+    }
+
+    fn start(&self, path: &Path, spec: Arc<PipelineSpec>) -> Live {
+        let (name, digest) = (spec.name.clone(), spec.digest.clone());
+        let (wanted, receiver) = watch::channel(spec.clone());
+        let stop = self.stop.child_token();
+        let figures = Arc::default();
+        self.registry.put(Status {
+            pipeline: name.clone(),
+            file: shown(path),
+            phase: Phase::Waiting,
+            since: self.clock.now(),
+            next_at: None,
+            error: None,
+            broken: None,
+            runs: 0,
+            failures: 0,
+            changes: 0,
+            figures: Arc::clone(&figures),
+            spec,
+        });
+        let pipeline = Pipeline {
+            name: name.clone(),
+            site: self.site.clone(),
+            clock: self.clock.clone(),
+            registry: self.registry.clone(),
+            figures,
+            wanted: receiver,
+            stop: stop.clone(),
+        };
+        let task = tokio::spawn(pipeline.live());
+        Live {
+            name,
+            digest,
+            wanted,
+            stop,
+            task,
+        }
+    }
+}
+
+impl Live {
+    async fn end(self) {
+        self.stop.cancel();
+        if let Err(error) = self.task.await {
+            tracing::error!(pipeline = %self.name, %error, "the pipeline's task panicked");
+        }
+    }
+}
+
+fn shown(path: &Path) -> String {
+    path.display().to_string()
+}

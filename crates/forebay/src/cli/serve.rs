@@ -1,0 +1,141 @@
+//! `forebay serve`: every pipeline of the project in one process, and the HTTP server.
+
+use std::path::{Path, PathBuf};
+use std::process::ExitCode;
+use std::sync::Arc;
+
+use async_trait::async_trait;
+use clap::Args;
+use forebay_control::orchestrate::{Registry, Site, Supervisor};
+use forebay_core::{Error, Ident, RefName, Result, Timestamp};
+use forebay_pipeline::file::PipelineSpec;
+use forebay_pipeline::run::Figures;
+use forebay_server::{Probe, State};
+use tokio_util::sync::CancellationToken;
+
+use super::Global;
+use super::run::{param, stop_on_signal};
+use crate::settings::ProcessVariables;
+use crate::wire::Workspace;
+use crate::{project, say};
+
+#[derive(Debug, Args)]
+#[command(
+    after_help = "A changed pipeline file is taken over at the next commit; one that does not check leaves the old version at work.\n\
+    SIGTERM or ctrl-c: no more pushes are taken, every pipeline makes its last commit, the process ends."
+)]
+pub(crate) struct Serve {
+    /// Address and port of the HTTP server [default: `server.listen` of forebay.toml, 127.0.0.1:7400]
+    #[arg(long, value_name = "ADDRESS:PORT")]
+    listen: Option<String>,
+    /// A value for `${param:NAME}`
+    #[arg(long = "param", value_name = "NAME=VALUE", value_parser = param)]
+    params: Vec<(String, String)>,
+}
+
+impl Serve {
+    pub(super) async fn run(self, global: &Global) -> Result<ExitCode> {
+        let workspace = Arc::new(Workspace::open(global).await?);
+        let address = self
+            .listen
+            .clone()
+            .unwrap_or_else(|| workspace.settings().server.listen.clone());
+        let listening = forebay_server::listen(&address).await?;
+        let stop = stop_on_signal();
+        let registry = Registry::default();
+        let site = Arc::new(Project {
+            workspace: workspace.clone(),
+            variables: ProcessVariables {
+                params: self.params,
+            },
+            is_local: listening.address.ip().is_loopback(),
+        });
+        let state = State::new(
+            registry.clone(),
+            workspace.journals().clone(),
+            workspace.clock(),
+            Box::new(Store(workspace.clone())),
+            stop.clone(),
+        );
+        if !global.quiet {
+            say::good(format_args!("listening on http://{}", listening.address));
+        }
+        let supervisor = Supervisor::new(site, workspace.clock(), registry, stop.clone());
+        let server = tokio::spawn(listening.serve(forebay_server::router(state), stop));
+        supervisor.run().await;
+        let ended = server.await;
+        ended.map_err(|error| {
+            Error::bug("server_panicked", "the HTTP server panicked").with_source(error)
+        })?;
+        if !global.quiet {
+            say::good("every pipeline has made its last commit");
+        }
+        Ok(ExitCode::SUCCESS)
+    }
+}
+
+/// The project as the supervisor sees it.
+struct Project {
+    workspace: Arc<Workspace>,
+    variables: ProcessVariables,
+    /// Whether only this machine reaches the server.
+    is_local: bool,
+}
+
+#[async_trait]
+impl Site for Project {
+    fn files(&self) -> Result<Vec<PathBuf>> {
+        project::pipelines(self.workspace.project())
+    }
+
+    fn stamp(&self, file: &Path) -> Result<String> {
+        project::stamp(file)
+    }
+
+    fn load(&self, file: &Path) -> Result<PipelineSpec> {
+        let spec = project::load_or_error(file, &self.variables, self.workspace.engine())?;
+        let open = spec.source.push().is_some_and(|push| push.auth.is_none());
+        if open && !self.is_local {
+            let what = format!(
+                "{}: `source.push` has no `auth`, and other machines reach this server",
+                file.display()
+            );
+            return Err(Error::config("open_door", what)
+                .with_hint("give it `auth: {token: \"${secret:NAME}\"}`, or listen on 127.0.0.1"));
+        }
+        Ok(spec)
+    }
+
+    async fn last_begun(&self, pipeline: &Ident) -> Result<Option<Timestamp>> {
+        let runs = self
+            .workspace
+            .lake()
+            .store()
+            .runs(Some(pipeline), 1)
+            .await?;
+        Ok(runs.first().map(|run| run.started_at))
+    }
+
+    async fn run(
+        &self,
+        spec: Arc<PipelineSpec>,
+        figures: Arc<Figures>,
+        cancel: CancellationToken,
+    ) -> Result<()> {
+        let _alone = self.workspace.lock(&spec.name)?;
+        let mut context = self
+            .workspace
+            .run_context(&RefName::main(), false, &cancel, &figures);
+        context.follow = true;
+        forebay_pipeline::run::run(spec, context).await.map(drop)
+    }
+}
+
+/// Whether the store answers.
+struct Store(Arc<Workspace>);
+
+impl Probe for Store {
+    fn probe(&self) -> std::pin::Pin<Box<dyn Future<Output = Result<()>> + Send + '_>> {
+        Box::pin(async move { self.0.lake().store().branches().await.map(drop) })
+    }
+}

@@ -1,0 +1,56 @@
+"""Pushes through the doors for AWS clients with boto3, as a program does that only changes its endpoint.
+
+usage: boto3_pushes.py URL
+"""
+
+import json
+import sys
+import time
+
+import boto3
+from botocore.config import Config
+from botocore.exceptions import ClientError
+
+
+def client(service: str, secret: str):
+    return boto3.client(
+        service,
+        endpoint_url=sys.argv[1],
+        region_name="eu-central-1",
+        aws_access_key_id="AKIDANY",
+        aws_secret_access_key=secret,
+        config=Config(retries={"total_max_attempts": 1}),
+    )
+
+
+def data(n: int) -> bytes:
+    return json.dumps({"n": n}).encode()
+
+
+def refused(call, code: str) -> None:
+    try:
+        call()
+    except ClientError as error:
+        assert error.response["Error"]["Code"] == code, error
+    else:
+        raise SystemExit(f"not refused: {code}")
+
+
+kinesis, firehose = client("kinesis", "open sesame"), client("firehose", "open sesame")
+for _ in range(100):  # the pipeline's file is read a moment after the port is taken
+    try:
+        summary = kinesis.describe_stream_summary(StreamName="events")["StreamDescriptionSummary"]
+        break
+    except ClientError:
+        time.sleep(0.05)
+assert summary["StreamStatus"] == "ACTIVE" and summary["OpenShardCount"] == 1
+assert len(kinesis.list_shards(StreamName="events")["Shards"]) == 1
+one = kinesis.put_record(StreamName="events", Data=data(0), PartitionKey="k")
+many = kinesis.put_records(StreamName="events", Records=[{"Data": data(n), "PartitionKey": str(n)} for n in range(1, 501)])
+assert many["FailedRecordCount"] == 0 and len({record["SequenceNumber"] for record in many["Records"]}) == 500
+assert one["SequenceNumber"] < many["Records"][0]["SequenceNumber"]
+firehose.put_record(DeliveryStreamName="events", Record={"Data": data(501)})
+batch = firehose.put_record_batch(DeliveryStreamName="events", Records=[{"Data": data(n)} for n in range(502, 1002)])
+assert batch["FailedPutCount"] == 0
+refused(lambda: client("kinesis", "wrong").put_record(StreamName="events", Data=data(9999), PartitionKey="k"), "InvalidSignatureException")
+refused(lambda: kinesis.put_record(StreamName="nobody", Data=data(9999), PartitionKey="k"), "ResourceNotFoundException")

@@ -1,0 +1,353 @@
+//! `forebay serve` as callers and operators meet it: pushes, kills, changed files, AWS clients, the end.
+
+use std::collections::{BTreeMap, BTreeSet};
+use std::io::{BufRead, BufReader};
+use std::process::{Child, Command, Stdio};
+use std::sync::atomic::{AtomicBool, Ordering};
+use std::sync::{Arc, Mutex};
+use std::time::Duration;
+
+use serde_json::{Value, json};
+
+use crate::flights::variable;
+use crate::forebay::Project;
+
+/// Kills in the test of interruptions; `FOREBAY_TEST_KILLS` asks for more.
+const KILLS: u64 = 8;
+
+const PIPELINE: &str = "\
+pipeline: events
+source: {push: {}}
+extract: {json: {lines: true}}
+buffer: {time: 100ms}
+load: {iceberg: {table: push.events}}
+";
+
+struct Server {
+    process: Child,
+    address: String,
+}
+
+impl Server {
+    /// Starts the server and waits until it listens; `address` of `127.0.0.1:0` takes any port.
+    fn start(project: &Project, address: &str) -> Self {
+        let mut process = Command::new(assert_cmd::cargo::cargo_bin("forebay"))
+            .current_dir(project.path())
+            .args(["serve", "--listen", address])
+            .env("FOREBAY_SECRET_DOOR", "open sesame")
+            .stderr(Stdio::piped())
+            .spawn()
+            .unwrap();
+        let mut lines = BufReader::new(process.stderr.take().unwrap()).lines();
+        let found = lines.by_ref().map_while(Result::ok).find_map(|line| {
+            let (_, address) = line.split_once("http://")?;
+            Some(address.to_owned())
+        });
+        let address = found.expect("the server says where it listens");
+        // Somebody must read on, or the server would wait for it.
+        std::thread::spawn(move || {
+            lines.for_each(|line| drop(line.map(|line| eprintln!("{line}"))))
+        });
+        Self { process, address }
+    }
+
+    fn url(&self, path: &str) -> String {
+        format!("http://{}{path}", self.address)
+    }
+
+    fn kill(mut self) -> String {
+        self.process.kill().unwrap();
+        self.process.wait().unwrap();
+        self.address.clone()
+    }
+
+    /// Asks it to end, and waits; returns its exit code.
+    fn stop(mut self) -> Option<i32> {
+        let pid = rustix::process::Pid::from_child(&self.process);
+        rustix::process::kill_process(pid, rustix::process::Signal::TERM).unwrap();
+        self.process.wait().unwrap().code()
+    }
+}
+
+fn runtime() -> tokio::runtime::Runtime {
+    tokio::runtime::Builder::new_multi_thread()
+        .enable_all()
+        .build()
+        .unwrap()
+}
+
+fn client() -> reqwest::Client {
+    let _ = rustls::crypto::ring::default_provider().install_default();
+    reqwest::Client::builder()
+        .timeout(Duration::from_secs(10))
+        .build()
+        .unwrap()
+}
+
+/// Asks until the table has so many rows.
+fn wait_for(project: &Project, rows: usize) {
+    for _ in 0..200 {
+        let answer = project.run(&["sql", "SELECT count(*) FROM push.events", "--format", "csv"]);
+        if answer.out.lines().nth(1) == Some(rows.to_string().as_str()) {
+            return;
+        }
+        std::thread::sleep(Duration::from_millis(50));
+    }
+    panic!("the table does not come to {rows} rows");
+}
+
+#[test]
+fn what_is_pushed_can_be_asked_for_and_the_end_loses_nothing() {
+    let project = Project::new();
+    project.write("pipelines/events.yaml", PIPELINE);
+    let server = Server::start(&project, "127.0.0.1:0");
+    let client = client();
+    let (url, runtime) = (server.url("/v1/ingest/events"), runtime());
+    let push = |body: String| {
+        runtime
+            .block_on(client.post(&url).body(body).send())
+            .unwrap()
+    };
+    // The pipeline's file is read a moment after the port is taken.
+    while push("{\"n\": 0}\n".to_owned()).status() == 404 {
+        std::thread::sleep(Duration::from_millis(20));
+    }
+    for n in 1..100 {
+        assert_eq!(
+            push(format!("{{\"n\": {n}}}\n{{\"n\": {}}}\n", n + 1000)).status(),
+            200
+        );
+    }
+    wait_for(&project, 199);
+    assert_eq!(push("{\"n\": 5000}\nnot json\n".to_owned()).status(), 200);
+    assert_eq!(server.stop(), Some(0));
+    assert_eq!(
+        project.value("SELECT count(DISTINCT n) FROM push.events"),
+        "200"
+    );
+    assert_eq!(project.value("SELECT count(*) FROM quarantine.events"), "1");
+    // What the server had no time for is taken by the next one, or by `run`.
+    assert!(project.ok(&["run"]).err.contains(": 0 rows"));
+    assert_eq!(project.value("SELECT count(*) FROM push.events"), "200");
+}
+
+/// Pushes numbered records from several callers until told to stop. A push without an answer is sent again under the
+/// same key. Returns the numbers that were acknowledged.
+async fn push_until(url: String, stop: Arc<AtomicBool>, caller: u64) -> Vec<u64> {
+    let client = client();
+    let mut acknowledged = Vec::new();
+    for n in 0.. {
+        let id = caller * 1_000_000 + n;
+        let body = json!({"id": id, "caller": caller, "text": "x".repeat(100)}).to_string();
+        loop {
+            if stop.load(Ordering::Relaxed) {
+                return acknowledged;
+            }
+            let push = client
+                .post(&url)
+                .header("idempotency-key", id.to_string())
+                .body(body.clone());
+            match push.send().await {
+                Ok(answer) if answer.status() == 200 => {
+                    acknowledged.push(id);
+                    break;
+                }
+                _ => tokio::time::sleep(Duration::from_millis(20)).await,
+            }
+        }
+    }
+    acknowledged
+}
+
+#[test]
+fn killed_again_and_again_every_acknowledged_push_is_there_once() {
+    let kills = variable("FOREBAY_TEST_KILLS").map_or(KILLS, |text| text.parse().unwrap());
+    let project = Project::new();
+    project.write("pipelines/events.yaml", PIPELINE);
+    let mut server = Server::start(&project, "127.0.0.1:0");
+    let (url, stop, runtime) = (
+        server.url("/v1/ingest/events"),
+        Arc::new(AtomicBool::new(false)),
+        runtime(),
+    );
+    let callers: Vec<_> = (0..8)
+        .map(|caller| runtime.spawn(push_until(url.clone(), stop.clone(), caller)))
+        .collect();
+    for kill in 0..kills {
+        std::thread::sleep(Duration::from_millis(150 + kill * 137 % 700));
+        let address = server.kill();
+        server = Server::start(&project, &address);
+    }
+    std::thread::sleep(Duration::from_millis(500));
+    stop.store(true, Ordering::Relaxed);
+    let mut acknowledged = BTreeSet::new();
+    for caller in callers {
+        acknowledged.extend(runtime.block_on(caller).unwrap());
+    }
+    assert_eq!(server.stop(), Some(0));
+    project.ok(&["run", "--quiet"]);
+    println!(
+        "{} pushes acknowledged over {kills} kills",
+        acknowledged.len()
+    );
+    let rows = project.ok(&[
+        "sql",
+        "SELECT id, count(*) AS n FROM push.events GROUP BY id",
+        "--format",
+        "csv",
+    ]);
+    let found: BTreeMap<u64, u64> = rows
+        .out
+        .lines()
+        .skip(1)
+        .map(|line| {
+            let (id, n) = line.split_once(',').unwrap();
+            (id.parse().unwrap(), n.parse().unwrap())
+        })
+        .collect();
+    let twice: Vec<_> = found.iter().filter(|(_, n)| **n != 1).collect();
+    assert!(twice.is_empty(), "landed more than once: {twice:?}");
+    let lost: Vec<_> = acknowledged
+        .iter()
+        .filter(|id| !found.contains_key(id))
+        .collect();
+    assert!(lost.is_empty(), "acknowledged and lost: {lost:?}");
+    assert!(acknowledged.len() > 100, "too few pushes to say anything");
+}
+
+#[test]
+fn a_file_that_changes_under_load_costs_no_request_and_no_record() {
+    let project = Project::new();
+    project.write("pipelines/events.yaml", PIPELINE);
+    let server = Server::start(&project, "127.0.0.1:0");
+    let (url, runtime, client) = (server.url("/v1/ingest/events"), runtime(), client());
+    let stop = Arc::new(AtomicBool::new(false));
+    let refused = Arc::new(Mutex::new(Vec::new()));
+    let push = |n: u64| client.post(&url).body(json!({"id": n}).to_string()).send();
+    while runtime.block_on(push(0)).unwrap().status() == 404 {
+        std::thread::sleep(Duration::from_millis(20));
+    }
+    let pushing = runtime.spawn({
+        let (client, url, stop, refused) =
+            (client.clone(), url.clone(), stop.clone(), refused.clone());
+        async move {
+            let mut n = 1_u64;
+            while !stop.load(Ordering::Relaxed) {
+                let push = client.post(&url).body(json!({"id": n}).to_string()).send();
+                match push.await {
+                    Ok(answer) if answer.status() == 200 => n += 1,
+                    other => refused.lock().unwrap().push(format!("{other:?}")),
+                }
+            }
+            n
+        }
+    });
+    let status = || -> Value {
+        let answer = runtime
+            .block_on(client.get(server.url("/v1/pipelines/events")).send())
+            .unwrap();
+        serde_json::from_str(&runtime.block_on(answer.text()).unwrap()).unwrap()
+    };
+    for change in 1..=10 {
+        project.write(
+            "pipelines/events.yaml",
+            "pipeline: events\nsource: nonsense\n",
+        );
+        while status()["broken"].is_null() {
+            std::thread::sleep(Duration::from_millis(50));
+        }
+        assert_eq!(
+            status()["phase"],
+            "running",
+            "the old version stays at work"
+        );
+        project.write(
+            "pipelines/events.yaml",
+            &PIPELINE.replace("100ms", &format!("{}ms", 100 + change)),
+        );
+        while status()["changes"] != change {
+            std::thread::sleep(Duration::from_millis(50));
+        }
+    }
+    stop.store(true, Ordering::Relaxed);
+    let pushed = runtime.block_on(pushing).unwrap();
+    assert_eq!(*refused.lock().unwrap(), Vec::<String>::new());
+    assert_eq!(server.stop(), Some(0));
+    project.ok(&["run", "--quiet"]);
+    let counts = project.ok(&[
+        "sql",
+        "SELECT count(*), count(DISTINCT id) FROM push.events",
+        "--format",
+        "csv",
+    ]);
+    assert_eq!(
+        counts.out.lines().nth(1),
+        Some(format!("{pushed},{pushed}").as_str())
+    );
+}
+
+#[test]
+fn one_bad_pipeline_leaves_the_others_alone() {
+    let project = Project::new();
+    project.write("pipelines/events.yaml", PIPELINE);
+    project.write("pipelines/bad.yaml", "pipeline: bad\nschedule: {every: 1s}\nsource: {file: {path: nothing.csv}}\nextract: {csv: {}}\nload: {iceberg: {table: a.bad}}\n");
+    project.write("pipelines/worse.yaml", "pipeline: worse\n");
+    let server = Server::start(&project, "127.0.0.1:0");
+    let (runtime, client) = (runtime(), client());
+    let get = |path: &str| -> String {
+        let answer = runtime
+            .block_on(client.get(server.url(path)).send())
+            .unwrap();
+        runtime.block_on(answer.text()).unwrap()
+    };
+    let phase = |list: &Value, name: &str| {
+        let found = list["pipelines"]
+            .as_array()?
+            .iter()
+            .find(|p| p["pipeline"] == name)?;
+        found["phase"].as_str().map(str::to_owned)
+    };
+    let list = loop {
+        let list: Value = serde_json::from_str(&get("/v1/pipelines")).unwrap();
+        if phase(&list, "bad").as_deref() == Some("failed") && !list["broken"][0].is_null() {
+            break list;
+        }
+        std::thread::sleep(Duration::from_millis(50));
+    };
+    assert_eq!(phase(&list, "events").as_deref(), Some("running"));
+    assert!(get("/metrics").contains("forebay_pipeline_up{pipeline=\"bad\"} 0"));
+    assert_eq!(get("/readyz"), "ok\n");
+    let push = client
+        .post(server.url("/v1/ingest/events"))
+        .body("{\"n\": 1}")
+        .send();
+    assert_eq!(runtime.block_on(push).unwrap().status(), 200);
+    wait_for(&project, 1);
+    assert_eq!(server.stop(), Some(0));
+}
+
+#[test]
+fn boto3_writes_through_the_doors_for_aws_clients() {
+    let Some(python) = variable("FOREBAY_TEST_PYTHON") else {
+        println!("FOREBAY_TEST_PYTHON is not set (test.sh does): this test has checked nothing");
+        return;
+    };
+    let project = Project::new();
+    let text = PIPELINE.replace("push: {}", "push: {auth: {token: \"${secret:door}\"}}");
+    project.write("pipelines/events.yaml", &text);
+    let server = Server::start(&project, "127.0.0.1:0");
+    let script = std::path::Path::new(env!("CARGO_MANIFEST_DIR")).join("tests/it/boto3_pushes.py");
+    let pushed = Command::new(python)
+        .arg(script)
+        .arg(server.url(""))
+        .output()
+        .unwrap();
+    let said = String::from_utf8_lossy(&pushed.stderr).into_owned();
+    assert!(pushed.status.success(), "{said}");
+    wait_for(&project, 1 + 500 + 1 + 500);
+    assert_eq!(server.stop(), Some(0));
+    assert_eq!(
+        project.value("SELECT count(DISTINCT n) FROM push.events"),
+        "1002"
+    );
+}

@@ -1,0 +1,158 @@
+//! SQL steps: records keep their places through them, so that what is refused can be replayed, each record once.
+
+use crate::forebay::Project;
+
+fn pipeline(nested: &str, transform: &str) -> String {
+    format!(
+        "pipeline: orders\nsource:\n  file: {{path: \"data/*.ndjson\"}}\nextract:\n  json: {{lines: true, nested: {nested}}}\ntransform:\n{transform}load:\n  iceberg: {{table: shop.orders}}\n"
+    )
+}
+
+fn project(nested: &str, transform: &str, data: &str) -> Project {
+    let project = Project::new();
+    project.write("pipelines/orders.yaml", &pipeline(nested, transform));
+    project.write("data/a.ndjson", data);
+    project
+}
+
+/// Replays twice after the transform has been fixed: the second time nothing may land.
+fn fixed(project: &Project, nested: &str, transform: &str, landed: u64) {
+    project.write("pipelines/orders.yaml", &pipeline(nested, transform));
+    let replayed = project.run(&["quarantine", "replay", "orders"]);
+    assert!(
+        replayed.err.contains(&format!("{landed} records landed")),
+        "{}",
+        replayed.err
+    );
+    let again = project.run(&["quarantine", "replay", "orders"]);
+    assert!(again.err.contains("0 records landed"), "{}", again.err);
+}
+
+fn quarantined(project: &Project) -> String {
+    project.value("SELECT count(*) FROM quarantine.orders WHERE event = 'rejected'")
+}
+
+#[test]
+fn what_a_later_step_refuses_keeps_its_place_and_lands_once() {
+    let statement = "  - sql: SELECT id, qty * 2 AS twice FROM input WHERE id <> 5\n";
+    let check = "  - check: [{name: small, where: \"twice < 10\"}]\n";
+    let data = (1..=6).map(|n| {
+        format!(
+            "{{\"id\":{n},\"qty\":{n},\"items\":[{{\"sku\":\"a{n}\"}},{{\"sku\":\"b{n}\"}}]}}\n"
+        )
+    });
+    // Keys go with the SQL step, and children still do not land without their record.
+    let project = project(
+        "tables",
+        &format!("{statement}{check}"),
+        &data.collect::<String>(),
+    );
+    project.ok(&["run"]);
+    assert_eq!(project.value("SELECT sum(twice) FROM shop.orders"), "20");
+    assert_eq!(quarantined(&project), "1");
+    let children = "SELECT count(*) FROM shop.orders__items WHERE sku LIKE '%6'";
+    assert_eq!(project.value(children), "0");
+    // A row that WHERE leaves out is not refused: its children are there.
+    assert_eq!(
+        project.value("SELECT count(*) FROM shop.orders__items"),
+        "10"
+    );
+    let place = "SELECT count(*) FROM quarantine.orders WHERE \"offset\" > 0 AND stage = 'transform[1]' AND payload LIKE '%a.ndjson'";
+    assert_eq!(project.value(place), "1");
+
+    fixed(&project, "tables", statement, 1);
+    assert_eq!(project.value("SELECT sum(twice) FROM shop.orders"), "32");
+    assert_eq!(project.value("SELECT count(*) FROM shop.orders"), "5");
+    assert_eq!(project.value(children), "2");
+}
+
+#[test]
+fn a_record_on_which_a_statement_fails_waits_and_the_others_go_on() {
+    let cast = "  - sql: SELECT id, CAST(qty AS bigint) AS qty FROM input\n";
+    let data = (1..=100).map(|n| {
+        let qty = if n % 25 == 0 {
+            "many".to_owned()
+        } else {
+            n.to_string()
+        };
+        format!("{{\"id\":{n},\"qty\":\"{qty}\"}}\n")
+    });
+    let project = project("flatten", cast, &data.collect::<String>());
+    project.ok(&["run"]);
+    assert_eq!(project.value("SELECT count(*) FROM shop.orders"), "96");
+    let shown = project
+        .ok(&["quarantine", "ls", "orders", "--format", "ndjson"])
+        .out;
+    assert_eq!(shown.lines().count(), 4, "{shown}");
+    assert!(shown.contains("bad_cast"), "{shown}");
+    let record = project.value(
+        "SELECT CAST(record AS VARCHAR) LIKE '{\"id\":25,\"qty\":\"many\"%' FROM quarantine.orders ORDER BY id LIMIT 1",
+    );
+    assert_eq!(record, "true");
+
+    fixed(
+        &project,
+        "flatten",
+        "  - sql: SELECT id, TRY_CAST(qty AS bigint) AS qty FROM input\n",
+        4,
+    );
+    assert_eq!(
+        project.value("SELECT count(DISTINCT id) FROM shop.orders WHERE qty IS NULL"),
+        "4"
+    );
+    assert_eq!(project.value("SELECT count(*) FROM shop.orders"), "100");
+}
+
+#[test]
+fn a_record_of_several_rows_is_refused_and_lands_as_a_whole() {
+    let unnest = "  - sql: SELECT id, unnest(xs) AS x FROM input\n";
+    let check = "  - check: [{name: small, where: \"x < 10\"}]\n";
+    let data = "{\"id\":1,\"xs\":[1,2]}\n{\"id\":2,\"xs\":[3,40,5,60]}\n{\"id\":3,\"xs\":[7]}\n";
+    let project = project("keep", &format!("{unnest}{check}"), data);
+    project.ok(&["run"]);
+    assert_eq!(project.value("SELECT sum(x) FROM shop.orders"), "10");
+    assert_eq!(quarantined(&project), "1");
+    // Refused again, it does not land in part.
+    project.run(&["quarantine", "replay", "orders"]);
+    assert_eq!(project.value("SELECT sum(x) FROM shop.orders"), "10");
+
+    fixed(&project, "keep", unnest, 1);
+    assert_eq!(
+        project.value("SELECT sum(x) FROM shop.orders WHERE id = 2"),
+        "108"
+    );
+    assert_eq!(project.value("SELECT count(*) FROM shop.orders"), "7");
+}
+
+#[test]
+fn a_condition_that_fails_on_a_value_refuses_that_row() {
+    let rules = "  - check: [{name: ratio, where: \"10 / qty > 1\"}]\n";
+    let data = "{\"id\":1,\"qty\":2}\n{\"id\":2,\"qty\":0}\n{\"id\":3,\"qty\":50}\n";
+    let project = project("flatten", rules, data);
+    project.ok(&["run"]);
+    assert_eq!(project.value("SELECT count(*) FROM shop.orders"), "1");
+    let codes = "SELECT string_agg(code, ' ' ORDER BY id) FROM quarantine.orders";
+    assert_eq!(project.value(codes), "divide_by_zero check_failed");
+    fixed(
+        &project,
+        "flatten",
+        "  - check: [{name: ratio, where: \"id > 0\"}]\n",
+        2,
+    );
+    assert_eq!(project.value("SELECT count(*) FROM shop.orders"), "3");
+}
+
+#[test]
+fn a_statement_that_cannot_be_divided_says_why() {
+    let sorted = "  - sql: SELECT id, CAST(qty AS bigint) AS qty FROM input ORDER BY id\n";
+    let project = project("flatten", sorted, "{\"id\":1,\"qty\":\"many\"}\n");
+    let failed = project.run(&["run"]);
+    assert_ne!(failed.code, 0);
+    for part in [
+        "not row-wise: it has ORDER BY",
+        "transform[0]",
+        "SELECT id, CAST(qty AS bigint)",
+    ] {
+        assert!(failed.err.contains(part), "{part}: {}", failed.err);
+    }
+}

@@ -1,0 +1,61 @@
+//! Columns that the pipeline file declares: there before a file has them, and wider when it says so.
+
+use arrow::datatypes::DataType;
+
+use super::*;
+
+fn declared(columns: &[(&str, &str)]) -> ContractPolicy {
+    let rule = |kind: &str| ColumnRule {
+        r#type: Some(ColumnType::try_from(kind.to_owned()).unwrap()),
+        ..ColumnRule::default()
+    };
+    let rules = columns
+        .iter()
+        .map(|(name, kind)| ((*name).to_owned(), rule(kind)));
+    ContractPolicy {
+        columns: rules.collect(),
+        ..ContractPolicy::default()
+    }
+}
+
+fn types(out: &Extracted) -> Vec<(String, DataType)> {
+    let schema = out.batches[0].records.schema();
+    let fields = schema.fields().iter();
+    fields
+        .map(|field| (field.name().clone(), field.data_type().clone()))
+        .collect()
+}
+
+#[test]
+fn declared_columns_are_there_before_a_file_has_them() {
+    let policy = declared(&[("day", "date"), ("b", "int")]);
+    let mut extraction = start(&CsvConfig::default(), &policy, None);
+    let out = extract(&mut extraction, &[b"a,b\n1,2\n"], 99).unwrap();
+    let known = [
+        ("a", DataType::Int64),
+        ("b", DataType::Int32),
+        ("day", DataType::Date32),
+    ];
+    assert_eq!(
+        types(&out),
+        known.map(|(name, kind)| (name.to_owned(), kind))
+    );
+    assert_eq!(show(&out.batches), ["a=1 b=2"]);
+}
+
+#[test]
+fn a_declared_type_may_grow_and_nothing_else() {
+    let config = CsvConfig::default();
+    let mut extraction = start(&config, &declared(&[("i", "int")]), None);
+    extract(&mut extraction, &[b"i,t\n1,x\n"], 99).unwrap();
+    let contract = extraction.contract();
+    let wider = declared(&[("i", "long"), ("t", "json")]);
+    let mut extraction = start(&config, &wider, Some(contract.clone()));
+    let out = extract(&mut extraction, &[b"i\n3000000000\n"], 99).unwrap();
+    assert_eq!(types(&out)[0].1, DataType::Int64);
+    assert_eq!(show(&out.batches), ["i=3000000000"]);
+    for (name, kind) in [("i", "double"), ("t", "long"), ("t", "timestamp")] {
+        let refused = Columns::new(Some(contract.clone()), &declared(&[(name, kind)]));
+        assert_eq!(refused.unwrap_err().code(), "column_type_changed");
+    }
+}

@@ -1,0 +1,194 @@
+//! Idempotency keys: what was pushed under which key, for as long as the journal says.
+//!
+//! A key is kept as 128 bits of its SHA-256, so memory does not depend on what callers choose. Keys survive a restart: each
+//! is in the head of its record, and a full segment has them in a file of its own that outlives the segment.
+
+use std::collections::{HashMap, VecDeque};
+use std::time::Duration;
+
+use forebay_core::{Error, Result, Timestamp};
+use serde::{Deserialize, Serialize};
+use sha2::{Digest, Sha256};
+use tokio::sync::watch;
+
+/// Keys remembered at once, about 100 bytes each.
+pub(super) const KEYS_MAX: usize = 4_000_000;
+
+/// 128 bits of a key's SHA-256.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, Serialize, Deserialize)]
+pub(super) struct Key(pub(super) u64, pub(super) u64);
+
+impl Key {
+    pub(super) fn of(text: &str) -> Self {
+        let digest = Sha256::digest(text.as_bytes());
+        Self(word(&digest, 0), word(&digest, 8))
+    }
+}
+
+/// 64 bits of a body's SHA-256: whether a key is used again for something else.
+pub(super) fn fingerprint(body: &[u8]) -> u64 {
+    word(&Sha256::digest(body), 0)
+}
+
+fn word(bytes: &[u8], at: usize) -> u64 {
+    bytes[at..at + 8]
+        .iter()
+        .fold(0, |word, byte| (word << 8) | u64::from(*byte))
+}
+
+/// A push that was taken.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(super) struct Seen {
+    pub(super) offset: u64,
+    pub(super) print: u64,
+    pub(super) at: Timestamp,
+}
+
+/// A key with its push.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(super) struct Keyed {
+    pub(super) key: Key,
+    pub(super) seen: Seen,
+}
+
+#[derive(Debug)]
+enum State {
+    Taken(Seen),
+    UnderWay(u64, watch::Sender<()>),
+}
+
+/// What the owner of a key has to do.
+#[derive(Debug)]
+pub(super) enum Reservation {
+    /// It was pushed before, at this offset.
+    Taken(u64),
+    /// Another one is pushing it now.
+    UnderWay(watch::Receiver<()>),
+    /// Push it, then settle.
+    Mine,
+}
+
+/// The keys of one journal.
+#[derive(Debug)]
+pub(super) struct Keys {
+    keep: Duration,
+    states: HashMap<Key, State>,
+    /// In the order in which they were remembered.
+    ages: VecDeque<(Timestamp, Key)>,
+}
+
+impl Keys {
+    pub(super) fn new(keep: Duration) -> Self {
+        Self {
+            keep,
+            states: HashMap::new(),
+            ages: VecDeque::new(),
+        }
+    }
+
+    pub(super) fn keep(&self) -> Duration {
+        self.keep
+    }
+
+    pub(super) fn set_keep(&mut self, keep: Duration) {
+        self.keep = keep;
+    }
+
+    pub(super) fn reserve(&mut self, key: Key, print: u64, now: Timestamp) -> Result<Reservation> {
+        self.forget(now);
+        match self.states.get(&key) {
+            Some(State::Taken(seen)) if seen.print == print => Ok(Reservation::Taken(seen.offset)),
+            Some(State::UnderWay(other, done)) if *other == print => {
+                Ok(Reservation::UnderWay(done.subscribe()))
+            }
+            Some(_) => Err(reused()),
+            None if self.states.len() >= KEYS_MAX => Err(full(self.keep)),
+            None => {
+                let (done, _) = watch::channel(());
+                self.states.insert(key, State::UnderWay(print, done));
+                Ok(Reservation::Mine)
+            }
+        }
+    }
+
+    /// Ends a reservation; without `seen` the key is free again. Dropping the sender wakes who waits.
+    pub(super) fn settle(&mut self, key: Key, seen: Option<Seen>, now: Timestamp) {
+        self.states.remove(&key);
+        if let Some(seen) = seen {
+            self.remember(key, seen, now);
+        }
+    }
+
+    pub(super) fn remember(&mut self, key: Key, seen: Seen, now: Timestamp) {
+        if now.since(seen.at) < self.keep && self.states.len() < KEYS_MAX {
+            self.states.insert(key, State::Taken(seen));
+            self.ages.push_back((seen.at, key));
+        }
+    }
+
+    fn forget(&mut self, now: Timestamp) {
+        while let Some((at, key)) = self.ages.front() {
+            if now.since(*at) < self.keep {
+                return;
+            }
+            self.states.remove(key);
+            self.ages.pop_front();
+        }
+    }
+}
+
+fn reused() -> Error {
+    Error::data(
+        "key_reused",
+        "this idempotency key was used with another body",
+    )
+    .with_hint("use a new key for a new push")
+}
+
+fn full(keep: Duration) -> Error {
+    let what = format!(
+        "{KEYS_MAX} idempotency keys are remembered for {} s each; no more fit",
+        keep.as_secs()
+    );
+    Error::unavailable("keys_full", what)
+        .with_hint("send it again later, or set a smaller `keep_keys`")
+}
+
+/// Bytes of a key in a file.
+const KEYED_BYTES: usize = 40;
+
+/// The keys of one segment as a file: 40 bytes each (key, fingerprint, offset, time; little endian), then a CRC-32.
+pub(super) fn to_bytes(keys: &[Keyed]) -> Vec<u8> {
+    let mut bytes = Vec::with_capacity(keys.len() * KEYED_BYTES + 4);
+    for Keyed { key, seen } in keys {
+        for word in [key.0, key.1, seen.print, seen.offset] {
+            bytes.extend_from_slice(&word.to_le_bytes());
+        }
+        bytes.extend_from_slice(&seen.at.0.to_le_bytes());
+    }
+    bytes.extend_from_slice(&crc32fast::hash(&bytes).to_le_bytes());
+    bytes
+}
+
+/// `None` when these are not the bytes of [`to_bytes`].
+pub(super) fn from_bytes(bytes: &[u8]) -> Option<Vec<Keyed>> {
+    let (bytes, crc) = bytes.split_last_chunk::<4>()?;
+    if crc32fast::hash(bytes) != u32::from_le_bytes(*crc) || bytes.len() % KEYED_BYTES != 0 {
+        return None;
+    }
+    let keyed = |chunk: &[u8]| {
+        let mut words = chunk.chunks_exact(8).map(|word| {
+            u64::from_le_bytes([
+                word[0], word[1], word[2], word[3], word[4], word[5], word[6], word[7],
+            ])
+        });
+        let mut word = || words.next().unwrap_or_default();
+        let key = Key(word(), word());
+        let (print, offset, at) = (word(), word(), Timestamp(word().cast_signed()));
+        Keyed {
+            key,
+            seen: Seen { offset, print, at },
+        }
+    };
+    Some(bytes.chunks_exact(KEYED_BYTES).map(keyed).collect())
+}

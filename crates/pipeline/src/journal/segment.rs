@@ -1,0 +1,308 @@
+//! The folder of a journal: its segments, their keys, and what a crash has left of the newest one.
+
+use std::fs::File;
+use std::io::{ErrorKind as Io, Read, Write};
+use std::path::{Path, PathBuf};
+use std::time::Duration;
+
+use forebay_core::{Clock, Error, Ident, Result, Timestamp};
+use ulid::Ulid;
+
+use super::frame::{self, Parsed, Place};
+use super::keys::{self, Keyed, Keys, Seen};
+use super::scan::{Found, Scan};
+
+const SEGMENT: &str = "segment";
+const KEYS: &str = "keys";
+
+/// A file of records: `[base, end)` in logical offsets.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(super) struct Segment {
+    pub(super) base: u64,
+    pub(super) end: u64,
+}
+
+/// What the newest segment holds after a crash.
+#[derive(Debug)]
+pub(super) struct Recovered {
+    pub(super) end: u64,
+    pub(super) keyed: Vec<Keyed>,
+}
+
+#[derive(Debug, Clone)]
+pub(super) struct Folder {
+    pub(super) path: PathBuf,
+}
+
+impl Folder {
+    pub(super) fn open(path: &Path) -> Result<Self> {
+        std::fs::create_dir_all(path).map_err(|error| failed(error, path))?;
+        let path = path.to_owned();
+        let folder = Self { path };
+        if let Some(parent) = folder.path.parent() {
+            sync(parent)?;
+        }
+        Ok(folder)
+    }
+
+    /// One process at a time writes a journal; the system lets go of the lock when it ends, however it ends.
+    pub(super) fn lock(&self) -> Result<File> {
+        let path = self.path.join("lock");
+        let file = File::options()
+            .create(true)
+            .truncate(false)
+            .write(true)
+            .open(&path)
+            .map_err(|error| failed(error, &path))?;
+        let operation = rustix::fs::FlockOperation::NonBlockingLockExclusive;
+        rustix::fs::flock(&file, operation).map_err(|error| {
+            Error::conflict("journal_open", "another process has the journal open")
+                .with_source(std::io::Error::from(error))
+                .with_context("journal", self.path.display())
+                .with_hint("`forebay serve` or a run of this pipeline is at work; stop it first")
+        })?;
+        Ok(file)
+    }
+
+    /// The journal's name, made when the folder is new.
+    pub(super) fn id(&self, clock: &dyn Clock) -> Result<Ident> {
+        let path = self.path.join("id");
+        if let Ok(text) = std::fs::read_to_string(&path) {
+            return text.trim().parse();
+        }
+        let mut noise = [0; 16];
+        File::open("/dev/urandom")
+            .and_then(|mut file| file.read_exact(&mut noise))
+            .map_err(|error| failed(error, &path))?;
+        let millis = u64::try_from(clock.now().millis()).unwrap_or(0);
+        let ulid = Ulid::from_parts(millis, u128::from_le_bytes(noise));
+        let id = format!("j{}", ulid.to_string().to_ascii_lowercase());
+        self.put("id", id.as_bytes())?;
+        id.parse()
+    }
+
+    /// Writes a small file that is there wholly or not at all.
+    fn put(&self, name: &str, bytes: &[u8]) -> Result<()> {
+        let (path, part) = (self.path.join(name), self.path.join(format!("{name}.part")));
+        let written = File::create(&part).and_then(|mut file| {
+            file.write_all(bytes)?;
+            file.sync_all()?;
+            std::fs::rename(&part, &path)
+        });
+        written.map_err(|error| failed(error, &path))?;
+        sync(&self.path)
+    }
+
+    /// Segments by offset. Each ends where the next begins; the newest where its file does.
+    pub(super) fn segments(&self) -> Result<Vec<Segment>> {
+        let bases = self.bases(SEGMENT)?;
+        let mut segments = Vec::with_capacity(bases.len());
+        for (n, &base) in bases.iter().enumerate() {
+            let end = match bases.get(n + 1) {
+                Some(next) => *next,
+                None => base + self.size(base)?,
+            };
+            segments.push(Segment { base, end });
+        }
+        Ok(segments)
+    }
+
+    pub(super) fn has(&self, offset: u64) -> Result<bool> {
+        let holds = |segment: &Segment| segment.base <= offset && offset <= segment.end;
+        Ok(self.segments()?.iter().any(holds))
+    }
+
+    fn bases(&self, extension: &str) -> Result<Vec<u64>> {
+        let entries = std::fs::read_dir(&self.path).map_err(|error| failed(error, &self.path))?;
+        let mut bases = Vec::new();
+        for entry in entries {
+            let path = entry.map_err(|error| failed(error, &self.path))?.path();
+            let stem = path.file_stem().and_then(|stem| stem.to_str());
+            let base: Option<u64> = stem.and_then(|stem| stem.parse().ok());
+            if path.extension().is_some_and(|found| found == extension) {
+                bases.extend(base);
+            }
+        }
+        bases.sort_unstable();
+        Ok(bases)
+    }
+
+    pub(super) fn file(&self, base: u64) -> PathBuf {
+        self.path.join(format!("{base:020}.{SEGMENT}"))
+    }
+
+    fn keys_file(&self, base: u64) -> PathBuf {
+        self.path.join(format!("{base:020}.{KEYS}"))
+    }
+
+    fn size(&self, base: u64) -> Result<u64> {
+        let path = self.file(base);
+        let metadata = std::fs::metadata(&path).map_err(|error| failed(error, &path))?;
+        Ok(metadata.len())
+    }
+
+    /// Opens a segment for writing, making it when it is not there; the folder is flushed, so it stays.
+    pub(super) fn writable(&self, base: u64) -> Result<File> {
+        let path = self.file(base);
+        let file = File::options()
+            .create(true)
+            .truncate(false)
+            .write(true)
+            .read(true)
+            .open(&path)
+            .map_err(|error| failed(error, &path))?;
+        sync(&self.path)?;
+        Ok(file)
+    }
+
+    /// Cuts the torn end off the newest segment and returns where it ends.
+    pub(super) fn recover(&self, base: u64) -> Result<Recovered> {
+        let file = self.writable(base)?;
+        let mut scan = Scan::new(file, base, base);
+        let mut keyed = Vec::new();
+        loop {
+            match scan
+                .next()
+                .map_err(|error| failed(error, &self.file(base)))?
+            {
+                Found::Record(offset, parsed) => keyed.extend(key_of(offset, &parsed)?),
+                Found::End => break,
+                Found::Damaged(offset) => {
+                    self.cut(&mut scan, base, offset)?;
+                    break;
+                }
+            }
+        }
+        let end = scan.offset;
+        Ok(Recovered { end, keyed })
+    }
+
+    /// Cuts the file at `offset`, unless a later record says that what was there had been durable.
+    fn cut(&self, scan: &mut Scan, base: u64, offset: u64) -> Result<()> {
+        let path = self.file(base);
+        let rest = scan.rest().map_err(|error| failed(error, &path))?;
+        let mut at = 0;
+        while let Some(step) = frame::next_candidate(&rest[at..]) {
+            at += step;
+            if let Place::Record(parsed) = frame::parse(&rest.slice(at..), offset + at as u64)
+                && parsed.durable > offset
+            {
+                return Err(corrupt(&path, offset));
+            }
+        }
+        let lost = rest.len();
+        tracing::warn!(journal = %path.display(), bytes = lost, "cut off the torn end of the journal: it was never acknowledged");
+        scan.file
+            .set_len(offset - base)
+            .and_then(|()| scan.file.sync_all())
+            .map_err(|error| failed(error, &path))
+    }
+
+    /// Keys of full segments: from their files, or from the segment where the file is missing.
+    pub(super) fn load_keys(
+        &self,
+        segments: &[Segment],
+        keys: &mut Keys,
+        now: Timestamp,
+    ) -> Result<()> {
+        let mut known = Vec::new();
+        for base in self.bases(KEYS)? {
+            let bytes = std::fs::read(self.keys_file(base)).unwrap_or_default();
+            if let Some(keyed) = keys::from_bytes(&bytes) {
+                known.push(base);
+                keyed
+                    .iter()
+                    .for_each(|keyed| keys.remember(keyed.key, keyed.seen, now));
+            }
+        }
+        for segment in segments
+            .iter()
+            .filter(|segment| !known.contains(&segment.base))
+        {
+            let path = self.file(segment.base);
+            let file = File::open(&path).map_err(|error| failed(error, &path))?;
+            let mut scan = Scan::new(file, segment.base, segment.base);
+            // Damage in here is told to the reader of the records, who needs them.
+            while let Found::Record(offset, parsed) =
+                scan.next().map_err(|error| failed(error, &path))?
+            {
+                if let Some(keyed) = key_of(offset, &parsed)? {
+                    keys.remember(keyed.key, keyed.seen, now);
+                }
+            }
+        }
+        Ok(())
+    }
+
+    pub(super) fn save_keys(&self, base: u64, keyed: &[Keyed]) -> Result<()> {
+        self.put(&format!("{base:020}.{KEYS}"), &keys::to_bytes(keyed))
+    }
+
+    /// Deletes full segments that end at or before `offset`.
+    pub(super) fn delete_before(&self, offset: u64) -> Result<()> {
+        let bases = self.bases(SEGMENT)?;
+        let passed = bases.windows(2).filter(|pair| pair[1] <= offset);
+        for base in passed.map(|pair| pair[0]) {
+            remove(&self.file(base))?;
+        }
+        Ok(())
+    }
+
+    /// Deletes the keys of deleted segments once the newest of them is older than `keep`.
+    pub(super) fn delete_keys(&self, offset: u64, keep: Duration, now: Timestamp) -> Result<()> {
+        let kept = self
+            .bases(SEGMENT)?
+            .first()
+            .copied()
+            .unwrap_or(0)
+            .min(offset);
+        for base in self.bases(KEYS)?.into_iter().filter(|base| *base < kept) {
+            let path = self.keys_file(base);
+            let keyed =
+                keys::from_bytes(&std::fs::read(&path).unwrap_or_default()).unwrap_or_default();
+            if keyed.iter().any(|keyed| now.since(keyed.seen.at) < keep) {
+                return Ok(());
+            }
+            remove(&path)?;
+        }
+        Ok(())
+    }
+}
+
+pub(super) fn key_of(offset: u64, parsed: &Parsed) -> Result<Option<Keyed>> {
+    if parsed.head.is_empty() {
+        return Ok(None);
+    }
+    let head = frame::head(&parsed.head)?;
+    let at = head.at;
+    Ok(head.key.map(|(key, print)| Keyed {
+        key,
+        seen: Seen { offset, print, at },
+    }))
+}
+
+fn sync(folder: &Path) -> Result<()> {
+    File::open(folder)
+        .and_then(|folder| folder.sync_all())
+        .map_err(|error| failed(error, folder))
+}
+
+fn remove(path: &Path) -> Result<()> {
+    match std::fs::remove_file(path) {
+        Err(error) if error.kind() != Io::NotFound => Err(failed(error, path)),
+        _ => Ok(()),
+    }
+}
+
+pub(super) fn failed(error: std::io::Error, path: &Path) -> Error {
+    Error::unavailable("journal_failed", "the disk refused the journal")
+        .with_source(error)
+        .with_context("file", path.display())
+}
+
+pub(super) fn corrupt(path: &Path, offset: u64) -> Error {
+    let what = format!("the journal is damaged at offset {offset}, in what had been acknowledged");
+    Error::data("journal_corrupt", what)
+        .with_context("file", path.display())
+        .with_hint("restore the file from a copy of the disk; nothing was cut off or passed over")
+}

@@ -1,0 +1,233 @@
+//! The one thread that writes a journal: whatever waits is written and flushed together, then everybody is told.
+
+use std::collections::VecDeque;
+use std::fs::File;
+use std::os::unix::fs::FileExt;
+use std::sync::{Arc, Mutex, PoisonError};
+use std::time::Duration;
+
+use forebay_core::{Clock, Result};
+use tokio::runtime::Builder;
+use tokio::sync::{OwnedSemaphorePermit, mpsc, oneshot, watch};
+
+use super::frame::{Frames, vouch};
+use super::keys::{Keyed, Keys, Seen};
+use super::segment::{Folder, Recovered, failed};
+
+/// Bytes that are written before one flush, about.
+const BATCH_BYTES: usize = 8 << 20;
+
+/// A journal that nobody writes to for this long notes what is durable, so that later damage of it shows.
+const IDLE: Duration = Duration::from_millis(100);
+
+/// Records of one caller.
+#[derive(Debug)]
+pub(super) struct Append {
+    pub(super) frames: Frames,
+    /// Gets the offset of each record.
+    pub(super) reply: oneshot::Sender<Result<Vec<u64>>>,
+    /// Room in the queue, given back when this is dropped.
+    pub(super) _room: OwnedSemaphorePermit,
+}
+
+pub(super) struct Writer {
+    folder: Folder,
+    segment_bytes: u64,
+    clock: Arc<dyn Clock>,
+    keys: Arc<Mutex<Keys>>,
+    durable: watch::Sender<u64>,
+    file: File,
+    base: u64,
+    /// Where the next record begins.
+    end: u64,
+    /// Keys of the segment.
+    keyed: Vec<Keyed>,
+    /// Whether a write or flush failed: what the file holds after `end` is not known, so nothing may follow it there.
+    spoiled: bool,
+}
+
+/// What a writer is made of.
+pub(super) struct Parts {
+    pub(super) folder: Folder,
+    pub(super) segment_bytes: u64,
+    pub(super) clock: Arc<dyn Clock>,
+    pub(super) keys: Arc<Mutex<Keys>>,
+    pub(super) durable: watch::Sender<u64>,
+}
+
+impl Writer {
+    pub(super) fn open(parts: Parts, base: u64, recovered: Recovered) -> Result<Self> {
+        let file = parts.folder.writable(base)?;
+        // What was recovered is told to readers, so it must stay.
+        file.sync_all()
+            .map_err(|error| failed(error, &parts.folder.file(base)))?;
+        Ok(Self {
+            folder: parts.folder,
+            segment_bytes: parts.segment_bytes,
+            clock: parts.clock,
+            keys: parts.keys,
+            durable: parts.durable,
+            file,
+            base,
+            end: recovered.end,
+            keyed: recovered.keyed,
+            spoiled: false,
+        })
+    }
+
+    /// Works until every sender is gone.
+    pub(super) fn run(mut self, mut queue: mpsc::Receiver<Append>) {
+        let runtime = Builder::new_current_thread().enable_time().build();
+        let Ok(runtime) = runtime else {
+            tracing::error!(journal = %self.folder.path.display(), "failed to start the journal's writer");
+            return;
+        };
+        let mut vouched = self.end;
+        loop {
+            let idle = self.end != vouched;
+            let next = runtime.block_on(async {
+                if idle {
+                    tokio::time::timeout(IDLE, queue.recv()).await.ok()
+                } else {
+                    Some(queue.recv().await)
+                }
+            });
+            match next {
+                Some(Some(first)) => self.batch(first, &mut queue),
+                Some(None) => return,
+                None => {
+                    self.vouch();
+                    vouched = self.end;
+                }
+            }
+        }
+    }
+
+    /// Writes what waits, up to a bound, flushes once, and tells everybody.
+    fn batch(&mut self, first: Append, queue: &mut mpsc::Receiver<Append>) {
+        let mut appends = VecDeque::from([first]);
+        let mut bytes = appends[0].frames.len();
+        while bytes < BATCH_BYTES
+            && let Ok(append) = queue.try_recv()
+        {
+            bytes += append.frames.len();
+            appends.push_back(append);
+        }
+        let mut offsets = Vec::with_capacity(appends.len());
+        let outcome = self
+            .ready()
+            .and_then(|()| self.write(&mut appends, &mut offsets));
+        match outcome {
+            Ok(()) => self.taken(appends, offsets),
+            Err(error) => self.refuse(appends, &error),
+        }
+    }
+
+    fn write(&mut self, appends: &mut VecDeque<Append>, offsets: &mut Vec<Vec<u64>>) -> Result<()> {
+        let durable = *self.durable.borrow();
+        let mut end = self.end;
+        self.spoiled = true;
+        for append in appends {
+            let (bytes, places) = append.frames.place(end, durable);
+            self.file
+                .write_all_at(bytes, end - self.base)
+                .map_err(|error| failed(error, &self.folder.file(self.base)))?;
+            end += bytes.len() as u64;
+            offsets.push(places);
+        }
+        self.file
+            .sync_data()
+            .map_err(|error| failed(error, &self.folder.file(self.base)))?;
+        self.spoiled = false;
+        self.end = end;
+        self.durable.send_replace(end);
+        Ok(())
+    }
+
+    fn taken(&mut self, appends: VecDeque<Append>, offsets: Vec<Vec<u64>>) {
+        let now = self.clock.now();
+        for (append, offsets) in appends.into_iter().zip(offsets) {
+            for (keyed, &offset) in append.frames.keys().iter().zip(&offsets) {
+                if let Some((key, print, at)) = *keyed {
+                    let seen = Seen { offset, print, at };
+                    self.keyed.push(Keyed { key, seen });
+                    self.lock_keys().settle(key, Some(seen), now);
+                }
+            }
+            // Who asked may be gone; the record stays.
+            let _ = append.reply.send(Ok(offsets));
+        }
+    }
+
+    /// Tells callers that their records were not taken, and cuts off what reached the file, so that it stays true.
+    fn refuse(&mut self, appends: VecDeque<Append>, error: &forebay_core::Error) {
+        tracing::error!(%error, refused = appends.len(), "the journal could not be written");
+        if self.spoiled
+            && let Err(error) = self.repair()
+        {
+            tracing::error!(%error, "the journal could not be cut back either; it is tried again");
+        }
+        let now = self.clock.now();
+        for append in appends {
+            for (key, ..) in append.frames.keys().iter().flatten() {
+                self.lock_keys().settle(*key, None, now);
+            }
+            let _ = append.reply.send(Err(forebay_core::Error::unavailable(
+                "journal_failed",
+                error.to_string(),
+            )));
+        }
+    }
+
+    /// Makes sure that the segment can take more.
+    fn ready(&mut self) -> Result<()> {
+        if self.spoiled {
+            self.repair()?;
+        }
+        if self.end - self.base >= self.segment_bytes {
+            self.next_segment()?;
+        }
+        Ok(())
+    }
+
+    /// After a failed flush the system may have dropped pages and called them clean: the durable part is kept, the rest
+    /// cut off, and the file is opened anew.
+    fn repair(&mut self) -> Result<()> {
+        let path = self.folder.file(self.base);
+        let file = self.folder.writable(self.base)?;
+        file.set_len(self.end - self.base)
+            .and_then(|()| file.sync_all())
+            .map_err(|error| failed(error, &path))?;
+        self.file = file;
+        self.spoiled = false;
+        Ok(())
+    }
+
+    fn next_segment(&mut self) -> Result<()> {
+        // Bytes that a failed write left behind must not stand after the last record of a full segment.
+        self.file
+            .set_len(self.end - self.base)
+            .and_then(|()| self.file.sync_all())
+            .map_err(|error| failed(error, &self.folder.file(self.base)))?;
+        self.folder.save_keys(self.base, &self.keyed)?;
+        self.file = self.folder.writable(self.end)?;
+        self.base = self.end;
+        self.keyed.clear();
+        Ok(())
+    }
+
+    /// Notes what is durable in an empty record. It need not be durable itself.
+    fn vouch(&mut self) {
+        if self.spoiled {
+            return;
+        }
+        let frame = vouch(self.end, *self.durable.borrow());
+        if self.file.write_all_at(&frame, self.end - self.base).is_ok() {
+            self.end += frame.len() as u64;
+        }
+    }
+
+    fn lock_keys(&self) -> std::sync::MutexGuard<'_, Keys> {
+        self.keys.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+}

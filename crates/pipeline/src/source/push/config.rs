@@ -1,0 +1,112 @@
+//! What a pipeline file may say under `source: push:`.
+
+use std::time::Duration;
+
+use forebay_core::unit::{Size, Span};
+use forebay_core::{Result, Secret};
+use schemars::JsonSchema;
+use serde::Deserialize;
+
+use crate::file::Document;
+use crate::journal::{BODY_BYTES_MAX, Limits};
+
+/// Takes what is pushed to `forebay serve`.
+#[derive(Debug, Clone, Deserialize, JsonSchema)]
+#[serde(deny_unknown_fields, default)]
+pub struct PushConfig {
+    /// How a caller shows that it may push. Without it anybody who reaches the server may.
+    pub auth: Option<Auth>,
+    /// Largest body of one push, as sent; at most 64 MiB.
+    pub body: Size,
+    /// Bytes that may wait for the pipeline before pushes are refused with 429.
+    pub backlog: Size,
+    /// How long an `Idempotency-Key` is remembered.
+    pub keep_keys: Span,
+    /// Headers of a push that are kept with its payload, by lower-case name.
+    pub headers: Vec<String>,
+}
+
+/// How a caller shows that it may push; with both, one of them is enough.
+#[derive(Debug, Clone, Deserialize, JsonSchema)]
+#[serde(deny_unknown_fields)]
+pub struct Auth {
+    /// `Authorization: Bearer TOKEN`; for the AWS doors the secret access key, whatever the key's id.
+    #[serde(default)]
+    pub token: Option<Secret>,
+    /// A signature of the body.
+    #[serde(default)]
+    pub hmac: Option<Hmac>,
+}
+
+/// A HMAC-SHA256 of the body as sent, in hex.
+#[derive(Debug, Clone, Deserialize, JsonSchema)]
+#[serde(deny_unknown_fields)]
+pub struct Hmac {
+    /// The shared secret.
+    pub secret: Secret,
+    /// The header that carries the signature.
+    #[serde(default = "signature_header")]
+    pub header: String,
+    /// What stands before the signature in the header.
+    #[serde(default = "signature_prefix")]
+    pub prefix: String,
+}
+
+fn signature_header() -> String {
+    "x-signature-256".to_owned()
+}
+
+fn signature_prefix() -> String {
+    "sha256=".to_owned()
+}
+
+impl Default for PushConfig {
+    fn default() -> Self {
+        let limits = Limits::default();
+        Self {
+            auth: None,
+            body: Size(16 << 20),
+            backlog: Size(limits.backlog_bytes),
+            keep_keys: Span(limits.keep_keys),
+            headers: Vec::new(),
+        }
+    }
+}
+
+/// Longest time that keys are remembered: their number is bounded, so a longer promise would be an empty one.
+const KEEP_KEYS_MAX: Duration = Duration::from_secs(7 * 24 * 3600);
+
+impl PushConfig {
+    /// What a schema cannot say. Errors: `Config` at the value's place.
+    pub(super) fn check(&self, config: &Document) -> Result<()> {
+        let at = |key: &str| config.get(key).unwrap_or_else(|| config.clone());
+        if self.body.0 == 0 || self.body.0 > BODY_BYTES_MAX as u64 {
+            let what = format!("`body` is {}; it may be 1 B to 64 MiB", self.body);
+            return Err(at("body").error("bad_body", what));
+        }
+        if self.backlog.0 == 0 {
+            return Err(
+                at("backlog").error("bad_backlog", "`backlog` is 0: every push would be refused")
+            );
+        }
+        if self.keep_keys.0 > KEEP_KEYS_MAX {
+            let what = format!("`keep_keys` is {}; it may be at most 7d", self.keep_keys);
+            return Err(at("keep_keys").error("bad_keep_keys", what));
+        }
+        match &self.auth {
+            Some(Auth {
+                token: None,
+                hmac: None,
+            }) => Err(at("auth").error("no_auth", "`auth` names neither `token` nor `hmac`")),
+            _ => Ok(()),
+        }
+    }
+
+    pub fn limits(&self) -> Limits {
+        Limits {
+            backlog_bytes: self.backlog.0,
+            keep_keys: self.keep_keys.0,
+            ..Limits::default()
+        }
+    }
+}

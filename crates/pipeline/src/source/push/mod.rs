@@ -1,0 +1,95 @@
+//! What others push: `POST /v1/ingest/<pipeline>` of `forebay serve`, and its doors for AWS clients.
+//!
+//! ```yaml
+//! pipeline: readings
+//! source:
+//!   push:
+//!     auth: {token: "${secret:readings_token}"}
+//! extract:
+//!   json: {lines: true}
+//! buffer: {time: 1s}
+//! load:
+//!   iceberg: {table: iot.readings}
+//! ```
+//!
+//! A push is acknowledged when it is durable in the pipeline's [journal](crate::journal). This source reads the journal: each
+//! push is one payload, in the order in which pushes became durable. `forebay serve` follows the journal; `forebay run`
+//! takes what is there and ends. The source never answers a push; the server does.
+
+mod config;
+mod reader;
+
+#[cfg(test)]
+mod tests;
+
+use std::sync::Arc;
+
+use async_trait::async_trait;
+use forebay_core::{Ident, Position, Result};
+use schemars::{Schema, SchemaGenerator};
+
+pub use config::{Auth, Hmac, PushConfig};
+
+use crate::file::Document;
+use crate::source::{Source, SourceContext, SourceKind, SplitReader};
+
+/// `source: {push: …}`.
+#[derive(Debug)]
+pub struct Kind;
+
+impl SourceKind for Kind {
+    fn name(&self) -> &'static str {
+        "push"
+    }
+
+    fn summary(&self) -> &'static str {
+        "what others send to this server, acknowledged when it is durable"
+    }
+
+    fn schema(&self, generator: &mut SchemaGenerator) -> Schema {
+        generator.subschema_for::<PushConfig>()
+    }
+
+    fn build(&self, config: &Document) -> Result<Box<dyn Source>> {
+        let push: PushConfig = config.parse()?;
+        push.check(config)?;
+        Ok(Box::new(Push { config: push }))
+    }
+}
+
+/// A configured push source.
+#[derive(Debug)]
+struct Push {
+    config: PushConfig,
+}
+
+#[async_trait]
+impl Source for Push {
+    async fn splits(&self, context: &SourceContext) -> Result<Vec<Ident>> {
+        let journal = context
+            .journals
+            .of(&context.pipeline, self.config.limits())?;
+        Ok(vec![journal.id().clone()])
+    }
+
+    async fn open(
+        &self,
+        _split: &Ident,
+        position: Option<Position>,
+        context: SourceContext,
+    ) -> Result<Box<dyn SplitReader>> {
+        let journal = context
+            .journals
+            .of(&context.pipeline, self.config.limits())?;
+        let reader = reader::Reader::open(journal, position.as_ref(), Arc::new(context))?;
+        Ok(Box::new(reader))
+    }
+
+    fn push(&self) -> Option<&PushConfig> {
+        Some(&self.config)
+    }
+
+    fn is_continuous(&self) -> bool {
+        true
+    }
+}

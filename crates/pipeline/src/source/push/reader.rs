@@ -1,0 +1,118 @@
+//! Reading the journal: each push one payload, with a position after it.
+
+use std::collections::VecDeque;
+use std::sync::Arc;
+
+use async_trait::async_trait;
+use forebay_core::{Chunk, Error, PayloadHead, Position, Result};
+use serde::{Deserialize, Serialize};
+
+use crate::journal::{Journal, Pushed, Tail};
+use crate::source::{SourceContext, SplitReader};
+
+/// Everything before `offset` of the journal has been taken.
+#[derive(Debug, Clone, Copy, Serialize, Deserialize)]
+struct Place {
+    offset: u64,
+}
+
+impl Place {
+    fn read(position: &Position) -> Result<Self> {
+        serde_json::from_value(position.0.clone()).map_err(|error| {
+            Error::data(
+                "bad_position",
+                "the position of a push source is not an offset",
+            )
+            .with_source(error)
+        })
+    }
+}
+
+pub(super) struct Reader {
+    journal: Journal,
+    tail: Tail,
+    context: Arc<SourceContext>,
+    /// Read and not handed on.
+    waiting: VecDeque<Pushed>,
+    ordinal: u64,
+}
+
+impl Reader {
+    pub(super) fn open(
+        journal: Journal,
+        position: Option<&Position>,
+        context: Arc<SourceContext>,
+    ) -> Result<Self> {
+        let offset = match position {
+            Some(position) if !context.full => Place::read(position)?.offset,
+            _ => journal.first()?,
+        };
+        let tail = journal.tail(offset)?;
+        journal.release(offset)?;
+        Ok(Self {
+            journal,
+            tail,
+            context,
+            waiting: VecDeque::new(),
+            ordinal: 0,
+        })
+    }
+
+    fn chunk(&mut self, pushed: Pushed) -> Result<Chunk> {
+        let head = PayloadHead {
+            ordinal: self.ordinal,
+            name: format!("push/{}/{}", self.journal.id(), pushed.offset),
+            received_at: pushed.head.at,
+            content_type: pushed.head.content_type,
+            compression: pushed.head.compression,
+            attributes: pushed.head.attributes,
+        };
+        self.ordinal += 1;
+        let place = Place { offset: pushed.end };
+        let position = serde_json::to_value(place).map_err(|error| {
+            Error::bug("position", "failed to write a position").with_source(error)
+        })?;
+        Ok(Chunk::whole(head, pushed.body, Some(Position(position))))
+    }
+
+    /// Waits for a push. What is committed meanwhile is let go of.
+    async fn wait(&mut self) -> Result<()> {
+        let mut committed = self.context.committed.clone();
+        loop {
+            self.release(committed.borrow_and_update().clone())?;
+            tokio::select! {
+                grown = self.tail.grown() => return grown,
+                changed = committed.changed() => if changed.is_err() {
+                    // The run is ending; who reads is about to be dropped.
+                    return self.tail.grown().await;
+                },
+            }
+        }
+    }
+
+    fn release(&self, position: Option<Position>) -> Result<()> {
+        match position {
+            Some(position) => self.journal.release(Place::read(&position)?.offset),
+            None => Ok(()),
+        }
+    }
+}
+
+#[async_trait]
+impl SplitReader for Reader {
+    async fn next(&mut self) -> Result<Option<Chunk>> {
+        loop {
+            if let Some(pushed) = self.waiting.pop_front() {
+                return self.chunk(pushed).map(Some);
+            }
+            let committed = self.context.committed.borrow().clone();
+            self.release(committed)?;
+            self.waiting = self.tail.next().await?.into();
+            match (self.waiting.is_empty(), self.context.follow) {
+                (true, true) => self.wait().await?,
+                (true, false) => return Ok(None),
+                (false, _) => {}
+            }
+        }
+    }
+}

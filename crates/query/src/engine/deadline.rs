@@ -1,0 +1,236 @@
+//! The time limit of a run: looked at each time an operator is asked for rows and each time a join weighs pairs.
+//!
+//! A statement is not interrupted by a timer: the engine may go on for hours without giving way (an aggregate over a
+//! cross join). What one function does with one batch of rows is not interrupted.
+
+use std::any::Any;
+use std::fmt;
+use std::hash::{Hash, Hasher};
+use std::sync::Arc;
+use std::time::Duration;
+
+use arrow::array::RecordBatch;
+use arrow::datatypes::{DataType, FieldRef, Schema};
+use datafusion::common::Result;
+use datafusion::common::tree_node::{Transformed, TransformedResult, TreeNode};
+use datafusion::execution::{SendableRecordBatchStream, TaskContext};
+use datafusion::logical_expr::ColumnarValue;
+use datafusion::physical_expr::PhysicalExpr;
+use datafusion::physical_plan::joins::utils::JoinFilter;
+use datafusion::physical_plan::joins::{
+    HashJoinExec, NestedLoopJoinExec, NestedLoopJoinExecBuilder,
+};
+use datafusion::physical_plan::stream::RecordBatchStreamAdapter;
+use datafusion::physical_plan::{DisplayAs, DisplayFormatType, ExecutionPlan, PlanProperties};
+use forebay_core::{Clock, Error};
+use futures::StreamExt;
+
+use crate::error::external;
+
+/// When a run must have ended.
+#[derive(Debug)]
+pub(super) struct Deadline {
+    clock: Arc<dyn Clock>,
+    at: Duration,
+    limit: Duration,
+}
+
+impl Deadline {
+    /// `limit` from now.
+    pub(super) fn after(clock: &Arc<dyn Clock>, limit: Duration) -> Arc<Self> {
+        Arc::new(Self {
+            at: clock.monotonic() + limit,
+            clock: clock.clone(),
+            limit,
+        })
+    }
+
+    fn check(&self) -> Result<()> {
+        if self.clock.monotonic() > self.at {
+            Err(external(too_slow(self.limit)))
+        } else {
+            Ok(())
+        }
+    }
+}
+
+fn too_slow(limit: Duration) -> Error {
+    Error::config(
+        "sql_too_slow",
+        format!(
+            "the statement took more than {} s for one batch",
+            limit.as_secs_f64()
+        ),
+    )
+    .with_hint("a join without a condition multiplies rows: give it one, or use a smaller buffer")
+}
+
+/// The plan with the deadline in every operator. Only for a plan that is run next: the optimizer does not know it.
+pub(super) fn bounded(
+    plan: Arc<dyn ExecutionPlan>,
+    deadline: &Arc<Deadline>,
+) -> Result<Arc<dyn ExecutionPlan>> {
+    plan.transform_up(|node| {
+        let node: Arc<dyn ExecutionPlan> = Arc::new(Bounded {
+            inner: bounded_join(node, deadline)?,
+            deadline: deadline.clone(),
+        });
+        Ok(Transformed::yes(node))
+    })
+    .data()
+}
+
+/// A join may weigh pairs for hours without a row that its condition lets pass.
+fn bounded_join(
+    node: Arc<dyn ExecutionPlan>,
+    deadline: &Arc<Deadline>,
+) -> Result<Arc<dyn ExecutionPlan>> {
+    if let Some(join) = node.as_any().downcast_ref::<NestedLoopJoinExec>() {
+        let filter = join.filter().map(|filter| bounded_filter(filter, deadline));
+        let join = NestedLoopJoinExecBuilder::from(join).with_filter(filter);
+        return Ok(Arc::new(join.build()?));
+    }
+    if let Some(join) = node.as_any().downcast_ref::<HashJoinExec>() {
+        let filter = join.filter().map(|filter| bounded_filter(filter, deadline));
+        return join.builder().with_filter(filter).build_exec();
+    }
+    Ok(node)
+}
+
+fn bounded_filter(filter: &JoinFilter, deadline: &Arc<Deadline>) -> JoinFilter {
+    let condition = BoundedExpr {
+        inner: filter.expression().clone(),
+        deadline: deadline.clone(),
+    };
+    JoinFilter::new(
+        Arc::new(condition),
+        filter.column_indices().to_vec(),
+        filter.schema().clone(),
+    )
+}
+
+/// An operator that looks at the deadline before each batch.
+#[derive(Debug)]
+struct Bounded {
+    inner: Arc<dyn ExecutionPlan>,
+    deadline: Arc<Deadline>,
+}
+
+impl DisplayAs for Bounded {
+    fn fmt_as(&self, _: DisplayFormatType, f: &mut fmt::Formatter) -> fmt::Result {
+        f.write_str("Bounded")
+    }
+}
+
+impl ExecutionPlan for Bounded {
+    fn name(&self) -> &str {
+        "Bounded"
+    }
+
+    fn as_any(&self) -> &dyn Any {
+        self
+    }
+
+    fn properties(&self) -> &Arc<PlanProperties> {
+        self.inner.properties()
+    }
+
+    fn children(&self) -> Vec<&Arc<dyn ExecutionPlan>> {
+        vec![&self.inner]
+    }
+
+    fn with_new_children(
+        self: Arc<Self>,
+        children: Vec<Arc<dyn ExecutionPlan>>,
+    ) -> Result<Arc<dyn ExecutionPlan>> {
+        let inner = children.into_iter().next();
+        Ok(Arc::new(Self {
+            inner: inner.unwrap_or_else(|| self.inner.clone()),
+            deadline: self.deadline.clone(),
+        }))
+    }
+
+    fn execute(
+        &self,
+        partition: usize,
+        context: Arc<TaskContext>,
+    ) -> Result<SendableRecordBatchStream> {
+        let inner = self.inner.execute(partition, context)?;
+        let (schema, deadline) = (inner.schema(), self.deadline.clone());
+        let mut inner = inner;
+        let stream = futures::stream::poll_fn(move |context| match deadline.check() {
+            Ok(()) => inner.poll_next_unpin(context),
+            Err(late) => std::task::Poll::Ready(Some(Err(late))),
+        });
+        Ok(Box::pin(RecordBatchStreamAdapter::new(schema, stream)))
+    }
+}
+
+/// The condition of a join, which looks at the deadline before each batch of pairs.
+#[derive(Debug)]
+struct BoundedExpr {
+    inner: Arc<dyn PhysicalExpr>,
+    deadline: Arc<Deadline>,
+}
+
+impl PartialEq for BoundedExpr {
+    fn eq(&self, other: &Self) -> bool {
+        self.inner.eq(&other.inner)
+    }
+}
+
+impl Eq for BoundedExpr {}
+
+impl Hash for BoundedExpr {
+    fn hash<H: Hasher>(&self, state: &mut H) {
+        self.inner.hash(state);
+    }
+}
+
+impl fmt::Display for BoundedExpr {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        self.inner.fmt(f)
+    }
+}
+
+impl PhysicalExpr for BoundedExpr {
+    fn as_any(&self) -> &dyn Any {
+        self
+    }
+
+    fn data_type(&self, schema: &Schema) -> Result<DataType> {
+        self.inner.data_type(schema)
+    }
+
+    fn nullable(&self, schema: &Schema) -> Result<bool> {
+        self.inner.nullable(schema)
+    }
+
+    fn return_field(&self, schema: &Schema) -> Result<FieldRef> {
+        self.inner.return_field(schema)
+    }
+
+    fn evaluate(&self, batch: &RecordBatch) -> Result<ColumnarValue> {
+        self.deadline.check()?;
+        self.inner.evaluate(batch)
+    }
+
+    fn children(&self) -> Vec<&Arc<dyn PhysicalExpr>> {
+        vec![&self.inner]
+    }
+
+    fn with_new_children(
+        self: Arc<Self>,
+        children: Vec<Arc<dyn PhysicalExpr>>,
+    ) -> Result<Arc<dyn PhysicalExpr>> {
+        let inner = children.into_iter().next();
+        Ok(Arc::new(Self {
+            inner: inner.unwrap_or_else(|| self.inner.clone()),
+            deadline: self.deadline.clone(),
+        }))
+    }
+
+    fn fmt_sql(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        self.inner.fmt_sql(f)
+    }
+}

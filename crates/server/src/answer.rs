@@ -1,0 +1,89 @@
+//! Errors as answers: one shape, one table from kind and code to status.
+
+use axum::Json;
+use axum::http::header::{CONTENT_TYPE, RETRY_AFTER};
+use axum::http::{Method, StatusCode, Uri};
+use axum::response::{IntoResponse, Response};
+use forebay_core::{Error, ErrorKind};
+use serde_json::json;
+
+/// After how many seconds a refused push is worth another try.
+const RETRY_SECONDS: &str = "1";
+
+/// An error on its way to a caller.
+#[derive(Debug)]
+pub(crate) struct Refusal(pub(crate) Error);
+
+impl From<Error> for Refusal {
+    fn from(error: Error) -> Self {
+        Self(error)
+    }
+}
+
+/// The status of an error. What the caller did wrong is 4xx; what may pass is 429 or 503, and says when to come again.
+pub(crate) fn status(error: &Error) -> StatusCode {
+    match (error.kind(), error.code()) {
+        (_, "push_too_large") => StatusCode::PAYLOAD_TOO_LARGE,
+        (_, "bad_encoding") => StatusCode::UNSUPPORTED_MEDIA_TYPE,
+        (_, "key_reused") => StatusCode::UNPROCESSABLE_ENTITY,
+        (_, "slow_push") => StatusCode::REQUEST_TIMEOUT,
+        (_, "journal_backlog" | "keys_full" | "journal_busy") => StatusCode::TOO_MANY_REQUESTS,
+        (_, "no_such_method") => StatusCode::METHOD_NOT_ALLOWED,
+        (ErrorKind::Denied, _) => StatusCode::UNAUTHORIZED,
+        (ErrorKind::NotFound, _) => StatusCode::NOT_FOUND,
+        (ErrorKind::Conflict, _) => StatusCode::CONFLICT,
+        (ErrorKind::Unavailable, _) => StatusCode::SERVICE_UNAVAILABLE,
+        (ErrorKind::Data | ErrorKind::Config | ErrorKind::Unsupported, _) => {
+            StatusCode::BAD_REQUEST
+        }
+        (ErrorKind::Bug, _) => StatusCode::INTERNAL_SERVER_ERROR,
+    }
+}
+
+impl IntoResponse for Refusal {
+    fn into_response(self) -> Response {
+        let error = &self.0;
+        let status = status(error);
+        if status.is_server_error() {
+            tracing::error!(%error, "a request failed");
+        }
+        let body = json!({"error": {
+            "code": error.code(),
+            "message": error.message(),
+            "hint": error.hint(),
+        }});
+        let mut response = (status, Json(body)).into_response();
+        if matches!(
+            status,
+            StatusCode::TOO_MANY_REQUESTS | StatusCode::SERVICE_UNAVAILABLE
+        ) {
+            let after = axum::http::HeaderValue::from_static(RETRY_SECONDS);
+            response.headers_mut().insert(RETRY_AFTER, after);
+        }
+        if status == StatusCode::UNAUTHORIZED {
+            let scheme = axum::http::HeaderValue::from_static("Bearer");
+            response.headers_mut().insert("www-authenticate", scheme);
+        }
+        response
+    }
+}
+
+pub(crate) async fn no_such_path(uri: Uri) -> Refusal {
+    let what = format!("there is nothing at {}", uri.path());
+    Refusal(
+        Error::not_found("no_such_path", what).with_hint("GET /openapi.json lists what there is"),
+    )
+}
+
+pub(crate) async fn no_such_method(method: Method, uri: Uri) -> Refusal {
+    let what = format!("{} does not take {method}", uri.path());
+    Refusal(
+        Error::unsupported("no_such_method", what)
+            .with_hint("GET /openapi.json says which it takes"),
+    )
+}
+
+/// Plain text of this type.
+pub(crate) fn text(kind: &'static str, body: String) -> Response {
+    ([(CONTENT_TYPE, kind)], body).into_response()
+}

@@ -1,0 +1,201 @@
+//! Doors for programs that speak to Kinesis Data Streams or Firehose: another endpoint, and nothing else to change.
+//!
+//! `POST /` with `X-Amz-Target` and a JSON body, as in the AWS JSON 1.1 protocol; a stream's name is a pipeline's. Requests are
+//! signed with Signature Version 4, the pipeline's token being the secret access key. An answer is given when the records
+//! are durable, as for every push. What is not a call to put or describe is refused as unknown.
+
+mod firehose;
+mod kinesis;
+mod sigv4;
+
+use axum::body::Body;
+use axum::extract::{Request, State as Shared};
+use axum::http::request::Parts;
+use axum::http::{HeaderValue, StatusCode};
+use axum::response::{IntoResponse, Response};
+use base64::Engine;
+use base64::engine::general_purpose::STANDARD;
+use bytes::Bytes;
+use forebay_core::{Error, ErrorKind, Result};
+use forebay_pipeline::journal::{BODY_BYTES_MAX, Head, Record};
+use serde::Deserialize;
+use serde::de::DeserializeOwned;
+use serde_json::{Value, json};
+
+use crate::ingest::body;
+use crate::state::{Door, State};
+
+/// Largest request: base64 of the largest batch, and its JSON.
+const REQUEST_BYTES_MAX: u64 = 32 << 20;
+
+/// Records of one request.
+const RECORDS_MAX: usize = 500;
+
+/// Bytes of one record.
+const RECORD_BYTES_MAX: usize = 10 << 20;
+
+const JSON: &str = "application/x-amz-json-1.1";
+
+pub(crate) async fn call(Shared(state): Shared<State>, request: Request<Body>) -> Response {
+    let (parts, body) = request.into_parts();
+    let target = parts
+        .headers
+        .get("x-amz-target")
+        .and_then(|value| value.to_str().ok());
+    let target = target.unwrap_or_default().to_owned();
+    let answer = match dispatch(&state, &parts, body, &target).await {
+        Ok(value) => (StatusCode::OK, value),
+        Err(error) => refused(&error, &target),
+    };
+    let (status, value) = answer;
+    let mut response = (status, value.to_string()).into_response();
+    let headers = response.headers_mut();
+    headers.insert("content-type", HeaderValue::from_static(JSON));
+    let id = format!("{:032x}", state.clock().now().micros());
+    if let Ok(id) = HeaderValue::from_str(&id) {
+        headers.insert("x-amzn-requestid", id);
+    }
+    response
+}
+
+async fn dispatch(state: &State, parts: &Parts, body: Body, target: &str) -> Result<Value> {
+    let sent = body::read(&parts.headers, body, REQUEST_BYTES_MAX, state.clock()).await?;
+    let call = Call {
+        state,
+        parts,
+        body: sent.sent,
+    };
+    match target {
+        "Kinesis_20131202.PutRecord" => kinesis::put_record(call).await,
+        "Kinesis_20131202.PutRecords" => kinesis::put_records(call).await,
+        "Kinesis_20131202.DescribeStreamSummary" => kinesis::describe(call).await,
+        "Kinesis_20131202.ListShards" => kinesis::list_shards(call).await,
+        "Firehose_20150804.PutRecord" => firehose::put_record(call).await,
+        "Firehose_20150804.PutRecordBatch" => firehose::put_record_batch(call).await,
+        other => Err(Error::unsupported(
+            "unknown_operation",
+            format!("`{other}` is no operation of this endpoint"),
+        )),
+    }
+}
+
+/// One request.
+struct Call<'a> {
+    state: &'a State,
+    parts: &'a Parts,
+    body: Bytes,
+}
+
+/// A record as both services send it.
+#[derive(Deserialize)]
+#[serde(rename_all = "PascalCase")]
+struct Sent {
+    data: String,
+    partition_key: Option<String>,
+    explicit_hash_key: Option<String>,
+}
+
+impl Call<'_> {
+    fn parse<T: DeserializeOwned>(&self) -> Result<T> {
+        serde_json::from_slice(&self.body).map_err(|error| {
+            Error::data(
+                "bad_request",
+                format!("the request is not what the operation takes: {error}"),
+            )
+        })
+    }
+
+    /// The pipeline of this stream, once the signature has shown that the caller may push to it.
+    async fn door(&self, stream: &str) -> Result<Door> {
+        let door = self.state.door(stream).await?;
+        let token = door.config.auth.as_ref().map(|auth| auth.token.as_ref());
+        match token {
+            None => {}
+            Some(Some(token)) => {
+                sigv4::verify(self.parts, &self.body, token, self.state.clock().now())?
+            }
+            Some(None) => {
+                return Err(Error::denied(
+                    "bad_signature",
+                    "this pipeline takes only pushes with a signature of the body",
+                )
+                .with_hint("give it `auth: {token: …}`: the token is the secret access key"));
+            }
+        }
+        Ok(door)
+    }
+
+    /// Makes records durable, all or none; returns the offset of each.
+    async fn put(&self, door: &Door, records: Vec<Sent>) -> Result<Vec<u64>> {
+        if records.is_empty() || records.len() > RECORDS_MAX {
+            let what = format!(
+                "a request has {} records; it may have 1 to {RECORDS_MAX}",
+                records.len()
+            );
+            return Err(Error::data("bad_request", what));
+        }
+        let at = self.state.clock().now();
+        let records = records
+            .into_iter()
+            .map(|sent| record(sent, at))
+            .collect::<Result<Vec<_>>>()?;
+        let receipts = door.journal.append(records).await?;
+        Ok(receipts.into_iter().map(|receipt| receipt.offset).collect())
+    }
+}
+
+fn record(sent: Sent, at: forebay_core::Timestamp) -> Result<Record> {
+    let body = STANDARD
+        .decode(&sent.data)
+        .map_err(|error| Error::data("bad_request", format!("`Data` is not base64: {error}")))?;
+    if body.len() > RECORD_BYTES_MAX.min(BODY_BYTES_MAX) {
+        let what = format!(
+            "a record has {} bytes; at most {RECORD_BYTES_MAX} are taken",
+            body.len()
+        );
+        return Err(Error::data("bad_request", what));
+    }
+    let mut head = Head::new(at);
+    let attributes = [
+        ("partition_key", sent.partition_key),
+        ("explicit_hash_key", sent.explicit_hash_key),
+    ];
+    for (name, value) in attributes {
+        if let Some(value) = value {
+            head.attributes.insert(name.to_owned(), value);
+        }
+    }
+    Ok(Record {
+        head,
+        body: body.into(),
+    })
+}
+
+/// An error as the services tell it: their clients retry by its name.
+fn refused(error: &Error, target: &str) -> (StatusCode, Value) {
+    let kinesis = target.starts_with("Kinesis");
+    let (status, name) = match (error.kind(), error.code()) {
+        (_, "unknown_operation") => (StatusCode::BAD_REQUEST, "UnknownOperationException"),
+        (_, "journal_backlog" | "journal_busy") if kinesis => (
+            StatusCode::BAD_REQUEST,
+            "ProvisionedThroughputExceededException",
+        ),
+        (ErrorKind::NotFound, _) => (StatusCode::BAD_REQUEST, "ResourceNotFoundException"),
+        (ErrorKind::Denied, "missing_signature") => (
+            StatusCode::BAD_REQUEST,
+            "MissingAuthenticationTokenException",
+        ),
+        (ErrorKind::Denied, _) => (StatusCode::BAD_REQUEST, "InvalidSignatureException"),
+        (ErrorKind::Data, _) if kinesis => (StatusCode::BAD_REQUEST, "ValidationException"),
+        (ErrorKind::Data, _) => (StatusCode::BAD_REQUEST, "InvalidArgumentException"),
+        (ErrorKind::Unavailable, _) => (
+            StatusCode::SERVICE_UNAVAILABLE,
+            "ServiceUnavailableException",
+        ),
+        _ => (StatusCode::INTERNAL_SERVER_ERROR, "InternalFailure"),
+    };
+    if status.is_server_error() {
+        tracing::error!(%error, %target, "a request failed");
+    }
+    (status, json!({"__type": name, "message": error.message()}))
+}

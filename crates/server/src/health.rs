@@ -1,0 +1,28 @@
+//! Whether the process lives, and whether it can take and load data now.
+
+use axum::extract::State as Shared;
+use axum::http::StatusCode;
+use axum::response::{IntoResponse, Response};
+use forebay_core::Error;
+
+use crate::answer::Refusal;
+use crate::state::State;
+
+/// The process answers: restarting it would not help.
+pub(crate) async fn live() -> &'static str {
+    "ok\n"
+}
+
+/// The store answers and pushes are taken. A pipeline that fails does not make the process unready: the others work.
+pub(crate) async fn ready(Shared(state): Shared<State>) -> Response {
+    if state.is_draining() {
+        return Refusal(Error::unavailable("draining", "the server is ending")).into_response();
+    }
+    match state.probe().probe().await {
+        Ok(()) => (StatusCode::OK, "ok\n").into_response(),
+        Err(error) => {
+            let error = Error::unavailable("not_ready", error.to_string());
+            Refusal(error).into_response()
+        }
+    }
+}

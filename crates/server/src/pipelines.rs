@@ -1,0 +1,49 @@
+//! What the pipelines are doing, as JSON.
+
+use axum::Json;
+use axum::extract::{Path, State as Shared};
+use forebay_control::orchestrate::Status;
+use forebay_core::Error;
+use forebay_pipeline::run::Figures;
+use serde_json::{Value, json};
+
+use crate::answer::Refusal;
+use crate::state::State;
+
+pub(crate) async fn list(Shared(state): Shared<State>) -> Json<Value> {
+    let pipelines: Vec<Value> = state.registry().all().iter().map(shown).collect();
+    let broken = state.registry().broken();
+    let broken = broken
+        .iter()
+        .map(|(file, why)| json!({"file": file, "error": why}));
+    Json(json!({"pipelines": pipelines, "broken": broken.collect::<Vec<_>>()}))
+}
+
+pub(crate) async fn show(
+    Shared(state): Shared<State>,
+    Path(pipeline): Path<String>,
+) -> Result<Json<Value>, Refusal> {
+    let all = state.registry().all();
+    let found = all
+        .iter()
+        .find(|status| status.pipeline.as_str() == pipeline);
+    let status = found.ok_or_else(|| {
+        Error::not_found(
+            "no_such_pipeline",
+            format!("there is no pipeline `{pipeline}`"),
+        )
+        .with_hint("GET /v1/pipelines lists them")
+    })?;
+    Ok(Json(shown(status)))
+}
+
+fn shown(status: &Status) -> Value {
+    let (figures, get) = (&status.figures, Figures::get);
+    let mut value = serde_json::to_value(status).unwrap_or_default();
+    value["source_bytes"] = figures.source.bytes().into();
+    value["payloads"] = get(&figures.payloads).into();
+    value["rows_committed"] = get(&figures.committed).into();
+    value["commits"] = get(&figures.commits).into();
+    value["quarantined"] = get(&figures.quarantined).into();
+    value
+}

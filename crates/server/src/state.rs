@@ -1,0 +1,111 @@
+//! What every request may use.
+
+use std::sync::Arc;
+
+use forebay_control::orchestrate::Registry;
+use forebay_core::{Clock, Error, Ident, Result};
+use forebay_pipeline::journal::{Journal, Journals};
+use forebay_pipeline::source::push::PushConfig;
+use tokio_util::sync::CancellationToken;
+
+use crate::metrics::Requests;
+
+/// Asks the parts that a push or a commit needs whether they work.
+pub trait Probe: Send + Sync + 'static {
+    /// Names what does not work.
+    fn probe(&self) -> std::pin::Pin<Box<dyn Future<Output = Result<()>> + Send + '_>>;
+}
+
+/// Shared by all requests; cheap to clone.
+#[derive(Clone)]
+pub struct State(Arc<Inner>);
+
+struct Inner {
+    registry: Registry,
+    journals: Arc<Journals>,
+    clock: Arc<dyn Clock>,
+    probe: Box<dyn Probe>,
+    requests: Requests,
+    draining: CancellationToken,
+}
+
+impl State {
+    /// `draining` is cancelled when no more pushes may be taken.
+    pub fn new(
+        registry: Registry,
+        journals: Arc<Journals>,
+        clock: Arc<dyn Clock>,
+        probe: Box<dyn Probe>,
+        draining: CancellationToken,
+    ) -> Self {
+        Self(Arc::new(Inner {
+            registry,
+            journals,
+            clock,
+            probe,
+            requests: Requests::default(),
+            draining,
+        }))
+    }
+
+    pub(crate) fn registry(&self) -> &Registry {
+        &self.0.registry
+    }
+
+    pub(crate) fn journals(&self) -> &Journals {
+        &self.0.journals
+    }
+
+    pub(crate) fn clock(&self) -> &dyn Clock {
+        self.0.clock.as_ref()
+    }
+
+    pub(crate) fn probe(&self) -> &dyn Probe {
+        self.0.probe.as_ref()
+    }
+
+    pub(crate) fn requests(&self) -> &Requests {
+        &self.0.requests
+    }
+
+    pub(crate) fn is_draining(&self) -> bool {
+        self.0.draining.is_cancelled()
+    }
+
+    /// Where a push to this pipeline goes, and how it is checked.
+    ///
+    /// Errors: `NotFound` `no_such_pipeline`, also for one that takes no pushes; `Unavailable` `draining`.
+    pub(crate) async fn door(&self, pipeline: &str) -> Result<Door> {
+        if self.is_draining() {
+            return Err(Error::unavailable("draining", "the server is ending")
+                .with_hint("send it again to the one that takes over"));
+        }
+        let spec = self.registry().spec(pipeline);
+        let found = spec.and_then(|spec| Some((spec.name.clone(), spec.source.push()?.clone())));
+        let Some((name, config)) = found else {
+            let what = format!("there is no pipeline `{pipeline}` that takes pushes");
+            return Err(Error::not_found("no_such_pipeline", what).with_hint(
+                "a pipeline takes pushes when its source is `push`; GET /v1/pipelines lists them",
+            ));
+        };
+        let journal = self.journal(name, &config).await?;
+        Ok(Door { journal, config })
+    }
+
+    async fn journal(&self, name: Ident, config: &PushConfig) -> Result<Journal> {
+        if let Some(journal) = self.journals().find(&name) {
+            return Ok(journal);
+        }
+        let (state, limits) = (self.0.clone(), config.limits());
+        let open = move || state.journals.of(&name, limits);
+        tokio::task::spawn_blocking(open).await.map_err(|error| {
+            Error::bug("journal_task", "opening a journal panicked").with_source(error)
+        })?
+    }
+}
+
+/// One pipeline's way in.
+pub(crate) struct Door {
+    pub(crate) journal: Journal,
+    pub(crate) config: PushConfig,
+}

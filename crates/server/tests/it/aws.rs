@@ -1,0 +1,143 @@
+use axum::body::Body;
+use axum::http::Request;
+use serde_json::{Value, json};
+
+use crate::site::{Answer, Server};
+
+async fn call(server: &Server, target: &str, body: Value) -> Answer {
+    let request = Request::post("/").header("x-amz-target", target);
+    server
+        .ask(request.body(Body::from(body.to_string())).unwrap())
+        .await
+}
+
+#[tokio::test]
+async fn kinesis_records_are_kept_with_their_keys() {
+    let server = Server::new(&["{}"]).await;
+    let one = json!({"StreamName": "p0", "Data": "YQ==", "PartitionKey": "k"});
+    let one = call(&server, "Kinesis_20131202.PutRecord", one).await;
+    assert_eq!(one.headers["content-type"], "application/x-amz-json-1.1");
+    let two = json!({"StreamARN": "arn:aws:kinesis:eu-west-1:1:stream/p0", "Records": [
+        {"Data": "Yg==", "PartitionKey": "k"}, {"Data": "Yw==", "PartitionKey": "l"}]});
+    let two = call(&server, "Kinesis_20131202.PutRecords", two)
+        .await
+        .json();
+    assert_eq!(
+        (
+            &two["FailedRecordCount"],
+            two["Records"].as_array().unwrap().len()
+        ),
+        (&json!(0), 2)
+    );
+    let kept = server.kept().await;
+    let bodies: Vec<&[u8]> = kept.iter().map(|pushed| &pushed.body[..]).collect();
+    assert_eq!(bodies, [b"a", b"b", b"c"]);
+    assert_eq!(kept[2].head.attributes["partition_key"], "l");
+    assert_eq!(
+        one.json()["SequenceNumber"],
+        format!("{:020}", kept[0].offset)
+    );
+    let shards = call(
+        &server,
+        "Kinesis_20131202.ListShards",
+        json!({"StreamName": "p0"}),
+    )
+    .await;
+    assert_eq!(
+        shards.json()["Shards"][0]["ShardId"],
+        "shardId-000000000000"
+    );
+    let about = call(
+        &server,
+        "Kinesis_20131202.DescribeStreamSummary",
+        json!({"StreamName": "p0"}),
+    )
+    .await;
+    assert_eq!(
+        about.json()["StreamDescriptionSummary"]["StreamStatus"],
+        "ACTIVE"
+    );
+}
+
+#[tokio::test]
+async fn firehose_records_are_kept() {
+    let server = Server::new(&["{}"]).await;
+    let one = json!({"DeliveryStreamName": "p0", "Record": {"Data": "YQ=="}});
+    assert_eq!(
+        call(&server, "Firehose_20150804.PutRecord", one)
+            .await
+            .status,
+        200
+    );
+    let two = json!({"DeliveryStreamName": "p0", "Records": [{"Data": "Yg=="}, {"Data": "Yw=="}]});
+    let two = call(&server, "Firehose_20150804.PutRecordBatch", two)
+        .await
+        .json();
+    assert_eq!(
+        (
+            &two["FailedPutCount"],
+            two["RequestResponses"].as_array().unwrap().len()
+        ),
+        (&json!(0), 2)
+    );
+    assert_eq!(server.kept().await.len(), 3);
+}
+
+#[tokio::test]
+async fn refusals_have_the_names_that_clients_know() {
+    let server = Server::new(&["{}", "{auth: {token: \"${secret:token}\"}}"]).await;
+    let put = |stream: &str| json!({"StreamName": stream, "Data": "YQ==", "PartitionKey": "k"});
+    let many = json!({"StreamName": "p0", "Records": vec![json!({"Data": "YQ==", "PartitionKey": "k"}); 501]});
+    for (target, body, name) in [
+        (
+            "Kinesis_20131202.PutRecord",
+            put("nobody"),
+            "ResourceNotFoundException",
+        ),
+        (
+            "Kinesis_20131202.PutRecord",
+            put("p1"),
+            "MissingAuthenticationTokenException",
+        ),
+        (
+            "Kinesis_20131202.PutRecord",
+            json!({"StreamName": "p0"}),
+            "ValidationException",
+        ),
+        (
+            "Kinesis_20131202.PutRecord",
+            json!({"StreamName": "p0", "Data": "!", "PartitionKey": "k"}),
+            "ValidationException",
+        ),
+        ("Kinesis_20131202.PutRecords", many, "ValidationException"),
+        (
+            "Kinesis_20131202.GetRecords",
+            json!({}),
+            "UnknownOperationException",
+        ),
+        ("", json!({}), "UnknownOperationException"),
+    ] {
+        let answer = call(&server, target, body).await;
+        assert_eq!(
+            (answer.status, answer.json()["__type"].as_str()),
+            (400, Some(name)),
+            "{target}"
+        );
+    }
+    assert!(server.kept().await.is_empty());
+}
+
+#[tokio::test]
+async fn a_signature_of_another_body_or_time_is_refused() {
+    let server = Server::new(&["{auth: {token: \"${secret:token}\"}}"]).await;
+    let signed = "AWS4-HMAC-SHA256 Credential=AKID/20200101/us-east-1/kinesis/aws4_request, SignedHeaders=host;x-amz-date;x-amz-target, Signature=00";
+    let request = Request::post("/")
+        .header("host", "localhost")
+        .header("authorization", signed)
+        .header("x-amz-date", "20200101T000000Z")
+        .header("x-amz-target", "Kinesis_20131202.PutRecord");
+    let body = json!({"StreamName": "p0", "Data": "YQ==", "PartitionKey": "k"}).to_string();
+    let answer = server.ask(request.body(Body::from(body)).unwrap()).await;
+    assert_eq!(answer.json()["__type"], "InvalidSignatureException");
+    assert!(answer.text.contains("15 minutes"), "{}", answer.text);
+}

@@ -1,0 +1,185 @@
+//! A server over pipelines of a temporary folder, asked without a network.
+
+use std::path::{Path, PathBuf};
+use std::sync::Arc;
+
+use async_trait::async_trait;
+use axum::body::Body;
+use axum::http::{Request, Response};
+use forebay_control::orchestrate::{Registry, Site, Supervisor};
+use forebay_core::{Clock, Error, Ident, Result, SystemClock, Timestamp};
+use forebay_pipeline::file::{self, PipelineSpec, Variables};
+use forebay_pipeline::journal::{Journals, Limits};
+use forebay_pipeline::run::Figures;
+use forebay_server::{Probe, State, router};
+use forebay_testkit::NoSql;
+use serde_json::Value;
+use tokio_util::sync::CancellationToken;
+use tower::ServiceExt;
+
+/// Pipelines that never run: what is pushed stays in their journals.
+struct Still(Vec<(PathBuf, String)>);
+
+struct Secrets;
+
+impl Variables for Secrets {
+    fn env(&self, _: &str) -> Option<String> {
+        None
+    }
+    fn secret(&self, name: &str) -> Option<String> {
+        Some(format!("the {name}"))
+    }
+    fn param(&self, _: &str) -> Option<String> {
+        None
+    }
+}
+
+#[async_trait]
+impl Site for Still {
+    fn files(&self) -> Result<Vec<PathBuf>> {
+        Ok(self.0.iter().map(|(path, _)| path.clone()).collect())
+    }
+
+    fn stamp(&self, _: &Path) -> Result<String> {
+        Ok("1".to_owned())
+    }
+
+    fn load(&self, path: &Path) -> Result<PipelineSpec> {
+        let (_, text) = self.0.iter().find(|(name, _)| name == path).unwrap();
+        file::parse("a.yaml", text, &Secrets, &NoSql::shared())
+            .map_err(|wrong| Error::config("bad_pipeline", wrong.to_string()))
+    }
+
+    async fn last_begun(&self, _: &Ident) -> Result<Option<Timestamp>> {
+        Ok(None)
+    }
+
+    async fn run(
+        &self,
+        _: Arc<PipelineSpec>,
+        _: Arc<Figures>,
+        cancel: CancellationToken,
+    ) -> Result<()> {
+        cancel.cancelled().await;
+        Ok(())
+    }
+}
+
+struct Well(Result<(), &'static str>);
+
+impl Probe for Well {
+    fn probe(&self) -> std::pin::Pin<Box<dyn Future<Output = Result<()>> + Send + '_>> {
+        Box::pin(async move { self.0.map_err(|what| Error::unavailable("down", what)) })
+    }
+}
+
+pub(crate) struct Server {
+    router: axum::Router,
+    pub(crate) journals: Arc<Journals>,
+    pub(crate) draining: CancellationToken,
+    _folder: tempfile::TempDir,
+}
+
+impl Server {
+    /// One pipeline for each `push:` configuration, named `p0`, `p1`, ….
+    pub(crate) async fn new(pushes: &[&str]) -> Self {
+        Self::with_store(pushes, Ok(())).await
+    }
+
+    pub(crate) async fn with_store(pushes: &[&str], store: Result<(), &'static str>) -> Self {
+        let files = pushes.iter().enumerate().map(|(n, push)| {
+            let text = format!(
+                "pipeline: p{n}\nsource: {{push: {push}}}\nextract: {{json: {{}}}}\nload: {{iceberg: {{table: a.p{n}}}}}\n"
+            );
+            (PathBuf::from(format!("p{n}.yaml")), text)
+        });
+        let folder = tempfile::tempdir().unwrap();
+        let clock: Arc<dyn Clock> = SystemClock::shared();
+        let registry = Registry::default();
+        let site = Arc::new(Still(files.collect()));
+        let mut supervisor = Supervisor::new(
+            site,
+            clock.clone(),
+            registry.clone(),
+            CancellationToken::new(),
+        );
+        supervisor.look().await;
+        let wrong = registry.broken();
+        assert!(wrong.is_empty(), "{wrong:?}");
+        let journals = Arc::new(Journals::new(folder.path().to_owned(), clock.clone()));
+        let draining = CancellationToken::new();
+        let well = Box::new(Well(store));
+        let state = State::new(registry, journals.clone(), clock, well, draining.clone());
+        Self {
+            router: router(state),
+            journals,
+            draining,
+            _folder: folder,
+        }
+    }
+
+    pub(crate) async fn ask(&self, request: Request<Body>) -> Answer {
+        Answer::of(self.router.clone().oneshot(request).await.unwrap()).await
+    }
+
+    pub(crate) async fn get(&self, path: &str) -> Answer {
+        self.ask(Request::get(path).body(Body::empty()).unwrap())
+            .await
+    }
+
+    /// Pushes to `p0`.
+    pub(crate) async fn push(&self, body: impl Into<Body>, headers: &[(&str, &str)]) -> Answer {
+        let mut request = Request::post("/v1/ingest/p0");
+        for (name, value) in headers {
+            request = request.header(*name, *value);
+        }
+        self.ask(request.body(body.into()).unwrap()).await
+    }
+
+    /// What the journal of `p0` holds.
+    pub(crate) async fn kept(&self) -> Vec<forebay_pipeline::journal::Pushed> {
+        let name: Ident = "p0".parse().unwrap();
+        let journal = self.journals.of(&name, Limits::default()).unwrap();
+        let mut tail = journal.tail(0).unwrap();
+        let mut kept = Vec::new();
+        loop {
+            let more = tail.next().await.unwrap();
+            if more.is_empty() {
+                return kept;
+            }
+            kept.extend(more);
+        }
+    }
+}
+
+#[derive(Debug)]
+pub(crate) struct Answer {
+    pub(crate) status: u16,
+    pub(crate) headers: axum::http::HeaderMap,
+    pub(crate) text: String,
+}
+
+impl Answer {
+    async fn of(response: Response<Body>) -> Self {
+        let (parts, body) = response.into_parts();
+        let bytes = axum::body::to_bytes(body, usize::MAX).await.unwrap();
+        Self {
+            status: parts.status.as_u16(),
+            headers: parts.headers,
+            text: String::from_utf8(bytes.to_vec()).unwrap(),
+        }
+    }
+
+    pub(crate) fn json(&self) -> Value {
+        serde_json::from_str(&self.text).unwrap_or_else(|_| panic!("not JSON: {}", self.text))
+    }
+
+    /// Status and error code.
+    pub(crate) fn refusal(&self) -> (u16, String) {
+        let code = self.json()["error"]["code"]
+            .as_str()
+            .unwrap_or_default()
+            .to_owned();
+        (self.status, code)
+    }
+}
