@@ -112,7 +112,7 @@ impl Call<'_> {
         match token {
             None => {}
             Some(Some(token)) => {
-                sigv4::verify(self.parts, &self.body, token, self.state.clock().now())?
+                sigv4::verify(self.parts, &self.body, token, self.state.clock().now())?;
             }
             Some(None) => {
                 return Err(Error::denied(
