@@ -13,13 +13,15 @@ use object_store::{BackoffConfig, ClientConfigKey, ClientOptions, ObjectStore, R
 use schemars::JsonSchema;
 use serde::Deserialize;
 
-/// Times that a request is sent again after a failure that may pass (5xx, 429, no connection).
-const RETRIES_MAX: usize = 10;
-/// … and how long this goes on, unless the caller says otherwise.
+/// How long a request is sent again after failures that may pass (5xx, 429, no connection), unless the caller says
+/// otherwise.
 pub const RETRY_FOR: Duration = Duration::from_secs(30);
-/// The first wait between two tries; each is about twice the one before.
+/// … and how often at most; the time is over first.
+const RETRIES_MAX: usize = 1_000;
+/// The first wait between two tries; those after it are longer, by chance up to [`RETRY_WAIT_GROWTH`] times.
 const RETRY_WAIT_MIN: Duration = Duration::from_millis(100);
 const RETRY_WAIT_MAX: Duration = Duration::from_secs(5);
+const RETRY_WAIT_GROWTH: f64 = 3.0;
 /// One request with its body; nothing is asked for that takes longer on a slow line.
 const REQUEST_TIME_MAX: Duration = Duration::from_secs(60);
 const CONNECT_TIME_MAX: Duration = Duration::from_secs(5);
@@ -181,7 +183,7 @@ fn retries(retry_for: Duration) -> RetryConfig {
         backoff: BackoffConfig {
             init_backoff: RETRY_WAIT_MIN,
             max_backoff: RETRY_WAIT_MAX,
-            base: 2.0,
+            base: RETRY_WAIT_GROWTH,
         },
         max_retries: RETRIES_MAX,
         retry_timeout: retry_for,

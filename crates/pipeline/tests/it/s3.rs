@@ -304,7 +304,7 @@ async fn who_may_not_read_or_names_nothing_is_told_so() {
         ),
         (
             format!("{name}/a"),
-            access("nobody", "hunter2"),
+            access("forebay", "hunter2"),
             ErrorKind::Denied,
             "object_denied",
         ),
