@@ -7,19 +7,10 @@ use std::time::Duration;
 use bytes::Bytes;
 use forebay_core::{Chunk, Compression, ErrorKind, Position, Result, SystemClock};
 use forebay_pipeline::file::Document;
-use forebay_pipeline::source::{
-    self, Framing, RequestLog, RequestRecord, SourceContext, SplitReader,
-};
+use forebay_pipeline::source::{self, Framing, SourceContext, SplitReader};
 use forebay_testkit::{S3Server, gzip};
 use object_store::path::Path;
 use object_store::{ObjectStore, ObjectStoreExt};
-use tokio_util::sync::CancellationToken;
-
-struct NoLog;
-
-impl RequestLog for NoLog {
-    fn record(&self, _: RequestRecord) {}
-}
 
 /// A bucket of its own on the server that all tests share.
 struct Bucket {
@@ -49,15 +40,10 @@ impl Bucket {
     }
 
     fn context(&self, framing: Framing) -> SourceContext {
+        let alone = SourceContext::alone(SystemClock::shared(), &std::env::temp_dir(), framing);
         SourceContext {
-            clock: SystemClock::shared(),
-            seed: 0,
-            project: std::env::temp_dir(),
-            framing,
-            cancel: CancellationToken::new(),
-            requests: Arc::new(NoLog),
-            full: false,
             aws: self.server.variables().into_iter().collect(),
+            ..alone.unwrap()
         }
     }
 
