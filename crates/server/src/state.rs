@@ -74,7 +74,7 @@ impl State {
 
     /// Where a push to this pipeline goes, and how it is checked.
     ///
-    /// Errors: `NotFound` `no_such_pipeline`, also for one that takes no pushes; `Unavailable` `draining`.
+    /// Errors: `NotFound` `no_such_pipeline`, also for one that takes no pushes; `Unavailable` `draining`, `pipeline_broken`.
     pub(crate) async fn door(&self, pipeline: &str) -> Result<Door> {
         if self.is_draining() {
             return Err(Error::unavailable("draining", "the server is ending")
@@ -83,6 +83,14 @@ impl State {
         let spec = self.registry().spec(pipeline);
         let found = spec.and_then(|spec| Some((spec.name.clone(), spec.source.push()?.clone())));
         let Some((name, config)) = found else {
+            if self.is_broken(pipeline) {
+                let what = format!(
+                    "the file of pipeline `{pipeline}` does not check, so it is not at work"
+                );
+                return Err(Error::unavailable("pipeline_broken", what).with_hint(
+                    "GET /v1/pipelines tells what is wrong with it; send the push again later",
+                ));
+            }
             let what = format!("there is no pipeline `{pipeline}` that takes pushes");
             return Err(Error::not_found("no_such_pipeline", what).with_hint(
                 "a pipeline takes pushes when its source is `push`; GET /v1/pipelines lists them",
@@ -90,6 +98,15 @@ impl State {
         };
         let journal = self.journal(name, &config).await?;
         Ok(Door { journal, config })
+    }
+
+    /// Whether a file that is named like the pipeline has never checked: a push to it is to be sent again, not thrown away.
+    fn is_broken(&self, pipeline: &str) -> bool {
+        let broken = self.registry().broken();
+        broken.iter().any(|(file, _)| {
+            let stem = std::path::Path::new(file).file_stem();
+            stem.is_some_and(|stem| stem == pipeline)
+        })
     }
 
     async fn journal(&self, name: Ident, config: &PushConfig) -> Result<Journal> {

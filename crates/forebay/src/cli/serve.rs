@@ -60,7 +60,9 @@ impl Serve {
         if !global.quiet {
             say::good(format_args!("listening on http://{}", listening.address));
         }
-        let supervisor = Supervisor::new(site, workspace.clock(), registry, stop.clone());
+        let mut supervisor = Supervisor::new(site, workspace.clock(), registry, stop.clone());
+        // A push that came before the pipelines are known would be told that there is none.
+        supervisor.look().await;
         let server = tokio::spawn(listening.serve(forebay_server::router(state), stop));
         supervisor.run().await;
         let ended = server.await;

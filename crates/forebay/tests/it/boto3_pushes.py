@@ -5,7 +5,6 @@ usage: boto3_pushes.py URL
 
 import json
 import sys
-import time
 
 import boto3
 from botocore.config import Config
@@ -37,12 +36,7 @@ def refused(call, code: str) -> None:
 
 
 kinesis, firehose = client("kinesis", "open sesame"), client("firehose", "open sesame")
-for _ in range(100):  # the pipeline's file is read a moment after the port is taken
-    try:
-        summary = kinesis.describe_stream_summary(StreamName="events")["StreamDescriptionSummary"]
-        break
-    except ClientError:
-        time.sleep(0.05)
+summary = kinesis.describe_stream_summary(StreamName="events")["StreamDescriptionSummary"]
 assert summary["StreamStatus"] == "ACTIVE" and summary["OpenShardCount"] == 1
 assert len(kinesis.list_shards(StreamName="events")["Shards"]) == 1
 one = kinesis.put_record(StreamName="events", Data=data(0), PartitionKey="k")

@@ -21,7 +21,6 @@ mod writer;
 mod tests;
 
 use std::collections::HashMap;
-use std::fs::File;
 use std::path::{Path, PathBuf};
 use std::sync::atomic::{AtomicU64, Ordering};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
@@ -98,7 +97,6 @@ struct Shared {
     /// Everything before this offset has been committed by the pipeline.
     released: watch::Sender<u64>,
     keys: Arc<Mutex<Keys>>,
-    _lock: File,
 }
 
 impl Journal {
@@ -134,6 +132,7 @@ impl Journal {
             clock: clock.clone(),
             keys: keys.clone(),
             durable: told,
+            lock,
         };
         let writer = Writer::open(parts, last.base, recovered)?;
         spawn(move || writer.run(queue))?;
@@ -147,7 +146,6 @@ impl Journal {
             durable,
             released,
             keys,
-            _lock: lock,
         })))
     }
 

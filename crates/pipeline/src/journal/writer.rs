@@ -36,6 +36,8 @@ pub(super) struct Writer {
     clock: Arc<dyn Clock>,
     keys: Arc<Mutex<Keys>>,
     durable: watch::Sender<u64>,
+    /// Held until the last byte is written, which may be after the last handle is gone.
+    _lock: File,
     file: File,
     base: u64,
     /// Where the next record begins.
@@ -53,6 +55,7 @@ pub(super) struct Parts {
     pub(super) clock: Arc<dyn Clock>,
     pub(super) keys: Arc<Mutex<Keys>>,
     pub(super) durable: watch::Sender<u64>,
+    pub(super) lock: File,
 }
 
 impl Writer {
@@ -67,6 +70,7 @@ impl Writer {
             clock: parts.clock,
             keys: parts.keys,
             durable: parts.durable,
+            _lock: parts.lock,
             file,
             base,
             end: recovered.end,

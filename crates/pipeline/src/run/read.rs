@@ -41,6 +41,7 @@ pub(super) fn source_context(
 ) -> SourceContext {
     SourceContext {
         pipeline: spec.name.clone(),
+        branch: context.branch.clone(),
         clock: context.clock.clone(),
         seed: context.seed,
         project: context.project.clone(),

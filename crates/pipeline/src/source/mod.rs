@@ -11,7 +11,7 @@ use std::fmt;
 use std::sync::Arc;
 
 use async_trait::async_trait;
-use forebay_core::{Chunk, Clock, Error, Ident, Position, Result, Timestamp};
+use forebay_core::{Chunk, Clock, Error, Ident, Position, RefName, Result, Timestamp};
 use forebay_lake::storage::AwsVariables;
 use schemars::Schema;
 use tokio::sync::watch;
@@ -49,6 +49,8 @@ pub enum Framing {
 #[derive(Clone)]
 pub struct SourceContext {
     pub pipeline: Ident,
+    /// The branch of the catalog that the run writes to; positions are its own.
+    pub branch: RefName,
     pub clock: Arc<dyn Clock>,
     /// Seeds the source's own generator (jitter).
     pub seed: u64,
@@ -87,6 +89,7 @@ impl SourceContext {
         let journals = Journals::new(project.join("journal"), clock.clone());
         Ok(Self {
             pipeline: "alone".parse()?,
+            branch: RefName::main(),
             clock,
             seed: 0,
             project: project.to_owned(),

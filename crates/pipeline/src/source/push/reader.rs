@@ -4,8 +4,9 @@ use std::collections::VecDeque;
 use std::sync::Arc;
 
 use async_trait::async_trait;
-use forebay_core::{Chunk, Error, PayloadHead, Position, Result};
+use forebay_core::{Chunk, Error, PayloadHead, Position, RefName, Result};
 use serde::{Deserialize, Serialize};
+use tokio::sync::watch;
 
 use crate::journal::{Journal, Pushed, Tail};
 use crate::source::{SourceContext, SplitReader};
@@ -32,6 +33,7 @@ pub(super) struct Reader {
     journal: Journal,
     tail: Tail,
     context: Arc<SourceContext>,
+    committed: watch::Receiver<Option<Position>>,
     /// Read and not handed on.
     waiting: VecDeque<Pushed>,
     ordinal: u64,
@@ -48,8 +50,11 @@ impl Reader {
             _ => journal.first()?,
         };
         let tail = journal.tail(offset)?;
-        journal.release(offset)?;
+        if context.branch == RefName::main() && !context.full {
+            journal.release(offset)?;
+        }
         Ok(Self {
+            committed: context.committed.clone(),
             journal,
             tail,
             context,
@@ -77,23 +82,26 @@ impl Reader {
 
     /// Waits for a push. What is committed meanwhile is let go of.
     async fn wait(&mut self) -> Result<()> {
-        let mut committed = self.context.committed.clone();
         loop {
-            self.release(committed.borrow_and_update().clone())?;
             tokio::select! {
                 grown = self.tail.grown() => return grown,
-                changed = committed.changed() => if changed.is_err() {
+                changed = self.committed.changed() => match changed {
+                    Ok(()) => self.release()?,
                     // The run is ending; who reads is about to be dropped.
-                    return self.tail.grown().await;
+                    Err(_) => return self.tail.grown().await,
                 },
             }
         }
     }
 
-    fn release(&self, position: Option<Position>) -> Result<()> {
+    /// Lets go of what commits of `main` have made safe. What another branch has taken is still to come for `main`.
+    fn release(&mut self) -> Result<()> {
+        let position = self.committed.borrow_and_update().clone();
         match position {
-            Some(position) => self.journal.release(Place::read(&position)?.offset),
-            None => Ok(()),
+            Some(position) if self.context.branch == RefName::main() => {
+                self.journal.release(Place::read(&position)?.offset)
+            }
+            _ => Ok(()),
         }
     }
 }
@@ -105,8 +113,9 @@ impl SplitReader for Reader {
             if let Some(pushed) = self.waiting.pop_front() {
                 return self.chunk(pushed).map(Some);
             }
-            let committed = self.context.committed.borrow().clone();
-            self.release(committed)?;
+            if self.committed.has_changed().unwrap_or(false) {
+                self.release()?;
+            }
             self.waiting = self.tail.next().await?.into();
             match (self.waiting.is_empty(), self.context.follow) {
                 (true, true) => self.wait().await?,

@@ -82,6 +82,27 @@ async fn what_a_commit_has_made_safe_is_let_go_of() {
     assert_eq!(waiting.await.unwrap().unwrap().unwrap().bytes, "b");
 }
 
+#[tokio::test]
+async fn a_run_on_another_branch_lets_go_of_nothing() {
+    let folder = tempfile::tempdir().unwrap();
+    let (commits, committed) = watch::channel(None);
+    let context = SourceContext {
+        branch: "trial".parse().unwrap(),
+        committed,
+        ..context(folder.path(), false)
+    };
+    let journal = journal(&context);
+    push(&journal, "a").await;
+    let source = built("{}").unwrap();
+    let split = source.splits(&context).await.unwrap().remove(0);
+    let mut reader = source.open(&split, None, context.clone()).await.unwrap();
+    let position = reader.next().await.unwrap().unwrap().position;
+    commits.send_replace(position.clone());
+    assert!(reader.next().await.unwrap().is_none());
+    source.open(&split, position, context).await.unwrap();
+    assert!(journal.backlog() > 0, "`main` has not taken it yet");
+}
+
 #[test]
 fn what_cannot_be_is_refused_at_its_place() {
     for (text, code, line) in [
