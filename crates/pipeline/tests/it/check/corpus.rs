@@ -12,6 +12,7 @@ use super::check;
 /// Maximal files: together they use every key and every choice.
 const FILES: &[&str] = &[r#"
 pipeline: a
+schedule: {every: 15m}
 source:
   http:
     url: https://example.org/query
@@ -73,6 +74,10 @@ const OTHERS: &[(&str, &str)] = &[
     (
         "source",
         "file: {path: 's3://b/*.json', s3: {endpoint: 'http://h', region: eu, access_key_id: me, secret_access_key: '${secret:token}', session_token: '${secret:token}', virtual_hosted: true, allow_http: true}}",
+    ),
+    (
+        "source",
+        "push: {auth: {token: '${secret:token}', hmac: {secret: '${secret:token}', header: x-signature, prefix: 'v1='}}, body: 1MiB, backlog: 1GiB, keep_keys: 1h, headers: [x-device]}",
     ),
     (
         "extract",
