@@ -5,8 +5,8 @@
 //! other source, keeps the bytes in the raw zone, and commits; segments that the committed position has passed are
 //! deleted. Places are logical offsets: bytes ever written, so a record has one place for ever.
 //!
-//! Layout of the folder: `id` (the journal's name, made once), `<offset>.segment` (records, see [`frame`]; the name is the
-//! offset of its first byte), `<offset>.keys` (idempotency keys of a full segment, see [`keys`]), `lock`.
+//! Layout of the folder: `id` (the journal's name, made once), `<offset>.segment` (records, see `frame.rs`; the name is the
+//! offset of its first byte), `<offset>.keys` (idempotency keys of a full segment, see `keys.rs`), `lock`.
 //!
 //! The journal never looks into a body, and never deletes what has not been released.
 
