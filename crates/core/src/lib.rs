@@ -9,6 +9,7 @@
 pub mod batch;
 pub mod commit;
 pub mod error;
+pub mod messages;
 pub mod name;
 pub mod payload;
 pub mod position;
@@ -21,6 +22,7 @@ pub mod unit;
 pub use batch::{Batch, Origins};
 pub use commit::{CommitId, RunId};
 pub use error::{Context, Error, ErrorKind, Result};
+pub use messages::{Message, Messages, MessagesBuilder};
 pub use name::{Ident, RefName, TableName};
 pub use payload::{Chunk, Compression, PayloadHead};
 pub use position::Position;

@@ -10,7 +10,7 @@ use std::sync::Arc;
 use bytes::Bytes;
 use serde::{Deserialize, Serialize};
 
-use crate::{Error, Position, Result, Timestamp};
+use crate::{Error, Messages, Position, Rejected, Result, Timestamp};
 
 /// How the bytes of a payload are compressed, as they arrived.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, Default, Serialize, Deserialize)]
@@ -34,6 +34,8 @@ pub struct PayloadHead {
     pub compression: Compression,
     /// Request or response headers, message keys: small, never secret.
     pub attributes: BTreeMap<String, String>,
+    /// Set when the payload packs many messages; it is then one chunk, not compressed, and its bytes are their values.
+    pub messages: Option<Arc<Messages>>,
 }
 
 impl PayloadHead {
@@ -111,6 +113,8 @@ pub struct Chunk {
     pub last: bool,
     /// Set when the source could resume right after this chunk; a commit may only end here.
     pub position: Option<Position>,
+    /// What the source itself knows to be missing or unreadable at this place, for quarantine.
+    pub refused: Vec<Rejected>,
 }
 
 impl Chunk {
@@ -121,6 +125,7 @@ impl Chunk {
             bytes,
             last: true,
             position,
+            refused: Vec::new(),
         }
     }
 }
@@ -137,6 +142,7 @@ mod tests {
             content_type: None,
             compression: Compression::None,
             attributes: BTreeMap::new(),
+            messages: None,
         }
     }
 

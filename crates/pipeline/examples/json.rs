@@ -97,6 +97,7 @@ fn head() -> Arc<PayloadHead> {
         content_type: None,
         compression: Compression::None,
         attributes: BTreeMap::new(),
+        messages: None,
     })
 }
 

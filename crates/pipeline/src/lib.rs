@@ -7,6 +7,8 @@
 
 pub mod file;
 
+pub mod connect;
+
 pub mod source;
 
 pub mod journal;

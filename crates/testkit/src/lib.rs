@@ -1,4 +1,4 @@
-//! What tests need and no program ships: a fake clock, a stub HTTP server, real Postgres and S3 servers, a temporary
+//! What tests need and no program ships: a fake clock, a stub HTTP server, real Kafka, Postgres and S3 servers, a temporary
 //! workspace, the shared data.
 //!
 //! Only `[dev-dependencies]` name this crate. It knows `core` and none of the crates it helps to test.
@@ -6,6 +6,7 @@
 mod again;
 mod clock;
 mod compress;
+mod kafka;
 mod no_sql;
 mod postgres;
 mod s3;
@@ -15,6 +16,7 @@ mod workspace;
 pub use again::{again_on_s3, on_s3};
 pub use clock::FakeClock;
 pub use compress::{gzip, gzip_bomb, zstd};
+pub use kafka::KafkaServer;
 pub use no_sql::NoSql;
 pub use postgres::PostgresServer;
 pub use s3::S3Server;

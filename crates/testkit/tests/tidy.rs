@@ -38,6 +38,9 @@ const OWNERS: &[(&str, &str)] = &[
     ("reqwest", "pipeline"),
     ("serde-saphyr", "pipeline"),
     ("axum", "server"),
+    ("rdkafka", "pipeline"),
+    ("arrow-avro", "pipeline"),
+    ("prost-reflect", "pipeline"),
 ];
 
 /// Crates of which two versions would split the types.

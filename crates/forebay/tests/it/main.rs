@@ -8,6 +8,8 @@ mod demo;
 mod files;
 mod flights;
 mod forebay;
+#[cfg(feature = "kafka")]
+mod kafka;
 mod parts;
 mod postgres;
 mod s3;

@@ -23,14 +23,14 @@ buffer: {time: 100ms}
 load: {iceberg: {table: push.events}}
 ";
 
-struct Server {
+pub(crate) struct Server {
     process: Child,
     address: String,
 }
 
 impl Server {
     /// Starts the server and waits until it listens; `address` of `127.0.0.1:0` takes any port.
-    fn start(project: &Project, address: &str) -> Self {
+    pub(crate) fn start(project: &Project, address: &str) -> Self {
         let mut process = Command::new(assert_cmd::cargo::cargo_bin("forebay"))
             .current_dir(project.path())
             .args(["serve", "--listen", address])
@@ -58,12 +58,12 @@ impl Server {
     }
 
     /// As a power cut would; returns the address for the next one.
-    fn kill(self) -> String {
+    pub(crate) fn kill(self) -> String {
         self.address.clone()
     }
 
     /// Asks it to end, and waits; returns its exit code.
-    fn stop(mut self) -> Option<i32> {
+    pub(crate) fn stop(mut self) -> Option<i32> {
         let pid = rustix::process::Pid::from_child(&self.process);
         rustix::process::kill_process(pid, rustix::process::Signal::TERM).unwrap();
         self.process.wait().unwrap().code()

@@ -4,13 +4,20 @@
 //! records, with types) and grows it by policy. It does no I/O and never drops a record: each becomes a row or a
 //! [`Rejected`].
 
+#[cfg(feature = "kafka")]
+pub mod avro;
 pub mod contract;
 pub mod csv;
 pub mod decode;
 pub mod json;
+pub mod message;
 pub mod parquet;
+#[cfg(feature = "kafka")]
+pub mod protobuf;
+mod wire;
 
 use std::fmt;
+use std::ops::Range;
 use std::sync::Arc;
 
 use forebay_core::{Batch, Error, PayloadHead, Rejected, Result};
@@ -22,7 +29,15 @@ use crate::file::Document;
 use crate::source::Framing;
 
 /// Every extractor there is, in the order of the reference.
-pub const EXTRACTORS: &[&dyn ExtractorKind] = &[&json::Kind, &csv::Kind, &parquet::Kind];
+pub const EXTRACTORS: &[&dyn ExtractorKind] = &[
+    &json::Kind,
+    &csv::Kind,
+    &parquet::Kind,
+    #[cfg(feature = "kafka")]
+    &avro::Kind,
+    #[cfg(feature = "kafka")]
+    &protobuf::Kind,
+];
 
 /// A kind of extractor: what a pipeline file may write under `extract:`.
 pub trait ExtractorKind: fmt::Debug + Send + Sync {
@@ -36,6 +51,11 @@ pub trait ExtractorKind: fmt::Debug + Send + Sync {
 /// A configured extractor; makes one [`Extraction`] per split.
 pub trait Extractor: fmt::Debug + Send + Sync {
     fn framing(&self) -> Framing;
+
+    /// Whether [`Extraction::messages`] works; otherwise a source gives each message as a payload of its own.
+    fn takes_messages(&self) -> bool {
+        false
+    }
 
     /// `contract` is what earlier runs have learned (`None` on the first). `records` is the path to the records that
     /// the source declares (`source.http.records`), if any.
@@ -65,6 +85,15 @@ impl Extracted {
     }
 }
 
+/// The value of a message.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Value {
+    /// Where it lies in the bytes that are given with it.
+    pub bytes: Range<usize>,
+    /// Where it lies in its payload.
+    pub at: u64,
+}
+
 /// Extracts the payloads of one split, in order. Runs on a blocking thread.
 pub trait Extraction: Send {
     /// Takes decompressed bytes of a payload. Batches may be held back until [`Self::flush`].
@@ -72,6 +101,30 @@ pub trait Extraction: Send {
     /// An error means the extractor itself cannot go on (a contract that cannot be held); bad records and bad payloads
     /// come back as `rejected`.
     fn push(&mut self, head: &Arc<PayloadHead>, bytes: &[u8], out: &mut Extracted) -> Result<()>;
+
+    /// Takes a payload that [packs messages](PayloadHead::messages), whole.
+    fn packed(&mut self, head: &Arc<PayloadHead>, bytes: &[u8], out: &mut Extracted) -> Result<()> {
+        let _ = (head, bytes, out);
+        Err(Error::bug(
+            "no_messages",
+            "the source said nothing of messages",
+        ))
+    }
+
+    /// Takes messages of one payload, in order: each is a document of its own.
+    fn messages(
+        &mut self,
+        head: &Arc<PayloadHead>,
+        bytes: &[u8],
+        values: &[Value],
+        out: &mut Extracted,
+    ) -> Result<()> {
+        let _ = (head, bytes, values, out);
+        Err(Error::bug(
+            "no_messages",
+            "this extractor takes one message at a time",
+        ))
+    }
 
     /// The payload is complete; `Err` of a decoder comes as `broken` with what is wrong.
     fn end(

@@ -5,14 +5,15 @@ use std::path::Path;
 use std::sync::Arc;
 
 use forebay_core::unit::{self, Size};
-use forebay_core::{Ident, Result, SqlEngine};
+use forebay_core::{Error, Ident, Result, SqlEngine};
 use schemars::JsonSchema;
 use serde::de::DeserializeOwned;
 use serde::{Deserialize, Serialize};
 use sha2::{Digest, Sha256};
 
-use crate::extract::contract::ContractPolicy;
-use crate::extract::{self, Extractor};
+use crate::extract::contract::{Contract, ContractPolicy};
+use crate::extract::message::MessageExtraction;
+use crate::extract::{self, Extraction, Extractor};
 use crate::file::place::SourceText;
 use crate::file::resolve::is_below;
 use crate::file::validate::{Finding, findings};
@@ -99,6 +100,42 @@ pub struct PipelineSpec {
     pub load: Box<dyn Target>,
     /// SHA-256 of the file's text, recorded with each run.
     pub digest: String,
+}
+
+impl PipelineSpec {
+    /// Starts an extraction of payloads of this pipeline's source; `contract` is what earlier ones have learned.
+    ///
+    /// Errors: `Config` when source and extractor do not fit; whatever the extractor says of the contract.
+    pub fn extraction(&self, contract: Option<Contract>) -> Result<Box<dyn Extraction>> {
+        let inner = self
+            .extract
+            .start(contract, &self.schema, self.records.as_deref())?;
+        let Some(rules) = self.source.messages() else {
+            return Ok(inner);
+        };
+        if inner.wants_object() {
+            let what = "the extractor reads whole files, and the source brings messages";
+            return Err(Error::config("not_for_messages", what));
+        }
+        if let Some(name) = rules
+            .columns
+            .names()
+            .find(|name| self.schema.columns.contains_key(name))
+        {
+            let what = format!(
+                "`schema.columns.{name}` declares a column of the records, and `source` adds it to them"
+            );
+            return Err(
+                Error::config("column_clash", what).with_hint("give one of them another name")
+            );
+        }
+        let packs = self.extract.takes_messages();
+        Ok(Box::new(MessageExtraction::new(
+            inner,
+            packs,
+            rules.clone(),
+        )))
+    }
 }
 
 /// Reads and checks a pipeline file. All errors of the file come at once.

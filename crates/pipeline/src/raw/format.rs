@@ -233,6 +233,7 @@ mod tests {
                 content_type: media.map(str::to_owned),
                 compression,
                 attributes: Default::default(),
+                messages: None,
             };
             let expected = Format {
                 extension: extension.to_owned(),

@@ -10,7 +10,9 @@ use arrow::compute::cast;
 use arrow::datatypes::{
     DataType, Field, Int64Type, Schema, SchemaRef, TimeUnit, TimestampMicrosecondType,
 };
-use forebay_core::{Compression, Error, Ident, Position, Result, Timestamp};
+use forebay_core::{Compression, Error, Ident, Messages, Position, Result, Timestamp};
+
+use crate::raw::packed::{self, Packed};
 
 /// One payload in a raw object, or one part of it when a commit fell inside it (see
 /// [`PART_ATTRIBUTE`](crate::raw::PART_ATTRIBUTE)).
@@ -41,12 +43,14 @@ pub struct RawEntry {
     pub attributes: BTreeMap<String, String>,
     /// Lower-case hex of the payload's bytes.
     pub sha256: String,
+    /// What the payload packs, when it does.
+    pub messages: Option<Arc<Messages>>,
 }
 
 const UTC: &str = "+00:00";
 
 /// Columns of `raw.<pipeline>`: `id, split, object, offset, length, frame, frame_offset, ordinal, name, received_at, position,
-/// content_type, compression, attributes (JSON text), sha256`. In SQL a column `payload` (binary) is added by `query`.
+/// content_type, compression, attributes (JSON text), sha256`, and `messages` (a list of [`Messages::fields`]) where payloads pack any. In SQL a column `payload` (binary) is added by `query`.
 pub fn index_schema() -> SchemaRef {
     let text = |name: &str| Field::new(name, DataType::Utf8, false);
     let number = |name: &str| Field::new(name, DataType::Int64, false);
@@ -86,7 +90,7 @@ pub fn to_batch(entries: &[RawEntry]) -> Result<RecordBatch> {
         .iter()
         .map(|entry| Some(entry.received_at.micros()))
         .collect();
-    let columns = vec![
+    let mut columns = vec![
         text(&|entry| Some(entry.id.clone())),
         text(&|entry| Some(entry.split.to_string())),
         text(&|entry| Some(entry.object.clone())),
@@ -103,7 +107,18 @@ pub fn to_batch(entries: &[RawEntry]) -> Result<RecordBatch> {
         text(&|entry| serde_json::to_string(&entry.attributes).ok()),
         text(&|entry| Some(entry.sha256.clone())),
     ];
-    RecordBatch::try_new(index_schema(), columns).map_err(|error| {
+    let mut schema = index_schema();
+    if let Some(messages) = packed::to_list(entries)? {
+        let mut fields = schema.fields().to_vec();
+        fields.push(Arc::new(Field::new(
+            "messages",
+            messages.data_type().clone(),
+            true,
+        )));
+        schema = Arc::new(Schema::new(fields));
+        columns.push(messages);
+    }
+    RecordBatch::try_new(schema, columns).map_err(|error| {
         Error::bug("raw_index", "failed to build the raw index").with_source(error)
     })
 }
@@ -133,6 +148,7 @@ pub(super) fn from_batch(batch: &RecordBatch) -> Result<Vec<RawEntry>> {
         &DataType::Timestamp(TimeUnit::Microsecond, Some(UTC.into())),
     )?;
     let received = received.as_primitive::<TimestampMicrosecondType>();
+    let packed = Packed::new(batch)?;
     let optional =
         |array: &StringArray, row: usize| array.is_valid(row).then(|| array.value(row).to_owned());
     (0..batch.num_rows())
@@ -156,6 +172,7 @@ pub(super) fn from_batch(batch: &RecordBatch) -> Result<Vec<RawEntry>> {
                 compression: compression_of(compression.value(row))?,
                 attributes: json(attributes.value(row))?,
                 sha256: sha256.value(row).to_owned(),
+                messages: packed.of(row)?,
             })
         })
         .collect()

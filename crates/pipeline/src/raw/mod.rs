@@ -12,6 +12,7 @@
 mod format;
 mod frames;
 mod index;
+mod packed;
 mod read;
 mod upload;
 mod write;

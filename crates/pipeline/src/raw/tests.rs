@@ -71,6 +71,7 @@ fn head(ordinal: u64, name: &str) -> PayloadHead {
         content_type: None,
         compression: Compression::None,
         attributes: BTreeMap::new(),
+        messages: None,
     }
 }
 

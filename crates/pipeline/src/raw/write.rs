@@ -345,6 +345,7 @@ impl OpenObject {
             position,
             content_type: head.content_type.clone(),
             compression: head.compression,
+            messages: head.messages.clone(),
             attributes,
             sha256: format!("{:x}", digest.finalize()),
         }

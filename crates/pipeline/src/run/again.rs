@@ -40,6 +40,7 @@ fn head(entry: &RawEntry, ordinal: u64) -> PayloadHead {
         content_type: entry.content_type.clone(),
         compression: entry.compression,
         attributes: entry.attributes.clone(),
+        messages: entry.messages.clone(),
     }
 }
 

@@ -217,10 +217,7 @@ struct Job {
 /// other stages say then is only that their neighbour is gone.
 async fn stages(job: Job, requests: Arc<audit::Requests>) -> Result<()> {
     let contract = stored_contract(&job.context, &job.spec.name).await?;
-    let extraction =
-        job.spec
-            .extract
-            .start(contract, &job.spec.schema, job.spec.records.as_deref())?;
+    let extraction = job.spec.extraction(contract)?;
     let (chunks_in, chunks_out) = tokio::sync::mpsc::channel(read::CHUNKS_MAX);
     let (work_in, work_out) = tokio::sync::mpsc::channel(work::WORK_MAX);
     let runtime = tokio::runtime::Handle::current();

@@ -14,6 +14,9 @@ pub(super) struct Pour {
     decoder: Option<Decoder>,
     /// What broke its decompression; what follows is not extracted.
     broken: Option<Error>,
+    /// The bytes so far of a payload that packs messages; it is bounded by
+    /// [`MESSAGES_BYTES`](forebay_core::messages::MESSAGES_BYTES) and one message.
+    packed: Vec<u8>,
 }
 
 impl Pour {
@@ -26,6 +29,7 @@ impl Pour {
             head: with_identity(head),
             decoder,
             broken: None,
+            packed: Vec::new(),
         })
     }
 
@@ -36,6 +40,10 @@ impl Pour {
         out: &mut Extracted,
     ) -> Result<()> {
         let head = &self.head;
+        if head.messages.is_some() {
+            self.packed.extend_from_slice(bytes);
+            return Ok(());
+        }
         let pushed = match &mut self.decoder {
             None => return extraction.push(head, bytes, out),
             Some(_) if self.broken.is_some() => return Ok(()),
@@ -49,6 +57,9 @@ impl Pour {
         extraction: &mut dyn Extraction,
         out: &mut Extracted,
     ) -> Result<()> {
+        if self.head.messages.is_some() {
+            return extraction.packed(&self.head, &self.packed, out);
+        }
         if let Some(decoder) = self.decoder.take().filter(|_| self.broken.is_none()) {
             let head = self.head.clone();
             let finished = decoder.finish(&mut |bytes| extraction.push(&head, bytes, out));

@@ -46,6 +46,7 @@ pub(super) fn source_context(
         seed: context.seed,
         project: context.project.clone(),
         framing: spec.extract.framing(),
+        packs: spec.extract.takes_messages(),
         cancel: context.cancel.clone(),
         requests: Arc::new(Counted(requests.clone(), context.figures.clone())),
         full: context.full,

@@ -83,10 +83,7 @@ impl Rebuild {
                 .block_on(scan::rows(&self.context.lake, &self.context.branch, &raw))?;
         let dropped = self.start_branch()?;
         let again = Again::new(self.context.lake.objects().clone(), self.runtime.clone());
-        let mut extraction =
-            self.spec
-                .extract
-                .start(None, &self.spec.schema, self.spec.records.as_deref())?;
+        let mut extraction = self.spec.extraction(None)?;
         let mut parts = Parts::default();
         let mut payload = |rebuild: &mut Self, parts: Option<Vec<RawEntry>>| -> Result<()> {
             let Some(parts) = parts else { return Ok(()) };

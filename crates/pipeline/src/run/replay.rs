@@ -169,11 +169,7 @@ impl Replay {
                 .filter_map(|event| event.rejected.offset)
                 .collect::<HashSet<_>>()
         });
-        let mut extraction = self.spec.extract.start(
-            self.contract.clone(),
-            &self.spec.schema,
-            self.spec.records.as_deref(),
-        )?;
+        let mut extraction = self.spec.extraction(self.contract.clone())?;
         let mut pass = Pass::new(Steps::new(self.spec.clone(), &self.context.engine), offsets);
         let runtime = self.runtime.clone();
         again.extract(extraction.as_mut(), parts, 0, &mut |out| {

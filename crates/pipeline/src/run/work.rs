@@ -138,7 +138,7 @@ impl Worker {
         chunk.head = self.whole_head(chunk.head);
         figures.raw.time(|| self.raw.push(&chunk))?;
         figures.raw.add(0, chunk.bytes.len() as u64);
-        let rows = self.extract(&chunk)?;
+        let rows = self.extract(&mut chunk)?;
         self.buffer.add(
             rows,
             chunk.bytes.len() as u64,
@@ -168,7 +168,7 @@ impl Worker {
     }
 
     /// Extracts what a chunk brings and hands it on; returns how many rows there were.
-    fn extract(&mut self, chunk: &Chunk) -> Result<u64> {
+    fn extract(&mut self, chunk: &mut Chunk) -> Result<u64> {
         let mut pour = match self.current.take() {
             Some(pour) if pour.head.ordinal == chunk.head.ordinal => pour,
             _ => self.begin(chunk)?,
@@ -182,6 +182,7 @@ impl Worker {
         }
         let figures = self.job.context.figures.clone();
         let mut out = Extracted::default();
+        out.rejected.append(&mut chunk.refused);
         figures
             .extract
             .time(|| pour.push(self.extraction.as_mut(), &chunk.bytes, &mut out))?;

@@ -5,6 +5,8 @@
 
 pub mod file;
 pub mod http;
+#[cfg(feature = "kafka")]
+pub mod kafka;
 pub mod push;
 
 use std::fmt;
@@ -17,11 +19,18 @@ use schemars::Schema;
 use tokio::sync::watch;
 use tokio_util::sync::CancellationToken;
 
+use crate::extract::message::MessageRules;
 use crate::file::Document;
 use crate::journal::Journals;
 
 /// Every source there is, in the order of the reference.
-pub const SOURCES: &[&dyn SourceKind] = &[&http::Kind, &file::Kind, &push::Kind];
+pub const SOURCES: &[&dyn SourceKind] = &[
+    &http::Kind,
+    &file::Kind,
+    &push::Kind,
+    #[cfg(feature = "kafka")]
+    &kafka::Kind,
+];
 
 /// A kind of source: what a pipeline file may write under `source:`.
 pub trait SourceKind: fmt::Debug + Send + Sync {
@@ -57,6 +66,8 @@ pub struct SourceContext {
     /// Folder that relative paths in the pipeline file are relative to.
     pub project: std::path::PathBuf,
     pub framing: Framing,
+    /// Whether a payload may pack many messages; otherwise each is a payload of its own.
+    pub packs: bool,
     pub cancel: CancellationToken,
     /// Where each request and its outcome goes; the run writes them to `audit.requests` in its next commit.
     pub requests: Arc<dyn RequestLog>,
@@ -94,6 +105,7 @@ impl SourceContext {
             seed: 0,
             project: project.to_owned(),
             framing,
+            packs: false,
             cancel: CancellationToken::new(),
             requests: Arc::new(NoLog),
             full: false,
@@ -130,6 +142,11 @@ pub trait Source: fmt::Debug + Send + Sync {
     /// Whether it goes on for ever when it [follows](SourceContext::follow).
     fn is_continuous(&self) -> bool {
         false
+    }
+
+    /// What the pipeline says of messages, for a source whose payloads [pack](forebay_core::PayloadHead::messages) them.
+    fn messages(&self) -> Option<&MessageRules> {
+        None
     }
 
     /// How callers push, when they do.

@@ -18,6 +18,7 @@ fn payload(ordinal: u64, text: &str) -> Chunk {
         content_type: Some("application/json".to_owned()),
         compression: Compression::None,
         attributes: BTreeMap::from([("etag".to_owned(), format!("\"{ordinal}\""))]),
+        messages: None,
     };
     Chunk::whole(head, Bytes::copy_from_slice(text.as_bytes()), None)
 }

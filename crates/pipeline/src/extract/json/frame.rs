@@ -13,7 +13,8 @@ use super::id;
 use super::rows::{Place, Rows};
 use super::walk::Refusal;
 use crate::extract::contract::Contract;
-use crate::extract::{Extracted, Extraction};
+use crate::extract::wire::Wire;
+use crate::extract::{Extracted, Extraction, Value};
 
 /// The attribute of a payload that identifies it better than its name does.
 pub const IDENTITY_ATTRIBUTE: &str = "fb.identity";
@@ -22,6 +23,8 @@ pub const IDENTITY_ATTRIBUTE: &str = "fb.identity";
 #[derive(Debug, Clone)]
 pub(super) struct Frames {
     pub(super) lines: bool,
+    /// What stands before the content of each message.
+    pub(super) wire: Wire,
     /// Keys that lead to the records of a document.
     pub(super) path: Vec<String>,
     /// Largest line or document.
@@ -40,14 +43,14 @@ pub(super) struct JsonExtraction {
 
 /// The payload that is being read.
 #[derive(Debug)]
-struct Payload {
+pub(super) struct Payload {
     ordinal: u64,
     identity: u128,
     skips: Vec<Range<u64>>,
     /// Records so far.
     records: u64,
     /// Where the unfinished line or document begins, and which line it is.
-    start: u64,
+    pub(super) start: u64,
     line: u64,
     /// Bytes taken.
     end: u64,
@@ -114,6 +117,26 @@ impl Extraction for JsonExtraction {
         Ok(())
     }
 
+    fn messages(
+        &mut self,
+        head: &Arc<PayloadHead>,
+        bytes: &[u8],
+        values: &[Value],
+        out: &mut Extracted,
+    ) -> Result<()> {
+        let mut payload = Payload::new(head)?;
+        let mut reader = Reader {
+            frames: &self.frames,
+            rows: &mut self.rows,
+            payload: &mut payload,
+            out,
+        };
+        for value in values {
+            reader.message(&bytes[value.bytes.clone()], value.at)?;
+        }
+        Ok(())
+    }
+
     fn flush(&mut self, out: &mut Extracted) -> Result<()> {
         self.rows.flush(out)
     }
@@ -165,10 +188,10 @@ impl Payload {
 }
 
 /// One call's view of everything.
-struct Reader<'a> {
-    frames: &'a Frames,
+pub(super) struct Reader<'a> {
+    pub(super) frames: &'a Frames,
     rows: &'a mut Rows,
-    payload: &'a mut Payload,
+    pub(super) payload: &'a mut Payload,
     out: &'a mut Extracted,
 }
 
@@ -236,7 +259,7 @@ impl Reader<'_> {
         }
     }
 
-    fn record(&mut self, record: &[u8], offset: u64, line: Option<u64>) -> Result<()> {
+    pub(super) fn record(&mut self, record: &[u8], offset: u64, line: Option<u64>) -> Result<()> {
         let place = self.payload.place(offset, line);
         if self.payload.is_skipped() {
             return Ok(());
@@ -266,7 +289,7 @@ impl Reader<'_> {
         Some(text.strip_prefix(b"\xEF\xBB\xBF").unwrap_or(text))
     }
 
-    fn refuse(&mut self, refusal: Refusal, text: &[u8], line: Option<u64>) {
+    pub(super) fn refuse(&mut self, refusal: Refusal, text: &[u8], line: Option<u64>) {
         let place = self.payload.place(self.payload.start, line);
         self.out.rejected.push(place.reject(refusal, text));
     }
@@ -316,7 +339,12 @@ impl Reader<'_> {
         self.document(document, (text.len() - document.len()) as u64, None)
     }
 
-    fn document(&mut self, document: &[u8], offset: u64, line: Option<u64>) -> Result<()> {
+    pub(super) fn document(
+        &mut self,
+        document: &[u8],
+        offset: u64,
+        line: Option<u64>,
+    ) -> Result<()> {
         match self.find(document) {
             Ok(records) => {
                 for place in records {

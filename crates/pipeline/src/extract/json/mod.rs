@@ -35,6 +35,7 @@ mod frame;
 mod id;
 mod learn;
 mod list;
+mod messages;
 mod number;
 mod parse;
 mod refuse;
@@ -59,6 +60,8 @@ use crate::source::Framing;
 
 pub use frame::IDENTITY_ATTRIBUTE;
 
+pub use crate::extract::wire::Wire;
+
 /// `json` in the table of extractors.
 #[derive(Debug)]
 pub struct Kind;
@@ -74,6 +77,8 @@ pub struct Config {
     pub nested: Nested,
     /// Each line is a document of its own (NDJSON), instead of the payload as a whole.
     pub lines: bool,
+    /// What stands before the content of each message, for sources of messages.
+    pub wire: Wire,
     /// Bounds; what is beyond them goes to quarantine.
     pub limits: Limits,
 }
@@ -202,6 +207,10 @@ impl Extractor for Json {
         }
     }
 
+    fn takes_messages(&self) -> bool {
+        true
+    }
+
     fn start(
         &self,
         contract: Option<Contract>,
@@ -211,6 +220,7 @@ impl Extractor for Json {
         let Config {
             lines,
             nested,
+            wire,
             limits,
             ..
         } = &self.config;
@@ -221,6 +231,7 @@ impl Extractor for Json {
         };
         let frames = frame::Frames {
             lines: *lines,
+            wire: *wire,
             path: keys(self.config.records.as_deref().or(records))?,
             bytes_max: bytes_max.0 as usize,
             records_max: limits.children as usize,

@@ -37,6 +37,7 @@ fn head(ordinal: u64) -> Arc<PayloadHead> {
         content_type: None,
         compression: Compression::None,
         attributes: BTreeMap::new(),
+        messages: None,
     })
 }
 

@@ -18,7 +18,7 @@
 
 mod input;
 mod pages;
-mod plan;
+pub(in crate::extract) mod plan;
 mod thrift;
 mod types;
 
@@ -111,7 +111,7 @@ impl Extractor for Parquet {
         _records: Option<&str>,
     ) -> Result<Box<dyn Extraction>> {
         Ok(Box::new(ParquetExtraction {
-            table: Table::new(contract, policy)?,
+            table: Table::new("parquet", contract, policy)?,
             pending: None,
         }))
     }

@@ -147,6 +147,7 @@ impl Reader {
             content_type: None,
             compression,
             attributes,
+            messages: None,
         };
         self.ordinal += 1;
         let lines = self.context.framing == Framing::Lines && compression == Compression::None;

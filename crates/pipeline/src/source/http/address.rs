@@ -103,7 +103,7 @@ pub(super) fn allowed(address: IpAddr, allow_private: bool) -> bool {
 ///
 /// # Errors
 /// `Config` for a URL of the wrong form, `Denied` (`address_refused`) for an address that may not be asked.
-pub(super) fn check(url: &Url, allow_private: bool) -> Result<()> {
+pub(crate) fn check(url: &Url, allow_private: bool) -> Result<()> {
     if !matches!(url.scheme(), "http" | "https") {
         let message = format!("a source reads http and https, not `{}:`", url.scheme());
         return Err(Error::config("bad_url", message));
@@ -172,8 +172,8 @@ impl StdError for Refused {}
 
 /// Resolves names with the system's resolver and refuses a name with any address that is not allowed.
 #[derive(Debug, Clone, Copy)]
-pub(super) struct CheckedResolver {
-    pub(super) allow_private: bool,
+pub(crate) struct CheckedResolver {
+    pub(crate) allow_private: bool,
 }
 
 impl Resolve for CheckedResolver {

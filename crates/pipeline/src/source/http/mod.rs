@@ -17,7 +17,7 @@
 //!     records: features
 //! ```
 
-mod address;
+pub(crate) mod address;
 mod body;
 mod budget;
 mod check;

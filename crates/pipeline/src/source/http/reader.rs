@@ -339,6 +339,7 @@ impl Reader {
             content_type: body::content_type(&answer.headers).map(str::to_owned),
             compression: body::compression(&answer.headers)?,
             attributes: attributes(answer),
+            messages: None,
         };
         head.set_skips(skips);
         self.payloads += 1;

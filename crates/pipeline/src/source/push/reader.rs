@@ -71,6 +71,7 @@ impl Reader {
             content_type: pushed.head.content_type,
             compression: pushed.head.compression,
             attributes: pushed.head.attributes,
+            messages: None,
         };
         self.ordinal += 1;
         let place = Place { offset: pushed.end };

@@ -34,6 +34,7 @@ extract:
     records: data.items
     nested: tables
     lines: false
+    wire: plain
     limits: {depth: 64, record: 1MiB, document: 16MiB, children: 1000}
 schema:
   new_columns: freeze
@@ -75,6 +76,15 @@ const OTHERS: &[(&str, &str)] = &[
         "source",
         "file: {path: 's3://b/*.json', s3: {endpoint: 'http://h', region: eu, access_key_id: me, secret_access_key: '${secret:token}', session_token: '${secret:token}', virtual_hosted: true, allow_http: true}}",
     ),
+    #[cfg(feature = "kafka")]
+    (
+        "source",
+        "kafka: {cluster: {brokers: ['a:9092'], tls: {ca: ca.pem, certificate: c.pem, key: '${secret:token}'}, sasl: {mechanism: PLAIN, username: u, password: '${secret:token}'}, options: {fetch.min.bytes: '1'}}, topic: t, start: latest, lost: continue, isolation: read_uncommitted, columns: {key: k, key_bytes: kb, timestamp: at, partition: p, offset: o, headers: h}, tombstones: skip, registry: {url: 'http://r', auth: {username: u, password: '${secret:token}'}, retry_for: 1m}, report_to: g}",
+    ),
+    #[cfg(feature = "kafka")]
+    ("extract", "avro: {}"),
+    #[cfg(feature = "kafka")]
+    ("extract", "protobuf: {nested: keep}"),
     (
         "source",
         "push: {auth: {token: '${secret:token}', hmac: {secret: '${secret:token}', header: x-signature, prefix: 'v1='}}, body: 1MiB, backlog: 1GiB, keep_keys: 1h, headers: [x-device]}",

@@ -1,0 +1,304 @@
+//! Topics of a real broker: each message once, whatever happens to the process, the topic or the cluster.
+
+use std::io::Write;
+use std::process::{Command, Stdio};
+use std::sync::atomic::{AtomicU32, Ordering};
+use std::time::Duration;
+
+use forebay_testkit::KafkaServer;
+use serde_json::{Value, json};
+
+use crate::flights::variable;
+use crate::forebay::Project;
+use crate::serve::Server;
+
+/// Kills in the test of interruptions; `FOREBAY_TEST_KILLS` asks for more.
+const KILLS: u64 = 8;
+/// Messages in the test of interruptions; `FOREBAY_TEST_MESSAGES` asks for more.
+const MESSAGES: u64 = 100_000;
+
+/// A topic of a test's own on the shared broker.
+struct Topic {
+    server: &'static KafkaServer,
+    name: String,
+    partitions: u32,
+}
+
+impl Topic {
+    /// `None` where no broker or no Python is installed.
+    fn new(partitions: u32) -> Option<Self> {
+        static NEXT: AtomicU32 = AtomicU32::new(0);
+        variable("FOREBAY_TEST_PYTHON")?;
+        let topic = Self {
+            server: KafkaServer::shared()?,
+            name: format!("topic-{}", NEXT.fetch_add(1, Ordering::Relaxed)),
+            partitions,
+        };
+        topic.peer(&[json!({"create": topic.name, "partitions": partitions})]);
+        Some(topic)
+    }
+
+    /// Another client does these things.
+    fn peer(&self, lines: &[Value]) {
+        let lines: Vec<String> = lines.iter().map(Value::to_string).collect();
+        let done = self
+            .start_peer(&lines.join("\n"))
+            .wait_with_output()
+            .unwrap();
+        assert!(
+            done.status.success(),
+            "{}",
+            String::from_utf8_lossy(&done.stderr)
+        );
+    }
+
+    fn start_peer(&self, lines: &str) -> std::process::Child {
+        let script =
+            std::path::Path::new(env!("CARGO_MANIFEST_DIR")).join("tests/it/kafka_peer.py");
+        let mut peer = Command::new(variable("FOREBAY_TEST_PYTHON").unwrap());
+        let peer = peer
+            .arg(script)
+            .arg(self.server.broker())
+            .stdin(Stdio::piped())
+            .stderr(Stdio::piped());
+        let mut peer = peer.spawn().unwrap();
+        peer.stdin
+            .take()
+            .unwrap()
+            .write_all(lines.as_bytes())
+            .unwrap();
+        peer
+    }
+
+    fn send(&self, value: Value, more: Value) -> Value {
+        let mut line = json!({"send": self.name, "value": value, "partition": 0});
+        line.as_object_mut()
+            .unwrap()
+            .extend(more.as_object().unwrap().clone());
+        line
+    }
+
+    fn fill(&self, from: u64, to: u64) -> Value {
+        json!({"fill": self.name, "from": from, "to": to, "partitions": self.partitions})
+    }
+
+    fn pipeline(&self, project: &Project, more: &str) {
+        project.write(
+            "pipelines/orders.yaml",
+            &format!(
+                "pipeline: orders\nsource:\n  kafka:\n    cluster: {{brokers: ['{}']}}\n    topic: {}\n{more}\
+                 extract: {{json: {{}}}}\nbuffer: {{time: 200ms}}\nload: {{iceberg: {{table: shop.orders}}}}\n",
+                self.server.broker(),
+                self.name,
+            ),
+        );
+    }
+}
+
+/// Rows of the answer, as CSV without its header.
+fn rows(project: &Project, statement: &str) -> Vec<String> {
+    let answer = project.ok(&["sql", statement, "--format", "csv"]);
+    answer.out.lines().skip(1).map(str::to_owned).collect()
+}
+
+fn wait_for(project: &Project, statement: &str, value: &str) {
+    for _ in 0..600 {
+        let answer = project.run(&["sql", statement, "--format", "csv"]);
+        if answer.out.lines().nth(1) == Some(value) {
+            return;
+        }
+        std::thread::sleep(Duration::from_millis(50));
+    }
+    panic!("{statement} does not come to {value}");
+}
+
+#[test]
+fn each_message_is_taken_once_with_what_came_with_it() {
+    let Some(topic) = Topic::new(2) else { return };
+    let project = Project::new();
+    topic.pipeline(
+        &project,
+        "    columns: {key: k, timestamp: at, partition: p, offset: o, headers: h}\n",
+    );
+    topic.peer(&[
+        topic.send(
+            json!(r#"{"id": 1}"#),
+            json!({"key": "a", "timestamp": 1_700_000_000_000_u64, "headers": [["from", "x"]]}),
+        ),
+        topic.send(
+            json!(" {\"id\": 2,\n \"note\": \"two\nlines\"}\n"),
+            json!({"key": "b"}),
+        ),
+        topic.send(
+            json!("{\"id\": 3,\n \"note\": \"ok\"}"),
+            json!({"partition": 1}),
+        ),
+        topic.send(Value::Null, json!({"key": "a"})),
+        topic.send(json!(""), json!({})),
+        topic.send(json!({"hex": "ff00"}), json!({"key": "bad"})),
+        topic.send(json!(r#"[{"id": 4}, {"id": 5}]"#), json!({"key": "list"})),
+    ]);
+    project.ok(&["run", "--quiet"]);
+    let found = rows(
+        &project,
+        "SELECT id, note, k, p, o, cardinality(h) FROM shop.orders ORDER BY id",
+    );
+    assert_eq!(
+        found,
+        ["1,,a,0,0,1", "3,ok,,1,0,", "4,,list,0,5,", "5,,list,0,5,"]
+    );
+    assert_eq!(
+        rows(&project, "SELECT at FROM shop.orders WHERE id = 1"),
+        ["2023-11-14T22:13:20Z"]
+    );
+    let refused = rows(&project, "SELECT code FROM quarantine.orders ORDER BY code");
+    assert_eq!(
+        refused,
+        ["bad_json", "empty_message", "not_utf8", "tombstone"]
+    );
+    // The raw zone has every byte and every key.
+    let raw = "SELECT sum(length), sum(cardinality(messages)) FROM raw.orders";
+    assert_eq!(rows(&project, raw).len(), 1);
+    assert!(project.ok(&["run"]).err.contains(": 0 rows"));
+    topic.peer(&[topic.send(json!(r#"{"id": 6}"#), json!({"key": "c"}))]);
+    project.ok(&["run", "--quiet"]);
+    assert_eq!(project.value("SELECT count(*) FROM shop.orders"), "5");
+    let rebuilt = project.ok(&["rebuild", "shop.orders"]);
+    assert!(
+        rebuilt.err.contains("equal") || rebuilt.out.contains("equal"),
+        "{}{}",
+        rebuilt.out,
+        rebuilt.err
+    );
+}
+
+#[test]
+fn aborted_messages_are_not_there() {
+    let Some(topic) = Topic::new(1) else { return };
+    let project = Project::new();
+    topic.pipeline(&project, "");
+    topic.peer(&[
+        topic.send(json!(r#"{"id": 1}"#), json!({})),
+        json!({"begin": format!("{}-a", topic.name)}),
+        topic.send(json!(r#"{"id": 2}"#), json!({})),
+        json!({"end": "abort"}),
+        json!({"begin": format!("{}-b", topic.name)}),
+        topic.send(json!(r#"{"id": 3}"#), json!({})),
+        json!({"end": "commit"}),
+    ]);
+    project.ok(&["run", "--quiet"]);
+    assert_eq!(
+        rows(&project, "SELECT id FROM shop.orders ORDER BY id"),
+        ["1", "3"]
+    );
+    assert!(project.ok(&["run"]).err.contains(": 0 rows"));
+}
+
+#[test]
+fn messages_that_are_gone_are_never_passed_over_silently() {
+    let Some(topic) = Topic::new(1) else { return };
+    let project = Project::new();
+    topic.pipeline(&project, "");
+    topic.peer(&[topic.fill(0, 10)]);
+    project.ok(&["run", "--quiet"]);
+    topic.peer(&[
+        topic.fill(10, 30),
+        json!({"forget": topic.name, "before": {"0": 25}}),
+    ]);
+    let stopped = project.run(&["run"]);
+    assert_eq!(stopped.code, 1, "{}", stopped.err);
+    assert!(stopped.err.contains("messages 10 to 24"), "{}", stopped.err);
+    assert!(stopped.err.contains("lost: continue"), "{}", stopped.err);
+    assert_eq!(project.value("SELECT count(*) FROM shop.orders"), "10");
+    topic.pipeline(&project, "    lost: continue\n");
+    project.ok(&["run", "--quiet"]);
+    assert_eq!(project.value("SELECT count(*) FROM shop.orders"), "15");
+    let told = rows(
+        &project,
+        "SELECT reason FROM quarantine.orders WHERE code = 'messages_lost'",
+    );
+    assert_eq!(told.len(), 1);
+    assert!(told[0].contains("messages 10 to 24"), "{told:?}");
+    // A topic made anew has fewer messages than were read of the old one.
+    topic.peer(&[json!({"delete": topic.name})]);
+    std::thread::sleep(Duration::from_secs(1));
+    topic.peer(&[json!({"create": topic.name}), topic.fill(100, 105)]);
+    project.ok(&["run", "--quiet"]);
+    assert_eq!(project.value("SELECT count(*) FROM shop.orders"), "20");
+    assert_eq!(project.value("SELECT count(*) FROM quarantine.orders"), "2");
+}
+
+#[test]
+fn a_topic_or_a_cluster_that_is_not_there_is_said_plainly() {
+    let Some(mut topic) = Topic::new(1) else {
+        return;
+    };
+    let project = Project::new();
+    topic.name = "missing".to_owned();
+    topic.pipeline(&project, "");
+    let answer = project.run(&["run"]);
+    assert_eq!(answer.code, 1, "{}", answer.err);
+    assert!(answer.err.contains("topic `missing`"), "{}", answer.err);
+    let text = std::fs::read_to_string(project.path().join("pipelines/orders.yaml")).unwrap();
+    project.write(
+        "pipelines/orders.yaml",
+        &text.replace(&topic.server.broker(), "127.0.0.1:9"),
+    );
+    let answer = project.run(&["run"]);
+    assert_eq!(answer.code, 4, "{}", answer.err);
+    assert!(answer.err.contains("127.0.0.1:9"), "{}", answer.err);
+}
+
+#[test]
+fn a_partition_that_is_added_is_read_from_its_first_message() {
+    let Some(topic) = Topic::new(1) else { return };
+    let project = Project::new();
+    topic.pipeline(&project, "    start: latest\n");
+    topic.peer(&[topic.fill(0, 5)]);
+    let server = Server::start(&project, "127.0.0.1:0");
+    std::thread::sleep(Duration::from_secs(2));
+    topic.peer(&[
+        topic.fill(5, 10),
+        json!({"grow": topic.name, "partitions": 2}),
+        topic.send(json!(r#"{"id": 10}"#), json!({"partition": 1})),
+    ]);
+    wait_for(&project, "SELECT count(*) FROM shop.orders", "6");
+    assert_eq!(server.stop(), Some(0));
+}
+
+#[test]
+fn killed_again_and_again_each_message_is_there_once() {
+    let number = |name: &str, usual| variable(name).map_or(usual, |text| text.parse().unwrap());
+    let (kills, messages) = (
+        number("FOREBAY_TEST_KILLS", KILLS),
+        number("FOREBAY_TEST_MESSAGES", MESSAGES),
+    );
+    let Some(topic) = Topic::new(4) else { return };
+    let project = Project::new();
+    topic.pipeline(&project, "");
+    let sending = topic.start_peer(&topic.fill(0, messages).to_string());
+    let mut server = Server::start(&project, "127.0.0.1:0");
+    for kill in 0..kills {
+        std::thread::sleep(Duration::from_millis(300 + kill * 137 % 900));
+        let address = server.kill();
+        server = Server::start(&project, &address);
+    }
+    let sent = sending.wait_with_output().unwrap();
+    assert!(
+        sent.status.success(),
+        "{}",
+        String::from_utf8_lossy(&sent.stderr)
+    );
+    wait_for(
+        &project,
+        "SELECT count(*) FROM shop.orders",
+        &messages.to_string(),
+    );
+    assert_eq!(server.stop(), Some(0));
+    let found = rows(
+        &project,
+        "SELECT count(*), count(DISTINCT id), min(id), max(id) FROM shop.orders",
+    );
+    assert_eq!(found, [format!("{messages},{messages},0,{}", messages - 1)]);
+    println!("{messages} messages over {kills} kills, each once");
+}

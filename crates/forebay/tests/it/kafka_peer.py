@@ -1,0 +1,72 @@
+"""Another client of the tests' Kafka broker: does what the lines of its standard input say, in order.
+
+    kafka_peer.py BROKER
+
+Each line is a JSON object with one of the keys below; the process ends when all of it is done.
+"""
+import json
+import sys
+
+from confluent_kafka import Producer, TopicPartition
+from confluent_kafka.admin import AdminClient, NewPartitions, NewTopic
+
+broker = sys.argv[1]
+admin = AdminClient({"bootstrap.servers": broker})
+plain = Producer({"bootstrap.servers": broker, "linger.ms": 5, "queue.buffering.max.messages": 1000000})
+transaction = None
+
+
+def wait(futures):
+    for future in futures.values():
+        future.result(30)
+
+
+def check(error, _message):
+    if error is not None:
+        sys.exit(f"not delivered: {error}")
+
+
+def send(topic, value, partition=None, key=None, headers=None, timestamp=None, **_):
+    producer = transaction or plain
+    if isinstance(value, dict):
+        value = bytes.fromhex(value["hex"])
+    options = {name: given for name, given in
+               [("partition", partition), ("key", key), ("headers", headers), ("timestamp", timestamp)] if given is not None}
+    while True:
+        try:
+            producer.produce(topic, value, on_delivery=check, **options)
+            break
+        except BufferError:
+            producer.poll(0.1)
+    producer.poll(0)
+
+
+for line in sys.stdin:
+    do = json.loads(line)
+    if "create" in do:
+        topic = NewTopic(do["create"], do.get("partitions", 1), 1, config=do.get("config", {}))
+        wait(admin.create_topics([topic]))
+    elif "grow" in do:
+        wait(admin.create_partitions([NewPartitions(do["grow"], do["partitions"])]))
+    elif "delete" in do:
+        wait(admin.delete_topics([do["delete"]]))
+    elif "forget" in do:
+        plain.flush()
+        places = [TopicPartition(do["forget"], int(n), to) for n, to in do["before"].items()]
+        wait(admin.delete_records(places))
+    elif "begin" in do:
+        plain.flush()
+        transaction = Producer({"bootstrap.servers": broker, "transactional.id": do["begin"]})
+        transaction.init_transactions(30)
+        transaction.begin_transaction()
+    elif "end" in do:
+        transaction.flush()
+        transaction.commit_transaction(30) if do["end"] == "commit" else transaction.abort_transaction(30)
+        transaction = None
+    elif "fill" in do:
+        for n in range(do["from"], do["to"]):
+            value = json.dumps({"id": n, "name": f"name {n}", "price": n / 4, "ok": n % 2 == 0, "text": "x" * do.get("text", 100)})
+            send(do["fill"], value, partition=n % do["partitions"], key=str(n))
+    else:
+        send(do.pop("send"), **do)
+plain.flush()

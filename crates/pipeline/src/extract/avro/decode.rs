@@ -1,0 +1,114 @@
+//! Messages of one schema to columns.
+
+use std::panic::{AssertUnwindSafe, catch_unwind};
+
+use arrow::array::RecordBatch;
+use arrow::datatypes::SchemaRef;
+use arrow_avro::reader::{Decoder, ReaderBuilder};
+use arrow_avro::schema::{AvroSchema, Fingerprint, FingerprintAlgorithm, SchemaStore};
+use forebay_core::Result;
+
+use super::inline;
+use crate::connect::registry::Schema;
+use crate::extract::wire::Unreadable;
+
+/// Decodes messages of one schema.
+pub(super) struct Decoding {
+    store: SchemaStore,
+    id: Fingerprint,
+    /// `None` after a message has left it half filled.
+    decoder: Option<Decoder>,
+    columns: SchemaRef,
+}
+
+impl Decoding {
+    pub(super) fn new(id: u32, schema: &Schema) -> Result<Self, Unreadable> {
+        let text = inline::inline(schema)?;
+        let id = Fingerprint::load_fingerprint_id(id);
+        let mut store = SchemaStore::new_with_type(FingerprintAlgorithm::Id);
+        let set = store.set(id, AvroSchema::new(text));
+        set.map_err(|error| Unreadable::new("bad_schema", error.to_string()))?;
+        let decoder = decoder(&store, id)?;
+        Ok(Self {
+            store,
+            id,
+            columns: decoder.schema(),
+            decoder: Some(decoder),
+        })
+    }
+
+    pub(super) fn columns(&self) -> SchemaRef {
+        self.columns.clone()
+    }
+
+    /// Decodes messages up to the first that is bad: the rows of those before it, and why it is bad.
+    pub(super) fn decode<'m>(
+        &mut self,
+        messages: impl Iterator<Item = &'m [u8]> + Clone,
+    ) -> Result<(Option<RecordBatch>, Option<Unreadable>)> {
+        let (good, bad) = self.feed(messages.clone());
+        if bad.is_none() {
+            return Ok((self.flush(), None));
+        }
+        // The bad one may have left something behind in the columns: take the others alone.
+        self.decoder = None;
+        let (_, again) = self.feed(messages.take(good));
+        let batch = if again.is_none() { self.flush() } else { None };
+        Ok((batch, bad))
+    }
+
+    /// How many were taken, and what was wrong with the next.
+    fn feed<'m>(
+        &mut self,
+        messages: impl Iterator<Item = &'m [u8]>,
+    ) -> (usize, Option<Unreadable>) {
+        let mut taken = 0;
+        for message in messages {
+            if let Err(unreadable) = self.take(message) {
+                return (taken, Some(unreadable));
+            }
+            taken += 1;
+        }
+        (taken, None)
+    }
+
+    fn take(&mut self, message: &[u8]) -> Result<(), Unreadable> {
+        let decoder = match &mut self.decoder {
+            Some(decoder) => decoder,
+            none => none.insert(decoder(&self.store, self.id)?),
+        };
+        let bad = |reason: String| Unreadable::new("bad_avro", reason);
+        // A length that no message can have may end in a panic of an allocation.
+        let consumed = catch_unwind(AssertUnwindSafe(|| decoder.decode(message)));
+        let consumed =
+            consumed.map_err(|_| bad("the message has a length that cannot be".to_owned()))?;
+        match consumed {
+            Ok(consumed) if consumed == message.len() => Ok(()),
+            Ok(consumed) if consumed <= 5 => {
+                Err(bad("the message ends before its record does".to_owned()))
+            }
+            Ok(consumed) => Err(bad(format!(
+                "the record ends at byte {consumed} of {}",
+                message.len()
+            ))),
+            Err(error) => Err(bad(error.to_string())),
+        }
+    }
+
+    fn flush(&mut self) -> Option<RecordBatch> {
+        self.decoder.as_mut()?.flush().ok().flatten()
+    }
+}
+
+/// Rows that a decoder may hold before it is asked for them.
+const ROWS_MAX: usize = super::TOGETHER + 1;
+
+fn decoder(store: &SchemaStore, id: Fingerprint) -> Result<Decoder, Unreadable> {
+    let builder = ReaderBuilder::new()
+        .with_batch_size(ROWS_MAX)
+        .with_writer_schema_store(store.clone());
+    let decoder = builder.with_active_fingerprint(id).build_decoder();
+    decoder.map_err(|error| {
+        Unreadable::new("bad_schema", format!("the schema cannot be read: {error}"))
+    })
+}

@@ -1,0 +1,71 @@
+//! A schema that refers to others of the registry, as one text: each is written out where it is first named.
+
+use std::collections::HashMap;
+
+use serde_json::Value;
+
+use crate::connect::registry::Schema;
+use crate::extract::wire::Unreadable;
+
+/// Deepest nesting of a schema, references written out.
+const DEPTH_MAX: usize = 128;
+
+pub(super) fn inline(schema: &Schema) -> Result<String, Unreadable> {
+    if schema.references.is_empty() {
+        return Ok(schema.schema.clone());
+    }
+    let parse = |text: &str| -> Result<Value, Unreadable> {
+        let bad = |error: serde_json::Error| {
+            Unreadable::new("bad_schema", format!("the schema is not JSON: {error}"))
+        };
+        serde_json::from_str(text).map_err(bad)
+    };
+    let mut named = HashMap::new();
+    for reference in &schema.references {
+        named.insert(reference.name.clone(), parse(&reference.schema)?);
+    }
+    let mut whole = parse(&schema.schema)?;
+    write_out(&mut whole, &mut named, DEPTH_MAX)?;
+    Ok(whole.to_string())
+}
+
+/// Replaces the first mention of each name; what it was replaced with is gone from `named`.
+fn write_out(
+    value: &mut Value,
+    named: &mut HashMap<String, Value>,
+    depth: usize,
+) -> Result<(), Unreadable> {
+    let Some(depth) = depth.checked_sub(1) else {
+        return Err(Unreadable::new(
+            "bad_schema",
+            "the schema is nested too deep",
+        ));
+    };
+    match value {
+        Value::String(name) => {
+            if let Some(mut definition) = named.remove(name.as_str()) {
+                write_out(&mut definition, named, depth)?;
+                *value = definition;
+            }
+            Ok(())
+        }
+        Value::Array(branches) => branches
+            .iter_mut()
+            .try_for_each(|branch| write_out(branch, named, depth)),
+        Value::Object(object) => {
+            // Only these hold types; names, defaults and docs may be any text.
+            for key in ["type", "items", "values"] {
+                if let Some(inner) = object.get_mut(key) {
+                    write_out(inner, named, depth)?;
+                }
+            }
+            match object.get_mut("fields") {
+                Some(Value::Array(fields)) => fields
+                    .iter_mut()
+                    .try_for_each(|field| write_out(field, named, depth)),
+                _ => Ok(()),
+            }
+        }
+        _ => Ok(()),
+    }
+}

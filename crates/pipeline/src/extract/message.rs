@@ -1,0 +1,361 @@
+//! Payloads that pack messages: which of them are extracted, and the columns that say where each row came from.
+//!
+//! Wraps an extraction. It refuses messages without a value, and adds what came with a message — key, time, place,
+//! headers — to the main rows of its records. Never looks into a value.
+
+use std::collections::VecDeque;
+use std::sync::Arc;
+
+use arrow::array::{Array, ArrayRef, AsArray, BinaryArray, RecordBatch};
+use arrow::compute::{cast, interleave};
+use arrow::datatypes::{DataType, Field, Schema};
+use forebay_core::{Batch, Error, Messages, Origins, PayloadHead, Rejected, Result};
+use schemars::JsonSchema;
+use serde::Deserialize;
+
+use crate::extract::contract::Contract;
+use crate::extract::{Extracted, Extraction, ObjectInput, Value};
+
+/// Messages whose rows may be held back in the extractor before it has to give them up.
+const HELD_MAX: usize = 1 << 18;
+
+/// What a source of messages lets a pipeline say of them.
+#[derive(Debug, Clone, Default, PartialEq)]
+pub struct MessageRules {
+    pub columns: MessageColumns,
+    pub tombstones: Tombstones,
+}
+
+/// Columns of the main table that say what came with a message; each is there when it is given a name.
+#[derive(Debug, Clone, Default, PartialEq, Deserialize, JsonSchema)]
+#[serde(deny_unknown_fields, default)]
+pub struct MessageColumns {
+    /// The key as text; a message whose key is not UTF-8 is refused.
+    pub key: Option<String>,
+    /// The key as it came.
+    pub key_bytes: Option<String>,
+    /// When the message was made, as its producer or broker says.
+    pub timestamp: Option<String>,
+    pub partition: Option<String>,
+    /// Where the message stands in its partition.
+    pub offset: Option<String>,
+    /// A list of `name` and `value` (bytes).
+    pub headers: Option<String>,
+}
+
+/// What becomes of a message without a value.
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq, Deserialize, JsonSchema)]
+#[serde(rename_all = "snake_case")]
+pub enum Tombstones {
+    /// It is refused.
+    #[default]
+    Quarantine,
+    /// It stays in the raw zone only.
+    Skip,
+}
+
+impl MessageColumns {
+    /// Name, column of [`Messages::fields`] and type of each column that is wanted.
+    fn wanted(&self) -> Vec<(String, &'static str, DataType)> {
+        let kind = |name: &str| {
+            let fields = Messages::fields();
+            let found = fields
+                .find(name)
+                .map(|(_, field)| field.data_type().clone());
+            found.unwrap_or(DataType::Null)
+        };
+        let all = [
+            (&self.key, "key", DataType::Utf8),
+            (&self.key_bytes, "key", DataType::Binary),
+            (&self.timestamp, "timestamp", kind("timestamp")),
+            (&self.partition, "partition", kind("partition")),
+            (&self.offset, "offset", kind("offset")),
+            (&self.headers, "headers", kind("headers")),
+        ];
+        let named = all
+            .into_iter()
+            .filter_map(|(name, from, kind)| Some((name.clone()?, from, kind)));
+        named.collect()
+    }
+
+    /// The names that are given.
+    pub fn names(&self) -> impl Iterator<Item = String> {
+        self.wanted().into_iter().map(|(name, ..)| name)
+    }
+}
+
+/// An extraction that knows what messages are.
+pub struct MessageExtraction {
+    inner: Box<dyn Extraction>,
+    /// Whether `inner` takes many messages at once.
+    packs: bool,
+    rules: MessageRules,
+    wanted: Vec<(String, &'static str, DataType)>,
+    /// Messages of the payloads whose rows are still held back, by the payload's ordinal.
+    held: VecDeque<(u64, Arc<Messages>)>,
+    held_messages: usize,
+}
+
+impl MessageExtraction {
+    pub fn new(inner: Box<dyn Extraction>, packs: bool, rules: MessageRules) -> Self {
+        Self {
+            inner,
+            packs,
+            wanted: rules.columns.wanted(),
+            rules,
+            held: VecDeque::new(),
+            held_messages: 0,
+        }
+    }
+
+    fn payload(
+        &mut self,
+        head: &Arc<PayloadHead>,
+        bytes: &[u8],
+        out: &mut Extracted,
+    ) -> Result<()> {
+        let Some(messages) = head.messages.clone() else {
+            return Err(Error::bug("no_messages", "the payload packs no messages"));
+        };
+        if messages.bytes() != bytes.len() as u64 {
+            let what = format!(
+                "{} has {} bytes and its messages {}",
+                head.name,
+                bytes.len(),
+                messages.bytes()
+            );
+            return Err(Error::data("bad_messages", what));
+        }
+        let values = self.admit(head, &messages, out);
+        self.hold(head.ordinal, &messages);
+        let from = out.batches.len();
+        if self.packs {
+            self.inner.messages(head, bytes, &values, out)?;
+        } else if !values.is_empty() {
+            self.inner.push(head, bytes, out)?;
+            self.inner.end(head, None, out)?;
+        }
+        if self.held_messages > HELD_MAX {
+            self.inner.flush(out)?;
+            self.complete(from, out)?;
+            self.let_go();
+            return Ok(());
+        }
+        self.complete(from, out)
+    }
+
+    /// The values to extract; what may not pass is refused here.
+    fn admit(&self, head: &PayloadHead, messages: &Messages, out: &mut Extracted) -> Vec<Value> {
+        let keys = messages.column("key").map(|keys| keys.as_binary::<i32>());
+        let keys = keys.filter(|_| self.rules.columns.key.is_some());
+        let mut values = Vec::with_capacity(messages.len());
+        for n in 0..messages.len() {
+            let Some(value) = messages.value(n) else {
+                self.tombstone(head, messages, n, out);
+                continue;
+            };
+            match keys.and_then(|keys| bad_key(keys, n)) {
+                None => values.push(Value {
+                    at: value.start as u64,
+                    bytes: value,
+                }),
+                Some(key) => {
+                    let what = "its key is not UTF-8: name it under `columns.key_bytes` instead of `columns.key`";
+                    out.rejected
+                        .push(refused(head, messages, n, "key_not_utf8", what, key));
+                }
+            }
+        }
+        values
+    }
+
+    fn tombstone(&self, head: &PayloadHead, messages: &Messages, n: usize, out: &mut Extracted) {
+        if self.rules.tombstones == Tombstones::Quarantine {
+            let what = "it has no value (a tombstone)";
+            out.rejected
+                .push(refused(head, messages, n, "tombstone", what, &[]));
+        }
+    }
+
+    fn hold(&mut self, ordinal: u64, messages: &Arc<Messages>) {
+        if !self.wanted.is_empty() {
+            self.held_messages += messages.len();
+            self.held.push_back((ordinal, Arc::clone(messages)));
+        }
+    }
+
+    fn let_go(&mut self) {
+        self.held.clear();
+        self.held_messages = 0;
+    }
+
+    /// Adds the columns to the main batches from `from` on.
+    fn complete(&mut self, from: usize, out: &mut Extracted) -> Result<()> {
+        if self.wanted.is_empty() {
+            return Ok(());
+        }
+        for batch in out
+            .batches
+            .iter_mut()
+            .skip(from)
+            .filter(|batch| batch.child.is_empty())
+        {
+            let Some(origins) = batch.origins.take() else {
+                return Err(Error::bug(
+                    "no_origins",
+                    "extracted rows without their places",
+                ));
+            };
+            *batch = self.with_columns(batch.records.clone(), origins)?;
+        }
+        Ok(())
+    }
+
+    fn with_columns(&mut self, records: RecordBatch, origins: Origins) -> Result<Batch> {
+        let places = self.places(&origins)?;
+        let (schema, mut columns, _) = records.into_parts();
+        let mut fields = schema.fields().to_vec();
+        for (name, from, kind) in &self.wanted {
+            if schema.column_with_name(name).is_some() {
+                let what = format!(
+                    "records have a column `{name}` themselves, which `columns.{from}` would add"
+                );
+                return Err(Error::data("column_clash", what)
+                    .with_hint("give the column of the message another name"));
+            }
+            fields.push(Arc::new(Field::new(name, kind.clone(), true)));
+            columns.push(self.column(from, kind, &places)?);
+        }
+        if let Some(last) = origins.payloads.last() {
+            self.let_go_before(*last);
+        }
+        let records =
+            RecordBatch::try_new(Arc::new(Schema::new(fields)), columns).map_err(broken)?;
+        Ok(Batch::main(records, Some(origins)))
+    }
+
+    /// For each row, which of the held payloads and which of its messages.
+    fn places(&self, origins: &Origins) -> Result<Vec<(usize, usize)>> {
+        let mut payload = 0;
+        let rows = origins.payloads.iter().zip(&origins.offsets);
+        rows.map(|(ordinal, byte)| {
+            while self
+                .held
+                .get(payload)
+                .is_some_and(|(held, _)| held < ordinal)
+            {
+                payload += 1;
+            }
+            let found = self.held.get(payload).filter(|(held, _)| held == ordinal);
+            let message = found.and_then(|(_, messages)| messages.at(*byte));
+            let place = message.map(|message| (payload, message));
+            place.ok_or_else(|| Error::bug("no_message", "a row came from no message"))
+        })
+        .collect()
+    }
+
+    fn column(&self, from: &str, kind: &DataType, places: &[(usize, usize)]) -> Result<ArrayRef> {
+        let sources: Option<Vec<&dyn Array>> = self
+            .held
+            .iter()
+            .map(|(_, messages)| Some(messages.column(from)?.as_ref()))
+            .collect();
+        let sources =
+            sources.ok_or_else(|| Error::bug("no_column", "messages without a column"))?;
+        let values = interleave(&sources, places).map_err(broken)?;
+        cast(&values, kind).map_err(broken)
+    }
+
+    fn let_go_before(&mut self, ordinal: u64) {
+        while self.held.front().is_some_and(|(held, _)| *held < ordinal) {
+            if let Some((_, messages)) = self.held.pop_front() {
+                self.held_messages -= messages.len();
+            }
+        }
+    }
+}
+
+fn bad_key(keys: &BinaryArray, n: usize) -> Option<&[u8]> {
+    let key = keys.is_valid(n).then(|| keys.value(n))?;
+    std::str::from_utf8(key).is_err().then_some(key)
+}
+
+fn refused(
+    head: &PayloadHead,
+    messages: &Messages,
+    n: usize,
+    code: &str,
+    what: &str,
+    record: &[u8],
+) -> Rejected {
+    let (partition, offset) = messages.place(n);
+    Rejected {
+        payload: head.ordinal,
+        offset: messages.value(n).map(|value| value.start as u64),
+        line: None,
+        stage: "extract".to_owned(),
+        code: code.to_owned(),
+        reason: format!("the message at offset {offset} of partition {partition}: {what}"),
+        record: record.to_vec(),
+    }
+}
+
+fn broken(error: arrow::error::ArrowError) -> Error {
+    Error::bug("message_columns", "failed to add the columns of messages").with_source(error)
+}
+
+impl Extraction for MessageExtraction {
+    fn push(&mut self, head: &Arc<PayloadHead>, bytes: &[u8], out: &mut Extracted) -> Result<()> {
+        self.inner.push(head, bytes, out)
+    }
+
+    fn end(
+        &mut self,
+        head: &Arc<PayloadHead>,
+        broken: Option<Error>,
+        out: &mut Extracted,
+    ) -> Result<()> {
+        self.inner.end(head, broken, out)
+    }
+
+    fn packed(&mut self, head: &Arc<PayloadHead>, bytes: &[u8], out: &mut Extracted) -> Result<()> {
+        self.payload(head, bytes, out)
+    }
+
+    fn object(
+        &mut self,
+        head: &Arc<PayloadHead>,
+        object: ObjectInput<'_>,
+        out: &mut Extracted,
+    ) -> Result<()> {
+        self.inner.object(head, object, out)
+    }
+
+    fn more(&mut self, out: &mut Extracted) -> Result<bool> {
+        self.inner.more(out)
+    }
+
+    fn wants_object(&self) -> bool {
+        self.inner.wants_object()
+    }
+
+    fn is_between_records(&self) -> bool {
+        self.inner.is_between_records()
+    }
+
+    fn carried(&mut self, head: &PayloadHead) -> Option<(String, String)> {
+        self.inner.carried(head)
+    }
+
+    fn flush(&mut self, out: &mut Extracted) -> Result<()> {
+        let from = out.batches.len();
+        self.inner.flush(out)?;
+        self.complete(from, out)?;
+        self.let_go();
+        Ok(())
+    }
+
+    fn contract(&self) -> Contract {
+        self.inner.contract()
+    }
+}

@@ -1,0 +1,216 @@
+//! `extract: protobuf`: messages of a registry, each a Protobuf message.
+//!
+//! ```yaml
+//! source:
+//!   kafka:
+//!     cluster: {brokers: [localhost:9092]}
+//!     topic: orders
+//!     registry: {url: "http://localhost:8081"}
+//! extract:
+//!   protobuf: {nested: flatten}
+//! ```
+//!
+//! A message becomes what its JSON is (<https://protobuf.dev/programming-guides/json/>), with 64-bit integers as numbers and fields
+//! under their own names, and then a row as [`crate::extract::json`] makes it: bytes are base64, enums their names, timestamps
+//! RFC 3339. Fields without presence that are not set have their default. The schema is compiled when its id first comes.
+
+mod schema;
+#[cfg(test)]
+mod tests;
+
+use std::collections::HashMap;
+use std::sync::Arc;
+
+use forebay_core::quarantine::RECORD_BYTES_MAX;
+use forebay_core::{Error, PayloadHead, Rejected, Result};
+use prost_reflect::{DynamicMessage, MessageDescriptor, SerializeOptions};
+use schemars::{JsonSchema, Schema, SchemaGenerator};
+use serde::{Deserialize, Serialize};
+
+use self::schema::Compiled;
+use super::contract::{Contract, ContractPolicy};
+use super::json::{self, Json, Nested};
+use super::wire::{self, Unreadable};
+use super::{Extracted, Extraction, Extractor, ExtractorKind, Value};
+use crate::file::Document;
+use crate::source::Framing;
+
+/// Schemas that are kept compiled.
+const SCHEMAS_MAX: usize = 1_000;
+
+/// `extract: {protobuf: …}`.
+#[derive(Debug)]
+pub struct Kind;
+
+/// Reads Protobuf messages.
+#[derive(Debug, Clone, Default, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
+#[serde(deny_unknown_fields, default)]
+pub struct ProtobufConfig {
+    /// What becomes of messages and repeated fields inside a message.
+    pub nested: Nested,
+}
+
+#[derive(Debug)]
+struct Protobuf {
+    json: Json,
+}
+
+impl ExtractorKind for Kind {
+    fn name(&self) -> &'static str {
+        "protobuf"
+    }
+
+    fn summary(&self) -> &'static str {
+        "Protobuf messages whose schemas are in a registry"
+    }
+
+    fn schema(&self, generator: &mut SchemaGenerator) -> Schema {
+        generator.subschema_for::<ProtobufConfig>()
+    }
+
+    fn build(&self, config: &Document) -> Result<Box<dyn Extractor>> {
+        let ProtobufConfig { nested } = config.parse()?;
+        let json = Json::new(json::Config {
+            nested,
+            ..json::Config::default()
+        })?;
+        Ok(Box::new(Protobuf { json }))
+    }
+}
+
+impl Extractor for Protobuf {
+    fn framing(&self) -> Framing {
+        Framing::Whole
+    }
+
+    fn takes_messages(&self) -> bool {
+        true
+    }
+
+    fn start(
+        &self,
+        contract: Option<Contract>,
+        policy: &ContractPolicy,
+        _records: Option<&str>,
+    ) -> Result<Box<dyn Extraction>> {
+        Ok(Box::new(ProtobufExtraction {
+            json: self.json.start(contract, policy, None)?,
+            known: HashMap::new(),
+        }))
+    }
+}
+
+struct ProtobufExtraction {
+    json: Box<dyn Extraction>,
+    known: HashMap<u32, Compiled>,
+}
+
+impl ProtobufExtraction {
+    fn compiled(&mut self, head: &PayloadHead, id: u32) -> Result<Result<&Compiled, Unreadable>> {
+        if !self.known.contains_key(&id) {
+            let schema = match wire::schema(head, id, "PROTOBUF")? {
+                Ok(schema) => schema,
+                Err(unreadable) => return Ok(Err(unreadable)),
+            };
+            let compiled = match Compiled::new(&schema) {
+                Ok(compiled) => compiled,
+                Err(unreadable) => return Ok(Err(unreadable)),
+            };
+            if self.known.len() >= SCHEMAS_MAX {
+                self.known.clear();
+            }
+            self.known.insert(id, compiled);
+        }
+        Ok(self
+            .known
+            .get(&id)
+            .ok_or_else(|| Unreadable::new("unknown_schema", "the schema is gone")))
+    }
+
+    /// Adds the message's JSON to `text`.
+    fn convert(
+        &mut self,
+        head: &PayloadHead,
+        message: &[u8],
+        text: &mut Vec<u8>,
+    ) -> Result<Result<(), Unreadable>> {
+        let (id, body) = match wire::split(message) {
+            Ok(parts) => parts,
+            Err(unreadable) => return Ok(Err(unreadable)),
+        };
+        let found = self
+            .compiled(head, id)?
+            .and_then(|compiled| compiled.message(body));
+        Ok(found.and_then(|(kind, content)| to_json(kind, content, text)))
+    }
+}
+
+fn to_json(kind: MessageDescriptor, content: &[u8], text: &mut Vec<u8>) -> Result<(), Unreadable> {
+    let bad = |what: String| Unreadable::new("bad_protobuf", what);
+    let message = DynamicMessage::decode(kind, content).map_err(|error| bad(error.to_string()))?;
+    let options = SerializeOptions::new()
+        .stringify_64_bit_integers(false)
+        .use_proto_field_name(true)
+        .skip_default_fields(false);
+    let from = text.len();
+    let mut serializer = serde_json::Serializer::new(&mut *text);
+    let written = message.serialize_with_options(&mut serializer, &options);
+    written.map_err(|error| {
+        text.truncate(from);
+        bad(error.to_string())
+    })
+}
+
+impl Extraction for ProtobufExtraction {
+    fn push(&mut self, _: &Arc<PayloadHead>, _: &[u8], _: &mut Extracted) -> Result<()> {
+        let what =
+            "the extractor `protobuf` reads messages of a registry, and the source brings files";
+        Err(Error::config("needs_messages", what))
+    }
+
+    fn end(&mut self, _: &Arc<PayloadHead>, _: Option<Error>, _: &mut Extracted) -> Result<()> {
+        Ok(())
+    }
+
+    fn messages(
+        &mut self,
+        head: &Arc<PayloadHead>,
+        bytes: &[u8],
+        values: &[Value],
+        out: &mut Extracted,
+    ) -> Result<()> {
+        let (mut text, mut texts) = (Vec::new(), Vec::with_capacity(values.len()));
+        for value in values {
+            let message = &bytes[value.bytes.clone()];
+            let from = text.len();
+            match self.convert(head, message, &mut text)? {
+                Ok(()) => texts.push(Value {
+                    bytes: from..text.len(),
+                    at: value.at,
+                }),
+                Err(unreadable) => out.rejected.push(refused(head, value, message, unreadable)),
+            }
+        }
+        self.json.messages(head, &text, &texts, out)
+    }
+
+    fn flush(&mut self, out: &mut Extracted) -> Result<()> {
+        self.json.flush(out)
+    }
+
+    fn contract(&self) -> Contract {
+        self.json.contract()
+    }
+}
+
+fn refused(head: &PayloadHead, value: &Value, message: &[u8], unreadable: Unreadable) -> Rejected {
+    Rejected {
+        payload: head.ordinal,
+        offset: Some(value.at),
+        line: None,
+        stage: "extract".to_owned(),
+        code: unreadable.code.to_owned(),
+        reason: unreadable.reason,
+        record: message[..message.len().min(RECORD_BYTES_MAX)].to_vec(),
+    }
+}

@@ -1,0 +1,447 @@
+//! The thread that fetches: takes messages from the client library and hands payloads on, no faster than they are taken.
+
+use std::collections::{BTreeMap, BTreeSet};
+use std::sync::Arc;
+use std::time::Duration;
+
+use forebay_core::{Chunk, Error, Position, Result};
+use rdkafka::consumer::{BaseConsumer, CommitMode, Consumer};
+use rdkafka::error::RDKafkaErrorCode;
+use tokio::runtime::Handle;
+use tokio::sync::mpsc;
+
+use super::batch::{Queue, Taken};
+use super::config::{Config, Lost};
+use super::pack::Packer;
+use super::position::Place;
+use super::topic::{Extent, Topic};
+use crate::connect::kafka::{Listener, at};
+use crate::connect::registry::{self, Registry};
+use crate::source::SourceContext;
+
+/// Payloads between the thread and the run.
+pub(super) const CHUNKS_MAX: usize = 2;
+
+/// Messages of one call to the client library, and how long it may wait for them to come together.
+const TAKEN_MAX: usize = 8192;
+const LINGER: Duration = Duration::from_millis(20);
+
+/// How often the cluster is asked for new partitions.
+const LOOK_AGAIN: Duration = Duration::from_secs(10);
+
+pub(super) struct Fetch {
+    config: Config,
+    context: SourceContext,
+    queue: Queue,
+    packer: Packer,
+    /// Partitions that are read, and where a run that does not follow ends in each.
+    ends: BTreeMap<i32, i64>,
+    looked: Duration,
+    schemas: Schemas,
+    out: mpsc::Sender<Result<Chunk>>,
+}
+
+impl Fetch {
+    /// Asks the cluster and begins to read. Blocks.
+    pub(super) fn open(
+        config: Config,
+        position: Option<&Position>,
+        context: SourceContext,
+        out: mpsc::Sender<Result<Chunk>>,
+    ) -> Result<Self> {
+        let consumer = consumer(&config, &context)?;
+        let place = match position.filter(|_| !context.full) {
+            Some(position) => Place::read(position, &config.topic)?,
+            None => Place::new(&config.topic),
+        };
+        let is_new = place.next.is_empty();
+        let queue = Queue::new(consumer, TAKEN_MAX)
+            .ok_or_else(|| Error::bug("kafka_queue", "the client library gives no queue"))?;
+        let looked = context.clock.monotonic();
+        let mut fetch = Self {
+            packer: Packer::new(place, context.packs, config.registry.is_some()),
+            schemas: Schemas::new(&config, &context)?,
+            config,
+            context,
+            queue,
+            ends: BTreeMap::new(),
+            looked,
+            out,
+        };
+        fetch.begin(is_new)?;
+        Ok(fetch)
+    }
+
+    fn topic(&self) -> Topic<'_> {
+        Topic {
+            consumer: self.queue.consumer(),
+            name: &self.config.topic,
+        }
+    }
+
+    /// Begins to read the partitions that are not read yet.
+    fn begin(&mut self, is_new: bool) -> Result<()> {
+        let mut extents = BTreeMap::new();
+        for partition in self.topic().partitions()? {
+            if !self.ends.contains_key(&partition) {
+                extents.insert(partition, self.topic().extent(partition)?);
+            }
+        }
+        if extents.is_empty() {
+            return Ok(());
+        }
+        // What comes later is read from its first message: nothing of it has been there before.
+        let starts = match is_new {
+            true => self.topic().starts(self.config.start, &extents)?,
+            false => extents
+                .iter()
+                .map(|(partition, extent)| (*partition, extent.0))
+                .collect(),
+        };
+        for (partition, extent) in &extents {
+            match self.packer.place.next.get(partition) {
+                Some(next) => self.check_extent(*partition, *next, *extent)?,
+                None => {
+                    let start = starts.get(partition).copied().unwrap_or(extent.0);
+                    self.packer.place.next.insert(*partition, start);
+                }
+            }
+            self.ends.insert(*partition, extent.1);
+        }
+        self.assign(extents.keys().copied())
+    }
+
+    fn assign(&self, partitions: impl Iterator<Item = i32>) -> Result<()> {
+        let next = &self.packer.place.next;
+        let places =
+            partitions.map(|partition| (partition, next.get(&partition).copied().unwrap_or(0)));
+        let list = at(&self.config.topic, places)?;
+        let assigned = self.queue.consumer().incremental_assign(&list);
+        assigned.map_err(|error| self.failed("read partitions", error))
+    }
+
+    fn failed(&self, what: &str, error: rdkafka::error::KafkaError) -> Error {
+        let trouble = self.queue.consumer().context().trouble();
+        crate::connect::kafka::failed(
+            &format!("{what} of topic `{}`", self.config.topic),
+            error,
+            trouble,
+        )
+    }
+
+    /// Our place must be inside of what the partition has.
+    fn check_extent(&mut self, partition: i32, next: i64, (first, end): Extent) -> Result<()> {
+        let topic = &self.config.topic;
+        if next < first {
+            let what = format!(
+                "messages {next} to {} of {topic}/{partition} are gone: the topic has deleted them before they were read",
+                first - 1
+            );
+            self.lose(partition, next, first, what)
+        } else if next > end {
+            let what = format!(
+                "{topic}/{partition} ends at {end}, and was read to {next} before: the topic was made anew, or cut"
+            );
+            self.lose(partition, next, first, what)
+        } else {
+            Ok(())
+        }
+    }
+
+    fn lose(&mut self, partition: i32, from: i64, to: i64, what: String) -> Result<()> {
+        if self.config.lost == Lost::Stop {
+            return Err(Error::data("messages_lost", what)
+                .with_hint("to go on behind them and record the loss in the quarantine table, set `lost: continue`"));
+        }
+        tracing::warn!("{what}");
+        self.packer.lose(partition, from, to, what);
+        Ok(())
+    }
+
+    /// Reads until there is nothing more, or nobody takes it.
+    pub(super) fn run(mut self) {
+        if let Err(error) = self.read() {
+            // Nobody is there to hear it when this fails.
+            let _ = self.out.blocking_send(Err(error));
+        }
+    }
+
+    fn read(&mut self) -> Result<()> {
+        while !self.out.is_closed() && !self.context.cancel.is_cancelled() {
+            if !self.take()? || (!self.context.follow && self.ends.is_empty()) {
+                break;
+            }
+            self.report()?;
+            self.look_again()?;
+        }
+        Ok(())
+    }
+
+    /// Takes one batch and hands on what it gives; `false` when nobody takes it.
+    fn take(&mut self) -> Result<bool> {
+        let mut stopped = Vec::new();
+        let mut gone = false;
+        {
+            let batch = self.queue.take(LINGER);
+            let mut headers = Vec::new();
+            for taken in batch.iter() {
+                match taken.error() {
+                    None => {
+                        self.packer.push(&taken, &mut headers);
+                        finish_reached(
+                            &mut self.ends,
+                            self.context.follow,
+                            taken.partition(),
+                            taken.offset() + 1,
+                        );
+                    }
+                    Some(RDKafkaErrorCode::PartitionEOF) if !self.context.follow => {
+                        self.ends.remove(&taken.partition());
+                    }
+                    Some(RDKafkaErrorCode::PartitionEOF) => {}
+                    Some(code) => stopped.push(Stop::of(&taken, code)),
+                }
+                if self.packer.is_full()
+                    && !hand_on(
+                        &mut self.packer,
+                        &mut self.schemas,
+                        &self.context,
+                        &self.out,
+                    )?
+                {
+                    gone = true;
+                    break;
+                }
+            }
+        }
+        for stop in stopped {
+            self.stopped(stop)?;
+        }
+        Ok(!gone
+            && hand_on(
+                &mut self.packer,
+                &mut self.schemas,
+                &self.context,
+                &self.out,
+            )?)
+    }
+
+    /// What an error in place of a message means.
+    fn stopped(&mut self, stop: Stop) -> Result<()> {
+        match stop.code {
+            RDKafkaErrorCode::AutoOffsetReset | RDKafkaErrorCode::OffsetOutOfRange => {
+                self.out_of_range(stop.partition)
+            }
+            RDKafkaErrorCode::BadMessage
+            | RDKafkaErrorCode::BadCompression
+            | RDKafkaErrorCode::NotImplemented => {
+                let topic = &self.config.topic;
+                let what = format!(
+                    "messages of {topic}/{} at offset {} cannot be read: {}",
+                    stop.partition, stop.offset, stop.text
+                );
+                self.lose(stop.partition, stop.offset, stop.offset + 1, what)
+            }
+            code if is_passing(code) => {
+                tracing::warn!(
+                    topic = self.config.topic,
+                    "Kafka: {}; the client tries again",
+                    stop.text
+                );
+                Ok(())
+            }
+            code => Err(self.failed(
+                "read messages",
+                rdkafka::error::KafkaError::MessageConsumption(code),
+            )),
+        }
+    }
+
+    /// The cluster has no message at our place.
+    fn out_of_range(&mut self, partition: i32) -> Result<()> {
+        let extent = self.topic().extent(partition)?;
+        let next = self
+            .packer
+            .place
+            .next
+            .get(&partition)
+            .copied()
+            .unwrap_or(extent.0);
+        self.check_extent(partition, next, extent)?;
+        let list = at(&self.config.topic, [(partition, 0)])?;
+        let left = self.queue.consumer().incremental_unassign(&list);
+        left.map_err(|error| self.failed("read a partition anew", error))?;
+        self.assign(std::iter::once(partition))
+    }
+
+    /// Looks for partitions that were added.
+    fn look_again(&mut self) -> Result<()> {
+        let now = self.context.clock.monotonic();
+        if !self.context.follow || now.saturating_sub(self.looked) < LOOK_AGAIN {
+            return Ok(());
+        }
+        self.looked = now;
+        match self.begin(false) {
+            Err(error) if error.kind().is_retryable() => {
+                tracing::warn!(%error, "failed to look for new partitions");
+                Ok(())
+            }
+            done => done,
+        }
+    }
+
+    /// Reports what is committed to the group that lag monitors look at.
+    fn report(&mut self) -> Result<()> {
+        if self.config.report_to.is_none() || !self.context.committed.has_changed().unwrap_or(false)
+        {
+            return Ok(());
+        }
+        let Some(position) = self.context.committed.borrow_and_update().clone() else {
+            return Ok(());
+        };
+        let place = Place::read(&position, &self.config.topic)?;
+        let list = at(&self.config.topic, place.next)?;
+        if let Err(error) = self.queue.consumer().commit(&list, CommitMode::Async) {
+            tracing::warn!(%error, "failed to report the position to the group");
+        }
+        Ok(())
+    }
+}
+
+/// An error that stood in place of a message.
+struct Stop {
+    code: RDKafkaErrorCode,
+    partition: i32,
+    offset: i64,
+    text: String,
+}
+
+impl Stop {
+    fn of(taken: &Taken<'_>, code: RDKafkaErrorCode) -> Self {
+        Self {
+            code,
+            partition: taken.partition(),
+            offset: taken.offset(),
+            text: taken.error_text(),
+        }
+    }
+}
+
+/// What the client library deals with itself.
+fn is_passing(code: RDKafkaErrorCode) -> bool {
+    use RDKafkaErrorCode as Code;
+    matches!(
+        code,
+        Code::AllBrokersDown
+            | Code::BrokerTransportFailure
+            | Code::OperationTimedOut
+            | Code::Resolve
+            | Code::LeaderNotAvailable
+            | Code::NotLeaderForPartition
+            | Code::RequestTimedOut
+            | Code::FencedLeaderEpoch
+            | Code::UnknownLeaderEpoch
+            | Code::OffsetNotAvailable
+            | Code::KafkaStorageError
+            | Code::ReplicaNotAvailable
+    )
+}
+
+fn finish_reached(ends: &mut BTreeMap<i32, i64>, follow: bool, partition: i32, next: i64) {
+    if !follow && ends.get(&partition).is_some_and(|end| next >= *end) {
+        ends.remove(&partition);
+    }
+}
+
+/// `false` when nobody takes it.
+fn hand_on(
+    packer: &mut Packer,
+    schemas: &mut Schemas,
+    context: &SourceContext,
+    out: &mpsc::Sender<Result<Chunk>>,
+) -> Result<bool> {
+    let attributes = schemas.attributes(packer.schemas())?;
+    match packer.finish(context.clock.as_ref(), attributes)? {
+        Some(chunk) => Ok(out.blocking_send(Ok(chunk)).is_ok()),
+        None => Ok(true),
+    }
+}
+
+/// The schemas that go with payloads.
+struct Schemas {
+    registry: Option<Registry>,
+    runtime: Handle,
+}
+
+impl Schemas {
+    fn new(config: &Config, context: &SourceContext) -> Result<Self> {
+        let registry = config
+            .registry
+            .clone()
+            .map(|registry| Registry::new(registry, context.clock.clone()));
+        Ok(Self {
+            registry: registry.transpose()?,
+            runtime: Handle::current(),
+        })
+    }
+
+    /// An id that the registry does not know has none: the extractor refuses its messages.
+    fn attributes(&mut self, ids: BTreeSet<u32>) -> Result<BTreeMap<String, String>> {
+        let mut attributes = BTreeMap::new();
+        let Some(registry) = &mut self.registry else {
+            return Ok(attributes);
+        };
+        for id in ids {
+            if let Some(schema) = self.runtime.block_on(registry.schema(id))? {
+                attributes.insert(registry::attribute(id), schema.to_string());
+            }
+        }
+        Ok(attributes)
+    }
+}
+
+fn consumer(config: &Config, context: &SourceContext) -> Result<BaseConsumer<Listener>> {
+    let group = config
+        .report_to
+        .clone()
+        .unwrap_or_else(|| format!("forebay-{}", context.pipeline));
+    let mut properties = config.cluster.properties();
+    for (name, value) in [
+        ("group.id", group.as_str()),
+        ("enable.auto.commit", "false"),
+        ("enable.auto.offset.store", "false"),
+        ("enable.partition.eof", "true"),
+        ("auto.offset.reset", "error"),
+        ("isolation.level", config.isolation.name()),
+        ("check.crcs", "true"),
+    ] {
+        properties.set(name, value);
+    }
+    for (name, value) in [
+        ("queued.max.messages.kbytes", "16384"),
+        ("fetch.wait.max.ms", "100"),
+    ] {
+        if !config.cluster.options.contains_key(name) {
+            properties.set(name, value);
+        }
+    }
+    properties
+        .create_with_context(Listener::default())
+        .map_err(|error| {
+            Error::config(
+                "kafka_client",
+                format!("the client library refuses the settings: {error}"),
+            )
+        })
+}
+
+/// Starts the thread.
+pub(super) fn start(fetch: Fetch) -> Result<Arc<std::thread::JoinHandle<()>>> {
+    let thread = std::thread::Builder::new()
+        .name("kafka-fetch".to_owned())
+        .spawn(move || fetch.run());
+    let thread = thread.map_err(|error| {
+        Error::unavailable("no_thread", "failed to start a thread").with_source(error)
+    })?;
+    Ok(Arc::new(thread))
+}
