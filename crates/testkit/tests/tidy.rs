@@ -36,6 +36,7 @@ const OWNERS: &[(&str, &str)] = &[
     ("sqlx", "store"),
     ("iceberg", "lake"),
     ("reqwest", "pipeline"),
+    ("tokio-postgres", "pipeline"),
     ("serde-saphyr", "pipeline"),
     ("axum", "server"),
     ("rdkafka", "pipeline"),

@@ -180,7 +180,7 @@ impl<S: Site> Pipeline<S> {
 }
 
 fn runs_by_itself(spec: &PipelineSpec) -> bool {
-    spec.schedule.is_some() || spec.source.is_continuous()
+    spec.schedule.is_some() || spec.is_continuous()
 }
 
 /// How long after a run that began `ago` the next one begins.

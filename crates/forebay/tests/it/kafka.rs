@@ -38,8 +38,8 @@ impl Topic {
         Some(topic)
     }
 
-    /// Another client does these things.
-    fn peer(&self, lines: &[Value]) {
+    /// Another client does these things; returns what it prints.
+    fn peer(&self, lines: &[Value]) -> String {
         let lines: Vec<String> = lines.iter().map(Value::to_string).collect();
         let done = self
             .start_peer(&lines.join("\n"))
@@ -50,6 +50,7 @@ impl Topic {
             "{}",
             String::from_utf8_lossy(&done.stderr)
         );
+        String::from_utf8(done.stdout).unwrap()
     }
 
     fn start_peer(&self, lines: &str) -> std::process::Child {
@@ -60,6 +61,7 @@ impl Topic {
             .arg(script)
             .arg(self.server.broker())
             .stdin(Stdio::piped())
+            .stdout(Stdio::piped())
             .stderr(Stdio::piped());
         let mut peer = peer.spawn().unwrap();
         peer.stdin
@@ -301,4 +303,94 @@ fn killed_again_and_again_each_message_is_there_once() {
     );
     assert_eq!(found, [format!("{messages},{messages},0,{}", messages - 1)]);
     println!("{messages} messages over {kills} kills, each once");
+}
+
+/// What a topic has for those who read what is committed: keys and values.
+fn read(topic: &Topic, name: &str) -> Vec<(Option<String>, Value)> {
+    let printed = topic.peer(&[json!({"read": name})]);
+    let lines = printed
+        .lines()
+        .map(|line| serde_json::from_str::<Value>(line).unwrap());
+    let pairs = lines.map(|line| {
+        let value = serde_json::from_str(line["value"].as_str().unwrap()).unwrap();
+        (line["key"].as_str().map(str::to_owned), value)
+    });
+    pairs.collect()
+}
+
+fn to_kafka(topic: &Topic, project: &Project, out: &str) {
+    topic.pipeline(project, "");
+    let path = project.path().join("pipelines/orders.yaml");
+    let text = std::fs::read_to_string(path).unwrap();
+    let (source, _) = text.split_once("load:").unwrap();
+    let load = format!(
+        "load: {{kafka: {{cluster: {{brokers: ['{}']}}, topic: {out}, key: id, positions: {out}-positions}}}}\n",
+        topic.server.broker()
+    );
+    project.write("pipelines/orders.yaml", &(source.to_owned() + &load));
+}
+
+#[test]
+fn rows_become_messages_and_the_poison_stays_behind() {
+    let Some(topic) = Topic::new(2) else { return };
+    let project = Project::new();
+    let out = format!("{}-out", topic.name);
+    to_kafka(&topic, &project, &out);
+    topic.peer(&[
+        topic.fill(0, 10),
+        topic.send(json!("not json"), json!({})),
+        topic.send(json!({"big": 1}).to_string().into(), json!({})),
+    ]);
+    project.ok(&["run", "--quiet"]);
+    let found = read(&topic, &out);
+    assert_eq!(found.len(), 11);
+    let (key, value) = found.iter().find(|(_, value)| value["id"] == 3).unwrap();
+    assert_eq!(
+        (key.as_deref(), &value["name"], &value["price"]),
+        (Some("3"), &json!("name 3"), &json!(0.75))
+    );
+    assert_eq!(project.value("SELECT count(*) FROM quarantine.orders"), "1");
+    assert!(project.ok(&["run"]).err.contains(": 0 rows"));
+    assert_eq!(read(&topic, &out).len(), 11);
+}
+
+#[test]
+fn killed_again_and_again_each_row_is_one_message() {
+    let number = |name: &str, usual| variable(name).map_or(usual, |text| text.parse().unwrap());
+    let (kills, messages) = (
+        number("FOREBAY_TEST_KILLS", KILLS),
+        number("FOREBAY_TEST_MESSAGES", MESSAGES) / 5,
+    );
+    let Some(topic) = Topic::new(2) else { return };
+    let project = Project::new();
+    let out = format!("{}-out", topic.name);
+    to_kafka(&topic, &project, &out);
+    let sending = topic.start_peer(&topic.fill(0, messages).to_string());
+    let mut server = Server::start(&project, "127.0.0.1:0");
+    for kill in 0..kills {
+        std::thread::sleep(Duration::from_millis(700 + kill * 137 % 1500));
+        let address = server.kill();
+        server = Server::start(&project, &address);
+    }
+    let sent = sending.wait_with_output().unwrap();
+    assert!(
+        sent.status.success(),
+        "{}",
+        String::from_utf8_lossy(&sent.stderr)
+    );
+    let raw = "SELECT sum(cardinality(messages)) FROM raw.orders";
+    wait_for(&project, raw, &messages.to_string());
+    assert_eq!(server.stop(), Some(0));
+    let mut ids: Vec<u64> = read(&topic, &out)
+        .iter()
+        .map(|(_, value)| value["id"].as_u64().unwrap())
+        .collect();
+    assert_eq!(ids.len() as u64, messages, "messages in the topic");
+    ids.sort_unstable();
+    ids.dedup();
+    assert_eq!(
+        ids.len() as u64,
+        messages,
+        "messages in the topic, each once"
+    );
 }

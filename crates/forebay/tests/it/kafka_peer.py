@@ -7,7 +7,7 @@ Each line is a JSON object with one of the keys below; the process ends when all
 import json
 import sys
 
-from confluent_kafka import Producer, TopicPartition
+from confluent_kafka import OFFSET_BEGINNING, Consumer, Producer, TopicPartition
 from confluent_kafka.admin import AdminClient, NewPartitions, NewTopic
 
 broker = sys.argv[1]
@@ -63,6 +63,21 @@ for line in sys.stdin:
         transaction.flush()
         transaction.commit_transaction(30) if do["end"] == "commit" else transaction.abort_transaction(30)
         transaction = None
+    elif "read" in do:
+        reader = Consumer({"bootstrap.servers": broker, "group.id": "peer", "enable.partition.eof": True, "isolation.level": "read_committed"})
+        partitions = reader.list_topics(do["read"], 30).topics[do["read"]].partitions
+        reader.assign([TopicPartition(do["read"], n, OFFSET_BEGINNING) for n in partitions])
+        left = set(partitions)
+        while left:
+            message = reader.poll(30)
+            if message is None:
+                sys.exit("nothing comes")
+            if message.error():
+                left.discard(message.partition())
+                continue
+            key = message.key()
+            print(json.dumps({"key": key and key.decode(), "value": message.value().decode()}))
+        reader.close()
     elif "fill" in do:
         for n in range(do["from"], do["to"]):
             value = json.dumps({"id": n, "name": f"name {n}", "price": n / 4, "ok": n % 2 == 0, "text": "x" * do.get("text", 100)})

@@ -3,6 +3,9 @@
 //! Wraps an extraction. It refuses messages without a value, and adds what came with a message — key, time, place,
 //! headers — to the main rows of its records. Never looks into a value.
 
+#[cfg(test)]
+mod tests;
+
 use std::collections::VecDeque;
 use std::sync::Arc;
 
@@ -150,31 +153,28 @@ impl MessageExtraction {
         let keys = keys.filter(|_| self.rules.columns.key.is_some());
         let mut values = Vec::with_capacity(messages.len());
         for n in 0..messages.len() {
-            let Some(value) = messages.value(n) else {
-                self.tombstone(head, messages, n, out);
-                continue;
-            };
-            match keys.and_then(|keys| bad_key(keys, n)) {
-                None => values.push(Value {
+            let refuse = |code, what, record| refused(head, messages, n, code, what, record);
+            match (messages.value(n), keys.and_then(|keys| bad_key(keys, n))) {
+                (None, _) if self.rules.tombstones == Tombstones::Skip => {}
+                (None, _) => {
+                    let refused = refuse("tombstone", "it has no value (a tombstone)", &[]);
+                    out.rejected.push(refused);
+                }
+                (Some(value), _) if value.is_empty() => {
+                    out.rejected
+                        .push(refuse("empty_message", "it is empty", &[]));
+                }
+                (Some(_), Some(key)) => {
+                    let what = "its key is not UTF-8: name it under `columns.key_bytes` instead of `columns.key`";
+                    out.rejected.push(refuse("key_not_utf8", what, key));
+                }
+                (Some(value), None) => values.push(Value {
                     at: value.start as u64,
                     bytes: value,
                 }),
-                Some(key) => {
-                    let what = "its key is not UTF-8: name it under `columns.key_bytes` instead of `columns.key`";
-                    out.rejected
-                        .push(refused(head, messages, n, "key_not_utf8", what, key));
-                }
             }
         }
         values
-    }
-
-    fn tombstone(&self, head: &PayloadHead, messages: &Messages, n: usize, out: &mut Extracted) {
-        if self.rules.tombstones == Tombstones::Quarantine {
-            let what = "it has no value (a tombstone)";
-            out.rejected
-                .push(refused(head, messages, n, "tombstone", what, &[]));
-        }
     }
 
     fn hold(&mut self, ordinal: u64, messages: &Arc<Messages>) {
@@ -291,12 +291,21 @@ fn refused(
     let (partition, offset) = messages.place(n);
     Rejected {
         payload: head.ordinal,
-        offset: messages.value(n).map(|value| value.start as u64),
+        offset: Some(offset_of(messages, n)),
         line: None,
         stage: "extract".to_owned(),
         code: code.to_owned(),
         reason: format!("the message at offset {offset} of partition {partition}: {what}"),
         record: record.to_vec(),
+    }
+}
+
+/// A place in the payload that is this message's alone, so that a replay takes no other: the start of its value, or, for one
+/// without content, a place behind all values.
+fn offset_of(messages: &Messages, n: usize) -> u64 {
+    match messages.value(n) {
+        Some(value) if !value.is_empty() => value.start as u64,
+        _ => messages.bytes() + n as u64,
     }
 }
 

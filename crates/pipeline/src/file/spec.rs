@@ -136,6 +136,11 @@ impl PipelineSpec {
             rules.clone(),
         )))
     }
+
+    /// Whether it goes on for ever when it may: the source can, and the target does not ask for an end.
+    pub fn is_continuous(&self) -> bool {
+        self.source.is_continuous() && !self.load.replaces()
+    }
 }
 
 /// Reads and checks a pipeline file. All errors of the file come at once.
@@ -268,6 +273,7 @@ impl<'a> Build<'a> {
         let buffer = self.section::<BufferSpec>("buffer");
         let load = self.component("load", |name, config| load::find(name)?.build(config));
         let records = self.records();
+        self.check_end(source.as_deref(), load.as_deref());
         Some(PipelineSpec {
             name: name?,
             schedule: schedule?,
@@ -388,6 +394,23 @@ impl<'a> Build<'a> {
             name: format!("transform[{index}]"),
             transform,
         })
+    }
+
+    /// A target that is made anew at the end of a run needs a source that has one.
+    fn check_end(&mut self, source: Option<&dyn Source>, load: Option<&dyn Target>) {
+        let pushed = source.is_some_and(|source| source.push().is_some());
+        if pushed && load.is_some_and(|load| load.replaces()) {
+            self.part("load", |document| {
+                let place = document
+                    .single()
+                    .map_or_else(|| document.clone(), |(_, config)| config);
+                let place = place.get("mode").unwrap_or(place);
+                Err::<(), _>(place.error(
+                    "replace_without_end",
+                    "what is pushed never ends, so it cannot take the place of a table",
+                ))
+            });
+        }
     }
 
     fn records(&self) -> Option<String> {

@@ -22,13 +22,13 @@ use std::collections::BTreeMap;
 use std::path::{Path, PathBuf};
 
 use async_trait::async_trait;
-use forebay_core::{Batch, Error, Result};
+use forebay_core::{Batch, Error, Rejected, Result};
 use schemars::{JsonSchema, Schema, SchemaGenerator};
 use serde::{Deserialize, Serialize};
 
 use self::part::Part;
 use crate::file::Document;
-use crate::load::{Sink, SinkKind, Target};
+use crate::load::{Delivered, Sink, SinkContext, SinkKind, Target};
 
 /// `load: {file: …}`.
 #[derive(Debug)]
@@ -89,18 +89,25 @@ impl SinkKind for Kind {
 #[derive(Debug)]
 struct Folder(FileSinkConfig);
 
+#[async_trait]
 impl Target for Folder {
     fn describe(&self) -> String {
         format!("files in {}", self.0.path)
     }
 
-    fn open(&self, project: &Path) -> Result<Box<dyn Sink>> {
-        Ok(Box::new(Files {
+    async fn open(&self, context: SinkContext) -> Result<Box<dyn Sink>> {
+        Ok(Box::new(self.files(&context.project)))
+    }
+}
+
+impl Folder {
+    fn files(&self, project: &Path) -> Files {
+        Files {
             folder: project.join(&self.0.path),
             config: self.0.clone(),
             parts: BTreeMap::new(),
             full: Vec::new(),
-        }))
+        }
     }
 }
 
@@ -175,11 +182,12 @@ async fn blocking(
 
 #[async_trait]
 impl Sink for Files {
-    async fn write(&mut self, batch: Batch) -> Result<()> {
-        blocking(self, move |files| files.take(&batch)).await
+    async fn write(&mut self, batch: Batch) -> Result<Vec<Rejected>> {
+        blocking(self, move |files| files.take(&batch)).await?;
+        Ok(Vec::new())
     }
 
-    async fn commit(&mut self) -> Result<()> {
+    async fn commit(&mut self, _: i64, _: Delivered) -> Result<()> {
         blocking(self, Files::publish).await
     }
 }
@@ -192,6 +200,14 @@ pub(crate) mod tests {
     use parquet::arrow::arrow_reader::ParquetRecordBatchReaderBuilder;
 
     use super::*;
+
+    /// What no sink of files looks at.
+    pub(crate) fn nothing() -> Delivered {
+        Delivered {
+            position: forebay_core::Position(serde_json::Value::Null),
+            outbox: Vec::new(),
+        }
+    }
 
     /// Rows of `id` and `note`.
     pub(crate) fn rows(values: &[(i64, Option<&str>)]) -> RecordBatch {
@@ -219,7 +235,7 @@ pub(crate) mod tests {
             format,
             guard_formulas: true,
         };
-        Folder(config).open(project).unwrap()
+        Box::new(Folder(config).files(project))
     }
 
     #[tokio::test]
@@ -236,7 +252,7 @@ pub(crate) mod tests {
             sink.write(batch()).await.unwrap();
             sink.write(batch()).await.unwrap();
             assert!(listed(&out).iter().all(|name| name.starts_with('.')));
-            sink.commit().await.unwrap();
+            sink.commit(0, nothing()).await.unwrap();
             assert_eq!(listed(&out), [format!("part-00000001.{extension}")]);
             sink.write(Batch {
                 child: "items".to_owned(),
@@ -253,8 +269,8 @@ pub(crate) mod tests {
             assert_eq!(listed(&out.join("items")), [""; 0]);
             let mut sink = open(project.path(), format);
             sink.write(batch()).await.unwrap();
-            sink.commit().await.unwrap();
-            sink.commit().await.unwrap();
+            sink.commit(0, nothing()).await.unwrap();
+            sink.commit(0, nothing()).await.unwrap();
             assert!(out.join(format!("part-00000002.{extension}")).is_file());
             assert_eq!(listed(&out).len(), 3);
         }
@@ -272,7 +288,7 @@ pub(crate) mod tests {
             RecordBatch::try_from_iter([("x", Arc::new(Int64Array::from(vec![7])) as ArrayRef)])
                 .unwrap();
         sink.write(Batch::main(other.clone(), None)).await.unwrap();
-        sink.commit().await.unwrap();
+        sink.commit(0, nothing()).await.unwrap();
         let read = |name: &str| {
             let file = std::fs::File::open(project.path().join("out").join(name)).unwrap();
             ParquetRecordBatchReaderBuilder::try_new(file)
@@ -290,7 +306,7 @@ pub(crate) mod tests {
         sink.write(Batch::main(rows(&[(1, Some("=x"))]), None))
             .await
             .unwrap();
-        sink.commit().await.unwrap();
+        sink.commit(0, nothing()).await.unwrap();
         let text = std::fs::read_to_string(project.path().join("out/part-00000003.csv")).unwrap();
         assert_eq!(text, "id,note\n1,'=x\n");
     }

@@ -14,20 +14,19 @@
 //! (at least once). Rows of a child table carry its name in a first column `_fb_table`.
 
 use std::io::Write;
-use std::path::Path;
 use std::sync::Arc;
 
 use arrow::array::{ArrayRef, RecordBatch, StringArray};
 use arrow::datatypes::{DataType, Field, Schema, SchemaRef};
 use arrow::util::pretty::pretty_format_batches;
 use async_trait::async_trait;
-use forebay_core::{Batch, Error, Result};
+use forebay_core::{Batch, Error, Rejected, Result};
 use schemars::{JsonSchema, SchemaGenerator};
 use serde::{Deserialize, Serialize};
 
 use crate::file::Document;
 use crate::load::file::encode::{Csv, ndjson};
-use crate::load::{Sink, SinkKind, Target};
+use crate::load::{Delivered, Sink, SinkContext, SinkKind, Target};
 
 /// `load: {stdout: …}`.
 #[derive(Debug)]
@@ -76,12 +75,13 @@ impl SinkKind for Kind {
 #[derive(Debug)]
 struct Stdout(StdoutConfig);
 
+#[async_trait]
 impl Target for Stdout {
     fn describe(&self) -> String {
         "standard output".to_owned()
     }
 
-    fn open(&self, _project: &Path) -> Result<Box<dyn Sink>> {
+    async fn open(&self, _context: SinkContext) -> Result<Box<dyn Sink>> {
         Ok(Box::new(Printer::new(self.0.format, std::io::stdout())))
     }
 }
@@ -133,11 +133,12 @@ impl<W: Write + Send> Printer<W> {
 
 #[async_trait]
 impl<W: Write + Send> Sink for Printer<W> {
-    async fn write(&mut self, batch: Batch) -> Result<()> {
-        self.print(&batch)
+    async fn write(&mut self, batch: Batch) -> Result<Vec<Rejected>> {
+        self.print(&batch)?;
+        Ok(Vec::new())
     }
 
-    async fn commit(&mut self) -> Result<()> {
+    async fn commit(&mut self, _: i64, _: Delivered) -> Result<()> {
         self.out.flush().map_err(closed)
     }
 }
@@ -173,7 +174,7 @@ fn closed(error: std::io::Error) -> Error {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::load::file::tests::rows;
+    use crate::load::file::tests::{nothing, rows};
 
     #[tokio::test]
     async fn rows_are_printed_in_each_format() {
@@ -203,7 +204,7 @@ mod tests {
                 origins: None,
             };
             printer.write(child).await.unwrap();
-            printer.commit().await.unwrap();
+            printer.commit(0, nothing()).await.unwrap();
             assert_eq!(String::from_utf8(printer.out).unwrap(), expected);
         }
     }

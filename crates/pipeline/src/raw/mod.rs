@@ -22,4 +22,5 @@ mod tests;
 
 pub use index::{RawEntry, index_schema, to_batch};
 pub use read::{RawPayload, RawReader};
+pub(crate) use upload::put_object;
 pub use write::{PART_ATTRIBUTE, RawObject, RawOptions, RawWriter};

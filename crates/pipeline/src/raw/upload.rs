@@ -8,6 +8,7 @@ use std::path::Path as FilePath;
 use std::sync::Arc;
 
 use forebay_core::{Error, Result};
+use forebay_lake::Lake;
 use forebay_lake::storage::{Medium, NewObject, PART_BYTES, from_objects};
 use object_store::ObjectStore;
 use object_store::path::Path;
@@ -78,6 +79,23 @@ pub(super) fn flush<'a>(root: &FilePath, objects: impl Iterator<Item = &'a Path>
         );
     }
     folders.iter().rev().try_for_each(|folder| sync(folder))
+}
+
+/// Makes a small object of bytes at hand, durable when this returns. Blocks.
+pub(crate) fn put_object(lake: &Lake, runtime: &Handle, path: &Path, bytes: Vec<u8>) -> Result<()> {
+    let root = lake.root().strip_prefix("file://");
+    let medium = if root.is_some() {
+        Medium::Disk
+    } else {
+        Medium::Remote
+    };
+    let object = NewObject::new(lake.objects().clone(), path.clone(), medium);
+    let made = runtime.block_on(object.finish(bytes.into()));
+    made.map_err(|error| from_objects("write an object", path, error))?;
+    match root {
+        Some(root) => flush(FilePath::new(root), std::iter::once(path)),
+        None => Ok(()),
+    }
 }
 
 fn sync(path: &FilePath) -> Result<()> {

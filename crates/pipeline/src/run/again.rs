@@ -17,15 +17,20 @@ use crate::raw::{PART_ATTRIBUTE, RawEntry, RawReader};
 
 /// The table that the pipeline loads.
 ///
-/// Errors: `Unsupported` when it loads into something else, which cannot take rows again.
+/// Errors: `Unsupported` when it loads into something else.
 pub(super) fn target(spec: &PipelineSpec) -> Result<IcebergTarget> {
-    spec.load.lake().cloned().ok_or_else(|| {
-        let (name, sink) = (&spec.name, spec.load.describe());
-        Error::unsupported(
-            "not_in_the_lake",
-            format!("{name} loads into {sink}, not into a table of the lake"),
-        )
-    })
+    spec.load
+        .lake()
+        .cloned()
+        .ok_or_else(|| not_in_the_lake(spec))
+}
+
+pub(super) fn not_in_the_lake(spec: &PipelineSpec) -> Error {
+    let (name, sink) = (&spec.name, spec.load.describe());
+    Error::unsupported(
+        "not_in_the_lake",
+        format!("{name} loads into {sink}, not into a table of the lake"),
+    )
 }
 
 /// Gets what an extractor gives.

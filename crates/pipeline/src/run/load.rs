@@ -6,18 +6,20 @@
 use std::collections::BTreeMap;
 use std::sync::Arc;
 
-use forebay_core::{Batch, CommitId, Error, PayloadHead, Position, Rejected, Result};
+use arrow::array::RecordBatch;
+use forebay_core::{Batch, CommitId, Error, PayloadHead, Position, Rejected, Result, TableName};
 use forebay_lake::{CommitRequest, WriterOptions};
 use forebay_store::PositionMove;
 use tokio::runtime::Handle;
 use tokio::sync::mpsc;
 
 use super::audit::{self, Requests};
+use super::outbox::Outbox;
 use super::steps::Steps;
 use super::tables::{self, Tables};
 use super::work::{Boundary, Work};
 use super::{CONTRACT_PROPERTY, Figures, Job, random};
-use crate::load::Sink;
+use crate::load::{Delivered, Sink};
 use crate::quarantine::{self, Event, EventKind};
 use crate::raw;
 
@@ -29,6 +31,8 @@ pub(super) struct Loader {
     steps: Steps,
     /// The sink of a pipeline that does not load into the lake.
     sink: Option<Box<dyn Sink>>,
+    /// What the lake has to learn of the next commit of a sink that has one of its own.
+    outbox: Option<Outbox>,
     /// Heads of the payloads since the last boundary, for what is quarantined.
     heads: BTreeMap<u64, Arc<PayloadHead>>,
     events: u64,
@@ -38,7 +42,12 @@ pub(super) struct Loader {
 }
 
 impl Loader {
-    pub(super) fn new(job: Job, runtime: Handle, requests: Arc<Requests>) -> Self {
+    pub(super) fn new(
+        job: Job,
+        runtime: Handle,
+        requests: Arc<Requests>,
+        sink: Option<Box<dyn Sink>>,
+    ) -> Self {
         let context = &job.context;
         let tables = Tables::new(
             context.lake.clone(),
@@ -47,6 +56,11 @@ impl Loader {
         );
         let sequence = job.lease.sequence;
         let heads = BTreeMap::new();
+        let lake = context.lake.clone();
+        let outbox = sink.as_ref().map(|_| {
+            let (pipeline, split) = (&job.spec.name, &job.split);
+            Outbox::new(lake, runtime.clone(), pipeline, split)
+        });
         let steps = Steps::new(job.spec.clone(), &job.context.engine);
         Self {
             job,
@@ -54,7 +68,8 @@ impl Loader {
             requests,
             tables,
             steps,
-            sink: None,
+            sink,
+            outbox,
             heads,
             events: 0,
             rows: 0,
@@ -73,9 +88,6 @@ impl Loader {
     }
 
     fn take_all(&mut self, work: &mut mpsc::Receiver<Work>) -> Result<()> {
-        if self.job.spec.load.lake().is_none() {
-            self.sink = Some(self.job.spec.load.open(&self.job.context.project)?);
-        }
         while let Some(work) = work.blocking_recv() {
             match work {
                 Work::Payload(head) => {
@@ -84,6 +96,7 @@ impl Loader {
                 Work::Rows(batch) => self.rows(batch)?,
                 Work::Rejected(rejected) => self.quarantine(rejected)?,
                 Work::Boundary(boundary) => self.boundary(boundary)?,
+                Work::End => self.end()?,
             }
         }
         Ok(())
@@ -115,7 +128,8 @@ impl Loader {
 
     fn write(&mut self, batch: Batch) -> Result<()> {
         if let Some(sink) = &mut self.sink {
-            return self.runtime.block_on(sink.write(batch));
+            let refused = self.runtime.block_on(sink.write(batch))?;
+            return self.refused(refused);
         }
         if batch.records.num_rows() == 0 {
             return Ok(());
@@ -133,6 +147,21 @@ impl Loader {
         };
         self.tables
             .write(&name, &batch.records, partition, &options)
+    }
+
+    /// Records that the target has refused.
+    fn refused(&mut self, rejected: Vec<Rejected>) -> Result<()> {
+        let figures = &self.job.context.figures;
+        Figures::count(&figures.quarantined, rejected.len() as u64);
+        self.rows = self.rows.saturating_sub(rejected.len() as u64);
+        self.quarantine(rejected)
+    }
+
+    fn end(&mut self) -> Result<()> {
+        match &mut self.sink {
+            Some(sink) => self.runtime.block_on(sink.end()),
+            None => Ok(()),
+        }
     }
 
     fn quarantine(&mut self, rejected: Vec<Rejected>) -> Result<()> {
@@ -159,23 +188,31 @@ impl Loader {
             });
         }
         let table = quarantine::table(&self.job.spec.name)?;
-        self.tables.write(
-            &table,
-            &quarantine::to_batch(&events)?,
-            &[],
-            &WriterOptions::default(),
-        )
+        self.note(&table, &quarantine::to_batch(&events)?)
+    }
+
+    /// Writes rows to a table of the pipeline's own in the lake.
+    fn note(&mut self, table: &TableName, rows: &RecordBatch) -> Result<()> {
+        if let Some(outbox) = &mut self.outbox {
+            outbox.add(table, rows, None)?;
+        }
+        self.tables
+            .write(table, rows, &[], &WriterOptions::default())
     }
 
     fn boundary(&mut self, boundary: Boundary) -> Result<()> {
         let figures = self.job.context.figures.clone();
         figures.load.time(|| {
             if let Some(sink) = &mut self.sink {
-                self.runtime.block_on(sink.commit())?;
+                let refused = self.runtime.block_on(sink.flush())?;
+                self.refused(refused)?;
             }
             let raw_table = tables::raw(&self.job.spec.name)?;
             for object in &boundary.raw {
                 let index = raw::to_batch(&object.entries)?;
+                if let Some(outbox) = &mut self.outbox {
+                    outbox.add(&raw_table, &index, Some(&object.index))?;
+                }
                 self.tables
                     .write_at(&raw_table, &index, object.index.clone())?;
             }
@@ -184,6 +221,9 @@ impl Loader {
             })?;
             self.tables
                 .set_property(&raw_table, CONTRACT_PROPERTY, &contract)?;
+            if let Some(outbox) = &mut self.outbox {
+                outbox.set_property(&raw_table, CONTRACT_PROPERTY, &contract);
+            }
             self.commit(Some(boundary.position))
         })
     }
@@ -191,6 +231,7 @@ impl Loader {
     /// What no boundary has taken: requests after the last one, and all of them when nothing came.
     fn commit_requests(&mut self) -> Result<()> {
         // Rows since the last boundary are not committed: their position is not known.
+        self.outbox = None;
         self.tables = Tables::new(
             self.job.context.lake.clone(),
             self.job.context.branch.clone(),
@@ -217,16 +258,14 @@ impl Loader {
         let job = self.job.clone();
         if !requests.is_empty() {
             let rows = audit::to_batch(requests, &job.spec.name, &job.split, job.run.id)?;
-            self.tables.write(
-                &audit::requests_table()?,
-                &rows,
-                &[],
-                &WriterOptions::default(),
-            )?;
+            self.note(&audit::requests_table()?, &rows)?;
         }
         let drafts = self.tables.finish()?;
         if drafts.is_empty() && position.is_none() {
             return Ok(());
+        }
+        if let Some(position) = &position {
+            self.deliver(position)?;
         }
         let moved = position.is_some();
         let reached = position.clone();
@@ -258,6 +297,19 @@ impl Loader {
         self.committed(moved)
     }
 
+    /// Commits the rows in a target that is not the lake, with all that the lake has to learn of it.
+    fn deliver(&mut self, position: &Position) -> Result<()> {
+        let message = self.message(true);
+        let (Some(sink), Some(outbox)) = (&mut self.sink, &self.outbox) else {
+            return Ok(());
+        };
+        let delivered = Delivered {
+            position: position.clone(),
+            outbox: outbox.text(&message)?,
+        };
+        self.runtime.block_on(sink.commit(self.sequence, delivered))
+    }
+
     fn message(&self, moved: bool) -> String {
         let name = &self.job.spec.name;
         if moved {
@@ -272,9 +324,12 @@ impl Loader {
     }
 
     fn committed(&mut self, moved: bool) -> Result<()> {
-        let figures = &self.job.context.figures;
+        let figures = self.job.context.figures.clone();
         if moved {
             self.sequence += 1;
+            if let Some(outbox) = &mut self.outbox {
+                outbox.clear();
+            }
             Figures::count(&figures.commits, 1);
             Figures::count(&figures.committed, self.rows);
         }

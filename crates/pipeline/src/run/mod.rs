@@ -6,8 +6,10 @@
 
 mod again;
 mod audit;
+mod deliver;
 mod figures;
 mod load;
+mod outbox;
 mod pour;
 mod read;
 mod rebuild;
@@ -19,6 +21,7 @@ mod work;
 
 use std::path::PathBuf;
 use std::sync::Arc;
+use std::sync::atomic::Ordering;
 use std::time::Duration;
 
 use forebay_core::{
@@ -38,6 +41,7 @@ pub use replay::{Replayed, replay};
 use crate::extract::contract::Contract;
 use crate::file::PipelineSpec;
 use crate::journal::Journals;
+use crate::load::Sink;
 
 /// How often one split is started again after another writer was first, before the run gives up.
 const RESTARTS_MAX: u32 = 3;
@@ -130,19 +134,42 @@ async fn all_splits(
     context: &RunContext,
     record: &RunRecord,
 ) -> Result<()> {
+    let replaces = spec.load.replaces();
+    let context = &RunContext {
+        full: context.full || replaces,
+        follow: context.follow && spec.is_continuous(),
+        ..context.clone()
+    };
     let requests = Arc::new(audit::Requests::default());
     let source_context = read::source_context(spec, context, &requests);
-    for split in spec.source.splits(&source_context).await? {
+    let splits = spec.source.splits(&source_context).await?;
+    if replaces && splits.len() != 1 {
+        let message = format!(
+            "`mode: replace` needs a source that is read in one piece, this one has {}",
+            splits.len()
+        );
+        return Err(Error::unsupported("replace_in_parts", message));
+    }
+    for split in splits {
         let mut restarts = 0;
+        let mut patience = deliver::Patience::new();
+        let mut context = context.clone();
+        let figures = context.figures.clone();
+        let commits = || figures.commits.load(Ordering::Relaxed);
+        let before = commits();
         loop {
-            let outcome = one_split(spec, context, record, &split, &requests).await;
+            let outcome = one_split(spec, &context, record, &split, &requests).await;
+            let done = commits() - before;
             match outcome {
                 Err(error) if may_restart(&error) && restarts < RESTARTS_MAX => {
                     restarts += 1;
                     tracing::warn!(%split, %error, "another writer was first; starting again at the last commit");
                 }
+                Err(error) if patience.again(&error, done, &context).await => {}
                 other => break other.context("split", &split)?,
             }
+            // What this run has committed is not read a second time.
+            context.full &= done == 0 || replaces;
         }
     }
     Ok(())
@@ -168,19 +195,23 @@ async fn one_split(
         duration: LEASE,
     };
     let store = context.lake.store().clone();
-    let lease = store.take_lease(&request, context.exclusive).await?;
+    let mut lease = store.take_lease(&request, context.exclusive).await?;
     let epoch = lease.epoch;
     let keep = renew(&request, epoch, context);
-    let job = Job {
-        spec: spec.clone(),
-        context: context.clone(),
-        run: record.clone(),
-        split: split.clone(),
-        lease,
-        committed: Arc::new(watch::channel(None).0),
+    let work = async {
+        let sink = deliver::open(spec, context, split, &mut lease, false).await?;
+        let job = Job {
+            spec: spec.clone(),
+            context: context.clone(),
+            run: record.clone(),
+            split: split.clone(),
+            lease,
+            committed: Arc::new(watch::channel(None).0),
+        };
+        stages(job, requests.clone(), sink).await
     };
     let outcome = tokio::select! {
-        outcome = stages(job, requests.clone()) => outcome,
+        outcome = work => outcome,
         error = keep => Err(error),
     };
     let released = store.release_lease(&request, epoch).await;
@@ -215,7 +246,11 @@ struct Job {
 
 /// Runs the three stages and waits for all of them. The first error in flow order is the one that is told: what the
 /// other stages say then is only that their neighbour is gone.
-async fn stages(job: Job, requests: Arc<audit::Requests>) -> Result<()> {
+async fn stages(
+    job: Job,
+    requests: Arc<audit::Requests>,
+    sink: Option<Box<dyn Sink>>,
+) -> Result<()> {
     let contract = stored_contract(&job.context, &job.spec.name).await?;
     let extraction = job.spec.extraction(contract)?;
     let (chunks_in, chunks_out) = tokio::sync::mpsc::channel(read::CHUNKS_MAX);
@@ -236,7 +271,7 @@ async fn stages(job: Job, requests: Arc<audit::Requests>) -> Result<()> {
         })
     };
     let loader = tokio::task::spawn_blocking(move || {
-        load::Loader::new(job, runtime, requests).run(work_out)
+        load::Loader::new(job, runtime, requests, sink).run(work_out)
     });
 
     let guard = stop.drop_guard();

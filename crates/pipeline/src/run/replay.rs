@@ -2,18 +2,21 @@
 //!
 //! A record is found by its place: its payload is extracted again from the raw zone, and of the rows only those at the
 //! places of open quarantine events are kept. Rows and `replayed` events are one commit, fenced by a lease of its own,
-//! so each record lands once however often and from wherever replay is called.
+//! so each record lands once however often and from wherever replay is called. Into a target that keeps positions of its
+//! own rows go with an outbox, as in a run (see [`super::deliver`]).
 
 use std::collections::{BTreeMap, HashMap, HashSet};
 use std::sync::Arc;
 
-use forebay_core::{CommitId, Error, Ident, Position, Rejected, Result, Timestamp};
+use forebay_core::{Batch, CommitId, Error, Ident, Position, Rejected, Result, Timestamp};
 use forebay_lake::{CommitRequest, WriterOptions};
 use forebay_store::{Lease, LeaseRequest, PositionMove};
 use futures::TryStreamExt;
 use tokio::runtime::Handle;
 
 use super::again::{self, Again, Parts};
+use super::deliver;
+use super::outbox::Outbox;
 use super::steps::{Steps, Wanted};
 use super::tables::{self, Tables};
 use super::{LEASE, RunContext, random, scan};
@@ -21,6 +24,7 @@ use crate::extract::Extracted;
 use crate::extract::contract::Contract;
 use crate::file::PipelineSpec;
 use crate::load::iceberg::IcebergTarget;
+use crate::load::{Delivered, Sink};
 use crate::quarantine::{self, Event, EventKind, OpenEvents};
 use crate::raw::RawEntry;
 
@@ -44,7 +48,7 @@ const REASONS_MAX: usize = 10;
 
 /// Replays every open record of the pipeline's quarantine.
 ///
-/// Errors: `Unsupported` for a pipeline that does not load into the lake.
+/// Errors: `Unsupported` for a pipeline that loads neither into the lake nor into a target that keeps positions.
 pub async fn replay(spec: Arc<PipelineSpec>, context: RunContext) -> Result<Replayed> {
     let request = LeaseRequest {
         branch: context.branch.clone(),
@@ -53,23 +57,52 @@ pub async fn replay(spec: Arc<PipelineSpec>, context: RunContext) -> Result<Repl
         owner: context.owner.clone(),
         duration: LEASE,
     };
+    if spec.load.lake().is_none() && !spec.load.is_transactional() {
+        return Err(again::not_in_the_lake(&spec));
+    }
     let store = context.lake.store().clone();
     let lease = store.take_lease(&request, context.exclusive).await?;
     let epoch = lease.epoch;
-    let runtime = Handle::current();
-    let blocking =
-        tokio::task::spawn_blocking(move || Replay::new(spec, context, runtime, lease)?.run());
-    let outcome = blocking.await.unwrap_or_else(|error| {
-        Err(Error::bug("replay_panicked", "the replay panicked").with_source(error))
-    });
+    let outcome = leased(spec, context, &request.split, lease).await;
     let released = store.release_lease(&request, epoch).await;
     let done = outcome?;
     released.map(|()| done)
 }
 
+async fn leased(
+    spec: Arc<PipelineSpec>,
+    context: RunContext,
+    split: &Ident,
+    mut lease: Lease,
+) -> Result<Replayed> {
+    let sink = deliver::open(&spec, &context, split, &mut lease, true).await?;
+    let runtime = Handle::current();
+    let target = match (spec.load.lake().cloned(), sink) {
+        (Some(table), _) => Target::Lake(table),
+        (None, Some(sink)) => {
+            let lake = context.lake.clone();
+            let outbox = Outbox::new(lake, runtime.clone(), &spec.name, split);
+            Target::Sink(sink, outbox)
+        }
+        (None, None) => return Err(again::not_in_the_lake(&spec)),
+    };
+    let blocking = tokio::task::spawn_blocking(move || {
+        Replay::new(spec, context, runtime, lease, target)?.run()
+    });
+    blocking.await.unwrap_or_else(|error| {
+        Err(Error::bug("replay_panicked", "the replay panicked").with_source(error))
+    })
+}
+
+/// Where rows land.
+enum Target {
+    Lake(IcebergTarget),
+    Sink(Box<dyn Sink>, Outbox),
+}
+
 struct Replay {
     spec: Arc<PipelineSpec>,
-    target: IcebergTarget,
+    target: Target,
     context: RunContext,
     runtime: Handle,
     lease: Lease,
@@ -88,8 +121,8 @@ impl Replay {
         context: RunContext,
         runtime: Handle,
         lease: Lease,
+        target: Target,
     ) -> Result<Self> {
-        let target = again::target(&spec)?;
         let tables = Tables::new(
             context.lake.clone(),
             context.branch.clone(),
@@ -182,23 +215,16 @@ impl Replay {
         self.land(pass, events)
     }
 
-    fn land(&mut self, pass: Pass, events: Vec<Event>) -> Result<()> {
+    fn land(&mut self, mut pass: Pass, events: Vec<Event>) -> Result<()> {
+        self.send(&mut pass)?;
         let (landed, refused) = pass.divide(events);
         self.done.refused += refused.len() as u64;
         let room = REASONS_MAX.saturating_sub(self.done.reasons.len());
         self.done.reasons.extend(refused.into_iter().take(room));
         if landed.is_empty() {
-            return Ok(());
+            return self.undo();
         }
-        for batch in pass.batches {
-            let (name, partition) = self.target.place(&batch.child)?;
-            let options = WriterOptions {
-                file_bytes_target: self.target.file_bytes.0,
-                ..WriterOptions::default()
-            };
-            self.tables
-                .write(&name, &batch.records, partition, &options)?;
-        }
+        self.write(pass.batches)?;
         self.done.landed += landed.len() as u64;
         let at = self.context.clock.now();
         self.landed.extend(landed.into_iter().map(|event| Event {
@@ -207,6 +233,72 @@ impl Replay {
             ..event
         }));
         Ok(())
+    }
+
+    /// Sends rows to a target that is not the lake, and learns what it refuses.
+    fn send(&mut self, pass: &mut Pass) -> Result<()> {
+        let Target::Sink(sink, _) = &mut self.target else {
+            return Ok(());
+        };
+        let refused = self.runtime.block_on(async {
+            sink.mark().await?;
+            let mut refused = Vec::new();
+            for batch in std::mem::take(&mut pass.batches) {
+                refused.extend(sink.write(batch).await?);
+            }
+            refused.extend(sink.flush().await?);
+            Ok::<_, Error>(refused)
+        })?;
+        pass.refuse(refused);
+        Ok(())
+    }
+
+    fn undo(&mut self) -> Result<()> {
+        match &mut self.target {
+            Target::Sink(sink, _) => self.runtime.block_on(sink.undo()),
+            Target::Lake(_) => Ok(()),
+        }
+    }
+
+    /// Writes rows to the table of the lake.
+    fn write(&mut self, batches: Vec<Batch>) -> Result<()> {
+        let Target::Lake(target) = &self.target else {
+            return Ok(());
+        };
+        for batch in batches {
+            let (name, partition) = target.place(&batch.child)?;
+            let options = WriterOptions {
+                file_bytes_target: target.file_bytes.0,
+                ..WriterOptions::default()
+            };
+            self.tables
+                .write(&name, &batch.records, partition, &options)?;
+        }
+        Ok(())
+    }
+
+    /// Commits the rows in a target that is not the lake, with what the lake has to learn of it.
+    fn deliver(
+        &mut self,
+        message: &str,
+        position: &Position,
+        contract: Option<&str>,
+    ) -> Result<()> {
+        let Target::Sink(sink, outbox) = &mut self.target else {
+            return Ok(());
+        };
+        let table = quarantine::table(&self.spec.name)?;
+        outbox.add(&table, &quarantine::to_batch(&self.landed)?, None)?;
+        if let Some(contract) = contract {
+            let raw = tables::raw(&self.spec.name)?;
+            outbox.set_property(&raw, super::CONTRACT_PROPERTY, contract);
+        }
+        let delivered = Delivered {
+            position: position.clone(),
+            outbox: outbox.text(message)?,
+        };
+        let sequence = self.lease.sequence;
+        self.runtime.block_on(sink.commit(sequence, delivered))
     }
 
     fn commit(&mut self) -> Result<()> {
@@ -220,40 +312,45 @@ impl Replay {
             &[],
             &WriterOptions::default(),
         )?;
-        if let Some(contract) = &self.contract {
-            let text = serde_json::to_string(contract).map_err(|error| {
-                Error::bug("contract_json", "failed to write the contract").with_source(error)
-            })?;
-            self.tables.set_property(
-                &tables::raw(&self.spec.name)?,
-                super::CONTRACT_PROPERTY,
-                &text,
-            )?;
+        let contract = self.contract.as_ref().map(serde_json::to_string);
+        let contract = contract.transpose().map_err(|error| {
+            Error::bug("contract_json", "failed to write the contract").with_source(error)
+        })?;
+        if let Some(text) = &contract {
+            let raw = tables::raw(&self.spec.name)?;
+            self.tables
+                .set_property(&raw, super::CONTRACT_PROPERTY, text)?;
         }
         let split: Ident = SPLIT.parse()?;
         let last = self.landed.last().map(|event| event.id.clone());
+        let position = Position(serde_json::json!({ "last": last }));
+        let message = format!(
+            "{}: {} records from quarantine",
+            self.spec.name,
+            self.landed.len()
+        );
+        let drafts = self.tables.finish()?;
+        self.deliver(&message, &position, contract.as_deref())?;
         let request = CommitRequest {
             id: CommitId::new(self.context.clock.now(), random(self.context.seed, 5)),
             branch: self.context.branch.clone(),
             author: self.context.author.clone(),
-            message: format!(
-                "{}: {} records from quarantine",
-                self.spec.name,
-                self.landed.len()
-            ),
+            message,
             run: None,
-            drafts: self.tables.finish()?,
+            drafts,
             positions: vec![PositionMove {
                 pipeline: self.spec.name.clone(),
                 split,
                 epoch: self.lease.epoch,
                 sequence: self.lease.sequence,
-                position: Position(serde_json::json!({ "last": last })),
+                position,
             }],
         };
-        self.runtime
-            .block_on(self.context.lake.commit(request))
-            .map(|_| ())
+        self.runtime.block_on(self.context.lake.commit(request))?;
+        if let Target::Sink(_, outbox) = &mut self.target {
+            outbox.clear();
+        }
+        Ok(())
     }
 }
 
@@ -261,7 +358,7 @@ impl Replay {
 struct Pass {
     wanted: Wanted,
     steps: Steps,
-    batches: Vec<forebay_core::Batch>,
+    batches: Vec<Batch>,
     /// Places whose rows passed extraction.
     passed: HashSet<u64>,
     /// Reasons by place of what was refused again; `None` is the payload as a whole.

@@ -27,6 +27,8 @@ pub(super) enum Work {
     Rows(Batch),
     Rejected(Vec<Rejected>),
     Boundary(Boundary),
+    /// The source has been read to its end, and all of it has been handed on.
+    End,
 }
 
 /// Everything since the last boundary can be committed.
@@ -94,7 +96,10 @@ impl Worker {
         loop {
             match self.receive(&mut chunks) {
                 Received::Read(Read::Chunk(chunk)) => self.chunk(chunk)?,
-                Received::Read(Read::End(position)) => return self.end(position),
+                Received::Read(Read::End(position)) => {
+                    self.end(position)?;
+                    return self.send(Work::End);
+                }
                 Received::Closed => return self.end(None),
                 Received::Late => {}
             }

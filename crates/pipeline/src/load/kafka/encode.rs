@@ -19,14 +19,26 @@ impl Encoded {
     pub(super) fn new(records: &RecordBatch, key: Option<&str>) -> Result<Self> {
         let keys = key.map(|key| keys(records, key)).transpose()?;
         let mut text = Vec::new();
-        let mut writer = WriterBuilder::new().with_explicit_nulls(true).build::<_, LineDelimited>(&mut text);
-        writer.write(records).and_then(|()| writer.finish()).map_err(|error| {
-            Error::unsupported("no_json", "rows with these columns cannot be written as JSON").with_source(error)
-        })?;
+        let mut writer = WriterBuilder::new()
+            .with_explicit_nulls(true)
+            .build::<_, LineDelimited>(&mut text);
+        writer
+            .write(records)
+            .and_then(|()| writer.finish())
+            .map_err(|error| {
+                Error::unsupported(
+                    "no_json",
+                    "rows with these columns cannot be written as JSON",
+                )
+                .with_source(error)
+            })?;
         // JSON has no line feed inside.
         let ends: Vec<usize> = memchr::memchr_iter(b'\n', &text).collect();
         if ends.len() != records.num_rows() {
-            return Err(Error::bug("json_rows", "a batch gave another number of lines than rows"));
+            return Err(Error::bug(
+                "json_rows",
+                "a batch gave another number of lines than rows",
+            ));
         }
         Ok(Self { text, ends, keys })
     }
@@ -48,10 +60,16 @@ impl Encoded {
 
 fn keys(records: &RecordBatch, key: &str) -> Result<ArrayRef> {
     let column = records.column_by_name(key).ok_or_else(|| {
-        Error::config("no_key_column", format!("the rows have no column `{key}`, which `key` names"))
+        Error::config(
+            "no_key_column",
+            format!("the rows have no column `{key}`, which `key` names"),
+        )
     })?;
     cast(column, &DataType::Utf8).map_err(|error| {
-        let what = format!("column `{key}` has type {}, which makes no key", column.data_type());
+        let what = format!(
+            "column `{key}` has type {}, which makes no key",
+            column.data_type()
+        );
         Error::config("bad_key_column", what).with_source(error)
     })
 }

@@ -91,6 +91,8 @@ impl Target for Config {
     }
 
     async fn open(&self, context: SinkContext) -> Result<Box<dyn Sink>> {
-        Ok(Box::new(sink::KafkaSink::open(self.clone(), context).await?))
+        Ok(Box::new(
+            sink::KafkaSink::open(self.clone(), context).await?,
+        ))
     }
 }

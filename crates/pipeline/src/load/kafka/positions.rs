@@ -55,8 +55,9 @@ pub(super) fn write(
         position: delivered.map(|delivered| delivered.position.clone()),
         parts: outbox.chunks(PART_BYTES).len(),
     };
-    let text = serde_json::to_vec(&record)
-        .map_err(|error| Error::bug("position_json", "failed to write a position").with_source(error))?;
+    let text = serde_json::to_vec(&record).map_err(|error| {
+        Error::bug("position_json", "failed to write a position").with_source(error)
+    })?;
     for (n, part) in outbox.chunks(PART_BYTES).enumerate() {
         producer.send(topic, Some(0), Some(&part_key(key, n)), Some(part))?;
     }
@@ -70,18 +71,34 @@ fn part_key(key: &str, n: usize) -> String {
 /// Makes a topic unless it is there. `Some` partitions make it compacted.
 pub(super) async fn ensure(cluster: &Cluster, topic: &str, is_compacted: bool) -> Result<()> {
     let cannot = |error: KafkaError| failed(&format!("make topic `{topic}`"), error, None);
-    let admin: AdminClient<Listener> = cluster.properties().create_with_context(Listener::default()).map_err(cannot)?;
-    let mut new = NewTopic::new(topic, if is_compacted { 1 } else { -1 }, TopicReplication::Fixed(-1));
+    let admin: AdminClient<Listener> = cluster
+        .properties()
+        .create_with_context(Listener::default())
+        .map_err(cannot)?;
+    let mut new = NewTopic::new(
+        topic,
+        if is_compacted { 1 } else { -1 },
+        TopicReplication::Fixed(-1),
+    );
     if is_compacted {
         new = new.set("cleanup.policy", "compact");
     }
-    let options = AdminOptions::new().request_timeout(Some(ASK_TIMEOUT)).operation_timeout(Some(ASK_TIMEOUT));
-    let made = admin.create_topics([&new], &options).await.map_err(cannot)?;
+    let options = AdminOptions::new()
+        .request_timeout(Some(ASK_TIMEOUT))
+        .operation_timeout(Some(ASK_TIMEOUT));
+    let made = admin
+        .create_topics([&new], &options)
+        .await
+        .map_err(cannot)?;
     for result in made {
         match result {
             Ok(_) | Err((_, RDKafkaErrorCode::TopicAlreadyExists)) => {}
             // It may be there all the same: sending will tell.
-            Err((_, RDKafkaErrorCode::TopicAuthorizationFailed | RDKafkaErrorCode::ClusterAuthorizationFailed)) => {}
+            Err((
+                _,
+                RDKafkaErrorCode::TopicAuthorizationFailed
+                | RDKafkaErrorCode::ClusterAuthorizationFailed,
+            )) => {}
             Err((_, code)) => return Err(cannot(KafkaError::AdminOp(code))),
         }
     }
@@ -90,7 +107,13 @@ pub(super) async fn ensure(cluster: &Cluster, topic: &str, is_compacted: bool) -
 
 /// Reads where the split stands. Blocks.
 pub(super) fn read(cluster: &Cluster, topic: &str, key: &str) -> Result<Option<Found>> {
-    let cannot = |error: KafkaError| failed(&format!("read the positions in topic `{topic}`"), error, None);
+    let cannot = |error: KafkaError| {
+        failed(
+            &format!("read the positions in topic `{topic}`"),
+            error,
+            None,
+        )
+    };
     let mut properties = cluster.properties();
     for (name, value) in [
         ("group.id", "forebay-positions"),
@@ -101,20 +124,28 @@ pub(super) fn read(cluster: &Cluster, topic: &str, key: &str) -> Result<Option<F
     ] {
         properties.set(name, value);
     }
-    let consumer: BaseConsumer<Listener> = properties.create_with_context(Listener::default()).map_err(cannot)?;
+    let consumer: BaseConsumer<Listener> = properties
+        .create_with_context(Listener::default())
+        .map_err(cannot)?;
     consumer.assign(&at(topic, [(0, 0)])?).map_err(cannot)?;
     let (mut record, mut parts) = (None, BTreeMap::new());
     loop {
         match consumer.poll(SILENCE_MAX) {
             None => {
-                let what = format!("topic `{topic}` says nothing for {} s", SILENCE_MAX.as_secs());
+                let what = format!(
+                    "topic `{topic}` says nothing for {} s",
+                    SILENCE_MAX.as_secs()
+                );
                 return Err(Error::unavailable(crate::load::TARGET_GONE, what));
             }
             Some(Err(KafkaError::PartitionEOF(_))) => break,
             Some(Err(error)) if error.rdkafka_error_code().is_some_and(is_passing) => {}
             Some(Err(error)) => return Err(cannot(error)),
             Some(Ok(message)) => {
-                let (found, value) = (message.key().unwrap_or_default(), message.payload().unwrap_or_default());
+                let (found, value) = (
+                    message.key().unwrap_or_default(),
+                    message.payload().unwrap_or_default(),
+                );
                 if found == key.as_bytes() {
                     record = Some(value.to_vec());
                 } else if let Some(n) = part_of(found, key) {
@@ -123,11 +154,18 @@ pub(super) fn read(cluster: &Cluster, topic: &str, key: &str) -> Result<Option<F
             }
         }
     }
-    record.map(|record| found(&record, parts, topic)).transpose()
+    record
+        .map(|record| found(&record, parts, topic))
+        .transpose()
 }
 
 fn is_passing(code: RDKafkaErrorCode) -> bool {
-    matches!(code, RDKafkaErrorCode::BrokerTransportFailure | RDKafkaErrorCode::AllBrokersDown | RDKafkaErrorCode::OperationTimedOut)
+    matches!(
+        code,
+        RDKafkaErrorCode::BrokerTransportFailure
+            | RDKafkaErrorCode::AllBrokersDown
+            | RDKafkaErrorCode::OperationTimedOut
+    )
 }
 
 fn part_of(found: &[u8], key: &str) -> Option<usize> {
@@ -136,13 +174,21 @@ fn part_of(found: &[u8], key: &str) -> Option<usize> {
 }
 
 fn found(record: &[u8], mut parts: BTreeMap<usize, Vec<u8>>, topic: &str) -> Result<Found> {
-    let broken = || Error::data("bad_position", format!("a position in topic `{topic}` cannot be read"));
-    let record: Record = serde_json::from_slice(record).map_err(|error| broken().with_source(error))?;
+    let broken = || {
+        Error::data(
+            "bad_position",
+            format!("a position in topic `{topic}` cannot be read"),
+        )
+    };
+    let record: Record =
+        serde_json::from_slice(record).map_err(|error| broken().with_source(error))?;
     let mut outbox = Vec::new();
     for n in 0..record.parts {
         outbox.extend(parts.remove(&n).ok_or_else(broken)?);
     }
-    let last = record.position.map(|position| Delivered { position, outbox });
+    let last = record
+        .position
+        .map(|position| Delivered { position, outbox });
     Ok(Found {
         epoch: record.epoch,
         sequence: record.sequence,

@@ -8,7 +8,9 @@ use rdkafka::ClientContext;
 use rdkafka::config::RDKafkaLogLevel;
 use rdkafka::error::{KafkaError, RDKafkaErrorCode};
 use rdkafka::message::Message;
-use rdkafka::producer::{BaseRecord, DeliveryResult, Producer as _, ProducerContext, ThreadedProducer};
+use rdkafka::producer::{
+    BaseRecord, DeliveryResult, Producer as _, ProducerContext, ThreadedProducer,
+};
 
 use crate::connect::kafka::{Cluster, Listener, failed};
 use crate::load::TARGET_GONE;
@@ -67,24 +69,46 @@ impl Producer {
         ] {
             properties.set(name, value);
         }
-        for (name, value) in [("linger.ms", "20"), ("compression.type", "lz4"), ("queue.buffering.max.kbytes", "65536")] {
+        for (name, value) in [
+            ("linger.ms", "20"),
+            ("compression.type", "lz4"),
+            ("queue.buffering.max.kbytes", "65536"),
+        ] {
             if !cluster.options.contains_key(name) {
                 properties.set(name, value);
             }
         }
-        let inner: ThreadedProducer<Deliveries> =
-            properties.create_with_context(Deliveries::default()).map_err(|error| {
-                Error::config("kafka_client", format!("the client library refuses the settings: {error}"))
+        let inner: ThreadedProducer<Deliveries> = properties
+            .create_with_context(Deliveries::default())
+            .map_err(|error| {
+                Error::config(
+                    "kafka_client",
+                    format!("the client library refuses the settings: {error}"),
+                )
             })?;
-        let producer = Self { inner, is_open: false };
-        producer.inner.init_transactions(END_TIMEOUT).map_err(|error| producer.failed("begin to write", error))?;
+        let producer = Self {
+            inner,
+            is_open: false,
+        };
+        producer
+            .inner
+            .init_transactions(END_TIMEOUT)
+            .map_err(|error| producer.failed("begin to write", error))?;
         Ok(producer)
     }
 
     /// Adds a message to the transaction, which begins with its first. Blocks while the queue is full.
-    pub(super) fn send(&mut self, topic: &str, partition: Option<i32>, key: Option<&str>, value: Option<&[u8]>) -> Result<()> {
+    pub(super) fn send(
+        &mut self,
+        topic: &str,
+        partition: Option<i32>,
+        key: Option<&str>,
+        value: Option<&[u8]>,
+    ) -> Result<()> {
         if !self.is_open {
-            self.inner.begin_transaction().map_err(|error| self.failed("begin a transaction", error))?;
+            self.inner
+                .begin_transaction()
+                .map_err(|error| self.failed("begin a transaction", error))?;
             self.is_open = true;
         }
         let mut record: BaseRecord<'_, str, [u8]> = BaseRecord::to(topic);
@@ -94,11 +118,15 @@ impl Producer {
         loop {
             match self.inner.send(record) {
                 Ok(()) => return Ok(()),
-                Err((error, back)) if error.rdkafka_error_code() == Some(RDKafkaErrorCode::QueueFull) => {
+                Err((error, back))
+                    if error.rdkafka_error_code() == Some(RDKafkaErrorCode::QueueFull) =>
+                {
                     record = back;
                     std::thread::sleep(FULL_PAUSE);
                 }
-                Err((error, _)) => return Err(self.failed(&format!("send to topic `{topic}`"), error)),
+                Err((error, _)) => {
+                    return Err(self.failed(&format!("send to topic `{topic}`"), error));
+                }
             }
         }
     }
@@ -113,7 +141,13 @@ impl Producer {
                     tracing::warn!(%error, "the cluster has not answered a commit; asking again");
                 }
                 Err(error) => {
-                    let refused = self.inner.context().refused.lock().unwrap_or_else(PoisonError::into_inner).take();
+                    let refused = self
+                        .inner
+                        .context()
+                        .refused
+                        .lock()
+                        .unwrap_or_else(PoisonError::into_inner)
+                        .take();
                     return Err(self.failed("commit a transaction", refused.unwrap_or(error)));
                 }
             }
@@ -128,14 +162,20 @@ impl Producer {
             error => error.rdkafka_error_code(),
         };
         match code {
-            Some(RDKafkaErrorCode::Fenced | RDKafkaErrorCode::InvalidProducerEpoch | RDKafkaErrorCode::ProducerFenced) => {
-                let what = format!("another process writes for this split now; this one may not {what}");
+            Some(
+                RDKafkaErrorCode::Fenced
+                | RDKafkaErrorCode::InvalidProducerEpoch
+                | RDKafkaErrorCode::ProducerFenced,
+            ) => {
+                let what =
+                    format!("another process writes for this split now; this one may not {what}");
                 Error::conflict("stale_epoch", what).with_source(error)
             }
             _ => {
                 let error = failed(what, error, self.inner.context().listener.trouble());
                 match error.kind().is_retryable() {
-                    true => Error::unavailable(TARGET_GONE, error.message().to_owned()).with_source(error),
+                    true => Error::unavailable(TARGET_GONE, error.message().to_owned())
+                        .with_source(error),
                     false => error,
                 }
             }

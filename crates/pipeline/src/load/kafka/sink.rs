@@ -39,7 +39,13 @@ struct Prepared {
 
 impl KafkaSink {
     pub(super) async fn open(config: Config, context: SinkContext) -> Result<Self> {
-        let SinkContext { pipeline, branch, split, epoch, .. } = &context;
+        let SinkContext {
+            pipeline,
+            branch,
+            split,
+            epoch,
+            ..
+        } = &context;
         let key = format!("{pipeline}/{branch}/{split}");
         positions::ensure(&config.cluster, &config.positions, true).await?;
         let id = format!("forebay-{}", key.replace('/', "-"));
@@ -51,13 +57,21 @@ impl KafkaSink {
             let standing = positions::read(&opened.cluster, &opened.positions, &read)?;
             Ok::<_, Error>((producer, standing))
         });
-        let (producer, standing) =
-            opening.await.map_err(|error| Error::bug("kafka_task", "opening a topic panicked").with_source(error))??;
+        let (producer, standing) = opening.await.map_err(|error| {
+            Error::bug("kafka_task", "opening a topic panicked").with_source(error)
+        })??;
         if let Some(found) = standing.as_ref().filter(|found| found.epoch > *epoch) {
-            let what = format!("epoch {} has written to topic `{}` after epoch {epoch} began", found.epoch, config.topic);
+            let what = format!(
+                "epoch {} has written to topic `{}` after epoch {epoch} began",
+                found.epoch, config.topic
+            );
             return Err(Error::conflict("stale_epoch", what));
         }
-        let set = config.cluster.options.get("message.max.bytes").and_then(|bytes| bytes.parse::<usize>().ok());
+        let set = config
+            .cluster
+            .options
+            .get("message.max.bytes")
+            .and_then(|bytes| bytes.parse::<usize>().ok());
         Ok(Self {
             message_bytes_max: set.map_or(MESSAGE_BYTES_MAX, |bytes| bytes.saturating_sub(1_024)),
             epoch: *epoch,
@@ -80,7 +94,11 @@ impl KafkaSink {
             positions::ensure(&self.config.cluster, &topic, false).await?;
             self.topics.insert(topic.clone());
         }
-        let key = self.config.key.as_deref().filter(|_| batch.child.is_empty());
+        let key = self
+            .config
+            .key
+            .as_deref()
+            .filter(|_| batch.child.is_empty());
         let encoded = Encoded::new(&batch.records, key)?;
         let (mut rows, mut refused) = (Vec::with_capacity(encoded.len()), Vec::new());
         for row in 0..encoded.len() {
@@ -91,19 +109,35 @@ impl KafkaSink {
                 rows.push(row);
             }
         }
-        Ok((Prepared { topic, encoded, rows }, refused))
+        Ok((
+            Prepared {
+                topic,
+                encoded,
+                rows,
+            },
+            refused,
+        ))
     }
 
     fn send(&mut self, prepared: &Prepared) -> Result<()> {
-        let Prepared { topic, encoded, rows } = prepared;
+        let Prepared {
+            topic,
+            encoded,
+            rows,
+        } = prepared;
         for row in rows {
-            self.producer.send(topic, None, encoded.key(*row), Some(encoded.value(*row)))?;
+            self.producer
+                .send(topic, None, encoded.key(*row), Some(encoded.value(*row)))?;
         }
         Ok(())
     }
 
     fn too_large(&self, origins: Option<&Origins>, row: usize, value: &[u8]) -> Result<Rejected> {
-        let what = format!("the row makes a message of {} bytes, and at most {} fit", value.len(), self.message_bytes_max);
+        let what = format!(
+            "the row makes a message of {} bytes, and at most {} fit",
+            value.len(),
+            self.message_bytes_max
+        );
         let hint = "raise `message.max.bytes` of the topic and under `cluster.options`";
         let Some(origins) = origins else {
             return Err(Error::data("message_too_large", what).with_hint(hint));
@@ -142,7 +176,13 @@ impl Sink for KafkaSink {
     async fn commit(&mut self, sequence: i64, delivered: Delivered) -> Result<()> {
         self.settle()?;
         let place = (self.epoch, sequence + 1);
-        positions::write(&mut self.producer, &self.config.positions, &self.key, place, Some(&delivered))?;
+        positions::write(
+            &mut self.producer,
+            &self.config.positions,
+            &self.key,
+            place,
+            Some(&delivered),
+        )?;
         self.producer.commit()
     }
 
@@ -155,7 +195,13 @@ impl Sink for KafkaSink {
     }
 
     async fn adopt(&mut self, sequence: i64) -> Result<()> {
-        positions::write(&mut self.producer, &self.config.positions, &self.key, (self.epoch, sequence), None)?;
+        positions::write(
+            &mut self.producer,
+            &self.config.positions,
+            &self.key,
+            (self.epoch, sequence),
+            None,
+        )?;
         self.producer.commit()
     }
 

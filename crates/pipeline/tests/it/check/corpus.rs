@@ -82,6 +82,11 @@ const OTHERS: &[(&str, &str)] = &[
         "kafka: {cluster: {brokers: ['a:9092'], tls: {ca: ca.pem, certificate: c.pem, key: '${secret:token}'}, sasl: {mechanism: PLAIN, username: u, password: '${secret:token}'}, options: {fetch.min.bytes: '1'}}, topic: t, start: latest, lost: continue, isolation: read_uncommitted, columns: {key: k, key_bytes: kb, timestamp: at, partition: p, offset: o, headers: h}, tombstones: skip, registry: {url: 'http://r', auth: {username: u, password: '${secret:token}'}, retry_for: 1m}, report_to: g}",
     ),
     #[cfg(feature = "kafka")]
+    (
+        "load",
+        "kafka: {cluster: {brokers: ['a:9092']}, topic: t, key: id, positions: p}",
+    ),
+    #[cfg(feature = "kafka")]
     ("extract", "avro: {}"),
     #[cfg(feature = "kafka")]
     ("extract", "protobuf: {nested: keep}"),

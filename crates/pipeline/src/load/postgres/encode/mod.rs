@@ -1,0 +1,137 @@
+//! Rows of Arrow to rows of COPY BINARY.
+//!
+//! A batch's columns are prepared once, then each row is written into a buffer that is used again: nothing is allocated
+//! for a row. A value that the column cannot hold exactly refuses its row; what is written of that row is taken back.
+
+mod column;
+mod json;
+mod number;
+mod time;
+
+use arrow::array::RecordBatch;
+use bytes::{BufMut, BytesMut};
+use forebay_core::Result;
+
+use self::column::Column;
+pub(super) use self::column::can_encode;
+use super::table::Place;
+
+/// What stands before the rows of a COPY.
+pub(super) const HEADER: &[u8] = b"PGCOPY\n\xff\r\n\0\0\0\0\0\0\0\0\0";
+
+/// What stands after them.
+pub(super) const TRAILER: &[u8] = &[0xff, 0xff];
+
+/// Bytes of a value that Postgres takes at most.
+const VALUE_BYTES_MAX: usize = 0x3fff_ffff;
+
+/// Why a value cannot go into its column.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub(super) struct Misfit {
+    pub(super) code: &'static str,
+    pub(super) reason: String,
+}
+
+impl Misfit {
+    fn new(code: &'static str, reason: impl Into<String>) -> Self {
+        let reason = reason.into();
+        Self { code, reason }
+    }
+}
+
+/// A row that cannot go.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub(super) struct Unfit {
+    pub(super) row: usize,
+    pub(super) code: &'static str,
+    pub(super) reason: String,
+}
+
+/// The columns of one batch, ready to be written row by row.
+pub(super) struct Rows {
+    columns: Vec<(Place, Column)>,
+    /// A last column with the row's number, for tables that rows are staged in.
+    number: Option<u64>,
+}
+
+impl Rows {
+    /// `places` are columns of the batch, by name. With `number` each row gets one more column, which counts from it.
+    pub(super) fn new(
+        records: &RecordBatch,
+        places: &[Place],
+        number: Option<u64>,
+    ) -> Result<Self> {
+        let columns = places.iter().map(|place| {
+            let array = records.column_by_name(&place.name).ok_or_else(|| {
+                forebay_core::Error::bug("no_column", "a batch has lost a column")
+            })?;
+            Ok((place.clone(), Column::new(array, &place.kind)?))
+        });
+        Ok(Self {
+            columns: columns.collect::<Result<_>>()?,
+            number,
+        })
+    }
+
+    /// Appends one row, or says why it cannot go and leaves the buffer as it was.
+    pub(super) fn write(&self, row: usize, out: &mut BytesMut) -> Result<(), Unfit> {
+        let begin = out.len();
+        let count = self.columns.len() + usize::from(self.number.is_some());
+        out.put_i16(count as i16);
+        for (place, column) in &self.columns {
+            if let Err(misfit) = cell(place, column, row, out) {
+                out.truncate(begin);
+                return Err(Unfit {
+                    row,
+                    code: misfit.code,
+                    reason: format!("column `{}`: {}", place.name, misfit.reason),
+                });
+            }
+        }
+        if let Some(number) = self.number {
+            out.put_i32(8);
+            out.put_i64((number + row as u64).cast_signed());
+        }
+        Ok(())
+    }
+
+    /// A hash of the key's bytes: equal for rows whose keys are written alike.
+    pub(super) fn key(
+        &self,
+        row: usize,
+        hasher: &ahash::RandomState,
+        room: &mut BytesMut,
+    ) -> Option<u64> {
+        room.clear();
+        for (place, column) in self.columns.iter().filter(|(place, _)| place.key) {
+            cell(place, column, row, room).ok()?;
+        }
+        Some(hasher.hash_one(&room[..]))
+    }
+}
+
+fn cell(place: &Place, column: &Column, row: usize, out: &mut BytesMut) -> Result<(), Misfit> {
+    if column.is_null(row) {
+        if place.key {
+            return Err(Misfit::new(
+                "null_key",
+                "a row without a value here has no key",
+            ));
+        }
+        out.put_i32(-1);
+        return Ok(());
+    }
+    let begin = out.len();
+    out.put_i32(0);
+    column.put(row, out)?;
+    let length = out.len() - begin - 4;
+    if length > VALUE_BYTES_MAX {
+        let reason = format!("{length} bytes; Postgres takes {VALUE_BYTES_MAX} at most");
+        return Err(Misfit::new("value_too_large", reason));
+    }
+    out[begin..begin + 4].copy_from_slice(&(length as u32).to_be_bytes());
+    Ok(())
+}
+
+#[cfg(test)]
+mod tests;

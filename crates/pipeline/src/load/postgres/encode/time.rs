@@ -1,0 +1,73 @@
+//! Times: Postgres counts from 2000-01-01, in microseconds and days, and not for ever.
+
+use super::Misfit;
+use crate::load::postgres::types::Scale;
+
+/// Micros from 1970-01-01 to 2000-01-01.
+const EPOCH_US: i64 = 946_684_800_000_000;
+/// Days from 1970-01-01 to 2000-01-01.
+const EPOCH_DAYS: i64 = 10_957;
+
+/// 4713-01-01 BC (Julian), and the first instant that is too late, in micros from 2000-01-01.
+const FIRST_US: i64 = -211_813_488_000_000_000;
+const END_US: i64 = 9_223_371_331_200_000_000;
+/// The same in days.
+const FIRST_DAY: i64 = -2_451_545;
+const END_DAY: i64 = 2_145_031_949;
+
+const DAY_US: i64 = 86_400_000_000;
+
+/// A count of some unit as micros; finer than a micro is refused, not rounded.
+pub(super) fn micros(value: i64, scale: Scale) -> Result<i64, Misfit> {
+    match scale {
+        Scale::Times(1) => Ok(value),
+        Scale::Times(factor) => value.checked_mul(factor).ok_or_else(out_of_range),
+        Scale::Over(divisor) if value % divisor == 0 => Ok(value / divisor),
+        Scale::Over(_) => Err(Misfit::new(
+            "time_too_fine",
+            "a time with a part below one microsecond, which Postgres cannot hold",
+        )),
+    }
+}
+
+/// Refuses micros that a column of fewer decimals would round.
+pub(super) fn check_decimals(micros: i64, decimals: u8) -> Result<i64, Misfit> {
+    let step = 10_i64.pow(6 - u32::from(decimals.min(6)));
+    if micros % step == 0 {
+        return Ok(micros);
+    }
+    let reason = format!("a time with more than the {decimals} decimals that the column keeps");
+    Err(Misfit::new("time_too_fine", reason))
+}
+
+/// From 1970 to what Postgres stores.
+pub(super) fn timestamp(micros: i64) -> Result<i64, Misfit> {
+    let since = micros.checked_sub(EPOCH_US);
+    since
+        .filter(|since| (FIRST_US..END_US).contains(since))
+        .ok_or_else(out_of_range)
+}
+
+pub(super) fn date(days: i64) -> Result<i32, Misfit> {
+    let since = days - EPOCH_DAYS;
+    if !(FIRST_DAY..END_DAY).contains(&since) {
+        return Err(out_of_range());
+    }
+    i32::try_from(since).map_err(|_| out_of_range())
+}
+
+pub(super) fn time_of_day(micros: i64) -> Result<i64, Misfit> {
+    if (0..=DAY_US).contains(&micros) {
+        return Ok(micros);
+    }
+    Err(out_of_range())
+}
+
+/// The instant at which a day begins.
+pub(super) fn begin_of(days: i64) -> Result<i64, Misfit> {
+    days.checked_mul(DAY_US).ok_or_else(out_of_range)
+}
+
+fn out_of_range() -> Misfit {
+    Misfit::new("time_out_of_range", "a time that Postgres cannot hold")
+}

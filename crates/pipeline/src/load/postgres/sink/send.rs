@@ -1,0 +1,396 @@
+//! Sending a group, and finding the records that the server refuses.
+//!
+//! A group goes inside a savepoint. When the server refuses it, it names the row of a COPY it stopped at; the records
+//! before that row, that record and those after it are then sent on their own. Where it names none the rest is halved.
+//! So a refusal costs about one more sending of its group, not of the others.
+
+use std::ops::Range;
+use std::time::Duration;
+
+use forebay_core::{Error, Rejected, Result};
+use tokio_postgres::Statement;
+
+use super::Session;
+use crate::load::postgres::copy::{Copied, Copy};
+use crate::load::postgres::encode::Unfit;
+use crate::load::postgres::error::{
+    code, failed, is_double, is_locked, is_outdated, is_refusal, line, reason,
+};
+use crate::load::postgres::group::{Group, Pick, Records, Why};
+use crate::load::postgres::modes::Stage;
+use crate::load::postgres::table::Place;
+use crate::load::postgres::{Mode, table};
+
+/// How often a group is sent while another transaction holds what it needs; each waits for the lock 30 s.
+const LOCK_TRIES_MAX: u32 = 4;
+
+/// The pause before the group is sent again.
+const LOCK_PAUSE: Duration = Duration::from_millis(200);
+
+/// How a sending ended that did not fail.
+enum Sent {
+    /// The rows are in the transaction; those that could not be written are named, and each is all of its record.
+    Done(Vec<(usize, Unfit)>),
+    /// Nothing is: these rows cannot be written, and other rows of their records must stay out too.
+    Unfit(Vec<(usize, Unfit)>),
+    /// Nothing is: the server refused a row, maybe this one.
+    Refused(Why, Option<(usize, usize)>),
+}
+
+/// Why a step inside the savepoint stopped.
+enum Stop {
+    Server(tokio_postgres::Error, Option<(usize, usize)>),
+    Ours(Error),
+}
+
+impl From<Error> for Stop {
+    fn from(error: Error) -> Self {
+        Self::Ours(error)
+    }
+}
+
+/// Batches of a group, one behind the other, that are one COPY.
+struct Part {
+    child: String,
+    places: Vec<Place>,
+    batches: Range<usize>,
+}
+
+impl Session {
+    pub(super) async fn send(&mut self, group: &Group) -> Result<Vec<Rejected>> {
+        let parts = self.prepare(group).await?;
+        self.begin().await?;
+        match self.attempt(group, &parts, None).await? {
+            Sent::Done(unfit) => {
+                let rejected = unfit
+                    .iter()
+                    .map(|(at, unfit)| group.rejected((*at, unfit.row), &unfit.into()));
+                rejected.collect()
+            }
+            refused => self.divide(group, &parts, refused).await,
+        }
+    }
+
+    /// Tables and stages that the group needs.
+    async fn prepare(&mut self, group: &Group) -> Result<Vec<Part>> {
+        let mut parts: Vec<Part> = Vec::new();
+        for (at, batch) in group.batches.iter().enumerate() {
+            let schema = batch.records.schema();
+            self.ensure(&batch.child, &schema).await?;
+            let places = self
+                .table(&batch.child)?
+                .places(&schema, &self.wish(&batch.child))?;
+            match parts.last_mut() {
+                Some(part) if part.child == batch.child && part.places == places => {
+                    part.batches.end = at + 1;
+                }
+                _ => parts.push(Part {
+                    child: batch.child.clone(),
+                    places,
+                    batches: at..at + 1,
+                }),
+            }
+        }
+        if matches!(self.mode, Mode::Upsert | Mode::Delete) {
+            for part in &parts {
+                self.stage(part).await?;
+            }
+        }
+        Ok(parts)
+    }
+
+    /// The table that rows of a child are copied to.
+    fn table(&self, child: &str) -> Result<&table::Table> {
+        let table = match (&self.shadow_table, &self.shadow) {
+            (Some(table), Some(_)) => Some(table),
+            _ => self.tables.get(child),
+        };
+        table.ok_or_else(|| Error::bug("no_table", "a table was not made fit"))
+    }
+
+    async fn stage(&mut self, part: &Part) -> Result<Stage> {
+        let table = self.table(&part.child)?.clone();
+        let key = format!("{} {:?}", table.full(), part.places);
+        if let Some(stage) = self.stages.get(&key) {
+            return Ok(stage.clone());
+        }
+        self.stages_made += 1;
+        let delete = self.mode == Mode::Delete;
+        let (places, n) = (&part.places, self.stages_made);
+        let stage = Stage::make(&self.connection, &table, places, delete, n).await?;
+        self.stages.insert(key, stage.clone());
+        Ok(stage)
+    }
+
+    /// Finds the records that are refused; the others are in the transaction afterwards. `whole` is what became of all.
+    async fn divide(
+        &mut self,
+        group: &Group,
+        parts: &[Part],
+        whole: Sent,
+    ) -> Result<Vec<Rejected>> {
+        let mut known = Some(whole);
+        let mut records = Records::new(group);
+        let mut rejected = Vec::new();
+        let mut waiting = vec![records.all()];
+        let (mut trust, mut suspect) = (true, None);
+        while let Some(range) = waiting.pop() {
+            let left = records.left(&range);
+            let (Some(first), Some(last)) = (left.first().copied(), left.last().copied()) else {
+                continue;
+            };
+            let pick = Pick {
+                records: &records,
+                from: range.start,
+                to: range.end,
+            };
+            let sent = match known.take() {
+                Some(whole) => whole,
+                None => self.attempt(group, parts, Some(pick)).await?,
+            };
+            match sent {
+                Sent::Done(unfit) => {
+                    // The server had named a record that it takes after all.
+                    trust &= suspect != Some(range);
+                    for (at, unfit) in unfit {
+                        refuse(
+                            group,
+                            &mut records,
+                            &mut rejected,
+                            (at, unfit.row),
+                            &(&unfit).into(),
+                        )?;
+                    }
+                }
+                Sent::Unfit(unfit) => {
+                    for (at, unfit) in unfit {
+                        refuse(
+                            group,
+                            &mut records,
+                            &mut rejected,
+                            (at, unfit.row),
+                            &(&unfit).into(),
+                        )?;
+                    }
+                    waiting.push(range);
+                }
+                Sent::Refused(why, place) if first == last => {
+                    let place = place.unwrap_or_else(|| records.first(first));
+                    refuse(group, &mut records, &mut rejected, place, &why)?;
+                }
+                Sent::Refused(_, place) => {
+                    let named = place.filter(|_| trust).map(|(at, row)| records.of(at, row));
+                    match named.filter(|named| left.contains(named)) {
+                        Some(named) => {
+                            suspect = Some(named..named + 1);
+                            waiting.push(named + 1..range.end);
+                            waiting.push(named..named + 1);
+                            waiting.push(range.start..named);
+                        }
+                        None => {
+                            let middle = left[left.len() / 2];
+                            waiting.push(middle..range.end);
+                            waiting.push(range.start..middle);
+                        }
+                    }
+                }
+            }
+        }
+        Ok(rejected)
+    }
+
+    /// Sends the picked records inside a savepoint; tries again while somebody holds a lock.
+    async fn attempt(
+        &mut self,
+        group: &Group,
+        parts: &[Part],
+        pick: Option<Pick<'_>>,
+    ) -> Result<Sent> {
+        let mut tries = 1;
+        loop {
+            self.connection
+                .batch("begin to send rows", "SAVEPOINT forebay")
+                .await?;
+            let stop = match self.parts(group, parts, pick).await {
+                Ok(unfit) => {
+                    let alone = |(at, unfit): &(usize, Unfit)| group.is_alone(*at, unfit.row);
+                    if unfit.iter().all(alone) {
+                        self.connection
+                            .batch("end sending rows", "RELEASE SAVEPOINT forebay")
+                            .await?;
+                        return Ok(Sent::Done(unfit));
+                    }
+                    self.take_back().await?;
+                    return Ok(Sent::Unfit(unfit));
+                }
+                Err(stop) => stop,
+            };
+            let (error, place) = match stop {
+                Stop::Ours(error) => return Err(error),
+                Stop::Server(error, place) => (error, place),
+            };
+            match error.as_db_error() {
+                // Keys that are written differently and are the same to the server.
+                Some(_) if is_double(&error) && !self.distinct => {
+                    self.take_back().await?;
+                    self.distinct = true;
+                    continue;
+                }
+                Some(answer) if is_refusal(&error) => {
+                    let (code, reason) = (code(answer), reason(answer));
+                    self.take_back().await?;
+                    return Ok(Sent::Refused(Why { code, reason }, place));
+                }
+                Some(_) if is_locked(&error) && tries < LOCK_TRIES_MAX => {
+                    tracing::warn!(%error, tries, "the target is locked; the rows are sent again");
+                    self.take_back().await?;
+                    self.context.clock.sleep(LOCK_PAUSE * tries).await;
+                }
+                Some(_) if is_outdated(&error) && tries == 1 => {
+                    tracing::warn!(%error, "the target has changed; it is read again");
+                    self.take_back().await?;
+                    self.forget(group).await?;
+                }
+                _ => return Err(failed("load rows", error)),
+            }
+            tries += 1;
+        }
+    }
+
+    /// Reads the tables again; rows of the group must fit the same places.
+    async fn forget(&mut self, group: &Group) -> Result<()> {
+        self.tables.clear();
+        self.statements.clear();
+        for batch in &group.batches {
+            self.ensure(&batch.child, &batch.records.schema()).await?;
+        }
+        Ok(())
+    }
+
+    async fn take_back(&self) -> Result<()> {
+        let text = "ROLLBACK TO SAVEPOINT forebay; RELEASE SAVEPOINT forebay";
+        self.connection.batch("take rows back", text).await
+    }
+
+    async fn parts(
+        &mut self,
+        group: &Group,
+        parts: &[Part],
+        pick: Option<Pick<'_>>,
+    ) -> Result<Vec<(usize, Unfit)>, Stop> {
+        let mut unfit = Vec::new();
+        for part in parts {
+            let copied = match self.mode {
+                Mode::Upsert | Mode::Delete => self.staged(group, part, pick).await?,
+                Mode::Append | Mode::Replace => self.direct(group, part, pick).await?,
+            };
+            unfit.extend(copied.unfit);
+        }
+        Ok(unfit)
+    }
+
+    async fn direct(
+        &mut self,
+        group: &Group,
+        part: &Part,
+        pick: Option<Pick<'_>>,
+    ) -> Result<Copied, Stop> {
+        let names: Vec<&str> = part
+            .places
+            .iter()
+            .map(|place| place.name.as_str())
+            .collect();
+        let text = format!(
+            "COPY {} ({}) FROM STDIN (FORMAT binary)",
+            self.table(&part.child)?.full(),
+            table::list(&names)
+        );
+        let copied = self.copy(&text, false, group, part, pick).await?;
+        if copied.taken != copied.sent {
+            return Err(Stop::Ours(left_out(&part.child, &copied)));
+        }
+        Ok(copied)
+    }
+
+    async fn staged(
+        &mut self,
+        group: &Group,
+        part: &Part,
+        pick: Option<Pick<'_>>,
+    ) -> Result<Copied, Stop> {
+        let stage = self.stage(part).await?;
+        let copied = self.copy(&stage.copy, true, group, part, pick).await?;
+        let server = |error| Stop::Server(error, None);
+        let text = if copied.doubles || self.distinct {
+            &stage.merge_last
+        } else {
+            &stage.merge
+        };
+        let merge = self.statement(text).await.map_err(server)?;
+        let client = &self.connection.client;
+        client.execute(&merge, &[]).await.map_err(server)?;
+        let text = format!("TRUNCATE {}", stage.name);
+        self.connection.batch("empty a stage", &text).await?;
+        Ok(copied)
+    }
+
+    async fn copy(
+        &mut self,
+        text: &str,
+        staged: bool,
+        group: &Group,
+        part: &Part,
+        pick: Option<Pick<'_>>,
+    ) -> Result<Copied, Stop> {
+        let prepared = self.statement(text).await;
+        let statement: Statement = prepared.map_err(|error| Stop::Server(error, None))?;
+        let copy = Copy {
+            statement: &statement,
+            places: &part.places,
+            batches: part.batches.clone(),
+            staged,
+        };
+        let client = &self.connection.client;
+        match copy.run(client, group, pick, &mut self.buffer).await? {
+            Ok(copied) => Ok(copied),
+            Err((error, copied)) => {
+                let n = error.as_db_error().and_then(line);
+                let place = n.and_then(|n| copy.place(n, group, pick, &copied.unfit));
+                Err(Stop::Server(error, place))
+            }
+        }
+    }
+}
+
+/// Refuses the record of a row, once.
+fn refuse(
+    group: &Group,
+    records: &mut Records,
+    rejected: &mut Vec<Rejected>,
+    place: (usize, usize),
+    why: &Why,
+) -> Result<()> {
+    let record = records.of(place.0, place.1);
+    if std::mem::replace(&mut records.refused[record], true) {
+        return Ok(());
+    }
+    let first = records.first(record);
+    let mut why = why.clone();
+    let child = &group.batches[place.0].child;
+    if !child.is_empty() {
+        why.reason = format!("in {child}: {}", why.reason);
+    }
+    // The record is known by its main row; a replay lands all of it.
+    rejected.push(group.rejected(first, &why)?);
+    Ok(())
+}
+
+fn left_out(child: &str, copied: &Copied) -> Error {
+    let table = if child.is_empty() { "the table" } else { child };
+    let message = format!(
+        "{} rows were sent to {table} and {} taken: a trigger or a rule leaves some out without a word",
+        copied.sent, copied.taken
+    );
+    Error::config("rows_left_out", message)
+        .with_hint("let the trigger raise an error, and the row is quarantined")
+}

@@ -1,0 +1,263 @@
+//! Types of columns: what Arrow's become, what a table has, and which of them meet.
+
+use std::fmt;
+
+use arrow::datatypes::{DataType, TimeUnit};
+
+/// A type of Postgres, as far as rows are made of it.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub(super) enum PgType {
+    Bool,
+    Int2,
+    Int4,
+    Int8,
+    Float4,
+    Float8,
+    /// Precision and scale, where the column has them.
+    Numeric(Option<(u16, i16)>),
+    /// Everything whose binary form is its text: text, varchar, char, citext, json, xml, enums. The name is kept for
+    /// casts.
+    Text(String),
+    Jsonb,
+    Uuid,
+    Bytea,
+    Date,
+    /// Decimals of a second that the column keeps, at most 6.
+    Time(u8),
+    Timestamp(u8),
+    Timestamptz(u8),
+    Interval,
+    /// Elements with their type's oid.
+    Array(Box<PgType>, u32),
+    /// A type that rows are not made of, by its name.
+    Other(String),
+}
+
+/// Decimals of a second that Postgres keeps.
+const DECIMALS: u8 = 6;
+
+impl PgType {
+    /// The type that a new column gets; `None` for what no table holds.
+    pub(super) fn of(kind: &DataType) -> Option<Self> {
+        use DataType as T;
+        Some(match kind {
+            T::Boolean => Self::Bool,
+            T::Int8 | T::Int16 | T::UInt8 => Self::Int2,
+            T::Int32 | T::UInt16 => Self::Int4,
+            T::Int64 | T::UInt32 => Self::Int8,
+            T::UInt64 => Self::Numeric(Some((20, 0))),
+            T::Float16 | T::Float32 => Self::Float4,
+            T::Float64 => Self::Float8,
+            T::Decimal32(p, s) | T::Decimal64(p, s) | T::Decimal128(p, s) | T::Decimal256(p, s) => {
+                Self::Numeric(Some(digits(*p, *s)))
+            }
+            T::Utf8 | T::LargeUtf8 | T::Utf8View | T::Null => Self::Text("text".to_owned()),
+            T::Binary | T::LargeBinary | T::BinaryView | T::FixedSizeBinary(_) => Self::Bytea,
+            T::Date32 | T::Date64 => Self::Date,
+            T::Time32(_) | T::Time64(_) => Self::Time(DECIMALS),
+            T::Timestamp(_, None) => Self::Timestamp(DECIMALS),
+            T::Timestamp(_, Some(_)) => Self::Timestamptz(DECIMALS),
+            T::Duration(_) | T::Interval(_) => Self::Interval,
+            T::List(field) | T::LargeList(field) | T::FixedSizeList(field, _) => {
+                if field.data_type().is_nested() {
+                    Self::Jsonb
+                } else {
+                    let element = Self::of(field.data_type())?;
+                    let oid = element.oid()?;
+                    Self::Array(Box::new(element), oid)
+                }
+            }
+            T::Struct(_) | T::Map(_, _) => Self::Jsonb,
+            T::Dictionary(_, values) => Self::of(values)?,
+            T::RunEndEncoded(_, values) => Self::of(values.data_type())?,
+            _ => return None,
+        })
+    }
+
+    /// The oid that elements of an array carry; builtin types only.
+    fn oid(&self) -> Option<u32> {
+        Some(match self {
+            Self::Bool => 16,
+            Self::Bytea => 17,
+            Self::Int8 => 20,
+            Self::Int2 => 21,
+            Self::Int4 => 23,
+            Self::Text(name) if name == "text" => 25,
+            Self::Float4 => 700,
+            Self::Float8 => 701,
+            Self::Date => 1082,
+            Self::Time(_) => 1083,
+            Self::Timestamp(_) => 1114,
+            Self::Timestamptz(_) => 1184,
+            Self::Interval => 1186,
+            Self::Numeric(_) => 1700,
+            Self::Uuid => 2950,
+            Self::Jsonb => 3802,
+            _ => return None,
+        })
+    }
+
+    /// What the catalog of the server says of a column: its type's name, modifier and kind.
+    pub(super) fn read(name: &str, modifier: i32, category: i8, is_enum: bool) -> Self {
+        let decimals = if (0..=6).contains(&modifier) {
+            modifier as u8
+        } else {
+            DECIMALS
+        };
+        match name {
+            "bool" => Self::Bool,
+            "int2" => Self::Int2,
+            "int4" => Self::Int4,
+            "int8" => Self::Int8,
+            "float4" => Self::Float4,
+            "float8" => Self::Float8,
+            "numeric" => Self::Numeric(numeric(modifier)),
+            "jsonb" => Self::Jsonb,
+            "uuid" => Self::Uuid,
+            "bytea" => Self::Bytea,
+            "date" => Self::Date,
+            "time" => Self::Time(decimals),
+            "timestamp" => Self::Timestamp(decimals),
+            "timestamptz" => Self::Timestamptz(decimals),
+            "interval" => Self::Interval,
+            "json" | "xml" | "name" => Self::Text(name.to_owned()),
+            // Category S: text, varchar, bpchar, citext and the like.
+            _ if is_enum || category == b'S' as i8 => Self::Text(name.to_owned()),
+            _ => Self::Other(name.to_owned()),
+        }
+    }
+
+    /// Whether values of this type can be told equal by the server.
+    pub(super) fn has_equality(&self) -> bool {
+        match self {
+            Self::Text(name) => !["json", "xml"].contains(&name.as_str()),
+            Self::Array(element, _) => element.has_equality(),
+            Self::Other(_) => false,
+            _ => true,
+        }
+    }
+
+    /// The type that takes this one's values and `other`'s, when a column may become it without losing anything.
+    pub(super) fn wider(&self, other: &Self) -> Option<Self> {
+        let rank = |kind: &Self| match kind {
+            Self::Int2 => Some(1),
+            Self::Int4 => Some(2),
+            Self::Int8 => Some(3),
+            _ => None,
+        };
+        match (self, other) {
+            _ if self == other => Some(self.clone()),
+            (Self::Float4, Self::Float8) | (Self::Float8, Self::Float4) => Some(Self::Float8),
+            (Self::Numeric(None), Self::Numeric(_)) => Some(Self::Numeric(None)),
+            (Self::Numeric(Some((p, s))), Self::Numeric(Some((q, t)))) => {
+                let whole = (*p as i16 - s).max(*q as i16 - t);
+                let scale = *s.max(t);
+                Some(Self::Numeric(Some(((whole + scale) as u16, scale))))
+            }
+            (Self::Numeric(Some((p, s))), _) if rank(other).is_some() => {
+                let whole = (*p as i16 - s).max(19);
+                Some(Self::Numeric(Some(((whole + s) as u16, *s))))
+            }
+            (_, Self::Numeric(Some(_))) if rank(self).is_some() => other.wider(self),
+            _ => match (rank(self), rank(other)) {
+                (Some(a), Some(b)) if a < b => Some(other.clone()),
+                (Some(_), Some(_)) => Some(self.clone()),
+                _ => None,
+            },
+        }
+    }
+}
+
+/// A column of a negative scale has only zeros after its digits.
+fn digits(precision: u8, scale: i8) -> (u16, i16) {
+    if scale < 0 {
+        (u16::from(precision) + u16::from(scale.unsigned_abs()), 0)
+    } else {
+        (u16::from(precision), i16::from(scale))
+    }
+}
+
+/// `((precision << 16) | scale) + 4`, with a scale of 11 bits that may be negative.
+fn numeric(modifier: i32) -> Option<(u16, i16)> {
+    let packed = modifier.checked_sub(4).filter(|packed| *packed >= 0)?;
+    let scale = (packed & 0x7ff) ^ 1024;
+    Some(((packed >> 16) as u16, (scale - 1024) as i16))
+}
+
+impl fmt::Display for PgType {
+    /// As a column definition writes it.
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        let decimals = |f: &mut fmt::Formatter<'_>, n: u8, name: &str, zone: &str| {
+            if n == DECIMALS {
+                write!(f, "{name}{zone}")
+            } else {
+                write!(f, "{name}({n}){zone}")
+            }
+        };
+        match self {
+            Self::Bool => f.write_str("boolean"),
+            Self::Int2 => f.write_str("smallint"),
+            Self::Int4 => f.write_str("integer"),
+            Self::Int8 => f.write_str("bigint"),
+            Self::Float4 => f.write_str("real"),
+            Self::Float8 => f.write_str("double precision"),
+            Self::Numeric(None) => f.write_str("numeric"),
+            Self::Numeric(Some((p, s))) => write!(f, "numeric({p},{s})"),
+            Self::Text(name) | Self::Other(name) => f.write_str(name),
+            Self::Jsonb => f.write_str("jsonb"),
+            Self::Uuid => f.write_str("uuid"),
+            Self::Bytea => f.write_str("bytea"),
+            Self::Date => f.write_str("date"),
+            Self::Time(n) => decimals(f, *n, "time", ""),
+            Self::Timestamp(n) => decimals(f, *n, "timestamp", ""),
+            Self::Timestamptz(n) => decimals(f, *n, "timestamp", " with time zone"),
+            Self::Interval => f.write_str("interval"),
+            Self::Array(element, _) => write!(f, "{element}[]"),
+        }
+    }
+}
+
+/// Micros of one unit, or how many units make one micro.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(super) enum Scale {
+    Times(i64),
+    Over(i64),
+}
+
+pub(super) fn scale(unit: TimeUnit) -> Scale {
+    match unit {
+        TimeUnit::Second => Scale::Times(1_000_000),
+        TimeUnit::Millisecond => Scale::Times(1_000),
+        TimeUnit::Microsecond => Scale::Times(1),
+        TimeUnit::Nanosecond => Scale::Over(1_000),
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn numeric_modifiers_are_read() {
+        // numeric(10,2) and numeric(3,-2), as pg_attribute has them.
+        assert_eq!(numeric(((10 << 16) | 2) + 4), Some((10, 2)));
+        assert_eq!(numeric(((3 << 16) | (2048 - 2)) + 4), Some((3, -2)));
+        assert_eq!(numeric(-1), None);
+    }
+
+    #[test]
+    fn types_widen_without_loss_or_not_at_all() {
+        let n = |p, s| PgType::Numeric(Some((p, s)));
+        for (a, b, wide) in [
+            (PgType::Int4, PgType::Int8, Some(PgType::Int8)),
+            (PgType::Int8, PgType::Int2, Some(PgType::Int8)),
+            (n(10, 2), n(8, 4), Some(n(12, 4))),
+            (PgType::Int8, n(5, 2), Some(n(21, 2))),
+            (PgType::Float4, PgType::Float8, Some(PgType::Float8)),
+            (PgType::Int8, PgType::Float8, None),
+            (PgType::Date, PgType::Int4, None),
+        ] {
+            assert_eq!(a.wider(&b), wide, "{a} {b}");
+        }
+    }
+}

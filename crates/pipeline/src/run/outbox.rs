@@ -1,0 +1,269 @@
+//! The outbox: what the lake has to learn of a commit that another database makes.
+//!
+//! Raw index, quarantine, requests and contract belong to the same commit as the rows. When the rows are committed by a
+//! target of its own, that commit carries them along; a run that finds the target one commit ahead of the catalog makes
+//! the lake's part from here. It holds rows of the lake's tables, not files: a file that a dead process has written may be
+//! there and is left to orphan cleanup. What grows too large for a row of the target lies in an object beside the raw zone.
+
+use arrow::array::RecordBatch;
+use arrow::ipc::reader::StreamReader;
+use arrow::ipc::writer::StreamWriter;
+use forebay_core::{Error, Ident, Result, TableName};
+use forebay_lake::Lake;
+use forebay_lake::storage::from_objects;
+use object_store::ObjectStoreExt;
+use object_store::path::Path;
+use serde::{Deserialize, Serialize};
+use tokio::runtime::Handle;
+use ulid::Ulid;
+
+use super::tables::Tables;
+use crate::raw::put_object;
+
+/// Bytes of rows that stay in memory and go into the target; more go to an object.
+const INLINE_BYTES_MAX: usize = 4 << 20;
+
+/// Largest outbox that is read back, expanded.
+const EXPANDED_BYTES_MAX: usize = 1 << 30;
+
+const VERSION: u32 = 1;
+const LEVEL: i32 = 1;
+
+/// Rows for one table of the lake.
+#[derive(Debug)]
+struct Write {
+    table: TableName,
+    /// The file they belong in, when they are the index of a raw object.
+    path: Option<Path>,
+    rows: RecordBatch,
+}
+
+/// What stands before the rows.
+#[derive(Debug, Default, Serialize, Deserialize)]
+struct Head {
+    version: u32,
+    message: String,
+    writes: Vec<WriteHead>,
+    /// Table, key and value.
+    properties: Vec<(TableName, String, String)>,
+    /// Objects with further rows, in the same form.
+    objects: Vec<String>,
+}
+
+#[derive(Debug, Serialize, Deserialize)]
+struct WriteHead {
+    table: TableName,
+    path: Option<String>,
+    bytes: usize,
+}
+
+/// Collects what one commit brings to the lake.
+#[derive(Debug)]
+pub(super) struct Outbox {
+    lake: Lake,
+    runtime: Handle,
+    /// Objects are made below it.
+    folder: String,
+    writes: Vec<Write>,
+    bytes: usize,
+    properties: Vec<(TableName, String, String)>,
+    objects: Vec<Path>,
+}
+
+impl Outbox {
+    pub(super) fn new(lake: Lake, runtime: Handle, pipeline: &Ident, split: &Ident) -> Self {
+        Self {
+            lake,
+            runtime,
+            folder: format!("raw/{pipeline}/{split}/outbox"),
+            writes: Vec::new(),
+            bytes: 0,
+            properties: Vec::new(),
+            objects: Vec::new(),
+        }
+    }
+
+    pub(super) fn add(
+        &mut self,
+        table: &TableName,
+        rows: &RecordBatch,
+        path: Option<&Path>,
+    ) -> Result<()> {
+        self.bytes += rows.get_array_memory_size();
+        self.writes.push(Write {
+            table: table.clone(),
+            path: path.cloned(),
+            rows: rows.clone(),
+        });
+        if self.bytes > INLINE_BYTES_MAX {
+            self.spill()?;
+        }
+        Ok(())
+    }
+
+    pub(super) fn set_property(&mut self, table: &TableName, key: &str, value: &str) {
+        self.properties
+            .push((table.clone(), key.to_owned(), value.to_owned()));
+    }
+
+    /// Puts the rows so far into an object.
+    fn spill(&mut self) -> Result<()> {
+        let writes = std::mem::take(&mut self.writes);
+        self.bytes = 0;
+        let text = encode(Head::default(), &writes)?;
+        let path = Path::from(format!(
+            "{}/{}.zst",
+            self.folder,
+            Ulid::from(uuid::Uuid::new_v4().as_u128())
+                .to_string()
+                .to_lowercase()
+        ));
+        put_object(&self.lake, &self.runtime, &path, text)?;
+        self.objects.push(path);
+        Ok(())
+    }
+
+    /// The text that travels with the commit.
+    pub(super) fn text(&self, message: &str) -> Result<Vec<u8>> {
+        let head = Head {
+            message: message.to_owned(),
+            properties: self.properties.clone(),
+            objects: self.objects.iter().map(ToString::to_string).collect(),
+            ..Head::default()
+        };
+        encode(head, &self.writes)
+    }
+
+    /// The lake has learned it all: begins the next commit.
+    pub(super) fn clear(&mut self) {
+        (self.bytes, self.writes) = (0, Vec::new());
+        self.properties.clear();
+        for path in std::mem::take(&mut self.objects) {
+            // Nothing names it any more; one that stays is an orphan.
+            let deleted = self.runtime.block_on(self.lake.objects().delete(&path));
+            if let Err(error) = deleted {
+                tracing::debug!(%error, %path, "an object of an outbox stays");
+            }
+        }
+    }
+}
+
+fn encode(mut head: Head, writes: &[Write]) -> Result<Vec<u8>> {
+    let failed = |error| Error::bug("outbox", "failed to write the outbox").with_source(error);
+    let mut rows = Vec::new();
+    for write in writes {
+        let before = rows.len();
+        let mut stream =
+            StreamWriter::try_new(&mut rows, write.rows.schema_ref()).map_err(failed)?;
+        stream.write(&write.rows).map_err(failed)?;
+        stream.finish().map_err(failed)?;
+        drop(stream);
+        head.writes.push(WriteHead {
+            table: write.table.clone(),
+            path: write.path.as_ref().map(ToString::to_string),
+            bytes: rows.len() - before,
+        });
+    }
+    head.version = VERSION;
+    let json = serde_json::to_vec(&head)
+        .map_err(|error| Error::bug("outbox", "failed to write the outbox").with_source(error))?;
+    let mut text = (json.len() as u64).to_le_bytes().to_vec();
+    text.extend_from_slice(&json);
+    text.extend_from_slice(&rows);
+    zstd::bulk::compress(&text, LEVEL)
+        .map_err(|error| Error::bug("outbox", "failed to write the outbox").with_source(error))
+}
+
+/// Writes what an outbox holds to the tables; returns the message of its commit. Blocks.
+///
+/// Files get names with `epoch` in them: the process that made the outbox may have made theirs.
+pub(super) fn redo(
+    lake: &Lake,
+    runtime: &Handle,
+    text: &[u8],
+    epoch: i64,
+    tables: &mut Tables,
+) -> Result<String> {
+    let head = decode(text, epoch, tables)?;
+    for path in &head.objects {
+        let path = Path::from(path.as_str());
+        let read = runtime.block_on(async {
+            let object = lake.objects().get(&path).await?;
+            object.bytes().await
+        });
+        let text = read.map_err(|error| from_objects("read an outbox", &path, error))?;
+        decode(&text, epoch, tables)?;
+    }
+    for (table, key, value) in &head.properties {
+        tables.set_property(table, key, value)?;
+    }
+    Ok(head.message)
+}
+
+fn decode(text: &[u8], epoch: i64, tables: &mut Tables) -> Result<Head> {
+    let text = zstd::bulk::decompress(text, EXPANDED_BYTES_MAX).map_err(broken)?;
+    let (length, rest) = text.split_first_chunk::<8>().ok_or_else(cut)?;
+    let length = usize::try_from(u64::from_le_bytes(*length)).map_err(broken)?;
+    let (json, mut rows) = rest.split_at_checked(length).ok_or_else(cut)?;
+    let head: Head = serde_json::from_slice(json).map_err(broken)?;
+    if head.version != VERSION {
+        let message = format!("an outbox of version {} is not understood", head.version);
+        return Err(Error::unsupported("outbox_version", message)
+            .with_hint("run the pipeline with the version of Forebay that ran it last"));
+    }
+    for write in &head.writes {
+        let (mine, others) = rows.split_at_checked(write.bytes).ok_or_else(cut)?;
+        rows = others;
+        for batch in StreamReader::try_new(mine, None).map_err(broken)? {
+            let batch = batch.map_err(broken)?;
+            match &write.path {
+                Some(path) => tables.write_at(&write.table, &batch, renamed(path, epoch))?,
+                None => {
+                    let options = forebay_lake::WriterOptions::default();
+                    tables.write(&write.table, &batch, &[], &options)?;
+                }
+            }
+        }
+    }
+    Ok(head)
+}
+
+/// `a.index.parquet` as `a.index.e7.parquet`.
+fn renamed(path: &str, epoch: i64) -> Path {
+    let (stem, extension) = path.rsplit_once('.').unwrap_or((path, "parquet"));
+    Path::from(format!("{stem}.e{epoch}.{extension}"))
+}
+
+fn broken(error: impl Into<Box<dyn std::error::Error + Send + Sync>>) -> Error {
+    Error::data("bad_outbox", "the outbox of the target cannot be read").with_source(error)
+}
+
+fn cut() -> Error {
+    broken("it ends too soon")
+}
+
+#[cfg(test)]
+mod tests {
+    use std::sync::Arc;
+
+    use arrow::array::{ArrayRef, Int64Array};
+
+    use super::*;
+
+    #[test]
+    fn an_outbox_that_is_cut_is_told() {
+        let n: ArrayRef = Arc::new(Int64Array::from(vec![1, 2]));
+        let write = Write {
+            table: "raw.orders".parse().unwrap(),
+            path: None,
+            rows: RecordBatch::try_from_iter([("n", n)]).unwrap(),
+        };
+        let text = encode(Head::default(), &[write]).unwrap();
+        assert!(text.len() < 2_000);
+        assert_eq!(
+            renamed("a/b.index.parquet", 7).as_ref(),
+            "a/b.index.e7.parquet"
+        );
+        assert_eq!(cut().code(), "bad_outbox");
+    }
+}
