@@ -13,3 +13,4 @@ mod postgres;
 mod s3;
 mod serve;
 mod sql;
+mod target;

@@ -9,6 +9,7 @@ pub mod csv;
 pub mod decode;
 pub mod json;
 pub mod parquet;
+pub mod table;
 
 use std::fmt;
 use std::sync::Arc;
@@ -22,7 +23,8 @@ use crate::file::Document;
 use crate::source::Framing;
 
 /// Every extractor there is, in the order of the reference.
-pub const EXTRACTORS: &[&dyn ExtractorKind] = &[&json::Kind, &csv::Kind, &parquet::Kind];
+pub const EXTRACTORS: &[&dyn ExtractorKind] =
+    &[&json::Kind, &csv::Kind, &parquet::Kind, &table::Kind];
 
 /// A kind of extractor: what a pipeline file may write under `extract:`.
 pub trait ExtractorKind: fmt::Debug + Send + Sync {

@@ -22,12 +22,7 @@ use schemars::Schema;
 use crate::file::Document;
 
 /// Every sink there is, in the order of the reference.
-pub const SINKS: &[&dyn SinkKind] = &[
-    &iceberg::Kind,
-    &postgres::Kind,
-    &stdout::Kind,
-    &file::Kind,
-];
+pub const SINKS: &[&dyn SinkKind] = &[&iceberg::Kind, &postgres::Kind, &stdout::Kind, &file::Kind];
 
 /// The stage of what a sink refuses.
 pub const STAGE: &str = "load";

@@ -19,7 +19,10 @@ use crate::raw::{PART_ATTRIBUTE, RawEntry, RawReader};
 ///
 /// Errors: `Unsupported` when it loads into something else.
 pub(super) fn target(spec: &PipelineSpec) -> Result<IcebergTarget> {
-    spec.load.lake().cloned().ok_or_else(|| not_in_the_lake(spec))
+    spec.load
+        .lake()
+        .cloned()
+        .ok_or_else(|| not_in_the_lake(spec))
 }
 
 pub(super) fn not_in_the_lake(spec: &PipelineSpec) -> Error {

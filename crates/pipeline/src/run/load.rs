@@ -7,9 +7,7 @@ use std::collections::BTreeMap;
 use std::sync::Arc;
 
 use arrow::array::RecordBatch;
-use forebay_core::{
-    Batch, CommitId, Error, PayloadHead, Position, Rejected, Result, TableName,
-};
+use forebay_core::{Batch, CommitId, Error, PayloadHead, Position, Rejected, Result, TableName};
 use forebay_lake::{CommitRequest, WriterOptions};
 use forebay_store::PositionMove;
 use tokio::runtime::Handle;
@@ -179,7 +177,7 @@ impl Loader {
                 .or_else(|| self.heads.values().next_back());
             self.events += 1;
             events.push(Event {
-                id: format!("{}-{}-{:010}", self.job.run.id, self.job.split, self.events),
+                id: self.event_id(),
                 kind: EventKind::Rejected,
                 at,
                 run: self.job.run.id,
@@ -191,6 +189,12 @@ impl Loader {
         }
         let table = quarantine::table(&self.job.spec.name)?;
         self.note(&table, &quarantine::to_batch(&events)?)
+    }
+
+    /// A run that starts again at its last commit has another epoch then, so no id comes twice.
+    fn event_id(&self) -> String {
+        let (run, split, epoch) = (self.job.run.id, &self.job.split, self.job.lease.epoch);
+        format!("{run}-{split}-{epoch:06}-{:010}", self.events)
     }
 
     /// Writes rows to a table of the pipeline's own in the lake.
@@ -309,8 +313,7 @@ impl Loader {
             position: position.clone(),
             outbox: outbox.text(&message)?,
         };
-        self.runtime
-            .block_on(sink.commit(self.sequence, delivered))
+        self.runtime.block_on(sink.commit(self.sequence, delivered))
     }
 
     fn message(&self, moved: bool) -> String {

@@ -114,7 +114,9 @@ impl Outbox {
         let path = Path::from(format!(
             "{}/{}.zst",
             self.folder,
-            Ulid::from(uuid::Uuid::new_v4().as_u128()).to_string().to_lowercase()
+            Ulid::from(uuid::Uuid::new_v4().as_u128())
+                .to_string()
+                .to_lowercase()
         ));
         put_object(&self.lake, &self.runtime, &path, text)?;
         self.objects.push(path);
@@ -258,7 +260,10 @@ mod tests {
         };
         let text = encode(Head::default(), &[write]).unwrap();
         assert!(text.len() < 2_000);
-        assert_eq!(renamed("a/b.index.parquet", 7).as_ref(), "a/b.index.e7.parquet");
+        assert_eq!(
+            renamed("a/b.index.parquet", 7).as_ref(),
+            "a/b.index.e7.parquet"
+        );
         assert_eq!(cut().code(), "bad_outbox");
     }
 }

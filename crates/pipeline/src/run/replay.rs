@@ -282,7 +282,12 @@ impl Replay {
     }
 
     /// Commits the rows in a target that is not the lake, with what the lake has to learn of it.
-    fn deliver(&mut self, message: &str, position: &Position, contract: Option<&str>) -> Result<()> {
+    fn deliver(
+        &mut self,
+        message: &str,
+        position: &Position,
+        contract: Option<&str>,
+    ) -> Result<()> {
         let Target::Sink(sink, outbox) = &mut self.target else {
             return Ok(());
         };
@@ -345,8 +350,7 @@ impl Replay {
                 position,
             }],
         };
-        self.runtime
-            .block_on(self.context.lake.commit(request))?;
+        self.runtime.block_on(self.context.lake.commit(request))?;
         if let Target::Sink(_, outbox) = &mut self.target {
             outbox.clear();
         }

@@ -6,12 +6,14 @@
 pub mod file;
 pub mod http;
 pub mod push;
+pub mod table;
 
 use std::fmt;
 use std::sync::Arc;
 
 use async_trait::async_trait;
 use forebay_core::{Chunk, Clock, Error, Ident, Position, RefName, Result, Timestamp};
+use forebay_lake::Lake;
 use forebay_lake::storage::AwsVariables;
 use schemars::Schema;
 use tokio::sync::watch;
@@ -21,7 +23,7 @@ use crate::file::Document;
 use crate::journal::Journals;
 
 /// Every source there is, in the order of the reference.
-pub const SOURCES: &[&dyn SourceKind] = &[&http::Kind, &file::Kind, &push::Kind];
+pub const SOURCES: &[&dyn SourceKind] = &[&http::Kind, &file::Kind, &push::Kind, &table::Kind];
 
 /// A kind of source: what a pipeline file may write under `source:`.
 pub trait SourceKind: fmt::Debug + Send + Sync {
@@ -70,6 +72,8 @@ pub struct SourceContext {
     pub committed: watch::Receiver<Option<Position>>,
     /// The process's `AWS_*` variables, for what a source's own options leave open.
     pub aws: AwsVariables,
+    /// The lake that the run writes to; `None` outside of a run.
+    pub lake: Option<Lake>,
 }
 
 /// Forgets what it is told.
@@ -101,6 +105,7 @@ impl SourceContext {
             journals: Arc::new(journals),
             committed: watch::channel(None).1,
             aws: AwsVariables::default(),
+            lake: None,
         })
     }
 }

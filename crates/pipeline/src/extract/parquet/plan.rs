@@ -25,19 +25,19 @@ const VERSION: u32 = 1;
 
 /// The table as learned so far.
 #[derive(Debug)]
-pub(super) struct Table {
-    pub(super) columns: Vec<Field>,
+pub(in crate::extract) struct Table {
+    pub(in crate::extract) columns: Vec<Field>,
     policy: ContractPolicy,
     established: bool,
 }
 
 /// What to do with each column of one file.
 #[derive(Debug, Clone)]
-pub(super) struct Plan {
+pub(in crate::extract) struct Plan {
     steps: Vec<Step>,
     schema: SchemaRef,
     /// Required columns that the file lacks.
-    pub(super) missing: Option<String>,
+    pub(in crate::extract) missing: Option<String>,
 }
 
 #[derive(Debug, Clone)]
@@ -51,25 +51,25 @@ struct Step {
 
 /// Some rows of a file as the table has them.
 #[derive(Debug)]
-pub(super) struct Part {
-    pub(super) records: RecordBatch,
+pub(in crate::extract) struct Part {
+    pub(in crate::extract) records: RecordBatch,
     /// Rows that must not go on, ascending.
-    pub(super) finer: Vec<Finer>,
+    pub(in crate::extract) finer: Vec<Finer>,
 }
 
 /// A row with a time that has a part below one microsecond, which no column of a table can hold.
 #[derive(Debug)]
-pub(super) struct Finer {
+pub(in crate::extract) struct Finer {
     /// Its place among the records of the part.
-    pub(super) row: usize,
-    pub(super) column: String,
+    pub(in crate::extract) row: usize,
+    pub(in crate::extract) column: String,
     /// The row as the file has it.
-    pub(super) record: Vec<u8>,
+    pub(in crate::extract) record: Vec<u8>,
 }
 
 impl Part {
     /// Bytes that it holds in memory, about.
-    pub(super) fn bytes(&self) -> u64 {
+    pub(in crate::extract) fn bytes(&self) -> u64 {
         let finer: usize = self.finer.iter().map(|finer| finer.record.len()).sum();
         (self.records.get_array_memory_size() + finer) as u64
     }
@@ -77,13 +77,16 @@ impl Part {
 
 /// Why a file cannot be read into the table: it is quarantined as a whole.
 #[derive(Debug, PartialEq, Eq)]
-pub(super) struct Refusal {
-    pub(super) code: &'static str,
-    pub(super) reason: String,
+pub(in crate::extract) struct Refusal {
+    pub(in crate::extract) code: &'static str,
+    pub(in crate::extract) reason: String,
 }
 
 impl Table {
-    pub(super) fn new(contract: Option<Contract>, policy: &ContractPolicy) -> Result<Self> {
+    pub(in crate::extract) fn new(
+        contract: Option<Contract>,
+        policy: &ContractPolicy,
+    ) -> Result<Self> {
         let established = contract.is_some();
         let mut columns = contract.map(read).transpose()?.unwrap_or_default();
         for column in &mut columns {
@@ -101,7 +104,7 @@ impl Table {
     /// Plans the reading of a file with this schema, and grows the table. Nothing grows when the file is refused.
     ///
     /// Errors: `Data` `new_column` when the columns are frozen.
-    pub(super) fn plan(&mut self, file: &Schema) -> Result<Result<Plan, Refusal>> {
+    pub(in crate::extract) fn plan(&mut self, file: &Schema) -> Result<Result<Plan, Refusal>> {
         let mut columns = self.columns.clone();
         let (mut steps, mut fields) = (Vec::new(), Vec::new());
         for (from, field) in file.fields().iter().enumerate() {
@@ -264,7 +267,7 @@ impl Table {
         }
     }
 
-    pub(super) fn contract(&self) -> Contract {
+    pub(in crate::extract) fn contract(&self) -> Contract {
         let schema = Schema::new(self.columns.clone());
         let encoded = IpcSchemaEncoder::new().schema_to_fb(&schema);
         let hex: String = encoded
@@ -282,7 +285,7 @@ impl Table {
 
 impl Plan {
     /// A batch of the file as a batch of the table, or why a value does not fit.
-    pub(super) fn apply(&self, batch: &RecordBatch) -> Result<Part, Refusal> {
+    pub(in crate::extract) fn apply(&self, batch: &RecordBatch) -> Result<Part, Refusal> {
         let mut finer = BTreeMap::new();
         let arrays = self.steps.iter().map(|step| match step.from {
             Some(from) => column(batch, from, &step.kind, &mut finer),
@@ -308,7 +311,7 @@ impl Plan {
     }
 
     /// The first required column that has no value in a row.
-    pub(super) fn lacks(&self, batch: &RecordBatch, row: usize) -> Option<&str> {
+    pub(in crate::extract) fn lacks(&self, batch: &RecordBatch, row: usize) -> Option<&str> {
         if self.missing.is_some() {
             return self.missing.as_deref();
         }
@@ -317,7 +320,7 @@ impl Plan {
         at.map(|at| self.schema.field(at).name().as_str())
     }
 
-    pub(super) fn has_required(&self) -> bool {
+    pub(in crate::extract) fn has_required(&self) -> bool {
         self.missing.is_some() || self.steps.iter().any(|step| step.required)
     }
 }
@@ -347,7 +350,10 @@ fn column(
 }
 
 /// One row as a line of JSON, cut to what quarantine keeps.
-pub(super) fn row_as_json(batch: &RecordBatch, row: usize) -> Result<Vec<u8>, ArrowError> {
+pub(in crate::extract) fn row_as_json(
+    batch: &RecordBatch,
+    row: usize,
+) -> Result<Vec<u8>, ArrowError> {
     let mut line = Vec::new();
     let mut writer = arrow::json::LineDelimitedWriter::new(&mut line);
     writer.write(&batch.slice(row, 1))?;

@@ -125,7 +125,10 @@ fn unreachable(server: &Server, error: tokio_postgres::Error) -> Error {
                 return Error::denied("bad_certificate", format!("failed to {what}: {cause}"))
                     .with_hint("check `sslmode` and `sslrootcert` of the URL");
             }
-            Error::unavailable(crate::load::TARGET_GONE, format!("failed to {what}: {cause}"))
+            Error::unavailable(
+                crate::load::TARGET_GONE,
+                format!("failed to {what}: {cause}"),
+            )
         }
     };
     error.with_hint("is the server up, and does it let this user in?")

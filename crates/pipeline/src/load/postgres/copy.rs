@@ -50,7 +50,8 @@ impl Copy<'_> {
         buffer: &mut BytesMut,
     ) -> Result<Answer> {
         let mut copied = Copied::default();
-        let (hasher, mut seen, mut room) = (ahash::RandomState::new(), HashSet::new(), BytesMut::new());
+        let (hasher, mut seen, mut room) =
+            (ahash::RandomState::new(), HashSet::new(), BytesMut::new());
         let sink = match client.copy_in::<_, Bytes>(self.statement).await {
             Ok(sink) => sink,
             Err(error) => return Ok(Err((error, copied))),

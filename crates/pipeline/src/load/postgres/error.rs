@@ -23,7 +23,10 @@ pub(super) fn failed(what: &str, error: tokio_postgres::Error) -> Error {
 
 /// The connection is lost; what was sent last may have been done or not.
 pub(super) fn gone(what: &str) -> Error {
-    Error::unavailable(TARGET_GONE, format!("failed to {what}: the connection was lost"))
+    Error::unavailable(
+        TARGET_GONE,
+        format!("failed to {what}: the connection was lost"),
+    )
 }
 
 fn text(error: &tokio_postgres::Error) -> String {
@@ -57,7 +60,10 @@ pub(super) fn is_locked(error: &tokio_postgres::Error) -> bool {
 
 /// Whether what is known of the table is out of date: a column or the table itself is not there any more.
 pub(super) fn is_outdated(error: &tokio_postgres::Error) -> bool {
-    matches!(state(error).as_deref(), Some("42703" | "42P01" | "0A000" | "42804"))
+    matches!(
+        state(error).as_deref(),
+        Some("42703" | "42P01" | "0A000" | "42804")
+    )
 }
 
 /// Whether two rows of one statement had one key.

@@ -220,7 +220,9 @@ mod tests {
     fn batch(child: &str, column: &str, keys: &[&str], offsets: &[u64]) -> Batch {
         let array: ArrayRef = Arc::new(StringArray::from(keys.to_vec()));
         let mut origins = Origins::default();
-        offsets.iter().for_each(|offset| origins.push(0, *offset, 0));
+        offsets
+            .iter()
+            .for_each(|offset| origins.push(0, *offset, 0));
         Batch {
             child: child.to_owned(),
             records: RecordBatch::try_from_iter([(column, array)]).unwrap(),

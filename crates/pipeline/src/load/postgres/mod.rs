@@ -124,7 +124,8 @@ impl SinkKind for Kind {
             return Err(at("key").error("double_key", format!("`{twice}` stands in the key twice")));
         }
         for name in [&parsed.table.namespace, &parsed.table.name] {
-            check_name(name.as_str()).map_err(|error| at("table").error(error.code(), error.message()))?;
+            check_name(name.as_str())
+                .map_err(|error| at("table").error(error.code(), error.message()))?;
         }
         let server = Server::parse(&parsed.url)
             .map_err(|error| at("url").error(error.code(), error.message()))?;
@@ -150,7 +151,9 @@ fn check_name(name: &str) -> Result<()> {
     }
     Err(Error::config(
         "bad_postgres_name",
-        format!("{name:?} is no name for Postgres: at most {NAME_BYTES_MAX} bytes, and none of them 0"),
+        format!(
+            "{name:?} is no name for Postgres: at most {NAME_BYTES_MAX} bytes, and none of them 0"
+        ),
     )
     .with_hint("give it a shorter name with `transform: [rename: {…}]`"))
 }

@@ -37,7 +37,9 @@ impl Stage {
             list(&columns),
             table.full()
         );
-        connection.batch("make a table to stage rows in", &text).await?;
+        connection
+            .batch("make a table to stage rows in", &text)
+            .await?;
         let mut staged = columns.clone();
         staged.push(NUMBER);
         Ok(Self {
@@ -71,7 +73,10 @@ fn merge(table: &Table, places: &[Place], delete: bool, rows: &str) -> String {
             .iter()
             .map(|key| format!("t.{0} = s.{0}", quoted(key)))
             .collect::<Vec<_>>();
-        return format!("DELETE FROM {full} t USING {rows} s WHERE {}", same.join(" AND "));
+        return format!(
+            "DELETE FROM {full} t USING {rows} s WHERE {}",
+            same.join(" AND ")
+        );
     }
     let columns = list(&names(places));
     let key = list(&keys(places));
@@ -95,7 +100,9 @@ fn merge(table: &Table, places: &[Place], delete: bool, rows: &str) -> String {
             side("excluded")
         )
     };
-    format!("INSERT INTO {full} AS t ({columns}) SELECT {columns} FROM {rows} s ON CONFLICT ({key}) {action}")
+    format!(
+        "INSERT INTO {full} AS t ({columns}) SELECT {columns} FROM {rows} s ON CONFLICT ({key}) {action}"
+    )
 }
 
 /// A value as it can be compared: some types of Postgres have no equality.

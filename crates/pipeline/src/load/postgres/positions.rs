@@ -117,7 +117,11 @@ impl Positions {
             )
             .await
             .map_err(|error| failed("move the position in forebay_positions", error))?;
-        if moved == 1 { Ok(()) } else { Err(self.stale()) }
+        if moved == 1 {
+            Ok(())
+        } else {
+            Err(self.stale())
+        }
     }
 
     /// Locks the row inside the open transaction, while this writer is the owner.

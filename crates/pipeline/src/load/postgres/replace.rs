@@ -43,7 +43,9 @@ impl Shadow {
                 ));
             }
             let drop = format!("DROP TABLE {}", left.full());
-            connection.batch("take the rows of an unfinished run away", &drop).await?;
+            connection
+                .batch("take the rows of an unfinished run away", &drop)
+                .await?;
         }
         Ok(shadow)
     }

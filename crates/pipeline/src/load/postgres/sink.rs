@@ -166,7 +166,9 @@ impl Session {
     ) -> Result<Table> {
         let inside = self.begun;
         if !inside {
-            self.connection.batch("begin a transaction", "BEGIN").await?;
+            self.connection
+                .batch("begin a transaction", "BEGIN")
+                .await?;
         }
         let done = self.change_inside(schema, name, records, wish).await;
         if !inside {
@@ -265,7 +267,10 @@ impl Session {
 
     async fn try_commit(&mut self, sequence: i64, delivered: &Delivered) -> Result<()> {
         if !self.group.is_empty() {
-            return Err(Error::bug("not_flushed", "rows wait while a commit is made"));
+            return Err(Error::bug(
+                "not_flushed",
+                "rows wait while a commit is made",
+            ));
         }
         self.begin().await?;
         self.positions
@@ -326,8 +331,11 @@ impl Sink for Session {
                 "rows of the child table `{}` can only be appended: this mode would leave those of an earlier state behind",
                 batch.child
             );
-            return Err(Error::unsupported("children_need_append", message)
-                .with_hint("set `extract.json.nested: keep` (a column of JSON), or `mode: append`"));
+            return Err(
+                Error::unsupported("children_need_append", message).with_hint(
+                    "set `extract.json.nested: keep` (a column of JSON), or `mode: append`",
+                ),
+            );
         }
         let rejected = if batch.child.is_empty() && self.group.is_full() {
             self.flush().await?

@@ -103,20 +103,30 @@ fn config(base: &Config, asked: &[(String, String)]) -> Result<Config> {
         config.user(user);
     }
     match (of("password"), base.get_password()) {
-        (Some(password), _) => drop(config.password(password)),
-        (None, Some(password)) => drop(config.password(password)),
+        (Some(password), _) => {
+            config.password(password);
+        }
+        (None, Some(password)) => {
+            config.password(password);
+        }
         (None, None) => {}
     }
     if let Some(name) = of("dbname").or(base.get_dbname()) {
         config.dbname(name);
     }
     match of("host") {
-        Some(hosts) => hosts.split(',').for_each(|host| drop(config.host(host))),
+        Some(hosts) => hosts.split(',').for_each(|host| {
+            config.host(host);
+        }),
         None if base.get_hosts().is_empty() => return Err(bad("it names no host")),
         None => base.get_hosts().iter().for_each(|host| match host {
-            Host::Tcp(name) => drop(config.host(name)),
+            Host::Tcp(name) => {
+                config.host(name);
+            }
             #[cfg(unix)]
-            Host::Unix(path) => drop(config.host_path(path)),
+            Host::Unix(path) => {
+                config.host_path(path);
+            }
         }),
     }
     match of("port") {
@@ -125,10 +135,14 @@ fn config(base: &Config, asked: &[(String, String)]) -> Result<Config> {
                 config.port(port.parse().map_err(|_| bad("`port` is not a number"))?);
             }
         }
-        None => base.get_ports().iter().for_each(|port| drop(config.port(*port))),
+        None => base.get_ports().iter().for_each(|port| {
+            config.port(*port);
+        }),
     }
     let timeout = of("connect_timeout").map(|text| text.parse().map(Duration::from_secs));
-    let timeout = timeout.transpose().map_err(|_| bad("`connect_timeout` is not a number of seconds"))?;
+    let timeout = timeout
+        .transpose()
+        .map_err(|_| bad("`connect_timeout` is not a number of seconds"))?;
     config.connect_timeout(timeout.unwrap_or(CONNECT_TIMEOUT));
     config.application_name(of("application_name").unwrap_or("forebay"));
     if let Some(options) = of("options") {
@@ -198,7 +212,10 @@ impl fmt::Display for Server {
             "postgres://{}@{}/{}",
             config.get_user().unwrap_or_default(),
             hosts.join(","),
-            config.get_dbname().or(config.get_user()).unwrap_or_default(),
+            config
+                .get_dbname()
+                .or(config.get_user())
+                .unwrap_or_default(),
         )
     }
 }
@@ -219,7 +236,8 @@ mod tests {
 
     #[test]
     fn what_follows_the_question_mark_goes_before_the_rest() {
-        let server = parse("postgres://ann@localhost/lake?host=/run/pg&sslmode=verify-full").unwrap();
+        let server =
+            parse("postgres://ann@localhost/lake?host=/run/pg&sslmode=verify-full").unwrap();
         assert_eq!(server.to_string(), "postgres://ann@/run/pg/lake");
         assert_eq!(server.tls, TlsMode::VerifyFull);
         let server = parse("postgresql://db.example:5433/lake?user=ann&sslmode=disable").unwrap();

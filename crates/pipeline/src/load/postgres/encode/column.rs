@@ -115,9 +115,10 @@ pub(in crate::load::postgres) fn can_encode(kind: &DataType, target: &PgType) ->
         (T::Timestamp(_, None), P::Timestamp(_)) => true,
         (T::Timestamp(_, Some(_)), P::Timestamptz(_)) => true,
         (T::Duration(_) | T::Interval(_), P::Interval) => true,
-        (T::List(field) | T::LargeList(field) | T::FixedSizeList(field, _), P::Array(element, _)) => {
-            !field.data_type().is_nested() && can_encode(field.data_type(), element)
-        }
+        (
+            T::List(field) | T::LargeList(field) | T::FixedSizeList(field, _),
+            P::Array(element, _),
+        ) => !field.data_type().is_nested() && can_encode(field.data_type(), element),
         (
             T::List(_) | T::LargeList(_) | T::FixedSizeList(_, _) | T::Struct(_) | T::Map(_, _),
             P::Jsonb,
@@ -195,7 +196,10 @@ impl Column {
             Values::Interval(Interval(values)) => {
                 let (months, days, micros, exact) = values[row];
                 if !exact {
-                    return Err(Misfit::new("time_too_fine", "an interval with a part below one microsecond"));
+                    return Err(Misfit::new(
+                        "time_too_fine",
+                        "an interval with a part below one microsecond",
+                    ));
                 }
                 out.put_i64(micros);
                 out.put_i32(days);
@@ -225,11 +229,15 @@ fn values(array: &ArrayRef, target: &PgType) -> Result<Values> {
         T::Boolean => Values::Bool(array.as_boolean().clone()),
         T::Int64 | T::Int8 | T::Int16 | T::Int32 | T::UInt8 | T::UInt16 | T::UInt32 => {
             let array = converted(array, &T::Int64)?;
-            Values::Int(array.as_primitive::<Int64Type>().values().clone(), whole(target)?)
+            Values::Int(
+                array.as_primitive::<Int64Type>().values().clone(),
+                whole(target)?,
+            )
         }
-        T::UInt64 => {
-            Values::Unsigned(array.as_primitive::<UInt64Type>().values().clone(), whole(target)?)
-        }
+        T::UInt64 => Values::Unsigned(
+            array.as_primitive::<UInt64Type>().values().clone(),
+            whole(target)?,
+        ),
         T::Float16 | T::Float32 | T::Float64 if *target == PgType::Float8 => {
             let array = converted(array, &T::Float64)?;
             Values::Float8(array.as_primitive::<Float64Type>().values().clone())
@@ -246,7 +254,11 @@ fn values(array: &ArrayRef, target: &PgType) -> Result<Values> {
         T::Decimal32(_, s) | T::Decimal64(_, s) | T::Decimal128(_, s) | T::Decimal256(_, s) => {
             let array = converted(array, &T::Decimal256(76, (*s).max(0)))?;
             let values = array.as_primitive::<Decimal256Type>().values().clone();
-            Values::Large(values, u32::from((*s).max(0).unsigned_abs()), keeps(target, *s))
+            Values::Large(
+                values,
+                u32::from((*s).max(0).unsigned_abs()),
+                keeps(target, *s),
+            )
         }
         T::Utf8 | T::LargeUtf8 | T::Utf8View => text(array, target),
         T::Binary => Values::Bytes(Bytesy::Small(array.as_binary().clone())),
@@ -316,20 +328,35 @@ fn times(array: &ArrayRef, target: &PgType) -> Result<Values> {
         _ => 6,
     };
     if array.data_type() == &DataType::Time64(TimeUnit::Nanosecond) {
-        let values = array.as_primitive::<Time64NanosecondType>().values().clone();
+        let values = array
+            .as_primitive::<Time64NanosecondType>()
+            .values()
+            .clone();
         return Ok(Values::Time(values, scale(TimeUnit::Nanosecond), decimals));
     }
     let array = converted(array, &DataType::Time64(TimeUnit::Microsecond))?;
-    let values = array.as_primitive::<Time64MicrosecondType>().values().clone();
+    let values = array
+        .as_primitive::<Time64MicrosecondType>()
+        .values()
+        .clone();
     Ok(Values::Time(values, Scale::Times(1), decimals))
 }
 
 fn stamps(array: &ArrayRef, unit: TimeUnit, target: &PgType) -> Values {
     let values = match unit {
         TimeUnit::Second => array.as_primitive::<TimestampSecondType>().values().clone(),
-        TimeUnit::Millisecond => array.as_primitive::<TimestampMillisecondType>().values().clone(),
-        TimeUnit::Microsecond => array.as_primitive::<TimestampMicrosecondType>().values().clone(),
-        TimeUnit::Nanosecond => array.as_primitive::<TimestampNanosecondType>().values().clone(),
+        TimeUnit::Millisecond => array
+            .as_primitive::<TimestampMillisecondType>()
+            .values()
+            .clone(),
+        TimeUnit::Microsecond => array
+            .as_primitive::<TimestampMicrosecondType>()
+            .values()
+            .clone(),
+        TimeUnit::Nanosecond => array
+            .as_primitive::<TimestampNanosecondType>()
+            .values()
+            .clone(),
     };
     let decimals = match target {
         PgType::Timestamp(decimals) | PgType::Timestamptz(decimals) => *decimals,
@@ -341,9 +368,18 @@ fn stamps(array: &ArrayRef, unit: TimeUnit, target: &PgType) -> Values {
 fn durations(array: &ArrayRef, unit: TimeUnit) -> Values {
     let values = match unit {
         TimeUnit::Second => array.as_primitive::<DurationSecondType>().values().clone(),
-        TimeUnit::Millisecond => array.as_primitive::<DurationMillisecondType>().values().clone(),
-        TimeUnit::Microsecond => array.as_primitive::<DurationMicrosecondType>().values().clone(),
-        TimeUnit::Nanosecond => array.as_primitive::<DurationNanosecondType>().values().clone(),
+        TimeUnit::Millisecond => array
+            .as_primitive::<DurationMillisecondType>()
+            .values()
+            .clone(),
+        TimeUnit::Microsecond => array
+            .as_primitive::<DurationMicrosecondType>()
+            .values()
+            .clone(),
+        TimeUnit::Nanosecond => array
+            .as_primitive::<DurationNanosecondType>()
+            .values()
+            .clone(),
     };
     Values::Duration(values, scale(unit))
 }
@@ -372,7 +408,9 @@ fn nested(array: &ArrayRef, target: &PgType) -> Result<Values> {
         return Ok(Values::Json(Texts::of(array)?, *target == PgType::Jsonb));
     };
     let field = match array.data_type() {
-        DataType::List(field) | DataType::LargeList(field) | DataType::FixedSizeList(field, _) => field,
+        DataType::List(field) | DataType::LargeList(field) | DataType::FixedSizeList(field, _) => {
+            field
+        }
         _ => return Err(Error::bug("unsupported_type", "an array that is no list")),
     };
     let list = converted(array, &DataType::LargeList(field.clone()))?;
@@ -406,7 +444,12 @@ impl Bytesy {
 }
 
 fn put_whole(value: i128, whole: &Whole, out: &mut BytesMut) -> Result<(), Misfit> {
-    let too_large = || Misfit::new("number_out_of_range", "a number that the column cannot hold");
+    let too_large = || {
+        Misfit::new(
+            "number_out_of_range",
+            "a number that the column cannot hold",
+        )
+    };
     match whole {
         Whole::Int2 => out.put_i16(i16::try_from(value).map_err(|_| too_large())?),
         Whole::Int4 => out.put_i32(i32::try_from(value).map_err(|_| too_large())?),
@@ -415,7 +458,10 @@ fn put_whole(value: i128, whole: &Whole, out: &mut BytesMut) -> Result<(), Misfi
         Whole::Float8 => {
             let double = value as f64;
             if double as i128 != value {
-                return Err(Misfit::new("number_not_exact", "a number that a double would round"));
+                return Err(Misfit::new(
+                    "number_not_exact",
+                    "a number that a double would round",
+                ));
             }
             out.put_f64(double);
         }
@@ -423,20 +469,32 @@ fn put_whole(value: i128, whole: &Whole, out: &mut BytesMut) -> Result<(), Misfi
     Ok(())
 }
 
-fn put_large(value: i256, scale: u32, keeps: Option<i16>, out: &mut BytesMut) -> Result<(), Misfit> {
+fn put_large(
+    value: i256,
+    scale: u32,
+    keeps: Option<i16>,
+    out: &mut BytesMut,
+) -> Result<(), Misfit> {
     if let Some(keeps) = keeps {
         let step = i256::from_i128(10).wrapping_pow(scale - u32::from(keeps.unsigned_abs()));
         number::check_scale(value.wrapping_rem(step) == i256::ZERO, keeps)?;
     }
     let negative = value.is_negative();
-    let magnitude = if negative { value.wrapping_neg() } else { value };
+    let magnitude = if negative {
+        value.wrapping_neg()
+    } else {
+        value
+    };
     number::put(magnitude, negative, scale, out);
     Ok(())
 }
 
 fn put_text(text: &str, out: &mut BytesMut) -> Result<(), Misfit> {
     if memchr::memchr(0, text.as_bytes()).is_some() {
-        return Err(Misfit::new("nul_in_text", "the character 0, which no text of Postgres holds"));
+        return Err(Misfit::new(
+            "nul_in_text",
+            "the character 0, which no text of Postgres holds",
+        ));
     }
     out.put_slice(text.as_bytes());
     Ok(())

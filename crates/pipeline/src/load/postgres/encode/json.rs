@@ -19,8 +19,9 @@ pub(super) struct Texts {
 
 impl Texts {
     pub(super) fn of(array: &ArrayRef) -> Result<Self> {
-        let failed =
-            |error| Error::bug("row_as_json", "failed to write a column as JSON").with_source(error);
+        let failed = |error| {
+            Error::bug("row_as_json", "failed to write a column as JSON").with_source(error)
+        };
         let field = std::sync::Arc::new(Field::new("value", array.data_type().clone(), true));
         let options = EncoderOptions::default().with_explicit_nulls(true);
         let mut encoder = make_encoder(&field, array, &options).map_err(failed)?;

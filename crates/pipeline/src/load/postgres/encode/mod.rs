@@ -56,7 +56,11 @@ pub(super) struct Rows {
 
 impl Rows {
     /// `places` are columns of the batch, by name. With `number` each row gets one more column, which counts from it.
-    pub(super) fn new(records: &RecordBatch, places: &[Place], number: Option<u64>) -> Result<Self> {
+    pub(super) fn new(
+        records: &RecordBatch,
+        places: &[Place],
+        number: Option<u64>,
+    ) -> Result<Self> {
         let columns = places.iter().map(|place| {
             let array = records.column_by_name(&place.name).ok_or_else(|| {
                 forebay_core::Error::bug("no_column", "a batch has lost a column")
@@ -92,7 +96,12 @@ impl Rows {
     }
 
     /// A hash of the key's bytes: equal for rows whose keys are written alike.
-    pub(super) fn key(&self, row: usize, hasher: &ahash::RandomState, room: &mut BytesMut) -> Option<u64> {
+    pub(super) fn key(
+        &self,
+        row: usize,
+        hasher: &ahash::RandomState,
+        room: &mut BytesMut,
+    ) -> Option<u64> {
         room.clear();
         for (place, column) in self.columns.iter().filter(|(place, _)| place.key) {
             cell(place, column, row, room).ok()?;
@@ -104,7 +113,10 @@ impl Rows {
 fn cell(place: &Place, column: &Column, row: usize, out: &mut BytesMut) -> Result<(), Misfit> {
     if column.is_null(row) {
         if place.key {
-            return Err(Misfit::new("null_key", "a row without a value here has no key"));
+            return Err(Misfit::new(
+                "null_key",
+                "a row without a value here has no key",
+            ));
         }
         out.put_i32(-1);
         return Ok(());

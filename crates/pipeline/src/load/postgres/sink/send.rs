@@ -35,6 +35,8 @@ enum Sent {
     Unfit(Vec<(usize, Unfit)>),
     /// Nothing is: the server refused a row, maybe this one.
     Refused(Why, Option<(usize, usize)>),
+    /// Nothing is: the table is not what it was.
+    Outdated(Error),
 }
 
 /// Why a step inside the savepoint stopped.
@@ -58,9 +60,24 @@ struct Part {
 
 impl Session {
     pub(super) async fn send(&mut self, group: &Group) -> Result<Vec<Rejected>> {
-        let parts = self.prepare(group).await?;
+        let mut parts = self.prepare(group).await?;
         self.begin().await?;
-        match self.attempt(group, &parts, None).await? {
+        let mut sent = self.attempt(group, &parts, None).await?;
+        // Somebody may have changed the table since it was read: then no row is to blame.
+        let again = match &sent {
+            Sent::Done(_) => false,
+            Sent::Outdated(_) => true,
+            _ => self.has_changed(group, &parts).await?,
+        };
+        if again {
+            tracing::warn!("the target has changed; it is read again");
+            self.tables.clear();
+            self.statements.clear();
+            self.stages.clear();
+            parts = self.prepare(group).await?;
+            sent = self.attempt(group, &parts, None).await?;
+        }
+        match sent {
             Sent::Done(unfit) => {
                 let rejected = unfit
                     .iter()
@@ -71,13 +88,29 @@ impl Session {
         }
     }
 
+    /// Whether columns that rows go to have another type now, or are gone.
+    async fn has_changed(&self, group: &Group, parts: &[Part]) -> Result<bool> {
+        for part in parts {
+            let known = self.table(&part.child)?;
+            let now = table::Table::read(&self.connection, &known.schema, &known.name).await?;
+            let records = group.batches[part.batches.start].records.schema();
+            let places = now.map(|now| now.places(&records, &self.wish(&part.child)));
+            if !matches!(places, Some(Ok(places)) if places == part.places) {
+                return Ok(true);
+            }
+        }
+        Ok(false)
+    }
+
     /// Tables and stages that the group needs.
     async fn prepare(&mut self, group: &Group) -> Result<Vec<Part>> {
         let mut parts: Vec<Part> = Vec::new();
         for (at, batch) in group.batches.iter().enumerate() {
             let schema = batch.records.schema();
             self.ensure(&batch.child, &schema).await?;
-            let places = self.table(&batch.child)?.places(&schema, &self.wish(&batch.child))?;
+            let places = self
+                .table(&batch.child)?
+                .places(&schema, &self.wish(&batch.child))?;
             match parts.last_mut() {
                 Some(part) if part.child == batch.child && part.places == places => {
                     part.batches.end = at + 1;
@@ -151,15 +184,28 @@ impl Session {
                     // The server had named a record that it takes after all.
                     trust &= suspect != Some(range);
                     for (at, unfit) in unfit {
-                        refuse(group, &mut records, &mut rejected, (at, unfit.row), &(&unfit).into())?;
+                        refuse(
+                            group,
+                            &mut records,
+                            &mut rejected,
+                            (at, unfit.row),
+                            &(&unfit).into(),
+                        )?;
                     }
                 }
                 Sent::Unfit(unfit) => {
                     for (at, unfit) in unfit {
-                        refuse(group, &mut records, &mut rejected, (at, unfit.row), &(&unfit).into())?;
+                        refuse(
+                            group,
+                            &mut records,
+                            &mut rejected,
+                            (at, unfit.row),
+                            &(&unfit).into(),
+                        )?;
                     }
                     waiting.push(range);
                 }
+                Sent::Outdated(error) => return Err(error),
                 Sent::Refused(why, place) if first == last => {
                     let place = place.unwrap_or_else(|| records.first(first));
                     refuse(group, &mut records, &mut rejected, place, &why)?;
@@ -232,25 +278,14 @@ impl Session {
                     self.take_back().await?;
                     self.context.clock.sleep(LOCK_PAUSE * tries).await;
                 }
-                Some(_) if is_outdated(&error) && tries == 1 => {
-                    tracing::warn!(%error, "the target has changed; it is read again");
+                Some(_) if is_outdated(&error) => {
                     self.take_back().await?;
-                    self.forget(group).await?;
+                    return Ok(Sent::Outdated(failed("load rows", error)));
                 }
                 _ => return Err(failed("load rows", error)),
             }
             tries += 1;
         }
-    }
-
-    /// Reads the tables again; rows of the group must fit the same places.
-    async fn forget(&mut self, group: &Group) -> Result<()> {
-        self.tables.clear();
-        self.statements.clear();
-        for batch in &group.batches {
-            self.ensure(&batch.child, &batch.records.schema()).await?;
-        }
-        Ok(())
     }
 
     async fn take_back(&self) -> Result<()> {
@@ -281,7 +316,11 @@ impl Session {
         part: &Part,
         pick: Option<Pick<'_>>,
     ) -> Result<Copied, Stop> {
-        let names: Vec<&str> = part.places.iter().map(|place| place.name.as_str()).collect();
+        let names: Vec<&str> = part
+            .places
+            .iter()
+            .map(|place| place.name.as_str())
+            .collect();
         let text = format!(
             "COPY {} ({}) FROM STDIN (FORMAT binary)",
             self.table(&part.child)?.full(),
