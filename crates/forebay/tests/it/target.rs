@@ -1,6 +1,6 @@
 //! Pipelines into Postgres: from the lake and from files, through crashes and lost answers, with what is refused.
 
-use std::io::{Read, Write};
+use std::io::{BufRead, BufReader, Read, Write};
 use std::net::{TcpListener, TcpStream};
 use std::os::unix::net::UnixStream;
 use std::path::PathBuf;
@@ -331,4 +331,93 @@ fn a_target_that_was_restored_is_not_loaded_twice() {
     );
     let shown = told.contains("postgres@");
     assert!(shown, "the target is named: {told}");
+}
+
+/// A process of `forebay serve`, and where it listens; ended with the value.
+struct Serving(Child, String);
+
+impl Serving {
+    fn start(project: &Project, warehouse: &str) -> Self {
+        let mut child = Command::new(assert_cmd::cargo::cargo_bin("forebay"))
+            .current_dir(project.path())
+            .args(["serve", "--listen", "127.0.0.1:0"])
+            .envs(project.environment())
+            .env("WAREHOUSE", warehouse)
+            .stdin(Stdio::null())
+            .stderr(Stdio::piped())
+            .spawn()
+            .unwrap();
+        let mut lines = BufReader::new(child.stderr.take().unwrap()).lines();
+        let found = lines.by_ref().map_while(Result::ok).find_map(|line| {
+            let (_, address) = line.split_once("http://")?;
+            Some(address.to_owned())
+        });
+        // Somebody must read on, or the server would wait for it.
+        std::thread::spawn(move || lines.map_while(Result::ok).for_each(|line| println!("{line}")));
+        Self(child, found.unwrap())
+    }
+
+    fn push(&self, pipeline: &str, body: &str) {
+        let _ = rustls::crypto::ring::default_provider().install_default();
+        let url = format!("http://{}/v1/ingest/{pipeline}", self.1);
+        let push = async {
+            let answer = reqwest::Client::new().post(url).body(body.to_owned()).send().await;
+            assert_eq!(answer.unwrap().status(), 200);
+        };
+        let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build();
+        runtime.unwrap().block_on(push);
+    }
+}
+
+impl Drop for Serving {
+    fn drop(&mut self) {
+        let _ = self.0.kill();
+        let _ = self.0.wait();
+    }
+}
+
+fn eventually(server: &PostgresServer, statement: &str, expected: &str) {
+    let mut got = String::new();
+    for _ in 0..300 {
+        got = server.sql(statement);
+        if got == expected {
+            return;
+        }
+        std::thread::sleep(std::time::Duration::from_millis(100));
+    }
+    panic!("{statement} is {got}, not {expected}");
+}
+
+#[test]
+fn what_is_pushed_goes_through_the_lake_into_postgres_and_survives_lost_connections() {
+    let Some(server) = PostgresServer::start() else {
+        return;
+    };
+    let project = Project::new();
+    let pushed = "source: {push: {}}\nextract: {json: {lines: true}}\nbuffer: {time: 1s}\n";
+    project.write("pipelines/direct.yaml", &format!("pipeline: direct\n{pushed}load:\n  postgres: {{url: \"${{env:WAREHOUSE}}\", table: shop.direct}}\n"));
+    project.write("pipelines/orders.yaml", &format!("pipeline: orders\n{pushed}load:\n  iceberg: {{table: shop.orders}}\n"));
+    project.write("pipelines/out.yaml", &FROM_LAKE.replace("MODE", "append").replace("load:", "buffer: {time: 100ms}\nload:"));
+    let serving = Serving::start(&project, &server.url());
+    serving.push("direct", "{\"id\":1}\n{\"id\":2}\n");
+    serving.push("orders", "{\"id\":1}\n{\"id\":2}\n");
+    server.sql("CREATE SCHEMA IF NOT EXISTS shop; CREATE TABLE IF NOT EXISTS shop.direct (id bigint)");
+    eventually(&server, "SELECT count(*) FROM shop.direct", "2");
+    let made = "SELECT count(*) FROM pg_class WHERE oid = to_regclass('shop.copied')";
+    eventually(&server, made, "1");
+    eventually(&server, "SELECT count(*) FROM shop.copied", "2");
+    // The connections go while rows wait for their commit, and nothing else comes that would wake anybody.
+    serving.push("direct", "{\"id\":3}\n");
+    serving.push("orders", "{\"id\":3}\n");
+    std::thread::sleep(std::time::Duration::from_millis(400));
+    server.sql("SELECT count(pg_terminate_backend(pid)) FROM pg_stat_activity WHERE application_name = 'forebay'");
+    eventually(&server, "SELECT count(*) || ' ' || count(DISTINCT id) FROM shop.direct", "3 3");
+    eventually(&server, "SELECT count(*) || ' ' || count(DISTINCT id) FROM shop.copied", "3 3");
+    drop(serving);
+    // And -9 in between.
+    let serving = Serving::start(&project, &server.url());
+    serving.push("orders", "{\"id\":4}\n");
+    drop(serving);
+    let _serving = Serving::start(&project, &server.url());
+    eventually(&server, "SELECT count(*) || ' ' || count(DISTINCT id) FROM shop.copied", "4 4");
 }

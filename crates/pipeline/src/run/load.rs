@@ -57,7 +57,7 @@ impl Loader {
         let sequence = job.lease.sequence;
         let heads = BTreeMap::new();
         let lake = context.lake.clone();
-        let outbox = sink.as_ref().map(|_| {
+        let outbox = job.spec.load.is_transactional().then(|| {
             let (pipeline, split) = (&job.spec.name, &job.split);
             Outbox::new(lake, runtime.clone(), pipeline, split)
         });
@@ -306,12 +306,13 @@ impl Loader {
     /// Commits the rows in a target that is not the lake, with all that the lake has to learn of it.
     fn deliver(&mut self, position: &Position) -> Result<()> {
         let message = self.message(true);
-        let (Some(sink), Some(outbox)) = (&mut self.sink, &self.outbox) else {
+        let Some(sink) = &mut self.sink else {
             return Ok(());
         };
+        let outbox = self.outbox.as_ref().map(|outbox| outbox.text(&message));
         let delivered = Delivered {
             position: position.clone(),
-            outbox: outbox.text(&message)?,
+            outbox: outbox.transpose()?.unwrap_or_default(),
         };
         self.runtime.block_on(sink.commit(self.sequence, delivered))
     }
