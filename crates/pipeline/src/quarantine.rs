@@ -17,7 +17,7 @@ use forebay_core::{Error, Ident, Rejected, Result, RunId, TableName, Timestamp};
 /// An event of the quarantine.
 #[derive(Debug, Clone, PartialEq)]
 pub struct Event {
-    /// `<run>-<n>`: unique in the pipeline.
+    /// `<run>-<split>-<epoch>-<n>`: unique in the pipeline.
     pub id: String,
     pub kind: EventKind,
     pub at: Timestamp,

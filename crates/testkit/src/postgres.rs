@@ -69,6 +69,22 @@ impl PostgresServer {
         )
     }
 
+    /// What `psql` prints for these statements, unaligned and without headers, lines without the last newline.
+    ///
+    /// # Panics
+    /// When a statement fails.
+    pub fn sql(&self, statements: &str) -> String {
+        let output = Command::new(self.programs.join("psql"))
+            .args(["-XAtq", "-v", "ON_ERROR_STOP=1", "-c", statements])
+            .arg(self.url())
+            .stdin(Stdio::null())
+            .output()
+            .expect("psql can be started");
+        let (out, errors) = (&output.stdout, String::from_utf8_lossy(&output.stderr));
+        assert!(output.status.success(), "{statements}: {errors}");
+        String::from_utf8_lossy(out).trim_end().to_owned()
+    }
+
     /// The socket that it listens on.
     pub fn socket(&self) -> PathBuf {
         self.folder.join(".s.PGSQL.5432")

@@ -15,3 +15,4 @@ mod postgres;
 mod s3;
 mod serve;
 mod sql;
+mod target;

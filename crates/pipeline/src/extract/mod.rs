@@ -14,6 +14,7 @@ pub mod message;
 pub mod parquet;
 #[cfg(feature = "kafka")]
 pub mod protobuf;
+pub mod table;
 mod wire;
 
 use std::fmt;
@@ -37,6 +38,7 @@ pub const EXTRACTORS: &[&dyn ExtractorKind] = &[
     &avro::Kind,
     #[cfg(feature = "kafka")]
     &protobuf::Kind,
+    &table::Kind,
 ];
 
 /// A kind of extractor: what a pipeline file may write under `extract:`.

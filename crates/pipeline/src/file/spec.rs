@@ -137,9 +137,9 @@ impl PipelineSpec {
         )))
     }
 
-    /// Whether it goes on for ever when it may: the source can, and the target does not ask for an end.
+    /// Whether it goes on for ever when it may: the source can, and neither the target nor a schedule asks for an end.
     pub fn is_continuous(&self) -> bool {
-        self.source.is_continuous() && !self.load.replaces()
+        self.source.is_continuous() && !self.load.replaces() && self.schedule.is_none()
     }
 }
 
@@ -274,6 +274,7 @@ impl<'a> Build<'a> {
         let load = self.component("load", |name, config| load::find(name)?.build(config));
         let records = self.records();
         self.check_end(source.as_deref(), load.as_deref());
+        self.check_table();
         Some(PipelineSpec {
             name: name?,
             schedule: schedule?,
@@ -394,6 +395,35 @@ impl<'a> Build<'a> {
             name: format!("transform[{index}]"),
             transform,
         })
+    }
+
+    /// What a table source yields only the extractor of its name reads, and nothing else does.
+    fn check_table(&mut self) {
+        let chosen = |key: &str| Some(self.document.get(key)?.single()?.0);
+        let (Some(source), Some(extract)) = (chosen("source"), chosen("extract")) else {
+            return;
+        };
+        if (source == "table") != (extract == "table") {
+            self.part("extract", |document| {
+                Err::<(), _>(document.error(
+                    "extract_does_not_fit",
+                    "a table of the lake is read by `extract: {table: {}}`, and nothing else is",
+                ))
+            });
+        }
+        let named = |stage: &str, component: &str, key: &str| {
+            let config = self.document.get(stage)?.get(component)?;
+            config.get(key)?.as_str().map(str::to_owned)
+        };
+        let from = named("source", "table", "name");
+        if from.is_some() && from == named("load", "iceberg", "table") {
+            self.part("load", |document| {
+                Err::<(), _>(document.error(
+                    "endless_table",
+                    "the pipeline reads the table that it loads: each run would read what the last one has added",
+                ))
+            });
+        }
     }
 
     /// A target that is made anew at the end of a run needs a source that has one.

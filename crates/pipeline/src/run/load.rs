@@ -57,7 +57,7 @@ impl Loader {
         let sequence = job.lease.sequence;
         let heads = BTreeMap::new();
         let lake = context.lake.clone();
-        let outbox = sink.as_ref().map(|_| {
+        let outbox = job.spec.load.is_transactional().then(|| {
             let (pipeline, split) = (&job.spec.name, &job.split);
             Outbox::new(lake, runtime.clone(), pipeline, split)
         });
@@ -177,7 +177,7 @@ impl Loader {
                 .or_else(|| self.heads.values().next_back());
             self.events += 1;
             events.push(Event {
-                id: format!("{}-{}-{:010}", self.job.run.id, self.job.split, self.events),
+                id: self.event_id(),
                 kind: EventKind::Rejected,
                 at,
                 run: self.job.run.id,
@@ -189,6 +189,12 @@ impl Loader {
         }
         let table = quarantine::table(&self.job.spec.name)?;
         self.note(&table, &quarantine::to_batch(&events)?)
+    }
+
+    /// A run that starts again at its last commit has another epoch then, so no id comes twice.
+    fn event_id(&self) -> String {
+        let (run, split, epoch) = (self.job.run.id, &self.job.split, self.job.lease.epoch);
+        format!("{run}-{split}-{epoch:06}-{:010}", self.events)
     }
 
     /// Writes rows to a table of the pipeline's own in the lake.
@@ -300,12 +306,13 @@ impl Loader {
     /// Commits the rows in a target that is not the lake, with all that the lake has to learn of it.
     fn deliver(&mut self, position: &Position) -> Result<()> {
         let message = self.message(true);
-        let (Some(sink), Some(outbox)) = (&mut self.sink, &self.outbox) else {
+        let Some(sink) = &mut self.sink else {
             return Ok(());
         };
+        let outbox = self.outbox.as_ref().map(|outbox| outbox.text(&message));
         let delivered = Delivered {
             position: position.clone(),
-            outbox: outbox.text(&message)?,
+            outbox: outbox.transpose()?.unwrap_or_default(),
         };
         self.runtime.block_on(sink.commit(self.sequence, delivered))
     }

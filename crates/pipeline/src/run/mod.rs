@@ -274,15 +274,23 @@ async fn stages(
         load::Loader::new(job, runtime, requests, sink).run(work_out)
     });
 
-    let guard = stop.drop_guard();
-    let (read, worked, loaded) = tokio::join!(reader, worker, loader);
-    drop(guard);
-    let joined = |result: std::result::Result<Result<()>, tokio::task::JoinError>| {
-        result.unwrap_or_else(|error| {
-            Err(Error::bug("stage_panicked", "a stage of the run panicked").with_source(error))
-        })
+    // A stage that fails ends the others, also one that waits for a source that is silent.
+    let watched = |handle: tokio::task::JoinHandle<Result<()>>| {
+        let stop = stop.clone();
+        async move {
+            let outcome = handle.await.unwrap_or_else(|error| {
+                Err(Error::bug("stage_panicked", "a stage of the run panicked").with_source(error))
+            });
+            if outcome.is_err() {
+                stop.cancel();
+            }
+            outcome
+        }
     };
-    let outcomes = [joined(read), joined(worked), joined(loaded)];
+    let guard = stop.clone().drop_guard();
+    let (read, worked, loaded) = tokio::join!(watched(reader), watched(worker), watched(loader));
+    drop(guard);
+    let outcomes = [read, worked, loaded];
     let mut errors = outcomes
         .into_iter()
         .filter_map(Result::err)

@@ -54,6 +54,7 @@ pub(super) fn source_context(
         journals: context.journals.clone(),
         committed: watch::channel(None).1,
         aws: context.aws.clone(),
+        lake: Some(context.lake.clone()),
     }
 }
 

@@ -8,12 +8,14 @@ pub mod http;
 #[cfg(feature = "kafka")]
 pub mod kafka;
 pub mod push;
+pub mod table;
 
 use std::fmt;
 use std::sync::Arc;
 
 use async_trait::async_trait;
 use forebay_core::{Chunk, Clock, Error, Ident, Position, RefName, Result, Timestamp};
+use forebay_lake::Lake;
 use forebay_lake::storage::AwsVariables;
 use schemars::Schema;
 use tokio::sync::watch;
@@ -30,6 +32,7 @@ pub const SOURCES: &[&dyn SourceKind] = &[
     &push::Kind,
     #[cfg(feature = "kafka")]
     &kafka::Kind,
+    &table::Kind,
 ];
 
 /// A kind of source: what a pipeline file may write under `source:`.
@@ -81,6 +84,8 @@ pub struct SourceContext {
     pub committed: watch::Receiver<Option<Position>>,
     /// The process's `AWS_*` variables, for what a source's own options leave open.
     pub aws: AwsVariables,
+    /// The lake that the run writes to; `None` outside of a run.
+    pub lake: Option<Lake>,
 }
 
 /// Forgets what it is told.
@@ -113,6 +118,7 @@ impl SourceContext {
             journals: Arc::new(journals),
             committed: watch::channel(None).1,
             aws: AwsVariables::default(),
+            lake: None,
         })
     }
 }

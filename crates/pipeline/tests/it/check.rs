@@ -14,7 +14,11 @@ impl Variables for Set {
     }
 
     fn secret(&self, name: &str) -> Option<String> {
-        (name == "token").then(|| "hunter2".to_owned())
+        match name {
+            "token" => Some("hunter2".to_owned()),
+            "warehouse" => Some("postgres://me:hunter2@db/shop".to_owned()),
+            _ => None,
+        }
     }
 
     fn param(&self, name: &str) -> Option<String> {
@@ -28,6 +32,26 @@ pub(crate) fn check(text: &str) -> Result<PipelineSpec, Diagnostics> {
 
 fn errors(text: &str) -> Diagnostics {
     check(text).expect_err("the file is wrong")
+}
+
+#[test]
+fn a_lake_table_goes_with_its_extractor_and_pushes_replace_nothing() {
+    const FILE: &str = "pipeline: out\nsource: SOURCE\nextract: EXTRACT\nload:\n  postgres: {url: \"${secret:warehouse}\", table: a.b, mode: replace}\n";
+    let file =
+        |source: &str, extract: &str| FILE.replace("SOURCE", source).replace("EXTRACT", extract);
+    let table = "{table: {name: a.b}}";
+    assert!(check(&file(table, "{table: {}}")).is_ok_and(|spec| !spec.is_continuous()));
+    for (source, extract, code) in [
+        (table, "{json: {}}", "extract_does_not_fit"),
+        ("{push: {}}", "{table: {}}", "extract_does_not_fit"),
+        ("{push: {}}", "{json: {}}", "replace_without_end"),
+    ] {
+        let found = errors(&file(source, extract));
+        assert!(found.0.iter().any(|one| one.code == code), "{found}");
+        assert!(!found.to_string().contains("hunter2"), "{found}");
+    }
+    let own = "pipeline: a\nsource: {table: {name: a.b}}\nextract: {table: {}}\nload: {iceberg: {table: a.b}}\n";
+    assert!(errors(own).0.iter().any(|one| one.code == "endless_table"));
 }
 
 /// The file of the blueprint, as far as it can run.

@@ -15,7 +15,7 @@ const READ_BYTES: u64 = 1 << 20;
 
 /// Ranges of an object, fetched while the thread blocks.
 #[derive(Debug, Clone)]
-pub(super) struct ObjectFile {
+pub(in crate::extract) struct ObjectFile {
     objects: Arc<dyn ObjectStore>,
     path: Path,
     runtime: Handle,
@@ -23,7 +23,7 @@ pub(super) struct ObjectFile {
 }
 
 impl ObjectFile {
-    pub(super) fn open(
+    pub(in crate::extract) fn open(
         objects: &Arc<dyn ObjectStore>,
         path: &Path,
         runtime: &Handle,
@@ -75,7 +75,7 @@ impl ChunkReader for ObjectFile {
 }
 
 /// Reads on from a place.
-pub(super) struct Ranges {
+pub(in crate::extract) struct Ranges {
     file: ObjectFile,
     at: u64,
     held: Cursor<Bytes>,

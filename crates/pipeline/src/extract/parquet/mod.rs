@@ -16,7 +16,7 @@
 //! fit, is quarantined whole with the reason: a file of which only a part can be read is never read in part. Checksums of
 //! pages are verified where a file has them. A file that expands more than [`RATIO_MAX`] times is refused.
 
-mod input;
+pub(in crate::extract) mod input;
 mod pages;
 pub(in crate::extract) mod plan;
 mod thrift;
@@ -424,7 +424,7 @@ fn refused(error: ::parquet::errors::ParquetError) -> Refusal {
 }
 
 /// Hands rows on; those that lack a required column or have a time that is too fine are refused one by one.
-fn give(
+pub(in crate::extract) fn give(
     head: &PayloadHead,
     plan: &Plan,
     part: Part,

@@ -27,7 +27,7 @@ const VERSION: u32 = 1;
 pub(in crate::extract) struct Table {
     /// Whose contract it is.
     extractor: &'static str,
-    pub(super) columns: Vec<Field>,
+    pub(in crate::extract) columns: Vec<Field>,
     policy: ContractPolicy,
     established: bool,
 }
@@ -38,7 +38,7 @@ pub(in crate::extract) struct Plan {
     steps: Vec<Step>,
     schema: SchemaRef,
     /// Required columns that the file lacks.
-    pub(super) missing: Option<String>,
+    pub(in crate::extract) missing: Option<String>,
 }
 
 #[derive(Debug, Clone)]
@@ -70,7 +70,7 @@ pub(in crate::extract) struct Finer {
 
 impl Part {
     /// Bytes that it holds in memory, about.
-    pub(super) fn bytes(&self) -> u64 {
+    pub(in crate::extract) fn bytes(&self) -> u64 {
         let finer: usize = self.finer.iter().map(|finer| finer.record.len()).sum();
         (self.records.get_array_memory_size() + finer) as u64
     }

@@ -103,20 +103,30 @@ fn config(base: &Config, asked: &[(String, String)]) -> Result<Config> {
         config.user(user);
     }
     match (of("password"), base.get_password()) {
-        (Some(password), _) => drop(config.password(password)),
-        (None, Some(password)) => drop(config.password(password)),
+        (Some(password), _) => {
+            config.password(password);
+        }
+        (None, Some(password)) => {
+            config.password(password);
+        }
         (None, None) => {}
     }
     if let Some(name) = of("dbname").or(base.get_dbname()) {
         config.dbname(name);
     }
     match of("host") {
-        Some(hosts) => hosts.split(',').for_each(|host| drop(config.host(host))),
+        Some(hosts) => hosts.split(',').for_each(|host| {
+            config.host(host);
+        }),
         None if base.get_hosts().is_empty() => return Err(bad("it names no host")),
         None => base.get_hosts().iter().for_each(|host| match host {
-            Host::Tcp(name) => drop(config.host(name)),
+            Host::Tcp(name) => {
+                config.host(name);
+            }
             #[cfg(unix)]
-            Host::Unix(path) => drop(config.host_path(path)),
+            Host::Unix(path) => {
+                config.host_path(path);
+            }
         }),
     }
     match of("port") {
@@ -125,10 +135,9 @@ fn config(base: &Config, asked: &[(String, String)]) -> Result<Config> {
                 config.port(port.parse().map_err(|_| bad("`port` is not a number"))?);
             }
         }
-        None => base
-            .get_ports()
-            .iter()
-            .for_each(|port| drop(config.port(*port))),
+        None => base.get_ports().iter().for_each(|port| {
+            config.port(*port);
+        }),
     }
     let timeout = of("connect_timeout").map(|text| text.parse().map(Duration::from_secs));
     let timeout = timeout

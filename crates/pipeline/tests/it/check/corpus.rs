@@ -10,7 +10,8 @@ use serde_json::{Map, Value};
 use super::check;
 
 /// Maximal files: together they use every key and every choice.
-const FILES: &[&str] = &[r#"
+const FILES: &[&str] = &[
+    r#"
 pipeline: a
 schedule: {every: 15m}
 source:
@@ -48,7 +49,17 @@ transform:
 buffer: {rows: 1000, bytes: 1MiB, time: 1s}
 load:
   iceberg: {table: quakes.events, mode: append, partition: [day(at)], file_bytes: 64MiB}
-"#];
+"#,
+    r#"
+pipeline: a
+source:
+  table: {name: quakes.events, start: now, changes: full}
+extract:
+  table: {}
+load:
+  iceberg: {table: quakes.copy}
+"#,
+];
 
 /// Files that differ from the first in one stage: `(stage, its value)`.
 const OTHERS: &[(&str, &str)] = &[
@@ -100,6 +111,10 @@ const OTHERS: &[(&str, &str)] = &[
     ),
     ("extract", "parquet: {}"),
     ("load", "stdout: {format: csv}"),
+    (
+        "load",
+        "postgres: {url: '${secret:warehouse}', table: shop.orders, mode: upsert, key: [id]}",
+    ),
     (
         "load",
         "file: {path: out, format: csv, guard_formulas: false}",

@@ -35,6 +35,8 @@ enum Sent {
     Unfit(Vec<(usize, Unfit)>),
     /// Nothing is: the server refused a row, maybe this one.
     Refused(Why, Option<(usize, usize)>),
+    /// Nothing is: the table is not what it was.
+    Outdated(Error),
 }
 
 /// Why a step inside the savepoint stopped.
@@ -58,9 +60,24 @@ struct Part {
 
 impl Session {
     pub(super) async fn send(&mut self, group: &Group) -> Result<Vec<Rejected>> {
-        let parts = self.prepare(group).await?;
+        let mut parts = self.prepare(group).await?;
         self.begin().await?;
-        match self.attempt(group, &parts, None).await? {
+        let mut sent = self.attempt(group, &parts, None).await?;
+        // Somebody may have changed the table since it was read: then no row is to blame.
+        let again = match &sent {
+            Sent::Done(_) => false,
+            Sent::Outdated(_) => true,
+            _ => self.has_changed(group, &parts).await?,
+        };
+        if again {
+            tracing::warn!("the target has changed; it is read again");
+            self.tables.clear();
+            self.statements.clear();
+            self.stages.clear();
+            parts = self.prepare(group).await?;
+            sent = self.attempt(group, &parts, None).await?;
+        }
+        match sent {
             Sent::Done(unfit) => {
                 let rejected = unfit
                     .iter()
@@ -69,6 +86,20 @@ impl Session {
             }
             refused => self.divide(group, &parts, refused).await,
         }
+    }
+
+    /// Whether columns that rows go to have another type now, or are gone.
+    async fn has_changed(&self, group: &Group, parts: &[Part]) -> Result<bool> {
+        for part in parts {
+            let known = self.table(&part.child)?;
+            let now = table::Table::read(&self.connection, &known.schema, &known.name).await?;
+            let records = group.batches[part.batches.start].records.schema();
+            let places = now.map(|now| now.places(&records, &self.wish(&part.child)));
+            if !matches!(places, Some(Ok(places)) if places == part.places) {
+                return Ok(true);
+            }
+        }
+        Ok(false)
     }
 
     /// Tables and stages that the group needs.
@@ -174,6 +205,7 @@ impl Session {
                     }
                     waiting.push(range);
                 }
+                Sent::Outdated(error) => return Err(error),
                 Sent::Refused(why, place) if first == last => {
                     let place = place.unwrap_or_else(|| records.first(first));
                     refuse(group, &mut records, &mut rejected, place, &why)?;
@@ -246,25 +278,14 @@ impl Session {
                     self.take_back().await?;
                     self.context.clock.sleep(LOCK_PAUSE * tries).await;
                 }
-                Some(_) if is_outdated(&error) && tries == 1 => {
-                    tracing::warn!(%error, "the target has changed; it is read again");
+                Some(_) if is_outdated(&error) => {
                     self.take_back().await?;
-                    self.forget(group).await?;
+                    return Ok(Sent::Outdated(failed("load rows", error)));
                 }
                 _ => return Err(failed("load rows", error)),
             }
             tries += 1;
         }
-    }
-
-    /// Reads the tables again; rows of the group must fit the same places.
-    async fn forget(&mut self, group: &Group) -> Result<()> {
-        self.tables.clear();
-        self.statements.clear();
-        for batch in &group.batches {
-            self.ensure(&batch.child, &batch.records.schema()).await?;
-        }
-        Ok(())
     }
 
     async fn take_back(&self) -> Result<()> {

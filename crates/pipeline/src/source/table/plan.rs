@@ -1,0 +1,255 @@
+//! What to read next: the files of a snapshot that an earlier position has not seen.
+
+use std::collections::HashMap;
+
+use forebay_core::{CommitId, Error, Position, RefName, Result, TableName};
+use forebay_lake::scan::ScanFile;
+use forebay_lake::{Lake, SnapshotInfo, Table};
+use forebay_store::AsOf;
+use serde::{Deserialize, Serialize};
+use uuid::Uuid;
+
+/// Where a reader stands: everything of the table up to a snapshot, or a part of one.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub(super) struct Place {
+    pub(super) table: Uuid,
+    /// The snapshot that is read, or was; `None`: the table had none.
+    pub(super) snapshot: Option<i64>,
+    /// Its sequence number; files with a greater one came later.
+    pub(super) sequence: i64,
+    /// What is left of it.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub(super) inside: Option<Inside>,
+}
+
+/// Where a reader stands inside a snapshot.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub(super) struct Inside {
+    /// The commit of the catalog that shows the table as it was.
+    pub(super) commit: CommitId,
+    /// Only files with a greater sequence number are of this pass; -1 for all.
+    pub(super) after: i64,
+    /// The next file and row group.
+    pub(super) file: String,
+    pub(super) group: usize,
+}
+
+impl Place {
+    pub(super) fn read(position: &Position) -> Result<Self> {
+        serde_json::from_value(position.0.clone()).map_err(|error| {
+            Error::data(
+                "bad_position",
+                "the position of a table source is not a place in a table",
+            )
+            .with_source(error)
+        })
+    }
+
+    pub(super) fn position(&self) -> Result<Position> {
+        let value = serde_json::to_value(self).map_err(|error| {
+            Error::bug("position", "failed to write a position").with_source(error)
+        })?;
+        Ok(Position(value))
+    }
+}
+
+/// A data file to read.
+#[derive(Debug, Clone)]
+pub(super) struct File {
+    pub(super) path: String,
+    pub(super) bytes: u64,
+    pub(super) rows: u64,
+    sequence: i64,
+    /// Runs of deleted rows: first and how many.
+    pub(super) deleted: Vec<(u64, u64)>,
+    /// Fields that have a value by the file's partition, which the file itself may lack.
+    pub(super) identity: Vec<i32>,
+}
+
+impl File {
+    fn new(file: &ScanFile) -> Self {
+        let mut identity: Vec<i32> = file.identity.keys().copied().collect();
+        identity.sort_unstable();
+        Self {
+            path: file.path.to_string(),
+            bytes: file.bytes,
+            rows: file.rows,
+            sequence: file.sequence,
+            deleted: file
+                .deleted
+                .iter()
+                .flat_map(|rows| runs(rows.iter()))
+                .collect(),
+            identity,
+        }
+    }
+}
+
+/// Ascending numbers as runs.
+fn runs(numbers: impl Iterator<Item = u64>) -> Vec<(u64, u64)> {
+    let mut runs: Vec<(u64, u64)> = Vec::new();
+    for number in numbers {
+        match runs.last_mut() {
+            Some((first, count)) if *first + *count == number => *count += 1,
+            _ => runs.push((number, 1)),
+        }
+    }
+    runs
+}
+
+/// A table at one commit, and the files of it that are to be read, in order.
+#[derive(Debug)]
+pub(super) struct Pass {
+    pub(super) table: Table,
+    pub(super) commit: CommitId,
+    pub(super) after: i64,
+    /// Where the reader stands once all is read.
+    pub(super) end: Place,
+    pub(super) files: Vec<File>,
+    /// The first row group of the first file that is wanted.
+    pub(super) group: usize,
+}
+
+/// What a table has become since a place.
+pub(super) enum Since {
+    Pass(Box<Pass>),
+    /// It has changed in another way than by appends.
+    Changed(String),
+}
+
+/// The newest commit of a branch, and the table there.
+pub(super) async fn newest(
+    lake: &Lake,
+    branch: &RefName,
+    name: &TableName,
+) -> Result<(CommitId, Table)> {
+    let log = lake.store().log(branch, 1).await?;
+    let missing = || {
+        Error::not_found(
+            "no_such_table",
+            format!("there is no table {name} on {branch}"),
+        )
+        .with_hint("`forebay tables` lists those that are there")
+    };
+    let commit = log.first().ok_or_else(missing)?.id;
+    let table = lake.table(&AsOf::Commit(commit), name).await?;
+    Ok((commit, table.ok_or_else(missing)?))
+}
+
+/// All of a table.
+pub(super) async fn whole(commit: CommitId, table: Table) -> Result<Pass> {
+    pass(commit, table, -1).await
+}
+
+/// What was appended after a place that is complete.
+pub(super) async fn since(commit: CommitId, table: Table, place: &Place) -> Result<Since> {
+    if table.uuid() != place.table {
+        return Ok(Since::Changed("it was dropped and made anew".to_owned()));
+    }
+    if let Some(change) = other_change(&table, place) {
+        return Ok(Since::Changed(change));
+    }
+    let pass = pass(commit, table, place.sequence).await?;
+    Ok(Since::Pass(Box::new(pass)))
+}
+
+/// The rest of a pass that was cut off.
+pub(super) async fn rest(lake: &Lake, name: &TableName, inside: &Inside) -> Result<Pass> {
+    let table = lake.table(&AsOf::Commit(inside.commit), name).await?;
+    let table = table.ok_or_else(|| {
+        Error::not_found(
+            "no_such_table",
+            format!(
+                "there is no table {name} at commit {}, where this source stands",
+                inside.commit
+            ),
+        )
+    })?;
+    let mut pass = pass(inside.commit, table, inside.after).await?;
+    let at = pass.files.iter().position(|file| file.path == inside.file);
+    let at = at.ok_or_else(|| {
+        Error::data(
+            "bad_position",
+            format!("{name} has no file {} any more", inside.file),
+        )
+    })?;
+    pass.files.drain(..at);
+    pass.group = inside.group;
+    Ok(pass)
+}
+
+async fn pass(commit: CommitId, table: Table, after: i64) -> Result<Pass> {
+    let end = end(&table);
+    let mut files: Vec<File> = Vec::new();
+    if end.snapshot.is_some() && end.sequence > after {
+        let plan = table.scan(None).await?;
+        files = plan.files.iter().map(File::new).collect();
+    }
+    files.retain(|file| file.sequence > after);
+    files.sort_by(|a, b| (a.sequence, &a.path).cmp(&(b.sequence, &b.path)));
+    Ok(Pass {
+        table,
+        commit,
+        after,
+        end,
+        files,
+        group: 0,
+    })
+}
+
+/// The place after everything that a table holds now.
+pub(super) fn end(table: &Table) -> Place {
+    let snapshot = table.snapshot_id();
+    let known = table.snapshots();
+    let current = known.iter().find(|known| Some(known.id) == snapshot);
+    Place {
+        table: table.uuid(),
+        snapshot,
+        sequence: current.map_or(0, |current| current.sequence),
+        inside: None,
+    }
+}
+
+/// The first snapshot after a place, looking back, that is not an append; or why that cannot be told.
+fn other_change(table: &Table, place: &Place) -> Option<String> {
+    let snapshots = table.snapshots().into_iter();
+    let known: HashMap<i64, SnapshotInfo> =
+        snapshots.map(|snapshot| (snapshot.id, snapshot)).collect();
+    let mut at = table.snapshot_id();
+    while at != place.snapshot {
+        let Some(id) = at else {
+            return Some("it was rolled back".to_owned());
+        };
+        let Some(snapshot) = known.get(&id) else {
+            return Some(format!(
+                "snapshot {id} is not known any more, and what it did neither"
+            ));
+        };
+        if snapshot.operation != "append" {
+            return Some(format!(
+                "snapshot {id} is an operation `{}`",
+                snapshot.operation
+            ));
+        }
+        if snapshot.sequence <= place.sequence {
+            return Some("it was rolled back".to_owned());
+        }
+        at = snapshot.parent;
+    }
+    None
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn deleted_rows_are_runs() {
+        assert_eq!(
+            runs([1, 2, 3, 7, 9, 10].into_iter()),
+            [(1, 3), (7, 1), (9, 2)]
+        );
+    }
+}

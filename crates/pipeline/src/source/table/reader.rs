@@ -1,0 +1,300 @@
+//! Reading a table: portions of row groups, each one payload, with a position after it.
+
+use std::collections::{BTreeMap, VecDeque};
+use std::time::Duration;
+
+use async_trait::async_trait;
+use bytes::Bytes;
+use forebay_core::{Chunk, Compression, Error, PayloadHead, Position, Result};
+use forebay_lake::Lake;
+use forebay_store::AsOf;
+use object_store::path::Path;
+use parquet::arrow::async_reader::{AsyncFileReader, ParquetObjectReader};
+
+use super::plan::{self, File, Inside, Pass, Place, Since};
+use super::{Changes, Start, TableConfig};
+use crate::extract::table::{MEDIA_TYPE, Portion, PortionFile};
+use crate::source::{SourceContext, SplitReader};
+
+/// Rows of one payload, about: a commit may fall between two.
+const PORTION_ROWS: u64 = 500_000;
+
+/// Files of one payload.
+const PORTION_FILES: usize = 1_000;
+
+/// How often a table is looked at while it is followed.
+const POLL: Duration = Duration::from_millis(500);
+
+pub(super) struct Reader {
+    config: TableConfig,
+    context: SourceContext,
+    lake: Lake,
+    /// Where everything before has been handed on.
+    place: Option<Place>,
+    pass: Option<Open>,
+    /// The metadata that was looked at last.
+    seen: Option<String>,
+    ordinal: u64,
+    /// The place of the last chunk.
+    told: Option<Place>,
+}
+
+/// A pass that is being read.
+struct Open {
+    pass: Pass,
+    files: VecDeque<File>,
+    group: usize,
+    schema: String,
+}
+
+impl Reader {
+    pub(super) async fn open(
+        config: TableConfig,
+        position: Option<Position>,
+        context: SourceContext,
+    ) -> Result<Self> {
+        let lake = context
+            .lake
+            .clone()
+            .ok_or_else(|| Error::bug("no_lake", "a table is read without the lake it is in"))?;
+        let place = position.as_ref().map(Place::read).transpose()?;
+        Ok(Self {
+            config,
+            context,
+            lake,
+            told: place.clone(),
+            place,
+            pass: None,
+            seen: None,
+            ordinal: 0,
+        })
+    }
+
+    /// Finds something to read; `false` when there is nothing new.
+    async fn look(&mut self) -> Result<bool> {
+        let name = self.config.name.clone();
+        if let Some(inside) = self.place.as_ref().and_then(|place| place.inside.clone()) {
+            let pass = plan::rest(&self.lake, &name, &inside).await?;
+            self.begin(pass)?;
+            return Ok(true);
+        }
+        let head = AsOf::Head(self.context.branch.clone());
+        let head = self.lake.store().head(&head, &name).await?;
+        let location = head.map(|head| head.metadata_location);
+        if location.is_some() && location == self.seen {
+            return Ok(false);
+        }
+        let (commit, table) = plan::newest(&self.lake, &self.context.branch, &name).await?;
+        let seen = table.metadata_location().to_owned();
+        let pass = match &self.place {
+            None if self.config.start == Start::Now => {
+                let mut pass = plan::whole(commit, table).await?;
+                pass.files.clear();
+                pass
+            }
+            None => plan::whole(commit, table).await?,
+            Some(place) => match plan::since(commit, table.clone(), place).await? {
+                Since::Pass(pass) => *pass,
+                Since::Changed(change) => {
+                    self.changed(&change)?;
+                    plan::whole(commit, table).await?
+                }
+            },
+        };
+        self.seen = Some(seen);
+        let is_new = self.place.is_none() || !pass.files.is_empty();
+        if is_new {
+            self.begin(pass)?;
+        } else {
+            self.place = Some(pass.end);
+        }
+        Ok(is_new)
+    }
+
+    fn changed(&self, change: &str) -> Result<()> {
+        let name = &self.config.name;
+        if self.config.changes == Changes::Full {
+            tracing::warn!(table = %name, change, "the table has changed; all of it is read again");
+            return Ok(());
+        }
+        let message = format!("{name} has changed in another way than by an append: {change}");
+        Err(Error::data("table_changed", message).with_hint(
+            "set `source.table.changes: full` to read all of it again, or run once with `--full`; rows that have landed come again",
+        ))
+    }
+
+    fn begin(&mut self, mut pass: Pass) -> Result<()> {
+        let files = std::mem::take(&mut pass.files).into();
+        let schema = Portion::schema_text(&pass.table.schema());
+        self.pass = Some(Open {
+            group: pass.group,
+            pass,
+            files,
+            schema,
+        });
+        Ok(())
+    }
+
+    /// The next portion of the open pass.
+    async fn portion(&mut self) -> Result<Option<Chunk>> {
+        let Some(mut open) = self.pass.take() else {
+            return Ok(None);
+        };
+        let (first, group) = (open.files.front().map(|file| file.path.clone()), open.group);
+        let files = open.take(&self.lake).await?;
+        let place = open.place();
+        let portion = Portion {
+            version: Portion::VERSION,
+            table: self.config.name.to_string(),
+            uuid: open.pass.end.table.to_string(),
+            commit: open.pass.commit.to_string(),
+            snapshot: open.pass.end.snapshot,
+            schema: open.schema.clone(),
+            files,
+        };
+        let chunk = self.chunk(&portion, first, group, &place)?;
+        self.place = Some(place.clone());
+        self.told = Some(place);
+        if !open.files.is_empty() {
+            self.pass = Some(open);
+        }
+        Ok(Some(chunk))
+    }
+
+    fn chunk(
+        &mut self,
+        portion: &Portion,
+        first: Option<String>,
+        group: usize,
+        place: &Place,
+    ) -> Result<Chunk> {
+        let text = serde_json::to_vec(portion).map_err(|error| {
+            Error::bug("portion", "failed to write what to read of a table").with_source(error)
+        })?;
+        let snapshot = portion.snapshot.unwrap_or_default();
+        let begin = first.map_or_else(|| "end".to_owned(), |file| format!("{file}:{group}"));
+        let attributes = BTreeMap::from([
+            ("commit".to_owned(), portion.commit.clone()),
+            ("snapshot".to_owned(), snapshot.to_string()),
+        ]);
+        let head = PayloadHead {
+            ordinal: self.ordinal,
+            name: format!("table/{}/{snapshot}/{begin}", portion.table),
+            received_at: self.context.clock.now(),
+            content_type: Some(MEDIA_TYPE.to_owned()),
+            compression: Compression::None,
+            attributes,
+        };
+        self.ordinal += 1;
+        Ok(Chunk::whole(
+            head,
+            Bytes::from(text),
+            Some(place.position()?),
+        ))
+    }
+}
+
+impl Open {
+    /// Takes files and row groups for one payload.
+    async fn take(&mut self, lake: &Lake) -> Result<Vec<PortionFile>> {
+        let (mut taken, mut rows) = (Vec::new(), 0);
+        while rows < PORTION_ROWS
+            && taken.len() < PORTION_FILES
+            && let Some(file) = self.files.front()
+        {
+            let room = PORTION_ROWS - rows;
+            if self.group == 0
+                && (file.rows <= room || (taken.is_empty() && file.rows <= PORTION_ROWS))
+            {
+                rows += file.rows;
+                taken.push(part(file, None, 0));
+                self.files.pop_front();
+                continue;
+            }
+            if !taken.is_empty() && self.group == 0 && file.rows <= PORTION_ROWS {
+                break;
+            }
+            let groups = group_rows(lake, file).await?;
+            let first = self.group;
+            let skipped: u64 = groups.iter().take(first).sum();
+            let mut last = first;
+            while last < groups.len() && (last == first || rows + groups[last] <= PORTION_ROWS) {
+                rows += groups[last];
+                last += 1;
+            }
+            taken.push(part(file, Some((first, last)), skipped));
+            if last < groups.len() {
+                self.group = last;
+                break;
+            }
+            self.group = 0;
+            self.files.pop_front();
+        }
+        Ok(taken)
+    }
+
+    /// Where the reader stands after what has been taken.
+    fn place(&self) -> Place {
+        let inside = self.files.front().map(|file| Inside {
+            commit: self.pass.commit,
+            after: self.pass.after,
+            file: file.path.clone(),
+            group: self.group,
+        });
+        Place {
+            inside,
+            ..self.pass.end.clone()
+        }
+    }
+}
+
+fn part(file: &File, groups: Option<(usize, usize)>, skipped: u64) -> PortionFile {
+    PortionFile {
+        path: file.path.clone(),
+        bytes: file.bytes,
+        groups,
+        skipped,
+        deleted: file.deleted.clone(),
+        identity: file.identity.clone(),
+    }
+}
+
+/// Rows of each row group, from the footer.
+async fn group_rows(lake: &Lake, file: &File) -> Result<Vec<u64>> {
+    let path = Path::from(file.path.as_str());
+    let mut reader =
+        ParquetObjectReader::new(lake.objects().clone(), path.clone()).with_file_size(file.bytes);
+    let footer = reader.get_metadata(None).await.map_err(|error| {
+        Error::unavailable("data_file_unreadable", "failed to read a file of the table")
+            .with_source(error)
+            .with_context("object", path)
+    })?;
+    let groups = footer.row_groups().iter();
+    Ok(groups
+        .map(|group| u64::try_from(group.num_rows()).unwrap_or(0))
+        .collect())
+}
+
+#[async_trait]
+impl SplitReader for Reader {
+    async fn next(&mut self) -> Result<Option<Chunk>> {
+        loop {
+            if let Some(chunk) = self.portion().await? {
+                return Ok(Some(chunk));
+            }
+            if self.look().await? {
+                continue;
+            }
+            if !self.context.follow {
+                return Ok(None);
+            }
+            self.context.clock.sleep(POLL).await;
+        }
+    }
+
+    /// A snapshot without new rows moves the position only.
+    fn end_position(&self) -> Option<Position> {
+        let place = self.place.as_ref().filter(|_| self.place != self.told)?;
+        place.position().ok()
+    }
+}
