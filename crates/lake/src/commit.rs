@@ -59,6 +59,10 @@ pub(crate) async fn commit(lake: &Lake, mut request: CommitRequest) -> Result<La
     let mut pause = PAUSE_FIRST;
     let mut rebases = 0;
     for _ in 0..ATTEMPTS_MAX {
+        let now = lake.clock().now();
+        changes
+            .iter()
+            .try_for_each(|change| change.draft.check_age(now))?;
         let tops = stacked(lake, &request, &changes, &notes).await?;
         rebases += tops.iter().map(|top| u32::from(top.rebased)).sum::<u32>();
         match lake.store().commit(store_commit(&request, &tops)).await {

@@ -3,9 +3,11 @@
 //! What does not depend on the parent (manifests of new files) is written once and survives a rebase; the list is
 //! written anew for each parent. Nothing here is visible before a metadata file names it, and nothing is deleted.
 
+mod expire;
 mod manifest;
 mod merge;
 mod summary;
+mod tier;
 
 use std::collections::BTreeMap;
 use std::sync::Arc;
@@ -21,16 +23,10 @@ use crate::DataFile;
 use crate::error::from_iceberg;
 use crate::storage::LakeStorage;
 
+pub(crate) use self::expire::{named_by_refs, outgrown};
 use self::manifest::ManifestFolder;
+pub(crate) use self::manifest::read_list;
 use self::summary::Counts;
-
-/// Snapshots that the metadata of a table names. Older states stay readable through the catalog's log, whose
-/// metadata files still name them.
-const SNAPSHOTS_KEPT: usize = 500;
-/// The table property that overrides [`SNAPSHOTS_KEPT`].
-const SNAPSHOTS_KEPT_PROPERTY: &str = "history.expire.min-snapshots-to-keep";
-/// Snapshots over the limit before they are dropped, many at once.
-const SNAPSHOTS_SLACK: usize = 50;
 
 /// What one snapshot does to a table, ready to be put on top of any parent.
 #[derive(Debug)]
@@ -108,7 +104,7 @@ impl Change {
         let Some(parent) = parent else {
             return Ok(Vec::new());
         };
-        let mut manifests = manifest::read_list(head, storage, parent).await?;
+        let mut manifests = read_list(head, storage, parent).await?;
         manifests.retain(|manifest| manifest.has_added_files() || manifest.has_existing_files());
         let folder = ManifestFolder::new(head, storage, self.id);
         merge::merge_small(head, storage, &folder, manifests).await
@@ -149,41 +145,6 @@ impl Change {
         writer.close().await.map_err(fail)?;
         Ok((location, next_row))
     }
-}
-
-/// Snapshots that the metadata stops naming when one more comes; those that a branch or tag stands on stay.
-pub(crate) fn outgrown(head: &TableMetadata) -> Vec<i64> {
-    let kept = head
-        .properties()
-        .get(SNAPSHOTS_KEPT_PROPERTY)
-        .and_then(|value| value.parse().ok());
-    let kept: usize = kept.unwrap_or(SNAPSHOTS_KEPT).max(1);
-    if head.snapshots().len() < kept.saturating_add(SNAPSHOTS_SLACK) {
-        return Vec::new();
-    }
-    let mut snapshots: Vec<(i64, i64)> = head
-        .snapshots()
-        .map(|snapshot| (snapshot.sequence_number(), snapshot.snapshot_id()))
-        .collect();
-    snapshots.sort_unstable();
-    snapshots.truncate(snapshots.len() - kept);
-    let named = named_by_refs(head);
-    snapshots
-        .into_iter()
-        .map(|(_, id)| id)
-        .filter(|id| !named.contains(id))
-        .collect()
-}
-
-/// `iceberg` shows the refs of a table only in its JSON.
-fn named_by_refs(head: &TableMetadata) -> Vec<i64> {
-    let value = serde_json::to_value(head).unwrap_or_default();
-    let refs = value["refs"]
-        .as_object()
-        .into_iter()
-        .flat_map(|refs| refs.values());
-    refs.filter_map(|reference| reference["snapshot-id"].as_i64())
-        .collect()
 }
 
 /// Later than everything the table has seen, also when this machine's clock is behind.

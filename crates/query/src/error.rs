@@ -2,10 +2,13 @@
 //!
 //! Nothing here logs, and nothing here knows which tables exist beyond the names it is handed.
 
+use std::error::Error as StdError;
+
 use arrow::error::ArrowError;
 use datafusion::common::{Column, DataFusionError, SchemaError};
 use datafusion::sql::sqlparser::parser::ParserError;
-use forebay_core::Error;
+use forebay_core::{Error, ErrorKind};
+use forebay_lake::storage::{GONE, explain_objects};
 
 /// How alike two names must be (normalised edit distance) before one is suggested for the other.
 const SUGGEST_LIKENESS_MIN: f64 = 0.6;
@@ -28,6 +31,9 @@ pub(crate) fn explain(
     let root = unwrap(error, &mut place);
     if let Some(own) = own_error(root) {
         return copy(own);
+    }
+    if let Some(error) = below::<object_store::Error>(root) {
+        return storage_error(error);
     }
     match root {
         DataFusionError::SQL(error, _) => syntax(error),
@@ -87,6 +93,30 @@ fn own_error(error: &DataFusionError) -> Option<&Error> {
             _ => None,
         },
         _ => None,
+    }
+}
+
+/// Causes that are looked at below an error.
+const CAUSES_MAX: usize = 16;
+
+/// The error of this type below another, which the engine and its readers wrap in their own.
+fn below<'a, E: StdError + 'static>(error: &'a (dyn StdError + 'static)) -> Option<&'a E> {
+    let mut cause = error;
+    for _ in 0..CAUSES_MAX {
+        if let Some(found) = cause.downcast_ref() {
+            return Some(found);
+        }
+        cause = cause.source()?;
+    }
+    None
+}
+
+/// A file of the query that could not be read.
+fn storage_error(error: &object_store::Error) -> Error {
+    let explained = explain_objects("read a file of the query", error);
+    match explained.kind() {
+        ErrorKind::NotFound if explained.hint().is_none() => explained.with_hint(GONE),
+        _ => explained,
     }
 }
 

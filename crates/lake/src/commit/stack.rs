@@ -151,7 +151,7 @@ async fn stack_metadata(
         None => None,
     };
     let dated = snapshot.is_some();
-    let metadata = finished(&ground, &change.draft, head, notes, snapshot)?;
+    let metadata = finished(&ground, &change.draft, head, notes, snapshot, now)?;
     // A snapshot dates its metadata itself.
     if dated {
         Ok(metadata)
@@ -187,11 +187,12 @@ fn finished(
     head: Option<&Table>,
     notes: &Notes,
     snapshot: Option<Snapshot>,
+    now: Timestamp,
 ) -> Result<TableMetadata> {
     let mut properties = notes.properties.clone();
     properties.extend(draft.properties().clone());
     let previous = head.map(|head| head.metadata_location().to_owned());
-    let outgrown = outgrown(ground);
+    let outgrown = outgrown(ground, now);
     let build = || {
         let mut builder = ground
             .clone()
@@ -199,6 +200,11 @@ fn finished(
             .set_properties(properties.into_iter().collect())?;
         if let Some(snapshot) = snapshot {
             builder = builder.set_branch_snapshot(snapshot, "main")?;
+        }
+        for id in &outgrown {
+            builder = builder
+                .remove_statistics(*id)
+                .remove_partition_statistics(*id);
         }
         if !outgrown.is_empty() {
             builder = builder.remove_snapshots(&outgrown);

@@ -17,7 +17,7 @@ use crate::storage::LakeStorage;
 /// A new file takes the sequence number of the commit that lands it, whichever that will be.
 const SEQUENCE_INHERITED: i64 = -1;
 
-pub(super) async fn read_list(
+pub(crate) async fn read_list(
     table: &TableMetadata,
     storage: &LakeStorage,
     snapshot: &SnapshotRef,

@@ -169,6 +169,9 @@ async fn one_split(
     };
     let store = context.lake.store().clone();
     let lease = store.take_lease(&request, context.exclusive).await?;
+    if !context.exclusive {
+        store.mark_lost_unless_held(&request, record.id).await?;
+    }
     let epoch = lease.epoch;
     let keep = renew(&request, epoch, context);
     let job = Job {

@@ -29,7 +29,11 @@ pub(crate) fn storage() -> (TempDir, Arc<LakeStorage>) {
 }
 
 pub(crate) fn draft(storage: &Arc<LakeStorage>, schema: &SchemaRef, partition: &[&str]) -> Draft {
-    let mut draft = Draft::new("test.table".parse().unwrap(), Arc::clone(storage));
+    let mut draft = Draft::new(
+        "test.table".parse().unwrap(),
+        Arc::clone(storage),
+        Timestamp(0),
+    );
     let partition: Vec<_> = partition
         .iter()
         .map(|field| field.parse().unwrap())
