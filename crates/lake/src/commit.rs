@@ -14,6 +14,7 @@ use forebay_store::{Change as HeadMove, Commit, Committed, PositionMove};
 use crate::{Draft, Lake};
 
 use self::notes::Notes;
+pub use self::notes::position_property;
 use self::stack::{Top, prepared, stacked};
 
 /// How often a commit is tried on newer heads before it gives up.

@@ -371,6 +371,50 @@ mod tests {
     }
 
     #[test]
+    fn an_error_of_the_object_store_keeps_its_kind_however_it_is_wrapped() {
+        use datafusion::parquet::errors::ParquetError;
+        use object_store::Error as Store;
+        let denied = || Store::PermissionDenied {
+            path: "tables/x.parquet".to_owned(),
+            source: "status code: 403".into(),
+        };
+        let outage = || Store::Generic {
+            store: "S3",
+            source: "connection reset".into(),
+        };
+        let parquet = |error: Store| {
+            DataFusionError::ParquetError(Box::new(ParquetError::External(Box::new(error))))
+        };
+        let arrow = |error: Store| {
+            let inner = ArrowError::ExternalError(Box::new(parquet(error)));
+            DataFusionError::ArrowError(Box::new(inner), None)
+        };
+        let direct = |error: Store| DataFusionError::ObjectStore(Box::new(error));
+        let shared = |error: Store| DataFusionError::Shared(std::sync::Arc::new(direct(error)));
+        let explained = |error: &DataFusionError| {
+            let error = explain(error, Phase::Run, "", &[]);
+            (error.kind(), error.code())
+        };
+        for wrap in [
+            &parquet as &dyn Fn(Store) -> DataFusionError,
+            &arrow,
+            &direct,
+            &shared,
+        ] {
+            assert_eq!(
+                explained(&wrap(denied())),
+                (ErrorKind::Denied, "object_denied")
+            );
+            assert_eq!(
+                explained(&wrap(outage())),
+                (ErrorKind::Unavailable, "object_store")
+            );
+        }
+        let torn = DataFusionError::ParquetError(Box::new(ParquetError::General("torn".into())));
+        assert_eq!(explained(&torn), (ErrorKind::Unavailable, "read_failed"));
+    }
+
+    #[test]
     fn the_nearest_name_must_be_near() {
         let names = ["quakes.events", "quakes.places"];
         assert_eq!(

@@ -2,11 +2,12 @@
 
 use std::collections::{BTreeMap, HashSet};
 use std::hash::{DefaultHasher, Hash, Hasher};
+use std::sync::Arc;
 
-use forebay_core::{Context, Result, TableName};
+use forebay_core::{Context, Error, ErrorKind, Result, TableName};
 use forebay_store::{Horizon, Place};
-use futures::{StreamExt, stream};
-use iceberg::spec::{ManifestFile, SnapshotRef, TableMetadata};
+use futures::{FutureExt, StreamExt, stream};
+use iceberg::spec::{ManifestFile, TableMetadataRef};
 use object_store::path::Path;
 use uuid::Uuid;
 
@@ -57,39 +58,55 @@ impl Reach {
     }
 
     async fn add(&mut self, lake: &Lake, places: Vec<Place>) {
-        let states = places.into_iter().map(|place| state(lake.clone(), place));
+        let states = places
+            .into_iter()
+            .map(|place| state(lake.clone(), place).boxed());
         let mut states = stream::iter(states).buffer_unordered(READS_MAX);
         // Several states have most of their manifests in common.
-        let mut manifests: BTreeMap<String, (Place, StateOf, ManifestFile)> = BTreeMap::new();
+        let mut manifests: BTreeMap<Path, Named> = BTreeMap::new();
         while let Some((place, state)) = states.next().await {
             match state {
                 Ok(state) => {
                     self.files.extend(state.files.iter().map(hash));
-                    for (path, manifest) in state.manifests {
-                        self.files.insert(hash(&path));
-                        if self.read.insert((hash(&path), hash_again(&path))) {
-                            let found = (place.clone(), state.of.clone(), manifest);
-                            manifests.insert(path.to_string(), found);
-                        }
+                    for named in state.manifests {
+                        self.name(named, &mut manifests);
                     }
                 }
                 Err(error) => self.fail(&place, &error),
             }
         }
-        drop(states);
         let reads = manifests
             .into_values()
-            .map(|(place, of, manifest)| entries(lake.clone(), place, of, manifest));
+            .map(|named| entries(lake.clone(), named).boxed());
         let mut reads = stream::iter(reads).buffer_unordered(READS_MAX);
-        while let Some((place, paths)) = reads.next().await {
+        while let Some((named, paths)) = reads.next().await {
             match paths {
-                Ok(hashes) => self.files.extend(hashes),
-                Err(error) => self.fail(&place, &error),
+                Ok(hashes) => {
+                    self.read.insert(hashes_of(&named.path));
+                    self.files.extend(hashes);
+                }
+                // An expired snapshot went with its manifests.
+                Err(error) if !named.must && error.kind() == ErrorKind::NotFound => (),
+                Err(error) => self.fail(&named.place, &error),
             }
         }
     }
 
-    fn fail(&mut self, place: &Place, error: &forebay_core::Error) {
+    /// A manifest to read, unless it was.
+    fn name(&mut self, named: Named, manifests: &mut BTreeMap<Path, Named>) {
+        if self.read.contains(&hashes_of(&named.path)) {
+            return;
+        }
+        self.files.insert(hash(&named.path));
+        match manifests.get_mut(&named.path) {
+            Some(before) => before.must |= named.must,
+            None => {
+                manifests.insert(named.path.clone(), named);
+            }
+        }
+    }
+
+    fn fail(&mut self, place: &Place, error: &Error) {
         let name = place.table.clone();
         let problem = None;
         let known = self.tables.entry(place.uuid);
@@ -98,72 +115,85 @@ impl Reach {
     }
 }
 
-type StateOf = std::sync::Arc<TableMetadata>;
-
 /// What one metadata file names.
+#[derive(Default)]
 struct State {
-    of: StateOf,
     files: Vec<Path>,
-    manifests: Vec<(Path, ManifestFile)>,
+    manifests: Vec<Named>,
 }
 
-async fn state(lake: Lake, place: Place) -> (Place, Result<State>) {
+/// A manifest, and who names it.
+struct Named {
+    path: Path,
+    manifest: ManifestFile,
+    /// A kept state needs it; else only a snapshot that other engines may travel to.
+    must: bool,
+    place: Arc<Place>,
+    of: TableMetadataRef,
+}
+
+async fn state(lake: Lake, place: Place) -> (Arc<Place>, Result<State>) {
+    let place = Arc::new(place);
     let state = read_state(&lake, &place).await;
     let state = state.context("file", &place.metadata_location);
     (place, state)
 }
 
-async fn read_state(lake: &Lake, place: &Place) -> Result<State> {
+async fn read_state(lake: &Lake, place: &Arc<Place>) -> Result<State> {
     let storage = lake.storage();
-    let metadata = lake.metadata().read_file(&place.metadata_location).await?;
-    let mut files = vec![storage.path(&place.metadata_location)?];
-    let statistics = metadata.statistics_iter().map(|s| &s.statistics_path);
-    let partitions = metadata.partition_statistics_iter();
+    let of = lake.metadata().read_file(&place.metadata_location).await?;
+    let of = TableMetadataRef::from(of);
+    let mut state = State::default();
+    state.files.push(storage.path(&place.metadata_location)?);
+    let statistics = of.statistics_iter().map(|s| &s.statistics_path);
+    let partitions = of.partition_statistics_iter();
     for location in statistics.chain(partitions.map(|s| &s.statistics_path)) {
-        files.push(storage.path(location)?);
+        state.files.push(storage.path(location)?);
     }
-    let mut manifests = Vec::new();
-    for snapshot in snapshots(&metadata, place.is_head) {
-        files.push(storage.path(snapshot.manifest_list())?);
-        for manifest in read_list(&metadata, storage, &snapshot).await? {
-            manifests.push((storage.path(&manifest.manifest_path)?, manifest));
+    // What the state itself and the table's own branches and tags stand on.
+    let mut needed = named_by_refs(&of);
+    needed.extend(of.current_snapshot_id());
+    for snapshot in of.snapshots() {
+        let must = needed.contains(&snapshot.snapshot_id());
+        // Of the newest state also the others, which other engines travel to, as far as they are there.
+        if !must && !place.is_head {
+            continue;
+        }
+        state.files.push(storage.path(snapshot.manifest_list())?);
+        let list = match read_list(&of, storage, snapshot).await {
+            Err(error) if !must && error.kind() == ErrorKind::NotFound => continue,
+            list => list?,
+        };
+        for manifest in list {
+            state.manifests.push(Named {
+                path: storage.path(&manifest.manifest_path)?,
+                manifest,
+                must,
+                place: Arc::clone(place),
+                of: Arc::clone(&of),
+            });
         }
     }
-    Ok(State {
-        of: metadata.into(),
-        files,
-        manifests,
-    })
+    Ok(state)
 }
 
-/// The current snapshot and what the table's own branches and tags stand on. Of the newest state also all others, which
-/// other engines travel to.
-fn snapshots(metadata: &TableMetadata, is_head: bool) -> Vec<SnapshotRef> {
-    let named = named_by_refs(metadata);
-    let current = metadata.current_snapshot_id();
-    let needed = |snapshot: &&SnapshotRef| {
-        let id = snapshot.snapshot_id();
-        is_head || Some(id) == current || named.contains(&id)
-    };
-    metadata.snapshots().filter(needed).cloned().collect()
-}
-
-async fn entries(
-    lake: Lake,
-    place: Place,
-    of: StateOf,
-    manifest: ManifestFile,
-) -> (Place, Result<Vec<u64>>) {
+async fn entries(lake: Lake, named: Named) -> (Named, Result<Vec<u64>>) {
     let read = async {
-        let live = read_live(&of, lake.storage(), &manifest).await?;
+        let live = read_live(&named.of, lake.storage(), &named.manifest).await?;
         let paths = live.entries.iter().map(|entry| {
             let path = lake.storage().path(entry.data_file().file_path())?;
             Ok(hash(&path))
         });
         paths.collect::<Result<Vec<u64>>>()
     };
-    let read = read.await.context("manifest", &manifest.manifest_path);
-    (place, read)
+    let read = read
+        .await
+        .context("manifest", &named.manifest.manifest_path);
+    (named, read)
+}
+
+fn hashes_of(path: &Path) -> (u64, u64) {
+    (hash(path), hash_again(path))
 }
 
 fn hash(path: &Path) -> u64 {

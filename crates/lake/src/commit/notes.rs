@@ -2,6 +2,7 @@
 
 use std::collections::BTreeMap;
 
+use forebay_core::Ident;
 use forebay_store::PositionMove;
 
 use super::CommitRequest;
@@ -9,6 +10,12 @@ use super::CommitRequest;
 /// Positions that are longer together are left out of the snapshot summary, which every later metadata file repeats; the
 /// table's properties have them.
 const SUMMARY_POSITIONS_BYTES_MAX: usize = 2 << 10;
+
+/// The property of every table of a commit that says where a split stood after it: JSON with `epoch`, `sequence` and
+/// `position`.
+pub fn position_property(pipeline: &Ident, split: &Ident) -> String {
+    format!("forebay.position.{pipeline}.{split}")
+}
 
 /// What every table of a commit says of it, so that the catalog could be rebuilt from the tables.
 pub(super) struct Notes {
@@ -38,7 +45,7 @@ impl Notes {
 }
 
 fn position_note(moved: &PositionMove) -> (String, String) {
-    let key = format!("forebay.position.{}.{}", moved.pipeline, moved.split);
+    let key = position_property(&moved.pipeline, &moved.split);
     let (epoch, sequence) = (moved.epoch, moved.sequence + 1);
     let value =
         serde_json::json!({ "epoch": epoch, "sequence": sequence, "position": moved.position });
