@@ -67,6 +67,21 @@ pub fn explain_objects(what: &str, error: &object_store::Error) -> Error {
     wrapped.with_source(without_body(&text).unwrap_or(text))
 }
 
+/// The same where a reader has made text of the error; `None` for a text that is of no such error.
+pub fn explain_text(what: &str, text: &str) -> Option<Error> {
+    let has = |words: &[&str]| words.iter().any(|word| text.contains(word));
+    let (kind, code, hint) = if has(&["Object at location "]) && has(&[" not found: "]) {
+        (ErrorKind::NotFound, "object_missing", GONE)
+    } else if has(&["The operation lacked "]) || has(&DENIED_WORDS) {
+        (ErrorKind::Denied, "object_denied", CREDENTIALS)
+    } else {
+        return None;
+    };
+    let shown = without_body(text).unwrap_or_else(|| text.to_owned());
+    let wrapped = Error::new(kind, code, format!("failed to {what}"));
+    Some(wrapped.with_source(shown).with_hint(hint))
+}
+
 fn explained(what: &str, error: &object_store::Error, text: &str) -> Error {
     use object_store::Error as Store;
     let has = |words: &[&str]| words.iter().any(|word| text.contains(word));

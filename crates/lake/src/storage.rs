@@ -23,7 +23,7 @@ use object_store::{ObjectStore, ObjectStoreExt};
 use crate::error::gone;
 use crate::scan::ManifestCache;
 
-pub use crate::error::{GONE, explain_objects, from_objects};
+pub use crate::error::{GONE, explain_objects, explain_text, from_objects};
 pub use create::{Medium, NewObject, PART_BYTES, PARTS_MAX};
 pub use s3::{AwsVariables, RETRY_FOR, S3Options};
 pub(crate) use sink::ObjectSink;

@@ -8,7 +8,7 @@ use arrow::error::ArrowError;
 use datafusion::common::{Column, DataFusionError, SchemaError};
 use datafusion::sql::sqlparser::parser::ParserError;
 use forebay_core::{Error, ErrorKind};
-use forebay_lake::storage::{GONE, explain_objects};
+use forebay_lake::storage::{GONE, explain_objects, explain_text};
 
 /// How alike two names must be (normalised edit distance) before one is suggested for the other.
 const SUGGEST_LIKENESS_MIN: f64 = 0.6;
@@ -51,7 +51,7 @@ pub(crate) fn explain(
         DataFusionError::ArrowError(error, _) => arrow_error(error, phase, sql),
         DataFusionError::Internal(message) => Error::bug("sql_engine", format!("the SQL engine broke its own rules: {}", first_line(message))),
         DataFusionError::ParquetError(_) | DataFusionError::ObjectStore(_) | DataFusionError::IoError(_) => {
-            Error::unavailable("read_failed", format!("failed to read a file of the query: {}", first_line(&root.to_string())))
+            read_failed(&root.to_string())
         }
         other => Error::unavailable("query_failed", format!("the query failed: {}", first_line(&other.to_string()))),
     }
@@ -118,6 +118,14 @@ fn storage_error(error: &object_store::Error) -> Error {
         ErrorKind::NotFound if explained.hint().is_none() => explained.with_hint(GONE),
         _ => explained,
     }
+}
+
+/// The engine's reader of Parquet makes text of the errors of the store.
+fn read_failed(text: &str) -> Error {
+    explain_text("read a file of the query", text).unwrap_or_else(|| {
+        let message = format!("failed to read a file of the query: {}", first_line(text));
+        Error::unavailable("read_failed", message)
+    })
 }
 
 /// Errors cannot be cloned; the engine may share one, so its words are taken over.
@@ -301,13 +309,7 @@ fn arrow_error(error: &ArrowError, phase: Phase, sql: &str) -> Error {
             )
             .with_hint("write `try_cast(x AS type)` to get null instead"),
         },
-        ArrowError::IoError(..) | ArrowError::ParquetError(_) => Error::unavailable(
-            "read_failed",
-            format!(
-                "failed to read a file of the query: {}",
-                first_line(&error.to_string())
-            ),
-        ),
+        ArrowError::IoError(..) | ArrowError::ParquetError(_) => read_failed(&error.to_string()),
         ArrowError::MemoryError(message) => Error::unavailable(
             "query_memory",
             format!("the query ran out of memory: {message}"),
@@ -410,6 +412,10 @@ mod tests {
                 (ErrorKind::Unavailable, "object_store")
             );
         }
+        let told =
+            ParquetError::General(format!("Failed to fetch metadata for file x: {}", denied()));
+        let told = DataFusionError::ParquetError(Box::new(told));
+        assert_eq!(explained(&told), (ErrorKind::Denied, "object_denied"));
         let torn = DataFusionError::ParquetError(Box::new(ParquetError::General("torn".into())));
         assert_eq!(explained(&torn), (ErrorKind::Unavailable, "read_failed"));
     }
