@@ -1,8 +1,8 @@
 //! What a long row of small commits costs: `cargo run --release -p forebay-lake --example many [COMMITS]`.
 //!
 //! Each commit is what a pipeline makes of a small push: rows of a table partitioned by day, one file of the raw index,
-//! now and then quarantined rows and requests, and a position. Printed for every thousand commits: how long they took, how
-//! big the newest metadata file and the store are, how many manifests there are, and how long a scan takes to plan for a
+//! now and then quarantined rows and requests, and a position. Printed for every thousand commits: how long they took, the
+//! CPU time of one with the writing of its files, how big the newest metadata file and the store are, how many manifests there are, and how long a scan takes to plan for a
 //! process that has read nothing yet.
 
 #![expect(clippy::print_stdout, reason = "an example prints its result")]
@@ -46,9 +46,10 @@ async fn main() -> Result<(), Failed> {
     };
     let lease = lake.store().take_lease(&request, false).await?;
     println!(
-        "commits    p50 ms   p99 ms   max ms   metadata B   manifests   store MB   files   plan ms  one day ms"
+        "commits    p50 ms   p99 ms   max ms   cpu ms   metadata B   manifests   store MB   files   plan ms  one day ms"
     );
     let mut took = Vec::new();
+    let mut cpu = cpu_seconds()?;
     for number in 0..commits {
         let drafts = drafts(&lake, number).await?;
         let position = PositionMove {
@@ -71,7 +72,9 @@ async fn main() -> Result<(), Failed> {
         lake.commit(commit).await?;
         took.push((clock.monotonic() - start).as_secs_f64() * 1e3);
         if (number + 1) % REPORT_EVERY == 0 {
-            report(folder.path(), &clock, number + 1, &mut took).await?;
+            let each = (cpu_seconds()? - cpu) * 1e3 / REPORT_EVERY as f64;
+            report(folder.path(), &clock, number + 1, &mut took, each).await?;
+            cpu = cpu_seconds()?;
         }
     }
     Ok(())
@@ -89,6 +92,7 @@ async fn report(
     clock: &Arc<dyn Clock>,
     commits: u64,
     took: &mut Vec<f64>,
+    cpu: f64,
 ) -> Result<(), Failed> {
     took.sort_by(f64::total_cmp);
     let at = |share: f64| took[((took.len() - 1) as f64 * share) as usize];
@@ -112,7 +116,7 @@ async fn report(
         .map(|file| file.len())
         .sum();
     println!(
-        "{commits:>7} {:>9.2} {:>8.2} {:>8.2} {:>12} {:>11} {:>10.1} {:>7} {cold:>9.1} {one:>6.1} ({} of {} manifests, {} files)",
+        "{commits:>7} {:>9.2} {:>8.2} {:>8.2} {cpu:>8.2} {:>12} {:>11} {:>10.1} {:>7} {cold:>9.1} {one:>6.1} ({} of {} manifests, {} files)",
         at(0.5),
         at(0.99),
         at(1.0),
@@ -241,4 +245,19 @@ fn index(number: u64) -> Result<RecordBatch, Failed> {
         ("sha256", text(format!("{number:064x}"))),
         ("content_type", text("application/json".to_owned())),
     ])?)
+}
+
+/// User and system time of this process, from Linux's own count of hundredths.
+fn cpu_seconds() -> Result<f64, Failed> {
+    let stat = std::fs::read_to_string("/proc/self/stat")?;
+    let fields: Vec<&str> = stat
+        .rsplit(')')
+        .next()
+        .unwrap_or_default()
+        .split_whitespace()
+        .collect();
+    let ticks = |i: usize| -> Result<f64, Failed> {
+        Ok(fields.get(i).ok_or("no CPU time")?.parse::<f64>()?)
+    };
+    Ok((ticks(11)? + ticks(12)?) / 100.0)
 }

@@ -115,6 +115,9 @@ fn store_commit(request: &CommitRequest, tops: &[Top]) -> Commit {
 
 fn remember(lake: &Lake, tops: Vec<Top>) {
     for top in tops {
+        for (location, manifest) in &top.fresh {
+            lake.storage().manifests().put(location, manifest);
+        }
         if let HeadMove::Set(location) = top.head.change {
             lake.metadata().remember(location, top.metadata);
         }

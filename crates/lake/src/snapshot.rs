@@ -21,12 +21,20 @@ use uuid::Uuid;
 
 use crate::DataFile;
 use crate::error::from_iceberg;
+use crate::scan::LiveManifest;
 use crate::storage::LakeStorage;
 
 pub(crate) use self::expire::{named_by_refs, outgrown};
-use self::manifest::ManifestFolder;
 pub(crate) use self::manifest::read_list;
+use self::manifest::{Added, ManifestFolder};
+use self::merge::Carried;
 use self::summary::Counts;
+
+/// A snapshot on top of a parent, and what is in the manifests that were written for it: true once it has landed.
+pub(crate) struct Stacked {
+    pub(crate) snapshot: Snapshot,
+    pub(crate) fresh: Vec<(String, LiveManifest)>,
+}
 
 /// What one snapshot does to a table, ready to be put on top of any parent.
 #[derive(Debug)]
@@ -34,7 +42,7 @@ pub(crate) struct Change {
     id: i64,
     operation: Operation,
     /// Manifests of the files that come in.
-    added: Vec<ManifestFile>,
+    added: Vec<Added>,
     counts: Counts,
 }
 
@@ -64,10 +72,20 @@ impl Change {
         storage: &Arc<LakeStorage>,
         now: Timestamp,
         notes: &BTreeMap<String, String>,
-    ) -> Result<Snapshot> {
+    ) -> Result<Stacked> {
         let parent = head.current_snapshot();
-        let mut manifests = self.added.clone();
-        manifests.extend(self.carried(head, storage, parent).await?);
+        let Carried {
+            manifests: carried,
+            mut fresh,
+        } = self.carried(head, storage, parent).await?;
+        let sequence = head.next_sequence_number();
+        let mut manifests = Vec::with_capacity(self.added.len() + carried.len());
+        for added in &self.added {
+            let path = added.manifest.manifest_path.clone();
+            fresh.push((path, added.landed(self.id, sequence)));
+            manifests.push(added.manifest.clone());
+        }
+        manifests.extend(carried);
         let (list, next_row) = self.write_list(head, storage, manifests).await?;
         let mut properties = self.counts.summary(parent.map(|parent| parent.summary()));
         properties.extend(
@@ -78,7 +96,7 @@ impl Change {
         let builder = Snapshot::builder()
             .with_snapshot_id(self.id)
             .with_parent_snapshot_id(parent.map(|parent| parent.snapshot_id()))
-            .with_sequence_number(head.next_sequence_number())
+            .with_sequence_number(sequence)
             .with_timestamp_ms(snapshot_ms(head, now))
             .with_manifest_list(list)
             .with_summary(Summary {
@@ -86,12 +104,13 @@ impl Change {
                 additional_properties: properties,
             })
             .with_schema_id(head.current_schema_id());
-        Ok(match next_row {
+        let snapshot = match next_row {
             Some(next) => builder
                 .with_row_range(head.next_row_id(), next - head.next_row_id())
                 .build(),
             None => builder.build(),
-        })
+        };
+        Ok(Stacked { snapshot, fresh })
     }
 
     /// The parent's manifests as this snapshot has them: those without live files left out, many small ones merged.
@@ -100,9 +119,9 @@ impl Change {
         head: &TableMetadata,
         storage: &Arc<LakeStorage>,
         parent: Option<&SnapshotRef>,
-    ) -> Result<Vec<ManifestFile>> {
+    ) -> Result<Carried> {
         let Some(parent) = parent else {
-            return Ok(Vec::new());
+            return Ok(Carried::default());
         };
         let mut manifests = read_list(head, storage, parent).await?;
         manifests.retain(|manifest| manifest.has_added_files() || manifest.has_existing_files());

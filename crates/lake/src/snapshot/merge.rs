@@ -26,18 +26,26 @@ pub(super) async fn merge_small(
     storage: &Arc<LakeStorage>,
     folder: &ManifestFolder,
     manifests: Vec<ManifestFile>,
-) -> Result<Vec<ManifestFile>> {
+) -> Result<Carried> {
     // A v3 manifest gives row ids by the place of its files, which merging would move.
     if table.format_version() == FormatVersion::V3 {
-        return Ok(manifests);
+        return Ok(Carried {
+            manifests,
+            ..Carried::default()
+        });
     }
     let Choice { merged, kept } = choose(manifests);
-    if merged.is_empty() {
-        return Ok(kept);
-    }
-    let mut manifests = merge(table, storage, folder, merged).await?;
-    manifests.extend(kept);
-    Ok(manifests)
+    let mut carried = merge(table, storage, folder, merged).await?;
+    carried.manifests.extend(kept);
+    Ok(carried)
+}
+
+/// The manifests of a parent as its child has them.
+#[derive(Debug, Default)]
+pub(super) struct Carried {
+    pub(super) manifests: Vec<ManifestFile>,
+    /// What is in those that were written just now.
+    pub(super) fresh: Vec<(String, LiveManifest)>,
 }
 
 /// Manifests whose partition values have one type. A promoted source column changes that type, and a manifest has one
@@ -54,7 +62,7 @@ async fn merge(
     storage: &Arc<LakeStorage>,
     folder: &ManifestFolder,
     group: Vec<ManifestFile>,
-) -> Result<Vec<ManifestFile>> {
+) -> Result<Carried> {
     // Boxed one by one: a stream that borrows its items cannot be proven `Send`.
     let reads: Vec<_> = group
         .into_iter()
@@ -65,9 +73,9 @@ async fn merge(
     while let Some((file, manifest)) = read.try_next().await? {
         classify(table, &mut classes, file, manifest)?;
     }
-    let mut merged = Vec::new();
+    let mut merged = Carried::default();
     for class in classes {
-        merged.extend(merge_class(table, folder, class).await?);
+        merge_class(table, folder, class, &mut merged).await?;
     }
     Ok(merged)
 }
@@ -77,6 +85,9 @@ async fn read(
     storage: &Arc<LakeStorage>,
     file: ManifestFile,
 ) -> Result<(ManifestFile, LiveManifest)> {
+    if let Some(kept) = storage.manifests().get(&file.manifest_path) {
+        return Ok((file, kept));
+    }
     let manifest = read_live(table, storage, &file).await;
     let manifest = manifest.context("manifest", &file.manifest_path)?;
     Ok((file, manifest))
@@ -115,9 +126,12 @@ async fn merge_class(
     table: &TableMetadata,
     folder: &ManifestFolder,
     class: Class,
-) -> Result<Vec<ManifestFile>> {
+    merged: &mut Carried,
+) -> Result<()> {
     let [(first, _), _, ..] = class.manifests.as_slice() else {
-        return Ok(class.manifests.into_iter().map(|(file, _)| file).collect());
+        let alone = class.manifests.into_iter().map(|(file, _)| file);
+        merged.manifests.extend(alone);
+        return Ok(());
     };
     let spec_id = first.partition_spec_id;
     let spec = table
@@ -128,15 +142,20 @@ async fn merge_class(
     let content = first.content;
     let entries = by_partition(class.manifests);
     let parts = parts(entries.len(), bytes);
-    let mut merged = Vec::with_capacity(parts);
     for part in entries.chunks(entries.len().div_ceil(parts).max(1)) {
         let mut writer = folder.writer(&class.schema, spec, content)?;
         for entry in part {
             copy(entry, &mut writer)?;
         }
-        merged.push(writer.write_manifest_file().await.map_err(write_failed)?);
+        let file = writer.write_manifest_file().await.map_err(write_failed)?;
+        let live = LiveManifest {
+            schema: Arc::clone(&class.schema),
+            entries: part.into(),
+        };
+        merged.fresh.push((file.manifest_path.clone(), live));
+        merged.manifests.push(file);
     }
-    Ok(merged)
+    Ok(())
 }
 
 /// All live files, those of one partition side by side, so that each of several manifests spans few partitions and is
@@ -144,7 +163,7 @@ async fn merge_class(
 fn by_partition(manifests: Vec<(ManifestFile, LiveManifest)>) -> Vec<ManifestEntryRef> {
     let mut entries: Vec<ManifestEntryRef> = manifests
         .into_iter()
-        .flat_map(|(_, manifest)| manifest.entries)
+        .flat_map(|(_, manifest)| manifest.entries.to_vec())
         .collect();
     entries.sort_by(|a, b| order(a.data_file().partition(), b.data_file().partition()));
     entries

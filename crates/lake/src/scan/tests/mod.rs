@@ -70,7 +70,7 @@ pub(crate) fn append(
         let builder = metadata
             .clone()
             .into_builder(None)
-            .set_branch_snapshot(snapshot, "main")
+            .set_branch_snapshot(snapshot.snapshot, "main")
             .unwrap();
         builder.build().unwrap().metadata
     })
