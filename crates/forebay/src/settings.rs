@@ -29,6 +29,46 @@ pub(crate) struct Settings {
     pub(crate) server: Server,
     /// Where the raw zone and the tables lie.
     pub(crate) storage: Storage,
+    /// How much of the past is kept.
+    pub(crate) lake: Lake,
+}
+
+/// `[lake]`: what `forebay tables clean` leaves.
+#[derive(Debug, Clone, Deserialize, JsonSchema)]
+#[serde(deny_unknown_fields, default)]
+pub(crate) struct Lake {
+    /// How long every state of the lake can be read with `FOR SYSTEM_TIME AS OF` and `--as-of`.
+    pub(crate) keep: Span,
+    /// How long the records of commits and runs stay: who changed what and when.
+    pub(crate) keep_log: Span,
+    /// Files that nothing names yet stay for this long, since a run may be about to commit them; at least 36h.
+    pub(crate) safe_age: Span,
+}
+
+impl Default for Lake {
+    fn default() -> Self {
+        let days = |days: u64| Span(std::time::Duration::from_secs(days * 24 * 3_600));
+        Self {
+            keep: days(30),
+            keep_log: days(2 * 365),
+            safe_age: days(3),
+        }
+    }
+}
+
+impl Lake {
+    fn over_environment(&mut self, variable: &dyn Fn(&str) -> Option<String>) -> Result<()> {
+        for (span, name) in [
+            (&mut self.keep, "FOREBAY__LAKE__KEEP"),
+            (&mut self.keep_log, "FOREBAY__LAKE__KEEP_LOG"),
+            (&mut self.safe_age, "FOREBAY__LAKE__SAFE_AGE"),
+        ] {
+            if let Some(value) = parsed(variable, name)? {
+                *span = value;
+            }
+        }
+        Ok(())
+    }
 }
 
 /// `[server]`
@@ -187,6 +227,7 @@ impl Settings {
         }
         settings.store.place()?;
         settings.storage.over_environment(&variable)?;
+        settings.lake.over_environment(&variable)?;
         if let Some(memory) = variable("FOREBAY__SQL__MEMORY") {
             settings.sql.memory = memory
                 .parse()
@@ -271,6 +312,17 @@ mod tests {
             place.to_string(),
             "postgres://ann@db:5432/lake?schema=forebay"
         );
+        let text = "[lake]\nkeep = \"7d\"\n";
+        let mut settings = Settings::parse("forebay.toml", text).unwrap();
+        let set = |name: &str| (name == "FOREBAY__LAKE__SAFE_AGE").then(|| "2d".to_owned());
+        settings.lake.over_environment(&set).unwrap();
+        let Lake {
+            keep,
+            keep_log,
+            safe_age,
+        } = settings.lake;
+        let days = |span: Span| span.0.as_secs() / 86_400;
+        assert_eq!((days(keep), days(keep_log), days(safe_age)), (7, 730, 2));
         let error = Settings::parse("forebay.toml", "[sql]\nmemori = \"1GiB\"\n").unwrap_err();
         assert!(error.to_string().contains("forebay.toml:2:1"), "{error}");
         assert!(error.to_string().contains("memory"), "{error}");

@@ -14,6 +14,7 @@ use forebay_store::{Change as HeadMove, Commit, Committed, PositionMove};
 use crate::{Draft, Lake};
 
 use self::notes::Notes;
+pub use self::notes::position_property;
 use self::stack::{Top, prepared, stacked};
 
 /// How often a commit is tried on newer heads before it gives up.
@@ -59,6 +60,10 @@ pub(crate) async fn commit(lake: &Lake, mut request: CommitRequest) -> Result<La
     let mut pause = PAUSE_FIRST;
     let mut rebases = 0;
     for _ in 0..ATTEMPTS_MAX {
+        let now = lake.clock().now();
+        changes
+            .iter()
+            .try_for_each(|change| change.draft.check_age(now))?;
         let tops = stacked(lake, &request, &changes, &notes).await?;
         rebases += tops.iter().map(|top| u32::from(top.rebased)).sum::<u32>();
         match lake.store().commit(store_commit(&request, &tops)).await {
@@ -110,6 +115,9 @@ fn store_commit(request: &CommitRequest, tops: &[Top]) -> Commit {
 
 fn remember(lake: &Lake, tops: Vec<Top>) {
     for top in tops {
+        for (location, manifest) in &top.fresh {
+            lake.storage().manifests().put(location, manifest);
+        }
         if let HeadMove::Set(location) = top.head.change {
             lake.metadata().remember(location, top.metadata);
         }

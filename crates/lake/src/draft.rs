@@ -4,13 +4,14 @@ use std::collections::{BTreeMap, HashMap};
 use std::sync::Arc;
 
 use arrow::datatypes::SchemaRef;
-use forebay_core::{Context, Error, Result, TableName};
+use forebay_core::{Context, Error, Result, TableName, Timestamp};
 use iceberg::spec::{
     FormatVersion, PartitionSpecRef, SortOrder, TableMetadata, TableMetadataBuilder,
     TableMetadataRef,
 };
 use uuid::Uuid;
 
+use crate::clean::DRAFT_AGE_MAX;
 use crate::error::from_iceberg;
 use crate::storage::LakeStorage;
 use crate::{DataFile, PartitionField, Table, TableWriter, WriterOptions, schema};
@@ -25,6 +26,8 @@ pub struct Draft {
     name: TableName,
     uuid: Uuid,
     storage: Arc<LakeStorage>,
+    /// Its files are younger.
+    made_at: Timestamp,
     base: Option<Table>,
     /// The table as it will be, but for its files and properties. `None` until a new table is created.
     metadata: Option<TableMetadataRef>,
@@ -34,26 +37,27 @@ pub struct Draft {
 }
 
 impl Draft {
-    pub(crate) fn of(table: Table) -> Self {
+    pub(crate) fn of(table: Table, now: Timestamp) -> Self {
         let storage = Arc::clone(table.storage());
         let metadata = Some(Arc::clone(table.metadata()));
         Self {
             base: Some(table.clone()),
             metadata,
-            ..Self::empty(table.name().clone(), table.uuid(), storage)
+            ..Self::empty(table.name().clone(), table.uuid(), storage, now)
         }
     }
 
-    pub(crate) fn new(name: TableName, storage: Arc<LakeStorage>) -> Self {
-        Self::empty(name, Uuid::new_v4(), storage)
+    pub(crate) fn new(name: TableName, storage: Arc<LakeStorage>, now: Timestamp) -> Self {
+        Self::empty(name, Uuid::new_v4(), storage, now)
     }
 
-    fn empty(name: TableName, uuid: Uuid, storage: Arc<LakeStorage>) -> Self {
+    fn empty(name: TableName, uuid: Uuid, storage: Arc<LakeStorage>, made_at: Timestamp) -> Self {
         let (files, properties) = (Vec::new(), BTreeMap::new());
         Self {
             name,
             uuid,
             storage,
+            made_at,
             base: None,
             metadata: None,
             schema_changed: false,
@@ -188,6 +192,21 @@ impl Draft {
 
     pub(crate) fn storage(&self) -> &Arc<LakeStorage> {
         &self.storage
+    }
+
+    /// Errors: `Conflict` `draft_too_old`: its files are no longer safe from [`crate::Lake::clean`].
+    pub(crate) fn check_age(&self, now: Timestamp) -> Result<()> {
+        if now.since(self.made_at) <= DRAFT_AGE_MAX {
+            return Ok(());
+        }
+        let message = format!(
+            "the change was begun at {} and is too old to be committed",
+            self.made_at
+        );
+        let error = Error::conflict("draft_too_old", message);
+        Err(error
+            .with_hint("begin it again; make `buffer: {time}` shorter if a pipeline takes so long for one commit")
+            .with_context("table", &self.name))
     }
 
     pub(crate) fn base(&self) -> Option<&Table> {

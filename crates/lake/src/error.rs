@@ -21,7 +21,20 @@ pub(crate) fn from_iceberg(what: &str, error: iceberg::Error) -> Error {
             _ => (ErrorKind::Data, "iceberg_invalid"),
         },
     };
-    Error::new(kind, code, message).with_source(error)
+    let hint = below.and_then(Error::hint).map(str::to_owned);
+    let wrapped = Error::new(kind, code, message).with_source(error);
+    match hint {
+        Some(hint) => wrapped.with_hint(hint),
+        None => wrapped,
+    }
+}
+
+/// A file that a table names is not there: says what to do.
+pub(crate) fn gone(error: Error) -> Error {
+    match error.kind() {
+        ErrorKind::NotFound if error.hint().is_none() => error.with_hint(GONE),
+        _ => error,
+    }
 }
 
 pub(crate) fn to_iceberg(error: Error) -> iceberg::Error {
@@ -36,10 +49,43 @@ pub(crate) fn to_iceberg(error: Error) -> iceberg::Error {
 /// `NotFound`, `Denied` (also for credentials that ran out), `Conflict` for an object that is there already or another by
 /// now, `Config` for the wrong region; everything else is `Unavailable`.
 pub fn from_objects(what: &str, path: impl std::fmt::Display, error: object_store::Error) -> Error {
-    use object_store::Error as Store;
     let text = chain(&error);
+    let short = without_body(&text);
+    let wrapped = explained(what, &error, &text);
+    let wrapped = match short {
+        Some(short) => wrapped.with_source(short),
+        None => wrapped.with_source(error),
+    };
+    wrapped.with_context("object", path)
+}
+
+/// The same for an error that belongs to somebody else, whose words are taken over. It names the object itself, if it
+/// does.
+pub fn explain_objects(what: &str, error: &object_store::Error) -> Error {
+    let text = chain(error);
+    let wrapped = explained(what, error, &text);
+    wrapped.with_source(without_body(&text).unwrap_or(text))
+}
+
+/// The same where a reader has made text of the error; `None` for a text that is of no such error.
+pub fn explain_text(what: &str, text: &str) -> Option<Error> {
     let has = |words: &[&str]| words.iter().any(|word| text.contains(word));
-    let (kind, code, hint) = match &error {
+    let (kind, code, hint) = if has(&["Object at location "]) && has(&[" not found: "]) {
+        (ErrorKind::NotFound, "object_missing", GONE)
+    } else if has(&["The operation lacked "]) || has(&DENIED_WORDS) {
+        (ErrorKind::Denied, "object_denied", CREDENTIALS)
+    } else {
+        return None;
+    };
+    let shown = without_body(text).unwrap_or_else(|| text.to_owned());
+    let wrapped = Error::new(kind, code, format!("failed to {what}"));
+    Some(wrapped.with_source(shown).with_hint(hint))
+}
+
+fn explained(what: &str, error: &object_store::Error, text: &str) -> Error {
+    use object_store::Error as Store;
+    let has = |words: &[&str]| words.iter().any(|word| text.contains(word));
+    let (kind, code, hint) = match error {
         // A listing has no kinds of error, only what the server said.
         _ if has(&["NoSuchBucket"]) => (ErrorKind::NotFound, "no_such_bucket", Some(MAKE_BUCKET)),
         Store::NotFound { .. } => (ErrorKind::NotFound, "object_missing", None),
@@ -53,16 +99,17 @@ pub fn from_objects(what: &str, path: impl std::fmt::Display, error: object_stor
         _ if has(&REGION_WORDS) => (ErrorKind::Config, "wrong_region", Some(REGION)),
         _ => (ErrorKind::Unavailable, "object_store", None),
     };
-    let mut wrapped = Error::new(kind, code, format!("failed to {what}"));
-    wrapped = match without_body(&text) {
-        Some(short) => wrapped.with_source(short),
-        None => wrapped.with_source(error),
-    };
-    if let Some(hint) = hint {
-        wrapped = wrapped.with_hint(hint);
+    let wrapped = Error::new(kind, code, format!("failed to {what}"));
+    match hint {
+        Some(hint) => wrapped.with_hint(hint),
+        None => wrapped,
     }
-    wrapped.with_context("object", path)
 }
+
+/// What to do when a file that a table names is not there.
+pub const GONE: &str = "something else deletes files of the lake: look at lifecycle rules of the bucket and at other tools, and bring the \
+     file back from a backup or an older version of the object; `FOR SYSTEM_TIME AS OF` an earlier commit may still read \
+     the table, and `forebay rebuild` makes it again from the raw zone";
 
 const MAKE_BUCKET: &str = "make the bucket first, or correct its name";
 const CREDENTIALS: &str = "check the access key, its secret and what it may do in this bucket; they come from the `s3` options of the source, \

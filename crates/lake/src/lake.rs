@@ -2,10 +2,12 @@
 
 use std::sync::Arc;
 
-use forebay_core::{Clock, Context, RefName, Result, TableName};
+use forebay_core::{Clock, Context, Error, RefName, Result, TableName};
 use forebay_store::{AsOf, Head, Store};
 use object_store::ObjectStore;
+use uuid::Uuid;
 
+use crate::error::GONE;
 use crate::metadata::MetadataFiles;
 use crate::storage::LakeStorage;
 use crate::turn::Turns;
@@ -73,17 +75,18 @@ impl Lake {
 
     /// Starts a change of one table on a branch, from its head there or from nothing.
     pub async fn draft(&self, branch: &RefName, name: &TableName) -> Result<Draft> {
+        let now = self.0.clock.now();
         let table = self.table(&AsOf::Head(branch.clone()), name).await?;
         Ok(match table {
-            Some(table) => Draft::of(table),
-            None => Draft::new(name.clone(), Arc::clone(&self.0.storage)),
+            Some(table) => Draft::of(table, now),
+            None => Draft::new(name.clone(), Arc::clone(&self.0.storage), now),
         })
     }
 
     /// Writes manifests and metadata of every draft, then makes one commit in the store.
     ///
     /// A table that moved meanwhile is rebased (appends commute); a draft that changes a schema which also moved
-    /// gives `Conflict` `schema_moved`. `Conflict` `stale_epoch` from the store is passed on. Nothing is visible
+    /// gives `Conflict` `schema_moved`, a draft of more than a day `draft_too_old`. `Conflict` `stale_epoch` from the store is passed on. Nothing is visible
     /// before the store's commit, and after an error nothing is; files written for it are left to orphan cleanup.
     pub async fn commit(&self, request: CommitRequest) -> Result<LakeCommit> {
         crate::commit::commit(self, request).await
@@ -92,6 +95,9 @@ impl Lake {
     async fn load(&self, head: Head) -> Result<Table> {
         let metadata = self.0.metadata.read(&head.metadata_location).await;
         let metadata = metadata.context("table", &head.table)?;
+        if metadata.uuid() != head.uuid {
+            return Err(another_table(&head, metadata.uuid()));
+        }
         Table::new(
             head.table,
             head.metadata_location,
@@ -115,4 +121,16 @@ impl Lake {
     pub(crate) fn turns(&self) -> &Turns {
         &self.0.turns
     }
+}
+
+/// Somebody put the metadata of one table where that of another was.
+fn another_table(head: &Head, found: Uuid) -> Error {
+    let message = format!(
+        "the table's metadata is that of table {found}, not of {}",
+        head.uuid
+    );
+    Error::data("wrong_metadata", message)
+        .with_hint(GONE)
+        .with_context("file", &head.metadata_location)
+        .with_context("table", &head.table)
 }

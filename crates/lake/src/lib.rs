@@ -4,6 +4,7 @@
 //! other crate. A table's locations hold UUIDs only, never names. This crate never runs a query: a scan is planned
 //! here ([`scan`]) and read by `query`.
 
+mod clean;
 mod commit;
 mod draft;
 mod error;
@@ -18,7 +19,8 @@ mod table;
 mod turn;
 mod write;
 
-pub use commit::{CommitRequest, LakeCommit};
+pub use clean::{CleanRequest, Cleaned, CleanedTable, FileCount, SAFE_AGE_MIN};
+pub use commit::{CommitRequest, LakeCommit, position_property};
 pub use draft::Draft;
 pub use lake::Lake;
 pub use partition::PartitionField;

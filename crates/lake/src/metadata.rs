@@ -4,11 +4,11 @@ use std::collections::{HashMap, VecDeque};
 use std::str::FromStr;
 use std::sync::{Arc, Mutex, PoisonError};
 
-use forebay_core::{Result, Timestamp};
+use forebay_core::{Context, Error, ErrorKind, Result, Timestamp};
 use iceberg::MetadataLocation;
 use iceberg::spec::{TableMetadata, TableMetadataRef};
 
-use crate::error::from_iceberg;
+use crate::error::{GONE, from_iceberg};
 use crate::storage::LakeStorage;
 
 /// Metadata files kept parsed; one takes from a few KiB to a few MiB.
@@ -46,13 +46,26 @@ impl MetadataFiles {
         if let Some(metadata) = cached {
             return Ok(metadata);
         }
-        let read = TableMetadata::read_from(&self.storage.file_io(), location).await;
-        let metadata = read.map_err(|e| {
-            from_iceberg("read the table's metadata", e).with_context("file", location)
-        })?;
-        let metadata = Arc::new(metadata);
+        let metadata = Arc::new(self.read_file(location).await.context("file", location)?);
         self.remember(location.to_owned(), Arc::clone(&metadata));
         Ok(metadata)
+    }
+
+    /// Reads a file past the cache.
+    ///
+    /// Errors: `NotFound` when it is gone, `Data` `metadata_corrupt`, `Unsupported` `format_version`.
+    pub(crate) async fn read_file(&self, location: &str) -> Result<TableMetadata> {
+        let failed = |e| from_iceberg("read the table's metadata", e);
+        let read = TableMetadata::read_from(&self.storage.file_io(), location).await;
+        let error = match read {
+            Ok(metadata) => return Ok(metadata),
+            Err(error) => failed(error),
+        };
+        if error.kind() != ErrorKind::Data {
+            return Err(error);
+        }
+        let bytes = self.storage.read(&self.storage.path(location)?).await?;
+        Err(unreadable(&bytes, error))
     }
 
     /// Writes metadata beside `previous` under a fresh name; durable on return. The answer is its location.
@@ -82,6 +95,31 @@ impl MetadataFiles {
     }
 }
 
+/// The newest version of the format that is read.
+const FORMAT_VERSION_MAX: u64 = 3;
+
+/// Why these bytes are no metadata.
+fn unreadable(bytes: &[u8], error: Error) -> Error {
+    let version = serde_json::from_slice::<serde_json::Value>(bytes)
+        .ok()
+        .and_then(|value| value["format-version"].as_u64());
+    if let Some(version) = version.filter(|version| *version > FORMAT_VERSION_MAX) {
+        let message = format!(
+            "the table has version {version} of the Iceberg format, {FORMAT_VERSION_MAX} is the newest that is read"
+        );
+        return Error::unsupported("format_version", message).with_hint(
+            "read it with a newer Forebay, or with the engine that wrote it; nothing was changed",
+        );
+    }
+    let message = format!(
+        "the table's metadata file is damaged ({} bytes)",
+        bytes.len()
+    );
+    Error::data("metadata_corrupt", message)
+        .with_source(error)
+        .with_hint(GONE)
+}
+
 fn next_location(previous: Option<&str>, metadata: &TableMetadata) -> Result<MetadataLocation> {
     let Some(previous) = previous else {
         return Ok(MetadataLocation::new_with_metadata(
@@ -104,7 +142,6 @@ pub(crate) fn stamped(metadata: &TableMetadata, at: Timestamp) -> Result<TableMe
         serde_json::from_value(value)
     };
     stamp().map_err(|e: serde_json::Error| {
-        forebay_core::Error::bug("bad_metadata", "failed to date the table's metadata")
-            .with_source(e)
+        Error::bug("bad_metadata", "failed to date the table's metadata").with_source(e)
     })
 }

@@ -3,9 +3,11 @@
 //! What does not depend on the parent (manifests of new files) is written once and survives a rebase; the list is
 //! written anew for each parent. Nothing here is visible before a metadata file names it, and nothing is deleted.
 
+mod expire;
 mod manifest;
 mod merge;
 mod summary;
+mod tier;
 
 use std::collections::BTreeMap;
 use std::sync::Arc;
@@ -19,18 +21,20 @@ use uuid::Uuid;
 
 use crate::DataFile;
 use crate::error::from_iceberg;
+use crate::scan::LiveManifest;
 use crate::storage::LakeStorage;
 
-use self::manifest::ManifestFolder;
+pub(crate) use self::expire::{named_by_refs, outgrown};
+pub(crate) use self::manifest::read_list;
+use self::manifest::{Added, ManifestFolder};
+use self::merge::Carried;
 use self::summary::Counts;
 
-/// Snapshots that the metadata of a table names. Older states stay readable through the catalog's log, whose
-/// metadata files still name them.
-const SNAPSHOTS_KEPT: usize = 500;
-/// The table property that overrides [`SNAPSHOTS_KEPT`].
-const SNAPSHOTS_KEPT_PROPERTY: &str = "history.expire.min-snapshots-to-keep";
-/// Snapshots over the limit before they are dropped, many at once.
-const SNAPSHOTS_SLACK: usize = 50;
+/// A snapshot on top of a parent, and what is in the manifests that were written for it: true once it has landed.
+pub(crate) struct Stacked {
+    pub(crate) snapshot: Snapshot,
+    pub(crate) fresh: Vec<(String, LiveManifest)>,
+}
 
 /// What one snapshot does to a table, ready to be put on top of any parent.
 #[derive(Debug)]
@@ -38,7 +42,7 @@ pub(crate) struct Change {
     id: i64,
     operation: Operation,
     /// Manifests of the files that come in.
-    added: Vec<ManifestFile>,
+    added: Vec<Added>,
     counts: Counts,
 }
 
@@ -68,10 +72,20 @@ impl Change {
         storage: &Arc<LakeStorage>,
         now: Timestamp,
         notes: &BTreeMap<String, String>,
-    ) -> Result<Snapshot> {
+    ) -> Result<Stacked> {
         let parent = head.current_snapshot();
-        let mut manifests = self.added.clone();
-        manifests.extend(self.carried(head, storage, parent).await?);
+        let Carried {
+            manifests: carried,
+            mut fresh,
+        } = self.carried(head, storage, parent).await?;
+        let sequence = head.next_sequence_number();
+        let mut manifests = Vec::with_capacity(self.added.len() + carried.len());
+        for added in &self.added {
+            let path = added.manifest.manifest_path.clone();
+            fresh.push((path, added.landed(self.id, sequence)));
+            manifests.push(added.manifest.clone());
+        }
+        manifests.extend(carried);
         let (list, next_row) = self.write_list(head, storage, manifests).await?;
         let mut properties = self.counts.summary(parent.map(|parent| parent.summary()));
         properties.extend(
@@ -82,7 +96,7 @@ impl Change {
         let builder = Snapshot::builder()
             .with_snapshot_id(self.id)
             .with_parent_snapshot_id(parent.map(|parent| parent.snapshot_id()))
-            .with_sequence_number(head.next_sequence_number())
+            .with_sequence_number(sequence)
             .with_timestamp_ms(snapshot_ms(head, now))
             .with_manifest_list(list)
             .with_summary(Summary {
@@ -90,12 +104,13 @@ impl Change {
                 additional_properties: properties,
             })
             .with_schema_id(head.current_schema_id());
-        Ok(match next_row {
+        let snapshot = match next_row {
             Some(next) => builder
                 .with_row_range(head.next_row_id(), next - head.next_row_id())
                 .build(),
             None => builder.build(),
-        })
+        };
+        Ok(Stacked { snapshot, fresh })
     }
 
     /// The parent's manifests as this snapshot has them: those without live files left out, many small ones merged.
@@ -104,11 +119,11 @@ impl Change {
         head: &TableMetadata,
         storage: &Arc<LakeStorage>,
         parent: Option<&SnapshotRef>,
-    ) -> Result<Vec<ManifestFile>> {
+    ) -> Result<Carried> {
         let Some(parent) = parent else {
-            return Ok(Vec::new());
+            return Ok(Carried::default());
         };
-        let mut manifests = manifest::read_list(head, storage, parent).await?;
+        let mut manifests = read_list(head, storage, parent).await?;
         manifests.retain(|manifest| manifest.has_added_files() || manifest.has_existing_files());
         let folder = ManifestFolder::new(head, storage, self.id);
         merge::merge_small(head, storage, &folder, manifests).await
@@ -149,41 +164,6 @@ impl Change {
         writer.close().await.map_err(fail)?;
         Ok((location, next_row))
     }
-}
-
-/// Snapshots that the metadata stops naming when one more comes; those that a branch or tag stands on stay.
-pub(crate) fn outgrown(head: &TableMetadata) -> Vec<i64> {
-    let kept = head
-        .properties()
-        .get(SNAPSHOTS_KEPT_PROPERTY)
-        .and_then(|value| value.parse().ok());
-    let kept: usize = kept.unwrap_or(SNAPSHOTS_KEPT).max(1);
-    if head.snapshots().len() < kept.saturating_add(SNAPSHOTS_SLACK) {
-        return Vec::new();
-    }
-    let mut snapshots: Vec<(i64, i64)> = head
-        .snapshots()
-        .map(|snapshot| (snapshot.sequence_number(), snapshot.snapshot_id()))
-        .collect();
-    snapshots.sort_unstable();
-    snapshots.truncate(snapshots.len() - kept);
-    let named = named_by_refs(head);
-    snapshots
-        .into_iter()
-        .map(|(_, id)| id)
-        .filter(|id| !named.contains(id))
-        .collect()
-}
-
-/// `iceberg` shows the refs of a table only in its JSON.
-fn named_by_refs(head: &TableMetadata) -> Vec<i64> {
-    let value = serde_json::to_value(head).unwrap_or_default();
-    let refs = value["refs"]
-        .as_object()
-        .into_iter()
-        .flat_map(|refs| refs.values());
-    refs.filter_map(|reference| reference["snapshot-id"].as_i64())
-        .collect()
 }
 
 /// Later than everything the table has seen, also when this machine's clock is behind.

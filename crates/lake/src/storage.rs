@@ -20,9 +20,10 @@ use iceberg::io::FileIO;
 use object_store::path::Path;
 use object_store::{ObjectStore, ObjectStoreExt};
 
+use crate::error::gone;
 use crate::scan::ManifestCache;
 
-pub use crate::error::from_objects;
+pub use crate::error::{GONE, explain_objects, explain_text, from_objects};
 pub use create::{Medium, NewObject, PART_BYTES, PARTS_MAX};
 pub use s3::{AwsVariables, RETRY_FOR, S3Options};
 pub(crate) use sink::ObjectSink;
@@ -89,8 +90,9 @@ impl LakeStorage {
         Path::parse(below).map_err(|e| from_objects("read a location", location, e.into()))
     }
 
+    /// An object that a table names.
     pub(crate) async fn read(&self, path: &Path) -> Result<Bytes> {
-        let fail = |e| from_objects("read an object", path, e);
+        let fail = |e| gone(from_objects("read an object", path, e));
         self.objects
             .get(path)
             .await

@@ -2,10 +2,13 @@
 //!
 //! Nothing here logs, and nothing here knows which tables exist beyond the names it is handed.
 
+use std::error::Error as StdError;
+
 use arrow::error::ArrowError;
 use datafusion::common::{Column, DataFusionError, SchemaError};
 use datafusion::sql::sqlparser::parser::ParserError;
-use forebay_core::Error;
+use forebay_core::{Error, ErrorKind};
+use forebay_lake::storage::{GONE, explain_objects, explain_text};
 
 /// How alike two names must be (normalised edit distance) before one is suggested for the other.
 const SUGGEST_LIKENESS_MIN: f64 = 0.6;
@@ -29,6 +32,9 @@ pub(crate) fn explain(
     if let Some(own) = own_error(root) {
         return copy(own);
     }
+    if let Some(error) = below::<object_store::Error>(root) {
+        return storage_error(error);
+    }
     match root {
         DataFusionError::SQL(error, _) => syntax(error),
         DataFusionError::SchemaError(error, _) => bad_schema(error, place, sql),
@@ -45,7 +51,7 @@ pub(crate) fn explain(
         DataFusionError::ArrowError(error, _) => arrow_error(error, phase, sql),
         DataFusionError::Internal(message) => Error::bug("sql_engine", format!("the SQL engine broke its own rules: {}", first_line(message))),
         DataFusionError::ParquetError(_) | DataFusionError::ObjectStore(_) | DataFusionError::IoError(_) => {
-            Error::unavailable("read_failed", format!("failed to read a file of the query: {}", first_line(&root.to_string())))
+            read_failed(&root.to_string())
         }
         other => Error::unavailable("query_failed", format!("the query failed: {}", first_line(&other.to_string()))),
     }
@@ -88,6 +94,38 @@ fn own_error(error: &DataFusionError) -> Option<&Error> {
         },
         _ => None,
     }
+}
+
+/// Causes that are looked at below an error.
+const CAUSES_MAX: usize = 16;
+
+/// The error of this type below another, which the engine and its readers wrap in their own.
+fn below<'a, E: StdError + 'static>(error: &'a (dyn StdError + 'static)) -> Option<&'a E> {
+    let mut cause = error;
+    for _ in 0..CAUSES_MAX {
+        if let Some(found) = cause.downcast_ref() {
+            return Some(found);
+        }
+        cause = cause.source()?;
+    }
+    None
+}
+
+/// A file of the query that could not be read.
+fn storage_error(error: &object_store::Error) -> Error {
+    let explained = explain_objects("read a file of the query", error);
+    match explained.kind() {
+        ErrorKind::NotFound if explained.hint().is_none() => explained.with_hint(GONE),
+        _ => explained,
+    }
+}
+
+/// The engine's reader of Parquet makes text of the errors of the store.
+fn read_failed(text: &str) -> Error {
+    explain_text("read a file of the query", text).unwrap_or_else(|| {
+        let message = format!("failed to read a file of the query: {}", first_line(text));
+        Error::unavailable("read_failed", message)
+    })
 }
 
 /// Errors cannot be cloned; the engine may share one, so its words are taken over.
@@ -271,13 +309,7 @@ fn arrow_error(error: &ArrowError, phase: Phase, sql: &str) -> Error {
             )
             .with_hint("write `try_cast(x AS type)` to get null instead"),
         },
-        ArrowError::IoError(..) | ArrowError::ParquetError(_) => Error::unavailable(
-            "read_failed",
-            format!(
-                "failed to read a file of the query: {}",
-                first_line(&error.to_string())
-            ),
-        ),
+        ArrowError::IoError(..) | ArrowError::ParquetError(_) => read_failed(&error.to_string()),
         ArrowError::MemoryError(message) => Error::unavailable(
             "query_memory",
             format!("the query ran out of memory: {message}"),
@@ -338,6 +370,54 @@ mod tests {
             split_place("Expected: end, found: x at Line: 3, Column: 14"),
             ("Expected: end, found: x", Some((3, 14)))
         );
+    }
+
+    #[test]
+    fn an_error_of_the_object_store_keeps_its_kind_however_it_is_wrapped() {
+        use datafusion::parquet::errors::ParquetError;
+        use object_store::Error as Store;
+        let denied = || Store::PermissionDenied {
+            path: "tables/x.parquet".to_owned(),
+            source: "status code: 403".into(),
+        };
+        let outage = || Store::Generic {
+            store: "S3",
+            source: "connection reset".into(),
+        };
+        let parquet = |error: Store| {
+            DataFusionError::ParquetError(Box::new(ParquetError::External(Box::new(error))))
+        };
+        let arrow = |error: Store| {
+            let inner = ArrowError::ExternalError(Box::new(parquet(error)));
+            DataFusionError::ArrowError(Box::new(inner), None)
+        };
+        let direct = |error: Store| DataFusionError::ObjectStore(Box::new(error));
+        let shared = |error: Store| DataFusionError::Shared(std::sync::Arc::new(direct(error)));
+        let explained = |error: &DataFusionError| {
+            let error = explain(error, Phase::Run, "", &[]);
+            (error.kind(), error.code())
+        };
+        for wrap in [
+            &parquet as &dyn Fn(Store) -> DataFusionError,
+            &arrow,
+            &direct,
+            &shared,
+        ] {
+            assert_eq!(
+                explained(&wrap(denied())),
+                (ErrorKind::Denied, "object_denied")
+            );
+            assert_eq!(
+                explained(&wrap(outage())),
+                (ErrorKind::Unavailable, "object_store")
+            );
+        }
+        let told =
+            ParquetError::General(format!("Failed to fetch metadata for file x: {}", denied()));
+        let told = DataFusionError::ParquetError(Box::new(told));
+        assert_eq!(explained(&told), (ErrorKind::Denied, "object_denied"));
+        let torn = DataFusionError::ParquetError(Box::new(ParquetError::General("torn".into())));
+        assert_eq!(explained(&torn), (ErrorKind::Unavailable, "read_failed"));
     }
 
     #[test]

@@ -7,6 +7,7 @@
 
 mod commit;
 mod database;
+mod horizon;
 mod lease;
 mod log;
 mod refs;
@@ -16,6 +17,7 @@ mod store;
 
 pub use commit::{Change, Commit, Committed, HeadChange, PositionMove};
 pub use database::StoreUrl;
+pub use horizon::{Forgotten, Horizon, Place, PlaceCursor, Places};
 pub use lease::{Lease, LeaseRequest};
 pub use log::{AsOf, CommitRecord, Head};
 pub use refs::Branch;

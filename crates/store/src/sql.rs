@@ -4,7 +4,9 @@ pub(crate) mod commit;
 mod error;
 #[cfg(test)]
 pub(crate) mod faults;
+pub(crate) mod forget;
 mod group;
+pub(crate) mod horizon;
 pub(crate) mod lease;
 pub(crate) mod log;
 pub(crate) mod operation;

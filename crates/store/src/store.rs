@@ -3,18 +3,23 @@
 use std::path::Path;
 use std::sync::{Arc, Mutex, PoisonError};
 
-use forebay_core::{Clock, CommitId, Error, Ident, Position, RefName, Result, RunId, TableName};
+use forebay_core::{
+    Clock, CommitId, Error, Ident, Position, RefName, Result, RunId, TableName, Timestamp,
+};
 use tokio::sync::{Notify, mpsc, oneshot};
 use tokio::task::JoinHandle;
+use uuid::Uuid;
 
 use crate::database::{Reader, Readers, explain};
 #[cfg(test)]
 use crate::sql::faults::Faults;
+use crate::sql::forget::{ForgetBranches, ForgetCommits, ForgetPage, ForgetRuns, Log};
 use crate::sql::operation::{Job, Operation, Pending};
 use crate::sql::writer::Writer;
-use crate::sql::{commit, lease, log, refs, runs, writer};
+use crate::sql::{commit, horizon, lease, log, refs, runs, writer};
 use crate::{
-    AsOf, Branch, Commit, CommitRecord, Committed, Head, Lease, LeaseRequest, RunRecord, StoreUrl,
+    AsOf, Branch, Commit, CommitRecord, Committed, Forgotten, Head, Horizon, Lease, LeaseRequest,
+    PlaceCursor, Places, RunRecord, StoreUrl,
 };
 
 /// A handle of the store; clones share one writer. Several processes, and several handles, may open one store.
@@ -101,12 +106,13 @@ impl Store {
 
     /// One table in a state; `None` when it has no such table.
     ///
-    /// Errors: `NotFound` `no_such_branch` or `no_such_commit`, as for every question about a state.
+    /// Errors: `NotFound` `no_such_branch`, `no_such_commit` or `expired`, as for every question about a state.
     pub async fn head(&self, as_of: &AsOf, table: &TableName) -> Result<Option<Head>> {
         let mut reader = self.reader().await?;
         let sql = &mut reader.sql();
         let lineage = log::resolve(sql, as_of).await?;
         let place = log::place(sql, &lineage, table).await?;
+        horizon::check(sql, as_of).await?;
         Ok(place.map(|(uuid, metadata_location)| Head {
             table: table.clone(),
             uuid,
@@ -119,7 +125,9 @@ impl Store {
         let mut reader = self.reader().await?;
         let sql = &mut reader.sql();
         let lineage = log::resolve(sql, as_of).await?;
-        Ok(log::heads(sql, &lineage).await?)
+        let heads = log::heads(sql, &lineage).await?;
+        horizon::check(sql, as_of).await?;
+        Ok(heads)
     }
 
     /// The newest commits of a branch, newest first, with those of its base behind them.
@@ -212,6 +220,22 @@ impl Store {
             branch: branch.clone(),
             pipeline: pipeline.clone(),
             except,
+            unless_held: None,
+        })
+        .await
+    }
+
+    /// The same, but marks none while another owner holds a split of the pipeline: its run may be one of them.
+    pub async fn mark_lost_unless_held(
+        &self,
+        taken: &LeaseRequest,
+        except: RunId,
+    ) -> Result<Vec<RunId>> {
+        self.write(runs::MarkLost {
+            branch: taken.branch.clone(),
+            pipeline: taken.pipeline.clone(),
+            except,
+            unless_held: Some(taken.owner.clone()),
         })
         .await
     }
@@ -223,6 +247,64 @@ impl Store {
 
     pub async fn run(&self, id: RunId) -> Result<Option<RunRecord>> {
         Ok(runs::find(&mut self.reader().await?.sql(), id).await?)
+    }
+
+    /// How far back states are kept; `None` as long as all of them are.
+    pub async fn horizon(&self) -> Result<Option<Horizon>> {
+        let horizon = horizon::current(&mut self.reader().await?.sql()).await;
+        horizon.map_err(explain)
+    }
+
+    /// What [`Store::expire`] would answer.
+    pub async fn horizon_at(&self, before: Timestamp) -> Result<Horizon> {
+        let horizon = horizon::at(&mut self.reader().await?.sql(), before).await;
+        horizon.map_err(explain)
+    }
+
+    /// Stops promising states of before an instant: from now on they are not read any more, and what only they need may
+    /// be deleted. Kept are the state at that instant, all later ones, and what branches are based on. A horizon never
+    /// goes back.
+    pub async fn expire(&self, before: Timestamp) -> Result<Horizon> {
+        self.write(horizon::Expire(before)).await
+    }
+
+    /// Where tables are in the states that are kept from a horizon on, a part at a time; the first without a cursor.
+    /// What a commit puts somewhere meanwhile may or may not be among them.
+    pub async fn places(&self, horizon: Horizon, from: Option<&PlaceCursor>) -> Result<Places> {
+        let mut reader = self.reader().await?;
+        let sql = &mut reader.sql();
+        let kept = horizon::Kept::read(sql, horizon).await.map_err(explain)?;
+        let start = PlaceCursor::start();
+        Ok(horizon::places(sql, &kept, from.unwrap_or(&start)).await?)
+    }
+
+    /// Every table that the log or a branch still tells of, dropped ones too, with a name that it had.
+    pub async fn tables_ever(&self) -> Result<Vec<(Uuid, TableName)>> {
+        Ok(horizon::tables_ever(&mut self.reader().await?.sql()).await?)
+    }
+
+    /// Deletes what no state from the horizon on needs, and records of commits and runs of before `log_before`. Many short
+    /// transactions: commits go on meanwhile, and after an error the rest is done by the next call.
+    pub async fn forget(&self, log_before: Timestamp) -> Result<Forgotten> {
+        let mut forgotten = Forgotten::default();
+        for log in [Log::Changes, Log::Moves] {
+            let mut from = Some(PlaceCursor::start());
+            while let Some(cursor) = from {
+                let (rows, next) = self.write(ForgetPage { log, from: cursor }).await?;
+                forgotten.log_rows += rows;
+                from = next;
+            }
+        }
+        self.write(ForgetBranches).await?;
+        loop {
+            let commits = self.write(ForgetCommits(log_before)).await?;
+            let runs = self.write(ForgetRuns(log_before)).await?;
+            forgotten.commits += commits;
+            forgotten.runs += runs;
+            if commits + runs == 0 {
+                return Ok(forgotten);
+            }
+        }
     }
 
     async fn write<O: Operation>(&self, operation: O) -> Result<O::Answer> {

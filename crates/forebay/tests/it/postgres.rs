@@ -1,5 +1,9 @@
 //! The catalog on Postgres, the data on the local disk.
 
+use std::time::Duration;
+
+use forebay_core::{RefName, RunId, SystemClock};
+use forebay_store::{LeaseRequest, RunRecord, RunStatus, Store};
 use forebay_testkit::PostgresServer;
 
 use crate::forebay::Project;
@@ -63,4 +67,60 @@ fn a_store_that_cannot_be_reached_is_named_without_its_password() {
     let shown = format!("{}{}", answer.out, answer.err);
     assert!(shown.contains("postgres://ann@127.0.0.1:1/lake"), "{shown}");
     assert!(!shown.contains("hunter2"), "{shown}");
+}
+
+/// What a run leaves that was killed: a record that says it goes on, and a lease that ends by itself.
+async fn killed_run(url: &str) -> RunId {
+    let clock = SystemClock::shared();
+    let store = Store::open_url(&url.parse().unwrap(), clock.clone())
+        .await
+        .unwrap();
+    let id = RunId::new(clock.now(), 1);
+    let record = RunRecord {
+        id,
+        pipeline: "orders".parse().unwrap(),
+        branch: RefName::main(),
+        status: RunStatus::Running,
+        started_at: clock.now(),
+        ended_at: None,
+        error: None,
+        steps: Vec::new(),
+    };
+    store.record_run(&record).await.unwrap();
+    let lease = LeaseRequest {
+        branch: RefName::main(),
+        pipeline: "orders".parse().unwrap(),
+        split: "gone".parse().unwrap(),
+        owner: "killed".to_owned(),
+        duration: Duration::from_secs(3),
+    };
+    store.take_lease(&lease, false).await.unwrap();
+    store.close().await;
+    id
+}
+
+#[test]
+fn a_run_that_was_killed_is_lost_once_its_lease_has_ended() {
+    let Some(server) = PostgresServer::start() else {
+        return;
+    };
+    let url = format!("{}&schema=killed", server.url());
+    let project = project(&format!("[store]\nurl = \"{url}\"\n"));
+    project.ok(&["tables"]);
+    let runtime = tokio::runtime::Runtime::new().unwrap();
+    let killed = runtime.block_on(killed_run(&url));
+    let status = || {
+        let listed = project.ok(&["runs", "ls", "orders", "--format", "csv"]).out;
+        let line = listed
+            .lines()
+            .find(|line| line.contains(&killed.to_string()));
+        line.unwrap().split(',').nth(2).unwrap().to_owned()
+    };
+    project.ok(&["run", "orders"]);
+    assert_eq!(status(), "running", "another machine may be at it");
+    std::thread::sleep(Duration::from_secs(3));
+    // Something to read, so that a split is taken.
+    project.write("orders/more.ndjson", "{\"id\":1}\n");
+    project.ok(&["run", "orders"]);
+    assert_eq!(status(), "lost");
 }

@@ -2,13 +2,20 @@
 
 use std::collections::BTreeMap;
 
+use forebay_core::Ident;
 use forebay_store::PositionMove;
 
 use super::CommitRequest;
 
-/// A longer position is left out of the snapshot summary, which every later metadata file repeats; the table property
-/// has it.
-const SUMMARY_POSITION_BYTES_MAX: usize = 4 << 10;
+/// Positions that are longer together are left out of the snapshot summary, which every later metadata file repeats; the
+/// table's properties have them.
+const SUMMARY_POSITIONS_BYTES_MAX: usize = 2 << 10;
+
+/// The property of every table of a commit that says where a split stood after it: JSON with `epoch`, `sequence` and
+/// `position`.
+pub fn position_property(pipeline: &Ident, split: &Ident) -> String {
+    format!("forebay.position.{pipeline}.{split}")
+}
 
 /// What every table of a commit says of it, so that the catalog could be rebuilt from the tables.
 pub(super) struct Notes {
@@ -19,14 +26,17 @@ pub(super) struct Notes {
 impl Notes {
     pub(super) fn of(request: &CommitRequest) -> Self {
         let id = ("forebay.commit".to_owned(), request.id.to_string());
-        let mut properties = BTreeMap::from([id]);
-        properties.extend(request.positions.iter().map(position_note));
-        let short = |(_, value): &(&String, &String)| value.len() <= SUMMARY_POSITION_BYTES_MAX;
-        let summary = properties
+        let positions = BTreeMap::from_iter(request.positions.iter().map(position_note));
+        let bytes: usize = positions
             .iter()
-            .filter(short)
-            .map(|(key, value)| (key.clone(), value.clone()))
-            .collect();
+            .map(|(key, value)| key.len() + value.len())
+            .sum();
+        let mut summary = BTreeMap::from([id]);
+        let mut properties = summary.clone();
+        if bytes <= SUMMARY_POSITIONS_BYTES_MAX {
+            summary.extend(positions.clone());
+        }
+        properties.extend(positions);
         Self {
             properties,
             summary,
@@ -35,7 +45,7 @@ impl Notes {
 }
 
 fn position_note(moved: &PositionMove) -> (String, String) {
-    let key = format!("forebay.position.{}.{}", moved.pipeline, moved.split);
+    let key = position_property(&moved.pipeline, &moved.split);
     let (epoch, sequence) = (moved.epoch, moved.sequence + 1);
     let value =
         serde_json::json!({ "epoch": epoch, "sequence": sequence, "position": moved.position });

@@ -7,6 +7,7 @@ use iceberg::spec::{Snapshot, TableMetadata, TableMetadataBuilder, TableMetadata
 
 use crate::error::from_iceberg;
 use crate::metadata::stamped;
+use crate::scan::LiveManifest;
 use crate::snapshot::{Change, outgrown};
 use crate::{Draft, Lake, Table};
 
@@ -54,6 +55,8 @@ async fn prepare(lake: Lake, draft: Draft) -> Result<Prepared> {
 pub(super) struct Top {
     pub(super) head: HeadChange,
     pub(super) metadata: TableMetadataRef,
+    /// Manifests that were written for it, to be remembered once it has landed.
+    pub(super) fresh: Vec<(String, LiveManifest)>,
     pub(super) rebased: bool,
 }
 
@@ -81,7 +84,7 @@ async fn stack(lake: &Lake, as_of: &AsOf, change: &Prepared, notes: &Notes) -> R
     let draft = &change.draft;
     let head = lake.table(as_of, draft.name()).await?;
     check_rebase(draft, head.as_ref()).context("table", draft.name())?;
-    let metadata = stack_metadata(lake, change, head.as_ref(), notes)
+    let (metadata, fresh) = stack_metadata(lake, change, head.as_ref(), notes)
         .await
         .context("table", draft.name())?;
     let expected = head
@@ -103,6 +106,7 @@ async fn stack(lake: &Lake, as_of: &AsOf, change: &Prepared, notes: &Notes) -> R
     Ok(Top {
         head,
         metadata: metadata.into(),
+        fresh,
         rebased,
     })
 }
@@ -139,25 +143,25 @@ async fn stack_metadata(
     change: &Prepared,
     head: Option<&Table>,
     notes: &Notes,
-) -> Result<TableMetadata> {
+) -> Result<(TableMetadata, Vec<(String, LiveManifest)>)> {
     let now = lake.clock().now();
     let ground = ground(&change.draft, head, now)?;
-    let snapshot = match &change.change {
-        Some(change) => Some(
-            change
-                .on_top_of(&ground, lake.storage(), now, &notes.summary)
-                .await?,
-        ),
-        None => None,
+    let (snapshot, fresh) = match &change.change {
+        Some(change) => {
+            let stacked = change.on_top_of(&ground, lake.storage(), now, &notes.summary);
+            let stacked = stacked.await?;
+            (Some(stacked.snapshot), stacked.fresh)
+        }
+        None => (None, Vec::new()),
     };
     let dated = snapshot.is_some();
-    let metadata = finished(&ground, &change.draft, head, notes, snapshot)?;
+    let metadata = finished(&ground, &change.draft, head, notes, snapshot, now)?;
     // A snapshot dates its metadata itself.
-    if dated {
-        Ok(metadata)
-    } else {
-        stamped(&metadata, last_change(head, now))
-    }
+    let metadata = match dated {
+        true => metadata,
+        false => stamped(&metadata, last_change(head, now))?,
+    };
+    Ok((metadata, fresh))
 }
 
 /// The head, or the new table, with the draft's schema; dated like the head.
@@ -187,11 +191,12 @@ fn finished(
     head: Option<&Table>,
     notes: &Notes,
     snapshot: Option<Snapshot>,
+    now: Timestamp,
 ) -> Result<TableMetadata> {
     let mut properties = notes.properties.clone();
     properties.extend(draft.properties().clone());
     let previous = head.map(|head| head.metadata_location().to_owned());
-    let outgrown = outgrown(ground);
+    let outgrown = outgrown(ground, now);
     let build = || {
         let mut builder = ground
             .clone()
@@ -199,6 +204,11 @@ fn finished(
             .set_properties(properties.into_iter().collect())?;
         if let Some(snapshot) = snapshot {
             builder = builder.set_branch_snapshot(snapshot, "main")?;
+        }
+        for id in &outgrown {
+            builder = builder
+                .remove_statistics(*id)
+                .remove_partition_statistics(*id);
         }
         if !outgrown.is_empty() {
             builder = builder.remove_snapshots(&outgrown);

@@ -3,7 +3,7 @@
 use std::collections::HashMap;
 use std::sync::{Arc, Mutex, PoisonError};
 
-use iceberg::spec::ManifestEntryRef;
+use iceberg::spec::{ManifestEntryRef, SchemaRef};
 
 /// Memory that parsed manifests may hold, roughly.
 const BYTES_MAX: usize = 64 << 20;
@@ -11,8 +11,13 @@ const BYTES_MAX: usize = 64 << 20;
 const ENTRY_BYTES: usize = 700;
 const STATISTIC_BYTES: usize = 64;
 
-/// The live entries of one manifest.
-pub(crate) type Entries = Arc<[ManifestEntryRef]>;
+/// The live files of one manifest, complete also where its engine left out what the table's metadata says.
+#[derive(Debug, Clone)]
+pub(crate) struct LiveManifest {
+    /// The schema that the manifest was written by.
+    pub(crate) schema: SchemaRef,
+    pub(crate) entries: Arc<[ManifestEntryRef]>,
+}
 
 /// Entries of manifests by the manifest's location; the ones unused for longest go first.
 #[derive(Debug, Default)]
@@ -27,31 +32,31 @@ struct Inner {
 
 #[derive(Debug)]
 struct Cached {
-    entries: Entries,
+    manifest: LiveManifest,
     bytes: usize,
     used: u64,
 }
 
 impl ManifestCache {
-    pub(super) fn get(&self, location: &str) -> Option<Entries> {
+    pub(crate) fn get(&self, location: &str) -> Option<LiveManifest> {
         let mut inner = self.0.lock().unwrap_or_else(PoisonError::into_inner);
         inner.tick += 1;
         let tick = inner.tick;
         let cached = inner.manifests.get_mut(location)?;
         cached.used = tick;
-        Some(Arc::clone(&cached.entries))
+        Some(cached.manifest.clone())
     }
 
-    /// Keeps the entries unless they alone are too big.
-    pub(super) fn put(&self, location: &str, entries: &Entries) {
-        let bytes = size(entries);
+    /// Keeps the manifest unless it alone is too big.
+    pub(crate) fn put(&self, location: &str, manifest: &LiveManifest) {
+        let bytes = size(manifest);
         if bytes > BYTES_MAX / 2 {
             return;
         }
         let mut inner = self.0.lock().unwrap_or_else(PoisonError::into_inner);
         inner.tick += 1;
         let cached = Cached {
-            entries: Arc::clone(entries),
+            manifest: manifest.clone(),
             bytes,
             used: inner.tick,
         };
@@ -84,12 +89,13 @@ impl Inner {
     }
 }
 
-fn size(entries: &Entries) -> usize {
+fn size(manifest: &LiveManifest) -> usize {
     let statistics = |entry: &ManifestEntryRef| {
         let file = entry.data_file();
         file.column_sizes().len() * 4 + file.lower_bounds().len() * 2
     };
-    entries
+    manifest
+        .entries
         .iter()
         .map(|entry| ENTRY_BYTES + statistics(entry) * STATISTIC_BYTES)
         .sum::<usize>()

@@ -8,10 +8,10 @@ use futures::{FutureExt, StreamExt, TryStreamExt, stream};
 use iceberg::io::FileIO;
 use iceberg::spec::{
     Manifest, ManifestContentType, ManifestEntry, ManifestEntryRef, ManifestFile, ManifestList,
-    ManifestStatus, PartitionSpec, Schema, SchemaRef, TableMetadata,
+    ManifestStatus, PartitionSpec, Schema, TableMetadata,
 };
 
-use super::cache::{Entries, ManifestCache};
+use super::cache::{LiveManifest, ManifestCache};
 use super::header;
 use crate::Table;
 use crate::error::from_iceberg;
@@ -99,7 +99,7 @@ impl<'a> Snapshot<'a> {
     }
 
     async fn read(&self, manifest: ManifestFile) -> Result<Vec<Live>> {
-        let entries = self
+        let loaded = self
             .load(&manifest)
             .await
             .context("manifest", &manifest.manifest_path)?;
@@ -107,28 +107,18 @@ impl<'a> Snapshot<'a> {
             entry: Arc::clone(entry),
             spec_id: manifest.partition_spec_id,
         };
-        Ok(entries.iter().map(live).collect())
+        Ok(loaded.entries.iter().map(live).collect())
     }
 
-    async fn load(&self, manifest: &ManifestFile) -> Result<Entries> {
+    async fn load(&self, manifest: &ManifestFile) -> Result<LiveManifest> {
         let cache: &ManifestCache = self.storage.manifests();
-        if let Some(entries) = cache.get(&manifest.manifest_path) {
-            return Ok(entries);
+        if let Some(kept) = cache.get(&manifest.manifest_path) {
+            return Ok(kept);
         }
-        let entries: Entries = read_live(self.metadata, self.storage, manifest)
-            .await?
-            .entries
-            .into();
-        cache.put(&manifest.manifest_path, &entries);
-        Ok(entries)
+        let read = read_live(self.metadata, self.storage, manifest).await?;
+        cache.put(&manifest.manifest_path, &read);
+        Ok(read)
     }
-}
-
-/// The live files of one manifest, complete also where its engine left out what the table's metadata says.
-pub(crate) struct LiveManifest {
-    /// The schema that the manifest was written by.
-    pub(crate) schema: SchemaRef,
-    pub(crate) entries: Vec<ManifestEntryRef>,
 }
 
 /// Reads one manifest of `table` from storage.

@@ -21,11 +21,11 @@ use iceberg::spec::{DataContentType, DataFileFormat};
 
 use crate::Table;
 use crate::partition::text::partition_text;
-pub(crate) use cache::ManifestCache;
+pub(crate) use cache::{LiveManifest, ManifestCache};
 #[cfg(test)]
 pub(crate) use header::without_schema;
+pub(crate) use manifests::read_live;
 use manifests::{Live, Snapshot};
-pub(crate) use manifests::{LiveManifest, read_live};
 
 /// A value in a bound, in the table's type of that column.
 #[derive(Debug, Clone, PartialEq)]

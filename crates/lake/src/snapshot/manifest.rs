@@ -5,19 +5,20 @@ use std::sync::Arc;
 
 use forebay_core::{Error, Result};
 use iceberg::spec::{
-    FormatVersion, ManifestContentType, ManifestFile, ManifestList, ManifestWriter,
-    ManifestWriterBuilder, PartitionSpecRef, SchemaRef, SnapshotRef, TableMetadata,
+    FormatVersion, ManifestContentType, ManifestEntry, ManifestFile, ManifestList, ManifestStatus,
+    ManifestWriter, ManifestWriterBuilder, PartitionSpecRef, SchemaRef, SnapshotRef, TableMetadata,
 };
 use uuid::Uuid;
 
 use crate::DataFile;
 use crate::error::from_iceberg;
+use crate::scan::LiveManifest;
 use crate::storage::LakeStorage;
 
 /// A new file takes the sequence number of the commit that lands it, whichever that will be.
 const SEQUENCE_INHERITED: i64 = -1;
 
-pub(super) async fn read_list(
+pub(crate) async fn read_list(
     table: &TableMetadata,
     storage: &LakeStorage,
     snapshot: &SnapshotRef,
@@ -27,6 +28,33 @@ pub(super) async fn read_list(
     let list = ManifestList::parse_with_version(&bytes, table.format_version())
         .map_err(|e| from_iceberg("read the manifest list", e).with_context("file", location))?;
     Ok(list.consume_entries().into_iter().collect())
+}
+
+/// A manifest of new files, and what is in it.
+#[derive(Debug)]
+pub(super) struct Added {
+    pub(super) manifest: ManifestFile,
+    schema: SchemaRef,
+    files: Vec<iceberg::spec::DataFile>,
+}
+
+impl Added {
+    /// As it reads once the commit of this sequence number has landed.
+    pub(super) fn landed(&self, snapshot: i64, sequence: i64) -> LiveManifest {
+        let entry = |file: &iceberg::spec::DataFile| {
+            let entry = ManifestEntry::builder()
+                .status(ManifestStatus::Added)
+                .snapshot_id(snapshot)
+                .sequence_number(sequence)
+                .file_sequence_number(sequence)
+                .data_file(file.clone());
+            Arc::new(entry.build())
+        };
+        LiveManifest {
+            schema: Arc::clone(&self.schema),
+            entries: self.files.iter().map(entry).collect(),
+        }
+    }
 }
 
 /// Where manifests of one snapshot go.
@@ -77,7 +105,7 @@ impl ManifestFolder {
         &self,
         table: &TableMetadata,
         files: &[DataFile],
-    ) -> Result<Vec<ManifestFile>> {
+    ) -> Result<Vec<Added>> {
         let mut by_spec: BTreeMap<i32, Vec<&DataFile>> = BTreeMap::new();
         for file in files {
             by_spec.entry(file.spec_id).or_default().push(file);
@@ -89,12 +117,16 @@ impl ManifestFolder {
                 .ok_or_else(|| unknown_spec(spec_id))?;
             let mut writer =
                 self.writer(table.current_schema(), spec, ManifestContentType::Data)?;
-            for file in files {
+            for file in &files {
                 writer
                     .add_file(file.file.clone(), SEQUENCE_INHERITED)
                     .map_err(write_failed)?;
             }
-            manifests.push(writer.write_manifest_file().await.map_err(write_failed)?);
+            manifests.push(Added {
+                manifest: writer.write_manifest_file().await.map_err(write_failed)?,
+                schema: Arc::clone(table.current_schema()),
+                files: files.into_iter().map(|file| file.file.clone()).collect(),
+            });
         }
         Ok(manifests)
     }

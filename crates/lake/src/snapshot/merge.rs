@@ -1,60 +1,51 @@
 //! Merging small manifests, so that a table of many small commits stays quick to commit to and to plan.
 
-use std::collections::BTreeMap;
+use std::cmp::Ordering;
 use std::sync::Arc;
 
 use forebay_core::{Context, Error, Result};
+use futures::{StreamExt, TryStreamExt, stream};
 use iceberg::spec::{
-    FormatVersion, ManifestFile, ManifestWriter, SchemaRef, StructType, TableMetadata,
+    FormatVersion, Literal, ManifestEntryRef, ManifestFile, ManifestWriter, PrimitiveLiteral,
+    SchemaRef, Struct, StructType, TableMetadata,
 };
 
 use crate::error::from_iceberg;
 use crate::scan::{LiveManifest, read_live};
 use crate::storage::LakeStorage;
 
-use super::is_data;
 use super::manifest::{ManifestFolder, unknown_spec, write_failed};
+use super::tier::{Choice, choose, parts};
 
-/// Small manifests of one partition spec and content that are merged into one.
-pub(super) const MERGE_MANIFESTS_MIN: usize = 50;
-/// A manifest of at least this size is not small.
-const SMALL_MANIFEST_BYTES_MAX: i64 = 4 << 20;
-/// Bytes of manifests that one commit reads to merge them; what is over waits for a later one.
-const MERGE_BYTES_MAX: i64 = 16 << 20;
+/// Manifests read at once.
+const READS_MAX: usize = 8;
 
-/// The same live files in fewer manifests. Below [`MERGE_MANIFESTS_MIN`] small ones of a kind nothing is read or
-/// written.
+/// The same live files in fewer manifests. As long as no tier is full nothing is read or written.
 pub(super) async fn merge_small(
     table: &TableMetadata,
     storage: &Arc<LakeStorage>,
     folder: &ManifestFolder,
     manifests: Vec<ManifestFile>,
-) -> Result<Vec<ManifestFile>> {
+) -> Result<Carried> {
     // A v3 manifest gives row ids by the place of its files, which merging would move.
     if table.format_version() == FormatVersion::V3 {
-        return Ok(manifests);
+        return Ok(Carried {
+            manifests,
+            ..Carried::default()
+        });
     }
-    let mut kept = Vec::with_capacity(manifests.len());
-    let mut groups: BTreeMap<(i32, bool), Vec<ManifestFile>> = BTreeMap::new();
-    for manifest in manifests {
-        let small = manifest.manifest_length < SMALL_MANIFEST_BYTES_MAX;
-        let group = (manifest.partition_spec_id, is_data(&manifest));
-        if small {
-            groups.entry(group).or_default().push(manifest);
-        } else {
-            kept.push(manifest);
-        }
-    }
-    let mut merged = Vec::new();
-    for group in groups.into_values() {
-        if group.len() < MERGE_MANIFESTS_MIN {
-            merged.extend(group);
-        } else {
-            merged.extend(merge(table, storage, folder, group).await?);
-        }
-    }
-    merged.extend(kept);
-    Ok(merged)
+    let Choice { merged, kept } = choose(manifests);
+    let mut carried = merge(table, storage, folder, merged).await?;
+    carried.manifests.extend(kept);
+    Ok(carried)
+}
+
+/// The manifests of a parent as its child has them.
+#[derive(Debug, Default)]
+pub(super) struct Carried {
+    pub(super) manifests: Vec<ManifestFile>,
+    /// What is in those that were written just now.
+    pub(super) fresh: Vec<(String, LiveManifest)>,
 }
 
 /// Manifests whose partition values have one type. A promoted source column changes that type, and a manifest has one
@@ -71,25 +62,35 @@ async fn merge(
     storage: &Arc<LakeStorage>,
     folder: &ManifestFolder,
     group: Vec<ManifestFile>,
-) -> Result<Vec<ManifestFile>> {
-    let mut budget = MERGE_BYTES_MAX;
-    let (mut classes, mut merged, mut later) = (Vec::new(), Vec::new(), Vec::new());
-    for file in group {
-        budget -= file.manifest_length;
-        if budget < 0 {
-            later.push(file);
-            continue;
-        }
-        let manifest = read_live(table, storage, &file)
-            .await
-            .context("manifest", &file.manifest_path)?;
+) -> Result<Carried> {
+    // Boxed one by one: a stream that borrows its items cannot be proven `Send`.
+    let reads: Vec<_> = group
+        .into_iter()
+        .map(|file| Box::pin(read(table, storage, file)))
+        .collect();
+    let mut read = stream::iter(reads).buffered(READS_MAX);
+    let mut classes = Vec::new();
+    while let Some((file, manifest)) = read.try_next().await? {
         classify(table, &mut classes, file, manifest)?;
     }
+    let mut merged = Carried::default();
     for class in classes {
-        merged.extend(merge_class(table, folder, class).await?);
+        merge_class(table, folder, class, &mut merged).await?;
     }
-    merged.extend(later);
     Ok(merged)
+}
+
+async fn read(
+    table: &TableMetadata,
+    storage: &Arc<LakeStorage>,
+    file: ManifestFile,
+) -> Result<(ManifestFile, LiveManifest)> {
+    if let Some(kept) = storage.manifests().get(&file.manifest_path) {
+        return Ok((file, kept));
+    }
+    let manifest = read_live(table, storage, &file).await;
+    let manifest = manifest.context("manifest", &file.manifest_path)?;
+    Ok((file, manifest))
 }
 
 fn classify(
@@ -125,38 +126,76 @@ async fn merge_class(
     table: &TableMetadata,
     folder: &ManifestFolder,
     class: Class,
-) -> Result<Vec<ManifestFile>> {
+    merged: &mut Carried,
+) -> Result<()> {
     let [(first, _), _, ..] = class.manifests.as_slice() else {
-        return Ok(class.manifests.into_iter().map(|(file, _)| file).collect());
+        let alone = class.manifests.into_iter().map(|(file, _)| file);
+        merged.manifests.extend(alone);
+        return Ok(());
     };
     let spec_id = first.partition_spec_id;
     let spec = table
         .partition_spec_by_id(spec_id)
         .ok_or_else(|| unknown_spec(spec_id))?;
-    let mut writer = folder.writer(&class.schema, spec, first.content)?;
-    for (_, manifest) in &class.manifests {
-        copy_live(manifest, &mut writer)?;
+    let bytes = class.manifests.iter().map(|(file, _)| file.manifest_length);
+    let bytes = bytes.sum();
+    let content = first.content;
+    let entries = by_partition(class.manifests);
+    let parts = parts(entries.len(), bytes);
+    for part in entries.chunks(entries.len().div_ceil(parts).max(1)) {
+        let mut writer = folder.writer(&class.schema, spec, content)?;
+        for entry in part {
+            copy(entry, &mut writer)?;
+        }
+        let file = writer.write_manifest_file().await.map_err(write_failed)?;
+        let live = LiveManifest {
+            schema: Arc::clone(&class.schema),
+            entries: part.into(),
+        };
+        merged.fresh.push((file.manifest_path.clone(), live));
+        merged.manifests.push(file);
     }
-    Ok(vec![
-        writer.write_manifest_file().await.map_err(write_failed)?,
-    ])
+    Ok(())
 }
 
-/// Each file keeps the snapshot and the sequence numbers that it came with.
-fn copy_live(manifest: &LiveManifest, writer: &mut ManifestWriter) -> Result<()> {
+/// All live files, those of one partition side by side, so that each of several manifests spans few partitions and is
+/// left out of scans of others. Within a partition the order of time stays.
+fn by_partition(manifests: Vec<(ManifestFile, LiveManifest)>) -> Vec<ManifestEntryRef> {
+    let mut entries: Vec<ManifestEntryRef> = manifests
+        .into_iter()
+        .flat_map(|(_, manifest)| manifest.entries.to_vec())
+        .collect();
+    entries.sort_by(|a, b| order(a.data_file().partition(), b.data_file().partition()));
+    entries
+}
+
+fn order(a: &Struct, b: &Struct) -> Ordering {
+    let pairs = a.iter().zip(b.iter());
+    let each = pairs.map(|(a, b)| primitive(a).partial_cmp(&primitive(b)));
+    each.fold(Ordering::Equal, |before, next| {
+        before.then(next.unwrap_or(Ordering::Equal))
+    })
+}
+
+fn primitive(value: Option<&Literal>) -> Option<&PrimitiveLiteral> {
+    match value {
+        Some(Literal::Primitive(value)) => Some(value),
+        _ => None,
+    }
+}
+
+/// The file keeps the snapshot and the sequence numbers that it came with.
+fn copy(entry: &ManifestEntryRef, writer: &mut ManifestWriter) -> Result<()> {
     let broken = || {
         Error::data(
             "iceberg_invalid",
             "a manifest entry has no snapshot id or sequence number",
         )
     };
-    for entry in &manifest.entries {
-        let snapshot = entry.snapshot_id().ok_or_else(broken)?;
-        let sequence = entry.sequence_number().ok_or_else(broken)?;
-        let file = entry.data_file().clone();
-        let existing =
-            writer.add_existing_file(file, snapshot, sequence, entry.file_sequence_number);
-        existing.map_err(write_failed)?;
-    }
-    Ok(())
+    let snapshot = entry.snapshot_id().ok_or_else(broken)?;
+    let sequence = entry.sequence_number().ok_or_else(broken)?;
+    let file = entry.data_file().clone();
+    writer
+        .add_existing_file(file, snapshot, sequence, entry.file_sequence_number)
+        .map_err(write_failed)
 }

@@ -14,13 +14,16 @@ use crate::scan::{tests as site, without_schema};
 use crate::storage::LakeStorage;
 
 /// A table with `count` snapshots of ids 1, 2, … one second apart, of which `tagged` has a tag.
-fn table(count: i64, kept: &str, tagged: i64) -> TableMetadata {
+fn table(count: i64, properties: &[(&str, &str)], tagged: i64) -> TableMetadata {
     let field = NestedField::optional(1, "id", Type::Primitive(PrimitiveType::Long));
     let schema = Schema::builder()
         .with_fields([field.into()])
         .build()
         .unwrap();
-    let properties = HashMap::from([(SNAPSHOTS_KEPT_PROPERTY.to_owned(), kept.to_owned())]);
+    let properties = properties
+        .iter()
+        .map(|(key, value)| ((*key).to_owned(), (*value).to_owned()))
+        .collect();
     let spec = UnboundPartitionSpec::builder().build();
     let order = SortOrder::unsorted_order();
     let location = "s3://b/t".to_owned();
@@ -63,21 +66,53 @@ fn table(count: i64, kept: &str, tagged: i64) -> TableMetadata {
         .metadata
 }
 
+const KEPT_MIN: &str = "history.expire.min-snapshots-to-keep";
+const KEPT_MAX: &str = "forebay.history.max-snapshots";
+const AGE_MAX: &str = "history.expire.max-snapshot-age-ms";
+
+/// What goes, ascending, `age_ms` after the last of `count` snapshots.
+fn gone(count: i64, properties: &[(&str, &str)], tagged: i64, age_ms: i64) -> Vec<i64> {
+    let now = Timestamp((count * 1_000 + age_ms) * 1_000);
+    let mut gone = outgrown(&table(count, properties, tagged), now);
+    gone.sort_unstable();
+    gone
+}
+
 #[test]
-fn old_snapshots_go_many_at_once_and_never_a_tagged_one() {
-    assert_eq!(outgrown(&table(10 + 49, "10", 3)), Vec::<i64>::new());
-    let gone = outgrown(&table(10 + 50, "10", 3));
-    assert_eq!(gone, (1..=50).filter(|id| *id != 3).collect::<Vec<_>>());
+fn snapshots_too_many_go_many_at_once_and_never_a_tagged_one() {
+    let limits = [(KEPT_MIN, "5"), (KEPT_MAX, "20")];
+    assert_eq!(gone(20 + 9, &limits, 3, 0), Vec::<i64>::new());
+    let all_but_tagged: Vec<i64> = (1..=10).filter(|id| *id != 3).collect();
+    assert_eq!(gone(20 + 10, &limits, 3, 0), all_but_tagged);
+    let nonsense = [(KEPT_MAX, "many"), (AGE_MAX, "old")];
+    assert_eq!(gone(59, &nonsense, 1, 0), Vec::<i64>::new());
     assert_eq!(
-        outgrown(&table(60, "nonsense", 1)),
-        Vec::<i64>::new(),
+        gone(61, &nonsense, 1, 0),
+        (2..=11).collect::<Vec<_>>(),
         "the default holds"
+    );
+    let at_least = [(KEPT_MIN, "100"), (KEPT_MAX, "20")];
+    assert_eq!(
+        gone(61, &at_least, 1, 0),
+        Vec::<i64>::new(),
+        "the least is more than the most"
+    );
+}
+
+#[test]
+fn old_snapshots_go_but_for_the_newest() {
+    let limits = [(KEPT_MIN, "5"), (AGE_MAX, "1000000")];
+    assert_eq!(gone(30, &limits, 1, 900_000), Vec::<i64>::new());
+    assert_eq!(gone(30, &limits, 1, 986_000), (2..=15).collect::<Vec<_>>());
+    assert_eq!(
+        gone(30, &limits, 1, i64::from(i32::MAX)),
+        (2..=25).collect::<Vec<_>>()
     );
 }
 
 #[test]
 fn a_snapshot_is_later_than_all_that_the_table_saw() {
-    let table = table(5, "10", 1);
+    let table = table(5, &[], 1);
     let last = table.history().last().unwrap().timestamp_ms();
     assert_eq!(last, 5_000);
     assert!(snapshot_ms(&table, Timestamp(0)) > last);
@@ -112,15 +147,15 @@ fn small_manifests_without_a_schema_are_merged() {
         metadata = site::append(&storage, &metadata, &files);
         metadata.clone()
     };
-    for n in 0..merge::MERGE_MANIFESTS_MIN {
+    for n in 0..tier::FAN {
         commit(n);
     }
     site::RUNTIME.block_on(strip_manifests(&storage));
-    let merged = commit(merge::MERGE_MANIFESTS_MIN);
-    let list = manifest::read_list(&merged, &storage, merged.current_snapshot().unwrap());
+    let merged = commit(tier::FAN);
+    let list = read_list(&merged, &storage, merged.current_snapshot().unwrap());
     assert_eq!(site::RUNTIME.block_on(list).unwrap().len(), 2);
     let table = site::table(&storage, merged);
     let plan = site::RUNTIME.block_on(table.scan(None)).unwrap();
     let rows: u64 = plan.files.iter().map(|file| file.rows).sum();
-    assert_eq!(rows, merge::MERGE_MANIFESTS_MIN as u64 + 1);
+    assert_eq!(rows, tier::FAN as u64 + 1);
 }

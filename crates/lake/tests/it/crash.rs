@@ -10,13 +10,13 @@ use crate::site::{Site, append, id_rows};
 /// More operations than a commit takes; a test that gets here without a commit hangs for another reason.
 const OPERATIONS_MAX: i64 = 60;
 
-/// Tries to append 4 to a table of 1, 2, 3 with a store that dies after `operations`; whether it said that it did.
-async fn dying_append(site: &Site, death: Death, operations: i64) -> bool {
+/// Tries to append a row to `a.t` with a store that dies after `operations`; whether it said that it did.
+pub(crate) async fn dying_append(site: &Site, death: Death, operations: i64, id: i64) -> bool {
     let faulty = Faulty::new(site.place.objects.clone(), death, operations);
     let lake = site
         .another_on(faulty.clone() as Arc<dyn ObjectStore>)
         .await;
-    let mut work = tokio::spawn(async move { append(&lake, "a.t", id_rows([4])).await.is_ok() });
+    let mut work = tokio::spawn(async move { append(&lake, "a.t", id_rows([id])).await.is_ok() });
     let done = tokio::select! {
         done = &mut work => done.unwrap(),
         () = faulty.died() => {
@@ -34,7 +34,7 @@ async fn dies_everywhere(death: Death) -> i64 {
     for operations in 0..OPERATIONS_MAX {
         let site = Site::new().await;
         append(&site.lake, "a.t", id_rows([1, 2, 3])).await.unwrap();
-        let done = dying_append(&site, death, operations).await;
+        let done = dying_append(&site, death, operations, 4).await;
         let expected: &[i64] = if done { &[1, 2, 3, 4] } else { &[1, 2, 3] };
         assert_eq!(
             site.ids("a.t").await,
@@ -76,7 +76,7 @@ async fn a_process_killed_anywhere_before_the_store_commits_leaves_the_old_table
 async fn a_new_table_is_not_there_before_its_commit() {
     for operations in 0..4 {
         let site = Site::new().await;
-        assert!(!dying_append(&site, Death::Silence, operations).await);
+        assert!(!dying_append(&site, Death::Silence, operations, 4).await);
         assert!(
             site.another()
                 .await

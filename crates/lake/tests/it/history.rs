@@ -4,6 +4,7 @@ use std::sync::Arc;
 
 use arrow::array::{ArrayRef, Int32Array, Int64Array, RecordBatch};
 use forebay_core::RefName;
+use forebay_lake::scan::ScanPlan;
 use forebay_store::AsOf;
 
 use crate::site::{Site, append, drafted, head, id_rows, name, request};
@@ -33,6 +34,14 @@ async fn many_small_commits_keep_few_manifests_and_snapshots_and_all_rows() {
         "{} snapshots",
         table.snapshots().len()
     );
+    // What the writer remembers of its own manifests is what is in them.
+    let remembered = site.table("a.t").await.scan(None).await.unwrap();
+    let shown = |plan: &ScanPlan| {
+        let mut files: Vec<String> = plan.files.iter().map(|file| format!("{file:?}")).collect();
+        files.sort_unstable();
+        files
+    };
+    assert_eq!(shown(&remembered), shown(&plan));
     // Every file keeps the sequence of the commit that it came with.
     let mut sequences: Vec<i64> = plan.files.iter().map(|file| file.sequence).collect();
     sequences.sort_unstable();

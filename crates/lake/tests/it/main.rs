@@ -2,12 +2,15 @@
 
 #![allow(clippy::unwrap_used, clippy::print_stdout, reason = "this is a test")]
 
+mod clean;
 mod commit;
 mod crash;
+mod damaged;
 mod faulty;
 mod growth;
 mod history;
 mod objects;
+mod oracle;
 mod site;
 
 /// The same suite with tables in a bucket.

@@ -18,6 +18,9 @@ use parquet::arrow::arrow_reader::ParquetRecordBatchReaderBuilder;
 
 pub(crate) const START: Timestamp = Timestamp(1_767_225_600_000_000);
 
+/// Long after every file of a test was written.
+pub(crate) const LATER: Timestamp = Timestamp(4_000_000_000_000_000);
+
 pub(crate) fn name(text: &str) -> TableName {
     text.parse().unwrap()
 }
@@ -96,6 +99,11 @@ impl Site {
         open(&self.folder, self.clock.clone(), Place { objects, root }).await
     }
 
+    /// Another process whose clock says so.
+    pub(crate) async fn another_at(&self, now: Timestamp) -> Lake {
+        open(&self.folder, FakeClock::auto(now), self.place.clone()).await
+    }
+
     /// Another process whose time passes: its waits are real.
     pub(crate) async fn another_in_real_time(&self) -> Lake {
         open(&self.folder, SystemClock::shared(), self.place.clone()).await
@@ -158,7 +166,16 @@ pub(crate) fn id_rows(ids: impl IntoIterator<Item = i64>) -> RecordBatch {
 
 /// A draft that holds `rows`, its table made or grown to fit them.
 pub(crate) async fn drafted(lake: &Lake, table: &str, rows: RecordBatch) -> Result<Draft> {
-    let mut draft = lake.draft(&RefName::main(), &name(table)).await?;
+    drafted_on(lake, &RefName::main(), table, rows).await
+}
+
+pub(crate) async fn drafted_on(
+    lake: &Lake,
+    branch: &RefName,
+    table: &str,
+    rows: RecordBatch,
+) -> Result<Draft> {
+    let mut draft = lake.draft(branch, &name(table)).await?;
     if draft.exists() {
         draft.evolve(&rows.schema())?;
     } else {

@@ -27,8 +27,8 @@ use std::time::Duration;
 use forebay_core::{
     Clock, Context, Error, ErrorKind, Ident, Position, RefName, Result, RunId, SqlEngine,
 };
-use forebay_lake::Lake;
 use forebay_lake::storage::AwsVariables;
+use forebay_lake::{Lake, Table, position_property};
 use forebay_store::{AsOf, Lease, LeaseRequest, RunRecord, RunStatus};
 use tokio::sync::watch;
 use tokio_util::sync::CancellationToken;
@@ -196,6 +196,9 @@ async fn one_split(
     };
     let store = context.lake.store().clone();
     let mut lease = store.take_lease(&request, context.exclusive).await?;
+    if !context.exclusive {
+        store.mark_lost_unless_held(&request, record.id).await?;
+    }
     let epoch = lease.epoch;
     let keep = renew(&request, epoch, context);
     let work = async {
@@ -251,7 +254,9 @@ async fn stages(
     requests: Arc<audit::Requests>,
     sink: Option<Box<dyn Sink>>,
 ) -> Result<()> {
-    let contract = stored_contract(&job.context, &job.spec.name).await?;
+    let raw = raw_table(&job.context, &job.spec.name).await?;
+    check_position(&job, raw.as_ref())?;
+    let contract = raw.as_ref().map(stored_contract).transpose()?.flatten();
     let extraction = job.spec.extraction(contract)?;
     let (chunks_in, chunks_out) = tokio::sync::mpsc::channel(read::CHUNKS_MAX);
     let (work_in, work_out) = tokio::sync::mpsc::channel(work::WORK_MAX);
@@ -308,22 +313,44 @@ fn stage_gone() -> Error {
     Error::unavailable(STAGE_GONE, "the next stage of the run has stopped")
 }
 
-async fn stored_contract(context: &RunContext, pipeline: &Ident) -> Result<Option<Contract>> {
-    let name = tables::raw(pipeline)?;
-    let Some(table) = context
-        .lake
-        .table(&AsOf::Head(context.branch.clone()), &name)
-        .await?
-    else {
-        return Ok(None);
+async fn raw_table(context: &RunContext, pipeline: &Ident) -> Result<Option<Table>> {
+    let branch = AsOf::Head(context.branch.clone());
+    context.lake.table(&branch, &tables::raw(pipeline)?).await
+}
+
+/// A store that has lost the position of a split, over tables that it was loaded into, must not have it loaded again.
+///
+/// Errors: `Data` `position_lost`.
+fn check_position(job: &Job, raw: Option<&Table>) -> Result<()> {
+    if job.lease.position.is_some() || job.context.full {
+        return Ok(());
+    }
+    let key = position_property(&job.spec.name, &job.split);
+    let Some((raw, noted)) = raw.and_then(|raw| Some((raw, raw.properties().remove(&key)?))) else {
+        return Ok(());
     };
-    let Some(text) = table.properties().get(CONTRACT_PROPERTY).cloned() else {
+    let message = format!(
+        "the catalog has no position for split {}, but {} says that it was loaded up to {noted}",
+        job.split,
+        raw.name()
+    );
+    Err(Error::data("position_lost", message)
+        .with_hint("restore the catalog from a backup that has the position; `forebay run --full` reads everything again, whatever was loaded before")
+        .with_context("table", raw.name())
+        .with_context("file", raw.metadata_location()))
+}
+
+fn stored_contract(table: &Table) -> Result<Option<Contract>> {
+    let Some(text) = table.properties().remove(CONTRACT_PROPERTY) else {
         return Ok(None);
     };
     serde_json::from_str(&text).map(Some).map_err(|error| {
         Error::data(
             "bad_contract",
-            format!("the property `{CONTRACT_PROPERTY}` of {name} is not a contract"),
+            format!(
+                "the property `{CONTRACT_PROPERTY}` of {} is not a contract",
+                table.name()
+            ),
         )
         .with_source(error)
     })

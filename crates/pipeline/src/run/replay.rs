@@ -128,7 +128,12 @@ impl Replay {
             context.branch.clone(),
             runtime.clone(),
         );
-        let contract = runtime.block_on(super::stored_contract(&context, &spec.name))?;
+        let raw = runtime.block_on(super::raw_table(&context, &spec.name))?;
+        let contract = raw
+            .as_ref()
+            .map(super::stored_contract)
+            .transpose()?
+            .flatten();
         Ok(Self {
             spec,
             target,

@@ -16,9 +16,10 @@ use datafusion::common::Result;
 use datafusion::datasource::memory::MemorySourceConfig;
 use datafusion::logical_expr::{Expr, TableType};
 use datafusion::physical_plan::ExecutionPlan;
+use forebay_core::TableName;
 use forebay_lake::Table;
 use futures::future::BoxFuture;
-use futures::{FutureExt, StreamExt, TryStreamExt, stream};
+use futures::{FutureExt, StreamExt, stream};
 
 use crate::catalog::Pinned;
 use crate::error::external;
@@ -90,17 +91,29 @@ impl TableProvider for System {
 
 /// Every table of the state, ordered by name.
 async fn all_tables(pinned: &Pinned) -> forebay_core::Result<Vec<Table>> {
+    let tables = each_table(pinned).await?;
+    tables.into_iter().map(|(_, table)| table).collect()
+}
+
+/// Every table of the state, ordered by name, or why it cannot be read.
+async fn each_table(
+    pinned: &Pinned,
+) -> forebay_core::Result<Vec<(TableName, forebay_core::Result<Table>)>> {
     let names = pinned.list().await?;
     // Boxed one by one: a stream that borrows its items cannot be proven `Send`.
-    let loads: Vec<BoxFuture<'_, forebay_core::Result<Option<Table>>>> = names
+    let loads: Vec<BoxFuture<'_, _>> = names
         .iter()
-        .map(|name| pinned.lake.table(&pinned.as_of, name).boxed())
+        .map(|name| {
+            let load = pinned.lake.table(&pinned.as_of, name);
+            load.map(|table| (name.clone(), table)).boxed()
+        })
         .collect();
-    let tables: Vec<Option<Table>> = stream::iter(loads)
-        .buffered(TABLES_AT_ONCE)
-        .try_collect()
-        .await?;
-    Ok(tables.into_iter().flatten().collect())
+    let tables: Vec<(TableName, forebay_core::Result<Option<Table>>)> =
+        stream::iter(loads).buffered(TABLES_AT_ONCE).collect().await;
+    let there = |(name, table): (TableName, forebay_core::Result<Option<Table>>)| {
+        Some((name, table.transpose()?))
+    };
+    Ok(tables.into_iter().filter_map(there).collect())
 }
 
 fn text(name: &str) -> Field {

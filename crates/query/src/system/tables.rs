@@ -5,10 +5,10 @@ use std::sync::Arc;
 use arrow::array::{ArrayRef, Int64Array, RecordBatch, StringArray};
 use arrow::datatypes::{Schema, SchemaRef};
 use async_trait::async_trait;
-use forebay_core::Result;
+use forebay_core::{Result, TableName};
 use forebay_lake::Table;
 
-use super::{SystemTable, all_tables, batch, text, whole};
+use super::{SystemTable, batch, each_table, text, whole};
 use crate::catalog::Pinned;
 
 #[derive(Debug)]
@@ -34,23 +34,39 @@ impl SystemTable for Tables {
             whole("files"),
             whole("bytes"),
             text("metadata_location"),
+            // Why the table cannot be read: then all else but its name is null.
+            text("problem"),
         ]))
     }
 
     async fn rows(&self, pinned: &Pinned) -> Result<RecordBatch> {
-        let tables = all_tables(pinned).await?;
+        let tables = each_table(pinned).await?;
+        let name = |value: fn(&TableName) -> String| -> ArrayRef {
+            let names = tables.iter().map(|(name, _)| value(name));
+            Arc::new(StringArray::from_iter_values(names))
+        };
         let text = |value: fn(&Table) -> String| -> ArrayRef {
-            Arc::new(StringArray::from_iter_values(tables.iter().map(value)))
+            let values = tables
+                .iter()
+                .map(|(_, table)| table.as_ref().ok().map(value));
+            Arc::new(StringArray::from_iter(values))
         };
         let whole = |value: fn(&Table) -> Option<i64>| -> ArrayRef {
-            Arc::new(Int64Array::from_iter(tables.iter().map(value)))
+            let values = tables
+                .iter()
+                .map(|(_, table)| table.as_ref().ok().and_then(value));
+            Arc::new(Int64Array::from_iter(values))
         };
+        let problems = tables.iter().map(|(_, table)| table.as_ref().err());
+        let problems: ArrayRef = Arc::new(StringArray::from_iter(
+            problems.map(|problem| problem.map(ToString::to_string)),
+        ));
         batch(
             self.schema(),
             vec![
-                text(|table| table.name().to_string()),
-                text(|table| table.name().namespace.to_string()),
-                text(|table| table.name().name.to_string()),
+                name(ToString::to_string),
+                name(|name| name.namespace.to_string()),
+                name(|name| name.name.to_string()),
                 text(|table| table.uuid().to_string()),
                 whole(|table| i64::try_from(table.schema().fields().len()).ok()),
                 text(|table| {
@@ -67,6 +83,7 @@ impl SystemTable for Tables {
                 whole(|table| total(table, "total-data-files")),
                 whole(|table| total(table, "total-files-size")),
                 text(|table| table.metadata_location().to_owned()),
+                problems,
             ],
         )
     }

@@ -20,12 +20,20 @@ pub(crate) struct Fixture {
     pub(crate) lake: Lake,
     pub(crate) clock: Arc<FakeClock>,
     commits: AtomicU64,
-    _workspace: Workspace,
+    workspace: Arc<Workspace>,
 }
 
 impl Fixture {
     pub(crate) async fn new() -> Self {
-        let workspace = Workspace::new();
+        Self::at(Arc::new(Workspace::new())).await
+    }
+
+    /// The same lake as another process has it.
+    pub(crate) async fn another(&self) -> Self {
+        Self::at(Arc::clone(&self.workspace)).await
+    }
+
+    async fn at(workspace: Arc<Workspace>) -> Self {
         let folder = workspace.path().canonicalize().unwrap();
         let clock = FakeClock::auto(START);
         let store = Store::open(&folder.join("store.db"), clock.clone())
@@ -42,7 +50,7 @@ impl Fixture {
             lake,
             clock,
             commits: AtomicU64::new(1),
-            _workspace: workspace,
+            workspace,
         }
     }
 

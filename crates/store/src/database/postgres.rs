@@ -22,7 +22,10 @@ const ANSWER_TIMEOUT: Duration = Duration::from_secs(40);
 const REST_MAX: Duration = Duration::from_secs(1);
 
 /// Each migration once, in order; the table `migrations` lists those applied.
-const MIGRATIONS: &[&str] = &[include_str!("../../migrations/postgres/0001_catalog.sql")];
+const MIGRATIONS: &[&str] = &[
+    include_str!("../../migrations/postgres/0001_catalog.sql"),
+    include_str!("../../migrations/postgres/0002_horizon.sql"),
+];
 
 pub(super) const DIALECT: Dialect = Dialect {
     // Each schema has a lock of its own. The setting is what `session` has put there, also before the schema exists.

@@ -22,7 +22,10 @@ const OPEN_PAUSE: Duration = Duration::from_millis(50);
 const WAL_BYTES_MAX: &str = "67108864";
 
 /// Each migration once, in order; the file's `user_version` counts those applied.
-const MIGRATIONS: &[&str] = &[include_str!("../../migrations/sqlite/0001_catalog.sql")];
+const MIGRATIONS: &[&str] = &[
+    include_str!("../../migrations/sqlite/0001_catalog.sql"),
+    include_str!("../../migrations/sqlite/0002_horizon.sql"),
+];
 
 pub(super) const DIALECT: Dialect = Dialect {
     // Never deferred: readers that become writers fail each other.

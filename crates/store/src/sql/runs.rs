@@ -4,6 +4,7 @@ use async_trait::async_trait;
 use forebay_core::{Ident, RefName, Result, RunId, Timestamp};
 
 use super::error::{Stop, corrupt, parse};
+use super::log::live_branch;
 use super::operation::Operation;
 use crate::database::{Sql, query};
 use crate::{RunRecord, RunStatus, StepRecord};
@@ -99,6 +100,8 @@ pub(crate) struct MarkLost {
     pub(crate) branch: RefName,
     pub(crate) pipeline: Ident,
     pub(crate) except: RunId,
+    /// Nothing is marked while somebody else than this owner holds a split.
+    pub(crate) unless_held: Option<String>,
 }
 
 #[async_trait]
@@ -106,6 +109,11 @@ impl Operation for MarkLost {
     type Answer = Vec<RunId>;
 
     async fn apply(&self, sql: &mut Sql<'_>, now: Timestamp) -> Result<Vec<RunId>, Stop> {
+        if let Some(owner) = &self.unless_held
+            && self.held_by_another(owner, sql, now).await?
+        {
+            return Ok(Vec::new());
+        }
         let mut ids: Vec<(String,)> = query(
             "UPDATE runs SET status = 'lost', ended_at = CASE WHEN started_at > $1 THEN started_at ELSE $1 END,
                  error = 'the process ended without saying so'
@@ -123,6 +131,29 @@ impl Operation for MarkLost {
             .iter()
             .map(|(id,)| parse("a run id", id))
             .collect::<Result<_>>()?)
+    }
+}
+
+impl MarkLost {
+    /// A lease that would last longer than twice what it was given for counts as expired, as where it is taken.
+    async fn held_by_another(
+        &self,
+        owner: &str,
+        sql: &mut Sql<'_>,
+        now: Timestamp,
+    ) -> Result<bool, Stop> {
+        let (branch, _) = live_branch(sql, &self.branch).await?;
+        let held: Option<(i64,)> = query(
+            "SELECT branch FROM leases WHERE branch = $1 AND pipeline = $2 AND owner <> $3
+                 AND until > $4 AND until - $4 <= duration_us * 2 LIMIT 1",
+        )
+        .bind(branch)
+        .bind(self.pipeline.as_str())
+        .bind(owner)
+        .bind(now.micros())
+        .fetch_optional(sql)
+        .await?;
+        Ok(held.is_some())
     }
 }
 

@@ -29,7 +29,11 @@ pub(crate) fn storage() -> (TempDir, Arc<LakeStorage>) {
 }
 
 pub(crate) fn draft(storage: &Arc<LakeStorage>, schema: &SchemaRef, partition: &[&str]) -> Draft {
-    let mut draft = Draft::new("test.table".parse().unwrap(), Arc::clone(storage));
+    let mut draft = Draft::new(
+        "test.table".parse().unwrap(),
+        Arc::clone(storage),
+        Timestamp(0),
+    );
     let partition: Vec<_> = partition
         .iter()
         .map(|field| field.parse().unwrap())
@@ -66,7 +70,7 @@ pub(crate) fn append(
         let builder = metadata
             .clone()
             .into_builder(None)
-            .set_branch_snapshot(snapshot, "main")
+            .set_branch_snapshot(snapshot.snapshot, "main")
             .unwrap();
         builder.build().unwrap().metadata
     })

@@ -5,6 +5,7 @@ use super::*;
 mod branches;
 mod concurrency;
 mod heads;
+mod horizon;
 mod kill;
 mod leases;
 mod model;

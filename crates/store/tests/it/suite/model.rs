@@ -1,6 +1,6 @@
 //! Random histories against a store that keeps every state of every branch whole, in memory.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 
 use forebay_core::{CommitId, RefName, Timestamp};
 use forebay_store::{AsOf, HeadChange};
@@ -29,6 +29,14 @@ enum Step {
     Clock {
         micros: i64,
     },
+    /// Gives up states of before one of the commits so far.
+    Expire {
+        nth: prop::sample::Index,
+    },
+    /// Deletes rows, and with `log` the records of commits of before one of them.
+    Forget {
+        log: Option<prop::sample::Index>,
+    },
 }
 
 fn steps() -> impl Strategy<Value = Vec<Step>> {
@@ -47,6 +55,8 @@ fn steps() -> impl Strategy<Value = Vec<Step>> {
         3 => (branch(), branch()).prop_map(|(branch, from)| Step::Create { branch, from }),
         1 => branch().prop_map(|branch| Step::Drop { branch }),
         1 => (0_i64..5_000_000).prop_map(|micros| Step::Clock { micros }),
+        1 => any::<prop::sample::Index>().prop_map(|nth| Step::Expire { nth }),
+        1 => prop::option::of(any::<prop::sample::Index>()).prop_map(|log| Step::Forget { log }),
     ];
     proptest::collection::vec(step, 1..40)
 }
@@ -58,10 +68,20 @@ struct Entry {
     id: CommitId,
     at: Timestamp,
     state: State,
+    /// The branch it was made on, counted as they were made.
+    own: usize,
 }
 
-/// Each branch with its whole log, oldest first, that of its base included.
-type Model = BTreeMap<&'static str, Vec<Entry>>;
+#[derive(Debug)]
+struct Model {
+    /// Each branch with its whole log, oldest first, that of its base included.
+    branches: BTreeMap<&'static str, (usize, Vec<Entry>)>,
+    dropped: BTreeSet<usize>,
+    made: usize,
+    /// States of before are given up; records of before may be deleted.
+    horizon: Timestamp,
+    log_from: Timestamp,
+}
 
 fn head(log: &[Entry]) -> State {
     log.last()
@@ -107,14 +127,15 @@ async fn play(world: &World, model: &mut Model, every: &mut Vec<Entry>, n: usize
             stale,
         } => {
             let name = BRANCHES[*index];
-            let state = model.get(name).map(|log| head(log)).unwrap_or_default();
+            let state = model.branches.get(name).map(|(_, log)| head(log));
+            let state = state.unwrap_or_default();
             let (mut changes, after) = plan(&state, tables, n);
             let stale = *stale && !changes.is_empty();
             if stale {
                 changes.last_mut().unwrap().expected = Some("never".into());
             }
             let result = world.commit(&branch(name), &changes).await;
-            let Some(log) = model.get_mut(name) else {
+            let Some((own, log)) = model.branches.get_mut(name) else {
                 return assert_eq!(result.unwrap_err().code(), "no_such_branch");
             };
             if stale {
@@ -126,6 +147,7 @@ async fn play(world: &World, model: &mut Model, every: &mut Vec<Entry>, n: usize
                 id: committed.id,
                 at: committed.at,
                 state: after,
+                own: *own,
             };
             log.push(entry.clone());
             every.push(entry);
@@ -140,22 +162,59 @@ async fn play(world: &World, model: &mut Model, every: &mut Vec<Entry>, n: usize
                 .create_branch(&branch(name), &branch(from))
                 .await
                 .map_err(|e| e.code());
-            match (model.contains_key(name), model.get(from).cloned()) {
+            let base = model.branches.get(from).cloned();
+            match (model.branches.contains_key(name), base) {
                 (true, _) => assert_eq!(result, Err("branch_exists")),
                 (false, None) => assert_eq!(result, Err("no_such_branch")),
-                (false, Some(log)) => {
+                (false, Some((_, log))) => {
                     assert_eq!(result.unwrap().head, log.last().map(|entry| entry.id));
-                    model.insert(name, log);
+                    model.made += 1;
+                    model.branches.insert(name, (model.made, log));
                 }
             }
         }
         Step::Drop { branch: index } => {
             let name = BRANCHES[*index];
             let result = world.store.drop_branch(&branch(name)).await;
-            let dropped = name != "main" && model.remove(name).is_some();
-            assert_eq!(result.is_ok(), dropped);
+            let dropped = match name {
+                "main" => None,
+                _ => model.branches.remove(name),
+            };
+            assert_eq!(result.is_ok(), dropped.is_some());
+            model.dropped.extend(dropped.map(|(own, _)| own));
         }
         Step::Clock { micros } => world.clock.set(*micros),
+        Step::Expire { nth } if !every.is_empty() => {
+            let before = nth.get(every).at;
+            let horizon = world.store.expire(before).await.unwrap();
+            model.horizon = model.horizon.max(before);
+            assert_eq!(horizon.at, model.horizon);
+        }
+        Step::Forget { log } => {
+            let log = log
+                .filter(|_| !every.is_empty())
+                .map(|nth| nth.get(every).at);
+            let from = log.unwrap_or(Timestamp(0));
+            world.store.forget(from).await.unwrap();
+            model.log_from = model.log_from.max(from.min(model.horizon));
+        }
+        Step::Expire { .. } => (),
+    }
+}
+
+/// The tables of a state that may be given up, `None` when it is.
+async fn tables(world: &World, as_of: &AsOf) -> Option<String> {
+    match world.store.heads(as_of).await {
+        Ok(_) => Some(world.tables(as_of).await),
+        Err(error) => {
+            assert!(
+                ["expired", "no_such_commit"].contains(&error.code()),
+                "{error}"
+            );
+            let one = world.store.head(as_of, &table(TABLES[0])).await;
+            assert_eq!(one.unwrap_err().code(), error.code());
+            None
+        }
     }
 }
 
@@ -171,19 +230,15 @@ async fn compare(world: &World, model: &Model, every: &[Entry]) {
     assert_eq!(
         names,
         model
+            .branches
             .keys()
             .map(|name| branch(name))
             .collect::<Vec<RefName>>()
     );
-    for (name, log) in model {
+    for (name, (own, log)) in &model.branches {
         let name = branch(name);
         assert_eq!(world.now(&name).await, show(&head(log)));
-        let logged = world.store.log(&name, u32::MAX).await.unwrap();
-        let expected: Vec<_> = log.iter().rev().map(|entry| (entry.id, entry.at)).collect();
-        assert_eq!(
-            logged.iter().map(|c| (c.id, c.at)).collect::<Vec<_>>(),
-            expected
-        );
+        compare_log(world, model, &name, log).await;
         for instant in every
             .iter()
             .flat_map(|entry| [entry.at.0 - 1, entry.at.0])
@@ -191,20 +246,65 @@ async fn compare(world: &World, model: &Model, every: &[Entry]) {
         {
             let last = log.iter().rev().find(|entry| entry.at <= instant);
             let expected = last.map(|entry| show(&entry.state)).unwrap_or_default();
-            assert_eq!(
-                world.tables(&AsOf::Time(name.clone(), instant)).await,
-                expected,
-                "{name} at {instant}"
-            );
+            let expected = (instant >= model.horizon).then_some(expected);
+            let found = tables(world, &AsOf::Time(name.clone(), instant)).await;
+            assert_eq!(found, expected, "{name} at {instant}");
+        }
+        // The newest of a branch is read also when it is older than all that is kept.
+        if let Some(newest) = log.last().filter(|newest| newest.own == *own) {
+            let found = tables(world, &AsOf::Commit(newest.id)).await;
+            assert_eq!(found, Some(show(&newest.state)));
         }
     }
     for entry in every {
-        assert_eq!(
-            world.tables(&AsOf::Commit(entry.id)).await,
-            show(&entry.state),
-            "commits of dropped branches too"
-        );
+        match tables(world, &AsOf::Commit(entry.id)).await {
+            Some(found) => assert_eq!(found, show(&entry.state)),
+            None => assert!(
+                entry.at < model.horizon
+                    || model.dropped.contains(&entry.own) && model.horizon > Timestamp(0),
+                "{entry:?}"
+            ),
+        }
     }
+    compare_places(world, model).await;
+}
+
+async fn compare_log(world: &World, model: &Model, name: &RefName, log: &[Entry]) {
+    let logged = world.store.log(name, u32::MAX).await.unwrap();
+    let logged: Vec<_> = logged.iter().map(|c| (c.id, c.at)).collect();
+    let all: Vec<_> = log.iter().rev().map(|entry| (entry.id, entry.at)).collect();
+    let of_those = all.iter().filter(|entry| logged.contains(entry));
+    assert!(of_those.eq(&logged), "in order, and no others");
+    let left_out = all.iter().filter(|entry| !logged.contains(entry));
+    assert!(
+        left_out.clone().all(|(_, at)| *at < model.log_from),
+        "{left_out:?}"
+    );
+}
+
+/// Whatever can be read is among the places, and nothing that never was.
+async fn compare_places(world: &World, model: &Model) {
+    let horizon = world.store.horizon_at(Timestamp(0)).await.unwrap();
+    let found = world.store.places(horizon, None).await.unwrap();
+    assert!(found.next.is_none(), "it is one page");
+    let places = found.places.iter();
+    let places: BTreeSet<_> = places
+        .map(|p| (p.table.to_string(), &p.metadata_location))
+        .collect();
+    for (_, log) in model.branches.values() {
+        let kept = log.iter().filter(|entry| entry.at >= model.horizon);
+        let at_horizon = log.iter().rev().find(|entry| entry.at <= model.horizon);
+        for entry in kept.chain(at_horizon).chain(log.last()) {
+            for (table, location) in &entry.state {
+                let place = ((*table).to_owned(), location);
+                assert!(places.contains(&place), "{place:?} of {entry:?}");
+            }
+        }
+    }
+    let heads = found.places.iter().filter(|place| place.is_head);
+    let heads: BTreeSet<_> = heads.map(|place| &place.metadata_location).collect();
+    let (_, main) = &model.branches["main"];
+    assert!(head(main).values().all(|location| heads.contains(location)));
 }
 
 proptest! {
@@ -215,7 +315,13 @@ proptest! {
         let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build().unwrap();
         runtime.block_on(async {
             let Some(world) = world().await else { return; };
-            let mut model = Model::from([("main", Vec::new())]);
+            let mut model = Model {
+                branches: BTreeMap::from([("main", (0, Vec::new()))]),
+                dropped: BTreeSet::new(),
+                made: 0,
+                horizon: Timestamp(0),
+                log_from: Timestamp(0),
+            };
             let mut every = Vec::new();
             for (n, step) in steps.iter().enumerate() {
                 play(&world, &mut model, &mut every, n, step).await;

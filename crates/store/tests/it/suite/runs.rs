@@ -125,3 +125,29 @@ async fn a_run_that_died_is_found_by_the_next() {
         []
     );
 }
+
+#[tokio::test]
+async fn no_run_is_lost_while_another_owner_holds_a_split() {
+    let Some(world) = world().await else {
+        return;
+    };
+    let main = RefName::main();
+    let (dead, next) = (run(1, "quakes", 1_000), run(2, "quakes", 2_000));
+    for record in [&dead, &next] {
+        world.store.record_run(record).await.unwrap();
+    }
+    let (theirs, mut ours) = (request(&main, "a"), request(&main, "b"));
+    world.store.take_lease(&theirs, false).await.unwrap();
+    ours.split = "other".parse().unwrap();
+    world.store.take_lease(&ours, false).await.unwrap();
+    let lost = async || {
+        world
+            .store
+            .mark_lost_unless_held(&ours, next.id)
+            .await
+            .unwrap()
+    };
+    assert_eq!(lost().await, [], "they may be at work");
+    world.clock.set(30_000_000);
+    assert_eq!(lost().await, [dead.id], "their lease has ended");
+}

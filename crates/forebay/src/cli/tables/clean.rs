@@ -1,0 +1,164 @@
+//! `forebay tables clean`: files and rows that no kept state needs.
+
+use std::process::ExitCode;
+use std::sync::Arc;
+use std::time::Duration;
+
+use arrow::array::{ArrayRef, Int64Array, RecordBatch, StringArray};
+use clap::Args;
+use forebay_core::unit::Span;
+use forebay_core::{Error, Result, Timestamp};
+use forebay_lake::{CleanRequest, Cleaned, CleanedTable, FileCount};
+use uuid::Uuid;
+
+use crate::output::{self, Format};
+use crate::say;
+use crate::wire::Workspace;
+
+/// A query reads one state for as long as it runs.
+const KEEP_MIN: Duration = Duration::from_secs(3_600);
+
+#[derive(Debug, Args)]
+#[command(
+    after_help = "Without --delete nothing is changed: it only tells what would go. States of the lake older than `keep` of `[lake]` in\n\
+    forebay.toml are given up, but for what branches are based on; then files go that no kept state reaches, once they are\n\
+    older than `safe_age`. It may run at any time, beside runs and queries."
+)]
+pub(super) struct Clean {
+    /// Delete, instead of telling what would go
+    #[arg(long)]
+    delete: bool,
+    /// How long states of the lake are kept [default: `keep` of `[lake]`, 30d]
+    #[arg(long, value_name = "TIME")]
+    keep: Option<Span>,
+    /// Younger files stay: a run may be about to commit them [default: `safe_age` of `[lake]`, 3d]
+    #[arg(long, value_name = "TIME")]
+    older_than: Option<Span>,
+    /// Also tables that this catalog has never heard of: only where no other catalog keeps tables in the same place
+    #[arg(long)]
+    unknown_tables: bool,
+}
+
+impl Clean {
+    pub(super) async fn run(self, workspace: &Workspace, format: Format) -> Result<ExitCode> {
+        let settings = &workspace.settings().lake;
+        let keep = self.keep.unwrap_or(settings.keep).0;
+        if keep < KEEP_MIN {
+            let message = format!(
+                "states must be kept for an hour at least, not {}",
+                Span(keep)
+            );
+            return Err(Error::config("keep_too_short", message)
+                .with_hint("queries that run now read a state of when they began"));
+        }
+        let now = workspace.clock().now();
+        let request = CleanRequest {
+            keep_from: before(now, keep),
+            log_from: before(now, settings.keep_log.0.max(keep)),
+            safe_age: self.older_than.unwrap_or(settings.safe_age).0,
+            unknown_tables: self.unknown_tables,
+            dry_run: !self.delete,
+        };
+        let cleaned = workspace.lake().clean(&request).await?;
+        let batch = listed(&cleaned)?;
+        output::print(format, batch.schema(), &[batch])?;
+        tell(&cleaned, self.delete);
+        let has_problem = cleaned.tables.values().any(|table| table.problem.is_some());
+        Ok(if has_problem {
+            ExitCode::FAILURE
+        } else {
+            ExitCode::SUCCESS
+        })
+    }
+}
+
+fn before(now: Timestamp, span: Duration) -> Timestamp {
+    let micros = i64::try_from(span.as_micros()).unwrap_or(i64::MAX);
+    Timestamp(now.micros().saturating_sub(micros))
+}
+
+fn tell(cleaned: &Cleaned, deleted: bool) {
+    let mut gone = FileCount::default();
+    for table in cleaned.tables.values().filter(|table| !table.left_alone) {
+        for count in [table.data, table.metadata] {
+            gone.files += count.files;
+            gone.bytes += count.bytes;
+        }
+    }
+    for (uuid, table) in &cleaned.tables {
+        if let Some(problem) = &table.problem {
+            say::warn(format_args!(
+                "nothing of {} was touched: {problem}",
+                name(uuid, table)
+            ));
+        }
+    }
+    let unknown = cleaned.tables.values().filter(|table| table.name.is_none());
+    match unknown.filter(|table| table.left_alone).count() {
+        0 => (),
+        some => say::warn(format_args!(
+            "{some} folders below `tables/` are of no table of this catalog and were left alone; `--unknown-tables` takes them too"
+        )),
+    }
+    let files = format!(
+        "{} files, {}",
+        say::count(gone.files),
+        say::bytes(gone.bytes)
+    );
+    if !deleted {
+        say::line(format_args!("would delete {files}; `--delete` does it"));
+        return;
+    }
+    let rows = cleaned.forgotten;
+    say::good(format_args!(
+        "deleted {files}; from the catalog {} rows of the log, {} commits, {} runs",
+        say::count(rows.log_rows),
+        say::count(rows.commits),
+        say::count(rows.runs)
+    ));
+    say::line(format_args!(
+        "the lake is kept from {} on",
+        cleaned.horizon.at
+    ));
+}
+
+fn name(uuid: &Uuid, table: &CleanedTable) -> String {
+    table
+        .name
+        .as_ref()
+        .map_or_else(|| uuid.to_string(), ToString::to_string)
+}
+
+fn listed(cleaned: &Cleaned) -> Result<RecordBatch> {
+    let tables = &cleaned.tables;
+    let text = |get: &dyn Fn(&Uuid, &CleanedTable) -> Option<String>| -> ArrayRef {
+        let values = tables.iter().map(|(uuid, table)| get(uuid, table));
+        Arc::new(StringArray::from_iter(values))
+    };
+    let long = |get: &dyn Fn(&CleanedTable) -> u64| -> ArrayRef {
+        let values = tables.values().map(|table| get(table).cast_signed());
+        Arc::new(Int64Array::from_iter_values(values))
+    };
+    let verdict = |table: &CleanedTable| match (&table.problem, table.left_alone) {
+        (Some(_), _) => "problem",
+        (None, true) => "unknown",
+        (None, false) => "clean",
+    };
+    let columns = vec![
+        (
+            "table",
+            text(&|_, table| table.name.as_ref().map(ToString::to_string)),
+        ),
+        ("uuid", text(&|uuid, _| Some(uuid.to_string()))),
+        ("state", text(&|_, table| Some(verdict(table).to_owned()))),
+        ("needed_files", long(&|table| table.needed.files)),
+        ("needed_bytes", long(&|table| table.needed.bytes)),
+        ("young_files", long(&|table| table.young.files)),
+        ("data_files", long(&|table| table.data.files)),
+        ("data_bytes", long(&|table| table.data.bytes)),
+        ("metadata_files", long(&|table| table.metadata.files)),
+        ("metadata_bytes", long(&|table| table.metadata.bytes)),
+    ];
+    RecordBatch::try_from_iter(columns)
+        .map_err(|e| Error::bug("bad_answer", "failed to lay out the answer").with_source(e))
+}

@@ -1,0 +1,116 @@
+//! Deleting what no kept state of the lake needs: files of expired states, and what killed writers left behind.
+//!
+//! A file goes only when it lies in the folder of a table of this catalog, no kept state of any branch reaches it, and it
+//! is older than the safe age. In this order: the horizon moves, so that what goes is no longer read; every kept state is
+//! followed to its files; then the folders are listed. A commit that lands meanwhile names files that a head reached
+//! already, or files younger than [`DRAFT_AGE_MAX`]: an older draft is refused. When the states of a table cannot be read
+//! to the end, none of its files goes.
+
+mod reach;
+mod sweep;
+
+use std::collections::BTreeMap;
+use std::time::Duration;
+
+use forebay_core::{Error, Result, TableName, Timestamp};
+use forebay_store::{Forgotten, Horizon};
+use uuid::Uuid;
+
+use crate::Lake;
+
+use self::reach::Reach;
+
+/// A draft that is older is not committed: `clean` may have taken its files for leftovers.
+pub(crate) const DRAFT_AGE_MAX: Duration = Duration::from_secs(24 * 3_600);
+/// The youngest files that can be deleted. Longer than [`DRAFT_AGE_MAX`] by more than clocks differ.
+pub const SAFE_AGE_MIN: Duration = Duration::from_secs(36 * 3_600);
+
+/// What to keep.
+#[derive(Debug, Clone)]
+pub struct CleanRequest {
+    /// States of before this instant are given up, but for what branches are based on.
+    pub keep_from: Timestamp,
+    /// Records of commits and runs of before this instant go, as far as no kept state needs them.
+    pub log_from: Timestamp,
+    /// Files younger than this stay, whoever wrote them; at least [`SAFE_AGE_MIN`].
+    pub safe_age: Duration,
+    /// Also the folders below `tables/` that this catalog has never heard of. Only for a place that no other catalog uses.
+    pub unknown_tables: bool,
+    /// Count, and change nothing.
+    pub dry_run: bool,
+}
+
+/// Files and their bytes.
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
+pub struct FileCount {
+    pub files: u64,
+    pub bytes: u64,
+}
+
+/// What happened to the files of one table.
+#[derive(Debug, Clone, Default, PartialEq, Eq)]
+pub struct CleanedTable {
+    /// `None`: a folder that this catalog has never heard of.
+    pub name: Option<TableName>,
+    /// Reached by a kept state.
+    pub needed: FileCount,
+    /// Not reached, and too young to tell whether they will be.
+    pub young: FileCount,
+    /// Deleted, or, in a dry run, what would be.
+    pub data: FileCount,
+    /// … manifests, their lists, metadata files.
+    pub metadata: FileCount,
+    /// Nothing of this table was deleted, nor would be: it is unknown, or there is a problem.
+    pub left_alone: bool,
+    /// Why not all of its states could be read.
+    pub problem: Option<String>,
+}
+
+/// What [`Lake::clean`] did.
+#[derive(Debug)]
+pub struct Cleaned {
+    pub horizon: Horizon,
+    pub tables: BTreeMap<Uuid, CleanedTable>,
+    /// Rows of the store; none in a dry run.
+    pub forgotten: Forgotten,
+}
+
+impl Lake {
+    /// Deletes files and rows that no kept state needs; with `dry_run` only counts them. Holds some 16 bytes in memory for
+    /// every file of every kept state. Several may run at once, and runs go on meanwhile.
+    ///
+    /// Errors: `Config` `unsafe_age`. A table that cannot be read is no error: its files stay and its `problem` says why.
+    pub async fn clean(&self, request: &CleanRequest) -> Result<Cleaned> {
+        if request.safe_age < SAFE_AGE_MIN {
+            let message = format!(
+                "files must be at least {} hours old to be deleted",
+                SAFE_AGE_MIN.as_secs() / 3_600
+            );
+            return Err(Error::config("unsafe_age", message)
+                .with_hint("younger ones may belong to a run that has not committed yet"));
+        }
+        let store = self.store();
+        let horizon = match request.dry_run {
+            true => store.horizon_at(request.keep_from).await?,
+            false => store.expire(request.keep_from).await?,
+        };
+        let reach = Reach::of(self, horizon).await?;
+        let tables = sweep::sweep(self, request, &reach).await?;
+        let mut forgotten = Forgotten::default();
+        if !request.dry_run {
+            forgotten = store.forget(request.log_from).await?;
+        }
+        Ok(Cleaned {
+            horizon,
+            tables,
+            forgotten,
+        })
+    }
+}
+
+impl FileCount {
+    fn add(&mut self, bytes: u64) {
+        self.files += 1;
+        self.bytes += bytes;
+    }
+}
