@@ -13,6 +13,9 @@ use forebay_pipeline::file::{Document, Variables, resolve, validate};
 use forebay_store::StoreUrl;
 use schemars::JsonSchema;
 use serde::Deserialize;
+use tracing_subscriber::EnvFilter;
+
+use crate::log::Format;
 
 /// Name of the file, in the project's folder.
 pub(crate) const FILE: &str = "forebay.toml";
@@ -29,6 +32,33 @@ pub(crate) struct Settings {
     pub(crate) server: Server,
     /// Where the raw zone and the tables lie.
     pub(crate) storage: Storage,
+    /// What is written to stderr.
+    pub(crate) log: Log,
+}
+
+/// `[log]`
+#[derive(Debug, Clone, Default, Deserialize, JsonSchema)]
+#[serde(deny_unknown_fields, default)]
+pub(crate) struct Log {
+    /// `json` for one object a line.
+    pub(crate) format: Format,
+    /// What is worth a line: `info`, or in detail as in `warn,forebay=debug`. Without it warnings, and in JSON also what Forebay
+    /// does. `FOREBAY_LOG` and `-v` go over it.
+    pub(crate) level: Option<String>,
+}
+
+impl Log {
+    fn check(&self) -> Result<()> {
+        let Some(level) = &self.level else {
+            return Ok(());
+        };
+        EnvFilter::try_new(level).map(drop).map_err(|error| {
+            let what = format!("`level = {level:?}` of `[log]` says no level");
+            Error::config("bad_log_level", what)
+                .with_source(error)
+                .with_hint("error, warn, info, debug and trace are levels")
+        })
+    }
 }
 
 /// `[server]`
@@ -195,6 +225,10 @@ impl Settings {
         if let Some(listen) = variable("FOREBAY__SERVER__LISTEN") {
             settings.server.listen = listen;
         }
+        if let Some(level) = variable("FOREBAY__LOG__LEVEL") {
+            settings.log.level = Some(level);
+        }
+        settings.log.check()?;
         Ok(settings)
     }
 

@@ -25,9 +25,18 @@ impl Key {
     }
 }
 
-/// 64 bits of a body's SHA-256: whether a key is used again for something else.
-pub(super) fn fingerprint(body: &[u8]) -> u64 {
-    word(&Sha256::digest(body), 0)
+/// 64 bits of the SHA-256 of all bodies: whether a key is used again for something else.
+pub(super) fn fingerprint<'b>(bodies: impl Iterator<Item = &'b [u8]>) -> u64 {
+    let mut digest = Sha256::new();
+    let mut others = false;
+    for body in bodies {
+        // What stands between two bodies must count: "ab" and "c" are not "a" and "bc".
+        if std::mem::replace(&mut others, true) {
+            digest.update((body.len() as u64).to_le_bytes());
+        }
+        digest.update(body);
+    }
+    word(&digest.finalize(), 0)
 }
 
 fn word(bytes: &[u8], at: usize) -> u64 {
@@ -94,6 +103,10 @@ impl Keys {
         self.keep = keep;
     }
 
+    pub(super) fn is_full(&self) -> bool {
+        self.states.len() >= KEYS_MAX
+    }
+
     pub(super) fn reserve(&mut self, key: Key, print: u64, now: Timestamp) -> Result<Reservation> {
         self.forget(now);
         match self.states.get(&key) {
@@ -102,7 +115,7 @@ impl Keys {
                 Ok(Reservation::UnderWay(done.subscribe()))
             }
             Some(_) => Err(reused()),
-            None if self.states.len() >= KEYS_MAX => Err(full(self.keep)),
+            None if self.is_full() => Err(full(self.keep)),
             None => {
                 let (done, _) = watch::channel(());
                 self.states.insert(key, State::UnderWay(print, done));
@@ -126,7 +139,7 @@ impl Keys {
         }
     }
 
-    fn forget(&mut self, now: Timestamp) {
+    pub(super) fn forget(&mut self, now: Timestamp) {
         while let Some((at, key)) = self.ages.front() {
             if now.since(*at) < self.keep {
                 return;

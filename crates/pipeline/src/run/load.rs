@@ -251,7 +251,13 @@ impl Loader {
             drafts,
             positions: positions.into_iter().collect(),
         };
+        let span = tracing::error_span!("commit", commit = %request.id, split = %job.split);
+        let _in_commit = span.enter();
+        let begun = job.context.clock.monotonic();
         self.runtime.block_on(job.context.lake.commit(request))?;
+        let took = job.context.clock.monotonic().saturating_sub(begun);
+        job.context.figures.commit.add(took);
+        tracing::debug!(rows = self.rows, ?took, "committed");
         if reached.is_some() {
             job.committed.send_replace(reached);
         }
@@ -275,6 +281,7 @@ impl Loader {
         let figures = &self.job.context.figures;
         if moved {
             self.sequence += 1;
+            figures.set_committed_at(self.job.context.clock.now());
             Figures::count(&figures.commits, 1);
             Figures::count(&figures.committed, self.rows);
         }

@@ -25,12 +25,13 @@ mod tests;
 use std::sync::Arc;
 
 use async_trait::async_trait;
-use forebay_core::{Ident, Position, Result};
+use forebay_core::{Error, Ident, Position, Result};
 use schemars::{Schema, SchemaGenerator};
 
 pub use config::{Auth, Hmac, PushConfig};
 
 use crate::file::Document;
+use crate::journal::Journal;
 use crate::source::{Source, SourceContext, SourceKind, SplitReader};
 
 /// `source: {push: …}`.
@@ -63,12 +64,22 @@ struct Push {
     config: PushConfig,
 }
 
+impl Push {
+    /// Opening a journal reads it: other tasks go on meanwhile.
+    async fn journal(&self, context: &SourceContext) -> Result<Journal> {
+        let (journals, pipeline) = (context.journals.clone(), context.pipeline.clone());
+        let limits = self.config.limits();
+        let open = move || journals.of(&pipeline, limits);
+        tokio::task::spawn_blocking(open).await.map_err(|error| {
+            Error::bug("journal_task", "opening a journal panicked").with_source(error)
+        })?
+    }
+}
+
 #[async_trait]
 impl Source for Push {
     async fn splits(&self, context: &SourceContext) -> Result<Vec<Ident>> {
-        let journal = context
-            .journals
-            .of(&context.pipeline, self.config.limits())?;
+        let journal = self.journal(context).await?;
         Ok(vec![journal.id().clone()])
     }
 
@@ -78,10 +89,8 @@ impl Source for Push {
         position: Option<Position>,
         context: SourceContext,
     ) -> Result<Box<dyn SplitReader>> {
-        let journal = context
-            .journals
-            .of(&context.pipeline, self.config.limits())?;
-        let reader = reader::Reader::open(journal, position.as_ref(), Arc::new(context))?;
+        let journal = self.journal(&context).await?;
+        let reader = reader::Reader::open(journal, position.as_ref(), Arc::new(context)).await?;
         Ok(Box::new(reader))
     }
 

@@ -40,7 +40,7 @@ pub(super) struct Reader {
 }
 
 impl Reader {
-    pub(super) fn open(
+    pub(super) async fn open(
         journal: Journal,
         position: Option<&Position>,
         context: Arc<SourceContext>,
@@ -51,7 +51,7 @@ impl Reader {
         };
         let tail = journal.tail(offset)?;
         if context.branch == RefName::main() && !context.full {
-            journal.release(offset)?;
+            journal.resume(offset).await?;
         }
         Ok(Self {
             committed: context.committed.clone(),
@@ -87,7 +87,7 @@ impl Reader {
             tokio::select! {
                 grown = self.tail.grown() => return grown,
                 changed = self.committed.changed() => match changed {
-                    Ok(()) => self.release()?,
+                    Ok(()) => self.release().await?,
                     // The run is ending; who reads is about to be dropped.
                     Err(_) => return self.tail.grown().await,
                 },
@@ -96,11 +96,11 @@ impl Reader {
     }
 
     /// Lets go of what commits of `main` have made safe. What another branch has taken is still to come for `main`.
-    fn release(&mut self) -> Result<()> {
+    async fn release(&mut self) -> Result<()> {
         let position = self.committed.borrow_and_update().clone();
         match position {
             Some(position) if self.context.branch == RefName::main() => {
-                self.journal.release(Place::read(&position)?.offset)
+                self.journal.release(Place::read(&position)?.offset).await
             }
             _ => Ok(()),
         }
@@ -115,7 +115,7 @@ impl SplitReader for Reader {
                 return self.chunk(pushed).map(Some);
             }
             if self.committed.has_changed().unwrap_or(false) {
-                self.release()?;
+                self.release().await?;
             }
             self.waiting = self.tail.next().await?.into();
             match (self.waiting.is_empty(), self.context.follow) {

@@ -1,0 +1,57 @@
+//! The log for people.
+
+use std::fmt::{self, Write};
+use std::io::IsTerminal;
+
+use tracing::Subscriber;
+use tracing::field::Field;
+use tracing_subscriber::EnvFilter;
+use tracing_subscriber::field::MakeExt;
+use tracing_subscriber::fmt::format::{Writer, debug_fn};
+
+pub(super) fn subscriber(filter: EnvFilter, target: bool) -> impl Subscriber + Send + Sync {
+    tracing_subscriber::fmt()
+        .with_env_filter(filter)
+        .with_writer(std::io::stderr)
+        .with_target(target)
+        .with_ansi(std::io::stderr().is_terminal())
+        .fmt_fields(debug_fn(field).delimited(" "))
+        .finish()
+}
+
+fn field(writer: &mut Writer<'_>, field: &Field, value: &dyn fmt::Debug) -> fmt::Result {
+    if field.name() != "message" {
+        write!(writer, "{}=", field.name())?;
+    }
+    write!(Escaping(writer), "{value:?}")
+}
+
+/// Passes text on with its control characters written out.
+struct Escaping<W>(W);
+
+impl<W: Write> Write for Escaping<W> {
+    fn write_str(&mut self, text: &str) -> fmt::Result {
+        for part in text.split_inclusive(char::is_control) {
+            match part.char_indices().next_back() {
+                Some((at, last)) if last.is_control() => {
+                    self.0.write_str(&part[..at])?;
+                    write!(self.0, "{}", last.escape_default())?;
+                }
+                _ => self.0.write_str(part)?,
+            }
+        }
+        Ok(())
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn control_characters_are_written_out() {
+        let mut text = String::new();
+        write!(Escaping(&mut text), "a\r\n2026 ERROR b\u{1b}[31m\0ü").unwrap();
+        assert_eq!(text, "a\\r\\n2026 ERROR b\\u{1b}[31m\\u{0}ü");
+    }
+}
