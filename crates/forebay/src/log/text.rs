@@ -26,13 +26,15 @@ fn field(writer: &mut Writer<'_>, field: &Field, value: &dyn fmt::Debug) -> fmt:
     write!(Escaping(writer), "{value:?}")
 }
 
-/// Passes text on with its control characters written out.
+/// Passes text on with its control characters written out; a further line is indented, so that it cannot look like one of the
+/// log's own.
 struct Escaping<W>(W);
 
 impl<W: Write> Write for Escaping<W> {
     fn write_str(&mut self, text: &str) -> fmt::Result {
         for part in text.split_inclusive(char::is_control) {
             match part.char_indices().next_back() {
+                Some((at, '\n')) => write!(self.0, "{}\n    ", &part[..at])?,
                 Some((at, last)) if last.is_control() => {
                     self.0.write_str(&part[..at])?;
                     write!(self.0, "{}", last.escape_default())?;
@@ -52,6 +54,6 @@ mod tests {
     fn control_characters_are_written_out() {
         let mut text = String::new();
         write!(Escaping(&mut text), "a\r\n2026 ERROR b\u{1b}[31m\0ü").unwrap();
-        assert_eq!(text, "a\\r\\n2026 ERROR b\\u{1b}[31m\\u{0}ü");
+        assert_eq!(text, "a\\r\n    2026 ERROR b\\u{1b}[31m\\u{0}ü");
     }
 }

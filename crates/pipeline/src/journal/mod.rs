@@ -64,7 +64,7 @@ impl Default for Limits {
         Self {
             segment_bytes: 64 << 20,
             backlog_bytes: 4 << 30,
-            keep_keys: Duration::from_secs(3600),
+            keep_keys: Duration::from_secs(900),
         }
     }
 }

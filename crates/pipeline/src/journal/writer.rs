@@ -7,7 +7,7 @@ use std::sync::{Arc, Mutex, PoisonError};
 use std::time::Duration;
 
 use forebay_core::{Clock, Result, Timestamp};
-use tokio::runtime::Builder;
+use tokio::runtime::{Builder, Handle};
 use tokio::sync::{OwnedSemaphorePermit, mpsc, oneshot, watch};
 
 use super::ages::Ages;
@@ -56,6 +56,8 @@ pub(super) struct Writer {
     end: u64,
     /// Keys of the segment.
     keyed: Vec<Keyed>,
+    /// Where the callers run.
+    callers: Option<Handle>,
     /// Frames on their way to the file.
     gathered: Vec<u8>,
     /// Whether a write or flush failed: what the file holds after `end` is not known, so nothing may follow it there.
@@ -95,6 +97,7 @@ impl Writer {
             base,
             end: recovered.end,
             keyed: recovered.keyed,
+            callers: Handle::try_current().ok(),
             gathered: Vec::new(),
             spoiled: false,
         })
@@ -217,9 +220,16 @@ impl Writer {
             }
         }
         drop(keys);
-        for (append, offsets) in appends.into_iter().zip(offsets) {
-            // Who asked may be gone; the record stays.
-            let _ = append.reply.send(Ok(offsets));
+        let answer = move || {
+            for (append, offsets) in appends.into_iter().zip(offsets) {
+                // Who asked may be gone; the record stays.
+                let _ = append.reply.send(Ok(offsets));
+            }
+        };
+        // Who waits is woken from inside the runtime: from outside each would be a call of the system.
+        match &self.callers {
+            Some(runtime) => drop(runtime.spawn(async move { answer() })),
+            None => answer(),
         }
     }
 

@@ -148,7 +148,9 @@ impl Call<'_> {
             .map(|sent| record(sent, at))
             .collect::<Result<Vec<_>>>()?;
         // These services promise no more than once or more: many small calls must not be held up by a full memory.
-        let invocation = self.invocation().filter(|_| door.journal.has_room_for_keys());
+        let invocation = self
+            .invocation()
+            .filter(|_| door.journal.has_room_for_keys());
         let receipts = match invocation {
             Some(key) => door.journal.append_once(records, &key).await,
             None => door.journal.append(records).await,

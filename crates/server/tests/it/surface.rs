@@ -80,7 +80,7 @@ async fn metrics_count_requests_by_route_and_pipelines_by_name() {
         "forebay_pipeline_up{pipeline=\"p0\"} 1.0",
         "forebay_pipeline_committed_rows_total{pipeline=\"p0\"} 0",
         "forebay_broken_files 0.0",
-        "forebay_pipeline_state{pipeline=\"p0\",state=\"running\"} 0.0",
+        "forebay_pipeline_state{pipeline=\"p0\",state=\"failed\"} 0.0",
         "# TYPE forebay_http_request_duration_seconds histogram",
         "# TYPE forebay_http_requests_total counter",
         "forebay_journal_records_total{pipeline=\"p0\"} 1",
