@@ -21,6 +21,9 @@ use axum::routing::{get, post};
 pub use listen::{Listening, listen};
 pub use state::{Probe, State};
 
+/// Target of spans that are made for traces and not for the log.
+pub const TRACE: &str = "forebay_trace";
+
 /// Every path there is.
 const ROUTES: [&str; 8] = [
     "/healthz",

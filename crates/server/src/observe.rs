@@ -8,6 +8,7 @@ use axum::http::{HeaderMap, HeaderValue, Method, StatusCode, Uri};
 use axum::middleware::Next;
 use axum::response::Response;
 use forebay_core::{Clock, ErrorKind};
+use tracing::Instrument;
 
 use crate::answer::Told;
 use crate::listen::Peer;
@@ -59,11 +60,22 @@ pub(crate) async fn observe(
         peer: request.extensions().get::<Peer>().copied(),
     };
     request.extensions_mut().insert(RequestId(id.clone()));
-    let mut response = next.run(request).await;
-    let took = state.clock().monotonic().saturating_sub(begun);
     let route = route.as_ref().map(MatchedPath::as_str);
+    let parent = request.headers().get("traceparent");
+    let span = tracing::trace_span!(
+        target: crate::TRACE,
+        "request",
+        http.request.method = %seen.method,
+        http.route = route,
+        http.response.status_code = tracing::field::Empty,
+        traceparent = parent.and_then(|value| value.to_str().ok()),
+        request = id.to_str().ok(),
+    );
+    let mut response = next.run(request).instrument(span.clone()).await;
+    let took = state.clock().monotonic().saturating_sub(begun);
     state.requests().count(route, response.status(), took);
-    log(&seen, &response, took);
+    span.record("http.response.status_code", response.status().as_u16());
+    span.in_scope(|| log(&seen, &response, took));
     response.headers_mut().insert(REQUEST_ID, id);
     response
 }

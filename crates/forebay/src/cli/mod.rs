@@ -111,6 +111,8 @@ enum Command {
 }
 
 pub(crate) fn main() -> ExitCode {
+    // TLS is asked for by the first request; which implementation is decided here, once.
+    let _ = rustls::crypto::ring::default_provider().install_default();
     let cli = match Cli::try_parse() {
         Ok(cli) => cli,
         Err(error) => {
@@ -118,12 +120,18 @@ pub(crate) fn main() -> ExitCode {
             return ExitCode::from(u8::try_from(error.exit_code()).unwrap_or(2));
         }
     };
-    log::start(log::Wanted {
+    // What is still to be sent is sent when this is dropped.
+    let started = log::start(log::Wanted {
         format: cli.global.log,
         verbose: cli.global.verbose,
         project: &cli.global.project,
     });
-    match dispatch(cli) {
+    let done = started.and_then(|exporter| {
+        let done = dispatch(cli);
+        drop(exporter);
+        done
+    });
+    match done {
         Ok(code) => code,
         Err(error) => {
             say::error(&error);
@@ -172,8 +180,6 @@ async fn with_data(command: Command, global: &Global) -> Result<ExitCode> {
 }
 
 fn runtime() -> Result<tokio::runtime::Runtime> {
-    // TLS is asked for by the first request; which implementation is decided here, once.
-    let _ = rustls::crypto::ring::default_provider().install_default();
     tokio::runtime::Builder::new_multi_thread()
         .enable_all()
         .build()

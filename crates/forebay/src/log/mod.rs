@@ -4,17 +4,21 @@
 
 mod json;
 mod text;
+mod traces;
 
 use std::path::Path;
 use std::sync::atomic::{AtomicBool, Ordering};
 
 use clap::ValueEnum;
-use forebay_core::SystemClock;
+use forebay_core::{Result, SystemClock};
 use schemars::JsonSchema;
 use serde::Deserialize;
-use tracing_subscriber::EnvFilter;
+use tracing_subscriber::filter::{LevelFilter, Targets};
 use tracing_subscriber::layer::SubscriberExt;
 use tracing_subscriber::util::SubscriberInitExt;
+use tracing_subscriber::{EnvFilter, Layer};
+
+pub(crate) use traces::{Destination, Exporter};
 
 use crate::settings::{self, Settings, variable};
 
@@ -44,24 +48,40 @@ pub(crate) struct Wanted<'a> {
     pub(crate) project: &'a Path,
 }
 
-/// Begins the log of this process: the command line goes over the environment, that over `[log]` of `forebay.toml`.
-pub(crate) fn start(wanted: Wanted<'_>) {
-    let settings = settings(wanted.project);
+/// Begins the log of this process: the command line goes over the environment, that over `[log]` of `forebay.toml`. Traces
+/// are sent until the exporter is dropped.
+///
+/// Errors: `Config` when `[otlp]` does not say where traces can go.
+pub(crate) fn start(wanted: Wanted<'_>) -> Result<Option<Exporter>> {
+    let (settings, destination) = settings(wanted.project)?;
     let format = wanted.format.unwrap_or(settings.format);
     IS_JSON.store(format == Format::Json, Ordering::Relaxed);
     let filter = filter(wanted.verbose, format, settings.level.as_deref());
-    match format {
-        Format::Text => text::subscriber(filter, wanted.verbose > 1).init(),
-        Format::Json => tracing_subscriber::registry()
-            .with(filter)
-            .with(json::Lines::new(SystemClock::shared(), std::io::stderr))
-            .init(),
-    }
+    let clock = SystemClock::shared();
+    let sent = destination.map(|to| traces::start(&to, clock.clone()));
+    let (traces, exporter) = sent.transpose()?.unzip();
+    let traced = Targets::new()
+        .with_target("forebay", LevelFilter::ERROR)
+        .with_target(forebay_server::TRACE, LevelFilter::TRACE);
+    let lines = match format {
+        Format::Text => text::layer(wanted.verbose > 1).with_filter(filter).boxed(),
+        Format::Json => json::Lines::new(clock, std::io::stderr)
+            .with_filter(filter)
+            .boxed(),
+    };
+    let traces = traces.map(|traces| traces.with_filter(traced));
+    tracing_subscriber::registry()
+        .with(lines)
+        .with(traces)
+        .init();
+    Ok(exporter)
 }
 
 /// A file that is wrong is told by the command that reads it, in text.
-fn settings(project: &Path) -> settings::Log {
-    Settings::load(project).map_or_else(|_| settings::Log::default(), |settings| settings.log)
+fn settings(project: &Path) -> Result<(settings::Log, Option<Destination>)> {
+    let settings = Settings::load(project).unwrap_or_default();
+    let destination = settings.otlp.destination(&variable)?;
+    Ok((settings.log, destination))
 }
 
 /// `-v` shows what Forebay does, `-vv` also what its libraries do; `FOREBAY_LOG` says it in detail.

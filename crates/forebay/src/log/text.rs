@@ -5,18 +5,20 @@ use std::io::IsTerminal;
 
 use tracing::Subscriber;
 use tracing::field::Field;
-use tracing_subscriber::EnvFilter;
+use tracing_subscriber::Layer;
 use tracing_subscriber::field::MakeExt;
 use tracing_subscriber::fmt::format::{Writer, debug_fn};
+use tracing_subscriber::registry::LookupSpan;
 
-pub(super) fn subscriber(filter: EnvFilter, target: bool) -> impl Subscriber + Send + Sync {
-    tracing_subscriber::fmt()
-        .with_env_filter(filter)
+pub(super) fn layer<S>(target: bool) -> impl Layer<S>
+where
+    S: Subscriber + for<'a> LookupSpan<'a>,
+{
+    tracing_subscriber::fmt::layer()
         .with_writer(std::io::stderr)
         .with_target(target)
         .with_ansi(std::io::stderr().is_terminal())
         .fmt_fields(debug_fn(field).delimited(" "))
-        .finish()
 }
 
 fn field(writer: &mut Writer<'_>, field: &Field, value: &dyn fmt::Debug) -> fmt::Result {

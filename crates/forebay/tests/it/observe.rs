@@ -4,6 +4,7 @@ use std::io::Write;
 use std::process::{Command, Stdio};
 use std::time::Duration;
 
+use forebay_testkit::{Reply, StubHttp};
 use serde_json::Value;
 
 use crate::flights::variable;
@@ -194,4 +195,136 @@ fn bombs_and_floods_leave_the_memory_bounded() {
     println!("peak of resident memory: {} MiB", peak >> 20);
     assert!(peak < MEMORY_MAX, "{peak} bytes");
     assert_eq!(server.stop(), Some(0));
+}
+
+/// An attribute of a span.
+fn attribute<'s>(span: &'s Value, name: &str) -> &'s Value {
+    let all = span["attributes"].as_array().unwrap();
+    let found = all.iter().find(|one| one["key"] == name);
+    found.map_or(&Value::Null, |one| &one["value"])
+}
+
+#[test]
+fn traces_reach_a_collector_and_go_on_where_the_caller_began() {
+    let runtime = runtime();
+    let _inside = runtime.enter();
+    let answer = |_: &forebay_testkit::Request| Reply::json(&serde_json::json!({}));
+    let collector = runtime.block_on(StubHttp::start(answer));
+    let project = Project::new();
+    project.write("pipelines/events.yaml", PIPELINE);
+    let settings = format!(
+        "[otlp]\nendpoint = \"{}\"\nheaders = {{x-key = \"${{secret:door}}\"}}\n",
+        collector.url("")
+    );
+    project.write("forebay.toml", &settings);
+    let server = Server::start(&project, "127.0.0.1:0");
+    let trace = "0af7651916cd43dd8448eb211c80319c";
+    let push = client()
+        .post(server.url("/v1/ingest/events"))
+        .header("traceparent", format!("00-{trace}-b7ad6b7169203331-01"))
+        .body("{\"n\": 1}");
+    assert_eq!(runtime.block_on(push.send()).unwrap().status(), 200);
+    let unsent = client()
+        .post(server.url("/v1/ingest/events"))
+        .header(
+            "traceparent",
+            "00-1af7651916cd43dd8448eb211c80319c-b7ad6b7169203331-00",
+        )
+        .body("");
+    assert_eq!(runtime.block_on(unsent.send()).unwrap().status(), 400);
+    let secret = {
+        let nobody = client().get(server.url("/v1/pipelines/nobody"));
+        runtime.block_on(nobody.send()).unwrap().status()
+    };
+    assert_eq!(secret, 404);
+    wait_for(&project, 1);
+    assert_eq!(server.stop(), Some(0));
+
+    let requests = collector.requests();
+    assert!(!requests.is_empty(), "nothing was sent");
+    let mut spans = Vec::new();
+    for request in &requests {
+        assert_eq!(
+            (request.method.as_str(), request.path.as_str()),
+            ("POST", "/v1/traces")
+        );
+        assert_eq!(request.headers["x-key"], "open sesame");
+        let body: Value = serde_json::from_slice(&request.body).unwrap();
+        let resource = &body["resourceSpans"][0];
+        assert_eq!(
+            attribute(&resource["resource"], "service.name")["stringValue"],
+            "forebay"
+        );
+        let some = resource["scopeSpans"][0]["spans"].as_array().unwrap();
+        spans.extend(some.iter().cloned());
+    }
+    let of =
+        |name: &str| -> Vec<&Value> { spans.iter().filter(|span| span["name"] == name).collect() };
+    let of_caller: Vec<&Value> = spans
+        .iter()
+        .filter(|span| span["traceId"] == trace)
+        .collect();
+    assert_eq!(of_caller.len(), 2, "{of_caller:?}");
+    let request = of_caller
+        .iter()
+        .find(|span| span["name"] == "request")
+        .unwrap();
+    assert_eq!(request["parentSpanId"], "b7ad6b7169203331");
+    assert_eq!(request["kind"], 2);
+    assert_eq!(
+        attribute(request, "http.route")["stringValue"],
+        "/v1/ingest/{pipeline}"
+    );
+    assert_eq!(
+        attribute(request, "http.response.status_code")["intValue"],
+        "200"
+    );
+    let append = of("append");
+    assert_eq!(
+        append.len(),
+        1,
+        "a caller that does not sample is not sampled here"
+    );
+    assert_eq!(append[0]["parentSpanId"], request["spanId"]);
+    let commit = of("commit");
+    let commit = commit
+        .iter()
+        .find(|span| attribute(span, "rows")["intValue"] == "1")
+        .expect("the commit of the row is told");
+    assert_eq!(attribute(commit, "pipeline")["stringValue"], "events");
+    let (run, split) = (of("run"), of("split"));
+    assert_eq!(split[0]["parentSpanId"], run[0]["spanId"]);
+    assert_eq!(commit["links"][0]["traceId"], run[0]["traceId"]);
+    for span in &spans {
+        let at = |name: &str| span[name].as_str().unwrap().parse::<u64>().unwrap();
+        assert!(at("startTimeUnixNano") <= at("endTimeUnixNano"), "{span}");
+        assert!(
+            span["traceId"].as_str().unwrap().len() == 32
+                && span["spanId"].as_str().unwrap().len() == 16
+        );
+    }
+}
+
+#[test]
+fn a_collector_that_hangs_holds_up_nobody() {
+    let runtime = runtime();
+    let _inside = runtime.enter();
+    let hang = |_: &forebay_testkit::Request| {
+        Reply::json(&serde_json::json!({})).delay(Duration::from_secs(3600))
+    };
+    let collector = runtime.block_on(StubHttp::start(hang));
+    let project = Project::new();
+    project.write("pipelines/events.yaml", PIPELINE);
+    project.write(
+        "forebay.toml",
+        &format!("[otlp]\nendpoint = \"{}\"\n", collector.url("")),
+    );
+    let server = Server::start(&project, "127.0.0.1:0");
+    for n in 0..200 {
+        let push = client()
+            .post(server.url("/v1/ingest/events"))
+            .body(format!("{{\"n\": {n}}}"));
+        assert_eq!(runtime.block_on(push.send()).unwrap().status(), 200);
+    }
+    wait_for(&project, 200);
 }

@@ -51,6 +51,53 @@ fn what_is_pushed_can_be_asked_for_and_the_end_loses_nothing() {
     assert_eq!(project.value("SELECT count(*) FROM push.events"), "200");
 }
 
+#[test]
+fn many_small_pushes_share_payloads_and_come_again_as_they_were() {
+    let project = Project::new();
+    let check = "schema: {columns: {n: {type: long, check: \"value < 500\"}}}\n";
+    project.write("pipelines/events.yaml", &format!("{PIPELINE}{check}"));
+    let server = Server::start(&project, "127.0.0.1:0");
+    let (runtime, client) = (runtime(), client());
+    let _inside = runtime.enter();
+    let url = server.url("/v1/ingest/events");
+    let push = |n: u64| {
+        let body = match n {
+            7 => "no json".to_owned(),
+            n => format!(
+                "{{\"n\": {n}}}\n{{\"n\": {}, \"second\": true}}",
+                n + 1000 * (n % 2)
+            ),
+        };
+        let push = client.post(&url).body(body);
+        runtime.spawn(async move { push.send().await.unwrap().status().as_u16() })
+    };
+    let pushed: Vec<_> = (0..400).map(push).collect();
+    for status in pushed {
+        assert_eq!(runtime.block_on(status).unwrap(), 200);
+    }
+    // Of odd pushes the second record is refused, and all of the seventh.
+    wait_for(&project, 399 + 200);
+    assert_eq!(server.stop(), Some(0));
+    let payloads = project.value("SELECT count(*) FROM raw.events");
+    let payloads: u64 = payloads.parse().unwrap();
+    println!("400 pushes in {payloads} payloads");
+    assert!(payloads < 200, "{payloads} payloads of 400 pushes");
+    let refused = "SELECT count(*) FROM quarantine.events WHERE event = 'rejected'";
+    assert_eq!(project.value(refused), "200");
+    let rebuilt = project.ok(&["rebuild", "push.events"]);
+    assert!(
+        rebuilt.err.contains("push.events: equal, 599 rows"),
+        "{}",
+        rebuilt.err
+    );
+    project.write("pipelines/events.yaml", PIPELINE);
+    for landed in ["199 records landed", "0 records landed"] {
+        let replayed = project.run(&["quarantine", "replay", "events"]);
+        assert!(replayed.err.contains(landed), "{}", replayed.err);
+    }
+    assert_eq!(project.value("SELECT count(*) FROM push.events"), "798");
+}
+
 /// Pushes numbered records from several callers until told to stop. A push without an answer is sent again under the
 /// same key. Returns the numbers that were acknowledged.
 async fn push_until(url: String, stop: Arc<AtomicBool>, caller: u64) -> Vec<u64> {

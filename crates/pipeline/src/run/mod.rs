@@ -138,7 +138,9 @@ async fn all_splits(
     for split in spec.source.splits(&source_context).await? {
         let mut restarts = 0;
         loop {
-            let outcome = one_split(spec, context, record, &split, &requests).await;
+            let span = tracing::error_span!("split", %split);
+            let one = one_split(spec, context, record, &split, &requests);
+            let outcome = one.instrument(span).await;
             match outcome {
                 Err(error) if may_restart(&error) && restarts < RESTARTS_MAX => {
                     restarts += 1;

@@ -15,6 +15,7 @@ use forebay_core::{Compression, Error, Result, Timestamp};
 use forebay_pipeline::journal::{Head, Journal, Receipt, Record};
 use forebay_pipeline::source::push::PushConfig;
 use serde::Serialize;
+use tracing::Instrument;
 
 use crate::answer::{Refusal, json};
 use crate::state::State;
@@ -61,7 +62,9 @@ pub(crate) async fn ingest(
             .insert("content-encoding".to_owned(), encoding.to_owned());
     }
     let (received_at, bytes, body) = (head.at, kept.bytes.len(), kept.bytes);
-    let receipt = append(&door.journal, Record { head, body }, key).await?;
+    let span = tracing::trace_span!(target: crate::TRACE, "append", pipeline, bytes);
+    let append = append(&door.journal, Record { head, body }, key);
+    let receipt = append.instrument(span).await?;
     Ok(json(&Answer {
         pipeline: &pipeline,
         journal: door.journal.id().as_str(),

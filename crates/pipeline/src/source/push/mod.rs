@@ -12,11 +12,13 @@
 //!   iceberg: {table: iot.readings}
 //! ```
 //!
-//! A push is acknowledged when it is durable in the pipeline's [journal](crate::journal). This source reads the journal: each
-//! push is one payload, in the order in which pushes became durable. `forebay serve` follows the journal; `forebay run`
+//! A push is acknowledged when it is durable in the pipeline's [journal](crate::journal). This source reads the journal in the
+//! order in which pushes became durable: each push is one payload, or, where many small ones wait and the extractor takes
+//! messages, one message of a payload. `forebay serve` follows the journal; `forebay run`
 //! takes what is there and ends. The source never answers a push; the server does.
 
 mod config;
+mod pack;
 mod reader;
 
 #[cfg(test)]
@@ -30,6 +32,7 @@ use schemars::{Schema, SchemaGenerator};
 
 pub use config::{Auth, Hmac, PushConfig};
 
+use crate::extract::message::MessageRules;
 use crate::file::Document;
 use crate::journal::Journal;
 use crate::source::{Source, SourceContext, SourceKind, SplitReader};
@@ -54,7 +57,11 @@ impl SourceKind for Kind {
     fn build(&self, config: &Document) -> Result<Box<dyn Source>> {
         let push: PushConfig = config.parse()?;
         push.check(config)?;
-        Ok(Box::new(Push { config: push }))
+        let messages = MessageRules::default();
+        Ok(Box::new(Push {
+            config: push,
+            messages,
+        }))
     }
 }
 
@@ -62,6 +69,8 @@ impl SourceKind for Kind {
 #[derive(Debug)]
 struct Push {
     config: PushConfig,
+    /// Nothing of a push becomes a column; what came with it is in the raw index.
+    messages: MessageRules,
 }
 
 impl Push {
@@ -100,5 +109,9 @@ impl Source for Push {
 
     fn is_continuous(&self) -> bool {
         true
+    }
+
+    fn messages(&self) -> Option<&MessageRules> {
+        Some(&self.messages)
     }
 }

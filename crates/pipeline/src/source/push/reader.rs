@@ -1,4 +1,4 @@
-//! Reading the journal: each push one payload, with a position after it.
+//! Reading the journal: each push a payload, or a message of one, with a position after it.
 
 use std::collections::VecDeque;
 use std::sync::Arc;
@@ -8,6 +8,7 @@ use forebay_core::{Chunk, Error, PayloadHead, Position, RefName, Result};
 use serde::{Deserialize, Serialize};
 use tokio::sync::watch;
 
+use super::pack;
 use crate::journal::{Journal, Pushed, Tail};
 use crate::source::{SourceContext, SplitReader};
 
@@ -63,22 +64,38 @@ impl Reader {
         })
     }
 
-    fn chunk(&mut self, pushed: Pushed) -> Result<Chunk> {
+    /// The next payload of what has been read; `None` when that is none.
+    fn chunk(&mut self) -> Result<Option<Chunk>> {
+        let mut pushes = pack::take(&mut self.waiting, self.context.packs);
+        let Some(end) = pushes.last().map(|push| push.end) else {
+            return Ok(None);
+        };
+        let (bytes, messages) = match &pushes[..] {
+            [alone] => (alone.body.clone(), None),
+            several => {
+                let (bytes, messages) = pack::pack(several)?;
+                (bytes, Some(Arc::new(messages)))
+            }
+        };
+        let Pushed { offset, head, .. } = pushes.swap_remove(0);
         let head = PayloadHead {
             ordinal: self.ordinal,
-            name: format!("push/{}/{}", self.journal.id(), pushed.offset),
-            received_at: pushed.head.at,
-            content_type: pushed.head.content_type,
-            compression: pushed.head.compression,
-            attributes: pushed.head.attributes,
-            messages: None,
+            name: format!("push/{}/{offset}", self.journal.id()),
+            received_at: head.at,
+            content_type: head.content_type,
+            compression: head.compression,
+            // Those of several are with each message.
+            attributes: messages
+                .is_none()
+                .then_some(head.attributes)
+                .unwrap_or_default(),
+            messages,
         };
         self.ordinal += 1;
-        let place = Place { offset: pushed.end };
-        let position = serde_json::to_value(place).map_err(|error| {
+        let position = serde_json::to_value(Place { offset: end }).map_err(|error| {
             Error::bug("position", "failed to write a position").with_source(error)
         })?;
-        Ok(Chunk::whole(head, pushed.body, Some(Position(position))))
+        Ok(Some(Chunk::whole(head, bytes, Some(Position(position)))))
     }
 
     /// Waits for a push. What is committed meanwhile is let go of.
@@ -111,8 +128,8 @@ impl Reader {
 impl SplitReader for Reader {
     async fn next(&mut self) -> Result<Option<Chunk>> {
         loop {
-            if let Some(pushed) = self.waiting.pop_front() {
-                return self.chunk(pushed).map(Some);
+            if let Some(chunk) = self.chunk()? {
+                return Ok(Some(chunk));
             }
             if self.committed.has_changed().unwrap_or(false) {
                 self.release().await?;
