@@ -5,6 +5,7 @@
 
 mod cli;
 mod demo;
+mod log;
 mod output;
 mod progress;
 mod project;

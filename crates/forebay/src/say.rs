@@ -1,10 +1,13 @@
-//! What the binary says to people, on stderr; data goes to stdout through [`crate::output`].
+//! What the binary says to people, on stderr; data goes to stdout through [`crate::output`]. Where the log is JSON, it is lines
+//! of the log.
 
 use std::fmt::Display;
 use std::io::Write;
 
 use anstyle::{AnsiColor, Style};
 use forebay_core::Error;
+
+use crate::log;
 
 const RED: Style = AnsiColor::Red.on_default().bold();
 const GREEN: Style = AnsiColor::Green.on_default().bold();
@@ -13,24 +16,39 @@ const CYAN: Style = AnsiColor::Cyan.on_default().bold();
 
 /// One line to stderr. A closed stderr is nobody's error.
 pub(crate) fn line(text: impl Display) {
+    if log::is_json() {
+        return tracing::info!("{text}");
+    }
     let _ = writeln!(anstream::stderr(), "{text}");
 }
 
 /// A heading of a step.
 pub(crate) fn heading(text: impl Display) {
+    if log::is_json() {
+        return tracing::info!("{text}");
+    }
     line(format_args!("{CYAN}{text}{CYAN:#}"));
 }
 
 pub(crate) fn good(text: impl Display) {
+    if log::is_json() {
+        return tracing::info!("{text}");
+    }
     line(format_args!("{GREEN}✓{GREEN:#} {text}"));
 }
 
 pub(crate) fn warn(text: impl Display) {
+    if log::is_json() {
+        return tracing::warn!("{text}");
+    }
     line(format_args!("{YELLOW}warning:{YELLOW:#} {text}"));
 }
 
 /// An error with its code, and what to do next.
 pub(crate) fn error(error: &Error) {
+    if log::is_json() {
+        return tracing::error!(code = error.code(), hint = error.hint(), "{error}");
+    }
     line(format_args!("{RED}error[{}]:{RED:#} {error}", error.code()));
     if let Some(hint) = error.hint() {
         line(format_args!("  {CYAN}help:{CYAN:#} {hint}"));

@@ -3,6 +3,7 @@
 //! A setting `memory` in `[sql]` is `FOREBAY__SQL__MEMORY` in the environment. This is the only place that reads the
 //! environment. Settings are data; the objects that they describe are made in [`crate::wire`].
 
+use std::collections::BTreeMap;
 use std::ffi::OsString;
 use std::path::Path;
 
@@ -13,6 +14,9 @@ use forebay_pipeline::file::{Document, Variables, resolve, validate};
 use forebay_store::StoreUrl;
 use schemars::JsonSchema;
 use serde::Deserialize;
+use tracing_subscriber::EnvFilter;
+
+use crate::log::{Destination, Format};
 
 /// Name of the file, in the project's folder.
 pub(crate) const FILE: &str = "forebay.toml";
@@ -31,6 +35,10 @@ pub(crate) struct Settings {
     pub(crate) storage: Storage,
     /// How much of the past is kept.
     pub(crate) lake: Lake,
+    /// What is written to stderr.
+    pub(crate) log: Log,
+    /// Where traces go.
+    pub(crate) otlp: Otlp,
 }
 
 /// `[lake]`: what `forebay tables clean` leaves.
@@ -56,6 +64,29 @@ impl Default for Lake {
     }
 }
 
+/// `[otlp]`
+#[derive(Debug, Clone, Deserialize, JsonSchema)]
+#[serde(deny_unknown_fields, default)]
+pub(crate) struct Otlp {
+    /// A collector of OpenTelemetry that speaks OTLP over HTTP, such as `http://127.0.0.1:4318`; without it nothing is sent.
+    /// `OTEL_EXPORTER_OTLP_ENDPOINT` sets it too.
+    pub(crate) endpoint: Option<String>,
+    /// Headers of each request to it, such as the ones that say who sends.
+    pub(crate) headers: BTreeMap<String, Secret>,
+    /// Which part of the traces that begin here is sent, 0 to 1.
+    pub(crate) ratio: f64,
+}
+
+impl Default for Otlp {
+    fn default() -> Self {
+        Self {
+            endpoint: None,
+            headers: BTreeMap::new(),
+            ratio: 1.0,
+        }
+    }
+}
+
 impl Lake {
     fn over_environment(&mut self, variable: &dyn Fn(&str) -> Option<String>) -> Result<()> {
         for (span, name) in [
@@ -68,6 +99,65 @@ impl Lake {
             }
         }
         Ok(())
+    }
+}
+
+impl Otlp {
+    /// With what the environment says, in our names and in those of OpenTelemetry. Errors: `Config` `bad_ratio`.
+    pub(crate) fn destination(
+        &self,
+        variable: &dyn Fn(&str) -> Option<String>,
+    ) -> Result<Option<Destination>> {
+        let ratio = parsed(variable, "FOREBAY__OTLP__RATIO")?.unwrap_or(self.ratio);
+        if !(0.0..=1.0).contains(&ratio) {
+            let what = format!("`ratio` of `[otlp]` is {ratio}; it may be 0 to 1");
+            return Err(Error::config("bad_ratio", what));
+        }
+        let whole = variable("OTEL_EXPORTER_OTLP_TRACES_ENDPOINT");
+        let base = variable("FOREBAY__OTLP__ENDPOINT")
+            .or_else(|| variable("OTEL_EXPORTER_OTLP_ENDPOINT"))
+            .or_else(|| self.endpoint.clone());
+        let below = |base: String| format!("{}/v1/traces", base.trim_end_matches('/'));
+        let Some(url) = whole.or(base.map(below)).filter(|url| !url.is_empty()) else {
+            return Ok(None);
+        };
+        let mut headers: Vec<(String, Secret)> = self.headers.clone().into_iter().collect();
+        let more = variable("OTEL_EXPORTER_OTLP_HEADERS").unwrap_or_default();
+        let pairs = more.split(',').filter_map(|pair| pair.split_once('='));
+        headers.extend(pairs.map(|(name, value)| {
+            let value = Secret::new(value.trim().to_owned());
+            (name.trim().to_owned(), value)
+        }));
+        Ok(Some(Destination {
+            url,
+            headers,
+            ratio,
+        }))
+    }
+}
+
+/// `[log]`
+#[derive(Debug, Clone, Default, Deserialize, JsonSchema)]
+#[serde(deny_unknown_fields, default)]
+pub(crate) struct Log {
+    /// `json` for one object a line.
+    pub(crate) format: Format,
+    /// What is worth a line: `info`, or in detail as in `warn,forebay=debug`. Without it warnings, and in JSON also what Forebay
+    /// does. `FOREBAY_LOG` and `-v` go over it.
+    pub(crate) level: Option<String>,
+}
+
+impl Log {
+    fn check(&self) -> Result<()> {
+        let Some(level) = &self.level else {
+            return Ok(());
+        };
+        EnvFilter::try_new(level).map(drop).map_err(|error| {
+            let what = format!("`level = {level:?}` of `[log]` says no level");
+            Error::config("bad_log_level", what)
+                .with_source(error)
+                .with_hint("error, warn, info, debug and trace are levels")
+        })
     }
 }
 
@@ -236,6 +326,10 @@ impl Settings {
         if let Some(listen) = variable("FOREBAY__SERVER__LISTEN") {
             settings.server.listen = listen;
         }
+        if let Some(level) = variable("FOREBAY__LOG__LEVEL") {
+            settings.log.level = Some(level);
+        }
+        settings.log.check()?;
         Ok(settings)
     }
 
@@ -326,6 +420,32 @@ mod tests {
         let error = Settings::parse("forebay.toml", "[sql]\nmemori = \"1GiB\"\n").unwrap_err();
         assert!(error.to_string().contains("forebay.toml:2:1"), "{error}");
         assert!(error.to_string().contains("memory"), "{error}");
+    }
+
+    #[test]
+    fn traces_go_where_the_file_or_opentelemetry_says() {
+        let text = "[otlp]\nendpoint = \"http://a:4318/\"\nratio = 0.5\n";
+        let settings = Settings::parse("forebay.toml", text).unwrap();
+        let none = |_: &str| None;
+        let to = settings.otlp.destination(&none).unwrap().unwrap();
+        assert_eq!(
+            (to.url.as_str(), to.ratio),
+            ("http://a:4318/v1/traces", 0.5)
+        );
+        let set = |name: &str| match name {
+            "OTEL_EXPORTER_OTLP_TRACES_ENDPOINT" => Some("http://b/traces".to_owned()),
+            "OTEL_EXPORTER_OTLP_HEADERS" => Some("x-key=hunter2, x-b=c".to_owned()),
+            _ => None,
+        };
+        let to = Otlp::default().destination(&set).unwrap().unwrap();
+        assert_eq!((to.url.as_str(), to.headers.len()), ("http://b/traces", 2));
+        assert!(!format!("{to:?}").contains("hunter2"));
+        assert!(Otlp::default().destination(&none).unwrap().is_none());
+        let much = |name: &str| (name == "FOREBAY__OTLP__RATIO").then(|| "2".to_owned());
+        assert_eq!(
+            Otlp::default().destination(&much).unwrap_err().code(),
+            "bad_ratio"
+        );
     }
 
     #[test]

@@ -25,3 +25,5 @@ pub mod load;
 
 pub mod quarantine;
 pub mod run;
+
+pub mod timing;

@@ -1,11 +1,13 @@
 //! Errors as answers: one shape, one table from kind and code to status.
 
+use std::sync::Arc;
+
 use axum::Json;
-use axum::http::header::{CONTENT_TYPE, RETRY_AFTER};
+use axum::http::header::{CONTENT_TYPE, HeaderValue, RETRY_AFTER, WWW_AUTHENTICATE};
 use axum::http::{Method, StatusCode, Uri};
 use axum::response::{IntoResponse, Response};
 use forebay_core::{Error, ErrorKind};
-use serde_json::json;
+use serde::Serialize;
 
 /// After how many seconds a refused push is worth another try.
 const RETRY_SECONDS: &str = "1";
@@ -23,11 +25,13 @@ impl From<Error> for Refusal {
 /// The status of an error. What the caller did wrong is 4xx; what may pass is 429 or 503, and says when to come again.
 pub(crate) fn status(error: &Error) -> StatusCode {
     match (error.kind(), error.code()) {
-        (_, "push_too_large") => StatusCode::PAYLOAD_TOO_LARGE,
+        (_, "push_too_large" | "ratio_exceeded") => StatusCode::PAYLOAD_TOO_LARGE,
         (_, "bad_encoding") => StatusCode::UNSUPPORTED_MEDIA_TYPE,
-        (_, "key_reused") => StatusCode::UNPROCESSABLE_ENTITY,
+        (_, "key_reused") => StatusCode::CONFLICT,
         (_, "slow_push") => StatusCode::REQUEST_TIMEOUT,
-        (_, "journal_backlog" | "keys_full" | "journal_busy") => StatusCode::TOO_MANY_REQUESTS,
+        (_, "journal_backlog" | "keys_full" | "journal_busy" | "server_busy") => {
+            StatusCode::TOO_MANY_REQUESTS
+        }
         (_, "no_such_method") => StatusCode::METHOD_NOT_ALLOWED,
         (ErrorKind::Denied, _) => StatusCode::UNAUTHORIZED,
         (ErrorKind::NotFound, _) => StatusCode::NOT_FOUND,
@@ -40,30 +44,31 @@ pub(crate) fn status(error: &Error) -> StatusCode {
     }
 }
 
+/// The error behind an answer, for the one who writes the log.
+#[derive(Debug, Clone)]
+pub(crate) struct Told(pub(crate) Arc<Error>);
+
 impl IntoResponse for Refusal {
     fn into_response(self) -> Response {
-        let error = &self.0;
-        let status = status(error);
-        if status.is_server_error() {
-            tracing::error!(%error, "a request failed");
-        }
-        let body = json!({"error": {
+        let error = self.0;
+        let status = status(&error);
+        let body = serde_json::json!({"error": {
             "code": error.code(),
             "message": error.message(),
             "hint": error.hint(),
         }});
         let mut response = (status, Json(body)).into_response();
+        let headers = response.headers_mut();
         if matches!(
             status,
             StatusCode::TOO_MANY_REQUESTS | StatusCode::SERVICE_UNAVAILABLE
         ) {
-            let after = axum::http::HeaderValue::from_static(RETRY_SECONDS);
-            response.headers_mut().insert(RETRY_AFTER, after);
+            headers.insert(RETRY_AFTER, HeaderValue::from_static(RETRY_SECONDS));
         }
         if status == StatusCode::UNAUTHORIZED {
-            let scheme = axum::http::HeaderValue::from_static("Bearer");
-            response.headers_mut().insert("www-authenticate", scheme);
+            headers.insert(WWW_AUTHENTICATE, HeaderValue::from_static("Bearer"));
         }
+        response.extensions_mut().insert(Told(Arc::new(error)));
         response
     }
 }
@@ -86,4 +91,15 @@ pub(crate) async fn no_such_method(method: Method, uri: Uri) -> Refusal {
 /// Plain text of this type.
 pub(crate) fn text(kind: &'static str, body: String) -> Response {
     ([(CONTENT_TYPE, kind)], body).into_response()
+}
+
+/// A value as JSON.
+pub(crate) fn json(value: &impl Serialize) -> Response {
+    match serde_json::to_string(value) {
+        Ok(body) => text("application/json", body),
+        Err(error) => {
+            let bug = Error::bug("answer", "failed to write an answer").with_source(error);
+            Refusal(bug).into_response()
+        }
+    }
 }

@@ -5,10 +5,12 @@
 
 mod answer;
 mod aws;
+mod guard;
 mod health;
 mod ingest;
 mod listen;
 mod metrics;
+mod observe;
 mod openapi;
 mod pipelines;
 mod state;
@@ -19,7 +21,22 @@ use axum::routing::{get, post};
 pub use listen::{Listening, listen};
 pub use state::{Probe, State};
 
+/// Target of spans that are made for traces and not for the log.
+pub const TRACE: &str = "forebay_trace";
+
 /// Every path there is.
+const ROUTES: [&str; 8] = [
+    "/healthz",
+    "/readyz",
+    "/metrics",
+    "/openapi.json",
+    "/v1/pipelines",
+    "/v1/pipelines/{pipeline}",
+    "/v1/ingest/{pipeline}",
+    "/",
+];
+
+/// What answers each of [`ROUTES`].
 pub fn router(state: State) -> Router {
     Router::new()
         .route("/healthz", get(health::live))
@@ -34,7 +51,7 @@ pub fn router(state: State) -> Router {
         .method_not_allowed_fallback(answer::no_such_method)
         .layer(axum::middleware::from_fn_with_state(
             state.clone(),
-            metrics::count,
+            observe::observe,
         ))
         .with_state(state)
 }

@@ -1,6 +1,7 @@
 //! What the pipelines are doing, as JSON.
 
 use axum::Json;
+use axum::extract::rejection::PathRejection;
 use axum::extract::{Path, State as Shared};
 use forebay_control::orchestrate::Status;
 use forebay_core::Error;
@@ -21,8 +22,9 @@ pub(crate) async fn list(Shared(state): Shared<State>) -> Json<Value> {
 
 pub(crate) async fn show(
     Shared(state): Shared<State>,
-    Path(pipeline): Path<String>,
+    pipeline: Result<Path<String>, PathRejection>,
 ) -> Result<Json<Value>, Refusal> {
+    let pipeline = crate::ingest::name(pipeline)?;
     let all = state.registry().all();
     let found = all
         .iter()

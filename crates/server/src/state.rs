@@ -1,14 +1,18 @@
 //! What every request may use.
 
+use std::fmt;
 use std::sync::Arc;
 
 use forebay_control::orchestrate::Registry;
-use forebay_core::{Clock, Error, Ident, Result};
+use forebay_core::{Clock, Error, Result};
+use forebay_pipeline::file::PipelineSpec;
 use forebay_pipeline::journal::{Journal, Journals};
 use forebay_pipeline::source::push::PushConfig;
 use tokio_util::sync::CancellationToken;
 
+use crate::ingest::body::Bodies;
 use crate::metrics::Requests;
+use crate::observe::Ids;
 
 /// Asks the parts that a push or a commit needs whether they work.
 pub trait Probe: Send + Sync + 'static {
@@ -26,7 +30,15 @@ struct Inner {
     clock: Arc<dyn Clock>,
     probe: Box<dyn Probe>,
     requests: Requests,
+    bodies: Bodies,
+    ids: Ids,
     draining: CancellationToken,
+}
+
+impl fmt::Debug for State {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("State").finish_non_exhaustive()
+    }
 }
 
 impl State {
@@ -38,12 +50,15 @@ impl State {
         probe: Box<dyn Probe>,
         draining: CancellationToken,
     ) -> Self {
+        let ids = Ids::new(clock.as_ref());
         Self(Arc::new(Inner {
             registry,
             journals,
             clock,
             probe,
             requests: Requests::default(),
+            bodies: Bodies::default(),
+            ids,
             draining,
         }))
     }
@@ -68,21 +83,32 @@ impl State {
         &self.0.requests
     }
 
+    pub(crate) fn bodies(&self) -> &Bodies {
+        &self.0.bodies
+    }
+
+    pub(crate) fn ids(&self) -> &Ids {
+        &self.0.ids
+    }
+
     pub(crate) fn is_draining(&self) -> bool {
         self.0.draining.is_cancelled()
     }
 
     /// Where a push to this pipeline goes, and how it is checked.
     ///
-    /// Errors: `NotFound` `no_such_pipeline`, also for one that takes no pushes; `Unavailable` `draining`, `pipeline_broken`.
+    /// Errors: `Data` `bad_name`; `NotFound` `no_such_pipeline`, also for one that takes no pushes; `Unavailable` `draining`, `pipeline_broken`.
     pub(crate) async fn door(&self, pipeline: &str) -> Result<Door> {
         if self.is_draining() {
             return Err(Error::unavailable("draining", "the server is ending")
                 .with_hint("send it again to the one that takes over"));
         }
+        if pipeline.chars().any(char::is_control) {
+            let what = "the name of a pipeline has no control characters";
+            return Err(Error::data("bad_name", what));
+        }
         let spec = self.registry().spec(pipeline);
-        let found = spec.and_then(|spec| Some((spec.name.clone(), spec.source.push()?.clone())));
-        let Some((name, config)) = found else {
+        let Some(spec) = spec.filter(|spec| spec.source.push().is_some()) else {
             if self.is_broken(pipeline) {
                 let what = format!(
                     "the file of pipeline `{pipeline}` does not check, so it is not at work"
@@ -96,8 +122,8 @@ impl State {
                 "a pipeline takes pushes when its source is `push`; GET /v1/pipelines lists them",
             ));
         };
-        let journal = self.journal(name, &config).await?;
-        Ok(Door { journal, config })
+        let journal = self.journal(&spec).await?;
+        Ok(Door { journal, spec })
     }
 
     /// Whether a file that is named like the pipeline has never checked: a push to it is to be sent again, not thrown away.
@@ -109,12 +135,15 @@ impl State {
         })
     }
 
-    async fn journal(&self, name: Ident, config: &PushConfig) -> Result<Journal> {
-        if let Some(journal) = self.journals().find(&name) {
+    async fn journal(&self, spec: &Arc<PipelineSpec>) -> Result<Journal> {
+        if let Some(journal) = self.journals().find(&spec.name) {
             return Ok(journal);
         }
-        let (state, limits) = (self.0.clone(), config.limits());
-        let open = move || state.journals.of(&name, limits);
+        let (state, spec) = (self.0.clone(), spec.clone());
+        let open = move || {
+            let limits = push(&spec)?.limits();
+            state.journals.of(&spec.name, limits)
+        };
         tokio::task::spawn_blocking(open).await.map_err(|error| {
             Error::bug("journal_task", "opening a journal panicked").with_source(error)
         })?
@@ -124,5 +153,16 @@ impl State {
 /// One pipeline's way in.
 pub(crate) struct Door {
     pub(crate) journal: Journal,
-    pub(crate) config: PushConfig,
+    spec: Arc<PipelineSpec>,
+}
+
+impl Door {
+    pub(crate) fn config(&self) -> Result<&PushConfig> {
+        push(&self.spec)
+    }
+}
+
+fn push(spec: &PipelineSpec) -> Result<&PushConfig> {
+    let push = spec.source.push();
+    push.ok_or_else(|| Error::bug("no_push", "the source of a push takes no pushes"))
 }

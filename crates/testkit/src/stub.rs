@@ -8,7 +8,7 @@ use std::time::Duration;
 use bytes::Bytes;
 use futures::StreamExt;
 use futures::stream::{self, BoxStream};
-use http_body_util::StreamBody;
+use http_body_util::{BodyExt, StreamBody};
 use hyper::body::{Frame, Incoming};
 use hyper::server::conn::http1;
 use hyper::service::service_fn;
@@ -25,6 +25,7 @@ pub struct Request {
     pub query: String,
     /// Names in lower case.
     pub headers: BTreeMap<String, String>,
+    pub body: Bytes,
     /// How many requests the server had seen for this path before this one.
     pub count: usize,
     /// Since the server started.
@@ -241,7 +242,9 @@ async fn answer(
     request: hyper::Request<Incoming>,
     shared: Arc<Shared>,
 ) -> Result<hyper::Response<Body>, std::io::Error> {
-    let reply = (shared.handler)(&record(&request, &shared));
+    let (parts, sent) = request.into_parts();
+    let sent = sent.collect().await.map_err(std::io::Error::other)?;
+    let reply = (shared.handler)(&record(&parts, sent.to_bytes(), &shared));
     if !reply.delay.is_zero() {
         tokio::time::sleep(reply.delay).await;
     }
@@ -262,25 +265,26 @@ async fn answer(
         .map_err(std::io::Error::other)
 }
 
-fn record(request: &hyper::Request<Incoming>, shared: &Shared) -> Request {
-    let headers = request.headers().iter();
+fn record(parts: &hyper::http::request::Parts, body: Bytes, shared: &Shared) -> Request {
+    let headers = parts.headers.iter();
     let headers = headers.map(|(name, value)| {
         (
             name.to_string(),
             String::from_utf8_lossy(value.as_bytes()).into_owned(),
         )
     });
-    let path = request.uri().path().to_owned();
+    let path = parts.uri.path().to_owned();
     let mut seen = shared
         .seen
         .lock()
         .expect("no handler panics while it holds the list");
     let count = seen.counts.entry(path.clone()).or_default();
     let recorded = Request {
-        method: request.method().to_string(),
+        method: parts.method.to_string(),
         path,
-        query: request.uri().query().unwrap_or_default().to_owned(),
+        query: parts.uri.query().unwrap_or_default().to_owned(),
         headers: headers.collect(),
+        body,
         count: *count,
         at: shared.start.elapsed(),
     };

@@ -138,7 +138,11 @@ impl<S: Site> Pipeline<S> {
             Phase::Failed
         };
         self.phase(phase, next_at);
+        let now = self.clock.now();
         self.registry.change(&self.name, |status| {
+            if outcome.is_ok() {
+                status.succeeded_at = Some(now);
+            }
             status.runs += 1;
             status.failures += u64::from(outcome.is_err());
             status.error = outcome.as_ref().err().map(ToString::to_string);

@@ -38,6 +38,8 @@ pub struct Status {
     pub error: Option<String>,
     /// What is wrong with the file that is there now; the version before it is at work.
     pub broken: Option<String>,
+    /// When a run last ended well.
+    pub succeeded_at: Option<Timestamp>,
     pub runs: u64,
     pub failures: u64,
     /// Changes of the file that were taken over.

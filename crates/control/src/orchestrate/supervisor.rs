@@ -199,6 +199,7 @@ impl<S: Site> Supervisor<S> {
             next_at: None,
             error: None,
             broken: None,
+            succeeded_at: None,
             runs: 0,
             failures: 0,
             changes: 0,

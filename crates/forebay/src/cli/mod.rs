@@ -19,11 +19,9 @@ use std::process::ExitCode;
 
 use clap::{Args, CommandFactory, Parser, Subcommand};
 use forebay_core::{Error, ErrorKind, Result};
-use tracing_subscriber::EnvFilter;
 
 use crate::output::Format;
-use crate::say;
-use crate::settings::variable;
+use crate::{log, say};
 
 /// Data pipelines and a lakehouse in one binary: from any source to Iceberg tables to SQL.
 #[derive(Debug, Parser)]
@@ -67,6 +65,15 @@ pub(crate) struct Global {
     /// More of what happens, on stderr (-v, -vv)
     #[arg(long, short, global = true, action = clap::ArgAction::Count)]
     verbose: u8,
+    /// How lines of the log look [default: `log.format` of forebay.toml, text]
+    #[arg(
+        long,
+        global = true,
+        value_enum,
+        value_name = "FORMAT",
+        env = "FOREBAY__LOG__FORMAT"
+    )]
+    log: Option<log::Format>,
 }
 
 #[derive(Debug, Subcommand)]
@@ -104,6 +111,8 @@ enum Command {
 }
 
 pub(crate) fn main() -> ExitCode {
+    // TLS is asked for by the first request; which implementation is decided here, once.
+    let _ = rustls::crypto::ring::default_provider().install_default();
     let cli = match Cli::try_parse() {
         Ok(cli) => cli,
         Err(error) => {
@@ -111,8 +120,18 @@ pub(crate) fn main() -> ExitCode {
             return ExitCode::from(u8::try_from(error.exit_code()).unwrap_or(2));
         }
     };
-    log(cli.global.verbose);
-    match dispatch(cli) {
+    // What is still to be sent is sent when this is dropped.
+    let started = log::start(log::Wanted {
+        format: cli.global.log,
+        verbose: cli.global.verbose,
+        project: &cli.global.project,
+    });
+    let done = started.and_then(|exporter| {
+        let done = dispatch(cli);
+        drop(exporter);
+        done
+    });
+    match done {
         Ok(code) => code,
         Err(error) => {
             say::error(&error);
@@ -161,8 +180,6 @@ async fn with_data(command: Command, global: &Global) -> Result<ExitCode> {
 }
 
 fn runtime() -> Result<tokio::runtime::Runtime> {
-    // TLS is asked for by the first request; which implementation is decided here, once.
-    let _ = rustls::crypto::ring::default_provider().install_default();
     tokio::runtime::Builder::new_multi_thread()
         .enable_all()
         .build()
@@ -174,21 +191,4 @@ fn runtime() -> Result<tokio::runtime::Runtime> {
             )
             .with_source(error)
         })
-}
-
-/// `-v` shows what Forebay does, `-vv` also what its libraries do; `FOREBAY_LOG` says it in detail.
-fn log(verbose: u8) {
-    let default = match verbose {
-        0 => "warn",
-        1 => "info,forebay=debug",
-        _ => "debug",
-    };
-    let filter = variable("FOREBAY_LOG")
-        .and_then(|text| EnvFilter::try_new(text).ok())
-        .unwrap_or_else(|| EnvFilter::new(default));
-    tracing_subscriber::fmt()
-        .with_env_filter(filter)
-        .with_writer(std::io::stderr)
-        .with_target(verbose > 1)
-        .init();
 }

@@ -10,7 +10,7 @@ use serde_json::{Value, json};
 
 use crate::flights::variable;
 use crate::forebay::Project;
-use crate::serve::Server;
+use crate::served::Server;
 
 /// Kills in the test of interruptions; `FOREBAY_TEST_KILLS` asks for more.
 const KILLS: u64 = 8;

@@ -11,9 +11,12 @@ mod flights;
 mod forebay;
 #[cfg(feature = "kafka")]
 mod kafka;
+mod load;
+mod observe;
 mod parts;
 mod postgres;
 mod s3;
 mod serve;
+mod served;
 mod sql;
 mod target;

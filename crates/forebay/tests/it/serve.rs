@@ -1,8 +1,7 @@
 //! `forebay serve` as callers and operators meet it: pushes, kills, changed files, AWS clients, the end.
 
-use std::collections::{BTreeMap, BTreeSet};
-use std::io::{BufRead, BufReader};
-use std::process::{Child, Command, Stdio};
+use std::collections::BTreeSet;
+use std::process::Command;
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::{Arc, Mutex};
 use std::time::Duration;
@@ -11,98 +10,13 @@ use serde_json::{Value, json};
 
 use crate::flights::variable;
 use crate::forebay::Project;
+use crate::served::{PIPELINE, Server, assert_each_once, client, runtime, wait_for};
 
 /// Kills in the test of interruptions; `FOREBAY_TEST_KILLS` asks for more.
 const KILLS: u64 = 8;
 
-const PIPELINE: &str = "\
-pipeline: events
-source: {push: {}}
-extract: {json: {lines: true}}
-buffer: {time: 100ms}
-load: {iceberg: {table: push.events}}
-";
-
-pub(crate) struct Server {
-    process: Child,
-    address: String,
-}
-
-impl Server {
-    /// Starts the server and waits until it listens; `address` of `127.0.0.1:0` takes any port.
-    pub(crate) fn start(project: &Project, address: &str) -> Self {
-        let mut process = Command::new(assert_cmd::cargo::cargo_bin("forebay"))
-            .current_dir(project.path())
-            .args(["serve", "--listen", address])
-            .env("FOREBAY_SECRET_DOOR", "open sesame")
-            .stderr(Stdio::piped())
-            .spawn()
-            .unwrap();
-        let mut lines = BufReader::new(process.stderr.take().unwrap()).lines();
-        let found = lines.by_ref().map_while(Result::ok).find_map(|line| {
-            let (_, address) = line.split_once("http://")?;
-            Some(address.to_owned())
-        });
-        let address = found.expect("the server says where it listens");
-        // Somebody must read on, or the server would wait for it.
-        std::thread::spawn(move || {
-            for line in lines.map_while(Result::ok) {
-                println!("{line}");
-            }
-        });
-        Self { process, address }
-    }
-
-    fn url(&self, path: &str) -> String {
-        format!("http://{}{path}", self.address)
-    }
-
-    /// As a power cut would; returns the address for the next one.
-    pub(crate) fn kill(self) -> String {
-        self.address.clone()
-    }
-
-    /// Asks it to end, and waits; returns its exit code.
-    pub(crate) fn stop(mut self) -> Option<i32> {
-        let pid = rustix::process::Pid::from_child(&self.process);
-        rustix::process::kill_process(pid, rustix::process::Signal::TERM).unwrap();
-        self.process.wait().unwrap().code()
-    }
-}
-
-impl Drop for Server {
-    fn drop(&mut self) {
-        let _ = self.process.kill();
-        let _ = self.process.wait();
-    }
-}
-
-fn runtime() -> tokio::runtime::Runtime {
-    tokio::runtime::Builder::new_multi_thread()
-        .enable_all()
-        .build()
-        .unwrap()
-}
-
-fn client() -> reqwest::Client {
-    let _ = rustls::crypto::ring::default_provider().install_default();
-    reqwest::Client::builder()
-        .timeout(Duration::from_secs(10))
-        .build()
-        .unwrap()
-}
-
-/// Asks until the table has so many rows.
-fn wait_for(project: &Project, rows: usize) {
-    for _ in 0..200 {
-        let answer = project.run(&["sql", "SELECT count(*) FROM push.events", "--format", "csv"]);
-        if answer.out.lines().nth(1) == Some(rows.to_string().as_str()) {
-            return;
-        }
-        std::thread::sleep(Duration::from_millis(50));
-    }
-    panic!("the table does not come to {rows} rows");
-}
+/// Changes in the test of changed files; `FOREBAY_TEST_CHANGES` asks for more.
+const CHANGES: u64 = 10;
 
 #[test]
 fn what_is_pushed_can_be_asked_for_and_the_end_loses_nothing() {
@@ -135,6 +49,53 @@ fn what_is_pushed_can_be_asked_for_and_the_end_loses_nothing() {
     // What the server had no time for is taken by the next one, or by `run`.
     assert!(project.ok(&["run"]).err.contains(": 0 rows"));
     assert_eq!(project.value("SELECT count(*) FROM push.events"), "200");
+}
+
+#[test]
+fn many_small_pushes_share_payloads_and_come_again_as_they_were() {
+    let project = Project::new();
+    let check = "schema: {columns: {n: {type: long, check: \"value < 500\"}}}\n";
+    project.write("pipelines/events.yaml", &format!("{PIPELINE}{check}"));
+    let server = Server::start(&project, "127.0.0.1:0");
+    let (runtime, client) = (runtime(), client());
+    let _inside = runtime.enter();
+    let url = server.url("/v1/ingest/events");
+    let push = |n: u64| {
+        let body = match n {
+            7 => "no json".to_owned(),
+            n => format!(
+                "{{\"n\": {n}}}\n{{\"n\": {}, \"second\": true}}",
+                n + 1000 * (n % 2)
+            ),
+        };
+        let push = client.post(&url).body(body);
+        runtime.spawn(async move { push.send().await.unwrap().status().as_u16() })
+    };
+    let pushed: Vec<_> = (0..400).map(push).collect();
+    for status in pushed {
+        assert_eq!(runtime.block_on(status).unwrap(), 200);
+    }
+    // Of odd pushes the second record is refused, and all of the seventh.
+    wait_for(&project, 399 + 200);
+    assert_eq!(server.stop(), Some(0));
+    let payloads = project.value("SELECT count(*) FROM raw.events");
+    let payloads: u64 = payloads.parse().unwrap();
+    println!("400 pushes in {payloads} payloads");
+    assert!(payloads < 200, "{payloads} payloads of 400 pushes");
+    let refused = "SELECT count(*) FROM quarantine.events WHERE event = 'rejected'";
+    assert_eq!(project.value(refused), "200");
+    let rebuilt = project.ok(&["rebuild", "push.events"]);
+    assert!(
+        rebuilt.err.contains("push.events: equal, 599 rows"),
+        "{}",
+        rebuilt.err
+    );
+    project.write("pipelines/events.yaml", PIPELINE);
+    for landed in ["199 records landed", "0 records landed"] {
+        let replayed = project.run(&["quarantine", "replay", "events"]);
+        assert!(replayed.err.contains(landed), "{}", replayed.err);
+    }
+    assert_eq!(project.value("SELECT count(*) FROM push.events"), "798");
 }
 
 /// Pushes numbered records from several callers until told to stop. A push without an answer is sent again under the
@@ -196,33 +157,13 @@ fn killed_again_and_again_every_acknowledged_push_is_there_once() {
         "{} pushes acknowledged over {kills} kills",
         acknowledged.len()
     );
-    let rows = project.ok(&[
-        "sql",
-        "SELECT id, count(*) AS n FROM push.events GROUP BY id",
-        "--format",
-        "csv",
-    ]);
-    let found: BTreeMap<u64, u64> = rows
-        .out
-        .lines()
-        .skip(1)
-        .map(|line| {
-            let (id, n) = line.split_once(',').unwrap();
-            (id.parse().unwrap(), n.parse().unwrap())
-        })
-        .collect();
-    let twice: Vec<_> = found.iter().filter(|(_, n)| **n != 1).collect();
-    assert!(twice.is_empty(), "landed more than once: {twice:?}");
-    let lost: Vec<_> = acknowledged
-        .iter()
-        .filter(|id| !found.contains_key(id))
-        .collect();
-    assert!(lost.is_empty(), "acknowledged and lost: {lost:?}");
+    assert_each_once(&project, "push.events", acknowledged.iter().copied());
     assert!(acknowledged.len() > 100, "too few pushes to say anything");
 }
 
 #[test]
 fn a_file_that_changes_under_load_costs_no_request_and_no_record() {
+    let changes = variable("FOREBAY_TEST_CHANGES").map_or(CHANGES, |text| text.parse().unwrap());
     let project = Project::new();
     project.write("pipelines/events.yaml", PIPELINE);
     let server = Server::start(&project, "127.0.0.1:0");
@@ -253,7 +194,7 @@ fn a_file_that_changes_under_load_costs_no_request_and_no_record() {
             .unwrap();
         serde_json::from_str(&runtime.block_on(answer.text()).unwrap()).unwrap()
     };
-    for change in 1..=10 {
+    for change in 1..=changes {
         project.write(
             "pipelines/events.yaml",
             "pipeline: events\nsource: nonsense\n",

@@ -1,7 +1,8 @@
-//! Connections that a source and a sink of the same system share.
+//! Connections that a source and a sink of the same system share, and those that are neither.
 
 #[cfg(feature = "kafka")]
 pub mod kafka;
 #[cfg(feature = "kafka")]
 pub mod registry;
+pub mod telemetry;
 pub mod wire;

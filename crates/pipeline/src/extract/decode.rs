@@ -24,7 +24,10 @@ pub const OUTPUT_BYTES_MAX: u64 = 64 << 30;
 const PIECE_BYTES: usize = 256 << 10;
 
 /// Largest window of a zstd frame: 128 MiB, what `zstd` itself takes without `--long`.
-const ZSTD_WINDOW_LOG_MAX: u32 = 27;
+pub const ZSTD_WINDOW_LOG_MAX: u32 = 27;
+
+/// Largest window of a zstd frame in an HTTP message: 8 MiB (RFC 9659, section 3).
+pub const ZSTD_WINDOW_LOG_HTTP: u32 = 23;
 
 /// Takes what decoded pieces there are.
 pub type Take<'a> = dyn FnMut(&[u8]) -> Result<()> + 'a;
@@ -36,6 +39,8 @@ pub struct Decoder {
     read: u64,
     written: u64,
     state: State,
+    /// Largest window of a zstd frame, as a power of two.
+    window_log: u32,
 }
 
 enum Format {
@@ -79,10 +84,15 @@ impl fmt::Debug for Decoder {
 impl Decoder {
     /// A decoder for a payload compressed so; what is not compressed passes unchanged.
     pub fn new(compression: Compression) -> Result<Self> {
+        Self::with_window(compression, ZSTD_WINDOW_LOG_MAX)
+    }
+
+    /// As [`Self::new`]; a zstd frame that needs a window of more than `2^window_log` bytes is corrupt.
+    pub fn with_window(compression: Compression, window_log: u32) -> Result<Self> {
         let format = match compression {
             Compression::None => Format::Plain,
             Compression::Gzip => Format::Gzip(Decompress::new_gzip(15)),
-            Compression::Zstd => Format::Zstd(zstd_decoder()?),
+            Compression::Zstd => Format::Zstd(zstd_decoder(window_log)?),
         };
         let (room, state) = (vec![0; PIECE_BYTES], State::Between);
         Ok(Self {
@@ -91,6 +101,7 @@ impl Decoder {
             read: 0,
             written: 0,
             state,
+            window_log,
         })
     }
 
@@ -166,7 +177,7 @@ impl Decoder {
             Format::Plain => {}
             Format::Gzip(_) if rest.first() == Some(&0) => self.state = State::Padding,
             Format::Gzip(decoder) => *decoder = Decompress::new_gzip(15),
-            Format::Zstd(decoder) => *decoder = zstd_decoder()?,
+            Format::Zstd(decoder) => *decoder = zstd_decoder(self.window_log)?,
         }
         Ok(())
     }
@@ -216,12 +227,12 @@ impl Decoder {
     }
 }
 
-fn zstd_decoder() -> Result<ZstdDecoder<'static>> {
+fn zstd_decoder(window_log: u32) -> Result<ZstdDecoder<'static>> {
     let failed =
         |error| Error::bug("zstd_failed", "failed to make a zstd decoder").with_source(error);
     let mut decoder = ZstdDecoder::new().map_err(failed)?;
     decoder
-        .set_parameter(DParameter::WindowLogMax(ZSTD_WINDOW_LOG_MAX))
+        .set_parameter(DParameter::WindowLogMax(window_log))
         .map_err(failed)?;
     Ok(decoder)
 }

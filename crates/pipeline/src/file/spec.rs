@@ -113,6 +113,11 @@ impl PipelineSpec {
         let Some(rules) = self.source.messages() else {
             return Ok(inner);
         };
+        let packs = self.extract.takes_messages();
+        if !packs && self.source.push().is_some() {
+            // Each push is a payload then, of whatever format.
+            return Ok(inner);
+        }
         if inner.wants_object() {
             let what = "the extractor reads whole files, and the source brings messages";
             return Err(Error::config("not_for_messages", what));
@@ -129,7 +134,6 @@ impl PipelineSpec {
                 Error::config("column_clash", what).with_hint("give one of them another name")
             );
         }
-        let packs = self.extract.takes_messages();
         Ok(Box::new(MessageExtraction::new(
             inner,
             packs,

@@ -39,6 +39,9 @@ pub struct Head {
     /// Idempotency key and the body's fingerprint.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub(super) key: Option<(Key, u64)>,
+    /// How many records, this one and those after it, were appended together: all of them are in the journal, or none.
+    #[serde(rename = "of", default, skip_serializing_if = "Option::is_none")]
+    pub(super) together: Option<u32>,
 }
 
 impl Head {
@@ -49,6 +52,7 @@ impl Head {
             compression: Compression::None,
             attributes: BTreeMap::new(),
             key: None,
+            together: None,
         }
     }
 }
@@ -204,6 +208,11 @@ pub(super) fn parse(bytes: &Bytes, offset: u64) -> Place {
         durable: u64::from(word(8)) | (u64::from(word(12)) << 32),
         bytes: end,
     })
+}
+
+/// Whether a head may hold this field: most heads need not be read for it.
+pub(super) fn may_hold(head: &[u8], field: &[u8]) -> bool {
+    memchr::memmem::find(head, field).is_some()
 }
 
 /// Where the next frame might begin, after the first byte.

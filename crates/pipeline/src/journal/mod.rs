@@ -10,8 +10,11 @@
 //!
 //! The journal never looks into a body, and never deletes what has not been released.
 
+mod ages;
+mod figures;
 mod frame;
 mod keys;
+mod opened;
 mod scan;
 mod segment;
 mod tail;
@@ -20,19 +23,21 @@ mod writer;
 #[cfg(test)]
 mod tests;
 
-use std::collections::HashMap;
-use std::path::{Path, PathBuf};
+use std::path::Path;
 use std::sync::atomic::{AtomicU64, Ordering};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::Duration;
 
 use bytes::Bytes;
-use forebay_core::{Clock, Error, Ident, Result};
+use forebay_core::{Clock, Error, Ident, Result, Timestamp};
 use tokio::sync::{Semaphore, mpsc, oneshot, watch};
 
+pub use figures::Figures;
 pub use frame::{BODY_BYTES_MAX, HEAD_BYTES_MAX, Head};
+pub use opened::Journals;
 pub use tail::{Pushed, Tail};
 
+use ages::Ages;
 use keys::{Key, Keys, Reservation};
 use segment::{Folder, Segment};
 use writer::{Append, Parts, Writer};
@@ -41,7 +46,7 @@ use writer::{Append, Parts, Writer};
 const QUEUE_MAX: usize = 4096;
 
 /// Bytes that wait for the disk.
-const QUEUE_BYTES_MAX: usize = 128 << 20;
+const QUEUE_BYTES_MAX: usize = 96 << 20;
 
 /// Limits of one journal.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -59,7 +64,7 @@ impl Default for Limits {
         Self {
             segment_bytes: 64 << 20,
             backlog_bytes: 4 << 30,
-            keep_keys: Duration::from_secs(3600),
+            keep_keys: Duration::from_secs(900),
         }
     }
 }
@@ -97,6 +102,10 @@ struct Shared {
     /// Everything before this offset has been committed by the pipeline.
     released: watch::Sender<u64>,
     keys: Arc<Mutex<Keys>>,
+    ages: Arc<Mutex<Ages>>,
+    /// Where each segment begins, oldest first.
+    bases: Arc<Mutex<Vec<u64>>>,
+    figures: Arc<Figures>,
 }
 
 impl Journal {
@@ -126,11 +135,21 @@ impl Journal {
         let (told, durable) = watch::channel(recovered.end);
         let first = segments.first().map_or(last.base, |segment| segment.base);
         let (released, _) = watch::channel(first);
+        let ages = Arc::new(Mutex::new(Ages::default()));
+        if let Some(at) = folder.time_of(first)? {
+            lock_of(&ages).note(recovered.end, at);
+        }
+        let bases = segments.iter().map(|segment| segment.base);
+        let bases = Arc::new(Mutex::new(bases.chain([last.base]).collect()));
+        let figures = Arc::new(Figures::default());
         let parts = Parts {
             folder: folder.clone(),
             segment_bytes: limits.segment_bytes,
             clock: clock.clone(),
             keys: keys.clone(),
+            ages: ages.clone(),
+            bases: bases.clone(),
+            figures: figures.clone(),
             durable: told,
             lock,
         };
@@ -146,6 +165,9 @@ impl Journal {
             durable,
             released,
             keys,
+            ages,
+            bases,
+            figures,
         })))
     }
 
@@ -154,34 +176,39 @@ impl Journal {
         &self.0.id
     }
 
-    /// Makes records durable, all of them or (on an error) none that a receipt names. They are consecutive.
+    /// Makes records durable, all of them or (on an error) none that a receipt names. They are consecutive, and a crash
+    /// leaves all of them or none.
     ///
     /// Errors: `Unavailable` `journal_backlog` when the pipeline is too far behind, `journal_busy` when the disk is,
     /// `journal_failed` when it refuses; the caller may try again.
-    pub async fn append(&self, records: Vec<Record>) -> Result<Vec<Receipt>> {
-        let offsets = answer(self.send(&records)?).await?;
-        let receipt = |offset| Receipt {
-            offset,
-            duplicate: false,
-        };
-        Ok(offsets.into_iter().map(receipt).collect())
+    pub async fn append(&self, mut records: Vec<Record>) -> Result<Vec<Receipt>> {
+        tie(&mut records);
+        let sent = self.send(&records)?;
+        // Its bytes are in the queue now: twice in memory is twice too much while the disk is slow.
+        drop(records);
+        answer(sent).await.map(receipts)
     }
 
-    /// [`Self::append`] of one record, once for each idempotency key: who comes second, also at the same moment, gets the
-    /// first one's receipt. A caller that goes away half-way changes nothing.
+    /// [`Self::append`], once for each idempotency key: who comes second, also at the same moment, gets the first one's
+    /// receipts. A caller that goes away half-way changes nothing. Of several records only the first receipt of a duplicate is
+    /// the old one; the others are places after it.
     ///
-    /// Errors: besides those of `append`, `Data` `key_reused` when the key was used with another body, `Unavailable`
+    /// Errors: besides those of `append`, `Data` `key_reused` when the key was used with other bodies, `Unavailable`
     /// `keys_full` when no more keys can be remembered.
-    pub async fn append_once(&self, mut record: Record, key: &str) -> Result<Receipt> {
-        let (key, print) = (Key::of(key), keys::fingerprint(&record.body));
-        record.head.key = Some((key, print));
-        let records = [record];
+    pub async fn append_once(&self, mut records: Vec<Record>, key: &str) -> Result<Vec<Receipt>> {
+        let bodies = records.iter().map(|record| &record.body[..]);
+        let (key, print) = (Key::of(key), keys::fingerprint(bodies));
+        tie(&mut records);
+        if let Some(first) = records.first_mut() {
+            first.head.key = Some((key, print));
+        }
         loop {
             let reservation = self.keys().reserve(key, print, self.0.clock.now())?;
             match reservation {
                 Reservation::Taken(offset) => {
+                    let places = (offset..).take(records.len());
                     let duplicate = true;
-                    return Ok(Receipt { offset, duplicate });
+                    return Ok(places.map(|offset| Receipt { offset, duplicate }).collect());
                 }
                 // It is closed when the other one is durable or has failed: look again.
                 Reservation::UnderWay(mut other) => while other.changed().await.is_ok() {},
@@ -189,13 +216,19 @@ impl Journal {
                     // Once it is sent the writer settles the key, whoever still listens.
                     let sent = self.send(&records).inspect_err(|_| {
                         self.keys().settle(key, None, self.0.clock.now());
-                    });
-                    let offset = answer(sent?).await?[0];
-                    let duplicate = false;
-                    return Ok(Receipt { offset, duplicate });
+                    })?;
+                    drop(records);
+                    return answer(sent).await.map(receipts);
                 }
             }
         }
+    }
+
+    /// Whether one more idempotency key can be remembered.
+    pub fn has_room_for_keys(&self) -> bool {
+        let mut keys = self.keys();
+        keys.forget(self.0.clock.now());
+        !keys.is_full()
     }
 
     /// Hands records to the writer.
@@ -249,15 +282,50 @@ impl Journal {
     }
 
     /// Says that everything before `offset` is committed: whole segments before it are deleted.
-    pub fn release(&self, offset: u64) -> Result<()> {
+    pub async fn release(&self, offset: u64) -> Result<()> {
         self.0.released.send_if_modified(|released| {
             let forward = offset > *released;
             *released = offset.max(*released);
             forward
         });
-        self.0.folder.delete_before(offset)?;
-        let (keep, now) = (self.keys().keep(), self.0.clock.now());
-        self.0.folder.delete_keys(offset, keep, now)
+        lock_of(&self.0.ages).release(offset);
+        let passed: Vec<u64> = {
+            let bases = lock_of(&self.0.bases);
+            let pairs = bases.windows(2).filter(|pair| pair[1] <= offset);
+            pairs.map(|pair| pair[0]).collect()
+        };
+        if passed.is_empty() {
+            return Ok(());
+        }
+        let (journal, folder) = (self.0.clone(), self.0.folder.clone());
+        blocking(move || {
+            folder.delete(&passed)?;
+            lock_of(&journal.bases).retain(|base| !passed.contains(base));
+            let (keep, now) = (lock_of(&journal.keys).keep(), journal.clock.now());
+            folder.delete_keys(offset, keep, now)
+        })
+        .await
+    }
+
+    /// As [`Self::release`], by who reads on from `offset` after a restart: from here on the age of what waits is exact.
+    pub async fn resume(&self, offset: u64) -> Result<()> {
+        self.release(offset).await?;
+        let folder = self.0.folder.clone();
+        if let Some(at) = blocking(move || folder.time_of(offset)).await? {
+            lock_of(&self.0.ages).correct(at);
+        }
+        Ok(())
+    }
+
+    /// How long the oldest record that is not committed has been waiting.
+    pub fn lag(&self, now: Timestamp) -> Duration {
+        let oldest = lock_of(&self.0.ages).oldest();
+        oldest.map_or(Duration::ZERO, |oldest| now.since(oldest))
+    }
+
+    /// What the writer has done since the journal was opened.
+    pub fn figures(&self) -> &Figures {
+        &self.0.figures
     }
 
     fn set_limits(&self, limits: Limits) {
@@ -268,8 +336,35 @@ impl Journal {
     }
 
     fn keys(&self) -> MutexGuard<'_, Keys> {
-        self.0.keys.lock().unwrap_or_else(PoisonError::into_inner)
+        lock_of(&self.0.keys)
     }
+}
+
+fn lock_of<T>(mutex: &Mutex<T>) -> MutexGuard<'_, T> {
+    mutex.lock().unwrap_or_else(PoisonError::into_inner)
+}
+
+/// The disk may be slow: other tasks go on meanwhile.
+async fn blocking<T: Send + 'static>(
+    work: impl FnOnce() -> Result<T> + Send + 'static,
+) -> Result<T> {
+    tokio::task::spawn_blocking(work).await.map_err(|error| {
+        Error::bug("journal_task", "work on the journal panicked").with_source(error)
+    })?
+}
+
+/// Says in the first of several records how many they are.
+fn tie(records: &mut [Record]) {
+    let together = u32::try_from(records.len()).unwrap_or(u32::MAX);
+    if let [first, _, ..] = records {
+        first.head.together = Some(together);
+    }
+}
+
+fn receipts(offsets: Vec<u64>) -> Vec<Receipt> {
+    let duplicate = false;
+    let receipt = |offset| Receipt { offset, duplicate };
+    offsets.into_iter().map(receipt).collect()
 }
 
 type Answer = oneshot::Receiver<Result<Vec<u64>>>;
@@ -302,48 +397,4 @@ fn lost(folder: &Path, offset: u64, first: u64, end: u64) -> Error {
     Error::data("journal_lost", what)
         .with_context("journal", folder.display())
         .with_hint("the folder was replaced or deleted; put it back, or start the pipeline on a new journal")
-}
-
-/// The journals of a process, one a pipeline, opened when first asked for.
-#[derive(Debug)]
-pub struct Journals {
-    folder: PathBuf,
-    clock: Arc<dyn Clock>,
-    open: Mutex<HashMap<Ident, Journal>>,
-}
-
-impl Journals {
-    /// Journals live below `folder`, in a folder of the pipeline's name.
-    pub fn new(folder: PathBuf, clock: Arc<dyn Clock>) -> Self {
-        Self {
-            folder,
-            clock,
-            open: Mutex::default(),
-        }
-    }
-
-    /// The journal of this pipeline, when it is open.
-    pub fn find(&self, pipeline: &Ident) -> Option<Journal> {
-        self.lock().get(pipeline).cloned()
-    }
-
-    /// The journal of this pipeline, opened when it is not; from here on it has these limits. Blocks on the disk.
-    ///
-    /// Errors: as [`Journal::open`].
-    pub fn of(&self, pipeline: &Ident, limits: Limits) -> Result<Journal> {
-        let mut open = self.lock();
-        if let Some(journal) = open.get(pipeline) {
-            journal.set_limits(limits);
-            return Ok(journal.clone());
-        }
-        let folder = self.folder.join(pipeline.as_str());
-        let journal = Journal::open(&folder, limits, self.clock.clone())
-            .map_err(|error| error.with_context("pipeline", pipeline))?;
-        open.insert(pipeline.clone(), journal.clone());
-        Ok(journal)
-    }
-
-    fn lock(&self) -> MutexGuard<'_, HashMap<Ident, Journal>> {
-        self.open.lock().unwrap_or_else(PoisonError::into_inner)
-    }
 }

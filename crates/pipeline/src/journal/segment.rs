@@ -29,6 +29,31 @@ pub(super) struct Recovered {
     pub(super) keyed: Vec<Keyed>,
 }
 
+/// Records that were appended together, as far as they have been seen.
+#[derive(Debug, Default)]
+struct Part {
+    begin: u64,
+    missing: u32,
+}
+
+impl Part {
+    fn add(&mut self, offset: u64, parsed: &Parsed) -> Result<()> {
+        if self.missing > 0 {
+            self.missing -= 1;
+        } else if frame::may_hold(&parsed.head, b"\"of\"") {
+            let together = frame::head(&parsed.head)?.together.unwrap_or(1);
+            self.begin = offset;
+            self.missing = together.saturating_sub(1);
+        }
+        Ok(())
+    }
+
+    /// Where those begin of which some are missing.
+    fn begin(&self) -> Option<u64> {
+        (self.missing > 0).then_some(self.begin)
+    }
+}
+
 #[derive(Debug, Clone)]
 pub(super) struct Folder {
     pub(super) path: PathBuf,
@@ -155,30 +180,41 @@ impl Folder {
         Ok(file)
     }
 
-    /// Cuts the torn end off the newest segment and returns where it ends.
+    /// Cuts the torn end off the newest segment, with what was appended together with it, and returns where it ends.
     pub(super) fn recover(&self, base: u64) -> Result<Recovered> {
         let file = self.writable(base)?;
         let mut scan = Scan::new(file, base, base);
-        let mut keyed = Vec::new();
-        loop {
+        let (mut keyed, mut part) = (Vec::new(), Part::default());
+        let end = loop {
             match scan
                 .next()
                 .map_err(|error| failed(error, &self.file(base)))?
             {
-                Found::Record(offset, parsed) => keyed.extend(key_of(offset, &parsed)?),
-                Found::End => break,
+                Found::Record(offset, parsed) => {
+                    part.add(offset, &parsed)?;
+                    keyed.extend(key_of(offset, &parsed)?);
+                }
+                Found::End => match part.begin() {
+                    None => break scan.offset,
+                    Some(begin) => {
+                        self.cut_off(&scan, base, begin)?;
+                        break begin;
+                    }
+                },
                 Found::Damaged(offset) => {
-                    self.cut(&mut scan, base, offset)?;
-                    break;
+                    self.check_torn(&mut scan, base, offset)?;
+                    let begin = part.begin().unwrap_or(offset);
+                    self.cut_off(&scan, base, begin)?;
+                    break begin;
                 }
             }
-        }
-        let end = scan.offset;
+        };
+        keyed.retain(|keyed: &Keyed| keyed.seen.offset < end);
         Ok(Recovered { end, keyed })
     }
 
-    /// Cuts the file at `offset`, unless a later record says that what was there had been durable.
-    fn cut(&self, scan: &mut Scan, base: u64, offset: u64) -> Result<()> {
+    /// Says whether the file may be cut at `offset`: not if a later record says that what was there had been durable.
+    fn check_torn(&self, scan: &mut Scan, base: u64, offset: u64) -> Result<()> {
         let path = self.file(base);
         let rest = scan.rest().map_err(|error| failed(error, &path))?;
         let mut at = 0;
@@ -190,8 +226,12 @@ impl Folder {
                 return Err(corrupt(&path, offset));
             }
         }
-        let lost = rest.len();
-        tracing::warn!(journal = %path.display(), bytes = lost, "cut off the torn end of the journal: it was never acknowledged");
+        Ok(())
+    }
+
+    fn cut_off(&self, scan: &Scan, base: u64, offset: u64) -> Result<()> {
+        let path = self.file(base);
+        tracing::warn!(journal = %path.display(), offset, "cut off the torn end of the journal: it was never acknowledged");
         scan.file
             .set_len(offset - base)
             .and_then(|()| scan.file.sync_all())
@@ -238,14 +278,27 @@ impl Folder {
         self.put(&format!("{base:020}.{KEYS}"), &keys::to_bytes(keyed))
     }
 
-    /// Deletes full segments that end at or before `offset`.
-    pub(super) fn delete_before(&self, offset: u64) -> Result<()> {
+    /// Deletes the segments that begin there.
+    pub(super) fn delete(&self, bases: &[u64]) -> Result<()> {
+        bases.iter().try_for_each(|base| remove(&self.file(*base)))
+    }
+
+    /// When the first record at or after `offset` came; `None` when there is none in its segment.
+    pub(super) fn time_of(&self, offset: u64) -> Result<Option<Timestamp>> {
         let bases = self.bases(SEGMENT)?;
-        let passed = bases.windows(2).filter(|pair| pair[1] <= offset);
-        for base in passed.map(|pair| pair[0]) {
-            remove(&self.file(base))?;
+        let Some(&base) = bases.iter().rev().find(|base| **base <= offset) else {
+            return Ok(None);
+        };
+        let path = self.file(base);
+        let file = File::open(&path).map_err(|error| failed(error, &path))?;
+        let mut scan = Scan::new(file, base, offset);
+        // Damage is told to who needs the records.
+        while let Found::Record(_, parsed) = scan.next().map_err(|error| failed(error, &path))? {
+            if !parsed.head.is_empty() {
+                return frame::head(&parsed.head).map(|head| Some(head.at));
+            }
         }
-        Ok(())
+        Ok(None)
     }
 
     /// Deletes the keys of deleted segments once the newest of them is older than `keep`.
@@ -270,7 +323,7 @@ impl Folder {
 }
 
 pub(super) fn key_of(offset: u64, parsed: &Parsed) -> Result<Option<Keyed>> {
-    if parsed.head.is_empty() {
+    if !frame::may_hold(&parsed.head, b"\"key\"") {
         return Ok(None);
     }
     let head = frame::head(&parsed.head)?;

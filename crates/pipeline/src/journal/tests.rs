@@ -24,6 +24,10 @@ fn record(body: &str) -> Record {
     }
 }
 
+async fn once(journal: &Journal, body: &str, key: &str) -> Receipt {
+    journal.append_once(vec![record(body)], key).await.unwrap()[0]
+}
+
 async fn read_all(journal: &Journal, from: u64) -> Vec<(u64, String)> {
     let mut tail = journal.tail(from).unwrap();
     let mut found = Vec::new();
@@ -116,13 +120,13 @@ async fn released_segments_go_and_the_rest_stays() {
     }
     let files = || std::fs::read_dir(folder.path()).unwrap().count();
     let before = files();
-    journal.release(offsets[150]).unwrap();
+    journal.release(offsets[150]).await.unwrap();
     assert!(files() < before);
     assert_eq!(read_all(&journal, offsets[150]).await.len(), 50);
     assert_eq!(journal.tail(offsets[1]).unwrap_err().code(), "journal_lost");
     assert_eq!(journal.tail(1 << 40).unwrap_err().code(), "journal_lost");
     assert!(journal.backlog() > 0);
-    journal.release(journal.durable()).unwrap();
+    journal.release(journal.durable()).await.unwrap();
     assert_eq!(journal.backlog(), 0);
 }
 
@@ -143,7 +147,7 @@ async fn a_key_gives_one_copy_also_in_parallel_and_after_a_restart() {
     let journal = open(folder.path(), small());
     let pushes = (0..1000).map(|_| {
         let journal = journal.clone();
-        tokio::spawn(async move { journal.append_once(record("one"), "k").await.unwrap() })
+        tokio::spawn(async move { once(&journal, "one", "k").await })
     });
     let receipts: Vec<Receipt> = futures::future::join_all(pushes)
         .await
@@ -159,28 +163,51 @@ async fn a_key_gives_one_copy_also_in_parallel_and_after_a_restart() {
             .iter()
             .all(|receipt| receipt.offset == receipts[0].offset)
     );
-    let error = journal.append_once(record("other"), "k").await.unwrap_err();
+    let error = journal
+        .append_once(vec![record("other")], "k")
+        .await
+        .unwrap_err();
     assert_eq!(error.code(), "key_reused");
     // Enough to fill segments, so that the key has to come from a file of keys, and the segment to be deleted.
     for n in 0..100 {
-        journal
-            .append_once(record("two"), &format!("k{n}"))
-            .await
-            .unwrap();
+        once(&journal, "two", &format!("k{n}")).await;
     }
-    journal.release(journal.durable()).unwrap();
+    journal.release(journal.durable()).await.unwrap();
     drop(journal);
     let journal = reopen(folder.path(), small()).await;
     for key in ["k", "k0", "k99"] {
         let body = if key == "k" { "one" } else { "two" };
-        assert!(
-            journal
-                .append_once(record(body), key)
-                .await
-                .unwrap()
-                .duplicate,
-            "{key}"
-        );
+        assert!(once(&journal, body, key).await.duplicate, "{key}");
+    }
+}
+
+#[tokio::test]
+async fn records_that_come_together_are_there_together_or_not_at_all() {
+    let folder = tempfile::tempdir().unwrap();
+    let journal = open(folder.path(), Limits::default());
+    let three = || vec![record("one"), record("two"), record("three")];
+    let before = journal.append(vec![record("before")]).await.unwrap()[0].offset;
+    let first = journal.append_once(three(), "k").await.unwrap();
+    let again = journal.append_once(three(), "k").await.unwrap();
+    assert_eq!((again.len(), again[0].offset), (3, first[0].offset));
+    assert!(again.iter().all(|receipt| receipt.duplicate));
+    let other = vec![record("one"), record("twot"), record("hree")];
+    let error = journal.append_once(other, "k").await.unwrap_err();
+    assert_eq!(error.code(), "key_reused");
+    let end = usize::try_from(journal.durable()).unwrap();
+    let mut bytes = std::fs::read(folder.path().join("00000000000000000000.segment")).unwrap();
+    bytes.truncate(end);
+    let begin = usize::try_from(first[0].offset).unwrap();
+    for cut in begin..=end {
+        let folder = with_segment(&bytes[..cut]);
+        let journal = open(folder.path(), Limits::default());
+        let whole = cut == end;
+        let found = read_all(&journal, 0).await;
+        assert_eq!(found.len(), if whole { 4 } else { 1 }, "cut at {cut}");
+        assert_eq!(found[0], (before, "before".to_owned()));
+        let again = journal.append_once(three(), "k").await.unwrap();
+        assert_eq!(again[0].duplicate, whole, "cut at {cut}");
+        assert_eq!(read_all(&journal, 0).await.len(), 4, "cut at {cut}");
     }
 }
 
@@ -189,13 +216,12 @@ async fn a_caller_that_goes_away_leaves_its_key_taken() {
     let folder = tempfile::tempdir().unwrap();
     let journal = open(folder.path(), small());
     {
-        let push = journal.append_once(record("one"), "k");
+        let push = journal.append_once(vec![record("one")], "k");
         futures::pin_mut!(push);
         // Polled once: it has been sent, and nobody waits for the answer.
         assert!(futures::poll!(push.as_mut()).is_pending());
     }
-    let again = journal.append_once(record("one"), "k").await.unwrap();
-    assert!(again.duplicate);
+    assert!(once(&journal, "one", "k").await.duplicate);
     assert_eq!(read_all(&journal, 0).await.len(), 1);
 }
 
@@ -208,11 +234,11 @@ async fn keys_are_forgotten_when_their_time_is_up() {
         head: Head::new(clock.now()),
         body: Bytes::from_static(b"x"),
     };
-    assert!(!journal.append_once(push(), "k").await.unwrap().duplicate);
-    clock.advance(Duration::from_secs(3599));
-    assert!(journal.append_once(push(), "k").await.unwrap().duplicate);
+    assert!(!journal.append_once(vec![push()], "k").await.unwrap()[0].duplicate);
+    clock.advance(Duration::from_secs(899));
+    assert!(journal.append_once(vec![push()], "k").await.unwrap()[0].duplicate);
     clock.advance(Duration::from_secs(2));
-    assert!(!journal.append_once(push(), "k").await.unwrap().duplicate);
+    assert!(!journal.append_once(vec![push()], "k").await.unwrap()[0].duplicate);
 }
 
 #[tokio::test]
@@ -232,7 +258,7 @@ async fn pushes_are_refused_while_the_pipeline_is_far_behind() {
         (refused.kind(), refused.code()),
         (ErrorKind::Unavailable, "journal_backlog")
     );
-    journal.release(journal.durable()).unwrap();
+    journal.release(journal.durable()).await.unwrap();
     journal.append(vec![record("y")]).await.unwrap();
 }
 

@@ -6,16 +6,24 @@ use std::os::unix::fs::FileExt;
 use std::sync::{Arc, Mutex, PoisonError};
 use std::time::Duration;
 
-use forebay_core::{Clock, Result};
-use tokio::runtime::Builder;
+use forebay_core::{Clock, Result, Timestamp};
+use tokio::runtime::{Builder, Handle};
 use tokio::sync::{OwnedSemaphorePermit, mpsc, oneshot, watch};
 
+use super::ages::Ages;
+use super::figures::Figures;
 use super::frame::{Frames, vouch};
 use super::keys::{Keyed, Keys, Seen};
 use super::segment::{Folder, Recovered, failed};
 
 /// Bytes that are written before one flush, about.
 const BATCH_BYTES: usize = 8 << 20;
+
+/// Frames up to this size are gathered in memory so that many share one write; larger ones are written from where they are.
+const GATHERED_BYTES_MAX: usize = 64 << 10;
+
+/// Bytes that are gathered before they are written.
+const GATHER_BYTES: usize = 1 << 20;
 
 /// A journal that nobody writes to for this long notes what is durable, so that later damage of it shows.
 const IDLE: Duration = Duration::from_millis(100);
@@ -35,6 +43,10 @@ pub(super) struct Writer {
     segment_bytes: u64,
     clock: Arc<dyn Clock>,
     keys: Arc<Mutex<Keys>>,
+    ages: Arc<Mutex<Ages>>,
+    /// Where each segment begins, oldest first.
+    bases: Arc<Mutex<Vec<u64>>>,
+    figures: Arc<Figures>,
     durable: watch::Sender<u64>,
     /// Held until the last byte is written, which may be after the last handle is gone.
     _lock: File,
@@ -44,6 +56,10 @@ pub(super) struct Writer {
     end: u64,
     /// Keys of the segment.
     keyed: Vec<Keyed>,
+    /// Where the callers run.
+    callers: Option<Handle>,
+    /// Frames on their way to the file.
+    gathered: Vec<u8>,
     /// Whether a write or flush failed: what the file holds after `end` is not known, so nothing may follow it there.
     spoiled: bool,
 }
@@ -54,6 +70,9 @@ pub(super) struct Parts {
     pub(super) segment_bytes: u64,
     pub(super) clock: Arc<dyn Clock>,
     pub(super) keys: Arc<Mutex<Keys>>,
+    pub(super) ages: Arc<Mutex<Ages>>,
+    pub(super) bases: Arc<Mutex<Vec<u64>>>,
+    pub(super) figures: Arc<Figures>,
     pub(super) durable: watch::Sender<u64>,
     pub(super) lock: File,
 }
@@ -69,12 +88,17 @@ impl Writer {
             segment_bytes: parts.segment_bytes,
             clock: parts.clock,
             keys: parts.keys,
+            ages: parts.ages,
+            bases: parts.bases,
+            figures: parts.figures,
             durable: parts.durable,
             _lock: parts.lock,
             file,
             base,
             end: recovered.end,
             keyed: recovered.keyed,
+            callers: Handle::try_current().ok(),
+            gathered: Vec::new(),
             spoiled: false,
         })
     }
@@ -129,42 +153,89 @@ impl Writer {
 
     fn write(&mut self, appends: &mut VecDeque<Append>, offsets: &mut Vec<Vec<u64>>) -> Result<()> {
         let durable = *self.durable.borrow();
-        let mut end = self.end;
+        let at = self.clock.now();
+        // Where the gathered bytes go, and where the file ends with them.
+        let (mut from, mut end) = (self.end, self.end);
         self.spoiled = true;
+        self.gathered.clear();
         for append in appends {
             let (bytes, places) = append.frames.place(end, durable);
-            self.file
-                .write_all_at(bytes, end - self.base)
-                .map_err(|error| failed(error, &self.folder.file(self.base)))?;
-            end += bytes.len() as u64;
             offsets.push(places);
+            end += bytes.len() as u64;
+            if bytes.len() <= GATHERED_BYTES_MAX {
+                self.gathered.extend_from_slice(bytes);
+            }
+            if bytes.len() > GATHERED_BYTES_MAX || self.gathered.len() >= GATHER_BYTES {
+                self.put(&self.gathered, from)?;
+                from += self.gathered.len() as u64;
+                self.gathered.clear();
+            }
+            if bytes.len() > GATHERED_BYTES_MAX {
+                self.put(bytes, from)?;
+                from = end;
+            }
         }
-        self.file
-            .sync_data()
-            .map_err(|error| failed(error, &self.folder.file(self.base)))?;
+        self.put(&self.gathered, from)?;
+        self.flush()?;
+        self.figures.took(offsets, end - self.end);
         self.spoiled = false;
         self.end = end;
+        // An age must not be missing when what it is of is there.
+        self.note(end, at);
         self.durable.send_replace(end);
         Ok(())
     }
 
+    fn put(&self, bytes: &[u8], offset: u64) -> Result<()> {
+        self.file
+            .write_all_at(bytes, offset - self.base)
+            .map_err(|error| failed(error, &self.folder.file(self.base)))
+    }
+
+    fn flush(&self) -> Result<()> {
+        let begun = self.clock.monotonic();
+        self.file
+            .sync_data()
+            .map_err(|error| failed(error, &self.folder.file(self.base)))?;
+        let took = self.clock.monotonic().saturating_sub(begun);
+        self.figures.flush.add(took);
+        Ok(())
+    }
+
+    fn note(&self, end: u64, at: Timestamp) {
+        let mut ages = self.ages.lock().unwrap_or_else(PoisonError::into_inner);
+        ages.note(end, at);
+    }
+
     fn taken(&mut self, appends: VecDeque<Append>, offsets: Vec<Vec<u64>>) {
         let now = self.clock.now();
-        for (append, offsets) in appends.into_iter().zip(offsets) {
-            for (keyed, &offset) in append.frames.keys().iter().zip(&offsets) {
+        let mut keys = self.keys.lock().unwrap_or_else(PoisonError::into_inner);
+        for (append, offsets) in appends.iter().zip(&offsets) {
+            for (keyed, &offset) in append.frames.keys().iter().zip(offsets) {
                 if let Some((key, print, at)) = *keyed {
                     let seen = Seen { offset, print, at };
                     self.keyed.push(Keyed { key, seen });
-                    self.lock_keys().settle(key, Some(seen), now);
+                    keys.settle(key, Some(seen), now);
                 }
             }
-            // Who asked may be gone; the record stays.
-            let _ = append.reply.send(Ok(offsets));
+        }
+        drop(keys);
+        let answer = move || {
+            for (append, offsets) in appends.into_iter().zip(offsets) {
+                // Who asked may be gone; the record stays.
+                let _ = append.reply.send(Ok(offsets));
+            }
+        };
+        // Who waits is woken from inside the runtime: from outside each would be a call of the system.
+        match &self.callers {
+            Some(runtime) => drop(runtime.spawn(async move { answer() })),
+            None => answer(),
         }
     }
 
     /// Tells callers that their records were not taken, and cuts off what reached the file, so that it stays true.
     fn refuse(&mut self, appends: VecDeque<Append>, error: &forebay_core::Error) {
+        self.figures.failed();
         tracing::error!(%error, refused = appends.len(), "the journal could not be written");
         if self.spoiled
             && let Err(error) = self.repair()
@@ -217,6 +288,8 @@ impl Writer {
         self.file = self.folder.writable(self.end)?;
         self.base = self.end;
         self.keyed.clear();
+        let mut bases = self.bases.lock().unwrap_or_else(PoisonError::into_inner);
+        bases.push(self.base);
         Ok(())
     }
 

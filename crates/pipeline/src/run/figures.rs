@@ -1,9 +1,12 @@
 //! The figures of a run, counted while it goes; read by progress bars and written to the run record.
 
-use std::sync::atomic::{AtomicU64, Ordering};
+use std::sync::atomic::{AtomicI64, AtomicU64, Ordering};
 use std::time::Duration;
 
+use forebay_core::Timestamp;
 use forebay_store::StepRecord;
+
+use crate::timing::Timing;
 
 /// Counters of one stage.
 #[derive(Debug, Default)]
@@ -56,6 +59,10 @@ pub struct Figures {
     pub quarantined: AtomicU64,
     /// Rows that a commit has made visible, of all tables of the pipeline.
     pub committed: AtomicU64,
+    /// Time of each commit, from the first manifest to the store's answer.
+    pub commit: Timing,
+    /// Microseconds since 1970; 0 before the first commit.
+    committed_at: AtomicI64,
     /// What the contract or a table learned, for people.
     pub changes: std::sync::Mutex<Vec<String>>,
     pub source: Stage,
@@ -73,6 +80,16 @@ impl Figures {
 
     pub fn get(counter: &AtomicU64) -> u64 {
         counter.load(Ordering::Relaxed)
+    }
+
+    /// When the last commit was made.
+    pub fn committed_at(&self) -> Option<Timestamp> {
+        let at = self.committed_at.load(Ordering::Relaxed);
+        (at != 0).then_some(Timestamp(at))
+    }
+
+    pub(crate) fn set_committed_at(&self, at: Timestamp) {
+        self.committed_at.store(at.micros(), Ordering::Relaxed);
     }
 
     /// One record a stage, in flow order.

@@ -296,7 +296,20 @@ impl Loader {
             drafts,
             positions: positions.into_iter().collect(),
         };
+        let span = tracing::error_span!(
+            "commit",
+            commit = %request.id,
+            pipeline = %job.spec.name,
+            run = %job.run.id,
+            rows = self.rows,
+            linked = tracing::field::Empty,
+        );
+        let _in_commit = span.enter();
+        let begun = job.context.clock.monotonic();
         self.runtime.block_on(job.context.lake.commit(request))?;
+        let took = job.context.clock.monotonic().saturating_sub(begun);
+        job.context.figures.commit.add(took);
+        tracing::debug!(?took, "committed");
         if reached.is_some() {
             job.committed.send_replace(reached);
         }
@@ -337,6 +350,7 @@ impl Loader {
             if let Some(outbox) = &mut self.outbox {
                 outbox.clear();
             }
+            figures.set_committed_at(self.job.context.clock.now());
             Figures::count(&figures.commits, 1);
             Figures::count(&figures.committed, self.rows);
         }

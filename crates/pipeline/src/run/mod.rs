@@ -32,6 +32,7 @@ use forebay_lake::{Lake, Table, position_property};
 use forebay_store::{AsOf, Lease, LeaseRequest, RunRecord, RunStatus};
 use tokio::sync::watch;
 use tokio_util::sync::CancellationToken;
+use tracing::Instrument;
 
 pub use audit::{requests_schema, requests_table};
 pub use figures::{Figures, Stage};
@@ -110,7 +111,9 @@ pub async fn run(spec: Arc<PipelineSpec>, context: RunContext) -> Result<RunRepo
     if context.exclusive {
         store.mark_lost(&context.branch, &spec.name, id).await?;
     }
-    let outcome = all_splits(&spec, &context, &record).await;
+    // Whatever is logged from here on says which run it is about, whatever the level.
+    let span = tracing::error_span!("run", pipeline = %spec.name, run = %id);
+    let outcome = all_splits(&spec, &context, &record).instrument(span).await;
     record.ended_at = Some(context.clock.now());
     record.steps = context.figures.steps();
     record.status = if outcome.is_ok() {
@@ -158,7 +161,9 @@ async fn all_splits(
         let commits = || figures.commits.load(Ordering::Relaxed);
         let before = commits();
         loop {
-            let outcome = one_split(spec, &context, record, &split, &requests).await;
+            let span = tracing::error_span!("split", %split);
+            let one = one_split(spec, &context, record, &split, &requests);
+            let outcome = one.instrument(span).await;
             let done = commits() - before;
             match outcome {
                 Err(error) if may_restart(&error) && restarts < RESTARTS_MAX => {
@@ -263,19 +268,18 @@ async fn stages(
     let runtime = tokio::runtime::Handle::current();
     let stop = job.context.cancel.child_token();
 
-    let reader = tokio::spawn(read::read(
-        job.clone(),
-        requests.clone(),
-        chunks_in,
-        stop.clone(),
-    ));
+    let span = tracing::Span::current();
+    let read = read::read(job.clone(), requests.clone(), chunks_in, stop.clone());
+    let reader = tokio::spawn(read.instrument(span.clone()));
     let worker = {
-        let (job, runtime) = (job.clone(), runtime.clone());
+        let (job, runtime, span) = (job.clone(), runtime.clone(), span.clone());
         tokio::task::spawn_blocking(move || {
+            let _in_run = span.enter();
             work::Worker::new(job, runtime, extraction, work_in).run(chunks_out)
         })
     };
     let loader = tokio::task::spawn_blocking(move || {
+        let _in_run = span.enter();
         load::Loader::new(job, runtime, requests, sink).run(work_out)
     });
 

@@ -8,8 +8,11 @@ mod firehose;
 mod kinesis;
 mod sigv4;
 
+use std::sync::Arc;
+
 use axum::body::Body;
 use axum::extract::{Request, State as Shared};
+use axum::http::header::CONTENT_TYPE;
 use axum::http::request::Parts;
 use axum::http::{HeaderValue, StatusCode};
 use axum::response::{IntoResponse, Response};
@@ -22,7 +25,8 @@ use serde::Deserialize;
 use serde::de::DeserializeOwned;
 use serde_json::{Value, json};
 
-use crate::ingest::body;
+use crate::answer::Told;
+use crate::observe::RequestId;
 use crate::state::{Door, State};
 
 /// Largest request: base64 of the largest batch, and its JSON.
@@ -43,27 +47,31 @@ pub(crate) async fn call(Shared(state): Shared<State>, request: Request<Body>) -
         .get("x-amz-target")
         .and_then(|value| value.to_str().ok());
     let target = target.unwrap_or_default().to_owned();
-    let answer = match dispatch(&state, &parts, body, &target).await {
-        Ok(value) => (StatusCode::OK, value),
-        Err(error) => refused(&error, &target),
+    let mut response = match dispatch(&state, &parts, body, &target).await {
+        Ok(value) => value.to_string().into_response(),
+        Err(error) => {
+            let (status, value) = refused(&error, &target);
+            let mut response = (status, value.to_string()).into_response();
+            response.extensions_mut().insert(Told(Arc::new(error)));
+            response
+        }
     };
-    let (status, value) = answer;
-    let mut response = (status, value.to_string()).into_response();
     let headers = response.headers_mut();
-    headers.insert("content-type", HeaderValue::from_static(JSON));
-    let id = format!("{:032x}", state.clock().now().micros());
-    if let Ok(id) = HeaderValue::from_str(&id) {
-        headers.insert("x-amzn-requestid", id);
+    headers.insert(CONTENT_TYPE, HeaderValue::from_static(JSON));
+    if let Some(RequestId(id)) = parts.extensions.get() {
+        headers.insert("x-amzn-requestid", id.clone());
     }
     response
 }
 
 async fn dispatch(state: &State, parts: &Parts, body: Body, target: &str) -> Result<Value> {
-    let sent = body::read(&parts.headers, body, REQUEST_BYTES_MAX, state.clock()).await?;
+    let bodies = state.bodies();
+    let sent = bodies.read(&parts.headers, body, REQUEST_BYTES_MAX, state.clock());
+    let sent = sent.await?;
     let call = Call {
         state,
         parts,
-        body: sent.sent,
+        body: sent.bytes.clone(),
     };
     match target {
         "Kinesis_20131202.PutRecord" => kinesis::put_record(call).await,
@@ -108,7 +116,7 @@ impl Call<'_> {
     /// The pipeline of this stream, once the signature has shown that the caller may push to it.
     async fn door(&self, stream: &str) -> Result<Door> {
         let door = self.state.door(stream).await?;
-        let token = door.config.auth.as_ref().map(|auth| auth.token.as_ref());
+        let token = door.config()?.auth.as_ref().map(|auth| auth.token.as_ref());
         match token {
             None => {}
             Some(Some(token)) => {
@@ -139,8 +147,24 @@ impl Call<'_> {
             .into_iter()
             .map(|sent| record(sent, at))
             .collect::<Result<Vec<_>>>()?;
-        let receipts = door.journal.append(records).await?;
-        Ok(receipts.into_iter().map(|receipt| receipt.offset).collect())
+        // These services promise no more than once or more: many small calls must not be held up by a full memory.
+        let invocation = self
+            .invocation()
+            .filter(|_| door.journal.has_room_for_keys());
+        let receipts = match invocation {
+            Some(key) => door.journal.append_once(records, &key).await,
+            None => door.journal.append(records).await,
+        };
+        let offset = |receipt: forebay_pipeline::journal::Receipt| receipt.offset;
+        Ok(receipts?.into_iter().map(offset).collect())
+    }
+
+    /// What the AWS SDKs call a call, the same however often they try it: a call whose answer got lost lands once.
+    fn invocation(&self) -> Option<String> {
+        let id = self.parts.headers.get("amz-sdk-invocation-id")?;
+        let id = id.to_str().ok().filter(|id| !id.is_empty())?;
+        let target = self.parts.headers.get("x-amz-target")?.to_str().ok()?;
+        Some(format!("aws/{target}/{id}"))
     }
 }
 
@@ -176,7 +200,7 @@ fn refused(error: &Error, target: &str) -> (StatusCode, Value) {
     let kinesis = target.starts_with("Kinesis");
     let (status, name) = match (error.kind(), error.code()) {
         (_, "unknown_operation") => (StatusCode::BAD_REQUEST, "UnknownOperationException"),
-        (_, "journal_backlog" | "journal_busy") if kinesis => (
+        (_, "journal_backlog" | "journal_busy" | "server_busy") if kinesis => (
             StatusCode::BAD_REQUEST,
             "ProvisionedThroughputExceededException",
         ),
@@ -194,8 +218,5 @@ fn refused(error: &Error, target: &str) -> (StatusCode, Value) {
         ),
         _ => (StatusCode::INTERNAL_SERVER_ERROR, "InternalFailure"),
     };
-    if status.is_server_error() {
-        tracing::error!(%error, %target, "a request failed");
-    }
     (status, json!({"__type": name, "message": error.message()}))
 }

@@ -2,18 +2,22 @@
 
 pub(crate) mod auth;
 pub(crate) mod body;
+mod expand;
+mod room;
 
-use axum::Json;
 use axum::body::Body;
+use axum::extract::rejection::PathRejection;
 use axum::extract::{Path, Request, State as Shared};
 use axum::http::HeaderMap;
 use axum::http::header::CONTENT_TYPE;
-use forebay_core::{Compression, Error, Result};
-use forebay_pipeline::journal::{Head, Record};
+use axum::response::Response;
+use forebay_core::{Compression, Error, Result, Timestamp};
+use forebay_pipeline::journal::{Head, Journal, Receipt, Record};
 use forebay_pipeline::source::push::PushConfig;
-use serde_json::{Value, json};
+use serde::Serialize;
+use tracing::Instrument;
 
-use crate::answer::Refusal;
+use crate::answer::{Refusal, json};
 use crate::state::State;
 
 /// Longest idempotency key.
@@ -22,43 +26,72 @@ const KEY_BYTES_MAX: usize = 255;
 /// Longest value of a header that is kept with a payload.
 const HEADER_BYTES_MAX: usize = 4096;
 
+/// What a caller is told: the push is durable.
+#[derive(Serialize)]
+struct Answer<'a> {
+    pipeline: &'a str,
+    journal: &'a str,
+    offset: u64,
+    bytes: usize,
+    received_at: Timestamp,
+    duplicate: bool,
+}
+
 pub(crate) async fn ingest(
     Shared(state): Shared<State>,
-    Path(pipeline): Path<String>,
+    pipeline: std::result::Result<Path<String>, PathRejection>,
     request: Request<Body>,
-) -> std::result::Result<Json<Value>, Refusal> {
+) -> std::result::Result<Response, Refusal> {
+    let pipeline = name(pipeline)?;
     let door = state.door(&pipeline).await?;
+    let config = door.config()?;
     let (parts, body) = request.into_parts();
     let headers = &parts.headers;
     // Who may not push is told before anything is read from them, where that can be known.
-    let token = auth::before_body(door.config.auth.as_ref(), headers)?;
-    let body = body::read(headers, body, door.config.body.0, state.clock()).await?;
+    let token = auth::before_body(config.auth.as_ref(), headers)?;
+    let key = key(headers)?;
+    let (bodies, clock) = (state.bodies(), state.clock());
+    let sent = bodies.read(headers, body, config.body.0, clock).await?;
     if !token {
-        auth::signature(door.config.auth.as_ref(), headers, &body.sent)?;
+        auth::signature(config.auth.as_ref(), headers, &sent.bytes)?;
     }
-    let bytes = body.kept.len();
-    let mut head = head(headers, &door.config, body.compression, state.clock().now());
-    if let Some(encoding) = body.decoded {
+    let (kept, _held) = bodies.keep(sent).await?;
+    let mut head = head(headers, config, kept.compression, clock.now())?;
+    if let Some(encoding) = kept.decoded {
         head.attributes
             .insert("content-encoding".to_owned(), encoding.to_owned());
     }
-    let at = head.at;
-    let record = Record {
-        head,
-        body: body.kept,
+    let (received_at, bytes, body) = (head.at, kept.bytes.len(), kept.bytes);
+    let span = tracing::trace_span!(target: crate::TRACE, "append", pipeline, bytes);
+    let append = append(&door.journal, Record { head, body }, key);
+    let receipt = append.instrument(span).await?;
+    Ok(json(&Answer {
+        pipeline: &pipeline,
+        journal: door.journal.id().as_str(),
+        offset: receipt.offset,
+        bytes,
+        received_at,
+        duplicate: receipt.duplicate,
+    }))
+}
+
+async fn append(journal: &Journal, record: Record, key: Option<&str>) -> Result<Receipt> {
+    let records = vec![record];
+    let receipts = match key {
+        Some(key) => journal.append_once(records, key).await,
+        None => journal.append(records).await,
     };
-    let receipt = match key(headers)? {
-        Some(key) => door.journal.append_once(record, key).await?,
-        None => first(door.journal.append(vec![record]).await?)?,
-    };
-    Ok(Json(json!({
-        "pipeline": pipeline,
-        "journal": door.journal.id(),
-        "offset": receipt.offset,
-        "bytes": bytes,
-        "received_at": at,
-        "duplicate": receipt.duplicate,
-    })))
+    first(receipts?)
+}
+
+/// A pipeline's name in a path, whether there is such a pipeline or not. Errors: `Data` `bad_path`.
+pub(crate) fn name(path: std::result::Result<Path<String>, PathRejection>) -> Result<String> {
+    let bad = |what: &str| Error::data("bad_path", format!("the path {what}"));
+    let Path(name) = path.map_err(|_| bad("is not UTF-8"))?;
+    if name.chars().any(char::is_control) {
+        return Err(bad("has control characters"));
+    }
+    Ok(name)
 }
 
 /// The receipt of the only record.
@@ -71,21 +104,31 @@ fn head(
     headers: &HeaderMap,
     config: &PushConfig,
     compression: Compression,
-    at: forebay_core::Timestamp,
-) -> Head {
-    let text = |name: &str| {
-        let value = headers.get(name)?.to_str().ok()?;
-        (value.len() <= HEADER_BYTES_MAX).then(|| value.to_owned())
-    };
+    at: Timestamp,
+) -> Result<Head> {
     let mut head = Head::new(at);
-    head.content_type = text(CONTENT_TYPE.as_str());
+    head.content_type = text(headers, CONTENT_TYPE.as_str())?;
     head.compression = compression;
     for name in &config.headers {
-        if let Some(value) = text(name) {
+        if let Some(value) = text(headers, name)? {
             head.attributes.insert(name.to_ascii_lowercase(), value);
         }
     }
-    head
+    Ok(head)
+}
+
+/// The value of a header that is kept. Errors: `Data` `bad_header`: what is asked for must not be lost without a word.
+fn text(headers: &HeaderMap, name: &str) -> Result<Option<String>> {
+    let Some(value) = headers.get(name) else {
+        return Ok(None);
+    };
+    let usable = std::str::from_utf8(value.as_bytes())
+        .ok()
+        .filter(|text| text.len() <= HEADER_BYTES_MAX);
+    usable.map(|text| Some(text.to_owned())).ok_or_else(|| {
+        let what = format!("`{name}` must be UTF-8 of at most {HEADER_BYTES_MAX} bytes");
+        Error::data("bad_header", what)
+    })
 }
 
 fn key(headers: &HeaderMap) -> Result<Option<&str>> {

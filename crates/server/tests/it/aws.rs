@@ -141,3 +141,66 @@ async fn a_signature_of_another_body_or_time_is_refused() {
     assert_eq!(answer.json()["__type"], "InvalidSignatureException");
     assert!(answer.text.contains("15 minutes"), "{}", answer.text);
 }
+
+#[tokio::test]
+async fn a_call_that_is_tried_again_lands_once() {
+    let server = Server::new(&["{}"]).await;
+    let put = |invocation: &'static str| {
+        let server = &server;
+        async move {
+            let body = json!({"StreamName": "p0", "Records": [
+                {"Data": "YQ==", "PartitionKey": "k"}, {"Data": "Yg==", "PartitionKey": "k"}]});
+            let request = Request::post("/")
+                .header("x-amz-target", "Kinesis_20131202.PutRecords")
+                .header("amz-sdk-invocation-id", invocation)
+                .header("amz-sdk-request", "attempt=1");
+            let answer = server.ask(request.body(Body::from(body.to_string())).unwrap());
+            answer.await.json()["Records"].clone()
+        }
+    };
+    let (first, again, other) = (put("a").await, put("a").await, put("b").await);
+    assert_eq!(first[0], again[0]);
+    assert_eq!(again.as_array().unwrap().len(), 2);
+    assert_ne!(first[0], other[0]);
+    assert_eq!(server.kept().await.len(), 4);
+}
+
+#[tokio::test]
+async fn what_is_packed_or_broken_in_a_record_is_kept_as_it_came() {
+    let server = Server::new(&["{}"]).await;
+    // The mark of the Kinesis Producer Library, and then no packed records.
+    let broken = b"\xf3\x89\x9a\xc2\x00\xff\xff\xff";
+    let data = base64::Engine::encode(&base64::engine::general_purpose::STANDARD, broken);
+    let body = json!({"StreamName": "p0", "Data": data, "PartitionKey": "k"});
+    let answer = call(&server, "Kinesis_20131202.PutRecord", body).await;
+    assert_eq!(answer.status, 200);
+    assert_eq!(server.kept().await[0].body, &broken[..]);
+}
+
+#[tokio::test]
+async fn signatures_expire_and_cannot_be_made_ahead() {
+    let server = Server::at_rest(&["{auth: {token: \"${secret:token}\"}}"]).await;
+    // The server's clock stands at 2023-11-14T22:13:20Z.
+    for date in ["20231114T215819Z", "20231114T222821Z", "20991231T000000Z"] {
+        let signed = "AWS4-HMAC-SHA256 Credential=AKID/20231114/us-east-1/kinesis/aws4_request, SignedHeaders=host;x-amz-date;x-amz-target, Signature=00";
+        let request = Request::post("/")
+            .header("host", "localhost")
+            .header("authorization", signed)
+            .header("x-amz-date", date)
+            .header("x-amz-target", "Kinesis_20131202.PutRecord");
+        let body = json!({"StreamName": "p0", "Data": "YQ==", "PartitionKey": "k"}).to_string();
+        let answer = server.ask(request.body(Body::from(body)).unwrap()).await;
+        assert_eq!(answer.json()["__type"], "InvalidSignatureException");
+        assert!(
+            answer.text.contains("15 minutes"),
+            "{date}: {}",
+            answer.text
+        );
+    }
+    for name in ["p1\u{1b}[31m", "p1\r\nX: y", "p1\0"] {
+        let put = json!({"StreamName": name, "Data": "YQ==", "PartitionKey": "k"});
+        let answer = call(&server, "Kinesis_20131202.PutRecord", put).await;
+        assert_eq!(answer.json()["__type"], "ValidationException");
+    }
+    assert!(server.kept().await.is_empty());
+}

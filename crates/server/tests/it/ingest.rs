@@ -64,9 +64,9 @@ async fn compressed_bodies_stay_compressed_and_brotli_is_undone() {
         (Compression::None, &b"{\"b\": 1}"[..])
     );
     for (body, encoding, refusal) in [
-        (&b"not brotli"[..], "br", (400, "bad_brotli")),
+        (&b"not brotli"[..], "br", (400, "corrupt_brotli")),
         (b"x", "lzma", (415, "bad_encoding")),
-        (b"", "identity", (400, "empty_push")),
+        (b"", "identity", (400, "empty_body")),
     ] {
         let answer = server
             .push(body.to_vec(), &[("content-encoding", encoding)])
@@ -112,6 +112,9 @@ async fn only_who_shows_the_token_may_push() {
         Some("the token"),
         Some("Basic the token"),
         Some("Bearer the tokeN"),
+        // The token of another pipeline, and a signed token that says it needs no signature.
+        Some("Bearer the other"),
+        Some("Bearer eyJhbGciOiJub25lIn0.eyJzdWIiOiJtZSJ9."),
     ] {
         let headers: Vec<_> = shown
             .map(|shown| ("authorization", shown))
@@ -183,7 +186,7 @@ async fn ten_thousand_duplicates_of_a_key_are_one_copy() {
     }
     assert_eq!((fresh, server.kept().await.len()), (1, 1));
     let other = server.push("{\"a\": 2}", &[("idempotency-key", "k")]).await;
-    assert_eq!(other.refusal(), (422, "key_reused".to_owned()));
+    assert_eq!(other.refusal(), (409, "key_reused".to_owned()));
     let long = "k".repeat(256);
     assert_eq!(
         server

@@ -3,6 +3,7 @@
 #![allow(clippy::unwrap_used, clippy::print_stdout, reason = "this is a test")]
 
 mod aws;
+mod hostile;
 mod ingest;
 mod site;
 mod surface;

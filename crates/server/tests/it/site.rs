@@ -12,7 +12,7 @@ use forebay_pipeline::file::{self, PipelineSpec, Variables};
 use forebay_pipeline::journal::{Journals, Limits};
 use forebay_pipeline::run::Figures;
 use forebay_server::{Probe, State, router};
-use forebay_testkit::NoSql;
+use forebay_testkit::{FakeClock, NoSql};
 use serde_json::Value;
 use tokio_util::sync::CancellationToken;
 use tower::ServiceExt;
@@ -77,7 +77,15 @@ pub(crate) struct Server {
     router: axum::Router,
     pub(crate) journals: Arc<Journals>,
     pub(crate) draining: CancellationToken,
+    /// A clock that stands still until it is moved.
+    clock: Option<Arc<FakeClock>>,
     _folder: tempfile::TempDir,
+}
+
+/// A server's port, open until this is dropped.
+pub(crate) struct Door {
+    pub(crate) address: std::net::SocketAddr,
+    _stop: tokio_util::sync::DropGuard,
 }
 
 impl Server {
@@ -87,6 +95,34 @@ impl Server {
     }
 
     pub(crate) async fn with_store(pushes: &[&str], store: Result<(), &'static str>) -> Self {
+        Self::make(pushes, store, None).await
+    }
+
+    /// A server for which time stands still but for [`Self::advance`].
+    pub(crate) async fn at_rest(pushes: &[&str]) -> Self {
+        let clock = FakeClock::manual(Timestamp(1_700_000_000_000_000));
+        Self::make(pushes, Ok(()), Some(clock)).await
+    }
+
+    pub(crate) fn advance(&self, by: std::time::Duration) {
+        self.clock.as_ref().unwrap().advance(by);
+    }
+
+    /// Opens a port to it, with this time for the head of a request.
+    pub(crate) async fn open(&self, head_time: std::time::Duration) -> Door {
+        let listening = forebay_server::listen("127.0.0.1:0").await.unwrap();
+        let listening = listening.with_head_time(head_time);
+        let (address, stop) = (listening.address, CancellationToken::new());
+        tokio::spawn(listening.serve(self.router.clone(), stop.clone()));
+        let _stop = stop.drop_guard();
+        Door { address, _stop }
+    }
+
+    async fn make(
+        pushes: &[&str],
+        store: Result<(), &'static str>,
+        fake: Option<Arc<FakeClock>>,
+    ) -> Self {
         let files = pushes.iter().enumerate().map(|(n, push)| {
             let text = format!(
                 "pipeline: p{n}\nsource: {{push: {push}}}\nextract: {{json: {{}}}}\nload: {{iceberg: {{table: a.p{n}}}}}\n"
@@ -94,7 +130,10 @@ impl Server {
             (PathBuf::from(format!("p{n}.yaml")), text)
         });
         let folder = tempfile::tempdir().unwrap();
-        let clock: Arc<dyn Clock> = SystemClock::shared();
+        let clock: Arc<dyn Clock> = match &fake {
+            Some(clock) => clock.clone(),
+            None => SystemClock::shared(),
+        };
         let registry = Registry::default();
         let site = Arc::new(Still(files.collect()));
         let mut supervisor = Supervisor::new(
@@ -114,6 +153,7 @@ impl Server {
             router: router(state),
             journals,
             draining,
+            clock: fake,
             _folder: folder,
         }
     }

@@ -29,6 +29,8 @@ async fn the_description_names_every_path_and_no_other() {
         .filter_map(|line| line.trim().strip_prefix(".route(\"")?.split('"').next())
     {
         assert!(paths.contains_key(path), "{path} is not described");
+        let listed = format!("    \"{path}\",\n");
+        assert!(source.contains(&listed), "{path} is not counted by itself");
     }
 }
 
@@ -75,10 +77,14 @@ async fn metrics_count_requests_by_route_and_pipelines_by_name() {
         "forebay_http_requests_total{path=\"/v1/ingest/{pipeline}\",status=\"200\"} 1",
         "forebay_http_requests_total{path=\"/v1/pipelines/{pipeline}\",status=\"404\"} 1",
         "forebay_http_requests_total{path=\"other\",status=\"404\"} 1",
-        "forebay_pipeline_up{pipeline=\"p0\"} 1",
+        "forebay_pipeline_up{pipeline=\"p0\"} 1.0",
         "forebay_pipeline_committed_rows_total{pipeline=\"p0\"} 0",
-        "forebay_broken_files 0",
-        "# EOF",
+        "forebay_broken_files 0.0",
+        "forebay_pipeline_state{pipeline=\"p0\",state=\"failed\"} 0.0",
+        "# TYPE forebay_http_request_duration_seconds histogram",
+        "# TYPE forebay_http_requests_total counter",
+        "forebay_journal_records_total{pipeline=\"p0\"} 1",
+        "forebay_journal_fsync_duration_seconds_count{pipeline=\"p0\"} 1",
     ] {
         assert!(
             answer.text.lines().any(|found| found == line),
@@ -90,7 +96,58 @@ async fn metrics_count_requests_by_route_and_pipelines_by_name() {
         .text
         .lines()
         .find_map(|line| line.strip_prefix("forebay_pipeline_backlog_bytes{pipeline=\"p0\"} "));
-    assert!(backlog.unwrap().parse::<u64>().unwrap() > 0);
+    assert!(backlog.unwrap().parse::<f64>().unwrap() > 0.0);
+}
+
+#[tokio::test]
+async fn metrics_speak_open_metrics_to_who_asks_for_it() {
+    let server = Server::new(&["{}"]).await;
+    let request = Request::get("/metrics").header(
+        "accept",
+        "application/openmetrics-text;version=1.0.0,text/plain;q=0.5",
+    );
+    let open = server.ask(request.body(Body::empty()).unwrap()).await;
+    assert!(open.text.ends_with("# EOF\n"));
+    assert!(open.text.contains("# TYPE process_cpu_seconds counter\n"));
+    let classic = server.get("/metrics").await;
+    assert_eq!(
+        classic.headers["content-type"],
+        "text/plain; version=0.0.4; charset=utf-8"
+    );
+    assert!(!classic.text.contains("# EOF"));
+}
+
+#[tokio::test]
+async fn what_waits_has_an_age_and_is_0_when_nothing_waits() {
+    let server = Server::at_rest(&["{}"]).await;
+    server.push("{}", &[]).await;
+    server.advance(std::time::Duration::from_secs(90));
+    let lag = |text: &str| {
+        let line = text
+            .lines()
+            .find_map(|line| line.strip_prefix("forebay_pipeline_lag_seconds{pipeline=\"p0\"} "));
+        line.unwrap().parse::<f64>().unwrap()
+    };
+    assert!((lag(&server.get("/metrics").await.text) - 90.0).abs() < 1e-3);
+    let journal = server.journals.find(&"p0".parse().unwrap()).unwrap();
+    journal.release(journal.durable()).await.unwrap();
+    assert!(lag(&server.get("/metrics").await.text) < 1e-3);
+}
+
+#[tokio::test]
+async fn a_request_has_a_name_that_its_answer_carries() {
+    let server = Server::new(&["{}"]).await;
+    let given = server.push("{}", &[("x-request-id", "order-7/a")]).await;
+    assert_eq!(given.headers["x-request-id"], "order-7/a");
+    let long = "x".repeat(129);
+    let mut fresh = std::collections::BTreeSet::new();
+    for id in ["", "with space", &long] {
+        let answer = server.push("", &[("x-request-id", id)]).await;
+        let name = answer.headers["x-request-id"].to_str().unwrap().to_owned();
+        assert!(name.len() < 40 && name.len() > 10, "{name}");
+        fresh.insert(name);
+    }
+    assert_eq!(fresh.len(), 3);
 }
 
 #[tokio::test]

@@ -12,11 +12,13 @@
 //!   iceberg: {table: iot.readings}
 //! ```
 //!
-//! A push is acknowledged when it is durable in the pipeline's [journal](crate::journal). This source reads the journal: each
-//! push is one payload, in the order in which pushes became durable. `forebay serve` follows the journal; `forebay run`
+//! A push is acknowledged when it is durable in the pipeline's [journal](crate::journal). This source reads the journal in the
+//! order in which pushes became durable: each push is one payload, or, where many small ones wait and the extractor takes
+//! messages, one message of a payload. `forebay serve` follows the journal; `forebay run`
 //! takes what is there and ends. The source never answers a push; the server does.
 
 mod config;
+mod pack;
 mod reader;
 
 #[cfg(test)]
@@ -25,12 +27,14 @@ mod tests;
 use std::sync::Arc;
 
 use async_trait::async_trait;
-use forebay_core::{Ident, Position, Result};
+use forebay_core::{Error, Ident, Position, Result};
 use schemars::{Schema, SchemaGenerator};
 
 pub use config::{Auth, Hmac, PushConfig};
 
+use crate::extract::message::MessageRules;
 use crate::file::Document;
+use crate::journal::Journal;
 use crate::source::{Source, SourceContext, SourceKind, SplitReader};
 
 /// `source: {push: …}`.
@@ -53,7 +57,11 @@ impl SourceKind for Kind {
     fn build(&self, config: &Document) -> Result<Box<dyn Source>> {
         let push: PushConfig = config.parse()?;
         push.check(config)?;
-        Ok(Box::new(Push { config: push }))
+        let messages = MessageRules::default();
+        Ok(Box::new(Push {
+            config: push,
+            messages,
+        }))
     }
 }
 
@@ -61,14 +69,26 @@ impl SourceKind for Kind {
 #[derive(Debug)]
 struct Push {
     config: PushConfig,
+    /// Nothing of a push becomes a column; what came with it is in the raw index.
+    messages: MessageRules,
+}
+
+impl Push {
+    /// Opening a journal reads it: other tasks go on meanwhile.
+    async fn journal(&self, context: &SourceContext) -> Result<Journal> {
+        let (journals, pipeline) = (context.journals.clone(), context.pipeline.clone());
+        let limits = self.config.limits();
+        let open = move || journals.of(&pipeline, limits);
+        tokio::task::spawn_blocking(open).await.map_err(|error| {
+            Error::bug("journal_task", "opening a journal panicked").with_source(error)
+        })?
+    }
 }
 
 #[async_trait]
 impl Source for Push {
     async fn splits(&self, context: &SourceContext) -> Result<Vec<Ident>> {
-        let journal = context
-            .journals
-            .of(&context.pipeline, self.config.limits())?;
+        let journal = self.journal(context).await?;
         Ok(vec![journal.id().clone()])
     }
 
@@ -78,10 +98,8 @@ impl Source for Push {
         position: Option<Position>,
         context: SourceContext,
     ) -> Result<Box<dyn SplitReader>> {
-        let journal = context
-            .journals
-            .of(&context.pipeline, self.config.limits())?;
-        let reader = reader::Reader::open(journal, position.as_ref(), Arc::new(context))?;
+        let journal = self.journal(&context).await?;
+        let reader = reader::Reader::open(journal, position.as_ref(), Arc::new(context)).await?;
         Ok(Box::new(reader))
     }
 
@@ -91,5 +109,9 @@ impl Source for Push {
 
     fn is_continuous(&self) -> bool {
         true
+    }
+
+    fn messages(&self) -> Option<&MessageRules> {
+        Some(&self.messages)
     }
 }

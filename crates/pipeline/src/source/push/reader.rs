@@ -1,4 +1,4 @@
-//! Reading the journal: each push one payload, with a position after it.
+//! Reading the journal: each push a payload, or a message of one, with a position after it.
 
 use std::collections::VecDeque;
 use std::sync::Arc;
@@ -8,6 +8,7 @@ use forebay_core::{Chunk, Error, PayloadHead, Position, RefName, Result};
 use serde::{Deserialize, Serialize};
 use tokio::sync::watch;
 
+use super::pack;
 use crate::journal::{Journal, Pushed, Tail};
 use crate::source::{SourceContext, SplitReader};
 
@@ -40,7 +41,7 @@ pub(super) struct Reader {
 }
 
 impl Reader {
-    pub(super) fn open(
+    pub(super) async fn open(
         journal: Journal,
         position: Option<&Position>,
         context: Arc<SourceContext>,
@@ -51,7 +52,7 @@ impl Reader {
         };
         let tail = journal.tail(offset)?;
         if context.branch == RefName::main() && !context.full {
-            journal.release(offset)?;
+            journal.resume(offset).await?;
         }
         Ok(Self {
             committed: context.committed.clone(),
@@ -63,22 +64,38 @@ impl Reader {
         })
     }
 
-    fn chunk(&mut self, pushed: Pushed) -> Result<Chunk> {
+    /// The next payload of what has been read; `None` when that is none.
+    fn chunk(&mut self) -> Result<Option<Chunk>> {
+        let mut pushes = pack::take(&mut self.waiting, self.context.packs);
+        let Some(end) = pushes.last().map(|push| push.end) else {
+            return Ok(None);
+        };
+        let (bytes, messages) = match &pushes[..] {
+            [alone] => (alone.body.clone(), None),
+            several => {
+                let (bytes, messages) = pack::pack(several)?;
+                (bytes, Some(Arc::new(messages)))
+            }
+        };
+        let Pushed { offset, head, .. } = pushes.swap_remove(0);
         let head = PayloadHead {
             ordinal: self.ordinal,
-            name: format!("push/{}/{}", self.journal.id(), pushed.offset),
-            received_at: pushed.head.at,
-            content_type: pushed.head.content_type,
-            compression: pushed.head.compression,
-            attributes: pushed.head.attributes,
-            messages: None,
+            name: format!("push/{}/{offset}", self.journal.id()),
+            received_at: head.at,
+            content_type: head.content_type,
+            compression: head.compression,
+            // Those of several are with each message.
+            attributes: messages
+                .is_none()
+                .then_some(head.attributes)
+                .unwrap_or_default(),
+            messages,
         };
         self.ordinal += 1;
-        let place = Place { offset: pushed.end };
-        let position = serde_json::to_value(place).map_err(|error| {
+        let position = serde_json::to_value(Place { offset: end }).map_err(|error| {
             Error::bug("position", "failed to write a position").with_source(error)
         })?;
-        Ok(Chunk::whole(head, pushed.body, Some(Position(position))))
+        Ok(Some(Chunk::whole(head, bytes, Some(Position(position)))))
     }
 
     /// Waits for a push. What is committed meanwhile is let go of.
@@ -87,7 +104,7 @@ impl Reader {
             tokio::select! {
                 grown = self.tail.grown() => return grown,
                 changed = self.committed.changed() => match changed {
-                    Ok(()) => self.release()?,
+                    Ok(()) => self.release().await?,
                     // The run is ending; who reads is about to be dropped.
                     Err(_) => return self.tail.grown().await,
                 },
@@ -96,11 +113,11 @@ impl Reader {
     }
 
     /// Lets go of what commits of `main` have made safe. What another branch has taken is still to come for `main`.
-    fn release(&mut self) -> Result<()> {
+    async fn release(&mut self) -> Result<()> {
         let position = self.committed.borrow_and_update().clone();
         match position {
             Some(position) if self.context.branch == RefName::main() => {
-                self.journal.release(Place::read(&position)?.offset)
+                self.journal.release(Place::read(&position)?.offset).await
             }
             _ => Ok(()),
         }
@@ -111,11 +128,11 @@ impl Reader {
 impl SplitReader for Reader {
     async fn next(&mut self) -> Result<Option<Chunk>> {
         loop {
-            if let Some(pushed) = self.waiting.pop_front() {
-                return self.chunk(pushed).map(Some);
+            if let Some(chunk) = self.chunk()? {
+                return Ok(Some(chunk));
             }
             if self.committed.has_changed().unwrap_or(false) {
-                self.release()?;
+                self.release().await?;
             }
             self.waiting = self.tail.next().await?.into();
             match (self.waiting.is_empty(), self.context.follow) {

@@ -2,7 +2,7 @@ use std::path::Path;
 use std::time::Duration;
 
 use bytes::Bytes;
-use forebay_core::{Clock, SystemClock};
+use forebay_core::{Clock, Compression, SystemClock};
 use tokio::sync::watch;
 
 use super::*;
@@ -101,6 +101,83 @@ async fn a_run_on_another_branch_lets_go_of_nothing() {
     assert!(reader.next().await.unwrap().is_none());
     source.open(&split, position, context).await.unwrap();
     assert!(journal.backlog() > 0, "`main` has not taken it yet");
+}
+
+/// Appends a push with a content type, a compression and a header.
+async fn push_as(journal: &Journal, body: &str, kind: &str, compression: Compression) -> u64 {
+    let mut head = Head::new(SystemClock::new().now());
+    head.content_type = Some(kind.to_owned());
+    head.compression = compression;
+    let device = format!("of {body}");
+    head.attributes.insert("x-device".to_owned(), device);
+    let body = Bytes::copy_from_slice(body.as_bytes());
+    journal.append(vec![Record { head, body }]).await.unwrap()[0].offset
+}
+
+#[tokio::test]
+async fn small_pushes_that_wait_are_one_payload_and_each_keeps_its_place() {
+    let folder = tempfile::tempdir().unwrap();
+    let context = SourceContext {
+        packs: true,
+        ..context(folder.path(), false)
+    };
+    let journal = journal(&context);
+    let (json, other) = ("application/json", "text/plain");
+    let large = "l".repeat(70_000);
+    let mut offsets = Vec::new();
+    for (body, kind, compression) in [
+        ("a", json, Compression::None),
+        ("bb", json, Compression::None),
+        ("", json, Compression::None),
+        ("packed", json, Compression::Gzip),
+        ("c", json, Compression::None),
+        ("d", other, Compression::None),
+        (&large, other, Compression::None),
+        ("e", other, Compression::None),
+        ("f", other, Compression::None),
+    ] {
+        offsets.push(push_as(&journal, body, kind, compression).await);
+    }
+    let source = built("{}").unwrap();
+    let split = source.splits(&context).await.unwrap().remove(0);
+    let mut reader = source.open(&split, None, context.clone()).await.unwrap();
+    let mut chunks = Vec::new();
+    while let Some(chunk) = reader.next().await.unwrap() {
+        chunks.push(chunk);
+    }
+    let bodies: Vec<&[u8]> = chunks.iter().map(|chunk| &chunk.bytes[..]).collect();
+    let expected: [&[u8]; 6] = [b"abb", b"packed", b"c", b"d", large.as_bytes(), b"ef"];
+    assert_eq!(bodies, expected);
+    let packed: Vec<usize> = chunks
+        .iter()
+        .map(|chunk| {
+            chunk
+                .head
+                .messages
+                .as_ref()
+                .map_or(1, |messages| messages.len())
+        })
+        .collect();
+    assert_eq!(packed, [3, 1, 1, 1, 1, 2]);
+    let messages = chunks[0].head.messages.as_ref().unwrap();
+    let places: Vec<i64> = (0..3).map(|n| messages.place(n).1).collect();
+    assert_eq!(places, [0, 1, 2].map(|n: usize| offsets[n].cast_signed()));
+    assert_eq!(
+        [0, 1, 2].map(|n| messages.value(n)),
+        [Some(0..1), Some(1..3), Some(3..3)]
+    );
+    let headers = format!("{:?}", messages.column("headers").unwrap());
+    assert!(headers.contains("x-device"), "{headers}");
+    assert!(chunks[0].head.attributes.is_empty());
+    assert_eq!(chunks[2].head.attributes["x-device"], "of c");
+    let names: std::collections::BTreeSet<_> =
+        chunks.iter().map(|chunk| chunk.head.name.clone()).collect();
+    assert_eq!(names.len(), chunks.len());
+
+    // Who goes on after the first payload begins with the next push, wherever it was packed.
+    let position = chunks[0].position.clone();
+    let mut again = source.open(&split, position, context).await.unwrap();
+    assert_eq!(again.next().await.unwrap().unwrap().bytes, "packed");
 }
 
 #[test]

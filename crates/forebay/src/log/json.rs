@@ -1,0 +1,171 @@
+//! The log for machines: each event is one line of JSON.
+//!
+//! `{"time": "…Z", "level": "warn", "target": "forebay_server::observe", "message": "…", "fields": {…}, "span": {…}}`. `span` holds the
+//! fields of all spans that the event is in, the inner ones over the outer ones: `pipeline`, `run`, `split`, `commit`.
+
+use std::fmt;
+use std::io::Write;
+use std::sync::Arc;
+
+use forebay_core::Clock;
+use serde_json::{Map, Value};
+use tracing::field::{Field, Visit};
+use tracing::span::{Attributes, Id, Record};
+use tracing::{Event, Subscriber};
+use tracing_subscriber::Layer;
+use tracing_subscriber::layer::Context;
+use tracing_subscriber::registry::LookupSpan;
+
+/// Writes events as lines to what `out` opens.
+pub(super) struct Lines<F> {
+    clock: Arc<dyn Clock>,
+    out: F,
+}
+
+impl<F> Lines<F> {
+    pub(super) fn new(clock: Arc<dyn Clock>, out: F) -> Self {
+        Self { clock, out }
+    }
+}
+
+/// Fields of a span or an event.
+#[derive(Debug, Default)]
+struct Fields(Map<String, Value>);
+
+impl Fields {
+    fn put(&mut self, field: &Field, value: impl Into<Value>) {
+        self.0.insert(field.name().to_owned(), value.into());
+    }
+}
+
+impl Visit for Fields {
+    fn record_f64(&mut self, field: &Field, value: f64) {
+        self.put(field, value);
+    }
+
+    fn record_i64(&mut self, field: &Field, value: i64) {
+        self.put(field, value);
+    }
+
+    fn record_u64(&mut self, field: &Field, value: u64) {
+        self.put(field, value);
+    }
+
+    fn record_bool(&mut self, field: &Field, value: bool) {
+        self.put(field, value);
+    }
+
+    fn record_str(&mut self, field: &Field, value: &str) {
+        self.put(field, value);
+    }
+
+    fn record_debug(&mut self, field: &Field, value: &dyn fmt::Debug) {
+        self.put(field, format!("{value:?}"));
+    }
+}
+
+impl<S, F, W> Layer<S> for Lines<F>
+where
+    S: Subscriber + for<'a> LookupSpan<'a>,
+    F: Fn() -> W + 'static,
+    W: Write,
+{
+    fn on_new_span(&self, attributes: &Attributes<'_>, id: &Id, context: Context<'_, S>) {
+        let mut fields = Fields::default();
+        attributes.record(&mut fields);
+        if let Some(span) = context.span(id) {
+            span.extensions_mut().insert(fields);
+        }
+    }
+
+    fn on_record(&self, id: &Id, values: &Record<'_>, context: Context<'_, S>) {
+        let Some(span) = context.span(id) else { return };
+        if let Some(fields) = span.extensions_mut().get_mut::<Fields>() {
+            values.record(fields);
+        }
+    }
+
+    fn on_event(&self, event: &Event<'_>, context: Context<'_, S>) {
+        let mut fields = Fields::default();
+        event.record(&mut fields);
+        let mut span = Map::new();
+        for outer in context.event_scope(event).into_iter().flatten() {
+            if let Some(Fields(more)) = outer.extensions().get::<Fields>() {
+                for (name, value) in more {
+                    span.entry(name).or_insert_with(|| value.clone());
+                }
+            }
+        }
+        let metadata = event.metadata();
+        let mut line = Map::new();
+        let mut put = |name: &str, value: Value| line.insert(name.to_owned(), value);
+        put("time", self.clock.now().to_string().into());
+        put("level", metadata.level().as_str().to_lowercase().into());
+        put("target", metadata.target().into());
+        put(
+            "message",
+            fields.0.shift_remove("message").unwrap_or_default(),
+        );
+        put("fields", fields.0.into());
+        put("span", span.into());
+        let mut text = Value::Object(line).to_string();
+        text.push('\n');
+        // A log that cannot be written is nobody's error.
+        let _ = (self.out)().write_all(text.as_bytes());
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use std::sync::Mutex;
+
+    use forebay_core::Timestamp;
+    use forebay_testkit::FakeClock;
+    use tracing_subscriber::layer::SubscriberExt;
+
+    use super::*;
+
+    #[derive(Clone, Default)]
+    struct Kept(Arc<Mutex<Vec<u8>>>);
+
+    impl Write for Kept {
+        fn write(&mut self, bytes: &[u8]) -> std::io::Result<usize> {
+            self.0.lock().unwrap().extend_from_slice(bytes);
+            Ok(bytes.len())
+        }
+
+        fn flush(&mut self) -> std::io::Result<()> {
+            Ok(())
+        }
+    }
+
+    #[test]
+    fn an_event_is_one_line_with_its_fields_and_spans() {
+        let kept = Kept::default();
+        let out = kept.clone();
+        let clock = FakeClock::manual(Timestamp(1_700_000_000_123_456));
+        let lines = Lines::new(clock, move || out.clone());
+        let subscriber = tracing_subscriber::registry().with(lines);
+        tracing::subscriber::with_default(subscriber, || {
+            let run = tracing::error_span!("run", pipeline = "a", n = 1);
+            let _run = run.enter();
+            let commit = tracing::error_span!("commit", n = 2, rows = tracing::field::Empty);
+            commit.record("rows", 7);
+            let _commit = commit.enter();
+            tracing::warn!(who = "x\r\n\u{1b}[31m", ok = true, "bad\nthing");
+        });
+        let text = String::from_utf8(kept.0.lock().unwrap().clone()).unwrap();
+        assert_eq!(text.matches('\n').count(), 1, "{text}");
+        assert!(!text.contains('\u{1b}') && !text.contains('\r'), "{text}");
+        let line: Value = serde_json::from_str(&text).unwrap();
+        let expected = serde_json::json!({
+            "time": "2023-11-14T22:13:20.123456Z",
+            "level": "warn",
+            "target": "forebay::log::json::tests",
+            "message": "bad\nthing",
+            "fields": {"who": "x\r\n\u{1b}[31m", "ok": true},
+            "span": {"n": 2, "rows": 7, "pipeline": "a"},
+        });
+        assert_eq!(line, expected);
+    }
+}

@@ -1,0 +1,100 @@
+//! The log, on stderr: text for people, one JSON object a line for machines.
+//!
+//! Nobody who sends something can forge a line or colour a terminal: control characters are escaped in both.
+
+mod json;
+mod text;
+mod traces;
+
+use std::path::Path;
+use std::sync::atomic::{AtomicBool, Ordering};
+
+use clap::ValueEnum;
+use forebay_core::{Result, SystemClock};
+use schemars::JsonSchema;
+use serde::Deserialize;
+use tracing_subscriber::filter::{LevelFilter, Targets};
+use tracing_subscriber::layer::SubscriberExt;
+use tracing_subscriber::util::SubscriberInitExt;
+use tracing_subscriber::{EnvFilter, Layer};
+
+pub(crate) use traces::{Destination, Exporter};
+
+use crate::settings::{self, Settings, variable};
+
+/// How lines of the log look.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Default, ValueEnum, Deserialize, JsonSchema)]
+#[serde(rename_all = "snake_case")]
+pub(crate) enum Format {
+    /// For people.
+    #[default]
+    Text,
+    /// One object a line: time, level, target, message, fields, span (the run, the commit).
+    Json,
+}
+
+/// Whether machines read what is said.
+static IS_JSON: AtomicBool = AtomicBool::new(false);
+
+pub(crate) fn is_json() -> bool {
+    IS_JSON.load(Ordering::Relaxed)
+}
+
+/// What the command line says about the log.
+#[derive(Debug, Clone, Copy)]
+pub(crate) struct Wanted<'a> {
+    pub(crate) format: Option<Format>,
+    pub(crate) verbose: u8,
+    pub(crate) project: &'a Path,
+}
+
+/// Begins the log of this process: the command line goes over the environment, that over `[log]` of `forebay.toml`. Traces
+/// are sent until the exporter is dropped.
+///
+/// Errors: `Config` when `[otlp]` does not say where traces can go.
+pub(crate) fn start(wanted: Wanted<'_>) -> Result<Option<Exporter>> {
+    let (settings, destination) = settings(wanted.project)?;
+    let format = wanted.format.unwrap_or(settings.format);
+    IS_JSON.store(format == Format::Json, Ordering::Relaxed);
+    let filter = filter(wanted.verbose, format, settings.level.as_deref());
+    let clock = SystemClock::shared();
+    let sent = destination.map(|to| traces::start(&to, clock.clone()));
+    let (traces, exporter) = sent.transpose()?.unzip();
+    let traced = Targets::new()
+        .with_target("forebay", LevelFilter::ERROR)
+        .with_target(forebay_server::TRACE, LevelFilter::TRACE);
+    let lines = match format {
+        Format::Text => text::layer(wanted.verbose > 1).with_filter(filter).boxed(),
+        Format::Json => json::Lines::new(clock, std::io::stderr)
+            .with_filter(filter)
+            .boxed(),
+    };
+    let traces = traces.map(|traces| traces.with_filter(traced));
+    tracing_subscriber::registry()
+        .with(lines)
+        .with(traces)
+        .init();
+    Ok(exporter)
+}
+
+/// A file that is wrong is told by the command that reads it, in text.
+fn settings(project: &Path) -> Result<(settings::Log, Option<Destination>)> {
+    let settings = Settings::load(project).unwrap_or_default();
+    let destination = settings.otlp.destination(&variable)?;
+    Ok((settings.log, destination))
+}
+
+/// `-v` shows what Forebay does, `-vv` also what its libraries do; `FOREBAY_LOG` says it in detail.
+fn filter(verbose: u8, format: Format, level: Option<&str>) -> EnvFilter {
+    let default = match (verbose, format) {
+        (0, Format::Text) => "warn",
+        (0, Format::Json) => "warn,forebay=info",
+        (1, _) => "info,forebay=debug",
+        _ => "debug",
+    };
+    let detailed = variable("FOREBAY_LOG");
+    let detailed = detailed.as_deref().or(level.filter(|_| verbose == 0));
+    detailed
+        .and_then(|text| EnvFilter::try_new(text).ok())
+        .unwrap_or_else(|| EnvFilter::new(default))
+}

@@ -1,0 +1,70 @@
+//! The journals that pushes go to: what waits in them, and how long the disk takes.
+
+use std::fmt;
+
+use forebay_core::Ident;
+use forebay_pipeline::journal::Journal;
+use prometheus_client::collector::Collector;
+use prometheus_client::encoding::DescriptorEncoder;
+
+use super::{Named, counters, gauges, histograms};
+use crate::state::State;
+
+#[derive(Debug)]
+pub(super) struct Collected(pub(super) State);
+
+impl Collector for Collected {
+    fn encode(&self, mut encoder: DescriptorEncoder<'_>) -> fmt::Result {
+        let all = self.0.journals().all();
+        let now = self.0.clock().now();
+        let label = |(name, _): &(Ident, Journal)| [("pipeline", name.as_str().to_owned())];
+        gauges(
+            &mut encoder,
+            Named(
+                "pipeline_backlog_bytes",
+                "Bytes pushed and not committed yet",
+            ),
+            all.iter().map(|one| (label(one), one.1.backlog() as f64)),
+        )?;
+        gauges(
+            &mut encoder,
+            Named(
+                "pipeline_lag_seconds",
+                "Age of the oldest push that is not committed yet, 0 when there is none",
+            ),
+            all.iter()
+                .map(|one| (label(one), one.1.lag(now).as_secs_f64())),
+        )?;
+        let figures = |read: fn(&Journal) -> u64| {
+            all.iter()
+                .map(move |one| (label(one), read(&one.1)))
+                .collect::<Vec<_>>()
+        };
+        counters(
+            &mut encoder,
+            Named("journal_records", "Records made durable"),
+            figures(|journal| journal.figures().records()),
+        )?;
+        counters(
+            &mut encoder,
+            Named("journal_bytes", "Bytes made durable"),
+            figures(|journal| journal.figures().bytes()),
+        )?;
+        counters(
+            &mut encoder,
+            Named(
+                "journal_failures",
+                "Writes or flushes that the disk refused",
+            ),
+            figures(|journal| journal.figures().failures()),
+        )?;
+        histograms(
+            &mut encoder,
+            Named(
+                "journal_fsync_duration_seconds",
+                "Time of one flush to the disk, which many pushes share",
+            ),
+            all.iter().map(|one| (label(one), &one.1.figures().flush)),
+        )
+    }
+}

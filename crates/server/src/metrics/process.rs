@@ -1,0 +1,106 @@
+//! The process itself, under the names that every Prometheus client library gives.
+
+use std::fmt;
+
+use prometheus_client::collector::Collector;
+use prometheus_client::encoding::{DescriptorEncoder, NoLabelSet};
+use prometheus_client::metrics::MetricType;
+
+use super::{Named, gauge, gauges};
+
+#[derive(Debug)]
+pub(super) struct Collected;
+
+impl Collector for Collected {
+    fn encode(&self, mut encoder: DescriptorEncoder<'_>) -> fmt::Result {
+        let build = [([("version", env!("CARGO_PKG_VERSION"))], 1.0)];
+        let help = "The version that runs, as a label";
+        gauges(&mut encoder, Named("forebay_build_info", help), build)?;
+        let Some(now) = Process::read() else {
+            return Ok(());
+        };
+        let help = "User and system time spent";
+        let kind = MetricType::Counter;
+        let mut cpu = encoder.encode_descriptor("process_cpu_seconds", help, None, kind)?;
+        cpu.encode_counter::<NoLabelSet, _, u64>(&now.cpu_seconds, None)?;
+        for (name, help, value) in [
+            (
+                "process_resident_memory_bytes",
+                "Memory that is resident",
+                now.resident_bytes,
+            ),
+            (
+                "process_virtual_memory_bytes",
+                "Memory that is mapped",
+                now.virtual_bytes,
+            ),
+            (
+                "process_open_fds",
+                "File handles that are open",
+                now.open_fds,
+            ),
+            (
+                "process_max_fds",
+                "File handles that may be open",
+                now.max_fds,
+            ),
+            ("process_threads", "Threads", now.threads),
+            (
+                "process_start_time_seconds",
+                "When the process began, in seconds since 1970",
+                now.start_seconds,
+            ),
+        ] {
+            gauge(&mut encoder, Named(name, help), value)?;
+        }
+        Ok(())
+    }
+}
+
+/// What `/proc` says; `None` where there is none.
+struct Process {
+    cpu_seconds: f64,
+    resident_bytes: f64,
+    virtual_bytes: f64,
+    open_fds: f64,
+    max_fds: f64,
+    threads: f64,
+    start_seconds: f64,
+}
+
+/// Ticks of a second in `/proc/self/stat`: USER_HZ, which is 100 on every system that Linux runs on today.
+const TICKS: f64 = 100.0;
+
+impl Process {
+    fn read() -> Option<Self> {
+        let stat = std::fs::read_to_string("/proc/self/stat").ok()?;
+        // The name of the program is in brackets and may hold anything; what follows is fields 3 and on.
+        let (_, fields) = stat.rsplit_once(')')?;
+        let fields: Vec<&str> = fields.split_whitespace().collect();
+        let field = |number: usize| fields.get(number - 3)?.parse::<f64>().ok();
+        let boot = std::fs::read_to_string("/proc/stat").ok()?;
+        let boot = boot.lines().find_map(|line| line.strip_prefix("btime "));
+        let limits = std::fs::read_to_string("/proc/self/limits").ok()?;
+        let files = limits
+            .lines()
+            .find(|line| line.starts_with("Max open files"));
+        let files = files.and_then(|line| line.split_whitespace().nth(3)?.parse().ok());
+        Some(Self {
+            cpu_seconds: (field(14)? + field(15)?) / TICKS,
+            resident_bytes: status("VmRSS:")?,
+            virtual_bytes: status("VmSize:")?,
+            open_fds: std::fs::read_dir("/proc/self/fd").ok()?.count() as f64,
+            max_fds: files.unwrap_or(f64::INFINITY),
+            threads: field(20)?,
+            start_seconds: boot?.trim().parse::<f64>().ok()? + field(22)? / TICKS,
+        })
+    }
+}
+
+/// A size of `/proc/self/status`, in bytes.
+fn status(name: &str) -> Option<f64> {
+    let status = std::fs::read_to_string("/proc/self/status").ok()?;
+    let line = status.lines().find_map(|line| line.strip_prefix(name))?;
+    let kib: f64 = line.trim().strip_suffix("kB")?.trim().parse().ok()?;
+    Some(kib * 1024.0)
+}
