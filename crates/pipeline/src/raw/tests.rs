@@ -305,3 +305,44 @@ fn a_payload_that_is_gone_or_cut_is_named() {
     let read = zone.read(&object.entries[0]).map(|bytes| bytes.len());
     assert_eq!(read.unwrap_err().code(), "raw_missing");
 }
+
+#[test]
+fn messages_come_back_with_their_payload() {
+    use forebay_core::{Message, MessagesBuilder};
+    let message = |offset, key, length| Message {
+        partition: 1,
+        offset,
+        timestamp: None,
+        key,
+        headers: &[("h", None)],
+        length,
+    };
+    let mut builder = MessagesBuilder::default();
+    builder.push(&message(7, Some(b"k"), Some(3)));
+    builder.push(&message(9, None, None));
+    let messages = Arc::new(builder.finish().unwrap());
+    let entry = |ordinal, messages| RawEntry {
+        id: format!("x-{ordinal}"),
+        split: "topic".parse().unwrap(),
+        object: "raw/a".to_owned(),
+        offset: 0,
+        length: 3,
+        frame: 0,
+        frame_offset: 0,
+        ordinal,
+        name: "t/1@7".to_owned(),
+        received_at: Timestamp(5),
+        position: None,
+        content_type: None,
+        compression: Compression::None,
+        attributes: BTreeMap::new(),
+        sha256: String::new(),
+        messages,
+    };
+    let entries = [entry(0, None), entry(1, Some(messages.clone())), entry(2, None), entry(3, Some(messages))];
+    let rows = to_batch(&entries).unwrap();
+    assert_eq!(index::from_batch(&rows).unwrap(), entries);
+    let none = to_batch(&entries[..1]).unwrap();
+    assert_eq!(none.schema(), index_schema());
+    assert_eq!(index::from_batch(&none).unwrap(), entries[..1]);
+}

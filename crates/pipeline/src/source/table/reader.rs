@@ -184,6 +184,7 @@ impl Reader {
             content_type: Some(MEDIA_TYPE.to_owned()),
             compression: Compression::None,
             attributes,
+            messages: None,
         };
         self.ordinal += 1;
         Ok(Chunk::whole(
