@@ -356,7 +356,7 @@ impl Serving {
         std::thread::spawn(move || {
             lines
                 .map_while(Result::ok)
-                .for_each(|line| println!("{line}"))
+                .for_each(|line| println!("{line}"));
         });
         Self(child, found.unwrap())
     }
