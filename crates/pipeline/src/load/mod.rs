@@ -14,7 +14,7 @@ pub mod postgres;
 pub mod stdout;
 
 use std::fmt;
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
 use std::sync::Arc;
 
 use async_trait::async_trait;
@@ -93,6 +93,22 @@ pub struct SinkContext {
     /// Rows of a replay are added to what is there, whatever a run of the pipeline does with it.
     pub replay: bool,
     pub clock: Arc<dyn Clock>,
+}
+
+impl SinkContext {
+    /// A context outside of a run.
+    pub fn alone(clock: Arc<dyn Clock>, project: &Path) -> Result<Self> {
+        Ok(Self {
+            project: project.to_owned(),
+            pipeline: "alone".parse()?,
+            branch: RefName::main(),
+            split: "all".parse()?,
+            epoch: 1,
+            full: false,
+            replay: false,
+            clock,
+        })
+    }
 }
 
 /// Where a transactional sink stands, as its own target says.

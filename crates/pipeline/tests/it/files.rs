@@ -3,12 +3,12 @@
 
 use std::path::Path;
 
-use forebay_core::SystemClock;
+use forebay_core::{Position, SystemClock};
 use forebay_pipeline::extract::contract::ContractPolicy;
 use forebay_pipeline::extract::decode::Decoder;
 use forebay_pipeline::extract::{self, Extracted};
 use forebay_pipeline::file::Document;
-use forebay_pipeline::load;
+use forebay_pipeline::load::{self, Delivered, SinkContext};
 use forebay_pipeline::source::{self, SourceContext};
 
 fn yaml(text: &str) -> Document {
@@ -44,12 +44,17 @@ async fn run(project: &Path, files: &str, csv: &str, out: &str) -> Extracted {
         .unwrap()
         .build(&yaml(out))
         .unwrap()
-        .open(project)
+        .open(SinkContext::alone(SystemClock::shared(), project).unwrap())
+        .await
         .unwrap();
     for batch in extracted.batches.clone() {
         sink.write(batch).await.unwrap();
     }
-    sink.commit().await.unwrap();
+    let delivered = Delivered {
+        position: Position(serde_json::Value::Null),
+        outbox: Vec::new(),
+    };
+    sink.commit(0, delivered).await.unwrap();
     extracted
 }
 

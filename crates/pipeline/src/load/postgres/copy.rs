@@ -37,8 +37,8 @@ pub(super) struct Copied {
     pub(super) doubles: bool,
 }
 
-/// The server's answer, with what was sent.
-pub(super) type Answer = Result<Copied, (tokio_postgres::Error, Copied)>;
+/// The server's answer, with what was sent; without it the COPY could not begin, and the connection is of no more use.
+pub(super) type Answer = Result<Copied, (tokio_postgres::Error, Option<Copied>)>;
 
 impl Copy<'_> {
     /// Sends the rows. The outer error is ours, the inner one the server's or the connection's.
@@ -54,7 +54,7 @@ impl Copy<'_> {
             (ahash::RandomState::new(), HashSet::new(), BytesMut::new());
         let sink = match client.copy_in::<_, Bytes>(self.statement).await {
             Ok(sink) => sink,
-            Err(error) => return Ok(Err((error, copied))),
+            Err(error) => return Ok(Err((error, None))),
         };
         let mut sink = pin!(sink);
         buffer.clear();
@@ -79,7 +79,7 @@ impl Copy<'_> {
                 if buffer.len() >= FRAME_BYTES {
                     let frame = buffer.split().freeze();
                     if let Err(error) = sink.as_mut().feed(frame).await {
-                        return Ok(Err((error, copied)));
+                        return Ok(Err((error, Some(copied))));
                     }
                     buffer.reserve(FRAME_BYTES + FRAME_BYTES / 8);
                 }
@@ -87,14 +87,14 @@ impl Copy<'_> {
         }
         buffer.extend_from_slice(TRAILER);
         if let Err(error) = sink.as_mut().feed(buffer.split().freeze()).await {
-            return Ok(Err((error, copied)));
+            return Ok(Err((error, Some(copied))));
         }
         Ok(match sink.finish().await {
             Ok(taken) => {
                 copied.taken = taken;
                 Ok(copied)
             }
-            Err(error) => Err((error, copied)),
+            Err(error) => Err((error, Some(copied))),
         })
     }
 

@@ -6,7 +6,7 @@
 
 mod send;
 
-use std::collections::HashMap;
+use std::collections::{HashMap, HashSet};
 
 use async_trait::async_trait;
 use bytes::BytesMut;
@@ -32,6 +32,8 @@ pub(super) struct Session {
     standing: Option<Standing>,
     /// What is known of the target's tables, by child.
     tables: HashMap<String, Table>,
+    /// Children whose tables nobody can change before the transaction ends.
+    held: HashSet<String>,
     /// Prepared statements by text.
     statements: HashMap<String, Statement>,
     /// Stages by what is copied into them.
@@ -77,6 +79,7 @@ impl Session {
             positions,
             standing: Some(standing),
             tables: HashMap::new(),
+            held: HashSet::new(),
             statements: HashMap::new(),
             stages: HashMap::new(),
             stages_made: 0,
@@ -111,6 +114,7 @@ impl Session {
         let text = "BEGIN ISOLATION LEVEL READ COMMITTED READ WRITE; SET CONSTRAINTS ALL IMMEDIATE";
         self.connection.batch("begin a transaction", text).await?;
         self.begun = true;
+        self.held.clear();
         Ok(())
     }
 
@@ -315,7 +319,10 @@ async fn ensure_schema(connection: &Connection, schema: &str) -> Result<()> {
     if there.get(0) {
         return Ok(());
     }
-    let text = format!("CREATE SCHEMA IF NOT EXISTS {name}");
+    // Of two that make it at once one would fail.
+    let text = format!(
+        "BEGIN; SELECT pg_advisory_xact_lock(hashtext('forebay schema')); CREATE SCHEMA IF NOT EXISTS {name}; COMMIT"
+    );
     connection.batch("create the schema", &text).await
 }
 
@@ -395,6 +402,7 @@ impl Sink for Session {
         // Tables that were made since the mark are gone too.
         self.tables.clear();
         self.stages.clear();
+        self.held.clear();
         self.group = Group::default();
         let text = "ROLLBACK TO SAVEPOINT forebay_mark";
         self.connection.batch("take rows back", text).await

@@ -39,7 +39,7 @@ pub(super) struct Table {
     fits: Option<SchemaRef>,
 }
 
-#[derive(Debug, Clone)]
+#[derive(Debug, Clone, PartialEq, Eq)]
 struct Column {
     kind: PgType,
     /// A row without it is refused.
@@ -84,7 +84,7 @@ impl Table {
             .map_err(|error| failed(&what(), error))?;
         let Some(row) = found else { return Ok(None) };
         let kind: String = row.get(0);
-        if !["r", "p", "f"].contains(&kind.as_str()) {
+        if !["r", "p"].contains(&kind.as_str()) {
             return Err(Error::config(
                 "not_a_table",
                 format!("{schema}.{name} is no table that rows can be copied into (kind `{kind}`)"),
@@ -139,6 +139,10 @@ impl Table {
     pub(super) fn comment(full: &str, more: &str) -> String {
         let text = literal(&format!("{MADE}, {more}"));
         format!("COMMENT ON TABLE {full} IS {text}")
+    }
+
+    pub(super) fn has_same_columns(&self, other: &Self) -> bool {
+        self.columns == other.columns
     }
 
     pub(super) fn is_ours(&self) -> bool {

@@ -35,7 +35,7 @@ impl World {
     }
 
     fn sql(&self, text: &str) -> String {
-        self.server.sql(&text.replace("SCHEMA", &self.schema))
+        self.server.sql(&text.replace("SPOT", &self.schema))
     }
 
     fn target(&self, more: &str) -> Box<dyn Target> {
@@ -74,7 +74,7 @@ impl World {
 
     /// `id note` of all rows of the target.
     fn rows(&self) -> BTreeMap<i64, String> {
-        let text = self.sql("SELECT id, coalesce(note, '-') FROM SCHEMA.t");
+        let text = self.sql("SELECT id, coalesce(note, '-') FROM SPOT.t");
         let line = |line: &str| {
             let (id, note) = line.split_once('|').unwrap();
             (id.parse().unwrap(), note.to_owned())

@@ -114,7 +114,7 @@ impl Source for LakeTable {
         context: SourceContext,
     ) -> Result<Box<dyn SplitReader>> {
         let position = position.filter(|_| !context.full);
-        let reader = reader::Reader::open(self.0.clone(), position, context).await?;
+        let reader = reader::Reader::open(self.0.clone(), position, context)?;
         Ok(Box::new(reader))
     }
 

@@ -48,7 +48,7 @@ struct Open {
 }
 
 impl Reader {
-    pub(super) async fn open(
+    pub(super) fn open(
         config: TableConfig,
         position: Option<Position>,
         context: SourceContext,

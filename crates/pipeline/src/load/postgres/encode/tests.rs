@@ -1,6 +1,6 @@
 use std::sync::Arc;
 
-use arrow::array::{Array, ArrayRef, Decimal128Array, Decimal256Array, Int64Array, StringArray};
+use arrow::array::{ArrayRef, Decimal128Array, Decimal256Array, Int64Array, StringArray};
 use arrow::datatypes::i256;
 use proptest::prelude::*;
 

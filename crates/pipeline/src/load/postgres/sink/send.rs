@@ -11,6 +11,7 @@ use forebay_core::{Error, Rejected, Result};
 use tokio_postgres::Statement;
 
 use super::Session;
+use crate::load::TARGET_GONE;
 use crate::load::postgres::copy::{Copied, Copy};
 use crate::load::postgres::encode::Unfit;
 use crate::load::postgres::error::{
@@ -24,6 +25,9 @@ use crate::load::postgres::{Mode, table};
 /// How often a group is sent while another transaction holds what it needs; each waits for the lock 30 s.
 const LOCK_TRIES_MAX: u32 = 4;
 
+/// How often tables are read again that somebody changes meanwhile.
+const SETTLE_TRIES_MAX: u32 = 3;
+
 /// The pause before the group is sent again.
 const LOCK_PAUSE: Duration = Duration::from_millis(200);
 
@@ -35,8 +39,6 @@ enum Sent {
     Unfit(Vec<(usize, Unfit)>),
     /// Nothing is: the server refused a row, maybe this one.
     Refused(Why, Option<(usize, usize)>),
-    /// Nothing is: the table is not what it was.
-    Outdated(Error),
 }
 
 /// Why a step inside the savepoint stopped.
@@ -60,24 +62,8 @@ struct Part {
 
 impl Session {
     pub(super) async fn send(&mut self, group: &Group) -> Result<Vec<Rejected>> {
-        let mut parts = self.prepare(group).await?;
-        self.begin().await?;
-        let mut sent = self.attempt(group, &parts, None).await?;
-        // Somebody may have changed the table since it was read: then no row is to blame.
-        let again = match &sent {
-            Sent::Done(_) => false,
-            Sent::Outdated(_) => true,
-            _ => self.has_changed(group, &parts).await?,
-        };
-        if again {
-            tracing::warn!("the target has changed; it is read again");
-            self.tables.clear();
-            self.statements.clear();
-            self.stages.clear();
-            parts = self.prepare(group).await?;
-            sent = self.attempt(group, &parts, None).await?;
-        }
-        match sent {
+        let parts = self.settled(group).await?;
+        match self.attempt(group, &parts, None).await? {
             Sent::Done(unfit) => {
                 let rejected = unfit
                     .iter()
@@ -88,18 +74,67 @@ impl Session {
         }
     }
 
-    /// Whether columns that rows go to have another type now, or are gone.
-    async fn has_changed(&self, group: &Group, parts: &[Part]) -> Result<bool> {
+    /// Begins the transaction with tables that fit and that nobody changes before its end: a row must never be blamed for
+    /// what somebody does to its table. The driver, too, loses the connection when a COPY cannot even begin.
+    async fn settled(&mut self, group: &Group) -> Result<Vec<Part>> {
+        for _ in 0..SETTLE_TRIES_MAX {
+            let parts = self.prepare(group).await?;
+            self.begin().await?;
+            if self.hold(&parts).await? {
+                return Ok(parts);
+            }
+            tracing::warn!("the target has changed; it is read again");
+            self.tables.clear();
+            self.statements.clear();
+            self.stages.clear();
+            self.held.clear();
+        }
+        let message = "the target's columns change all the time";
+        Err(Error::unavailable(TARGET_GONE, message))
+    }
+
+    /// Locks the tables against changes until the end of the transaction; `false` when one is not what it was.
+    async fn hold(&mut self, parts: &[Part]) -> Result<bool> {
         for part in parts {
-            let known = self.table(&part.child)?;
+            if self.held.contains(&part.child) {
+                continue;
+            }
+            let known = self.table(&part.child)?.clone();
+            if !self.lock(&known).await? {
+                return Ok(false);
+            }
             let now = table::Table::read(&self.connection, &known.schema, &known.name).await?;
-            let records = group.batches[part.batches.start].records.schema();
-            let places = now.map(|now| now.places(&records, &self.wish(&part.child)));
-            if !matches!(places, Some(Ok(places)) if places == part.places) {
-                return Ok(true);
+            if !now.is_some_and(|now| now.has_same_columns(&known)) {
+                return Ok(false);
+            }
+            self.held.insert(part.child.clone());
+        }
+        Ok(true)
+    }
+
+    /// Waits for the lock that rows need anyway; `false` when the table is gone.
+    async fn lock(&self, table: &table::Table) -> Result<bool> {
+        let text = format!(
+            "SAVEPOINT forebay; LOCK TABLE {} IN ROW EXCLUSIVE MODE; RELEASE SAVEPOINT forebay",
+            table.full()
+        );
+        for tries in 1.. {
+            let error = match self.connection.client.batch_execute(&text).await {
+                Ok(()) => break,
+                Err(error) => error,
+            };
+            if is_locked(&error) && tries < LOCK_TRIES_MAX {
+                tracing::warn!(%error, tries, "the target is locked; it is tried again");
+                self.take_back().await?;
+                self.context.clock.sleep(LOCK_PAUSE * tries).await;
+            } else if is_outdated(&error) {
+                self.take_back().await?;
+                return Ok(false);
+            } else {
+                return Err(failed("lock the target", error));
             }
         }
-        Ok(false)
+        Ok(true)
     }
 
     /// Tables and stages that the group needs.
@@ -205,7 +240,6 @@ impl Session {
                     }
                     waiting.push(range);
                 }
-                Sent::Outdated(error) => return Err(error),
                 Sent::Refused(why, place) if first == last => {
                     let place = place.unwrap_or_else(|| records.first(first));
                     refuse(group, &mut records, &mut rejected, place, &why)?;
@@ -277,10 +311,6 @@ impl Session {
                     tracing::warn!(%error, tries, "the target is locked; the rows are sent again");
                     self.take_back().await?;
                     self.context.clock.sleep(LOCK_PAUSE * tries).await;
-                }
-                Some(_) if is_outdated(&error) => {
-                    self.take_back().await?;
-                    return Ok(Sent::Outdated(failed("load rows", error)));
                 }
                 _ => return Err(failed("load rows", error)),
             }
@@ -374,7 +404,8 @@ impl Session {
         let client = &self.connection.client;
         match copy.run(client, group, pick, &mut self.buffer).await? {
             Ok(copied) => Ok(copied),
-            Err((error, copied)) => {
+            Err((error, None)) => Err(Stop::Ours(failed("begin to copy rows", error))),
+            Err((error, Some(copied))) => {
                 let n = error.as_db_error().and_then(line);
                 let place = n.and_then(|n| copy.place(n, group, pick, &copied.unfit));
                 Err(Stop::Server(error, place))

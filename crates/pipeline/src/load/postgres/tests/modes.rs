@@ -42,7 +42,7 @@ async fn upserts_and_deletes_give_what_a_map_gives() {
     }
     drop(sink);
     // A row that says nothing new is not written again.
-    let written = world.sql("SELECT max(xmin::text::bigint) FROM SCHEMA.t");
+    let written = world.sql("SELECT max(xmin::text::bigint) FROM SPOT.t");
     let mut sink = world
         .target(", mode: upsert, key: [id]")
         .open(world.context(2))
@@ -55,7 +55,7 @@ async fn upserts_and_deletes_give_what_a_map_gives() {
         .collect();
     load(sink.as_mut(), rows(&same), 12).await.unwrap();
     assert_eq!(
-        world.sql("SELECT max(xmin::text::bigint) FROM SCHEMA.t"),
+        world.sql("SELECT max(xmin::text::bigint) FROM SPOT.t"),
         written
     );
     drop(sink);
@@ -83,7 +83,7 @@ async fn a_replaced_table_is_never_seen_empty_or_half() {
         .await
         .unwrap();
     assert_eq!(
-        world.sql("SELECT count(*) FROM SCHEMA.t"),
+        world.sql("SELECT count(*) FROM SPOT.t"),
         "0",
         "the run is not over"
     );
@@ -100,9 +100,9 @@ async fn a_replaced_table_is_never_seen_empty_or_half() {
     drop(cut);
     assert_eq!(world.rows().len(), 3);
     // Whoever reads in a transaction that began before goes on seeing what was there.
-    let reader = super::super::client::Connection::open(
-        &super::super::url::Server::parse(&forebay_core::Secret::new(world.server.url())).unwrap(),
-    );
+    let url = forebay_core::Secret::new(world.server.url());
+    let server = crate::load::postgres::url::Server::parse(&url).unwrap();
+    let reader = crate::load::postgres::client::Connection::open(&server);
     let reader = reader.await.unwrap();
     let count = format!("SELECT count(*) FROM {}.t", world.schema);
     reader
@@ -121,7 +121,7 @@ async fn a_replaced_table_is_never_seen_empty_or_half() {
     assert_eq!(seen, 3, "a reader saw less");
     reader.batch("end", "COMMIT").await.unwrap();
     assert_eq!(world.rows(), BTreeMap::from([(4, "d".to_owned())]));
-    assert_eq!(world.sql("SELECT count(*) FROM pg_class WHERE relname = 't__forebay_new' AND relnamespace = 'SCHEMA'::regnamespace"), "0");
+    assert_eq!(world.sql("SELECT count(*) FROM pg_class WHERE relname = 't__forebay_new' AND relnamespace = 'SPOT'::regnamespace"), "0");
 }
 
 #[test]

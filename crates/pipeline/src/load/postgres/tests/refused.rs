@@ -16,7 +16,7 @@ fn places(rejected: &[Rejected]) -> Vec<(Option<u64>, &str)> {
 async fn each_refused_row_is_found_and_the_others_land() {
     let Some(world) = World::new() else { return };
     world.sql(
-        "CREATE SCHEMA SCHEMA; CREATE TABLE SCHEMA.t (id integer PRIMARY KEY, note varchar(5) CHECK (note <> 'bad'))",
+        "CREATE SCHEMA SPOT; CREATE TABLE SPOT.t (id integer PRIMARY KEY, note varchar(5) CHECK (note <> 'bad'))",
     );
     let mut sink = world.open("").await;
     let long = "x".repeat(9);
@@ -44,7 +44,7 @@ async fn each_refused_row_is_found_and_the_others_land() {
             .all(|one| one.stage == "load" && !one.record.is_empty())
     );
     assert_eq!(
-        world.sql("SELECT count(*), count(DISTINCT id) FROM SCHEMA.t"),
+        world.sql("SELECT count(*), count(DISTINCT id) FROM SPOT.t"),
         "4994|4994"
     );
 }
@@ -52,9 +52,7 @@ async fn each_refused_row_is_found_and_the_others_land() {
 #[tokio::test]
 async fn merges_that_fail_refuse_their_rows_only() {
     let Some(world) = World::new() else { return };
-    world.sql(
-        "CREATE SCHEMA SCHEMA; CREATE TABLE SCHEMA.t (id bigint PRIMARY KEY, note text UNIQUE)",
-    );
+    world.sql("CREATE SCHEMA SPOT; CREATE TABLE SPOT.t (id bigint PRIMARY KEY, note text UNIQUE)");
     let mut sink = world.open(", mode: upsert, key: [id]").await;
     let notes: Vec<String> = (0..300).map(|n| format!("n{n}")).collect();
     let mut values: Vec<(i64, Option<&str>)> = notes
@@ -73,7 +71,7 @@ async fn merges_that_fail_refuse_their_rows_only() {
             (Some(250), "unique_violation")
         ]
     );
-    assert_eq!(world.sql("SELECT count(*) FROM SCHEMA.t"), "298");
+    assert_eq!(world.sql("SELECT count(*) FROM SPOT.t"), "298");
     // A row without a key is no row of the table.
     batch = rows(&[(400, Some("x"))]);
     let id: ArrayRef = Arc::new(Int64Array::from(vec![None]));
@@ -123,11 +121,11 @@ async fn a_record_is_refused_with_its_children() {
         "{rejected:?}"
     );
     assert_eq!(
-        world.sql("SELECT string_agg(_fb_id, ',' ORDER BY 1) FROM SCHEMA.t"),
+        world.sql("SELECT string_agg(_fb_id, ',' ORDER BY _fb_id) FROM SPOT.t"),
         "a,d"
     );
     assert_eq!(
-        world.sql("SELECT string_agg(sku, ',' ORDER BY 1) FROM SCHEMA.t__items"),
+        world.sql("SELECT string_agg(sku, ',' ORDER BY sku) FROM SPOT.t__items"),
         "r,x,y"
     );
 }
@@ -139,7 +137,7 @@ async fn a_table_that_rows_cannot_fit_is_said_before_any_row() {
         ("id bigint, note inet", "incompatible_type"),
         ("id bigint, note text, must text NOT NULL", "missing_column"),
     ] {
-        world.sql(&format!("CREATE SCHEMA IF NOT EXISTS SCHEMA; DROP TABLE IF EXISTS SCHEMA.t; CREATE TABLE SCHEMA.t ({table})"));
+        world.sql(&format!("CREATE SCHEMA IF NOT EXISTS SPOT; DROP TABLE IF EXISTS SPOT.t; CREATE TABLE SPOT.t ({table})"));
         let mut sink = world.open("").await;
         let error = load(sink.as_mut(), rows(&[(1, Some("a"))]), 0)
             .await
@@ -149,16 +147,18 @@ async fn a_table_that_rows_cannot_fit_is_said_before_any_row() {
             (code, forebay_core::ErrorKind::Config)
         );
     }
-    world.sql("DROP TABLE SCHEMA.t; CREATE TABLE SCHEMA.t (id bigint); INSERT INTO SCHEMA.t VALUES (1), (1)");
+    world.sql(
+        "DROP TABLE SPOT.t; CREATE TABLE SPOT.t (id bigint); INSERT INTO SPOT.t VALUES (1), (1)",
+    );
     let mut sink = world.open(", mode: upsert, key: [id]").await;
     let error = load(sink.as_mut(), rows(&[(1, Some("a"))]), 0)
         .await
         .unwrap_err();
     assert_eq!(error.code(), "key_not_unique");
     // A trigger that swallows a row is found by the count.
-    world.sql("DROP TABLE SCHEMA.t; CREATE TABLE SCHEMA.t (id bigint, note text); \
-        CREATE FUNCTION SCHEMA.swallow() RETURNS trigger LANGUAGE plpgsql AS 'BEGIN IF NEW.id = 2 THEN RETURN NULL; END IF; RETURN NEW; END'; \
-        CREATE TRIGGER swallow BEFORE INSERT ON SCHEMA.t FOR EACH ROW EXECUTE FUNCTION SCHEMA.swallow()");
+    world.sql("DROP TABLE SPOT.t; CREATE TABLE SPOT.t (id bigint, note text); \
+        CREATE FUNCTION SPOT.swallow() RETURNS trigger LANGUAGE plpgsql AS 'BEGIN IF NEW.id = 2 THEN RETURN NULL; END IF; RETURN NEW; END'; \
+        CREATE TRIGGER swallow BEFORE INSERT ON SPOT.t FOR EACH ROW EXECUTE FUNCTION SPOT.swallow()");
     let mut sink = world.open("").await;
     let error = load(sink.as_mut(), rows(&[(1, None), (2, None)]), 0)
         .await
@@ -168,13 +168,15 @@ async fn a_table_that_rows_cannot_fit_is_said_before_any_row() {
         sink.commit(0, delivered(1)).await.is_err(),
         "nothing may be committed after an error"
     );
-    assert_eq!(world.sql("SELECT count(*) FROM SCHEMA.t"), "0");
+    assert_eq!(world.sql("SELECT count(*) FROM SPOT.t"), "0");
 }
 
 #[tokio::test]
 async fn privileges_and_lost_connections_are_told_apart() {
     let Some(world) = World::new() else { return };
-    world.sql("CREATE SCHEMA SCHEMA; CREATE ROLE SCHEMA_low LOGIN; GRANT USAGE ON SCHEMA SCHEMA TO SCHEMA_low");
+    world.sql(
+        "CREATE SCHEMA SPOT; CREATE ROLE SPOT_low LOGIN; GRANT USAGE ON SCHEMA SPOT TO SPOT_low",
+    );
     let url = world
         .server
         .url()
@@ -186,17 +188,17 @@ async fn privileges_and_lost_connections_are_told_apart() {
     let mut sink = world.open("").await;
     sink.write(rows(&[(1, None)])).await.unwrap();
     sink.flush().await.unwrap();
-    world.sql("SELECT count(pg_terminate_backend(backend)) FROM SCHEMA.forebay_positions");
+    world.sql("SELECT count(pg_terminate_backend(backend)) FROM SPOT.forebay_positions");
     let error = load(sink.as_mut(), rows(&[(2, None)]), 0)
         .await
         .unwrap_err();
     assert_eq!(error.code(), TARGET_GONE, "{error}");
     assert_eq!(
-        world.sql("SELECT sequence FROM SCHEMA.forebay_positions"),
+        world.sql("SELECT sequence FROM SPOT.forebay_positions"),
         "0"
     );
     // A server that takes no writes, as one that is a replica now.
-    world.sql("ALTER ROLE SCHEMA_low SET default_transaction_read_only = on; GRANT ALL ON ALL TABLES IN SCHEMA SCHEMA TO SCHEMA_low");
+    world.sql("ALTER ROLE SPOT_low SET default_transaction_read_only = on; GRANT ALL ON ALL TABLES IN SCHEMA SPOT TO SPOT_low");
     let error = low.open(world.context(1)).await.err().unwrap();
     assert_eq!(
         error.kind(),
@@ -208,7 +210,7 @@ async fn privileges_and_lost_connections_are_told_apart() {
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn a_lock_is_waited_for() {
     let Some(world) = World::new() else { return };
-    world.sql("CREATE SCHEMA SCHEMA; CREATE TABLE SCHEMA.t (id bigint, note text)");
+    world.sql("CREATE SCHEMA SPOT; CREATE TABLE SPOT.t (id bigint, note text)");
     let (server, schema) = (world.server, world.schema.clone());
     let mut sink = world.open("").await;
     let holder = std::thread::spawn(move || {
@@ -219,7 +221,7 @@ async fn a_lock_is_waited_for() {
     tokio::time::sleep(std::time::Duration::from_millis(500)).await;
     load(sink.as_mut(), rows(&[(1, None)]), 0).await.unwrap();
     holder.join().unwrap();
-    assert_eq!(world.sql("SELECT count(*) FROM SCHEMA.t"), "1");
+    assert_eq!(world.sql("SELECT count(*) FROM SPOT.t"), "1");
 }
 
 #[tokio::test]
@@ -229,18 +231,18 @@ async fn a_column_that_somebody_changes_blames_no_row() {
     load(sink.as_mut(), rows(&[(1, Some("a"))]), 0)
         .await
         .unwrap();
-    world.sql("ALTER TABLE SCHEMA.t ALTER id TYPE numeric; ALTER TABLE SCHEMA.t DROP note");
+    world.sql("ALTER TABLE SPOT.t ALTER id TYPE numeric; ALTER TABLE SPOT.t DROP note");
     let rejected = load(sink.as_mut(), rows(&[(2, Some("b")), (3, None)]), 1)
         .await
         .unwrap();
     assert!(rejected.is_empty(), "{rejected:?}");
-    world.sql("ALTER TABLE SCHEMA.t ALTER id TYPE bigint USING id");
+    world.sql("ALTER TABLE SPOT.t ALTER id TYPE bigint USING id");
     let rejected = load(sink.as_mut(), rows(&[(4, Some("c"))]), 2)
         .await
         .unwrap();
     assert!(rejected.is_empty(), "{rejected:?}");
     assert_eq!(
-        world.sql("SELECT id, note FROM SCHEMA.t ORDER BY id"),
+        world.sql("SELECT id, note FROM SPOT.t ORDER BY id"),
         "1|\n2|b\n3|\n4|c"
     );
 }

@@ -36,7 +36,7 @@ async fn a_commit_at_another_place_is_refused() {
         .unwrap_err();
     assert_eq!(error.code(), "stale_epoch");
     drop(sink);
-    assert_eq!(world.sql("SELECT count(*) FROM SCHEMA.t"), "1");
+    assert_eq!(world.sql("SELECT count(*) FROM SPOT.t"), "1");
     let mut next = world.target("").open(world.context(2)).await.unwrap();
     let standing = next.standing().unwrap();
     assert_eq!(standing.sequence, Some(1));
@@ -61,7 +61,7 @@ async fn rows_after_a_mark_can_be_taken_back() {
     }
     sink.commit(0, delivered(1)).await.unwrap();
     assert_eq!(
-        world.sql("SELECT string_agg(id::text, ',' ORDER BY id) FROM SCHEMA.t"),
+        world.sql("SELECT string_agg(id::text, ',' ORDER BY id) FROM SPOT.t"),
         "1,3"
     );
 }
