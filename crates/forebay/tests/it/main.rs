@@ -11,6 +11,7 @@ mod flights;
 mod forebay;
 mod parts;
 mod postgres;
+mod restored;
 mod s3;
 mod serve;
 mod sql;
