@@ -71,7 +71,7 @@ async fn main() -> Result<(), Failed> {
         let start = clock.monotonic();
         lake.commit(commit).await?;
         took.push((clock.monotonic() - start).as_secs_f64() * 1e3);
-        if (number + 1) % REPORT_EVERY == 0 {
+        if (number + 1).is_multiple_of(REPORT_EVERY) {
             let each = (cpu_seconds()? - cpu) * 1e3 / REPORT_EVERY as f64;
             report(folder.path(), &clock, number + 1, &mut took, each).await?;
             cpu = cpu_seconds()?;
@@ -157,10 +157,10 @@ async fn drafts(lake: &Lake, number: u64) -> Result<Vec<Draft>, Failed> {
         draft(lake, MAIN, events(number)?, Some("day(at)")).await?,
         draft(lake, "raw.bench", index(number)?, None).await?,
     ];
-    if number % 10 == 0 {
+    if number.is_multiple_of(10) {
         drafts.push(draft(lake, "quarantine.bench", index(number)?, None).await?);
     }
-    if number % 5 == 0 {
+    if number.is_multiple_of(5) {
         drafts.push(draft(lake, "audit.requests", index(number)?, None).await?);
     }
     Ok(drafts)

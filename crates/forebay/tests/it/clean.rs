@@ -49,14 +49,14 @@ fn leftovers_are_told_then_deleted_and_nothing_else() {
         &[0; 1_000],
     );
     // Everything is old, what is needed too.
-    let month_ago = SystemTime::now() - Duration::from_secs(31 * 24 * 3_600);
+    let long_ago = SystemTime::UNIX_EPOCH + Duration::from_secs(1_700_000_000);
     let before = files(tables.clone());
     for file in &before {
         std::fs::File::options()
             .write(true)
             .open(file)
             .unwrap()
-            .set_modified(month_ago)
+            .set_modified(long_ago)
             .unwrap();
     }
 

@@ -120,6 +120,9 @@ async fn commit_is_kept(
     }))
 }
 
+/// A branch, what it is based on, and when it was dropped.
+type Present = (i64, Option<i64>, Option<i64>, Option<i64>);
+
 /// The states that are kept.
 #[derive(Debug)]
 pub(crate) struct Kept {
@@ -133,7 +136,7 @@ pub(crate) struct Kept {
 impl Kept {
     pub(crate) async fn read(sql: &mut Sql<'_>, horizon: Horizon) -> Result<Self, sqlx::Error> {
         // A branch that was dropped since, or that one of the others is based on, is still read.
-        let rows: Vec<(i64, Option<i64>, Option<i64>, Option<i64>)> = query(
+        let rows: Vec<Present> = query(
             "WITH RECURSIVE present (id) AS (
                  SELECT id FROM branches WHERE dropped_at IS NULL OR dropped_at >= $1
                  UNION

@@ -1,0 +1,57 @@
+//! A catalog that came back without all that it knew.
+
+use forebay_core::{CommitId, RefName, SystemClock, Timestamp};
+use forebay_store::{AsOf, Change, Commit, HeadChange, Store};
+
+use crate::forebay::Project;
+
+const PIPELINE: &str = "pipeline: orders\nsource:\n  file: {path: \"in/*.ndjson\"}\nextract:\n  json: {lines: true}\nload:\n  iceberg: {table: shop.orders}\n";
+
+/// The same tables in a new catalog, as somebody makes it who only has the tables.
+async fn without_positions(project: &Project) {
+    let folder = project.path().join(".forebay");
+    let (old, new) = (folder.join("store.db"), folder.join("new.db"));
+    let store = Store::open(&old, SystemClock::shared()).await.unwrap();
+    let heads = store.heads(&AsOf::Head(RefName::main())).await.unwrap();
+    store.close().await;
+    let store = Store::open(&new, SystemClock::shared()).await.unwrap();
+    let heads = heads.into_iter().map(|head| HeadChange {
+        table: head.table,
+        uuid: head.uuid,
+        expected: None,
+        change: Change::Set(head.metadata_location),
+    });
+    let commit = Commit {
+        id: CommitId::new(Timestamp(1), 1),
+        branch: RefName::main(),
+        author: "somebody".to_owned(),
+        message: "restored".to_owned(),
+        run: None,
+        heads: heads.collect(),
+        positions: Vec::new(),
+    };
+    store.commit(commit).await.unwrap();
+    store.close().await;
+    std::fs::rename(new, old).unwrap();
+}
+
+#[test]
+fn what_was_loaded_is_not_loaded_again_because_the_position_is_lost() {
+    let project = Project::new();
+    project.write("pipelines/orders.yaml", PIPELINE);
+    project.write("in/a.ndjson", "{\"id\":1}\n{\"id\":2}\n");
+    project.ok(&["run"]);
+    let runtime = tokio::runtime::Runtime::new().unwrap();
+    runtime.block_on(without_positions(&project));
+    let refused = project.run(&["run"]);
+    assert_ne!(refused.code, 0);
+    for word in ["position_lost", "raw.orders", "--full"] {
+        assert!(refused.err.contains(word), "{word}: {}", refused.err);
+    }
+    assert_eq!(project.value("SELECT count(*) FROM shop.orders"), "2");
+    // Who asks for it gets it.
+    project.ok(&["run", "--full"]);
+    assert_eq!(project.value("SELECT count(*) FROM shop.orders"), "4");
+    project.ok(&["run"]);
+    assert_eq!(project.value("SELECT count(*) FROM shop.orders"), "4");
+}
