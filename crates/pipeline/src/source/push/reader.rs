@@ -1,6 +1,6 @@
 //! Reading the journal: each push a payload, or a message of one, with a position after it.
 
-use std::collections::VecDeque;
+use std::collections::{BTreeMap, VecDeque};
 use std::sync::Arc;
 use std::time::Duration;
 
@@ -89,11 +89,11 @@ impl Reader {
             received_at: head.at,
             content_type: head.content_type,
             compression: head.compression,
-            // Those of several are with each message.
-            attributes: messages
-                .is_none()
-                .then_some(head.attributes)
-                .unwrap_or_default(),
+            attributes: match messages {
+                None => head.attributes,
+                // They are with each message.
+                Some(_) => BTreeMap::new(),
+            },
             messages,
         };
         self.ordinal += 1;
