@@ -181,8 +181,11 @@ async fn committed(load: Load, wanted: Arc<AtomicU64>) -> io::Result<Vec<(Instan
         load.pipeline, load.address
     );
     let (mut seen, mut before) = (Vec::new(), None);
+    if !load.watch {
+        return Ok(seen);
+    }
     let mut since = Instant::now();
-    while load.watch {
+    loop {
         let (_, status) = connection.ask(request.as_bytes()).await?;
         let rows = status["rows_committed"].as_u64().unwrap_or(0);
         let rows = rows - *before.get_or_insert(rows);

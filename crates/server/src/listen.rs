@@ -46,6 +46,7 @@ pub struct Listening {
     listener: TcpListener,
     pub address: SocketAddr,
     head_time: Duration,
+    connections: usize,
 }
 
 /// Takes the port. Errors: `Unavailable` `no_port`.
@@ -63,6 +64,7 @@ pub async fn listen(address: &str) -> Result<Listening> {
         listener,
         address,
         head_time: HEAD_TIME_MAX,
+        connections: CONNECTIONS_MAX,
     })
 }
 
@@ -74,9 +76,16 @@ impl Listening {
         self
     }
 
+    /// Takes fewer connections at once than 10,000, as when the process may not open so many files.
+    #[must_use]
+    pub fn with_connections(mut self, connections: usize) -> Self {
+        self.connections = connections.clamp(1, CONNECTIONS_MAX);
+        self
+    }
+
     /// Serves until `stop`, then waits for the requests under way, for a bounded time.
     pub async fn serve(self, router: Router, stop: CancellationToken) {
-        let room = Arc::new(Semaphore::new(CONNECTIONS_MAX));
+        let room = Arc::new(Semaphore::new(self.connections));
         let connections = TaskTracker::new();
         loop {
             let accepted = tokio::select! {

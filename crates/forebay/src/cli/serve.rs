@@ -11,6 +11,7 @@ use forebay_core::{Error, Ident, RefName, Result, Timestamp};
 use forebay_pipeline::file::PipelineSpec;
 use forebay_pipeline::run::Figures;
 use forebay_server::{Probe, State};
+use rustix::process::{Resource, Rlimit, getrlimit, setrlimit};
 use tokio_util::sync::CancellationToken;
 
 use super::Global;
@@ -41,6 +42,7 @@ impl Serve {
             .clone()
             .unwrap_or_else(|| workspace.settings().server.listen.clone());
         let listening = forebay_server::listen(&address).await?;
+        let listening = listening.with_connections(files_max() / 2);
         let stop = stop_on_signal();
         let registry = Registry::default();
         let site = Arc::new(Project {
@@ -74,6 +76,19 @@ impl Serve {
         }
         Ok(ExitCode::SUCCESS)
     }
+}
+
+/// How many files the process may have open, once it has asked for as many as it may get. Callers get half of them: the other half
+/// is for the journals, the store and the tables.
+fn files_max() -> usize {
+    let limit = getrlimit(Resource::Nofile);
+    let (current, maximum) = (limit.maximum, limit.maximum);
+    // Refused or not, what holds is asked for again.
+    let _ = setrlimit(Resource::Nofile, Rlimit { current, maximum });
+    let files = getrlimit(Resource::Nofile).current;
+    files.map_or(usize::MAX, |files| {
+        usize::try_from(files).unwrap_or(usize::MAX)
+    })
 }
 
 /// The project as the supervisor sees it.

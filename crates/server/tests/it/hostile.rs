@@ -173,6 +173,25 @@ async fn slow_heads_are_cut_off_and_cost_nobody_else() {
 }
 
 #[tokio::test]
+async fn connections_are_bounded_and_who_waits_is_served_in_the_end() {
+    let server = Server::new(&["{}"]).await;
+    let door = server.open_for(HEAD_TIME, 2).await;
+    let mut idle = Vec::new();
+    for _ in 0..2 {
+        let mut stream = TcpStream::connect(door.address).await.unwrap();
+        stream.write_all(b"POST ").await.unwrap();
+        idle.push(stream);
+    }
+    let begun = tokio::time::Instant::now();
+    let fine = said(&door, &push("Content-Length: 2\r\n", "{}"), false).await;
+    assert_answer(&fine, "200", "offset");
+    assert!(
+        begun.elapsed() > HEAD_TIME / 2,
+        "a third connection was taken"
+    );
+}
+
+#[tokio::test]
 async fn a_slow_body_is_told_that_it_is_late() {
     let server = Server::at_rest(&["{}"]).await;
     let door = server.open(HEAD_TIME).await;

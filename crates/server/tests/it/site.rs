@@ -110,8 +110,18 @@ impl Server {
 
     /// Opens a port to it, with this time for the head of a request.
     pub(crate) async fn open(&self, head_time: std::time::Duration) -> Door {
+        self.open_for(head_time, usize::MAX).await
+    }
+
+    /// As [`Self::open`], for so many connections at once.
+    pub(crate) async fn open_for(
+        &self,
+        head_time: std::time::Duration,
+        connections: usize,
+    ) -> Door {
         let listening = forebay_server::listen("127.0.0.1:0").await.unwrap();
         let listening = listening.with_head_time(head_time);
+        let listening = listening.with_connections(connections);
         let (address, stop) = (listening.address, CancellationToken::new());
         tokio::spawn(listening.serve(self.router.clone(), stop.clone()));
         let _stop = stop.drop_guard();

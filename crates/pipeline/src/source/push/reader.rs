@@ -1,7 +1,8 @@
 //! Reading the journal: each push a payload, or a message of one, with a position after it.
 
-use std::collections::VecDeque;
+use std::collections::{BTreeMap, VecDeque};
 use std::sync::Arc;
+use std::time::Duration;
 
 use async_trait::async_trait;
 use forebay_core::{Chunk, Error, PayloadHead, Position, RefName, Result};
@@ -11,6 +12,10 @@ use tokio::sync::watch;
 use super::pack;
 use crate::journal::{Journal, Pushed, Tail};
 use crate::source::{SourceContext, SplitReader};
+
+/// How long the first push after a pause waits for others to be packed with: reading after every flush of the journal would
+/// cost more than the pushes do.
+const GATHER: Duration = Duration::from_millis(10);
 
 /// Everything before `offset` of the journal has been taken.
 #[derive(Debug, Clone, Copy, Serialize, Deserialize)]
@@ -84,11 +89,11 @@ impl Reader {
             received_at: head.at,
             content_type: head.content_type,
             compression: head.compression,
-            // Those of several are with each message.
-            attributes: messages
-                .is_none()
-                .then_some(head.attributes)
-                .unwrap_or_default(),
+            attributes: match messages {
+                None => head.attributes,
+                // They are with each message.
+                Some(_) => BTreeMap::new(),
+            },
             messages,
         };
         self.ordinal += 1;
@@ -136,7 +141,12 @@ impl SplitReader for Reader {
             }
             self.waiting = self.tail.next().await?.into();
             match (self.waiting.is_empty(), self.context.follow) {
-                (true, true) => self.wait().await?,
+                (true, true) => {
+                    self.wait().await?;
+                    if self.context.packs {
+                        self.context.clock.sleep(GATHER).await;
+                    }
+                }
                 (true, false) => return Ok(None),
                 (false, _) => {}
             }
