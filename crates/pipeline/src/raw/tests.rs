@@ -339,7 +339,12 @@ fn messages_come_back_with_their_payload() {
         sha256: String::new(),
         messages,
     };
-    let entries = [entry(0, None), entry(1, Some(messages.clone())), entry(2, None), entry(3, Some(messages))];
+    let entries = [
+        entry(0, None),
+        entry(1, Some(messages.clone())),
+        entry(2, None),
+        entry(3, Some(messages)),
+    ];
     let rows = to_batch(&entries).unwrap();
     assert_eq!(index::from_batch(&rows).unwrap(), entries);
     let none = to_batch(&entries[..1]).unwrap();
