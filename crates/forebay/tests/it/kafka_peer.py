@@ -30,6 +30,7 @@ def send(topic, value, partition=None, key=None, headers=None, timestamp=None, *
     producer = transaction or plain
     if isinstance(value, dict):
         value = bytes.fromhex(value["hex"])
+    headers = headers and [tuple(header) for header in headers]
     options = {name: given for name, given in
                [("partition", partition), ("key", key), ("headers", headers), ("timestamp", timestamp)] if given is not None}
     while True:

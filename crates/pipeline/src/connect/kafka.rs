@@ -29,7 +29,7 @@ pub struct Cluster {
     /// TLS. With `{}` the system's certificates are trusted.
     #[serde(default)]
     pub tls: Option<Tls>,
-    /// Who we are.
+    /// User and password.
     #[serde(default)]
     pub sasl: Option<Sasl>,
     /// More properties of librdkafka, for what has no key of its own here.
@@ -54,7 +54,9 @@ pub struct Tls {
 #[serde(deny_unknown_fields)]
 pub struct Sasl {
     pub mechanism: Mechanism,
+    /// Who we are.
     pub username: String,
+    /// The password.
     pub password: Secret,
 }
 

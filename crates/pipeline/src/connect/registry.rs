@@ -25,6 +25,7 @@ use crate::source::http::address::{self, CheckedResolver};
 pub struct Config {
     /// Where it answers, such as `http://registry:8081`.
     pub url: String,
+    /// Who asks, when it wants to know.
     #[serde(default)]
     pub auth: Option<Auth>,
     /// How long a registry that does not answer is asked again before the run fails.
@@ -37,7 +38,9 @@ pub struct Config {
 #[serde(deny_unknown_fields)]
 #[schemars(rename = "SchemaRegistryAuth")]
 pub struct Auth {
+    /// Who asks.
     pub username: String,
+    /// The password.
     pub password: Secret,
 }
 

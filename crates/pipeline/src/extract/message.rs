@@ -39,6 +39,7 @@ pub struct MessageColumns {
     pub key_bytes: Option<String>,
     /// When the message was made, as its producer or broker says.
     pub timestamp: Option<String>,
+    /// The number of the partition.
     pub partition: Option<String>,
     /// Where the message stands in its partition.
     pub offset: Option<String>,

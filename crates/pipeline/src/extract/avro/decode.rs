@@ -24,7 +24,7 @@ pub(super) struct Decoding {
 impl Decoding {
     pub(super) fn new(id: u32, schema: &Schema) -> Result<Self, Unreadable> {
         let text = inline::inline(schema)?;
-        let id = Fingerprint::load_fingerprint_id(id);
+        let id = Fingerprint::Id(id);
         let mut store = SchemaStore::new_with_type(FingerprintAlgorithm::Id);
         let set = store.set(id, AvroSchema::new(text));
         set.map_err(|error| Unreadable::new("bad_schema", error.to_string()))?;

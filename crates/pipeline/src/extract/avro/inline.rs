@@ -1,8 +1,9 @@
-//! A schema that refers to others of the registry, as one text: each is written out where it is first named.
+//! A schema that refers to others of the registry, as one text: each is written out where it is first named, and names
+//! are split as the decoder wants them.
 
 use std::collections::HashMap;
 
-use serde_json::Value;
+use serde_json::{Map, Value};
 
 use crate::connect::registry::Schema;
 use crate::extract::wire::Unreadable;
@@ -11,9 +12,6 @@ use crate::extract::wire::Unreadable;
 const DEPTH_MAX: usize = 128;
 
 pub(super) fn inline(schema: &Schema) -> Result<String, Unreadable> {
-    if schema.references.is_empty() {
-        return Ok(schema.schema.clone());
-    }
     let parse = |text: &str| -> Result<Value, Unreadable> {
         let bad = |error: serde_json::Error| {
             Unreadable::new("bad_schema", format!("the schema is not JSON: {error}"))
@@ -27,6 +25,18 @@ pub(super) fn inline(schema: &Schema) -> Result<String, Unreadable> {
     let mut whole = parse(&schema.schema)?;
     write_out(&mut whole, &mut named, DEPTH_MAX)?;
     Ok(whole.to_string())
+}
+
+/// A name with dots is a namespace and a name; the decoder wants them apart.
+fn qualify(object: &mut Map<String, Value>) {
+    let named = matches!(object.get("type"), Some(Value::String(kind)) if ["record", "enum", "fixed"].contains(&kind.as_str()));
+    let name = object.get("name").and_then(Value::as_str).filter(|_| named);
+    let Some((namespace, name)) = name.and_then(|name| name.rsplit_once('.')) else {
+        return;
+    };
+    let (namespace, name) = (namespace.to_owned(), name.to_owned());
+    object.insert("namespace".to_owned(), Value::String(namespace));
+    object.insert("name".to_owned(), Value::String(name));
 }
 
 /// Replaces the first mention of each name; what it was replaced with is gone from `named`.
@@ -53,6 +63,7 @@ fn write_out(
             .iter_mut()
             .try_for_each(|branch| write_out(branch, named, depth)),
         Value::Object(object) => {
+            qualify(object);
             // Only these hold types; names, defaults and docs may be any text.
             for key in ["type", "items", "values"] {
                 if let Some(inner) = object.get_mut(key) {

@@ -91,7 +91,7 @@ fn messages_become_rows() {
     let rows = &out.batches[0].records;
     assert_eq!(
         rows["id"].as_primitive::<Int64Type>().value(0),
-        (1 << 55) - 1
+        (1 << 56) - 1
     );
     assert_eq!(rows["note"].as_string::<i32>().value(0), "hi");
     assert_eq!(
