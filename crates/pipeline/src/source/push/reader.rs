@@ -13,8 +13,8 @@ use super::pack;
 use crate::journal::{Journal, Pushed, Tail};
 use crate::source::{SourceContext, SplitReader};
 
-/// How long the first push after a pause waits for others to be packed with: reading after every flush of the journal would
-/// cost more than the pushes do.
+/// The journal is read no more often than this once the last push has been taken, so that pushes gather: reading after every
+/// flush would cost more than the pushes do. One that comes alone does not wait.
 const GATHER: Duration = Duration::from_millis(10);
 
 /// Everything before `offset` of the journal has been taken.
@@ -43,6 +43,8 @@ pub(super) struct Reader {
     /// Read and not handed on.
     waiting: VecDeque<Pushed>,
     ordinal: u64,
+    /// When the journal was last read after a wait.
+    read_at: Duration,
 }
 
 impl Reader {
@@ -66,6 +68,7 @@ impl Reader {
             context,
             waiting: VecDeque::new(),
             ordinal: 0,
+            read_at: Duration::ZERO,
         })
     }
 
@@ -101,6 +104,15 @@ impl Reader {
             Error::bug("position", "failed to write a position").with_source(error)
         })?;
         Ok(Some(Chunk::whole(head, bytes, Some(Position(position)))))
+    }
+
+    async fn gather(&mut self) {
+        let clock = self.context.clock.clone();
+        let since = clock.monotonic().saturating_sub(self.read_at);
+        if self.context.packs && since < GATHER {
+            clock.sleep(GATHER.saturating_sub(since)).await;
+        }
+        self.read_at = clock.monotonic();
     }
 
     /// Waits for a push. What is committed meanwhile is let go of.
@@ -143,9 +155,7 @@ impl SplitReader for Reader {
             match (self.waiting.is_empty(), self.context.follow) {
                 (true, true) => {
                     self.wait().await?;
-                    if self.context.packs {
-                        self.context.clock.sleep(GATHER).await;
-                    }
+                    self.gather().await;
                 }
                 (true, false) => return Ok(None),
                 (false, _) => {}
