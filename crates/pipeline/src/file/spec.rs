@@ -407,7 +407,8 @@ impl<'a> Build<'a> {
         let (Some(source), Some(extract)) = (chosen("source"), chosen("extract")) else {
             return;
         };
-        if (source == "table") != (extract == "table") {
+        let known = source::find(&source).is_ok() && extract::find(&extract).is_ok();
+        if known && (source == "table") != (extract == "table") {
             self.part("extract", |document| {
                 Err::<(), _>(document.error(
                     "extract_does_not_fit",

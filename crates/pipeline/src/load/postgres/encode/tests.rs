@@ -51,10 +51,10 @@ proptest! {
         let array = Decimal128Array::from(vec![value]).with_precision_and_scale(38, scale).unwrap();
         let expected = array.value_as_string(0);
         let bytes = put(Arc::new(array), PgType::Numeric(None)).unwrap();
-        prop_assert_eq!(numeric_text(&bytes), expected.clone());
+        prop_assert_eq!(&numeric_text(&bytes), &expected);
         let large = Decimal256Array::from(vec![i256::from_i128(value)]).with_precision_and_scale(76, scale).unwrap();
         let bytes = put(Arc::new(large), PgType::Numeric(None)).unwrap();
-        prop_assert_eq!(numeric_text(&bytes), expected);
+        prop_assert_eq!(&numeric_text(&bytes), &expected);
     }
 }
 
