@@ -46,7 +46,7 @@ impl KafkaSink {
             epoch,
             ..
         } = &context;
-        let key = format!("{pipeline}/{branch}/{split}");
+        let key = format!("{}/{pipeline}/{branch}/{split}", config.topic);
         positions::ensure(&config.cluster, &config.positions, true).await?;
         let id = format!("forebay-{}", key.replace('/', "-"));
         let opened = config.clone();
