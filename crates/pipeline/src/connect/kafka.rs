@@ -236,7 +236,7 @@ pub fn failed(what: &str, error: KafkaError, trouble: Option<String>) -> Error {
     let message = format!("failed to {what}{told}");
     let code = error.rdkafka_error_code();
     let refused = told.contains("uthentication") || told.contains("SASL");
-    let error = match code {
+    match code {
         Some(
             RDKafkaErrorCode::TopicAuthorizationFailed
             | RDKafkaErrorCode::GroupAuthorizationFailed
@@ -252,8 +252,7 @@ pub fn failed(what: &str, error: KafkaError, trouble: Option<String>) -> Error {
         ) => Error::not_found("kafka_no_topic", message).with_source(error),
         _ if refused => Error::denied("kafka_denied", message).with_source(error),
         _ => Error::unavailable("kafka_unavailable", message).with_source(error),
-    };
-    error
+    }
 }
 
 /// A list of one partition at one offset, as the client library wants it.
