@@ -95,7 +95,7 @@ const OTHERS: &[(&str, &str)] = &[
     #[cfg(feature = "kafka")]
     (
         "load",
-        "kafka: {cluster: {brokers: ['a:9092']}, topic: t, key: id, positions: p}",
+        "kafka: {cluster: {brokers: ['a:9092'], tls: {ca: ca.pem, certificate: c.pem, key: '${secret:token}'}, sasl: {mechanism: PLAIN, username: u, password: '${secret:token}'}, options: {fetch.min.bytes: '1'}}, topic: t, key: id, positions: p}",
     ),
     #[cfg(feature = "kafka")]
     ("extract", "avro: {}"),
