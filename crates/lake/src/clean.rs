@@ -22,7 +22,7 @@ use self::reach::Reach;
 
 /// A draft that is older is not committed: `clean` may have taken its files for leftovers.
 pub(crate) const DRAFT_AGE_MAX: Duration = Duration::from_secs(24 * 3_600);
-/// The youngest files that can be deleted. Longer than [`DRAFT_AGE_MAX`] by more than clocks differ.
+/// The youngest files that can be deleted. Longer than a draft may be old by more than clocks differ.
 pub const SAFE_AGE_MIN: Duration = Duration::from_secs(36 * 3_600);
 
 /// What to keep.

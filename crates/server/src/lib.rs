@@ -36,7 +36,7 @@ const ROUTES: [&str; 8] = [
     "/",
 ];
 
-/// What answers each of [`ROUTES`].
+/// What answers each of `ROUTES`.
 pub fn router(state: State) -> Router {
     Router::new()
         .route("/healthz", get(health::live))
