@@ -418,7 +418,11 @@ fn consumer(config: &Config, context: &SourceContext) -> Result<BaseConsumer<Lis
         properties.set(name, value);
     }
     for (name, value) in [
+        // Memory: so many messages wait in the client library, and so many bytes.
+        ("queued.min.messages", "10000"),
         ("queued.max.messages.kbytes", "16384"),
+        // How long it waits when they are full, before it fetches again; its own second starves us.
+        ("fetch.queue.backoff.ms", "20"),
         ("fetch.wait.max.ms", "100"),
     ] {
         if !config.cluster.options.contains_key(name) {
