@@ -175,7 +175,17 @@ rest.port: {self.port}
 taskmanager.bind-host: 127.0.0.1
 taskmanager.host: 127.0.0.1
 taskmanager.numberOfTaskSlots: 2
-taskmanager.memory.process.size: 2048m
+taskmanager.cpu.cores: 2
+taskmanager.memory.framework.heap.size: 128m
+taskmanager.memory.framework.off-heap.size: 128m
+taskmanager.memory.task.heap.size: 1024m
+taskmanager.memory.task.off-heap.size: 64m
+taskmanager.memory.network.min: 128m
+taskmanager.memory.network.max: 128m
+taskmanager.memory.managed.size: 64m
+taskmanager.memory.jvm-metaspace.size: 256m
+taskmanager.memory.jvm-overhead.min: 192m
+taskmanager.memory.jvm-overhead.max: 192m
 execution.checkpointing.dir: file://{self.folder}/checkpoints
 execution.checkpointing.interval: 5s
 classloader.check-leaked-classloader: false
@@ -187,7 +197,7 @@ classloader.check-leaked-classloader: false
         conf = ["--configDir", str(self.folder / "conf")]
         self.servers = [
             java.start(self.folder / "jobmanager.log", "-Xmx640m", *self.args, entry + "entrypoint.StandaloneSessionClusterEntrypoint", *conf, env=self.env),
-            java.start(self.folder / "taskmanager.log", "-Xmx1g", "-XX:MaxDirectMemorySize=640m", *self.args, entry + "taskexecutor.TaskManagerRunner", *conf, env=self.env),
+            java.start(self.folder / "taskmanager.log", "-Xmx1152m", "-XX:MaxDirectMemorySize=320m", *self.args, entry + "taskexecutor.TaskManagerRunner", *conf, env=self.env),
         ]
         wait("Flink", lambda: get(f"http://127.0.0.1:{self.port}/overview")["taskmanagers"] == 1)
 
