@@ -43,6 +43,11 @@ impl Tail {
         }
     }
 
+    /// Where the next record to read begins.
+    pub fn offset(&self) -> u64 {
+        self.offset
+    }
+
     /// Records that are durable and not read yet, some at a time; none when there are none now.
     ///
     /// Errors: `Data` `journal_corrupt`, `Unavailable` when the disk fails.

@@ -1,6 +1,7 @@
 //! The first stage: asks the source for chunks and hands them on, no faster than they are taken.
 
 use std::sync::Arc;
+use std::time::Duration;
 
 use forebay_core::{Chunk, Error, Position, Result};
 use tokio::sync::{mpsc, watch};
@@ -13,6 +14,9 @@ use crate::source::{RequestLog, RequestRecord, SourceContext};
 
 /// Chunks between the source and the next stage; with chunks of at most a page or a few MiB this bounds the memory.
 pub(super) const CHUNKS_MAX: usize = 4;
+
+/// How long a source may go on with what it has when the run is to end.
+const DRAIN: Duration = Duration::from_secs(10);
 
 /// What the reader hands on.
 #[derive(Debug)]
@@ -58,8 +62,8 @@ pub(super) fn source_context(
     }
 }
 
-/// Reads until the source ends, the run is cancelled or the next stage is gone. A cancelled reader just stops: what
-/// is complete by then is committed.
+/// Reads until the source ends, the run is cancelled or the next stage is gone. A cancelled reader just stops, but for one
+/// that [drains](crate::source::SplitReader::drain): what is complete by then is committed.
 pub(super) async fn read(
     job: Job,
     requests: Arc<Requests>,
@@ -79,11 +83,22 @@ pub(super) async fn read(
         reader = source => reader?,
         () = stop.cancelled() => return Ok(()),
     };
-    let figures = &job.context.figures;
+    let (figures, clock) = (&job.context.figures, &job.context.clock);
+    let mut give_up = None;
     loop {
-        let next = tokio::select! {
-            next = reader.next() => next?,
-            () = stop.cancelled() => return Ok(()),
+        let next = match give_up {
+            None => tokio::select! {
+                next = reader.next() => next?,
+                () = stop.cancelled() => {
+                    if !reader.drain() {
+                        return Ok(());
+                    }
+                    give_up = Some(clock.monotonic() + DRAIN);
+                    continue;
+                }
+            },
+            Some(at) if clock.monotonic() > at => return Ok(()),
+            Some(_) => reader.next().await?,
         };
         let Some(chunk) = next else { break };
         figures.source.add(0, chunk.bytes.len() as u64);

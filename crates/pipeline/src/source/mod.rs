@@ -171,6 +171,12 @@ pub trait SplitReader: Send {
     /// its limits; what it returns as an error ends the run.
     async fn next(&mut self) -> Result<Option<Chunk>>;
 
+    /// The run is to end. `true` says that [`Self::next`] goes on with what has come until now, and then ends by itself;
+    /// otherwise the reader is dropped as it is.
+    fn drain(&mut self) -> bool {
+        false
+    }
+
     /// A position to commit once [`Self::next`] has returned `None`, when it differs from the last chunk's: for a
     /// source that learns at the end that a pass is complete.
     fn end_position(&self) -> Option<Position> {

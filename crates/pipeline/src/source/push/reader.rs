@@ -45,6 +45,8 @@ pub(super) struct Reader {
     ordinal: u64,
     /// When the journal was last read after a wait.
     read_at: Duration,
+    /// Where to end, when the run is to end.
+    until: Option<u64>,
 }
 
 impl Reader {
@@ -69,6 +71,7 @@ impl Reader {
             waiting: VecDeque::new(),
             ordinal: 0,
             read_at: Duration::ZERO,
+            until: None,
         })
     }
 
@@ -148,6 +151,9 @@ impl SplitReader for Reader {
             if let Some(chunk) = self.chunk()? {
                 return Ok(Some(chunk));
             }
+            if self.until.is_some_and(|until| self.tail.offset() >= until) {
+                return Ok(None);
+            }
             if self.committed.has_changed().unwrap_or(false) {
                 self.release().await?;
             }
@@ -161,5 +167,11 @@ impl SplitReader for Reader {
                 (false, _) => {}
             }
         }
+    }
+
+    /// What was acknowledged before the end is read before it.
+    fn drain(&mut self) -> bool {
+        self.until = Some(self.journal.durable());
+        true
     }
 }

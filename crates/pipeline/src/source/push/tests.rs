@@ -193,3 +193,21 @@ fn what_cannot_be_is_refused_at_its_place() {
         assert_eq!((error.code(), place), (code, Some(line)), "{text}");
     }
 }
+
+#[tokio::test]
+async fn a_run_that_ends_takes_what_was_acknowledged_before() {
+    let folder = tempfile::tempdir().unwrap();
+    let context = context(folder.path(), true);
+    let journal = journal(&context);
+    push(&journal, "a").await;
+    let source = built("{}").unwrap();
+    let split = source.splits(&context).await.unwrap().remove(0);
+    let mut reader = source.open(&split, None, context).await.unwrap();
+    assert!(reader.drain());
+    push(&journal, "later").await;
+    let mut taken = Vec::new();
+    while let Some(chunk) = reader.next().await.unwrap() {
+        taken.push(chunk.bytes);
+    }
+    assert_eq!(taken.first().map(|bytes| &bytes[..1]), Some(&b"a"[..]));
+}
