@@ -18,6 +18,7 @@ import urllib.request
 
 from confluent_kafka import Producer
 from confluent_kafka.admin import AdminClient, NewTopic
+from pyiceberg.table import StaticTable
 
 from compare import fresh, measure, show
 
@@ -36,7 +37,7 @@ load:
 # The same columns for the others: Forebay learns them.
 TYPES = {
     "s200": "id BIGINT, ts STRING, `type` STRING, `user` ROW<id BIGINT, city STRING, vip BOOLEAN>, amount DOUBLE, items ARRAY<ROW<sku STRING, qty BIGINT>>, tags ARRAY<STRING>, note STRING",
-    "n1k": "id BIGINT, event_id STRING, ts STRING, `type` STRING, source ROW<app STRING, version STRING, region STRING>, customer ROW<id BIGINT, email STRING, name STRING, address ROW<street STRING, city STRING, zip STRING, country STRING, geo ROW<lat DOUBLE, lon DOUBLE>>, tags ARRAY<STRING>>, items ARRAY<ROW<sku STRING, name STRING, qty BIGINT, price DOUBLE, discount DOUBLE, attrs ROW<color STRING, size STRING>>>, payment ROW<method STRING, amount DOUBLE, currency STRING, card ROW<brand STRING, last4 STRING>>, shipping ROW<carrier STRING, cost DOUBLE, eta_days BIGINT>, flags ROW<vip BOOLEAN, gift BOOLEAN>, note STRING",
+    "n1k": "id BIGINT, event_id STRING, ts STRING, `type` STRING, source ROW<app STRING, version STRING, region STRING>, customer ROW<id BIGINT, email STRING, name STRING, address ROW<street STRING, city STRING, zip STRING, country STRING, geo ROW<lat DOUBLE, lon DOUBLE>>, tags ARRAY<STRING>>, items ARRAY<ROW<sku STRING, name STRING, qty BIGINT, price DOUBLE, discount DOUBLE, attrs ROW<color STRING, size STRING>>>, payment ROW<`method` STRING, amount DOUBLE, currency STRING, card ROW<brand STRING, last4 STRING>>, shipping ROW<carrier STRING, cost DOUBLE, eta_days BIGINT>, flags ROW<vip BOOLEAN, gift BOOLEAN>, note STRING",
 }
 
 
@@ -145,12 +146,8 @@ def forebay(binary: str, broker: str, topic: str, folder: pathlib.Path) -> tuple
 
 
 def iceberg_count(table: pathlib.Path) -> int:
-    import duckdb
-
-    db = duckdb.connect()
-    db.sql("LOAD iceberg")
     newest = max((table / "metadata").glob("*.metadata.json"), key=lambda path: path.stat().st_mtime)
-    return db.sql(f"SELECT count(*) FROM iceberg_scan('{newest}')").fetchone()[0]
+    return StaticTable.from_metadata(str(newest)).scan().count()
 
 
 def get(url: str):
