@@ -17,6 +17,8 @@ use crate::load::TARGET_GONE;
 
 /// How long the cluster may take to begin or end a transaction.
 const END_TIMEOUT: Duration = Duration::from_secs(60);
+/// How often the cluster is asked for the end of a transaction, so long each time; after that the positions topic tells.
+const ENDS_MAX: u32 = 5;
 /// How long a transaction may stay open; the most that brokers allow unless they are told otherwise.
 const OPEN_MAX: &str = "900000";
 /// Pause while the queue of the client library is full.
@@ -133,22 +135,24 @@ impl Producer {
 
     /// Commits the transaction. Blocks.
     pub(super) fn commit(&mut self) -> Result<()> {
-        loop {
-            match self.inner.commit_transaction(END_TIMEOUT) {
-                Ok(()) => break,
+        let mut asked = 1;
+        while let Err(error) = self.inner.commit_transaction(END_TIMEOUT) {
+            match &error {
                 // Asked again, the answer is that of the same commit.
-                Err(KafkaError::Transaction(error)) if error.is_retriable() => {
-                    tracing::warn!(%error, "the cluster has not answered a commit; asking again");
+                KafkaError::Transaction(passing) if passing.is_retriable() && asked < ENDS_MAX => {
+                    tracing::warn!(error = %passing, "the cluster has not answered a commit; asking again");
+                    asked += 1;
                 }
-                Err(error) => {
-                    let refused = self
+                _ => {
+                    let mut refused = self
                         .inner
                         .context()
                         .refused
                         .lock()
-                        .unwrap_or_else(PoisonError::into_inner)
-                        .take();
-                    return Err(self.failed("commit a transaction", refused.unwrap_or(error)));
+                        .unwrap_or_else(PoisonError::into_inner);
+                    let cause = refused.take().unwrap_or(error);
+                    drop(refused);
+                    return Err(self.failed("commit a transaction", cause));
                 }
             }
         }

@@ -1,7 +1,6 @@
 //! The thread that fetches: takes messages from the client library and hands payloads on, no faster than they are taken.
 
 use std::collections::{BTreeMap, BTreeSet};
-use std::sync::Arc;
 use std::time::Duration;
 
 use forebay_core::{Chunk, Error, Position, Result};
@@ -75,6 +74,7 @@ impl Fetch {
     fn topic(&self) -> Topic<'_> {
         Topic {
             consumer: self.queue.consumer(),
+            is_read: !self.ends.is_empty(),
             name: &self.config.topic,
         }
     }
@@ -117,16 +117,7 @@ impl Fetch {
             partitions.map(|partition| (partition, next.get(&partition).copied().unwrap_or(0)));
         let list = at(&self.config.topic, places)?;
         let assigned = self.queue.consumer().incremental_assign(&list);
-        assigned.map_err(|error| self.failed("read partitions", error))
-    }
-
-    fn failed(&self, what: &str, error: rdkafka::error::KafkaError) -> Error {
-        let trouble = self.queue.consumer().context().trouble();
-        crate::connect::kafka::failed(
-            &format!("{what} of topic `{}`", self.config.topic),
-            error,
-            trouble,
-        )
+        assigned.map_err(|error| self.topic().failed("read partitions", error))
     }
 
     /// Our place must be inside of what the partition has.
@@ -250,7 +241,7 @@ impl Fetch {
                 );
                 Ok(())
             }
-            code => Err(self.failed(
+            code => Err(self.topic().failed(
                 "read messages",
                 rdkafka::error::KafkaError::MessageConsumption(code),
             )),
@@ -270,7 +261,7 @@ impl Fetch {
         self.check_extent(partition, next, extent)?;
         let list = at(&self.config.topic, [(partition, 0)])?;
         let left = self.queue.consumer().incremental_unassign(&list);
-        left.map_err(|error| self.failed("read a partition anew", error))?;
+        left.map_err(|error| self.topic().failed("read a partition anew", error))?;
         self.assign(std::iter::once(partition))
     }
 
@@ -440,12 +431,12 @@ fn consumer(config: &Config, context: &SourceContext) -> Result<BaseConsumer<Lis
 }
 
 /// Starts the thread.
-pub(super) fn start(fetch: Fetch) -> Result<Arc<std::thread::JoinHandle<()>>> {
-    let thread = std::thread::Builder::new()
-        .name("kafka-fetch".to_owned())
-        .spawn(move || fetch.run());
-    let thread = thread.map_err(|error| {
-        Error::unavailable("no_thread", "failed to start a thread").with_source(error)
-    })?;
-    Ok(Arc::new(thread))
+pub(super) fn start(fetch: Fetch) -> Result<()> {
+    let thread = std::thread::Builder::new().name("kafka-fetch".to_owned());
+    thread
+        .spawn(move || fetch.run())
+        .map(drop)
+        .map_err(|error| {
+            Error::unavailable("no_thread", "failed to start a thread").with_source(error)
+        })
 }

@@ -15,13 +15,18 @@ pub(super) type Extent = (i64, i64);
 /// Asks the cluster. Blocks.
 pub(super) struct Topic<'c> {
     pub(super) consumer: &'c BaseConsumer<Listener>,
+    /// Whether partitions are being read already: then messages wait in the consumer's queue.
+    pub(super) is_read: bool,
     pub(super) name: &'c str,
 }
 
 impl Topic<'_> {
-    fn failed(&self, what: &str, error: rdkafka::error::KafkaError) -> Error {
-        // What the library has said meanwhile waits in the queue until somebody asks.
-        self.consumer.poll(std::time::Duration::ZERO);
+    pub(super) fn failed(&self, what: &str, error: rdkafka::error::KafkaError) -> Error {
+        // What the library has said meanwhile waits in the queue until somebody asks. Whoever asks takes a message too, if
+        // there is one, and nobody would ever see it.
+        if !self.is_read {
+            self.consumer.poll(std::time::Duration::ZERO);
+        }
         failed(
             &format!("{what} of topic `{}`", self.name),
             error,
