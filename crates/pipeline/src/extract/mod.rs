@@ -14,6 +14,7 @@ pub mod message;
 pub mod parquet;
 #[cfg(feature = "kafka")]
 pub mod protobuf;
+pub(crate) mod shortest;
 pub mod table;
 mod wire;
 
@@ -107,9 +108,9 @@ pub trait Extraction: Send {
     /// Takes a payload that [packs messages](PayloadHead::messages), whole.
     fn packed(&mut self, head: &Arc<PayloadHead>, bytes: &[u8], out: &mut Extracted) -> Result<()> {
         let _ = (head, bytes, out);
-        Err(Error::bug(
-            "no_messages",
-            "the source said nothing of messages",
+        Err(Error::unsupported(
+            "packed_messages",
+            "the payload packs messages, and the extractor takes none",
         ))
     }
 

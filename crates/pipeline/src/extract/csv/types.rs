@@ -6,6 +6,7 @@
 use chrono::{DateTime, NaiveDate};
 
 use crate::extract::contract::ColumnType;
+use crate::extract::shortest::shortest_forms;
 
 /// Types that are learned, the narrowest first. What fits none is a string.
 const LEARNED: [ColumnType; 6] = [
@@ -129,16 +130,16 @@ impl Number {
         Some(Self { digits, canonical })
     }
 
-    /// Whether the shortest text of `value` has the same digits.
+    /// Whether a shortest text of `value` has the same digits.
     fn comes_back(&self, value: f64) -> bool {
-        let shortest = format!("{:e}", value.abs());
-        let mantissa = shortest.split('e').next().unwrap_or_default();
-        let digits: Vec<u8> = mantissa.bytes().filter(u8::is_ascii_digit).collect();
-        let end = digits
-            .iter()
-            .rposition(|byte| *byte != b'0')
-            .map_or(0, |last| last + 1);
-        digits[..end] == self.digits
+        let forms = shortest_forms(value.abs());
+        forms.iter().any(|form| {
+            let mantissa = form.split('e').next().unwrap_or_default();
+            let digits = mantissa.bytes().filter(u8::is_ascii_digit);
+            let digits: Vec<u8> = digits.collect();
+            let end = digits.iter().rposition(|byte| *byte != b'0');
+            digits[..end.map_or(0, |last| last + 1)] == self.digits
+        })
     }
 }
 

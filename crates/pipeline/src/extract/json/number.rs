@@ -5,6 +5,8 @@
 
 use std::fmt::LowerExp;
 
+use crate::extract::shortest::shortest_forms;
+
 /// Significant digits that every double keeps.
 pub(super) const DIGITS_SAFE: usize = 15;
 /// Significant digits of the longest exact expansion of a double.
@@ -70,10 +72,10 @@ impl Exact {
         }
     }
 
-    /// Whether `value` is this number: its shortest text says the same, or it is equal to the last digit.
-    pub(super) fn is<F: LowerExp>(&self, value: F) -> bool {
+    /// Whether `value` is this number: a shortest text of it says the same, or it is equal to the last digit.
+    pub(super) fn is<F: LowerExp + Copy>(&self, value: F) -> bool {
         let says = |text: String| Self::parse(text.as_bytes()).as_ref() == Some(self);
-        says(format!("{value:e}"))
+        shortest_forms(value).into_iter().any(says)
             || (self.digits.len() > DIGITS_SAFE
                 && self.digits.len() <= DIGITS_EXACT_MAX
                 && says(format!("{value:.DIGITS_EXACT_MAX$e}")))

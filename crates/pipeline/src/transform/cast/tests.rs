@@ -91,13 +91,17 @@ fn a_float_holds_the_digits_that_were_written() {
         ),
         ["0.5", "0.1", "-", "-"]
     );
-    // Two texts are equally far from …323.25: one of them would be read back as the other.
+    // Two texts are equally near to …323.25, and programs write either.
     assert_eq!(
         texts(
-            &["2133862005680323.2", "2133862005680323.3"],
+            &[
+                "2133862005680323.2",
+                "2133862005680323.3",
+                "2133862005680323.1"
+            ],
             ColumnType::Double
         ),
-        ["2133862005680323.2", "-"]
+        ["2133862005680323.2", "2133862005680323.2", "-"]
     );
     assert_eq!(
         texts(&["0", "-0.0", "0e5"], ColumnType::Double),

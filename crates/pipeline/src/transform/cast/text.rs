@@ -11,6 +11,7 @@ use forebay_core::{Error, Result};
 use serde::de::IgnoredAny;
 
 use crate::extract::contract::ColumnType;
+use crate::extract::shortest::shortest_forms;
 
 /// `texts` (of type Utf8) as `kind`; what does not fit is null.
 pub(super) fn parse(texts: &ArrayRef, kind: ColumnType) -> Result<ArrayRef> {
@@ -104,9 +105,8 @@ fn significant(number: &Number<'_>) -> String {
     digits.trim_matches('0').to_owned()
 }
 
-/// A float fits when it shows the digits that were written, to as many places as were written. Of two texts that are
-/// equally far from a float (…323.2 and …323.3 from …323.25) only the even one fits, so what is read back is what was
-/// written.
+/// A float fits when it shows the digits that were written, to as many places as were written, or when they are a shortest
+/// text of it.
 fn float64(text: &str) -> Option<f64> {
     let value: f64 = text.parse().ok()?;
     shows(value, text).then_some(value)
@@ -119,17 +119,24 @@ fn float32(text: &str) -> Option<f32> {
 
 fn shows(value: f64, text: &str) -> bool {
     fits(text, value == 0.0, value.is_finite(), |places| {
-        format!("{value:.places$e}")
+        let [shortest, even] = shortest_forms(value);
+        [format!("{value:.places$e}"), shortest, even]
     })
 }
 
 fn shows32(value: f32, text: &str) -> bool {
     // A float has at most nine digits of its own; its exact value has more and is not what people write.
-    let shortest = format!("{value:e}");
-    fits(text, value == 0.0, value.is_finite(), |_| shortest.clone())
+    fits(text, value == 0.0, value.is_finite(), |_| {
+        shortest_forms(value)
+    })
 }
 
-fn fits(text: &str, is_zero: bool, is_finite: bool, shown: impl Fn(usize) -> String) -> bool {
+fn fits<const N: usize>(
+    text: &str,
+    is_zero: bool,
+    is_finite: bool,
+    shown: impl Fn(usize) -> [String; N],
+) -> bool {
     let Some(written) = number(text) else {
         return false;
     };
@@ -137,7 +144,8 @@ fn fits(text: &str, is_zero: bool, is_finite: bool, shown: impl Fn(usize) -> Str
     if digits.is_empty() || !is_finite {
         return digits.is_empty() && is_zero;
     }
-    number(&shown(digits.len() - 1)).is_some_and(|shown| significant(&shown) == digits)
+    let says = |shown: &String| number(shown).is_some_and(|shown| significant(&shown) == digits);
+    shown(digits.len() - 1).iter().any(says)
 }
 
 fn decimal(text: &str, precision: u8, scale: i8) -> Option<i128> {
