@@ -24,7 +24,7 @@ pub use commit::{CommitId, RunId};
 pub use error::{Context, Error, ErrorKind, Result};
 pub use messages::{Message, Messages, MessagesBuilder};
 pub use name::{Ident, RefName, TableName};
-pub use payload::{Chunk, Compression, PayloadHead};
+pub use payload::{Chunk, Compression, Kept, PayloadHead};
 pub use position::Position;
 pub use quarantine::Rejected;
 pub use secret::Secret;

@@ -115,6 +115,25 @@ pub struct Chunk {
     pub position: Option<Position>,
     /// What the source itself knows to be missing or unreadable at this place, for quarantine.
     pub refused: Vec<Rejected>,
+    /// Set when the bytes were read from the raw zone: they are not kept a second time.
+    pub kept: Option<Arc<Kept>>,
+}
+
+/// Where a payload, or a part of one, lies in the raw zone already. All chunks of it share one value.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Kept {
+    /// Path of the object below the workspace.
+    pub object: String,
+    /// Where it begins in the decompressed object, and how many bytes it has.
+    pub offset: u64,
+    pub length: u64,
+    /// Where the frame that holds its first byte begins in the object file, and in the decompressed object.
+    pub frame: u64,
+    pub frame_offset: u64,
+    /// Lower-case hex.
+    pub sha256: String,
+    /// Which part of its payload it is, when it is one.
+    pub part: Option<String>,
 }
 
 impl Chunk {
@@ -126,6 +145,7 @@ impl Chunk {
             last: true,
             position,
             refused: Vec::new(),
+            kept: None,
         }
     }
 }

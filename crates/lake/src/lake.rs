@@ -67,6 +67,23 @@ impl Lake {
         }
     }
 
+    /// The table as it was `versions` metadata files before, or as its oldest file says that the metadata still names;
+    /// `None` for the first of all.
+    ///
+    /// Errors: `NotFound` when that file has been cleaned away.
+    pub async fn earlier(&self, table: &Table, versions: usize) -> Result<Option<Table>> {
+        let log = table.metadata().metadata_log();
+        let Some(file) = log.get(log.len().saturating_sub(versions)) else {
+            return Ok(None);
+        };
+        let head = Head {
+            table: table.name().clone(),
+            uuid: table.uuid(),
+            metadata_location: file.metadata_file.clone(),
+        };
+        self.load(head).await.map(Some)
+    }
+
     /// Names of all tables in a state, ordered.
     pub async fn tables(&self, as_of: &AsOf) -> Result<Vec<TableName>> {
         let heads = self.0.store.heads(as_of).await?;

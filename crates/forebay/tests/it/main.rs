@@ -15,6 +15,7 @@ mod load;
 mod observe;
 mod parts;
 mod postgres;
+mod raw;
 mod restored;
 mod s3;
 mod serve;

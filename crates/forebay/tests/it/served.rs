@@ -32,11 +32,22 @@ impl Server {
 
     /// As [`Self::start`], with more arguments.
     pub(crate) fn start_with(project: &Project, address: &str, more: &[&str]) -> Self {
+        Self::start_where(project, address, more, &[])
+    }
+
+    /// As [`Self::start_with`], with more variables.
+    pub(crate) fn start_where(
+        project: &Project,
+        address: &str,
+        more: &[&str],
+        variables: &[(&str, &str)],
+    ) -> Self {
         let mut process = Command::new(assert_cmd::cargo::cargo_bin("forebay"))
             .current_dir(project.path())
             .args(["serve", "--listen", address])
             .args(more)
             .env("FOREBAY_SECRET_DOOR", "open sesame")
+            .envs(variables.iter().copied())
             .stderr(Stdio::piped())
             .spawn()
             .unwrap();

@@ -18,6 +18,7 @@ use serde::Deserialize;
 
 use crate::extract::contract::Contract;
 use crate::extract::{Extracted, Extraction, ObjectInput, Value};
+use crate::file::Document;
 
 /// Messages whose rows may be held back in the extractor before it has to give them up.
 const HELD_MAX: usize = 1 << 18;
@@ -27,6 +28,8 @@ const HELD_MAX: usize = 1 << 18;
 pub struct MessageRules {
     pub columns: MessageColumns,
     pub tombstones: Tombstones,
+    /// Whether nothing but messages comes. Otherwise an extractor that takes none reads whole payloads.
+    pub only: bool,
 }
 
 /// Columns of the main table that say what came with a message; each is there when it is given a name.
@@ -82,6 +85,18 @@ impl MessageColumns {
         named.collect()
     }
 
+    /// What a schema cannot say. Errors: `Config` at the `columns` of `source`.
+    pub fn check(&self, source: &Document) -> Result<()> {
+        let mut names: Vec<String> = self.names().collect();
+        names.sort();
+        let Some(pair) = names.windows(2).find(|pair| pair[0] == pair[1]) else {
+            return Ok(());
+        };
+        let place = source.get("columns").unwrap_or_else(|| source.clone());
+        let what = format!("two columns are called `{}`", pair[0]);
+        Err(place.error("column_clash", what))
+    }
+
     /// The names that are given.
     pub fn names(&self) -> impl Iterator<Item = String> {
         self.wanted().into_iter().map(|(name, ..)| name)
@@ -129,6 +144,16 @@ impl MessageExtraction {
                 messages.bytes()
             );
             return Err(Error::data("bad_messages", what));
+        }
+        if !self.packs && messages.len() > 1 {
+            let what = format!(
+                "{} packs {} messages, and the extractor takes one at a time",
+                head.name,
+                messages.len()
+            );
+            return Err(Error::unsupported("packed_messages", what).with_hint(
+                "use the extractor of the pipeline that kept them, or another that takes messages",
+            ));
         }
         let values = self.admit(head, &messages, out);
         self.hold(head.ordinal, &messages);

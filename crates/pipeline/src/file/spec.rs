@@ -114,8 +114,7 @@ impl PipelineSpec {
             return Ok(inner);
         };
         let packs = self.extract.takes_messages();
-        if !packs && self.source.push().is_some() {
-            // Each push is a payload then, of whatever format.
+        if inner.wants_object() && !rules.only {
             return Ok(inner);
         }
         if inner.wants_object() {

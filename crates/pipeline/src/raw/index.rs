@@ -10,8 +10,11 @@ use arrow::compute::cast;
 use arrow::datatypes::{
     DataType, Field, Int64Type, Schema, SchemaRef, TimeUnit, TimestampMicrosecondType,
 };
-use forebay_core::{Compression, Error, Ident, Messages, Position, Result, Timestamp};
+use forebay_core::{
+    Compression, Error, Ident, Kept, Messages, PayloadHead, Position, Result, Timestamp,
+};
 
+use crate::raw::PART_ATTRIBUTE;
 use crate::raw::packed::{self, Packed};
 
 /// One payload in a raw object, or one part of it when a commit fell inside it (see
@@ -45,6 +48,36 @@ pub struct RawEntry {
     pub sha256: String,
     /// What the payload packs, when it does.
     pub messages: Option<Arc<Messages>>,
+}
+
+impl RawEntry {
+    /// The head of the payload as it was when it came, numbered anew.
+    pub fn head(&self, ordinal: u64) -> PayloadHead {
+        let mut attributes = self.attributes.clone();
+        attributes.remove(PART_ATTRIBUTE);
+        PayloadHead {
+            ordinal,
+            name: self.name.clone(),
+            received_at: self.received_at,
+            content_type: self.content_type.clone(),
+            compression: self.compression,
+            attributes,
+            messages: self.messages.clone(),
+        }
+    }
+
+    /// Where its bytes lie.
+    pub fn kept(&self) -> Kept {
+        Kept {
+            object: self.object.clone(),
+            offset: self.offset,
+            length: self.length,
+            frame: self.frame,
+            frame_offset: self.frame_offset,
+            sha256: self.sha256.clone(),
+            part: self.attributes.get(PART_ATTRIBUTE).cloned(),
+        }
+    }
 }
 
 const UTC: &str = "+00:00";

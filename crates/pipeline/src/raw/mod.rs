@@ -7,12 +7,15 @@
 //!
 //! Two kinds of object. A *packed* object (`.<ext>.zst`) is a row of zstd frames, each with a checksum: `zstdcat` of it
 //! gives exactly the bytes received, in order, and a reader may start at any frame. What came compressed (`.json.gz`,
-//! `.parquet`) is *kept*: one payload, one object, byte for byte, without another compression on top.
+//! `.parquet`) is *kept*: one payload, one object, byte for byte, without another compression on top. What a pipeline reads from
+//! the raw zone itself gets an index only, which names the objects that are there.
 
 mod format;
 mod frames;
 mod index;
 mod packed;
+mod parts;
+mod pointers;
 mod read;
 mod upload;
 mod write;
@@ -21,6 +24,7 @@ mod write;
 mod tests;
 
 pub use index::{RawEntry, index_schema, to_batch};
+pub use parts::{PART_ATTRIBUTE, Parts};
 pub use read::{RawPayload, RawReader};
 pub(crate) use upload::put_object;
-pub use write::{PART_ATTRIBUTE, RawObject, RawOptions, RawWriter};
+pub use write::{RawObject, RawOptions, RawWriter};

@@ -4,7 +4,7 @@ use std::fmt;
 use std::path::PathBuf;
 use std::sync::Arc;
 
-use forebay_core::{Chunk, Clock, Error, Ident, PayloadHead, Position, Result, Timestamp};
+use forebay_core::{Chunk, Clock, Error, Ident, Kept, PayloadHead, Position, Result, Timestamp};
 use forebay_lake::storage::Medium;
 use object_store::ObjectStore;
 use object_store::path::Path;
@@ -13,14 +13,12 @@ use rand::{Rng, SeedableRng};
 use sha2::{Digest, Sha256};
 use ulid::Ulid;
 
-use crate::raw::RawEntry;
 use crate::raw::format::{self, Format};
 use crate::raw::frames::{Frames, Start};
+use crate::raw::parts;
+use crate::raw::pointers::Pointers;
 use crate::raw::upload::{Destination, Upload, flush};
-
-/// Attribute of an entry that is a part of a payload: `1`, `2`, … in order. A commit fell inside the payload; its bytes
-/// are those of all parts of the same ordinal, one after the other. A payload in one piece has none.
-pub const PART_ATTRIBUTE: &str = "part";
+use crate::raw::{PART_ATTRIBUTE, RawEntry};
 
 #[derive(Debug, Clone)]
 pub struct RawOptions {
@@ -36,7 +34,8 @@ pub struct RawOptions {
 /// A sealed object with its index.
 #[derive(Debug, Clone)]
 pub struct RawObject {
-    pub path: Path,
+    /// `None` when the entries name bytes that lie elsewhere in the raw zone.
+    pub path: Option<Path>,
     /// Where its index belongs, beside it.
     pub index: Path,
     pub entries: Vec<RawEntry>,
@@ -58,6 +57,8 @@ pub struct RawWriter {
     /// Ordinal of a payload that the last seal cut, and how many parts of it are sealed.
     cut: Option<(u64, u32)>,
     sealed: Vec<RawObject>,
+    /// Entries for what is kept already.
+    pointers: Option<Pointers>,
     local_root: Option<PathBuf>,
 }
 
@@ -115,6 +116,7 @@ impl RawWriter {
             payload: None,
             cut: None,
             sealed: Vec::new(),
+            pointers: None,
             local_root: None,
         }
     }
@@ -132,6 +134,9 @@ impl RawWriter {
     ///
     /// Errors: `Unavailable` or `Denied` when the store refuses; `Bug` when a payload begins inside another.
     pub fn push(&mut self, chunk: &Chunk) -> Result<()> {
+        if let Some(kept) = &chunk.kept {
+            return self.point(chunk, kept);
+        }
         match &self.payload {
             None => self.begin(chunk)?,
             Some(open) if open.head.ordinal == chunk.head.ordinal => {}
@@ -176,7 +181,13 @@ impl RawWriter {
         }
         self.close()?;
         if let Some(root) = &self.local_root {
-            flush(root, self.sealed.iter().map(|object| &object.path))?;
+            flush(
+                root,
+                self.sealed.iter().filter_map(|object| object.path.as_ref()),
+            )?;
+        }
+        if let Some(pointers) = self.pointers.take() {
+            self.sealed.push(pointers.seal()?);
         }
         Ok(std::mem::take(&mut self.sealed))
     }
@@ -190,9 +201,23 @@ impl RawWriter {
                 "a payload can be read when it is complete",
             ));
         }
+        if let Some(pointers) = &self.pointers {
+            return pointers.last_path().ok_or_else(no_payload);
+        }
         self.close()?;
-        let last = self.sealed.last().map(|object| object.path.clone());
-        last.ok_or_else(|| Error::bug("raw_no_object", "no payload has been written"))
+        let last = self.sealed.last().and_then(|object| object.path.clone());
+        last.ok_or_else(no_payload)
+    }
+
+    /// Names what is kept already in the index.
+    fn point(&mut self, chunk: &Chunk, kept: &Arc<Kept>) -> Result<()> {
+        let mut pointers = match self.pointers.take() {
+            Some(pointers) => pointers,
+            None => Pointers::new(self.ulid(), self.folder(chunk.head.received_at)?),
+        };
+        pointers.push(&self.options.split, chunk, kept);
+        self.pointers = Some(pointers);
+        Ok(())
     }
 
     fn begin(&mut self, chunk: &Chunk) -> Result<()> {
@@ -250,8 +275,7 @@ impl RawWriter {
     }
 
     fn object(&mut self, format: Format, received_at: Timestamp) -> Result<OpenObject> {
-        let now = self.clock.now();
-        let ulid = Ulid::from_parts(u64::try_from(now.millis()).unwrap_or(0), self.rng.random());
+        let ulid = self.ulid();
         let folder = self.folder(received_at)?;
         let end = if format.kept { "" } else { ".zst" };
         let path = Path::from(format!("{folder}/{ulid}.{}{end}", format.extension));
@@ -267,6 +291,11 @@ impl RawWriter {
             upload,
             entries: Vec::new(),
         })
+    }
+
+    fn ulid(&mut self) -> Ulid {
+        let now = self.clock.now();
+        Ulid::from_parts(u64::try_from(now.millis()).unwrap_or(0), self.rng.random())
     }
 
     fn folder(&self, at: Timestamp) -> Result<String> {
@@ -329,7 +358,7 @@ impl OpenObject {
         } = payload;
         let mut attributes = head.attributes.clone();
         if cut || part > 1 {
-            attributes.insert(PART_ATTRIBUTE.to_owned(), part.to_string());
+            attributes.insert(PART_ATTRIBUTE.to_owned(), parts::label(part, !cut));
         }
         RawEntry {
             id: format!("{}-{}", self.ulid, self.entries.len()),
@@ -364,10 +393,14 @@ impl OpenObject {
         let index = Path::from(format!("{folder}/{stem}"));
         let bytes = self.upload.finish()?;
         Ok(RawObject {
-            path: self.path,
+            path: Some(self.path),
             index,
             entries: self.entries,
             bytes,
         })
     }
+}
+
+fn no_payload() -> Error {
+    Error::bug("raw_no_object", "no payload has been written")
 }

@@ -5,7 +5,7 @@
 
 use std::sync::Arc;
 
-use forebay_core::{Error, PayloadHead, Result};
+use forebay_core::{Error, Result};
 use object_store::ObjectStore;
 use tokio::runtime::Handle;
 
@@ -13,7 +13,7 @@ use super::pour::Pour;
 use crate::extract::{Extracted, Extraction, ObjectInput};
 use crate::file::PipelineSpec;
 use crate::load::iceberg::IcebergTarget;
-use crate::raw::{PART_ATTRIBUTE, RawEntry, RawReader};
+use crate::raw::{RawEntry, RawReader};
 
 /// The table that the pipeline loads.
 ///
@@ -35,19 +35,6 @@ pub(super) fn not_in_the_lake(spec: &PipelineSpec) -> Error {
 
 /// Gets what an extractor gives.
 type Take<'a> = dyn FnMut(Extracted) -> Result<()> + 'a;
-
-/// The head of a payload as it was when it came, numbered anew.
-fn head(entry: &RawEntry, ordinal: u64) -> PayloadHead {
-    PayloadHead {
-        ordinal,
-        name: entry.name.clone(),
-        received_at: entry.received_at,
-        content_type: entry.content_type.clone(),
-        compression: entry.compression,
-        attributes: entry.attributes.clone(),
-        messages: entry.messages.clone(),
-    }
-}
 
 /// Reads payloads of the raw zone into an extractor. Blocks.
 pub(super) struct Again {
@@ -80,7 +67,7 @@ impl Again {
         let Some(first) = parts.first() else {
             return Ok(());
         };
-        let mut pour = Pour::new(&head(first, ordinal))?;
+        let mut pour = Pour::new(&first.head(ordinal))?;
         if extraction.wants_object() {
             return self.object(extraction, &pour, first, take);
         }
@@ -128,37 +115,4 @@ impl Again {
         }
         Ok(())
     }
-}
-
-/// Puts the parts of each payload together: a run that commits inside a payload leaves an entry for each part, one behind
-/// the other in the index.
-#[derive(Debug, Default)]
-pub(super) struct Parts {
-    held: Vec<RawEntry>,
-}
-
-impl Parts {
-    /// Takes the next entry of the index, and gives the payload before it if that is complete now.
-    pub(super) fn push(&mut self, entry: RawEntry) -> Option<Vec<RawEntry>> {
-        let goes_on = self.held.last().is_some_and(|last| follows(&entry, last));
-        if goes_on {
-            self.held.push(entry);
-            return None;
-        }
-        let before = std::mem::replace(&mut self.held, vec![entry]);
-        (!before.is_empty()).then_some(before)
-    }
-
-    /// The last payload.
-    pub(super) fn finish(self) -> Option<Vec<RawEntry>> {
-        (!self.held.is_empty()).then_some(self.held)
-    }
-}
-
-fn follows(entry: &RawEntry, last: &RawEntry) -> bool {
-    let part =
-        |entry: &RawEntry| -> Option<u64> { entry.attributes.get(PART_ATTRIBUTE)?.parse().ok() };
-    let same = (&entry.name, entry.received_at, &entry.split)
-        == (&last.name, last.received_at, &last.split);
-    same && part(last).is_some_and(|last| part(entry) == Some(last + 1))
 }

@@ -11,14 +11,14 @@ use forebay_store::{AsOf, Change, Commit, HeadChange};
 use futures::TryStreamExt;
 use tokio::runtime::Handle;
 
-use super::again::{self, Again, Parts};
+use super::again::{self, Again};
 use super::steps::Steps;
 use super::tables::{self, Tables};
 use super::{RunContext, random, scan};
 use crate::extract::Extracted;
 use crate::file::PipelineSpec;
 use crate::load::iceberg::IcebergTarget;
-use crate::raw::RawEntry;
+use crate::raw::{Parts, RawEntry};
 
 /// What a rebuild made.
 #[derive(Debug, Clone)]

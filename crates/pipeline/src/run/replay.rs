@@ -14,7 +14,7 @@ use forebay_store::{Lease, LeaseRequest, PositionMove};
 use futures::TryStreamExt;
 use tokio::runtime::Handle;
 
-use super::again::{self, Again, Parts};
+use super::again::{self, Again};
 use super::deliver;
 use super::outbox::Outbox;
 use super::steps::{Steps, Wanted};
@@ -26,7 +26,7 @@ use crate::file::PipelineSpec;
 use crate::load::iceberg::IcebergTarget;
 use crate::load::{Delivered, Sink};
 use crate::quarantine::{self, Event, EventKind, OpenEvents};
-use crate::raw::RawEntry;
+use crate::raw::{Parts, RawEntry};
 
 /// The split whose lease and position keep two replays apart.
 const SPLIT: &str = "replay";

@@ -254,7 +254,8 @@ impl Worker {
         figures.extract.time(|| self.extraction.flush(&mut out))?;
         self.hand_on(out)?;
         let raw = figures.raw.time(|| self.raw.seal())?;
-        Figures::count(&figures.raw_objects, raw.len() as u64);
+        let objects = raw.iter().filter(|object| object.path.is_some());
+        Figures::count(&figures.raw_objects, objects.count() as u64);
         self.buffer.clear();
         self.send(Work::Boundary(Boundary {
             position,

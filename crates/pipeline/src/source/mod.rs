@@ -8,6 +8,7 @@ pub mod http;
 #[cfg(feature = "kafka")]
 pub mod kafka;
 pub mod push;
+pub mod raw;
 pub mod table;
 
 use std::fmt;
@@ -33,6 +34,7 @@ pub const SOURCES: &[&dyn SourceKind] = &[
     #[cfg(feature = "kafka")]
     &kafka::Kind,
     &table::Kind,
+    &raw::Kind,
 ];
 
 /// A kind of source: what a pipeline file may write under `source:`.

@@ -50,7 +50,7 @@ fn zstdcat_gives_the_bytes_received_and_the_index_finds_each_payload() {
 
     let files = sealed
         .iter()
-        .map(|object| folder.path().join(object.path.as_ref()));
+        .map(|object| folder.path().join(object.path.as_ref().unwrap().as_ref()));
     match Command::new("zstdcat").args(files).output() {
         Ok(output) => assert!(output.stdout == texts.concat().as_bytes(), "{output:?}"),
         Err(error) => eprintln!("skipped: no zstdcat here: {error}"),

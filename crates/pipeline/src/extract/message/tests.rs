@@ -26,6 +26,7 @@ fn extraction(columns: MessageColumns, tombstones: Tombstones) -> MessageExtract
         MessageRules {
             columns,
             tombstones,
+            only: true,
         },
     )
 }

@@ -118,14 +118,6 @@ impl Config {
             registry.check(&at("registry"))?;
         }
         check_topic(&self.topic, &at("topic"))?;
-        let mut names: Vec<String> = self.columns.names().collect();
-        names.sort();
-        if let Some(pair) = names.windows(2).find(|pair| pair[0] == pair[1]) {
-            return Err(at("columns").error(
-                "column_clash",
-                format!("two columns are called `{}`", pair[0]),
-            ));
-        }
-        Ok(())
+        self.columns.check(config)
     }
 }

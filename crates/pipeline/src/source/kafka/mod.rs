@@ -61,6 +61,7 @@ impl SourceKind for Kind {
         let rules = MessageRules {
             columns: kafka.columns.clone(),
             tombstones: kafka.tombstones,
+            only: true,
         };
         Ok(Box::new(Kafka {
             config: kafka,

@@ -17,7 +17,9 @@
 //! not an append (a rollback, an overwrite, files that were put in place of others, a table made anew) is noticed and
 //! never read as if it were one.
 
-mod plan;
+pub(in crate::source) mod follow;
+mod lineage;
+pub(in crate::source) mod plan;
 mod reader;
 
 #[cfg(test)]

@@ -1,43 +1,43 @@
 //! What to read next: the files of a snapshot that an earlier position has not seen.
 
-use std::collections::HashMap;
-
 use forebay_core::{CommitId, Error, Position, RefName, Result, TableName};
 use forebay_lake::scan::ScanFile;
-use forebay_lake::{Lake, SnapshotInfo, Table};
+use forebay_lake::{Lake, Table};
 use forebay_store::AsOf;
 use serde::{Deserialize, Serialize};
 use uuid::Uuid;
 
+use super::lineage;
+
 /// Where a reader stands: everything of the table up to a snapshot, or a part of one.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(deny_unknown_fields)]
-pub(super) struct Place {
-    pub(super) table: Uuid,
+pub(in crate::source) struct Place {
+    pub(in crate::source) table: Uuid,
     /// The snapshot that is read, or was; `None`: the table had none.
-    pub(super) snapshot: Option<i64>,
+    pub(in crate::source) snapshot: Option<i64>,
     /// Its sequence number; files with a greater one came later.
-    pub(super) sequence: i64,
+    pub(in crate::source) sequence: i64,
     /// What is left of it.
     #[serde(default, skip_serializing_if = "Option::is_none")]
-    pub(super) inside: Option<Inside>,
+    pub(in crate::source) inside: Option<Inside>,
 }
 
 /// Where a reader stands inside a snapshot.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(deny_unknown_fields)]
-pub(super) struct Inside {
+pub(in crate::source) struct Inside {
     /// The commit of the catalog that shows the table as it was.
-    pub(super) commit: CommitId,
+    pub(in crate::source) commit: CommitId,
     /// Only files with a greater sequence number are of this pass; -1 for all.
-    pub(super) after: i64,
+    pub(in crate::source) after: i64,
     /// The next file and row group.
-    pub(super) file: String,
-    pub(super) group: usize,
+    pub(in crate::source) file: String,
+    pub(in crate::source) group: usize,
 }
 
 impl Place {
-    pub(super) fn read(position: &Position) -> Result<Self> {
+    pub(in crate::source) fn read(position: &Position) -> Result<Self> {
         serde_json::from_value(position.0.clone()).map_err(|error| {
             Error::data(
                 "bad_position",
@@ -47,7 +47,7 @@ impl Place {
         })
     }
 
-    pub(super) fn position(&self) -> Result<Position> {
+    pub(in crate::source) fn position(&self) -> Result<Position> {
         let value = serde_json::to_value(self).map_err(|error| {
             Error::bug("position", "failed to write a position").with_source(error)
         })?;
@@ -57,15 +57,15 @@ impl Place {
 
 /// A data file to read.
 #[derive(Debug, Clone)]
-pub(super) struct File {
-    pub(super) path: String,
-    pub(super) bytes: u64,
-    pub(super) rows: u64,
+pub(in crate::source) struct File {
+    pub(in crate::source) path: String,
+    pub(in crate::source) bytes: u64,
+    pub(in crate::source) rows: u64,
     sequence: i64,
     /// Runs of deleted rows: first and how many.
-    pub(super) deleted: Vec<(u64, u64)>,
+    pub(in crate::source) deleted: Vec<(u64, u64)>,
     /// Fields that have a value by the file's partition, which the file itself may lack.
-    pub(super) identity: Vec<i32>,
+    pub(in crate::source) identity: Vec<i32>,
 }
 
 impl File {
@@ -101,26 +101,26 @@ fn runs(numbers: impl Iterator<Item = u64>) -> Vec<(u64, u64)> {
 
 /// A table at one commit, and the files of it that are to be read, in order.
 #[derive(Debug)]
-pub(super) struct Pass {
-    pub(super) table: Table,
-    pub(super) commit: CommitId,
-    pub(super) after: i64,
+pub(in crate::source) struct Pass {
+    pub(in crate::source) table: Table,
+    pub(in crate::source) commit: CommitId,
+    pub(in crate::source) after: i64,
     /// Where the reader stands once all is read.
-    pub(super) end: Place,
-    pub(super) files: Vec<File>,
+    pub(in crate::source) end: Place,
+    pub(in crate::source) files: Vec<File>,
     /// The first row group of the first file that is wanted.
-    pub(super) group: usize,
+    pub(in crate::source) group: usize,
 }
 
 /// What a table has become since a place.
-pub(super) enum Since {
+pub(in crate::source) enum Since {
     Pass(Box<Pass>),
     /// It has changed in another way than by appends.
     Changed(String),
 }
 
 /// The newest commit of a branch, and the table there.
-pub(super) async fn newest(
+pub(in crate::source) async fn newest(
     lake: &Lake,
     branch: &RefName,
     name: &TableName,
@@ -139,16 +139,21 @@ pub(super) async fn newest(
 }
 
 /// All of a table.
-pub(super) async fn whole(commit: CommitId, table: Table) -> Result<Pass> {
+pub(in crate::source) async fn whole(commit: CommitId, table: Table) -> Result<Pass> {
     pass(commit, table, -1).await
 }
 
 /// What was appended after a place that is complete.
-pub(super) async fn since(commit: CommitId, table: Table, place: &Place) -> Result<Since> {
+pub(in crate::source) async fn since(
+    lake: &Lake,
+    commit: CommitId,
+    table: Table,
+    place: &Place,
+) -> Result<Since> {
     if table.uuid() != place.table {
         return Ok(Since::Changed("it was dropped and made anew".to_owned()));
     }
-    if let Some(change) = other_change(&table, place) {
+    if let Some(change) = lineage::other_change(lake, &table, place).await? {
         return Ok(Since::Changed(change));
     }
     let pass = pass(commit, table, place.sequence).await?;
@@ -156,7 +161,11 @@ pub(super) async fn since(commit: CommitId, table: Table, place: &Place) -> Resu
 }
 
 /// The rest of a pass that was cut off.
-pub(super) async fn rest(lake: &Lake, name: &TableName, inside: &Inside) -> Result<Pass> {
+pub(in crate::source) async fn rest(
+    lake: &Lake,
+    name: &TableName,
+    inside: &Inside,
+) -> Result<Pass> {
     let table = lake.table(&AsOf::Commit(inside.commit), name).await?;
     let table = table.ok_or_else(|| {
         Error::not_found(
@@ -200,7 +209,7 @@ async fn pass(commit: CommitId, table: Table, after: i64) -> Result<Pass> {
 }
 
 /// The place after everything that a table holds now.
-pub(super) fn end(table: &Table) -> Place {
+pub(in crate::source) fn end(table: &Table) -> Place {
     let snapshot = table.snapshot_id();
     let known = table.snapshots();
     let current = known.iter().find(|known| Some(known.id) == snapshot);
@@ -210,35 +219,6 @@ pub(super) fn end(table: &Table) -> Place {
         sequence: current.map_or(0, |current| current.sequence),
         inside: None,
     }
-}
-
-/// The first snapshot after a place, looking back, that is not an append; or why that cannot be told.
-fn other_change(table: &Table, place: &Place) -> Option<String> {
-    let snapshots = table.snapshots().into_iter();
-    let known: HashMap<i64, SnapshotInfo> =
-        snapshots.map(|snapshot| (snapshot.id, snapshot)).collect();
-    let mut at = table.snapshot_id();
-    while at != place.snapshot {
-        let Some(id) = at else {
-            return Some("it was rolled back".to_owned());
-        };
-        let Some(snapshot) = known.get(&id) else {
-            return Some(format!(
-                "snapshot {id} is not known any more, and what it did neither"
-            ));
-        };
-        if snapshot.operation != "append" {
-            return Some(format!(
-                "snapshot {id} is an operation `{}`",
-                snapshot.operation
-            ));
-        }
-        if snapshot.sequence <= place.sequence {
-            return Some("it was rolled back".to_owned());
-        }
-        at = snapshot.parent;
-    }
-    None
 }
 
 #[cfg(test)]

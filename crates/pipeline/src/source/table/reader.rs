@@ -7,12 +7,12 @@ use async_trait::async_trait;
 use bytes::Bytes;
 use forebay_core::{Chunk, Compression, Error, PayloadHead, Position, Result};
 use forebay_lake::Lake;
-use forebay_store::AsOf;
 use object_store::path::Path;
 use parquet::arrow::async_reader::{AsyncFileReader, ParquetObjectReader};
 
-use super::plan::{self, File, Inside, Pass, Place, Since};
-use super::{Changes, Start, TableConfig};
+use super::TableConfig;
+use super::follow::Follower;
+use super::plan::{File, Inside, Pass, Place};
 use crate::extract::table::{MEDIA_TYPE, Portion, PortionFile};
 use crate::source::{SourceContext, SplitReader};
 
@@ -26,14 +26,9 @@ const PORTION_FILES: usize = 1_000;
 const POLL: Duration = Duration::from_millis(500);
 
 pub(super) struct Reader {
-    config: TableConfig,
     context: SourceContext,
-    lake: Lake,
-    /// Where everything before has been handed on.
-    place: Option<Place>,
+    follower: Follower,
     pass: Option<Open>,
-    /// The metadata that was looked at last.
-    seen: Option<String>,
     ordinal: u64,
     /// The place of the last chunk.
     told: Option<Place>,
@@ -53,77 +48,18 @@ impl Reader {
         position: Option<Position>,
         context: SourceContext,
     ) -> Result<Self> {
-        let lake = context
-            .lake
-            .clone()
-            .ok_or_else(|| Error::bug("no_lake", "a table is read without the lake it is in"))?;
         let place = position.as_ref().map(Place::read).transpose()?;
+        let rules = (config.start, config.changes);
         Ok(Self {
-            config,
-            context,
-            lake,
             told: place.clone(),
-            place,
+            follower: Follower::new(config.name, rules, place, context.clone())?,
+            context,
             pass: None,
-            seen: None,
             ordinal: 0,
         })
     }
 
-    /// Finds something to read; `false` when there is nothing new.
-    async fn look(&mut self) -> Result<bool> {
-        let name = self.config.name.clone();
-        if let Some(inside) = self.place.as_ref().and_then(|place| place.inside.clone()) {
-            let pass = plan::rest(&self.lake, &name, &inside).await?;
-            self.begin(pass)?;
-            return Ok(true);
-        }
-        let head = AsOf::Head(self.context.branch.clone());
-        let head = self.lake.store().head(&head, &name).await?;
-        let location = head.map(|head| head.metadata_location);
-        if location.is_some() && location == self.seen {
-            return Ok(false);
-        }
-        let (commit, table) = plan::newest(&self.lake, &self.context.branch, &name).await?;
-        let seen = table.metadata_location().to_owned();
-        let pass = match &self.place {
-            None if self.config.start == Start::Now => {
-                let mut pass = plan::whole(commit, table).await?;
-                pass.files.clear();
-                pass
-            }
-            None => plan::whole(commit, table).await?,
-            Some(place) => match plan::since(commit, table.clone(), place).await? {
-                Since::Pass(pass) => *pass,
-                Since::Changed(change) => {
-                    self.changed(&change)?;
-                    plan::whole(commit, table).await?
-                }
-            },
-        };
-        self.seen = Some(seen);
-        let is_new = self.place.is_none() || !pass.files.is_empty();
-        if is_new {
-            self.begin(pass)?;
-        } else {
-            self.place = Some(pass.end);
-        }
-        Ok(is_new)
-    }
-
-    fn changed(&self, change: &str) -> Result<()> {
-        let name = &self.config.name;
-        if self.config.changes == Changes::Full {
-            tracing::warn!(table = %name, change, "the table has changed; all of it is read again");
-            return Ok(());
-        }
-        let message = format!("{name} has changed in another way than by an append: {change}");
-        Err(Error::data("table_changed", message).with_hint(
-            "set `source.table.changes: full` to read all of it again, or run once with `--full`; rows that have landed come again",
-        ))
-    }
-
-    fn begin(&mut self, mut pass: Pass) -> Result<()> {
+    fn begin(&mut self, mut pass: Pass) {
         let files = std::mem::take(&mut pass.files).into();
         let schema = Portion::schema_text(&pass.table.schema());
         self.pass = Some(Open {
@@ -132,7 +68,6 @@ impl Reader {
             files,
             schema,
         });
-        Ok(())
     }
 
     /// The next portion of the open pass.
@@ -141,11 +76,11 @@ impl Reader {
             return Ok(None);
         };
         let (first, group) = (open.files.front().map(|file| file.path.clone()), open.group);
-        let files = open.take(&self.lake).await?;
+        let files = open.take(&self.follower.lake).await?;
         let place = open.place();
         let portion = Portion {
             version: Portion::VERSION,
-            table: self.config.name.to_string(),
+            table: self.follower.name.to_string(),
             uuid: open.pass.end.table.to_string(),
             commit: open.pass.commit.to_string(),
             snapshot: open.pass.end.snapshot,
@@ -153,7 +88,7 @@ impl Reader {
             files,
         };
         let chunk = self.chunk(&portion, first, group, &place)?;
-        self.place = Some(place.clone());
+        self.follower.place = Some(place.clone());
         self.told = Some(place);
         if !open.files.is_empty() {
             self.pass = Some(open);
@@ -283,7 +218,8 @@ impl SplitReader for Reader {
             if let Some(chunk) = self.portion().await? {
                 return Ok(Some(chunk));
             }
-            if self.look().await? {
+            if let Some(pass) = self.follower.look().await? {
+                self.begin(pass);
                 continue;
             }
             if !self.context.follow {
@@ -295,7 +231,6 @@ impl SplitReader for Reader {
 
     /// A snapshot without new rows moves the position only.
     fn end_position(&self) -> Option<Position> {
-        let place = self.place.as_ref().filter(|_| self.place != self.told)?;
-        place.position().ok()
+        self.follower.untold(self.told.as_ref())
     }
 }

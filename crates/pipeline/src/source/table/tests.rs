@@ -124,7 +124,7 @@ impl World {
                 last = reader.end_position().or(last);
                 break;
             };
-            assert!(chunk.last && chunk.bytes.len() < 10_000);
+            assert!(chunk.last && chunk.bytes.len() < 100_000);
             last = chunk.position.clone().or(last);
             ids.extend(self.extract(chunk).await);
         }
@@ -268,4 +268,33 @@ async fn what_is_no_append_is_never_read_as_one() {
     world.append(&rows(0..1)).await;
     let error = world.read("", position, 9).await.unwrap_err();
     assert!(error.to_string().contains("made anew"), "{error}");
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn a_reader_that_was_away_for_many_commits_goes_on() {
+    let world = World::new().await;
+    world.append(&rows(0..1)).await;
+    let (_, first) = world.read("", None, 9).await.unwrap();
+    for id in 1..131 {
+        world.append(&rows(id..id + 1)).await;
+    }
+    let name = "shop.orders".parse().unwrap();
+    let table = world.lake.table(&AsOf::Head(RefName::main()), &name).await;
+    let named = table.unwrap().unwrap().snapshots().len();
+    assert!(named < 100, "{named} snapshots: the test proves nothing");
+    let (ids, position) = world.read("", first.clone(), 9).await.unwrap();
+    assert!(ids.iter().copied().eq(1..131), "{} rows", ids.len());
+
+    // Rolled back to before the reader's place, and as many commits again.
+    let before = world.location().await;
+    world.append(&rows(131..132)).await;
+    let (_, lost) = world.read("", position.clone(), 9).await.unwrap();
+    world.change(Change::Set(before)).await;
+    for id in 132..232 {
+        world.append(&rows(id..id + 1)).await;
+    }
+    let error = world.read("", lost, 9).await.unwrap_err();
+    assert!(error.to_string().contains("rolled back"), "{error}");
+    let (ids, _) = world.read("", position, 9).await.unwrap();
+    assert!(ids.iter().copied().eq(132..232), "{} rows", ids.len());
 }

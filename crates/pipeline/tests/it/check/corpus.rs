@@ -59,6 +59,15 @@ extract:
 load:
   iceberg: {table: quakes.copy}
 "#,
+    r#"
+pipeline: a
+source:
+  raw: {pipeline: quakes, start: now, changes: full, records: data.items, tombstones: skip, columns: {key: k, key_bytes: kb, timestamp: t, partition: p, offset: o, headers: h}}
+extract:
+  json: {}
+load:
+  iceberg: {table: quakes.again}
+"#,
 ];
 
 /// Files that differ from the first in one stage: `(stage, its value)`.

@@ -1,0 +1,58 @@
+//! Parts of payloads: a run that commits inside a payload leaves an entry for each part, one behind the other in the index.
+
+use crate::raw::RawEntry;
+
+/// Attribute of an entry that is a part of a payload: `1`, `2`, … in order, and `3/3` for the last. A commit fell inside the
+/// payload; its bytes are those of all parts of the same ordinal, one after the other. A payload in one piece has none.
+pub const PART_ATTRIBUTE: &str = "part";
+
+/// The value of [`PART_ATTRIBUTE`] for part `n`.
+pub(super) fn label(n: u32, last: bool) -> String {
+    if last {
+        format!("{n}/{n}")
+    } else {
+        n.to_string()
+    }
+}
+
+/// Puts the parts of each payload together.
+#[derive(Debug, Default)]
+pub struct Parts {
+    held: Vec<RawEntry>,
+}
+
+impl Parts {
+    /// Takes the next entry of the index, and gives the payload before it if that ended there, whether or not all of it
+    /// ever came.
+    pub fn push(&mut self, entry: RawEntry) -> Option<Vec<RawEntry>> {
+        if self.held.last().is_some_and(|last| follows(&entry, last)) {
+            self.held.push(entry);
+            return None;
+        }
+        let before = std::mem::replace(&mut self.held, vec![entry]);
+        (!before.is_empty()).then_some(before)
+    }
+
+    /// What is held, when nothing can follow it.
+    pub fn whole(&mut self) -> Option<Vec<RawEntry>> {
+        let part = self.held.last()?.attributes.get(PART_ATTRIBUTE);
+        let ends = part.is_none_or(|part| part.contains('/'));
+        ends.then(|| std::mem::take(&mut self.held))
+    }
+
+    /// What is held, once there is nothing more.
+    pub fn finish(self) -> Option<Vec<RawEntry>> {
+        (!self.held.is_empty()).then_some(self.held)
+    }
+}
+
+fn follows(entry: &RawEntry, last: &RawEntry) -> bool {
+    let same = (&entry.name, entry.received_at, &entry.split)
+        == (&last.name, last.received_at, &last.split);
+    same && number(last).is_some_and(|last| number(entry) == Some(last + 1))
+}
+
+fn number(entry: &RawEntry) -> Option<u64> {
+    let part = entry.attributes.get(PART_ATTRIBUTE)?;
+    part.split('/').next()?.parse().ok()
+}

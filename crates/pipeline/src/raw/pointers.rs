@@ -1,0 +1,96 @@
+//! Entries for what the raw zone has already: an index without an object of its own.
+//!
+//! A pipeline that reads another one's raw zone names the same bytes in its own index, so that its tables can be made again
+//! and its quarantine replayed like those of any other. The bytes are never copied, and never looked at.
+
+use std::sync::Arc;
+
+use forebay_core::{Chunk, Error, Ident, Kept, Result};
+use object_store::path::Path;
+use ulid::Ulid;
+
+use crate::raw::{PART_ATTRIBUTE, RawEntry, RawObject};
+
+/// Entries since the last seal.
+#[derive(Debug)]
+pub(super) struct Pointers {
+    ulid: Ulid,
+    folder: String,
+    /// What the last entry names, while more chunks of it may come.
+    open: Option<Arc<Kept>>,
+    entries: Vec<RawEntry>,
+}
+
+impl Pointers {
+    /// An index in `folder`.
+    pub(super) fn new(ulid: Ulid, folder: String) -> Self {
+        Self {
+            ulid,
+            folder,
+            open: None,
+            entries: Vec::new(),
+        }
+    }
+
+    /// Takes the next chunk of what is kept already.
+    pub(super) fn push(&mut self, split: &Ident, chunk: &Chunk, kept: &Arc<Kept>) {
+        let is_new = !self
+            .open
+            .as_ref()
+            .is_some_and(|open| Arc::ptr_eq(open, kept));
+        if is_new {
+            let id = format!("{}-{}", self.ulid, self.entries.len());
+            self.entries.push(entry(id, split, chunk, kept));
+        }
+        if let Some(entry) = self.entries.last_mut() {
+            entry.position.clone_from(&chunk.position);
+        }
+        self.open = (!chunk.last).then(|| Arc::clone(kept));
+    }
+
+    /// The object that holds the last entry.
+    pub(super) fn last_path(&self) -> Option<Path> {
+        let last = self.entries.last()?;
+        Some(Path::from(last.object.as_str()))
+    }
+
+    /// Errors: `Bug` when a payload has not ended.
+    pub(super) fn seal(self) -> Result<RawObject> {
+        if self.open.is_some() {
+            let what = "a commit fell inside a payload of another raw zone";
+            return Err(Error::bug("raw_payload_open", what));
+        }
+        Ok(RawObject {
+            path: None,
+            index: Path::from(format!("{}/{}.index.parquet", self.folder, self.ulid)),
+            entries: self.entries,
+            bytes: 0,
+        })
+    }
+}
+
+fn entry(id: String, split: &Ident, chunk: &Chunk, kept: &Kept) -> RawEntry {
+    let head = &chunk.head;
+    let mut attributes = head.attributes.clone();
+    if let Some(part) = &kept.part {
+        attributes.insert(PART_ATTRIBUTE.to_owned(), part.clone());
+    }
+    RawEntry {
+        id,
+        split: split.clone(),
+        object: kept.object.clone(),
+        offset: kept.offset,
+        length: kept.length,
+        frame: kept.frame,
+        frame_offset: kept.frame_offset,
+        ordinal: head.ordinal,
+        name: head.name.clone(),
+        received_at: head.received_at,
+        position: None,
+        content_type: head.content_type.clone(),
+        compression: head.compression,
+        attributes,
+        sha256: kept.sha256.clone(),
+        messages: head.messages.clone(),
+    }
+}
