@@ -9,6 +9,7 @@ use forebay_core::{Chunk, Error, Ident, Kept, Result};
 use object_store::path::Path;
 use ulid::Ulid;
 
+use crate::raw::write::messages_of;
 use crate::raw::{PART_ATTRIBUTE, RawEntry, RawObject};
 
 /// Entries since the last seal.
@@ -19,6 +20,8 @@ pub(super) struct Pointers {
     /// What the last entry names, while more chunks of it may come.
     open: Option<Arc<Kept>>,
     entries: Vec<RawEntry>,
+    /// Entries that were taken before these.
+    taken: usize,
 }
 
 impl Pointers {
@@ -29,23 +32,38 @@ impl Pointers {
             folder,
             open: None,
             entries: Vec::new(),
+            taken: 0,
         }
     }
 
-    /// Takes the next chunk of what is kept already.
-    pub(super) fn push(&mut self, split: &Ident, chunk: &Chunk, kept: &Arc<Kept>) {
+    /// Takes the next chunk of what is kept already; says how many messages its entry brings.
+    pub(super) fn push(&mut self, split: &Ident, chunk: &Chunk, kept: &Arc<Kept>) -> usize {
         let is_new = !self
             .open
             .as_ref()
             .is_some_and(|open| Arc::ptr_eq(open, kept));
         if is_new {
-            let id = format!("{}-{}", self.ulid, self.entries.len());
+            let id = format!("{}-{}", self.ulid, self.taken + self.entries.len());
             self.entries.push(entry(id, split, chunk, kept));
         }
         if let Some(entry) = self.entries.last_mut() {
             entry.position.clone_from(&chunk.position);
         }
         self.open = (!chunk.last).then(|| Arc::clone(kept));
+        if is_new { messages_of(&chunk.head) } else { 0 }
+    }
+
+    /// Where the index belongs.
+    pub(super) fn index(&self) -> Path {
+        Path::from(format!("{}/{}.index.parquet", self.folder, self.ulid))
+    }
+
+    /// The entries so far but for one that is open.
+    pub(super) fn take(&mut self) -> Vec<RawEntry> {
+        let open = usize::from(self.open.is_some());
+        let complete = self.entries.len() - open.min(self.entries.len());
+        self.taken += complete;
+        self.entries.drain(..complete).collect()
     }
 
     /// The object that holds the last entry.
@@ -62,7 +80,7 @@ impl Pointers {
         }
         Ok(RawObject {
             path: None,
-            index: Path::from(format!("{}/{}.index.parquet", self.folder, self.ulid)),
+            index: self.index(),
             entries: self.entries,
             bytes: 0,
         })

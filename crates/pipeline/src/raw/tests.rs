@@ -355,3 +355,48 @@ fn messages_come_back_with_their_payload() {
     assert_eq!(none.schema(), index_schema());
     assert_eq!(index::from_batch(&none).unwrap(), entries[..1]);
 }
+
+#[test]
+fn an_index_of_many_messages_is_given_out_on_the_way_each_entry_once() {
+    use forebay_core::{Message, MessagesBuilder};
+    let zone = Zone::new();
+    let mut writer = zone.writer(1 << 20);
+    let mut entries = Vec::new();
+    let (mut on_the_way, mut files) = (0, std::collections::BTreeSet::new());
+    for ordinal in 0..100 {
+        let mut builder = MessagesBuilder::default();
+        for offset in 0..8_000 {
+            builder.push(&Message {
+                partition: 0,
+                offset,
+                timestamp: None,
+                key: None,
+                headers: &[],
+                length: Some(10),
+            });
+        }
+        let mut packed = head(ordinal, "t/0@0");
+        packed.messages = Some(Arc::new(builder.finish().unwrap()));
+        let bytes = text(ordinal, 80_000);
+        writer
+            .push(&chunk(&Arc::new(packed), &bytes, true, Some(ordinal)))
+            .unwrap();
+        for (path, taken) in writer.take_index() {
+            assert!(files.insert(path) || !taken.is_empty());
+            on_the_way += taken.len();
+            entries.extend(taken);
+        }
+    }
+    for object in writer.seal().unwrap() {
+        files.insert(object.index);
+        entries.extend(object.entries);
+    }
+    assert!(on_the_way > 60, "{on_the_way} of {}", entries.len());
+    assert!(files.len() > 2, "{files:?}");
+    let ids: std::collections::BTreeSet<&String> = entries.iter().map(|entry| &entry.id).collect();
+    assert_eq!((ids.len(), entries.len()), (100, 100));
+    entries.sort_by_key(|entry| entry.ordinal);
+    for (entry, ordinal) in entries.iter().zip(0..) {
+        assert_eq!(zone.read(entry).unwrap(), text(ordinal, 80_000));
+    }
+}

@@ -20,6 +20,9 @@ use crate::raw::pointers::Pointers;
 use crate::raw::upload::{Destination, Upload, flush};
 use crate::raw::{PART_ATTRIBUTE, RawEntry};
 
+/// Messages whose place, time and key wait for the next seal: some 50 bytes each and the key.
+const MESSAGES_HELD_MAX: usize = 1 << 18;
+
 #[derive(Debug, Clone)]
 pub struct RawOptions {
     pub pipeline: Ident,
@@ -38,6 +41,7 @@ pub struct RawObject {
     pub path: Option<Path>,
     /// Where its index belongs, beside it.
     pub index: Path,
+    /// Without those that [`RawWriter::take_index`] has given already.
     pub entries: Vec<RawEntry>,
     /// Bytes of the object as stored.
     pub bytes: u64,
@@ -59,6 +63,8 @@ pub struct RawWriter {
     sealed: Vec<RawObject>,
     /// Entries for what is kept already.
     pointers: Option<Pointers>,
+    /// Messages that the entries held here name.
+    messages: usize,
     local_root: Option<PathBuf>,
 }
 
@@ -71,6 +77,8 @@ struct OpenObject {
     frames: Option<Frames>,
     upload: Upload,
     entries: Vec<RawEntry>,
+    /// Entries that were taken before these.
+    taken: usize,
 }
 
 /// A payload that has begun and not ended.
@@ -117,6 +125,7 @@ impl RawWriter {
             cut: None,
             sealed: Vec::new(),
             pointers: None,
+            messages: 0,
             local_root: None,
         }
     }
@@ -189,7 +198,26 @@ impl RawWriter {
         if let Some(pointers) = self.pointers.take() {
             self.sealed.push(pointers.seal()?);
         }
+        self.messages = 0;
         Ok(std::mem::take(&mut self.sealed))
+    }
+
+    /// The index so far, once it is too much to be held until the next seal: where each part of it belongs, and entries
+    /// that come nowhere else again.
+    pub fn take_index(&mut self) -> Vec<(Path, Vec<RawEntry>)> {
+        if self.messages < MESSAGES_HELD_MAX {
+            return Vec::new();
+        }
+        self.messages = 0;
+        let sealed = self.sealed.iter_mut();
+        let sealed =
+            sealed.map(|object| (object.index.clone(), std::mem::take(&mut object.entries)));
+        let open = self.open.iter_mut();
+        let open = open.map(|object| (object.index(), object.take()));
+        let pointers = self.pointers.iter_mut();
+        let pointers = pointers.map(|pointers| (pointers.index(), pointers.take()));
+        let all = sealed.chain(open).chain(pointers);
+        all.filter(|(_, entries)| !entries.is_empty()).collect()
     }
 
     /// Closes the object of the last complete payload, so that an extractor can read it at random, and returns its path.
@@ -215,7 +243,7 @@ impl RawWriter {
             Some(pointers) => pointers,
             None => Pointers::new(self.ulid(), self.folder(chunk.head.received_at)?),
         };
-        pointers.push(&self.options.split, chunk, kept);
+        self.messages += pointers.push(&self.options.split, chunk, kept);
         self.pointers = Some(pointers);
         Ok(())
     }
@@ -241,6 +269,7 @@ impl RawWriter {
             _ => 1,
         };
         let head = Arc::clone(&chunk.head);
+        self.messages += messages_of(&head);
         self.payload = Some(OpenPayload {
             head,
             start,
@@ -290,6 +319,7 @@ impl RawWriter {
             frames,
             upload,
             entries: Vec::new(),
+            taken: 0,
         })
     }
 
@@ -361,7 +391,7 @@ impl OpenObject {
             attributes.insert(PART_ATTRIBUTE.to_owned(), parts::label(part, !cut));
         }
         RawEntry {
-            id: format!("{}-{}", self.ulid, self.entries.len()),
+            id: format!("{}-{}", self.ulid, self.taken + self.entries.len()),
             split: split.clone(),
             object: self.path.to_string(),
             offset: start.offset,
@@ -380,17 +410,23 @@ impl OpenObject {
         }
     }
 
+    /// Where its index belongs.
+    fn index(&self) -> Path {
+        let folder = self.path.as_ref().rsplit_once('/');
+        let folder = folder.map_or("", |(folder, _)| folder);
+        Path::from(format!("{folder}/{}.index.parquet", self.ulid))
+    }
+
+    fn take(&mut self) -> Vec<RawEntry> {
+        self.taken += self.entries.len();
+        std::mem::take(&mut self.entries)
+    }
+
     fn finish(mut self) -> Result<RawObject> {
         if let Some(frames) = &mut self.frames {
             frames.finish(&mut self.upload.buffer)?;
         }
-        let stem = format!("{}.index.parquet", self.ulid);
-        let folder = self
-            .path
-            .as_ref()
-            .rsplit_once('/')
-            .map_or("", |(folder, _)| folder);
-        let index = Path::from(format!("{folder}/{stem}"));
+        let index = self.index();
         let bytes = self.upload.finish()?;
         Ok(RawObject {
             path: Some(self.path),
@@ -399,6 +435,11 @@ impl OpenObject {
             bytes,
         })
     }
+}
+
+/// How many messages a payload packs.
+pub(super) fn messages_of(head: &PayloadHead) -> usize {
+    head.messages.as_ref().map_or(0, |messages| messages.len())
 }
 
 fn no_payload() -> Error {

@@ -7,9 +7,10 @@ use std::collections::BTreeMap;
 use std::sync::Arc;
 
 use arrow::array::RecordBatch;
-use forebay_core::{Batch, CommitId, Error, PayloadHead, Position, Rejected, Result, TableName};
+use forebay_core::{Batch, CommitId, Error, Position, Rejected, Result, TableName, Timestamp};
 use forebay_lake::{CommitRequest, WriterOptions};
 use forebay_store::PositionMove;
+use object_store::path::Path;
 use tokio::runtime::Handle;
 use tokio::sync::mpsc;
 
@@ -21,7 +22,7 @@ use super::work::{Boundary, Work};
 use super::{CONTRACT_PROPERTY, Figures, Job, random};
 use crate::load::{Delivered, Sink};
 use crate::quarantine::{self, Event, EventKind};
-use crate::raw;
+use crate::raw::{self, RawEntry};
 
 pub(super) struct Loader {
     job: Job,
@@ -33,8 +34,8 @@ pub(super) struct Loader {
     sink: Option<Box<dyn Sink>>,
     /// What the lake has to learn of the next commit of a sink that has one of its own.
     outbox: Option<Outbox>,
-    /// Heads of the payloads since the last boundary, for what is quarantined.
-    heads: BTreeMap<u64, Arc<PayloadHead>>,
+    /// Names of the payloads since the last boundary and when they came, for what is quarantined.
+    heads: BTreeMap<u64, (String, Timestamp)>,
     events: u64,
     rows: u64,
     commits: u64,
@@ -91,10 +92,12 @@ impl Loader {
         while let Some(work) = work.blocking_recv() {
             match work {
                 Work::Payload(head) => {
-                    self.heads.insert(head.ordinal, head);
+                    let known = (head.name.clone(), head.received_at);
+                    self.heads.insert(head.ordinal, known);
                 }
                 Work::Rows(batch) => self.rows(batch)?,
                 Work::Rejected(rejected) => self.quarantine(rejected)?,
+                Work::Index(path, entries) => self.index(&path, &entries)?,
                 Work::Boundary(boundary) => self.boundary(boundary)?,
                 Work::End => self.end()?,
             }
@@ -182,8 +185,8 @@ impl Loader {
                 at,
                 run: self.job.run.id,
                 split: self.job.split.clone(),
-                payload: head.map(|head| head.name.clone()).unwrap_or_default(),
-                received_at: head.map_or(at, |head| head.received_at),
+                payload: head.map(|(name, _)| name.clone()).unwrap_or_default(),
+                received_at: head.map_or(at, |(_, received_at)| *received_at),
                 rejected,
             });
         }
@@ -206,6 +209,19 @@ impl Loader {
             .write(table, rows, &[], &WriterOptions::default())
     }
 
+    /// Adds to the raw index.
+    fn index(&mut self, path: &Path, entries: &[RawEntry]) -> Result<()> {
+        if entries.is_empty() {
+            return Ok(());
+        }
+        let table = tables::raw(&self.job.spec.name)?;
+        let rows = raw::to_batch(entries)?;
+        if let Some(outbox) = &mut self.outbox {
+            outbox.add(&table, &rows, Some(path))?;
+        }
+        self.tables.write_at(&table, &rows, path)
+    }
+
     fn boundary(&mut self, boundary: Boundary) -> Result<()> {
         let figures = self.job.context.figures.clone();
         figures.load.time(|| {
@@ -215,12 +231,7 @@ impl Loader {
             }
             let raw_table = tables::raw(&self.job.spec.name)?;
             for object in &boundary.raw {
-                let index = raw::to_batch(&object.entries)?;
-                if let Some(outbox) = &mut self.outbox {
-                    outbox.add(&raw_table, &index, Some(&object.index))?;
-                }
-                self.tables
-                    .write_at(&raw_table, &index, object.index.clone())?;
+                self.index(&object.index, &object.entries)?;
             }
             let contract = serde_json::to_string(&boundary.contract).map_err(|error| {
                 Error::bug("contract_json", "failed to write the contract").with_source(error)

@@ -217,7 +217,7 @@ fn decode(text: &[u8], epoch: i64, tables: &mut Tables) -> Result<Head> {
         for batch in StreamReader::try_new(mine, None).map_err(broken)? {
             let batch = batch.map_err(broken)?;
             match &write.path {
-                Some(path) => tables.write_at(&write.table, &batch, renamed(path, epoch))?,
+                Some(path) => tables.write_at(&write.table, &batch, &renamed(path, epoch))?,
                 None => {
                     let options = forebay_lake::WriterOptions::default();
                     tables.write(&write.table, &batch, &[], &options)?;

@@ -1,6 +1,7 @@
 //! The tables that one commit of a pipeline touches, each with its open files.
 
 use std::collections::BTreeMap;
+use std::collections::btree_map::Entry;
 
 use arrow::datatypes::SchemaRef;
 use arrow::record_batch::RecordBatch;
@@ -27,6 +28,8 @@ pub(super) struct Tables {
 struct Open {
     draft: Draft,
     writer: Option<TableWriter>,
+    /// Files at given paths.
+    files: BTreeMap<Path, TableWriter>,
     /// The schema that was last seen to fit; most batches have the same.
     fits: Option<SchemaRef>,
     options: WriterOptions,
@@ -37,9 +40,19 @@ impl Open {
         Self {
             draft,
             writer: None,
+            files: BTreeMap::new(),
             fits: None,
             options,
         }
+    }
+
+    /// Closes every file.
+    fn close(&mut self) -> Result<()> {
+        let writers = self.writer.take().into_iter();
+        for writer in writers.chain(std::mem::take(&mut self.files).into_values()) {
+            self.draft.append(writer.finish()?);
+        }
+        Ok(())
     }
 }
 
@@ -72,24 +85,25 @@ impl Tables {
         writer.write(records).context("table", name)
     }
 
-    /// Writes one file at a given path below the workspace: a raw object's index.
+    /// Adds rows to the file at a given path below the workspace: a raw object's index.
     pub(super) fn write_at(
         &mut self,
         name: &TableName,
         records: &RecordBatch,
-        path: Path,
+        path: &Path,
     ) -> Result<()> {
         let options = WriterOptions {
-            path: Some(path),
+            path: Some(path.clone()),
             ..WriterOptions::default()
         };
         self.ensure(name, &records.schema(), &[], &options)
             .context("table", name)?;
         let open = self.open.get_mut(name).ok_or_else(|| gone(name))?;
-        let mut writer = open.draft.writer(options)?;
-        writer.write(records).context("table", name)?;
-        open.draft.append(writer.finish()?);
-        Ok(())
+        let writer = match open.files.entry(path.clone()) {
+            Entry::Occupied(open) => open.into_mut(),
+            Entry::Vacant(place) => place.insert(open.draft.writer(options)?),
+        };
+        writer.write(records).context("table", name)
     }
 
     /// Sets a property of a table that is there or being made; a table that is neither is left alone.
@@ -112,12 +126,9 @@ impl Tables {
     /// Closes every file and gives the changes to commit.
     pub(super) fn finish(&mut self) -> Result<Vec<Draft>> {
         let mut drafts = Vec::new();
-        for (name, open) in std::mem::take(&mut self.open) {
-            let mut draft = open.draft;
-            if let Some(writer) = open.writer {
-                draft.append(writer.finish().context("table", &name)?);
-            }
-            drafts.push(draft);
+        for (name, mut open) in std::mem::take(&mut self.open) {
+            open.close().context("table", &name)?;
+            drafts.push(open.draft);
         }
         Ok(drafts)
     }
@@ -144,9 +155,7 @@ impl Tables {
             let changes = open.draft.evolve(schema)?;
             if !changes.is_empty() {
                 // Files written so far keep the schema they were written with.
-                if let Some(writer) = open.writer.take() {
-                    open.draft.append(writer.finish()?);
-                }
+                open.close()?;
                 self.changes.extend(
                     changes
                         .into_iter()

@@ -6,6 +6,7 @@
 use std::sync::Arc;
 
 use forebay_core::{Batch, Chunk, PayloadHead, Position, Rejected, Result};
+use object_store::path::Path;
 use tokio::runtime::Handle;
 use tokio::sync::mpsc;
 
@@ -15,7 +16,7 @@ use super::{Figures, Job, random, stage_gone};
 use crate::buffer::Buffer;
 use crate::extract::contract::Contract;
 use crate::extract::{Extracted, Extraction, ObjectInput};
-use crate::raw::{RawObject, RawOptions, RawWriter};
+use crate::raw::{RawEntry, RawObject, RawOptions, RawWriter};
 
 /// Messages between this stage and the next; a batch has at most a few MiB.
 pub(super) const WORK_MAX: usize = 8;
@@ -26,6 +27,8 @@ pub(super) enum Work {
     Payload(Arc<PayloadHead>),
     Rows(Batch),
     Rejected(Vec<Rejected>),
+    /// A part of the raw index, and the file it belongs in.
+    Index(Path, Vec<RawEntry>),
     Boundary(Boundary),
     /// The source has been read to its end, and all of it has been handed on.
     End,
@@ -143,6 +146,9 @@ impl Worker {
         chunk.head = self.whole_head(chunk.head);
         figures.raw.time(|| self.raw.push(&chunk))?;
         figures.raw.add(0, chunk.bytes.len() as u64);
+        for (path, entries) in self.raw.take_index() {
+            self.send(Work::Index(path, entries))?;
+        }
         let rows = self.extract(&mut chunk)?;
         self.buffer.add(
             rows,
