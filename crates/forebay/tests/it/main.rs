@@ -15,6 +15,8 @@ mod load;
 mod observe;
 mod parts;
 mod postgres;
+#[cfg(feature = "kafka")]
+mod registry;
 mod restored;
 mod s3;
 mod serve;
