@@ -5,6 +5,8 @@
 mod clean;
 mod cli;
 mod columns;
+#[cfg(feature = "kafka")]
+mod damaged;
 mod demo;
 mod files;
 mod flights;
