@@ -27,3 +27,5 @@ pub mod quarantine;
 pub mod run;
 
 pub mod timing;
+
+mod base64;

@@ -2,28 +2,20 @@
 //!
 //! The jars come from the folder that `FOREBAY_TEST_KAFKA` names (`test.sh` installs them).
 
-use std::net::TcpListener;
-use std::path::PathBuf;
-use std::process::{Child, Command, Stdio};
+use std::path::{Path, PathBuf};
+use std::process::Command;
 use std::sync::OnceLock;
-use std::time::Duration;
+
+use crate::keeper::{Kept, free_ports};
 
 const JARS: &str = "FOREBAY_TEST_KAFKA";
-const START_TIMEOUT: Duration = Duration::from_secs(90);
-const POLL: Duration = Duration::from_millis(50);
 
-/// Ends the broker when the pipe to it closes, which it does however our process ends.
-const KEEPER: &str = r#"folder=$1; shift
-"$@" >>"$folder/log" 2>&1 & server=$!
-read -r word
-kill -KILL $server; wait $server
-rm -rf "$folder""#;
-
-/// A running broker.
+/// A broker that runs, or one that a test has stopped.
 #[derive(Debug)]
 pub struct KafkaServer {
     port: u16,
-    _keeper: Child,
+    jars: String,
+    kept: Kept,
 }
 
 impl KafkaServer {
@@ -38,66 +30,15 @@ impl KafkaServer {
             eprintln!("skipped: {JARS} is not set (test.sh does): this test has checked nothing");
             return None;
         };
-        let folder = tempfile::TempDir::with_prefix("forebay-kafka-")
-            .expect("a temporary folder can be made")
-            .keep();
         let [port, controller] = free_ports();
-        let properties = format!(
-            "process.roles=broker,controller\nnode.id=1\n\
-             controller.quorum.voters=1@127.0.0.1:{controller}\n\
-             listeners=PLAINTEXT://127.0.0.1:{port},CONTROLLER://127.0.0.1:{controller}\n\
-             advertised.listeners=PLAINTEXT://127.0.0.1:{port}\n\
-             controller.listener.names=CONTROLLER\ninter.broker.listener.name=PLAINTEXT\n\
-             log.dirs={}\nauto.create.topics.enable=false\n\
-             offsets.topic.replication.factor=1\noffsets.topic.num.partitions=1\n\
-             transaction.state.log.replication.factor=1\ntransaction.state.log.min.isr=1\n\
-             transaction.state.log.num.partitions=1\nshare.coordinator.state.topic.replication.factor=1\n\
-             share.coordinator.state.topic.min.isr=1\ngroup.initial.rebalance.delay.ms=0\n{}\n",
-            folder.join("data").display(),
-            settings.join("\n"),
-        );
-        let config = folder.join("server.properties");
-        #[expect(clippy::disallowed_methods, reason = "a test's own file")]
-        std::fs::write(&config, properties).expect("a new folder takes a file");
-        let jars = format!("{}/*", jars.display());
-        let format = Command::new("java")
-            .args([
-                "-XX:TieredStopAtLevel=1",
-                "-cp",
-                &jars,
-                "kafka.tools.StorageTool",
-                "format",
-            ])
-            .args(["-t", "forebay-tests-00000000A", "-c"])
-            .arg(&config)
-            .output()
-            .expect("java can be started");
-        assert!(
-            format.status.success(),
-            "{}",
-            String::from_utf8_lossy(&format.stderr)
-        );
-        let mut keeper = Command::new("sh");
-        keeper.args(["-c", KEEPER, "sh"]).arg(&folder).arg("java");
-        keeper
-            .args([
-                "-Xmx512m",
-                "-XX:TieredStopAtLevel=1",
-                "-cp",
-                &jars,
-                "kafka.Kafka",
-            ])
-            .arg(&config);
-        let keeper = keeper
-            .stdin(Stdio::piped())
-            .stdout(Stdio::null())
-            .spawn()
-            .expect("sh can be started");
-        wait_until_ready(&folder, port);
-        Some(Self {
+        let mut server = Self {
             port,
-            _keeper: keeper,
-        })
+            jars: format!("{}/*", jars.display()),
+            kept: Kept::new("forebay-kafka-"),
+        };
+        server.format(controller, settings);
+        server.start_again();
+        Some(server)
     }
 
     /// One for all tests of a process; it ends with the process.
@@ -110,19 +51,73 @@ impl KafkaServer {
     pub fn broker(&self) -> String {
         format!("127.0.0.1:{}", self.port)
     }
-}
 
-fn free_ports() -> [u16; 2] {
-    let listeners = [(); 2].map(|()| TcpListener::bind("127.0.0.1:0").expect("a port is free"));
-    listeners.map(|listener| listener.local_addr().expect("it is bound").port())
-}
-
-fn wait_until_ready(folder: &std::path::Path, port: u16) {
-    let mut waited = Duration::ZERO;
-    while std::net::TcpStream::connect(("127.0.0.1", port)).is_err() {
-        let log = folder.join("log");
-        assert!(waited < START_TIMEOUT, "{:?}", std::fs::read_to_string(log));
-        std::thread::sleep(POLL);
-        waited += POLL;
+    /// The folder with the segments of a partition.
+    pub fn segments(&self, topic: &str, partition: i32) -> PathBuf {
+        self.data().join(format!("{topic}-{partition}"))
     }
+
+    /// Ends it as its operators do: everything is on disk, and nothing is checked when it starts again.
+    pub fn stop(&mut self) {
+        self.kept.end("TERM");
+    }
+
+    /// Starts a broker that [`Self::stop`] has stopped, at the same address.
+    ///
+    /// # Panics
+    /// When it does not start.
+    pub fn start_again(&mut self) {
+        let config = self.config();
+        let mut broker = self.java(&["-Xmx512m"], "kafka.Kafka");
+        self.kept.start(broker.arg(config), self.port);
+    }
+
+    fn data(&self) -> PathBuf {
+        self.kept.folder().join("data")
+    }
+
+    fn config(&self) -> PathBuf {
+        self.kept.folder().join("server.properties")
+    }
+
+    fn java(&self, options: &[&str], class: &str) -> Command {
+        let mut java = Command::new("java");
+        java.args(options);
+        java.args(["-XX:TieredStopAtLevel=1", "-cp", &self.jars, class]);
+        java
+    }
+
+    fn format(&self, controller: u16, settings: &[&str]) {
+        let properties = properties(self.port, controller, &self.data(), settings);
+        #[expect(clippy::disallowed_methods, reason = "a test's own file")]
+        std::fs::write(self.config(), properties).expect("a new folder takes a file");
+        let format = self
+            .java(&[], "kafka.tools.StorageTool")
+            .args(["format", "-t", "forebay-tests-00000000A", "-c"])
+            .arg(self.config())
+            .output()
+            .expect("java can be started");
+        assert!(
+            format.status.success(),
+            "{}",
+            String::from_utf8_lossy(&format.stderr)
+        );
+    }
+}
+
+fn properties(port: u16, controller: u16, data: &Path, settings: &[&str]) -> String {
+    format!(
+        "process.roles=broker,controller\nnode.id=1\n\
+         controller.quorum.voters=1@127.0.0.1:{controller}\n\
+         listeners=PLAINTEXT://127.0.0.1:{port},CONTROLLER://127.0.0.1:{controller}\n\
+         advertised.listeners=PLAINTEXT://127.0.0.1:{port}\n\
+         controller.listener.names=CONTROLLER\ninter.broker.listener.name=PLAINTEXT\n\
+         log.dirs={}\nauto.create.topics.enable=false\n\
+         offsets.topic.replication.factor=1\noffsets.topic.num.partitions=1\n\
+         transaction.state.log.replication.factor=1\ntransaction.state.log.min.isr=1\n\
+         transaction.state.log.num.partitions=1\nshare.coordinator.state.topic.replication.factor=1\n\
+         share.coordinator.state.topic.min.isr=1\ngroup.initial.rebalance.delay.ms=0\n{}\n",
+        data.display(),
+        settings.join("\n"),
+    )
 }

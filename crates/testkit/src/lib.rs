@@ -1,5 +1,5 @@
-//! What tests need and no program ships: a fake clock, a stub HTTP server, real Kafka, Postgres and S3 servers, a temporary
-//! workspace, the shared data.
+//! What tests need and no program ships: a fake clock, a stub HTTP server, real servers (Kafka, Postgres, S3, a schema registry),
+//! a temporary workspace, the shared data.
 //!
 //! Only `[dev-dependencies]` name this crate. It knows `core` and none of the crates it helps to test.
 
@@ -7,8 +7,10 @@ mod again;
 mod clock;
 mod compress;
 mod kafka;
+mod keeper;
 mod no_sql;
 mod postgres;
+mod registry;
 mod s3;
 mod stub;
 mod workspace;
@@ -19,6 +21,7 @@ pub use compress::{gzip, gzip_bomb, zstd};
 pub use kafka::KafkaServer;
 pub use no_sql::NoSql;
 pub use postgres::PostgresServer;
+pub use registry::RegistryServer;
 pub use s3::S3Server;
 pub use stub::{Behaviour, Reply, Request, StubHttp};
 pub use workspace::{Workspace, shared_data, shared_files};

@@ -7,6 +7,7 @@ import json
 import sys
 
 import boto3
+from aws_kinesis_agg.aggregator import RecordAggregator
 from botocore.config import Config
 from botocore.exceptions import ClientError
 
@@ -24,6 +25,15 @@ def client(service: str, secret: str):
 
 def data(n: int) -> bytes:
     return json.dumps({"n": n}).encode()
+
+
+def aggregated(numbers) -> dict:
+    """A record as the Kinesis Producer Library puts several together."""
+    aggregator = RecordAggregator()
+    for n in numbers:
+        aggregator.add_user_record(f"key {n}", data(n))
+    key, _, body = aggregator.clear_and_get().get_contents()
+    return {"Data": bytes(body), "PartitionKey": key}
 
 
 def refused(call, code: str) -> None:
@@ -46,5 +56,10 @@ assert one["SequenceNumber"] < many["Records"][0]["SequenceNumber"]
 firehose.put_record(DeliveryStreamName="events", Record={"Data": data(501)})
 batch = firehose.put_record_batch(DeliveryStreamName="events", Records=[{"Data": data(n)} for n in range(502, 1002)])
 assert batch["FailedPutCount"] == 0
+kinesis.put_record(StreamName="events", **aggregated(range(1002, 1007)))
+plain = [{"Data": data(n), "PartitionKey": "k"} for n in (1007, 1011)]
+mixed = kinesis.put_records(StreamName="events", Records=[plain[0], aggregated(range(1008, 1011)), plain[1]])
+numbers = [record["SequenceNumber"] for record in mixed["Records"]]
+assert mixed["FailedRecordCount"] == 0 and len(numbers) == 3 and numbers == sorted(set(numbers))
 refused(lambda: client("kinesis", "wrong").put_record(StreamName="events", Data=data(9999), PartitionKey="k"), "InvalidSignatureException")
 refused(lambda: kinesis.put_record(StreamName="nobody", Data=data(9999), PartitionKey="k"), "ResourceNotFoundException")

@@ -18,15 +18,15 @@ const KILLS: u64 = 8;
 const MESSAGES: u64 = 100_000;
 
 /// A topic of a test's own on the shared broker.
-struct Topic {
-    server: &'static KafkaServer,
-    name: String,
+pub(crate) struct Topic {
+    pub(crate) server: &'static KafkaServer,
+    pub(crate) name: String,
     partitions: u32,
 }
 
 impl Topic {
     /// `None` where no broker or no Python is installed.
-    fn new(partitions: u32) -> Option<Self> {
+    pub(crate) fn new(partitions: u32) -> Option<Self> {
         static NEXT: AtomicU32 = AtomicU32::new(0);
         variable("FOREBAY_TEST_PYTHON")?;
         let topic = Self {
@@ -39,40 +39,11 @@ impl Topic {
     }
 
     /// Another client does these things; returns what it prints.
-    fn peer(&self, lines: &[Value]) -> String {
-        let lines: Vec<String> = lines.iter().map(Value::to_string).collect();
-        let done = self
-            .start_peer(&lines.join("\n"))
-            .wait_with_output()
-            .unwrap();
-        assert!(
-            done.status.success(),
-            "{}",
-            String::from_utf8_lossy(&done.stderr)
-        );
-        String::from_utf8(done.stdout).unwrap()
+    pub(crate) fn peer(&self, lines: &[Value]) -> String {
+        peer(&self.server.broker(), lines)
     }
 
-    fn start_peer(&self, lines: &str) -> std::process::Child {
-        let script =
-            std::path::Path::new(env!("CARGO_MANIFEST_DIR")).join("tests/it/kafka_peer.py");
-        let mut peer = Command::new(variable("FOREBAY_TEST_PYTHON").unwrap());
-        let peer = peer
-            .arg(script)
-            .arg(self.server.broker())
-            .stdin(Stdio::piped())
-            .stdout(Stdio::piped())
-            .stderr(Stdio::piped());
-        let mut peer = peer.spawn().unwrap();
-        peer.stdin
-            .take()
-            .unwrap()
-            .write_all(lines.as_bytes())
-            .unwrap();
-        peer
-    }
-
-    fn send(&self, value: Value, more: Value) -> Value {
+    pub(crate) fn send(&self, value: Value, more: Value) -> Value {
         let mut line = json!({"send": self.name, "value": value, "partition": 0});
         line.as_object_mut()
             .unwrap()
@@ -80,7 +51,7 @@ impl Topic {
         line
     }
 
-    fn fill(&self, from: u64, to: u64) -> Value {
+    pub(crate) fn fill(&self, from: u64, to: u64) -> Value {
         json!({"fill": self.name, "from": from, "to": to, "partitions": self.partitions})
     }
 
@@ -97,13 +68,45 @@ impl Topic {
     }
 }
 
+/// Another client of this broker does these things; returns what it prints.
+pub(crate) fn peer(broker: &str, lines: &[Value]) -> String {
+    let lines: Vec<String> = lines.iter().map(Value::to_string).collect();
+    let done = start_peer(broker, &lines.join("\n"))
+        .wait_with_output()
+        .unwrap();
+    assert!(
+        done.status.success(),
+        "{}",
+        String::from_utf8_lossy(&done.stderr)
+    );
+    String::from_utf8(done.stdout).unwrap()
+}
+
+fn start_peer(broker: &str, lines: &str) -> std::process::Child {
+    let script = std::path::Path::new(env!("CARGO_MANIFEST_DIR")).join("tests/it/kafka_peer.py");
+    let mut peer = Command::new(variable("FOREBAY_TEST_PYTHON").unwrap());
+    let peer = peer
+        .arg(script)
+        .arg(broker)
+        .stdin(Stdio::piped())
+        .stdout(Stdio::piped())
+        .stderr(Stdio::piped());
+    let mut peer = peer.spawn().unwrap();
+    peer.stdin
+        .take()
+        .unwrap()
+        .write_all(lines.as_bytes())
+        .unwrap();
+    peer
+}
+
 /// Rows of the answer, as CSV without its header.
-fn rows(project: &Project, statement: &str) -> Vec<String> {
+pub(crate) fn rows(project: &Project, statement: &str) -> Vec<String> {
     let answer = project.ok(&["sql", statement, "--format", "csv"]);
     answer.out.lines().skip(1).map(str::to_owned).collect()
 }
 
-fn wait_for(project: &Project, statement: &str, value: &str) {
+pub(crate) fn wait_for(project: &Project, statement: &str, value: &str) {
     for _ in 0..600 {
         let answer = project.run(&["sql", statement, "--format", "csv"]);
         if answer.out.lines().nth(1) == Some(value) {
@@ -279,7 +282,7 @@ fn killed_again_and_again_each_message_is_there_once() {
     let Some(topic) = Topic::new(4) else { return };
     let project = Project::new();
     topic.pipeline(&project, "");
-    let sending = topic.start_peer(&topic.fill(0, messages).to_string());
+    let sending = start_peer(&topic.server.broker(), &topic.fill(0, messages).to_string());
     let mut server = Server::start(&project, "127.0.0.1:0");
     for kill in 0..kills {
         std::thread::sleep(Duration::from_millis(300 + kill * 137 % 900));
@@ -366,7 +369,7 @@ fn killed_again_and_again_each_row_is_one_message() {
     let project = Project::new();
     let out = format!("{}-out", topic.name);
     to_kafka(&topic, &project, &out);
-    let sending = topic.start_peer(&topic.fill(0, messages).to_string());
+    let sending = start_peer(&topic.server.broker(), &topic.fill(0, messages).to_string());
     let mut server = Server::start(&project, "127.0.0.1:0");
     for kill in 0..kills {
         std::thread::sleep(Duration::from_millis(700 + kill * 137 % 1500));

@@ -2,7 +2,8 @@
 
     kafka_peer.py BROKER
 
-Each line is a JSON object with one of the keys below; the process ends when all of it is done.
+Each line is a JSON object with one of the keys below; the process ends when all of it is done. A value with a `schema` is
+written by Confluent's own serializer (`serialized.py`), which registers the schema.
 """
 import json
 import sys
@@ -26,8 +27,12 @@ def check(error, _message):
         sys.exit(f"not delivered: {error}")
 
 
-def send(topic, value, partition=None, key=None, headers=None, timestamp=None, **_):
+def send(topic, value, partition=None, key=None, headers=None, timestamp=None, schema=None):
     producer = transaction or plain
+    if schema:
+        from serialized import serialized
+
+        value = serialized(topic, schema, value)
     if isinstance(value, dict):
         value = bytes.fromhex(value["hex"])
     headers = headers and [tuple(header) for header in headers]
@@ -79,6 +84,10 @@ for line in sys.stdin:
             key = message.key()
             print(json.dumps({"key": key and key.decode(), "value": message.value().decode()}))
         reader.close()
+    elif "serialize" in do:
+        from serialized import serialized
+
+        print(serialized(do["serialize"], do["schema"], do["value"]).hex())
     elif "fill" in do:
         for n in range(do["from"], do["to"]):
             value = json.dumps({"id": n, "name": f"name {n}", "price": n / 4, "ok": n % 2 == 0, "text": "x" * do.get("text", 100)})

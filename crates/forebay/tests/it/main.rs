@@ -5,6 +5,8 @@
 mod clean;
 mod cli;
 mod columns;
+#[cfg(feature = "kafka")]
+mod damaged;
 mod demo;
 mod files;
 mod flights;
@@ -16,6 +18,8 @@ mod observe;
 mod parts;
 mod postgres;
 mod raw;
+#[cfg(feature = "kafka")]
+mod registry;
 mod restored;
 mod s3;
 mod serve;

@@ -291,10 +291,11 @@ fn boto3_writes_through_the_doors_for_aws_clients() {
         .unwrap();
     let said = String::from_utf8_lossy(&pushed.stderr).into_owned();
     assert!(pushed.status.success(), "{said}");
-    wait_for(&project, 1 + 500 + 1 + 500);
+    // Single ones, and ten aggregated or beside them.
+    wait_for(&project, 1 + 500 + 1 + 500 + 10);
     assert_eq!(server.stop(), Some(0));
     assert_eq!(
         project.value("SELECT count(DISTINCT n) FROM push.events"),
-        "1002"
+        "1012"
     );
 }

@@ -1,10 +1,11 @@
-//! Kinesis Data Streams: a pipeline is a stream of one shard, a sequence number is an offset of its journal.
+//! Kinesis Data Streams: a pipeline is a stream of one shard, a sequence number is an offset of its journal. What the Kinesis
+//! Producer Library has put together is taken apart.
 
 use forebay_core::{Error, Result};
 use serde::Deserialize;
 use serde_json::{Value, json};
 
-use super::{Call, Sent};
+use super::{Call, Sent, aggregated};
 
 /// The one shard.
 const SHARD: &str = "shardId-000000000000";
@@ -51,14 +52,16 @@ struct PutRecords {
 pub(super) async fn put_record(call: Call<'_>) -> Result<Value> {
     let request: PutRecord = call.parse()?;
     let door = call.door(request.stream.name()?).await?;
-    let offset = crate::ingest::first(call.put(&door, vec![request.record]).await?)?;
+    let put = call.put(&door, vec![request.record], aggregated::records);
+    let offset = crate::ingest::first(put.await?)?;
     Ok(json!({"ShardId": SHARD, "SequenceNumber": sequence(offset), "EncryptionType": "NONE"}))
 }
 
 pub(super) async fn put_records(call: Call<'_>) -> Result<Value> {
     let request: PutRecords = call.parse()?;
     let door = call.door(request.stream.name()?).await?;
-    let offsets = call.put(&door, request.records).await?;
+    let put = call.put(&door, request.records, aggregated::records);
+    let offsets = put.await?;
     let records: Vec<Value> = offsets
         .into_iter()
         .map(|offset| json!({"ShardId": SHARD, "SequenceNumber": sequence(offset)}))

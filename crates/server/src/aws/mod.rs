@@ -4,6 +4,7 @@
 //! signed with Signature Version 4, the pipeline's token being the secret access key. An answer is given when the records
 //! are durable, as for every push. What is not a call to put or describe is refused as unknown.
 
+mod aggregated;
 mod firehose;
 mod kinesis;
 mod sigv4;
@@ -25,6 +26,7 @@ use serde::Deserialize;
 use serde::de::DeserializeOwned;
 use serde_json::{Value, json};
 
+use self::aggregated::Room;
 use crate::answer::Told;
 use crate::observe::RequestId;
 use crate::state::{Door, State};
@@ -103,6 +105,17 @@ struct Sent {
     explicit_hash_key: Option<String>,
 }
 
+/// Takes a record apart that holds others; `None` when they have no room.
+type Apart = fn(Record, &mut Room) -> Option<Vec<Record>>;
+
+fn too_many() -> Error {
+    let (records, bytes) = (Room::RECORDS_MAX, Room::KEY_BYTES_MAX);
+    let what = format!(
+        "the records of a call hold more than {records} aggregated ones, or more than {bytes} bytes of their keys"
+    );
+    Error::data("bad_request", what).with_hint("send fewer in a call: `AggregationMaxCount`")
+}
+
 impl Call<'_> {
     fn parse<T: DeserializeOwned>(&self) -> Result<T> {
         serde_json::from_slice(&self.body).map_err(|error| {
@@ -133,8 +146,9 @@ impl Call<'_> {
         Ok(door)
     }
 
-    /// Makes records durable, all or none; returns the offset of each.
-    async fn put(&self, door: &Door, records: Vec<Sent>) -> Result<Vec<u64>> {
+    /// Makes records durable, all or none; returns the offset of each. `apart` takes one apart that holds others: its offset
+    /// is that of the first of them.
+    async fn put(&self, door: &Door, records: Vec<Sent>, apart: Apart) -> Result<Vec<u64>> {
         if records.is_empty() || records.len() > RECORDS_MAX {
             let what = format!(
                 "a request has {} records; it may have 1 to {RECORDS_MAX}",
@@ -143,20 +157,25 @@ impl Call<'_> {
             return Err(Error::data("bad_request", what));
         }
         let at = self.state.clock().now();
-        let records = records
-            .into_iter()
-            .map(|sent| record(sent, at))
-            .collect::<Result<Vec<_>>>()?;
+        let (mut room, mut pushes, mut firsts) = (Room::new(), Vec::new(), Vec::new());
+        for sent in records {
+            firsts.push(pushes.len());
+            let records = apart(record(sent, at)?, &mut room);
+            pushes.append(&mut records.ok_or_else(too_many)?);
+        }
         // These services promise no more than once or more: many small calls must not be held up by a full memory.
         let invocation = self
             .invocation()
             .filter(|_| door.journal.has_room_for_keys());
         let receipts = match invocation {
-            Some(key) => door.journal.append_once(records, &key).await,
-            None => door.journal.append(records).await,
+            Some(key) => door.journal.append_once(pushes, &key).await,
+            None => door.journal.append(pushes).await,
         };
-        let offset = |receipt: forebay_pipeline::journal::Receipt| receipt.offset;
-        Ok(receipts?.into_iter().map(offset).collect())
+        let receipts = receipts?;
+        let first = firsts.iter().map(|at| receipts.get(*at));
+        let offsets = first.map(|receipt| receipt.map(|receipt| receipt.offset));
+        let offsets: Option<Vec<u64>> = offsets.collect();
+        offsets.ok_or_else(|| Error::bug("no_receipt", "a record was taken without a receipt"))
     }
 
     /// What the AWS SDKs call a call, the same however often they try it: a call whose answer got lost lands once.

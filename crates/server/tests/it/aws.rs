@@ -166,15 +166,64 @@ async fn a_call_that_is_tried_again_lands_once() {
 }
 
 #[tokio::test]
-async fn what_is_packed_or_broken_in_a_record_is_kept_as_it_came() {
+async fn what_is_broken_in_a_record_is_kept_as_it_came() {
     let server = Server::new(&["{}"]).await;
-    // The mark of the Kinesis Producer Library, and then no packed records.
+    // The mark of the Kinesis Producer Library, and then no aggregated records.
     let broken = b"\xf3\x89\x9a\xc2\x00\xff\xff\xff";
     let data = base64::Engine::encode(&base64::engine::general_purpose::STANDARD, broken);
     let body = json!({"StreamName": "p0", "Data": data, "PartitionKey": "k"});
     let answer = call(&server, "Kinesis_20131202.PutRecord", body).await;
     assert_eq!(answer.status, 200);
     assert_eq!(server.kept().await[0].body, &broken[..]);
+}
+
+/// Made by `aws_kinesis_agg` 1.2.3: `{"n":1}` of key `k`, `{"n":2}` of key `l`, an empty one of key `k`.
+const AGGREGATED: &str = "84mawgoBawoBbBInMTcwMTQxMTgzNDYwNDY5MjMxNzMxNjg3MzAzNzE1ODg0MTA1NzI4GgsIABoHeyJuIjoxfRoNCAEQABoHeyJuIjoyfRoECAAaAFX4oRyY05rtogzo/yXP64M=";
+
+#[tokio::test]
+async fn aggregated_records_are_taken_apart_and_are_there_together_once() {
+    let server = Server::new(&["{}"]).await;
+    let body = json!({"StreamName": "p0", "Records": [
+        {"Data": "YQ==", "PartitionKey": "a"}, {"Data": AGGREGATED, "PartitionKey": "a"}, {"Data": "Yg==", "PartitionKey": "b"}]});
+    for _ in 0..2 {
+        let request = Request::post("/")
+            .header("x-amz-target", "Kinesis_20131202.PutRecords")
+            .header("amz-sdk-invocation-id", "one");
+        let answer = server.ask(request.body(Body::from(body.to_string())).unwrap());
+        let answer = answer.await.json();
+        assert_eq!(answer["FailedRecordCount"], 0);
+        assert_eq!(answer["Records"].as_array().unwrap().len(), 3);
+    }
+    let kept = server.kept().await;
+    let of = |name: &str| -> Vec<String> {
+        let values = kept.iter().map(|pushed| pushed.head.attributes.get(name));
+        values
+            .map(|value| value.cloned().unwrap_or_default())
+            .collect()
+    };
+    let bodies: Vec<&[u8]> = kept.iter().map(|pushed| &pushed.body[..]).collect();
+    assert_eq!(bodies, [&b"a"[..], br#"{"n":1}"#, br#"{"n":2}"#, b"", b"b"]);
+    assert_eq!(of("partition_key"), ["a", "k", "l", "k", "b"]);
+    assert_eq!(of("sub_sequence_number"), ["", "0", "1", "2", ""]);
+    // Firehose knows no such thing.
+    let body = json!({"DeliveryStreamName": "p0", "Record": {"Data": AGGREGATED}});
+    call(&server, "Firehose_20150804.PutRecord", body).await;
+    assert_eq!(server.kept().await.len(), 6);
+}
+
+#[tokio::test]
+async fn the_place_of_an_aggregated_record_is_that_of_its_first() {
+    let server = Server::new(&["{}"]).await;
+    let body = json!({"StreamName": "p0", "Records": [
+        {"Data": AGGREGATED, "PartitionKey": "a"}, {"Data": "Yg==", "PartitionKey": "b"}]});
+    let answer = call(&server, "Kinesis_20131202.PutRecords", body).await;
+    let kept = server.kept().await;
+    for (record, pushed) in [(0, 0), (1, 3)] {
+        assert_eq!(
+            answer.json()["Records"][record]["SequenceNumber"],
+            format!("{:020}", kept[pushed].offset)
+        );
+    }
 }
 
 #[tokio::test]

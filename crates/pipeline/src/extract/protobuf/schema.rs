@@ -4,6 +4,7 @@ use prost_reflect::{FileDescriptor, MessageDescriptor};
 use protox::Compiler;
 use protox::file::{ChainFileResolver, File, FileResolver, GoogleFileResolver};
 
+use crate::base64;
 use crate::connect::registry::{Reference, Schema};
 use crate::extract::wire::Unreadable;
 
@@ -102,7 +103,7 @@ impl FileResolver for Files {
     }
 
     fn open_file(&self, name: &str) -> Result<File, protox::Error> {
-        let text = match name {
+        let schema = match name {
             MAIN => Some(&self.main),
             other => self
                 .others
@@ -110,9 +111,22 @@ impl FileResolver for Files {
                 .find(|file| file.name == other)
                 .map(|file| &file.schema),
         };
-        match text {
-            Some(text) => File::from_source(name, text),
+        match schema {
+            Some(schema) => file(name, schema),
             None => Err(protox::Error::file_not_found(name)),
         }
     }
+}
+
+/// A file of a schema: its text, or its `FileDescriptorProto` in base64. Some clients register that, and some registries give
+/// it back as it came (<https://github.com/protocolbuffers/protobuf/blob/main/src/google/protobuf/descriptor.proto>).
+fn file(name: &str, schema: &str) -> Result<File, protox::Error> {
+    // No text of a schema is base64: it has spaces.
+    let Some(bytes) = base64::decode(schema).filter(|bytes| !bytes.is_empty()) else {
+        return File::from_source(name, schema);
+    };
+    let read = File::decode_file_descriptor_proto(&bytes[..]).map_err(protox::Error::new)?;
+    let mut descriptor = read.file_descriptor_proto().clone();
+    descriptor.name = Some(name.to_owned());
+    Ok(File::from_file_descriptor_proto(descriptor))
 }

@@ -14,6 +14,7 @@ use super::config::{Config, Lost};
 use super::pack::Packer;
 use super::position::Place;
 use super::topic::{Extent, Topic};
+use super::unreadable::{Probe, is_unreadable};
 use crate::connect::kafka::{Listener, at};
 use crate::connect::registry::{self, Registry};
 use crate::source::SourceContext;
@@ -176,6 +177,10 @@ impl Fetch {
             let batch = self.queue.take(LINGER);
             let mut headers = Vec::new();
             for taken in batch.iter() {
+                // What stands behind a batch that cannot be read is read anew: here it would move our place past the batch.
+                if stopped.iter().any(|stop: &Stop| stop.hides(&taken)) {
+                    continue;
+                }
                 match taken.error() {
                     None => {
                         self.packer.push(&taken, &mut headers);
@@ -223,16 +228,7 @@ impl Fetch {
             RDKafkaErrorCode::AutoOffsetReset | RDKafkaErrorCode::OffsetOutOfRange => {
                 self.out_of_range(stop.partition)
             }
-            RDKafkaErrorCode::BadMessage
-            | RDKafkaErrorCode::BadCompression
-            | RDKafkaErrorCode::NotImplemented => {
-                let topic = &self.config.topic;
-                let what = format!(
-                    "messages of {topic}/{} at offset {} cannot be read: {}",
-                    stop.partition, stop.offset, stop.text
-                );
-                self.lose(stop.partition, stop.offset, stop.offset + 1, what)
-            }
+            code if is_unreadable(code) => self.unreadable(&stop),
             code if is_passing(code) => {
                 tracing::warn!(
                     topic = self.config.topic,
@@ -259,6 +255,34 @@ impl Fetch {
             .copied()
             .unwrap_or(extent.0);
         self.check_extent(partition, next, extent)?;
+        self.read_anew(partition)
+    }
+
+    /// A batch cannot be read: it is lost whole, and nothing but it.
+    fn unreadable(&mut self, stop: &Stop) -> Result<()> {
+        let (topic, partition) = (self.config.topic.clone(), stop.partition);
+        let next = &self.packer.place.next;
+        let next = next.get(&partition).copied().unwrap_or(stop.offset);
+        let end = self.topic().extent(partition)?.1;
+        let asking = consumer(&self.config, &self.context)?;
+        let clock = self.context.clock.clone();
+        let mut probe = Probe::new(asking, clock.as_ref(), &topic, partition)
+            .ok_or_else(|| Error::bug("kafka_queue", "the client library gives no queue"))?;
+        // None: the error was of a place that the library had lost. Reading goes on at ours in either case.
+        if let Some(gone) = probe.unreadable(next, end)? {
+            let what = format!(
+                "messages {} to {} of {topic}/{partition} cannot be read: {}",
+                gone.from,
+                gone.to - 1,
+                gone.text
+            );
+            self.lose(partition, gone.from, gone.to, what)?;
+        }
+        self.read_anew(partition)
+    }
+
+    /// Reads a partition from our place in it; what the client library has of it is let go.
+    fn read_anew(&mut self, partition: i32) -> Result<()> {
         let list = at(&self.config.topic, [(partition, 0)])?;
         let left = self.queue.consumer().incremental_unassign(&list);
         left.map_err(|error| self.topic().failed("read a partition anew", error))?;
@@ -315,6 +339,11 @@ impl Stop {
             offset: taken.offset(),
             text: taken.error_text(),
         }
+    }
+
+    /// Whether this comes behind a batch that cannot be read.
+    fn hides(&self, taken: &Taken<'_>) -> bool {
+        is_unreadable(self.code) && self.partition == taken.partition()
     }
 }
 

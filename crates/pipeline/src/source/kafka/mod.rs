@@ -26,6 +26,7 @@ mod pack;
 mod position;
 mod reader;
 mod topic;
+mod unreadable;
 
 use async_trait::async_trait;
 use forebay_core::{Error, Ident, Position, Result};

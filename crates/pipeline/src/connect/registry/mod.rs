@@ -4,13 +4,16 @@
 //! of an id never changes (<https://docs.confluent.io/platform/current/schema-registry/develop/api.html>). A registry that does
 //! not answer is asked again; it never makes a message bad.
 
+#[cfg(test)]
+mod tests;
+
 use std::collections::HashMap;
 use std::sync::Arc;
 use std::time::Duration;
 
 use forebay_core::unit::Span;
 use forebay_core::{Clock, Error, Result, Secret};
-use reqwest::{Client, StatusCode};
+use reqwest::{Client, Response, StatusCode};
 use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 use url::Url;
@@ -246,7 +249,6 @@ impl Registry {
     }
 
     async fn get(&self, path: &[&str]) -> Result<Answer, Failure> {
-        let bad = |what: String| Failure::Final(Error::data("bad_registry_answer", what));
         let mut url = Url::parse(&self.config.url).map_err(|error| bad(error.to_string()))?;
         if let Ok(mut segments) = url.path_segments_mut() {
             segments.pop_if_empty().extend(path);
@@ -255,27 +257,60 @@ impl Registry {
         if let Some(auth) = &self.config.auth {
             request = request.basic_auth(&auth.username, Some(auth.password.expose()));
         }
-        let passing = |error: reqwest::Error| Failure::Passing(error.without_url().to_string());
         let mut response = request.send().await.map_err(passing)?;
         match response.status() {
             StatusCode::OK => {}
-            StatusCode::NOT_FOUND => return Err(Failure::NotThere),
+            StatusCode::NOT_FOUND => return Err(not_found(response).await),
             status @ (StatusCode::UNAUTHORIZED | StatusCode::FORBIDDEN) => {
                 let what = format!("the schema registry refuses us ({status})");
                 return Err(Failure::Final(Error::denied("registry_denied", what)));
             }
             status => return Err(Failure::Passing(format!("it answers {status}"))),
         }
-        let mut body = Vec::new();
-        while let Some(chunk) = response.chunk().await.map_err(passing)? {
-            body.extend_from_slice(&chunk);
-            if body.len() > ANSWER_BYTES_MAX {
-                return Err(bad(format!(
-                    "a schema has more than {ANSWER_BYTES_MAX} bytes"
-                )));
-            }
-        }
+        let body = body(&mut response).await?;
         serde_json::from_slice(&body)
             .map_err(|error| bad(format!("its answer is not a schema: {error}")))
+    }
+}
+
+fn bad(what: String) -> Failure {
+    Failure::Final(Error::data("bad_registry_answer", what))
+}
+
+fn passing(error: reqwest::Error) -> Failure {
+    Failure::Passing(error.without_url().to_string())
+}
+
+async fn body(response: &mut Response) -> Result<Vec<u8>, Failure> {
+    let mut body = Vec::new();
+    while let Some(chunk) = response.chunk().await.map_err(passing)? {
+        body.extend_from_slice(&chunk);
+        if body.len() > ANSWER_BYTES_MAX {
+            let what = format!("a schema has more than {ANSWER_BYTES_MAX} bytes");
+            return Err(bad(what));
+        }
+    }
+    Ok(body)
+}
+
+/// The codes with which a registry says that it has no such subject, version or schema.
+const NOT_THERE: std::ops::RangeInclusive<u32> = 40401..=40403;
+
+#[derive(Deserialize)]
+struct Refusal {
+    error_code: u32,
+}
+
+/// Only a registry can say that a schema is not there. A page that nobody has, at a proxy or under a wrong `url`, says
+/// nothing of the schema: it must not make messages bad.
+async fn not_found(mut response: Response) -> Failure {
+    let body = match body(&mut response).await {
+        Ok(body) => body,
+        Err(failure) => return failure,
+    };
+    let refusal: Option<Refusal> = serde_json::from_slice(&body).ok();
+    match refusal.filter(|refusal| NOT_THERE.contains(&refusal.error_code)) {
+        Some(_) => Failure::NotThere,
+        None => Failure::Passing("it answers 404, and not as a schema registry does".to_owned()),
     }
 }

@@ -1,0 +1,136 @@
+//! Batches that cannot be read (a wrong checksum, an unknown codec), and where they end.
+//!
+//! A broker gives out whole batches. The client library says where an unreadable one begins and not where it ends; behind it, it
+//! loses its place in the broker's answer, and then asks for the same batch for ever (`rd_kafka_msgset_reader_v2` of librdkafka
+//! 2.12). So nothing that comes behind such an error is believed: the end of the batch is found by asking for later offsets —
+//! the broker answers with the batch that holds them — and the partition is read anew from there. This module never decides
+//! whether messages may be lost.
+
+use std::time::Duration;
+
+use forebay_core::{Clock, Error, Result};
+use rdkafka::consumer::{BaseConsumer, Consumer};
+use rdkafka::error::{KafkaError, RDKafkaErrorCode};
+
+use super::batch::Queue;
+use crate::connect::kafka::{ASK_TIMEOUT, Listener, at, failed};
+
+/// How long one call waits for the broker's answer.
+const WAIT: Duration = Duration::from_millis(200);
+
+/// Whether the error says that a batch cannot be read.
+pub(super) fn is_unreadable(code: RDKafkaErrorCode) -> bool {
+    use RDKafkaErrorCode as Code;
+    matches!(
+        code,
+        Code::BadMessage | Code::BadCompression | Code::NotImplemented
+    )
+}
+
+/// Offsets that one unreadable batch takes from us, half open.
+#[derive(Debug, PartialEq, Eq)]
+pub(super) struct Unreadable {
+    pub(super) from: i64,
+    pub(super) to: i64,
+    pub(super) text: String,
+}
+
+/// Asks for single offsets of a partition. Blocks.
+pub(super) struct Probe<'p> {
+    pub(super) queue: Queue,
+    pub(super) clock: &'p dyn Clock,
+    pub(super) topic: &'p str,
+    pub(super) partition: i32,
+}
+
+impl<'p> Probe<'p> {
+    /// `None` when the consumer gives no queue.
+    pub(super) fn new(
+        consumer: BaseConsumer<Listener>,
+        clock: &'p dyn Clock,
+        topic: &'p str,
+        partition: i32,
+    ) -> Option<Self> {
+        // The first thing that comes decides.
+        let queue = Queue::new(consumer, 1)?;
+        Some(Self {
+            queue,
+            clock,
+            topic,
+            partition,
+        })
+    }
+
+    /// The unreadable batch that holds `next`, or is the next one behind it; `None` when what comes next can be read.
+    /// `end` is the end of the partition.
+    ///
+    /// Errors: as of every question to the cluster.
+    pub(super) fn unreadable(&mut self, next: i64, end: i64) -> Result<Option<Unreadable>> {
+        let Some((base, text)) = self.ask(next)? else {
+            return Ok(None);
+        };
+        let from = next.max(base);
+        let to = self.end(base, from, end)?;
+        Ok(Some(Unreadable { from, to, text }))
+    }
+
+    /// The first offset behind the batch that begins at `base` and holds `inside`.
+    fn end(&mut self, base: i64, mut inside: i64, end: i64) -> Result<i64> {
+        let mut step = 1;
+        let mut outside = loop {
+            let further = inside.saturating_add(step);
+            if further >= end {
+                break end.max(inside.saturating_add(1));
+            }
+            if !self.is_of(base, further)? {
+                break further;
+            }
+            (inside, step) = (further, step.saturating_mul(2));
+        };
+        while outside - inside > 1 {
+            let middle = inside + (outside - inside) / 2;
+            match self.is_of(base, middle)? {
+                true => inside = middle,
+                false => outside = middle,
+            }
+        }
+        Ok(outside)
+    }
+
+    fn is_of(&mut self, base: i64, offset: i64) -> Result<bool> {
+        Ok(self.ask(offset)?.is_some_and(|(found, _)| found == base))
+    }
+
+    /// Where the batch that comes at this offset begins and what is wrong with it; `None` when it can be read.
+    fn ask(&mut self, offset: i64) -> Result<Option<(i64, String)>> {
+        let list = at(self.topic, [(self.partition, offset)])?;
+        let assigned = self.queue.consumer().assign(&list);
+        assigned.map_err(|error| self.failed(error))?;
+        let give_up = self.clock.monotonic() + ASK_TIMEOUT;
+        while self.clock.monotonic() < give_up {
+            let batch = self.queue.take(WAIT);
+            let first = batch.iter().next();
+            let Some(taken) = first.filter(|taken| taken.partition() == self.partition) else {
+                continue;
+            };
+            match taken.error() {
+                None | Some(RDKafkaErrorCode::PartitionEOF) => return Ok(None),
+                Some(code) if is_unreadable(code) => {
+                    return Ok(Some((taken.offset(), taken.error_text())));
+                }
+                // The library tries again.
+                Some(_) => {}
+            }
+        }
+        let timeout = KafkaError::MessageConsumption(RDKafkaErrorCode::OperationTimedOut);
+        Err(self.failed(timeout))
+    }
+
+    fn failed(&self, error: KafkaError) -> Error {
+        let what = format!(
+            "find the end of a batch that cannot be read, in {}/{}",
+            self.topic, self.partition
+        );
+        failed(&what, error, self.queue.consumer().context().trouble())
+    }
+}
