@@ -21,7 +21,7 @@ const MESSAGES: u64 = 100_000;
 pub(crate) struct Topic {
     pub(crate) server: &'static KafkaServer,
     pub(crate) name: String,
-    partitions: u32,
+    pub(crate) partitions: u32,
 }
 
 impl Topic {
@@ -55,7 +55,7 @@ impl Topic {
         json!({"fill": self.name, "from": from, "to": to, "partitions": self.partitions})
     }
 
-    fn pipeline(&self, project: &Project, more: &str) {
+    pub(crate) fn pipeline(&self, project: &Project, more: &str) {
         project.write(
             "pipelines/orders.yaml",
             &format!(
@@ -82,7 +82,7 @@ pub(crate) fn peer(broker: &str, lines: &[Value]) -> String {
     String::from_utf8(done.stdout).unwrap()
 }
 
-fn start_peer(broker: &str, lines: &str) -> std::process::Child {
+pub(crate) fn start_peer(broker: &str, lines: &str) -> std::process::Child {
     let script = std::path::Path::new(env!("CARGO_MANIFEST_DIR")).join("tests/it/kafka_peer.py");
     let mut peer = Command::new(variable("FOREBAY_TEST_PYTHON").unwrap());
     let peer = peer
@@ -270,43 +270,6 @@ fn a_partition_that_is_added_is_read_from_its_first_message() {
     topic.peer(&[topic.send(json!(r#"{"id": 10}"#), json!({"partition": 1}))]);
     wait_for(&project, "SELECT count(*) FROM shop.orders", "6");
     assert_eq!(server.stop(), Some(0));
-}
-
-#[test]
-fn killed_again_and_again_each_message_is_there_once() {
-    let number = |name: &str, usual| variable(name).map_or(usual, |text| text.parse().unwrap());
-    let (kills, messages) = (
-        number("FOREBAY_TEST_KILLS", KILLS),
-        number("FOREBAY_TEST_MESSAGES", MESSAGES),
-    );
-    let Some(topic) = Topic::new(4) else { return };
-    let project = Project::new();
-    topic.pipeline(&project, "");
-    let sending = start_peer(&topic.server.broker(), &topic.fill(0, messages).to_string());
-    let mut server = Server::start(&project, "127.0.0.1:0");
-    for kill in 0..kills {
-        std::thread::sleep(Duration::from_millis(300 + kill * 137 % 900));
-        let address = server.kill();
-        server = Server::start(&project, &address);
-    }
-    let sent = sending.wait_with_output().unwrap();
-    assert!(
-        sent.status.success(),
-        "{}",
-        String::from_utf8_lossy(&sent.stderr)
-    );
-    wait_for(
-        &project,
-        "SELECT count(*) FROM shop.orders",
-        &messages.to_string(),
-    );
-    assert_eq!(server.stop(), Some(0));
-    let found = rows(
-        &project,
-        "SELECT count(*), count(DISTINCT id), min(id), max(id) FROM shop.orders",
-    );
-    assert_eq!(found, [format!("{messages},{messages},0,{}", messages - 1)]);
-    println!("{messages} messages over {kills} kills, each once");
 }
 
 /// What a topic has for those who read what is committed: keys and values.

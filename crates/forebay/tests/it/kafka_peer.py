@@ -89,9 +89,13 @@ for line in sys.stdin:
 
         print(serialized(do["serialize"], do["schema"], do["value"]).hex())
     elif "fill" in do:
+        text, partitions = "x" * do.get("text", 100), do["partitions"]
         for n in range(do["from"], do["to"]):
-            value = json.dumps({"id": n, "name": f"name {n}", "price": n / 4, "ok": n % 2 == 0, "text": "x" * do.get("text", 100)})
-            send(do["fill"], value, partition=n % do["partitions"], key=str(n))
+            value = '{"id": %d, "name": "name %d", "price": %s, "ok": %s' % (n, n, n / 4, "true" if n % 2 == 0 else "false")
+            if do.get("nested"):
+                value += ', "customer": {"id": %d, "address": {"city": "c%d", "geo": [%d, %d]}}' % (n % 1000, n % 77, n % 90, n % 180)
+                value += ', "items": [' + ", ".join('{"sku": "s%d", "qty": %d, "note": "%s"}' % (i, n % 5 + i, text) for i in range(6)) + "]"
+            send(do["fill"], value + ', "text": "%s"}' % text, partition=n % partitions, key=str(n))
     else:
         send(do.pop("send"), **do)
 plain.flush()

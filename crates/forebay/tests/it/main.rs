@@ -13,6 +13,8 @@ mod flights;
 mod forebay;
 #[cfg(feature = "kafka")]
 mod kafka;
+#[cfg(feature = "kafka")]
+mod ledger;
 mod load;
 mod observe;
 mod parts;
