@@ -3,18 +3,18 @@
 //! `{"time": "…Z", "level": "warn", "target": "forebay_server::observe", "message": "…", "fields": {…}, "span": {…}}`. `span` holds the
 //! fields of all spans that the event is in, the inner ones over the outer ones: `pipeline`, `run`, `split`, `commit`.
 
-use std::fmt;
 use std::io::Write;
 use std::sync::Arc;
 
 use forebay_core::Clock;
 use serde_json::{Map, Value};
-use tracing::field::{Field, Visit};
 use tracing::span::{Attributes, Id, Record};
 use tracing::{Event, Subscriber};
 use tracing_subscriber::Layer;
 use tracing_subscriber::layer::Context;
 use tracing_subscriber::registry::LookupSpan;
+
+use super::fields::Each;
 
 /// Writes events as lines to what `out` opens.
 pub(super) struct Lines<F> {
@@ -33,34 +33,10 @@ impl<F> Lines<F> {
 struct Fields(Map<String, Value>);
 
 impl Fields {
-    fn put(&mut self, field: &Field, value: impl Into<Value>) {
-        self.0.insert(field.name().to_owned(), value.into());
-    }
-}
-
-impl Visit for Fields {
-    fn record_f64(&mut self, field: &Field, value: f64) {
-        self.put(field, value);
-    }
-
-    fn record_i64(&mut self, field: &Field, value: i64) {
-        self.put(field, value);
-    }
-
-    fn record_u64(&mut self, field: &Field, value: u64) {
-        self.put(field, value);
-    }
-
-    fn record_bool(&mut self, field: &Field, value: bool) {
-        self.put(field, value);
-    }
-
-    fn record_str(&mut self, field: &Field, value: &str) {
-        self.put(field, value);
-    }
-
-    fn record_debug(&mut self, field: &Field, value: &dyn fmt::Debug) {
-        self.put(field, format!("{value:?}"));
+    fn visitor(&mut self) -> Each<impl FnMut(&'static str, Value)> {
+        Each(|name: &'static str, value: Value| {
+            self.0.insert(name.to_owned(), value);
+        })
     }
 }
 
@@ -72,7 +48,7 @@ where
 {
     fn on_new_span(&self, attributes: &Attributes<'_>, id: &Id, context: Context<'_, S>) {
         let mut fields = Fields::default();
-        attributes.record(&mut fields);
+        attributes.record(&mut fields.visitor());
         if let Some(span) = context.span(id) {
             span.extensions_mut().insert(fields);
         }
@@ -81,13 +57,13 @@ where
     fn on_record(&self, id: &Id, values: &Record<'_>, context: Context<'_, S>) {
         let Some(span) = context.span(id) else { return };
         if let Some(fields) = span.extensions_mut().get_mut::<Fields>() {
-            values.record(fields);
+            values.record(&mut fields.visitor());
         }
     }
 
     fn on_event(&self, event: &Event<'_>, context: Context<'_, S>) {
         let mut fields = Fields::default();
-        event.record(&mut fields);
+        event.record(&mut fields.visitor());
         let mut span = Map::new();
         for outer in context.event_scope(event).into_iter().flatten() {
             if let Some(Fields(more)) = outer.extensions().get::<Fields>() {

@@ -2,6 +2,7 @@
 //!
 //! Nobody who sends something can forge a line or colour a terminal: control characters are escaped in both.
 
+mod fields;
 mod json;
 mod text;
 mod traces;

@@ -1,9 +1,10 @@
 //! `forebay serve` under a steady load: what is acknowledged while it is killed, and what poison does to the others.
 //!
-//! Short by itself. `FOREBAY_TEST_LOAD_SECONDS` and `FOREBAY_TEST_LOAD_RATE` (pushes a second) ask for more.
+//! Short by itself. `FOREBAY_TEST_LOAD_SECONDS` and `FOREBAY_TEST_LOAD_RATE` (pushes a second) ask for more,
+//! `FOREBAY_TEST_POISON_EVERY` for less poison.
 
-use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
+use std::sync::{Arc, LazyLock};
 use std::time::Duration;
 
 use serde_json::{Value, json};
@@ -172,7 +173,9 @@ fn pipeline(name: &str, check: &str) -> String {
 const CHECK: &str = ", check: \"value < 1000000000\"";
 
 fn is_poison(id: u64) -> bool {
-    id % POISON_EVERY == 7
+    static EVERY: LazyLock<u64> =
+        LazyLock::new(|| asked("FOREBAY_TEST_POISON_EVERY", POISON_EVERY));
+    id % *EVERY == 7
 }
 
 fn clean(id: u64) -> Value {

@@ -261,7 +261,7 @@ async fn stages(
 ) -> Result<()> {
     let raw = raw_table(&job.context, &job.spec.name).await?;
     check_position(&job, raw.as_ref())?;
-    let contract = raw.as_ref().map(stored_contract).transpose()?.flatten();
+    let contract = stored_contract(raw.as_ref())?;
     let extraction = job.spec.extraction(contract)?;
     let (chunks_in, chunks_out) = tokio::sync::mpsc::channel(read::CHUNKS_MAX);
     let (work_in, work_out) = tokio::sync::mpsc::channel(work::WORK_MAX);
@@ -344,7 +344,9 @@ fn check_position(job: &Job, raw: Option<&Table>) -> Result<()> {
         .with_context("file", raw.metadata_location()))
 }
 
-fn stored_contract(table: &Table) -> Result<Option<Contract>> {
+/// What earlier runs have learned, as the raw table of the pipeline keeps it.
+fn stored_contract(raw: Option<&Table>) -> Result<Option<Contract>> {
+    let Some(table) = raw else { return Ok(None) };
     let Some(text) = table.properties().remove(CONTRACT_PROPERTY) else {
         return Ok(None);
     };

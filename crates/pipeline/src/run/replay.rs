@@ -129,11 +129,7 @@ impl Replay {
             runtime.clone(),
         );
         let raw = runtime.block_on(super::raw_table(&context, &spec.name))?;
-        let contract = raw
-            .as_ref()
-            .map(super::stored_contract)
-            .transpose()?
-            .flatten();
+        let contract = super::stored_contract(raw.as_ref())?;
         Ok(Self {
             spec,
             target,

@@ -1,13 +1,11 @@
 //! Makes finished spans of the spans of `tracing`.
 
-use std::fmt;
 use std::sync::Arc;
 
 use forebay_core::Clock;
 use rand::Rng;
 use serde_json::Value;
 use tokio::sync::mpsc;
-use tracing::field::{Field, Visit};
 use tracing::span::{Attributes, Id, Record};
 use tracing::{Event, Level, Subscriber};
 use tracing_subscriber::Layer;
@@ -15,6 +13,7 @@ use tracing_subscriber::layer::Context;
 use tracing_subscriber::registry::{LookupSpan, SpanRef};
 
 use super::{Finished, Place};
+use crate::log::fields::Each;
 
 /// The field of a span that carries a caller's `traceparent`; it is no attribute.
 const PARENT: &str = "traceparent";
@@ -71,38 +70,11 @@ struct Fields {
 }
 
 impl Fields {
-    fn put(&mut self, field: &Field, value: impl Into<Value>) {
-        let value = value.into();
-        match field.name() {
+    fn visitor(&mut self) -> Each<impl FnMut(&'static str, Value)> {
+        Each(|name: &'static str, value: Value| match name {
             PARENT => self.parent = value.as_str().and_then(traceparent),
             name => self.attributes.push((name, value)),
-        }
-    }
-}
-
-impl Visit for Fields {
-    fn record_f64(&mut self, field: &Field, value: f64) {
-        self.put(field, value);
-    }
-
-    fn record_i64(&mut self, field: &Field, value: i64) {
-        self.put(field, value);
-    }
-
-    fn record_u64(&mut self, field: &Field, value: u64) {
-        self.put(field, value);
-    }
-
-    fn record_bool(&mut self, field: &Field, value: bool) {
-        self.put(field, value);
-    }
-
-    fn record_str(&mut self, field: &Field, value: &str) {
-        self.put(field, value);
-    }
-
-    fn record_debug(&mut self, field: &Field, value: &dyn fmt::Debug) {
-        self.put(field, format!("{value:?}"));
+        })
     }
 }
 
@@ -140,7 +112,7 @@ impl<S: Subscriber + for<'a> LookupSpan<'a>> Layer<S> for Traces {
             is_linked: attributes.fields().field(LINKED).is_some(),
             ..Fields::default()
         };
-        attributes.record(&mut fields);
+        attributes.record(&mut fields.visitor());
         let parent = span.parent();
         let within = parent.as_ref().and_then(place_of);
         let Some((place, parent, link)) = self.place(&fields, within, parent.is_some()) else {
@@ -163,7 +135,7 @@ impl<S: Subscriber + for<'a> LookupSpan<'a>> Layer<S> for Traces {
         let Some(span) = context.span(id) else { return };
         if let Some(Open(open)) = span.extensions_mut().get_mut() {
             let mut fields = Fields::default();
-            values.record(&mut fields);
+            values.record(&mut fields.visitor());
             open.attributes.append(&mut fields.attributes);
         }
     }
@@ -178,7 +150,7 @@ impl<S: Subscriber + for<'a> LookupSpan<'a>> Layer<S> for Traces {
         };
         if let Some(Open(open)) = span.extensions_mut().get_mut() {
             let mut fields = Fields::default();
-            event.record(&mut fields);
+            event.record(&mut fields.visitor());
             let said = fields.attributes.iter();
             let said = said.filter(|(name, _)| ["message", "error"].contains(name));
             let said: Vec<String> = said

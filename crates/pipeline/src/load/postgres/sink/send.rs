@@ -218,26 +218,10 @@ impl Session {
                 Sent::Done(unfit) => {
                     // The server had named a record that it takes after all.
                     trust &= suspect != Some(range);
-                    for (at, unfit) in unfit {
-                        refuse(
-                            group,
-                            &mut records,
-                            &mut rejected,
-                            (at, unfit.row),
-                            &(&unfit).into(),
-                        )?;
-                    }
+                    refuse_unfit(group, &mut records, &mut rejected, &unfit)?;
                 }
                 Sent::Unfit(unfit) => {
-                    for (at, unfit) in unfit {
-                        refuse(
-                            group,
-                            &mut records,
-                            &mut rejected,
-                            (at, unfit.row),
-                            &(&unfit).into(),
-                        )?;
-                    }
+                    refuse_unfit(group, &mut records, &mut rejected, &unfit)?;
                     waiting.push(range);
                 }
                 Sent::Refused(why, place) if first == last => {
@@ -434,6 +418,20 @@ fn refuse(
     }
     // The record is known by its main row; a replay lands all of it.
     rejected.push(group.rejected(first, &why)?);
+    Ok(())
+}
+
+/// Refuses the records of rows that no value of the target's types stands for.
+fn refuse_unfit(
+    group: &Group,
+    records: &mut Records,
+    rejected: &mut Vec<Rejected>,
+    unfit: &[(usize, Unfit)],
+) -> Result<()> {
+    for (at, unfit) in unfit {
+        let place = (*at, unfit.row);
+        refuse(group, records, rejected, place, &unfit.into())?;
+    }
     Ok(())
 }
 
