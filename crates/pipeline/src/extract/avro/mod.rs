@@ -14,7 +14,8 @@
 //! more fields adds columns by policy. Avro 1.11 (<https://avro.apache.org/docs/1.11.1/specification/>), in Confluent's wire
 //! format. A union of several types becomes a column for each kind, by the rule of `extract: json`: `id: ["int", "string"]` is the
 //! column `id` and `id__v_string` beside it; several records in a union have a column by the name of each; a column whose type is
-//! declared has that type. Never reads container files.
+//! declared has that type. A message that is no record (a union of records, a text) is the column `value`. Never reads container
+//! files.
 
 mod decode;
 mod inline;

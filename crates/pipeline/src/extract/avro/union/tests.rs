@@ -109,16 +109,19 @@ fn the_first_kind_that_a_table_had_keeps_the_plain_name() {
 fn numbers_are_one_kind_where_that_is_exact() {
     let schema = r#"{"type": "record", "name": "R", "fields": [
         {"name": "a", "type": ["float", "int"]}, {"name": "b", "type": ["double", "int", "long"]}]}"#;
-    // 0.5 and 2^53 + 1; the largest int and 0.25.
+    // 0.5 and 2^53 + 1; the largest int and 0.25; 0.5 and 5 as an int.
     let messages = [
         message(1, "000000003f048280808080808020"),
         message(1, "02feffffff0f00000000000000d03f"),
+        message(1, "000000003f020a"),
     ];
     let out = extract(start().as_mut(), &head(&[(1, schema)]), &messages);
     assert!(out.rejected.is_empty(), "{:?}", out.rejected);
     let expected = [
         json!({"a": 0.5, "b__v_long": 9_007_199_254_740_993_i64}),
         json!({"a": 2_147_483_647.0, "b": 0.25}),
+        // Where there are longs, an int is one of them.
+        json!({"a": 0.5, "b__v_long": 5}),
     ];
     assert_eq!(lines(&out), expected);
 }
@@ -154,6 +157,26 @@ fn a_declared_column_has_its_type_and_refuses_what_does_not_fit() {
         .map(|one| (&*one.code, &one.record))
         .collect();
     assert_eq!(refused, [("value_does_not_fit", &messages[3])]);
+}
+
+#[test]
+fn a_message_that_is_no_record_is_a_column() {
+    let place = r#"{"type": "record", "name": "shop.Place", "fields": [{"name": "town", "type": "string"}]}"#;
+    let events = format!(
+        r#"[{place}, {{"type": "record", "name": "Gone", "fields": [{{"name": "from", "type": "shop.Place"}}]}}]"#
+    );
+    let out = extract(
+        start().as_mut(),
+        &head(&[(1, &events), (2, r#""int""#)]),
+        &[message(1, "000261"), message(1, "020262"), message(2, "0e")],
+    );
+    assert!(out.rejected.is_empty(), "{:?}", out.rejected);
+    let expected = [
+        json!({"value__v_Place": {"town": "a"}}),
+        json!({"value__v_Gone": {"from": {"town": "b"}}}),
+        json!({"value": 7}),
+    ];
+    assert_eq!(lines(&out), expected);
 }
 
 #[test]
