@@ -14,6 +14,7 @@
 //!
 //! This never drops a value, and never knows a table: [`Table`](super::Table) gives columns their place.
 
+mod kinds;
 #[cfg(test)]
 mod tests;
 
@@ -21,14 +22,12 @@ use std::sync::Arc;
 
 use arrow::array::{
     Array, ArrayRef, AsArray, ListArray, MapArray, RecordBatch, RecordBatchOptions, StructArray,
-    UnionArray, new_null_array,
 };
-use arrow::compute::{interleave, is_not_null, kernels::zip::zip};
 use arrow::datatypes::{DataType, Field, Fields, Schema};
 use arrow::error::ArrowError;
 
-use crate::extract::parquet::plan::{Refusal, exactly};
-use crate::extract::parquet::types::{convert, normal, wider, word};
+use self::kinds::together;
+use crate::extract::parquet::plan::Refusal;
 
 /// What a column becomes, or one of the columns that it becomes.
 struct Piece {
@@ -104,7 +103,7 @@ impl From<ArrowError> for Why {
 
 fn pieces(array: &ArrayRef) -> Result<Vec<Piece>, Why> {
     match array.data_type() {
-        DataType::Union(..) => union(array.as_union()),
+        DataType::Union(..) => kinds::kinds(array.as_union()),
         kind if !has(kind) => Ok(vec![Piece {
             suffix: String::new(),
             is_kind: false,
@@ -198,137 +197,4 @@ fn deeper(suffix: &str) -> String {
         mark => mark[1..].parse().unwrap_or(1) + 1,
     };
     format!("__e{depth}_{rest}")
-}
-
-/// Branches of a union that are one column.
-struct Group {
-    kind: DataType,
-    /// Whether it may be joined by other branches.
-    is_open: bool,
-    suffix: String,
-    branches: Vec<(i8, ArrayRef)>,
-}
-
-fn union(array: &UnionArray) -> Result<Vec<Piece>, Why> {
-    let DataType::Union(branches, _) = array.data_type() else {
-        return Err(Why::new("unsupported_type", "it is no union".to_owned()));
-    };
-    let has_long = branches
-        .iter()
-        .any(|(_, field)| field.data_type() == &DataType::Int64);
-    let mut groups: Vec<Group> = Vec::new();
-    for (id, field) in branches.iter() {
-        if field.data_type() == &DataType::Null {
-            continue;
-        }
-        let is_first = groups.is_empty();
-        let record = record(branches.iter().map(|(_, field)| field.as_ref()), field);
-        for piece in pieces(array.child(id))? {
-            let kind = match normal(piece.array.data_type()) {
-                Some(DataType::Int32) if has_long => DataType::Int64,
-                Some(kind) => kind,
-                None => {
-                    let what = format!("a table cannot hold the type {}", field.data_type());
-                    return Err(Why::new("unsupported_type", what));
-                }
-            };
-            let open = groups.iter_mut().filter(|group| group.is_open);
-            let mut joint = open.filter_map(|group| Some((one_kind(&group.kind, &kind)?, group)));
-            if let Some((wide, group)) = joint.next() {
-                group.kind = wide;
-                group.branches.push((id, piece.array));
-                continue;
-            }
-            let suffix = match &record {
-                Some(name) => format!("__v_{name}{}", piece.suffix),
-                None if is_first => piece.suffix.clone(),
-                None => format!("__v_{}{}", word(&kind), piece.suffix),
-            };
-            groups.push(Group {
-                is_open: record.is_none() && piece.suffix.is_empty(),
-                kind,
-                suffix,
-                branches: vec![(id, piece.array)],
-            });
-        }
-    }
-    let gathered = groups.into_iter().map(|group| {
-        Ok(Piece {
-            array: gather(array, &group)?,
-            is_kind: group.is_open,
-            suffix: group.suffix,
-        })
-    });
-    gathered.collect()
-}
-
-/// The name of a record, where there are several: as short as tells them apart.
-fn record<'f>(branches: impl Iterator<Item = &'f Field>, branch: &Field) -> Option<String> {
-    let is_record = |field: &Field| matches!(field.data_type(), DataType::Struct(_));
-    let short = |field: &'_ Field| field.name().rsplit('.').next().map(str::to_owned);
-    let others = branches.filter(|other| is_record(other) && other.name() != branch.name());
-    let others: Vec<&Field> = others.collect();
-    if others.is_empty() || !is_record(branch) {
-        return None;
-    }
-    let is_told_apart = others.iter().all(|other| short(other) != short(branch));
-    match is_told_apart {
-        true => short(branch),
-        false => Some(branch.name().replace('.', "_")),
-    }
-}
-
-/// The kind that holds the values of both exactly; `None` for values that are of different kinds.
-fn one_kind(a: &DataType, b: &DataType) -> Option<DataType> {
-    use DataType as D;
-    match (a, b) {
-        (D::Int32, D::Float32 | D::Float64) | (D::Float32 | D::Float64, D::Int32) => {
-            Some(D::Float64)
-        }
-        (a, b) if a.is_nested() || b.is_nested() => None,
-        (a, b) => wider(a, b),
-    }
-}
-
-/// The values of some branches at their rows, null elsewhere.
-fn gather(array: &UnionArray, group: &Group) -> Result<ArrayRef, Why> {
-    let branches = match &group.branches[..] {
-        [(_, only)] => vec![Arc::clone(only)],
-        several => several
-            .iter()
-            .map(|(_, branch)| convert(branch, &group.kind))
-            .collect::<Result<_, _>>()
-            .map_err(|why| Why::new("value_does_not_fit", why))?,
-    };
-    let none = new_null_array(branches[0].data_type(), 1);
-    let mut arrays: Vec<&dyn Array> = vec![none.as_ref()];
-    arrays.extend(branches.iter().map(AsRef::as_ref));
-    let place = |row: usize| {
-        let id = array.type_id(row);
-        match group.branches.iter().position(|(branch, _)| *branch == id) {
-            Some(at) => (at + 1, array.value_offset(row)),
-            None => (0, 0),
-        }
-    };
-    let places: Vec<(usize, usize)> = (0..array.len()).map(place).collect();
-    Ok(interleave(&arrays, &places)?)
-}
-
-/// Kinds of one union as one column of a declared type.
-fn together(kinds: &[Piece], declared: &DataType) -> Result<Piece, Why> {
-    let mut all: Option<ArrayRef> = None;
-    for kind in kinds {
-        let next = exactly(&kind.array, declared);
-        let next = next.map_err(|why| Why::new("value_does_not_fit", why))?;
-        all = Some(match all {
-            None => next,
-            Some(before) => zip(&is_not_null(&next)?, &next, &before)?,
-        });
-    }
-    let array = all.unwrap_or_else(|| new_null_array(declared, 0));
-    Ok(Piece {
-        suffix: String::new(),
-        is_kind: false,
-        array,
-    })
 }
