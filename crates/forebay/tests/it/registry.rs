@@ -14,12 +14,13 @@ const ORDER: &str = r#"{"type": "record", "name": "shop.Order", "fields": [
     {"name": "id", "type": "long"},
     {"name": "note", "type": ["null", "string"], "default": null}]}"#;
 
-/// [`ORDER`] with more fields, one of a type that is registered apart.
+/// [`ORDER`] with more fields, one of a type that is registered apart and one of several types.
 const WIDER: &str = r#"{"type": "record", "name": "shop.Order", "fields": [
     {"name": "id", "type": "long"},
     {"name": "note", "type": ["null", "string"], "default": null},
     {"name": "kind", "type": {"type": "enum", "name": "Kind", "symbols": ["new", "old"]}},
-    {"name": "place", "type": ["null", "shop.Place"], "default": null}]}"#;
+    {"name": "place", "type": ["null", "shop.Place"], "default": null},
+    {"name": "size", "type": ["null", "int", "string"], "default": null}]}"#;
 
 const PLACE: &str =
     r#"{"type": "record", "name": "shop.Place", "fields": [{"name": "town", "type": "string"}]}"#;
@@ -83,19 +84,25 @@ fn avro_that_evolves_half_way_is_read_with_the_schemas_that_wrote_it() {
         test.send(&order, json!({"id": 2, "note": "zwei"})),
         test.send(
             &wider,
-            json!({"id": 3, "note": null, "kind": "old", "place": {"town": "Ulm"}}),
+            json!({"id": 3, "note": null, "kind": "old", "place": {"town": "Ulm"}, "size": 40}),
         ),
         test.send(
             &wider,
-            json!({"id": 4, "note": "x", "kind": "new", "place": null}),
+            json!({"id": 4, "note": "x", "kind": "new", "place": null, "size": "XL"}),
         ),
         // Who wrote this has not been told of the wider schema yet.
         test.send(&order, json!({"id": 5, "note": "late"})),
     ]);
     test.project.ok(&["run", "--quiet"]);
     assert_eq!(
-        test.rows("id, note, kind, place['town']"),
-        ["1,,,", "2,zwei,,", "3,,old,Ulm", "4,x,new,", "5,late,,"]
+        test.rows("id, note, kind, place['town'], size, size__v_string"),
+        [
+            "1,,,,,",
+            "2,zwei,,,,",
+            "3,,old,Ulm,40,",
+            "4,x,new,,,XL",
+            "5,late,,,,"
+        ]
     );
 }
 

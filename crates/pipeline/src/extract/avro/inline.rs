@@ -1,9 +1,9 @@
-//! A schema that refers to others of the registry, as one text: each is written out where it is first named, and names
-//! are split as the decoder wants them.
+//! A schema that refers to others of the registry, as one text: each is written out where it is first named, names are
+//! split as the decoder wants them, and what is no record is put in one.
 
 use std::collections::HashMap;
 
-use serde_json::{Map, Value};
+use serde_json::{Map, Value, json};
 
 use crate::connect::registry::Schema;
 use crate::extract::wire::Unreadable;
@@ -24,7 +24,19 @@ pub(super) fn inline(schema: &Schema) -> Result<String, Unreadable> {
     }
     let mut whole = parse(&schema.schema)?;
     write_out(&mut whole, &mut named, DEPTH_MAX)?;
-    Ok(whole.to_string())
+    Ok(in_record(whole).to_string())
+}
+
+/// The column of a message that is no record.
+const VALUE: &str = "value";
+
+/// What is no record (a union of records, a text) as the only field of one: a record adds nothing to the bytes of its fields.
+fn in_record(schema: Value) -> Value {
+    if schema.get("type").and_then(Value::as_str) == Some("record") {
+        return schema;
+    }
+    let fields = json!([{"name": VALUE, "type": schema}]);
+    json!({"type": "record", "name": "MessageThatIsNoRecord", "fields": fields})
 }
 
 /// A name with dots is a namespace and a name; the decoder wants them apart.

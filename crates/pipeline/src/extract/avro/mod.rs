@@ -12,18 +12,23 @@
 //!
 //! Columns have the types that the schema says. Each message is decoded with the schema that wrote it; a later schema with
 //! more fields adds columns by policy. Avro 1.11 (<https://avro.apache.org/docs/1.11.1/specification/>), in Confluent's wire
-//! format. Never reads container files.
+//! format. A union of several types becomes a column for each kind, by the rule of `extract: json`: `id: ["int", "string"]` is the
+//! column `id` and `id__v_string` beside it; several records in a union have a column by the name of each; a column whose type is
+//! declared has that type. A message that is no record (a union of records, a text) is the column `value`. Never reads container
+//! files.
 
 mod decode;
 mod inline;
 #[cfg(test)]
 mod tests;
+mod union;
 
 use std::collections::HashMap;
 use std::sync::Arc;
 
 use arrow::array::{BooleanArray, RecordBatch};
 use arrow::compute::filter_record_batch;
+use arrow::datatypes::{DataType, SchemaRef};
 use forebay_core::quarantine::RECORD_BYTES_MAX;
 use forebay_core::{Batch, Error, Origins, PayloadHead, Rejected, Result};
 use schemars::{JsonSchema, Schema, SchemaGenerator};
@@ -31,7 +36,7 @@ use serde::{Deserialize, Serialize};
 
 use self::decode::Decoding;
 use super::contract::{Contract, ContractPolicy};
-use super::parquet::plan::{Part, Plan, Table, row_as_json};
+use super::parquet::plan::{Part, Plan, Refusal, Table, row_as_json};
 use super::wire::{self, Unreadable};
 use super::{Extracted, Extraction, Extractor, ExtractorKind, Value};
 use crate::file::Document;
@@ -104,7 +109,34 @@ struct AvroExtraction {
 
 struct Known {
     decoding: Decoding,
+    reading: Reading,
+}
+
+/// How decoded messages become rows.
+struct Reading {
     plan: Plan,
+    /// Types of the columns that have been declared.
+    declared: HashMap<String, DataType>,
+}
+
+impl Reading {
+    fn new(table: &mut Table, columns: SchemaRef) -> Result<Result<Self, Refusal>> {
+        let names = columns.fields().iter().map(|field| field.name());
+        let declared = names.filter_map(|name| Some((name.clone(), table.declared(name)?)));
+        let declared: HashMap<_, _> = declared.collect();
+        let rows = RecordBatch::new_empty(columns);
+        let rows = match union::split(&rows, &|name| declared.get(name).cloned()) {
+            Ok(rows) => rows,
+            Err(refusal) => return Ok(Err(refusal)),
+        };
+        let plan = table.plan(&rows.schema())?;
+        Ok(plan.map(|plan| Self { plan, declared }))
+    }
+
+    fn apply(&self, batch: &RecordBatch) -> Result<Part, Refusal> {
+        let rows = union::split(batch, &|name| self.declared.get(name).cloned())?;
+        self.plan.apply(&rows)
+    }
 }
 
 impl AvroExtraction {
@@ -119,14 +151,14 @@ impl AvroExtraction {
                 Ok(decoding) => decoding,
                 Err(unreadable) => return Ok(Err(unreadable)),
             };
-            let plan = match self.table.plan(&decoding.columns())? {
-                Ok(plan) => plan,
+            let reading = match Reading::new(&mut self.table, decoding.columns())? {
+                Ok(reading) => reading,
                 Err(refusal) => return Ok(Err(Unreadable::new(refusal.code, refusal.reason))),
             };
             if self.known.len() >= SCHEMAS_MAX {
                 self.known.clear();
             }
-            self.known.insert(id, Known { decoding, plan });
+            self.known.insert(id, Known { decoding, reading });
         }
         let known = self.known.get_mut(&id);
         Ok(known.ok_or_else(|| Unreadable::new("unknown_schema", "the schema is gone")))
@@ -158,7 +190,7 @@ impl AvroExtraction {
             let (decoded, bad) = known.decoding.decode(messages)?;
             let good = &together[..decoded.as_ref().map_or(0, RecordBatch::num_rows)];
             if let Some(batch) = decoded {
-                payload.give(&known.plan, &batch, good, out)?;
+                payload.give(&known.reading, &batch, good, out)?;
             }
             left = &left[good.len()..];
             if let (Some(unreadable), Some(value)) = (bad, left.first()) {
@@ -193,20 +225,20 @@ impl Payload<'_> {
     /// Hands rows on as the table has them; what does not fit is refused.
     fn give(
         &self,
-        plan: &Plan,
+        reading: &Reading,
         batch: &RecordBatch,
         values: &[Value],
         out: &mut Extracted,
     ) -> Result<()> {
-        let part = match plan.apply(batch) {
+        let part = match reading.apply(batch) {
             Ok(part) => part,
             Err(refusal) if batch.num_rows() > 1 => {
                 // One of them does not fit: which one shows when they are halved.
                 let (middle, rows) = (batch.num_rows() / 2, batch.num_rows());
                 let _ = refusal;
-                self.give(plan, &batch.slice(0, middle), &values[..middle], out)?;
+                self.give(reading, &batch.slice(0, middle), &values[..middle], out)?;
                 return self.give(
-                    plan,
+                    reading,
                     &batch.slice(middle, rows - middle),
                     &values[middle..],
                     out,
@@ -219,7 +251,7 @@ impl Payload<'_> {
                 return Ok(());
             }
         };
-        self.keep(plan, part, values, out)
+        self.keep(&reading.plan, part, values, out)
     }
 
     fn keep(&self, plan: &Plan, part: Part, values: &[Value], out: &mut Extracted) -> Result<()> {

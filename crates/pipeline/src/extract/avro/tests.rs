@@ -20,7 +20,7 @@ fn wider() -> String {
     ORDER.replace(r#""string"}}]}"#, r#""string"}}, {"name": "kind", "type": {"type": "enum", "name": "Kind", "symbols": ["A", "B"]}}]}"#)
 }
 
-fn head(schemas: &[(u32, &str)]) -> Arc<PayloadHead> {
+pub(super) fn head(schemas: &[(u32, &str)]) -> Arc<PayloadHead> {
     let schemas = schemas.iter().map(|(id, text)| {
         (
             attribute(*id),
@@ -82,7 +82,7 @@ fn order(schema: u32, id: i64, note: Option<&str>) -> Writer {
         .long(0)
 }
 
-fn extract(
+pub(super) fn extract(
     extraction: &mut dyn Extraction,
     head: &Arc<PayloadHead>,
     messages: &[Vec<u8>],
@@ -107,8 +107,14 @@ fn extract(
     out
 }
 
-fn start() -> Box<dyn Extraction> {
-    Avro.start(None, &ContractPolicy::default(), None).unwrap()
+pub(super) fn start() -> Box<dyn Extraction> {
+    start_with(json!({}))
+}
+
+/// With what a pipeline file says under `schema`.
+pub(super) fn start_with(policy: serde_json::Value) -> Box<dyn Extraction> {
+    let policy: ContractPolicy = serde_json::from_value(policy).unwrap();
+    Avro.start(None, &policy, None).unwrap()
 }
 
 #[test]

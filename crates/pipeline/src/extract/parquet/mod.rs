@@ -20,7 +20,7 @@ pub(in crate::extract) mod input;
 mod pages;
 pub(in crate::extract) mod plan;
 mod thrift;
-mod types;
+pub(in crate::extract) mod types;
 
 #[cfg(test)]
 mod tests;

@@ -254,6 +254,11 @@ impl Table {
         Ok(Ok((name, kind)))
     }
 
+    /// The type of a column that has been declared.
+    pub(in crate::extract) fn declared(&self, name: &str) -> Option<DataType> {
+        self.policy.declared(name).map(ColumnType::arrow)
+    }
+
     fn refuse_new(&self, name: &str) -> Result<Refusal> {
         let reason = format!("the file has a column `{name}` that the table does not have");
         match self.policy.new_columns {
@@ -382,7 +387,7 @@ fn declared_now(column: &Field, declared: ColumnType) -> Result<Field> {
 }
 
 /// Converts, and back: what differs then was not exact. Texts may be spelled in many ways, so they are only converted.
-fn exactly(array: &ArrayRef, kind: &DataType) -> Result<ArrayRef, String> {
+pub(in crate::extract) fn exactly(array: &ArrayRef, kind: &DataType) -> Result<ArrayRef, String> {
     if array.data_type() == kind {
         return Ok(Arc::clone(array));
     }

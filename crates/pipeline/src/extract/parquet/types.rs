@@ -15,7 +15,7 @@ const UTC: &str = "+00:00";
 const NANOS_PER_MICRO: i64 = 1_000;
 
 /// The type that a column of this type has in a table; `None` when there is none, or nothing to hold (`Null`).
-pub(super) fn normal(kind: &DataType) -> Option<DataType> {
+pub(in crate::extract) fn normal(kind: &DataType) -> Option<DataType> {
     use DataType as D;
     Some(match kind {
         D::Boolean
@@ -84,7 +84,7 @@ pub(super) fn to_normal(array: &ArrayRef) -> Result<ArrayRef, String> {
 }
 
 /// The column as another type; fails rather than losing a value.
-pub(super) fn convert(array: &ArrayRef, kind: &DataType) -> Result<ArrayRef, String> {
+pub(in crate::extract) fn convert(array: &ArrayRef, kind: &DataType) -> Result<ArrayRef, String> {
     let options = CastOptions {
         safe: false,
         ..CastOptions::default()
@@ -169,7 +169,7 @@ fn any<N: TryInto<usize>>(set: &[bool], start: N, length: N) -> bool {
 }
 
 /// The type that holds the values of both; `None` when no type of a table does.
-pub(super) fn wider(a: &DataType, b: &DataType) -> Option<DataType> {
+pub(in crate::extract) fn wider(a: &DataType, b: &DataType) -> Option<DataType> {
     use DataType as D;
     match (a, b) {
         (a, b) if a == b => Some(a.clone()),
@@ -207,7 +207,7 @@ fn wider_fields(a: &Fields, b: &Fields) -> Option<Fields> {
 }
 
 /// A type in the words of a pipeline file, for the name of a variant column.
-pub(super) fn word(kind: &DataType) -> &'static str {
+pub(in crate::extract) fn word(kind: &DataType) -> &'static str {
     match kind {
         DataType::Boolean => "boolean",
         DataType::Int32 => "int",

@@ -268,15 +268,24 @@ impl Fetch {
         let clock = self.context.clock.clone();
         let mut probe = Probe::new(asking, clock.as_ref(), &topic, partition)
             .ok_or_else(|| Error::bug("kafka_queue", "the client library gives no queue"))?;
-        // None: the error was of a place that the library had lost. Reading goes on at ours in either case.
-        if let Some(gone) = probe.unreadable(next, end)? {
-            let what = format!(
-                "messages {} to {} of {topic}/{partition} cannot be read: {}",
-                gone.from,
-                gone.to - 1,
-                gone.text
-            );
-            self.lose(partition, gone.from, gone.to, what)?;
+        match probe.unreadable(next, end)? {
+            Some(gone) => {
+                let what = format!(
+                    "messages {} to {} of {topic}/{partition} cannot be read: {}",
+                    gone.from,
+                    gone.to - 1,
+                    gone.text
+                );
+                self.lose(partition, gone.from, gone.to, what)?;
+            }
+            // It was of a place that the client library had lost, or of the way here.
+            None => tracing::warn!(
+                topic,
+                partition,
+                next,
+                "Kafka: {}; it is read anew",
+                stop.text
+            ),
         }
         self.read_anew(partition)
     }
