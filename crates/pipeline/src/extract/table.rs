@@ -24,7 +24,7 @@ use ::parquet::arrow::arrow_reader::{
     ArrowReaderOptions, ParquetRecordBatchReader, ParquetRecordBatchReaderBuilder,
 };
 use arrow::datatypes::SchemaRef;
-use forebay_core::{Error, PayloadHead, Rejected, Result};
+use forebay_core::{Error, PayloadHead, Result};
 use object_store::ObjectStoreExt;
 use object_store::path::Path;
 use schemars::{JsonSchema, Schema, SchemaGenerator};
@@ -227,21 +227,11 @@ impl Extraction for PortionExtraction {
                 .with_source(error)
                 .with_context("object", object.path)
         })?;
-        let refused = |refusal: Refusal| Rejected {
-            payload: head.ordinal,
-            // The whole payload: a replay lands all of its rows.
-            offset: None,
-            line: None,
-            stage: "extract".to_owned(),
-            code: refusal.code.to_owned(),
-            reason: refusal.reason,
-            record: Vec::new(),
-        };
         let portion = match Portion::read(&bytes, PORTION_BYTES_MAX) {
             Ok(portion) => portion,
             Err(reason) => {
                 let code = "not_a_portion";
-                out.rejected.push(refused(Refusal { code, reason }));
+                out.rejected.push(Refusal { code, reason }.of_all(head));
                 return Ok(());
             }
         };
@@ -249,7 +239,7 @@ impl Extraction for PortionExtraction {
         let plan = match self.table.plan(&schema)? {
             Ok(plan) => plan,
             Err(refusal) => {
-                out.rejected.push(refused(refusal));
+                out.rejected.push(refusal.of_all(head));
                 return Ok(());
             }
         };

@@ -4,17 +4,29 @@
 //! extracted again when the registry is long gone.
 
 #[cfg(feature = "kafka")]
+use std::collections::HashMap;
+#[cfg(feature = "kafka")]
+use std::collections::hash_map::Entry;
+#[cfg(feature = "kafka")]
 use std::sync::Arc;
 
 use forebay_core::Result;
 #[cfg(feature = "kafka")]
-use forebay_core::{Error, PayloadHead};
+use forebay_core::quarantine::RECORD_BYTES_MAX;
+#[cfg(feature = "kafka")]
+use forebay_core::{Error, PayloadHead, Rejected};
 use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 
 #[cfg(feature = "kafka")]
 use crate::connect::registry::{self, Schema};
 use crate::connect::wire;
+#[cfg(feature = "kafka")]
+use crate::extract::Value;
+
+/// Schemas that are kept ready.
+#[cfg(feature = "kafka")]
+const SCHEMAS_MAX: usize = 1_000;
 
 /// What stands before the content of a message.
 #[derive(Debug, Clone, Copy, Default, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
@@ -28,7 +40,7 @@ pub enum Wire {
 }
 
 /// Why a message cannot be read.
-#[derive(Debug, PartialEq, Eq)]
+#[derive(Debug, Clone, PartialEq, Eq)]
 pub(super) struct Unreadable {
     pub(super) code: &'static str,
     pub(super) reason: String,
@@ -38,6 +50,51 @@ impl Unreadable {
     pub(super) fn new(code: &'static str, reason: impl Into<String>) -> Self {
         let reason = reason.into();
         Self { code, reason }
+    }
+}
+
+#[cfg(feature = "kafka")]
+impl Unreadable {
+    /// The message as refused.
+    pub(super) fn refuse(self, head: &PayloadHead, value: &Value, message: &[u8]) -> Rejected {
+        Rejected {
+            payload: head.ordinal,
+            offset: Some(value.at),
+            line: None,
+            stage: "extract".to_owned(),
+            code: self.code.to_owned(),
+            reason: self.reason,
+            record: message[..message.len().min(RECORD_BYTES_MAX)].to_vec(),
+        }
+    }
+}
+
+/// What was made of schemas, by their ids: as many as are in use, and no end of others.
+#[cfg(feature = "kafka")]
+pub(super) struct Known<T>(HashMap<u32, T>);
+
+#[cfg(feature = "kafka")]
+impl<T> Known<T> {
+    pub(super) fn new() -> Self {
+        Self(HashMap::new())
+    }
+
+    /// What stands for this id; `make` is asked once, and again for what cannot be read.
+    pub(super) fn of(
+        &mut self,
+        id: u32,
+        make: impl FnOnce() -> Result<Result<T, Unreadable>>,
+    ) -> Result<Result<&mut T, Unreadable>> {
+        if self.0.len() >= SCHEMAS_MAX && !self.0.contains_key(&id) {
+            self.0.clear();
+        }
+        Ok(Ok(match self.0.entry(id) {
+            Entry::Occupied(known) => known.into_mut(),
+            Entry::Vacant(place) => match make()? {
+                Ok(made) => place.insert(made),
+                Err(unreadable) => return Ok(Err(unreadable)),
+            },
+        }))
     }
 }
 

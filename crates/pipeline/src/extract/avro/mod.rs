@@ -26,8 +26,7 @@ mod union;
 use std::collections::HashMap;
 use std::sync::Arc;
 
-use arrow::array::{BooleanArray, RecordBatch};
-use arrow::compute::filter_record_batch;
+use arrow::array::RecordBatch;
 use arrow::datatypes::{DataType, SchemaRef};
 use forebay_core::quarantine::RECORD_BYTES_MAX;
 use forebay_core::{Batch, Error, Origins, PayloadHead, Rejected, Result};
@@ -36,14 +35,11 @@ use serde::{Deserialize, Serialize};
 
 use self::decode::Decoding;
 use super::contract::{Contract, ContractPolicy};
-use super::parquet::plan::{Part, Plan, Refusal, Table, row_as_json};
+use super::parquet::plan::{Part, Plan, Refusal, Table};
 use super::wire::{self, Unreadable};
 use super::{Extracted, Extraction, Extractor, ExtractorKind, Value};
 use crate::file::Document;
 use crate::source::Framing;
-
-/// Schemas whose decoders are kept.
-const SCHEMAS_MAX: usize = 1_000;
 
 /// Messages that are decoded together; when one of them is bad, so many are decoded again at most.
 const TOGETHER: usize = 512;
@@ -96,7 +92,7 @@ impl Extractor for Avro {
     ) -> Result<Box<dyn Extraction>> {
         Ok(Box::new(AvroExtraction {
             table: Table::new("avro", contract, policy)?,
-            known: HashMap::new(),
+            known: wire::Known::new(),
         }))
     }
 }
@@ -104,7 +100,7 @@ impl Extractor for Avro {
 struct AvroExtraction {
     table: Table,
     /// How to read the messages of a schema, by its id.
-    known: HashMap<u32, Known>,
+    known: wire::Known<Known>,
 }
 
 struct Known {
@@ -142,7 +138,8 @@ impl Reading {
 impl AvroExtraction {
     /// How to read messages of this schema, or why that cannot be.
     fn known(&mut self, head: &PayloadHead, id: u32) -> Result<Result<&mut Known, Unreadable>> {
-        if !self.known.contains_key(&id) {
+        let table = &mut self.table;
+        self.known.of(id, || {
             let schema = match wire::schema(head, id, "AVRO")? {
                 Ok(schema) => schema,
                 Err(unreadable) => return Ok(Err(unreadable)),
@@ -151,17 +148,12 @@ impl AvroExtraction {
                 Ok(decoding) => decoding,
                 Err(unreadable) => return Ok(Err(unreadable)),
             };
-            let reading = match Reading::new(&mut self.table, decoding.columns())? {
-                Ok(reading) => reading,
-                Err(refusal) => return Ok(Err(Unreadable::new(refusal.code, refusal.reason))),
-            };
-            if self.known.len() >= SCHEMAS_MAX {
-                self.known.clear();
-            }
-            self.known.insert(id, Known { decoding, reading });
-        }
-        let known = self.known.get_mut(&id);
-        Ok(known.ok_or_else(|| Unreadable::new("unknown_schema", "the schema is gone")))
+            let reading = Reading::new(table, decoding.columns())?;
+            Ok(match reading {
+                Ok(reading) => Ok(Known { decoding, reading }),
+                Err(refusal) => Err(Unreadable::new(refusal.code, refusal.reason)),
+            })
+        })
     }
 
     /// Decodes messages of one schema, in order.
@@ -175,9 +167,7 @@ impl AvroExtraction {
         let known = match self.known(payload.head, id)? {
             Ok(known) => known,
             Err(unreadable) => {
-                for value in values {
-                    out.rejected.push(payload.refuse(value, &unreadable));
-                }
+                payload.refuse_all(values, &unreadable, out);
                 return Ok(());
             }
         };
@@ -194,7 +184,7 @@ impl AvroExtraction {
             }
             left = &left[good.len()..];
             if let (Some(unreadable), Some(value)) = (bad, left.first()) {
-                out.rejected.push(payload.refuse(value, &unreadable));
+                out.rejected.push(payload.refuse(value, unreadable));
                 left = &left[1..];
             }
         }
@@ -209,17 +199,19 @@ struct Payload<'a> {
 }
 
 impl Payload<'_> {
-    fn refuse(&self, value: &Value, unreadable: &Unreadable) -> Rejected {
-        let message = &self.bytes[value.bytes.clone()];
-        Rejected {
-            payload: self.head.ordinal,
-            offset: Some(value.at),
-            line: None,
-            stage: "extract".to_owned(),
-            code: unreadable.code.to_owned(),
-            reason: unreadable.reason.clone(),
-            record: message[..message.len().min(RECORD_BYTES_MAX)].to_vec(),
-        }
+    fn message(&self, value: &Value) -> &[u8] {
+        &self.bytes[value.bytes.clone()]
+    }
+
+    fn refuse(&self, value: &Value, unreadable: Unreadable) -> Rejected {
+        unreadable.refuse(self.head, value, self.message(value))
+    }
+
+    fn refuse_all(&self, values: &[Value], unreadable: &Unreadable, out: &mut Extracted) {
+        let refused = values
+            .iter()
+            .map(|value| self.refuse(value, unreadable.clone()));
+        out.rejected.extend(refused);
     }
 
     /// Hands rows on as the table has them; what does not fit is refused.
@@ -232,10 +224,9 @@ impl Payload<'_> {
     ) -> Result<()> {
         let part = match reading.apply(batch) {
             Ok(part) => part,
-            Err(refusal) if batch.num_rows() > 1 => {
+            Err(_) if batch.num_rows() > 1 => {
                 // One of them does not fit: which one shows when they are halved.
                 let (middle, rows) = (batch.num_rows() / 2, batch.num_rows());
-                let _ = refusal;
                 self.give(reading, &batch.slice(0, middle), &values[..middle], out)?;
                 return self.give(
                     reading,
@@ -246,52 +237,42 @@ impl Payload<'_> {
             }
             Err(refusal) => {
                 let unreadable = Unreadable::new(refusal.code, refusal.reason);
-                out.rejected
-                    .extend(values.iter().map(|value| self.refuse(value, &unreadable)));
+                self.refuse_all(values, &unreadable, out);
                 return Ok(());
             }
         };
         self.keep(&reading.plan, part, values, out)
     }
 
-    fn keep(&self, plan: &Plan, part: Part, values: &[Value], out: &mut Extracted) -> Result<()> {
-        let mut keep = vec![true; values.len()];
-        for finer in part.finer {
-            keep[finer.row] = false;
-            let what = format!(
-                "column `{}` has a time with a part below one microsecond, which a table cannot hold",
-                finer.column
-            );
-            out.rejected
-                .push(self.refuse(&values[finer.row], &Unreadable::new("time_too_fine", what)));
+    fn keep(
+        &self,
+        plan: &Plan,
+        mut part: Part,
+        values: &[Value],
+        out: &mut Extracted,
+    ) -> Result<()> {
+        for finer in &mut part.finer {
+            finer.record = self.message(&values[finer.row]).to_vec();
         }
-        let mut records = part.records;
-        for (row, keep) in keep.iter_mut().enumerate().filter(|_| plan.has_required()) {
-            if let Some(name) = plan.lacks(&records, row).filter(|_| *keep) {
-                *keep = false;
-                let what = format!("column `{name}` is required and has no value");
-                let record = row_as_json(&records, row).map_err(failed)?;
-                let refused = self.refuse(&values[row], &Unreadable::new("missing_required", what));
-                out.rejected.push(Rejected { record, ..refused });
-            }
+        let admitted = plan.admit(part, vec![true; values.len()])?;
+        for refused in admitted.refused {
+            let (value, why) = (&values[refused.row], refused.reason);
+            let mut rejected = Unreadable::new(refused.code, why).refuse(self.head, value, &[]);
+            rejected.record = refused.record;
+            rejected.record.truncate(RECORD_BYTES_MAX);
+            out.rejected.push(rejected);
         }
         let mut origins = Origins::default();
-        for (value, _) in values.iter().zip(&keep).filter(|(_, keep)| **keep) {
+        for (value, _) in values.iter().zip(&admitted.keep).filter(|(_, keep)| **keep) {
             let length = u32::try_from(value.bytes.len()).unwrap_or(u32::MAX);
             origins.push(self.head.ordinal, value.at, length);
         }
-        if origins.len() < keep.len() {
-            records = filter_record_batch(&records, &BooleanArray::from(keep)).map_err(failed)?;
-        }
-        if records.num_rows() > 0 {
-            out.batches.push(Batch::main(records, Some(origins)));
+        if admitted.records.num_rows() > 0 {
+            out.batches
+                .push(Batch::main(admitted.records, Some(origins)));
         }
         Ok(())
     }
-}
-
-fn failed(error: arrow::error::ArrowError) -> Error {
-    Error::bug("avro_batch", "failed to hand rows of Avro messages on").with_source(error)
 }
 
 impl Extraction for AvroExtraction {
@@ -316,9 +297,7 @@ impl Extraction for AvroExtraction {
         for run in values.chunk_by(|one, other| id(one).ok() == id(other).ok()) {
             match id(&run[0]) {
                 Ok(schema) => self.run(&payload, schema, run, out)?,
-                Err(unreadable) => out
-                    .rejected
-                    .extend(run.iter().map(|value| payload.refuse(value, &unreadable))),
+                Err(unreadable) => payload.refuse_all(run, &unreadable, out),
             }
         }
         Ok(())

@@ -16,6 +16,7 @@
 //! fit, is quarantined whole with the reason: a file of which only a part can be read is never read in part. Checksums of
 //! pages are verified where a file has them. A file that expands more than [`RATIO_MAX`] times is refused.
 
+pub(in crate::extract) mod admit;
 pub(in crate::extract) mod input;
 mod pages;
 pub(in crate::extract) mod plan;
@@ -33,14 +34,13 @@ use ::parquet::arrow::arrow_reader::{
 };
 use ::parquet::file::metadata::ParquetMetaData;
 use ::parquet::file::reader::Length;
-use arrow::array::BooleanArray;
-use arrow::compute::filter_record_batch;
 use forebay_core::{Batch, Error, Origins, PayloadHead, Rejected, Result};
 use schemars::{JsonSchema, Schema, SchemaGenerator};
 use serde::{Deserialize, Serialize};
 
+use self::admit::Refused;
 use self::input::ObjectFile;
-use self::plan::{Part, Plan, Refusal, Table, row_as_json};
+use self::plan::{Part, Plan, Refusal, Table};
 use crate::extract::contract::{Contract, ContractPolicy};
 use crate::extract::{Extracted, Extraction, Extractor, ExtractorKind, ObjectInput};
 use crate::file::Document;
@@ -284,17 +284,7 @@ impl Extraction for ParquetExtraction {
                     .with_context("object", object.path)
             })?;
         if let Some(refusal) = self.read(head, &input, out)? {
-            out.rejected.push(Rejected {
-                payload: head.ordinal,
-                // The whole payload: a replay lands all of its rows.
-                offset: None,
-                line: None,
-                stage: "extract".to_owned(),
-                code: refusal.code.to_owned(),
-                reason: refusal.reason,
-                // The file lies in the raw zone; nobody reads the begin of one.
-                record: Vec::new(),
-            });
+            out.rejected.push(refusal.of_all(head));
         }
         Ok(())
     }
@@ -432,60 +422,34 @@ pub(in crate::extract) fn give(
     out: &mut Extracted,
 ) -> Result<()> {
     let skips = head.skips()?;
-    let mut records = part.records;
-    let mut keep: Vec<bool> = (first..first + records.num_rows() as u64)
-        .map(|row| !skips.iter().any(|range| range.contains(&row)))
-        .collect();
-    for finer in part.finer {
-        if std::mem::replace(&mut keep[finer.row], false) {
-            let why = format!(
-                "column `{}` has a time with a part below one microsecond, which a table cannot hold",
-                finer.column
-            );
-            let row = first + finer.row as u64;
-            out.rejected
-                .push(refused_row(head, row, "time_too_fine", &why, finer.record));
-        }
-    }
-    if plan.has_required() {
-        for (row, keep) in keep.iter_mut().enumerate().filter(|(_, keep)| **keep) {
-            if let Some(name) = plan.lacks(&records, row) {
-                *keep = false;
-                let why = format!("column `{name}` is required and has no value");
-                let record = row_as_json(&records, row).map_err(failed)?;
-                let row = first + row as u64;
-                out.rejected
-                    .push(refused_row(head, row, "missing_required", &why, record));
-            }
-        }
+    let rows = first..first + part.records.num_rows() as u64;
+    let wanted = rows.map(|row| !skips.iter().any(|range| range.contains(&row)));
+    let admitted = plan.admit(part, wanted.collect())?;
+    for refused in admitted.refused {
+        out.rejected.push(refused_row(head, first, refused));
     }
     let mut origins = Origins::default();
-    for (row, _) in keep.iter().enumerate().filter(|(_, keep)| **keep) {
+    for (row, _) in admitted.keep.iter().enumerate().filter(|(_, keep)| **keep) {
         // A row has no bytes of its own: its number stands for its place.
         origins.push(head.ordinal, first + row as u64, 0);
     }
-    if origins.len() < keep.len() {
-        records = filter_record_batch(&records, &BooleanArray::from(keep)).map_err(failed)?;
-    }
-    if records.num_rows() > 0 {
-        out.batches.push(Batch::main(records, Some(origins)));
+    if admitted.records.num_rows() > 0 {
+        out.batches
+            .push(Batch::main(admitted.records, Some(origins)));
     }
     Ok(())
 }
 
-/// The row of this number, counted from 0, as refused.
-fn refused_row(head: &PayloadHead, row: u64, code: &str, why: &str, record: Vec<u8>) -> Rejected {
+/// A row of a part whose rows are counted from `first`, as refused.
+fn refused_row(head: &PayloadHead, first: u64, refused: Refused) -> Rejected {
+    let row = first + refused.row as u64;
     Rejected {
         payload: head.ordinal,
         offset: Some(row),
         line: None,
         stage: "extract".to_owned(),
-        code: code.to_owned(),
-        reason: format!("row {}: {why}", row + 1),
-        record,
+        code: refused.code.to_owned(),
+        reason: format!("row {}: {}", row + 1, refused.reason),
+        record: refused.record,
     }
-}
-
-fn failed(error: arrow::error::ArrowError) -> Error {
-    Error::bug("parquet_batch", "failed to hand rows of a Parquet file on").with_source(error)
 }

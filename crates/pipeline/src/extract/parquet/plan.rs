@@ -12,7 +12,7 @@ use arrow::error::ArrowError;
 use arrow::ipc::convert::IpcSchemaEncoder;
 use arrow::ipc::root_as_schema;
 use forebay_core::quarantine::RECORD_BYTES_MAX;
-use forebay_core::{Error, Result};
+use forebay_core::{Error, PayloadHead, Rejected, Result};
 
 use super::types::{convert, finer_rows, normal, to_normal, wider, word};
 use crate::extract::contract::{
@@ -81,6 +81,22 @@ impl Part {
 pub(in crate::extract) struct Refusal {
     pub(in crate::extract) code: &'static str,
     pub(in crate::extract) reason: String,
+}
+
+impl Refusal {
+    /// The whole payload as refused: a replay lands all of its rows.
+    pub(in crate::extract) fn of_all(self, head: &PayloadHead) -> Rejected {
+        Rejected {
+            payload: head.ordinal,
+            offset: None,
+            line: None,
+            stage: "extract".to_owned(),
+            code: self.code.to_owned(),
+            reason: self.reason,
+            // It lies in the raw zone; nobody reads the begin of a file.
+            record: Vec::new(),
+        }
+    }
 }
 
 impl Table {
@@ -320,7 +336,7 @@ impl Plan {
     }
 
     /// The first required column that has no value in a row.
-    pub(in crate::extract) fn lacks(&self, batch: &RecordBatch, row: usize) -> Option<&str> {
+    pub(super) fn lacks(&self, batch: &RecordBatch, row: usize) -> Option<&str> {
         if self.missing.is_some() {
             return self.missing.as_deref();
         }
@@ -329,7 +345,7 @@ impl Plan {
         at.map(|at| self.schema.field(at).name().as_str())
     }
 
-    pub(in crate::extract) fn has_required(&self) -> bool {
+    pub(super) fn has_required(&self) -> bool {
         self.missing.is_some() || self.steps.iter().any(|step| step.required)
     }
 }

@@ -18,11 +18,9 @@ mod schema;
 #[cfg(test)]
 mod tests;
 
-use std::collections::HashMap;
 use std::sync::Arc;
 
-use forebay_core::quarantine::RECORD_BYTES_MAX;
-use forebay_core::{Error, PayloadHead, Rejected, Result};
+use forebay_core::{Error, PayloadHead, Result};
 use prost_reflect::{DynamicMessage, MessageDescriptor, SerializeOptions};
 use schemars::{JsonSchema, Schema, SchemaGenerator};
 use serde::{Deserialize, Serialize};
@@ -34,9 +32,6 @@ use super::wire::{self, Unreadable};
 use super::{Extracted, Extraction, Extractor, ExtractorKind, Value};
 use crate::file::Document;
 use crate::source::Framing;
-
-/// Schemas that are kept compiled.
-const SCHEMAS_MAX: usize = 1_000;
 
 /// `extract: {protobuf: …}`.
 #[derive(Debug)]
@@ -95,36 +90,23 @@ impl Extractor for Protobuf {
     ) -> Result<Box<dyn Extraction>> {
         Ok(Box::new(ProtobufExtraction {
             json: self.json.start(contract, policy, None)?,
-            known: HashMap::new(),
+            known: wire::Known::new(),
         }))
     }
 }
 
 struct ProtobufExtraction {
     json: Box<dyn Extraction>,
-    known: HashMap<u32, Compiled>,
+    known: wire::Known<Compiled>,
 }
 
 impl ProtobufExtraction {
     fn compiled(&mut self, head: &PayloadHead, id: u32) -> Result<Result<&Compiled, Unreadable>> {
-        if !self.known.contains_key(&id) {
-            let schema = match wire::schema(head, id, "PROTOBUF")? {
-                Ok(schema) => schema,
-                Err(unreadable) => return Ok(Err(unreadable)),
-            };
-            let compiled = match Compiled::new(&schema) {
-                Ok(compiled) => compiled,
-                Err(unreadable) => return Ok(Err(unreadable)),
-            };
-            if self.known.len() >= SCHEMAS_MAX {
-                self.known.clear();
-            }
-            self.known.insert(id, compiled);
-        }
-        Ok(self
-            .known
-            .get(&id)
-            .ok_or_else(|| Unreadable::new("unknown_schema", "the schema is gone")))
+        let known = self.known.of(id, || {
+            let schema = wire::schema(head, id, "PROTOBUF")?;
+            Ok(schema.and_then(|schema| Compiled::new(&schema)))
+        })?;
+        Ok(known.map(|compiled| &*compiled))
     }
 
     /// Adds the message's JSON to `text`.
@@ -188,7 +170,7 @@ impl Extraction for ProtobufExtraction {
                     bytes: from..text.len(),
                     at: value.at,
                 }),
-                Err(unreadable) => out.rejected.push(refused(head, value, message, unreadable)),
+                Err(unreadable) => out.rejected.push(unreadable.refuse(head, value, message)),
             }
         }
         self.json.messages(head, &text, &texts, out)
@@ -200,17 +182,5 @@ impl Extraction for ProtobufExtraction {
 
     fn contract(&self) -> Contract {
         self.json.contract()
-    }
-}
-
-fn refused(head: &PayloadHead, value: &Value, message: &[u8], unreadable: Unreadable) -> Rejected {
-    Rejected {
-        payload: head.ordinal,
-        offset: Some(value.at),
-        line: None,
-        stage: "extract".to_owned(),
-        code: unreadable.code.to_owned(),
-        reason: unreadable.reason,
-        record: message[..message.len().min(RECORD_BYTES_MAX)].to_vec(),
     }
 }
