@@ -271,6 +271,7 @@ impl Table {
     }
 
     /// The type of a column that has been declared.
+    #[cfg(feature = "kafka")]
     pub(in crate::extract) fn declared(&self, name: &str) -> Option<DataType> {
         self.policy.declared(name).map(ColumnType::arrow)
     }
