@@ -1,5 +1,5 @@
-//! What tests need and no program ships: a fake clock, a stub HTTP server, real Kafka, Postgres and S3 servers, a temporary
-//! workspace, the shared data.
+//! What tests need and no program ships: a fake clock, a stub HTTP server, an object store that loses answers, real Kafka, Postgres
+//! and S3 servers, a temporary workspace, the shared data.
 //!
 //! Only `[dev-dependencies]` name this crate. It knows `core` and none of the crates it helps to test.
 
@@ -7,6 +7,7 @@ mod again;
 mod clock;
 mod compress;
 mod kafka;
+mod lossy;
 mod no_sql;
 mod postgres;
 mod s3;
@@ -17,6 +18,7 @@ pub use again::{again_on_s3, on_s3};
 pub use clock::FakeClock;
 pub use compress::{gzip, gzip_bomb, zstd};
 pub use kafka::KafkaServer;
+pub use lossy::{Fault, LossyStore};
 pub use no_sql::NoSql;
 pub use postgres::PostgresServer;
 pub use s3::S3Server;

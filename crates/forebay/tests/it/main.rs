@@ -20,4 +20,5 @@ mod s3;
 mod serve;
 mod served;
 mod sql;
+mod stored;
 mod target;

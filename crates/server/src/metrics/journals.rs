@@ -1,4 +1,4 @@
-//! The journals that pushes go to: what waits in them, and how long the disk takes.
+//! The journals that pushes go to: what waits in them, and how long the disk or the storage takes.
 
 use std::fmt;
 
@@ -54,7 +54,7 @@ impl Collector for Collected {
             &mut encoder,
             Named(
                 "journal_failures",
-                "Writes or flushes that the disk refused",
+                "Writes or flushes that the disk or the storage refused",
             ),
             figures(|journal| journal.figures().failures()),
         )?;
@@ -62,7 +62,7 @@ impl Collector for Collected {
             &mut encoder,
             Named(
                 "journal_fsync_duration_seconds",
-                "Time of one flush to the disk, which many pushes share",
+                "Time of one flush to the disk, or PUT to the storage, which many pushes share",
             ),
             all.iter().map(|one| (label(one), &one.1.figures().flush)),
         )

@@ -21,9 +21,12 @@ fn context(folder: &Path, follow: bool) -> SourceContext {
     }
 }
 
-fn journal(context: &SourceContext) -> Journal {
-    let limits = PushConfig::default().limits();
-    context.journals.of(&context.pipeline, limits).unwrap()
+async fn journal(context: &SourceContext) -> Journal {
+    let config = PushConfig::default();
+    let journal = context
+        .journals
+        .of(&context.pipeline, config.journal, config.limits());
+    journal.await.unwrap()
 }
 
 async fn push(journal: &Journal, body: &str) {
@@ -36,7 +39,7 @@ async fn push(journal: &Journal, body: &str) {
 async fn pushes_are_payloads_and_the_position_goes_on_after_them() {
     let folder = tempfile::tempdir().unwrap();
     let context = context(folder.path(), false);
-    let journal = journal(&context);
+    let journal = journal(&context).await;
     for body in ["a", "b", "c"] {
         push(&journal, body).await;
     }
@@ -66,7 +69,7 @@ async fn what_a_commit_has_made_safe_is_let_go_of() {
         committed,
         ..context(folder.path(), true)
     };
-    let journal = journal(&context);
+    let journal = journal(&context).await;
     push(&journal, "a").await;
     let source = built("{}").unwrap();
     let split = source.splits(&context).await.unwrap().remove(0);
@@ -91,7 +94,7 @@ async fn a_run_on_another_branch_lets_go_of_nothing() {
         committed,
         ..context(folder.path(), false)
     };
-    let journal = journal(&context);
+    let journal = journal(&context).await;
     push(&journal, "a").await;
     let source = built("{}").unwrap();
     let split = source.splits(&context).await.unwrap().remove(0);
@@ -121,7 +124,7 @@ async fn small_pushes_that_wait_are_one_payload_and_each_keeps_its_place() {
         packs: true,
         ..context(folder.path(), false)
     };
-    let journal = journal(&context);
+    let journal = journal(&context).await;
     let (json, other) = ("application/json", "text/plain");
     let large = "l".repeat(70_000);
     let mut offsets = Vec::new();
@@ -198,7 +201,7 @@ fn what_cannot_be_is_refused_at_its_place() {
 async fn a_run_that_ends_takes_what_was_acknowledged_before() {
     let folder = tempfile::tempdir().unwrap();
     let context = context(folder.path(), true);
-    let journal = journal(&context);
+    let journal = journal(&context).await;
     push(&journal, "a").await;
     let source = built("{}").unwrap();
     let split = source.splits(&context).await.unwrap().remove(0);

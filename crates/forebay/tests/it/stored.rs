@@ -1,0 +1,129 @@
+//! Pushes whose journal lies in the storage: the machine goes, what was acknowledged stays. Needs what `test.sh` installs.
+
+use std::collections::BTreeSet;
+use std::path::Path;
+use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, Ordering};
+use std::time::{Duration, Instant};
+
+use forebay_testkit::{PostgresServer, S3Server};
+
+use crate::flights::variable;
+use crate::forebay::Project;
+use crate::served::{Server, assert_each_once, push_until, runtime};
+
+const PIPELINE: &str = "\
+pipeline: events
+source: {push: {journal: storage}}
+extract: {json: {lines: true}}
+buffer: {time: 100ms}
+load: {iceberg: {table: push.events}}
+";
+
+/// Kills in the test of interruptions; `FOREBAY_TEST_KILLS` asks for more.
+const KILLS: u64 = 6;
+
+/// How long a run of a machine that is gone keeps others from its journal.
+const LEASE: Duration = Duration::from_secs(60);
+
+fn project(server: &S3Server) -> Project {
+    let project = Project::new().on(server);
+    project.write("pipelines/events.yaml", PIPELINE);
+    project
+}
+
+/// Callers that push until they are told to stop.
+struct Callers {
+    runtime: tokio::runtime::Runtime,
+    stop: Arc<AtomicBool>,
+    callers: Vec<tokio::task::JoinHandle<Vec<u64>>>,
+}
+
+impl Callers {
+    fn start(server: &Server) -> Self {
+        let (runtime, stop) = (runtime(), Arc::<AtomicBool>::default());
+        let url = server.url("/v1/ingest/events");
+        let start = |caller| runtime.spawn(push_until(url.clone(), stop.clone(), caller));
+        let callers = (0..8).map(start).collect();
+        Self {
+            runtime,
+            stop,
+            callers,
+        }
+    }
+
+    /// What was acknowledged.
+    fn end(self) -> BTreeSet<u64> {
+        self.stop.store(true, Ordering::Relaxed);
+        let ends = self.callers.into_iter();
+        ends.flat_map(|caller| self.runtime.block_on(caller).unwrap())
+            .collect()
+    }
+}
+
+fn lose(folder: &Path) {
+    std::fs::remove_dir_all(folder).unwrap();
+}
+
+#[test]
+fn killed_and_its_journal_folder_lost_every_acknowledged_push_is_there_once() {
+    let Some(storage) = S3Server::shared() else {
+        return;
+    };
+    let kills = variable("FOREBAY_TEST_KILLS").map_or(KILLS, |text| text.parse().unwrap());
+    let project = project(storage);
+    let mut server = Server::start(&project, "127.0.0.1:0");
+    let callers = Callers::start(&server);
+    for kill in 0..kills {
+        std::thread::sleep(Duration::from_millis(900 + kill * 137 % 700));
+        let address = server.kill();
+        lose(&project.path().join(".forebay/journal"));
+        server = Server::start(&project, &address);
+    }
+    std::thread::sleep(Duration::from_millis(1500));
+    let acknowledged = callers.end();
+    assert_eq!(server.stop(), Some(0));
+    project.ok(&["run", "--quiet"]);
+    println!("{} pushes over {kills} kills", acknowledged.len());
+    assert_each_once(&project, "push.events", acknowledged.iter().copied());
+    assert!(acknowledged.len() > 100, "too few pushes to say anything");
+    let segments = std::fs::read_dir(project.path().join(".forebay/journal/events")).unwrap();
+    let is_segment = |entry: std::fs::DirEntry| entry.path().extension().is_some();
+    assert!(
+        !segments.map(Result::unwrap).any(is_segment),
+        "the journal is not on the disk"
+    );
+}
+
+#[test]
+fn a_machine_that_is_lost_loses_nothing_that_was_acknowledged() {
+    let (Some(storage), Some(postgres)) = (S3Server::shared(), PostgresServer::start()) else {
+        return;
+    };
+    let project = project(storage);
+    let settings = format!("[store]\nurl = \"{}&schema=pushes\"\n", postgres.url());
+    project.write("forebay.toml", &settings);
+    let mut server = Server::start(&project, "127.0.0.1:0");
+    let callers = Callers::start(&server);
+    std::thread::sleep(Duration::from_secs(3));
+    let address = server.kill();
+    lose(&project.path().join(".forebay"));
+    server = Server::start(&project, &address);
+    // The new machine cannot know at once that the old one is gone.
+    std::thread::sleep(Duration::from_secs(20));
+    let acknowledged = callers.end();
+    assert_eq!(server.stop(), Some(0));
+    let begun = Instant::now();
+    while project.run(&["run", "--quiet"]).code != 0 {
+        assert!(
+            begun.elapsed() < LEASE + Duration::from_secs(10),
+            "the split stays held"
+        );
+        std::thread::sleep(Duration::from_secs(1));
+    }
+    println!("{} pushes over the loss of a machine", acknowledged.len());
+    assert_each_once(&project, "push.events", acknowledged.iter().copied());
+    assert!(acknowledged.len() > 100, "too few pushes to say anything");
+    let journals = "SELECT count(DISTINCT split) FROM raw.events";
+    println!("{} journals", project.value(journals));
+}
