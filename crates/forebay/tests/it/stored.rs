@@ -40,11 +40,12 @@ struct Callers {
 }
 
 impl Callers {
-    fn start(server: &Server) -> Self {
+    /// Eight, numbered from `first` on.
+    fn start(server: &Server, first: u64) -> Self {
         let (runtime, stop) = (runtime(), Arc::<AtomicBool>::default());
         let url = server.url("/v1/ingest/events");
         let start = |caller| runtime.spawn(push_until(url.clone(), stop.clone(), caller));
-        let callers = (0..8).map(start).collect();
+        let callers = (first..first + 8).map(start).collect();
         Self {
             runtime,
             stop,
@@ -73,7 +74,7 @@ fn killed_and_its_journal_folder_lost_every_acknowledged_push_is_there_once() {
     let kills = variable("FOREBAY_TEST_KILLS").map_or(KILLS, |text| text.parse().unwrap());
     let project = project(storage);
     let mut server = Server::start(&project, "127.0.0.1:0");
-    let callers = Callers::start(&server);
+    let callers = Callers::start(&server, 0);
     for kill in 0..kills {
         std::thread::sleep(Duration::from_millis(900 + kill * 137 % 700));
         let address = server.kill();
@@ -104,7 +105,7 @@ fn a_machine_that_is_lost_loses_nothing_that_was_acknowledged() {
     let settings = format!("[store]\nurl = \"{}&schema=pushes\"\n", postgres.url());
     project.write("forebay.toml", &settings);
     let mut server = Server::start(&project, "127.0.0.1:0");
-    let callers = Callers::start(&server);
+    let callers = Callers::start(&server, 0);
     std::thread::sleep(Duration::from_secs(3));
     let address = server.kill();
     lose(&project.path().join(".forebay"));
@@ -126,4 +127,42 @@ fn a_machine_that_is_lost_loses_nothing_that_was_acknowledged() {
     assert!(acknowledged.len() > 100, "too few pushes to say anything");
     let journals = "SELECT count(DISTINCT split) FROM raw.events";
     println!("{} journals", project.value(journals));
+}
+
+#[test]
+fn what_a_dead_server_left_is_loaded_by_one_that_lives() {
+    let (Some(storage), Some(postgres)) = (S3Server::shared(), PostgresServer::start()) else {
+        return;
+    };
+    let project = project(storage);
+    let settings = format!("[store]\nurl = \"{}&schema=pushes\"\n", postgres.url());
+    project.write("forebay.toml", &settings);
+    // They share the store and the storage, and nothing on a disk.
+    let start =
+        |workspace: &str| Server::start_with(&project, "127.0.0.1:0", &["--workspace", workspace]);
+    let (one, two) = (start("one"), start("two"));
+    let (of_one, of_two) = (Callers::start(&one, 0), Callers::start(&two, 8));
+    // The second one has to see first that the first one lives.
+    std::thread::sleep(Duration::from_secs(10));
+    one.kill();
+    lose(&project.path().join("one"));
+    let (of_one, of_two) = (of_one.end(), of_two.end());
+    assert!(
+        of_one.len() > 100 && of_two.len() > 100,
+        "too few pushes to say anything"
+    );
+    let begun = Instant::now();
+    let count = "SELECT count(*) FROM push.events WHERE caller < 8";
+    while project.value(count).parse::<usize>().unwrap() < of_one.len() {
+        assert!(
+            begun.elapsed() < LEASE * 2,
+            "nobody loads what the first one left"
+        );
+        std::thread::sleep(Duration::from_secs(1));
+    }
+    println!("loaded {:?} after the death", begun.elapsed());
+    assert_eq!(two.stop(), Some(0));
+    let journals = "SELECT count(DISTINCT split) FROM raw.events";
+    assert_eq!(project.value(journals), "2");
+    assert_each_once(&project, "push.events", of_one.union(&of_two).copied());
 }

@@ -204,32 +204,38 @@ impl Journals {
         }
     }
 
-    /// Whether a journal is there that nobody has, so that a run has to begin again to read it.
+    /// Whether a run has to begin again to read a journal: one that nobody has, or one that this process has and could not
+    /// read yet, as the run of its last owner had not been over for long enough.
     ///
     /// Errors: those of the storage and of the store.
     pub async fn has_left_behind(&self, pipeline: &Ident, limits: Limits) -> Result<bool> {
         let slot = self.slot(pipeline, limits);
-        let adopted = slot.opening.lock().await;
+        let left = self.left(pipeline);
         let site = self.site(pipeline, &slot, limits)?;
-        let writers = WRITERS.parse()?;
-        let ours = adopted.journals().into_iter().chain(slot.current());
-        let ours: Vec<Ident> = ours.map(|journal| journal.id().clone()).collect();
-        drop(adopted);
-        for id in site
-            .journals()
-            .await?
+        let stored = left
             .iter()
-            .filter(|id| !ours.contains(id))
-        {
-            let (store, now) = (site.lake.store(), self.clock.now());
-            let until = store
-                .held_until(&RefName::main(), &writers, id, now)
-                .await?;
-            if until.is_none() {
+            .filter(|journal| journal.place() == Place::Storage);
+        let waiting = stored.filter(|journal| journal.backlog() > 0);
+        for journal in waiting {
+            if !self.is_held_as(&site, pipeline, journal.id()).await? {
+                return Ok(true);
+            }
+        }
+        let ours: Vec<Journal> = left.into_iter().chain(slot.current()).collect();
+        let is_ours = |id: &Ident| ours.iter().any(|journal| journal.id() == id);
+        let writers = WRITERS.parse()?;
+        for id in site.journals().await?.iter().filter(|id| !is_ours(id)) {
+            if !self.is_held_as(&site, &writers, id).await? {
                 return Ok(true);
             }
         }
         Ok(false)
+    }
+
+    async fn is_held_as(&self, site: &Site, pipeline: &Ident, split: &Ident) -> Result<bool> {
+        let (main, now) = (RefName::main(), self.clock.now());
+        let until = site.lake.store().held_until(&main, pipeline, split, now);
+        Ok(until.await?.is_some())
     }
 
     fn site(&self, pipeline: &Ident, slot: &Slot, limits: Limits) -> Result<Site> {

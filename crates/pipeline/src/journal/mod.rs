@@ -409,7 +409,7 @@ impl Journal {
         }
     }
 
-    fn place(&self) -> Place {
+    pub(crate) fn place(&self) -> Place {
         match self.0.files {
             Files::Disk { .. } => Place::Disk,
             Files::Storage(_) => Place::Storage,

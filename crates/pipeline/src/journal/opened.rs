@@ -27,6 +27,8 @@ pub struct Journals {
 #[derive(Debug)]
 pub(super) struct Slot {
     current: RwLock<Option<Journal>>,
+    /// What [`Adopted`] has, for whoever asks in between.
+    left: RwLock<Vec<Journal>>,
     pub(super) opening: tokio::sync::Mutex<Adopted>,
     /// Of all journals of the pipeline: a key may come again to another one than it first came to.
     pub(super) keys: Arc<Mutex<Keys>>,
@@ -36,6 +38,7 @@ impl Slot {
     fn new(limits: Limits) -> Self {
         Self {
             current: RwLock::default(),
+            left: RwLock::default(),
             opening: tokio::sync::Mutex::default(),
             keys: Arc::new(Mutex::new(Keys::new(limits.keep_keys))),
         }
@@ -49,6 +52,11 @@ impl Slot {
     fn set(&self, journal: &Journal) {
         let mut current = self.current.write().unwrap_or_else(PoisonError::into_inner);
         *current = Some(journal.clone());
+    }
+
+    fn set_left(&self, adopted: &Adopted) {
+        let mut left = self.left.write().unwrap_or_else(PoisonError::into_inner);
+        *left = adopted.journals();
     }
 }
 
@@ -119,6 +127,7 @@ impl Journals {
                     .await
             }
         };
+        slot.set_left(&adopted);
         let journal = opened.map_err(|error| error.with_context("pipeline", pipeline))?;
         journal.set_limits(limits);
         slot.set(&journal);
@@ -130,9 +139,24 @@ impl Journals {
     pub async fn left_behind(&self, pipeline: &Ident, limits: Limits) -> Result<Vec<Journal>> {
         let slot = self.slot(pipeline, limits);
         let mut adopted = slot.opening.lock().await;
-        self.adopt_all(pipeline, &slot, &mut adopted, limits)
-            .await?;
-        Ok(adopted.journals())
+        let done = self.adopt_all(pipeline, &slot, &mut adopted, limits).await;
+        slot.set_left(&adopted);
+        done.map(|()| adopted.journals())
+    }
+
+    /// The same without looking for more.
+    pub fn left(&self, pipeline: &Ident) -> Vec<Journal> {
+        let open = self.open.read().unwrap_or_else(PoisonError::into_inner);
+        let left = open.get(pipeline).map(|slot| {
+            let left = slot.left.read().unwrap_or_else(PoisonError::into_inner);
+            left.clone()
+        });
+        left.unwrap_or_default()
+    }
+
+    /// Whether runs of other processes must be waited for: who has this folder's locks need not.
+    pub(crate) fn is_exclusive(&self) -> bool {
+        self.exclusive
     }
 
     /// The journal that is this split, when this process has it.

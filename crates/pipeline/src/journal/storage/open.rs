@@ -71,8 +71,9 @@ pub(in super::super) async fn open(site: &Site, id: &Ident, claim: Claim) -> Res
     let folder = site.folder(id);
     let stamp = uuid::Uuid::new_v4().as_u128();
     for _ in 0..TRIES_MAX {
-        let committed = site.committed(id).await?;
         let listed = Listed::read(&site.lake, &folder).await?;
+        // In this order: what was deleted before the listing had been committed before.
+        let committed = site.committed(id).await?;
         listed.check(&folder, committed)?;
         let mut found = read_all(site, &folder, listed, committed).await?;
         let base = found.objects.last().map_or(0, |newest| newest.end);

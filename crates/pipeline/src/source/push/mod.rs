@@ -113,6 +113,9 @@ impl Source for Push {
             follow: context.follow && is_own,
             ..context
         };
+        if is_own {
+            left::let_go(&context).await?;
+        }
         let looks = is_own && self.config.journal == Place::Storage;
         let looks = looks.then_some(limits);
         let reader = Reader::open(journal, position.as_ref(), Arc::new(context), looks).await?;
