@@ -4,9 +4,10 @@ use std::collections::BTreeSet;
 use std::path::Path;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
-use std::time::{Duration, Instant};
+use std::time::Duration;
 
 use forebay_testkit::{PostgresServer, S3Server};
+use tokio::time::Instant;
 
 use crate::flights::variable;
 use crate::forebay::Project;
@@ -66,34 +67,58 @@ fn lose(folder: &Path) {
     std::fs::remove_dir_all(folder).unwrap();
 }
 
-#[test]
-fn killed_and_its_journal_folder_lost_every_acknowledged_push_is_there_once() {
-    let Some(storage) = S3Server::shared() else {
-        return;
-    };
+/// Kills the server again and again and asks what became of what was acknowledged.
+fn killed(project: &Project, between: impl Fn()) {
     let kills = variable("FOREBAY_TEST_KILLS").map_or(KILLS, |text| text.parse().unwrap());
-    let project = project(storage);
-    let mut server = Server::start(&project, "127.0.0.1:0");
+    let mut server = Server::start(project, "127.0.0.1:0");
     let callers = Callers::start(&server, 0);
     for kill in 0..kills {
         std::thread::sleep(Duration::from_millis(900 + kill * 137 % 700));
         let address = server.kill();
-        lose(&project.path().join(".forebay/journal"));
-        server = Server::start(&project, &address);
+        between();
+        server = Server::start(project, &address);
     }
     std::thread::sleep(Duration::from_millis(1500));
     let acknowledged = callers.end();
     assert_eq!(server.stop(), Some(0));
     project.ok(&["run", "--quiet"]);
     println!("{} pushes over {kills} kills", acknowledged.len());
-    assert_each_once(&project, "push.events", acknowledged.iter().copied());
+    assert_each_once(project, "push.events", acknowledged.iter().copied());
     assert!(acknowledged.len() > 100, "too few pushes to say anything");
-    let segments = std::fs::read_dir(project.path().join(".forebay/journal/events")).unwrap();
-    let is_segment = |entry: std::fs::DirEntry| entry.path().extension().is_some();
-    assert!(
-        !segments.map(Result::unwrap).any(is_segment),
-        "the journal is not on the disk"
-    );
+}
+
+/// Names of what lies in a folder, and in those below it.
+fn files(folder: &Path) -> Vec<String> {
+    let entries = std::fs::read_dir(folder).unwrap().map(Result::unwrap);
+    let names = entries.flat_map(|entry| match entry.path() {
+        path if path.is_dir() => files(&path),
+        path => vec![path.file_name().unwrap().to_string_lossy().into_owned()],
+    });
+    names.collect()
+}
+
+#[test]
+fn killed_and_its_journal_folder_lost_every_acknowledged_push_is_there_once() {
+    let Some(storage) = S3Server::shared() else {
+        return;
+    };
+    let project = project(storage);
+    let folder = project.path().join(".forebay/journal");
+    killed(&project, || lose(&folder));
+    let mut left = files(&folder);
+    left.sort();
+    assert_eq!(left, ["id", "lock"], "the journal is not on the disk");
+}
+
+#[test]
+fn a_disk_can_be_the_storage() {
+    let project = Project::new();
+    project.write("pipelines/events.yaml", PIPELINE);
+    killed(&project, || {});
+    let left = files(&project.path().join(".forebay/journal"));
+    let segments = left.iter().filter(|name| name.ends_with(".segment"));
+    // One of each start, and the newest.
+    assert!(segments.count() <= 9 + 1, "{left:?}");
 }
 
 #[test]

@@ -166,7 +166,7 @@ impl Journals {
             None => {
                 let (folder, clock) = (self.on_disk(&site.pipeline), self.clock.clone());
                 let identity = blocking(move || {
-                    let folder = Folder::open(&folder.join("storage"))?;
+                    let folder = Folder::open(&folder.join("owner"))?;
                     let lock = folder.lock()?;
                     let owner = folder.id(clock.as_ref())?;
                     Ok(Identity { owner, _lock: lock })

@@ -162,7 +162,8 @@ impl Journals {
     /// The journal that is this split, when this process has it.
     pub async fn split(&self, pipeline: &Ident, split: &Ident, limits: Limits) -> Option<Journal> {
         let slot = self.slot(pipeline, limits);
-        let current = slot.current().filter(|journal| journal.id() == split);
+        let current = slot.current();
+        let current = current.filter(|journal| journal.id() == split && !journal.is_closed());
         match current {
             Some(journal) => Some(journal),
             None => slot.opening.lock().await.find(split),

@@ -327,6 +327,12 @@ pub(super) fn new_id(clock: &dyn Clock) -> Result<Ident> {
     format!("j{}", ulid.to_string().to_ascii_lowercase()).parse()
 }
 
+/// Whether this is a name of [`new_id`].
+pub(super) fn is_id(name: &str) -> bool {
+    let ulid = name.strip_prefix('j').unwrap_or_default();
+    Ulid::from_string(&ulid.to_ascii_uppercase()).is_ok()
+}
+
 pub(super) fn key_of(offset: u64, parsed: &Parsed) -> Result<Option<Keyed>> {
     if !frame::may_hold(&parsed.head, b"\"key\"") {
         return Ok(None);

@@ -68,7 +68,7 @@ impl Claim {
                     Ok(()) => {}
                     Err(error) if error.kind() == ErrorKind::Conflict => return lost.cancel(),
                     Err(error) => {
-                        tracing::warn!(journal = %request.split, %error, "failed to renew the claim on a journal")
+                        tracing::warn!(journal = %request.split, %error, "failed to renew the claim on a journal");
                     }
                 }
             }

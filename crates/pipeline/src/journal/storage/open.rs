@@ -12,7 +12,7 @@ use object_store::path::Path;
 
 use super::super::frame::{self, STAMP_BYTES};
 use super::super::keys::{self, Keys};
-use super::super::segment::key_of;
+use super::super::segment::{is_id, key_of};
 use super::super::{Files, Journal, Limits, Taken, Tracks, lock_of};
 use super::index::{Index, Object, Saved};
 use super::read::{READS_MAX, get, records};
@@ -40,9 +40,10 @@ impl Site {
         let listed = self.lake.objects().list_with_delimiter(Some(&folder)).await;
         let listed = listed.map_err(|error| from_objects("list the journals", &folder, error))?;
         let names = listed.common_prefixes;
-        let names = names
-            .iter()
-            .filter_map(|path| path.filename()?.parse().ok());
+        // Beside them there may be other folders, where the storage is the disk.
+        let names = names.iter().filter_map(|path| path.filename());
+        let names = names.filter(|name| is_id(name));
+        let names = names.filter_map(|name| name.parse().ok());
         let mut names: Vec<Ident> = names.collect();
         names.sort();
         Ok(names)

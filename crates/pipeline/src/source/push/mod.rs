@@ -27,6 +27,7 @@ mod reader;
 mod tests;
 
 use std::sync::Arc;
+use std::time::Duration;
 
 use async_trait::async_trait;
 use forebay_core::{Error, Ident, Position, Result};
@@ -76,10 +77,27 @@ struct Push {
     messages: MessageRules,
 }
 
+/// How long a run waits until it is known whether another server lives that has a journal: longer than its claim lasts.
+const HELD_MAX: Duration = Duration::from_secs(30);
+
+/// How often it asks meanwhile.
+const HELD_EVERY: Duration = Duration::from_millis(500);
+
 impl Push {
     async fn journal(&self, context: &SourceContext) -> Result<Journal> {
         let (place, limits) = (self.config.journal, self.config.limits());
-        context.journals.of(&context.pipeline, place, limits).await
+        let until = context.clock.monotonic() + HELD_MAX;
+        loop {
+            let opened = context.journals.of(&context.pipeline, place, limits).await;
+            let waits = opened
+                .as_ref()
+                .is_err_and(|error| ["journal_held", "journal_opening"].contains(&error.code()));
+            let is_over = context.clock.monotonic() > until || context.cancel.is_cancelled();
+            if !waits || is_over {
+                return opened;
+            }
+            context.clock.sleep(HELD_EVERY).await;
+        }
     }
 }
 

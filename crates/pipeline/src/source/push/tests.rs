@@ -1,5 +1,4 @@
 use std::path::Path;
-use std::time::Duration;
 
 use bytes::Bytes;
 use forebay_core::{Clock, Compression, SystemClock};
