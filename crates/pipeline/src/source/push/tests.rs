@@ -188,6 +188,7 @@ fn what_cannot_be_is_refused_at_its_place() {
         ("body: 65MiB\n", "bad_body", 1),
         ("backlog: 0B\n", "bad_backlog", 1),
         ("body: 1MiB\nkeep_keys: 8d\n", "bad_keep_keys", 2),
+        ("journal: storage\nlinger: 6s\n", "bad_linger", 2),
         ("auth: {}\n", "no_auth", 1),
     ] {
         let error = built(text).expect_err(text);
