@@ -73,7 +73,10 @@ impl Workspace {
         let (objects, root) = storage(&settings.storage, &folder, &project)?;
         let lake = Lake::new(store, objects, root, clock.clone());
         let engine = engine(&settings);
-        let journals = Arc::new(Journals::new(folder.join("journal"), clock.clone()));
+        // The lock of a folder is of this machine; others may share a store, and only its leases tell.
+        let exclusive = settings.store.url.is_none();
+        let journals = Journals::new(folder.join("journal"), clock.clone());
+        let journals = Arc::new(journals.in_lake(lake.clone(), exclusive));
         Ok(Self {
             folder,
             project,

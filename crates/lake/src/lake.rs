@@ -2,14 +2,16 @@
 
 use std::sync::Arc;
 
+use bytes::Bytes;
 use forebay_core::{Clock, Context, Error, RefName, Result, TableName};
 use forebay_store::{AsOf, Head, Store};
 use object_store::ObjectStore;
+use object_store::path::Path;
 use uuid::Uuid;
 
 use crate::error::GONE;
 use crate::metadata::MetadataFiles;
-use crate::storage::LakeStorage;
+use crate::storage::{Created, LakeStorage};
 use crate::turn::Turns;
 use crate::{CommitRequest, Draft, LakeCommit, Table};
 
@@ -58,6 +60,15 @@ impl Lake {
 
     pub fn root(&self) -> &str {
         self.0.storage.root()
+    }
+
+    /// Makes an object that is no file of a table; durable on return, never over another. After an error it is not known
+    /// whether it is there: the same call, with the same `nonce` and bytes, tells. On a local disk two writers are told apart
+    /// by their bytes, so these must say who wrote them.
+    ///
+    /// Errors: `Denied`, `Unavailable` and the others of [`crate::storage::from_objects`]; all of them leave it open.
+    pub async fn create(&self, path: &Path, bytes: Bytes, nonce: &str) -> Result<Created> {
+        self.0.storage.create(path, bytes, nonce).await
     }
 
     pub async fn table(&self, as_of: &AsOf, name: &TableName) -> Result<Option<Table>> {

@@ -24,7 +24,7 @@ use crate::error::gone;
 use crate::scan::ManifestCache;
 
 pub use crate::error::{GONE, explain_objects, explain_text, from_objects};
-pub use create::{Medium, NewObject, PART_BYTES, PARTS_MAX};
+pub use create::{Created, Medium, NewObject, PART_BYTES, PARTS_MAX};
 pub use s3::{AwsVariables, RETRY_FOR, S3Options};
 pub(crate) use sink::ObjectSink;
 pub use url::StorageUrl;
@@ -111,6 +111,16 @@ impl LakeStorage {
         self.make_durable(path).await
     }
 
+    /// Makes an object, durable on return, unless another has the name. See [`crate::Lake::create`].
+    pub(crate) async fn create(&self, path: &Path, bytes: Bytes, nonce: &str) -> Result<Created> {
+        match &self.local {
+            Some(local) => local.create(path, bytes, nonce).await,
+            None => create::create_as(self.objects.as_ref(), path, bytes, nonce)
+                .await
+                .map_err(|e| from_objects("make an object", path, e)),
+        }
+    }
+
     fn medium(&self) -> Medium {
         match self.local {
             Some(_) => Medium::Disk,
@@ -182,6 +192,17 @@ impl LocalRoot {
             .fold(self.dir.clone(), |dir, part| dir.join(part.as_ref()))
     }
 
+    /// Makes a file that is there wholly, or not at all, also after a power cut. A name that is taken is ours when the bytes
+    /// are the same: a caller that needs to tell two writers apart writes who it is.
+    async fn create(&self, path: &Path, bytes: Bytes, nonce: &str) -> Result<Created> {
+        let (file, nonce) = (self.file(path), nonce.to_owned());
+        let made = tokio::task::spawn_blocking(move || link_new(&file, &bytes, &nonce)).await;
+        let made = made.unwrap_or_else(|e| Err(std::io::Error::other(e)));
+        let made = made.map_err(|e| disk_error("make a file", path, e))?;
+        self.sync(path).await?;
+        Ok(made)
+    }
+
     async fn sync(&self, path: &Path) -> Result<()> {
         let file = self.file(path);
         let parent = file.parent().unwrap_or(&self.dir).to_path_buf();
@@ -227,6 +248,31 @@ async fn on_disk(
     let done = tokio::task::spawn_blocking(work).await;
     let result = done.unwrap_or_else(|e| Err(std::io::Error::other(e)));
     result.map_err(|e| disk_error("sync a file", path, e))
+}
+
+/// Writes aside, syncs, and links to the name, which fails when it is taken.
+fn link_new(file: &FsPath, bytes: &[u8], nonce: &str) -> std::io::Result<Created> {
+    if let Some(folder) = file.parent() {
+        std::fs::create_dir_all(folder)?;
+    }
+    let aside = file.with_extension(format!("{nonce}.part"));
+    let mut part = std::fs::File::create(&aside)?;
+    std::io::Write::write_all(&mut part, bytes)?;
+    part.sync_all()?;
+    let linked = std::fs::hard_link(&aside, file);
+    std::fs::remove_file(&aside)?;
+    match linked {
+        Ok(()) => Ok(Created::Ours),
+        Err(e) if e.kind() == std::io::ErrorKind::AlreadyExists => {
+            let ours = std::fs::read(file)? == bytes;
+            Ok(if ours {
+                Created::Ours
+            } else {
+                Created::Another
+            })
+        }
+        Err(e) => Err(e),
+    }
 }
 
 fn disk_error(what: &str, path: &Path, error: std::io::Error) -> Error {

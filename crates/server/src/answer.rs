@@ -32,6 +32,10 @@ pub(crate) fn status(error: &Error) -> StatusCode {
         (_, "journal_backlog" | "keys_full" | "journal_busy" | "server_busy") => {
             StatusCode::TOO_MANY_REQUESTS
         }
+        // The push is as good as ever; it is the server that has to be put right, or goes on with another journal.
+        (_, "journal_taken" | "journal_lost" | "journal_corrupt" | "journal_open") => {
+            StatusCode::SERVICE_UNAVAILABLE
+        }
         (_, "no_such_method") => StatusCode::METHOD_NOT_ALLOWED,
         (ErrorKind::Denied, _) => StatusCode::UNAUTHORIZED,
         (ErrorKind::NotFound, _) => StatusCode::NOT_FOUND,

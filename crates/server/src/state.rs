@@ -140,11 +140,15 @@ impl State {
             return Ok(journal);
         }
         let (state, spec) = (self.0.clone(), spec.clone());
-        let open = move || {
-            let limits = push(&spec)?.limits();
-            state.journals.of(&spec.name, limits)
+        let open = async move {
+            let push = push(&spec)?;
+            state
+                .journals
+                .of(&spec.name, push.journal, push.limits())
+                .await
         };
-        tokio::task::spawn_blocking(open).await.map_err(|error| {
+        // It goes on when who asks goes away: others wait for it too.
+        tokio::spawn(open).await.map_err(|error| {
             Error::bug("journal_task", "opening a journal panicked").with_source(error)
         })?
     }

@@ -193,6 +193,18 @@ impl Store {
         .await
     }
 
+    /// Until when somebody holds the split; `None` when nobody does, or whoever did has let it run out before `now`.
+    pub async fn held_until(
+        &self,
+        branch: &RefName,
+        pipeline: &Ident,
+        split: &Ident,
+        now: Timestamp,
+    ) -> Result<Option<Timestamp>> {
+        let split = (branch, pipeline, split);
+        Ok(lease::held_until(&mut self.reader().await?.sql(), split, now).await?)
+    }
+
     /// Every split of the pipeline with its sequence and position on this branch, by name; splits that no commit
     /// has moved are left out.
     pub async fn positions(

@@ -1,5 +1,5 @@
-//! What tests need and no program ships: a fake clock, a stub HTTP server, real servers (Kafka, Postgres, S3, a schema registry),
-//! a temporary workspace, the shared data.
+//! What tests need and no program ships: a fake clock, a stub HTTP server, an object store that loses answers, real servers (Kafka,
+//! Postgres, S3, a schema registry), a temporary workspace, the shared data.
 //!
 //! Only `[dev-dependencies]` name this crate. It knows `core` and none of the crates it helps to test.
 
@@ -8,6 +8,7 @@ mod clock;
 mod compress;
 mod kafka;
 mod keeper;
+mod lossy;
 mod no_sql;
 mod postgres;
 mod registry;
@@ -19,6 +20,7 @@ pub use again::{again_on_s3, on_s3};
 pub use clock::FakeClock;
 pub use compress::{gzip, gzip_bomb, zstd};
 pub use kafka::KafkaServer;
+pub use lossy::{Fault, LossyStore};
 pub use no_sql::NoSql;
 pub use postgres::PostgresServer;
 pub use registry::RegistryServer;

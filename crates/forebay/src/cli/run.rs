@@ -107,6 +107,7 @@ impl Run {
                 }
             }
         }
+        workspace.journals().close().await;
         if cancel.is_cancelled() {
             say::line("interrupted: what was committed stays, `forebay run` goes on from there");
             return Ok(ExitCode::from(INTERRUPTED));

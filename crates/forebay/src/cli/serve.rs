@@ -71,6 +71,7 @@ impl Serve {
         ended.map_err(|error| {
             Error::bug("server_panicked", "the HTTP server panicked").with_source(error)
         })?;
+        workspace.journals().close().await;
         if !global.quiet {
             say::good("every pipeline has made its last commit");
         }

@@ -27,4 +27,5 @@ mod s3;
 mod serve;
 mod served;
 mod sql;
+mod stored;
 mod target;

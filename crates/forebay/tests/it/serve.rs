@@ -10,7 +10,7 @@ use serde_json::{Value, json};
 
 use crate::flights::variable;
 use crate::forebay::Project;
-use crate::served::{PIPELINE, Server, assert_each_once, client, runtime, wait_for};
+use crate::served::{PIPELINE, Server, assert_each_once, client, push_until, runtime, wait_for};
 
 /// Kills in the test of interruptions; `FOREBAY_TEST_KILLS` asks for more.
 const KILLS: u64 = 8;
@@ -96,34 +96,6 @@ fn many_small_pushes_share_payloads_and_come_again_as_they_were() {
         assert!(replayed.err.contains(landed), "{}", replayed.err);
     }
     assert_eq!(project.value("SELECT count(*) FROM push.events"), "798");
-}
-
-/// Pushes numbered records from several callers until told to stop. A push without an answer is sent again under the
-/// same key. Returns the numbers that were acknowledged.
-async fn push_until(url: String, stop: Arc<AtomicBool>, caller: u64) -> Vec<u64> {
-    let client = client();
-    let mut acknowledged = Vec::new();
-    for n in 0.. {
-        let id = caller * 1_000_000 + n;
-        let body = json!({"id": id, "caller": caller, "text": "x".repeat(100)}).to_string();
-        loop {
-            if stop.load(Ordering::Relaxed) {
-                return acknowledged;
-            }
-            let push = client
-                .post(&url)
-                .header("idempotency-key", id.to_string())
-                .body(body.clone());
-            match push.send().await {
-                Ok(answer) if answer.status() == 200 => {
-                    acknowledged.push(id);
-                    break;
-                }
-                _ => tokio::time::sleep(Duration::from_millis(20)).await,
-            }
-        }
-    }
-    acknowledged
 }
 
 #[test]

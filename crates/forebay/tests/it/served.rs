@@ -3,8 +3,11 @@
 use std::collections::BTreeMap;
 use std::io::{BufRead, BufReader};
 use std::process::{Child, Command, Stdio};
+use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::{Arc, Mutex};
 use std::time::Duration;
+
+use serde_json::json;
 
 use crate::forebay::Project;
 
@@ -46,6 +49,7 @@ impl Server {
             .current_dir(project.path())
             .args(["serve", "--listen", address])
             .args(more)
+            .envs(project.environment())
             .env("FOREBAY_SECRET_DOOR", "open sesame")
             .envs(variables.iter().copied())
             .stderr(Stdio::piped())
@@ -147,6 +151,34 @@ pub(crate) fn client() -> reqwest::Client {
         .timeout(Duration::from_secs(10))
         .build()
         .unwrap()
+}
+
+/// Pushes numbered records from several callers until told to stop. A push without an answer is sent again under the
+/// same key. Returns the numbers that were acknowledged.
+pub(crate) async fn push_until(url: String, stop: Arc<AtomicBool>, caller: u64) -> Vec<u64> {
+    let client = client();
+    let mut acknowledged = Vec::new();
+    for n in 0.. {
+        let id = caller * 1_000_000 + n;
+        let body = json!({"id": id, "caller": caller, "text": "x".repeat(100)}).to_string();
+        loop {
+            if stop.load(Ordering::Relaxed) {
+                return acknowledged;
+            }
+            let push = client
+                .post(&url)
+                .header("idempotency-key", id.to_string())
+                .body(body.clone());
+            match push.send().await {
+                Ok(answer) if answer.status() == 200 => {
+                    acknowledged.push(id);
+                    break;
+                }
+                _ => tokio::time::sleep(Duration::from_millis(20)).await,
+            }
+        }
+    }
+    acknowledged
 }
 
 /// Asks until the table has so many rows.

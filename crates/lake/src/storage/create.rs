@@ -48,20 +48,49 @@ pub(super) async fn create(
         return objects.put(path, bytes.into()).await.map(|_| ());
     }
     let nonce = Uuid::new_v4().to_string();
+    match create_as(objects, path, bytes, &nonce).await? {
+        Created::Ours => Ok(()),
+        Created::Another => Err(Error::AlreadyExists {
+            path: path.to_string(),
+            source: "it is another's object".into(),
+        }),
+    }
+}
+
+/// Whose object has a name.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Created {
+    /// It was made, now or by an earlier try with the same nonce.
+    Ours,
+    /// Somebody else was first; nothing was changed.
+    Another,
+}
+
+/// Makes an object of bytes at hand in a remote store, under a nonce that no other writer has. It may be called again with
+/// the same nonce and bytes: after an error it is not known whether the object is there.
+pub(super) async fn create_as(
+    objects: &dyn ObjectStore,
+    path: &Path,
+    bytes: Bytes,
+    nonce: &str,
+) -> Result<Created> {
     let mut tries = 1;
     loop {
         let options = PutOptions {
             mode: PutMode::Create,
-            attributes: attributes(&nonce),
+            attributes: attributes(nonce),
             ..PutOptions::default()
         };
         let put = objects.put_opts(path, bytes.clone().into(), options).await;
-        let Err(error) = put else { return Ok(()) };
+        let Err(error) = put else {
+            return Ok(Created::Ours);
+        };
         if !is_unknown(&error) {
             return Err(error);
         }
-        match made_by(objects, path, &nonce).await {
-            Ok(Made::Us) => return Ok(()),
+        match made_by(objects, path, nonce).await {
+            Ok(Made::Us) => return Ok(Created::Ours),
+            Ok(Made::Another) => return Ok(Created::Another),
             Ok(Made::Nobody) if tries < CREATE_TRIES_MAX => tries += 1,
             _ => return Err(error),
         }

@@ -110,3 +110,25 @@ async fn iceberg_reads_and_writes_through_the_bridge() {
         "object_missing"
     );
 }
+
+#[tokio::test]
+async fn on_a_disk_a_new_object_is_never_written_over_either() {
+    let dir = tempfile::tempdir().unwrap();
+    let objects = Arc::new(LocalFileSystem::new_with_prefix(dir.path()).unwrap());
+    let root = format!("file://{}", dir.path().display());
+    let storage = LakeStorage::new(objects, &root);
+    let path = Path::from("journal/p/j/0.segment");
+    for (bytes, made) in [
+        ("ours", Created::Ours),
+        ("theirs", Created::Another),
+        ("ours", Created::Ours),
+    ] {
+        assert_eq!(
+            storage.create(&path, bytes.into(), "n").await.unwrap(),
+            made
+        );
+    }
+    assert_eq!(storage.read(&path).await.unwrap(), "ours");
+    let folder = dir.path().join("journal/p/j");
+    assert_eq!(std::fs::read_dir(folder).unwrap().count(), 1);
+}

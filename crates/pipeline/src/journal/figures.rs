@@ -10,7 +10,7 @@ pub struct Figures {
     records: AtomicU64,
     bytes: AtomicU64,
     failures: AtomicU64,
-    /// Time of each flush to the disk; many records share one.
+    /// Time of each flush to the disk, or PUT to the storage; many records share one.
     pub flush: Timing,
 }
 
@@ -25,13 +25,12 @@ impl Figures {
         self.bytes.load(Ordering::Relaxed)
     }
 
-    /// Writes and flushes that the disk refused.
+    /// Writes and flushes that the disk refused, or PUTs that the storage did.
     pub fn failures(&self) -> u64 {
         self.failures.load(Ordering::Relaxed)
     }
 
-    pub(super) fn took(&self, offsets: &[Vec<u64>], bytes: u64) {
-        let records: usize = offsets.iter().map(Vec::len).sum();
+    pub(super) fn took(&self, records: usize, bytes: u64) {
         self.records.fetch_add(records as u64, Ordering::Relaxed);
         self.bytes.fetch_add(bytes, Ordering::Relaxed);
     }

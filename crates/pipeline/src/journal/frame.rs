@@ -150,6 +150,21 @@ pub(super) fn vouch(offset: u64, durable: u64) -> [u8; HEADER_BYTES] {
     frame
 }
 
+/// Bytes of a [`stamp`].
+pub(super) const STAMP_BYTES: usize = HEADER_BYTES + 16;
+
+/// A record without a head that says who wrote what follows it.
+pub(super) fn stamp(offset: u64, durable: u64, writer: u128) -> [u8; STAMP_BYTES] {
+    let mut frame = [0; STAMP_BYTES];
+    frame[0..4].copy_from_slice(&MAGIC.to_le_bytes());
+    frame[8..16].copy_from_slice(&durable.to_le_bytes());
+    frame[20..24].copy_from_slice(&16_u32.to_le_bytes());
+    frame[HEADER_BYTES..].copy_from_slice(&writer.to_le_bytes());
+    let crc = checksum(offset, &frame[8..]);
+    frame[4..8].copy_from_slice(&crc.to_le_bytes());
+    frame
+}
+
 fn checksum(offset: u64, bytes: &[u8]) -> u32 {
     let mut hasher = crc32fast::Hasher::new();
     hasher.update(&offset.to_le_bytes());

@@ -1,29 +1,35 @@
-//! The journal: what was pushed, durable on the local disk before anybody is told that it was taken.
+//! The journal: what was pushed, durable before anybody is told that it was taken.
 //!
-//! A push is acknowledged when its record, and everything before it, is on disk (`fdatasync` of the file, `fsync` of the
-//! folder for a new file). Many pushes share one flush. The pipeline reads the journal from its position like any
-//! other source, keeps the bytes in the raw zone, and commits; segments that the committed position has passed are
-//! deleted. Places are logical offsets: bytes ever written, so a record has one place for ever.
+//! A push is acknowledged when its record, and everything before it, is durable: on the local disk (`fdatasync` of the file,
+//! `fsync` of the folder for a new file), or in the storage of the lake (a PUT). Many pushes share one flush. The pipeline
+//! reads the journal from its position like any other source, keeps the bytes in the raw zone, and commits; what the
+//! committed position has passed is deleted. Places are logical offsets: bytes ever written, so a record has one place for
+//! ever.
 //!
-//! Layout of the folder: `id` (the journal's name, made once), `<offset>.segment` (records, see `frame.rs`; the name is the
-//! offset of its first byte), `<offset>.keys` (idempotency keys of a full segment, see `keys.rs`), `lock`.
+//! Layout of the folder on a disk: `id` (the journal's name, made once), `<offset>.segment` (records, see `frame.rs`; the
+//! name is the offset of its first byte), `<offset>.keys` (idempotency keys of a full segment, see `keys.rs`), `lock`. In the
+//! storage see `storage/`.
 //!
 //! The journal never looks into a body, and never deletes what has not been released.
 
+mod adopted;
 mod ages;
+mod append;
+mod config;
 mod figures;
 mod frame;
 mod keys;
+mod open;
 mod opened;
 mod scan;
 mod segment;
+mod storage;
 mod tail;
 mod writer;
 
 #[cfg(test)]
 mod tests;
 
-use std::path::Path;
 use std::sync::atomic::{AtomicU64, Ordering};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::Duration;
@@ -32,42 +38,25 @@ use bytes::Bytes;
 use forebay_core::{Clock, Error, Ident, Result, Timestamp};
 use tokio::sync::{Semaphore, mpsc, oneshot, watch};
 
+pub use config::{Limits, Place};
 pub use figures::Figures;
 pub use frame::{BODY_BYTES_MAX, HEAD_BYTES_MAX, Head};
 pub use opened::Journals;
 pub use tail::{Pushed, Tail};
 
-use ages::Ages;
-use keys::{Key, Keys, Reservation};
-use segment::{Folder, Segment};
-use writer::{Append, Parts, Writer};
+pub(crate) use config::Taken;
 
-/// Appends that wait for the disk; more are refused, so that a slow disk shows as back-pressure and not as memory.
+use ages::Ages;
+use append::Append;
+use keys::{Key, Keys, Reservation};
+use segment::Folder;
+use storage::Objects;
+
+/// Appends that wait to be durable; more are refused, so that a slow disk shows as back-pressure and not as memory.
 const QUEUE_MAX: usize = 4096;
 
-/// Bytes that wait for the disk.
+/// Bytes that wait to be durable.
 const QUEUE_BYTES_MAX: usize = 96 << 20;
-
-/// Limits of one journal.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub struct Limits {
-    /// A segment is full at this size; only full segments can be deleted.
-    pub segment_bytes: u64,
-    /// Bytes that may wait for the pipeline before pushes are refused.
-    pub backlog_bytes: u64,
-    /// How long an idempotency key is remembered.
-    pub keep_keys: Duration,
-}
-
-impl Default for Limits {
-    fn default() -> Self {
-        Self {
-            segment_bytes: 64 << 20,
-            backlog_bytes: 4 << 30,
-            keep_keys: Duration::from_secs(900),
-        }
-    }
-}
 
 /// One thing that was pushed.
 #[derive(Debug, Clone)]
@@ -91,7 +80,7 @@ pub struct Journal(Arc<Shared>);
 #[derive(Debug)]
 struct Shared {
     id: Ident,
-    folder: Folder,
+    files: Files,
     backlog_bytes: AtomicU64,
     clock: Arc<dyn Clock>,
     appends: mpsc::Sender<Append>,
@@ -101,76 +90,39 @@ struct Shared {
     durable: watch::Receiver<u64>,
     /// Everything before this offset has been committed by the pipeline.
     released: watch::Sender<u64>,
+    tracks: Tracks,
+}
+
+/// What a journal has its records in.
+#[derive(Debug, Clone)]
+enum Files {
+    Disk {
+        folder: Folder,
+        /// Where each segment begins, oldest first.
+        bases: Arc<Mutex<Vec<u64>>>,
+    },
+    Storage(Arc<Objects>),
+}
+
+/// What a journal and its writer keep together.
+#[derive(Debug, Clone)]
+struct Tracks {
     keys: Arc<Mutex<Keys>>,
     ages: Arc<Mutex<Ages>>,
-    /// Where each segment begins, oldest first.
-    bases: Arc<Mutex<Vec<u64>>>,
     figures: Arc<Figures>,
 }
 
-impl Journal {
-    /// Opens the journal in `folder`, making it when it is not there. A torn end of the newest segment, which nobody
-    /// was told of, is cut off.
-    ///
-    /// Errors: `Conflict` `journal_open` when another process has it open; `Data` `journal_corrupt` when bytes that had
-    /// been acknowledged are damaged: nothing is cut then. `Unavailable` when the disk fails.
-    pub fn open(folder: &Path, limits: Limits, clock: Arc<dyn Clock>) -> Result<Self> {
-        let folder = Folder::open(folder)?;
-        let lock = folder.lock()?;
-        let id = folder.id(clock.as_ref())?;
-        let mut segments = folder.segments()?;
-        let mut keys = Keys::new(limits.keep_keys);
-        let last = match segments.pop() {
-            Some(newest) => newest,
-            None => Segment { base: 0, end: 0 },
-        };
-        let now = clock.now();
-        folder.load_keys(&segments, &mut keys, now)?;
-        let recovered = folder.recover(last.base)?;
-        for keyed in &recovered.keyed {
-            keys.remember(keyed.key, keyed.seen, now);
-        }
-        let keys = Arc::new(Mutex::new(keys));
-        let (appends, queue) = mpsc::channel(QUEUE_MAX);
-        let (told, durable) = watch::channel(recovered.end);
-        let first = segments.first().map_or(last.base, |segment| segment.base);
-        let (released, _) = watch::channel(first);
-        let ages = Arc::new(Mutex::new(Ages::default()));
-        if let Some(at) = folder.time_of(first)? {
-            lock_of(&ages).note(recovered.end, at);
-        }
-        let bases = segments.iter().map(|segment| segment.base);
-        let bases = Arc::new(Mutex::new(bases.chain([last.base]).collect()));
-        let figures = Arc::new(Figures::default());
-        let parts = Parts {
-            folder: folder.clone(),
-            segment_bytes: limits.segment_bytes,
-            clock: clock.clone(),
-            keys: keys.clone(),
-            ages: ages.clone(),
-            bases: bases.clone(),
-            figures: figures.clone(),
-            durable: told,
-            lock,
-        };
-        let writer = Writer::open(parts, last.base, recovered)?;
-        spawn(move || writer.run(queue))?;
-        Ok(Self(Arc::new(Shared {
-            id,
-            folder,
-            backlog_bytes: AtomicU64::new(limits.backlog_bytes),
-            clock,
-            appends,
-            room: Arc::new(Semaphore::new(QUEUE_BYTES_MAX)),
-            durable,
-            released,
+impl Tracks {
+    fn new(keys: Arc<Mutex<Keys>>) -> Self {
+        Self {
             keys,
-            ages,
-            bases,
-            figures,
-        })))
+            ages: Arc::default(),
+            figures: Arc::default(),
+        }
     }
+}
 
+impl Journal {
     /// The journal's name: the split that reads it.
     pub fn id(&self) -> &Ident {
         &self.0.id
@@ -180,13 +132,15 @@ impl Journal {
     /// leaves all of them or none.
     ///
     /// Errors: `Unavailable` `journal_backlog` when the pipeline is too far behind, `journal_busy` when the disk is,
-    /// `journal_failed` when it refuses; the caller may try again.
+    /// `journal_failed` when it refuses; the caller may try again. Of a journal in the storage also `Unavailable` `journal_slow`
+    /// when no answer came in time, `Conflict` `journal_taken` when another process has gone on with it; then, and after
+    /// `journal_failed`, the records may come to be durable all the same.
     pub async fn append(&self, mut records: Vec<Record>) -> Result<Vec<Receipt>> {
         tie(&mut records);
         let sent = self.send(&records)?;
         // Its bytes are in the queue now: twice in memory is twice too much while the disk is slow.
         drop(records);
-        answer(sent).await.map(receipts)
+        self.answer(sent).await.map(receipts)
     }
 
     /// [`Self::append`], once for each idempotency key: who comes second, also at the same moment, gets the first one's
@@ -211,14 +165,17 @@ impl Journal {
                     return Ok(places.map(|offset| Receipt { offset, duplicate }).collect());
                 }
                 // It is closed when the other one is durable or has failed: look again.
-                Reservation::UnderWay(mut other) => while other.changed().await.is_ok() {},
+                Reservation::UnderWay(mut other) => {
+                    let settled = async { while other.changed().await.is_ok() {} };
+                    self.in_time(settled).await?;
+                }
                 Reservation::Mine => {
                     // Once it is sent the writer settles the key, whoever still listens.
                     let sent = self.send(&records).inspect_err(|_| {
                         self.keys().settle(key, None, self.0.clock.now());
                     })?;
                     drop(records);
-                    return answer(sent).await.map(receipts);
+                    return self.answer(sent).await.map(receipts);
                 }
             }
         }
@@ -243,16 +200,51 @@ impl Journal {
         let (reply, answer) = oneshot::channel();
         let append = Append {
             frames,
+            sent_at: self.0.clock.monotonic(),
             reply,
             _room: room.map_err(|_| busy())?,
         };
-        self.0.appends.try_send(append).map_err(|_| busy())?;
+        let sent = self.0.appends.try_send(append);
+        sent.map_err(|refused| match refused {
+            mpsc::error::TrySendError::Full(_) => busy(),
+            mpsc::error::TrySendError::Closed(_) => closed(),
+        })?;
         Ok(answer)
+    }
+
+    async fn answer(&self, sent: Answer) -> Result<Vec<u64>> {
+        self.in_time(sent)
+            .await?
+            .map_err(|_| Error::unavailable("journal_failed", "the journal's writer has stopped"))?
+    }
+
+    /// A storage that is far away may be silent for long: callers are told something before they give up.
+    async fn in_time<T>(&self, wait: impl Future<Output = T>) -> Result<T> {
+        match &self.0.files {
+            Files::Disk { .. } => Ok(wait.await),
+            Files::Storage(_) => tokio::select! {
+                done = wait => Ok(done),
+                () = self.0.clock.sleep(storage::ANSWER_TIME_MAX) => Err(storage::slow()),
+            },
+        }
+    }
+
+    /// Whether its writer is gone: nothing can be appended any more.
+    pub(crate) fn is_closed(&self) -> bool {
+        self.0.appends.is_closed()
     }
 
     /// Bytes that are durable and not committed yet.
     pub fn backlog(&self) -> u64 {
         self.durable().saturating_sub(*self.0.released.borrow())
+    }
+
+    /// The first place at or after `offset` that something pushed may have: what the journal writes for itself is passed over.
+    pub(crate) fn after_own(&self, offset: u64) -> u64 {
+        match &self.0.files {
+            Files::Disk { .. } => offset,
+            Files::Storage(objects) => objects.after_stamps(offset),
+        }
     }
 
     /// Everything before this offset is durable.
@@ -262,8 +254,13 @@ impl Journal {
 
     /// The first offset that the journal still has.
     pub fn first(&self) -> Result<u64> {
-        let segments = self.0.folder.segments()?;
-        Ok(segments.first().map_or(0, |segment| segment.base))
+        match &self.0.files {
+            Files::Disk { folder, .. } => {
+                let segments = folder.segments()?;
+                Ok(segments.first().map_or(0, |segment| segment.base))
+            }
+            Files::Storage(objects) => Ok(objects.first()),
+        }
     }
 
     /// A reader from `offset` on.
@@ -271,61 +268,78 @@ impl Journal {
     /// Errors: `Data` `journal_lost` when the journal no longer has, or never had, that place.
     pub fn tail(&self, offset: u64) -> Result<Tail> {
         let first = *self.0.released.borrow();
-        if offset > self.durable() || (offset < first && !self.0.folder.has(offset)?) {
-            return Err(lost(&self.0.folder.path, offset, first, self.durable()));
+        let end = self.durable();
+        let has = match &self.0.files {
+            Files::Disk { folder, .. } => offset >= first || folder.has(offset)?,
+            Files::Storage(objects) => offset >= objects.first(),
+        };
+        if offset > end || !has {
+            return Err(lost(&self.0.files, offset, first, end));
         }
-        Ok(Tail::new(
-            self.0.folder.clone(),
-            self.0.durable.clone(),
-            offset,
-        ))
+        let durable = self.0.durable.clone();
+        Ok(match &self.0.files {
+            Files::Disk { folder, .. } => Tail::of_folder(folder.clone(), durable, offset),
+            Files::Storage(objects) => Tail::of_objects(objects.clone(), durable, offset),
+        })
     }
 
     /// Says that everything before `offset` is committed: whole segments before it are deleted.
     pub async fn release(&self, offset: u64) -> Result<()> {
+        let offset = self.after_own(offset);
         self.0.released.send_if_modified(|released| {
             let forward = offset > *released;
             *released = offset.max(*released);
             forward
         });
-        lock_of(&self.0.ages).release(offset);
-        let passed: Vec<u64> = {
-            let bases = lock_of(&self.0.bases);
-            let pairs = bases.windows(2).filter(|pair| pair[1] <= offset);
-            pairs.map(|pair| pair[0]).collect()
-        };
-        if passed.is_empty() {
-            return Ok(());
+        lock_of(&self.0.tracks.ages).release(offset);
+        let (keep, now) = (self.keys().keep(), self.0.clock.now());
+        match &self.0.files {
+            Files::Storage(objects) => objects.release(offset, keep, now).await,
+            Files::Disk { folder, bases } => {
+                let (folder, bases) = (folder.clone(), bases.clone());
+                let passed: Vec<u64> = {
+                    let bases = lock_of(&bases);
+                    let pairs = bases.windows(2).filter(|pair| pair[1] <= offset);
+                    pairs.map(|pair| pair[0]).collect()
+                };
+                if passed.is_empty() {
+                    return Ok(());
+                }
+                let delete = move || {
+                    folder.delete(&passed)?;
+                    lock_of(&bases).retain(|base| !passed.contains(base));
+                    folder.delete_keys(offset, keep, now)
+                };
+                blocking(delete).await
+            }
         }
-        let (journal, folder) = (self.0.clone(), self.0.folder.clone());
-        blocking(move || {
-            folder.delete(&passed)?;
-            lock_of(&journal.bases).retain(|base| !passed.contains(base));
-            let (keep, now) = (lock_of(&journal.keys).keep(), journal.clock.now());
-            folder.delete_keys(offset, keep, now)
-        })
-        .await
     }
 
     /// As [`Self::release`], by who reads on from `offset` after a restart: from here on the age of what waits is exact.
     pub async fn resume(&self, offset: u64) -> Result<()> {
         self.release(offset).await?;
-        let folder = self.0.folder.clone();
-        if let Some(at) = blocking(move || folder.time_of(offset)).await? {
-            lock_of(&self.0.ages).correct(at);
+        let oldest = match &self.0.files {
+            Files::Disk { folder, .. } => {
+                let folder = folder.clone();
+                blocking(move || folder.time_of(offset)).await?
+            }
+            Files::Storage(objects) => objects.time_of(offset).await?,
+        };
+        if let Some(at) = oldest {
+            lock_of(&self.0.tracks.ages).correct(at);
         }
         Ok(())
     }
 
     /// How long the oldest record that is not committed has been waiting.
     pub fn lag(&self, now: Timestamp) -> Duration {
-        let oldest = lock_of(&self.0.ages).oldest();
+        let oldest = lock_of(&self.0.tracks.ages).oldest();
         oldest.map_or(Duration::ZERO, |oldest| now.since(oldest))
     }
 
     /// What the writer has done since the journal was opened.
     pub fn figures(&self) -> &Figures {
-        &self.0.figures
+        &self.0.tracks.figures
     }
 
     fn set_limits(&self, limits: Limits) {
@@ -333,10 +347,20 @@ impl Journal {
             .backlog_bytes
             .store(limits.backlog_bytes, Ordering::Relaxed);
         self.keys().set_keep(limits.keep_keys);
+        if let Files::Storage(objects) = &self.0.files {
+            objects.set_linger(limits.linger);
+        }
+    }
+
+    pub(crate) fn place(&self) -> Place {
+        match self.0.files {
+            Files::Disk { .. } => Place::Disk,
+            Files::Storage(_) => Place::Storage,
+        }
     }
 
     fn keys(&self) -> MutexGuard<'_, Keys> {
-        lock_of(&self.0.keys)
+        lock_of(&self.0.tracks.keys)
     }
 }
 
@@ -369,20 +393,13 @@ fn receipts(offsets: Vec<u64>) -> Vec<Receipt> {
 
 type Answer = oneshot::Receiver<Result<Vec<u64>>>;
 
-async fn answer(sent: Answer) -> Result<Vec<u64>> {
-    sent.await
-        .map_err(|_| Error::unavailable("journal_failed", "the journal's writer has stopped"))?
-}
-
-fn spawn(work: impl FnOnce() + Send + 'static) -> Result<()> {
-    let thread = std::thread::Builder::new().name("journal".to_owned());
-    thread.spawn(work).map(drop).map_err(|error| {
-        Error::unavailable("no_thread", "failed to start the journal's writer").with_source(error)
-    })
+fn closed() -> Error {
+    Error::unavailable("journal_closed", "the journal has been closed")
+        .with_hint("send it again: the next push goes to another one")
 }
 
 fn busy() -> Error {
-    Error::unavailable("journal_busy", "too many pushes wait for the disk")
+    Error::unavailable("journal_busy", "too many pushes wait to be durable")
         .with_hint("send it again a little later")
 }
 
@@ -392,9 +409,13 @@ fn backlog(waiting: u64) -> Error {
         .with_hint("send it again later; the pipeline's last run says why it is behind")
 }
 
-fn lost(folder: &Path, offset: u64, first: u64, end: u64) -> Error {
+fn lost(files: &Files, offset: u64, first: u64, end: u64) -> Error {
     let what = format!("the pipeline stands at {offset}, but the journal holds {first} to {end}");
+    let place = match files {
+        Files::Disk { folder, .. } => folder.path.display().to_string(),
+        Files::Storage(objects) => objects.folder().to_string(),
+    };
     Error::data("journal_lost", what)
-        .with_context("journal", folder.display())
+        .with_context("journal", place)
         .with_hint("the folder was replaced or deleted; put it back, or start the pipeline on a new journal")
 }

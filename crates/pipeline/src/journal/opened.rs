@@ -2,73 +2,203 @@
 
 use std::collections::HashMap;
 use std::path::PathBuf;
-use std::sync::{Arc, Mutex, OnceLock, PoisonError, RwLock};
+use std::sync::{Arc, Mutex, PoisonError, RwLock};
 
-use forebay_core::{Clock, Ident, Result};
+use forebay_core::{Clock, Error, Ident, Result};
+use forebay_lake::Lake;
 
-use super::{Journal, Limits, lock_of};
+use super::adopted::Adopted;
+use super::keys::Keys;
+use super::{Files, Journal, Limits, Place};
 
-/// The journals of a process, one a pipeline, opened when first asked for.
+/// The journals of a process, one a pipeline, opened when first asked for; in the storage also those that other servers have
+/// left behind.
 #[derive(Debug)]
 pub struct Journals {
-    folder: PathBuf,
-    clock: Arc<dyn Clock>,
+    pub(super) folder: PathBuf,
+    pub(super) clock: Arc<dyn Clock>,
+    pub(super) lake: Option<Lake>,
+    /// Whoever else uses the store uses `folder` too, so that its locks tell who lives.
+    pub(super) exclusive: bool,
     open: RwLock<HashMap<Ident, Arc<Slot>>>,
 }
 
-/// The place of one journal. Opening it may take a while, in which the others are there for who wants them.
-#[derive(Debug, Default)]
-struct Slot {
-    journal: OnceLock<Journal>,
-    opening: Mutex<()>,
+/// The place of the journals of one pipeline. Opening them may take a while, in which the others are there for who wants them.
+#[derive(Debug)]
+pub(super) struct Slot {
+    current: RwLock<Option<Journal>>,
+    /// What [`Adopted`] has, for whoever asks in between.
+    left: RwLock<Vec<Journal>>,
+    pub(super) opening: tokio::sync::Mutex<Adopted>,
+    /// Of all journals of the pipeline: a key may come again to another one than it first came to.
+    pub(super) keys: Arc<Mutex<Keys>>,
 }
 
-impl Journals {
-    /// Journals live below `folder`, in a folder of the pipeline's name.
-    pub fn new(folder: PathBuf, clock: Arc<dyn Clock>) -> Self {
-        let open = RwLock::default();
+impl Slot {
+    fn new(limits: Limits) -> Self {
         Self {
-            folder,
-            clock,
-            open,
+            current: RwLock::default(),
+            left: RwLock::default(),
+            opening: tokio::sync::Mutex::default(),
+            keys: Arc::new(Mutex::new(Keys::new(limits.keep_keys))),
         }
     }
 
-    /// The journal of this pipeline, when it is open.
-    pub fn find(&self, pipeline: &Ident) -> Option<Journal> {
-        let open = self.open.read().unwrap_or_else(PoisonError::into_inner);
-        open.get(pipeline)?.journal.get().cloned()
+    pub(super) fn current(&self) -> Option<Journal> {
+        let current = self.current.read().unwrap_or_else(PoisonError::into_inner);
+        current.clone()
     }
 
-    /// Those that are open.
+    fn set(&self, journal: &Journal) {
+        let mut current = self.current.write().unwrap_or_else(PoisonError::into_inner);
+        *current = Some(journal.clone());
+    }
+
+    fn set_left(&self, adopted: &Adopted) {
+        let mut left = self.left.write().unwrap_or_else(PoisonError::into_inner);
+        *left = adopted.journals();
+    }
+}
+
+impl Journals {
+    /// Journals on the disk live below `folder`, in a folder of the pipeline's name.
+    pub fn new(folder: PathBuf, clock: Arc<dyn Clock>) -> Self {
+        Self {
+            folder,
+            clock,
+            lake: None,
+            exclusive: false,
+            open: RwLock::default(),
+        }
+    }
+
+    /// Also journals in the storage of this lake. `exclusive` says that no other folder than this one's goes with the lake's
+    /// store, so that whoever has its lock need not wait for claims of the dead.
+    #[must_use]
+    pub fn in_lake(self, lake: Lake, exclusive: bool) -> Self {
+        let lake = Some(lake);
+        Self {
+            lake,
+            exclusive,
+            ..self
+        }
+    }
+
+    /// The journal that takes pushes for this pipeline, when it is open.
+    pub fn find(&self, pipeline: &Ident) -> Option<Journal> {
+        let open = self.open.read().unwrap_or_else(PoisonError::into_inner);
+        let journal = open.get(pipeline)?.current();
+        journal.filter(|journal| !journal.is_closed())
+    }
+
+    /// Those that are open and take pushes.
     pub fn all(&self) -> Vec<(Ident, Journal)> {
         let open = self.open.read().unwrap_or_else(PoisonError::into_inner);
         let all = open
             .iter()
-            .filter_map(|(pipeline, slot)| Some((pipeline.clone(), slot.journal.get()?.clone())));
+            .filter_map(|(pipeline, slot)| Some((pipeline.clone(), slot.current()?)));
         let mut all: Vec<_> = all.collect();
         all.sort_by(|(a, _), (b, _)| a.cmp(b));
         all
     }
 
-    /// The journal of this pipeline, opened when it is not; from here on it has these limits. Blocks on the disk.
+    /// The journal that takes pushes for this pipeline, opened when it is not; from here on it has these limits.
     ///
-    /// Errors: as [`Journal::open`].
-    pub fn of(&self, pipeline: &Ident, limits: Limits) -> Result<Journal> {
-        let slot = self.slot(pipeline);
-        let _opening = lock_of(&slot.opening);
-        if let Some(journal) = slot.journal.get() {
-            journal.set_limits(limits);
-            return Ok(journal.clone());
+    /// Errors: as [`Journal::open`]; for one in the storage also `Unavailable` `journal_held` while another server may still
+    /// write a journal that this one has to look into first, and those of the storage.
+    pub async fn of(&self, pipeline: &Ident, place: Place, limits: Limits) -> Result<Journal> {
+        let slot = self.slot(pipeline, limits);
+        let mut adopted = slot.opening.lock().await;
+        if let Some(journal) = slot.current() {
+            if journal.place() == place && !journal.is_closed() {
+                journal.set_limits(limits);
+                return Ok(journal);
+            }
+            // What it holds is still to be read.
+            adopted.set_aside(journal);
         }
-        let folder = self.folder.join(pipeline.as_str());
-        let journal = Journal::open(&folder, limits, self.clock.clone())
-            .map_err(|error| error.with_context("pipeline", pipeline))?;
-        Ok(slot.journal.get_or_init(|| journal).clone())
+        let opened = match place {
+            Place::Disk => {
+                self.open_on_disk(pipeline, &slot, &mut adopted, limits)
+                    .await
+            }
+            Place::Storage => {
+                self.open_in_storage(pipeline, &slot, &mut adopted, limits)
+                    .await
+            }
+        };
+        slot.set_left(&adopted);
+        let journal = opened.map_err(|error| error.with_context("pipeline", pipeline))?;
+        journal.set_limits(limits);
+        slot.set(&journal);
+        Ok(journal)
     }
 
-    fn slot(&self, pipeline: &Ident) -> Arc<Slot> {
+    /// The journals of the pipeline that take no pushes any more, or of servers that are gone: this process has them now, and
+    /// has to read what is left in them.
+    pub async fn left_behind(&self, pipeline: &Ident, limits: Limits) -> Result<Vec<Journal>> {
+        let slot = self.slot(pipeline, limits);
+        let mut adopted = slot.opening.lock().await;
+        let done = self.adopt_all(pipeline, &slot, &mut adopted, limits).await;
+        slot.set_left(&adopted);
+        done.map(|()| adopted.journals())
+    }
+
+    /// The same without looking for more.
+    pub fn left(&self, pipeline: &Ident) -> Vec<Journal> {
+        let open = self.open.read().unwrap_or_else(PoisonError::into_inner);
+        let left = open.get(pipeline).map(|slot| {
+            let left = slot.left.read().unwrap_or_else(PoisonError::into_inner);
+            left.clone()
+        });
+        left.unwrap_or_default()
+    }
+
+    /// Whether runs of other processes must be waited for: who has this folder's locks need not.
+    pub(crate) fn is_exclusive(&self) -> bool {
+        self.exclusive
+    }
+
+    /// The journal that is this split, when this process has it.
+    pub async fn split(&self, pipeline: &Ident, split: &Ident, limits: Limits) -> Option<Journal> {
+        let slot = self.slot(pipeline, limits);
+        let current = slot.current();
+        let current = current.filter(|journal| journal.id() == split && !journal.is_closed());
+        match current {
+            Some(journal) => Some(journal),
+            None => slot.opening.lock().await.find(split),
+        }
+    }
+
+    /// Lets other processes have the journals in the storage at once, when this one has ended its work.
+    pub async fn close(&self) {
+        let slots: Vec<Arc<Slot>> = {
+            let open = self.open.read().unwrap_or_else(PoisonError::into_inner);
+            open.values().cloned().collect()
+        };
+        for slot in slots {
+            let adopted = slot.opening.lock().await;
+            for journal in adopted.journals().iter().chain(&slot.current()) {
+                if let Files::Storage(objects) = &journal.0.files {
+                    objects.give_up().await;
+                }
+            }
+        }
+    }
+
+    pub(super) fn lake(&self) -> Result<&Lake> {
+        self.lake.as_ref().ok_or_else(|| {
+            Error::config(
+                "no_storage",
+                "there is no storage that a journal could lie in",
+            )
+            .with_hint("say `journal: disk`")
+        })
+    }
+
+    pub(super) fn slot(&self, pipeline: &Ident, limits: Limits) -> Arc<Slot> {
         let mut open = self.open.write().unwrap_or_else(PoisonError::into_inner);
-        open.entry(pipeline.clone()).or_default().clone()
+        let slot = open.entry(pipeline.clone());
+        slot.or_insert_with(|| Arc::new(Slot::new(limits))).clone()
     }
 }

@@ -95,15 +95,9 @@ impl Folder {
         if let Ok(text) = std::fs::read_to_string(&path) {
             return text.trim().parse();
         }
-        let mut noise = [0; 16];
-        File::open("/dev/urandom")
-            .and_then(|mut file| file.read_exact(&mut noise))
-            .map_err(|error| failed(error, &path))?;
-        let millis = u64::try_from(clock.now().millis()).unwrap_or(0);
-        let ulid = Ulid::from_parts(millis, u128::from_le_bytes(noise));
-        let id = format!("j{}", ulid.to_string().to_ascii_lowercase());
-        self.put("id", id.as_bytes())?;
-        id.parse()
+        let id = new_id(clock)?;
+        self.put("id", id.as_str().as_bytes())?;
+        Ok(id)
     }
 
     /// Writes a small file that is there wholly or not at all.
@@ -320,6 +314,23 @@ impl Folder {
         }
         Ok(())
     }
+}
+
+/// A name that no other journal has.
+pub(super) fn new_id(clock: &dyn Clock) -> Result<Ident> {
+    let (path, mut noise) = (Path::new("/dev/urandom"), [0; 16]);
+    File::open(path)
+        .and_then(|mut file| file.read_exact(&mut noise))
+        .map_err(|error| failed(error, path))?;
+    let millis = u64::try_from(clock.now().millis()).unwrap_or(0);
+    let ulid = Ulid::from_parts(millis, u128::from_le_bytes(noise));
+    format!("j{}", ulid.to_string().to_ascii_lowercase()).parse()
+}
+
+/// Whether this is a name of [`new_id`].
+pub(super) fn is_id(name: &str) -> bool {
+    let ulid = name.strip_prefix('j').unwrap_or_default();
+    Ulid::from_string(&ulid.to_ascii_uppercase()).is_ok()
 }
 
 pub(super) fn key_of(offset: u64, parsed: &Parsed) -> Result<Option<Keyed>> {

@@ -1,14 +1,17 @@
 //! Reading a journal while it grows: never past what is durable.
 
 use std::fs::File;
+use std::sync::Arc;
 
 use bytes::Bytes;
-use forebay_core::{Error, Result};
+use forebay_core::Result;
 use tokio::sync::watch;
 
-use super::frame::{self, Head};
+use super::frame::{self, Head, Parsed};
 use super::scan::{Found, Scan};
 use super::segment::{Folder, corrupt, failed};
+use super::storage::Objects;
+use super::{blocking, closed};
 
 /// Records of one [`Tail::next`], and bytes of their bodies, about.
 const RECORDS_MAX: usize = 4096;
@@ -27,19 +30,35 @@ pub struct Pushed {
 /// A reader of a journal.
 #[derive(Debug)]
 pub struct Tail {
-    folder: Folder,
+    from: From,
     durable: watch::Receiver<u64>,
     offset: u64,
-    scan: Option<Scan>,
+}
+
+#[derive(Debug)]
+enum From {
+    Folder(Folder, Option<Scan>),
+    Objects(Arc<Objects>),
 }
 
 impl Tail {
-    pub(super) fn new(folder: Folder, durable: watch::Receiver<u64>, offset: u64) -> Self {
+    pub(super) fn of_folder(folder: Folder, durable: watch::Receiver<u64>, offset: u64) -> Self {
         Self {
-            folder,
+            from: From::Folder(folder, None),
             durable,
             offset,
-            scan: None,
+        }
+    }
+
+    pub(super) fn of_objects(
+        objects: Arc<Objects>,
+        durable: watch::Receiver<u64>,
+        offset: u64,
+    ) -> Self {
+        Self {
+            from: From::Objects(objects),
+            durable,
+            offset,
         }
     }
 
@@ -50,29 +69,38 @@ impl Tail {
 
     /// Records that are durable and not read yet, some at a time; none when there are none now.
     ///
-    /// Errors: `Data` `journal_corrupt`, `Unavailable` when the disk fails.
+    /// Errors: `Data` `journal_corrupt` and `journal_lost`, `Unavailable` when the disk or the storage fails.
     pub async fn next(&mut self) -> Result<Vec<Pushed>> {
         let durable = *self.durable.borrow_and_update();
         if self.offset >= durable {
             return Ok(Vec::new());
         }
-        let (folder, offset, scan) = (self.folder.clone(), self.offset, self.scan.take());
-        let work = move || read(&folder, scan, offset, durable);
-        let (records, scan) = tokio::task::spawn_blocking(work).await.map_err(|error| {
-            Error::bug("journal_task", "reading the journal panicked").with_source(error)
-        })??;
-        self.offset = scan.offset;
-        self.scan = Some(scan);
-        Ok(records)
+        let offset = self.offset;
+        match &mut self.from {
+            From::Folder(folder, scan) => {
+                let (folder, taken) = (folder.clone(), scan.take());
+                let work = move || read(&folder, taken, offset, durable);
+                let (records, read) = blocking(work).await?;
+                self.offset = read.offset;
+                *scan = Some(read);
+                Ok(records)
+            }
+            // Objects without a record of anybody's are passed over.
+            From::Objects(objects) => loop {
+                let (records, end) = objects.read_on(self.offset, durable, BYTES_MAX).await?;
+                self.offset = end;
+                if !records.is_empty() || end >= durable {
+                    return Ok(records);
+                }
+            },
+        }
     }
 
     /// Waits until there is more; the error says that the journal is closed.
     pub async fn grown(&mut self) -> Result<()> {
         let offset = self.offset;
         let grown = self.durable.wait_for(|durable| *durable > offset).await;
-        grown
-            .map(drop)
-            .map_err(|_| Error::unavailable("journal_closed", "the journal has been closed"))
+        grown.map(drop).map_err(|_| closed())
     }
 }
 
@@ -91,15 +119,9 @@ fn read(
         scan.set_limit(durable);
         let path = folder.file(scan.base());
         match scan.next().map_err(|error| failed(error, &path))? {
-            Found::Record(_, parsed) if parsed.head.is_empty() => {}
             Found::Record(offset, parsed) => {
                 bytes += parsed.bytes;
-                records.push(Pushed {
-                    offset,
-                    end: scan.offset,
-                    head: frame::head(&parsed.head)?,
-                    body: parsed.body,
-                });
+                records.extend(pushed(offset, parsed)?);
             }
             Found::End if folder.file(scan.offset).exists() && scan.base() != scan.offset => {
                 scan = open(folder, scan.offset)?;
@@ -109,6 +131,19 @@ fn read(
         }
     }
     Ok((records, scan))
+}
+
+/// What a record holds; `None` when it is only the journal's own.
+pub(super) fn pushed(offset: u64, parsed: Parsed) -> Result<Option<Pushed>> {
+    if parsed.head.is_empty() {
+        return Ok(None);
+    }
+    Ok(Some(Pushed {
+        offset,
+        end: offset + parsed.bytes as u64,
+        head: frame::head(&parsed.head)?,
+        body: parsed.body,
+    }))
 }
 
 /// The segment that holds `offset`, there.

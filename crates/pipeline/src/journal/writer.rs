@@ -6,18 +6,16 @@ use std::os::unix::fs::FileExt;
 use std::sync::{Arc, Mutex, PoisonError};
 use std::time::Duration;
 
-use forebay_core::{Clock, Result, Timestamp};
+use forebay_core::{Clock, Error, Result, Timestamp};
 use tokio::runtime::{Builder, Handle};
-use tokio::sync::{OwnedSemaphorePermit, mpsc, oneshot, watch};
+use tokio::sync::{mpsc, watch};
 
 use super::ages::Ages;
+use super::append::{self, Append, BATCH_BYTES};
 use super::figures::Figures;
-use super::frame::{Frames, vouch};
-use super::keys::{Keyed, Keys, Seen};
+use super::frame::vouch;
+use super::keys::{Keyed, Keys};
 use super::segment::{Folder, Recovered, failed};
-
-/// Bytes that are written before one flush, about.
-const BATCH_BYTES: usize = 8 << 20;
 
 /// Frames up to this size are gathered in memory so that many share one write; larger ones are written from where they are.
 const GATHERED_BYTES_MAX: usize = 64 << 10;
@@ -27,16 +25,6 @@ const GATHER_BYTES: usize = 1 << 20;
 
 /// A journal that nobody writes to for this long notes what is durable, so that later damage of it shows.
 const IDLE: Duration = Duration::from_millis(100);
-
-/// Records of one caller.
-#[derive(Debug)]
-pub(super) struct Append {
-    pub(super) frames: Frames,
-    /// Gets the offset of each record.
-    pub(super) reply: oneshot::Sender<Result<Vec<u64>>>,
-    /// Room in the queue, given back when this is dropped.
-    pub(super) _room: OwnedSemaphorePermit,
-}
 
 pub(super) struct Writer {
     folder: Folder,
@@ -177,7 +165,8 @@ impl Writer {
         }
         self.put(&self.gathered, from)?;
         self.flush()?;
-        self.figures.took(offsets, end - self.end);
+        let records = offsets.iter().map(Vec::len).sum();
+        self.figures.took(records, end - self.end);
         self.spoiled = false;
         self.end = end;
         // An age must not be missing when what it is of is there.
@@ -208,33 +197,14 @@ impl Writer {
     }
 
     fn taken(&mut self, appends: VecDeque<Append>, offsets: Vec<Vec<u64>>) {
-        let now = self.clock.now();
-        let mut keys = self.keys.lock().unwrap_or_else(PoisonError::into_inner);
-        for (append, offsets) in appends.iter().zip(&offsets) {
-            for (keyed, &offset) in append.frames.keys().iter().zip(offsets) {
-                if let Some((key, print, at)) = *keyed {
-                    let seen = Seen { offset, print, at };
-                    self.keyed.push(Keyed { key, seen });
-                    keys.settle(key, Some(seen), now);
-                }
-            }
-        }
-        drop(keys);
-        let answer = move || {
-            for (append, offsets) in appends.into_iter().zip(offsets) {
-                // Who asked may be gone; the record stays.
-                let _ = append.reply.send(Ok(offsets));
-            }
-        };
-        // Who waits is woken from inside the runtime: from outside each would be a call of the system.
-        match &self.callers {
-            Some(runtime) => drop(runtime.spawn(async move { answer() })),
-            None => answer(),
-        }
+        let keyed = append::keyed(&appends, &offsets);
+        append::settle(&keyed, &self.keys, self.clock.now());
+        self.keyed.extend(keyed);
+        append::answer(appends, offsets, self.callers.as_ref());
     }
 
     /// Tells callers that their records were not taken, and cuts off what reached the file, so that it stays true.
-    fn refuse(&mut self, appends: VecDeque<Append>, error: &forebay_core::Error) {
+    fn refuse(&mut self, appends: VecDeque<Append>, error: &Error) {
         self.figures.failed();
         tracing::error!(%error, refused = appends.len(), "the journal could not be written");
         if self.spoiled
@@ -242,16 +212,10 @@ impl Writer {
         {
             tracing::error!(%error, "the journal could not be cut back either; it is tried again");
         }
-        let now = self.clock.now();
-        for append in appends {
-            for (key, ..) in append.frames.keys().iter().flatten() {
-                self.lock_keys().settle(*key, None, now);
-            }
-            let _ = append.reply.send(Err(forebay_core::Error::unavailable(
-                "journal_failed",
-                error.to_string(),
-            )));
-        }
+        append::free(&appends, &self.keys, self.clock.now());
+        append::refuse(appends, || {
+            Error::unavailable("journal_failed", error.to_string())
+        });
     }
 
     /// Makes sure that the segment can take more.
@@ -302,9 +266,5 @@ impl Writer {
         if self.file.write_all_at(&frame, self.end - self.base).is_ok() {
             self.end += frame.len() as u64;
         }
-    }
-
-    fn lock_keys(&self) -> std::sync::MutexGuard<'_, Keys> {
-        self.keys.lock().unwrap_or_else(PoisonError::into_inner)
     }
 }

@@ -223,6 +223,10 @@ fn refused(error: &Error, target: &str) -> (StatusCode, Value) {
             StatusCode::BAD_REQUEST,
             "ProvisionedThroughputExceededException",
         ),
+        (_, "journal_taken" | "journal_lost" | "journal_corrupt" | "journal_open") => (
+            StatusCode::SERVICE_UNAVAILABLE,
+            "ServiceUnavailableException",
+        ),
         (ErrorKind::NotFound, _) => (StatusCode::BAD_REQUEST, "ResourceNotFoundException"),
         (ErrorKind::Denied, "missing_signature") => (
             StatusCode::BAD_REQUEST,

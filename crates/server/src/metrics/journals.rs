@@ -1,4 +1,4 @@
-//! The journals that pushes go to: what waits in them, and how long the disk takes.
+//! The journals that pushes go to: what waits in them, and how long the disk or the storage takes.
 
 use std::fmt;
 
@@ -15,7 +15,8 @@ pub(super) struct Collected(pub(super) State);
 
 impl Collector for Collected {
     fn encode(&self, mut encoder: DescriptorEncoder<'_>) -> fmt::Result {
-        let all = self.0.journals().all();
+        let journals = self.0.journals();
+        let all = journals.all();
         let now = self.0.clock().now();
         let label = |(name, _): &(Ident, Journal)| [("pipeline", name.as_str().to_owned())];
         gauges(
@@ -24,7 +25,11 @@ impl Collector for Collected {
                 "pipeline_backlog_bytes",
                 "Bytes pushed and not committed yet",
             ),
-            all.iter().map(|one| (label(one), one.1.backlog() as f64)),
+            all.iter().map(|one| {
+                let left = journals.left(&one.0);
+                let bytes = left.iter().map(Journal::backlog).sum::<u64>();
+                (label(one), (one.1.backlog() + bytes) as f64)
+            }),
         )?;
         gauges(
             &mut encoder,
@@ -32,8 +37,12 @@ impl Collector for Collected {
                 "pipeline_lag_seconds",
                 "Age of the oldest push that is not committed yet, 0 when there is none",
             ),
-            all.iter()
-                .map(|one| (label(one), one.1.lag(now).as_secs_f64())),
+            all.iter().map(|one| {
+                let left = journals.left(&one.0);
+                let lags = left.iter().map(|journal| journal.lag(now));
+                let longest = lags.chain([one.1.lag(now)]).max();
+                (label(one), longest.unwrap_or_default().as_secs_f64())
+            }),
         )?;
         let figures = |read: fn(&Journal) -> u64| {
             all.iter()
@@ -54,7 +63,7 @@ impl Collector for Collected {
             &mut encoder,
             Named(
                 "journal_failures",
-                "Writes or flushes that the disk refused",
+                "Writes or flushes that the disk or the storage refused",
             ),
             figures(|journal| journal.figures().failures()),
         )?;
@@ -62,7 +71,7 @@ impl Collector for Collected {
             &mut encoder,
             Named(
                 "journal_fsync_duration_seconds",
-                "Time of one flush to the disk, which many pushes share",
+                "Time of one flush to the disk, or PUT to the storage, which many pushes share",
             ),
             all.iter().map(|one| (label(one), &one.1.figures().flush)),
         )

@@ -9,7 +9,7 @@ use axum::http::{Request, Response};
 use forebay_control::orchestrate::{Registry, Site, Supervisor};
 use forebay_core::{Clock, Error, Ident, Result, SystemClock, Timestamp};
 use forebay_pipeline::file::{self, PipelineSpec, Variables};
-use forebay_pipeline::journal::{Journals, Limits};
+use forebay_pipeline::journal::{Journals, Limits, Place};
 use forebay_pipeline::run::Figures;
 use forebay_server::{Probe, State, router};
 use forebay_testkit::{FakeClock, NoSql};
@@ -189,7 +189,8 @@ impl Server {
     /// What the journal of `p0` holds.
     pub(crate) async fn kept(&self) -> Vec<forebay_pipeline::journal::Pushed> {
         let name: Ident = "p0".parse().unwrap();
-        let journal = self.journals.of(&name, Limits::default()).unwrap();
+        let journal = self.journals.of(&name, Place::Disk, Limits::default());
+        let journal = journal.await.unwrap();
         let mut tail = journal.tail(0).unwrap();
         let mut kept = Vec::new();
         loop {

@@ -262,6 +262,26 @@ fn lost(request: &LeaseRequest, epoch: i64) -> Error {
         .with_hint("stop this writer; take the lease again to go on where the other one is")
 }
 
+/// The end of a lease that has not run out.
+pub(crate) async fn held_until(
+    sql: &mut Sql<'_>,
+    (branch, pipeline, split): (&RefName, &Ident, &Ident),
+    now: Timestamp,
+) -> Result<Option<Timestamp>, Stop> {
+    let (branch, _) = live_branch(sql, branch).await?;
+    let until: Option<(i64,)> = query(
+        "SELECT until FROM leases WHERE branch = $1 AND pipeline = $2 AND split = $3 AND owner IS NOT NULL
+             AND until > $4 AND until - $4 <= duration_us * 2",
+    )
+    .bind(branch)
+    .bind(pipeline.as_str())
+    .bind(split.as_str())
+    .bind(now.micros())
+    .fetch_optional(sql)
+    .await?;
+    Ok(until.map(|(until,)| Timestamp(until)))
+}
+
 /// Every split that has a position, nearest branch first.
 pub(crate) async fn positions(
     sql: &mut Sql<'_>,

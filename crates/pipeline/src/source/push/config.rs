@@ -8,7 +8,7 @@ use schemars::JsonSchema;
 use serde::Deserialize;
 
 use crate::file::Document;
-use crate::journal::{BODY_BYTES_MAX, Limits};
+use crate::journal::{BODY_BYTES_MAX, Limits, Place};
 
 /// Takes what is pushed to `forebay serve`.
 #[derive(Debug, Clone, Deserialize, JsonSchema)]
@@ -22,6 +22,10 @@ pub struct PushConfig {
     pub backlog: Size,
     /// How long an `Idempotency-Key` is remembered.
     pub keep_keys: Span,
+    /// What a push is in when it is acknowledged.
+    pub journal: Place,
+    /// With `journal: storage`, how long a push waits for others to share its PUT; at most 5s.
+    pub linger: Span,
     /// Headers of a push that are kept with its payload, by lower-case name.
     pub headers: Vec<String>,
 }
@@ -68,6 +72,8 @@ impl Default for PushConfig {
             body: Size(16 << 20),
             backlog: Size(limits.backlog_bytes),
             keep_keys: Span(limits.keep_keys),
+            journal: Place::default(),
+            linger: Span(limits.linger),
             headers: Vec::new(),
         }
     }
@@ -75,6 +81,9 @@ impl Default for PushConfig {
 
 /// Longest time that keys are remembered: their number is bounded, so a longer promise would be an empty one.
 const KEEP_KEYS_MAX: Duration = Duration::from_secs(7 * 24 * 3600);
+
+/// Longest time that a push may wait for company: its caller waits as long.
+const LINGER_MAX: Duration = Duration::from_secs(5);
 
 impl PushConfig {
     /// What a schema cannot say. Errors: `Config` at the value's place.
@@ -93,6 +102,10 @@ impl PushConfig {
             let what = format!("`keep_keys` is {}; it may be at most 7d", self.keep_keys);
             return Err(at("keep_keys").error("bad_keep_keys", what));
         }
+        if self.linger.0 > LINGER_MAX {
+            let what = format!("`linger` is {}; it may be at most 5s", self.linger);
+            return Err(at("linger").error("bad_linger", what));
+        }
         match &self.auth {
             Some(Auth {
                 token: None,
@@ -106,6 +119,7 @@ impl PushConfig {
         Limits {
             backlog_bytes: self.backlog.0,
             keep_keys: self.keep_keys.0,
+            linger: self.linger.0,
             ..Limits::default()
         }
     }

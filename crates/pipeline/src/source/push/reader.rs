@@ -5,35 +5,19 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use async_trait::async_trait;
-use forebay_core::{Chunk, Error, PayloadHead, Position, RefName, Result};
-use serde::{Deserialize, Serialize};
+use forebay_core::{Chunk, PayloadHead, Position, RefName, Result};
 use tokio::sync::watch;
 
 use super::pack;
-use crate::journal::{Journal, Pushed, Tail};
+use crate::journal::{Journal, Limits, Pushed, Tail, Taken};
 use crate::source::{SourceContext, SplitReader};
 
 /// The journal is read no more often than this once the last push has been taken, so that pushes gather: reading after every
 /// flush would cost more than the pushes do. One that comes alone does not wait.
 const GATHER: Duration = Duration::from_millis(10);
 
-/// Everything before `offset` of the journal has been taken.
-#[derive(Debug, Clone, Copy, Serialize, Deserialize)]
-struct Place {
-    offset: u64,
-}
-
-impl Place {
-    fn read(position: &Position) -> Result<Self> {
-        serde_json::from_value(position.0.clone()).map_err(|error| {
-            Error::data(
-                "bad_position",
-                "the position of a push source is not an offset",
-            )
-            .with_source(error)
-        })
-    }
-}
+/// How often a server looks whether another one has left a journal behind.
+const LOOK_EVERY: Duration = Duration::from_secs(15);
 
 pub(super) struct Reader {
     journal: Journal,
@@ -47,6 +31,13 @@ pub(super) struct Reader {
     read_at: Duration,
     /// Where to end, when the run is to end.
     until: Option<u64>,
+    /// When to look for journals that others have left behind; `None` when this is not to be done.
+    look: Option<Look>,
+}
+
+struct Look {
+    limits: Limits,
+    next_at: Duration,
 }
 
 impl Reader {
@@ -54,16 +45,22 @@ impl Reader {
         journal: Journal,
         position: Option<&Position>,
         context: Arc<SourceContext>,
+        look: Option<Limits>,
     ) -> Result<Self> {
         let offset = match position {
-            Some(position) if !context.full => Place::read(position)?.offset,
+            Some(position) if !context.full => Taken::read(position)?.offset,
             _ => journal.first()?,
         };
         let tail = journal.tail(offset)?;
         if context.branch == RefName::main() && !context.full {
             journal.resume(offset).await?;
         }
+        let look = look.filter(|_| context.follow && context.branch == RefName::main());
         Ok(Self {
+            look: look.map(|limits| Look {
+                limits,
+                next_at: context.clock.monotonic() + LOOK_EVERY,
+            }),
             committed: context.committed.clone(),
             journal,
             tail,
@@ -103,10 +100,8 @@ impl Reader {
             messages,
         };
         self.ordinal += 1;
-        let position = serde_json::to_value(Place { offset: end }).map_err(|error| {
-            Error::bug("position", "failed to write a position").with_source(error)
-        })?;
-        Ok(Some(Chunk::whole(head, bytes, Some(Position(position)))))
+        let position = Taken { offset: end }.position()?;
+        Ok(Some(Chunk::whole(head, bytes, Some(position))))
     }
 
     async fn gather(&mut self) {
@@ -118,10 +113,39 @@ impl Reader {
         self.read_at = clock.monotonic();
     }
 
-    /// Waits for a push. What is committed meanwhile is let go of.
+    /// Whether another server has left a journal behind: the run ends, and the next one begins with that journal.
+    async fn others_wait(&mut self) -> bool {
+        let now = self.context.clock.monotonic();
+        let Some(look) = self.look.as_mut().filter(|look| look.next_at <= now) else {
+            return false;
+        };
+        look.next_at = now + LOOK_EVERY;
+        let (pipeline, limits) = (&self.context.pipeline, look.limits);
+        let found = self
+            .context
+            .journals
+            .has_left_behind(pipeline, limits)
+            .await;
+        found.unwrap_or_else(|error| {
+            tracing::warn!(%error, "failed to look for journals of other servers");
+            false
+        })
+    }
+
+    /// Waits for a push, or until it is time to look for others. What is committed meanwhile is let go of.
     async fn wait(&mut self) -> Result<()> {
+        let clock = self.context.clock.clone();
+        let look = self.look.as_ref().map(|look| look.next_at);
+        let due = async {
+            match look {
+                Some(at) => clock.sleep(at.saturating_sub(clock.monotonic())).await,
+                None => std::future::pending().await,
+            }
+        };
+        tokio::pin!(due);
         loop {
             tokio::select! {
+                () = &mut due => return Ok(()),
                 grown = self.tail.grown() => return grown,
                 changed = self.committed.changed() => match changed {
                     Ok(()) => self.release().await?,
@@ -137,7 +161,7 @@ impl Reader {
         let position = self.committed.borrow_and_update().clone();
         match position {
             Some(position) if self.context.branch == RefName::main() => {
-                self.journal.release(Place::read(&position)?.offset).await
+                self.journal.release(Taken::read(&position)?.offset).await
             }
             _ => Ok(()),
         }
@@ -156,6 +180,9 @@ impl SplitReader for Reader {
             }
             if self.committed.has_changed().unwrap_or(false) {
                 self.release().await?;
+            }
+            if self.others_wait().await {
+                return Ok(None);
             }
             self.waiting = self.tail.next().await?.into();
             match (self.waiting.is_empty(), self.context.follow) {

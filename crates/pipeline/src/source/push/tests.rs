@@ -1,5 +1,4 @@
 use std::path::Path;
-use std::time::Duration;
 
 use bytes::Bytes;
 use forebay_core::{Clock, Compression, SystemClock};
@@ -21,9 +20,12 @@ fn context(folder: &Path, follow: bool) -> SourceContext {
     }
 }
 
-fn journal(context: &SourceContext) -> Journal {
-    let limits = PushConfig::default().limits();
-    context.journals.of(&context.pipeline, limits).unwrap()
+async fn journal(context: &SourceContext) -> Journal {
+    let config = PushConfig::default();
+    let journal = context
+        .journals
+        .of(&context.pipeline, config.journal, config.limits());
+    journal.await.unwrap()
 }
 
 async fn push(journal: &Journal, body: &str) {
@@ -36,7 +38,7 @@ async fn push(journal: &Journal, body: &str) {
 async fn pushes_are_payloads_and_the_position_goes_on_after_them() {
     let folder = tempfile::tempdir().unwrap();
     let context = context(folder.path(), false);
-    let journal = journal(&context);
+    let journal = journal(&context).await;
     for body in ["a", "b", "c"] {
         push(&journal, body).await;
     }
@@ -66,7 +68,7 @@ async fn what_a_commit_has_made_safe_is_let_go_of() {
         committed,
         ..context(folder.path(), true)
     };
-    let journal = journal(&context);
+    let journal = journal(&context).await;
     push(&journal, "a").await;
     let source = built("{}").unwrap();
     let split = source.splits(&context).await.unwrap().remove(0);
@@ -91,7 +93,7 @@ async fn a_run_on_another_branch_lets_go_of_nothing() {
         committed,
         ..context(folder.path(), false)
     };
-    let journal = journal(&context);
+    let journal = journal(&context).await;
     push(&journal, "a").await;
     let source = built("{}").unwrap();
     let split = source.splits(&context).await.unwrap().remove(0);
@@ -121,7 +123,7 @@ async fn small_pushes_that_wait_are_one_payload_and_each_keeps_its_place() {
         packs: true,
         ..context(folder.path(), false)
     };
-    let journal = journal(&context);
+    let journal = journal(&context).await;
     let (json, other) = ("application/json", "text/plain");
     let large = "l".repeat(70_000);
     let mut offsets = Vec::new();
@@ -186,6 +188,7 @@ fn what_cannot_be_is_refused_at_its_place() {
         ("body: 65MiB\n", "bad_body", 1),
         ("backlog: 0B\n", "bad_backlog", 1),
         ("body: 1MiB\nkeep_keys: 8d\n", "bad_keep_keys", 2),
+        ("journal: storage\nlinger: 6s\n", "bad_linger", 2),
         ("auth: {}\n", "no_auth", 1),
     ] {
         let error = built(text).expect_err(text);
@@ -198,7 +201,7 @@ fn what_cannot_be_is_refused_at_its_place() {
 async fn a_run_that_ends_takes_what_was_acknowledged_before() {
     let folder = tempfile::tempdir().unwrap();
     let context = context(folder.path(), true);
-    let journal = journal(&context);
+    let journal = journal(&context).await;
     push(&journal, "a").await;
     let source = built("{}").unwrap();
     let split = source.splits(&context).await.unwrap().remove(0);

@@ -112,7 +112,7 @@ const OTHERS: &[(&str, &str)] = &[
     ("extract", "protobuf: {nested: keep}"),
     (
         "source",
-        "push: {auth: {token: '${secret:token}', hmac: {secret: '${secret:token}', header: x-signature, prefix: 'v1='}}, body: 1MiB, backlog: 1GiB, keep_keys: 1h, headers: [x-device]}",
+        "push: {auth: {token: '${secret:token}', hmac: {secret: '${secret:token}', header: x-signature, prefix: 'v1='}}, body: 1MiB, backlog: 1GiB, keep_keys: 1h, journal: storage, linger: 20ms, headers: [x-device]}",
     ),
     (
         "extract",

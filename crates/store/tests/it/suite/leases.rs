@@ -1,4 +1,4 @@
-use forebay_core::{ErrorKind, Ident, RefName};
+use forebay_core::{ErrorKind, Ident, RefName, Timestamp};
 use forebay_store::{Commit, Lease};
 
 use super::*;
@@ -140,7 +140,16 @@ async fn a_lease_keeps_others_out_until_it_ends() {
         lease.map(|lease| lease.epoch).map_err(|error| error.code())
     };
     world.clock.set(100 * SECOND);
+    let pipeline_and_split = request(&main, "any");
+    let held = async |second: i64| {
+        let (pipeline, split) = (&pipeline_and_split.pipeline, &pipeline_and_split.split);
+        let now = Timestamp(second * SECOND);
+        let until = world.store.held_until(&main, pipeline, split, now).await;
+        until.unwrap().map(|until| until.micros() / SECOND)
+    };
+    assert_eq!(held(100).await, None);
     assert_eq!(take("one").await, Ok(1));
+    assert_eq!((held(100).await, held(110).await), (Some(110), None));
     assert_eq!(take("two").await, Err("leased"));
     assert_eq!(take("one").await, Ok(2), "its own owner may take it again");
     world.clock.set(109 * SECOND);
@@ -158,6 +167,7 @@ async fn a_lease_keeps_others_out_until_it_ends() {
         .release_lease(&request(&main, "two"), 3)
         .await
         .unwrap();
+    assert_eq!(held(119).await, None);
     world
         .store
         .release_lease(&request(&main, "two"), 3)

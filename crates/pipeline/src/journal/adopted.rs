@@ -1,0 +1,267 @@
+//! Which journals a process opens: the one that takes pushes, and those that others have left behind.
+//!
+//! A server goes on with the first journal in the storage that no living server has, or makes one. It takes all others that are
+//! free too: their records are still to be loaded, and their idempotency keys still hold. Nothing here reads records.
+
+use std::collections::HashMap;
+use std::fs::File;
+use std::path::PathBuf;
+use std::time::Duration;
+
+use forebay_core::{Error, Ident, RefName, Result, Timestamp};
+
+use super::opened::{Journals, Slot};
+use super::segment::{self, Folder};
+use super::storage::{self, CLAIM, Claim, Site, WRITERS};
+use super::{Journal, Limits, Place, blocking};
+
+/// Many callers wait for a journal that cannot be opened: the storage is asked this often, not once for each of them.
+const OPEN_EVERY: Duration = Duration::from_millis(250);
+
+/// The journals that a process has beside the one that takes pushes.
+#[derive(Debug, Default)]
+pub(super) struct Adopted {
+    journals: Vec<Journal>,
+    identity: Option<Identity>,
+    /// Until when others had which journals when they were last looked at.
+    held: HashMap<Ident, Timestamp>,
+    /// When opening in the storage last began that has not succeeded, in monotonic time.
+    failed_at: Option<Duration>,
+}
+
+/// Who this process is to the store.
+#[derive(Debug)]
+struct Identity {
+    /// Kept on the disk: after a restart there is nobody to wait for.
+    owner: Ident,
+    /// Held for as long as the process lives.
+    _lock: File,
+}
+
+impl Adopted {
+    pub(super) fn journals(&self) -> Vec<Journal> {
+        self.journals.clone()
+    }
+
+    pub(super) fn find(&self, split: &Ident) -> Option<Journal> {
+        let mut journals = self.journals.iter();
+        journals.find(|journal| journal.id() == split).cloned()
+    }
+
+    /// A journal takes no more pushes. One that is closed is another's.
+    pub(super) fn set_aside(&mut self, journal: Journal) {
+        let is_known = self.find(journal.id()).is_some();
+        if !journal.is_closed() && !is_known {
+            self.journals.push(journal);
+        }
+    }
+
+    fn take(&mut self, place: Place) -> Option<Journal> {
+        self.journals.retain(|journal| !journal.is_closed());
+        let found = self
+            .journals
+            .iter()
+            .position(|journal| journal.place() == place)?;
+        Some(self.journals.remove(found))
+    }
+}
+
+impl Journals {
+    pub(super) async fn open_on_disk(
+        &self,
+        pipeline: &Ident,
+        slot: &Slot,
+        adopted: &mut Adopted,
+        limits: Limits,
+    ) -> Result<Journal> {
+        if let Some(journal) = adopted.take(Place::Disk) {
+            return Ok(journal);
+        }
+        let (folder, clock) = (self.on_disk(pipeline), self.clock.clone());
+        let keys = slot.keys.clone();
+        blocking(move || Journal::open_with(&folder, limits, clock, keys)).await
+    }
+
+    pub(super) async fn open_in_storage(
+        &self,
+        pipeline: &Ident,
+        slot: &Slot,
+        adopted: &mut Adopted,
+        limits: Limits,
+    ) -> Result<Journal> {
+        let site = self.site(pipeline, slot, limits)?;
+        let now = self.clock.monotonic();
+        if adopted
+            .failed_at
+            .is_some_and(|at| now.saturating_sub(at) < OPEN_EVERY)
+        {
+            return Err(opening());
+        }
+        adopted.failed_at = Some(now);
+        let held = self.adopt_free(&site, slot, adopted).await?;
+        self.wait_for(&site, &held, adopted).await?;
+        adopted.failed_at = None;
+        if let Some(journal) = adopted.take(Place::Storage) {
+            return Ok(journal);
+        }
+        let id = segment::new_id(self.clock.as_ref())?;
+        let claim = self.claim(&site, &id, adopted).await?;
+        storage::open(&site, &id, claim).await
+    }
+
+    /// Opens what others have left behind, wherever it lies.
+    pub(super) async fn adopt_all(
+        &self,
+        pipeline: &Ident,
+        slot: &Slot,
+        adopted: &mut Adopted,
+        limits: Limits,
+    ) -> Result<()> {
+        adopted.journals.retain(|journal| !journal.is_closed());
+        if self.lake.is_some() {
+            let site = self.site(pipeline, slot, limits)?;
+            self.adopt_free(&site, slot, adopted).await?;
+        }
+        let current = slot.current();
+        let mut all = adopted.journals.iter().chain(&current);
+        let has_disk = all.any(|journal| journal.place() == Place::Disk);
+        if !has_disk && self.on_disk(pipeline).join("id").exists() {
+            let journal = self.open_on_disk(pipeline, slot, adopted, limits).await?;
+            adopted.set_aside(journal);
+        }
+        Ok(())
+    }
+
+    /// Opens every journal in the storage that nobody has; gives those that somebody has.
+    async fn adopt_free(
+        &self,
+        site: &Site,
+        slot: &Slot,
+        adopted: &mut Adopted,
+    ) -> Result<Vec<Ident>> {
+        let mut held = Vec::new();
+        for id in site.journals().await? {
+            let is_current = slot
+                .current()
+                .is_some_and(|current| current.id() == &id && !current.is_closed());
+            if is_current || adopted.find(&id).is_some() {
+                continue;
+            }
+            match self.claim(site, &id, adopted).await {
+                Ok(claim) => {
+                    let journal = storage::open(site, &id, claim).await?;
+                    tracing::info!(pipeline = %site.pipeline, journal = %id, "goes on with a journal that nobody had");
+                    adopted.journals.push(journal);
+                }
+                Err(error) if storage::is_held(&error) => held.push(id),
+                Err(error) => return Err(error),
+            }
+        }
+        Ok(held)
+    }
+
+    async fn claim(&self, site: &Site, id: &Ident, adopted: &mut Adopted) -> Result<Claim> {
+        let identity = match &adopted.identity {
+            Some(identity) => identity,
+            None => {
+                let (folder, clock) = (self.on_disk(&site.pipeline), self.clock.clone());
+                let identity = blocking(move || {
+                    let folder = Folder::open(&folder.join("owner"))?;
+                    let lock = folder.lock()?;
+                    let owner = folder.id(clock.as_ref())?;
+                    Ok(Identity { owner, _lock: lock })
+                });
+                adopted.identity.insert(identity.await?)
+            }
+        };
+        let (store, owner) = (site.lake.store(), identity.owner.as_str());
+        Claim::take(store, id, owner, self.exclusive, &self.clock).await
+    }
+
+    /// A journal that is held may be of a server that has just died: its keys are needed, and what it has on its way must not
+    /// land later. One whose claim is renewed lives, and is none of our business.
+    ///
+    /// Errors: `Unavailable` `journal_held` until that is known.
+    async fn wait_for(&self, site: &Site, held: &[Ident], adopted: &mut Adopted) -> Result<()> {
+        let (store, writers) = (site.lake.store(), WRITERS.parse()?);
+        let mut unknown = None;
+        for id in held {
+            let now = self.clock.now();
+            let until = store
+                .held_until(&RefName::main(), &writers, id, now)
+                .await?;
+            let first = until.map(|until| *adopted.held.entry(id.clone()).or_insert(until));
+            if until <= first {
+                unknown = Some(id);
+            }
+        }
+        match unknown {
+            Some(id) => Err(is_held(id)),
+            None => {
+                adopted.held.clear();
+                Ok(())
+            }
+        }
+    }
+
+    /// Whether a run has to begin again to read a journal: one that nobody has, or one that this process has and could not
+    /// read yet, as the run of its last owner had not been over for long enough.
+    ///
+    /// Errors: those of the storage and of the store.
+    pub async fn has_left_behind(&self, pipeline: &Ident, limits: Limits) -> Result<bool> {
+        let slot = self.slot(pipeline, limits);
+        let left = self.left(pipeline);
+        let site = self.site(pipeline, &slot, limits)?;
+        let stored = left
+            .iter()
+            .filter(|journal| journal.place() == Place::Storage);
+        let waiting = stored.filter(|journal| journal.backlog() > 0);
+        for journal in waiting {
+            if !self.is_held_as(&site, pipeline, journal.id()).await? {
+                return Ok(true);
+            }
+        }
+        let ours: Vec<Journal> = left.into_iter().chain(slot.current()).collect();
+        let is_ours = |id: &Ident| ours.iter().any(|journal| journal.id() == id);
+        let writers = WRITERS.parse()?;
+        for id in site.journals().await?.iter().filter(|id| !is_ours(id)) {
+            if !self.is_held_as(&site, &writers, id).await? {
+                return Ok(true);
+            }
+        }
+        Ok(false)
+    }
+
+    async fn is_held_as(&self, site: &Site, pipeline: &Ident, split: &Ident) -> Result<bool> {
+        let (main, now) = (RefName::main(), self.clock.now());
+        let until = site.lake.store().held_until(&main, pipeline, split, now);
+        Ok(until.await?.is_some())
+    }
+
+    fn site(&self, pipeline: &Ident, slot: &Slot, limits: Limits) -> Result<Site> {
+        Ok(Site {
+            lake: self.lake()?.clone(),
+            clock: self.clock.clone(),
+            pipeline: pipeline.clone(),
+            limits,
+            keys: slot.keys.clone(),
+        })
+    }
+
+    fn on_disk(&self, pipeline: &Ident) -> PathBuf {
+        self.folder.join(pipeline.as_str())
+    }
+}
+
+fn is_held(id: &Ident) -> Error {
+    let what = format!("another server has journal {id}, or had it until just now");
+    Error::unavailable("journal_held", what).with_hint(format!(
+        "send it again; within {} s it is known whether that server lives",
+        CLAIM.as_secs()
+    ))
+}
+
+fn opening() -> Error {
+    let what = "the journal could not be opened a moment ago";
+    Error::unavailable("journal_opening", what).with_hint("send it again a little later")
+}
