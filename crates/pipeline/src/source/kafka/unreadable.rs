@@ -18,6 +18,9 @@ use crate::connect::kafka::{ASK_TIMEOUT, Listener, at, failed};
 /// How long one call waits for the broker's answer.
 const WAIT: Duration = Duration::from_millis(200);
 
+/// How long one assignment is waited for before it is made again.
+const ANSWER_TIME: Duration = Duration::from_secs(3);
+
 /// Whether the error says that a batch cannot be read.
 pub(super) fn is_unreadable(code: RDKafkaErrorCode) -> bool {
     use RDKafkaErrorCode as Code;
@@ -103,10 +106,23 @@ impl<'p> Probe<'p> {
 
     /// Where the batch that comes at this offset begins and what is wrong with it; `None` when it can be read.
     fn ask(&mut self, offset: i64) -> Result<Option<(i64, String)>> {
-        let list = at(self.topic, [(self.partition, offset)])?;
-        let assigned = self.queue.consumer().assign(&list);
-        assigned.map_err(|error| self.failed(error))?;
         let give_up = self.clock.monotonic() + ASK_TIMEOUT;
+        while self.clock.monotonic() < give_up {
+            let list = at(self.topic, [(self.partition, offset)])?;
+            let assigned = self.queue.consumer().assign(&list);
+            assigned.map_err(|error| self.failed(error))?;
+            if let Some(answer) = self.answer() {
+                return Ok(answer);
+            }
+            tracing::debug!(self.topic, self.partition, offset, "asking again");
+        }
+        let timeout = KafkaError::MessageConsumption(RDKafkaErrorCode::OperationTimedOut);
+        Err(self.failed(timeout))
+    }
+
+    /// What comes within [`ANSWER_TIME`]. The client library sometimes says nothing more of a batch that it could not read.
+    fn answer(&mut self) -> Option<Option<(i64, String)>> {
+        let give_up = self.clock.monotonic() + ANSWER_TIME;
         while self.clock.monotonic() < give_up {
             let batch = self.queue.take(WAIT);
             let first = batch.iter().next();
@@ -114,16 +130,15 @@ impl<'p> Probe<'p> {
                 continue;
             };
             match taken.error() {
-                None | Some(RDKafkaErrorCode::PartitionEOF) => return Ok(None),
+                None | Some(RDKafkaErrorCode::PartitionEOF) => return Some(None),
                 Some(code) if is_unreadable(code) => {
-                    return Ok(Some((taken.offset(), taken.error_text())));
+                    return Some(Some((taken.offset(), taken.error_text())));
                 }
                 // The library tries again.
                 Some(_) => {}
             }
         }
-        let timeout = KafkaError::MessageConsumption(RDKafkaErrorCode::OperationTimedOut);
-        Err(self.failed(timeout))
+        None
     }
 
     fn failed(&self, error: KafkaError) -> Error {
