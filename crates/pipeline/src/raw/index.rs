@@ -18,7 +18,7 @@ use crate::raw::PART_ATTRIBUTE;
 use crate::raw::packed::{self, Packed};
 
 /// One payload in a raw object, or one part of it when a commit fell inside it (see
-/// [`PART_ATTRIBUTE`](crate::raw::PART_ATTRIBUTE)).
+/// [`PART_ATTRIBUTE`]).
 #[derive(Debug, Clone, PartialEq)]
 pub struct RawEntry {
     /// Unique over all payloads of the pipeline: `<object ulid>-<n>`.
