@@ -98,6 +98,30 @@ fn what_one_pipeline_has_kept_another_loads_once_and_keeps_no_second_time() {
     assert_eq!(counts(&project, "a.second"), (all.clone(), all));
 }
 
+/// Files that one commit of the first pipeline takes: entries of one file of its index.
+const SMALL: usize = 800;
+
+#[test]
+fn a_run_that_is_cut_off_inside_an_index_goes_on_there() {
+    let project = Project::new();
+    project.write("pipelines/first.yaml", first());
+    let small = second(false).replace("rows: 20_000", "bytes: 1KiB");
+    project.write("pipelines/second.yaml", &small);
+    for n in 0..SMALL {
+        let text = format!("{{\"id\":{n},\"number\":{n}}}\n");
+        project.write(&format!("data/{n:04}.json"), &text);
+    }
+    project.ok(&["run", "first"]);
+    for kill in 0..KILLS {
+        kill_after(&project, "second", Duration::from_millis(120 + 61 * kill));
+    }
+    project.ok(&["run", "second"]);
+    assert_eq!(
+        counts(&project, "a.second"),
+        (SMALL.to_string(), SMALL.to_string())
+    );
+}
+
 const OUT: &str = "pipeline: events_out\nsource:\n  raw: {pipeline: events}\nextract:\n  json: {lines: true}\nbuffer: {time: 100ms}\nload:\n  postgres: {url: \"${env:WAREHOUSE}\", table: slow.events}\n";
 
 const PUSHES: usize = 1_500;
