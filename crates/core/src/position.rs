@@ -2,8 +2,11 @@
 
 use std::fmt;
 
+use serde::de::DeserializeOwned;
 use serde::{Deserialize, Serialize};
 use serde_json::Value;
+
+use crate::{Error, Result};
 
 /// A source's own description of "everything up to here has been taken": small JSON that only that source reads.
 ///
@@ -15,6 +18,26 @@ pub struct Position(pub Value);
 impl Position {
     /// Largest position in bytes of JSON; a source that needs more must bound what it remembers.
     pub const BYTES_MAX: usize = 1 << 20;
+
+    /// A place as a position.
+    ///
+    /// # Errors
+    /// `Bug` when the place is not JSON.
+    pub fn of<T: Serialize>(place: &T) -> Result<Self> {
+        let value = serde_json::to_value(place);
+        value.map(Self).map_err(|error| {
+            Error::bug("position", "failed to write a position").with_source(error)
+        })
+    }
+
+    /// The place that [`Self::of`] was given; `what` says what is wrong when it is none.
+    ///
+    /// # Errors
+    /// `Data` `bad_position`.
+    pub fn read<T: DeserializeOwned>(&self, what: &str) -> Result<T> {
+        T::deserialize(&self.0)
+            .map_err(|error| Error::data("bad_position", what).with_source(error))
+    }
 }
 
 impl fmt::Display for Position {

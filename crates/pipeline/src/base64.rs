@@ -1,38 +1,22 @@
-//! Base64 with the standard alphabet (RFC 4648, section 4).
-//!
-//! Never in the way of data: formats that have much of it bring their own.
+//! Base64 with the standard alphabet (RFC 4648, section 4): written with padding, read with or without.
 
-const ALPHABET: &[u8; 64] = b"ABCDEFGHIJKLMNOPQRSTUVWXYZabcdefghijklmnopqrstuvwxyz0123456789+/";
+use ::base64::Engine;
+use ::base64::alphabet::STANDARD;
+use ::base64::engine::general_purpose::{GeneralPurpose, PAD};
+use ::base64::engine::{DecodePaddingMode, GeneralPurposeConfig};
 
-/// With padding.
+const CONFIG: GeneralPurposeConfig = PAD
+    .with_decode_padding_mode(DecodePaddingMode::Indifferent)
+    .with_decode_allow_trailing_bits(true);
+const ENGINE: GeneralPurpose = GeneralPurpose::new(&STANDARD, CONFIG);
+
 pub(crate) fn encode(bytes: &[u8]) -> String {
-    let mut text = String::with_capacity(bytes.len().div_ceil(3) * 4);
-    for group in bytes.chunks(3) {
-        let byte = |i: usize| usize::from(group.get(i).copied().unwrap_or(0));
-        let bits = byte(0) << 16 | byte(1) << 8 | byte(2);
-        for i in 0..4 {
-            let is_data = i <= group.len();
-            let letter = ALPHABET[bits >> (18 - 6 * i) & 63];
-            text.push(if is_data { char::from(letter) } else { '=' });
-        }
-    }
-    text
+    ENGINE.encode(bytes)
 }
 
-/// With or without padding; `None` where a letter is not of the alphabet.
+/// `None` for what is not base64.
 pub(crate) fn decode(text: &str) -> Option<Vec<u8>> {
-    let mut out = Vec::with_capacity(text.len() / 4 * 3);
-    let (mut word, mut bits) = (0_u32, 0);
-    for byte in text.trim_end_matches('=').bytes() {
-        let value = ALPHABET.iter().position(|letter| *letter == byte)?;
-        word = (word << 6 | u32::try_from(value).ok()?) & 0xff_ffff;
-        bits += 6;
-        if bits >= 8 {
-            bits -= 8;
-            out.push(u8::try_from(word >> bits & 0xff).ok()?);
-        }
-    }
-    Some(out)
+    ENGINE.decode(text).ok()
 }
 
 #[cfg(test)]

@@ -29,3 +29,4 @@ pub mod run;
 pub mod timing;
 
 mod base64;
+mod rows;

@@ -10,12 +10,8 @@ use serde_json::{Value, json};
 
 use crate::flights::variable;
 use crate::forebay::Project;
+use crate::ledger::Asked;
 use crate::served::Server;
-
-/// Kills in the test of interruptions; `FOREBAY_TEST_KILLS` asks for more.
-const KILLS: u64 = 8;
-/// Messages in the test of interruptions; `FOREBAY_TEST_MESSAGES` asks for more.
-const MESSAGES: u64 = 100_000;
 
 /// A topic of a test's own on the shared broker.
 pub(crate) struct Topic {
@@ -323,28 +319,15 @@ fn rows_become_messages_and_the_poison_stays_behind() {
 
 #[test]
 fn killed_again_and_again_each_row_is_one_message() {
-    let number = |name: &str, usual| variable(name).map_or(usual, |text| text.parse().unwrap());
-    let (kills, messages) = (
-        number("FOREBAY_TEST_KILLS", KILLS),
-        number("FOREBAY_TEST_MESSAGES", MESSAGES) / 5,
-    );
+    let mut asked = Asked::new();
+    asked.messages /= 5;
+    asked.every = asked.every.max(1_750);
+    let messages = asked.messages;
     let Some(topic) = Topic::new(2) else { return };
     let project = Project::new();
     let out = format!("{}-out", topic.name);
     to_kafka(&topic, &project, &out);
-    let sending = start_peer(&topic.server.broker(), &topic.fill(0, messages).to_string());
-    let mut server = Server::start(&project, "127.0.0.1:0");
-    for kill in 0..kills {
-        std::thread::sleep(Duration::from_millis(700 + kill * 137 % 1500));
-        let address = server.kill();
-        server = Server::start(&project, &address);
-    }
-    let sent = sending.wait_with_output().unwrap();
-    assert!(
-        sent.status.success(),
-        "{}",
-        String::from_utf8_lossy(&sent.stderr)
-    );
+    let server = asked.survive(&project, &topic, topic.fill(0, messages), &[]);
     let raw = "SELECT sum(cardinality(messages)) FROM raw.orders";
     wait_for(&project, raw, &messages.to_string());
     assert_eq!(server.stop(), Some(0));

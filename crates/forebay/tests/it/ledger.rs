@@ -20,15 +20,15 @@ const MESSAGES: u64 = 100_000;
 const KILL_EVERY: u64 = 750;
 
 /// What a test was asked for.
-struct Asked {
-    messages: u64,
+pub(crate) struct Asked {
+    pub(crate) messages: u64,
     kills: u64,
     /// Milliseconds, about.
-    every: u64,
+    pub(crate) every: u64,
 }
 
 impl Asked {
-    fn new() -> Self {
+    pub(crate) fn new() -> Self {
         let number = |name: &str, usual| variable(name).map_or(usual, |text| text.parse().unwrap());
         Self {
             messages: number("FOREBAY_TEST_MESSAGES", MESSAGES),
@@ -38,7 +38,7 @@ impl Asked {
     }
 
     /// Fills the topic with messages like `fill`, and kills the server again and again; returns the last one.
-    fn survive(
+    pub(crate) fn survive(
         &self,
         project: &Project,
         topic: &Topic,

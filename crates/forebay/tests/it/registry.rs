@@ -167,13 +167,16 @@ fn a_registry_that_is_away_makes_no_message_bad_and_an_unknown_schema_does() {
         test.topic.send(new, json!({})),
         test.topic.send(known.clone(), json!({})),
     ]);
-    std::thread::sleep(Duration::from_secs(4));
+    let is_said = || {
+        server
+            .said()
+            .iter()
+            .any(|line| line.contains("does not answer"))
+    };
+    let waited = (0..300).take_while(|_| !is_said());
+    waited.for_each(|_| std::thread::sleep(Duration::from_millis(100)));
+    assert!(is_said(), "{:#?}", server.said());
     assert_eq!(test.project.value(count), "1");
-    let said = server.said();
-    assert!(
-        said.iter().any(|line| line.contains("does not answer")),
-        "{said:#?}"
-    );
     test.registry.start_again();
     wait_for(&test.project, count, "3");
     let unknown = json!({"hex": "00000f423f02"});

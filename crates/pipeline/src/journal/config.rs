@@ -2,7 +2,7 @@
 
 use std::time::Duration;
 
-use forebay_core::{Error, Position, Result};
+use forebay_core::{Position, Result};
 use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 
@@ -51,16 +51,10 @@ pub(crate) struct Taken {
 impl Taken {
     /// Errors: `Data` `bad_position`.
     pub(crate) fn read(position: &Position) -> Result<Self> {
-        serde_json::from_value(position.0.clone()).map_err(|error| {
-            let what = "the position of a push source is not an offset";
-            Error::data("bad_position", what).with_source(error)
-        })
+        position.read("the position of a push source is not an offset")
     }
 
     pub(crate) fn position(self) -> Result<Position> {
-        let json = serde_json::to_value(self);
-        json.map(Position).map_err(|error| {
-            Error::bug("position", "failed to write a position").with_source(error)
-        })
+        Position::of(&self)
     }
 }

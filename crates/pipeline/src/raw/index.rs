@@ -13,6 +13,8 @@ use arrow::datatypes::{
 use forebay_core::{
     Compression, Error, Ident, Kept, Messages, PayloadHead, Position, Result, Timestamp,
 };
+use object_store::path::Path;
+use ulid::Ulid;
 
 use crate::raw::PART_ATTRIBUTE;
 use crate::raw::packed::{self, Packed};
@@ -51,6 +53,37 @@ pub struct RawEntry {
 }
 
 impl RawEntry {
+    /// The entry of a payload, or of a part of it, that lies there; the inverse of [`Self::head`] and [`Self::kept`].
+    pub(super) fn new(id: String, split: &Ident, head: &PayloadHead, kept: Kept) -> Self {
+        let mut attributes = head.attributes.clone();
+        if let Some(part) = kept.part {
+            attributes.insert(PART_ATTRIBUTE.to_owned(), part);
+        }
+        Self {
+            id,
+            split: split.clone(),
+            object: kept.object,
+            offset: kept.offset,
+            length: kept.length,
+            frame: kept.frame,
+            frame_offset: kept.frame_offset,
+            ordinal: head.ordinal,
+            name: head.name.clone(),
+            received_at: head.received_at,
+            position: None,
+            content_type: head.content_type.clone(),
+            compression: head.compression,
+            attributes,
+            sha256: kept.sha256,
+            messages: head.messages.clone(),
+        }
+    }
+
+    /// Where the index of an object belongs: beside it, by the name that both have.
+    pub(super) fn index_path(folder: &str, ulid: Ulid) -> Path {
+        Path::from(format!("{folder}/{ulid}.index.parquet"))
+    }
+
     /// The head of the payload as it was when it came, numbered anew.
     pub fn head(&self, ordinal: u64) -> PayloadHead {
         let mut attributes = self.attributes.clone();

@@ -10,7 +10,7 @@ use object_store::path::Path;
 use ulid::Ulid;
 
 use crate::raw::write::messages_of;
-use crate::raw::{PART_ATTRIBUTE, RawEntry, RawObject};
+use crate::raw::{RawEntry, RawObject};
 
 /// Entries since the last seal.
 #[derive(Debug)]
@@ -44,7 +44,9 @@ impl Pointers {
             .is_some_and(|open| Arc::ptr_eq(open, kept));
         if is_new {
             let id = format!("{}-{}", self.ulid, self.taken + self.entries.len());
-            self.entries.push(entry(id, split, chunk, kept));
+            let kept = Kept::clone(kept);
+            self.entries
+                .push(RawEntry::new(id, split, &chunk.head, kept));
         }
         if let Some(entry) = self.entries.last_mut() {
             entry.position.clone_from(&chunk.position);
@@ -55,7 +57,7 @@ impl Pointers {
 
     /// Where the index belongs.
     pub(super) fn index(&self) -> Path {
-        Path::from(format!("{}/{}.index.parquet", self.folder, self.ulid))
+        RawEntry::index_path(&self.folder, self.ulid)
     }
 
     /// The entries so far but for one that is open.
@@ -84,31 +86,5 @@ impl Pointers {
             entries: self.entries,
             bytes: 0,
         })
-    }
-}
-
-fn entry(id: String, split: &Ident, chunk: &Chunk, kept: &Kept) -> RawEntry {
-    let head = &chunk.head;
-    let mut attributes = head.attributes.clone();
-    if let Some(part) = &kept.part {
-        attributes.insert(PART_ATTRIBUTE.to_owned(), part.clone());
-    }
-    RawEntry {
-        id,
-        split: split.clone(),
-        object: kept.object.clone(),
-        offset: kept.offset,
-        length: kept.length,
-        frame: kept.frame,
-        frame_offset: kept.frame_offset,
-        ordinal: head.ordinal,
-        name: head.name.clone(),
-        received_at: head.received_at,
-        position: None,
-        content_type: head.content_type.clone(),
-        compression: head.compression,
-        attributes,
-        sha256: kept.sha256.clone(),
-        messages: head.messages.clone(),
     }
 }

@@ -13,12 +13,12 @@ use rand::{Rng, SeedableRng};
 use sha2::{Digest, Sha256};
 use ulid::Ulid;
 
+use crate::raw::RawEntry;
 use crate::raw::format::{self, Format};
 use crate::raw::frames::{Frames, Start};
 use crate::raw::parts;
 use crate::raw::pointers::Pointers;
 use crate::raw::upload::{Destination, Upload, flush};
-use crate::raw::{PART_ATTRIBUTE, RawEntry};
 
 /// Messages whose place, time and key wait for the next seal: some 50 bytes each and the key.
 const MESSAGES_HELD_MAX: usize = 1 << 18;
@@ -386,35 +386,26 @@ impl OpenObject {
             position,
             part,
         } = payload;
-        let mut attributes = head.attributes.clone();
-        if cut || part > 1 {
-            attributes.insert(PART_ATTRIBUTE.to_owned(), parts::label(part, !cut));
-        }
-        RawEntry {
-            id: format!("{}-{}", self.ulid, self.taken + self.entries.len()),
-            split: split.clone(),
+        let kept = Kept {
             object: self.path.to_string(),
             offset: start.offset,
             length,
             frame: start.frame,
             frame_offset: start.frame_offset,
-            ordinal: head.ordinal,
-            name: head.name.clone(),
-            received_at: head.received_at,
-            position,
-            content_type: head.content_type.clone(),
-            compression: head.compression,
-            messages: head.messages.clone(),
-            attributes,
             sha256: format!("{:x}", digest.finalize()),
+            part: (cut || part > 1).then(|| parts::label(part, !cut)),
+        };
+        let id = format!("{}-{}", self.ulid, self.taken + self.entries.len());
+        RawEntry {
+            position,
+            ..RawEntry::new(id, split, &head, kept)
         }
     }
 
     /// Where its index belongs.
     fn index(&self) -> Path {
         let folder = self.path.as_ref().rsplit_once('/');
-        let folder = folder.map_or("", |(folder, _)| folder);
-        Path::from(format!("{folder}/{}.index.parquet", self.ulid))
+        RawEntry::index_path(folder.map_or("", |(folder, _)| folder), self.ulid)
     }
 
     fn take(&mut self) -> Vec<RawEntry> {

@@ -136,8 +136,11 @@ impl fmt::Debug for SourceContext {
 /// Reads payloads. One value serves every split of the pipeline.
 #[async_trait]
 pub trait Source: fmt::Debug + Send + Sync {
-    /// The independently read parts, at least one, with stable names.
-    async fn splits(&self, context: &SourceContext) -> Result<Vec<Ident>>;
+    /// The independently read parts, at least one, with stable names. What is read in one piece is `all`.
+    async fn splits(&self, context: &SourceContext) -> Result<Vec<Ident>> {
+        let _ = context;
+        Ok(vec!["all".parse()?])
+    }
 
     /// Starts reading a split after `position`.
     async fn open(

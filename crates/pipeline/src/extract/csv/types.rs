@@ -132,8 +132,7 @@ impl Number {
 
     /// Whether a shortest text of `value` has the same digits.
     fn comes_back(&self, value: f64) -> bool {
-        let forms = shortest_forms(value.abs());
-        forms.iter().any(|form| {
+        shortest_forms(value.abs()).any(|form| {
             let mantissa = form.split('e').next().unwrap_or_default();
             let digits = mantissa.bytes().filter(u8::is_ascii_digit);
             let digits: Vec<u8> = digits.collect();

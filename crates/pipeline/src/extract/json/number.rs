@@ -75,7 +75,7 @@ impl Exact {
     /// Whether `value` is this number: a shortest text of it says the same, or it is equal to the last digit.
     pub(super) fn is<F: LowerExp + Copy>(&self, value: F) -> bool {
         let says = |text: String| Self::parse(text.as_bytes()).as_ref() == Some(self);
-        shortest_forms(value).into_iter().any(says)
+        shortest_forms(value).any(says)
             || (self.digits.len() > DIGITS_SAFE
                 && self.digits.len() <= DIGITS_EXACT_MAX
                 && says(format!("{value:.DIGITS_EXACT_MAX$e}")))

@@ -95,10 +95,7 @@ impl State {
                 .to_owned(),
             partial: self.partial.clone(),
         };
-        let value = serde_json::to_value(stored);
-        value.map(Position).map_err(|error| {
-            Error::bug("bad_position", "failed to write the position").with_source(error)
-        })
+        Position::of(&stored)
     }
 
     /// Files that have been taken.

@@ -88,10 +88,6 @@ impl HttpSource {
 
 #[async_trait]
 impl Source for HttpSource {
-    async fn splits(&self, _: &SourceContext) -> Result<Vec<Ident>> {
-        Ok(vec!["all".parse()?])
-    }
-
     async fn open(
         &self,
         _: &Ident,

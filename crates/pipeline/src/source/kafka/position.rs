@@ -22,13 +22,8 @@ impl Place {
 
     /// Errors: `Data` when it is not a position of a topic, `Config` when it is one of another topic.
     pub(super) fn read(position: &Position, topic: &str) -> Result<Self> {
-        let place: Self = serde_json::from_value(position.0.clone()).map_err(|error| {
-            Error::data(
-                "bad_position",
-                "the position of a Kafka source is not a list of offsets",
-            )
-            .with_source(error)
-        })?;
+        let place: Self =
+            position.read("the position of a Kafka source is not a list of offsets")?;
         if place.topic != topic {
             let what = format!(
                 "the pipeline has read topic {:?} so far, and its file names {topic:?}",
@@ -41,9 +36,6 @@ impl Place {
     }
 
     pub(super) fn write(&self) -> Result<Position> {
-        let value = serde_json::to_value(self).map_err(|error| {
-            Error::bug("position", "failed to write a position").with_source(error)
-        })?;
-        Ok(Position(value))
+        Position::of(self)
     }
 }

@@ -28,9 +28,6 @@ use crate::file::Document;
 use crate::source::table::{Changes, Start};
 use crate::source::{Source, SourceContext, SourceKind, SplitReader};
 
-/// The name of the only split.
-const SPLIT: &str = "all";
-
 /// `source: {raw: …}`.
 #[derive(Debug)]
 pub struct Kind;
@@ -100,10 +97,6 @@ struct Raw {
 
 #[async_trait]
 impl Source for Raw {
-    async fn splits(&self, _: &SourceContext) -> Result<Vec<Ident>> {
-        Ok(vec![SPLIT.parse()?])
-    }
-
     async fn open(
         &self,
         _split: &Ident,

@@ -33,21 +33,7 @@ struct Stand {
     entries: u64,
 }
 
-impl Stand {
-    fn read(position: &Position) -> Result<Self> {
-        serde_json::from_value(position.0.clone()).map_err(|error| {
-            let what = "the position of a raw source is not a place in a raw zone";
-            Error::data("bad_position", what).with_source(error)
-        })
-    }
-
-    fn position(&self) -> Result<Position> {
-        let value = serde_json::to_value(self).map_err(|error| {
-            Error::bug("position", "failed to write a position").with_source(error)
-        })?;
-        Ok(Position(value))
-    }
-}
+const NO_STAND: &str = "the position of a raw source is not a place in a raw zone";
 
 /// A message may be this long; Kafka's own limit is below it.
 const PACKED_BYTES_MAX: u64 = 1 << 30;
@@ -102,7 +88,8 @@ impl Reader {
         position: Option<Position>,
         context: SourceContext,
     ) -> Result<Self> {
-        let stand = position.as_ref().map(Stand::read).transpose()?;
+        let stand = position.as_ref();
+        let stand: Option<Stand> = stand.map(|position| position.read(NO_STAND)).transpose()?;
         let place = stand.as_ref().map(|stand| stand.place.clone());
         let follower = Follower::new(table, rules, place, context.clone())?;
         Ok(Self {
@@ -204,7 +191,7 @@ impl Reader {
         chunk.last = last;
         chunk.kept = Some(kept);
         if last {
-            chunk.position = Some(payload.stand.position()?);
+            chunk.position = Some(Position::of(&payload.stand)?);
             self.told = Some(payload.stand.clone());
             self.payload = None;
         }
@@ -314,8 +301,7 @@ impl SplitReader for Reader {
             .clone()
             .filter(|_| self.held.is_none())?;
         let stand = Stand { place, entries: 0 };
-        stand
-            .position()
+        Position::of(&stand)
             .ok()
             .filter(|_| self.told.as_ref() != Some(&stand))
     }

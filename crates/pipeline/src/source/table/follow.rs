@@ -5,13 +5,11 @@ use forebay_core::{Error, Position, Result, TableName};
 use forebay_lake::Lake;
 use forebay_store::AsOf;
 use futures::stream::BoxStream;
-use futures::{StreamExt, TryStreamExt};
 use object_store::path::Path;
-use parquet::arrow::ParquetRecordBatchStreamBuilder;
-use parquet::arrow::async_reader::ParquetObjectReader;
 
 use super::plan::{self, File, Pass, Place, Since};
 use super::{Changes, Start};
+use crate::rows;
 use crate::source::SourceContext;
 
 /// Finds the parts of a table that have not been read.
@@ -94,29 +92,13 @@ impl Follower {
         skip: u64,
         rows_max: usize,
     ) -> Result<BoxStream<'static, Result<RecordBatch>>> {
-        let path = Path::from(file.path.as_str());
-        let name = self.name.clone();
-        let failed = {
-            let path = path.clone();
-            move |error| {
-                Error::data("unreadable_file", "failed to read a file of the table")
-                    .with_source(error)
-                    .with_context("object", &path)
-                    .with_context("table", &name)
-            }
+        let file = rows::File {
+            table: &self.name,
+            path: &Path::from(file.path.as_str()),
+            bytes: file.bytes,
         };
-        let reader =
-            ParquetObjectReader::new(self.lake.objects().clone(), path).with_file_size(file.bytes);
-        let stream = ParquetRecordBatchStreamBuilder::new(reader)
-            .await
-            .map_err(&failed)?;
         let skip = usize::try_from(skip).unwrap_or(usize::MAX);
-        let stream = stream
-            .with_batch_size(rows_max)
-            .with_offset(skip)
-            .build()
-            .map_err(&failed)?;
-        Ok(stream.map_err(failed).boxed())
+        file.rows(self.lake.objects(), skip, rows_max).await
     }
 
     async fn newest(&self) -> Result<Pass> {

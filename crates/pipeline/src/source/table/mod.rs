@@ -33,9 +33,6 @@ use serde::{Deserialize, Serialize};
 use crate::file::Document;
 use crate::source::{Source, SourceContext, SourceKind, SplitReader};
 
-/// The name of the only split.
-const SPLIT: &str = "all";
-
 /// `source: {table: …}`.
 #[derive(Debug)]
 pub struct Kind;
@@ -105,10 +102,6 @@ struct LakeTable(TableConfig);
 
 #[async_trait]
 impl Source for LakeTable {
-    async fn splits(&self, _: &SourceContext) -> Result<Vec<Ident>> {
-        Ok(vec![SPLIT.parse()?])
-    }
-
     async fn open(
         &self,
         _split: &Ident,

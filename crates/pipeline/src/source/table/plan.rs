@@ -38,20 +38,11 @@ pub(in crate::source) struct Inside {
 
 impl Place {
     pub(in crate::source) fn read(position: &Position) -> Result<Self> {
-        serde_json::from_value(position.0.clone()).map_err(|error| {
-            Error::data(
-                "bad_position",
-                "the position of a table source is not a place in a table",
-            )
-            .with_source(error)
-        })
+        position.read("the position of a table source is not a place in a table")
     }
 
     pub(in crate::source) fn position(&self) -> Result<Position> {
-        let value = serde_json::to_value(self).map_err(|error| {
-            Error::bug("position", "failed to write a position").with_source(error)
-        })?;
-        Ok(Position(value))
+        Position::of(self)
     }
 }
 

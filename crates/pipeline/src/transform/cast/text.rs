@@ -1,5 +1,6 @@
 //! Text to values, strictly: what a type cannot hold exactly, digit by digit, does not fit.
 
+use std::iter::once;
 use std::sync::Arc;
 
 use arrow::array::{
@@ -119,8 +120,7 @@ fn float32(text: &str) -> Option<f32> {
 
 fn shows(value: f64, text: &str) -> bool {
     fits(text, value == 0.0, value.is_finite(), |places| {
-        let [shortest, even] = shortest_forms(value);
-        [format!("{value:.places$e}"), shortest, even]
+        once(format!("{value:.places$e}")).chain(shortest_forms(value))
     })
 }
 
@@ -131,11 +131,11 @@ fn shows32(value: f32, text: &str) -> bool {
     })
 }
 
-fn fits<const N: usize>(
+fn fits<I: Iterator<Item = String>>(
     text: &str,
     is_zero: bool,
     is_finite: bool,
-    shown: impl Fn(usize) -> [String; N],
+    shown: impl Fn(usize) -> I,
 ) -> bool {
     let Some(written) = number(text) else {
         return false;
@@ -144,8 +144,8 @@ fn fits<const N: usize>(
     if digits.is_empty() || !is_finite {
         return digits.is_empty() && is_zero;
     }
-    let says = |shown: &String| number(shown).is_some_and(|shown| significant(&shown) == digits);
-    shown(digits.len() - 1).iter().any(says)
+    let says = |shown: String| number(&shown).is_some_and(|shown| significant(&shown) == digits);
+    shown(digits.len() - 1).any(says)
 }
 
 fn decimal(text: &str, precision: u8, scale: i8) -> Option<i128> {
