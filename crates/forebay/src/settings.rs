@@ -6,6 +6,7 @@
 use std::collections::BTreeMap;
 use std::ffi::OsString;
 use std::path::Path;
+use std::time::Duration;
 
 use forebay_core::unit::{Size, Span};
 use forebay_core::{Error, Result, Secret};
@@ -55,7 +56,7 @@ pub(crate) struct Lake {
 
 impl Default for Lake {
     fn default() -> Self {
-        let days = |days: u64| Span(std::time::Duration::from_secs(days * 24 * 3_600));
+        let days = |days: u64| Span(Duration::from_secs(days * 24 * 3_600));
         Self {
             keep: days(30),
             keep_log: days(2 * 365),
@@ -199,14 +200,33 @@ impl Default for Storage {
     }
 }
 
+/// How long others wait for a process that is gone; short enough that nobody is called, and long enough for a machine that
+/// stutters.
+const LEASE: Duration = Duration::from_secs(30);
+
+/// A shorter lease is renewed so often that this is all that the store does.
+const LEASE_MIN: Duration = Duration::from_secs(2);
+
 /// `[store]`
-#[derive(Debug, Clone, Default, Deserialize, JsonSchema)]
+#[derive(Debug, Clone, Deserialize, JsonSchema)]
 #[serde(deny_unknown_fields, default)]
 pub(crate) struct Store {
     /// `postgres://user@host:5432/database?schema=forebay&sslmode=verify-full`, or `sqlite:PATH`. Without it the store
     /// is the file `store.db` of the workspace. A password need not stand in the file: write `${secret:NAME}` for the
     /// whole URL, set `FOREBAY__STORE__URL`, or let `PGPASSWORD` or `~/.pgpass` hold it.
     pub(crate) url: Option<Private>,
+    /// For how long a process that dies still has what it worked on, where several share a store: then the others take it
+    /// over. At least 2s.
+    pub(crate) lease: Span,
+}
+
+impl Default for Store {
+    fn default() -> Self {
+        Self {
+            url: None,
+            lease: Span(LEASE),
+        }
+    }
 }
 
 /// A text that is never shown, since a password may stand in it.
@@ -221,6 +241,25 @@ impl std::fmt::Debug for Private {
 }
 
 impl Store {
+    /// `FOREBAY__STORE__URL`, `FOREBAY__STORE__LEASE`.
+    fn over_environment(&mut self, variable: &dyn Fn(&str) -> Option<String>) -> Result<()> {
+        if let Some(url) = variable("FOREBAY__STORE__URL") {
+            self.url = Some(Private(url));
+        }
+        if let Some(lease) = parsed(variable, "FOREBAY__STORE__LEASE")? {
+            self.lease = lease;
+        }
+        self.place()?;
+        if self.lease.0 < LEASE_MIN {
+            let what = format!(
+                "`lease` of `[store]` is {}; it must be at least 2s",
+                self.lease
+            );
+            return Err(Error::config("bad_lease", what));
+        }
+        Ok(())
+    }
+
     /// `None`: the file of the workspace.
     pub(crate) fn place(&self) -> Result<Option<StoreUrl>> {
         self.url.as_ref().map(|url| url.0.parse()).transpose()
@@ -312,10 +351,7 @@ impl Settings {
                 .with_source(error));
             }
         };
-        if let Some(url) = variable("FOREBAY__STORE__URL") {
-            settings.store.url = Some(Private(url));
-        }
-        settings.store.place()?;
+        settings.store.over_environment(&variable)?;
         settings.storage.over_environment(&variable)?;
         settings.lake.over_environment(&variable)?;
         if let Some(memory) = variable("FOREBAY__SQL__MEMORY") {

@@ -184,6 +184,7 @@ impl Workspace {
             journals: self.journals.clone(),
             // The lock is of this machine; others may share a store, and only its leases tell.
             exclusive: self.settings.store.url.is_none(),
+            lease: self.settings.store.lease.0,
             aws: aws_variables(),
         }
     }

@@ -34,6 +34,8 @@ pub struct Draft {
     schema_changed: bool,
     files: Vec<DataFile>,
     properties: BTreeMap<String, String>,
+    /// What properties must be when the change lands.
+    expected: BTreeMap<String, Option<String>>,
 }
 
 impl Draft {
@@ -52,7 +54,7 @@ impl Draft {
     }
 
     fn empty(name: TableName, uuid: Uuid, storage: Arc<LakeStorage>, made_at: Timestamp) -> Self {
-        let (files, properties) = (Vec::new(), BTreeMap::new());
+        let (files, properties, expected) = (Vec::new(), BTreeMap::new(), BTreeMap::new());
         Self {
             name,
             uuid,
@@ -63,6 +65,7 @@ impl Draft {
             schema_changed: false,
             files,
             properties,
+            expected,
         }
     }
 
@@ -153,6 +156,17 @@ impl Draft {
         self.properties.insert(key.into(), value.into());
     }
 
+    /// The change is for a table whose property is that, in which `None` is none: the commit is refused when it is something
+    /// else by then.
+    ///
+    /// Errors: `Conflict` `property_moved` when it is already.
+    pub fn expect_property(&mut self, key: &str, value: Option<&str>) -> Result<()> {
+        self.expected
+            .insert(key.to_owned(), value.map(str::to_owned));
+        self.check_properties(self.base.as_ref())
+            .context("table", &self.name)
+    }
+
     // What `write` builds files from, and `commit` the commit.
 
     /// Errors: `Bug` before a new table was created.
@@ -219,6 +233,18 @@ impl Draft {
 
     pub(crate) fn properties(&self) -> &BTreeMap<String, String> {
         &self.properties
+    }
+
+    /// Errors: `Conflict` `property_moved` when `head` has a property that was expected to be something else.
+    pub(crate) fn check_properties(&self, head: Option<&Table>) -> Result<()> {
+        let now = |key: &str| head?.metadata().properties().get(key);
+        let moved = |(key, value): &(&String, &Option<String>)| now(key) != value.as_ref();
+        let Some((key, _)) = self.expected.iter().find(moved) else {
+            return Ok(());
+        };
+        let what = format!("another writer has changed the property `{key}` meanwhile");
+        let error = Error::conflict("property_moved", what);
+        Err(error.with_hint("read the table again and redo the change"))
     }
 
     /// Whether the table is new or its schema grew.

@@ -14,6 +14,17 @@ pub struct LeaseRequest {
     pub duration: Duration,
 }
 
+/// A process that takes part in the work of a pipeline.
+#[derive(Debug, Clone)]
+pub struct Member {
+    pub branch: RefName,
+    pub pipeline: Ident,
+    /// As in [`LeaseRequest`].
+    pub owner: String,
+    /// For as long it counts without attending again.
+    pub duration: Duration,
+}
+
 /// The right to write one split, and where to start.
 #[derive(Debug, Clone, PartialEq)]
 pub struct Lease {

@@ -18,7 +18,7 @@ mod store;
 pub use commit::{Change, Commit, Committed, HeadChange, PositionMove};
 pub use database::StoreUrl;
 pub use horizon::{Forgotten, Horizon, Place, PlaceCursor, Places};
-pub use lease::{Lease, LeaseRequest};
+pub use lease::{Lease, LeaseRequest, Member};
 pub use log::{AsOf, CommitRecord, Head};
 pub use refs::Branch;
 pub use runs::{RunRecord, RunStatus, StepRecord};

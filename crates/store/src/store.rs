@@ -16,10 +16,10 @@ use crate::sql::faults::Faults;
 use crate::sql::forget::{ForgetBranches, ForgetCommits, ForgetPage, ForgetRuns, Log};
 use crate::sql::operation::{Job, Operation, Pending};
 use crate::sql::writer::Writer;
-use crate::sql::{commit, horizon, lease, log, refs, runs, writer};
+use crate::sql::{commit, horizon, lease, log, member, refs, runs, writer};
 use crate::{
     AsOf, Branch, Commit, CommitRecord, Committed, Forgotten, Head, Horizon, Lease, LeaseRequest,
-    PlaceCursor, Places, RunRecord, StoreUrl,
+    Member, PlaceCursor, Places, RunRecord, StoreUrl,
 };
 
 /// A handle of the store; clones share one writer. Several processes, and several handles, may open one store.
@@ -203,6 +203,16 @@ impl Store {
     ) -> Result<Option<Timestamp>> {
         let split = (branch, pipeline, split);
         Ok(lease::held_until(&mut self.reader().await?.sql(), split, now).await?)
+    }
+
+    /// Counts this process among those that share the splits of a pipeline, for a while; gives all of them, by owner.
+    pub async fn attend(&self, member: &Member) -> Result<Vec<String>> {
+        self.write(member::Attend(member.clone())).await
+    }
+
+    /// No longer counts it. Whoever dies without a word is counted until its time is up.
+    pub async fn leave(&self, member: &Member) -> Result<()> {
+        self.write(member::Leave(member.clone())).await
     }
 
     /// Every split of the pipeline with its sequence and position on this branch, by name; splits that no commit

@@ -26,6 +26,8 @@ mod restored;
 mod s3;
 mod serve;
 mod served;
+#[cfg(feature = "kafka")]
+mod shared;
 mod sql;
 mod stored;
 mod target;

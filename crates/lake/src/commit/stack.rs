@@ -121,6 +121,7 @@ fn check_rebase(draft: &Draft, head: Option<&Table>) -> Result<()> {
         )
         .with_hint("Read the table again and redo the change."))
     };
+    draft.check_properties(head)?;
     match (draft.base(), head) {
         (None, None) => Ok(()),
         (None, Some(_)) => moved("created"),

@@ -64,6 +64,15 @@ async fn agree(
     lease: &mut Lease,
     (sink, standing): (&mut dyn Sink, Standing),
 ) -> Result<()> {
+    let position = lease.position.as_ref();
+    if position.is_some_and(|position| spec.source.is_rearranged(position))
+        && standing
+            .sequence
+            .is_none_or(|sequence| sequence + 1 == lease.sequence)
+    {
+        // The catalog alone has moved since the target was asked last.
+        return sink.adopt(lease.sequence).await;
+    }
     let Some(sequence) = standing.sequence else {
         if lease.sequence == 0 || context.full {
             return sink.adopt(lease.sequence).await;

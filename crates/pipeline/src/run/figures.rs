@@ -59,6 +59,8 @@ pub struct Figures {
     pub quarantined: AtomicU64,
     /// Rows that a commit has made visible, of all tables of the pipeline.
     pub committed: AtomicU64,
+    /// Splits that are worked on now.
+    pub splits: AtomicU64,
     /// Time of each commit, from the first manifest to the store's answer.
     pub commit: Timing,
     /// Microseconds since 1970; 0 before the first commit.
@@ -80,6 +82,18 @@ impl Figures {
 
     pub fn get(counter: &AtomicU64) -> u64 {
         counter.load(Ordering::Relaxed)
+    }
+
+    /// Counts a split as worked on, until what this gives is dropped.
+    pub(super) fn at_work(&self) -> impl Drop {
+        struct AtWork<'f>(&'f AtomicU64);
+        impl Drop for AtWork<'_> {
+            fn drop(&mut self) {
+                self.0.fetch_sub(1, Ordering::Relaxed);
+            }
+        }
+        self.splits.fetch_add(1, Ordering::Relaxed);
+        AtWork(&self.splits)
     }
 
     /// When the last commit was made.

@@ -20,6 +20,7 @@ use super::steps::Steps;
 use super::tables::{self, Tables};
 use super::work::{Boundary, Work};
 use super::{CONTRACT_PROPERTY, Figures, Job, random};
+use crate::extract::contract::Contract;
 use crate::load::{Delivered, Sink};
 use crate::quarantine::{self, Event, EventKind};
 use crate::raw::{self, RawEntry};
@@ -40,6 +41,8 @@ pub(super) struct Loader {
     rows: u64,
     commits: u64,
     sequence: i64,
+    /// The contract as the raw table keeps it.
+    contract: Option<String>,
 }
 
 impl Loader {
@@ -48,6 +51,7 @@ impl Loader {
         runtime: Handle,
         requests: Arc<Requests>,
         sink: Option<Box<dyn Sink>>,
+        contract: Option<String>,
     ) -> Self {
         let context = &job.context;
         let tables = Tables::new(
@@ -76,6 +80,7 @@ impl Loader {
             rows: 0,
             commits: 0,
             sequence,
+            contract,
         }
     }
 
@@ -229,20 +234,37 @@ impl Loader {
                 let refused = self.runtime.block_on(sink.flush())?;
                 self.refused(refused)?;
             }
-            let raw_table = tables::raw(&self.job.spec.name)?;
             for object in &boundary.raw {
                 self.index(&object.index, &object.entries)?;
             }
-            let contract = serde_json::to_string(&boundary.contract).map_err(|error| {
-                Error::bug("contract_json", "failed to write the contract").with_source(error)
-            })?;
-            self.tables
-                .set_property(&raw_table, CONTRACT_PROPERTY, &contract)?;
-            if let Some(outbox) = &mut self.outbox {
-                outbox.set_property(&raw_table, CONTRACT_PROPERTY, &contract);
+            let learned = self.learned(&boundary.contract)?;
+            self.commit(Some(boundary.position))?;
+            if learned.is_some() {
+                self.contract = learned;
             }
-            self.commit(Some(boundary.position))
+            Ok(())
         })
+    }
+
+    /// Keeps a contract that is not what the raw table keeps; gives it when it goes into the commit. Another writer of the
+    /// pipeline may have learned something meanwhile: then nothing is committed, and this one begins again with that.
+    fn learned(&mut self, contract: &Contract) -> Result<Option<String>> {
+        let contract = serde_json::to_string(contract).map_err(|error| {
+            Error::bug("contract_json", "failed to write the contract").with_source(error)
+        })?;
+        if self.contract.as_ref() == Some(&contract) {
+            return Ok(None);
+        }
+        let (table, key) = (tables::raw(&self.job.spec.name)?, CONTRACT_PROPERTY);
+        if !self.tables.set_property(&table, key, &contract)? {
+            return Ok(None);
+        }
+        self.tables
+            .expect_property(&table, key, self.contract.as_deref())?;
+        if let Some(outbox) = &mut self.outbox {
+            outbox.set_property(&table, key, &contract);
+        }
+        Ok(Some(contract))
     }
 
     /// What no boundary has taken: requests after the last one, and all of them when nothing came.
@@ -363,6 +385,7 @@ impl Loader {
             }
             figures.set_committed_at(self.job.context.clock.now());
             Figures::count(&figures.commits, 1);
+            Figures::count(&self.job.commits, 1);
             Figures::count(&figures.committed, self.rows);
         }
         let changes = std::mem::take(&mut self.tables.changes);

@@ -12,24 +12,25 @@ mod load;
 mod outbox;
 mod pour;
 mod read;
+mod rearrange;
 mod rebuild;
 mod replay;
 mod scan;
+mod share;
+mod split;
 mod steps;
 mod tables;
 mod work;
 
 use std::path::PathBuf;
 use std::sync::Arc;
-use std::sync::atomic::Ordering;
+use std::sync::atomic::AtomicU64;
 use std::time::Duration;
 
-use forebay_core::{
-    Clock, Context, Error, ErrorKind, Ident, Position, RefName, Result, RunId, SqlEngine,
-};
+use forebay_core::{Clock, Context, Error, Ident, Position, RefName, Result, RunId, SqlEngine};
 use forebay_lake::storage::AwsVariables;
 use forebay_lake::{Lake, Table, position_property};
-use forebay_store::{AsOf, Lease, LeaseRequest, RunRecord, RunStatus};
+use forebay_store::{AsOf, Lease, RunRecord, RunStatus};
 use tokio::sync::watch;
 use tokio_util::sync::CancellationToken;
 use tracing::Instrument;
@@ -43,12 +44,6 @@ use crate::extract::contract::Contract;
 use crate::file::PipelineSpec;
 use crate::journal::Journals;
 use crate::load::Sink;
-
-/// How often one split is started again after another writer was first, before the run gives up.
-const RESTARTS_MAX: u32 = 3;
-
-/// How long a lease lasts without renewal. A crashed owner on another machine blocks its splits for this long.
-const LEASE: Duration = Duration::from_secs(60);
 
 /// Property of `raw.<pipeline>` that holds the contract.
 const CONTRACT_PROPERTY: &str = "forebay.contract";
@@ -66,6 +61,8 @@ pub struct RunContext {
     pub branch: RefName,
     /// Identifies this process in leases.
     pub owner: String,
+    /// How long a lease lasts without renewal: what a process had that died stays where it is for so long.
+    pub lease: Duration,
     /// Who is named in the log.
     pub author: String,
     pub cancel: CancellationToken,
@@ -153,91 +150,14 @@ async fn all_splits(
         );
         return Err(Error::unsupported("replace_in_parts", message));
     }
-    for split in splits {
-        let mut restarts = 0;
-        let mut patience = deliver::Patience::new();
-        let mut context = context.clone();
-        let figures = context.figures.clone();
-        let commits = || figures.commits.load(Ordering::Relaxed);
-        let before = commits();
-        loop {
-            let span = tracing::error_span!("split", %split);
-            let one = one_split(spec, &context, record, &split, &requests);
-            let outcome = one.instrument(span).await;
-            let done = commits() - before;
-            match outcome {
-                Err(error) if may_restart(&error) && restarts < RESTARTS_MAX => {
-                    restarts += 1;
-                    tracing::warn!(%split, %error, "another writer was first; starting again at the last commit");
-                }
-                Err(error) if patience.again(&error, done, &context).await => {}
-                other => break other.context("split", &split)?,
-            }
-            // What this run has committed is not read a second time.
-            context.full &= done == 0 || replaces;
-        }
-    }
-    Ok(())
-}
-
-/// A fenced writer must stop; any other conflict is over once the tables are read again.
-fn may_restart(error: &Error) -> bool {
-    error.kind() == ErrorKind::Conflict && !["stale_epoch", "leased"].contains(&error.code())
-}
-
-async fn one_split(
-    spec: &Arc<PipelineSpec>,
-    context: &RunContext,
-    record: &RunRecord,
-    split: &Ident,
-    requests: &Arc<audit::Requests>,
-) -> Result<()> {
-    let request = LeaseRequest {
-        branch: context.branch.clone(),
-        pipeline: spec.name.clone(),
-        split: split.clone(),
-        owner: context.owner.clone(),
-        duration: LEASE,
+    let run = split::Run {
+        spec: spec.clone(),
+        context: context.clone(),
+        record: record.clone(),
+        requests,
     };
-    let store = context.lake.store().clone();
-    let mut lease = store.take_lease(&request, context.exclusive).await?;
-    if !context.exclusive {
-        store.mark_lost_unless_held(&request, record.id).await?;
-    }
-    let epoch = lease.epoch;
-    let keep = renew(&request, epoch, context);
-    let work = async {
-        let sink = deliver::open(spec, context, split, &mut lease, false).await?;
-        let job = Job {
-            spec: spec.clone(),
-            context: context.clone(),
-            run: record.clone(),
-            split: split.clone(),
-            lease,
-            committed: Arc::new(watch::channel(None).0),
-        };
-        stages(job, requests.clone(), sink).await
-    };
-    let outcome = tokio::select! {
-        outcome = work => outcome,
-        error = keep => Err(error),
-    };
-    let released = store.release_lease(&request, epoch).await;
-    outcome.and(released)
-}
-
-/// Renews the lease until that fails; dropped when the split is done.
-async fn renew(request: &LeaseRequest, epoch: i64, context: &RunContext) -> Error {
-    loop {
-        context.clock.sleep(LEASE / 3).await;
-        match context.lake.store().renew_lease(request, epoch).await {
-            Err(error) if error.kind() == ErrorKind::Conflict => return error,
-            Err(error) => {
-                tracing::warn!(%error, "failed to renew the lease; the next commit will tell");
-            }
-            Ok(()) => {}
-        }
-    }
+    rearrange::rearrange(&run).await?;
+    share::work(&run, splits).await
 }
 
 /// One split of one run, as its stages see it.
@@ -250,6 +170,8 @@ struct Job {
     lease: Lease,
     /// Told to the source after each commit.
     committed: Arc<watch::Sender<Option<Position>>>,
+    /// Commits of this split in this run.
+    commits: Arc<AtomicU64>,
 }
 
 /// Runs the three stages and waits for all of them. The first error in flow order is the one that is told: what the
@@ -261,7 +183,8 @@ async fn stages(
 ) -> Result<()> {
     let raw = raw_table(&job.context, &job.spec.name).await?;
     check_position(&job, raw.as_ref())?;
-    let contract = stored_contract(raw.as_ref())?;
+    let kept = kept_contract(raw.as_ref());
+    let contract = read_contract(&job.spec.name, kept.as_deref())?;
     let extraction = job.spec.extraction(contract)?;
     let (chunks_in, chunks_out) = tokio::sync::mpsc::channel(read::CHUNKS_MAX);
     let (work_in, work_out) = tokio::sync::mpsc::channel(work::WORK_MAX);
@@ -280,7 +203,7 @@ async fn stages(
     };
     let loader = tokio::task::spawn_blocking(move || {
         let _in_run = span.enter();
-        load::Loader::new(job, runtime, requests, sink).run(work_out)
+        load::Loader::new(job, runtime, requests, sink, kept).run(work_out)
     });
 
     // A stage that fails ends the others, also one that waits for a source that is silent.
@@ -345,20 +268,17 @@ fn check_position(job: &Job, raw: Option<&Table>) -> Result<()> {
 }
 
 /// What earlier runs have learned, as the raw table of the pipeline keeps it.
-fn stored_contract(raw: Option<&Table>) -> Result<Option<Contract>> {
-    let Some(table) = raw else { return Ok(None) };
-    let Some(text) = table.properties().remove(CONTRACT_PROPERTY) else {
-        return Ok(None);
-    };
-    serde_json::from_str(&text).map(Some).map_err(|error| {
-        Error::data(
-            "bad_contract",
-            format!(
-                "the property `{CONTRACT_PROPERTY}` of {} is not a contract",
-                table.name()
-            ),
-        )
-        .with_source(error)
+fn kept_contract(raw: Option<&Table>) -> Option<String> {
+    raw?.properties().remove(CONTRACT_PROPERTY)
+}
+
+/// Errors: `Data` `bad_contract`.
+fn read_contract(pipeline: &Ident, kept: Option<&str>) -> Result<Option<Contract>> {
+    let read = kept.map(serde_json::from_str).transpose();
+    read.map_err(|error| {
+        let what =
+            format!("the property `{CONTRACT_PROPERTY}` of raw.{pipeline} is not a contract");
+        Error::data("bad_contract", what).with_source(error)
     })
 }
 

@@ -10,7 +10,7 @@ use std::sync::Arc;
 
 use forebay_core::{Batch, CommitId, Error, Ident, Position, Rejected, Result, Timestamp};
 use forebay_lake::{CommitRequest, WriterOptions};
-use forebay_store::{Lease, LeaseRequest, PositionMove};
+use forebay_store::{Lease, PositionMove};
 use futures::TryStreamExt;
 use tokio::runtime::Handle;
 
@@ -19,7 +19,7 @@ use super::deliver;
 use super::outbox::Outbox;
 use super::steps::{Steps, Wanted};
 use super::tables::{self, Tables};
-use super::{LEASE, RunContext, random, scan};
+use super::{RunContext, random, scan, split};
 use crate::extract::Extracted;
 use crate::extract::contract::Contract;
 use crate::file::PipelineSpec;
@@ -29,7 +29,7 @@ use crate::quarantine::{self, Event, EventKind, OpenEvents};
 use crate::raw::{Parts, RawEntry};
 
 /// The split whose lease and position keep two replays apart.
-const SPLIT: &str = "replay";
+pub(super) const SPLIT: &str = "replay";
 
 /// What a replay did.
 #[derive(Debug, Clone, Default)]
@@ -50,20 +50,18 @@ const REASONS_MAX: usize = 10;
 ///
 /// Errors: `Unsupported` for a pipeline that loads neither into the lake nor into a target that keeps positions.
 pub async fn replay(spec: Arc<PipelineSpec>, context: RunContext) -> Result<Replayed> {
-    let request = LeaseRequest {
-        branch: context.branch.clone(),
-        pipeline: spec.name.clone(),
-        split: SPLIT.parse()?,
-        owner: context.owner.clone(),
-        duration: LEASE,
-    };
+    let request = split::request(&spec, &context, &SPLIT.parse()?);
     if spec.load.lake().is_none() && !spec.load.is_transactional() {
         return Err(again::not_in_the_lake(&spec));
     }
     let store = context.lake.store().clone();
     let lease = store.take_lease(&request, context.exclusive).await?;
     let epoch = lease.epoch;
-    let outcome = leased(spec, context, &request.split, lease).await;
+    let keep = split::renew(&request, epoch, &context);
+    let outcome = tokio::select! {
+        outcome = leased(spec, context.clone(), &request.split, lease) => outcome,
+        error = keep => Err(error),
+    };
     let released = store.release_lease(&request, epoch).await;
     let done = outcome?;
     released.map(|()| done)
@@ -129,7 +127,8 @@ impl Replay {
             runtime.clone(),
         );
         let raw = runtime.block_on(super::raw_table(&context, &spec.name))?;
-        let contract = super::stored_contract(raw.as_ref())?;
+        let kept = super::kept_contract(raw.as_ref());
+        let contract = super::read_contract(&spec.name, kept.as_deref())?;
         Ok(Self {
             spec,
             target,

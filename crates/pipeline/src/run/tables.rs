@@ -106,12 +106,18 @@ impl Tables {
         writer.write(records).context("table", name)
     }
 
-    /// Sets a property of a table that is there or being made; a table that is neither is left alone.
-    pub(super) fn set_property(&mut self, name: &TableName, key: &str, value: &str) -> Result<()> {
+    /// Sets a property of a table that is there or being made; a table that is neither is left alone. Whether it will be so.
+    pub(super) fn set_property(
+        &mut self,
+        name: &TableName,
+        key: &str,
+        value: &str,
+    ) -> Result<bool> {
         if !self.open.contains_key(name) {
             let draft = self.runtime.block_on(self.lake.draft(&self.branch, name))?;
-            if !draft.exists() || draft.property(key).as_deref() == Some(value) {
-                return Ok(());
+            let is_so = draft.property(key).as_deref() == Some(value);
+            if !draft.exists() || is_so {
+                return Ok(is_so);
             }
             let open = Open::new(draft, WriterOptions::default());
             self.open.insert(name.clone(), open);
@@ -120,7 +126,22 @@ impl Tables {
         if open.draft.property(key).as_deref() != Some(value) {
             open.draft.set_property(key, value);
         }
-        Ok(())
+        Ok(true)
+    }
+
+    /// A table that is changed is changed only while the property is `value`. Told at once when it is something else.
+    ///
+    /// Errors: `Conflict` `property_moved`.
+    pub(super) fn expect_property(
+        &mut self,
+        name: &TableName,
+        key: &str,
+        value: Option<&str>,
+    ) -> Result<()> {
+        match self.open.get_mut(name) {
+            Some(open) => open.draft.expect_property(key, value),
+            None => Ok(()),
+        }
     }
 
     /// Closes every file and gives the changes to commit.

@@ -150,6 +150,30 @@ pub trait Source: fmt::Debug + Send + Sync {
         context: SourceContext,
     ) -> Result<Box<dyn SplitReader>>;
 
+    /// Whether the processes that run a pipeline share its splits, and one process may read several at a time. Otherwise each
+    /// process has splits of its own, and reads one after the other.
+    fn is_shared(&self) -> bool {
+        true
+    }
+
+    /// What positions must become before the splits of now are read, when the pipeline was divided into others before, in one
+    /// commit; empty when they are right. `positions` are those of every split that has one. The names of splits of two
+    /// divisions must differ.
+    async fn rearranged(
+        &self,
+        positions: &[(Ident, Position)],
+        context: &SourceContext,
+    ) -> Result<Vec<(Ident, Position)>> {
+        let _ = (positions, context);
+        Ok(Vec::new())
+    }
+
+    /// Whether [`Self::rearranged`] made the position, and nothing has been read since.
+    fn is_rearranged(&self, position: &Position) -> bool {
+        let _ = position;
+        false
+    }
+
     /// Whether it goes on for ever when it [follows](SourceContext::follow).
     fn is_continuous(&self) -> bool {
         false
@@ -165,6 +189,9 @@ pub trait Source: fmt::Debug + Send + Sync {
         None
     }
 }
+
+/// Code of the error that [`Source::open`] gives when the pipeline is divided into other splits by now.
+pub const REARRANGED: &str = "rearranged";
 
 /// Yields the chunks of one split.
 ///

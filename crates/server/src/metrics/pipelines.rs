@@ -78,6 +78,10 @@ const GAUGES: &[(Named, Read<Option<f64>>)] = &[
         |s| Some(flag(s.broken.is_some())),
     ),
     (
+        Named("pipeline_splits", "Splits that this process works on now"),
+        |s| Some(Figures::get(&s.figures.splits) as f64),
+    ),
+    (
         Named(
             "pipeline_last_commit_timestamp_seconds",
             "When it last committed, in seconds since 1970",

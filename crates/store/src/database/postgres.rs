@@ -25,6 +25,7 @@ const REST_MAX: Duration = Duration::from_secs(1);
 const MIGRATIONS: &[&str] = &[
     include_str!("../../migrations/postgres/0001_catalog.sql"),
     include_str!("../../migrations/postgres/0002_horizon.sql"),
+    include_str!("../../migrations/postgres/0003_members.sql"),
 ];
 
 pub(super) const DIALECT: Dialect = Dialect {

@@ -25,6 +25,7 @@ const WAL_BYTES_MAX: &str = "67108864";
 const MIGRATIONS: &[&str] = &[
     include_str!("../../migrations/sqlite/0001_catalog.sql"),
     include_str!("../../migrations/sqlite/0002_horizon.sql"),
+    include_str!("../../migrations/sqlite/0003_members.sql"),
 ];
 
 pub(super) const DIALECT: Dialect = Dialect {

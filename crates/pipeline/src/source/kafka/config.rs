@@ -22,6 +22,11 @@ pub struct Config {
     /// is added later is read from its first message.
     #[serde(default)]
     pub start: Start,
+    /// In how many parts the topic is read at the same time, each with its own commits; the processes of a project on one store
+    /// share them. Partition `p` belongs to part `p mod shares`. May be changed at any time.
+    #[serde(default = "shares")]
+    #[schemars(range(min = 1, max = 256))]
+    pub shares: u16,
     /// What to do when messages between our position and the topic's beginning are gone, or cannot be read.
     #[serde(default)]
     pub lost: Lost,
@@ -40,6 +45,10 @@ pub struct Config {
     /// A consumer group that our committed positions are reported to, for lag monitors. Nothing is ever read from it.
     #[serde(default)]
     pub report_to: Option<String>,
+}
+
+fn shares() -> u16 {
+    1
 }
 
 /// What to do when messages are gone.

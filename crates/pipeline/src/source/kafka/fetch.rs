@@ -13,6 +13,7 @@ use super::batch::{Queue, Taken};
 use super::config::{Config, Lost};
 use super::pack::Packer;
 use super::position::Place;
+use super::share::Share;
 use super::topic::{Extent, Topic};
 use super::unreadable::{Probe, is_unreadable};
 use crate::connect::kafka::{Listener, at};
@@ -31,6 +32,7 @@ const LOOK_AGAIN: Duration = Duration::from_secs(10);
 
 pub(super) struct Fetch {
     config: Config,
+    share: Share,
     context: SourceContext,
     queue: Queue,
     packer: Packer,
@@ -45,6 +47,7 @@ impl Fetch {
     /// Asks the cluster and begins to read. Blocks.
     pub(super) fn open(
         config: Config,
+        share: Share,
         position: Option<&Position>,
         context: SourceContext,
         out: mpsc::Sender<Result<Chunk>>,
@@ -54,7 +57,7 @@ impl Fetch {
             Some(position) => Place::read(position, &config.topic)?,
             None => Place::new(&config.topic),
         };
-        let is_new = place.next.is_empty();
+        let is_new = context.full || position.is_none();
         let queue = Queue::new(consumer, TAKEN_MAX)
             .ok_or_else(|| Error::bug("kafka_queue", "the client library gives no queue"))?;
         let looked = context.clock.monotonic();
@@ -62,6 +65,7 @@ impl Fetch {
             packer: Packer::new(place, context.packs, config.registry.is_some()),
             schemas: Schemas::new(&config, &context)?,
             config,
+            share,
             context,
             queue,
             ends: BTreeMap::new(),
@@ -84,7 +88,7 @@ impl Fetch {
     fn begin(&mut self, is_new: bool) -> Result<()> {
         let mut extents = BTreeMap::new();
         for partition in self.topic().partitions()? {
-            if !self.ends.contains_key(&partition) {
+            if self.share.has(partition) && !self.ends.contains_key(&partition) {
                 extents.insert(partition, self.topic().extent(partition)?);
             }
         }
@@ -150,8 +154,16 @@ impl Fetch {
         Ok(())
     }
 
+    /// Starts the thread.
+    pub(super) fn start(self) -> Result<()> {
+        let thread = std::thread::Builder::new().name("kafka-fetch".to_owned());
+        thread.spawn(move || self.run()).map(drop).map_err(|error| {
+            Error::unavailable("no_thread", "failed to start a thread").with_source(error)
+        })
+    }
+
     /// Reads until there is nothing more, or nobody takes it.
-    pub(super) fn run(mut self) {
+    fn run(mut self) {
         if let Err(error) = self.read() {
             // Nobody is there to hear it when this fails.
             let _ = self.out.blocking_send(Err(error));
@@ -468,13 +480,17 @@ fn consumer(config: &Config, context: &SourceContext) -> Result<BaseConsumer<Lis
         })
 }
 
-/// Starts the thread.
-pub(super) fn start(fetch: Fetch) -> Result<()> {
-    let thread = std::thread::Builder::new().name("kafka-fetch".to_owned());
-    thread
-        .spawn(move || fetch.run())
-        .map(drop)
-        .map_err(|error| {
-            Error::unavailable("no_thread", "failed to start a thread").with_source(error)
-        })
+/// Where a topic begins that has not been read, in every partition. Blocks.
+pub(super) fn starts(config: &Config, context: &SourceContext) -> Result<BTreeMap<i32, i64>> {
+    let consumer = consumer(config, context)?;
+    let topic = Topic {
+        consumer: &consumer,
+        is_read: false,
+        name: &config.topic,
+    };
+    let mut extents = BTreeMap::new();
+    for partition in topic.partitions()? {
+        extents.insert(partition, topic.extent(partition)?);
+    }
+    topic.starts(config.start, &extents)
 }

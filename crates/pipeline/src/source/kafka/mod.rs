@@ -17,7 +17,8 @@
 //! Where it goes on is the position in our own catalog, never a group's offsets. Many messages are one payload; what came
 //! with each (key, headers, time, place) is in the raw index. Offsets without a message (compacted, aborted) are passed
 //! over as Kafka means it; messages that are *gone* stop the run, or are recorded. `forebay serve` follows the topic;
-//! `forebay run` takes what is there and ends. It never joins a group, so nothing rebalances.
+//! `forebay run` takes what is there and ends. It never joins a group: with `shares`, several processes read a topic, and who
+//! reads what is the matter of our own leases.
 
 mod batch;
 mod config;
@@ -25,6 +26,7 @@ mod fetch;
 mod pack;
 mod position;
 mod reader;
+mod share;
 mod topic;
 mod unreadable;
 
@@ -35,6 +37,9 @@ use tokio::sync::mpsc;
 
 pub use config::{Config, Isolation, Lost, Start};
 
+use self::fetch::Fetch;
+use self::position::{Place, State};
+use self::share::Share;
 use crate::extract::message::MessageRules;
 use crate::file::Document;
 use crate::source::{Source, SourceContext, SourceKind, SplitReader};
@@ -78,29 +83,44 @@ struct Kafka {
     rules: MessageRules,
 }
 
-/// The one split: all partitions are read together, so that one commit covers them.
-const SPLIT: &str = "topic";
-
 #[async_trait]
 impl Source for Kafka {
+    /// Those of a share are read together, so that one commit covers them.
     async fn splits(&self, _context: &SourceContext) -> Result<Vec<Ident>> {
-        Ok(vec![SPLIT.parse()?])
+        Share::all(self.config.shares).map(Share::split).collect()
     }
 
     async fn open(
         &self,
-        _split: &Ident,
+        split: &Ident,
         position: Option<Position>,
         context: SourceContext,
     ) -> Result<Box<dyn SplitReader>> {
+        let share = Share::find(self.config.shares, split)?;
         let (config, (out, chunks)) = (self.config.clone(), mpsc::channel(fetch::CHUNKS_MAX));
-        let opening = tokio::task::spawn_blocking(move || {
-            fetch::start(fetch::Fetch::open(config, position.as_ref(), context, out)?)
-        });
-        opening.await.map_err(|error| {
-            Error::bug("kafka_task", "opening a topic panicked").with_source(error)
-        })??;
+        let fetch = move || Fetch::open(config, share, position.as_ref(), context, out)?.start();
+        blocking(fetch).await?;
         Ok(Box::new(reader::Reader { chunks }))
+    }
+
+    /// A topic that is read for the first time is divided at once, so that every share begins at the same moment.
+    async fn rearranged(
+        &self,
+        positions: &[(Ident, Position)],
+        context: &SourceContext,
+    ) -> Result<Vec<(Ident, Position)>> {
+        let (topic, shares) = (&self.config.topic, self.config.shares);
+        let moves = share::rearranged(topic, shares, positions, context.full)?;
+        if moves.is_some() || shares == 1 || !positions.is_empty() {
+            return Ok(moves.unwrap_or_default());
+        }
+        let (config, context) = (self.config.clone(), context.clone());
+        let starts = blocking(move || fetch::starts(&config, &context)).await?;
+        share::dealt(topic, shares, &starts)
+    }
+
+    fn is_rearranged(&self, position: &Position) -> bool {
+        Place::parse(position).is_ok_and(|place| place.state != State::Read)
     }
 
     fn is_continuous(&self) -> bool {
@@ -110,4 +130,14 @@ impl Source for Kafka {
     fn messages(&self) -> Option<&MessageRules> {
         Some(&self.rules)
     }
+}
+
+/// The client library blocks.
+async fn blocking<T: Send + 'static>(
+    ask: impl FnOnce() -> Result<T> + Send + 'static,
+) -> Result<T> {
+    let asked = tokio::task::spawn_blocking(ask).await;
+    asked.unwrap_or_else(|error| {
+        Err(Error::bug("kafka_task", "opening a topic panicked").with_source(error))
+    })
 }

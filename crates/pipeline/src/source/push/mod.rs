@@ -144,6 +144,10 @@ impl Source for Push {
         Some(&self.config)
     }
 
+    fn is_shared(&self) -> bool {
+        false
+    }
+
     fn is_continuous(&self) -> bool {
         true
     }

@@ -1,5 +1,7 @@
+use std::time::Duration;
+
 use forebay_core::{ErrorKind, Ident, RefName, Timestamp};
-use forebay_store::{Commit, Lease};
+use forebay_store::{Commit, Lease, Member};
 
 use super::*;
 
@@ -179,6 +181,46 @@ async fn a_lease_keeps_others_out_until_it_ends() {
     assert_eq!(take("one").await, Ok(5));
     world.clock.set(120 * SECOND);
     assert_eq!(take("two").await, Ok(6));
+}
+
+#[tokio::test]
+async fn members_count_until_they_leave_or_fall_silent() {
+    let Some(world) = world().await else {
+        return;
+    };
+    let (main, dev) = (RefName::main(), branch("dev"));
+    let created = world.store.create_branch(&dev, &main).await;
+    created.unwrap();
+    let member = |branch: &RefName, pipeline: &str, owner: &str| Member {
+        branch: branch.clone(),
+        pipeline: pipeline.parse().unwrap(),
+        owner: owner.to_owned(),
+        duration: Duration::from_secs(10),
+    };
+    let attend = async |pipeline: &str, owner: &str| {
+        let all = world.store.attend(&member(&main, pipeline, owner)).await;
+        all.unwrap().join(" ")
+    };
+    world.clock.set(100 * SECOND);
+    assert_eq!(attend("quakes", "two").await, "two");
+    assert_eq!(attend("quakes", "one").await, "one two");
+    assert_eq!(attend("orders", "one").await, "one", "of another pipeline");
+    let on_dev = world.store.attend(&member(&dev, "quakes", "two")).await;
+    assert_eq!(on_dev.unwrap(), ["two"], "on another branch");
+    world.clock.set(109 * SECOND);
+    assert_eq!(attend("quakes", "one").await, "one two");
+    world.clock.set(110 * SECOND);
+    assert_eq!(attend("quakes", "one").await, "one", "two fell silent");
+    assert_eq!(attend("quakes", "two").await, "one two");
+    let one = member(&main, "quakes", "one");
+    world.store.leave(&one).await.unwrap();
+    world.store.leave(&one).await.unwrap();
+    assert_eq!(attend("quakes", "two").await, "two");
+    // The clock was a year ahead when it came: it must not be counted for a year.
+    world.clock.set(400 * 86_400 * SECOND);
+    attend("quakes", "ahead").await;
+    world.clock.set(111 * SECOND);
+    assert_eq!(attend("quakes", "two").await, "two");
 }
 
 #[tokio::test]

@@ -1,0 +1,154 @@
+//! One split of a run: takes its lease, works until its source has nothing more, and starts again where that helps.
+//!
+//! Which splits this process works on is the matter of [`super::share`].
+
+use std::sync::Arc;
+use std::sync::atomic::{AtomicU64, Ordering};
+use std::time::Duration;
+
+use forebay_core::{Context, Error, ErrorKind, Ident, Result};
+use forebay_store::{LeaseRequest, RunRecord};
+use tokio::sync::watch;
+use tokio_util::sync::CancellationToken;
+use tracing::Instrument;
+
+use super::audit::Requests;
+use super::{Job, RunContext, deliver, random, stages};
+use crate::file::PipelineSpec;
+
+/// How often a split is started again after another writer was first and before it commits, until the run gives up. Each time
+/// somebody else has made a commit, so this is also how many writers may begin with a table at once.
+const RESTARTS_MAX: u32 = 32;
+
+/// The pause before such a start, times how many there were.
+const RESTART_PAUSE: Duration = Duration::from_millis(20);
+
+/// What the splits of a run have in common.
+#[derive(Clone)]
+pub(super) struct Run {
+    pub(super) spec: Arc<PipelineSpec>,
+    pub(super) context: RunContext,
+    pub(super) record: RunRecord,
+    pub(super) requests: Arc<Requests>,
+}
+
+impl Run {
+    /// Works on a split until it is at its end, or `stop`.
+    pub(super) async fn split(self, split: Ident, stop: CancellationToken) -> Result<()> {
+        let span = tracing::error_span!("split", %split);
+        self.again(&split, stop)
+            .instrument(span)
+            .await
+            .context("split", &split)
+    }
+
+    async fn again(&self, split: &Ident, stop: CancellationToken) -> Result<()> {
+        let commits = Arc::new(AtomicU64::new(0));
+        let mut context = RunContext {
+            cancel: stop,
+            // What is made of it (ids, jitter) is no other split's.
+            seed: seed(self.context.seed, split),
+            ..self.context.clone()
+        };
+        let (mut restarts, mut seen) = (0, 0);
+        let mut patience = deliver::Patience::new();
+        loop {
+            let outcome = self.once(split, &context, &commits).await;
+            let done = commits.load(Ordering::Relaxed);
+            if done > seen {
+                (restarts, seen) = (0, done);
+            }
+            match outcome {
+                Err(error) if may_restart(&error) && restarts < RESTARTS_MAX => {
+                    restarts += 1;
+                    tracing::info!(%split, %error, "another writer was first; starting again at the last commit");
+                    context.clock.sleep(RESTART_PAUSE * restarts).await;
+                }
+                Err(error) if patience.again(&error, done, &context).await => {}
+                other => return other,
+            }
+            // What this run has committed is not read a second time.
+            context.full &= done == 0 || self.spec.load.replaces();
+        }
+    }
+
+    async fn once(
+        &self,
+        split: &Ident,
+        context: &RunContext,
+        commits: &Arc<AtomicU64>,
+    ) -> Result<()> {
+        let request = request(&self.spec, context, split);
+        let store = context.lake.store().clone();
+        let mut lease = store.take_lease(&request, context.exclusive).await?;
+        if !context.exclusive {
+            store
+                .mark_lost_unless_held(&request, self.record.id)
+                .await?;
+        }
+        let epoch = lease.epoch;
+        let _at_work = context.figures.at_work();
+        let keep = renew(&request, epoch, context);
+        let work = async {
+            let sink = deliver::open(&self.spec, context, split, &mut lease, false).await?;
+            let job = Job {
+                spec: self.spec.clone(),
+                context: context.clone(),
+                run: self.record.clone(),
+                split: split.clone(),
+                lease,
+                committed: Arc::new(watch::channel(None).0),
+                commits: commits.clone(),
+            };
+            stages(job, self.requests.clone(), sink).await
+        };
+        let outcome = tokio::select! {
+            outcome = work => outcome,
+            error = keep => Err(error),
+        };
+        let released = store.release_lease(&request, epoch).await;
+        outcome.and(released)
+    }
+}
+
+pub(super) fn request(spec: &PipelineSpec, context: &RunContext, split: &Ident) -> LeaseRequest {
+    LeaseRequest {
+        branch: context.branch.clone(),
+        pipeline: spec.name.clone(),
+        split: split.clone(),
+        owner: context.owner.clone(),
+        duration: context.lease,
+    }
+}
+
+/// A seed of the split's own.
+fn seed(run: u64, split: &Ident) -> u64 {
+    let split = u64::from(crc32fast::hash(split.as_str().as_bytes()));
+    u64::try_from(random(run, split) >> 64).unwrap_or(run)
+}
+
+/// A fenced writer must stop; any other conflict is over once the tables are read again.
+fn may_restart(error: &Error) -> bool {
+    error.kind() == ErrorKind::Conflict
+        && !is_anothers(error)
+        && error.code() != crate::source::REARRANGED
+}
+
+/// Whether another process has the split.
+pub(super) fn is_anothers(error: &Error) -> bool {
+    error.kind() == ErrorKind::Conflict && ["stale_epoch", "leased"].contains(&error.code())
+}
+
+/// Renews the lease until that fails; dropped when the split is done.
+pub(super) async fn renew(request: &LeaseRequest, epoch: i64, context: &RunContext) -> Error {
+    loop {
+        context.clock.sleep(context.lease / 3).await;
+        match context.lake.store().renew_lease(request, epoch).await {
+            Err(error) if error.kind() == ErrorKind::Conflict => return error,
+            Err(error) => {
+                tracing::warn!(%error, "failed to renew the lease; the next commit will tell");
+            }
+            Ok(()) => {}
+        }
+    }
+}
