@@ -29,6 +29,7 @@ source:
   kafka:
     cluster: {{brokers: ["{broker}"]}}
     topic: {topic}
+    shares: {shares}
 extract:
   json: {{nested: keep}}
 load:
@@ -136,10 +137,10 @@ def fill(broker: str, topic: str, data: pathlib.Path, messages: int) -> None:
     producer.flush()
 
 
-def forebay(binary: str, broker: str, topic: str, folder: pathlib.Path) -> tuple:
+def forebay(binary: str, broker: str, topic: str, shares: int, folder: pathlib.Path) -> tuple:
     project = fresh(folder / "forebay")
     (project / "pipelines").mkdir()
-    (project / "pipelines/bench.yaml").write_text(PIPELINE.format(broker=broker, topic=topic))
+    (project / "pipelines/bench.yaml").write_text(PIPELINE.format(broker=broker, topic=topic, shares=shares))
     figures = measure([binary, "run", "--quiet", "--no-progress"], project)
     count = subprocess.run([binary, "sql", "SELECT count(*) FROM bench.events", "--format", "csv"], cwd=project, check=True, capture_output=True, text=True).stdout
     return int(count.split()[1]), figures
@@ -277,7 +278,7 @@ def main() -> None:
         for topic, messages in [("s200", given.messages), ("n1k", given.messages // 5)]:
             fill(broker, topic, folder / f"{topic}.ndjson", messages)
             print(f"{topic}: {messages:,} messages in {PARTITIONS} partitions", flush=True)
-            results = [("forebay", *forebay(binary, broker, topic, work))]
+            results = [("forebay", *forebay(binary, broker, topic, 1, work)), ("forebay, 2 shares", *forebay(binary, broker, topic, 2, work))]
             if not given.no_rivals:
                 rivals = Java()
                 try:

@@ -9,7 +9,8 @@ use std::path::Path;
 use std::time::Duration;
 
 use forebay_core::unit::{Size, Span};
-use forebay_core::{Error, Result, Secret};
+use forebay_core::{Error, Result, Secret, Timestamp};
+use forebay_lake::CleanRequest;
 use forebay_lake::storage::{AwsVariables, RETRY_FOR, S3Options};
 use forebay_pipeline::file::{Document, Variables, resolve, validate};
 use forebay_store::StoreUrl;
@@ -42,6 +43,9 @@ pub(crate) struct Settings {
     pub(crate) otlp: Otlp,
 }
 
+/// A query reads one state for as long as it runs.
+const KEEP_MIN: Duration = Duration::from_secs(3_600);
+
 /// `[lake]`: what `forebay tables clean` leaves.
 #[derive(Debug, Clone, Deserialize, JsonSchema)]
 #[serde(deny_unknown_fields, default)]
@@ -52,6 +56,8 @@ pub(crate) struct Lake {
     pub(crate) keep_log: Span,
     /// Files that nothing names yet stay for this long, since a run may be about to commit them; at least 36h.
     pub(crate) safe_age: Span,
+    /// How often `forebay serve` does what `forebay tables clean --delete` does; without it never.
+    pub(crate) clean_every: Option<Span>,
 }
 
 impl Default for Lake {
@@ -61,6 +67,7 @@ impl Default for Lake {
             keep: days(30),
             keep_log: days(2 * 365),
             safe_age: days(3),
+            clean_every: None,
         }
     }
 }
@@ -89,6 +96,31 @@ impl Default for Otlp {
 }
 
 impl Lake {
+    /// What to keep, and that the rest goes.
+    ///
+    /// Errors: `Config` `keep_too_short`.
+    pub(crate) fn clean_request(&self, now: Timestamp) -> Result<CleanRequest> {
+        if self.keep.0 < KEEP_MIN {
+            let what = format!(
+                "states must be kept for an hour at least, not {}",
+                self.keep
+            );
+            return Err(Error::config("keep_too_short", what)
+                .with_hint("queries that run now read a state of when they began"));
+        }
+        let before = |span: Duration| {
+            let micros = i64::try_from(span.as_micros()).unwrap_or(i64::MAX);
+            Timestamp(now.micros().saturating_sub(micros))
+        };
+        Ok(CleanRequest {
+            keep_from: before(self.keep.0),
+            log_from: before(self.keep_log.0.max(self.keep.0)),
+            safe_age: self.safe_age.0,
+            unknown_tables: false,
+            dry_run: false,
+        })
+    }
+
     fn over_environment(&mut self, variable: &dyn Fn(&str) -> Option<String>) -> Result<()> {
         for (span, name) in [
             (&mut self.keep, "FOREBAY__LAKE__KEEP"),
@@ -98,6 +130,9 @@ impl Lake {
             if let Some(value) = parsed(variable, name)? {
                 *span = value;
             }
+        }
+        if let Some(every) = parsed(variable, "FOREBAY__LAKE__CLEAN_EVERY")? {
+            self.clean_every = Some(every);
         }
         Ok(())
     }
@@ -444,15 +479,26 @@ mod tests {
         );
         let text = "[lake]\nkeep = \"7d\"\n";
         let mut settings = Settings::parse("forebay.toml", text).unwrap();
-        let set = |name: &str| (name == "FOREBAY__LAKE__SAFE_AGE").then(|| "2d".to_owned());
+        let set = |name: &str| match name {
+            "FOREBAY__LAKE__SAFE_AGE" | "FOREBAY__LAKE__CLEAN_EVERY" => Some("2d".to_owned()),
+            "FOREBAY__STORE__LEASE" => Some("1s".to_owned()),
+            _ => None,
+        };
         settings.lake.over_environment(&set).unwrap();
         let Lake {
             keep,
             keep_log,
             safe_age,
-        } = settings.lake;
+            clean_every,
+        } = settings.lake.clone();
         let days = |span: Span| span.0.as_secs() / 86_400;
         assert_eq!((days(keep), days(keep_log), days(safe_age)), (7, 730, 2));
+        assert_eq!(clean_every.map(days), Some(2));
+        let error = settings.store.over_environment(&set).unwrap_err();
+        assert_eq!(error.code(), "bad_lease");
+        settings.lake.keep = "30m".parse().unwrap();
+        let error = settings.lake.clean_request(Timestamp(0)).unwrap_err();
+        assert_eq!(error.code(), "keep_too_short");
         let error = Settings::parse("forebay.toml", "[sql]\nmemori = \"1GiB\"\n").unwrap_err();
         assert!(error.to_string().contains("forebay.toml:2:1"), "{error}");
         assert!(error.to_string().contains("memory"), "{error}");

@@ -108,6 +108,19 @@ impl Lake {
     }
 }
 
+impl Cleaned {
+    /// What went of all tables; in a dry run, what would.
+    pub fn deleted(&self) -> FileCount {
+        let mut gone = FileCount::default();
+        let tables = self.tables.values().filter(|table| !table.left_alone);
+        for count in tables.flat_map(|table| [table.data, table.metadata]) {
+            gone.files += count.files;
+            gone.bytes += count.bytes;
+        }
+        gone
+    }
+}
+
 impl FileCount {
     fn add(&mut self, bytes: u64) {
         self.files += 1;

@@ -42,6 +42,7 @@ pub(crate) async fn show(
 fn shown(status: &Status) -> Value {
     let (figures, get) = (&status.figures, Figures::get);
     let mut value = serde_json::to_value(status).unwrap_or_default();
+    value["splits"] = get(&figures.splits).into();
     value["source_bytes"] = figures.source.bytes().into();
     value["payloads"] = get(&figures.payloads).into();
     value["rows_committed"] = get(&figures.committed).into();

@@ -1,5 +1,7 @@
 //! `forebay serve`: every pipeline of the project in one process, and the HTTP server.
 
+mod clean;
+
 use std::path::{Path, PathBuf};
 use std::process::ExitCode;
 use std::sync::Arc;
@@ -65,8 +67,12 @@ impl Serve {
         let mut supervisor = Supervisor::new(site, workspace.clock(), registry, stop.clone());
         // A push that came before the pipelines are known would be told that there is none.
         supervisor.look().await;
-        let server = tokio::spawn(listening.serve(forebay_server::router(state), stop));
+        let server = listening.serve(forebay_server::router(state), stop.clone());
+        let server = tokio::spawn(server);
+        let cleaning = tokio::spawn(clean::regularly(workspace.clone(), stop));
         supervisor.run().await;
+        // What it has not deleted by now it deletes another time.
+        cleaning.abort();
         let ended = server.await;
         ended.map_err(|error| {
             Error::bug("server_panicked", "the HTTP server panicked").with_source(error)

@@ -6,6 +6,7 @@ use std::time::{Duration, SystemTime};
 use forebay_testkit::on_s3;
 
 use crate::forebay::Project;
+use crate::served::Server;
 
 const PIPELINE: &str = "pipeline: orders\nsource:\n  file: {path: \"in/*.ndjson\"}\nextract:\n  json: {lines: true}\nload:\n  iceberg: {table: shop.orders}\n";
 
@@ -81,6 +82,18 @@ fn leftovers_are_told_then_deleted_and_nothing_else() {
         .cloned()
         .collect();
     assert_eq!(files(tables), after);
+    assert_eq!(project.value("SELECT count(*) FROM shop.orders"), "6");
+
+    // A server does the same by itself, when it is told to.
+    project.write_bytes(left.to_str().unwrap(), &[0; 10]);
+    let file = std::fs::File::options().write(true).open(&left);
+    file.unwrap().set_modified(long_ago).unwrap();
+    project.write("forebay.toml", "[lake]\nclean_every = \"1s\"\n");
+    let server = Server::start(&project, "127.0.0.1:0");
+    let waited = (0..100).take_while(|_| left.exists());
+    waited.for_each(|_| std::thread::sleep(Duration::from_millis(100)));
+    assert_eq!(server.stop(), Some(0));
+    assert!(!left.exists());
     assert_eq!(project.value("SELECT count(*) FROM shop.orders"), "6");
 
     let hasty = project.run(&["tables", "clean", "--older-than", "1h"]);

@@ -25,7 +25,7 @@ load: {iceberg: {table: push.events}}
 const KILLS: u64 = 6;
 
 /// How long a run of a machine that is gone keeps others from its journal.
-const LEASE: Duration = Duration::from_secs(60);
+const LEASE: Duration = Duration::from_secs(30);
 
 fn project(server: &S3Server) -> Project {
     let project = Project::new().on(server);

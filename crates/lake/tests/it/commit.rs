@@ -105,6 +105,45 @@ async fn an_empty_table_and_a_property_need_no_snapshot() {
 }
 
 #[tokio::test(flavor = "multi_thread")]
+async fn of_two_that_change_a_property_from_what_it_was_one_is_refused() {
+    let site = Site::new().await;
+    let lake = &site.lake;
+    let expecting = async |was: Option<&str>, becomes: &str| {
+        let mut draft = drafted(lake, "a.t", id_rows([1])).await.unwrap();
+        draft.set_property("learned", becomes);
+        draft.expect_property("learned", was).map(|()| draft)
+    };
+    let commit = async |draft| {
+        let done = lake.commit(request(vec![draft], Vec::new())).await;
+        done.map(drop).map_err(|error| error.code())
+    };
+    assert_eq!(commit(expecting(None, "a").await.unwrap()).await, Ok(()));
+    let first = expecting(Some("a"), "b").await.unwrap();
+    let second = expecting(Some("a"), "c").await.unwrap();
+    let other = drafted(lake, "a.t", id_rows([2])).await.unwrap();
+    assert_eq!(commit(first).await, Ok(()));
+    assert_eq!(
+        commit(other).await,
+        Ok(()),
+        "who expects nothing is not refused"
+    );
+    assert_eq!(commit(second).await, Err("property_moved"));
+    let late = expecting(Some("a"), "d").await.unwrap_err();
+    assert_eq!(
+        late.code(),
+        "property_moved",
+        "told before anything is written"
+    );
+    let table = site.table_elsewhere("a.t").await;
+    assert_eq!(table.properties()["learned"], "b");
+    assert_eq!(
+        site.ids_of(&table).await,
+        [1, 1, 2],
+        "of the refused nothing is there"
+    );
+}
+
+#[tokio::test(flavor = "multi_thread")]
 async fn writers_in_two_processes_lose_and_double_nothing() {
     const WRITERS: i64 = 6;
     const COMMITS: i64 = 12;

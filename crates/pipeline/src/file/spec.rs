@@ -21,6 +21,7 @@ use crate::file::{
     Diagnostic, Diagnostics, Document, Resolved, Span, TEXT_BYTES_MAX, Variables, pipeline_schema,
     resolve, yaml,
 };
+use crate::journal::WRITERS;
 use crate::load::{self, Target};
 use crate::source::{self, Source};
 use crate::transform::{self, Transform, check};
@@ -266,7 +267,7 @@ impl<'a> Build<'a> {
 
     fn spec(&mut self, digest: String) -> Option<PipelineSpec> {
         // Each part is made before any is asked for, or the first missing one would hide the errors of the rest.
-        let name = self.part("pipeline", |document| document.parse::<Ident>());
+        let name = self.part("pipeline", name);
         let schedule = self.schedule();
         let source = self.component("source", |name, config| source::find(name)?.build(config));
         let raw = self.section::<RawSpec>("raw");
@@ -451,6 +452,18 @@ impl<'a> Build<'a> {
         let (_, config) = self.document.get("source")?.single()?;
         config.get("records")?.as_str().map(str::to_owned)
     }
+}
+
+/// Errors: `Config` `reserved_name`.
+fn name(document: &Document) -> Result<Ident> {
+    let name: Ident = document.parse()?;
+    if name.as_str() == WRITERS {
+        let what = format!(
+            "a pipeline cannot be called `{WRITERS}`: the leases of journals have that name"
+        );
+        return Err(Error::config("reserved_name", what));
+    }
+    Ok(name)
 }
 
 #[cfg(test)]

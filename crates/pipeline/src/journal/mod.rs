@@ -45,6 +45,7 @@ pub use opened::Journals;
 pub use tail::{Pushed, Tail};
 
 pub(crate) use config::Taken;
+pub(crate) use storage::WRITERS;
 
 use ages::Ages;
 use append::Append;

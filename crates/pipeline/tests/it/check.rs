@@ -54,6 +54,18 @@ fn a_lake_table_goes_with_its_extractor_and_pushes_replace_nothing() {
     assert!(errors(own).0.iter().any(|one| one.code == "endless_table"));
 }
 
+#[test]
+fn a_name_that_leases_of_journals_have_is_refused() {
+    let file = "pipeline: journal_writers\nsource: {push: {}}\nextract: {json: {}}\nload: {iceberg: {table: a.b}}\n";
+    let found = errors(file);
+    assert_eq!(
+        (found.0[0].code, found.0[0].place.line),
+        ("reserved_name", 1),
+        "{found}"
+    );
+    assert!(check(&file.replace("journal_", "")).is_ok());
+}
+
 /// The file of the blueprint, as far as it can run.
 const QUAKES: &str = r#"pipeline: quakes
 source:

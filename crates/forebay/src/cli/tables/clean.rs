@@ -2,21 +2,18 @@
 
 use std::process::ExitCode;
 use std::sync::Arc;
-use std::time::Duration;
 
 use arrow::array::{ArrayRef, Int64Array, RecordBatch, StringArray};
 use clap::Args;
 use forebay_core::unit::Span;
-use forebay_core::{Error, Result, Timestamp};
-use forebay_lake::{CleanRequest, Cleaned, CleanedTable, FileCount};
+use forebay_core::{Error, Result};
+use forebay_lake::{CleanRequest, Cleaned, CleanedTable};
 use uuid::Uuid;
 
 use crate::output::{self, Format};
 use crate::say;
+use crate::settings::Lake;
 use crate::wire::Workspace;
-
-/// A query reads one state for as long as it runs.
-const KEEP_MIN: Duration = Duration::from_secs(3_600);
 
 #[derive(Debug, Args)]
 #[command(
@@ -42,22 +39,15 @@ pub(super) struct Clean {
 impl Clean {
     pub(super) async fn run(self, workspace: &Workspace, format: Format) -> Result<ExitCode> {
         let settings = &workspace.settings().lake;
-        let keep = self.keep.unwrap_or(settings.keep).0;
-        if keep < KEEP_MIN {
-            let message = format!(
-                "states must be kept for an hour at least, not {}",
-                Span(keep)
-            );
-            return Err(Error::config("keep_too_short", message)
-                .with_hint("queries that run now read a state of when they began"));
-        }
-        let now = workspace.clock().now();
+        let settings = Lake {
+            keep: self.keep.unwrap_or(settings.keep),
+            safe_age: self.older_than.unwrap_or(settings.safe_age),
+            ..settings.clone()
+        };
         let request = CleanRequest {
-            keep_from: before(now, keep),
-            log_from: before(now, settings.keep_log.0.max(keep)),
-            safe_age: self.older_than.unwrap_or(settings.safe_age).0,
             unknown_tables: self.unknown_tables,
             dry_run: !self.delete,
+            ..settings.clean_request(workspace.clock().now())?
         };
         let cleaned = workspace.lake().clean(&request).await?;
         let batch = listed(&cleaned)?;
@@ -72,19 +62,8 @@ impl Clean {
     }
 }
 
-fn before(now: Timestamp, span: Duration) -> Timestamp {
-    let micros = i64::try_from(span.as_micros()).unwrap_or(i64::MAX);
-    Timestamp(now.micros().saturating_sub(micros))
-}
-
 fn tell(cleaned: &Cleaned, deleted: bool) {
-    let mut gone = FileCount::default();
-    for table in cleaned.tables.values().filter(|table| !table.left_alone) {
-        for count in [table.data, table.metadata] {
-            gone.files += count.files;
-            gone.bytes += count.bytes;
-        }
-    }
+    let gone = cleaned.deleted();
     for (uuid, table) in &cleaned.tables {
         if let Some(problem) = &table.problem {
             say::warn(format_args!(

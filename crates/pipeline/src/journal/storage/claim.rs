@@ -14,7 +14,7 @@ use tokio_util::sync::CancellationToken;
 pub(in super::super) const CLAIM: Duration = Duration::from_secs(15);
 
 /// The name in the store that writers of journals have leases under; those of the pipelines are for who reads.
-pub(in super::super) const WRITERS: &str = "journal_writers";
+pub(crate) const WRITERS: &str = "journal_writers";
 
 /// The right to write a journal. Dropped, it is no longer renewed.
 #[derive(Debug)]

@@ -31,7 +31,8 @@ use futures::TryStreamExt;
 use object_store::ObjectStore;
 use object_store::path::Path;
 
-pub(super) use claim::{CLAIM, Claim, WRITERS, is_held};
+pub(crate) use claim::WRITERS;
+pub(super) use claim::{CLAIM, Claim, is_held};
 pub(super) use open::{Site, open};
 
 use super::keys::{self, Keyed};

@@ -99,7 +99,7 @@ const OTHERS: &[(&str, &str)] = &[
     #[cfg(feature = "kafka")]
     (
         "source",
-        "kafka: {cluster: {brokers: ['a:9092'], tls: {ca: ca.pem, certificate: c.pem, key: '${secret:token}'}, sasl: {mechanism: PLAIN, username: u, password: '${secret:token}'}, options: {fetch.min.bytes: '1'}}, topic: t, start: latest, lost: continue, isolation: read_uncommitted, columns: {key: k, key_bytes: kb, timestamp: at, partition: p, offset: o, headers: h}, tombstones: skip, registry: {url: 'http://r', auth: {username: u, password: '${secret:token}'}, retry_for: 1m}, report_to: g}",
+        "kafka: {cluster: {brokers: ['a:9092'], tls: {ca: ca.pem, certificate: c.pem, key: '${secret:token}'}, sasl: {mechanism: PLAIN, username: u, password: '${secret:token}'}, options: {fetch.min.bytes: '1'}}, topic: t, start: latest, shares: 4, lost: continue, isolation: read_uncommitted, columns: {key: k, key_bytes: kb, timestamp: at, partition: p, offset: o, headers: h}, tombstones: skip, registry: {url: 'http://r', auth: {username: u, password: '${secret:token}'}, retry_for: 1m}, report_to: g}",
     ),
     #[cfg(feature = "kafka")]
     (
