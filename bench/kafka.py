@@ -147,7 +147,9 @@ def forebay(binary: str, broker: str, topic: str, shares: int, folder: pathlib.P
 
 
 def iceberg_count(table: pathlib.Path) -> int:
-    newest = max((table / "metadata").glob("*.metadata.json"), key=lambda path: path.stat().st_mtime)
+    # The newest file may still be written.
+    version = (table / "metadata/version-hint.text").read_text()
+    newest = table / f"metadata/v{version}.metadata.json"
     return StaticTable.from_metadata(str(newest)).scan().count()
 
 
@@ -199,7 +201,7 @@ classloader.check-leaked-classloader: false
         ]
         wait("Flink", lambda: get(f"http://127.0.0.1:{self.port}/overview")["taskmanagers"] == 1)
 
-    def job(self, broker: str, topic: str, table: str) -> tuple:
+    def job(self, broker: str, topic: str, messages: int, table: str) -> tuple:
         script = self.folder / f"{table}.sql"
         script.write_text(f"""SET 'execution.runtime-mode' = 'streaming';
 SET 'parallelism.default' = '2';
@@ -220,7 +222,11 @@ INSERT INTO lake.bench.{table} SELECT * FROM messages;
         if done["state"] != "FINISHED":
             raise SystemExit(f"Flink's job {done['state']}: see {self.folder}/jobmanager.log")
         figures = {"wall": done["duration"] / 1000, "cpu": Java.cpu(self.servers) - before, "memory": Java.memory(self.servers[1:])}
-        return iceberg_count(self.folder / f"warehouse/bench/{table}"), figures
+        # Flink may call a job finished just before its last commit is there.
+        landed, end = self.folder / f"warehouse/bench/{table}", time.monotonic() + 30
+        while (rows := iceberg_count(landed)) < messages and time.monotonic() < end:
+            time.sleep(0.5)
+        return rows, figures
 
 
 def connect(java: Java, tools: pathlib.Path, broker: str, topic: str, messages: int, folder: pathlib.Path) -> tuple:
@@ -283,8 +289,8 @@ def main() -> None:
                 rivals = Java()
                 try:
                     flink = Flink(rivals, tools, work / f"flink-{topic}")
-                    results.append(("flink, cold", *flink.job(broker, topic, "cold")))
-                    results.append(("flink, warm", *flink.job(broker, topic, "warm")))
+                    results.append(("flink, cold", *flink.job(broker, topic, messages, "cold")))
+                    results.append(("flink, warm", *flink.job(broker, topic, messages, "warm")))
                     rivals.stop()
                     results.append(("kafka connect", *connect(rivals, tools, broker, topic, messages, work / f"connect-{topic}")))
                 finally:
