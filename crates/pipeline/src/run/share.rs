@@ -113,11 +113,12 @@ impl<'r> Crew<'r> {
             return Ok(all);
         }
         let member = self.member();
-        let wanted = match self.run.context.lake.store().attend(&member).await {
-            Ok(members) => share(&members, &member, all),
-            Err(error) => {
-                let known = self.wanted.ok_or(error)?;
-                tracing::warn!("failed to ask who shares the splits; going on as before");
+        let members = self.run.context.lake.store().attend(&member).await;
+        let wanted = match (members, self.wanted) {
+            (Ok(members), _) => share(&members, &member, all),
+            (Err(error), None) => return Err(error),
+            (Err(error), Some(known)) => {
+                tracing::warn!(%error, "failed to ask who shares the splits; going on as before");
                 known
             }
         };
@@ -141,14 +142,24 @@ impl<'r> Crew<'r> {
         }
     }
 
-    /// Takes what is free, up to what is wanted.
+    /// Takes what is free, up to what is wanted. While others of its splits are at work, a store that does not answer is no
+    /// reason to end them.
     async fn take(&mut self, wanted: usize) -> Result<()> {
         for split in self.splits.clone() {
             if self.at_work() >= wanted {
                 break;
             }
-            if !self.stops.contains_key(&split) && self.is_free(&split).await? {
-                self.start(split);
+            if self.stops.contains_key(&split) {
+                continue;
+            }
+            match self.is_free(&split).await {
+                Ok(true) => self.start(split),
+                Ok(false) => {}
+                Err(error) if self.stops.is_empty() => return Err(error),
+                Err(error) => {
+                    tracing::warn!(%error, "failed to ask for free splits; going on with those at work");
+                    break;
+                }
             }
         }
         Ok(())
