@@ -175,8 +175,8 @@ impl RawWriter {
     /// Makes everything durable and returns the objects since the last seal.
     ///
     /// A commit ends between payloads or at a position inside one; then the part so far becomes an entry of its own
-    /// (see [`PART_ATTRIBUTE`]). Errors: `Bug` `raw_payload_open` when a payload is open at a place where its source could
-    /// not resume.
+    /// (see [`super::PART_ATTRIBUTE`]). Errors: `Bug` `raw_payload_open` when a payload is open at a place where its
+    /// source could not resume.
     pub fn seal(&mut self) -> Result<Vec<RawObject>> {
         if let Some(payload) = &self.payload {
             if payload.position.is_none() {
