@@ -62,19 +62,28 @@ impl Topic {
             ),
         );
     }
+
+    /// [`Self::pipeline`] loads into the database that `WAREHOUSE` names.
+    pub(crate) fn pipeline_to_postgres(&self, project: &Project) {
+        let path = project.path().join("pipelines/orders.yaml");
+        let text = std::fs::read_to_string(&path).unwrap();
+        let into = "postgres: {url: \"${env:WAREHOUSE}\", table: shop.orders}";
+        let text = text.replace("iceberg: {table: shop.orders}", into);
+        project.write("pipelines/orders.yaml", &text);
+    }
 }
 
 /// Another client of this broker does these things; returns what it prints.
 pub(crate) fn peer(broker: &str, lines: &[Value]) -> String {
     let lines: Vec<String> = lines.iter().map(Value::to_string).collect();
-    let done = start_peer(broker, &lines.join("\n"))
-        .wait_with_output()
-        .unwrap();
-    assert!(
-        done.status.success(),
-        "{}",
-        String::from_utf8_lossy(&done.stderr)
-    );
+    finished(start_peer(broker, &lines.join("\n")))
+}
+
+/// What a client has printed that did all it was told to.
+pub(crate) fn finished(peer: std::process::Child) -> String {
+    let done = peer.wait_with_output().unwrap();
+    let errors = String::from_utf8_lossy(&done.stderr);
+    assert!(done.status.success(), "{errors}");
     String::from_utf8(done.stdout).unwrap()
 }
 

@@ -12,7 +12,7 @@ use serde_json::{Value, json};
 
 use crate::flights::variable;
 use crate::forebay::Project;
-use crate::kafka::{Topic, rows, start_peer};
+use crate::kafka::{Topic, finished, rows, start_peer};
 use crate::served::Server;
 
 const KILLS: u64 = 8;
@@ -54,9 +54,7 @@ impl Asked {
             let address = server.kill();
             server = start(&address);
         }
-        let sent = sending.wait_with_output().unwrap();
-        let errors = String::from_utf8_lossy(&sent.stderr);
-        assert!(sent.status.success(), "{errors}");
+        finished(sending);
         server
     }
 
@@ -148,13 +146,7 @@ fn killed_again_and_again_each_message_is_a_row_of_postgres_once() {
     };
     let project = Project::new();
     topic.pipeline(&project, "");
-    let path = project.path().join("pipelines/orders.yaml");
-    let text = std::fs::read_to_string(&path).unwrap();
-    let into = "postgres: {url: \"${env:WAREHOUSE}\", table: shop.orders}";
-    project.write(
-        "pipelines/orders.yaml",
-        &text.replace("iceberg: {table: shop.orders}", into),
-    );
+    topic.pipeline_to_postgres(&project);
     let variables = [("WAREHOUSE", &*postgres.url())];
     let server = asked.survive(&project, &topic, topic.fill(0, asked.messages), &variables);
     let there = || postgres.sql("SELECT to_regclass('shop.orders') IS NOT NULL") == "t";

@@ -1,8 +1,6 @@
 //! A real schema registry beside a real broker: what Confluent's serializers write is read with the schema that wrote it, and a
 //! registry that is away for a while makes no message bad.
 
-use std::time::Duration;
-
 use forebay_testkit::RegistryServer;
 use serde_json::{Value, json};
 
@@ -167,15 +165,9 @@ fn a_registry_that_is_away_makes_no_message_bad_and_an_unknown_schema_does() {
         test.topic.send(new, json!({})),
         test.topic.send(known.clone(), json!({})),
     ]);
-    let is_said = || {
-        server
-            .said()
-            .iter()
-            .any(|line| line.contains("does not answer"))
-    };
-    let waited = (0..300).take_while(|_| !is_said());
-    waited.for_each(|_| std::thread::sleep(Duration::from_millis(100)));
-    assert!(is_said(), "{:#?}", server.said());
+    server.wait_said(30, |said| {
+        said.iter().any(|line| line.contains("does not answer"))
+    });
     assert_eq!(test.project.value(count), "1");
     test.registry.start_again();
     wait_for(&test.project, count, "3");

@@ -115,6 +115,13 @@ impl Server {
         self.said.lock().unwrap().clone()
     }
 
+    /// Waits until what it has said is as wanted, for `seconds` at most.
+    pub(crate) fn wait_said(&self, seconds: u32, is_wanted: impl Fn(&[String]) -> bool) {
+        let waited = (0..seconds * 10).take_while(|_| !is_wanted(&self.said()));
+        waited.for_each(|_| std::thread::sleep(Duration::from_millis(100)));
+        assert!(is_wanted(&self.said()), "{:#?}", self.said());
+    }
+
     /// The text of a page.
     pub(crate) fn get(&self, runtime: &tokio::runtime::Runtime, path: &str) -> String {
         let url = self.url(path);

@@ -6,7 +6,7 @@ use forebay_testkit::{PostgresServer, S3Server};
 use serde_json::{Value, json};
 
 use crate::forebay::Project;
-use crate::kafka::{Topic, rows, start_peer, wait_for};
+use crate::kafka::{Topic, finished, rows, start_peer, wait_for};
 use crate::ledger::Asked;
 use crate::served::Server;
 
@@ -40,23 +40,33 @@ fn each_once(project: &Project, messages: u64) {
     assert_eq!(rows(project, kept), [messages.to_string()]);
 }
 
-/// Waits until the server has said how many splits fall to it.
-fn falls_to(server: &Server, wanted: u32, of: u32) {
-    let text = format!("wanted={wanted} of={of}");
-    let is_said = || {
-        let said = server.said();
-        let newest = said.iter().rev().find(|line| line.contains("wanted="));
-        newest.is_some_and(|line| line.contains(&text))
-    };
-    let waited = (0..200).take_while(|_| !is_said());
-    waited.for_each(|_| std::thread::sleep(Duration::from_millis(100)));
-    assert!(is_said(), "{text}: {:#?}", server.said());
+/// What the server has said last of how many splits fall to it.
+fn newest(said: &[String]) -> Option<&String> {
+    said.iter().rev().find(|line| line.contains("wanted="))
 }
 
-fn sent(sending: std::process::Child) {
-    let sent = sending.wait_with_output().unwrap();
-    let errors = String::from_utf8_lossy(&sent.stderr);
-    assert!(sent.status.success(), "{errors}");
+/// Waits until so many splits fall to the server.
+fn falls_to(server: &Server, wanted: u32, of: u32) {
+    let text = format!("wanted={wanted} of={of}");
+    server.wait_said(20, |said| {
+        newest(said).is_some_and(|line| line.contains(&text))
+    });
+}
+
+fn nothing_failed(server: &Server) {
+    let said = server.said();
+    let failed = said.iter().any(|line| line.contains("failed"));
+    assert!(!failed, "{said:#?}");
+}
+
+/// A project for servers that share the store and the storage, and nothing on a disk.
+fn together(schema: &str) -> Option<(Project, PostgresServer)> {
+    let (storage, postgres) = (S3Server::shared()?, PostgresServer::start()?);
+    let project = Project::new().on(storage);
+    let url = postgres.url();
+    let settings = format!("[store]\nurl = \"{url}&schema={schema}\"\nlease = \"2s\"\n");
+    project.write("forebay.toml", &settings);
+    Some((project, postgres))
 }
 
 fn fill(topic: &Topic, from: u64, to: u64) -> std::process::Child {
@@ -66,16 +76,11 @@ fn fill(topic: &Topic, from: u64, to: u64) -> std::process::Child {
 
 #[test]
 fn two_servers_share_a_topic_and_take_over_from_each_other() {
-    let (Some(storage), Some(postgres)) = (S3Server::shared(), PostgresServer::start()) else {
+    let Some((project, _postgres)) = together("shared") else {
         return;
     };
     let Some(topic) = Topic::new(8) else { return };
-    let project = Project::new().on(storage);
-    let url = postgres.url();
-    let settings = format!("[store]\nurl = \"{url}&schema=shared\"\nlease = \"2s\"\n");
-    project.write("forebay.toml", &settings);
     divide(&topic, &project, 4);
-    // They share the store and the storage, and nothing on a disk.
     let start = |name: &str| start(&project, name);
     let mut one = start("one");
     falls_to(&one, 4, 4);
@@ -95,7 +100,7 @@ fn two_servers_share_a_topic_and_take_over_from_each_other() {
         falls_to(left, 2, 4);
         let stopped = std::mem::replace(dead, start(name));
         assert_eq!(stopped.stop(), Some(0));
-        sent(sending);
+        finished(sending);
     }
     each_once(&project, ROUNDS * round);
     let shares = "SELECT DISTINCT split FROM raw.orders ORDER BY 1";
@@ -123,11 +128,7 @@ fn what_one_share_has_learned_the_others_hold_to() {
             wait_for(&project, COUNT, &count.to_string());
         }
     }
-    let said = server.said();
-    assert!(
-        !said.iter().any(|line| line.contains("failed")),
-        "{said:#?}"
-    );
+    nothing_failed(&server);
     assert_eq!(server.stop(), Some(0));
     let figures = "SELECT sum(x), sum(x__v_double), count(x__v_string), count(*) FROM shop.orders";
     assert_eq!(rows(&project, figures), ["10,4.0,2,8"]);
@@ -135,35 +136,24 @@ fn what_one_share_has_learned_the_others_hold_to() {
 
 #[test]
 fn one_stands_by_where_there_is_one_split() {
-    let (Some(storage), Some(postgres)) = (S3Server::shared(), PostgresServer::start()) else {
+    let Some((project, _postgres)) = together("standby") else {
         return;
     };
     let Some(topic) = Topic::new(2) else { return };
-    let project = Project::new().on(storage);
-    let url = postgres.url();
-    let settings = format!("[store]\nurl = \"{url}&schema=standby\"\nlease = \"2s\"\n");
-    project.write("forebay.toml", &settings);
     topic.pipeline(&project, "");
     let start = |name: &str| start(&project, name);
     let servers = [start("one"), start("two")];
-    sent(fill(&topic, 0, 100));
+    finished(fill(&topic, 0, 100));
     wait_for(&project, COUNT, "100");
-    let works = |server: &Server| {
-        let said = server.said();
-        let newest = said.iter().rev().find(|line| line.contains("wanted="));
-        newest.is_some_and(|line| line.contains("wanted=1"))
-    };
+    let works =
+        |server: &Server| newest(&server.said()).is_some_and(|line| line.contains("wanted=1"));
     let (at_work, by): (Vec<_>, Vec<_>) = servers.into_iter().partition(works);
     let (at_work, by) = (at_work.into_iter().next().unwrap(), by.into_iter().next());
     let by = by.expect("one of the two stands by");
     at_work.kill();
-    sent(fill(&topic, 100, 200));
+    finished(fill(&topic, 100, 200));
     wait_for(&project, COUNT, "200");
-    assert!(
-        !by.said().iter().any(|line| line.contains("failed")),
-        "{:#?}",
-        by.said()
-    );
+    nothing_failed(&by);
     assert_eq!(by.stop(), Some(0));
     each_once(&project, 200);
 }
@@ -183,11 +173,11 @@ fn a_topic_is_divided_anew_while_it_is_read() {
         std::thread::sleep(Duration::from_millis(800 + n * 173 % 500));
         let address = server.kill();
         server = Server::start(&project, &address);
-        sent(sending);
+        finished(sending);
     }
     let before = divisions.len() as u64 * round;
     wait_for(&project, COUNT, &before.to_string());
-    sent(fill(&topic, before, before + 600));
+    finished(fill(&topic, before, before + 600));
     each_once(&project, before + 600);
     assert_eq!(server.stop(), Some(0));
     let parts = rows(&project, "SELECT DISTINCT split FROM raw.orders");
@@ -205,12 +195,8 @@ fn a_divided_topic_goes_on_in_postgres_where_it_was() {
     let project = Project::new();
     for (n, shares) in (0..).zip([1, 3, 2, 3, 1]) {
         divide(&topic, &project, shares);
-        let path = project.path().join("pipelines/orders.yaml");
-        let text = std::fs::read_to_string(&path).unwrap();
-        let into = "postgres: {url: \"${env:WAREHOUSE}\", table: shop.orders}";
-        let text = text.replace("iceberg: {table: shop.orders}", into);
-        project.write("pipelines/orders.yaml", &text);
-        sent(fill(&topic, n * 100, (n + 1) * 100));
+        topic.pipeline_to_postgres(&project);
+        finished(fill(&topic, n * 100, (n + 1) * 100));
         let run = project
             .command(&["run"])
             .env("WAREHOUSE", postgres.url())

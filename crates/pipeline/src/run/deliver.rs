@@ -64,8 +64,11 @@ async fn agree(
     lease: &mut Lease,
     (sink, standing): (&mut dyn Sink, Standing),
 ) -> Result<()> {
-    let position = lease.position.as_ref();
-    if position.is_some_and(|position| spec.source.is_rearranged(position))
+    let (division, position) = (spec.source.division(), lease.position.as_ref());
+    let is_rearranged = division
+        .zip(position)
+        .is_some_and(|(division, position)| division.is_rearranged(position));
+    if is_rearranged
         && standing
             .sequence
             .is_none_or(|sequence| sequence + 1 == lease.sequence)

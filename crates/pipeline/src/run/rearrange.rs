@@ -10,12 +10,16 @@ use forebay_store::{Lease, LeaseRequest, PositionMove};
 
 use super::split::{Run, is_anothers, request};
 use super::{deliver, random, read, replay};
+use crate::source::Division;
 
 /// Makes the positions those of the splits that there are now.
 pub(super) async fn rearrange(run: &Run) -> Result<()> {
     let context = &run.context;
+    let Some(division) = run.spec.source.division() else {
+        return Ok(());
+    };
     loop {
-        match once(run).await {
+        match once(run, division).await {
             Err(error) if context.follow && is_anothers(&error) => {
                 tracing::info!(%error, "another process works on splits of another division; waiting for it");
                 tokio::select! {
@@ -28,19 +32,27 @@ pub(super) async fn rearrange(run: &Run) -> Result<()> {
     }
 }
 
-async fn once(run: &Run) -> Result<()> {
+async fn once(run: &Run, division: &dyn Division) -> Result<()> {
     let store = run.context.lake.store();
     let positions = store.positions(&run.context.branch, &run.spec.name).await?;
     let of_source = positions
         .into_iter()
         .filter(|(split, ..)| split.as_str() != replay::SPLIT)
         .map(|(split, _, position)| (split, position));
-    let moves = rearranged(run, of_source.collect()).await?;
+    let context = read::source_context(&run.spec, &run.context, &run.requests);
+    let of_source: Vec<_> = of_source.collect();
+    let moves = division.rearranged(&of_source, &context).await?;
     if moves.is_empty() {
         return Ok(());
     }
     let mut held = Vec::new();
-    let outcome = taken(run, moves, &mut held).await;
+    let outcome = async {
+        let positions = taken(run, &moves, &mut held).await?;
+        // Only now nobody else moves them.
+        let moves = division.rearranged(&positions, &context).await?;
+        commit(run, moves, &held).await
+    };
+    let outcome = outcome.await;
     for (request, lease) in &held {
         // Who is fenced by now has nothing to give back.
         if let Err(error) = store.release_lease(request, lease.epoch).await {
@@ -50,40 +62,31 @@ async fn once(run: &Run) -> Result<()> {
     outcome
 }
 
-async fn rearranged(
-    run: &Run,
-    positions: Vec<(Ident, Position)>,
-) -> Result<Vec<(Ident, Position)>> {
-    let context = read::source_context(&run.spec, &run.context, &run.requests);
-    run.spec.source.rearranged(&positions, &context).await
-}
-
-/// Takes the splits and moves them.
+/// Takes the splits; gives the positions that they have now.
 async fn taken(
     run: &Run,
-    moves: Vec<(Ident, Position)>,
+    moves: &[(Ident, Position)],
     held: &mut Vec<(LeaseRequest, Lease)>,
-) -> Result<()> {
+) -> Result<Vec<(Ident, Position)>> {
     let context = &run.context;
     let mut positions = Vec::with_capacity(moves.len());
-    for (split, _) in &moves {
+    for (split, _) in moves {
         let request = request(&run.spec, context, split);
         let store = context.lake.store();
-        let lease = store.take_lease(&request, context.exclusive).await?;
-        held.push((request, lease));
-        let lease = held.last_mut().map(|(_, lease)| lease);
-        let lease = lease.ok_or_else(|| Error::bug("no_lease", "a lease was taken and is gone"))?;
-        if run.spec.load.is_transactional() {
-            // The target may be one commit ahead.
-            let opened = deliver::open(&run.spec, context, split, lease, false).await;
-            opened.context("split", split)?;
-        }
+        let mut lease = store.take_lease(&request, context.exclusive).await?;
+        // A target with positions of its own may be one commit ahead.
+        let level = match run.spec.load.is_transactional() {
+            true => deliver::open(&run.spec, context, split, &mut lease, false)
+                .await
+                .map(drop),
+            false => Ok(()),
+        };
         let position = lease.position.clone();
         positions.extend(position.map(|position| (split.clone(), position)));
+        held.push((request, lease));
+        level.context("split", split)?;
     }
-    // Only now nobody else moves them.
-    let moves = rearranged(run, positions).await?;
-    commit(run, moves, held).await
+    Ok(positions)
 }
 
 async fn commit(

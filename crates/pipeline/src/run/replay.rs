@@ -54,17 +54,8 @@ pub async fn replay(spec: Arc<PipelineSpec>, context: RunContext) -> Result<Repl
     if spec.load.lake().is_none() && !spec.load.is_transactional() {
         return Err(again::not_in_the_lake(&spec));
     }
-    let store = context.lake.store().clone();
-    let lease = store.take_lease(&request, context.exclusive).await?;
-    let epoch = lease.epoch;
-    let keep = split::renew(&request, epoch, &context);
-    let outcome = tokio::select! {
-        outcome = leased(spec, context.clone(), &request.split, lease) => outcome,
-        error = keep => Err(error),
-    };
-    let released = store.release_lease(&request, epoch).await;
-    let done = outcome?;
-    released.map(|()| done)
+    let work = async |lease| leased(spec, context.clone(), &request.split, lease).await;
+    split::held(&request, &context, work).await
 }
 
 async fn leased(

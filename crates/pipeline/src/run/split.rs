@@ -7,7 +7,7 @@ use std::sync::atomic::{AtomicU64, Ordering};
 use std::time::Duration;
 
 use forebay_core::{Context, Error, ErrorKind, Ident, Result};
-use forebay_store::{LeaseRequest, RunRecord};
+use forebay_store::{Lease, LeaseRequest, RunRecord};
 use tokio::sync::watch;
 use tokio_util::sync::CancellationToken;
 use tracing::Instrument;
@@ -79,17 +79,13 @@ impl Run {
         commits: &Arc<AtomicU64>,
     ) -> Result<()> {
         let request = request(&self.spec, context, split);
-        let store = context.lake.store().clone();
-        let mut lease = store.take_lease(&request, context.exclusive).await?;
-        if !context.exclusive {
-            store
-                .mark_lost_unless_held(&request, self.record.id)
-                .await?;
-        }
-        let epoch = lease.epoch;
-        let _at_work = context.figures.at_work();
-        let keep = renew(&request, epoch, context);
-        let work = async {
+        let work = async |mut lease| {
+            if !context.exclusive {
+                let store = context.lake.store();
+                let taken = store.mark_lost_unless_held(&request, self.record.id);
+                taken.await?;
+            }
+            let _at_work = context.figures.at_work();
             let sink = deliver::open(&self.spec, context, split, &mut lease, false).await?;
             let job = Job {
                 spec: self.spec.clone(),
@@ -102,13 +98,26 @@ impl Run {
             };
             stages(job, self.requests.clone(), sink).await
         };
-        let outcome = tokio::select! {
-            outcome = work => outcome,
-            error = keep => Err(error),
-        };
-        let released = store.release_lease(&request, epoch).await;
-        outcome.and(released)
+        held(&request, context, work).await
     }
+}
+
+/// Takes a split, does the work while its lease is renewed, and gives it back.
+pub(super) async fn held<T>(
+    request: &LeaseRequest,
+    context: &RunContext,
+    work: impl AsyncFnOnce(Lease) -> Result<T>,
+) -> Result<T> {
+    let store = context.lake.store();
+    let lease = store.take_lease(request, context.exclusive).await?;
+    let epoch = lease.epoch;
+    let outcome = tokio::select! {
+        outcome = work(lease) => outcome,
+        error = renew(request, epoch, context) => Err(error),
+    };
+    let released = store.release_lease(request, epoch).await;
+    let done = outcome?;
+    released.map(|()| done)
 }
 
 pub(super) fn request(spec: &PipelineSpec, context: &RunContext, split: &Ident) -> LeaseRequest {
@@ -140,7 +149,7 @@ pub(super) fn is_anothers(error: &Error) -> bool {
 }
 
 /// Renews the lease until that fails; dropped when the split is done.
-pub(super) async fn renew(request: &LeaseRequest, epoch: i64, context: &RunContext) -> Error {
+async fn renew(request: &LeaseRequest, epoch: i64, context: &RunContext) -> Error {
     loop {
         context.clock.sleep(context.lease / 3).await;
         match context.lake.store().renew_lease(request, epoch).await {

@@ -156,22 +156,9 @@ pub trait Source: fmt::Debug + Send + Sync {
         true
     }
 
-    /// What positions must become before the splits of now are read, when the pipeline was divided into others before, in one
-    /// commit; empty when they are right. `positions` are those of every split that has one. The names of splits of two
-    /// divisions must differ.
-    async fn rearranged(
-        &self,
-        positions: &[(Ident, Position)],
-        context: &SourceContext,
-    ) -> Result<Vec<(Ident, Position)>> {
-        let _ = (positions, context);
-        Ok(Vec::new())
-    }
-
-    /// Whether [`Self::rearranged`] made the position, and nothing has been read since.
-    fn is_rearranged(&self, position: &Position) -> bool {
-        let _ = position;
-        false
+    /// How its splits come to be, when that may change from run to run.
+    fn division(&self) -> Option<&dyn Division> {
+        None
     }
 
     /// Whether it goes on for ever when it [follows](SourceContext::follow).
@@ -188,6 +175,21 @@ pub trait Source: fmt::Debug + Send + Sync {
     fn push(&self) -> Option<&push::PushConfig> {
         None
     }
+}
+
+/// A source whose splits may be others than before. The names of splits of two divisions must differ.
+#[async_trait]
+pub trait Division: Send + Sync {
+    /// What positions must become before the splits of now are read, in one commit; empty when they are right. `positions` are
+    /// those of every split that has one.
+    async fn rearranged(
+        &self,
+        positions: &[(Ident, Position)],
+        context: &SourceContext,
+    ) -> Result<Vec<(Ident, Position)>>;
+
+    /// Whether [`Self::rearranged`] made the position, and nothing has been read since.
+    fn is_rearranged(&self, position: &Position) -> bool;
 }
 
 /// Code of the error that [`Source::open`] gives when the pipeline is divided into other splits by now.

@@ -86,12 +86,9 @@ impl Fetch {
 
     /// Begins to read the partitions that are not read yet.
     fn begin(&mut self, is_new: bool) -> Result<()> {
-        let mut extents = BTreeMap::new();
-        for partition in self.topic().partitions()? {
-            if self.share.has(partition) && !self.ends.contains_key(&partition) {
-                extents.insert(partition, self.topic().extent(partition)?);
-            }
-        }
+        let is_unread =
+            |partition| self.share.has(partition) && !self.ends.contains_key(&partition);
+        let extents = self.topic().extents(is_unread)?;
         if extents.is_empty() {
             return Ok(());
         }
@@ -488,9 +485,5 @@ pub(super) fn starts(config: &Config, context: &SourceContext) -> Result<BTreeMa
         is_read: false,
         name: &config.topic,
     };
-    let mut extents = BTreeMap::new();
-    for partition in topic.partitions()? {
-        extents.insert(partition, topic.extent(partition)?);
-    }
-    topic.starts(config.start, &extents)
+    topic.starts(config.start, &topic.extents(|_| true)?)
 }

@@ -42,7 +42,7 @@ use self::position::{Place, State};
 use self::share::Share;
 use crate::extract::message::MessageRules;
 use crate::file::Document;
-use crate::source::{Source, SourceContext, SourceKind, SplitReader};
+use crate::source::{Division, Source, SourceContext, SourceKind, SplitReader};
 
 /// `source: {kafka: …}`.
 #[derive(Debug)]
@@ -103,6 +103,21 @@ impl Source for Kafka {
         Ok(Box::new(reader::Reader { chunks }))
     }
 
+    fn division(&self) -> Option<&dyn Division> {
+        Some(self)
+    }
+
+    fn is_continuous(&self) -> bool {
+        true
+    }
+
+    fn messages(&self) -> Option<&MessageRules> {
+        Some(&self.rules)
+    }
+}
+
+#[async_trait]
+impl Division for Kafka {
     /// A topic that is read for the first time is divided at once, so that every share begins at the same moment.
     async fn rearranged(
         &self,
@@ -121,14 +136,6 @@ impl Source for Kafka {
 
     fn is_rearranged(&self, position: &Position) -> bool {
         Place::parse(position).is_ok_and(|place| place.state != State::Read)
-    }
-
-    fn is_continuous(&self) -> bool {
-        true
-    }
-
-    fn messages(&self) -> Option<&MessageRules> {
-        Some(&self.rules)
     }
 }
 

@@ -34,7 +34,7 @@ impl Topic<'_> {
         )
     }
 
-    pub(super) fn partitions(&self) -> Result<Vec<i32>> {
+    fn partitions(&self) -> Result<Vec<i32>> {
         let what = "read the partitions";
         let metadata = self.consumer.fetch_metadata(Some(self.name), ASK_TIMEOUT);
         let metadata = metadata.map_err(|error| self.failed(what, error))?;
@@ -70,6 +70,15 @@ impl Topic<'_> {
         extent.map_err(|error| {
             self.failed(&format!("read the offsets of partition {partition}"), error)
         })
+    }
+
+    /// Those of the partitions that are wanted.
+    pub(super) fn extents(&self, is_wanted: impl Fn(i32) -> bool) -> Result<BTreeMap<i32, Extent>> {
+        let wanted = self.partitions()?.into_iter();
+        let wanted = wanted.filter(|partition| is_wanted(*partition));
+        wanted
+            .map(|partition| Ok((partition, self.extent(partition)?)))
+            .collect()
     }
 
     /// Where to begin in partitions that have no position.
