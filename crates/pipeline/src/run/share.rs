@@ -84,9 +84,7 @@ impl<'r> Crew<'r> {
                 Some(done) = self.at_work.join_next() => {
                     let (was_asked, outcome) = self.done(done)?;
                     match outcome {
-                        Err(error) if split::is_anothers(&error) => {
-                            tracing::info!(%error, "another process has taken the split");
-                        }
+                        Err(error) if split::is_anothers(&error) => taken_over(&error),
                         Err(error) => return Err(error),
                         Ok(()) if !was_asked => return Ok(()),
                         Ok(()) => {}
@@ -198,8 +196,12 @@ impl<'r> Crew<'r> {
         self.stops.values().for_each(CancellationToken::cancel);
         let mut outcome = Ok(());
         while let Some(done) = self.at_work.join_next().await {
-            let one = self.done(done).and_then(|(_, outcome)| outcome);
-            outcome = outcome.and(one);
+            match self.done(done).and_then(|(_, outcome)| outcome) {
+                Err(error) if self.run.context.follow && split::is_anothers(&error) => {
+                    taken_over(&error);
+                }
+                one => outcome = outcome.and(one),
+            }
         }
         if self.wanted.is_some()
             && let Err(error) = self.run.context.lake.store().leave(&self.member()).await
@@ -208,6 +210,10 @@ impl<'r> Crew<'r> {
         }
         outcome
     }
+}
+
+fn taken_over(error: &Error) {
+    tracing::info!(%error, "another process has taken the split");
 }
 
 /// How many of `splits` fall to a member. Who gets one more than others differs from pipeline to pipeline, so that many
