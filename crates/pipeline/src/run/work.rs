@@ -18,8 +18,7 @@ use crate::extract::contract::Contract;
 use crate::extract::{Extracted, Extraction, ObjectInput};
 use crate::raw::{RawEntry, RawObject, RawOptions, RawWriter};
 
-/// Messages between this stage and the next. A batch may have 8 MiB: three keep both stages at work (eight were not quicker), and
-/// 256 MiB are enough for a pipeline.
+/// Messages between this stage and the next. A batch may have 8 MiB; three keep both stages at work, and more were not quicker.
 pub(super) const WORK_MAX: usize = 3;
 
 /// What the worker hands on, in order.
