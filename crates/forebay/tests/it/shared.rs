@@ -145,9 +145,20 @@ fn one_stands_by_where_there_is_one_split() {
     let servers = [start("one"), start("two")];
     finished(fill(&topic, 0, 100));
     wait_for(&project, COUNT, "100");
-    let works =
-        |server: &Server| newest(&server.said()).is_some_and(|line| line.contains("wanted=1"));
-    let (at_work, by): (Vec<_>, Vec<_>) = servers.into_iter().partition(works);
+    let says = |server: &Server, what: &str| {
+        newest(&server.said()).is_some_and(|line| line.contains(what))
+    };
+    // The first has the split alone until the second has come and both know of each other.
+    let both = ["wanted=0", "wanted=1"];
+    let settled = || {
+        both.iter()
+            .all(|what| servers.iter().any(|server| says(server, what)))
+    };
+    let waited = (0..200).take_while(|_| !settled());
+    waited.for_each(|_| std::thread::sleep(Duration::from_millis(100)));
+    let (at_work, by): (Vec<_>, Vec<_>) = servers
+        .into_iter()
+        .partition(|server| says(server, "wanted=1"));
     let (at_work, by) = (at_work.into_iter().next().unwrap(), by.into_iter().next());
     let by = by.expect("one of the two stands by");
     at_work.kill();
