@@ -8,7 +8,8 @@ import pathlib
 import shutil
 import subprocess
 import sys
-import time
+
+from measure import measure
 
 DLT_ROWS_MAX = 50_000  # dlt is measured on the first so many rows: all of them would take hours
 
@@ -43,24 +44,6 @@ resource = dlt.resource(events, name="events", max_table_nesting=nesting)
 pipeline.run(resource, loader_file_format="parquet")
 print(pipeline.last_trace.last_normalize_info.row_counts["events"])
 """
-
-
-def measure(command: list, cwd: pathlib.Path) -> dict:
-    """Runs a command as a child of its own, so that its CPU time and memory are its own."""
-    before = time.monotonic()
-    read, write = os.pipe()
-    pid = os.fork()
-    if pid == 0:
-        os.dup2(write, 1)
-        os.chdir(cwd)
-        os.execvp(command[0], command)
-    os.close(write)
-    with os.fdopen(read) as out:
-        text = out.read()
-    _, status, usage = os.wait4(pid, 0)
-    if status != 0:
-        raise SystemExit(f"{command[:2]} failed with {status}: {text}")
-    return {"wall": time.monotonic() - before, "cpu": usage.ru_utime + usage.ru_stime, "memory": usage.ru_maxrss * 1024, "out": text}
 
 
 def fresh(path: pathlib.Path) -> pathlib.Path:

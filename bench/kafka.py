@@ -6,7 +6,6 @@ FOLDER holds s200.ndjson and n1k.ndjson (make_data.py), TOOLS what install_rival
 
 import argparse
 import json
-import multiprocessing
 import os
 import pathlib
 import shutil
@@ -21,7 +20,8 @@ from confluent_kafka import Producer
 from confluent_kafka.admin import AdminClient, NewTopic
 from pyiceberg.table import StaticTable
 
-from compare import fresh, measure, show
+from compare import fresh, show
+from measure import measure
 
 PARTITIONS = 4
 PIPELINE = """\
@@ -138,14 +138,6 @@ def fill(broker: str, topic: str, data: pathlib.Path, messages: int) -> None:
     producer.flush()
 
 
-def filled(*args) -> None:
-    """Fills in a process of its own: the peak memory of a child that we measure begins with what we hold when we fork."""
-    process = multiprocessing.get_context("spawn").Process(target=fill, args=args)
-    process.start(), process.join()
-    if process.exitcode != 0:
-        raise SystemExit("the topic could not be filled")
-
-
 def forebay(binary: str, broker: str, topic: str, shares: int, folder: pathlib.Path) -> tuple:
     project = fresh(folder / "forebay")
     (project / "pipelines").mkdir()
@@ -232,10 +224,9 @@ INSERT INTO lake.bench.{table} SELECT * FROM messages;
             raise SystemExit(f"Flink's job {done['state']}: see {self.folder}/jobmanager.log")
         figures = {"wall": done["duration"] / 1000, "cpu": Java.cpu(self.servers) - before, "memory": Java.memory(self.servers[1:])}
         # Flink may call a job finished just before its last commit is there.
-        landed, end = self.folder / f"warehouse/bench/{table}", time.monotonic() + 30
-        while (rows := iceberg_count(landed)) < messages and time.monotonic() < end:
-            time.sleep(0.5)
-        return rows, figures
+        landed = self.folder / f"warehouse/bench/{table}"
+        wait("Flink's rows", lambda: iceberg_count(landed) >= messages, 30)
+        return iceberg_count(landed), figures
 
 
 def connect(java: Java, tools: pathlib.Path, broker: str, topic: str, messages: int, folder: pathlib.Path) -> tuple:
@@ -291,7 +282,7 @@ def main() -> None:
     try:
         broker = start_broker(java, tools / "kafka-4.3.1", work / "broker")
         for topic, messages in [("s200", given.messages), ("n1k", given.messages // 5)]:
-            filled(broker, topic, folder / f"{topic}.ndjson", messages)
+            fill(broker, topic, folder / f"{topic}.ndjson", messages)
             print(f"{topic}: {messages:,} messages in {PARTITIONS} partitions", flush=True)
             results = [("forebay", *forebay(binary, broker, topic, 1, work)), ("forebay, 2 shares", *forebay(binary, broker, topic, 2, work))]
             if not given.no_rivals:

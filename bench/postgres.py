@@ -19,6 +19,8 @@ import subprocess
 import sys
 import time
 
+from measure import measure
+
 ROWS = 2_000_000
 # Sling's package for Python brings the program; `SLING` names another.
 SLING = os.environ.get("SLING", "")
@@ -49,20 +51,6 @@ load:
 FROM_CSV = LAKE.replace("pipeline: lake", "pipeline: out_csv").replace(
     "iceberg: {table: bench.rows}", 'postgres: {url: "${env:BENCH_POSTGRES}", table: bench.TARGET}'
 )
-
-
-def measure(command: list, cwd: pathlib.Path) -> dict:
-    """Runs a command as a child of its own, so that its CPU time and memory are its own."""
-    before = time.monotonic()
-    pid = os.fork()
-    if pid == 0:
-        os.chdir(cwd)
-        os.dup2(os.open(os.devnull, os.O_WRONLY), 1)
-        os.execvp(command[0], command)
-    _, status, usage = os.wait4(pid, 0)
-    if status != 0:
-        raise SystemExit(f"{command[:2]} failed with {status}")
-    return {"wall": time.monotonic() - before, "cpu": usage.ru_utime + usage.ru_stime, "memory": usage.ru_maxrss * 1024}
 
 
 class Server:

@@ -6,7 +6,7 @@ use std::time::Duration;
 use forebay_testkit::PostgresServer;
 
 use crate::forebay::Project;
-use crate::served::{PIPELINE, Server, client, runtime, wait_for};
+use crate::served::{PIPELINE, Server, client, runtime, until, wait_for};
 
 const ROWS: usize = 300_000;
 
@@ -170,14 +170,4 @@ fn a_stuck_target_stops_nobody_but_itself() {
     until("all pushes are there", || {
         landed() == format!("{PUSHES}|{PUSHES}")
     });
-}
-
-fn until(what: &str, is_so: impl Fn() -> bool) {
-    for _ in 0..300 {
-        if is_so() {
-            return;
-        }
-        std::thread::sleep(Duration::from_millis(100));
-    }
-    panic!("not within 30 s: {what}");
 }

@@ -188,6 +188,17 @@ pub(crate) async fn push_until(url: String, stop: Arc<AtomicBool>, caller: u64) 
     acknowledged
 }
 
+/// Waits until something is so, which `what` names.
+pub(crate) fn until(what: &str, is_so: impl Fn() -> bool) {
+    for _ in 0..300 {
+        if is_so() {
+            return;
+        }
+        std::thread::sleep(Duration::from_millis(100));
+    }
+    panic!("not within 30 s: {what}");
+}
+
 /// Asks until the table has so many rows.
 pub(crate) fn wait_for(project: &Project, rows: usize) {
     for _ in 0..200 {

@@ -8,7 +8,7 @@ use serde_json::{Value, json};
 use crate::forebay::Project;
 use crate::kafka::{Topic, finished, rows, start_peer, wait_for};
 use crate::ledger::Asked;
-use crate::served::Server;
+use crate::served::{Server, until};
 
 const COUNT: &str = "SELECT count(*) FROM shop.orders";
 
@@ -148,14 +148,13 @@ fn one_stands_by_where_there_is_one_split() {
     let says = |server: &Server, what: &str| {
         newest(&server.said()).is_some_and(|line| line.contains(what))
     };
-    // The first has the split alone until the second has come and both know of each other.
+    // The first has the split alone until the second has come.
     let both = ["wanted=0", "wanted=1"];
     let settled = || {
         both.iter()
             .all(|what| servers.iter().any(|server| says(server, what)))
     };
-    let waited = (0..200).take_while(|_| !settled());
-    waited.for_each(|_| std::thread::sleep(Duration::from_millis(100)));
+    until("both know of each other", settled);
     let (at_work, by): (Vec<_>, Vec<_>) = servers
         .into_iter()
         .partition(|server| says(server, "wanted=1"));
