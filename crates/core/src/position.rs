@@ -19,6 +19,16 @@ impl Position {
     /// Largest position in bytes of JSON; a source that needs more must bound what it remembers.
     pub const BYTES_MAX: usize = 1 << 20;
 
+    /// The position of a split that was set back: it is read from its start, as a split that was never read.
+    pub fn start() -> Self {
+        Self(Value::Null)
+    }
+
+    /// Whether this is [`Self::start`].
+    pub fn is_start(&self) -> bool {
+        self.0.is_null()
+    }
+
     /// A place as a position.
     ///
     /// # Errors

@@ -1,19 +1,28 @@
 //! Data on stdout, in the format that the user chose.
 //!
 //! Every command that reads gives its answer as Arrow batches through [`Writer`], so all of them have the same formats.
-//! Formats other than `table` and `markdown` stream: memory does not grow with the answer.
+//! Formats other than `table` and `markdown` stream: memory does not grow with the answer. A reader that closes the pipe
+//! (`forebay sql … | head`) ends the answer with [`OUTPUT_CLOSED`], which is a success.
+
+mod terminal;
+pub(crate) mod visible;
 
 use std::io::{BufWriter, Write};
+use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, Ordering};
 
-use arrow::array::{ArrayRef, RecordBatch};
+use arrow::array::{Array, ArrayRef, AsArray, RecordBatch, StringArray};
 use arrow::datatypes::SchemaRef;
 use arrow::util::display::{ArrayFormatter, FormatOptions};
 use clap::ValueEnum;
-use comfy_table::{CellAlignment, ContentArrangement, Table, presets};
 use forebay_core::{Error, Result};
 
-/// Rows that `table` shows; the rest is counted. Other formats give all.
-const TABLE_ROWS_MAX: usize = 1_000;
+pub(crate) use terminal::Layout;
+use terminal::TABLE_ROWS_MAX;
+use visible::visible_text;
+
+/// Code of the error that says that nobody reads the answer any more: no failure.
+pub(crate) const OUTPUT_CLOSED: &str = "output_closed";
 
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Default, ValueEnum)]
 pub(crate) enum Format {
@@ -35,34 +44,56 @@ pub(crate) struct Writer<W: Write> {
     schema: SchemaRef,
     rows: usize,
     kind: Kind<W>,
+    is_closed: Arc<AtomicBool>,
 }
 
+type Out<W> = BufWriter<Pipe<W>>;
+
 enum Kind<W: Write> {
-    Json(arrow::json::ArrayWriter<BufWriter<W>>),
-    Ndjson(arrow::json::LineDelimitedWriter<BufWriter<W>>),
-    Csv(Box<arrow::csv::Writer<BufWriter<W>>>),
+    Json(arrow::json::ArrayWriter<Out<W>>),
+    Ndjson(arrow::json::LineDelimitedWriter<Out<W>>),
+    Csv {
+        writer: Box<arrow::csv::Writer<Out<W>>>,
+        to_terminal: bool,
+    },
     Table {
-        out: BufWriter<W>,
-        markdown: bool,
+        out: Out<W>,
+        layout: Layout,
         kept: Vec<RecordBatch>,
     },
 }
 
 impl<W: Write> Writer<W> {
     pub(crate) fn new(out: W, format: Format, schema: SchemaRef) -> Self {
-        let out = BufWriter::new(out);
+        Self::with_layout(out, format, Layout::grid(), schema)
+    }
+
+    /// [`Self::new`] with the layout of `table` chosen.
+    pub(crate) fn with_layout(out: W, format: Format, layout: Layout, schema: SchemaRef) -> Self {
+        let is_closed = Arc::new(AtomicBool::new(false));
+        let out = BufWriter::new(Pipe {
+            out,
+            is_closed: is_closed.clone(),
+        });
         let json = || arrow::json::WriterBuilder::new().with_explicit_nulls(true);
         let kind = match format {
             Format::Json => Kind::Json(json().build(out)),
             Format::Ndjson => Kind::Ndjson(json().build(out)),
-            Format::Csv => Kind::Csv(Box::new(
-                arrow::csv::WriterBuilder::new()
-                    .with_header(true)
-                    .build(out),
-            )),
+            Format::Csv => Kind::Csv {
+                writer: Box::new(
+                    arrow::csv::WriterBuilder::new()
+                        .with_header(true)
+                        .build(out),
+                ),
+                to_terminal: matches!(layout, Layout::Grid { width: Some(_) }),
+            },
             Format::Table | Format::Markdown => Kind::Table {
                 out,
-                markdown: format == Format::Markdown,
+                layout: if format == Format::Markdown {
+                    Layout::Markdown
+                } else {
+                    layout
+                },
                 kept: Vec::new(),
             },
         };
@@ -70,16 +101,29 @@ impl<W: Write> Writer<W> {
             schema,
             rows: 0,
             kind,
+            is_closed,
         }
     }
 
     pub(crate) fn write(&mut self, batch: &RecordBatch) -> Result<()> {
+        let written = self.write_batch(batch);
+        written.map_err(|error| self.closed_or(error))
+    }
+
+    fn write_batch(&mut self, batch: &RecordBatch) -> Result<()> {
         let before = self.rows;
         self.rows += batch.num_rows();
         match &mut self.kind {
             Kind::Json(writer) => writer.write(batch).map_err(failed),
             Kind::Ndjson(writer) => writer.write(batch).map_err(failed),
-            Kind::Csv(writer) => writer.write(&as_text(batch)?).map_err(failed),
+            Kind::Csv {
+                writer,
+                to_terminal,
+            } => {
+                let text = as_text(batch)?;
+                let text = if *to_terminal { escaped(&text)? } else { text };
+                writer.write(&text).map_err(failed)
+            }
             Kind::Table { kept, .. } => {
                 let room = TABLE_ROWS_MAX.saturating_sub(before).min(batch.num_rows());
                 if room > 0 {
@@ -92,16 +136,28 @@ impl<W: Write> Writer<W> {
 
     /// Ends the answer; returns how many rows there were.
     pub(crate) fn finish(self) -> Result<usize> {
+        let rows = self.rows;
+        let is_closed = self.is_closed.clone();
+        match self.write_end() {
+            Ok(()) => Ok(rows),
+            Err(_) if is_closed.load(Ordering::Relaxed) => Err(closed()),
+            Err(error) => Err(error),
+        }
+    }
+
+    fn write_end(self) -> Result<()> {
         let mut out = match self.kind {
             Kind::Json(mut writer) => {
                 writer.finish().map_err(failed)?;
-                writer.into_inner()
+                let mut out = writer.into_inner();
+                writeln!(out).map_err(failed)?;
+                out
             }
             Kind::Ndjson(mut writer) => {
                 writer.finish().map_err(failed)?;
                 writer.into_inner()
             }
-            Kind::Csv(mut writer) => {
+            Kind::Csv { mut writer, .. } => {
                 if self.rows == 0 {
                     writer
                         .write(&RecordBatch::new_empty(text_schema(&self.schema)))
@@ -111,25 +167,95 @@ impl<W: Write> Writer<W> {
             }
             Kind::Table {
                 mut out,
-                markdown,
+                layout,
                 kept,
             } => {
-                let table = table(&self.schema, &kept, markdown)?;
-                let note = self.rows.saturating_sub(TABLE_ROWS_MAX);
-                writeln!(out, "{table}").map_err(failed)?;
-                if note > 0 {
-                    writeln!(
-                        out,
-                        "… and {note} more rows; `--format csv` or `ndjson` gives all"
-                    )
-                    .map_err(failed)?;
+                write_rows(&mut out, &self.schema, &kept, layout).map_err(failed)?;
+                let more = self.rows.saturating_sub(TABLE_ROWS_MAX);
+                if more > 0 {
+                    writeln!(out, "… and {more} more rows: `--format csv` or `\\format csv` in the shell shows all")
+                        .map_err(failed)?;
                 }
                 out
             }
         };
-        out.flush().map_err(failed)?;
-        Ok(self.rows)
+        out.flush().map_err(failed)
     }
+
+    fn closed_or(&self, error: Error) -> Error {
+        if self.is_closed.load(Ordering::Relaxed) {
+            return closed();
+        }
+        error
+    }
+}
+
+fn write_rows(
+    out: &mut impl Write,
+    schema: &SchemaRef,
+    kept: &[RecordBatch],
+    layout: Layout,
+) -> std::result::Result<(), Box<dyn std::error::Error + Send + Sync>> {
+    let rendered = terminal::render(schema, kept, layout)?;
+    if !rendered.text.is_empty() {
+        writeln!(out, "{}", rendered.text)?;
+    }
+    if rendered.hidden_columns > 0 {
+        writeln!(
+            out,
+            "… and {} more columns: `\\x` in the shell or `--format csv` shows all",
+            rendered.hidden_columns
+        )?;
+    } else if rendered.is_cut {
+        writeln!(
+            out,
+            "… values are cut to fit: `\\x` in the shell or `--format csv` shows them whole"
+        )?;
+    }
+    Ok(())
+}
+
+/// Remembers that the reader of stdout has closed it, which the error of a format's writer does not tell.
+struct Pipe<W> {
+    out: W,
+    is_closed: Arc<AtomicBool>,
+}
+
+impl<W: Write> Pipe<W> {
+    fn note<T>(&self, done: std::io::Result<T>) -> std::io::Result<T> {
+        if let Err(error) = &done
+            && error.kind() == std::io::ErrorKind::BrokenPipe
+        {
+            self.is_closed.store(true, Ordering::Relaxed);
+        }
+        done
+    }
+}
+
+impl<W: Write> Write for Pipe<W> {
+    fn write(&mut self, bytes: &[u8]) -> std::io::Result<usize> {
+        let done = self.out.write(bytes);
+        self.note(done)
+    }
+
+    fn flush(&mut self) -> std::io::Result<()> {
+        let done = self.out.flush();
+        self.note(done)
+    }
+}
+
+/// Text on stdout, such as a schema or completions. A closed pipe is no failure.
+pub(crate) fn print_text(text: &str) -> Result<()> {
+    let mut out = std::io::stdout().lock();
+    let written = out.write_all(text.as_bytes()).and_then(|()| out.flush());
+    match written {
+        Err(error) if error.kind() == std::io::ErrorKind::BrokenPipe => Err(closed()),
+        written => written.map_err(failed),
+    }
+}
+
+fn closed() -> Error {
+    Error::unavailable(OUTPUT_CLOSED, "the reader of the output closed it")
 }
 
 /// Prints batches that are at hand to stdout.
@@ -141,7 +267,7 @@ pub(crate) fn print(format: Format, schema: SchemaRef, batches: &[RecordBatch]) 
     writer.finish()
 }
 
-fn failed(error: impl std::error::Error + Send + Sync + 'static) -> Error {
+fn failed(error: impl Into<Box<dyn std::error::Error + Send + Sync>>) -> Error {
     Error::unavailable("output_failed", "failed to write the answer").with_source(error)
 }
 
@@ -150,37 +276,6 @@ fn options() -> FormatOptions<'static> {
         .with_null("")
         .with_timestamp_format(Some("%Y-%m-%dT%H:%M:%S%.f"))
         .with_timestamp_tz_format(Some("%Y-%m-%dT%H:%M:%S%.fZ"))
-}
-
-fn table(schema: &SchemaRef, batches: &[RecordBatch], markdown: bool) -> Result<Table> {
-    let mut table = Table::new();
-    table.load_preset(if markdown {
-        presets::ASCII_MARKDOWN
-    } else {
-        presets::UTF8_FULL_CONDENSED
-    });
-    table.set_content_arrangement(ContentArrangement::Disabled);
-    table.set_header(schema.fields().iter().map(|field| field.name()));
-    for (n, field) in schema.fields().iter().enumerate() {
-        if field.data_type().is_numeric()
-            && let Some(column) = table.column_mut(n)
-        {
-            column.set_cell_alignment(CellAlignment::Right);
-        }
-    }
-    for batch in batches {
-        let options = options();
-        let columns = batch
-            .columns()
-            .iter()
-            .map(|column| ArrayFormatter::try_new(column, &options))
-            .collect::<std::result::Result<Vec<_>, _>>()
-            .map_err(failed)?;
-        for row in 0..batch.num_rows() {
-            table.add_row(columns.iter().map(|column| column.value(row).to_string()));
-        }
-    }
-    Ok(table)
 }
 
 /// CSV has no nesting: lists and structs become their JSON-like text.
@@ -200,6 +295,23 @@ fn as_text(batch: &RecordBatch) -> Result<RecordBatch> {
     RecordBatch::try_new(schema.clone(), columns.collect::<Result<Vec<_>>>()?).map_err(failed)
 }
 
+/// Names and texts with what a terminal would obey shown; for CSV on a terminal only, a file has the bytes unchanged.
+fn escaped(batch: &RecordBatch) -> Result<RecordBatch> {
+    let mut fields = Vec::with_capacity(batch.num_columns());
+    let mut columns = Vec::with_capacity(batch.num_columns());
+    for (field, column) in batch.schema().fields().iter().zip(batch.columns()) {
+        fields.push(field.as_ref().clone().with_name(visible_text(field.name())));
+        columns.push(match column.as_string_opt::<i32>() {
+            Some(texts) => Arc::new(StringArray::from_iter(
+                texts.iter().map(|text| text.map(visible_text)),
+            )) as ArrayRef,
+            None => column.clone(),
+        });
+    }
+    let schema = Arc::new(arrow::datatypes::Schema::new(fields));
+    RecordBatch::try_new(schema, columns).map_err(failed)
+}
+
 fn text_schema(schema: &SchemaRef) -> SchemaRef {
     let fields = schema.fields().iter().map(|field| {
         let field = field.as_ref().clone();
@@ -211,7 +323,7 @@ fn text_schema(schema: &SchemaRef) -> SchemaRef {
             field
         }
     });
-    std::sync::Arc::new(arrow::datatypes::Schema::new(fields.collect::<Vec<_>>()))
+    Arc::new(arrow::datatypes::Schema::new(fields.collect::<Vec<_>>()))
 }
 
 fn text_column(column: &ArrayRef) -> Result<ArrayRef> {
@@ -222,19 +334,93 @@ fn text_column(column: &ArrayRef) -> Result<ArrayRef> {
             .is_valid(row)
             .then(|| formatter.value(row).to_string())
     });
-    Ok(std::sync::Arc::new(arrow::array::StringArray::from_iter(
-        values,
-    )))
+    Ok(Arc::new(StringArray::from_iter(values)))
 }
 
 #[cfg(test)]
 mod tests {
-    use std::sync::Arc;
-
-    use arrow::array::{Int64Array, StringArray};
+    use arrow::array::Int64Array;
     use arrow::datatypes::{DataType, Field, Schema};
 
     use super::*;
+
+    /// One text column of the given name and values, as a terminal of `width` would get it.
+    fn on_terminal(layout: Layout, format: Format, name: &str, values: &[Option<&str>]) -> String {
+        let schema = Arc::new(Schema::new(vec![Field::new(name, DataType::Utf8, true)]));
+        let column: ArrayRef = Arc::new(StringArray::from(values.to_vec()));
+        let batch = RecordBatch::try_new(schema.clone(), vec![column]).unwrap();
+        let mut out = Vec::new();
+        let mut writer = Writer::with_layout(&mut out, format, layout, schema);
+        writer.write(&batch).unwrap();
+        writer.finish().unwrap();
+        String::from_utf8(out).unwrap()
+    }
+
+    #[test]
+    fn hostile_values_never_reach_a_terminal_as_control_characters() {
+        let hostile = "\x1b]52;c;cm0gLXJmIC8K\x07\x1b[8m\u{9b}2J\u{202e}\r";
+        let wide = Layout::Grid { width: Some(200) };
+        for (layout, format) in [
+            (wide, Format::Table),
+            (Layout::Expanded, Format::Table),
+            (wide, Format::Markdown),
+            (wide, Format::Csv),
+        ] {
+            let text = on_terminal(layout, format, hostile, &[Some(hostile)]);
+            let sent = text
+                .chars()
+                .filter(|c| (c.is_control() && *c != '\n') || *c == '\u{202e}');
+            assert_eq!(sent.count(), 0, "{format:?} {text:?}");
+        }
+    }
+
+    #[test]
+    fn null_is_told_from_empty_text_and_markdown_keeps_its_rows() {
+        let grid = Layout::Grid { width: None };
+        let table = on_terminal(grid, Format::Table, "a", &[None, Some("")]);
+        assert_eq!(table.matches("NULL").count(), 1);
+        let markdown = on_terminal(grid, Format::Markdown, "a", &[Some("x|y\nz")]);
+        assert_eq!(markdown.lines().count(), 3, "{markdown}");
+        assert!(markdown.contains("x\\|y\\\\nz"), "{markdown}");
+    }
+
+    #[test]
+    fn a_table_fits_the_terminal() {
+        let long = "x".repeat(500);
+        let layout = Layout::Grid { width: Some(60) };
+        let table = on_terminal(layout, Format::Table, "a", &[Some(&long)]);
+        for line in table.lines().filter(|line| !line.starts_with('…')) {
+            assert!(line.chars().count() <= 60, "{line}");
+        }
+        assert!(table.contains("values are cut to fit"), "{table}");
+        let expanded = on_terminal(Layout::Expanded, Format::Table, "a", &[Some(&long)]);
+        assert!(expanded.contains(&long));
+    }
+
+    /// A reader that goes away after the first bytes.
+    struct ClosedReader;
+
+    impl Write for ClosedReader {
+        fn write(&mut self, _: &[u8]) -> std::io::Result<usize> {
+            Err(std::io::ErrorKind::BrokenPipe.into())
+        }
+
+        fn flush(&mut self) -> std::io::Result<()> {
+            Ok(())
+        }
+    }
+
+    #[test]
+    fn a_closed_pipe_is_recognised_in_every_format() {
+        let schema = Arc::new(Schema::new(vec![Field::new("a", DataType::Utf8, true)]));
+        let column: ArrayRef = Arc::new(StringArray::from(vec!["b"]));
+        let batch = RecordBatch::try_new(schema.clone(), vec![column]).unwrap();
+        for format in Format::value_variants() {
+            let mut writer = Writer::new(ClosedReader, *format, schema.clone());
+            let done = writer.write(&batch).and_then(|()| writer.finish());
+            assert_eq!(done.unwrap_err().code(), OUTPUT_CLOSED, "{format:?}");
+        }
+    }
 
     fn shown(format: Format) -> String {
         let schema = Arc::new(Schema::new(vec![
@@ -262,18 +448,18 @@ mod tests {
         );
         assert_eq!(
             shown(Format::Json),
-            "[{\"id\":1,\"note\":\"a,b\"},{\"id\":20,\"note\":null}]"
+            "[{\"id\":1,\"note\":\"a,b\"},{\"id\":20,\"note\":null}]\n"
         );
         assert_eq!(
             shown(Format::Markdown),
-            "| id | note |\n|----|------|\n|  1 | a,b  |\n| 20 |      |\n"
+            "| id | note |\n|----|------|\n|  1 | a,b  |\n| 20 | NULL |\n"
         );
         insta::assert_snapshot!(shown(Format::Table), @r"
         ┌────┬──────┐
         │ id ┆ note │
         ╞════╪══════╡
         │  1 ┆ a,b  │
-        │ 20 ┆      │
+        │ 20 ┆ NULL │
         └────┴──────┘
         ");
     }

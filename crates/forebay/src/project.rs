@@ -1,10 +1,11 @@
 //! A project: a folder with `forebay.toml`, `pipelines/*.yaml` and `tests/*.sql`.
 
+use std::collections::BTreeMap;
 use std::os::unix::fs::MetadataExt;
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
 
-use forebay_core::{Error, Result, SqlEngine};
+use forebay_core::{Error, Ident, Result, SqlEngine};
 use forebay_pipeline::file::{Diagnostics, PipelineSpec, Variables};
 
 /// Folder of the pipeline files.
@@ -12,6 +13,14 @@ pub(crate) const PIPELINES: &str = "pipelines";
 
 /// Folder of the tests: SQL files that must find nothing.
 pub(crate) const TESTS: &str = "tests";
+
+/// File of the settings.
+const SETTINGS: &str = "forebay.toml";
+
+/// Whether a folder holds a project: settings, or pipelines.
+pub(crate) fn is_project(folder: &Path) -> bool {
+    folder.join(SETTINGS).exists() || folder.join(PIPELINES).exists()
+}
 
 /// Every pipeline file of the project, ordered by name.
 pub(crate) fn pipelines(folder: &Path) -> Result<Vec<PathBuf>> {
@@ -111,6 +120,53 @@ pub(crate) fn load(
     engine: &Arc<dyn SqlEngine>,
 ) -> std::result::Result<PipelineSpec, Diagnostics> {
     forebay_pipeline::file::load(path, variables, engine)
+}
+
+/// The pipelines of some files, and an error for each file that has none.
+pub(crate) struct Loaded {
+    pub(crate) specs: Vec<Arc<PipelineSpec>>,
+    pub(crate) errors: Vec<Error>,
+}
+
+/// Loads every file; two files with one name are an error of the second.
+pub(crate) fn load_all(
+    files: &[PathBuf],
+    variables: &dyn Variables,
+    engine: &Arc<dyn SqlEngine>,
+) -> Loaded {
+    let mut loaded = Loaded {
+        specs: Vec::new(),
+        errors: Vec::new(),
+    };
+    let mut names: BTreeMap<Ident, &Path> = BTreeMap::new();
+    for file in files {
+        match load_or_error(file, variables, engine) {
+            Ok(spec) => match names.get(&spec.name) {
+                Some(first) => loaded
+                    .errors
+                    .push(duplicate_pipeline(&spec.name, first, file)),
+                None => {
+                    names.insert(spec.name.clone(), file);
+                    loaded.specs.push(Arc::new(spec));
+                }
+            },
+            Err(error) => loaded.errors.push(error),
+        }
+    }
+    loaded
+}
+
+/// Two files with one name would share positions and tables, and each would skip what the other has read.
+pub(crate) fn duplicate_pipeline(name: &Ident, first: &Path, second: &Path) -> Error {
+    Error::config(
+        "duplicate_pipeline",
+        format!(
+            "{} and {} are both named `{name}`",
+            first.display(),
+            second.display()
+        ),
+    )
+    .with_hint("change `pipeline:` in one of them")
 }
 
 /// [`load`], with all that is wrong as one error.

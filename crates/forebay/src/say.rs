@@ -8,17 +8,23 @@ use anstyle::{AnsiColor, Style};
 use forebay_core::Error;
 
 use crate::log;
+use crate::output::visible::visible_text;
 
 const RED: Style = AnsiColor::Red.on_default().bold();
 const GREEN: Style = AnsiColor::Green.on_default().bold();
 const YELLOW: Style = AnsiColor::Yellow.on_default().bold();
 const CYAN: Style = AnsiColor::Cyan.on_default().bold();
 
-/// One line to stderr. A closed stderr is nobody's error.
+/// One line to stderr; control characters in it are shown. A closed stderr is nobody's error.
 pub(crate) fn line(text: impl Display) {
     if log::is_json() {
         return tracing::info!("{text}");
     }
+    print(visible_text(text));
+}
+
+/// What may hold our own colours.
+fn print(text: impl Display) {
     let _ = writeln!(anstream::stderr(), "{text}");
 }
 
@@ -27,21 +33,24 @@ pub(crate) fn heading(text: impl Display) {
     if log::is_json() {
         return tracing::info!("{text}");
     }
-    line(format_args!("{CYAN}{text}{CYAN:#}"));
+    print(format_args!("{CYAN}{}{CYAN:#}", visible_text(text)));
 }
 
 pub(crate) fn good(text: impl Display) {
     if log::is_json() {
         return tracing::info!("{text}");
     }
-    line(format_args!("{GREEN}✓{GREEN:#} {text}"));
+    print(format_args!("{GREEN}✓{GREEN:#} {}", visible_text(text)));
 }
 
 pub(crate) fn warn(text: impl Display) {
     if log::is_json() {
         return tracing::warn!("{text}");
     }
-    line(format_args!("{YELLOW}warning:{YELLOW:#} {text}"));
+    print(format_args!(
+        "{YELLOW}warning:{YELLOW:#} {}",
+        visible_text(text)
+    ));
 }
 
 /// An error with its code, and what to do next.
@@ -49,9 +58,13 @@ pub(crate) fn error(error: &Error) {
     if log::is_json() {
         return tracing::error!(code = error.code(), hint = error.hint(), "{error}");
     }
-    line(format_args!("{RED}error[{}]:{RED:#} {error}", error.code()));
+    print(format_args!(
+        "{RED}error[{}]:{RED:#} {}",
+        error.code(),
+        visible_text(error)
+    ));
     if let Some(hint) = error.hint() {
-        line(format_args!("  {CYAN}help:{CYAN:#} {hint}"));
+        print(format_args!("  {CYAN}help:{CYAN:#} {}", visible_text(hint)));
     }
 }
 
@@ -64,6 +77,12 @@ pub(crate) fn count(number: u64) -> String {
         .rev()
         .map(|group| String::from_utf8_lossy(group).into_owned());
     groups.collect::<Vec<_>>().join(",")
+}
+
+/// `1 record`, `2 records`: a count with its noun, which takes an `s`.
+pub(crate) fn counted(number: u64, noun: &str) -> String {
+    let plural = if number == 1 { "" } else { "s" };
+    format!("{} {noun}{plural}", count(number))
 }
 
 /// Bytes with a binary unit and one decimal: `1.4 MiB`.

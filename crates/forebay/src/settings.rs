@@ -12,7 +12,7 @@ use forebay_core::unit::{Size, Span};
 use forebay_core::{Error, Result, Secret, Timestamp};
 use forebay_lake::CleanRequest;
 use forebay_lake::storage::{AwsVariables, RETRY_FOR, S3Options};
-use forebay_pipeline::file::{Document, Variables, resolve, validate};
+use forebay_pipeline::file::{Document, SECRET_VARIABLE_PREFIX, Variables, resolve, validate};
 use forebay_store::StoreUrl;
 use schemars::JsonSchema;
 use serde::Deserialize;
@@ -431,7 +431,10 @@ impl Variables for ProcessVariables {
 
     /// A secret `quakes_token` is the environment's `FOREBAY_SECRET_QUAKES_TOKEN`.
     fn secret(&self, name: &str) -> Option<String> {
-        variable(&format!("FOREBAY_SECRET_{}", name.to_ascii_uppercase()))
+        variable(&format!(
+            "{SECRET_VARIABLE_PREFIX}{}",
+            name.to_ascii_uppercase()
+        ))
     }
 
     fn param(&self, name: &str) -> Option<String> {

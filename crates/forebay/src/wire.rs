@@ -18,6 +18,7 @@ use rand::Rng;
 use tokio_util::sync::CancellationToken;
 
 use crate::cli::Global;
+use crate::project;
 use crate::settings::{Settings, Storage, aws_variables, variable};
 
 /// Folder of the workspace below the project, unless the user says otherwise.
@@ -52,6 +53,27 @@ impl Workspace {
             .clone()
             .unwrap_or_else(|| global.project.join(WORKSPACE));
         Self::at(&folder, &global.project, settings).await
+    }
+
+    /// [`Self::open`] for a command that only reads: where there is no project and no workspace, none is made.
+    ///
+    /// # Errors
+    /// `NotFound` `no_project`.
+    pub(crate) async fn open_existing(global: &Global) -> Result<Self> {
+        let folder = global
+            .workspace
+            .clone()
+            .unwrap_or_else(|| global.project.join(WORKSPACE));
+        if folder.exists() || project::is_project(&global.project) {
+            return Self::open(global).await;
+        }
+        Err(Error::not_found(
+            "no_project",
+            format!("no Forebay project in {}", global.project.display()),
+        )
+        .with_hint(
+            "change to the project's folder or pass `--project DIR`; `forebay init` makes a project, `forebay demo` a whole example",
+        ))
     }
 
     pub(crate) async fn at(folder: &Path, project: &Path, settings: Settings) -> Result<Self> {
@@ -106,6 +128,12 @@ impl Workspace {
 
     pub(crate) fn clock(&self) -> Arc<dyn Clock> {
         self.clock.clone()
+    }
+
+    /// Who is named in the log of the catalog.
+    #[expect(clippy::unused_self, reason = "a setting of the workspace in time")]
+    pub(crate) fn author(&self) -> String {
+        variable("USER").unwrap_or_else(|| "forebay".to_owned())
     }
 
     /// File of the SQL shell's history.
@@ -176,7 +204,7 @@ impl Workspace {
             project: self.project.clone(),
             branch: branch.clone(),
             owner: format!("{}-{:08x}", std::process::id(), rng.random::<u32>()),
-            author: variable("USER").unwrap_or_else(|| "forebay".to_owned()),
+            author: self.author(),
             cancel: cancel.child_token(),
             figures: figures.clone(),
             full,

@@ -11,6 +11,7 @@ mod catalog;
 mod checked;
 mod checked_sum;
 mod depth;
+mod describe;
 pub mod engine;
 mod error;
 mod expansion;

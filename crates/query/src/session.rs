@@ -19,6 +19,7 @@ use futures::stream::BoxStream;
 use futures::{StreamExt, TryStreamExt};
 
 use crate::catalog::{Catalogs, Pinned};
+use crate::describe::describe;
 use crate::error::{Phase, explain};
 use crate::plain;
 use crate::raw::PayloadReader;
@@ -185,6 +186,10 @@ impl Query {
         }
         let logical = state.statement_to_plan(parsed).await?;
         read_only().verify_plan(&logical)?;
+        if let LogicalPlan::DescribeTable(described) = &logical {
+            let stream = describe(&described.schema)?;
+            return Ok((stream.schema(), stream));
+        }
         let schema = output_schema(&logical);
         let plan = state.create_physical_plan(&logical).await?;
         let stream = execute_stream(plan, state.task_ctx())?;

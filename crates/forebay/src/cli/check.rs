@@ -1,9 +1,11 @@
 //! `forebay check`: settings and pipeline files, without running anything.
 
+use std::collections::BTreeMap;
+use std::path::Path;
 use std::process::ExitCode;
 
 use clap::Args;
-use forebay_core::Result;
+use forebay_core::{Ident, Result};
 
 use super::Global;
 use crate::settings::{ProcessVariables, Settings};
@@ -27,14 +29,22 @@ impl Check {
         };
         let files = super::run::files(global, &self.pipelines)?;
         let mut wrong = 0;
+        let mut names: BTreeMap<Ident, &Path> = BTreeMap::new();
         for file in &files {
             match project::load(file, &variables, &engine) {
-                Ok(spec) => say::good(format_args!(
-                    "{} ({} → {})",
-                    file.display(),
-                    spec.name,
-                    spec.load.describe()
-                )),
+                Ok(spec) => {
+                    if let Some(first) = names.insert(spec.name.clone(), file) {
+                        wrong += 1;
+                        say::error(&project::duplicate_pipeline(&spec.name, first, file));
+                    } else if !global.quiet {
+                        say::good(format_args!(
+                            "{} ({} → {})",
+                            file.display(),
+                            spec.name,
+                            spec.load.describe()
+                        ));
+                    }
+                }
                 Err(diagnostics) => {
                     wrong += diagnostics.0.len();
                     say::line(diagnostics);
@@ -43,17 +53,12 @@ impl Check {
         }
         if wrong > 0 {
             say::line(format_args!(
-                "{wrong} error{} in {} file{}",
-                plural(wrong),
-                files.len(),
-                plural(files.len())
+                "{} in {}",
+                say::counted(wrong as u64, "error"),
+                say::counted(files.len() as u64, "file")
             ));
             return Ok(ExitCode::from(2));
         }
         Ok(ExitCode::SUCCESS)
     }
-}
-
-fn plural(count: usize) -> &'static str {
-    if count == 1 { "" } else { "s" }
 }

@@ -63,7 +63,7 @@ impl Demo {
             "   pipelines/quakes.yaml pulls earthquakes from an API into the table quakes.events",
         );
         say::line(format_args!(
-            "   the API: {} (real USGS data; it asks for patience and fails now and then)",
+            "   the API: {} (real USGS data; rate-limited, with occasional errors, to show retries)",
             api.url()
         ));
 
@@ -125,7 +125,7 @@ impl Demo {
 }
 
 async fn raw_zone(workspace: &Workspace) -> Result<()> {
-    say::heading("3. The raw zone keeps every answer as it came");
+    say::heading("3. Raw responses are stored unmodified");
     let rows = ask(
         workspace,
         "SELECT count(*), coalesce(sum(length), 0), count(DISTINCT object) FROM raw.quakes",
@@ -133,17 +133,17 @@ async fn raw_zone(workspace: &Workspace) -> Result<()> {
     .await?;
     if let [counts] = rows.as_slice() {
         say::line(format_args!(
-            "   {} answers, {}, in {} compressed objects; `zstdcat` shows them",
-            counts[0],
+            "   {}, {}, in {}; `zstdcat` shows them",
+            say::counted(counts[0].parse().unwrap_or(0), "response"),
             say::bytes(counts[1].parse().unwrap_or(0)),
-            counts[2],
+            say::counted(counts[2].parse().unwrap_or(0), "compressed object"),
         ));
     }
     Ok(())
 }
 
 async fn question(workspace: &Workspace) -> Result<()> {
-    say::heading("4. Ask");
+    say::heading("4. Query");
     say::line(format_args!("   {QUESTION}"));
     let mut answer = workspace
         .query(AsOf::Head(RefName::main()))
@@ -199,13 +199,12 @@ async fn ask(workspace: &Workspace, statement: &str) -> Result<Vec<Vec<String>>>
 fn next(folder: &Path) {
     let folder = folder.display();
     say::heading("Next");
-    say::line(format_args!(
-        "   cd {folder} && forebay sql            a shell over your tables; try: SHOW TABLES;"
-    ));
-    say::line(format_args!(
-        "   forebay demo --serve                  in another terminal, then edit {folder}/pipelines/quakes.yaml"
-    ));
-    say::line(format_args!(
-        "   cd {folder} && forebay run && forebay test   pull what is new, and check that each quake is there once"
-    ));
+    say::line(format_args!("   cd {folder}"));
+    say::line("   forebay sql                     SQL shell; try: SHOW TABLES;");
+    say::line(
+        "   forebay demo --serve            keep the API running (in another terminal), then:",
+    );
+    say::line(
+        "   forebay run && forebay test     pull new records, and test that each quake is there once",
+    );
 }

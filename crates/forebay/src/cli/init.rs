@@ -1,5 +1,7 @@
 //! `forebay init`: a new project.
 
+mod from;
+
 use std::path::{Path, PathBuf};
 use std::process::ExitCode;
 
@@ -14,7 +16,7 @@ const PIPELINE: &str = "\
 # yaml-language-server: $schema=../pipeline.schema.json
 pipeline: orders
 source:
-  file: {path: \"data/*.ndjson\"}       # put files there; each is taken once
+  file: {path: \"data/*.ndjson\"}       # put files there; each file is loaded once
 extract:
   json: {lines: true}
 load:
@@ -23,13 +25,58 @@ load:
 
 #[derive(Debug, Args)]
 pub(crate) struct Init {
-    /// The folder to make
+    /// The project's folder
     #[arg(default_value = ".")]
     folder: PathBuf,
+    /// Write a pipeline for this file or URL instead of the example; adds to a project that exists
+    #[arg(long, value_name = "FILE|URL")]
+    from: Option<String>,
 }
 
 impl Init {
     pub(super) fn run(&self, _: &Global) -> Result<ExitCode> {
+        match &self.from {
+            Some(from) => self.write_from(from),
+            None => self.write_example(),
+        }
+    }
+
+    /// A pipeline for data that the user has.
+    fn write_from(&self, from: &str) -> Result<ExitCode> {
+        let generated = from::generate(from)?;
+        let path = format!("{}/{}.yaml", project::PIPELINES, generated.name);
+        if self.folder.join(&path).exists() {
+            return Err(Error::config(
+                "pipeline_exists",
+                format!("{} exists", self.folder.join(&path).display()),
+            )
+            .with_hint("edit it, or rename it first"));
+        }
+        for file in [
+            File::new("forebay.toml", files::SETTINGS),
+            File::new(path, generated.yaml),
+            File::new(".gitignore", ".forebay/\n"),
+        ] {
+            file.write(&self.folder)?;
+            say::good(self.folder.join(file.path.as_ref()).display());
+        }
+        files::pipeline_schema()?.write(&self.folder)?;
+        let name = generated.name;
+        say::line(format_args!(
+            "\nNext: {}forebay run {name} --limit 10, then forebay run {name} && forebay sql 'SELECT * FROM main.{name} LIMIT 10'",
+            self.change_folder()
+        ));
+        Ok(ExitCode::SUCCESS)
+    }
+
+    fn change_folder(&self) -> String {
+        if self.folder == Path::new(".") {
+            return String::new();
+        }
+        format!("cd {} && ", self.folder.display())
+    }
+
+    fn write_example(&self) -> Result<ExitCode> {
         let files = [
             File::new("forebay.toml", files::SETTINGS),
             File::new("pipelines/orders.yaml", PIPELINE),
@@ -42,16 +89,12 @@ impl Init {
         refuse_existing(&self.folder)?;
         for file in &files {
             file.write(&self.folder)?;
-            say::good(self.folder.join(file.path).display());
+            say::good(self.folder.join(file.path.as_ref()).display());
         }
         files::pipeline_schema()?.write(&self.folder)?;
-        let folder = if self.folder == Path::new(".") {
-            String::new()
-        } else {
-            format!("cd {} && ", self.folder.display())
-        };
         say::line(format_args!(
-            "\nNext: {folder}forebay run orders && forebay sql 'SELECT * FROM shop.orders'"
+            "\nNext: {}forebay run orders && forebay sql 'SELECT * FROM shop.orders'",
+            self.change_folder()
         ));
         Ok(ExitCode::SUCCESS)
     }
@@ -65,5 +108,5 @@ fn refuse_existing(folder: &Path) -> Result<()> {
         "project_exists",
         format!("{} is a project already", folder.display()),
     )
-    .with_hint("`forebay check` says whether its files are right"))
+    .with_hint("`forebay check` validates it; `forebay init --from FILE` adds a pipeline"))
 }

@@ -1,9 +1,11 @@
 //! The command line: one file a command, one table of them.
 
+mod branch;
 mod check;
 mod components;
 mod demo;
 mod init;
+mod pipeline;
 mod quarantine;
 mod rebuild;
 mod run;
@@ -20,7 +22,7 @@ use std::process::ExitCode;
 use clap::{Args, CommandFactory, Parser, Subcommand};
 use forebay_core::{Error, ErrorKind, Result};
 
-use crate::output::Format;
+use crate::output::{Format, OUTPUT_CLOSED, print_text};
 use crate::{log, say};
 
 /// Data pipelines and a lakehouse in one binary: from any source to Iceberg tables to SQL.
@@ -38,37 +40,42 @@ struct Cli {
     command: Command,
 }
 
+/// Heading of the options that every command has.
+const GLOBAL: &str = "Global options";
+
 /// Options of every command.
 #[derive(Debug, Clone, Args)]
 pub(crate) struct Global {
     /// Where Forebay keeps its data: catalog, raw zone, tables [default: PROJECT/.forebay]
-    #[arg(long, global = true, value_name = "DIR", env = "FOREBAY_WORKSPACE")]
+    #[arg(long, global = true, help_heading = GLOBAL, value_name = "DIR", env = "FOREBAY_WORKSPACE")]
     pub(crate) workspace: Option<PathBuf>,
     /// The folder with `forebay.toml` and `pipelines/`
     #[arg(
         long,
         global = true,
+        help_heading = GLOBAL,
         value_name = "DIR",
         default_value = ".",
         env = "FOREBAY_PROJECT"
     )]
     pub(crate) project: PathBuf,
-    /// How answers look on stdout
-    #[arg(long, global = true, value_enum, default_value_t)]
+    /// Output format on stdout
+    #[arg(long, global = true, value_enum, default_value_t, help_heading = GLOBAL)]
     format: Format,
     /// No progress on stderr
-    #[arg(long, global = true)]
+    #[arg(long, global = true, help_heading = GLOBAL)]
     no_progress: bool,
     /// Only results and errors
-    #[arg(long, short, global = true)]
+    #[arg(long, short, global = true, help_heading = GLOBAL)]
     quiet: bool,
-    /// More of what happens, on stderr (-v, -vv)
-    #[arg(long, short, global = true, action = clap::ArgAction::Count)]
+    /// More detail on stderr (-v, -vv)
+    #[arg(long, short, global = true, help_heading = GLOBAL, action = clap::ArgAction::Count)]
     verbose: u8,
-    /// How lines of the log look [default: `log.format` of forebay.toml, text]
+    /// Log format [default: `log.format` of forebay.toml, text]
     #[arg(
         long,
         global = true,
+        help_heading = GLOBAL,
         value_enum,
         value_name = "FORMAT",
         env = "FOREBAY__LOG__FORMAT"
@@ -78,29 +85,35 @@ pub(crate) struct Global {
 
 #[derive(Debug, Subcommand)]
 enum Command {
-    /// Pull a real data set over HTTP into a lake and ask it a question: the whole way in ten seconds
+    /// Try it: pull a real data set over HTTP into a lake and query it, in ten seconds
     Demo(demo::Demo),
-    /// Make a new project with a first pipeline
+    /// Create a project with a first pipeline
     Init(init::Init),
-    /// Check settings and pipeline files: all errors at once, nothing is run
+    /// Validate settings and pipeline files: all errors at once, nothing is run
     Check(check::Check),
-    /// Run pipelines until their sources have nothing more
+    /// Run pipelines until their sources are exhausted
     Run(run::Run),
-    /// Run every pipeline of the project, always or when it is due, and take pushes over HTTP
+    /// Run all pipelines continuously or on schedule, and accept HTTP pushes
     Serve(serve::Serve),
-    /// Ask the lake with SQL; without a statement an interactive shell
+    /// Query tables with SQL; starts an interactive shell if no statement is given
     Sql(sql::Sql),
-    /// Run the project's tests: queries that must find nothing
+    /// SQL tests of the project; each must return zero rows
     Test(test::Test),
-    /// List the tables of the lake
+    /// List, describe, drop and clean tables
     Tables(tables::Tables),
-    /// What ran, when and what it did
+    /// List, create and drop branches of the catalog
+    #[command(subcommand)]
+    Branch(branch::Branch),
+    /// Start a pipeline over
+    #[command(subcommand)]
+    Pipeline(pipeline::Pipeline),
+    /// Run history
     #[command(subcommand)]
     Runs(runs::Runs),
-    /// Records that could not go on
+    /// List, inspect and replay rejected records
     #[command(subcommand)]
     Quarantine(quarantine::Quarantine),
-    /// Make a table again from the raw zone, on a branch, and compare
+    /// Rebuild a table from raw data on a branch and compare it with the current one
     Rebuild(rebuild::Rebuild),
     /// JSON Schema of a pipeline file or the settings, for editors
     Schema(schema::Schema),
@@ -133,6 +146,8 @@ pub(crate) fn main() -> ExitCode {
     });
     match done {
         Ok(code) => code,
+        // `forebay sql … | head`: whoever reads has what they wanted.
+        Err(error) if error.code() == OUTPUT_CLOSED => ExitCode::SUCCESS,
         Err(error) => {
             say::error(&error);
             ExitCode::from(error.kind().exit_code())
@@ -145,12 +160,9 @@ fn dispatch(cli: Cli) -> Result<ExitCode> {
     let global = &cli.global;
     match cli.command {
         Command::Completions { shell } => {
-            clap_complete::generate(
-                shell,
-                &mut Cli::command(),
-                "forebay",
-                &mut std::io::stdout(),
-            );
+            let mut script = Vec::new();
+            clap_complete::generate(shell, &mut Cli::command(), "forebay", &mut script);
+            print_text(&String::from_utf8_lossy(&script))?;
             Ok(ExitCode::SUCCESS)
         }
         Command::Schema(command) => command.run(),
@@ -169,6 +181,8 @@ async fn with_data(command: Command, global: &Global) -> Result<ExitCode> {
         Command::Sql(command) => Box::pin(command.run(global)).await,
         Command::Test(command) => Box::pin(command.run(global)).await,
         Command::Tables(command) => Box::pin(command.run(global)).await,
+        Command::Branch(command) => Box::pin(command.run(global)).await,
+        Command::Pipeline(command) => Box::pin(command.run(global)).await,
         Command::Runs(command) => Box::pin(command.run(global)).await,
         Command::Quarantine(command) => Box::pin(command.run(global)).await,
         Command::Rebuild(command) => Box::pin(command.run(global)).await,

@@ -1,4 +1,4 @@
-//! `forebay quarantine`: records that could not go on, why, and trying again.
+//! `forebay quarantine`: rejected records, why they were rejected, and replaying them.
 
 use std::process::ExitCode;
 use std::sync::Arc;
@@ -10,22 +10,22 @@ use forebay_store::AsOf;
 use tokio_util::sync::CancellationToken;
 
 use super::Global;
-use super::sql::execute;
+use super::sql::{Answering, execute};
 use crate::settings::ProcessVariables;
 use crate::wire::Workspace;
 use crate::{project, say};
 
 #[derive(Debug, Subcommand)]
 pub(crate) enum Quarantine {
-    /// Records that are still refused: by reason, or one by one with a pipeline's name
+    /// List open rejections: by reason, or one by one with a pipeline's name
     Ls {
         pipeline: Option<Ident>,
         #[arg(long, default_value_t = 50)]
         limit: u32,
     },
-    /// One record: its bytes, its reason, its place in the raw zone
+    /// Show one record: its bytes, its reason, its position in the raw zone
     Show { pipeline: Ident, id: String },
-    /// Send the records of a pipeline through it again, after a fix; each lands once
+    /// Process the rejected records of a pipeline again, after a fix; each is loaded once
     Replay {
         pipeline: String,
         /// A value for `${param:NAME}`
@@ -36,12 +36,16 @@ pub(crate) enum Quarantine {
 
 impl Quarantine {
     pub(super) async fn run(self, global: &Global) -> Result<ExitCode> {
-        let workspace = Workspace::open(global).await?;
+        let workspace = Workspace::open_existing(global).await?;
         match self {
             Self::Ls {
                 pipeline: Some(pipeline),
                 limit,
             } => {
+                if !has_quarantine(&workspace, &pipeline, global).await? {
+                    say::good(format_args!("{pipeline} has no rejected records"));
+                    return Ok(ExitCode::SUCCESS);
+                }
                 let open = open_events(&pipeline);
                 let statement = format!(
                     "SELECT id, at, code, reason, payload, \"offset\", line, stage FROM {open} ORDER BY id LIMIT {limit}"
@@ -65,12 +69,29 @@ fn open_events(pipeline: &Ident) -> String {
     )
 }
 
-async fn ask(workspace: &Workspace, statement: &str, global: &Global) -> Result<()> {
+/// Whether the pipeline ever had a rejected record.
+///
+/// # Errors
+/// `NotFound` `no_such_pipeline` for a name that is neither a pipeline of the project nor one with a quarantine.
+async fn has_quarantine(workspace: &Workspace, pipeline: &Ident, global: &Global) -> Result<bool> {
+    let table = forebay_pipeline::quarantine::table(pipeline)?;
+    let head = workspace
+        .lake()
+        .store()
+        .head(&AsOf::Head(RefName::main()), &table)
+        .await?;
+    if head.is_none() {
+        project::find(&global.project, pipeline.as_str())?;
+    }
+    Ok(head.is_some())
+}
+
+async fn ask(workspace: &Workspace, statement: &str, global: &Global) -> Result<usize> {
     execute(
         workspace,
         AsOf::Head(RefName::main()),
         statement,
-        global.format,
+        Answering::plain(global.format),
     )
     .await
 }
@@ -95,9 +116,11 @@ async fn summary(workspace: &Workspace, global: &Global) -> Result<()> {
         global,
     )
     .await
+    .map(drop)
 }
 
 async fn show(workspace: &Workspace, pipeline: &Ident, id: &str, global: &Global) -> Result<()> {
+    has_quarantine(workspace, pipeline, global).await?;
     if !id
         .bytes()
         .all(|b| b.is_ascii_alphanumeric() || b == b'-' || b == b'_')
@@ -110,7 +133,14 @@ async fn show(workspace: &Workspace, pipeline: &Ident, id: &str, global: &Global
     let statement = format!(
         "SELECT id, event, at, run, payload, received_at, \"offset\", line, stage, code, reason, CAST(record AS VARCHAR) AS record FROM quarantine.{pipeline} WHERE id = '{id}' ORDER BY at"
     );
-    ask(workspace, &statement, global).await
+    if ask(workspace, &statement, global).await? == 0 {
+        return Err(Error::not_found(
+            "no_such_record",
+            format!("quarantine.{pipeline} has no record {id}"),
+        )
+        .with_hint(format!("forebay quarantine ls {pipeline}")));
+    }
+    Ok(())
 }
 
 async fn replay(

@@ -62,17 +62,24 @@ impl Rebuild {
         let variables = ProcessVariables {
             params: self.params.clone(),
         };
+        let mut invalid = None;
         for file in project::pipelines(&global.project)? {
-            let spec = project::load_or_error(&file, &variables, workspace.engine())?;
-            let main = spec
-                .load
-                .lake()
-                .map(|target| target.table.to_string())
-                .unwrap_or_default();
-            let name = self.table.to_string();
-            if name == main || name.starts_with(&format!("{main}__")) {
-                return Ok(spec);
+            match project::load_or_error(&file, &variables, workspace.engine()) {
+                Ok(spec) => {
+                    let is_loaded = spec
+                        .load
+                        .lake()
+                        .is_some_and(|target| target.has_table(&self.table));
+                    if is_loaded {
+                        return Ok(spec);
+                    }
+                }
+                // It may be the one; another pipeline's error is not in the way.
+                Err(error) => invalid = Some(error),
             }
+        }
+        if let Some(error) = invalid {
+            return Err(error);
         }
         Err(Error::not_found(
             "no_such_table",

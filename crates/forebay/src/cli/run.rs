@@ -1,11 +1,13 @@
 //! `forebay run`: pipelines, one after the other, until their sources have nothing more.
 
+mod preview;
+
 use std::path::PathBuf;
 use std::process::ExitCode;
 use std::sync::Arc;
 
 use clap::Args;
-use forebay_core::{Error, RefName, Result};
+use forebay_core::{Error, ErrorKind, RefName, Result};
 use forebay_pipeline::file::PipelineSpec;
 use forebay_pipeline::run::{Figures, RunReport};
 use tokio_util::sync::CancellationToken;
@@ -20,15 +22,16 @@ use crate::{project, say};
 const INTERRUPTED: u8 = 130;
 
 #[derive(Debug, Args)]
-#[command(
-    after_help = "A run that was cut off continues where its last commit left it: just run again."
-)]
+#[command(after_help = "An interrupted run resumes from its last commit: run it again.")]
 pub(crate) struct Run {
     /// Pipelines by name or file [default: all of the project]
     pipelines: Vec<String>,
     /// Read everything again, whatever was taken before; rows land a second time unless the table is new
     #[arg(long)]
     full: bool,
+    /// Show the first rows of one pipeline and keep nothing
+    #[arg(long, value_name = "ROWS", conflicts_with_all = ["full", "branch"])]
+    limit: Option<u64>,
     /// The branch of the catalog to write to
     #[arg(long, default_value = "main")]
     branch: RefName,
@@ -74,14 +77,28 @@ impl Run {
         let variables = ProcessVariables {
             params: self.params.clone(),
         };
-        // Every file is checked before the first one runs.
-        let specs = files(global, &self.pipelines)?
-            .iter()
-            .map(|file| project::load_or_error(file, &variables, workspace.engine()).map(Arc::new))
-            .collect::<Result<Vec<_>>>()?;
-        let cancel = stop_on_signal();
+        if let Some(limit) = self.limit {
+            let [name] = self.pipelines.as_slice() else {
+                return Err(Error::config("limit_of_many", "--limit shows one pipeline")
+                    .with_hint("name it: forebay run NAME --limit 10"));
+            };
+            let file = project::find(&global.project, name)?;
+            let spec = project::load_or_error(&file, &variables, workspace.engine())?;
+            return Box::pin(preview::preview(&workspace, spec, limit, global)).await;
+        }
+        // Every file is checked before the first one runs; one that is invalid stops no other.
+        let loaded = project::load_all(
+            &files(global, &self.pipelines)?,
+            &variables,
+            workspace.engine(),
+        );
         let mut failed = None;
-        for spec in specs {
+        for error in &loaded.errors {
+            say::error(error);
+            failed.get_or_insert(error.kind());
+        }
+        let cancel = stop_on_signal();
+        for spec in loaded.specs {
             if cancel.is_cancelled() {
                 break;
             }
@@ -99,20 +116,28 @@ impl Run {
                 // One bad pipeline never stops another.
                 Err(error) => {
                     say::error(&error);
-                    say::line(format_args!(
-                        "  what was committed stays; to continue: forebay run {}",
-                        order.spec.name
-                    ));
+                    say::line(next_step(&error, &order.spec));
                     failed.get_or_insert(error.kind());
                 }
             }
         }
         workspace.journals().close().await;
         if cancel.is_cancelled() {
-            say::line("interrupted: what was committed stays, `forebay run` goes on from there");
+            say::line("interrupted: committed data is kept, `forebay run` resumes from there");
             return Ok(ExitCode::from(INTERRUPTED));
         }
         Ok(failed.map_or(ExitCode::SUCCESS, |kind| ExitCode::from(kind.exit_code())))
+    }
+}
+
+/// What to do after a failure: the same run again helps only where the cause may pass by itself.
+fn next_step(error: &Error, spec: &PipelineSpec) -> String {
+    let again = format!("forebay run {}", spec.name);
+    match error.kind() {
+        ErrorKind::Unavailable | ErrorKind::Conflict => {
+            format!("  committed data is kept; to resume: {again}")
+        }
+        _ => format!("  committed data is kept; resolve the cause, then resume: {again}"),
     }
 }
 
@@ -154,14 +179,19 @@ fn summary(spec: &PipelineSpec, report: &RunReport, figures: &Figures) {
         .ended_at
         .unwrap_or(report.record.started_at)
         .since(report.record.started_at);
-    let committed = get(&figures.committed);
+    let children = get(&figures.committed_children);
+    let rows = get(&figures.committed).saturating_sub(children);
+    let and_children = match children {
+        0 => String::new(),
+        children => format!(" and {} into child tables", say::counted(children, "row")),
+    };
     say::good(format_args!(
-        "{}: {} rows into {} in {} ({} commits, run {})",
+        "{}: {} into {}{and_children} in {} ({}, run {})",
         spec.name,
-        say::count(committed),
+        say::counted(rows, "row"),
         spec.load.describe(),
         say::duration(elapsed),
-        get(&figures.commits),
+        say::counted(get(&figures.commits), "commit"),
         report.id,
     ));
     for change in figures
@@ -175,8 +205,8 @@ fn summary(spec: &PipelineSpec, report: &RunReport, figures: &Figures) {
     let refused = get(&figures.quarantined);
     if refused > 0 {
         say::warn(format_args!(
-            "{} records are in quarantine: forebay quarantine ls {}",
-            say::count(refused),
+            "{} in quarantine: forebay quarantine ls {}",
+            say::counted(refused, "record"),
             spec.name
         ));
     }
@@ -188,7 +218,7 @@ pub(super) fn stop_on_signal() -> CancellationToken {
     let stop = token.clone();
     tokio::spawn(async move {
         signal().await;
-        say::line("stopping after the current commit; once more to stop at once");
+        say::line("stopping after the current commit; press Ctrl-C again to stop immediately");
         stop.cancel();
         signal().await;
         std::process::exit(i32::from(INTERRUPTED));

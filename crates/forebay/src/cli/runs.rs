@@ -1,4 +1,4 @@
-//! `forebay runs`: what ran, when and what it did.
+//! `forebay runs`: run history.
 
 use std::process::ExitCode;
 use std::sync::Arc;
@@ -15,20 +15,20 @@ use crate::{output, say};
 
 #[derive(Debug, Subcommand)]
 pub(crate) enum Runs {
-    /// The newest runs
+    /// List the newest runs
     Ls {
-        /// Of this pipeline only
+        /// Only runs of this pipeline
         pipeline: Option<Ident>,
         #[arg(long, default_value_t = 20)]
         limit: u32,
     },
-    /// One run with its steps: rows, bytes, time, CPU, memory
+    /// Show one run with its steps: rows, bytes, time, CPU, memory
     Show { run: RunId },
 }
 
 impl Runs {
     pub(super) async fn run(self, global: &Global) -> Result<ExitCode> {
-        let workspace = Workspace::open(global).await?;
+        let workspace = Workspace::open_existing(global).await?;
         let store = workspace.lake().store();
         match self {
             Self::Ls { pipeline, limit } => {
@@ -109,7 +109,16 @@ fn list(runs: &[RunRecord], length: impl Fn(&RunRecord) -> Duration) -> Result<R
                     .map(|run| (length(run).as_secs_f64() * 1e3).round() / 1e3),
             )),
         ),
-        ("rows", long(&|run| figure(run, "load", "committed"))),
+        (
+            "rows",
+            long(&|run| {
+                figure(run, "load", "committed") - figure(run, "load", "committed_children")
+            }),
+        ),
+        (
+            "child_rows",
+            long(&|run| figure(run, "load", "committed_children")),
+        ),
         (
             "quarantined",
             long(&|run| figure(run, "load", "quarantined")),

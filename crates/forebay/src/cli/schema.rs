@@ -1,6 +1,5 @@
 //! `forebay schema`: JSON Schema for editors.
 
-use std::io::Write;
 use std::process::ExitCode;
 
 use clap::{Args, ValueEnum};
@@ -36,9 +35,7 @@ impl Schema {
         let text = serde_json::to_string_pretty(&schema).map_err(|error| {
             Error::bug("schema_json", "failed to write the schema").with_source(error)
         })?;
-        writeln!(std::io::stdout(), "{text}").map_err(|error| {
-            Error::unavailable("output_failed", "failed to write").with_source(error)
-        })?;
+        crate::output::print_text(&format!("{text}\n"))?;
         Ok(ExitCode::SUCCESS)
     }
 }

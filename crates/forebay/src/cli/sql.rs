@@ -1,8 +1,11 @@
 //! `forebay sql`: one statement, or a shell.
 
+mod command;
+mod complete;
 mod shell;
+mod split;
 
-pub(super) use shell::statements;
+pub(super) use split::statements;
 
 use std::process::ExitCode;
 
@@ -12,7 +15,7 @@ use forebay_store::AsOf;
 use futures::TryStreamExt;
 
 use super::Global;
-use crate::output::{Format, Writer};
+use crate::output::{Format, Layout, Writer};
 use crate::wire::Workspace;
 
 #[derive(Debug, Args)]
@@ -21,8 +24,11 @@ use crate::wire::Workspace;
     One table at another time: SELECT … FROM t FOR SYSTEM_TIME AS OF '2026-01-01T00:00:00Z'."
 )]
 pub(crate) struct Sql {
-    /// The statement; without one an interactive shell
+    /// Statements, separated by `;`; without any an interactive shell
     statement: Option<String>,
+    /// Run the statements of a file
+    #[arg(long, short, value_name = "FILE", conflicts_with = "statement")]
+    file: Option<String>,
     #[command(flatten)]
     at: At,
 }
@@ -61,28 +67,54 @@ impl At {
 
 impl Sql {
     pub(super) async fn run(self, global: &Global) -> Result<ExitCode> {
-        let workspace = Workspace::open(global).await?;
+        let workspace = Workspace::open_existing(global).await?;
         let as_of = self.at.as_of()?;
-        match &self.statement {
-            Some(statement) => execute(&workspace, as_of, statement, global.format).await?,
-            None => shell::run(&workspace, &as_of, global.format).await?,
+        let answering = Answering::plain(global.format);
+        match (&self.statement, &self.file) {
+            (Some(text), _) if statements(text).is_empty() => {
+                return Err(Error::config("no_statement", "the statement is empty")
+                    .with_hint("write a query, such as 'SELECT * FROM lake.tables'"));
+            }
+            (Some(text), _) => shell::run_script(&workspace, &as_of, text, answering).await?,
+            (None, Some(file)) => shell::run_file(&workspace, &as_of, file, answering).await?,
+            (None, None) => shell::run(&workspace, &as_of, global.format).await?,
         }
         Ok(ExitCode::SUCCESS)
     }
 }
 
-/// Runs one statement and streams its answer to stdout.
+/// How answers are shown.
+#[derive(Debug, Clone, Copy)]
+pub(super) struct Answering {
+    format: Format,
+    layout: Layout,
+}
+
+impl Answering {
+    pub(super) fn plain(format: Format) -> Self {
+        Self {
+            format,
+            layout: Layout::grid(),
+        }
+    }
+}
+
+/// Runs one statement and streams its answer to stdout; how many rows there were.
 pub(super) async fn execute(
     workspace: &Workspace,
     as_of: AsOf,
     statement: &str,
-    format: Format,
-) -> Result<()> {
+    answering: Answering,
+) -> Result<usize> {
     let mut answer = workspace.query(as_of).execute(statement).await?;
-    let mut writer = Writer::new(std::io::stdout(), format, answer.schema.clone());
+    let mut writer = Writer::with_layout(
+        std::io::stdout(),
+        answering.format,
+        answering.layout,
+        answer.schema.clone(),
+    );
     while let Some(batch) = answer.batches.try_next().await? {
         writer.write(&batch)?;
     }
-    writer.finish()?;
-    Ok(())
+    writer.finish()
 }

@@ -1,44 +1,64 @@
-//! `forebay tables`: what the lake holds, and cleaning it.
+//! `forebay tables`: what the lake holds, describing and dropping a table, and cleaning up.
 
 mod clean;
+mod drop;
 
 use std::process::ExitCode;
 
 use clap::{Args, Subcommand};
-use forebay_core::Result;
+use forebay_core::{Result, TableName};
 
 use super::Global;
-use super::sql::{At, execute};
+use super::sql::{Answering, At, execute};
 use crate::wire::Workspace;
+
+/// What people look for; the rest comes with `--all`.
+const LIST: &str =
+    "SELECT \"table\", columns, partition, rows, files, bytes, problem FROM lake.tables ORDER BY 1";
+const LIST_ALL: &str = "SELECT * FROM lake.tables ORDER BY 1";
 
 #[derive(Debug, Args)]
 #[command(args_conflicts_with_subcommands = true)]
 pub(crate) struct Tables {
     #[command(flatten)]
     at: At,
+    /// All columns: UUID, snapshots and metadata location too
+    #[arg(long)]
+    all: bool,
     #[command(subcommand)]
     action: Option<Action>,
 }
 
 #[derive(Debug, Subcommand)]
 enum Action {
-    /// Find files and rows that no kept state of the lake needs, and delete them with --delete
+    /// Columns and types of a table
+    Describe {
+        table: TableName,
+        #[command(flatten)]
+        at: At,
+    },
+    /// Drop a table; earlier states stay readable with AS OF until their retention ends
+    Drop(drop::DropTable),
+    /// Find files and rows that no retained state of the lake needs; --delete deletes them
     Clean(clean::Clean),
 }
 
 impl Tables {
     pub(super) async fn run(self, global: &Global) -> Result<ExitCode> {
-        let workspace = Workspace::open(global).await?;
-        if let Some(Action::Clean(clean)) = self.action {
-            return clean.run(&workspace, global.format).await;
+        let workspace = Workspace::open_existing(global).await?;
+        let answering = Answering::plain(global.format);
+        match self.action {
+            Some(Action::Clean(clean)) => return clean.run(&workspace, global.format).await,
+            Some(Action::Drop(command)) => return command.run(&workspace, global).await,
+            Some(Action::Describe { table, at }) => {
+                let statement = format!("DESCRIBE {table}");
+                execute(&workspace, at.as_of()?, &statement, answering).await?;
+            }
+            None => {
+                let statement = if self.all { LIST_ALL } else { LIST };
+                execute(&workspace, self.at.as_of()?, statement, answering).await?;
+            }
         }
-        execute(
-            &workspace,
-            self.at.as_of()?,
-            "SELECT * FROM lake.tables",
-            global.format,
-        )
-        .await?;
         Ok(ExitCode::SUCCESS)
     }
 }

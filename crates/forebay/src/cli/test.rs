@@ -24,7 +24,7 @@ pub(crate) struct Test {
 
 impl Test {
     pub(super) async fn run(self, global: &Global) -> Result<ExitCode> {
-        let workspace = Workspace::open(global).await?;
+        let workspace = Workspace::open_existing(global).await?;
         let files = project::tests(&global.project)?;
         if files.is_empty() {
             return Err(Error::config(

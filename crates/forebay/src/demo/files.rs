@@ -1,5 +1,6 @@
 //! Files of a new project.
 
+use std::borrow::Cow;
 use std::path::Path;
 
 use forebay_core::{Error, Result};
@@ -10,21 +11,21 @@ const TEST: &str = include_str!("../../assets/demo/tests/quakes.sql");
 
 /// A file to write below a project's folder.
 pub(crate) struct File {
-    pub(crate) path: &'static str,
+    pub(crate) path: Cow<'static, str>,
     text: String,
 }
 
 impl File {
-    pub(crate) fn new(path: &'static str, text: impl Into<String>) -> Self {
+    pub(crate) fn new(path: impl Into<Cow<'static, str>>, text: impl Into<String>) -> Self {
         Self {
-            path,
+            path: path.into(),
             text: text.into(),
         }
     }
 
     /// Writes the file unless there is one: what the user has edited stays.
     pub(crate) fn write(&self, folder: &Path) -> Result<()> {
-        let path = folder.join(self.path);
+        let path = folder.join(self.path.as_ref());
         if path.exists() {
             return Ok(());
         }

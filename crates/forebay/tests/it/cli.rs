@@ -17,6 +17,8 @@ fn help_names_every_command_and_starts_with_what_it_is_for() {
         "sql",
         "test",
         "tables",
+        "branch",
+        "pipeline",
         "runs",
         "quarantine",
         "rebuild",
@@ -92,6 +94,7 @@ fn a_new_project_runs() {
 #[test]
 fn sql_reads_and_nothing_else() {
     let project = Project::new();
+    project.write("forebay.toml", "");
     for statement in [
         "DROP TABLE a.b",
         "COPY (SELECT 1) TO 'x.csv'",
@@ -113,7 +116,7 @@ fn a_server_that_is_not_there_is_exit_code_4() {
     let answer = project.run(&["run"]);
     assert_eq!(answer.code, 4, "{}", answer.err);
     assert!(
-        answer.err.contains("to continue: forebay run a"),
+        answer.err.contains("to resume: forebay run a"),
         "{}",
         answer.err
     );

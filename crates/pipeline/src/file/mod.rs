@@ -19,7 +19,7 @@ mod yaml;
 pub use diagnostic::{DIAGNOSTICS_MAX, Diagnostic, Diagnostics};
 pub use document::Document;
 pub use place::{Place, Span};
-pub use resolve::{Resolved, Variables, resolve};
+pub use resolve::{Resolved, SECRET_VARIABLE_PREFIX, Variables, resolve};
 pub use schema::pipeline_schema;
 pub use spec::{BufferSpec, PipelineSpec, RawSpec, ScheduleSpec, Step, load, parse};
 pub use validate::validate;

@@ -207,6 +207,7 @@ impl Walk<'_> {
             default,
         } = parse(written)?;
         let found = match kind {
+            "env" if is_secret_variable(name) => return Err(secret_as_env(name)),
             "env" => self
                 .variables
                 .env(name)
@@ -287,6 +288,26 @@ fn parse(written: &str) -> Result<Parsed<'_>, Fault> {
     })
 }
 
+/// Prefix of the environment variables that hold secrets.
+pub const SECRET_VARIABLE_PREFIX: &str = "FOREBAY_SECRET_";
+
+/// As `env` its value could stand in any text: a URL, a parameter, an audited request.
+fn is_secret_variable(name: &str) -> bool {
+    name.get(..SECRET_VARIABLE_PREFIX.len())
+        .is_some_and(|start| start.eq_ignore_ascii_case(SECRET_VARIABLE_PREFIX))
+}
+
+fn secret_as_env(name: &str) -> Fault {
+    let secret = name[SECRET_VARIABLE_PREFIX.len()..].to_ascii_lowercase();
+    Fault {
+        code: "secret_as_env",
+        message: format!("`{name}` holds a secret, which `env` must not read"),
+        help: Some(format!(
+            "write `${{secret:{secret}}}` in a key that takes a secret, such as `auth`"
+        )),
+    }
+}
+
 fn partial_secret(written: &str) -> Fault {
     let message =
         format!("`{written}` is part of a longer text: a secret is always the whole value");
@@ -305,11 +326,14 @@ fn unset(kind: &str, name: &str) -> Fault {
         ),
         "param" => (
             "the parameter",
-            format!("pass it, or write a default: `${{param:{name}:-…}}`"),
+            format!("pass `--param {name}=…`, or write a default: `${{param:{name}:-…}}`"),
         ),
         _ => (
             "the secret",
-            "add it to the secrets of this workspace".to_owned(),
+            format!(
+                "set it in the environment: export FOREBAY_SECRET_{}=…",
+                name.to_ascii_uppercase()
+            ),
         ),
     };
     Fault {
@@ -354,6 +378,19 @@ mod tests {
             .get("a")
             .and_then(|a| a.as_str().map(str::to_owned))
             .expect("it is a string")
+    }
+
+    #[test]
+    fn the_environment_never_gives_out_a_secret() {
+        for text in [
+            "url: https://x/?k=${env:FOREBAY_SECRET_TOKEN}\n",
+            "appid: ${env:FOREBAY_SECRET_TOKEN}\n",
+            "appid: ${env:forebay_secret_token:-none}\n",
+        ] {
+            let found = resolved(text).diagnostics;
+            assert_eq!(found.0.len(), 1, "{text}");
+            assert_eq!(found.0[0].code, "secret_as_env", "{text}");
+        }
     }
 
     #[test]

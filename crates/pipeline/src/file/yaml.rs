@@ -4,7 +4,8 @@
 //! its node and counts as often as it is used. Beyond YAML 1.2 core: a key that comes twice, a second document and a
 //! tag are errors.
 
-use std::collections::{HashMap, HashSet};
+use std::collections::HashMap;
+use std::collections::hash_map::Entry;
 use std::sync::Arc;
 
 use serde_saphyr::granit_parser::{Event, Parser, ScalarStyle, ScanError, Span as ParserSpan};
@@ -61,7 +62,8 @@ enum Content {
     List(Vec<Arc<Node>>),
     Map {
         entries: Vec<(Key, Arc<Node>)>,
-        seen: HashSet<String>,
+        /// Where each key came first.
+        seen: HashMap<String, Span>,
         key: Option<(Key, bool)>,
     },
 }
@@ -160,7 +162,7 @@ impl<'a> Builder<'a> {
                 anchor,
                 Content::Map {
                     entries: Vec::new(),
-                    seen: HashSet::new(),
+                    seen: HashMap::new(),
                     key: None,
                 },
             ),
@@ -241,28 +243,28 @@ impl<'a> Builder<'a> {
             ));
         }
         let Some(Frame {
-            content: Content::Map {
-                entries, seen, key, ..
-            },
+            content: Content::Map { seen, key, .. },
             ..
         }) = self.stack.last_mut()
         else {
             return Ok(());
         };
-        let fresh = seen.insert(name.to_owned());
+        let first = match seen.entry(name.to_owned()) {
+            Entry::Occupied(first) => Some(*first.get()),
+            Entry::Vacant(place) => {
+                place.insert(at);
+                None
+            }
+        };
         *key = Some((
             Key {
                 name: name.to_owned(),
                 span: at,
             },
-            fresh,
+            first.is_none(),
         ));
-        if !fresh {
-            let first = entries
-                .iter()
-                .find(|(first, _)| first.name == name)
-                .map(|(first, _)| first.span);
-            let line = first.map_or(0, |first| self.source.place(first).line);
+        if let Some(first) = first {
+            let line = self.source.place(first).line;
             let message = format!("key `{name}` comes twice, first on line {line}");
             self.report(at, "duplicate_key", message, Some("remove one of the two"));
         }

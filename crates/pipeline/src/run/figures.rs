@@ -1,10 +1,12 @@
 //! The figures of a run, counted while it goes; read by progress bars and written to the run record.
 
+use std::sync::PoisonError;
 use std::sync::atomic::{AtomicI64, AtomicU64, Ordering};
 use std::time::Duration;
 
 use forebay_core::Timestamp;
 use forebay_store::StepRecord;
+use serde_json::Value;
 
 use crate::timing::Timing;
 
@@ -59,6 +61,8 @@ pub struct Figures {
     pub quarantined: AtomicU64,
     /// Rows that a commit has made visible, of all tables of the pipeline.
     pub committed: AtomicU64,
+    /// Those of them that are in child tables.
+    pub committed_children: AtomicU64,
     /// Splits that are worked on now.
     pub splits: AtomicU64,
     /// Time of each commit, from the first manifest to the store's answer.
@@ -72,9 +76,27 @@ pub struct Figures {
     pub extract: Stage,
     pub transform: Stage,
     pub load: Stage,
+    /// The steps when the present run began. Under `serve` the counters are those of all runs since the process began.
+    before: std::sync::Mutex<Vec<StepRecord>>,
 }
 
 impl Figures {
+    /// From here on [`Self::steps`] counts for a new run.
+    pub(super) fn begin_run(&self) {
+        let now = self.total_steps();
+        *self.before.lock().unwrap_or_else(PoisonError::into_inner) = now;
+    }
+
+    /// What the present run has done, one record a stage, in flow order.
+    pub fn steps(&self) -> Vec<StepRecord> {
+        let mut steps = self.total_steps();
+        let before = self.before.lock().unwrap_or_else(PoisonError::into_inner);
+        for (step, before) in steps.iter_mut().zip(before.iter()) {
+            subtract(step, before);
+        }
+        steps
+    }
+
     /// Adds to a counter.
     pub fn count(counter: &AtomicU64, by: u64) {
         counter.fetch_add(by, Ordering::Relaxed);
@@ -106,8 +128,7 @@ impl Figures {
         self.committed_at.store(at.micros(), Ordering::Relaxed);
     }
 
-    /// One record a stage, in flow order.
-    pub fn steps(&self) -> Vec<StepRecord> {
+    fn total_steps(&self) -> Vec<StepRecord> {
         let peak = memory_peak();
         let get = Self::get;
         let source = serde_json::json!({
@@ -115,7 +136,8 @@ impl Figures {
             "payloads": get(&self.payloads),
         });
         let load = serde_json::json!({
-            "commits": get(&self.commits), "committed": get(&self.committed), "quarantined": get(&self.quarantined),
+            "commits": get(&self.commits), "committed": get(&self.committed),
+            "committed_children": get(&self.committed_children), "quarantined": get(&self.quarantined),
         });
         [
             ("source", &self.source, source),
@@ -142,6 +164,23 @@ impl Figures {
     }
 }
 
+/// Takes off a step what earlier runs have counted.
+fn subtract(step: &mut StepRecord, before: &StepRecord) {
+    step.rows = step.rows.saturating_sub(before.rows);
+    step.bytes = step.bytes.saturating_sub(before.bytes);
+    step.cpu_us = step.cpu_us.saturating_sub(before.cpu_us);
+    step.wall_us = step.wall_us.saturating_sub(before.wall_us);
+    let Some(detail) = step.detail.as_object_mut() else {
+        return;
+    };
+    for (name, value) in detail {
+        let earlier = before.detail.get(name).and_then(Value::as_u64);
+        if let (Some(total), Some(earlier)) = (value.as_u64(), earlier) {
+            *value = total.saturating_sub(earlier).into();
+        }
+    }
+}
+
 fn thread_cpu() -> Duration {
     clock(rustix::time::ClockId::ThreadCPUTime)
 }
@@ -162,4 +201,24 @@ fn memory_peak() -> u64 {
     let line = status.lines().find_map(|line| line.strip_prefix("VmHWM:"));
     let kib = line.and_then(|line| line.trim().strip_suffix("kB")?.trim().parse::<u64>().ok());
     kib.unwrap_or(0) * 1024
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn each_run_of_a_server_has_counts_of_its_own() {
+        let figures = Figures::default();
+        figures.begin_run();
+        Figures::count(&figures.committed, 5);
+        figures.load.add(5, 50);
+        assert_eq!(figures.steps()[4].detail["committed"], 5);
+        figures.begin_run();
+        assert_eq!(figures.steps()[4].detail["committed"], 0);
+        assert_eq!(figures.steps()[4].rows, 0);
+        Figures::count(&figures.committed, 2);
+        assert_eq!(figures.steps()[4].detail["committed"], 2);
+        assert_eq!(Figures::get(&figures.committed), 7);
+    }
 }

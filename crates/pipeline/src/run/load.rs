@@ -39,6 +39,8 @@ pub(super) struct Loader {
     heads: BTreeMap<u64, (String, Timestamp)>,
     events: u64,
     rows: u64,
+    /// Those of them that are in child tables.
+    child_rows: u64,
     commits: u64,
     sequence: i64,
     /// The contract as the raw table keeps it.
@@ -78,6 +80,7 @@ impl Loader {
             heads,
             events: 0,
             rows: 0,
+            child_rows: 0,
             commits: 0,
             sequence,
             contract,
@@ -115,6 +118,9 @@ impl Loader {
         let batch = figures.transform.time(|| self.transform(batch))?;
         let rows = batch.records.num_rows() as u64;
         figures.load.add(rows, 0);
+        if !batch.child.is_empty() {
+            self.child_rows += rows;
+        }
         figures.load.time(|| self.write(batch))?;
         self.rows += rows;
         Ok(())
@@ -277,6 +283,7 @@ impl Loader {
             self.runtime.clone(),
         );
         self.rows = 0;
+        self.child_rows = 0;
         self.commit(None)
     }
 
@@ -387,6 +394,7 @@ impl Loader {
             Figures::count(&figures.commits, 1);
             Figures::count(&self.job.commits, 1);
             Figures::count(&figures.committed, self.rows);
+            Figures::count(&figures.committed_children, self.child_rows);
         }
         let changes = std::mem::take(&mut self.tables.changes);
         figures
@@ -395,6 +403,7 @@ impl Loader {
             .unwrap_or_else(std::sync::PoisonError::into_inner)
             .extend(changes);
         self.rows = 0;
+        self.child_rows = 0;
         // A payload may go on after the boundary.
         if let Some(last) = self.heads.pop_last() {
             self.heads = BTreeMap::from([last]);

@@ -15,6 +15,7 @@ mod read;
 mod rearrange;
 mod rebuild;
 mod replay;
+mod reset;
 mod scan;
 mod share;
 mod split;
@@ -39,6 +40,7 @@ pub use audit::{requests_schema, requests_table};
 pub use figures::{Figures, Stage};
 pub use rebuild::{Rebuilt, rebuild};
 pub use replay::{Replayed, replay};
+pub use reset::{ResetPlan, plan_reset, reset};
 
 use crate::extract::contract::Contract;
 use crate::file::PipelineSpec;
@@ -94,6 +96,7 @@ pub async fn run(spec: Arc<PipelineSpec>, context: RunContext) -> Result<RunRepo
     let started_at = context.clock.now();
     let id = RunId::new(started_at, random(context.seed, 0));
     let store = context.lake.store().clone();
+    context.figures.begin_run();
     let mut record = RunRecord {
         id,
         pipeline: spec.name.clone(),

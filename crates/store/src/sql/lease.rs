@@ -122,7 +122,7 @@ async fn next_epoch(
     Ok(Some(Lease {
         epoch,
         sequence,
-        position: position.map(|json| read(&json)).transpose()?,
+        position: read_from(position)?,
     }))
 }
 
@@ -150,7 +150,7 @@ async fn first_epoch(
     Ok(Lease {
         epoch: 1,
         sequence,
-        position: position.map(|json| read(&json)).transpose()?,
+        position: read_from(position)?,
     })
 }
 
@@ -175,6 +175,12 @@ async fn inherited(
         }
     }
     Ok(None)
+}
+
+/// `None` for a split that was never read, or was set back to its start.
+fn read_from(json: Option<String>) -> Result<Option<Position>> {
+    let position = json.map(|json| read(&json)).transpose()?;
+    Ok(position.filter(|position| !position.is_start()))
 }
 
 fn read(json: &str) -> Result<Position> {
@@ -300,6 +306,7 @@ pub(crate) async fn positions(
     }
     Ok(splits
         .into_iter()
+        .filter(|(_, (_, position))| !position.is_start())
         .map(|(split, (sequence, position))| (split, sequence, position))
         .collect())
 }

@@ -116,7 +116,7 @@ impl Operation for MarkLost {
         }
         let mut ids: Vec<(String,)> = query(
             "UPDATE runs SET status = 'lost', ended_at = CASE WHEN started_at > $1 THEN started_at ELSE $1 END,
-                 error = 'the process ended without saying so'
+                 error = 'the process crashed or was killed'
              WHERE pipeline = $2 AND branch = $3 AND status = 'running' AND id <> $4
              RETURNING id",
         )

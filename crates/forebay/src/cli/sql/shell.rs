@@ -1,4 +1,6 @@
-//! The interactive shell: history, completion of keywords and names, statements over several lines.
+//! The interactive shell: history, completion, statements over several lines, commands.
+//!
+//! A failed or cancelled statement never ends it.
 
 use std::borrow::Cow;
 use std::io::{IsTerminal, Read};
@@ -7,154 +9,201 @@ use std::time::Instant;
 use forebay_core::{Error, Result};
 use forebay_store::AsOf;
 use reedline::{
-    ColumnarMenu, DefaultCompleter, Emacs, FileBackedHistory, KeyCode, KeyModifiers, MenuBuilder,
-    Prompt, PromptEditMode, PromptHistorySearch, Reedline, ReedlineEvent, ReedlineMenu, Signal,
+    ColumnarMenu, Emacs, FileBackedHistory, KeyCode, KeyModifiers, MenuBuilder, Prompt,
+    PromptEditMode, PromptHistorySearch, Reedline, ReedlineEvent, ReedlineMenu, Signal,
     ValidationResult, Validator, default_emacs_keybindings,
 };
 
-use crate::output::Format;
+use super::command::{HELP, ShellCommand};
+use super::complete::NameCompleter;
+use super::split::{is_complete, statements};
+use super::{Answering, execute};
+use crate::output::{Format, Layout};
 use crate::say;
 use crate::wire::Workspace;
 
 /// Statements that the history keeps.
 const HISTORY_MAX: usize = 10_000;
 
-/// Longest script on a standard input that is not a terminal.
+/// Longest script on a standard input that is not a terminal, or in a file.
 const SCRIPT_BYTES_MAX: u64 = 16 << 20;
-
-const KEYWORDS: [&str; 27] = [
-    "SELECT",
-    "FROM",
-    "WHERE",
-    "GROUP BY",
-    "ORDER BY",
-    "HAVING",
-    "LIMIT",
-    "JOIN",
-    "LEFT JOIN",
-    "ON",
-    "AS",
-    "AND",
-    "OR",
-    "NOT",
-    "NULL",
-    "IN",
-    "BETWEEN",
-    "LIKE",
-    "CASE",
-    "WHEN",
-    "THEN",
-    "ELSE",
-    "END",
-    "WITH",
-    "EXPLAIN",
-    "SHOW TABLES",
-    "FOR SYSTEM_TIME AS OF",
-];
 
 /// Reads statements until the user leaves. From a pipe it runs each statement and stops at the first error.
 pub(super) async fn run(workspace: &Workspace, as_of: &AsOf, format: Format) -> Result<()> {
-    if !std::io::stdin().is_terminal() {
-        return script(workspace, as_of, format).await;
-    }
-    let mut editor = editor(workspace, as_of).await?;
-    say::line("Statements end with `;`. SHOW TABLES; lists what is there, ctrl-d leaves.");
-    loop {
-        match tokio::task::block_in_place(|| editor.read_line(&Arrow)) {
-            Ok(Signal::Success(text)) => {
-                for statement in statements(&text) {
-                    one(workspace, as_of, statement, format).await;
-                }
-            }
-            Ok(Signal::CtrlC) => {}
-            Ok(_) => return Ok(()),
-            Err(error) => {
-                return Err(
-                    Error::unavailable("terminal", "failed to read from the terminal")
-                        .with_source(error),
-                );
-            }
-        }
-    }
-}
-
-#[expect(
-    clippy::disallowed_methods,
-    reason = "how long the person waited is told to the person only"
-)]
-async fn one(workspace: &Workspace, as_of: &AsOf, statement: &str, format: Format) {
-    let start = Instant::now();
-    match super::execute(workspace, as_of.clone(), statement, format).await {
-        Ok(()) => say::line(format_args!("{}", say::duration(start.elapsed()))),
-        Err(error) => say::error(&error),
-    }
-}
-
-async fn script(workspace: &Workspace, as_of: &AsOf, format: Format) -> Result<()> {
-    let mut text = String::new();
-    let unreadable = |error| {
-        Error::config(
-            "unreadable_script",
-            "failed to read statements from standard input",
-        )
-        .with_source(error)
+    let answering = Answering {
+        format,
+        layout: Layout::grid(),
     };
-    std::io::stdin()
-        .take(SCRIPT_BYTES_MAX)
-        .read_to_string(&mut text)
-        .map_err(unreadable)?;
-    for statement in statements(&text) {
-        super::execute(workspace, as_of.clone(), statement, format).await?;
+    if !std::io::stdin().is_terminal() {
+        let text = read_script(std::io::stdin(), "standard input")?;
+        return run_script(workspace, as_of, &text, answering).await;
+    }
+    let mut shell = Shell {
+        workspace,
+        as_of,
+        answering,
+    };
+    shell.read_lines(editor(workspace, as_of).await?).await
+}
+
+/// Runs every statement of a file.
+pub(super) async fn run_file(
+    workspace: &Workspace,
+    as_of: &AsOf,
+    path: &str,
+    answering: Answering,
+) -> Result<()> {
+    let file = std::fs::File::open(path).map_err(|error| unreadable_script(path, error))?;
+    let text = read_script(file, path)?;
+    run_script(workspace, as_of, &text, answering).await
+}
+
+/// Runs every statement of a text, to the first error.
+pub(super) async fn run_script(
+    workspace: &Workspace,
+    as_of: &AsOf,
+    text: &str,
+    answering: Answering,
+) -> Result<()> {
+    for statement in statements(text) {
+        execute(workspace, as_of.clone(), statement, answering).await?;
     }
     Ok(())
 }
 
-/// Splits at `;` outside of quotes and comments.
-pub(in crate::cli) fn statements(text: &str) -> Vec<&str> {
-    let mut found = Vec::new();
-    let (mut start, mut quote, mut comment) = (0, None, false);
-    let mut previous = ' ';
-    for (at, c) in text.char_indices() {
-        match (quote, c) {
-            _ if comment => comment = c != '\n',
-            (Some(open), c) if c == open => quote = None,
-            (Some(_), _) => {}
-            (None, '\'' | '"') => quote = Some(c),
-            (None, '-') if previous == '-' => comment = true,
-            (None, ';') => {
-                found.push(&text[start..at]);
-                start = at + 1;
-            }
-            (None, _) => {}
-        }
-        previous = c;
+fn read_script(script: impl Read, name: &str) -> Result<String> {
+    let mut text = String::new();
+    script
+        .take(SCRIPT_BYTES_MAX + 1)
+        .read_to_string(&mut text)
+        .map_err(|error| unreadable_script(name, error))?;
+    if text.len() as u64 > SCRIPT_BYTES_MAX {
+        return Err(Error::config(
+            "script_too_long",
+            format!("{name} is longer than {}", say::bytes(SCRIPT_BYTES_MAX)),
+        )
+        .with_hint("split it into several files"));
     }
-    found.push(&text[start..]);
-    found.retain(|statement| has_words(statement));
-    found
+    Ok(text)
 }
 
-fn has_words(statement: &str) -> bool {
-    statement
-        .lines()
-        .any(|line| !line.trim().is_empty() && !line.trim_start().starts_with("--"))
+fn unreadable_script(name: &str, error: std::io::Error) -> Error {
+    Error::config(
+        "unreadable_script",
+        format!("failed to read statements from {name}"),
+    )
+    .with_source(error)
+}
+
+struct Shell<'a> {
+    workspace: &'a Workspace,
+    as_of: &'a AsOf,
+    answering: Answering,
+}
+
+impl Shell<'_> {
+    async fn read_lines(&mut self, mut editor: Reedline) -> Result<()> {
+        say::line("Type `help` for help, `\\q` or Ctrl-D to quit. Statements end with `;`.");
+        loop {
+            match tokio::task::block_in_place(|| editor.read_line(&ShellPrompt)) {
+                Ok(Signal::Success(text)) => {
+                    if let Err(error) = editor.sync_history() {
+                        say::warn(format_args!("failed to save the history: {error}"));
+                    }
+                    if self.answer(&text).await {
+                        return Ok(());
+                    }
+                }
+                Ok(Signal::CtrlC) => {}
+                Ok(_) => return Ok(()),
+                Err(error) => {
+                    return Err(
+                        Error::unavailable("terminal", "failed to read from the terminal")
+                            .with_source(error),
+                    );
+                }
+            }
+        }
+    }
+
+    /// Runs what was entered; whether the user wants to leave.
+    async fn answer(&mut self, text: &str) -> bool {
+        match ShellCommand::parse(text) {
+            Some(ShellCommand::Quit) => return true,
+            Some(command) => self.run_command(command).await,
+            None => {
+                for statement in statements(text) {
+                    self.run_statement(statement).await;
+                }
+            }
+        }
+        false
+    }
+
+    async fn run_command(&mut self, command: ShellCommand) {
+        match command {
+            ShellCommand::Quit => {}
+            ShellCommand::Help => say::line(HELP),
+            ShellCommand::ListTables => {
+                self.run_statement(
+                    "SELECT \"table\", rows, files, bytes FROM lake.tables ORDER BY 1",
+                )
+                .await;
+            }
+            ShellCommand::DescribeTable(table) => {
+                self.run_statement(&format!("DESCRIBE {table}")).await;
+            }
+            ShellCommand::ToggleExpanded => {
+                self.answering.layout = match self.answering.layout {
+                    Layout::Expanded => Layout::grid(),
+                    _ => Layout::Expanded,
+                };
+                let state = if self.answering.layout == Layout::Expanded {
+                    "on"
+                } else {
+                    "off"
+                };
+                say::line(format_args!("expanded display is {state}"));
+            }
+            ShellCommand::SetFormat(format) => self.answering.format = format,
+            ShellCommand::RunFile(path) => {
+                let done = run_file(self.workspace, self.as_of, &path, self.answering).await;
+                if let Err(error) = done {
+                    say::error(&error);
+                }
+            }
+            ShellCommand::Invalid(reason) => say::line(reason),
+        }
+    }
+
+    #[expect(
+        clippy::disallowed_methods,
+        reason = "how long the person waited is shown to the person only"
+    )]
+    async fn run_statement(&self, statement: &str) {
+        let start = Instant::now();
+        let answer = execute(
+            self.workspace,
+            self.as_of.clone(),
+            statement,
+            self.answering,
+        );
+        tokio::select! {
+            done = answer => match done {
+                Ok(rows) => say::line(format_args!(
+                    "({}, {})",
+                    say::counted(rows as u64, "row"),
+                    say::duration(start.elapsed())
+                )),
+                Err(error) => say::error(&error),
+            },
+            // Dropping the answer stops the query.
+            _ = tokio::signal::ctrl_c() => say::line("query cancelled"),
+        }
+    }
 }
 
 async fn editor(workspace: &Workspace, as_of: &AsOf) -> Result<Reedline> {
-    let mut words: Vec<String> = KEYWORDS.iter().map(|word| (*word).to_owned()).collect();
-    for name in workspace.lake().tables(as_of).await? {
-        words.push(name.to_string());
-        if let Some(table) = workspace.lake().table(as_of, &name).await? {
-            words.extend(
-                table
-                    .schema()
-                    .fields()
-                    .iter()
-                    .map(|field| field.name().clone()),
-            );
-        }
-    }
-    let completer = Box::new(DefaultCompleter::new_with_wordlen(words, 2));
     let mut keys = default_emacs_keybindings();
     let complete = ReedlineEvent::UntilFound(vec![
         ReedlineEvent::Menu("completions".to_owned()),
@@ -167,20 +216,35 @@ async fn editor(workspace: &Workspace, as_of: &AsOf) -> Result<Reedline> {
         })?;
     Ok(Reedline::create()
         .with_history(Box::new(history))
-        .with_completer(completer)
+        .with_completer(Box::new(completer(workspace, as_of).await?))
         .with_menu(ReedlineMenu::EngineCompleter(Box::new(
             ColumnarMenu::default().with_name("completions"),
         )))
         .with_edit_mode(Box::new(Emacs::new(keys)))
-        .with_validator(Box::new(EndsWithSemicolon)))
+        .with_validator(Box::new(StatementValidator)))
 }
 
-struct EndsWithSemicolon;
+/// The names of all tables and columns. A damaged table is left out: the shell is also there to look at the others.
+async fn completer(workspace: &Workspace, as_of: &AsOf) -> Result<NameCompleter> {
+    let mut names = NameCompleter::default();
+    for name in workspace.lake().tables(as_of).await? {
+        names.tables.push(name.to_string());
+        if let Ok(Some(table)) = workspace.lake().table(as_of, &name).await {
+            let schema = table.schema();
+            let columns = schema.fields().iter().map(|field| field.name().clone());
+            names.columns.extend(columns);
+        }
+    }
+    names.columns.sort();
+    names.columns.dedup();
+    Ok(names)
+}
 
-impl Validator for EndsWithSemicolon {
+struct StatementValidator;
+
+impl Validator for StatementValidator {
     fn validate(&self, line: &str) -> ValidationResult {
-        let text = line.trim();
-        if text.is_empty() || text.ends_with(';') {
+        if is_complete(line) || ShellCommand::is_command(line) {
             ValidationResult::Complete
         } else {
             ValidationResult::Incomplete
@@ -188,9 +252,9 @@ impl Validator for EndsWithSemicolon {
     }
 }
 
-struct Arrow;
+struct ShellPrompt;
 
-impl Prompt for Arrow {
+impl Prompt for ShellPrompt {
     fn render_prompt_left(&self) -> Cow<'_, str> {
         "forebay".into()
     }
@@ -209,27 +273,5 @@ impl Prompt for Arrow {
 
     fn render_prompt_history_search_indicator(&self, search: PromptHistorySearch) -> Cow<'_, str> {
         format!("(search: {}) ", search.term).into()
-    }
-}
-
-#[cfg(test)]
-mod tests {
-    use super::statements;
-
-    #[test]
-    fn statements_end_at_semicolons_that_are_not_text() {
-        let trimmed = |text| {
-            statements(text)
-                .into_iter()
-                .map(str::trim)
-                .collect::<Vec<_>>()
-        };
-        assert_eq!(trimmed("select 1; select 2;"), ["select 1", "select 2"]);
-        assert_eq!(trimmed("select ';' as a"), ["select ';' as a"]);
-        assert_eq!(
-            trimmed("-- a; b\nselect 1 -- c;\n;"),
-            ["-- a; b\nselect 1 -- c;"]
-        );
-        assert_eq!(trimmed(" ;; -- nothing\n"), Vec::<&str>::new());
     }
 }

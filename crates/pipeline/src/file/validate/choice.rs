@@ -110,6 +110,16 @@ impl<'a> Check<'a> {
         key: &Key,
         at: &At<'_>,
     ) -> Option<(&'a str, &'a Json)> {
+        if OTHER_BUILDS.contains(&key.name.as_str()) {
+            self.report(
+                &join(&at.path, &key.name),
+                key.span,
+                "not_in_this_build",
+                format!("this build of Forebay lacks `{}`", key.name),
+                Some("build it with `cargo build --release --features kafka`".to_owned()),
+            );
+            return None;
+        }
         let names = ways.tags.iter().map(|(name, _)| *name);
         let meant = suggest::nearest(&key.name, names.clone());
         let help = match meant {
@@ -204,6 +214,12 @@ impl<'a> Check<'a> {
         self.found.extend(best.unwrap_or_default());
     }
 }
+
+/// Components that only a build with the feature `kafka` has.
+#[cfg(not(feature = "kafka"))]
+const OTHER_BUILDS: &[&str] = &["kafka", "avro", "protobuf"];
+#[cfg(feature = "kafka")]
+const OTHER_BUILDS: &[&str] = &[];
 
 /// The key and the schema of a mapping that has exactly one, required key.
 fn tag(schema: &Json) -> Option<(&str, &Json)> {

@@ -257,7 +257,7 @@ impl<'a> Check<'a> {
         };
         if !referred {
             let message = format!(
-                "{} is a secret and must not stand in the file",
+                "{} is a secret and must not be written inline",
                 at.subject()
             );
             let help = "write `${secret:NAME}` or `${env:NAME}` and keep the text out of the file"

@@ -291,7 +291,7 @@ fn choices() {
 fn a_secret_is_a_reference_and_goes_nowhere_else() {
     let help = "write `${secret:NAME}` or `${env:NAME}` and keep the text out of the file";
     let inline =
-        format!("2:8 secret_inline: `token` is a secret and must not stand in the file | {help}");
+        format!("2:8 secret_inline: `token` is a secret and must not be written inline | {help}");
     assert_eq!(
         shown("url: x\ntoken: hunter2\n"),
         std::slice::from_ref(&inline)

@@ -1,0 +1,78 @@
+//! `forebay branch`: branches of the catalog. Creating one copies nothing.
+
+use std::process::ExitCode;
+use std::sync::Arc;
+
+use arrow::array::{ArrayRef, RecordBatch, StringArray};
+use clap::Subcommand;
+use forebay_core::{Error, RefName, Result};
+use forebay_store::Branch as CatalogBranch;
+
+use super::Global;
+use crate::wire::Workspace;
+use crate::{output, say};
+
+#[derive(Debug, Subcommand)]
+pub(crate) enum Branch {
+    /// List branches with what they are based on
+    Ls,
+    /// Create a branch
+    Create {
+        name: RefName,
+        /// The branch to start from
+        #[arg(long, default_value = "main")]
+        from: RefName,
+    },
+    /// Drop a branch; its files go with the next `forebay tables clean`
+    Drop { name: RefName },
+}
+
+impl Branch {
+    pub(super) async fn run(self, global: &Global) -> Result<ExitCode> {
+        let workspace = Workspace::open_existing(global).await?;
+        let store = workspace.lake().store();
+        match self {
+            Self::Ls => {
+                let batch = list(&store.branches().await?)?;
+                output::print(global.format, batch.schema(), &[batch])?;
+            }
+            Self::Create { name, from } => {
+                store.create_branch(&name, &from).await?;
+                say::good(format_args!("created branch {name} from {from}"));
+            }
+            Self::Drop { name } => {
+                store.drop_branch(&name).await?;
+                say::good(format_args!("dropped branch {name}"));
+            }
+        }
+        Ok(ExitCode::SUCCESS)
+    }
+}
+
+fn list(branches: &[CatalogBranch]) -> Result<RecordBatch> {
+    let text = |get: &dyn Fn(&CatalogBranch) -> Option<String>| {
+        Arc::new(StringArray::from_iter(branches.iter().map(get))) as ArrayRef
+    };
+    let base_commit = |branch: &CatalogBranch| {
+        let (_, commit) = branch.base.as_ref()?;
+        commit.map(|commit| commit.to_string())
+    };
+    let columns = [
+        ("branch", text(&|branch| Some(branch.name.to_string()))),
+        (
+            "base",
+            text(&|branch| branch.base.as_ref().map(|(name, _)| name.to_string())),
+        ),
+        ("base_commit", text(&base_commit)),
+        (
+            "head",
+            text(&|branch| branch.head.map(|head| head.to_string())),
+        ),
+    ];
+    RecordBatch::try_from_iter_with_nullable(
+        columns
+            .into_iter()
+            .map(|(name, column)| (name, column, true)),
+    )
+    .map_err(|error| Error::bug("branch_batch", "failed to list branches").with_source(error))
+}

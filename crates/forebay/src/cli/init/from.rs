@@ -1,0 +1,199 @@
+//! `forebay init --from`: a pipeline file for a file or URL that is at hand. The guess is written into the file, where it can
+//! be corrected; a run never guesses.
+
+use std::fs::File;
+use std::io::Read;
+use std::path::Path;
+
+use forebay_core::{Error, Result};
+
+/// Bytes of a file that are looked at.
+const SAMPLE_BYTES: u64 = 64 << 10;
+
+/// A pipeline file with its name.
+#[derive(Debug, PartialEq, Eq)]
+pub(super) struct GeneratedPipeline {
+    pub(super) name: String,
+    pub(super) yaml: String,
+}
+
+/// A pipeline that reads `from`: a URL, or a file or pattern relative to the working folder.
+///
+/// # Errors
+/// `Config` `no_such_file`, `unknown_format` with the formats there are.
+pub(super) fn generate(from: &str) -> Result<GeneratedPipeline> {
+    let name = pipeline_name(from);
+    let is_url = from.starts_with("http://") || from.starts_with("https://");
+    let sample = if is_url {
+        Vec::new()
+    } else {
+        read_sample(from)?
+    };
+    let format = Format::guess(from, &sample, is_url).ok_or_else(|| {
+        Error::config("unknown_format", format!("cannot tell the format of {from}"))
+            .with_hint("name it .csv, .json, .ndjson or .parquet, or write the pipeline file by hand: `forebay init`")
+    })?;
+    let source = if is_url {
+        format!("http: {{url: {}}}", quoted(from))
+    } else {
+        let path = Path::new(from);
+        let absolute = path.canonicalize().unwrap_or_else(|_| path.to_owned());
+        format!("file: {{path: {}}}", quoted(&absolute.to_string_lossy()))
+    };
+    let yaml = format!(
+        "# yaml-language-server: $schema=../pipeline.schema.json\npipeline: {name}\nsource:\n  {source}\nextract:\n  {}\nload:\n  iceberg: {{table: main.{name}}}\n",
+        format.extractor()
+    );
+    Ok(GeneratedPipeline { name, yaml })
+}
+
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+enum Format {
+    Csv(char),
+    Json,
+    Lines,
+    Parquet,
+}
+
+impl Format {
+    /// By the name; where that says nothing, by the first bytes; an API answers with JSON.
+    fn guess(from: &str, sample: &[u8], is_url: bool) -> Option<Self> {
+        let path = from.split(['?', '#']).next().unwrap_or(from);
+        let path = [".gz", ".zst"]
+            .iter()
+            .find_map(|suffix| path.strip_suffix(suffix))
+            .unwrap_or(path);
+        let extension = Path::new(path)
+            .extension()
+            .map(|extension| extension.to_string_lossy().to_ascii_lowercase());
+        match extension.as_deref() {
+            Some("csv" | "txt") => Some(Self::Csv(delimiter(sample).unwrap_or(','))),
+            Some("tsv" | "tab") => Some(Self::Csv('\t')),
+            Some("ndjson" | "jsonl") => Some(Self::Lines),
+            Some("json" | "geojson") => Some(json_layout(sample)),
+            Some("parquet") => Some(Self::Parquet),
+            _ if is_url => Some(Self::Json),
+            _ if sample.starts_with(b"PAR1") => Some(Self::Parquet),
+            _ => match sample.iter().find(|byte| !byte.is_ascii_whitespace()) {
+                Some(b'{' | b'[') => Some(json_layout(sample)),
+                _ => delimiter(sample).map(Self::Csv),
+            },
+        }
+    }
+
+    fn extractor(self) -> String {
+        match self {
+            Self::Csv(',') => "csv: {}".to_owned(),
+            Self::Csv('\t') => "csv: {delimiter: \"\\t\"}".to_owned(),
+            Self::Csv(delimiter) => format!("csv: {{delimiter: \"{delimiter}\"}}"),
+            Self::Json => "json: {}".to_owned(),
+            Self::Lines => "json: {lines: true}".to_owned(),
+            Self::Parquet => "parquet: {}".to_owned(),
+        }
+    }
+}
+
+/// Lines of objects, or one document.
+fn json_layout(sample: &[u8]) -> Format {
+    let text = String::from_utf8_lossy(sample);
+    let mut lines = text.lines().filter(|line| !line.trim().is_empty());
+    let first = lines.next().map(str::trim).unwrap_or_default();
+    let second = lines.next().map(str::trim).unwrap_or_default();
+    if first.starts_with('{') && first.ends_with('}') && second.starts_with('{') {
+        Format::Lines
+    } else {
+        Format::Json
+    }
+}
+
+/// The delimiter that the first line has most of; `None` for a single column.
+fn delimiter(sample: &[u8]) -> Option<char> {
+    let text = String::from_utf8_lossy(sample);
+    let header = text.lines().next()?;
+    [',', ';', '\t', '|']
+        .into_iter()
+        .map(|delimiter| (header.matches(delimiter).count(), delimiter))
+        .filter(|(count, _)| *count > 0)
+        .max_by_key(|(count, _)| *count)
+        .map(|(_, delimiter)| delimiter)
+}
+
+fn read_sample(from: &str) -> Result<Vec<u8>> {
+    let unreadable = |error: std::io::Error| {
+        Error::config("no_such_file", format!("failed to read {from}")).with_source(error)
+    };
+    let mut sample = Vec::new();
+    let file = File::open(from).map_err(unreadable)?;
+    file.take(SAMPLE_BYTES)
+        .read_to_end(&mut sample)
+        .map_err(unreadable)?;
+    Ok(sample)
+}
+
+/// The file's name without its extensions, as an identifier.
+fn pipeline_name(from: &str) -> String {
+    let path = from.split(['?', '#']).next().unwrap_or(from);
+    let last = path
+        .trim_end_matches('/')
+        .rsplit('/')
+        .next()
+        .unwrap_or(path);
+    let stem = last
+        .split('.')
+        .find(|part| !part.is_empty())
+        .unwrap_or(last);
+    let mut name = String::new();
+    for c in stem.chars() {
+        let c = c.to_ascii_lowercase();
+        let is_allowed = c.is_ascii_lowercase() || c.is_ascii_digit();
+        if is_allowed {
+            name.push(c);
+        } else if !name.ends_with('_') && !name.is_empty() {
+            name.push('_');
+        }
+    }
+    let name = name.trim_matches('_');
+    match name.chars().next() {
+        Some(first) if first.is_ascii_lowercase() => name.to_owned(),
+        Some(_) => format!("data_{name}"),
+        None => "data".to_owned(),
+    }
+}
+
+/// A double-quoted scalar of YAML.
+fn quoted(text: &str) -> String {
+    format!("\"{}\"", text.replace('\\', "\\\\").replace('"', "\\\""))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn names_become_identifiers() {
+        for (from, name) in [
+            ("data/Orders 2024.csv", "orders_2024"),
+            ("https://example.org/api/v1/items?page=1", "items"),
+            ("2024-01.ndjson.gz", "data_2024_01"),
+            ("/x/.csv", "csv"),
+            ("???", "data"),
+        ] {
+            assert_eq!(pipeline_name(from), name, "{from}");
+        }
+    }
+
+    #[test]
+    fn formats_are_guessed_from_name_and_content() {
+        let guess = |from: &str, sample: &str| Format::guess(from, sample.as_bytes(), false);
+        assert_eq!(guess("a.csv", "a;b;c\n1;2,5;3"), Some(Format::Csv(';')));
+        assert_eq!(guess("a.csv.gz", ""), Some(Format::Csv(',')));
+        assert_eq!(
+            guess("a.json", "{\"a\":1}\n{\"a\":2}\n"),
+            Some(Format::Lines)
+        );
+        assert_eq!(guess("a.json", "[{\"a\":1}]"), Some(Format::Json));
+        assert_eq!(guess("a", "PAR1…"), Some(Format::Parquet));
+        assert_eq!(guess("a", "plain text"), None);
+        assert_eq!(Format::guess("https://x/y", b"", true), Some(Format::Json));
+    }
+}

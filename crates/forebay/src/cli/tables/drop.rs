@@ -1,0 +1,106 @@
+//! `forebay tables drop`: takes a table out of the catalog. Its files go when `tables clean` finds that no retained state needs them.
+
+use std::process::ExitCode;
+
+use clap::Args;
+use forebay_core::{CommitId, Error, RefName, Result, TableName};
+use forebay_store::{AsOf, Change, Commit, HeadChange};
+use rand::Rng;
+
+use super::super::Global;
+use crate::settings::ProcessVariables;
+use crate::wire::Workspace;
+use crate::{project, say};
+
+/// Namespaces whose tables belong to a pipeline as a whole.
+const SYSTEM_NAMESPACES: [&str; 3] = ["raw", "quarantine", "audit"];
+
+#[derive(Debug, Args)]
+pub(crate) struct DropTable {
+    table: TableName,
+    /// The branch to drop it on
+    #[arg(long, default_value = "main")]
+    branch: RefName,
+    /// Drop it also when a pipeline of the project loads it
+    #[arg(long)]
+    force: bool,
+}
+
+impl DropTable {
+    pub(super) async fn run(self, workspace: &Workspace, global: &Global) -> Result<ExitCode> {
+        self.refuse_system_table()?;
+        if !self.force {
+            self.refuse_loaded_table(workspace, global)?;
+        }
+        let store = workspace.lake().store();
+        let as_of = AsOf::Head(self.branch.clone());
+        let head = store.head(&as_of, &self.table).await?.ok_or_else(|| {
+            Error::not_found(
+                "no_such_table",
+                format!("table {} does not exist", self.table),
+            )
+            .with_hint("`forebay tables` lists the tables")
+        })?;
+        let now = workspace.clock().now();
+        let commit = Commit {
+            id: CommitId::new(now, rand::rng().random()),
+            branch: self.branch.clone(),
+            author: workspace.author(),
+            message: format!("drop {}", self.table),
+            run: None,
+            heads: vec![HeadChange {
+                table: head.table,
+                uuid: head.uuid,
+                expected: Some(head.metadata_location),
+                change: Change::Drop,
+            }],
+            positions: Vec::new(),
+        };
+        store.commit(commit).await?;
+        say::good(format_args!("dropped {}", self.table));
+        say::line(format_args!(
+            "  it stays readable until its retention ends: SELECT * FROM {} FOR SYSTEM_TIME AS OF '{now}'",
+            self.table
+        ));
+        Ok(ExitCode::SUCCESS)
+    }
+
+    fn refuse_system_table(&self) -> Result<()> {
+        if !SYSTEM_NAMESPACES.contains(&self.table.namespace.as_str()) {
+            return Ok(());
+        }
+        Err(Error::config(
+            "system_table",
+            format!(
+                "{} belongs to a pipeline and is not dropped alone",
+                self.table
+            ),
+        )
+        .with_hint(format!("forebay pipeline reset {}", self.table.name)))
+    }
+
+    /// The next run of the pipeline would make the table anew, with the rows from its position on only.
+    fn refuse_loaded_table(&self, workspace: &Workspace, global: &Global) -> Result<()> {
+        let variables = ProcessVariables::default();
+        for file in project::pipelines(&global.project)? {
+            let Ok(spec) = project::load(&file, &variables, workspace.engine()) else {
+                continue;
+            };
+            let is_loaded = spec
+                .load
+                .lake()
+                .is_some_and(|target| target.has_table(&self.table));
+            if is_loaded {
+                return Err(Error::config(
+                    "table_in_use",
+                    format!("pipeline {} loads {}", spec.name, self.table),
+                )
+                .with_hint(format!(
+                    "`forebay pipeline reset {}` drops its tables and starts it over; `--force` drops this table alone",
+                    spec.name
+                )));
+            }
+        }
+        Ok(())
+    }
+}

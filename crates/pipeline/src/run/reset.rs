@@ -1,0 +1,139 @@
+//! Sets a pipeline back to its beginning: its tables, its kept payloads and its positions go in one commit.
+//!
+//! The state before stays readable by `AS OF` until its retention ends. Never touches what another pipeline made, nor a
+//! target outside of the lake.
+
+use std::sync::Arc;
+
+use forebay_core::{CommitId, Error, Ident, Position, Result, TableName};
+use forebay_store::{AsOf, Change, Commit, Head, HeadChange, Lease, LeaseRequest, PositionMove};
+
+use super::{RunContext, again, random, split, tables};
+use crate::file::PipelineSpec;
+use crate::quarantine;
+
+/// What a reset takes away.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct ResetPlan {
+    pub tables: Vec<TableName>,
+    /// Splits whose position is forgotten. Those of pushes keep theirs: what was acknowledged is in no other place.
+    pub splits: Vec<Ident>,
+}
+
+/// What [`reset`] would take away.
+///
+/// # Errors
+/// `Unsupported` `reset_target` for a pipeline that loads into another database.
+pub async fn plan_reset(spec: &PipelineSpec, context: &RunContext) -> Result<ResetPlan> {
+    if spec.load.is_transactional() || spec.load.lake().is_none() {
+        return Err(Error::unsupported(
+            "reset_target",
+            format!(
+                "{} loads into {}, which keeps positions of its own",
+                spec.name,
+                spec.load.describe()
+            ),
+        )
+        .with_hint(format!(
+            "empty the target and read everything again: forebay run {} --full",
+            spec.name
+        )));
+    }
+    let tables = heads_of(spec, context).await?;
+    Ok(ResetPlan {
+        tables: tables.into_iter().map(|head| head.table).collect(),
+        splits: splits_of(spec, context).await?,
+    })
+}
+
+/// Takes away what [`plan_reset`] lists. The next run reads the source from its start.
+///
+/// # Errors
+/// As [`plan_reset`]; `Conflict` `leased` while the pipeline runs somewhere.
+pub async fn reset(spec: Arc<PipelineSpec>, context: RunContext) -> Result<ResetPlan> {
+    let plan = plan_reset(&spec, &context).await?;
+    let mut held = Vec::new();
+    let outcome = take_and_commit(&spec, &context, &plan, &mut held).await;
+    for (request, lease) in &held {
+        if let Err(error) = context
+            .lake
+            .store()
+            .release_lease(request, lease.epoch)
+            .await
+        {
+            tracing::debug!(%error, "failed to release a split after a reset");
+        }
+    }
+    outcome.map(|()| plan)
+}
+
+async fn take_and_commit(
+    spec: &PipelineSpec,
+    context: &RunContext,
+    plan: &ResetPlan,
+    held: &mut Vec<(LeaseRequest, Lease)>,
+) -> Result<()> {
+    let store = context.lake.store();
+    for split in &plan.splits {
+        let request = split::request(spec, context, split);
+        let lease = store.take_lease(&request, context.exclusive).await?;
+        held.push((request, lease));
+    }
+    let positions = held.iter().map(|(request, lease)| PositionMove {
+        pipeline: spec.name.clone(),
+        split: request.split.clone(),
+        epoch: lease.epoch,
+        sequence: lease.sequence,
+        position: Position::start(),
+    });
+    let heads = heads_of(spec, context).await?;
+    let commit = Commit {
+        id: CommitId::new(context.clock.now(), random(context.seed, 9)),
+        branch: context.branch.clone(),
+        author: context.author.clone(),
+        message: format!("{}: reset", spec.name),
+        run: None,
+        heads: heads.into_iter().map(drop_head).collect(),
+        positions: positions.collect(),
+    };
+    store.commit(commit).await.map(drop)
+}
+
+fn drop_head(head: Head) -> HeadChange {
+    HeadChange {
+        table: head.table,
+        uuid: head.uuid,
+        expected: Some(head.metadata_location),
+        change: Change::Drop,
+    }
+}
+
+/// The pipeline's main table, its child tables, the index of its raw zone and its quarantine, where they exist.
+async fn heads_of(spec: &PipelineSpec, context: &RunContext) -> Result<Vec<Head>> {
+    let target = again::target(spec)?;
+    let raw = tables::raw(&spec.name)?;
+    let quarantine = quarantine::table(&spec.name)?;
+    let heads = context
+        .lake
+        .store()
+        .heads(&AsOf::Head(context.branch.clone()))
+        .await?;
+    Ok(heads
+        .into_iter()
+        .filter(|head| {
+            target.has_table(&head.table) || head.table == raw || head.table == quarantine
+        })
+        .collect())
+}
+
+async fn splits_of(spec: &PipelineSpec, context: &RunContext) -> Result<Vec<Ident>> {
+    if spec.source.push().is_some() {
+        return Ok(Vec::new());
+    }
+    let positions = context
+        .lake
+        .store()
+        .positions(&context.branch, &spec.name)
+        .await?;
+    Ok(positions.into_iter().map(|(split, ..)| split).collect())
+}
