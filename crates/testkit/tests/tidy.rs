@@ -255,3 +255,67 @@ fn every_module_says_what_it_is_for() {
         );
     }
 }
+
+/// `dev/advisories.toml`.
+#[derive(serde::Deserialize)]
+#[serde(deny_unknown_fields)]
+struct Advisories {
+    checked: String,
+    scope: String,
+    advisory: Vec<Advisory>,
+}
+
+#[derive(serde::Deserialize)]
+#[serde(deny_unknown_fields)]
+struct Advisory {
+    id: String,
+    package: String,
+    title: String,
+    /// Versions that have the fix; none where there is no fix.
+    patched: Option<semver::VersionReq>,
+    /// Why an affected version is in the lock file all the same.
+    accepted: Option<String>,
+    /// When that is looked at again.
+    review_by: Option<String>,
+}
+
+#[derive(serde::Deserialize)]
+struct LockFile {
+    package: Vec<LockedPackage>,
+}
+
+#[derive(serde::Deserialize)]
+struct LockedPackage {
+    name: String,
+    version: semver::Version,
+}
+
+#[test]
+fn no_locked_package_has_an_advisory_that_is_not_accepted() {
+    let list: Advisories = toml::from_str(&read("dev/advisories.toml")).unwrap();
+    let lock: LockFile = toml::from_str(&read("Cargo.lock")).unwrap();
+    assert!(!list.checked.is_empty() && !list.scope.is_empty());
+    for advisory in &list.advisory {
+        let affected = lock.package.iter().find(|package| {
+            let is_patched = advisory
+                .patched
+                .as_ref()
+                .is_some_and(|patched| patched.matches(&package.version));
+            package.name == advisory.package && !is_patched
+        });
+        let Advisory {
+            id, package, title, ..
+        } = advisory;
+        match (affected, &advisory.accepted) {
+            (Some(found), None) => panic!(
+                "{package} {} has {id} ({title}): raise it, or say in dev/advisories.toml why not",
+                found.version
+            ),
+            (None, Some(_)) => {
+                panic!("{id} does not concern {package} any more: take `accepted` out")
+            }
+            (Some(_), Some(_)) => assert!(advisory.review_by.is_some(), "{id} has no `review_by`"),
+            (None, None) => {}
+        }
+    }
+}
