@@ -29,4 +29,5 @@ pub mod run;
 pub mod timing;
 
 mod base64;
+mod json_keys;
 mod rows;

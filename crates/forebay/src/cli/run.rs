@@ -110,13 +110,17 @@ impl Run {
                 figures: Arc::default(),
             };
             let outcome = one(&workspace, &order, global).await;
+            let outcome =
+                outcome.and_then(|report| landed(&order.spec, &order.figures).map(|()| report));
             match outcome {
                 Ok(report) if !global.quiet => summary(&order.spec, &report, &order.figures),
                 Ok(_) => {}
                 // One bad pipeline never stops another.
                 Err(error) => {
                     say::error(&error);
-                    say::line(next_step(&error, &order.spec));
+                    if error.code() != ALL_REFUSED {
+                        say::line(next_step(&error, &order.spec));
+                    }
                     failed.get_or_insert(error.kind());
                 }
             }
@@ -170,6 +174,31 @@ pub(crate) async fn one(
     let report = Box::pin(forebay_pipeline::run::run(spec.clone(), context)).await;
     drop(progress);
     report
+}
+
+/// Code of the error of a run that refused every record.
+const ALL_REFUSED: &str = "all_records_refused";
+
+/// A run that refused every record it read is no success, for people and for what started it.
+fn landed(spec: &PipelineSpec, figures: &Figures) -> Result<()> {
+    let Some(first) = figures.refused_all() else {
+        return Ok(());
+    };
+    let refused = Figures::get(&figures.quarantined);
+    let (records, first) = match refused {
+        1 => ("record was", first),
+        _ => ("records were", format!("the first: {first}")),
+    };
+    let what = format!(
+        "{}: no rows were loaded, {} {records} refused; {first}",
+        spec.name,
+        say::count(refused)
+    );
+    let hint = format!(
+        "look with `forebay quarantine ls {0}`; after a fix, `forebay quarantine replay {0}` loads them",
+        spec.name
+    );
+    Err(Error::data(ALL_REFUSED, what).with_hint(hint))
 }
 
 fn summary(spec: &PipelineSpec, report: &RunReport, figures: &Figures) {

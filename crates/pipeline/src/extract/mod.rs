@@ -28,7 +28,7 @@ use schemars::Schema;
 
 use crate::extract::contract::{Contract, ContractPolicy};
 use crate::file::Document;
-use crate::source::Framing;
+use crate::source::{FileHeading, Framing};
 
 /// Every extractor there is, in the order of the reference.
 pub const EXTRACTORS: &[&dyn ExtractorKind] = &[
@@ -54,6 +54,11 @@ pub trait ExtractorKind: fmt::Debug + Send + Sync {
 /// A configured extractor; makes one [`Extraction`] per split.
 pub trait Extractor: fmt::Debug + Send + Sync {
     fn framing(&self) -> Framing;
+
+    /// What records further on in a file of lines need of its beginning, and what may hide a line end.
+    fn heading(&self) -> FileHeading {
+        FileHeading::default()
+    }
 
     /// Whether [`Extraction::messages`] works; otherwise a source gives each message as a payload of its own.
     fn takes_messages(&self) -> bool {

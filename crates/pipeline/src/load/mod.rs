@@ -20,6 +20,7 @@ use std::sync::Arc;
 use async_trait::async_trait;
 use forebay_core::{Batch, Clock, Error, Ident, Position, RefName, Rejected, Result};
 use schemars::Schema;
+use tokio_util::sync::CancellationToken;
 
 use crate::file::Document;
 
@@ -92,6 +93,8 @@ pub struct SinkContext {
     pub full: bool,
     /// Rows of a replay are added to what is there, whatever a run of the pipeline does with it.
     pub replay: bool,
+    /// Set when the run is to end: a sink then waits for its target no longer than a last commit takes.
+    pub cancel: CancellationToken,
     pub clock: Arc<dyn Clock>,
 }
 
@@ -106,6 +109,7 @@ impl SinkContext {
             epoch: 1,
             full: false,
             replay: false,
+            cancel: CancellationToken::new(),
             clock,
         })
     }

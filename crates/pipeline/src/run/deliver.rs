@@ -42,6 +42,7 @@ pub(super) async fn open(
         epoch: lease.epoch,
         full: context.full,
         replay,
+        cancel: context.cancel.clone(),
         clock: context.clock.clone(),
     };
     let mut sink = spec.load.open(asked).await?;
@@ -187,7 +188,7 @@ impl Patience {
         if now.saturating_sub(since) > GONE_MAX || context.cancel.is_cancelled() {
             return false;
         }
-        tracing::warn!(%error, pause = ?self.pause, "the target is gone; going on from the last commit");
+        tracing::warn!(%error, pause = ?self.pause, "connection lost; resuming from last commit");
         tokio::select! {
             () = context.clock.sleep(self.pause) => {}
             () = context.cancel.cancelled() => return false,

@@ -1,10 +1,10 @@
 //! The figures of a run, counted while it goes; read by progress bars and written to the run record.
 
-use std::sync::PoisonError;
+use std::sync::{Mutex, PoisonError};
 use std::sync::atomic::{AtomicI64, AtomicU64, Ordering};
 use std::time::Duration;
 
-use forebay_core::Timestamp;
+use forebay_core::{Rejected, Timestamp};
 use forebay_store::StepRecord;
 use serde_json::Value;
 
@@ -59,6 +59,8 @@ pub struct Figures {
     pub raw_objects: AtomicU64,
     pub commits: AtomicU64,
     pub quarantined: AtomicU64,
+    /// Why the first record was refused.
+    first_refusal: Mutex<Option<String>>,
     /// Rows that a commit has made visible, of all tables of the pipeline.
     pub committed: AtomicU64,
     /// Those of them that are in child tables.
@@ -70,14 +72,14 @@ pub struct Figures {
     /// Microseconds since 1970; 0 before the first commit.
     committed_at: AtomicI64,
     /// What the contract or a table learned, for people.
-    pub changes: std::sync::Mutex<Vec<String>>,
+    pub changes: Mutex<Vec<String>>,
     pub source: Stage,
     pub raw: Stage,
     pub extract: Stage,
     pub transform: Stage,
     pub load: Stage,
     /// The steps when the present run began. Under `serve` the counters are those of all runs since the process began.
-    before: std::sync::Mutex<Vec<StepRecord>>,
+    before: Mutex<Vec<StepRecord>>,
 }
 
 impl Figures {
@@ -104,6 +106,27 @@ impl Figures {
 
     pub fn get(counter: &AtomicU64) -> u64 {
         counter.load(Ordering::Relaxed)
+    }
+
+    /// Remembers why a record is refused, if it is the first.
+    pub(super) fn note_refusal(&self, rejected: &Rejected) {
+        let mut first = self
+            .first_refusal
+            .lock()
+            .unwrap_or_else(PoisonError::into_inner);
+        first.get_or_insert_with(|| format!("{}: {}", rejected.code, rejected.reason));
+    }
+
+    /// Why the first record was refused, when nothing else came of the run: every record it read is in quarantine.
+    pub fn refused_all(&self) -> Option<String> {
+        if Self::get(&self.quarantined) == 0 || Self::get(&self.committed) > 0 {
+            return None;
+        }
+        let first = self
+            .first_refusal
+            .lock()
+            .unwrap_or_else(PoisonError::into_inner);
+        Some(first.clone().unwrap_or_default())
     }
 
     /// Counts a split as worked on, until what this gives is dropped.

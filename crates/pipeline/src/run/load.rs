@@ -182,6 +182,7 @@ impl Loader {
         if rejected.is_empty() {
             return Ok(());
         }
+        self.job.context.figures.note_refusal(&rejected[0]);
         let at = self.job.context.clock.now();
         let mut events = Vec::with_capacity(rejected.len());
         for rejected in rejected {

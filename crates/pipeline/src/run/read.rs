@@ -50,6 +50,7 @@ pub(super) fn source_context(
         seed: context.seed,
         project: context.project.clone(),
         framing: spec.extract.framing(),
+        heading: spec.extract.heading(),
         packs: spec.extract.takes_messages(),
         cancel: context.cancel.clone(),
         requests: Arc::new(Counted(requests.clone(), context.figures.clone())),

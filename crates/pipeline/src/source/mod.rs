@@ -4,12 +4,15 @@
 //! never moves a position: the run does that when the data is committed.
 
 pub mod file;
+mod heading;
 pub mod http;
 #[cfg(feature = "kafka")]
 pub mod kafka;
 pub mod push;
 pub mod raw;
 pub mod table;
+
+pub use heading::{FileHeading, RecordScan};
 
 use std::fmt;
 use std::sync::Arc;
@@ -71,6 +74,8 @@ pub struct SourceContext {
     /// Folder that relative paths in the pipeline file are relative to.
     pub project: std::path::PathBuf,
     pub framing: Framing,
+    /// What records further on in a file need of its beginning.
+    pub heading: FileHeading,
     /// Whether a payload may pack many messages; otherwise each is a payload of its own.
     pub packs: bool,
     pub cancel: CancellationToken,
@@ -112,6 +117,7 @@ impl SourceContext {
             seed: 0,
             project: project.to_owned(),
             framing,
+            heading: FileHeading::default(),
             packs: false,
             cancel: CancellationToken::new(),
             requests: Arc::new(NoLog),

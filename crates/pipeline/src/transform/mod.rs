@@ -135,7 +135,8 @@ pub(crate) fn rows_as_json(records: &RecordBatch) -> Result<Vec<Vec<u8>>> {
     let mut writer = WriterBuilder::new()
         .with_explicit_nulls(true)
         .build::<_, LineDelimited>(Vec::new());
-    writer.write(records).map_err(failed)?;
+    let records = crate::json_keys::with_text_keys(records).map_err(failed)?;
+    writer.write(&records).map_err(failed)?;
     writer.finish().map_err(failed)?;
     // A newline inside a string is escaped, so each line is a row.
     Ok(writer

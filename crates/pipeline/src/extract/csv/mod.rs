@@ -38,7 +38,7 @@ use serde::{Deserialize, Serialize};
 use crate::extract::contract::{Contract, ContractPolicy};
 use crate::extract::{Extraction, Extractor, ExtractorKind};
 use crate::file::Document;
-use crate::source::Framing;
+use crate::source::{FileHeading, Framing};
 
 pub use encoding::Encoding;
 
@@ -220,6 +220,18 @@ impl Extractor for Csv {
         match self.0.encoding {
             Encoding::Utf16 => Framing::Whole,
             Encoding::Utf8 | Encoding::Latin1 => Framing::Lines,
+        }
+    }
+
+    fn heading(&self) -> FileHeading {
+        FileHeading {
+            skipped_lines: self.0.skip_lines,
+            has_header: self.0.header,
+            delimiter: self.0.dialect.delimiter,
+            quote: self.0.dialect.quote,
+            escape: self.0.dialect.escape,
+            comment: self.0.dialect.comment,
+            trims: self.0.dialect.trim,
         }
     }
 

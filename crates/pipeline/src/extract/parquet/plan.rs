@@ -382,7 +382,8 @@ pub(in crate::extract) fn row_as_json(
 ) -> Result<Vec<u8>, ArrowError> {
     let mut line = Vec::new();
     let mut writer = arrow::json::LineDelimitedWriter::new(&mut line);
-    writer.write(&batch.slice(row, 1))?;
+    let record = crate::json_keys::with_text_keys(&batch.slice(row, 1))?;
+    writer.write(&record)?;
     writer.finish()?;
     line.truncate(RECORD_BYTES_MAX);
     Ok(line)

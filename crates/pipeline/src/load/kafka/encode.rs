@@ -22,8 +22,8 @@ impl Encoded {
         let mut writer = WriterBuilder::new()
             .with_explicit_nulls(true)
             .build::<_, LineDelimited>(&mut text);
-        writer
-            .write(records)
+        crate::json_keys::with_text_keys(records)
+            .and_then(|records| writer.write(&records))
             .and_then(|()| writer.finish())
             .map_err(|error| {
                 Error::unsupported(

@@ -1,11 +1,13 @@
 //! One connection, set up the same way whatever the server's and the user's defaults are.
 
+use std::sync::Arc;
 use std::time::Duration;
 
-use forebay_core::{Error, Result};
+use forebay_core::{Clock, Error, Result};
 use tokio::task::JoinHandle;
 use tokio_postgres::config::SslMode;
-use tokio_postgres::{Client, Config, NoTls};
+use tokio_postgres::{CancelToken, Client, Config, NoTls};
+use tokio_util::sync::CancellationToken;
 
 use super::error::failed;
 use super::tls::MakeTls;
@@ -17,10 +19,69 @@ const LOCK_WAIT: &str = "30s";
 /// How long a silent server may be gone before the connection is given up.
 const KEEPALIVE: Duration = Duration::from_secs(30);
 
+/// How long a statement may take once the run is cancelled: enough for the last commit, and less than what service managers
+/// grant before they kill.
+const STOP_WAIT: Duration = Duration::from_secs(10);
+
+/// How long the server may take to hear that a statement is cancelled.
+const CANCEL_WAIT: Duration = Duration::from_secs(2);
+
 /// A client with the task that moves its bytes. Dropped, the connection ends, and with it an open transaction.
 pub(super) struct Connection {
     pub(super) client: Client,
     task: JoinHandle<()>,
+    /// Set when the connection is encrypted: a cancellation goes over a connection of its own.
+    tls: Option<MakeTls>,
+}
+
+/// Ends statements that wait, for a lock as a rule, when the run is cancelled.
+pub(super) struct StopWatch {
+    token: CancelToken,
+    tls: Option<MakeTls>,
+    stop: CancellationToken,
+    clock: Arc<dyn Clock>,
+}
+
+impl StopWatch {
+    /// Waits for `work`, but not longer than [`STOP_WAIT`] once the run is cancelled. After the error the connection is of no
+    /// more use.
+    pub(super) async fn watch<T>(&self, work: impl Future<Output = Result<T>>) -> Result<T> {
+        tokio::select! {
+            biased;
+            done = work => return done,
+            () = self.expire() => {}
+        }
+        self.cancel_statement().await;
+        let message = format!(
+            "failed to load rows: the target did not answer for {} s after the run was cancelled",
+            STOP_WAIT.as_secs()
+        );
+        Err(Error::unavailable(crate::load::TARGET_GONE, message)
+            .with_hint("nothing is lost: the next run resumes from the last commit"))
+    }
+
+    async fn expire(&self) {
+        self.stop.cancelled().await;
+        self.clock.sleep(STOP_WAIT).await;
+    }
+
+    /// A server that waits for a lock does not see that its client is gone.
+    async fn cancel_statement(&self) {
+        let cancelled = async {
+            match &self.tls {
+                Some(tls) => self.token.cancel_query(tls.clone()).await,
+                None => self.token.cancel_query(NoTls).await,
+            }
+        };
+        tokio::select! {
+            done = cancelled => {
+                if let Err(error) = done {
+                    tracing::debug!(%error, "failed to cancel a statement of Postgres");
+                }
+            }
+            () = self.clock.sleep(CANCEL_WAIT) => {}
+        }
+    }
 }
 
 impl Drop for Connection {
@@ -52,6 +113,16 @@ impl Connection {
         Ok(connection)
     }
 
+    /// What ends its statements when `stop` is set.
+    pub(super) fn stop_watch(&self, stop: CancellationToken, clock: Arc<dyn Clock>) -> StopWatch {
+        StopWatch {
+            token: self.client.cancel_token(),
+            tls: self.tls.clone(),
+            stop,
+            clock,
+        }
+    }
+
     /// Nothing that rows mean may depend on defaults of the server, and no commit may be told of before it is durable.
     async fn set_up(&self) -> Result<()> {
         let text = format!(
@@ -76,7 +147,7 @@ async fn plain(config: &Config) -> Result<Connection, tokio_postgres::Error> {
     let mut config = config.clone();
     config.ssl_mode(SslMode::Disable);
     let (client, connection) = config.connect(NoTls).await?;
-    Ok(running(client, connection))
+    Ok(running(client, connection, None))
 }
 
 async fn with_tls(
@@ -84,13 +155,11 @@ async fn with_tls(
     server: &Server,
 ) -> Result<Result<Connection, tokio_postgres::Error>> {
     let tls = MakeTls::new(server)?;
-    Ok(config
-        .connect(tls)
-        .await
-        .map(|(client, connection)| running(client, connection)))
+    let connected = config.connect(tls.clone()).await;
+    Ok(connected.map(|(client, connection)| running(client, connection, Some(tls))))
 }
 
-fn running<F, E>(client: Client, connection: F) -> Connection
+fn running<F, E>(client: Client, connection: F, tls: Option<MakeTls>) -> Connection
 where
     F: Future<Output = Result<(), E>> + Send + 'static,
     E: std::fmt::Display,
@@ -101,7 +170,7 @@ where
             tracing::debug!(%error, "a connection to Postgres ended");
         }
     });
-    Connection { client, task }
+    Connection { client, task, tls }
 }
 
 /// A socket of this machine needs no TLS, and libpq never uses it there.

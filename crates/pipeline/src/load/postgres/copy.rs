@@ -9,6 +9,7 @@ use futures::SinkExt;
 use tokio_postgres::{Client, Statement};
 
 use super::encode::{HEADER, Rows, TRAILER, Unfit};
+use super::fit::BarredColumn;
 use super::group::{Group, Pick, rows};
 use super::table::Place;
 
@@ -19,6 +20,8 @@ const FRAME_BYTES: usize = 512 << 10;
 pub(super) struct Copy<'a> {
     pub(super) statement: &'a Statement,
     pub(super) places: &'a [Place],
+    /// Columns of the batches that the table cannot have.
+    pub(super) barred: &'a [BarredColumn],
     /// Batches of the group, one behind the other, all with these places.
     pub(super) batches: std::ops::Range<usize>,
     /// Rows go to a stage: they get numbers, and their keys are compared.
@@ -62,7 +65,8 @@ impl Copy<'_> {
         let mut number = 0;
         for at in self.batches.clone() {
             let records = &group.batches[at].records;
-            let encoder = Rows::new(records, self.places, self.staged.then_some(number))?;
+            let number_from = self.staged.then_some(number);
+            let encoder = Rows::new(records, self.places, self.barred, number_from)?;
             number += records.num_rows() as u64;
             for row in rows(group, at, pick) {
                 match encoder.write(row, buffer) {

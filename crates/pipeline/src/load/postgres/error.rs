@@ -16,7 +16,7 @@ pub(super) fn failed(what: &str, error: tokio_postgres::Error) -> Error {
         ErrorKind::Unavailable => Error::unavailable(TARGET_GONE, message),
         ErrorKind::Data => Error::data("refused_by_postgres", message),
         ErrorKind::Denied => Error::denied("denied_by_postgres", message)
-            .with_hint("grant the user of the URL what is missing"),
+            .with_hint("grant the missing privilege to that user"),
         kind => Error::new(kind, "postgres_statement", message),
     }
 }
@@ -46,8 +46,11 @@ fn kind(state: &SqlState) -> ErrorKind {
     match (&code[..2], code) {
         (_, "25006" | "55P03" | "55006") => ErrorKind::Unavailable,
         (_, "42501") | ("28", _) => ErrorKind::Denied,
-        // Two rows with one key, values that do not fit, break a rule of the table or are too large for an index.
-        ("21" | "22" | "23" | "44" | "54", _) => ErrorKind::Data,
+        // Two rows with one key, values that do not fit, break a rule of the table or are too large for a page or an index,
+        // and what functions of triggers, checks and generated columns raise.
+        ("09" | "21" | "22" | "23" | "27" | "2F" | "38" | "39" | "44" | "54" | "P0", _) => {
+            ErrorKind::Data
+        }
         ("08" | "40" | "53" | "57" | "58" | "XX", _) => ErrorKind::Unavailable,
         _ => ErrorKind::Config,
     }
@@ -71,11 +74,36 @@ pub(super) fn is_double(error: &tokio_postgres::Error) -> bool {
     state(error).as_deref() == Some("21000")
 }
 
-/// Whether a row is refused for what is in it.
+/// Whether a row is refused for what is in it. Only asked of statements that send rows, while nobody can change the table: what
+/// is wrong with the statement itself has been found before.
 pub(super) fn is_refusal(error: &tokio_postgres::Error) -> bool {
-    error
-        .as_db_error()
-        .is_some_and(|answer| kind(answer.code()) == ErrorKind::Data)
+    error.as_db_error().is_some_and(|answer| {
+        kind(answer.code()) == ErrorKind::Data
+            || is_value_error(answer.code())
+            || is_custom(answer.code())
+            || is_row_security(answer)
+    })
+}
+
+/// Errors of other classes that a function raises for a value: a name too long, a type that does not match, and what extensions
+/// (PostGIS for one) raise without a code of their own.
+fn is_value_error(state: &SqlState) -> bool {
+    matches!(state.code(), "42622" | "42804" | "42846" | "XX000")
+}
+
+/// Whether the code is of no class that the server has: a trigger has raised it with `USING ERRCODE`.
+fn is_custom(state: &SqlState) -> bool {
+    const CLASSES: &[&str] = &[
+        "00", "01", "02", "03", "08", "09", "0A", "0B", "0F", "0L", "0P", "0Z", "10", "20", "21",
+        "22", "23", "24", "25", "26", "27", "28", "2B", "2D", "2F", "34", "38", "39", "3B", "3D",
+        "3F", "40", "42", "44", "53", "54", "55", "57", "58", "72", "F0", "HV", "P0", "XX",
+    ];
+    !CLASSES.contains(&&state.code()[..2])
+}
+
+/// A policy of row-level security refuses the row, under the code of a missing privilege.
+fn is_row_security(answer: &DbError) -> bool {
+    answer.code().code() == "42501" && answer.routine() == Some("ExecWithCheckOptions")
 }
 
 pub(super) fn state(error: &tokio_postgres::Error) -> Option<String> {
@@ -107,6 +135,9 @@ pub(super) fn code(answer: &DbError) -> &'static str {
         "22021" | "22P05" => "bad_text",
         "22P02" | "22P03" => "bad_value",
         "22007" | "22008" => "bad_time",
+        "42501" => "row_security_violation",
+        "42622" => "text_too_long",
+        state if state.starts_with("54") => "row_too_large",
         state if state.starts_with("23") => "constraint_violation",
         _ => "refused_by_postgres",
     }

@@ -14,12 +14,14 @@
 //! table `forebay_positions` in the schema of the target says how far each split has come and who may write, and carries
 //! what the lake has yet to learn of the commit. The table is created when it is not there and gets columns that it lacks;
 //! what a table that somebody else made has already is never changed. A row that Postgres refuses for its values
-//! (SQLSTATE classes 22 and 23) is quarantined with its record, the others land.
+//! (SQLSTATE classes 22, 23, 54 and what triggers raise), or that has a value in a column that no table can have, is quarantined
+//! with its record; the others land.
 
 mod client;
 mod copy;
 mod encode;
 mod error;
+mod fit;
 mod group;
 mod modes;
 mod positions;
@@ -126,6 +128,13 @@ impl SinkKind for Kind {
         for name in [&parsed.table.namespace, &parsed.table.name] {
             check_name(name.as_str())
                 .map_err(|error| at("table").error(error.code(), error.message()))?;
+        }
+        if parsed.table.name.as_str() == positions::NAME {
+            let what = format!(
+                "`{}` keeps the positions of pipelines; choose another name",
+                positions::NAME
+            );
+            return Err(at("table").error("reserved_table", what));
         }
         let server = Server::parse(&parsed.url)
             .map_err(|error| at("url").error(error.code(), error.message()))?;

@@ -7,7 +7,7 @@ use super::error::failed;
 use super::table::{Place, Table, list, quoted};
 
 /// The column of a stage that counts its rows.
-const NUMBER: &str = "_fb_row_number";
+pub(super) const NUMBER: &str = "_fb_row_number";
 
 /// A temporary table and what is done with its rows.
 #[derive(Debug, Clone)]

@@ -11,6 +11,9 @@ use super::error::failed;
 use super::table::quoted;
 use crate::load::{Delivered, SinkContext, Standing};
 
+/// The table's name, in the schema of the target.
+pub(super) const NAME: &str = "forebay_positions";
+
 /// How long a process may stop between the move of its position and COMMIT before the server ends its transaction:
 /// others wait for that row.
 const COMMIT_WAIT: &str = "30s";
@@ -30,7 +33,7 @@ const KEY: &str = "pipeline = $1 AND branch = $2 AND split = $3";
 impl Positions {
     pub(super) fn new(schema: &str, context: &SinkContext) -> Self {
         Self {
-            table: format!("{}.forebay_positions", quoted(schema)),
+            table: format!("{}.{NAME}", quoted(schema)),
             pipeline: context.pipeline.to_string(),
             branch: context.branch.to_string(),
             split: context.split.to_string(),
@@ -65,22 +68,30 @@ impl Positions {
         }
     }
 
-    /// Writes down that the target stands at `sequence`.
+    /// Writes down that the target stands at `sequence`. The statement may reach the server late, or be carried out after its
+    /// process died, so it is fenced like every other: it never touches the row of a later owner.
+    ///
+    /// Errors: `Conflict` `stale_epoch` when a later owner is there.
     pub(super) async fn adopt(&self, connection: &Connection, sequence: i64) -> Result<()> {
         let text = format!(
-            "INSERT INTO {} (pipeline, branch, split, epoch, sequence, at, backend, backend_since) \
+            "INSERT INTO {} AS mine (pipeline, branch, split, epoch, sequence, at, backend, backend_since) \
              VALUES ($1, $2, $3, $4, $5, now(), pg_backend_pid(), ({MINE})) \
              ON CONFLICT (pipeline, branch, split) DO UPDATE SET epoch = excluded.epoch, sequence = excluded.sequence, \
-             position = NULL, outbox = NULL, at = now(), backend = excluded.backend, backend_since = excluded.backend_since",
+             position = NULL, outbox = NULL, at = now(), backend = excluded.backend, backend_since = excluded.backend_since \
+             WHERE mine.epoch <= excluded.epoch",
             self.table
         );
         let (pipeline, branch, split) = (&self.pipeline, &self.branch, &self.split);
-        connection
+        let written = connection
             .client
             .execute(&text, &[pipeline, branch, split, &self.epoch, &sequence])
             .await
             .map_err(|error| failed("write to forebay_positions", error))?;
-        Ok(())
+        if written == 1 {
+            Ok(())
+        } else {
+            Err(self.stale())
+        }
     }
 
     /// Moves the position, inside the open transaction.

@@ -9,6 +9,7 @@ use forebay_core::{Error, Result};
 
 use super::check_name;
 use super::client::Connection;
+use super::error::failed;
 use super::table::{Table, list, quoted};
 
 /// What the name of a table ends with that gathers rows.
@@ -36,27 +37,27 @@ impl Shadow {
             columns: BTreeSet::new(),
         };
         if let Some(left) = Table::read(connection, schema, &shadow.name).await? {
-            if !left.is_ours() {
-                return Err(Error::config(
-                    "name_taken",
-                    format!("{schema}.{} is there and no pipeline made it", shadow.name),
+            if !left.is_ours() && !is_unmarked_rest(connection, &left).await? {
+                let message = format!("{schema}.{} exists, and no pipeline made it", shadow.name);
+                return Err(Error::config("name_taken", message).with_hint(
+                    "rename or drop that table: `mode: replace` gathers its rows under this name",
                 ));
             }
             let drop = format!("DROP TABLE {}", left.full());
             connection
-                .batch("take the rows of an unfinished run away", &drop)
+                .batch("drop the rows of an unfinished run", &drop)
                 .await?;
         }
         Ok(shadow)
     }
 
-    /// The statements that make it like the target, with its checks and unique indexes.
-    pub(super) fn create(&self, target: &Table) -> Vec<String> {
+    /// What makes it like the target, with its checks and unique indexes: statements that are one transaction, so that a
+    /// table without the mark is never left behind.
+    pub(super) fn create(&self, target: &Table) -> String {
         let full = self.full();
-        vec![
-            format!("CREATE TABLE {full} (LIKE {} INCLUDING ALL)", target.full()),
-            Table::comment(&full, "to take the place of the table without the suffix"),
-        ]
+        let mark = Table::comment(&full, "to take the place of the table without the suffix");
+        let target = target.full();
+        format!("CREATE TABLE {full} (LIKE {target} INCLUDING ALL); {mark}")
     }
 
     pub(super) fn full(&self) -> String {
@@ -82,4 +83,16 @@ impl Shadow {
         }
         statements
     }
+}
+
+/// Whether a table without a mark is what version 0.1.0 left when it was killed before it could set the mark: then no row
+/// has come yet.
+async fn is_unmarked_rest(connection: &Connection, left: &Table) -> Result<bool> {
+    if left.has_comment() {
+        return Ok(false);
+    }
+    let text = format!("SELECT NOT EXISTS (SELECT 1 FROM {})", left.full());
+    let found = connection.client.query_one(&text, &[]).await;
+    let found = found.map_err(|error| failed("look for rows of an unfinished run", error))?;
+    Ok(found.get(0))
 }

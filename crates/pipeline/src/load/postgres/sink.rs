@@ -4,7 +4,9 @@
 //! refused row nothing is sent on this connection any more; the run opens the sink again and goes on from the last commit,
 //! where `forebay_positions` tells whether a commit whose answer was lost was made.
 
+mod part;
 mod send;
+mod tables;
 
 use std::collections::{HashMap, HashSet};
 
@@ -13,13 +15,14 @@ use bytes::BytesMut;
 use forebay_core::{Batch, Error, Rejected, Result};
 use tokio_postgres::Statement;
 
-use super::client::Connection;
+use super::client::{Connection, StopWatch};
 use super::error::failed;
-use super::group::Group;
-use super::modes::{Stage, ensure_unique};
+use super::fit::{NameRules, Wish};
+use super::group::{Group, Why};
+use super::modes::Stage;
 use super::positions::Positions;
 use super::replace::Shadow;
-use super::table::{Table, Wish, quoted};
+use super::table::{Table, quoted};
 use super::{Mode, Postgres};
 use crate::load::{Delivered, Sink, SinkContext, Standing};
 
@@ -32,6 +35,12 @@ pub(super) struct Session {
     standing: Option<Standing>,
     /// What is known of the target's tables, by child.
     tables: HashMap<String, Table>,
+    /// Children that cannot have a table, with the reason.
+    refused: HashMap<String, Why>,
+    /// Names of columns that the server does not take.
+    names: NameRules,
+    /// Whether a commit of this pipeline has found its tables fit.
+    settled: bool,
     /// Children whose tables nobody can change before the transaction ends.
     held: HashSet<String>,
     /// Prepared statements by text.
@@ -62,23 +71,33 @@ impl Session {
         };
         let connection = Connection::open(&target.server).await?;
         let schema = target.table.namespace.as_str();
-        ensure_schema(&connection, schema).await?;
         let positions = Positions::new(schema, &context);
-        let standing = positions.take(&connection, context.full).await?;
-        let shadow = match mode {
-            Mode::Replace => {
-                Some(Shadow::start(&connection, schema, target.table.name.as_str()).await?)
-            }
-            _ => None,
+        let stop = connection.stop_watch(context.cancel.clone(), context.clock.clone());
+        let full = context.full;
+        let take = async {
+            let names = ensure_schema(&connection, schema).await?;
+            let standing = positions.take(&connection, full).await?;
+            let shadow = match mode {
+                Mode::Replace => {
+                    let name = target.table.name.as_str();
+                    Some(Shadow::start(&connection, schema, name).await?)
+                }
+                _ => None,
+            };
+            Ok((names, standing, shadow))
         };
+        let (names, standing, shadow) = stop.watch(take).await?;
         Ok(Self {
             target: target.clone(),
             mode,
             context,
             connection,
             positions,
+            settled: standing.sequence.is_some_and(|sequence| sequence > 0),
             standing: Some(standing),
             tables: HashMap::new(),
+            refused: HashMap::new(),
+            names,
             held: HashSet::new(),
             statements: HashMap::new(),
             stages: HashMap::new(),
@@ -102,7 +121,15 @@ impl Session {
                 Vec::new()
             },
             delete: self.mode == Mode::Delete,
+            staged: matches!(self.mode, Mode::Upsert | Mode::Delete),
+            settled: self.settled,
+            names: self.names,
         }
+    }
+
+    fn stop_watch(&self) -> StopWatch {
+        let (cancel, clock) = (self.context.cancel.clone(), self.context.clock.clone());
+        self.connection.stop_watch(cancel, clock)
     }
 
     /// Begins the transaction, if it has not begun.
@@ -116,135 +143,6 @@ impl Session {
         self.begun = true;
         self.held.clear();
         Ok(())
-    }
-
-    /// Makes the table of `child` fit for rows of a schema. Outside of a transaction this is one of its own, so that its
-    /// locks are held for a moment only.
-    async fn ensure(&mut self, child: &str, records: &arrow::datatypes::SchemaRef) -> Result<()> {
-        if self.fits(child, records) {
-            return Ok(());
-        }
-        let table = self.changed(child, records).await?;
-        if child.is_empty() && self.mode == Mode::Upsert {
-            ensure_unique(&self.connection, &table, &self.target.key).await?;
-        }
-        self.gather(&table, records).await?;
-        self.tables.insert(child.to_owned(), table);
-        Ok(())
-    }
-
-    fn fits(&self, child: &str, records: &arrow::datatypes::SchemaRef) -> bool {
-        self.tables
-            .get(child)
-            .is_some_and(|table| table.fits(records))
-    }
-
-    /// The table as it is once rows of the schema fit.
-    async fn changed(
-        &mut self,
-        child: &str,
-        records: &arrow::datatypes::SchemaRef,
-    ) -> Result<Table> {
-        let (schema, name) = self.name(child)?;
-        let wish = self.wish(child);
-        let known = Table::read(&self.connection, &schema, &name).await?;
-        let needs = match &known {
-            Some(table) => table.changes(records, &wish)?,
-            None => vec![String::new()],
-        };
-        let mut table = match known {
-            Some(table) if needs.is_empty() => table,
-            _ => self.change(&schema, &name, records, &wish).await?,
-        };
-        table.note_fit(records);
-        Ok(table)
-    }
-
-    /// Creates or alters, alone among all pipelines of this database.
-    async fn change(
-        &mut self,
-        schema: &str,
-        name: &str,
-        records: &arrow::datatypes::SchemaRef,
-        wish: &Wish,
-    ) -> Result<Table> {
-        let inside = self.begun;
-        if !inside {
-            self.connection
-                .batch("begin a transaction", "BEGIN")
-                .await?;
-        }
-        let done = self.change_inside(schema, name, records, wish).await;
-        if !inside {
-            let end = if done.is_ok() { "COMMIT" } else { "ROLLBACK" };
-            self.connection.batch("change the table", end).await?;
-        }
-        done
-    }
-
-    async fn change_inside(
-        &self,
-        schema: &str,
-        name: &str,
-        records: &arrow::datatypes::SchemaRef,
-        wish: &Wish,
-    ) -> Result<Table> {
-        let what = format!("change {schema}.{name}");
-        let lock = format!("SELECT pg_advisory_xact_lock(hashtext('forebay {schema}.{name}'))");
-        self.connection.batch(&what, &lock).await?;
-        let statements = match Table::read(&self.connection, schema, name).await? {
-            Some(table) => table.changes(records, wish)?,
-            None if wish.delete => {
-                let message = format!("there is no table {schema}.{name} to delete from");
-                return Err(Error::not_found("no_such_table", message));
-            }
-            None => Table::create(schema, name, records, wish, self.context.pipeline.as_str())?,
-        };
-        for statement in &statements {
-            self.connection.batch(&what, statement).await?;
-            tracing::info!(%statement, "the target was changed");
-        }
-        let table = Table::read(&self.connection, schema, name).await?;
-        table.ok_or_else(|| Error::bug("no_table", "a table that was just made is not there"))
-    }
-
-    /// Makes the shadow, or gives it what the target has got.
-    async fn gather(
-        &mut self,
-        target: &Table,
-        records: &arrow::datatypes::SchemaRef,
-    ) -> Result<()> {
-        let Some(shadow) = &mut self.shadow else {
-            return Ok(());
-        };
-        let names = records.fields().iter().map(|field| field.name().clone());
-        shadow.columns.extend(names);
-        let shadow = shadow.clone();
-        let wish = Wish::default();
-        let statements = match Table::read(&self.connection, &shadow.schema, &shadow.name).await? {
-            None => shadow.create(target),
-            Some(table) => table.changes(records, &wish)?,
-        };
-        for statement in &statements {
-            self.connection
-                .batch("make a table for the rows of this run", statement)
-                .await?;
-        }
-        self.shadow_table = Table::read(&self.connection, &shadow.schema, &shadow.name).await?;
-        Ok(())
-    }
-
-    /// Schema and name of the table of a child.
-    fn name(&self, child: &str) -> Result<(String, String)> {
-        let main = &self.target.table;
-        let name = if child.is_empty() {
-            main.name.to_string()
-        } else {
-            let name = format!("{}__{child}", main.name);
-            super::check_name(&name)?;
-            name
-        };
-        Ok((main.namespace.to_string(), name))
     }
 
     async fn statement(&mut self, text: &str) -> Result<Statement, tokio_postgres::Error> {
@@ -293,7 +191,7 @@ impl Session {
         let Some(shadow) = self.shadow.take() else {
             return Ok(());
         };
-        let (schema, name) = self.name("")?;
+        let (schema, name) = self.name("");
         let Some(target) = Table::read(&self.connection, &schema, &name).await? else {
             return Ok(());
         };
@@ -309,21 +207,35 @@ impl Session {
     }
 }
 
-async fn ensure_schema(connection: &Connection, schema: &str) -> Result<()> {
+/// The first version of Postgres that has no system column `oid`.
+const VERSION_WITHOUT_OID: i32 = 120_000;
+
+/// Makes the schema if it is missing, and tells what names the server takes.
+async fn ensure_schema(connection: &Connection, schema: &str) -> Result<NameRules> {
     let name = quoted(schema);
     let there = connection
         .client
-        .query_one("SELECT to_regnamespace($1) IS NOT NULL", &[&name])
+        .query_one(
+            "SELECT to_regnamespace($1) IS NOT NULL, current_setting('server_version_num')::int, \
+             current_setting('server_encoding')",
+            &[&name],
+        )
         .await
         .map_err(|error| failed("look for the schema", error))?;
+    let encoding: String = there.get(2);
+    let names = NameRules {
+        oid_is_reserved: there.get::<_, i32>(1) < VERSION_WITHOUT_OID,
+        ascii_only: !["UTF8", "SQL_ASCII"].contains(&encoding.as_str()),
+    };
     if there.get(0) {
-        return Ok(());
+        return Ok(names);
     }
     // Of two that make it at once one would fail.
     let text = format!(
         "BEGIN; SELECT pg_advisory_xact_lock(hashtext('forebay schema')); CREATE SCHEMA IF NOT EXISTS {name}; COMMIT"
     );
-    connection.batch("create the schema", &text).await
+    connection.batch("create the schema", &text).await?;
+    Ok(names)
 }
 
 #[async_trait]
@@ -359,13 +271,16 @@ impl Sink for Session {
         if group.is_empty() {
             return Ok(Vec::new());
         }
-        let sent = self.send(&group).await;
+        let stop = self.stop_watch();
+        let sent = stop.watch(self.send(&group)).await;
         self.guard(sent)
     }
 
     async fn commit(&mut self, sequence: i64, delivered: Delivered) -> Result<()> {
         self.check_whole()?;
-        let done = self.try_commit(sequence, &delivered).await;
+        let stop = self.stop_watch();
+        let done = stop.watch(self.try_commit(sequence, &delivered)).await;
+        self.settled |= done.is_ok();
         self.guard(done)
     }
 
@@ -379,7 +294,8 @@ impl Sink for Session {
 
     async fn end(&mut self) -> Result<()> {
         self.check_whole()?;
-        let done = self.switch().await;
+        let stop = self.stop_watch();
+        let done = stop.watch(self.switch()).await;
         self.guard(done)
     }
 

@@ -1,21 +1,22 @@
-//! A table of the target: what it has, and making it have what rows need.
+//! A table of the target: what it has. [`super::fit`] says what it lacks.
 //!
-//! A table that a pipeline made says so in its comment; only such a one is ever widened. Columns are added to any table.
-//! Whatever is missing and may not be added is said before a row is sent.
+//! A table that a pipeline made says so in its comment. This module only reads; it never changes a table.
 
 use std::collections::HashMap;
 
-use arrow::datatypes::{Field, SchemaRef};
+use arrow::datatypes::SchemaRef;
 use forebay_core::{Error, Result};
 
-use super::check_name;
 use super::client::Connection;
-use super::encode::can_encode;
 use super::error::failed;
+use super::fit::{BarredColumn, Wish};
 use super::types::PgType;
 
 /// What the comment of a table begins with that a pipeline made.
 const MADE: &str = "Made by Forebay";
+
+/// What stands between [`MADE`] and the name of the pipeline.
+const MAKER: &str = ", pipeline ";
 
 /// An identifier as SQL text takes it.
 pub(super) fn quoted(name: &str) -> String {
@@ -32,18 +33,23 @@ fn literal(text: &str) -> String {
 pub(super) struct Table {
     pub(super) schema: String,
     pub(super) name: String,
-    columns: HashMap<String, Column>,
-    /// Whether a pipeline made it.
-    ours: bool,
+    pub(super) columns: HashMap<String, Column>,
+    /// How many columns count against the server's limit: those that were dropped do for ever.
+    pub(super) columns_used: usize,
+    comment: String,
     /// Rows of this schema fit as the table is now.
     fits: Option<SchemaRef>,
+    /// Columns of that schema that the table cannot have.
+    barred: Vec<BarredColumn>,
 }
 
 #[derive(Debug, Clone, PartialEq, Eq)]
-struct Column {
-    kind: PgType,
+pub(super) struct Column {
+    pub(super) kind: PgType,
     /// A row without it is refused.
-    needed: bool,
+    pub(super) needed: bool,
+    /// The server computes it and takes no value.
+    pub(super) generated: bool,
 }
 
 /// A column that rows bring, as the table has it.
@@ -53,15 +59,6 @@ pub(super) struct Place {
     pub(super) kind: PgType,
     /// A value must be there: it is of the key.
     pub(super) key: bool,
-}
-
-/// How a table is made and what rows must bring.
-#[derive(Debug, Clone, Default)]
-pub(super) struct Wish {
-    /// Columns of the key, which become its primary key.
-    pub(super) key: Vec<String>,
-    /// Rows bring keys only and nothing may be made.
-    pub(super) delete: bool,
 }
 
 impl Table {
@@ -76,7 +73,7 @@ impl Table {
         let found = connection
             .client
             .query_opt(
-                "SELECT c.relkind::text, coalesce(obj_description(c.oid, 'pg_class'), '') FROM pg_class c \
+                "SELECT c.relkind::text, coalesce(obj_description(c.oid, 'pg_class'), ''), c.relnatts FROM pg_class c \
                  WHERE c.oid = to_regclass($1)",
                 &[&full],
             )
@@ -90,7 +87,7 @@ impl Table {
                 format!("{schema}.{name} is no table that rows can be copied into (kind `{kind}`)"),
             ));
         }
-        let ours = row.get::<_, String>(1).starts_with(MADE);
+        let columns_used = usize::try_from(row.get::<_, i16>(2)).unwrap_or(0);
         let rows = connection
             .client
             .query(COLUMNS, &[&full])
@@ -101,38 +98,11 @@ impl Table {
             schema: schema.to_owned(),
             name: name.to_owned(),
             columns,
-            ours,
+            columns_used,
+            comment: row.get(1),
             fits: None,
+            barred: Vec::new(),
         }))
-    }
-
-    /// The statements that make `schema.name` for rows of `records`.
-    pub(super) fn create(
-        schema: &str,
-        name: &str,
-        records: &SchemaRef,
-        wish: &Wish,
-        pipeline: &str,
-    ) -> Result<Vec<String>> {
-        check_name(name)?;
-        let mut lines = Vec::new();
-        for field in records.fields() {
-            let kind = new_kind(field)?;
-            let needed = if wish.key.contains(field.name()) {
-                " NOT NULL"
-            } else {
-                ""
-            };
-            lines.push(format!("{} {kind}{needed}", quoted(field.name())));
-        }
-        if !wish.key.is_empty() {
-            lines.push(format!("PRIMARY KEY ({})", list(&wish.key)));
-        }
-        let full = format!("{}.{}", quoted(schema), quoted(name));
-        Ok(vec![
-            format!("CREATE TABLE {full} ({})", lines.join(", ")),
-            Self::comment(&full, &format!("pipeline {pipeline}")),
-        ])
     }
 
     /// The statement that says that a pipeline made the table.
@@ -145,8 +115,18 @@ impl Table {
         self.columns == other.columns
     }
 
+    /// Whether a pipeline made it.
     pub(super) fn is_ours(&self) -> bool {
-        self.ours
+        self.comment.starts_with(MADE)
+    }
+
+    pub(super) fn has_comment(&self) -> bool {
+        !self.comment.is_empty()
+    }
+
+    /// The pipeline that made it.
+    pub(super) fn maker(&self) -> Option<&str> {
+        self.comment.strip_prefix(MADE)?.strip_prefix(MAKER)
     }
 
     pub(super) fn full(&self) -> String {
@@ -157,83 +137,28 @@ impl Table {
         self.fits.as_ref().is_some_and(|fits| fits == records)
     }
 
-    pub(super) fn note_fit(&mut self, records: &SchemaRef) {
+    pub(super) fn note_fit(&mut self, records: &SchemaRef, barred: Vec<BarredColumn>) {
         self.fits = Some(records.clone());
+        self.barred = barred;
     }
 
-    /// What has to change so that rows of `records` fit, as statements; empty when they do.
-    ///
-    /// Errors: `Config` when a column cannot take them, or one that a row needs does not come.
-    pub(super) fn changes(&self, records: &SchemaRef, wish: &Wish) -> Result<Vec<String>> {
-        let mut statements = Vec::new();
-        let alter = format!("ALTER TABLE {}", self.full());
-        for field in records.fields() {
-            let is_key = wish.key.contains(field.name());
-            if wish.delete && !is_key {
-                continue;
-            }
-            match self.columns.get(field.name()) {
-                None if is_key => return Err(self.no_key_column(field.name())),
-                None => {
-                    let kind = new_kind(field)?;
-                    statements.push(format!(
-                        "{alter} ADD COLUMN IF NOT EXISTS {} {kind}",
-                        quoted(field.name())
-                    ));
-                }
-                Some(column) => {
-                    if let Some(kind) = self.fitting(column, field)? {
-                        statements.push(format!(
-                            "{alter} ALTER COLUMN {} TYPE {kind}",
-                            quoted(field.name())
-                        ));
-                    }
-                }
-            }
-        }
-        for name in &wish.key {
-            if records.field_with_name(name).is_err() {
-                return Err(no_column(name));
-            }
-        }
-        let missing = self.columns.iter().find(|(name, column)| {
-            column.needed && !wish.delete && records.field_with_name(name).is_err()
-        });
-        match missing {
-            Some((name, _)) => Err(self.lacks(name)),
-            None => Ok(statements),
-        }
-    }
-
-    /// The type that a column must get first, if another.
-    fn fitting(&self, column: &Column, field: &Field) -> Result<Option<PgType>> {
-        let wanted = PgType::of(field.data_type());
-        if self.ours
-            && let Some(wanted) = &wanted
-            && let Some(wide) = column.kind.wider(wanted)
-        {
-            return Ok((wide != column.kind).then_some(wide));
-        }
-        if can_encode(field.data_type(), &column.kind) {
-            return Ok(None);
-        }
-        let message = format!(
-            "column `{}` of {}.{} is {}, which does not take {}",
-            field.name(),
-            self.schema,
-            self.name,
-            column.kind,
-            wanted.map_or_else(|| field.data_type().to_string(), |kind| kind.to_string()),
-        );
-        Err(Error::config("incompatible_type", message).with_hint(
-            "bring it to the column's type with `transform: [cast: {…}]`, or change the column",
-        ))
+    /// Columns of the rows that fit last which the table cannot have.
+    pub(super) fn barred(&self) -> &[BarredColumn] {
+        &self.barred
     }
 
     /// The columns that rows of `records` go to, in their order.
-    pub(super) fn places(&self, records: &SchemaRef, wish: &Wish) -> Result<Vec<Place>> {
+    pub(super) fn places(
+        &self,
+        records: &SchemaRef,
+        wish: &Wish,
+        barred: &[BarredColumn],
+    ) -> Result<Vec<Place>> {
         let fields = records.fields().iter();
-        let wanted = fields.filter(|field| !wish.delete || wish.key.contains(field.name()));
+        let wanted = fields.filter(|field| {
+            let is_barred = barred.iter().any(|column| column.name == *field.name());
+            !is_barred && (!wish.delete || wish.key.contains(field.name()))
+        });
         wanted
             .map(|field| {
                 let column = self
@@ -248,33 +173,6 @@ impl Table {
             })
             .collect()
     }
-
-    fn lacks(&self, name: &str) -> Error {
-        let message = format!(
-            "column `{name}` of {}.{} is NOT NULL without a default, and the rows have no such column",
-            self.schema, self.name
-        );
-        Error::config("missing_column", message)
-            .with_hint("give the rows the column with a transform, or the column a default")
-    }
-
-    fn no_key_column(&self, name: &str) -> Error {
-        Error::config(
-            "no_key_column",
-            format!(
-                "{}.{} has no column `{name}` for the key",
-                self.schema, self.name
-            ),
-        )
-    }
-}
-
-/// The rows lack a column of the key.
-pub(super) fn no_column(name: &str) -> Error {
-    Error::config(
-        "no_key_column",
-        format!("the rows have no column `{name}`, which the key names"),
-    )
 }
 
 /// Column names, quoted, with commas.
@@ -283,33 +181,23 @@ pub(super) fn list<S: AsRef<str>>(names: &[S]) -> String {
     quoted.join(", ")
 }
 
-fn new_kind(field: &Field) -> Result<PgType> {
-    check_name(field.name())?;
-    PgType::of(field.data_type())
-        .filter(|kind| can_encode(field.data_type(), kind))
-        .ok_or_else(|| {
-            Error::config(
-                "unsupported_type",
-                format!(
-                    "column `{}` is {}, which no table of Postgres holds",
-                    field.name(),
-                    field.data_type()
-                ),
-            )
-            .with_hint("bring it to another type with `transform: [cast: {…}]`")
-        })
-}
-
-/// Name, type (of a domain its base), modifier, category, whether it is an enum, whether a row needs it, and of an array
-/// the same of its elements with their oid.
+/// Name, type (of a domain its base), modifier, category, whether it is an enum, whether a row needs it, of an array the
+/// same of its elements with their oid, and whether the server computes it.
 const COLUMNS: &str = "\
-SELECT a.attname::text, b.typname::text, CASE WHEN t.typtype = 'd' THEN t.typtypmod ELSE a.atttypmod END, \
+SELECT a.attname::text, b.typname::text, base.modifier, \
 b.typcategory, b.typtype = 'e', \
 (a.attnotnull OR t.typnotnull) AND NOT a.atthasdef AND a.attidentity = '' AND a.attgenerated = '' AND t.typdefault IS NULL, \
-e.oid, e.typname::text, e.typcategory, e.typtype = 'e' \
+e.oid, i.typname::text, i.typcategory, i.typtype = 'e', inner_base.modifier, a.attgenerated <> '' \
 FROM pg_attribute a JOIN pg_type t ON t.oid = a.atttypid \
-JOIN pg_type b ON b.oid = CASE WHEN t.typtype = 'd' THEN t.typbasetype ELSE t.oid END \
+CROSS JOIN LATERAL (WITH RECURSIVE walk(oid, modifier, depth) AS (SELECT a.atttypid, a.atttypmod, 0 UNION ALL \
+SELECT d.typbasetype, d.typtypmod, w.depth + 1 FROM walk w JOIN pg_type d ON d.oid = w.oid AND d.typtype = 'd') \
+SELECT oid, modifier FROM walk ORDER BY depth DESC LIMIT 1) base \
+JOIN pg_type b ON b.oid = base.oid \
 LEFT JOIN pg_type e ON e.oid = b.typelem AND b.typcategory = 'A' \
+LEFT JOIN LATERAL (WITH RECURSIVE walk(oid, modifier, depth) AS (SELECT e.oid, base.modifier, 0 UNION ALL \
+SELECT d.typbasetype, d.typtypmod, w.depth + 1 FROM walk w JOIN pg_type d ON d.oid = w.oid AND d.typtype = 'd') \
+SELECT oid, modifier FROM walk ORDER BY depth DESC LIMIT 1) inner_base ON true \
+LEFT JOIN pg_type i ON i.oid = inner_base.oid \
 WHERE a.attrelid = to_regclass($1) AND a.attnum > 0 AND NOT a.attisdropped";
 
 fn column(row: &tokio_postgres::Row) -> (String, Column) {
@@ -319,13 +207,17 @@ fn column(row: &tokio_postgres::Row) -> (String, Column) {
         .zip(row.get::<_, Option<String>>(7));
     let kind = match element {
         Some((oid, element)) => {
-            let inner = PgType::read(&element, modifier, row.get(8), row.get(9));
+            let inner = PgType::read(&element, row.get(10), row.get(8), row.get(9));
             PgType::Array(Box::new(inner), oid)
         }
         None => PgType::read(&kind, modifier, row.get(3), row.get(4)),
     };
-    let needed = row.get(5);
-    (name, Column { kind, needed })
+    let column = Column {
+        kind,
+        needed: row.get(5),
+        generated: row.get(11),
+    };
+    (name, column)
 }
 
 #[cfg(test)]

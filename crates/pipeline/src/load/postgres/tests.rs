@@ -1,5 +1,6 @@
 //! The sink against a real server.
 
+mod columns;
 mod encrypted;
 mod modes;
 mod refused;
@@ -13,6 +14,7 @@ use std::sync::atomic::{AtomicUsize, Ordering};
 use arrow::array::{ArrayRef, Int64Array, RecordBatch, StringArray};
 use forebay_core::{Batch, Origins, Position, Rejected, Result, SystemClock};
 use forebay_testkit::PostgresServer;
+use tokio_util::sync::CancellationToken;
 
 use super::Kind;
 use crate::file::Document;
@@ -56,6 +58,7 @@ impl World {
             epoch,
             full: false,
             replay: false,
+            cancel: CancellationToken::new(),
             clock: SystemClock::shared(),
         }
     }

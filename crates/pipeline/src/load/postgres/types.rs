@@ -17,7 +17,7 @@ pub(super) enum PgType {
     Numeric(Option<(u16, i16)>),
     /// Everything whose binary form is its text: text, varchar, char, citext, json, xml, enums. The name is kept for
     /// casts.
-    Text(String),
+    Text(String, Option<TextLimit>),
     Jsonb,
     Uuid,
     Bytea,
@@ -26,7 +26,7 @@ pub(super) enum PgType {
     Time(u8),
     Timestamp(u8),
     Timestamptz(u8),
-    Interval,
+    Interval(IntervalFields),
     /// Elements with their type's oid.
     Array(Box<PgType>, u32),
     /// A type that rows are not made of, by its name.
@@ -35,6 +35,74 @@ pub(super) enum PgType {
 
 /// Decimals of a second that Postgres keeps.
 const DECIMALS: u8 = 6;
+
+/// Bytes of a value of type `name`.
+const NAME_TYPE_BYTES_MAX: u32 = 63;
+
+/// The longest text that a column keeps whole.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(super) enum TextLimit {
+    /// `varchar(n)` and `char(n)`.
+    Characters(u32),
+    /// `name`.
+    Bytes(u32),
+}
+
+/// What a column of intervals keeps of a value: Postgres drops the rest without an error.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(super) struct IntervalFields {
+    /// Decimals of a second.
+    pub(super) decimals: u8,
+    /// The smallest field of `interval year to month` and the like.
+    pub(super) smallest: SmallestField,
+}
+
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(super) enum SmallestField {
+    Year,
+    Month,
+    Day,
+    Hour,
+    Minute,
+    Second,
+}
+
+impl IntervalFields {
+    /// Everything, as a plain `interval` does.
+    pub(super) const ALL: Self = Self {
+        decimals: DECIMALS,
+        smallest: SmallestField::Second,
+    };
+
+    /// `(fields << 16) | decimals`; all bits of a half mean that it is not limited.
+    fn read(modifier: i32) -> Self {
+        if modifier < 0 {
+            return Self::ALL;
+        }
+        let decimals = modifier & 0xffff;
+        let fields = (modifier >> 16) & 0x7fff;
+        Self {
+            decimals: u8::try_from(decimals).map_or(DECIMALS, |decimals| decimals.min(DECIMALS)),
+            smallest: SmallestField::of(fields),
+        }
+    }
+}
+
+impl SmallestField {
+    /// Of a set of fields, as `INTERVAL_MASK` of the server has them.
+    fn of(fields: i32) -> Self {
+        let has = |bit: i32| fields & (1 << bit) != 0;
+        match () {
+            () if fields == 0x7fff || has(12) => Self::Second,
+            () if has(11) => Self::Minute,
+            () if has(10) => Self::Hour,
+            () if has(3) => Self::Day,
+            () if has(1) => Self::Month,
+            () if has(2) => Self::Year,
+            () => Self::Second,
+        }
+    }
+}
 
 impl PgType {
     /// The type that a new column gets; `None` for what no table holds.
@@ -51,13 +119,13 @@ impl PgType {
             T::Decimal32(p, s) | T::Decimal64(p, s) | T::Decimal128(p, s) | T::Decimal256(p, s) => {
                 Self::Numeric(Some(digits(*p, *s)))
             }
-            T::Utf8 | T::LargeUtf8 | T::Utf8View | T::Null => Self::Text("text".to_owned()),
+            T::Utf8 | T::LargeUtf8 | T::Utf8View | T::Null => Self::text(),
             T::Binary | T::LargeBinary | T::BinaryView | T::FixedSizeBinary(_) => Self::Bytea,
             T::Date32 | T::Date64 => Self::Date,
             T::Time32(_) | T::Time64(_) => Self::Time(DECIMALS),
             T::Timestamp(_, None) => Self::Timestamp(DECIMALS),
             T::Timestamp(_, Some(_)) => Self::Timestamptz(DECIMALS),
-            T::Duration(_) | T::Interval(_) => Self::Interval,
+            T::Duration(_) | T::Interval(_) => Self::Interval(IntervalFields::ALL),
             T::List(field) | T::LargeList(field) | T::FixedSizeList(field, _) => {
                 if field.data_type().is_nested() {
                     Self::Jsonb
@@ -74,6 +142,11 @@ impl PgType {
         })
     }
 
+    /// Text of any length.
+    pub(super) fn text() -> Self {
+        Self::Text("text".to_owned(), None)
+    }
+
     /// The oid that elements of an array carry; builtin types only.
     fn oid(&self) -> Option<u32> {
         Some(match self {
@@ -82,14 +155,14 @@ impl PgType {
             Self::Int8 => 20,
             Self::Int2 => 21,
             Self::Int4 => 23,
-            Self::Text(name) if name == "text" => 25,
+            Self::Text(name, _) if name == "text" => 25,
             Self::Float4 => 700,
             Self::Float8 => 701,
             Self::Date => 1082,
             Self::Time(_) => 1083,
             Self::Timestamp(_) => 1114,
             Self::Timestamptz(_) => 1184,
-            Self::Interval => 1186,
+            Self::Interval(_) => 1186,
             Self::Numeric(_) => 1700,
             Self::Uuid => 2950,
             Self::Jsonb => 3802,
@@ -119,10 +192,15 @@ impl PgType {
             "time" => Self::Time(decimals),
             "timestamp" => Self::Timestamp(decimals),
             "timestamptz" => Self::Timestamptz(decimals),
-            "interval" => Self::Interval,
-            "json" | "xml" | "name" => Self::Text(name.to_owned()),
+            "interval" => Self::Interval(IntervalFields::read(modifier)),
+            "json" | "xml" => Self::Text(name.to_owned(), None),
+            "name" => {
+                let limit = TextLimit::Bytes(NAME_TYPE_BYTES_MAX);
+                Self::Text(name.to_owned(), Some(limit))
+            }
+            "varchar" | "bpchar" => Self::Text(name.to_owned(), characters(modifier)),
             // Category S: text, varchar, bpchar, citext and the like.
-            _ if is_enum || category == b'S' as i8 => Self::Text(name.to_owned()),
+            _ if is_enum || category == b'S' as i8 => Self::Text(name.to_owned(), None),
             _ => Self::Other(name.to_owned()),
         }
     }
@@ -130,7 +208,7 @@ impl PgType {
     /// Whether values of this type can be told equal by the server.
     pub(super) fn has_equality(&self) -> bool {
         match self {
-            Self::Text(name) => !["json", "xml"].contains(&name.as_str()),
+            Self::Text(name, _) => !["json", "xml"].contains(&name.as_str()),
             Self::Array(element, _) => element.has_equality(),
             Self::Other(_) => false,
             _ => true,
@@ -184,6 +262,12 @@ fn numeric(modifier: i32) -> Option<(u16, i16)> {
     Some(((packed >> 16) as u16, (scale - 1024) as i16))
 }
 
+/// The length of `varchar(n)` and `char(n)`, with 4 bytes for a header; without a length there is no modifier.
+fn characters(modifier: i32) -> Option<TextLimit> {
+    let length = modifier.checked_sub(4).filter(|length| *length > 0)?;
+    u32::try_from(length).ok().map(TextLimit::Characters)
+}
+
 impl fmt::Display for PgType {
     /// As a column definition writes it.
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
@@ -203,7 +287,8 @@ impl fmt::Display for PgType {
             Self::Float8 => f.write_str("double precision"),
             Self::Numeric(None) => f.write_str("numeric"),
             Self::Numeric(Some((p, s))) => write!(f, "numeric({p},{s})"),
-            Self::Text(name) | Self::Other(name) => f.write_str(name),
+            Self::Text(name, Some(TextLimit::Characters(length))) => write!(f, "{name}({length})"),
+            Self::Text(name, _) | Self::Other(name) => f.write_str(name),
             Self::Jsonb => f.write_str("jsonb"),
             Self::Uuid => f.write_str("uuid"),
             Self::Bytea => f.write_str("bytea"),
@@ -211,7 +296,7 @@ impl fmt::Display for PgType {
             Self::Time(n) => decimals(f, *n, "time", ""),
             Self::Timestamp(n) => decimals(f, *n, "timestamp", ""),
             Self::Timestamptz(n) => decimals(f, *n, "timestamp", " with time zone"),
-            Self::Interval => f.write_str("interval"),
+            Self::Interval(_) => f.write_str("interval"),
             Self::Array(element, _) => write!(f, "{element}[]"),
         }
     }
@@ -243,6 +328,39 @@ mod tests {
         assert_eq!(numeric(((10 << 16) | 2) + 4), Some((10, 2)));
         assert_eq!(numeric(((3 << 16) | (2048 - 2)) + 4), Some((3, -2)));
         assert_eq!(numeric(-1), None);
+    }
+
+    #[test]
+    fn limits_of_texts_and_intervals_are_read() {
+        let read = |name, modifier| PgType::read(name, modifier, b'S'.cast_signed(), false);
+        let characters = Some(TextLimit::Characters(3));
+        assert_eq!(
+            read("varchar", 7),
+            PgType::Text("varchar".to_owned(), characters)
+        );
+        assert_eq!(
+            read("bpchar", 7),
+            PgType::Text("bpchar".to_owned(), characters)
+        );
+        assert_eq!(
+            read("varchar", -1),
+            PgType::Text("varchar".to_owned(), None)
+        );
+        // interval, interval(0), interval year to month, interval day to second(3), interval hour.
+        for (modifier, decimals, smallest) in [
+            (-1, 6, SmallestField::Second),
+            (0x7fff_0000, 0, SmallestField::Second),
+            ((0b110 << 16) | 0xffff, 6, SmallestField::Month),
+            ((0x1c08 << 16) | 3, 3, SmallestField::Second),
+            ((0x0400 << 16) | 0xffff, 6, SmallestField::Hour),
+        ] {
+            let fields = IntervalFields { decimals, smallest };
+            assert_eq!(
+                read("interval", modifier),
+                PgType::Interval(fields),
+                "{modifier:x}"
+            );
+        }
     }
 
     #[test]

@@ -21,6 +21,9 @@ pub(super) trait Folder: Debug + Send + Sync {
     /// Errors: `NotFound` for a plain path without a file, `Denied`, `Config` `too_many_files`, `Unavailable`.
     async fn list(&self) -> Result<Vec<Found>>;
 
+    /// Why the pattern matches nothing, and what may be meant instead.
+    async fn explain_nothing(&self) -> Result<String>;
+
     /// Opens what is there now, which may be another file than was found; `None` when nothing is.
     async fn open(&self, found: &Found) -> Result<Option<Box<dyn OpenFile>>>;
 }
@@ -37,6 +40,11 @@ pub(super) trait OpenFile: Send {
 
     /// Whether all that was read belongs to the file that was opened.
     async fn unchanged(&mut self) -> Result<bool>;
+
+    /// Whether the open file has not become shorter. Its first bytes may be others, which only their digest tells.
+    async fn has_only_grown(&mut self) -> Result<bool> {
+        Ok(false)
+    }
 }
 
 /// A file that matches the pattern.

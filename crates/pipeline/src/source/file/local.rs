@@ -10,25 +10,34 @@ use forebay_core::{Error, Result, Timestamp};
 
 use super::folder::{DEPTH_MAX, FILES_MAX, Folder, Found, Identity, OpenFile, Stat, too_many};
 use super::pattern::{Part, Pattern};
-use super::{blocking, shown};
+use super::{blocking, nothing, shown};
 
 /// Files below a project that match a pattern.
 #[derive(Debug)]
 pub(super) struct LocalFolder {
     pub(super) pattern: Pattern,
     pub(super) project: PathBuf,
+    /// Files of the workspace are never read through a link.
+    pub(super) workspace: PathBuf,
 }
 
 #[async_trait]
 impl Folder for LocalFolder {
     async fn list(&self) -> Result<Vec<Found>> {
         let (pattern, project) = (self.pattern.clone(), self.project.clone());
-        blocking(move || list(&pattern, &project)).await
+        let workspace = self.workspace.clone();
+        blocking(move || list(&pattern, &project, &workspace)).await
+    }
+
+    async fn explain_nothing(&self) -> Result<String> {
+        let (pattern, project) = (self.pattern.clone(), self.project.clone());
+        blocking(move || Ok(nothing::explain(&pattern, &project))).await
     }
 
     async fn open(&self, found: &Found) -> Result<Option<Box<dyn OpenFile>>> {
         let path = found.path.clone();
-        blocking(move || match open_regular(&path) {
+        let bounds = Bounds::new(&self.pattern, &self.project, &self.workspace)?;
+        blocking(move || match open_regular(&path, &bounds) {
             Ok((file, stat)) => Ok(Some(Box::new(LocalFile {
                 file: Arc::new(file),
                 path,
@@ -77,6 +86,16 @@ impl OpenFile for LocalFile {
         })
         .await
     }
+
+    async fn has_only_grown(&mut self) -> Result<bool> {
+        let (file, size) = (Arc::clone(&self.file), self.stat.size);
+        blocking(move || {
+            Ok(file
+                .metadata()
+                .is_ok_and(|metadata| metadata.size() >= size))
+        })
+        .await
+    }
 }
 
 fn stat_of(metadata: &Metadata) -> Stat {
@@ -95,13 +114,67 @@ fn stat_of(metadata: &Metadata) -> Stat {
     }
 }
 
-/// Opens a regular file without ever waiting for a pipe.
-fn open_regular(path: &Path) -> std::io::Result<(File, Stat)> {
+/// Folders that a file may lie in once its links are resolved.
+#[derive(Debug, Clone)]
+struct Bounds {
+    /// The folder before the first wildcard, or that of a plain path.
+    folder: Option<PathBuf>,
+    /// The workspace, unless the path itself names it.
+    barred: Option<PathBuf>,
+}
+
+impl Bounds {
+    fn new(pattern: &Pattern, project: &Path, workspace: &Path) -> Result<Self> {
+        let project = project
+            .canonicalize()
+            .map_err(|error| failed(error, project))?;
+        let fixed = project.join(&pattern.fixed);
+        let folder = if pattern.rest.is_empty() {
+            fixed.parent().and_then(|folder| folder.canonicalize().ok())
+        } else {
+            fixed.canonicalize().ok()
+        };
+        let workspace = workspace.canonicalize().ok();
+        let is_named = folder
+            .as_ref()
+            .zip(workspace.as_ref())
+            .is_some_and(|(folder, workspace)| folder.starts_with(workspace));
+        Ok(Self {
+            folder,
+            barred: workspace.filter(|_| !is_named),
+        })
+    }
+
+    fn allow(&self, real: &Path) -> bool {
+        let is_barred = self
+            .barred
+            .as_ref()
+            .is_some_and(|barred| real.starts_with(barred));
+        let is_inside = self
+            .folder
+            .as_ref()
+            .is_some_and(|folder| real.starts_with(folder));
+        is_inside && !is_barred
+    }
+}
+
+/// Opens a regular file without ever waiting for a pipe. A link may have been put in its place since it was listed, so what is
+/// open is compared with the file that the path leads to, links resolved.
+fn open_regular(path: &Path, bounds: &Bounds) -> std::io::Result<(File, Stat)> {
     let flags = i32::try_from(rustix::fs::OFlags::NONBLOCK.bits()).unwrap_or(0);
     let file = File::options().read(true).custom_flags(flags).open(path)?;
     let metadata = file.metadata()?;
     if !metadata.is_file() {
         return Err(std::io::Error::other("it is not a regular file any more"));
+    }
+    let real = path.canonicalize()?;
+    let there = std::fs::symlink_metadata(&real)?;
+    let is_same = (there.dev(), there.ino()) == (metadata.dev(), metadata.ino());
+    if !is_same || !bounds.allow(&real) {
+        return Err(std::io::Error::new(
+            std::io::ErrorKind::NotFound,
+            "the path leads to another file now",
+        ));
     }
     let stat = stat_of(&metadata);
     Ok((file, stat))
@@ -127,31 +200,36 @@ fn read_full(file: &File, offset: u64, mut room: &mut [u8]) -> std::io::Result<u
 ///
 /// Errors: `NotFound` `no_such_file` for a plain path without a file, `Denied` for a folder that may not be read,
 /// `Config` `too_many_files`.
-fn list(pattern: &Pattern, project: &Path) -> Result<Vec<Found>> {
+fn list(pattern: &Pattern, project: &Path, workspace: &Path) -> Result<Vec<Found>> {
+    let bounds = Bounds::new(pattern, project, workspace)?;
     let project = project
         .canonicalize()
         .map_err(|error| failed(error, project))?;
     let fixed = project.join(&pattern.fixed);
+    let literal = project.join(&pattern.text);
     let mut walk = Walk {
-        allowed: vec![project.clone()],
+        bounds,
         project,
         found: Vec::new(),
     };
     if pattern.rest.is_empty() {
-        walk.allowed
-            .extend(fixed.parent().and_then(|folder| folder.canonicalize().ok()));
         walk.plain(&fixed)?;
-    } else if let Ok(folder) = fixed.canonicalize() {
-        walk.allowed.push(folder);
+    } else if fixed.canonicalize().is_ok() {
         walk.folder(&clean(&fixed), &pattern.rest, 0)?;
+        // A file may be named `[x].csv`.
+        let literal = clean(&literal);
+        let is_found = walk.found.iter().any(|found| found.path == literal);
+        if !is_found && literal.is_file() {
+            walk.take(&literal)?;
+        }
     }
     Ok(walk.found)
 }
 
 struct Walk {
     project: PathBuf,
-    /// Folders that a link may lead into.
-    allowed: Vec<PathBuf>,
+    /// Where a link may lead.
+    bounds: Bounds,
     found: Vec<Found>,
 }
 
@@ -164,11 +242,13 @@ impl Walk {
         match self.check(path) {
             Ok(()) => Ok(()),
             Err(Refusal::Because(why)) => {
-                let what = format!(
-                    "{} is not a file that can be taken: {why}",
-                    shown(path, &self.project)
-                );
-                Err(Error::denied("not_a_regular_file", what))
+                let name = shown(path, &self.project);
+                let what = format!("{name} is not a file that can be loaded: {why}");
+                let error = Error::denied("not_a_regular_file", what);
+                Err(match path.is_dir() {
+                    true => error.with_hint(format!("write `{name}/` for all files below it, or a pattern such as `{name}/*.csv`")),
+                    false => error,
+                })
             }
             Err(Refusal::Failed(error)) => Err(error),
         }
@@ -226,13 +306,13 @@ impl Walk {
                 ));
             }
         };
-        if !self.allowed.iter().any(|folder| real.starts_with(folder)) {
+        if !self.bounds.allow(&real) {
             return Err(Refusal::Because(
-                "it is a link that leads out of the project",
+                "it is a link that leads out of the folder of `path`, or into the workspace",
             ));
         }
-        let metadata =
-            std::fs::metadata(&real).map_err(|error| Refusal::Failed(failed(error, path)))?;
+        let metadata = std::fs::symlink_metadata(&real)
+            .map_err(|error| Refusal::Failed(failed(error, path)))?;
         if !metadata.is_file() {
             return Err(Refusal::Because(
                 "it is not a regular file (a folder, pipe, socket or device)",

@@ -10,10 +10,11 @@
 //!   stdout: {format: ndjson}
 //! ```
 //!
-//! A file is known by its path, size and content: the same name with new content is taken again, as a new payload. A file
-//! that changes while it is read is left for the next run. `.gz` and `.zst` files (by first bytes, else by name) are
+//! A file is known by its path and content, and after a move by its content and time: the same name with new content is taken
+//! again, as a new payload. Of a file of lines that grew only what was appended is taken, with its header, if it still begins
+//! with what was taken (`recognize.rs`). A file that changes while it is read is left for the next run. `.gz` and `.zst` files (by first bytes, else by name) are
 //! decompressed on the way to the extractor and kept compressed in the raw zone. Only regular files are read: a pipe, a
-//! device or a link that leads out of the project and of the folder that `path` names is passed over with a warning.
+//! device, or a link that leads out of the folder before the first wildcard or into the workspace, is passed over with a warning.
 //! Names that begin with a dot are matched only by a pattern that begins with one. The source never writes.
 //!
 //! Where records are lines, a large uncompressed file can be committed in the middle; a later run goes on there after it
@@ -33,15 +34,18 @@
 //!   stdout: {format: ndjson}
 //! ```
 //!
-//! A path that ends with `/` means every object below it. Only keys below the folders before the first wildcard are
+//! A path that ends with `/` means everything below it. Only keys below the folders before the first wildcard are
 //! listed. An object whose entity tag is the same is not read again.
 
 mod digest;
 mod folder;
 mod local;
+mod nothing;
 mod object;
+mod older;
 mod pattern;
 mod read;
+mod recognize;
 mod taken;
 
 #[cfg(test)]
@@ -59,6 +63,7 @@ use serde::{Deserialize, Serialize};
 
 use self::folder::{Folder, Found};
 use self::pattern::Pattern;
+use self::taken::{Listing, Recognition};
 use crate::file::Document;
 use crate::source::{Source, SourceContext, SourceKind, SplitReader};
 
@@ -81,6 +86,27 @@ pub struct FileConfig {
     /// The order in which files are taken.
     #[serde(default)]
     pub order: Order,
+    /// Whether a file that grew is followed: only what was appended is loaded. Without it a file of lines is followed when it
+    /// begins with what was loaded. `true` also leaves a last line without an end for later and follows a file that is
+    /// renamed; `false` loads the whole file again.
+    #[serde(default)]
+    pub follow: Option<bool>,
+    /// What tells files apart.
+    #[serde(default)]
+    pub identity: FileIdentity,
+}
+
+/// What tells files apart.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Default, Serialize, Deserialize, JsonSchema)]
+#[serde(rename_all = "snake_case")]
+pub enum FileIdentity {
+    /// Path and content; a file that was moved (same content and time, the old path is gone) is the same.
+    #[default]
+    Auto,
+    /// Path and content: a file that was moved is another.
+    Name,
+    /// Content alone: of two files with the same content one is loaded.
+    Content,
 }
 
 /// The order in which files are taken.
@@ -176,18 +202,42 @@ impl Source for Files {
             _ => taken::State::default(),
         };
         let folder = self.folder(&context)?;
-        let files = self.select(folder.list().await?, &context, &state);
+        let found = folder.list().await?;
+        if found.is_empty() && state.count() == 0 {
+            let why = folder.explain_nothing().await?;
+            tracing::warn!(path = %self.config.path, "no file matches `source.file.path`: {why}");
+        }
+        let rules = self.rules();
+        let listing = Listing::new(&state, &found, rules.recognition);
+        let files = self.select(found, &context, &state);
+        let selected = read::Selected { files, listing };
         let context = Arc::new(context);
-        Ok(Box::new(read::Reader::new(context, folder, state, files)))
+        let reader = read::Reader::new(context, folder, state, rules, selected);
+        Ok(Box::new(reader))
     }
 }
 
 impl Files {
+    fn rules(&self) -> read::Rules {
+        let FileConfig {
+            identity, follow, ..
+        } = &self.config;
+        read::Rules {
+            follow: *follow,
+            recognition: Recognition {
+                moved: *identity != FileIdentity::Name,
+                copies: *identity == FileIdentity::Content,
+                rotated: *follow == Some(true) && *identity != FileIdentity::Name,
+            },
+        }
+    }
+
     fn folder(&self, context: &SourceContext) -> Result<Arc<dyn Folder>> {
         match self.place.clone() {
             Place::Local(pattern) => Ok(Arc::new(local::LocalFolder {
                 pattern,
                 project: context.project.clone(),
+                workspace: workspace(context),
             })),
             Place::Bucket { bucket, pattern } => {
                 let options = self.config.s3.clone().unwrap_or_default();
@@ -228,6 +278,21 @@ impl Files {
         found
     }
 }
+
+/// The folder of the workspace, when it lies on this disk: no link may lead into it.
+fn workspace(context: &SourceContext) -> PathBuf {
+    let root = context.lake.as_ref().map(|lake| lake.root().to_owned());
+    match root
+        .as_deref()
+        .and_then(|root| root.strip_prefix("file://"))
+    {
+        Some(folder) => PathBuf::from(folder),
+        None => context.project.join(WORKSPACE),
+    }
+}
+
+/// Where the workspace of a project is by default.
+const WORKSPACE: &str = ".forebay";
 
 /// Runs file system calls off the runtime's own threads.
 async fn blocking<T: Send + 'static>(

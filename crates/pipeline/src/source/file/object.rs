@@ -22,6 +22,9 @@ use super::plain;
 /// Bytes asked for at once, held in memory until they are handed on.
 const WINDOW_BYTES: u64 = 8 << 20;
 
+/// Keys that are named where none matches.
+const NAMES_SHOWN_MAX: usize = 3;
+
 /// Objects of a bucket that match a pattern.
 pub(super) struct ObjectFolder {
     pub(super) objects: Arc<dyn ObjectStore>,
@@ -115,6 +118,25 @@ impl Folder for ObjectFolder {
             found.push(self.found(object));
         }
         Ok(found)
+    }
+
+    async fn explain_nothing(&self) -> Result<String> {
+        let fixed = self.fixed()?;
+        let prefix = (!fixed.as_ref().is_empty()).then_some(&fixed);
+        let mut listed = self.objects.list(prefix);
+        let mut names = Vec::new();
+        while let Some(object) = listed.next().await {
+            let object = object.map_err(|error| self.failed("list the objects", error))?;
+            names.push(object.location.to_string());
+            if names.len() == NAMES_SHOWN_MAX {
+                break;
+            }
+        }
+        let place = format!("s3://{}/{fixed}", self.bucket);
+        Ok(match names.is_empty() {
+            true => format!("no object lies below {place}"),
+            false => format!("below {place} lie {}", names.join(", ")),
+        })
     }
 
     async fn open(&self, found: &Found) -> Result<Option<Box<dyn OpenFile>>> {

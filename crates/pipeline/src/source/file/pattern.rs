@@ -11,6 +11,8 @@ const MATCH: glob::MatchOptions = glob::MatchOptions {
 /// A checked pattern.
 #[derive(Debug, Clone)]
 pub(super) struct Pattern {
+    /// As it is written.
+    pub(super) text: String,
     /// The folders before the first wildcard.
     pub(super) fixed: PathBuf,
     /// What follows, folder by folder; empty for a plain path.
@@ -25,7 +27,7 @@ pub(super) enum Part {
 }
 
 impl Pattern {
-    /// Says what is wrong with a pattern that cannot be.
+    /// A path that ends with `/` means everything below it. Says what is wrong with a pattern that cannot be.
     pub(super) fn parse(text: &str) -> Result<Self, String> {
         if text.is_empty() {
             return Err(
@@ -35,17 +37,29 @@ impl Pattern {
         if text.contains('\0') {
             return Err("`path` holds a NUL byte".to_owned());
         }
+        if text == "~" || text.starts_with("~/") {
+            let what =
+                "`~` is not expanded here: write the whole path, such as `/home/me/data/*.csv`";
+            return Err(what.to_owned());
+        }
         let is_wild = |part: &str| part.contains(['*', '?', '[']);
         let mut parts = text.split('/').peekable();
         let mut fixed = PathBuf::from(if text.starts_with('/') { "/" } else { "" });
         while let Some(part) = parts.next_if(|part| !is_wild(part)) {
-            fixed.push(part);
+            // Pushed, an empty part would leave a separator at the end.
+            if !part.is_empty() {
+                fixed.push(part);
+            }
         }
-        let rest = parts
+        let mut rest: Vec<Part> = parts
             .filter(|part| !part.is_empty())
             .map(Part::parse)
             .collect::<Result<_, _>>()?;
-        Ok(Self { fixed, rest })
+        if text.ends_with('/') {
+            rest.push(Part::Any);
+        }
+        let text = text.to_owned();
+        Ok(Self { text, fixed, rest })
     }
 
     /// A pattern of keys in a bucket; one that is empty or ends with `/` means everything below.
@@ -74,6 +88,18 @@ impl Part {
         pattern
             .map(Self::One)
             .map_err(|error| format!("{text:?} is not a pattern: {}", error.msg))
+    }
+
+    /// Whether it would match if upper and lower case were the same.
+    pub(super) fn takes_in_any_case(&self, name: &str) -> bool {
+        let any_case = glob::MatchOptions {
+            case_sensitive: false,
+            ..MATCH
+        };
+        match self {
+            Self::Any => self.takes(name),
+            Self::One(pattern) => pattern.matches_with(name, any_case),
+        }
     }
 
     /// Whether this part alone matches the name of a folder or file.

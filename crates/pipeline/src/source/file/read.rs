@@ -2,6 +2,7 @@
 
 use std::collections::{BTreeMap, VecDeque};
 use std::sync::Arc;
+use std::time::Duration;
 
 use async_trait::async_trait;
 use bytes::Bytes;
@@ -9,14 +10,25 @@ use forebay_core::{Chunk, Compression, Error, PayloadHead, Position, Result};
 
 use super::digest::{Digest, hex};
 use super::folder::{Folder, Found, OpenFile};
-use super::taken::{Known, Partial, State, look};
+use super::recognize::{Share, Tail};
+use super::taken::{Known, Listing, Partial, Recognition, State, TakenRecord, look};
 use crate::source::{Framing, SourceContext, SplitReader};
 
 /// Bytes read at once, and about the size of a chunk.
-const CHUNK_BYTES: usize = 2 << 20;
+pub(super) const CHUNK_BYTES: usize = 2 << 20;
 
 /// Bytes that tell how a file is compressed.
-const START_BYTES: usize = 4;
+pub(super) const START_BYTES: usize = 4;
+
+/// How long a file that changed only just then, and ends as if it were cut, is given to change again. Once for all files of a
+/// run.
+const COPY_PAUSE: Duration = Duration::from_millis(300);
+
+/// Bytes at the end of a file that tell whether it may be cut.
+const ENDING_BYTES: u64 = 64;
+
+/// Files that are searched for the content of one that was renamed while it was being taken.
+const RENAMED_MAX: usize = 16;
 
 /// A position costs its size: one is offered when this many bytes have come since the last.
 const POSITION_EVERY_BYTES: u64 = 8 << 20;
@@ -25,16 +37,28 @@ const POSITION_EVERY_BYTES: u64 = 8 << 20;
 const POSITION_EVERY_SHARE: usize = 256;
 
 pub(super) struct Reader {
-    context: Arc<SourceContext>,
-    folder: Arc<dyn Folder>,
-    state: State,
+    pub(super) context: Arc<SourceContext>,
+    pub(super) folder: Arc<dyn Folder>,
+    pub(super) state: State,
+    pub(super) rules: Rules,
+    pub(super) listing: Listing,
     files: VecDeque<Found>,
     open: Option<Open>,
     ordinal: u64,
     /// Bytes and files since a position was offered.
     unpositioned: (u64, usize),
     /// Whether anything has been learned that the last position does not say.
-    moved: bool,
+    pub(super) moved: bool,
+    /// Whether files that changed just now have had time to change again.
+    paused: bool,
+}
+
+/// How files are recognised.
+#[derive(Debug, Clone, Copy)]
+pub(super) struct Rules {
+    /// `follow`, where the pipeline file says it.
+    pub(super) follow: Option<bool>,
+    pub(super) recognition: Recognition,
 }
 
 /// A file being read.
@@ -50,8 +74,28 @@ struct Open {
     rest: Vec<u8>,
     /// Whether a chunk may end after a line with a position.
     lines: bool,
+    /// Whether a line without an end is left for later, and the file may grow while it is read.
+    follow: bool,
+    /// What the first chunk begins with: the header of a file of which only the rest is taken.
+    heading: Vec<u8>,
+    /// The record of what was taken of the file before.
+    instead: Option<TakenRecord>,
     /// Whether a chunk has been handed on in this run.
     begun: bool,
+}
+
+/// The files to look at, in order, and how they are told from those that were taken.
+#[derive(Debug, Default)]
+pub(super) struct Selected {
+    pub(super) files: Vec<Found>,
+    pub(super) listing: Listing,
+}
+
+impl Open {
+    /// Whether all that was read belongs together. A file that is followed may have grown since.
+    async fn is_intact(&mut self) -> Result<bool> {
+        Ok(self.file.unchanged().await? || (self.follow && self.file.has_only_grown().await?))
+    }
 }
 
 impl Reader {
@@ -59,44 +103,45 @@ impl Reader {
         context: Arc<SourceContext>,
         folder: Arc<dyn Folder>,
         state: State,
-        files: Vec<Found>,
+        rules: Rules,
+        selected: Selected,
     ) -> Self {
-        let files = VecDeque::from(files);
         Self {
             context,
             folder,
             state,
-            files,
+            rules,
+            listing: selected.listing,
+            files: VecDeque::from(selected.files),
             open: None,
             ordinal: 0,
             unpositioned: (0, 0),
             moved: false,
+            paused: false,
         }
     }
 
     /// Opens the next file that has to be taken; `false` when there is none.
     async fn advance(&mut self) -> Result<bool> {
         if let Some(partial) = self.state.partial.clone() {
-            let found = self
-                .files
-                .pop_front()
-                .filter(|found| found.name == partial.file);
-            let found =
-                found.ok_or_else(|| changed(&partial.file, partial.offset).with_hint(RESTORE))?;
-            self.open = Some(self.resume(found, partial).await?);
+            self.open = Some(self.go_on(partial).await?);
             return Ok(true);
         }
         while let Some(found) = self.files.pop_front() {
-            match self.state.known(&found) {
+            let share = match self
+                .state
+                .known(&found, &self.listing, self.rules.recognition)
+            {
                 Known::Same => continue,
-                Known::New => {}
-                Known::Touched => {
-                    if self.was_taken(&found).await? {
-                        continue;
-                    }
-                }
-            }
-            if let Some(open) = self.begin(found).await? {
+                Known::New => Share::Whole,
+                Known::Perhaps(candidates) => self.recognize(&found, candidates).await?,
+            };
+            let open = match share {
+                Share::Nothing => continue,
+                Share::Whole => self.begin(found).await?,
+                Share::Rest(tail) => self.begin_rest(found, *tail).await?,
+            };
+            if let Some(open) = open {
                 self.open = Some(open);
                 return Ok(true);
             }
@@ -104,19 +149,34 @@ impl Reader {
         Ok(false)
     }
 
-    /// Whether a touched file still has a content that was taken.
-    async fn was_taken(&mut self, found: &Found) -> Result<bool> {
-        let Some(mut file) = self.folder.open(found).await? else {
-            return Ok(false);
-        };
-        let mut digest = Digest::default();
-        feed(&mut digest, file.as_mut(), found.stat.size).await?;
-        let taken = self.state.has_content(found, &digest.value());
-        if taken {
-            let now = self.context.clock.now();
-            self.moved |= self.state.add(found, &digest.value(), now)?;
+    /// Opens the file that an earlier run left in the middle, by its name or, when it was renamed since, by its content.
+    async fn go_on(&mut self, partial: Partial) -> Result<Open> {
+        let gone = changed(&partial.file, partial.offset).with_hint(RESTORE);
+        let named = self.files.pop_front_if(|found| found.name == partial.file);
+        if let Some(found) = named
+            && let Some(open) = self.resume(found, &partial).await?
+        {
+            return Ok(open);
         }
-        Ok(taken)
+        if self.rules.recognition.moved {
+            let large = |found: &&Found| found.stat.size >= partial.offset;
+            let others: Vec<Found> = self
+                .files
+                .iter()
+                .filter(large)
+                .take(RENAMED_MAX)
+                .cloned()
+                .collect();
+            for found in others {
+                let name = found.name.clone();
+                if let Some(open) = self.resume(found, &partial).await? {
+                    tracing::info!(file = %name, was = %partial.file, "the file was renamed while it was being loaded");
+                    self.files.retain(|found| found.name != name);
+                    return Ok(open);
+                }
+            }
+        }
+        Err(gone)
     }
 
     /// Opens a file, unless it is gone or another by now.
@@ -132,7 +192,51 @@ impl Reader {
             return Ok(None);
         }
         let compression = compression(&found.name, &start);
-        Ok(Some(self.opened(file, found, compression)))
+        let open = self.opened(file, found, compression);
+        self.settled(open).await
+    }
+
+    /// Opens what was appended to a file.
+    async fn begin_rest(&mut self, found: Found, tail: Tail) -> Result<Option<Open>> {
+        let Some(mut file) = self.folder.open(&found).await? else {
+            return Ok(None);
+        };
+        if *file.stat() != found.stat || !file.unchanged().await? {
+            left(&found.name);
+            return Ok(None);
+        }
+        let mut open = self.opened(file, found, tail.compression);
+        if tail.start > 0 {
+            tracing::info!(file = %open.found.name, from = tail.start, "the file has grown: what was appended is loaded");
+            let mut head = PayloadHead::clone(&open.head);
+            let from = tail.start.to_string();
+            head.attributes.insert(APPENDED_ATTRIBUTE.to_owned(), from);
+            open.head = Arc::new(head);
+        }
+        if tail.start > 0 {
+            open.digest = tail.digest;
+        }
+        (open.taken, open.read) = (tail.start, tail.start);
+        open.heading = tail.heading;
+        open.instead = Some(tail.taken);
+        self.settled(open).await
+    }
+
+    /// Leaves a file for the next run that is still being written, as far as can be seen.
+    async fn settled(&mut self, mut open: Open) -> Result<Option<Open>> {
+        let is_fresh = open.found.stat.is_fresh(self.context.clock.now());
+        if open.follow || !is_fresh || ends_whole(&mut open).await? {
+            return Ok(Some(open));
+        }
+        if !self.paused {
+            self.context.clock.sleep(COPY_PAUSE).await;
+            self.paused = true;
+        }
+        if open.file.unchanged().await? {
+            return Ok(Some(open));
+        }
+        left(&open.found.name);
+        Ok(None)
     }
 
     fn opened(&mut self, file: Box<dyn OpenFile>, found: Found, compression: Compression) -> Open {
@@ -150,7 +254,7 @@ impl Reader {
             messages: None,
         };
         self.ordinal += 1;
-        let lines = self.context.framing == Framing::Lines && compression == Compression::None;
+        let lines = self.has_lines(compression);
         let (head, digest) = (Arc::new(head), Digest::default());
         Open {
             file,
@@ -161,16 +265,25 @@ impl Reader {
             read: 0,
             rest: Vec::new(),
             lines,
+            follow: lines && self.rules.follow == Some(true),
+            heading: Vec::new(),
+            instead: None,
             begun: false,
         }
     }
 
+    /// Whether a file can be cut after each line.
+    pub(super) fn has_lines(&self, compression: Compression) -> bool {
+        self.context.framing == Framing::Lines && compression == Compression::None
+    }
+
     /// Opens a file where an earlier run left it, if what was taken is still the same. A file that looks as it did then
-    /// is believed but for its last block; another is read again from its begin.
-    async fn resume(&mut self, found: Found, partial: Partial) -> Result<Open> {
+    /// is believed but for its last block; another is read again from its begin. `None` when it is another.
+    async fn resume(&mut self, found: Found, partial: &Partial) -> Result<Option<Open>> {
         let offset = partial.offset;
-        let gone = || changed(&found.name, offset).with_hint(RESTORE);
-        let mut file = self.folder.open(&found).await?.ok_or_else(gone)?;
+        let Some(mut file) = self.folder.open(&found).await? else {
+            return Ok(None);
+        };
         let known = partial.look.as_ref() == Some(&look(file.stat()));
         let resumed = known
             .then(|| Digest::resume(&partial.chain, offset))
@@ -178,16 +291,20 @@ impl Reader {
         let mut digest = resumed.unwrap_or_default();
         feed(&mut digest, file.as_mut(), offset).await?;
         if digest.length() != offset || hex(&digest.value()) != partial.sha256 {
-            return Err(gone());
+            return Ok(None);
         }
         let stat = file.stat().clone();
         let mut open = self.opened(file, Found { stat, ..found }, Compression::None);
         let mut head = PayloadHead::clone(&open.head);
-        head.attributes
-            .insert("offset".to_owned(), offset.to_string());
+        // The name of its first part, which it may not have any more.
+        head.name.clone_from(&partial.file);
+        let attribute = PayloadHead::OFFSET_ATTRIBUTE.to_owned();
+        head.attributes.insert(attribute, offset.to_string());
         open.head = Arc::new(head);
         (open.digest, open.taken, open.read) = (digest, offset, offset);
-        Ok(open)
+        let before = partial.grown_from;
+        open.instead = before.and_then(|size| self.state.taken_at(&partial.file, size));
+        Ok(Some(open))
     }
 
     /// Reads a piece and cuts it; `None` when the file changed before anything of it was handed on.
@@ -199,25 +316,39 @@ impl Reader {
         let got = open.file.read(open.read, wanted, &mut bytes).await?;
         open.read += got as u64;
         let last = open.read == open.found.stat.size;
-        if got < wanted || (last && !open.file.unchanged().await?) {
+        if got < wanted || (last && !open.is_intact().await?) {
             return self.abandon(&open);
         }
-        let cut = if open.lines && !last {
+        let cut = if open.lines && (open.follow || !last) {
             memchr::memrchr(b'\n', &bytes).map(|at| at + 1)
         } else {
             None
         };
         if let Some(cut) = cut {
             open.rest = bytes.split_off(cut);
+        } else if last && open.follow {
+            bytes.clear();
         }
+        let is_grown = open.instead.is_some() && open.taken > 0;
+        if last && bytes.is_empty() && (is_grown || open.follow) && !open.begun {
+            self.finish(&open)?;
+            return Ok(None);
+        }
+        let seen = open.digest.length().saturating_sub(open.taken);
+        let seen = usize::try_from(seen).unwrap_or(usize::MAX).min(bytes.len());
+        open.digest.update(&bytes[seen..]);
         open.taken += bytes.len() as u64;
-        open.digest.update(&bytes);
         self.unpositioned.0 += bytes.len() as u64;
         let position = if last {
             self.finish(&open)?
         } else {
             self.middle(&open, cut.is_some())?
         };
+        if !open.heading.is_empty() {
+            let mut whole = std::mem::take(&mut open.heading);
+            whole.append(&mut bytes);
+            bytes = whole;
+        }
         let chunk = Chunk {
             bytes: Bytes::from(bytes),
             last,
@@ -239,7 +370,9 @@ impl Reader {
     fn finish(&mut self, open: &Open) -> Result<Option<Position>> {
         let was_partial = self.state.partial.take().is_some();
         let now = self.context.clock.now();
-        self.state.add(&open.found, &open.digest.value(), now)?;
+        let (size, digest) = (open.digest.length(), open.digest.value());
+        self.state
+            .add(&open.found, size, &digest, now, open.instead.as_ref())?;
         self.moved = true;
         self.unpositioned.1 += 1;
         let (bytes, files) = self.unpositioned;
@@ -255,7 +388,9 @@ impl Reader {
 
     /// The file is taken up to the end of a line.
     fn middle(&mut self, open: &Open, at_line: bool) -> Result<Option<Position>> {
-        if !at_line || self.unpositioned.0 < POSITION_EVERY_BYTES {
+        // A record that is loaded again lies before what the digest has seen.
+        let is_seen = open.digest.length() == open.taken;
+        if !at_line || !is_seen || self.unpositioned.0 < POSITION_EVERY_BYTES {
             return Ok(None);
         }
         let stat = &open.found.stat;
@@ -266,6 +401,7 @@ impl Reader {
             sha256: hex(&open.digest.value()),
             chain: open.digest.chain(),
             look: settled.then(|| look(stat)),
+            grown_from: open.instead.map(|record| record.size),
         });
         self.position().map(Some)
     }
@@ -311,6 +447,10 @@ impl SplitReader for Reader {
     }
 }
 
+/// The attribute of a payload that is only what was appended to a file: the byte of the file that it begins at. A header stands
+/// before it.
+const APPENDED_ATTRIBUTE: &str = "appended_from";
+
 const RESTORE: &str = "put the file back as it was; its first part is in the table already, so it cannot be begun again";
 
 fn changed(name: &str, offset: u64) -> Error {
@@ -325,7 +465,7 @@ fn left(name: &str) {
 }
 
 /// Reads on until `end`; fewer bytes when the file is shorter or has become another.
-async fn feed(digest: &mut Digest, file: &mut dyn OpenFile, end: u64) -> Result<()> {
+pub(super) async fn feed(digest: &mut Digest, file: &mut dyn OpenFile, end: u64) -> Result<()> {
     let mut room = Vec::new();
     while digest.length() < end {
         let wanted = usize::try_from(end - digest.length())
@@ -341,8 +481,32 @@ async fn feed(digest: &mut Digest, file: &mut dyn OpenFile, end: u64) -> Result<
     Ok(())
 }
 
+/// Whether a file ends as one that is written completely: with a line end, with what ends a document or a Parquet file. Of a
+/// compressed file nothing can be said.
+async fn ends_whole(open: &mut Open) -> Result<bool> {
+    let size = open.found.stat.size;
+    let length = size.min(ENDING_BYTES);
+    if length == 0 {
+        return Ok(true);
+    }
+    if open.head.compression != Compression::None {
+        return Ok(false);
+    }
+    let mut ending = Vec::new();
+    let wanted = usize::try_from(length).unwrap_or(0);
+    open.file.read(size - length, wanted, &mut ending).await?;
+    if open.lines {
+        return Ok(ending.ends_with(b"\n"));
+    }
+    let text = ending.trim_ascii_end();
+    Ok([&b"}"[..], b"]", b">", b"\n", b"PAR1"]
+        .iter()
+        .any(|end| text.ends_with(end))
+        || ending.ends_with(b"\n"))
+}
+
 /// By the first bytes; by the name where they say nothing.
-fn compression(name: &str, start: &[u8]) -> Compression {
+pub(super) fn compression(name: &str, start: &[u8]) -> Compression {
     let name = name.to_ascii_lowercase();
     match start {
         [0x1f, 0x8b, 0x08, ..] => Compression::Gzip,

@@ -1,6 +1,9 @@
 //! The file source against folders that change under it.
 #![expect(clippy::disallowed_methods, reason = "test files need not be durable")]
 
+mod grown;
+mod links;
+
 use std::fs;
 use std::os::unix::ffi::OsStringExt;
 use std::path::Path;
@@ -23,6 +26,8 @@ fn source(path: &str) -> Files {
         s3: None,
         settle: no_time(),
         order: Order::Name,
+        follow: None,
+        identity: FileIdentity::Auto,
     };
     Files {
         place: Place::of(path).unwrap(),
@@ -351,6 +356,10 @@ impl Folder for Noted {
         self.inner.list().await
     }
 
+    async fn explain_nothing(&self) -> Result<String> {
+        self.inner.explain_nothing().await
+    }
+
     async fn open(&self, found: &Found) -> Result<Option<Box<dyn folder::OpenFile>>> {
         let reads = Arc::clone(&self.reads);
         let opened = self.inner.open(found).await?;
@@ -389,12 +398,24 @@ async fn what_was_taken_is_read_again_only_when_the_file_looks_another() {
             inner: local::LocalFolder {
                 pattern: Pattern::parse("big").unwrap(),
                 project: project.0.path().to_owned(),
+                workspace: project.0.path().join(WORKSPACE),
             },
             reads: Arc::clone(&reads),
         });
         let found = folder.list().await.unwrap();
         let state = position.map(|position| taken::State::read(position).unwrap());
-        read::Reader::new(Arc::new(context), folder, state.unwrap_or_default(), found)
+        let selected = read::Selected {
+            files: found,
+            ..read::Selected::default()
+        };
+        let rules = source("big").rules();
+        read::Reader::new(
+            Arc::new(context),
+            folder,
+            state.unwrap_or_default(),
+            rules,
+            selected,
+        )
     };
     let mut first = reader(None).await;
     let position = loop {

@@ -17,23 +17,16 @@ use bytes::{BufMut, BytesMut};
 use forebay_core::{Error, Result};
 
 use super::json::Texts;
+use super::put::{
+    Whole, check_length, put_large, put_list, put_span, put_text, put_uuid, put_whole,
+};
 use super::{Misfit, number, time};
-use crate::load::postgres::types::{PgType, Scale, scale};
+use crate::load::postgres::types::{IntervalFields, PgType, Scale, TextLimit, scale};
 
 /// A column and how its values are written.
 pub(super) struct Column {
     nulls: Option<NullBuffer>,
     values: Values,
-}
-
-/// Whole numbers go to any column of numbers that can hold them.
-enum Whole {
-    Int2,
-    Int4,
-    Int8,
-    Float8,
-    /// Most digits before the point, where the column has a limit.
-    Numeric,
 }
 
 enum Texty {
@@ -59,18 +52,19 @@ enum Values {
     /// Values, their scale, and the scale of the column when it is smaller.
     Decimal(ScalarBuffer<i128>, u32, Option<i16>),
     Large(ScalarBuffer<i256>, u32, Option<i16>),
-    Text(Texty),
+    Text(Texty, Option<TextLimit>),
     /// Text into a column of JSON: the version comes first.
     JsonText(Texty),
     Uuid(Texty),
+    UuidBytes(Bytesy),
     Bytes(Bytesy),
     Date(ScalarBuffer<i32>),
     /// A day as the instant at which it begins.
     DateAsStamp(ScalarBuffer<i32>),
     Time(ScalarBuffer<i64>, Scale, u8),
     Stamp(ScalarBuffer<i64>, Scale, u8),
-    Duration(ScalarBuffer<i64>, Scale),
-    Interval(Interval),
+    Duration(ScalarBuffer<i64>, Scale, IntervalFields),
+    Interval(Interval, IntervalFields),
     List {
         offsets: OffsetBuffer<i64>,
         elements: Box<Column>,
@@ -80,8 +74,11 @@ enum Values {
     Json(Texts, bool),
 }
 
-/// Months, days and micros.
-struct Interval(Vec<(i32, i32, i64, bool)>);
+/// Each value, and whether it has no part below one microsecond.
+struct Interval(Vec<(time::Span, bool)>);
+
+/// Bytes of a UUID.
+const UUID_BYTES: i32 = 16;
 
 /// The type that a value has once dictionaries and the like are taken apart.
 fn plain(kind: &DataType) -> &DataType {
@@ -108,13 +105,14 @@ pub(in crate::load::postgres) fn can_encode(kind: &DataType, target: &PgType) ->
             T::Decimal32(_, _) | T::Decimal64(_, _) | T::Decimal128(_, _) | T::Decimal256(_, _),
             P::Numeric(_),
         ) => true,
-        (T::Utf8 | T::LargeUtf8 | T::Utf8View, P::Text(_) | P::Jsonb | P::Uuid) => true,
+        (T::Utf8 | T::LargeUtf8 | T::Utf8View, P::Text(..) | P::Jsonb | P::Uuid) => true,
         (T::Binary | T::LargeBinary | T::BinaryView | T::FixedSizeBinary(_), P::Bytea) => true,
+        (T::FixedSizeBinary(UUID_BYTES), P::Uuid) => true,
         (T::Date32 | T::Date64, P::Date | P::Timestamp(_)) => true,
         (T::Time32(_) | T::Time64(_), P::Time(_)) => true,
         (T::Timestamp(_, None), P::Timestamp(_)) => true,
         (T::Timestamp(_, Some(_)), P::Timestamptz(_)) => true,
-        (T::Duration(_) | T::Interval(_), P::Interval) => true,
+        (T::Duration(_) | T::Interval(_), P::Interval(_)) => true,
         (
             T::List(field) | T::LargeList(field) | T::FixedSizeList(field, _),
             P::Array(element, _),
@@ -125,7 +123,7 @@ pub(in crate::load::postgres) fn can_encode(kind: &DataType, target: &PgType) ->
         ) => true,
         (
             T::List(_) | T::LargeList(_) | T::FixedSizeList(_, _) | T::Struct(_) | T::Map(_, _),
-            P::Text(name),
+            P::Text(name, _),
         ) => ["json", "text", "varchar"].contains(&name.as_str()),
         _ => false,
     }
@@ -162,20 +160,23 @@ impl Column {
             Values::Float8(values) => out.put_f64(values[row]),
             Values::Decimal(values, scale, keeps) => {
                 let value = values[row];
-                if let Some(keeps) = keeps {
-                    let step = 10_i128.pow(*scale - u32::from(keeps.unsigned_abs()));
-                    number::check_scale(value % step == 0, *keeps)?;
+                if let Some(keeps) = *keeps {
+                    number::check_scale(number::is_kept_128(value, *scale, keeps), keeps)?;
                 }
                 number::put_128(value, *scale, out);
             }
             Values::Large(values, scale, keeps) => put_large(values[row], *scale, *keeps, out)?,
-            Values::Text(texts) => put_text(texts.get(row), out)?,
+            Values::Text(texts, limit) => {
+                let text = texts.get(row);
+                check_length(text, *limit)?;
+                put_text(text, out)?;
+            }
             Values::JsonText(texts) => {
                 out.put_u8(1);
                 put_text(texts.get(row), out)?;
             }
             Values::Uuid(texts) => put_uuid(texts.get(row), out)?,
-            Values::Bytes(bytes) => out.put_slice(bytes.get(row)),
+            Values::UuidBytes(bytes) | Values::Bytes(bytes) => out.put_slice(bytes.get(row)),
             Values::Date(days) => out.put_i32(time::date(i64::from(days[row]))?),
             Values::DateAsStamp(days) => {
                 let micros = time::begin_of(i64::from(days[row]))?;
@@ -189,21 +190,22 @@ impl Column {
                 let micros = time::check_decimals(time::micros(values[row], *scale)?, *decimals)?;
                 out.put_i64(time::timestamp(micros)?);
             }
-            Values::Duration(values, scale) => {
-                out.put_i64(time::micros(values[row], *scale)?);
-                out.put_i64(0);
+            Values::Duration(values, scale, fields) => {
+                let micros = time::micros(values[row], *scale)?;
+                let span = time::Span {
+                    months: 0,
+                    days: 0,
+                    micros,
+                };
+                put_span(span, *fields, out)?;
             }
-            Values::Interval(Interval(values)) => {
-                let (months, days, micros, exact) = values[row];
-                if !exact {
-                    return Err(Misfit::new(
-                        "time_too_fine",
-                        "an interval with a part below one microsecond",
-                    ));
+            Values::Interval(Interval(values), fields) => {
+                let (span, is_exact) = values[row];
+                if !is_exact {
+                    let reason = "an interval with a part below one microsecond";
+                    return Err(Misfit::new("time_too_fine", reason));
                 }
-                out.put_i64(micros);
-                out.put_i32(days);
-                out.put_i32(months);
+                put_span(span, *fields, out)?;
             }
             Values::List {
                 offsets,
@@ -257,13 +259,16 @@ fn values(array: &ArrayRef, target: &PgType) -> Result<Values> {
             Values::Large(
                 values,
                 u32::from((*s).max(0).unsigned_abs()),
-                keeps(target, *s),
+                keeps(target, (*s).max(0)),
             )
         }
         T::Utf8 | T::LargeUtf8 | T::Utf8View => text(array, target),
         T::Binary => Values::Bytes(Bytesy::Small(array.as_binary().clone())),
         T::LargeBinary => Values::Bytes(Bytesy::Large(array.as_binary().clone())),
         T::BinaryView => Values::Bytes(Bytesy::View(array.as_binary_view().clone())),
+        T::FixedSizeBinary(_) if *target == PgType::Uuid => {
+            Values::UuidBytes(Bytesy::Fixed(array.as_fixed_size_binary().clone()))
+        }
         T::FixedSizeBinary(_) => Values::Bytes(Bytesy::Fixed(array.as_fixed_size_binary().clone())),
         T::Date32 | T::Date64 => {
             let array = converted(array, &T::Date32)?;
@@ -275,8 +280,8 @@ fn values(array: &ArrayRef, target: &PgType) -> Result<Values> {
         }
         T::Time32(_) | T::Time64(_) => times(array, target)?,
         T::Timestamp(unit, _) => stamps(array, *unit, target),
-        T::Duration(unit) => durations(array, *unit),
-        T::Interval(unit) => Values::Interval(intervals(array, *unit)),
+        T::Duration(unit) => durations(array, *unit, fields(target)),
+        T::Interval(unit) => Values::Interval(intervals(array, *unit), fields(target)),
         T::List(_) | T::LargeList(_) | T::FixedSizeList(_, _) | T::Struct(_) | T::Map(_, _) => {
             nested(array, target)?
         }
@@ -293,7 +298,7 @@ fn whole(target: &PgType) -> Result<Whole> {
         PgType::Int4 => Whole::Int4,
         PgType::Int8 => Whole::Int8,
         PgType::Float8 => Whole::Float8,
-        PgType::Numeric(_) => Whole::Numeric,
+        PgType::Numeric(_) => Whole::Numeric(keeps(target, 0)),
         other => {
             let message = format!("whole numbers for a column of {other} were not refused");
             return Err(Error::bug("unsupported_type", message));
@@ -301,11 +306,18 @@ fn whole(target: &PgType) -> Result<Whole> {
     })
 }
 
-/// The scale of the column when it keeps fewer decimals than the values may have.
+/// The scale of the column when it keeps fewer decimals than the values may have; below 0 it rounds before the point.
 fn keeps(target: &PgType, scale: i8) -> Option<i16> {
     match target {
-        PgType::Numeric(Some((_, keeps))) if (0..i16::from(scale)).contains(keeps) => Some(*keeps),
+        PgType::Numeric(Some((_, keeps))) if *keeps < i16::from(scale) => Some(*keeps),
         _ => None,
+    }
+}
+
+fn fields(target: &PgType) -> IntervalFields {
+    match target {
+        PgType::Interval(fields) => *fields,
+        _ => IntervalFields::ALL,
     }
 }
 
@@ -318,7 +330,8 @@ fn text(array: &ArrayRef, target: &PgType) -> Values {
     match target {
         PgType::Jsonb => Values::JsonText(texts),
         PgType::Uuid => Values::Uuid(texts),
-        _ => Values::Text(texts),
+        PgType::Text(_, limit) => Values::Text(texts, *limit),
+        _ => Values::Text(texts, None),
     }
 }
 
@@ -365,7 +378,7 @@ fn stamps(array: &ArrayRef, unit: TimeUnit, target: &PgType) -> Values {
     Values::Stamp(values, scale(unit), decimals)
 }
 
-fn durations(array: &ArrayRef, unit: TimeUnit) -> Values {
+fn durations(array: &ArrayRef, unit: TimeUnit, fields: IntervalFields) -> Values {
     let values = match unit {
         TimeUnit::Second => array.as_primitive::<DurationSecondType>().values().clone(),
         TimeUnit::Millisecond => array
@@ -381,26 +394,44 @@ fn durations(array: &ArrayRef, unit: TimeUnit) -> Values {
             .values()
             .clone(),
     };
-    Values::Duration(values, scale(unit))
+    Values::Duration(values, scale(unit), fields)
 }
 
 fn intervals(array: &ArrayRef, unit: IntervalUnit) -> Interval {
-    let row = |row: usize| match unit {
+    let rows = 0..array.len();
+    Interval(rows.map(|row| interval(array, unit, row)).collect())
+}
+
+fn interval(array: &ArrayRef, unit: IntervalUnit, row: usize) -> (time::Span, bool) {
+    match unit {
         IntervalUnit::YearMonth => {
             let months = array.as_primitive::<IntervalYearMonthType>().value(row);
-            (months, 0, 0, true)
+            let span = time::Span {
+                months,
+                days: 0,
+                micros: 0,
+            };
+            (span, true)
         }
         IntervalUnit::DayTime => {
             let value = array.as_primitive::<IntervalDayTimeType>().value(row);
-            (0, value.days, i64::from(value.milliseconds) * 1_000, true)
+            let span = time::Span {
+                months: 0,
+                days: value.days,
+                micros: i64::from(value.milliseconds) * 1_000,
+            };
+            (span, true)
         }
         IntervalUnit::MonthDayNano => {
             let value = array.as_primitive::<IntervalMonthDayNanoType>().value(row);
-            let exact = value.nanoseconds % 1_000 == 0;
-            (value.months, value.days, value.nanoseconds / 1_000, exact)
+            let span = time::Span {
+                months: value.months,
+                days: value.days,
+                micros: value.nanoseconds / 1_000,
+            };
+            (span, value.nanoseconds % 1_000 == 0)
         }
-    };
-    Interval((0..array.len()).map(row).collect())
+    }
 }
 
 fn nested(array: &ArrayRef, target: &PgType) -> Result<Values> {
@@ -441,100 +472,4 @@ impl Bytesy {
             Self::Fixed(bytes) => bytes.value(row),
         }
     }
-}
-
-fn put_whole(value: i128, whole: &Whole, out: &mut BytesMut) -> Result<(), Misfit> {
-    let too_large = || {
-        Misfit::new(
-            "number_out_of_range",
-            "a number that the column cannot hold",
-        )
-    };
-    match whole {
-        Whole::Int2 => out.put_i16(i16::try_from(value).map_err(|_| too_large())?),
-        Whole::Int4 => out.put_i32(i32::try_from(value).map_err(|_| too_large())?),
-        Whole::Int8 => out.put_i64(i64::try_from(value).map_err(|_| too_large())?),
-        Whole::Numeric => number::put_128(value, 0, out),
-        Whole::Float8 => {
-            let double = value as f64;
-            if double as i128 != value {
-                return Err(Misfit::new(
-                    "number_not_exact",
-                    "a number that a double would round",
-                ));
-            }
-            out.put_f64(double);
-        }
-    }
-    Ok(())
-}
-
-fn put_large(
-    value: i256,
-    scale: u32,
-    keeps: Option<i16>,
-    out: &mut BytesMut,
-) -> Result<(), Misfit> {
-    if let Some(keeps) = keeps {
-        let step = i256::from_i128(10).wrapping_pow(scale - u32::from(keeps.unsigned_abs()));
-        number::check_scale(value.wrapping_rem(step) == i256::ZERO, keeps)?;
-    }
-    let negative = value.is_negative();
-    let magnitude = if negative {
-        value.wrapping_neg()
-    } else {
-        value
-    };
-    number::put(magnitude, negative, scale, out);
-    Ok(())
-}
-
-fn put_text(text: &str, out: &mut BytesMut) -> Result<(), Misfit> {
-    if memchr::memchr(0, text.as_bytes()).is_some() {
-        return Err(Misfit::new(
-            "nul_in_text",
-            "the character 0, which no text of Postgres holds",
-        ));
-    }
-    out.put_slice(text.as_bytes());
-    Ok(())
-}
-
-fn put_uuid(text: &str, out: &mut BytesMut) -> Result<(), Misfit> {
-    let parsed = uuid::Uuid::try_parse(text);
-    let parsed = parsed.map_err(|_| Misfit::new("bad_value", "a text that is no UUID"))?;
-    out.put_slice(parsed.as_bytes());
-    Ok(())
-}
-
-/// Dimensions, whether there are nulls, the elements' type; then of the one dimension length and first index.
-fn put_list(
-    offsets: &OffsetBuffer<i64>,
-    elements: &Column,
-    oid: u32,
-    row: usize,
-    out: &mut BytesMut,
-) -> Result<(), Misfit> {
-    let (first, last) = (offsets[row] as usize, offsets[row + 1] as usize);
-    let nulls = (first..last).any(|at| elements.is_null(at));
-    out.put_i32(i32::from(last > first));
-    out.put_i32(i32::from(nulls));
-    out.put_u32(oid);
-    if last > first {
-        let too_long = |_| Misfit::new("value_too_large", "more elements than an array takes");
-        out.put_i32(i32::try_from(last - first).map_err(too_long)?);
-        out.put_i32(1);
-    }
-    for at in first..last {
-        if elements.is_null(at) {
-            out.put_i32(-1);
-            continue;
-        }
-        let begin = out.len();
-        out.put_i32(0);
-        elements.put(at, out)?;
-        let length = (out.len() - begin - 4) as u32;
-        out[begin..begin + 4].copy_from_slice(&length.to_be_bytes());
-    }
-    Ok(())
 }

@@ -22,6 +22,7 @@ impl Texts {
         let failed = |error| {
             Error::bug("row_as_json", "failed to write a column as JSON").with_source(error)
         };
+        let array = &crate::json_keys::column_with_text_keys(array).map_err(failed)?;
         let field = std::sync::Arc::new(Field::new("value", array.data_type().clone(), true));
         let options = EncoderOptions::default().with_explicit_nulls(true);
         let mut encoder = make_encoder(&field, array, &options).map_err(failed)?;

@@ -6,14 +6,17 @@
 mod column;
 mod json;
 mod number;
+mod put;
 mod time;
 
-use arrow::array::RecordBatch;
+use arrow::array::{Array, RecordBatch};
+use arrow::buffer::NullBuffer;
 use bytes::{BufMut, BytesMut};
 use forebay_core::Result;
 
 use self::column::Column;
 pub(super) use self::column::can_encode;
+use super::fit::BarredColumn;
 use super::table::Place;
 
 /// What stands before the rows of a COPY.
@@ -50,15 +53,19 @@ pub(super) struct Unfit {
 /// The columns of one batch, ready to be written row by row.
 pub(super) struct Rows {
     columns: Vec<(Place, Column)>,
+    /// Columns that the table cannot have, and where they have no value.
+    barred: Vec<(BarredColumn, Option<NullBuffer>)>,
     /// A last column with the row's number, for tables that rows are staged in.
     number: Option<u64>,
 }
 
 impl Rows {
-    /// `places` are columns of the batch, by name. With `number` each row gets one more column, which counts from it.
+    /// `places` are columns of the batch, by name; a row with a value in a column of `barred` is refused. With `number` each row
+    /// gets one more column, which counts from it.
     pub(super) fn new(
         records: &RecordBatch,
         places: &[Place],
+        barred: &[BarredColumn],
         number: Option<u64>,
     ) -> Result<Self> {
         let columns = places.iter().map(|place| {
@@ -67,14 +74,20 @@ impl Rows {
             })?;
             Ok((place.clone(), Column::new(array, &place.kind)?))
         });
+        let barred = barred.iter().filter_map(|column| {
+            let array = records.column_by_name(&column.name)?;
+            Some((column.clone(), array.logical_nulls()))
+        });
         Ok(Self {
             columns: columns.collect::<Result<_>>()?,
+            barred: barred.collect(),
             number,
         })
     }
 
     /// Appends one row, or says why it cannot go and leaves the buffer as it was.
     pub(super) fn write(&self, row: usize, out: &mut BytesMut) -> Result<(), Unfit> {
+        self.check_barred(row)?;
         let begin = out.len();
         let count = self.columns.len() + usize::from(self.number.is_some());
         out.put_i16(count as i16);
@@ -93,6 +106,21 @@ impl Rows {
             out.put_i64((number + row as u64).cast_signed());
         }
         Ok(())
+    }
+
+    fn check_barred(&self, row: usize) -> Result<(), Unfit> {
+        let mut with_value = self.barred.iter().filter(|(_, nulls)| {
+            let is_null = nulls.as_ref().is_some_and(|nulls| nulls.is_null(row));
+            !is_null
+        });
+        match with_value.next() {
+            None => Ok(()),
+            Some((column, _)) => Err(Unfit {
+                row,
+                code: column.code,
+                reason: column.reason.clone(),
+            }),
+        }
     }
 
     /// A hash of the key's bytes: equal for rows whose keys are written alike.

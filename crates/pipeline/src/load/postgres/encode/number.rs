@@ -117,11 +117,38 @@ pub(super) fn put_128(value: i128, scale: u32, out: &mut BytesMut) {
     }
 }
 
-/// Refuses a value that a column of fewer decimals would round.
-pub(super) fn check_scale(ends_in_zeros: bool, scale: i16) -> Result<(), Misfit> {
-    if ends_in_zeros {
+/// Refuses a value that the column would round: `scale` is what the column keeps, negative for zeros before the point.
+pub(super) fn check_scale(is_kept: bool, scale: i16) -> Result<(), Misfit> {
+    if is_kept {
         return Ok(());
+    }
+    if scale < 0 {
+        let zeros = scale.unsigned_abs();
+        let reason = format!("the column rounds to a number that ends in {zeros} zeros");
+        return Err(Misfit::new("number_not_exact", reason));
     }
     let reason = format!("more than the {scale} decimals that the column keeps");
     Err(Misfit::new("too_many_decimals", reason))
+}
+
+/// Whether `value`, of `scale` decimals, is the same in a column that keeps `kept` of them.
+pub(super) fn is_kept_128(value: i128, scale: u32, kept: i16) -> bool {
+    match 10_i128.checked_pow(dropped(scale, kept)) {
+        Some(step) => value % step == 0,
+        None => value == 0,
+    }
+}
+
+/// [`is_kept_128`] for 76 digits.
+pub(super) fn is_kept_256(value: i256, scale: u32, kept: i16) -> bool {
+    match i256::from_i128(10).checked_pow(dropped(scale, kept)) {
+        Some(step) => value.wrapping_rem(step) == i256::ZERO,
+        None => value == i256::ZERO,
+    }
+}
+
+/// Digits at the end of a value that a column does not keep.
+fn dropped(scale: u32, kept: i16) -> u32 {
+    let dropped = i64::from(scale) - i64::from(kept);
+    u32::try_from(dropped).unwrap_or(0)
 }

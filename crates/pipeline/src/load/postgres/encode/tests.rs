@@ -70,7 +70,7 @@ fn what_does_not_fit_is_refused_and_nothing_is_rounded() {
         (number(40_000), PgType::Int2, "number_out_of_range"),
         (number(1 << 40), PgType::Int4, "number_out_of_range"),
         (number((1 << 53) + 1), PgType::Float8, "number_not_exact"),
-        (text("a\0b"), PgType::Text("text".to_owned()), "nul_in_text"),
+        (text("a\0b"), PgType::text(), "nul_in_text"),
         (text("no uuid"), PgType::Uuid, "bad_value"),
         (
             decimal(12_345),
@@ -94,11 +94,8 @@ fn a_refused_row_leaves_nothing_behind() {
         kind,
         key: false,
     };
-    let places = [
-        place("id", PgType::Int8),
-        place("note", PgType::Text("text".to_owned())),
-    ];
-    let rows = Rows::new(&records, &places, None).unwrap();
+    let places = [place("id", PgType::Int8), place("note", PgType::text())];
+    let rows = Rows::new(&records, &places, &[], None).unwrap();
     let mut out = BytesMut::new();
     let unfit = rows.write(0, &mut out).unwrap_err();
     assert_eq!((unfit.row, unfit.code), (0, "nul_in_text"));

@@ -1,7 +1,7 @@
 //! Times: Postgres counts from 2000-01-01, in microseconds and days, and not for ever.
 
 use super::Misfit;
-use crate::load::postgres::types::Scale;
+use crate::load::postgres::types::{IntervalFields, Scale, SmallestField};
 
 /// Micros from 1970-01-01 to 2000-01-01.
 const EPOCH_US: i64 = 946_684_800_000_000;
@@ -38,6 +38,34 @@ pub(super) fn check_decimals(micros: i64, decimals: u8) -> Result<i64, Misfit> {
     }
     let reason = format!("a time with more than the {decimals} decimals that the column keeps");
     Err(Misfit::new("time_too_fine", reason))
+}
+
+/// Months, days and micros of an interval.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(super) struct Span {
+    pub(super) months: i32,
+    pub(super) days: i32,
+    pub(super) micros: i64,
+}
+
+/// Refuses an interval of which the column would drop a part.
+pub(super) fn check_fields(span: Span, fields: IntervalFields) -> Result<(), Misfit> {
+    const HOUR_US: i64 = 3_600_000_000;
+    const MINUTE_US: i64 = 60_000_000;
+    let is_kept = match fields.smallest {
+        SmallestField::Second => true,
+        SmallestField::Minute => span.micros % MINUTE_US == 0,
+        SmallestField::Hour => span.micros % HOUR_US == 0,
+        SmallestField::Day => span.micros == 0,
+        SmallestField::Month => span.micros == 0 && span.days == 0,
+        SmallestField::Year => span.micros == 0 && span.days == 0 && span.months % 12 == 0,
+    };
+    if !is_kept {
+        let reason =
+            "an interval with a part that the column drops (`interval year to month` and the like)";
+        return Err(Misfit::new("time_too_fine", reason));
+    }
+    check_decimals(span.micros, fields.decimals).map(|_| ())
 }
 
 /// From 1970 to what Postgres stores.

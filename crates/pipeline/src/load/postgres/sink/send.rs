@@ -4,13 +4,13 @@
 //! before that row, that record and those after it are then sent on their own. Where it names none the rest is halved.
 //! So a refusal costs about one more sending of its group, not of the others.
 
-use std::ops::Range;
 use std::time::Duration;
 
 use forebay_core::{Error, Rejected, Result};
 use tokio_postgres::Statement;
 
 use super::Session;
+use super::part::Part;
 use crate::load::TARGET_GONE;
 use crate::load::postgres::copy::{Copied, Copy};
 use crate::load::postgres::encode::Unfit;
@@ -19,7 +19,6 @@ use crate::load::postgres::error::{
 };
 use crate::load::postgres::group::{Group, Pick, Records, Why};
 use crate::load::postgres::modes::Stage;
-use crate::load::postgres::table::Place;
 use crate::load::postgres::{Mode, table};
 
 /// How often a group is sent while another transaction holds what it needs; each waits for the lock 30 s.
@@ -51,13 +50,6 @@ impl From<Error> for Stop {
     fn from(error: Error) -> Self {
         Self::Ours(error)
     }
-}
-
-/// Batches of a group, one behind the other, that are one COPY.
-struct Part {
-    child: String,
-    places: Vec<Place>,
-    batches: Range<usize>,
 }
 
 impl Session {
@@ -96,7 +88,7 @@ impl Session {
     /// Locks the tables against changes until the end of the transaction; `false` when one is not what it was.
     async fn hold(&mut self, parts: &[Part]) -> Result<bool> {
         for part in parts {
-            if self.held.contains(&part.child) {
+            if part.refusal.is_some() || self.held.contains(&part.child) {
                 continue;
             }
             let known = self.table(&part.child)?.clone();
@@ -142,27 +134,45 @@ impl Session {
         let mut parts: Vec<Part> = Vec::new();
         for (at, batch) in group.batches.iter().enumerate() {
             let schema = batch.records.schema();
-            self.ensure(&batch.child, &schema).await?;
-            let places = self
-                .table(&batch.child)?
-                .places(&schema, &self.wish(&batch.child))?;
+            let part = self.part(&batch.child, &schema, at).await?;
             match parts.last_mut() {
-                Some(part) if part.child == batch.child && part.places == places => {
-                    part.batches.end = at + 1;
-                }
-                _ => parts.push(Part {
-                    child: batch.child.clone(),
-                    places,
-                    batches: at..at + 1,
-                }),
+                Some(last) if last.is_one_with(&part) => last.batches.end = at + 1,
+                _ => parts.push(part),
             }
         }
         if matches!(self.mode, Mode::Upsert | Mode::Delete) {
-            for part in &parts {
+            for part in parts.iter().filter(|part| part.refusal.is_none()) {
                 self.stage(part).await?;
             }
         }
         Ok(parts)
+    }
+
+    /// Where the rows of a batch go, once their table is fit.
+    async fn part(
+        &mut self,
+        child: &str,
+        schema: &arrow::datatypes::SchemaRef,
+        at: usize,
+    ) -> Result<Part> {
+        let mut part = Part {
+            child: child.to_owned(),
+            places: Vec::new(),
+            barred: Vec::new(),
+            batches: at..at + 1,
+            refusal: self.ensure(child, schema).await?,
+        };
+        if part.refusal.is_some() {
+            return Ok(part);
+        }
+        let fitted = self.tables.get(child).map(table::Table::barred);
+        part.barred = fitted.unwrap_or_default().to_vec();
+        let table = self.table(child)?;
+        part.places = table.places(schema, &self.wish(child), &part.barred)?;
+        if part.places.is_empty() {
+            part.refusal = Some(Part::no_columns(&part.barred));
+        }
+        Ok(part)
     }
 
     /// The table that rows of a child are copied to.
@@ -315,6 +325,10 @@ impl Session {
     ) -> Result<Vec<(usize, Unfit)>, Stop> {
         let mut unfit = Vec::new();
         for part in parts {
+            if let Some(why) = &part.refusal {
+                unfit.extend(part.refused(group, pick, why));
+                continue;
+            }
             let copied = match self.mode {
                 Mode::Upsert | Mode::Delete => self.staged(group, part, pick).await?,
                 Mode::Append | Mode::Replace => self.direct(group, part, pick).await?,
@@ -382,6 +396,7 @@ impl Session {
         let copy = Copy {
             statement: &statement,
             places: &part.places,
+            barred: &part.barred,
             batches: part.batches.clone(),
             staged,
         };

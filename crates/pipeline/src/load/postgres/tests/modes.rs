@@ -124,6 +124,63 @@ async fn a_replaced_table_is_never_seen_empty_or_half() {
     assert_eq!(world.sql("SELECT count(*) FROM pg_class WHERE relname = 't__forebay_new' AND relnamespace = 'SPOT'::regnamespace"), "0");
 }
 
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn a_replace_that_is_killed_anywhere_blocks_nothing() {
+    let Some(world) = World::new() else { return };
+    let mut sink = world.open(", mode: replace").await;
+    load(sink.as_mut(), rows(&[(1, None)]), 0).await.unwrap();
+    sink.end().await.unwrap();
+    drop(sink);
+    // As version 0.1.0 left it, between its two statements.
+    world.sql("CREATE TABLE SPOT.t__forebay_new (LIKE SPOT.t INCLUDING ALL)");
+    let mut rng = StdRng::seed_from_u64(16);
+    for epoch in 2..27 {
+        let target = world.target(", mode: replace");
+        let context = world.context(epoch);
+        let run = tokio::spawn(async move {
+            let mut sink = target.open(context).await?;
+            let sequence = sink.standing().unwrap().sequence.unwrap();
+            load(sink.as_mut(), rows(&[(2, Some("new"))]), sequence).await?;
+            sink.end().await
+        });
+        tokio::time::sleep(std::time::Duration::from_micros(
+            rng.random_range(0..30_000),
+        ))
+        .await;
+        run.abort();
+        match run.await {
+            Ok(done) => done.unwrap(),
+            Err(error) => assert!(error.is_cancelled(), "{error}"),
+        }
+    }
+    let mut sink = world
+        .target(", mode: replace")
+        .open(world.context(99))
+        .await
+        .unwrap();
+    let sequence = sink.standing().unwrap().sequence.unwrap();
+    load(sink.as_mut(), rows(&[(3, None)]), sequence)
+        .await
+        .unwrap();
+    sink.end().await.unwrap();
+    assert_eq!(world.rows(), BTreeMap::from([(3, "-".to_owned())]));
+    drop(sink);
+    // Somebody else's table is never taken for a rest.
+    for theirs in [
+        "INSERT INTO SPOT.t__forebay_new VALUES (1)",
+        "COMMENT ON TABLE SPOT.t__forebay_new IS 'mine'",
+    ] {
+        world.sql(&format!("DROP TABLE IF EXISTS SPOT.t__forebay_new; CREATE TABLE SPOT.t__forebay_new (id bigint); {theirs}"));
+        let error = world
+            .target(", mode: replace")
+            .open(world.context(100))
+            .await
+            .err()
+            .unwrap();
+        assert_eq!(error.code(), "name_taken");
+    }
+}
+
 #[test]
 fn settings_that_cannot_be_are_refused() {
     let url = "url: 'postgres://a@h/d'";
@@ -131,6 +188,7 @@ fn settings_that_cannot_be_are_refused() {
         ("table: a.b, mode: upsert", "no_key"),
         ("table: a.b, key: [id]", "key_without_use"),
         ("table: a.b, mode: delete, key: [id, id]", "double_key"),
+        ("table: a.forebay_positions", "reserved_table"),
     ] {
         let config = format!("{{{url}, {config}}}");
         let error = Kind

@@ -65,3 +65,60 @@ async fn rows_after_a_mark_can_be_taken_back() {
         "1,3"
     );
 }
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn a_statement_that_comes_late_never_touches_the_row_of_a_later_owner() {
+    let Some(world) = World::new() else { return };
+    let mut old = world.target("").open(world.context(1)).await.unwrap();
+    assert!(old.standing().unwrap().sequence.is_none());
+    // The first writer's statement stalls inside the server, before it meets the row.
+    world.sql(
+        "CREATE SEQUENCE SPOT.first; CREATE FUNCTION SPOT.stall() RETURNS trigger LANGUAGE plpgsql AS $$ BEGIN \
+         IF nextval('SPOT.first') = 1 THEN PERFORM pg_sleep(1.5); END IF; RETURN NEW; END $$; \
+         CREATE TRIGGER stall BEFORE INSERT ON SPOT.forebay_positions FOR EACH ROW EXECUTE FUNCTION SPOT.stall()",
+    );
+    let adopting = tokio::spawn(async move { old.adopt(0).await });
+    tokio::time::sleep(std::time::Duration::from_millis(500)).await;
+    let mut new = world.target("").open(world.context(2)).await.unwrap();
+    new.adopt(0).await.unwrap();
+    load(new.as_mut(), rows(&[(1, None)]), 0).await.unwrap();
+    let error = adopting.await.unwrap().unwrap_err();
+    assert_eq!(error.code(), "stale_epoch");
+    assert_eq!(
+        world.sql("SELECT epoch, sequence, outbox FROM SPOT.forebay_positions"),
+        "2|1|\\x01"
+    );
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn a_run_that_is_cancelled_does_not_wait_for_a_lock() {
+    let Some(world) = World::new() else { return };
+    world.sql("CREATE SCHEMA SPOT; CREATE TABLE SPOT.t (id bigint, note text)");
+    let (server, schema) = (world.server, world.schema.clone());
+    // Its sleeps are over at once, so the grace after the cancellation costs no time here.
+    let clock = forebay_testkit::FakeClock::auto(forebay_core::Timestamp(0));
+    let context = SinkContext {
+        clock,
+        ..world.context(1)
+    };
+    let cancel = context.cancel.clone();
+    let mut sink = world.target("").open(context).await.unwrap();
+    sink.adopt(0).await.unwrap();
+    let holder = std::thread::spawn(move || {
+        server.sql(&format!(
+            "BEGIN; LOCK TABLE {schema}.t; SELECT pg_sleep(4); COMMIT"
+        ));
+    });
+    tokio::time::sleep(std::time::Duration::from_millis(500)).await;
+    sink.write(rows(&[(1, None)])).await.unwrap();
+    let flushing = tokio::spawn(async move { sink.flush().await });
+    tokio::time::sleep(std::time::Duration::from_millis(500)).await;
+    cancel.cancel();
+    let flushed = tokio::time::timeout(std::time::Duration::from_secs(2), flushing).await;
+    let error = flushed.expect("it waits on").unwrap().unwrap_err();
+    assert_eq!(error.code(), crate::load::TARGET_GONE);
+    let waiting = world
+        .sql("SELECT count(*) FROM pg_locks WHERE NOT granted AND relation = 'SPOT.t'::regclass");
+    assert_eq!(waiting, "0", "the server waits on for nobody");
+    holder.join().unwrap();
+}
