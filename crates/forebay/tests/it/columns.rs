@@ -126,7 +126,19 @@ fn a_payload_that_was_refused_whole_lands_whole() {
         let yaml = "pipelines/orders.yaml";
         project.write(yaml, &pipeline(extract, wrong));
         project.write_bytes(name, &bytes);
-        project.ok(&["run"]);
+        // Nothing landed, and that is said.
+        let run = project.run(&["run"]);
+        assert_eq!(run.code, 1, "{}", run.err);
+        assert!(
+            run.err.contains("error[all_records_refused]"),
+            "{}",
+            run.err
+        );
+        assert!(
+            run.err.contains("forebay quarantine ls orders"),
+            "{}",
+            run.err
+        );
         let waiting = project
             .ok(&["quarantine", "ls", "orders", "--format", "ndjson"])
             .out;

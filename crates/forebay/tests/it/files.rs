@@ -155,3 +155,48 @@ fn the_patients_of_a_hospital_become_tables_with_the_known_counts() {
         known["claim_total_sum"].as_str().unwrap()
     );
 }
+
+#[test]
+fn a_growing_file_its_name_and_its_folders_land_once() {
+    let project = Project::new();
+    let yaml = "pipeline: logs\nsource:\n  file: {path: \"data/**/*.csv\", columns: {file: path}, hive: true}\nextract:\n  csv: {}\nload:\n  iceberg: {table: ops.logs}\n";
+    project.write("pipelines/logs.yaml", yaml);
+    let mut text = "id,note\n".to_owned();
+    for id in 1..=3 {
+        text.push_str(&format!("{id},\"a\nb\"\n"));
+        project.write("data/day=2025-01-31/a.csv", &text);
+        project.ok(&["run"]);
+    }
+    project.write("data/b.csv", "id,note\n9,x\n");
+    std::fs::rename(
+        project.path().join("data/day=2025-01-31/a.csv"),
+        project.path().join("data/day=2025-01-31/moved.csv"),
+    )
+    .unwrap();
+    project.ok(&["run"]);
+    let columns = "string_agg(CAST(id AS VARCHAR), ' ' ORDER BY id) || ' ' || max(day) || ' ' || count(day) || ' ' || max(path)";
+    let found = project.value(&format!("SELECT {columns} FROM ops.logs"));
+    assert_eq!(found, "1 2 3 9 2025-01-31 3 data/day=2025-01-31/a.csv");
+    let rebuilt = project.ok(&["rebuild", "ops.logs"]);
+    assert!(
+        rebuilt.err.contains("ops.logs: equal, 4 rows"),
+        "{}",
+        rebuilt.err
+    );
+}
+
+#[test]
+fn a_pattern_that_matches_nothing_is_a_warning() {
+    let project = Project::new();
+    project.write(
+        "pipelines/orders.yaml",
+        &pipeline("").replace("data/*", "dta/*"),
+    );
+    project.write("data/a.ndjson", "{\"id\":1}\n");
+    let run = project.ok(&["run"]);
+    assert!(
+        run.err.contains("dta/*.ndjson") && run.err.contains("did you mean data/?"),
+        "{}",
+        run.err
+    );
+}

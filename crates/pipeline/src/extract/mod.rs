@@ -9,6 +9,7 @@ pub mod avro;
 pub mod contract;
 pub mod csv;
 pub mod decode;
+pub mod file_columns;
 pub mod json;
 pub mod message;
 pub mod parquet;

@@ -12,6 +12,7 @@ use serde::{Deserialize, Serialize};
 use sha2::{Digest, Sha256};
 
 use crate::extract::contract::{Contract, ContractPolicy};
+use crate::extract::file_columns::FileExtraction;
 use crate::extract::message::MessageExtraction;
 use crate::extract::{self, Extraction, Extractor};
 use crate::file::place::SourceText;
@@ -111,6 +112,9 @@ impl PipelineSpec {
         let inner = self
             .extract
             .start(contract, &self.schema, self.records.as_deref())?;
+        if let Some(rules) = self.source.file_rules().filter(|rules| rules.add_columns()) {
+            return Ok(Box::new(FileExtraction::new(inner, rules.clone())));
+        }
         let Some(rules) = self.source.messages() else {
             return Ok(inner);
         };

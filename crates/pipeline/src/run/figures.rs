@@ -1,7 +1,7 @@
 //! The figures of a run, counted while it goes; read by progress bars and written to the run record.
 
-use std::sync::{Mutex, PoisonError};
 use std::sync::atomic::{AtomicI64, AtomicU64, Ordering};
+use std::sync::{Mutex, PoisonError};
 use std::time::Duration;
 
 use forebay_core::{Rejected, Timestamp};

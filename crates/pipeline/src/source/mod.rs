@@ -25,6 +25,7 @@ use schemars::Schema;
 use tokio::sync::watch;
 use tokio_util::sync::CancellationToken;
 
+use crate::extract::file_columns::FileRules;
 use crate::extract::message::MessageRules;
 use crate::file::Document;
 use crate::journal::Journals;
@@ -174,6 +175,11 @@ pub trait Source: fmt::Debug + Send + Sync {
 
     /// What the pipeline says of messages, for a source whose payloads [pack](forebay_core::PayloadHead::messages) them.
     fn messages(&self) -> Option<&MessageRules> {
+        None
+    }
+
+    /// What the pipeline says of files, for a source whose payloads are such.
+    fn file_rules(&self) -> Option<&FileRules> {
         None
     }
 

@@ -64,6 +64,7 @@ use serde::{Deserialize, Serialize};
 use self::folder::{Folder, Found};
 use self::pattern::Pattern;
 use self::taken::{Listing, Recognition};
+use crate::extract::file_columns::{FileColumns, FileRules};
 use crate::file::Document;
 use crate::source::{Source, SourceContext, SourceKind, SplitReader};
 
@@ -94,6 +95,12 @@ pub struct FileConfig {
     /// What tells files apart.
     #[serde(default)]
     pub identity: FileIdentity,
+    /// Columns that say which file a row came from.
+    #[serde(default)]
+    pub columns: FileColumns,
+    /// Makes columns of folders such as `date=2025-01-31`, as Hive writes them.
+    #[serde(default)]
+    pub hive: bool,
 }
 
 /// What tells files apart.
@@ -149,9 +156,14 @@ impl SourceKind for Kind {
                 return Err(at("s3").error("bad_s3_options", what));
             }
         }
+        let rules = FileRules {
+            columns: file.columns.clone(),
+            hive: file.hive,
+        };
         Ok(Box::new(Files {
             config: file,
             place,
+            rules,
         }))
     }
 }
@@ -161,6 +173,7 @@ impl SourceKind for Kind {
 struct Files {
     config: FileConfig,
     place: Place,
+    rules: FileRules,
 }
 
 /// A checked `path`.
@@ -191,6 +204,10 @@ impl Source for Files {
         Ok(vec![SPLIT.parse()?])
     }
 
+    fn file_rules(&self) -> Option<&FileRules> {
+        Some(&self.rules)
+    }
+
     async fn open(
         &self,
         _split: &Ident,
@@ -207,7 +224,7 @@ impl Source for Files {
             let why = folder.explain_nothing().await?;
             tracing::warn!(path = %self.config.path, "no file matches `source.file.path`: {why}");
         }
-        let rules = self.rules();
+        let rules = self.recognition();
         let listing = Listing::new(&state, &found, rules.recognition);
         let files = self.select(found, &context, &state);
         let selected = read::Selected { files, listing };
@@ -218,7 +235,7 @@ impl Source for Files {
 }
 
 impl Files {
-    fn rules(&self) -> read::Rules {
+    fn recognition(&self) -> read::Rules {
         let FileConfig {
             identity, follow, ..
         } = &self.config;

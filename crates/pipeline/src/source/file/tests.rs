@@ -28,10 +28,13 @@ fn source(path: &str) -> Files {
         order: Order::Name,
         follow: None,
         identity: FileIdentity::Auto,
+        columns: FileColumns::default(),
+        hive: false,
     };
     Files {
         place: Place::of(path).unwrap(),
         config,
+        rules: FileRules::default(),
     }
 }
 
@@ -408,7 +411,7 @@ async fn what_was_taken_is_read_again_only_when_the_file_looks_another() {
             files: found,
             ..read::Selected::default()
         };
-        let rules = source("big").rules();
+        let rules = source("big").recognition();
         read::Reader::new(
             Arc::new(context),
             folder,
