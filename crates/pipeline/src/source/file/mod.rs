@@ -39,6 +39,7 @@
 
 mod digest;
 mod folder;
+mod listing;
 mod local;
 mod nothing;
 mod object;
@@ -62,8 +63,8 @@ use schemars::{JsonSchema, Schema, SchemaGenerator};
 use serde::{Deserialize, Serialize};
 
 use self::folder::{Folder, Found};
+use self::listing::{Listing, Recognition};
 use self::pattern::Pattern;
-use self::taken::{Listing, Recognition};
 use crate::extract::file_columns::{FileColumns, FileRules};
 use crate::file::Document;
 use crate::source::{Source, SourceContext, SourceKind, SplitReader};

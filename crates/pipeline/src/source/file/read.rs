@@ -10,8 +10,9 @@ use forebay_core::{Chunk, Compression, Error, PayloadHead, Position, Result};
 
 use super::digest::{Digest, hex};
 use super::folder::{Folder, Found, OpenFile};
+use super::listing::{Listing, Recognition};
 use super::recognize::{Share, Tail};
-use super::taken::{Known, Listing, Partial, Recognition, State, TakenRecord, look};
+use super::taken::{Known, Partial, State, TakenRecord, look};
 use crate::source::{Framing, SourceContext, SplitReader};
 
 /// Bytes read at once, and about the size of a chunk.

@@ -27,6 +27,12 @@ pub(super) enum Share {
     Rest(Box<Tail>),
 }
 
+/// The beginning of a file that was taken, and its digest.
+struct Prefix {
+    record: TakenRecord,
+    digest: Digest,
+}
+
 /// The part of a file that is loaded now, when it begins with what was loaded before.
 pub(super) struct Tail {
     /// Where it begins; 0 when the file is loaded again as a whole.
@@ -51,19 +57,22 @@ impl Reader {
             return Ok(Share::Whole);
         };
         let mut digest = Digest::default();
-        let mut longest = None;
+        let mut longest: Option<Prefix> = None;
         for record in candidates {
             feed(&mut digest, file.as_mut(), record.size).await?;
             if record.agrees(digest.length(), &digest.value()) {
-                longest = Some((record, digest.clone()));
+                longest = Some(Prefix {
+                    record,
+                    digest: digest.clone(),
+                });
             }
         }
-        if let Some((record, digest)) = longest {
-            if digest.length() == found.stat.size {
-                self.know(found, &record, &digest)?;
+        if let Some(prefix) = longest {
+            if prefix.digest.length() == found.stat.size {
+                self.know(found, &prefix.record, &prefix.digest)?;
                 return Ok(Share::Nothing);
             }
-            return self.grown(found, file.as_mut(), (record, digest)).await;
+            return self.grown(found, file.as_mut(), prefix).await;
         }
         feed(&mut digest, file.as_mut(), found.stat.size).await?;
         let is_taken = self.state.has_older(found, &digest.value());
@@ -94,8 +103,12 @@ impl Reader {
         &mut self,
         found: &Found,
         file: &mut dyn OpenFile,
-        (taken, digest): (TakenRecord, Digest),
+        prefix: Prefix,
     ) -> Result<Share> {
+        let Prefix {
+            record: taken,
+            digest,
+        } = prefix;
         let mut start = Vec::new();
         file.read(0, START_BYTES, &mut start).await?;
         let mut tail = Tail {

@@ -5,26 +5,25 @@
 //! file that is not met keeps its old record. The new form has no key `taken`, so that version 0.1.0 refuses it instead of
 //! taking every file again.
 
-use std::collections::{HashMap, HashSet};
-
 use forebay_core::{Error, Position, Result, Timestamp};
 use serde::{Deserialize, Serialize};
 use sha2::{Digest, Sha256};
 
 use super::digest::hex;
 use super::folder::{Found, Identity, Stat};
+use super::listing::{Listing, Recognition};
 use super::older::{self, OlderRecord};
 use crate::base64;
 
 /// Bytes of all records of a position: in base64 they leave room for a file in the middle.
 const RECORDS_BYTES_MAX: usize = (Position::BYTES_MAX - (32 << 10)) / 4 * 3;
 
-const PLACE: usize = 6;
+pub(super) const PLACE: usize = 6;
 const SIZE: usize = 5;
 const CONTENT: usize = 6;
-const LOOK: usize = 5;
-const MODIFIED: usize = 2;
-const INODE: usize = 2;
+pub(super) const LOOK: usize = 5;
+pub(super) const MODIFIED: usize = 2;
+pub(super) const INODE: usize = 2;
 const RECORD_BYTES: usize = PLACE + SIZE + CONTENT + LOOK + MODIFIED + INODE;
 
 /// Largest file whose size a record keeps: 1 TiB.
@@ -34,24 +33,24 @@ const SIZE_MAX: u64 = (1 << (8 * SIZE)) - 1;
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord)]
 pub(super) struct TakenRecord {
     /// Hash of the name.
-    place: [u8; PLACE],
+    pub(super) place: [u8; PLACE],
     /// Bytes taken.
     pub(super) size: u64,
     /// Digest of those bytes, cut.
     content: [u8; CONTENT],
     /// Hash of all that [`Stat`] says: equal, the file is the same without reading it. Zeros when it says too little.
-    look: [u8; LOOK],
+    pub(super) look: [u8; LOOK],
     /// Hash of the time of the last change of its content, which a move keeps.
-    modified: [u8; MODIFIED],
+    pub(super) modified: [u8; MODIFIED],
     /// Hash of inode and device, which a rename keeps.
-    inode: [u8; INODE],
+    pub(super) inode: [u8; INODE],
 }
 
 /// Where the source stands.
 #[derive(Debug, Clone, Default)]
 pub(super) struct State {
     /// Ordered by place.
-    records: Vec<TakenRecord>,
+    pub(super) records: Vec<TakenRecord>,
     /// Of version 0.1.0, ordered.
     older: Vec<OlderRecord>,
     /// The file that is being taken, when a commit fell inside it.
@@ -99,78 +98,6 @@ pub(super) enum Known {
     Same,
     /// Only its content tells: the records with which it may agree, those of the smallest size first.
     Perhaps(Vec<TakenRecord>),
-}
-
-/// Which records a file is compared with.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub(super) struct Recognition {
-    /// A file of another name and the same content, when that file is gone.
-    pub(super) moved: bool,
-    /// Any file of the same content.
-    pub(super) copies: bool,
-    /// A file that was renamed and has grown.
-    pub(super) rotated: bool,
-}
-
-/// The files that are there now, and those that a new name may stand for.
-#[derive(Debug, Default)]
-pub(super) struct Listing {
-    present: HashSet<([u8; PLACE], [u8; LOOK])>,
-    by_size: HashMap<u64, Vec<TakenRecord>>,
-    by_inode: HashMap<[u8; INODE], Vec<TakenRecord>>,
-}
-
-impl Listing {
-    pub(super) fn new(state: &State, found: &[Found], recognition: Recognition) -> Self {
-        let mut listing = Self::default();
-        if !(recognition.moved || recognition.copies || recognition.rotated) {
-            return listing;
-        }
-        let present = found
-            .iter()
-            .map(|file| (place_hash(&file.name), look_hash(&file.stat)));
-        listing.present = present.collect();
-        for record in state.records.iter().filter(|record| record.size > 0) {
-            listing
-                .by_size
-                .entry(record.size)
-                .or_default()
-                .push(*record);
-            listing
-                .by_inode
-                .entry(record.inode)
-                .or_default()
-                .push(*record);
-        }
-        listing
-    }
-
-    /// Whether the file of a record is no longer there as it was taken.
-    pub(super) fn is_gone(&self, record: &TakenRecord) -> bool {
-        !self.present.contains(&(record.place, record.look))
-    }
-
-    fn candidates(&self, file: &Found, recognition: Recognition) -> Vec<TakenRecord> {
-        let mut candidates = Vec::new();
-        let modified = modified_hash(&file.stat);
-        for record in self.by_size.get(&file.stat.size).into_iter().flatten() {
-            let is_moved = recognition.moved && record.modified == modified && self.is_gone(record);
-            if recognition.copies || is_moved {
-                candidates.push(*record);
-            }
-        }
-        let inode = inode_hash(&file.stat).filter(|_| recognition.rotated);
-        for record in inode
-            .and_then(|inode| self.by_inode.get(&inode))
-            .into_iter()
-            .flatten()
-        {
-            if record.size < file.stat.size && self.is_gone(record) {
-                candidates.push(*record);
-            }
-        }
-        candidates
-    }
 }
 
 impl State {
@@ -393,23 +320,23 @@ fn full(count: usize) -> Error {
     )
 }
 
-fn place_hash(name: &str) -> [u8; PLACE] {
+pub(super) fn place_hash(name: &str) -> [u8; PLACE] {
     first(&Sha256::digest(name.as_bytes()))
 }
 
-fn look_hash(stat: &Stat) -> [u8; LOOK] {
+pub(super) fn look_hash(stat: &Stat) -> [u8; LOOK] {
     let mut look = first::<LOOK>(&look_digest(stat));
     // Zeros mean that nothing is known.
     look[0] |= 1;
     look
 }
 
-fn modified_hash(stat: &Stat) -> [u8; MODIFIED] {
+pub(super) fn modified_hash(stat: &Stat) -> [u8; MODIFIED] {
     first(&Sha256::digest(stat.modified.micros().to_be_bytes()))
 }
 
 /// Objects of a bucket have none.
-fn inode_hash(stat: &Stat) -> Option<[u8; INODE]> {
+pub(super) fn inode_hash(stat: &Stat) -> Option<[u8; INODE]> {
     match &stat.identity {
         Identity::Inode { inode, device, .. } => {
             let digest = Sha256::new()

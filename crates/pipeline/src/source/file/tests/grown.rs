@@ -248,7 +248,7 @@ async fn a_compressed_file_is_loaded_whole_after_a_cut_and_by_its_rest_after_an_
     let whole = String::from_utf8_lossy(&member).into_owned();
     assert_eq!(
         setting.texts(&project, &mut position).await,
-        [whole.clone()]
+        std::slice::from_ref(&whole)
     );
     project.write("f.gz", &[&member[..], &member[..]].concat());
     assert_eq!(setting.texts(&project, &mut position).await, [whole]);
