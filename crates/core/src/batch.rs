@@ -2,6 +2,8 @@
 
 use arrow::array::RecordBatch;
 
+use crate::quarantine::Extent;
+
 /// Rows of one table, in Arrow.
 #[derive(Debug, Clone)]
 pub struct Batch {
@@ -40,6 +42,13 @@ impl Origins {
         self.payloads.push(payload);
         self.offsets.push(offset);
         self.lengths.push(length);
+    }
+
+    /// The record of a row, as a refusal names it.
+    ///
+    /// Panics when there is no such row.
+    pub fn extent(&self, row: usize) -> Extent {
+        Extent::record(self.offsets[row], u64::from(self.lengths[row]))
     }
 
     /// The places of these rows, in this order; a row may come more than once.

@@ -45,7 +45,7 @@ fn usage() -> Error {
 
 fn measure(text: &[u8], nested: Nested) -> Result<()> {
     let json = Json::new(Config {
-        lines: true,
+        lines: Some(true),
         nested,
         ..Config::default()
     })?;

@@ -1,17 +1,21 @@
 //! The quarantine table of a pipeline: `quarantine.<pipeline>`, one row an event.
 //!
 //! A refused record is an event `rejected`, written in the commit that moves the position past it. A replay that lands it
-//! is an event `replayed` with the same id, written in the commit that holds its rows. A record is open while no
-//! `replayed` event names it, so nothing is ever rewritten and a replay can land once only.
+//! is an event `replayed` with the same id, written in the commit that holds its rows; `superseded` is written when the
+//! whole target was made anew by a later run. A record is open while no other event names it, so nothing is ever rewritten
+//! and a replay can land once only.
+//!
+//! Rows of older versions have no `extent`: what they refused is told from `offset` and the length of `record`.
 
 use std::collections::HashSet;
 use std::sync::Arc;
 
 use arrow::array::{
     Array, ArrayRef, AsArray, BinaryArray, Int64Array, RecordBatch, StringArray,
-    TimestampMicrosecondArray,
+    TimestampMicrosecondArray, new_null_array,
 };
 use arrow::datatypes::{DataType, Field, Schema, SchemaRef, TimeUnit};
+use forebay_core::quarantine::{Extent, Scope};
 use forebay_core::{Error, Ident, Rejected, Result, RunId, TableName, Timestamp};
 
 /// An event of the quarantine.
@@ -23,17 +27,26 @@ pub struct Event {
     pub at: Timestamp,
     pub run: RunId,
     pub split: Ident,
-    /// Name of the payload (URL, file).
-    pub payload: String,
-    /// When the payload was received; with its name it identifies it in `raw.<pipeline>`.
-    pub received_at: Timestamp,
+    /// The payload it came in, where that is known.
+    pub payload: Option<PayloadKey>,
     pub rejected: Rejected,
+}
+
+/// Identifies a payload in `raw.<pipeline>`.
+#[derive(Debug, Clone, PartialEq, Eq, Hash)]
+pub struct PayloadKey {
+    /// Its URL or file.
+    pub name: String,
+    pub received_at: Timestamp,
 }
 
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum EventKind {
     Rejected,
+    /// Its rows have landed.
     Replayed,
+    /// A later run has made the whole target anew, and refused what it had to refuse itself.
+    Superseded,
 }
 
 impl EventKind {
@@ -41,6 +54,7 @@ impl EventKind {
         match self {
             Self::Rejected => "rejected",
             Self::Replayed => "replayed",
+            Self::Superseded => "superseded",
         }
     }
 }
@@ -54,21 +68,24 @@ pub fn table(pipeline: &Ident) -> Result<TableName> {
 pub fn schema() -> SchemaRef {
     let text = |name: &str| Field::new(name, DataType::Utf8, false);
     let long = |name: &str| Field::new(name, DataType::Int64, true);
-    let time = |name: &str| {
+    let time = |name: &str, nullable: bool| {
         Field::new(
             name,
             DataType::Timestamp(TimeUnit::Microsecond, Some("+00:00".into())),
-            false,
+            nullable,
         )
     };
     Arc::new(Schema::new(vec![
         text("id"),
         text("event"),
-        time("at"),
+        time("at", false),
         text("run"),
         text("split"),
-        text("payload"),
-        time("received_at"),
+        Field::new("payload", DataType::Utf8, true),
+        time("received_at", true),
+        Field::new("extent", DataType::Utf8, true),
+        long("extent_start"),
+        long("extent_end"),
         long("offset"),
         long("line"),
         text("stage"),
@@ -83,10 +100,12 @@ pub fn to_batch(events: &[Event]) -> Result<RecordBatch> {
     let text = |get: fn(&Event) -> String| {
         Arc::new(StringArray::from_iter_values(events.iter().map(get))) as ArrayRef
     };
-    let time = |get: fn(&Event) -> Timestamp| {
-        let values = events.iter().map(|event| get(event).micros());
-        Arc::new(TimestampMicrosecondArray::from_iter_values(values).with_timezone("+00:00"))
-            as ArrayRef
+    let optional = |get: fn(&Event) -> Option<&str>| {
+        Arc::new(StringArray::from_iter(events.iter().map(get))) as ArrayRef
+    };
+    let time = |get: fn(&Event) -> Option<Timestamp>| {
+        let values = events.iter().map(|event| Some(get(event)?.micros()));
+        Arc::new(TimestampMicrosecondArray::from_iter(values).with_timezone("+00:00")) as ArrayRef
     };
     let long = |get: fn(&Rejected) -> Option<u64>| {
         let values = events
@@ -97,11 +116,14 @@ pub fn to_batch(events: &[Event]) -> Result<RecordBatch> {
     let columns: Vec<ArrayRef> = vec![
         text(|e| e.id.clone()),
         text(|e| e.kind.as_str().to_owned()),
-        time(|e| e.at),
+        time(|e| Some(e.at)),
         text(|e| e.run.to_string()),
         text(|e| e.split.to_string()),
-        text(|e| e.payload.clone()),
-        time(|e| e.received_at),
+        optional(|e| Some(e.payload.as_ref()?.name.as_str())),
+        time(|e| Some(e.payload.as_ref()?.received_at)),
+        optional(|e| Some(scope_name(e.rejected.extent?.scope))),
+        long(|r| Some(r.extent?.start)),
+        long(|r| Some(r.extent?.end).filter(|end| *end < u64::MAX)),
         long(|r| r.offset),
         long(|r| r.line),
         text(|e| e.rejected.stage.clone()),
@@ -116,12 +138,21 @@ pub fn to_batch(events: &[Event]) -> Result<RecordBatch> {
     })
 }
 
+fn scope_name(scope: Scope) -> &'static str {
+    match scope {
+        Scope::Payload => "payload",
+        Scope::Document => "document",
+        Scope::Record => "record",
+        Scope::Unsized => "unsized",
+    }
+}
+
 /// Rows of the table, in any order, to the events that are still open, in the order they came, without the records'
 /// bytes.
 #[derive(Debug, Default)]
 pub struct OpenEvents {
     rejected: Vec<Event>,
-    replayed: HashSet<String>,
+    closed: HashSet<String>,
 }
 
 impl OpenEvents {
@@ -129,10 +160,10 @@ impl OpenEvents {
     pub fn add(&mut self, rows: &RecordBatch) -> Result<()> {
         let columns = Columns::new(rows)?;
         for row in 0..rows.num_rows() {
-            if columns.text("event", row)? == "replayed" {
-                self.replayed.insert(columns.text("id", row)?.to_owned());
-            } else {
+            if columns.text("event", row)? == EventKind::Rejected.as_str() {
                 self.rejected.push(columns.event(row)?);
+            } else {
+                self.closed.insert(columns.text("id", row)?.to_owned());
             }
         }
         Ok(())
@@ -140,7 +171,7 @@ impl OpenEvents {
 
     pub fn finish(mut self) -> Vec<Event> {
         self.rejected
-            .retain(|event| !self.replayed.contains(&event.id));
+            .retain(|event| !self.closed.contains(&event.id));
         self.rejected.sort_by(|a, b| a.id.cmp(&b.id));
         self.rejected
     }
@@ -157,13 +188,16 @@ impl<'a> Columns<'a> {
         };
         let mut columns = Vec::new();
         for field in schema().fields() {
-            let column = rows.column_by_name(field.name()).ok_or_else(|| {
-                Error::bug(
-                    "quarantine_rows",
-                    format!("the quarantine table has no column `{}`", field.name()),
-                )
-            })?;
-            columns.push(arrow::compute::cast(column, field.data_type()).map_err(wrong)?);
+            let column = match rows.column_by_name(field.name()) {
+                Some(column) => arrow::compute::cast(column, field.data_type()).map_err(wrong)?,
+                // A table of an older version.
+                None if field.is_nullable() => new_null_array(field.data_type(), rows.num_rows()),
+                None => {
+                    let what = format!("the quarantine table has no column `{}`", field.name());
+                    return Err(Error::bug("quarantine_rows", what));
+                }
+            };
+            columns.push(column);
         }
         let cast = RecordBatch::try_new(schema(), columns).map_err(wrong)?;
         Ok(Self(rows, cast))
@@ -189,6 +223,53 @@ impl<'a> Columns<'a> {
         Ok(Timestamp(column.value(row)))
     }
 
+    /// The payload, when both its name and its time are there.
+    fn payload(&self, row: usize) -> Result<Option<PayloadKey>> {
+        let is_known =
+            self.column("payload")?.is_valid(row) && self.column("received_at")?.is_valid(row);
+        if !is_known {
+            return Ok(None);
+        }
+        Ok(Some(PayloadKey {
+            name: self.text("payload", row)?.to_owned(),
+            received_at: self.time("received_at", row)?,
+        }))
+    }
+
+    fn extent(&self, row: usize) -> Result<Option<Extent>> {
+        let offset = self.long("offset", row)?;
+        if !self.column("extent")?.is_valid(row) {
+            return Ok(match offset {
+                // An older version refused whole payloads only while it extracted.
+                None => (self.text("stage", row)? == "extract").then_some(Extent::PAYLOAD),
+                Some(start) => {
+                    let record = self.column("record")?.as_binary::<i32>().value(row);
+                    Some(Extent {
+                        scope: Scope::Unsized,
+                        start,
+                        end: start.saturating_add(record.len() as u64),
+                    })
+                }
+            });
+        }
+        let scope = match self.text("extent", row)? {
+            "payload" => Scope::Payload,
+            "document" => Scope::Document,
+            "record" => Scope::Record,
+            "unsized" => Scope::Unsized,
+            other => {
+                let what = format!("the quarantine table has an extent {other:?}");
+                return Err(Error::unsupported("quarantine_extent", what)
+                    .with_hint("use the version of Forebay that wrote it, or a newer one"));
+            }
+        };
+        Ok(Some(Extent {
+            scope,
+            start: self.long("extent_start", row)?.unwrap_or(0),
+            end: self.long("extent_end", row)?.unwrap_or(u64::MAX),
+        }))
+    }
+
     fn long(&self, name: &str, row: usize) -> Result<Option<u64>> {
         let column = self
             .column(name)?
@@ -206,10 +287,10 @@ impl<'a> Columns<'a> {
             at: self.time("at", row)?,
             run: self.text("run", row)?.parse()?,
             split: self.text("split", row)?.parse()?,
-            payload: self.text("payload", row)?.to_owned(),
-            received_at: self.time("received_at", row)?,
+            payload: self.payload(row)?,
             rejected: Rejected {
-                payload: 0,
+                payload: None,
+                extent: self.extent(row)?,
                 offset: self.long("offset", row)?,
                 line: self.long("line", row)?,
                 stage: self.text("stage", row)?.to_owned(),
@@ -226,17 +307,20 @@ impl<'a> Columns<'a> {
 mod tests {
     use super::*;
 
-    fn event(id: &str, kind: EventKind) -> Event {
+    fn event(id: &str, kind: EventKind, extent: Option<Extent>) -> Event {
         Event {
             id: id.to_owned(),
             kind,
             at: Timestamp(5),
             run: RunId::new(Timestamp(0), 1),
             split: "all".parse().unwrap(),
-            payload: "https://example.org/a".to_owned(),
-            received_at: Timestamp(4),
+            payload: Some(PayloadKey {
+                name: "https://example.org/a".to_owned(),
+                received_at: Timestamp(4),
+            }),
             rejected: Rejected {
-                payload: 0,
+                payload: None,
+                extent,
                 offset: Some(12),
                 line: None,
                 stage: "extract".to_owned(),
@@ -247,21 +331,66 @@ mod tests {
         }
     }
 
-    #[test]
-    fn what_was_replayed_is_no_longer_open() {
-        let rejected = [
-            event("r-2", EventKind::Rejected),
-            event("r-1", EventKind::Rejected),
-        ];
-        let replayed = [event("r-2", EventKind::Replayed)];
+    fn open(rows: &[RecordBatch]) -> Vec<Event> {
         let mut open = OpenEvents::default();
-        open.add(&to_batch(&replayed).unwrap()).unwrap();
-        open.add(&to_batch(&rejected).unwrap()).unwrap();
-        let left = open.finish();
+        rows.iter().for_each(|rows| open.add(rows).unwrap());
+        open.finish()
+    }
+
+    #[test]
+    fn what_was_replayed_or_superseded_is_no_longer_open() {
+        let extent = Some(Extent::record(10, 9));
+        let rejected = ["r-3", "r-2", "r-1"].map(|id| event(id, EventKind::Rejected, extent));
+        let replayed = [event("r-2", EventKind::Replayed, extent)];
+        let superseded = [event("r-3", EventKind::Superseded, extent)];
+        let rows = [&replayed[..], &rejected[..], &superseded[..]];
+        let left = open(&rows.map(|events| to_batch(events).unwrap()));
         assert_eq!(left.len(), 1);
+        let Rejected { extent, record, .. } = &left[0].rejected;
         assert_eq!(
-            (left[0].id.as_str(), left[0].rejected.offset),
-            ("r-1", Some(12))
+            (left[0].id.as_str(), *extent),
+            ("r-1", Some(Extent::record(10, 9)))
         );
+        assert!(record.is_empty());
+    }
+
+    #[test]
+    fn every_extent_is_read_back() {
+        for extent in [
+            Extent::PAYLOAD,
+            Extent::rest(7),
+            Extent::document(3, 4),
+            Extent::record(0, 0),
+        ] {
+            let events = [event("r", EventKind::Rejected, Some(extent))];
+            let left = open(&[to_batch(&events).unwrap()]);
+            assert_eq!(left[0].rejected.extent, Some(extent));
+        }
+    }
+
+    #[test]
+    fn rows_of_an_older_version_are_read() {
+        let rows = to_batch(&[event("r", EventKind::Rejected, None)]).unwrap();
+        let older: Vec<usize> = (0..rows.num_columns())
+            .filter(|column| !rows.schema().field(*column).name().starts_with("extent"))
+            .collect();
+        let left = open(&[rows.project(&older).unwrap()]);
+        let expected = Extent {
+            scope: Scope::Unsized,
+            start: 12,
+            end: 19,
+        };
+        assert_eq!(left[0].rejected.extent, Some(expected));
+        assert!(left[0].payload.is_some());
+    }
+
+    #[test]
+    fn a_payload_that_is_not_known_is_not_made_up() {
+        let mut unknown = event("r", EventKind::Rejected, None);
+        unknown.payload = None;
+        unknown.rejected.offset = None;
+        unknown.rejected.stage = "transform[0]".to_owned();
+        let left = open(&[to_batch(&[unknown]).unwrap()]);
+        assert_eq!((&left[0].payload, left[0].rejected.extent), (&None, None));
     }
 }

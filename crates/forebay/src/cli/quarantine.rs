@@ -65,7 +65,7 @@ impl Quarantine {
 /// The events of a pipeline that no replay has landed, as a subquery.
 fn open_events(pipeline: &Ident) -> String {
     format!(
-        "(SELECT * FROM quarantine.{pipeline} WHERE event = 'rejected' AND id NOT IN (SELECT id FROM quarantine.{pipeline} WHERE event = 'replayed')) AS waiting"
+        "(SELECT * FROM quarantine.{pipeline} WHERE event = 'rejected' AND id NOT IN (SELECT id FROM quarantine.{pipeline} WHERE event <> 'rejected')) AS waiting"
     )
 }
 
@@ -163,8 +163,12 @@ async fn replay(
         &Arc::new(Figures::default()),
     );
     let done = Box::pin(forebay_pipeline::run::replay(spec.clone(), context)).await?;
+    let rows = match done.rows {
+        rows if rows == done.landed => String::new(),
+        rows => format!(", with {} rows", say::count(rows)),
+    };
     say::good(format_args!(
-        "{} records landed in {}",
+        "{} records landed in {}{rows}",
         say::count(done.landed),
         spec.load.describe()
     ));

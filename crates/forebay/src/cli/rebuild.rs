@@ -57,35 +57,43 @@ impl Rebuild {
         })
     }
 
-    /// The pipeline of the project that loads the table.
+    /// The pipeline of the project that loads the table, or the one whose child table it may be. A file with errors is in nobody
+    /// else's way.
     fn pipeline(&self, workspace: &Workspace, global: &Global) -> Result<PipelineSpec> {
         let variables = ProcessVariables {
             params: self.params.clone(),
         };
-        let mut invalid = None;
+        let name = self.table.to_string();
+        let (mut parent, mut broken) = (None, None);
         for file in project::pipelines(&global.project)? {
-            match project::load_or_error(&file, &variables, workspace.engine()) {
-                Ok(spec) => {
-                    let is_loaded = spec
-                        .load
-                        .lake()
-                        .is_some_and(|target| target.has_table(&self.table));
-                    if is_loaded {
-                        return Ok(spec);
-                    }
+            let spec = match project::load_or_error(&file, &variables, workspace.engine()) {
+                Ok(spec) => spec,
+                Err(error) => {
+                    broken = broken.or(Some(error));
+                    continue;
                 }
-                // It may be the one; another pipeline's error is not in the way.
-                Err(error) => invalid = Some(error),
+            };
+            let Some(main) = spec.load.lake().map(|target| target.table.to_string()) else {
+                continue;
+            };
+            if name == main {
+                return Ok(spec);
+            }
+            let is_longer = |(longest, _): &(String, PipelineSpec)| main.len() > longest.len();
+            if name.starts_with(&format!("{main}__")) && parent.as_ref().is_none_or(is_longer) {
+                parent = Some((main, spec));
             }
         }
-        if let Some(error) = invalid {
-            return Err(error);
+        if let Some((_, spec)) = parent {
+            return Ok(spec);
         }
-        Err(Error::not_found(
-            "no_such_table",
-            format!("no pipeline of this project loads {}", self.table),
-        )
-        .with_hint("`forebay check` lists what each loads"))
+        Err(broken.unwrap_or_else(|| {
+            Error::not_found(
+                "no_such_table",
+                format!("no pipeline of this project loads {}", self.table),
+            )
+            .with_hint("`forebay check` lists what each loads")
+        }))
     }
 }
 

@@ -3,10 +3,11 @@
 //! It is learned from the first records, then held. It travels as JSON in a table property of the main table
 //! (`forebay.contract`), so it moves in the same commit as the rows that made it grow.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
+use std::sync::Arc;
 
 use arrow::datatypes::{DataType, TimeUnit};
-use forebay_core::{Error, Result};
+use forebay_core::{Error, Result, TableName};
 use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 
@@ -34,6 +35,31 @@ pub struct ContractPolicy {
     pub columns: BTreeMap<String, ColumnRule>,
     /// The most columns a table may have, at all depths; a record that would add more is quarantined.
     pub columns_max: Option<u32>,
+    /// Tables that a list of the records may not become: they belong to another pipeline. Told by the run.
+    #[serde(skip)]
+    pub taken: Option<Arc<TakenTables>>,
+}
+
+/// Tables beside a pipeline's own whose names its child tables would have.
+#[derive(Debug, PartialEq)]
+pub struct TakenTables {
+    main: TableName,
+    names: BTreeSet<TableName>,
+}
+
+impl TakenTables {
+    pub fn new(main: TableName, names: BTreeSet<TableName>) -> Self {
+        Self { main, names }
+    }
+
+    pub fn is_empty(&self) -> bool {
+        self.names.is_empty()
+    }
+
+    /// The table that the child at `path` would be.
+    pub(crate) fn find(&self, path: &str) -> Option<&TableName> {
+        self.names.get(&self.main.child(path).ok()?)
+    }
 }
 
 impl ContractPolicy {

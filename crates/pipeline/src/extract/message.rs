@@ -12,6 +12,7 @@ use std::sync::Arc;
 use arrow::array::{Array, ArrayRef, AsArray, BinaryArray, RecordBatch};
 use arrow::compute::{cast, interleave};
 use arrow::datatypes::{DataType, Field, Schema};
+use forebay_core::quarantine::Extent;
 use forebay_core::{Batch, Error, Messages, Origins, PayloadHead, Rejected, Result};
 use schemars::JsonSchema;
 use serde::Deserialize;
@@ -315,9 +316,12 @@ fn refused(
     record: &[u8],
 ) -> Rejected {
     let (partition, offset) = messages.place(n);
+    let start = offset_of(messages, n);
+    let length = messages.value(n).map_or(0, |value| value.len() as u64);
     Rejected {
-        payload: head.ordinal,
-        offset: Some(offset_of(messages, n)),
+        payload: Some(head.ordinal),
+        extent: Some(Extent::document(start, length)),
+        offset: Some(start),
         line: None,
         stage: "extract".to_owned(),
         code: code.to_owned(),

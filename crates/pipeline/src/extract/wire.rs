@@ -12,7 +12,7 @@ use std::sync::Arc;
 
 use forebay_core::Result;
 #[cfg(feature = "kafka")]
-use forebay_core::quarantine::RECORD_BYTES_MAX;
+use forebay_core::quarantine::{Extent, RECORD_BYTES_MAX};
 #[cfg(feature = "kafka")]
 use forebay_core::{Error, PayloadHead, Rejected};
 use schemars::JsonSchema;
@@ -58,7 +58,8 @@ impl Unreadable {
     /// The message as refused.
     pub(super) fn refuse(self, head: &PayloadHead, value: &Value, message: &[u8]) -> Rejected {
         Rejected {
-            payload: head.ordinal,
+            payload: Some(head.ordinal),
+            extent: Some(Extent::document(value.at, value.bytes.len() as u64)),
             offset: Some(value.at),
             line: None,
             stage: "extract".to_owned(),

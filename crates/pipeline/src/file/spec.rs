@@ -11,7 +11,7 @@ use serde::de::DeserializeOwned;
 use serde::{Deserialize, Serialize};
 use sha2::{Digest, Sha256};
 
-use crate::extract::contract::{Contract, ContractPolicy};
+use crate::extract::contract::{Contract, ContractPolicy, TakenTables};
 use crate::extract::file_columns::FileExtraction;
 use crate::extract::message::MessageExtraction;
 use crate::extract::{self, Extraction, Extractor};
@@ -109,9 +109,22 @@ impl PipelineSpec {
     ///
     /// Errors: `Config` when source and extractor do not fit; whatever the extractor says of the contract.
     pub fn extraction(&self, contract: Option<Contract>) -> Result<Box<dyn Extraction>> {
+        self.extraction_beside(contract, None)
+    }
+
+    /// As [`Self::extraction`], beside tables that no list of the records may become.
+    pub fn extraction_beside(
+        &self,
+        contract: Option<Contract>,
+        taken: Option<Arc<TakenTables>>,
+    ) -> Result<Box<dyn Extraction>> {
+        let policy = ContractPolicy {
+            taken,
+            ..self.schema.clone()
+        };
         let inner = self
             .extract
-            .start(contract, &self.schema, self.records.as_deref())?;
+            .start(contract, &policy, self.records.as_deref())?;
         if let Some(rules) = self.source.file_rules().filter(|rules| rules.add_columns()) {
             return Ok(Box::new(FileExtraction::new(inner, rules.clone())));
         }

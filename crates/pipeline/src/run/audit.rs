@@ -1,5 +1,6 @@
 //! `audit.requests`: every request to a third party and its outcome, as a lake table.
 
+use std::collections::VecDeque;
 use std::sync::{Arc, Mutex};
 
 use arrow::array::{
@@ -20,8 +21,19 @@ pub(super) struct Requests(Mutex<Waiting>);
 
 #[derive(Debug, Default)]
 struct Waiting {
-    records: Vec<RequestRecord>,
+    /// Oldest first.
+    records: VecDeque<RequestRecord>,
     dropped: u64,
+}
+
+impl Waiting {
+    /// Lets the oldest go until there are no more than may wait.
+    fn trim(&mut self) {
+        while self.records.len() > REQUESTS_MAX {
+            self.records.pop_front();
+            self.dropped += 1;
+        }
+    }
 }
 
 impl RequestLog for Requests {
@@ -30,11 +42,8 @@ impl RequestLog for Requests {
             .0
             .lock()
             .unwrap_or_else(std::sync::PoisonError::into_inner);
-        if waiting.records.len() >= REQUESTS_MAX {
-            waiting.records.swap_remove(0);
-            waiting.dropped += 1;
-        }
-        waiting.records.push(record);
+        waiting.records.push_back(record);
+        waiting.trim();
     }
 }
 
@@ -51,14 +60,19 @@ impl Requests {
             );
             waiting.dropped = 0;
         }
-        std::mem::take(&mut waiting.records)
+        std::mem::take(&mut waiting.records).into()
     }
 
-    /// Puts records back after a commit that failed.
+    /// Puts records back, before those that came since, after a commit that failed.
     pub(super) fn put_back(&self, records: Vec<RequestRecord>) {
-        for record in records {
-            self.record(record);
-        }
+        let mut waiting = self
+            .0
+            .lock()
+            .unwrap_or_else(std::sync::PoisonError::into_inner);
+        let mut records = VecDeque::from(records);
+        records.append(&mut waiting.records);
+        waiting.records = records;
+        waiting.trim();
     }
 }
 
@@ -142,4 +156,45 @@ pub(super) fn to_batch(
     RecordBatch::try_new(requests_schema(), columns).map_err(|error| {
         Error::bug("requests_batch", "failed to build rows of audit.requests").with_source(error)
     })
+}
+
+#[cfg(test)]
+mod tests {
+    use forebay_core::Timestamp;
+
+    use super::*;
+
+    fn record(n: usize) -> RequestRecord {
+        RequestRecord {
+            at: Timestamp(0),
+            method: "GET".to_owned(),
+            url: n.to_string(),
+            status: Some(200),
+            attempt: 1,
+            duration_us: 0,
+            waited_us: 0,
+            bytes: 0,
+            outcome: "ok",
+            detail: None,
+        }
+    }
+
+    fn urls(records: &[RequestRecord]) -> Vec<usize> {
+        let numbers = records.iter().map(|record| record.url.parse().unwrap());
+        numbers.collect()
+    }
+
+    #[test]
+    fn the_newest_requests_are_kept_in_order() {
+        let requests = Requests::default();
+        for n in 0..REQUESTS_MAX + 3 {
+            requests.record(record(n));
+        }
+        let taken = requests.take();
+        assert_eq!(urls(&taken), (3..REQUESTS_MAX + 3).collect::<Vec<_>>());
+        requests.record(record(REQUESTS_MAX + 3));
+        requests.put_back(taken);
+        let again = requests.take();
+        assert_eq!(urls(&again), (4..REQUESTS_MAX + 4).collect::<Vec<_>>());
+    }
 }

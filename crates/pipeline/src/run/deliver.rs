@@ -13,7 +13,7 @@ use forebay_store::{Lease, PositionMove};
 use tokio::runtime::Handle;
 
 use super::tables::Tables;
-use super::{RunContext, outbox, random};
+use super::{RunContext, outbox, random, split};
 use crate::file::PipelineSpec;
 use crate::load::{Delivered, Sink, SinkContext, Standing, TARGET_GONE};
 
@@ -120,6 +120,27 @@ async fn finish(
     last: Delivered,
 ) -> Result<()> {
     tracing::warn!(pipeline = %spec.name, %split, "the target is one commit ahead; its part of the lake is made now");
+    let mut restarts = 0;
+    loop {
+        let made = finish_once(spec, context, split, lease, last.clone()).await;
+        match made {
+            Err(error) if split::may_restart(&error) && restarts < split::RESTARTS_MAX => {
+                restarts += 1;
+                tracing::info!(%error, attempt = restarts, "commit conflict, retrying");
+                context.clock.sleep(split::RESTART_PAUSE * restarts).await;
+            }
+            made => return made,
+        }
+    }
+}
+
+async fn finish_once(
+    spec: &Arc<PipelineSpec>,
+    context: &RunContext,
+    split: &Ident,
+    lease: &mut Lease,
+    last: Delivered,
+) -> Result<()> {
     let Delivered { position, outbox } = last;
     let (lake, branch, epoch) = (context.lake.clone(), context.branch.clone(), lease.epoch);
     let runtime = Handle::current();

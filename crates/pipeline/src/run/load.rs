@@ -7,9 +7,10 @@ use std::collections::BTreeMap;
 use std::sync::Arc;
 
 use arrow::array::RecordBatch;
-use forebay_core::{Batch, CommitId, Error, Position, Rejected, Result, TableName, Timestamp};
+use forebay_core::{Batch, CommitId, Error, Position, Rejected, Result, TableName};
 use forebay_lake::{CommitRequest, WriterOptions};
 use forebay_store::PositionMove;
+use futures::TryStreamExt;
 use object_store::path::Path;
 use tokio::runtime::Handle;
 use tokio::sync::mpsc;
@@ -19,10 +20,10 @@ use super::outbox::Outbox;
 use super::steps::Steps;
 use super::tables::{self, Tables};
 use super::work::{Boundary, Work};
-use super::{CONTRACT_PROPERTY, Figures, Job, random};
+use super::{CONTRACT_PROPERTY, Figures, Job, random, scan};
 use crate::extract::contract::Contract;
 use crate::load::{Delivered, Sink};
-use crate::quarantine::{self, Event, EventKind};
+use crate::quarantine::{self, Event, EventKind, OpenEvents, PayloadKey};
 use crate::raw::{self, RawEntry};
 
 pub(super) struct Loader {
@@ -36,7 +37,7 @@ pub(super) struct Loader {
     /// What the lake has to learn of the next commit of a sink that has one of its own.
     outbox: Option<Outbox>,
     /// Names of the payloads since the last boundary and when they came, for what is quarantined.
-    heads: BTreeMap<u64, (String, Timestamp)>,
+    heads: BTreeMap<u64, PayloadKey>,
     events: u64,
     rows: u64,
     /// Those of them that are in child tables.
@@ -100,8 +101,11 @@ impl Loader {
         while let Some(work) = work.blocking_recv() {
             match work {
                 Work::Payload(head) => {
-                    let known = (head.name.clone(), head.received_at);
-                    self.heads.insert(head.ordinal, known);
+                    let key = PayloadKey {
+                        name: head.name.clone(),
+                        received_at: head.received_at,
+                    };
+                    self.heads.insert(head.ordinal, key);
                 }
                 Work::Rows(batch) => self.rows(batch)?,
                 Work::Rejected(rejected) => self.quarantine(rejected)?,
@@ -154,13 +158,7 @@ impl Loader {
             .load
             .lake()
             .ok_or_else(|| Error::bug("no_target", "a sink that is neither"))?;
-        let (name, partition) = target.place(&batch.child)?;
-        let options = WriterOptions {
-            file_bytes_target: target.file_bytes.0,
-            ..WriterOptions::default()
-        };
-        self.tables
-            .write(&name, &batch.records, partition, &options)
+        self.tables.write_rows(target, &batch.child, &batch.records)
     }
 
     /// Records that the target has refused.
@@ -172,10 +170,45 @@ impl Loader {
     }
 
     fn end(&mut self) -> Result<()> {
-        match &mut self.sink {
-            Some(sink) => self.runtime.block_on(sink.end()),
-            None => Ok(()),
+        if let Some(sink) = &mut self.sink {
+            self.runtime.block_on(sink.end())?;
         }
+        if self.job.spec.load.replaces() {
+            self.supersede()?;
+        }
+        Ok(())
+    }
+
+    /// The target holds what this attempt has read, and nothing else: what earlier ones refused is no longer of it.
+    fn supersede(&mut self) -> Result<()> {
+        let context = &self.job.context;
+        let table = quarantine::table(&self.job.spec.name)?;
+        let mut rows = self
+            .runtime
+            .block_on(scan::rows(&context.lake, &context.branch, &table))?;
+        let mut open = OpenEvents::default();
+        while let Some(batch) = self.runtime.block_on(rows.try_next())? {
+            open.add(&batch)?;
+        }
+        let (own, at) = (self.own_events(), context.clock.now());
+        let older = open.finish().into_iter();
+        let closed: Vec<Event> = older
+            .filter(|event| !event.id.starts_with(&own))
+            .map(|event| Event {
+                kind: EventKind::Superseded,
+                at,
+                ..event
+            })
+            .collect();
+        if closed.is_empty() {
+            return Ok(());
+        }
+        // The lake's alone: the target has been committed, and a run that dies here leaves them to the next.
+        self.outbox = None;
+        let rows = quarantine::to_batch(&closed)?;
+        self.tables
+            .write(&table, &rows, &[], &WriterOptions::default())?;
+        self.commit(None)
     }
 
     fn quarantine(&mut self, rejected: Vec<Rejected>) -> Result<()> {
@@ -186,10 +219,10 @@ impl Loader {
         let at = self.job.context.clock.now();
         let mut events = Vec::with_capacity(rejected.len());
         for rejected in rejected {
-            let head = self
-                .heads
-                .get(&rejected.payload)
-                .or_else(|| self.heads.values().next_back());
+            let head = rejected
+                .payload
+                .and_then(|payload| self.heads.get(&payload));
+            let payload = head.cloned();
             self.events += 1;
             events.push(Event {
                 id: self.event_id(),
@@ -197,8 +230,7 @@ impl Loader {
                 at,
                 run: self.job.run.id,
                 split: self.job.split.clone(),
-                payload: head.map(|(name, _)| name.clone()).unwrap_or_default(),
-                received_at: head.map_or(at, |(_, received_at)| *received_at),
+                payload,
                 rejected,
             });
         }
@@ -208,8 +240,13 @@ impl Loader {
 
     /// A run that starts again at its last commit has another epoch then, so no id comes twice.
     fn event_id(&self) -> String {
+        format!("{}{:010}", self.own_events(), self.events)
+    }
+
+    /// What the ids of this attempt's events begin with.
+    fn own_events(&self) -> String {
         let (run, split, epoch) = (self.job.run.id, &self.job.split, self.job.lease.epoch);
-        format!("{run}-{split}-{epoch:06}-{:010}", self.events)
+        format!("{run}-{split}-{epoch:06}-")
     }
 
     /// Writes rows to a table of the pipeline's own in the lake.
@@ -269,7 +306,7 @@ impl Loader {
         self.tables
             .expect_property(&table, key, self.contract.as_deref())?;
         if let Some(outbox) = &mut self.outbox {
-            outbox.set_property(&table, key, &contract);
+            outbox.set_property(&table, key, &contract, self.contract.as_deref());
         }
         Ok(Some(contract))
     }
@@ -380,7 +417,7 @@ impl Loader {
                 self.job.spec.load.describe()
             )
         } else {
-            format!("{name}: requests")
+            format!("{name}: requests and quarantine")
         }
     }
 

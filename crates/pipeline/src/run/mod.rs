@@ -8,6 +8,7 @@ mod again;
 mod audit;
 mod deliver;
 mod figures;
+mod ledger;
 mod load;
 mod outbox;
 mod pour;
@@ -23,6 +24,7 @@ mod steps;
 mod tables;
 mod work;
 
+use std::collections::BTreeSet;
 use std::path::PathBuf;
 use std::sync::Arc;
 use std::sync::atomic::AtomicU64;
@@ -42,7 +44,7 @@ pub use rebuild::{Rebuilt, rebuild};
 pub use replay::{Replayed, replay};
 pub use reset::{ResetPlan, plan_reset, reset};
 
-use crate::extract::contract::Contract;
+use crate::extract::contract::{Contract, TakenTables};
 use crate::file::PipelineSpec;
 use crate::journal::Journals;
 use crate::load::Sink;
@@ -188,7 +190,8 @@ async fn stages(
     check_position(&job, raw.as_ref())?;
     let kept = kept_contract(raw.as_ref());
     let contract = read_contract(&job.spec.name, kept.as_deref())?;
-    let extraction = job.spec.extraction(contract)?;
+    let taken = taken_tables(&job.context, &job.spec).await?;
+    let extraction = job.spec.extraction_beside(contract, taken)?;
     let (chunks_in, chunks_out) = tokio::sync::mpsc::channel(read::CHUNKS_MAX);
     let (work_in, work_out) = tokio::sync::mpsc::channel(work::WORK_MAX);
     let runtime = tokio::runtime::Handle::current();
@@ -248,6 +251,30 @@ async fn raw_table(context: &RunContext, pipeline: &Ident) -> Result<Option<Tabl
     context.lake.table(&branch, &tables::raw(pipeline)?).await
 }
 
+/// Tables that a child table of the pipeline would be called by its name, and that belong to another one.
+async fn taken_tables(
+    context: &RunContext,
+    spec: &PipelineSpec,
+) -> Result<Option<Arc<TakenTables>>> {
+    let Some(target) = spec.load.lake() else {
+        return Ok(None);
+    };
+    let branch = AsOf::Head(context.branch.clone());
+    let mut names = BTreeSet::new();
+    for name in context.lake.tables(&branch).await? {
+        if !tables::may_be_child(&name, &target.table) {
+            continue;
+        }
+        if let Some(table) = context.lake.table(&branch, &name).await?
+            && !tables::is_owned(&table, &target.table)
+        {
+            names.insert(name);
+        }
+    }
+    let taken = TakenTables::new(target.table.clone(), names);
+    Ok((!taken.is_empty()).then(|| Arc::new(taken)))
+}
+
 /// A store that has lost the position of a split, over tables that it was loaded into, must not have it loaded again.
 ///
 /// Errors: `Data` `position_lost`.
@@ -295,3 +322,6 @@ fn random(seed: u64, counter: u64) -> u128 {
     };
     (u128::from(mix(counter * 2)) << 64) | u128::from(mix(counter * 2 + 1))
 }
+
+#[cfg(test)]
+mod tests;

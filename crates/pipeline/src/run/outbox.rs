@@ -46,6 +46,9 @@ struct Head {
     writes: Vec<WriteHead>,
     /// Table, key and value.
     properties: Vec<(TableName, String, String)>,
+    /// What each property was when the commit was made; older versions did not say.
+    #[serde(default)]
+    expected: Vec<Option<String>>,
     /// Objects with further rows, in the same form.
     objects: Vec<String>,
 }
@@ -67,6 +70,7 @@ pub(super) struct Outbox {
     writes: Vec<Write>,
     bytes: usize,
     properties: Vec<(TableName, String, String)>,
+    expected: Vec<Option<String>>,
     objects: Vec<Path>,
 }
 
@@ -79,6 +83,7 @@ impl Outbox {
             writes: Vec::new(),
             bytes: 0,
             properties: Vec::new(),
+            expected: Vec::new(),
             objects: Vec::new(),
         }
     }
@@ -101,9 +106,17 @@ impl Outbox {
         Ok(())
     }
 
-    pub(super) fn set_property(&mut self, table: &TableName, key: &str, value: &str) {
+    /// `expected` is what the property was before.
+    pub(super) fn set_property(
+        &mut self,
+        table: &TableName,
+        key: &str,
+        value: &str,
+        expected: Option<&str>,
+    ) {
         self.properties
             .push((table.clone(), key.to_owned(), value.to_owned()));
+        self.expected.push(expected.map(str::to_owned));
     }
 
     /// Puts the rows so far into an object.
@@ -128,6 +141,7 @@ impl Outbox {
         let head = Head {
             message: message.to_owned(),
             properties: self.properties.clone(),
+            expected: self.expected.clone(),
             objects: self.objects.iter().map(ToString::to_string).collect(),
             ..Head::default()
         };
@@ -138,6 +152,7 @@ impl Outbox {
     pub(super) fn clear(&mut self) {
         (self.bytes, self.writes) = (0, Vec::new());
         self.properties.clear();
+        self.expected.clear();
         for path in std::mem::take(&mut self.objects) {
             // Nothing names it any more; one that stays is an orphan.
             let deleted = self.runtime.block_on(self.lake.objects().delete(&path));
@@ -170,8 +185,15 @@ fn encode(mut head: Head, writes: &[Write]) -> Result<Vec<u8>> {
     let mut text = (json.len() as u64).to_le_bytes().to_vec();
     text.extend_from_slice(&json);
     text.extend_from_slice(&rows);
-    zstd::bulk::compress(&text, LEVEL)
+    compressed(&text)
         .map_err(|error| Error::bug("outbox", "failed to write the outbox").with_source(error))
+}
+
+/// With a checksum, so that a bit that changes at rest is found.
+fn compressed(text: &[u8]) -> std::io::Result<Vec<u8>> {
+    let mut compressor = zstd::bulk::Compressor::new(LEVEL)?;
+    compressor.include_checksum(true)?;
+    compressor.compress(text)
 }
 
 /// Writes what an outbox holds to the tables; returns the message of its commit. Blocks.
@@ -194,13 +216,48 @@ pub(super) fn redo(
         let text = read.map_err(|error| from_objects("read an outbox", &path, error))?;
         decode(&text, epoch, tables)?;
     }
-    for (table, key, value) in &head.properties {
-        tables.set_property(table, key, value)?;
+    for (i, property) in head.properties.iter().enumerate() {
+        restore_property(tables, property, head.expected.get(i))?;
     }
     Ok(head.message)
 }
 
+/// Sets a property to what the commit made of it, unless another writer has changed it since: what that one knows is newer.
+fn restore_property(
+    tables: &mut Tables,
+    (table, key, value): &(TableName, String, String),
+    expected: Option<&Option<String>>,
+) -> Result<()> {
+    let now = tables.property(table, key)?;
+    if now.as_ref() == Some(value) {
+        return Ok(());
+    }
+    if expected.is_some_and(|expected| *expected != now) {
+        tracing::warn!(%table, key, "another writer has changed the property since; its value stays");
+        return Ok(());
+    }
+    tables.set_property(table, key, value)?;
+    tables.expect_property(table, key, now.as_deref())
+}
+
 fn decode(text: &[u8], epoch: i64, tables: &mut Tables) -> Result<Head> {
+    let (head, writes) = parsed(text)?;
+    for (write, batches) in head.writes.iter().zip(writes) {
+        for batch in &batches {
+            match &write.path {
+                Some(path) => tables.write_at(&write.table, batch, &renamed(path, epoch))?,
+                None => {
+                    let options = forebay_lake::WriterOptions::default();
+                    tables.write(&write.table, batch, &[], &options)?;
+                }
+            }
+        }
+    }
+    Ok(head)
+}
+
+/// What an outbox says, and the rows of each of its writes.
+fn parsed(text: &[u8]) -> Result<(Head, Vec<Vec<RecordBatch>>)> {
     let text = zstd::bulk::decompress(text, EXPANDED_BYTES_MAX).map_err(broken)?;
     let (length, rest) = text.split_first_chunk::<8>().ok_or_else(cut)?;
     let length = usize::try_from(u64::from_le_bytes(*length)).map_err(broken)?;
@@ -211,21 +268,18 @@ fn decode(text: &[u8], epoch: i64, tables: &mut Tables) -> Result<Head> {
         return Err(Error::unsupported("outbox_version", message)
             .with_hint("run the pipeline with the version of Forebay that ran it last"));
     }
+    let mut writes = Vec::with_capacity(head.writes.len());
     for write in &head.writes {
         let (mine, others) = rows.split_at_checked(write.bytes).ok_or_else(cut)?;
         rows = others;
-        for batch in StreamReader::try_new(mine, None).map_err(broken)? {
-            let batch = batch.map_err(broken)?;
-            match &write.path {
-                Some(path) => tables.write_at(&write.table, &batch, &renamed(path, epoch))?,
-                None => {
-                    let options = forebay_lake::WriterOptions::default();
-                    tables.write(&write.table, &batch, &[], &options)?;
-                }
-            }
-        }
+        let batches = StreamReader::try_new(mine, None).map_err(broken)?;
+        let batches: Result<Vec<_>, _> = batches.collect();
+        writes.push(batches.map_err(broken)?);
     }
-    Ok(head)
+    if !rows.is_empty() {
+        return Err(broken("there is more behind its rows"));
+    }
+    Ok((head, writes))
 }
 
 /// `a.index.parquet` as `a.index.e7.parquet`.
@@ -250,20 +304,61 @@ mod tests {
 
     use super::*;
 
-    #[test]
-    fn an_outbox_that_is_cut_is_told() {
+    fn outbox() -> Vec<u8> {
         let n: ArrayRef = Arc::new(Int64Array::from(vec![1, 2]));
-        let write = Write {
+        let write = |path: Option<&str>| Write {
             table: "raw.orders".parse().unwrap(),
-            path: None,
-            rows: RecordBatch::try_from_iter([("n", n)]).unwrap(),
+            path: path.map(Path::from),
+            rows: RecordBatch::try_from_iter([("n", n.clone())]).unwrap(),
         };
-        let text = encode(Head::default(), &[write]).unwrap();
-        assert!(text.len() < 2_000);
+        let head = Head {
+            message: "orders: 2 rows".to_owned(),
+            ..Head::default()
+        };
+        encode(head, &[write(None), write(Some("a/b.index.parquet"))]).unwrap()
+    }
+
+    #[test]
+    fn an_outbox_that_is_cut_at_any_length_is_refused() {
+        let text = outbox();
+        let (head, writes) = parsed(&text).unwrap();
+        assert_eq!((head.writes.len(), writes[1][0].num_rows()), (2, 2));
+        for length in 0..text.len() {
+            let error = parsed(&text[..length]).unwrap_err();
+            assert_eq!(error.code(), "bad_outbox", "cut to {length} bytes");
+        }
+    }
+
+    #[test]
+    fn a_changed_bit_of_an_outbox_never_gives_other_rows() {
+        let text = outbox();
+        let (_, sound) = parsed(&text).unwrap();
+        let mut found = 0;
+        for bit in 0..text.len() * 8 {
+            let mut flipped = text.clone();
+            flipped[bit / 8] ^= 1 << (bit % 8);
+            match parsed(&flipped) {
+                Ok((_, writes)) => assert_eq!(writes, sound, "bit {bit}"),
+                Err(_) => found += 1,
+            }
+        }
+        // A few bits of a frame mean nothing.
+        let bits = text.len() * 8;
+        assert!(found * 100 >= bits * 99, "{found} of {bits} bits");
+    }
+
+    #[test]
+    fn an_outbox_without_a_checksum_is_read() {
+        let text = zstd::bulk::decompress(&outbox(), EXPANDED_BYTES_MAX).unwrap();
+        let older = zstd::bulk::compress(&text, LEVEL).unwrap();
+        assert_eq!(parsed(&older).unwrap().0.message, "orders: 2 rows");
+    }
+
+    #[test]
+    fn files_that_are_made_again_have_another_name() {
         assert_eq!(
             renamed("a/b.index.parquet", 7).as_ref(),
             "a/b.index.e7.parquet"
         );
-        assert_eq!(cut().code(), "bad_outbox");
     }
 }

@@ -6,8 +6,8 @@
 use std::sync::Arc;
 
 use forebay_core::{CommitId, Error, RefName, Result, TableName};
-use forebay_lake::{CommitRequest, WriterOptions};
-use forebay_store::{AsOf, Change, Commit, HeadChange};
+use forebay_lake::CommitRequest;
+use forebay_store::{Change, Commit, HeadChange};
 use futures::TryStreamExt;
 use tokio::runtime::Handle;
 
@@ -76,14 +76,30 @@ impl Rebuild {
         })
     }
 
-    fn run(mut self) -> Result<Rebuilt> {
+    /// Rebuilds; a rebuild that fails leaves no branch behind.
+    fn run(self) -> Result<Rebuilt> {
+        let (lake, runtime) = (self.context.lake.clone(), self.runtime.clone());
+        let branch = self.branch.clone();
+        let rebuilt = self.rebuilt();
+        if rebuilt.is_err() {
+            let dropped = runtime.block_on(lake.store().drop_branch(&branch));
+            if let Err(error) = dropped {
+                tracing::debug!(%error, %branch, "failed to drop the branch of a failed rebuild");
+            }
+        }
+        rebuilt
+    }
+
+    fn rebuilt(mut self) -> Result<Rebuilt> {
         let raw = tables::raw(&self.spec.name)?;
         let mut index =
             self.runtime
                 .block_on(scan::rows(&self.context.lake, &self.context.branch, &raw))?;
         let dropped = self.start_branch()?;
         let again = Again::new(self.context.lake.objects().clone(), self.runtime.clone());
-        let mut extraction = self.spec.extraction(None)?;
+        let taken = super::taken_tables(&self.context, &self.spec);
+        let taken = self.runtime.block_on(taken)?;
+        let mut extraction = self.spec.extraction_beside(None, taken)?;
         let mut parts = Parts::default();
         let mut payload = |rebuild: &mut Self, parts: Option<Vec<RawEntry>>| -> Result<()> {
             let Some(parts) = parts else { return Ok(()) };
@@ -118,11 +134,8 @@ impl Rebuild {
             store
                 .create_branch(&self.branch, &self.context.branch)
                 .await?;
-            let heads = store.heads(&AsOf::Head(self.branch.clone())).await?;
-            let mine = heads
-                .into_iter()
-                .filter(|head| self.is_mine(&head.table))
-                .collect::<Vec<_>>();
+            let (lake, main) = (&self.context.lake, &self.target.table);
+            let mine = tables::owned_heads(lake, &self.branch, main).await?;
             let names = mine.iter().map(|head| head.table.clone()).collect();
             if !mine.is_empty() {
                 let heads = mine.into_iter().map(|head| HeadChange {
@@ -149,14 +162,6 @@ impl Rebuild {
         }
     }
 
-    /// The main table, or a child of it.
-    fn is_mine(&self, table: &TableName) -> bool {
-        let main = &self.target.table;
-        let child = table.name.as_str().strip_prefix(main.name.as_str());
-        table.namespace == main.namespace
-            && child.is_some_and(|rest| rest.is_empty() || rest.starts_with("__"))
-    }
-
     fn take(&mut self, out: Extracted) -> Result<()> {
         self.rejected += out.rejected.len() as u64;
         for batch in out.batches {
@@ -166,14 +171,9 @@ impl Rebuild {
             if batch.records.num_rows() == 0 {
                 continue;
             }
-            let (name, partition) = self.target.place(&child)?;
             self.rows += batch.records.num_rows() as u64;
-            let options = WriterOptions {
-                file_bytes_target: self.target.file_bytes.0,
-                ..WriterOptions::default()
-            };
             self.tables
-                .write(&name, &batch.records, partition, &options)?;
+                .write_rows(&self.target, &child, &batch.records)?;
         }
         Ok(())
     }

@@ -1,14 +1,15 @@
 //! Sends quarantined records through the pipeline again, after a fix.
 //!
-//! A record is found by its place: its payload is extracted again from the raw zone, and of the rows only those at the
-//! places of open quarantine events are kept. Rows and `replayed` events are one commit, fenced by a lease of its own,
-//! so each record lands once however often and from wherever replay is called. Into a target that keeps positions of its
-//! own rows go with an outbox, as in a run (see [`super::deliver`]).
+//! A refusal says which part of which payload it is about. The payload is extracted again from the raw zone, twice: first to
+//! see what becomes of each refusal (see [`super::ledger`]), then to write the rows of those that land. Rows and `replayed`
+//! events are one commit, fenced by a lease of its own, so each record lands once however often and from wherever replay
+//! is called. Into a target that keeps positions of its own rows go with an outbox, as in a run (see [`super::deliver`]). A
+//! target that each run makes anew is not replayed into: the next run has the record.
 
-use std::collections::{BTreeMap, HashMap, HashSet};
+use std::collections::HashMap;
 use std::sync::Arc;
 
-use forebay_core::{Batch, CommitId, Error, Ident, Position, Rejected, Result, Timestamp};
+use forebay_core::{Batch, CommitId, Error, Ident, Position, Rejected, Result};
 use forebay_lake::{CommitRequest, WriterOptions};
 use forebay_store::{Lease, PositionMove};
 use futures::TryStreamExt;
@@ -16,16 +17,17 @@ use tokio::runtime::Handle;
 
 use super::again::{self, Again};
 use super::deliver;
+use super::ledger::{Ledger, RowPlace};
 use super::outbox::Outbox;
 use super::steps::{Steps, Wanted};
 use super::tables::{self, Tables};
 use super::{RunContext, random, scan, split};
 use crate::extract::Extracted;
-use crate::extract::contract::Contract;
+use crate::extract::contract::{Contract, TakenTables};
 use crate::file::PipelineSpec;
 use crate::load::iceberg::IcebergTarget;
 use crate::load::{Delivered, Sink};
-use crate::quarantine::{self, Event, EventKind, OpenEvents};
+use crate::quarantine::{self, Event, EventKind, OpenEvents, PayloadKey};
 use crate::raw::{Parts, RawEntry};
 
 /// The split whose lease and position keep two replays apart.
@@ -34,9 +36,11 @@ pub(super) const SPLIT: &str = "replay";
 /// What a replay did.
 #[derive(Debug, Clone, Default)]
 pub struct Replayed {
-    /// Records that landed now.
+    /// Refusals whose rows landed now.
     pub landed: u64,
-    /// Records that were refused again, with the newest reason of each; at most `REASONS_MAX`.
+    /// Rows that landed with them, without those of child tables.
+    pub rows: u64,
+    /// Refusals that stay, with the newest reason of each; at most `REASONS_MAX`.
     pub refused: u64,
     pub reasons: Vec<String>,
     /// Records whose place is not known: refused after an SQL transform that is not row-wise. They need a rebuild.
@@ -46,16 +50,41 @@ pub struct Replayed {
 /// Reasons that are reported.
 const REASONS_MAX: usize = 10;
 
+/// Bytes of refused records that wait for the end of their payload; beyond it they are kept without their bytes, which lie in the
+/// raw zone.
+const RECORDS_BYTES_MAX: usize = 64 << 20;
+
 /// Replays every open record of the pipeline's quarantine.
 ///
-/// Errors: `Unsupported` for a pipeline that loads neither into the lake nor into a target that keeps positions.
+/// Errors: `Unsupported` for a pipeline that loads neither into the lake nor into a target that keeps positions, and for
+/// one whose target each run makes anew.
 pub async fn replay(spec: Arc<PipelineSpec>, context: RunContext) -> Result<Replayed> {
     let request = split::request(&spec, &context, &SPLIT.parse()?);
     if spec.load.lake().is_none() && !spec.load.is_transactional() {
         return Err(again::not_in_the_lake(&spec));
     }
-    let work = async |lease| leased(spec, context.clone(), &request.split, lease).await;
-    split::held(&request, &context, work).await
+    if spec.load.replaces() {
+        let what = format!(
+            "each run of {} makes {} anew, with the records that it refused before",
+            spec.name,
+            spec.load.describe()
+        );
+        return Err(Error::unsupported("replay_into_replace", what)
+            .with_hint(format!("run the pipeline again: forebay run {}", spec.name)));
+    }
+    let mut restarts = 0;
+    loop {
+        let (spec, again) = (spec.clone(), context.clone());
+        let work = async |lease| leased(spec, again, &request.split, lease).await;
+        match split::held(&request, &context, work).await {
+            Err(error) if split::may_restart(&error) && restarts < split::RESTARTS_MAX => {
+                restarts += 1;
+                tracing::info!(%error, attempt = restarts, "commit conflict, replaying again");
+                context.clock.sleep(split::RESTART_PAUSE * restarts).await;
+            }
+            done => return done,
+        }
+    }
 }
 
 async fn leased(
@@ -75,8 +104,11 @@ async fn leased(
         }
         (None, None) => return Err(again::not_in_the_lake(&spec)),
     };
+    let taken = super::taken_tables(&context, &spec).await?;
     let blocking = tokio::task::spawn_blocking(move || {
-        Replay::new(spec, context, runtime, lease, target)?.run()
+        let mut replay = Replay::new(spec, context, runtime, lease, target)?;
+        replay.taken = taken;
+        replay.run()
     });
     blocking.await.unwrap_or_else(|error| {
         Err(Error::bug("replay_panicked", "the replay panicked").with_source(error))
@@ -96,13 +128,15 @@ struct Replay {
     runtime: Handle,
     lease: Lease,
     tables: Tables,
+    taken: Option<Arc<TakenTables>>,
+    /// The contract as the raw table keeps it.
+    kept: Option<String>,
     contract: Option<Contract>,
     done: Replayed,
     landed: Vec<Event>,
+    /// What was refused inside of what landed.
+    inner: Vec<Event>,
 }
-
-/// Identifies a payload: its name and when it was received.
-type PayloadKey = (String, Timestamp);
 
 impl Replay {
     fn new(
@@ -127,9 +161,12 @@ impl Replay {
             runtime,
             lease,
             tables,
+            taken: None,
+            kept,
             contract,
             done: Replayed::default(),
             landed: Vec::new(),
+            inner: Vec::new(),
         })
     }
 
@@ -142,20 +179,16 @@ impl Replay {
         let again = Again::new(self.context.lake.objects().clone(), self.runtime.clone());
         let runtime = self.runtime.clone();
         let mut parts = Parts::default();
-        let mut payload = |replay: &mut Self, parts: Option<Vec<RawEntry>>| -> Result<()> {
-            let key = |entry: &RawEntry| (entry.name.clone(), entry.received_at);
-            let Some(parts) = parts else { return Ok(()) };
-            match waiting.remove(&key(&parts[0])) {
-                Some(events) => replay.payload(&again, &parts, events),
-                None => Ok(()),
-            }
-        };
         while let Some(batch) = runtime.block_on(index.try_next())? {
             for entry in again.reader().entries(&batch)? {
-                payload(&mut self, parts.push(entry))?;
+                if let Some(payload) = parts.push(entry) {
+                    self.known_payload(&again, &payload, &mut waiting)?;
+                }
             }
         }
-        payload(&mut self, parts.finish())?;
+        if let Some(payload) = parts.finish() {
+            self.known_payload(&again, &payload, &mut waiting)?;
+        }
         self.commit()?;
         Ok(self.done)
     }
@@ -172,50 +205,131 @@ impl Replay {
         }
         let mut waiting: HashMap<PayloadKey, Vec<Event>> = HashMap::new();
         for event in open.finish() {
-            if event.rejected.stage != "extract" && event.rejected.offset.is_none() {
-                self.done.without_place += 1;
-            } else {
-                waiting
-                    .entry((event.payload.clone(), event.received_at))
-                    .or_default()
-                    .push(event);
+            let extent = event.rejected.extent;
+            match event.payload.clone().filter(|_| extent.is_some()) {
+                Some(payload) => waiting.entry(payload).or_default().push(event),
+                None => self.done.without_place += 1,
             }
         }
         Ok(waiting)
     }
 
-    /// Extracts one payload again and keeps what was refused then and passes now.
-    fn payload(&mut self, again: &Again, parts: &[RawEntry], events: Vec<Event>) -> Result<()> {
-        let whole = events.iter().any(|event| event.rejected.offset.is_none());
-        let offsets = (!whole).then(|| {
-            events
-                .iter()
-                .filter_map(|event| event.rejected.offset)
-                .collect::<HashSet<_>>()
-        });
-        let mut extraction = self.spec.extraction(self.contract.clone())?;
-        let mut pass = Pass::new(Steps::new(self.spec.clone(), &self.context.engine), offsets);
-        let runtime = self.runtime.clone();
-        again.extract(extraction.as_mut(), parts, 0, &mut |out| {
-            pass.take(out, &runtime)
-        })?;
-        let mut out = Extracted::default();
-        extraction.flush(&mut out)?;
-        pass.take(out, &runtime)?;
-        self.contract = Some(extraction.contract());
-        self.land(pass, events)
+    /// A payload of the raw zone, when something of it was refused.
+    fn known_payload(
+        &mut self,
+        again: &Again,
+        parts: &[RawEntry],
+        waiting: &mut HashMap<PayloadKey, Vec<Event>>,
+    ) -> Result<()> {
+        let Some(first) = parts.first() else {
+            return Ok(());
+        };
+        let key = PayloadKey {
+            name: first.name.clone(),
+            received_at: first.received_at,
+        };
+        match waiting.remove(&key) {
+            Some(events) => self.payload(again, parts, events),
+            None => Ok(()),
+        }
     }
 
-    fn land(&mut self, mut pass: Pass, events: Vec<Event>) -> Result<()> {
-        self.send(&mut pass)?;
-        let (landed, refused) = pass.divide(events);
+    /// Extracts one payload again and lands what was refused then and passes now.
+    fn payload(&mut self, again: &Again, parts: &[RawEntry], events: Vec<Event>) -> Result<()> {
+        let is_csv = self
+            .contract
+            .as_ref()
+            .is_some_and(|contract| contract.extractor == "csv");
+        let mut survey = Survey {
+            ledger: Ledger::new(events, is_csv),
+            wanted: Wanted::default(),
+            steps: Steps::new(self.spec.clone(), &self.context.engine),
+        };
+        let pass = Pass {
+            spec: self.spec.clone(),
+            contract: self.contract.clone(),
+            taken: self.taken.clone(),
+            again,
+            parts,
+        };
+        let runtime = self.runtime.clone();
+        pass.extract(&mut |out| survey.take(out, &runtime))?;
+        let mut ledger = survey.ledger;
+        if ledger.lands_any()
+            && let Some(contract) = self.land(&pass, &mut ledger)?
+        {
+            self.contract = Some(contract);
+        }
+        self.settle(ledger);
+        Ok(())
+    }
+
+    /// Writes the rows of what lands; gives the contract with them, unless the target has taken none of it.
+    fn land(&mut self, pass: &Pass<'_>, ledger: &mut Ledger) -> Result<Option<Contract>> {
+        if let Target::Sink(sink, _) = &mut self.target {
+            self.runtime.block_on(sink.mark())?;
+        }
+        let mut landing = Landing {
+            wanted: Wanted::default(),
+            steps: Steps::new(self.spec.clone(), &self.context.engine),
+            rejected: Vec::new(),
+            record_bytes: 0,
+            rows: 0,
+        };
+        let (target, tables) = (&mut self.target, &mut self.tables);
+        let runtime = self.runtime.clone();
+        let mut refused = Vec::new();
+        let contract = pass.extract(&mut |out| {
+            for batch in landing.take(out, ledger, &runtime)? {
+                match &mut *target {
+                    Target::Lake(table) => {
+                        tables.write_rows(table, &batch.child, &batch.records)?;
+                    }
+                    Target::Sink(sink, _) => refused.extend(runtime.block_on(sink.write(batch))?),
+                }
+            }
+            Ok(())
+        })?;
+        if let Target::Sink(sink, _) = &mut self.target {
+            refused.extend(self.runtime.block_on(sink.flush())?);
+        }
+        let taken = landing.rows.saturating_sub(refused.len() as u64);
+        for rejected in refused {
+            ledger.refuse(&rejected);
+            landing.keep(rejected);
+        }
+        if !ledger.lands_any() {
+            if let Target::Sink(sink, _) = &mut self.target {
+                self.runtime.block_on(sink.undo())?;
+            }
+            return Ok(None);
+        }
+        self.done.rows += taken;
+        self.note_inner(landing.rejected, ledger);
+        Ok(Some(contract))
+    }
+
+    /// What is refused inside of what lands stays open, under an id of its own.
+    fn note_inner(&mut self, rejected: Vec<Rejected>, ledger: &mut Ledger) {
+        let (at, epoch) = (self.context.clock.now(), self.lease.epoch);
+        for rejected in rejected {
+            let Some((outer, n)) = rejected.extent.and_then(|extent| ledger.inner(&extent)) else {
+                continue;
+            };
+            self.inner.push(Event {
+                id: format!("{}-r{epoch:06}-{n:06}", outer.id),
+                at,
+                rejected,
+                ..outer
+            });
+        }
+    }
+
+    fn settle(&mut self, ledger: Ledger) {
+        let (landed, refused) = ledger.finish();
         self.done.refused += refused.len() as u64;
         let room = REASONS_MAX.saturating_sub(self.done.reasons.len());
         self.done.reasons.extend(refused.into_iter().take(room));
-        if landed.is_empty() {
-            return self.undo();
-        }
-        self.write(pass.batches)?;
         self.done.landed += landed.len() as u64;
         let at = self.context.clock.now();
         self.landed.extend(landed.into_iter().map(|event| Event {
@@ -223,66 +337,24 @@ impl Replay {
             at,
             ..event
         }));
-        Ok(())
-    }
-
-    /// Sends rows to a target that is not the lake, and learns what it refuses.
-    fn send(&mut self, pass: &mut Pass) -> Result<()> {
-        let Target::Sink(sink, _) = &mut self.target else {
-            return Ok(());
-        };
-        let refused = self.runtime.block_on(async {
-            sink.mark().await?;
-            let mut refused = Vec::new();
-            for batch in std::mem::take(&mut pass.batches) {
-                refused.extend(sink.write(batch).await?);
-            }
-            refused.extend(sink.flush().await?);
-            Ok::<_, Error>(refused)
-        })?;
-        pass.refuse(refused);
-        Ok(())
-    }
-
-    fn undo(&mut self) -> Result<()> {
-        match &mut self.target {
-            Target::Sink(sink, _) => self.runtime.block_on(sink.undo()),
-            Target::Lake(_) => Ok(()),
-        }
-    }
-
-    /// Writes rows to the table of the lake.
-    fn write(&mut self, batches: Vec<Batch>) -> Result<()> {
-        let Target::Lake(target) = &self.target else {
-            return Ok(());
-        };
-        for batch in batches {
-            let (name, partition) = target.place(&batch.child)?;
-            let options = WriterOptions {
-                file_bytes_target: target.file_bytes.0,
-                ..WriterOptions::default()
-            };
-            self.tables
-                .write(&name, &batch.records, partition, &options)?;
-        }
-        Ok(())
     }
 
     /// Commits the rows in a target that is not the lake, with what the lake has to learn of it.
-    fn deliver(
-        &mut self,
-        message: &str,
-        position: &Position,
-        contract: Option<&str>,
-    ) -> Result<()> {
+    fn deliver(&mut self, message: &str, position: &Position, events: &[Event]) -> Result<()> {
+        let learned = self.learned()?;
         let Target::Sink(sink, outbox) = &mut self.target else {
             return Ok(());
         };
         let table = quarantine::table(&self.spec.name)?;
-        outbox.add(&table, &quarantine::to_batch(&self.landed)?, None)?;
-        if let Some(contract) = contract {
+        outbox.add(&table, &quarantine::to_batch(events)?, None)?;
+        if let Some(contract) = learned {
             let raw = tables::raw(&self.spec.name)?;
-            outbox.set_property(&raw, super::CONTRACT_PROPERTY, contract);
+            outbox.set_property(
+                &raw,
+                super::CONTRACT_PROPERTY,
+                &contract,
+                self.kept.as_deref(),
+            );
         }
         let delivered = Delivered {
             position: position.clone(),
@@ -292,36 +364,43 @@ impl Replay {
         self.runtime.block_on(sink.commit(sequence, delivered))
     }
 
-    fn commit(&mut self) -> Result<()> {
-        if self.landed.is_empty() {
-            return Ok(());
-        }
-        let table = quarantine::table(&self.spec.name)?;
-        self.tables.write(
-            &table,
-            &quarantine::to_batch(&self.landed)?,
-            &[],
-            &WriterOptions::default(),
-        )?;
+    /// The contract, when it is not what the raw table keeps.
+    fn learned(&self) -> Result<Option<String>> {
         let contract = self.contract.as_ref().map(serde_json::to_string);
         let contract = contract.transpose().map_err(|error| {
             Error::bug("contract_json", "failed to write the contract").with_source(error)
         })?;
-        if let Some(text) = &contract {
+        Ok(contract.filter(|contract| self.kept.as_ref() != Some(contract)))
+    }
+
+    fn commit(&mut self) -> Result<()> {
+        if self.landed.is_empty() {
+            return Ok(());
+        }
+        let mut events = std::mem::take(&mut self.landed);
+        let count = events.len();
+        let last = events.last().map(|event| event.id.clone());
+        events.append(&mut self.inner);
+        let table = quarantine::table(&self.spec.name)?;
+        self.tables.write(
+            &table,
+            &quarantine::to_batch(&events)?,
+            &[],
+            &WriterOptions::default(),
+        )?;
+        if let Some(text) = &self.learned()? {
+            // A run may have learned something meanwhile: then nothing is committed, and the replay begins again with that.
             let raw = tables::raw(&self.spec.name)?;
             self.tables
                 .set_property(&raw, super::CONTRACT_PROPERTY, text)?;
+            self.tables
+                .expect_property(&raw, super::CONTRACT_PROPERTY, self.kept.as_deref())?;
         }
         let split: Ident = SPLIT.parse()?;
-        let last = self.landed.last().map(|event| event.id.clone());
         let position = Position(serde_json::json!({ "last": last }));
-        let message = format!(
-            "{}: {} records from quarantine",
-            self.spec.name,
-            self.landed.len()
-        );
+        let message = format!("{}: {count} records from quarantine", self.spec.name);
         let drafts = self.tables.finish()?;
-        self.deliver(&message, &position, contract.as_deref())?;
+        self.deliver(&message, &position, &events)?;
         let request = CommitRequest {
             id: CommitId::new(self.context.clock.now(), random(self.context.seed, 5)),
             branch: self.context.branch.clone(),
@@ -345,74 +424,99 @@ impl Replay {
     }
 }
 
-/// One payload on its way through.
-struct Pass {
-    wanted: Wanted,
-    steps: Steps,
-    batches: Vec<Batch>,
-    /// Places whose rows passed extraction.
-    passed: HashSet<u64>,
-    /// Reasons by place of what was refused again; `None` is the payload as a whole.
-    refused: BTreeMap<Option<u64>, String>,
+/// What a pass over a payload begins with: the same for both.
+struct Pass<'a> {
+    spec: Arc<PipelineSpec>,
+    contract: Option<Contract>,
+    taken: Option<Arc<TakenTables>>,
+    again: &'a Again,
+    parts: &'a [RawEntry],
 }
 
-impl Pass {
-    fn new(steps: Steps, offsets: Option<HashSet<u64>>) -> Self {
-        let wanted = Wanted::new(offsets);
-        Self {
-            wanted,
-            steps,
-            batches: Vec::new(),
-            passed: HashSet::new(),
-            refused: BTreeMap::new(),
-        }
+impl Pass<'_> {
+    /// Extracts the payload from what was known before it; gives what is known then.
+    fn extract(&self, take: &mut dyn FnMut(Extracted) -> Result<()>) -> Result<Contract> {
+        let (contract, taken) = (self.contract.clone(), self.taken.clone());
+        let mut extraction = self.spec.extraction_beside(contract, taken)?;
+        self.again
+            .extract(extraction.as_mut(), self.parts, 0, take)?;
+        let mut out = Extracted::default();
+        extraction.flush(&mut out)?;
+        take(out)?;
+        Ok(extraction.contract())
     }
+}
 
+/// The first pass over a payload: what becomes of each refusal.
+struct Survey {
+    ledger: Ledger,
+    wanted: Wanted,
+    steps: Steps,
+}
+
+impl Survey {
     fn take(&mut self, out: Extracted, runtime: &Handle) -> Result<()> {
-        self.refuse(out.rejected);
+        self.refuse(&out.rejected);
         for batch in out.batches {
-            let batch = self.wanted.keep(batch)?;
-            if batch.child.is_empty() {
-                self.passed
-                    .extend(batch.origins.iter().flat_map(|origins| &origins.offsets));
-            }
+            let ledger = &mut self.ledger;
+            let batch = self.wanted.keep(batch, &mut |row| ledger.row(row))?;
             if batch.records.num_rows() > 0 || !batch.child.is_empty() {
-                let (batch, rejected) = runtime.block_on(self.steps.apply(batch))?;
-                self.refuse(rejected);
-                if batch.records.num_rows() > 0 {
-                    self.batches.push(batch);
-                }
+                let (_, rejected) = runtime.block_on(self.steps.apply(batch))?;
+                self.refuse(&rejected);
             }
         }
         Ok(())
     }
 
-    fn refuse(&mut self, rejected: Vec<Rejected>) {
-        for rejected in rejected {
-            self.refused.insert(rejected.offset, rejected.reason);
-        }
+    fn refuse(&mut self, rejected: &[Rejected]) {
+        rejected
+            .iter()
+            .for_each(|rejected| self.ledger.refuse(rejected));
     }
+}
 
-    /// Which events land now, and why the others do not. A refusal that cannot be told from the others (no place, after
-    /// an SQL transform that is not row-wise) keeps the whole payload back: a row may land once, never twice.
-    fn divide(&self, events: Vec<Event>) -> (Vec<Event>, Vec<String>) {
-        let all = self.refused.get(&None);
-        let (mut landed, mut refused) = (Vec::new(), Vec::new());
-        for event in events {
-            let reason = match event.rejected.offset {
-                Some(offset) => self.refused.get(&Some(offset)).or(all),
-                None => all.or_else(|| self.refused.values().next()),
-            };
-            match reason {
-                Some(reason) => refused.push(reason.clone()),
-                None if event.rejected.offset.is_none_or(|offset| self.passed.contains(&offset)) => landed.push(event),
-                None => refused.push("the record is not at its place any more: the extractor's settings have changed".to_owned()),
+/// The second pass over a payload: the rows that land.
+struct Landing {
+    wanted: Wanted,
+    steps: Steps,
+    /// What is refused, as far as it may belong to what lands.
+    rejected: Vec<Rejected>,
+    record_bytes: usize,
+    rows: u64,
+}
+
+impl Landing {
+    fn take(&mut self, out: Extracted, ledger: &Ledger, runtime: &Handle) -> Result<Vec<Batch>> {
+        out.rejected
+            .into_iter()
+            .for_each(|rejected| self.keep(rejected));
+        let mut batches = Vec::new();
+        for batch in out.batches {
+            let batch = self
+                .wanted
+                .keep(batch, &mut |row: RowPlace| ledger.lands(row))?;
+            if batch.records.num_rows() == 0 && batch.child.is_empty() {
+                continue;
+            }
+            let (batch, rejected) = runtime.block_on(self.steps.apply(batch))?;
+            rejected
+                .into_iter()
+                .for_each(|rejected| self.keep(rejected));
+            if batch.child.is_empty() {
+                self.rows += batch.records.num_rows() as u64;
+            }
+            if batch.records.num_rows() > 0 {
+                batches.push(batch);
             }
         }
-        if refused.is_empty() || all.is_none() {
-            (landed, refused)
-        } else {
-            (Vec::new(), refused)
+        Ok(batches)
+    }
+
+    fn keep(&mut self, mut rejected: Rejected) {
+        if self.record_bytes + rejected.record.len() > RECORDS_BYTES_MAX {
+            rejected.record = Vec::new();
         }
+        self.record_bytes += rejected.record.len();
+        self.rejected.push(rejected);
     }
 }

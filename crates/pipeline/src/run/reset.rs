@@ -113,17 +113,12 @@ async fn heads_of(spec: &PipelineSpec, context: &RunContext) -> Result<Vec<Head>
     let target = again::target(spec)?;
     let raw = tables::raw(&spec.name)?;
     let quarantine = quarantine::table(&spec.name)?;
-    let heads = context
-        .lake
-        .store()
-        .heads(&AsOf::Head(context.branch.clone()))
-        .await?;
-    Ok(heads
-        .into_iter()
-        .filter(|head| {
-            target.has_table(&head.table) || head.table == raw || head.table == quarantine
-        })
-        .collect())
+    let mut heads = tables::owned_heads(&context.lake, &context.branch, &target.table).await?;
+    let branch = AsOf::Head(context.branch.clone());
+    for own in [raw, quarantine] {
+        heads.extend(context.lake.store().head(&branch, &own).await?);
+    }
+    Ok(heads)
 }
 
 async fn splits_of(spec: &PipelineSpec, context: &RunContext) -> Result<Vec<Ident>> {

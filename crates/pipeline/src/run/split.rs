@@ -18,10 +18,10 @@ use crate::file::PipelineSpec;
 
 /// How often a split is started again after another writer was first and before it commits, until the run gives up. Each time
 /// somebody else has made a commit, so this is also how many writers may begin with a table at once.
-const RESTARTS_MAX: u32 = 32;
+pub(super) const RESTARTS_MAX: u32 = 32;
 
 /// The pause before such a start, times how many there were.
-const RESTART_PAUSE: Duration = Duration::from_millis(20);
+pub(super) const RESTART_PAUSE: Duration = Duration::from_millis(20);
 
 /// What the splits of a run have in common.
 #[derive(Clone)]
@@ -137,7 +137,7 @@ fn seed(run: u64, split: &Ident) -> u64 {
 }
 
 /// A fenced writer must stop; any other conflict is over once the tables are read again.
-fn may_restart(error: &Error) -> bool {
+pub(super) fn may_restart(error: &Error) -> bool {
     error.kind() == ErrorKind::Conflict
         && !is_anothers(error)
         && error.code() != crate::source::REARRANGED

@@ -10,6 +10,7 @@ use std::sync::Arc;
 use arrow::array::{AsArray, BooleanArray, RecordBatch, StringArray};
 use forebay_core::{Batch, Context, Error, Origins, Rejected, Result, SqlEngine};
 
+use super::ledger::RowPlace;
 use crate::file::PipelineSpec;
 use crate::transform::check::ColumnChecks;
 use crate::transform::{Transformed, keep};
@@ -76,8 +77,8 @@ impl Steps {
         }
         let mut places = HashSet::new();
         for refused in done.rejected {
-            match refused.offset {
-                Some(offset) if !places.insert((refused.payload, offset)) => {}
+            match refused.payload.zip(refused.offset) {
+                Some(place) if !places.insert(place) => {}
                 _ => rejected.push(refused),
             }
         }
@@ -171,27 +172,19 @@ fn filter(records: &RecordBatch, keep: &BooleanArray) -> Result<RecordBatch> {
         .map_err(|error| Error::bug("filter_rows", "failed to leave rows out").with_source(error))
 }
 
-/// Main rows at the wanted byte offsets of their payload, and the children that hang from them.
+/// Main rows at wanted places of their payload, and the children that hang from them.
 #[derive(Debug, Default)]
 pub(super) struct Wanted {
-    /// `None` takes every row.
-    pub(super) offsets: Option<HashSet<u64>>,
     roots: HashSet<String>,
 }
 
 impl Wanted {
-    pub(super) fn new(offsets: Option<HashSet<u64>>) -> Self {
-        Self {
-            offsets,
-            roots: HashSet::new(),
-        }
-    }
-
     /// Keeps the wanted rows of a batch, in the order an extractor gives them.
-    pub(super) fn keep(&mut self, batch: Batch) -> Result<Batch> {
-        let Some(offsets) = &self.offsets else {
-            return Ok(batch);
-        };
+    pub(super) fn keep(
+        &mut self,
+        batch: Batch,
+        is_wanted: &mut dyn FnMut(RowPlace) -> bool,
+    ) -> Result<Batch> {
         if !batch.child.is_empty() {
             let keep: BooleanArray = match keys(&batch.records, ROOT_ID) {
                 Some(roots) => roots
@@ -209,10 +202,14 @@ impl Wanted {
             .origins
             .as_ref()
             .ok_or_else(|| Error::bug("no_origins", "extracted rows without their places"))?;
-        let chosen: Vec<bool> = origins
-            .offsets
-            .iter()
-            .map(|offset| offsets.contains(offset))
+        let places = origins.offsets.iter().zip(&origins.lengths);
+        let chosen: Vec<bool> = places
+            .map(|(offset, length)| {
+                is_wanted(RowPlace {
+                    offset: *offset,
+                    length: u64::from(*length),
+                })
+            })
             .collect();
         let kept = keep(batch, &chosen)?;
         self.roots = keys(&kept.records, ID)
@@ -243,11 +240,13 @@ mod tests {
             offsets: vec![0, 10, 20],
             lengths: vec![5; 3],
         });
-        let mut wanted = Wanted::new(Some(HashSet::from([10])));
-        let kept = wanted.keep(main).unwrap();
+        let mut wanted = Wanted::default();
+        let kept = wanted.keep(main, &mut |row| row.offset == 10).unwrap();
         assert_eq!(kept.origins.unwrap().offsets, [10]);
         let children = wanted
-            .keep(rows("items", ROOT_ID, &["a", "b", "b", "c"]))
+            .keep(rows("items", ROOT_ID, &["a", "b", "b", "c"]), &mut |_| {
+                false
+            })
             .unwrap();
         assert_eq!(children.records.num_rows(), 2);
     }

@@ -5,14 +5,68 @@ use std::collections::btree_map::Entry;
 
 use arrow::datatypes::SchemaRef;
 use arrow::record_batch::RecordBatch;
-use forebay_core::{Context, Ident, RefName, Result, TableName};
-use forebay_lake::{Draft, Lake, PartitionField, TableWriter, WriterOptions};
+use forebay_core::{Context, Error, Ident, RefName, Result, TableName};
+use forebay_lake::{Draft, Lake, PartitionField, Table, TableWriter, WriterOptions};
+use forebay_store::{AsOf, Head};
 use object_store::path::Path;
 use tokio::runtime::Handle;
+
+use crate::load::iceberg::IcebergTarget;
 
 /// `raw.<pipeline>`.
 pub(super) fn raw(pipeline: &Ident) -> Result<TableName> {
     Ok(TableName::new("raw".parse()?, pipeline.clone()))
+}
+
+/// Property of a table of rows: the main table that it is or belongs to. Whoever declares that one as a target may write here.
+const OWNER_PROPERTY: &str = "forebay.owner";
+
+/// Columns that every child table has.
+const CHILD_COLUMNS: [&str; 4] = ["_fb_id", "_fb_parent_id", "_fb_root_id", "_fb_index"];
+
+/// Whether a child table of `main` could have this name.
+pub(super) fn may_be_child(name: &TableName, main: &TableName) -> bool {
+    let rest = name.name.as_str().strip_prefix(main.name.as_str());
+    name.namespace == main.namespace && rest.is_some_and(|rest| rest.starts_with("__"))
+}
+
+/// Whether a table belongs to `main`. One that was made before tables had owners does when it looks like a child table.
+pub(super) fn is_owned(table: &Table, main: &TableName) -> bool {
+    let owner = table.properties().remove(OWNER_PROPERTY);
+    belongs_to(table.name(), main, owner.as_deref(), &table.schema())
+}
+
+/// Heads of the main table and its child tables on a branch. A table of another pipeline may be called like a child.
+pub(super) async fn owned_heads(
+    lake: &Lake,
+    branch: &RefName,
+    main: &TableName,
+) -> Result<Vec<Head>> {
+    let as_of = AsOf::Head(branch.clone());
+    let mut owned = Vec::new();
+    for head in lake.store().heads(&as_of).await? {
+        if head.table == *main {
+            owned.push(head);
+        } else if may_be_child(&head.table, main)
+            && let Some(table) = lake.table(&as_of, &head.table).await?
+            && is_owned(&table, main)
+        {
+            owned.push(head);
+        }
+    }
+    Ok(owned)
+}
+
+fn belongs_to(name: &TableName, main: &TableName, owner: Option<&str>, schema: &SchemaRef) -> bool {
+    match owner {
+        Some(owner) => owner == main.to_string(),
+        None => {
+            name == main
+                || CHILD_COLUMNS
+                    .iter()
+                    .all(|column| schema.column_with_name(column).is_some())
+        }
+    }
 }
 
 /// Tables being written; everything is invisible until [`Tables::finish`]'s drafts are committed.
@@ -33,6 +87,8 @@ struct Open {
     /// The schema that was last seen to fit; most batches have the same.
     fits: Option<SchemaRef>,
     options: WriterOptions,
+    /// Whether it is known that the pipeline may write here.
+    is_claimed: bool,
 }
 
 impl Open {
@@ -43,6 +99,7 @@ impl Open {
             files: BTreeMap::new(),
             fits: None,
             options,
+            is_claimed: false,
         }
     }
 
@@ -65,6 +122,46 @@ impl Tables {
             open: BTreeMap::new(),
             changes: Vec::new(),
         }
+    }
+
+    /// Adds rows of a pipeline to its main table, or to the child table of the list at `child`.
+    ///
+    /// Errors: `Config` `table_taken` when the table belongs to another pipeline.
+    pub(super) fn write_rows(
+        &mut self,
+        target: &IcebergTarget,
+        child: &str,
+        records: &RecordBatch,
+    ) -> Result<()> {
+        let (name, partition) = target.place(child)?;
+        let options = WriterOptions {
+            file_bytes_target: target.file_bytes.0,
+            ..WriterOptions::default()
+        };
+        self.claim(&name, &target.table, &options)
+            .context("table", &name)?;
+        self.write(&name, records, partition, &options)
+    }
+
+    fn claim(&mut self, name: &TableName, main: &TableName, options: &WriterOptions) -> Result<()> {
+        let open = self.opened(name, options)?;
+        if open.is_claimed {
+            return Ok(());
+        }
+        let owner = open.draft.property(OWNER_PROPERTY);
+        if let Some(schema) = open.draft.schema()
+            && !belongs_to(name, main, owner.as_deref(), &schema)
+        {
+            return Err(taken(name, owner.as_deref()));
+        }
+        if owner.is_none() {
+            open.draft.set_property(OWNER_PROPERTY, main.to_string());
+            if open.draft.exists() {
+                open.draft.expect_property(OWNER_PROPERTY, None)?;
+            }
+        }
+        open.is_claimed = true;
+        Ok(())
     }
 
     /// Adds rows. A table that is not there is created with `partition`; one that lacks columns gets them.
@@ -161,12 +258,7 @@ impl Tables {
         partition: &[PartitionField],
         options: &WriterOptions,
     ) -> Result<()> {
-        if !self.open.contains_key(name) {
-            let draft = self.runtime.block_on(self.lake.draft(&self.branch, name))?;
-            self.open
-                .insert(name.clone(), Open::new(draft, options.clone()));
-        }
-        let open = self.open.get_mut(name).ok_or_else(|| gone(name))?;
+        let open = self.opened(name, options)?;
         if open.fits.as_ref().is_some_and(|fits| fits == schema) {
             return Ok(());
         }
@@ -177,18 +269,42 @@ impl Tables {
             if !changes.is_empty() {
                 // Files written so far keep the schema they were written with.
                 open.close()?;
-                self.changes.extend(
-                    changes
-                        .into_iter()
-                        .map(|change| format!("{name}: {change}")),
-                );
             }
+            open.fits = Some(schema.clone());
+            let changes = changes.into_iter();
+            self.changes
+                .extend(changes.map(|change| format!("{name}: {change}")));
+            return Ok(());
         }
         open.fits = Some(schema.clone());
         Ok(())
     }
+
+    fn opened(&mut self, name: &TableName, options: &WriterOptions) -> Result<&mut Open> {
+        if !self.open.contains_key(name) {
+            let draft = self.runtime.block_on(self.lake.draft(&self.branch, name))?;
+            self.open
+                .insert(name.clone(), Open::new(draft, options.clone()));
+        }
+        self.open.get_mut(name).ok_or_else(|| gone(name))
+    }
+
+    /// A property of a table as it will be.
+    pub(super) fn property(&self, name: &TableName, key: &str) -> Result<Option<String>> {
+        if let Some(open) = self.open.get(name) {
+            return Ok(open.draft.property(key));
+        }
+        let draft = self.runtime.block_on(self.lake.draft(&self.branch, name))?;
+        Ok(draft.property(key))
+    }
 }
 
-fn gone(name: &TableName) -> forebay_core::Error {
-    forebay_core::Error::bug("table_not_open", format!("the table {name} is not open"))
+fn taken(name: &TableName, owner: Option<&str>) -> Error {
+    let owner = owner.unwrap_or("another pipeline");
+    Error::config("table_taken", format!("{name} belongs to {owner}"))
+        .with_hint("load into another table, or give the list another name in the records")
+}
+
+fn gone(name: &TableName) -> Error {
+    Error::bug("table_not_open", format!("the table {name} is not open"))
 }

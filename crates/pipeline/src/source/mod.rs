@@ -61,6 +61,8 @@ pub enum Framing {
     Lines,
     /// Only the end of the payload is a boundary.
     Whole,
+    /// JSON that has lines where the payload's name, media type or first line says so (see [`crate::extract::json`]).
+    Detected,
 }
 
 /// What a source may use besides its own configuration.

@@ -61,9 +61,6 @@ pub fn find(name: &str) -> Result<&'static dyn TransformKind> {
         })
 }
 
-/// The payload of a row whose record is not known: no payload has this ordinal.
-pub const UNKNOWN_PAYLOAD: u64 = u64::MAX;
-
 /// Why a row is refused.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub(crate) struct Refusal {
@@ -96,7 +93,11 @@ pub(crate) fn refuse(batch: Batch, refusals: Vec<Refusal>, stage: &str) -> Resul
         .into_iter()
         .zip(rows)
         .map(|(refusal, record)| Rejected {
-            payload: origin(refusal.row).map_or(UNKNOWN_PAYLOAD, |(payload, _)| payload),
+            payload: origin(refusal.row).map(|(payload, _)| payload),
+            extent: batch
+                .origins
+                .as_ref()
+                .map(|origins| origins.extent(refusal.row)),
             offset: origin(refusal.row).map(|(_, offset)| offset),
             line: None,
             stage: stage.to_owned(),

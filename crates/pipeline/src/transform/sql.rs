@@ -204,7 +204,7 @@ mod tests {
             .iter()
             .map(|rejected| (rejected.payload, rejected.offset))
             .collect();
-        assert_eq!(places, [(7, Some(300))]);
+        assert_eq!(places, [(Some(7), Some(300))]);
         let refused = &made.rejected[0];
         assert_eq!(
             (refused.stage.as_str(), refused.code.as_str()),

@@ -16,7 +16,7 @@ use serde_json::Value;
 
 fn lines(nested: Nested) -> Config {
     Config {
-        lines: true,
+        lines: Some(true),
         nested,
         ..Config::default()
     }

@@ -208,6 +208,31 @@ pub(super) fn build(
     finish(Schema::new(fields), arrays, texts.rows, problems)
 }
 
+/// Builds the batch of the rows that have no problem so far; those that get one join the others.
+pub(super) fn build_without(
+    texts: &Texts<'_>,
+    mapping: &[usize],
+    columns: &mut Columns,
+    problems: &mut Problems,
+) -> Result<Option<Batch>> {
+    let left: Vec<usize> = (0..texts.rows.len())
+        .filter(|row| !problems.contains_key(row))
+        .collect();
+    let rows: Vec<Row> = left.iter().map(|row| texts.rows[*row]).collect();
+    let texts = Texts {
+        rows: &rows,
+        ..*texts
+    };
+    let mut further = Problems::new();
+    let built = build(&texts, mapping, columns, &mut further)?;
+    problems.extend(
+        further
+            .into_iter()
+            .map(|(row, problem)| (left[row], problem)),
+    );
+    Ok(built)
+}
+
 fn finish(
     schema: Schema,
     arrays: Vec<ArrayRef>,

@@ -446,7 +446,17 @@ impl CsvExtraction {
         let options = &self.options;
         let place = (&self.raw[..end], self.fields.as_slice(), rows.as_slice());
         let texts = Texts::new(place, &options.null, &options.dialect, options.encoding);
-        let built = batch::build(&texts, &self.mapping, &mut self.columns, &mut problems)?;
+        let learned = self.columns.list.clone();
+        let mut built = batch::build(&texts, &self.mapping, &mut self.columns, &mut problems)?;
+        while !problems.is_empty() && self.columns.list != learned {
+            // Nothing is learned from what is refused: the types are told again by the rows that are left.
+            self.columns.list.clone_from(&learned);
+            let known = problems.len();
+            built = batch::build_without(&texts, &self.mapping, &mut self.columns, &mut problems)?;
+            if problems.len() == known {
+                break;
+            }
+        }
         out.batches.extend(built);
         self.refuse_rows(&rows, problems, pristine, out);
         Ok(())
@@ -488,7 +498,7 @@ impl Extraction for CsvExtraction {
         self.fields.truncate(settled);
         let (start, end) = (payload.splitter.keep_from(), self.raw.len());
         let line = payload.splitter.line();
-        self.refuse(
+        self.refuse_rest(
             &mut payload,
             (start.min(end), end, line),
             error.code(),

@@ -123,6 +123,16 @@ impl ObjectBuilder {
             .any(|key| key.required || key.required_below);
     }
 
+    /// Takes back what was grown beyond the shape. Rows that hold values there must have been taken back before.
+    pub(super) fn shrink(&mut self, shape: &Object) {
+        for key in self.keys.drain(shape.keys.len().min(self.keys.len())..) {
+            self.index.remove(&key.key);
+        }
+        for (builder, key) in self.keys.iter_mut().zip(&shape.keys) {
+            builder.shrink(key);
+        }
+    }
+
     /// Makes `names` columns that no record of this table has had.
     pub(super) fn set_missing(&mut self, names: Vec<String>) {
         self.missing = names;
@@ -255,6 +265,32 @@ impl KeyBuilder {
                 (Kind::List(shape), Column::List(list)) => {
                     list.grow(shape, &shape::kind_name(&self.name, i, title), required);
                 }
+                _ => {}
+            }
+        }
+    }
+
+    /// Takes back what was grown beyond the shape.
+    pub(super) fn shrink(&mut self, shape: &Key) {
+        self.kinds.truncate(shape.kinds.len());
+        let left = self.kinds.len() as u32;
+        for index in [
+            &mut self.boolean,
+            &mut self.long,
+            &mut self.double,
+            &mut self.string,
+            &mut self.object,
+            &mut self.list,
+        ] {
+            if *index >= left {
+                *index = NONE;
+            }
+        }
+        self.declared = self.declared.filter(|(_, i)| *i < left);
+        for (builder, kind) in self.kinds.iter_mut().zip(&shape.kinds) {
+            match (&mut builder.column, kind) {
+                (Column::Object(object), Kind::Object(shape)) => object.shrink(shape),
+                (Column::List(list), Kind::List(element)) => list.shrink(element),
                 _ => {}
             }
         }

@@ -25,11 +25,13 @@ pub(super) fn find(document: &[u8], path: &[String], records_max: usize) -> Resu
     let mut holder = cursor.value(cursor.blank(0))?;
     let behind = cursor.blank(holder.end);
     if behind != document.len() {
-        return Err(Refusal::at(
-            "trailing_data",
-            "there is more text behind the JSON document",
-            behind,
-        ));
+        let reason = match document[behind] {
+            b'{' | b'[' => {
+                "there is more than one JSON value in the document: set `lines: true` if each line is a record"
+            }
+            _ => "there is more text behind the JSON document",
+        };
+        return Err(Refusal::at("trailing_data", reason, behind));
     }
     for key in path {
         holder = cursor.member(&holder, key)?;

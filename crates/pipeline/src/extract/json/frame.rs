@@ -1,13 +1,15 @@
 //! Cuts payloads into records: lines, or documents.
 //!
-//! Holds at most one unfinished line or document, within its limit. How the bytes were cut into chunks changes nothing
-//! of what comes out.
+//! Holds at most one unfinished line or document, within its limit; also the begin of a payload that may have lines or be a
+//! document (see [`super::detect`]). How the bytes were cut into chunks changes nothing of what comes out.
 
 use std::ops::Range;
 use std::sync::Arc;
 
-use forebay_core::{Error, PayloadHead, Result};
+use forebay_core::quarantine::Extent;
+use forebay_core::{Error, PayloadHead, Rejected, Result};
 
+use super::detect::{self, Detection};
 use super::document;
 use super::id;
 use super::rows::{Place, Rows};
@@ -22,13 +24,16 @@ pub const IDENTITY_ATTRIBUTE: &str = "fb.identity";
 /// What decides the framing.
 #[derive(Debug, Clone)]
 pub(super) struct Frames {
-    pub(super) lines: bool,
+    /// Whether each line is a document; each payload tells where it is not said.
+    pub(super) lines: Option<bool>,
     /// What stands before the content of each message.
     pub(super) wire: Wire,
     /// Keys that lead to the records of a document.
     pub(super) path: Vec<String>,
-    /// Largest line or document.
-    pub(super) bytes_max: usize,
+    /// Largest line.
+    pub(super) record_bytes_max: usize,
+    /// Largest document.
+    pub(super) document_bytes_max: usize,
     /// Most records of a document.
     pub(super) records_max: usize,
 }
@@ -46,19 +51,46 @@ pub(super) struct JsonExtraction {
 pub(super) struct Payload {
     ordinal: u64,
     identity: u128,
+    cut: Cut,
     skips: Vec<Range<u64>>,
     /// Records so far.
     records: u64,
     /// Where the unfinished line or document begins, and which line it is.
-    pub(super) start: u64,
+    start: u64,
     line: u64,
     /// Bytes taken.
     end: u64,
     unfinished: Vec<u8>,
-    /// What comes up to the next line (or the end of the document) belongs to something refused already.
-    skipping: bool,
+    /// The line (or document) whose rest is passed over; how long it is shows at its end.
+    too_long: Option<Rejected>,
     /// Nothing of the payload can be read.
     refused: bool,
+}
+
+/// How a payload is cut.
+#[derive(Debug)]
+enum Cut {
+    Lines,
+    Document,
+    /// That is not known yet.
+    Either(Detection),
+}
+
+impl Cut {
+    fn new(head: &PayloadHead, lines: Option<bool>) -> Self {
+        let media_type = head.content_type.as_deref().unwrap_or_default();
+        match lines {
+            Some(true) => Self::Lines,
+            Some(false) => Self::Document,
+            None if detect::is_lines_name(&head.name) => Self::Lines,
+            None if detect::is_lines_type(media_type) => Self::Lines,
+            None => Self::Either(Detection::default()),
+        }
+    }
+
+    fn is_lines(&self) -> bool {
+        matches!(self, Self::Lines)
+    }
 }
 
 impl JsonExtraction {
@@ -73,7 +105,7 @@ impl JsonExtraction {
     fn open(&mut self, head: &PayloadHead) -> Result<Payload> {
         match self.payload.take() {
             Some(payload) if payload.ordinal == head.ordinal => Ok(payload),
-            _ => Payload::new(head),
+            _ => Payload::new(head, self.frames.lines),
         }
     }
 }
@@ -87,11 +119,7 @@ impl Extraction for JsonExtraction {
             payload: &mut payload,
             out,
         };
-        if self.frames.lines {
-            reader.push_lines(bytes)?;
-        } else {
-            reader.push_document(bytes);
-        }
+        reader.push(bytes)?;
         self.payload = Some(payload);
         Ok(())
     }
@@ -124,7 +152,7 @@ impl Extraction for JsonExtraction {
         values: &[Value],
         out: &mut Extracted,
     ) -> Result<()> {
-        let mut payload = Payload::new(head)?;
+        let mut payload = Payload::new(head, self.frames.lines)?;
         let mut reader = Reader {
             frames: &self.frames,
             rows: &mut self.rows,
@@ -147,7 +175,7 @@ impl Extraction for JsonExtraction {
 }
 
 impl Payload {
-    fn new(head: &PayloadHead) -> Result<Self> {
+    fn new(head: &PayloadHead, lines: Option<bool>) -> Result<Self> {
         let identity = head
             .attributes
             .get(IDENTITY_ATTRIBUTE)
@@ -155,13 +183,14 @@ impl Payload {
         Ok(Self {
             ordinal: head.ordinal,
             identity: id::hash(0, identity.as_bytes()),
+            cut: Cut::new(head, lines),
             skips: head.skips()?,
             records: 0,
             start: 0,
             line: 1,
             end: 0,
             unfinished: Vec::new(),
-            skipping: false,
+            too_long: None,
             refused: false,
         })
     }
@@ -196,6 +225,32 @@ pub(super) struct Reader<'a> {
 }
 
 impl Reader<'_> {
+    fn push(&mut self, bytes: &[u8]) -> Result<()> {
+        match &mut self.payload.cut {
+            Cut::Lines => self.push_lines(bytes),
+            Cut::Document => {
+                self.push_document(bytes);
+                Ok(())
+            }
+            Cut::Either(detection) => {
+                let payload = &mut self.payload.unfinished;
+                let room = self.frames.document_bytes_max - payload.len();
+                let (taken, rest) = bytes.split_at(bytes.len().min(room));
+                payload.extend_from_slice(taken);
+                match detection.next(payload) {
+                    None if rest.is_empty() => return Ok(()),
+                    Some(true) => {
+                        self.payload.cut = Cut::Lines;
+                        let begin = std::mem::take(&mut self.payload.unfinished);
+                        self.push_lines(&begin)?;
+                    }
+                    None | Some(false) => self.payload.cut = Cut::Document,
+                }
+                self.push(rest)
+            }
+        }
+    }
+
     fn push_lines(&mut self, bytes: &[u8]) -> Result<()> {
         let mut from = 0;
         while from < bytes.len() && !self.payload.refused {
@@ -212,20 +267,21 @@ impl Reader<'_> {
         let payload = &mut *self.payload;
         payload.end += part.len() as u64 + u64::from(ends);
         let length = payload.unfinished.len() + part.len();
-        if !payload.skipping && length > self.frames.bytes_max {
-            let room = self.frames.bytes_max - payload.unfinished.len();
+        let is_passed_over = payload.too_long.is_some();
+        if !is_passed_over && length > self.frames.record_bytes_max {
+            let room = self.frames.record_bytes_max - payload.unfinished.len();
             payload.unfinished.extend_from_slice(&part[..room]);
             self.refuse_long("record_too_large", "line", "limits.record");
-        } else if !payload.skipping && ends && payload.unfinished.is_empty() {
+        } else if !is_passed_over && ends && payload.unfinished.is_empty() {
             self.line(part)?;
-        } else if !payload.skipping {
+        } else if !is_passed_over {
             payload.unfinished.extend_from_slice(part);
             if ends {
                 self.unfinished_line()?;
             }
         }
         if ends {
-            self.payload.skipping = false;
+            self.end_long();
             self.payload.start = self.payload.end;
             self.payload.line += 1;
         }
@@ -255,7 +311,8 @@ impl Reader<'_> {
         if self.frames.path.is_empty() {
             self.record(record, offset, number)
         } else {
-            self.document(record, offset, number)
+            let extent = Extent::document(offset, record.len() as u64);
+            self.document(record, offset, extent, number)
         }
     }
 
@@ -279,25 +336,33 @@ impl Reader<'_> {
         if is_utf16 {
             self.payload.refused = true;
             let refusal = Refusal::at("not_utf8", "the payload is UTF-16 or UTF-32, not UTF-8", 0);
-            self.refuse(
-                refusal,
-                text,
-                Some(self.payload.line).filter(|_| self.frames.lines),
-            );
+            let line = self.line_number();
+            self.refuse(refusal, Extent::PAYLOAD, text, line);
             return None;
         }
         Some(text.strip_prefix(b"\xEF\xBB\xBF").unwrap_or(text))
     }
 
-    pub(super) fn refuse(&mut self, refusal: Refusal, text: &[u8], line: Option<u64>) {
-        let place = self.payload.place(self.payload.start, line);
-        self.out.rejected.push(place.reject(refusal, text));
+    /// The number of the line, of payloads that have lines.
+    fn line_number(&self) -> Option<u64> {
+        Some(self.payload.line).filter(|_| self.payload.cut.is_lines())
     }
 
-    /// Refuses the unfinished line or document, which is as long as it may be, and skips the rest of it.
+    pub(super) fn refuse(
+        &mut self,
+        refusal: Refusal,
+        extent: Extent,
+        text: &[u8],
+        line: Option<u64>,
+    ) {
+        let place = self.payload.place(extent.start, line);
+        let rejected = place.reject_extent(extent, refusal, text);
+        self.out.rejected.push(rejected);
+    }
+
+    /// Refuses the unfinished line or document, which is as long as it may be, and passes over the rest of it.
     fn refuse_long(&mut self, code: &'static str, what: &str, key: &str) {
         let text = std::mem::take(&mut self.payload.unfinished);
-        let line = Some(self.payload.line).filter(|_| self.frames.lines);
         let refusal = Refusal::new(
             code,
             format!(
@@ -305,44 +370,62 @@ impl Reader<'_> {
                 text.len()
             ),
         );
-        let place = self.payload.place(self.payload.start, line);
-        if !self.payload.is_skipped() {
-            self.out.rejected.push(place.reject(refusal, &text));
+        let place = self.payload.place(self.payload.start, self.line_number());
+        let rejected = place.reject_extent(Extent::PAYLOAD, refusal, &text);
+        self.payload.too_long = Some(rejected);
+    }
+
+    /// The line or document that was too long is over.
+    fn end_long(&mut self) {
+        let Some(mut rejected) = self.payload.too_long.take() else {
+            return;
+        };
+        if self.payload.cut.is_lines() {
+            let length = self.payload.end - self.payload.start;
+            rejected.extent = Some(Extent::document(self.payload.start, length));
         }
-        self.payload.skipping = true;
+        if !self.payload.is_skipped() {
+            self.out.rejected.push(rejected);
+        }
     }
 
     fn push_document(&mut self, bytes: &[u8]) {
-        if self.payload.skipping {
+        if self.payload.too_long.is_some() {
             return;
         }
-        let room = self.frames.bytes_max - self.payload.unfinished.len();
-        self.payload
-            .unfinished
-            .extend_from_slice(&bytes[..bytes.len().min(room)]);
+        let room = self.frames.document_bytes_max - self.payload.unfinished.len();
+        let taken = bytes.len().min(room);
+        self.payload.unfinished.extend_from_slice(&bytes[..taken]);
         if bytes.len() > room {
             self.refuse_long("document_too_large", "document", "limits.document");
         }
     }
 
     fn end(&mut self) -> Result<()> {
-        if self.payload.skipping || self.payload.refused {
+        if self.payload.too_long.is_some() {
+            self.end_long();
             return Ok(());
         }
-        if self.frames.lines {
+        if self.payload.refused {
+            return Ok(());
+        }
+        if self.payload.cut.is_lines() {
             return self.unfinished_line();
         }
         let text = std::mem::take(&mut self.payload.unfinished);
         let Some(document) = self.decode(&text) else {
             return Ok(());
         };
-        self.document(document, (text.len() - document.len()) as u64, None)
+        let offset = (text.len() - document.len()) as u64;
+        self.document(document, offset, Extent::PAYLOAD, None)
     }
 
+    /// Reads a document at `offset`; `extent` is what is refused with it.
     pub(super) fn document(
         &mut self,
         document: &[u8],
         offset: u64,
+        extent: Extent,
         line: Option<u64>,
     ) -> Result<()> {
         match self.find(document) {
@@ -354,7 +437,8 @@ impl Reader<'_> {
             }
             Err(refusal) => {
                 let place = self.payload.place(offset, line);
-                self.out.rejected.push(place.reject(refusal, document));
+                let rejected = place.reject_extent(extent, refusal, document);
+                self.out.rejected.push(rejected);
             }
         }
         Ok(())
@@ -376,15 +460,17 @@ impl Reader<'_> {
 
     /// The bytes could not be decompressed to the end.
     fn broken(&mut self, error: &Error) {
+        self.end_long();
         let text = std::mem::take(&mut self.payload.unfinished);
         let reason = format!(
             "the payload is broken behind byte {}: {error}",
             self.payload.start + text.len() as u64
         );
-        self.refuse(
-            Refusal::new(error.code(), reason),
-            &text,
-            Some(self.payload.line).filter(|_| self.frames.lines),
-        );
+        let extent = match self.payload.start {
+            0 => Extent::PAYLOAD,
+            start => Extent::rest(start),
+        };
+        let line = self.line_number();
+        self.refuse(Refusal::new(error.code(), reason), extent, &text, line);
     }
 }

@@ -50,6 +50,12 @@ impl ListBuilder {
         }
     }
 
+    /// Takes back what was grown beyond the shape.
+    pub(super) fn shrink(&mut self, shape: &Key) {
+        self.element.shrink(shape);
+        self.width = shape.width();
+    }
+
     #[inline]
     pub(super) fn read(
         &mut self,

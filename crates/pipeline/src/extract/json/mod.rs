@@ -24,11 +24,16 @@
 //! `_fb_root_id` and `_fb_index`, the columns of its objects, and `value` for elements that are not objects. Keys
 //! follow from the payload's identity, the record's place in it and its bytes, so they are the same in every replay.
 //!
-//! Never guesses the framing, never builds a document tree, never drops a record: each is a row or a `Rejected`.
+//! **NDJSON**: `lines: true` reads each line as a document of its own, `lines: false` the payload as one document. Where
+//! neither is said, a payload has lines when its name ends with `.ndjson` or `.jsonl` (also before `.gz` or `.zst`), when its
+//! media type says so, or when its first line is an object and more text follows.
+//!
+//! Never builds a document tree, never drops a record: each is a row or a `Rejected`.
 
 mod build;
 mod column;
 mod declared;
+pub(crate) mod detect;
 mod document;
 mod emit;
 mod frame;
@@ -75,8 +80,9 @@ pub struct Config {
     pub records: Option<String>,
     /// What becomes of objects and lists inside a record.
     pub nested: Nested,
-    /// Each line is a document of its own (NDJSON), instead of the payload as a whole.
-    pub lines: bool,
+    /// Whether each line is a document of its own (NDJSON), instead of the payload as a whole. Told by the payload's name
+    /// (`.ndjson`, `.jsonl`), media type and first line when it is not given.
+    pub lines: Option<bool>,
     /// What stands before the content of each message, for sources of messages.
     pub wire: Wire,
     /// Bounds; what is beyond them goes to quarantine.
@@ -200,10 +206,10 @@ impl Json {
 
 impl Extractor for Json {
     fn framing(&self) -> Framing {
-        if self.config.lines {
-            Framing::Lines
-        } else {
-            Framing::Whole
+        match self.config.lines {
+            Some(true) => Framing::Lines,
+            Some(false) => Framing::Whole,
+            None => Framing::Detected,
         }
     }
 
@@ -224,16 +230,12 @@ impl Extractor for Json {
             limits,
             ..
         } = &self.config;
-        let bytes_max = if *lines {
-            limits.record
-        } else {
-            limits.document
-        };
         let frames = frame::Frames {
             lines: *lines,
             wire: *wire,
             path: keys(self.config.records.as_deref().or(records))?,
-            bytes_max: bytes_max.0 as usize,
+            record_bytes_max: limits.record.0 as usize,
+            document_bytes_max: limits.document.0 as usize,
             records_max: limits.children as usize,
         };
         let rules = rows::Rules {

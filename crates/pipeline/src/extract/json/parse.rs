@@ -183,7 +183,7 @@ fn diagnose(record: &[u8], error: &simd_json::Error, depth_max: usize) -> Refusa
     match read_to_end(record) {
         Err((error, true)) => Refusal::at(
             "trailing_data",
-            "there is more text behind the JSON value: is it several values on one line?",
+            "there is more text behind the JSON value: write one value a line, with `lines: true`",
             offset(record, &error),
         ),
         Err((error, false)) => {

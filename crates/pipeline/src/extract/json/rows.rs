@@ -5,7 +5,7 @@
 use std::collections::HashMap;
 use std::sync::Arc;
 
-use forebay_core::quarantine::RECORD_BYTES_MAX;
+use forebay_core::quarantine::{Extent, RECORD_BYTES_MAX};
 use forebay_core::{Error, Origins, Rejected, Result};
 use simd_json::Node;
 
@@ -48,8 +48,20 @@ pub(super) struct Place {
 impl Place {
     /// The record as refused.
     pub(super) fn reject(&self, refusal: Refusal, record: &[u8]) -> Rejected {
+        let extent = Extent::record(self.offset, record.len() as u64);
+        self.reject_extent(extent, refusal, record)
+    }
+
+    /// A part of the payload as refused.
+    pub(super) fn reject_extent(
+        &self,
+        extent: Extent,
+        refusal: Refusal,
+        record: &[u8],
+    ) -> Rejected {
         Rejected {
-            payload: self.payload,
+            payload: Some(self.payload),
+            extent: Some(extent),
             offset: Some(self.offset + refusal.at.unwrap_or(0) as u64),
             line: self.line,
             stage: "extract".to_owned(),
@@ -182,12 +194,9 @@ impl Rows {
         }
         let mut cells = 0;
         for (_, record) in sample.iter() {
-            match self.read(record)? {
-                Ok(more) => {
-                    self.origins.push(0, 0, 0);
-                    cells += more;
-                }
-                Err(_) => self.root.truncate(self.origins.len()),
+            if let Ok(more) = self.read(record)? {
+                self.origins.push(0, 0, 0);
+                cells += more;
             }
             if cells > CELLS_MAX {
                 break;
@@ -224,7 +233,6 @@ impl Rows {
                 }
             }
             Err(refusal) => {
-                self.root.truncate(self.origins.len());
                 out.rejected.push(place.reject(refusal, record));
                 Ok(())
             }
@@ -235,8 +243,27 @@ impl Rows {
         self.origins.len() >= self.rows_max || self.bytes >= BYTES_MAX || self.cells >= CELLS_MAX
     }
 
-    /// Reads a record as the next row. After a refusal the row has to be taken back.
+    /// Reads a record as the next row. A record that is refused leaves neither a row nor a column behind: nothing is
+    /// learned from what does not land.
     fn read(&mut self, record: &[u8]) -> Result<Result<usize, Refusal>> {
+        let mut before = None;
+        let read = self.read_growing(record, &mut before);
+        if !matches!(read, Ok(Ok(_))) {
+            self.root.truncate(self.origins.len());
+            if let Some(shape) = before {
+                self.root.shrink(&shape);
+                self.set_shape(shape);
+            }
+        }
+        read
+    }
+
+    /// Reads a record, growing the shape for it; `before` becomes the shape as it was when it grew.
+    fn read_growing(
+        &mut self,
+        record: &[u8],
+        before: &mut Option<Object>,
+    ) -> Result<Result<usize, Refusal>> {
         let mut text = self.text;
         for _ in 0..READS_MAX {
             match self.read_once(record, text) {
@@ -247,7 +274,12 @@ impl Rows {
                     self.text |= always;
                 }
                 Outcome::Wider(shape, added) => match self.weigh(&shape, &added)? {
-                    None => self.set_shape_at(shape),
+                    None => {
+                        let grown = std::mem::take(&mut self.shape);
+                        before.get_or_insert(grown);
+                        self.root.truncate(self.origins.len());
+                        self.set_shape(shape);
+                    }
                     Some(refusal) => return Ok(Err(refusal)),
                 },
             }
@@ -328,6 +360,9 @@ impl Rows {
                 ),
             ));
         }
+        if let Some(taken) = self.taken_table(&columns) {
+            return Some(taken);
+        }
         let max = self.rules.policy.columns_max();
         let mut tables: HashMap<&str, usize> = HashMap::new();
         for column in columns.iter().filter(|column| column.is_leaf) {
@@ -348,9 +383,18 @@ impl Rows {
         })
     }
 
-    fn set_shape_at(&mut self, shape: Object) {
-        self.root.truncate(self.origins.len());
-        self.set_shape(shape);
+    /// A list whose child table belongs to somebody else. A shape may have had it for long: then only a further one counts.
+    fn taken_table(&self, columns: &[shape::Column]) -> Option<Refusal> {
+        let taken = self.rules.policy.taken.as_ref()?;
+        let lists = columns.iter().filter(|column| column.table == "\n");
+        let (list, table) = lists
+            .filter_map(|list| Some((list, taken.find(&list.name)?)))
+            .next()?;
+        let reason = format!(
+            "the rows of `{}` would go into {table}, which belongs to another pipeline",
+            list.path
+        );
+        Some(Refusal::new("table_taken", reason))
     }
 
     fn set_shape(&mut self, shape: Object) {

@@ -20,7 +20,7 @@ use crate::extract::contract::{ColumnRule, ColumnType, NewColumns};
 
 pub(super) fn lines() -> Config {
     Config {
-        lines: true,
+        lines: Some(true),
         ..Config::default()
     }
 }

@@ -34,6 +34,7 @@ use ::parquet::arrow::arrow_reader::{
 };
 use ::parquet::file::metadata::ParquetMetaData;
 use ::parquet::file::reader::Length;
+use forebay_core::quarantine::Extent;
 use forebay_core::{Batch, Error, Origins, PayloadHead, Rejected, Result};
 use schemars::{JsonSchema, Schema, SchemaGenerator};
 use serde::{Deserialize, Serialize};
@@ -444,7 +445,8 @@ pub(in crate::extract) fn give(
 fn refused_row(head: &PayloadHead, first: u64, refused: Refused) -> Rejected {
     let row = first + refused.row as u64;
     Rejected {
-        payload: head.ordinal,
+        payload: Some(head.ordinal),
+        extent: Some(Extent::record(row, 0)),
         offset: Some(row),
         line: None,
         stage: "extract".to_owned(),

@@ -11,7 +11,7 @@ use arrow::datatypes::{DataType, Field, Fields, Schema, SchemaRef};
 use arrow::error::ArrowError;
 use arrow::ipc::convert::IpcSchemaEncoder;
 use arrow::ipc::root_as_schema;
-use forebay_core::quarantine::RECORD_BYTES_MAX;
+use forebay_core::quarantine::{Extent, RECORD_BYTES_MAX};
 use forebay_core::{Error, PayloadHead, Rejected, Result};
 
 use super::types::{convert, finer_rows, normal, to_normal, wider, word};
@@ -87,7 +87,8 @@ impl Refusal {
     /// The whole payload as refused: a replay lands all of its rows.
     pub(in crate::extract) fn of_all(self, head: &PayloadHead) -> Rejected {
         Rejected {
-            payload: head.ordinal,
+            payload: Some(head.ordinal),
+            extent: Some(Extent::PAYLOAD),
             offset: None,
             line: None,
             stage: "extract".to_owned(),

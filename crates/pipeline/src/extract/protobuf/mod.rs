@@ -66,6 +66,7 @@ impl ExtractorKind for Kind {
     fn build(&self, config: &Document) -> Result<Box<dyn Extractor>> {
         let ProtobufConfig { nested } = config.parse()?;
         let json = Json::new(json::Config {
+            lines: Some(false),
             nested,
             ..json::Config::default()
         })?;

@@ -143,7 +143,8 @@ impl KafkaSink {
             return Err(Error::data("message_too_large", what).with_hint(hint));
         };
         Ok(Rejected {
-            payload: origins.payloads[row],
+            payload: Some(origins.payloads[row]),
+            extent: Some(origins.extent(row)),
             offset: Some(origins.offsets[row]),
             line: None,
             stage: STAGE.to_owned(),

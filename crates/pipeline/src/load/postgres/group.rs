@@ -13,7 +13,7 @@ use forebay_core::{Batch, Rejected, Result};
 
 use super::encode::Unfit;
 use crate::load::STAGE;
-use crate::transform::{UNKNOWN_PAYLOAD, rows_as_json};
+use crate::transform::rows_as_json;
 
 /// Bytes of Arrow that are sent as one, about.
 pub(super) const GROUP_BYTES: usize = 16 << 20;
@@ -63,9 +63,9 @@ impl Group {
         let batch = &self.batches[place.0];
         let record = rows_as_json(&batch.records.slice(place.1, 1))?.pop();
         let origin = batch.origins.as_ref();
-        let payload = origin.map_or(UNKNOWN_PAYLOAD, |origins| origins.payloads[place.1]);
         Ok(Rejected {
-            payload,
+            payload: origin.map(|origins| origins.payloads[place.1]),
+            extent: origin.map(|origins| origins.extent(place.1)),
             offset: origin.map(|origins| origins.offsets[place.1]),
             line: None,
             stage: STAGE.to_owned(),

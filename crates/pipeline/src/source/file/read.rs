@@ -13,6 +13,7 @@ use super::folder::{Folder, Found, OpenFile};
 use super::listing::{Listing, Recognition};
 use super::recognize::{Share, Tail};
 use super::taken::{Known, Partial, State, TakenRecord, look};
+use crate::extract::json::detect::is_lines_name;
 use crate::source::{Framing, SourceContext, SplitReader};
 
 /// Bytes read at once, and about the size of a chunk.
@@ -255,7 +256,7 @@ impl Reader {
             messages: None,
         };
         self.ordinal += 1;
-        let lines = self.has_lines(compression);
+        let lines = self.has_lines(&found.name, compression);
         let (head, digest) = (Arc::new(head), Digest::default());
         Open {
             file,
@@ -274,8 +275,13 @@ impl Reader {
     }
 
     /// Whether a file can be cut after each line.
-    pub(super) fn has_lines(&self, compression: Compression) -> bool {
-        self.context.framing == Framing::Lines && compression == Compression::None
+    pub(super) fn has_lines(&self, name: &str, compression: Compression) -> bool {
+        let has_lines = match self.context.framing {
+            Framing::Lines => true,
+            Framing::Whole => false,
+            Framing::Detected => is_lines_name(name),
+        };
+        has_lines && compression == Compression::None
     }
 
     /// Opens a file where an earlier run left it, if what was taken is still the same. A file that looks as it did then

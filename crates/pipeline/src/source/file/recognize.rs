@@ -129,7 +129,7 @@ impl Reader {
             tail.start = self.start_of_stream(found, file, &tail).await?;
             return Ok(Share::Rest(Box::new(tail)));
         }
-        if !self.has_lines(tail.compression) {
+        if !self.has_lines(&found.name, tail.compression) {
             warn_again(
                 found,
                 &taken,

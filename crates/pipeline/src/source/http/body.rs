@@ -14,6 +14,7 @@ use reqwest::header::{CONTENT_ENCODING, CONTENT_TYPE, HeaderMap};
 use super::config::{Config, Paginate};
 use super::cursor::{Format, Mark};
 use super::json::{self, Fault, Path};
+use crate::extract::json::detect;
 use crate::source::Framing;
 
 /// A body may expand to this many times its size, once it is larger than [`EXPANSION_FREE`].
@@ -127,11 +128,13 @@ impl Plan {
     }
 
     fn are_lines(&self, content_type: &str, text: &[u8]) -> bool {
-        let said = ["ndjson", "jsonl", "json-lines", "jsonlines"]
-            .iter()
-            .any(|name| content_type.contains(name));
         let first = text.iter().find(|byte| !byte.is_ascii_whitespace());
-        said || (self.framing == Framing::Lines && first == Some(&b'{'))
+        let has_lines = match self.framing {
+            Framing::Lines => first == Some(&b'{'),
+            Framing::Whole => false,
+            Framing::Detected => detect::is_lines_text(text),
+        };
+        has_lines || detect::is_lines_type(content_type)
     }
 
     fn document(&self, text: Bytes) -> Result<Outline> {

@@ -81,7 +81,8 @@ impl Packer {
         self.first.get_or_insert((partition, from));
         self.place.next.insert(partition, to);
         self.refused.push(Rejected {
-            payload: self.ordinal,
+            payload: Some(self.ordinal),
+            extent: None,
             offset: None,
             line: None,
             stage: "source".to_owned(),

@@ -245,7 +245,7 @@ async fn a_value_that_does_not_fit_takes_its_row_to_quarantine_and_no_other() {
     let first = &made.rejected[0];
     assert_eq!(
         (first.payload, first.offset, first.code.as_str()),
-        (7, Some(0), "cast_not_exact")
+        (Some(7), Some(0), "cast_not_exact")
     );
     assert_eq!(first.reason, "`name` is not exactly a long");
     assert_eq!(

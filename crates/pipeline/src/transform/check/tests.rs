@@ -13,9 +13,10 @@ fn built(text: &str) -> Result<Box<dyn Transform>> {
 fn shown(rejected: &[Rejected]) -> Vec<String> {
     let line = |r: &Rejected| {
         let record = String::from_utf8_lossy(&r.record).into_owned();
+        let payload = r.payload.unwrap_or(0);
         format!(
             "{} {}@{:?} {}: {} {record}",
-            r.stage, r.payload, r.offset, r.code, r.reason
+            r.stage, payload, r.offset, r.code, r.reason
         )
     };
     rejected.iter().map(line).collect()

@@ -2,11 +2,19 @@
 //!
 //! What stands before the first record goes with it, so that a replay needs nothing but the refused record.
 
-use forebay_core::{Rejected, quarantine};
+use forebay_core::Rejected;
+use forebay_core::quarantine::{self, Extent};
 
 use super::{CsvExtraction, PREAMBLE_BYTES_MAX, Payload, Stage};
 use crate::extract::Extracted;
 use crate::extract::csv::batch::{Problems, Row};
+
+/// Where a refused record is.
+struct RefusedPlace {
+    payload: u64,
+    extent: Extent,
+    line: u64,
+}
 
 impl CsvExtraction {
     pub(super) fn refuse(
@@ -19,8 +27,31 @@ impl CsvExtraction {
     ) {
         let offset = self.offset(payload, start);
         let record = [payload.preamble.as_slice(), &self.raw[start..end]].concat();
+        let length = self.options.encoding.source_bytes(&self.raw[start..end]);
+        let place = RefusedPlace {
+            payload: payload.ordinal,
+            extent: Extent::document(offset, length),
+            line,
+        };
         out.rejected
-            .push(self.rejected((payload.ordinal, offset, line), code, reason, &record));
+            .push(self.rejected(place, code, reason, &record));
+    }
+
+    /// Refuses what is left of a payload that breaks off in the record at `place`.
+    pub(super) fn refuse_rest(
+        &self,
+        payload: &mut Payload,
+        place: (usize, usize, u64),
+        code: &str,
+        reason: String,
+        out: &mut Extracted,
+    ) {
+        let has_rows = payload.stage == Stage::Rows;
+        self.refuse(payload, place, code, reason, out);
+        if let Some(refused) = out.rejected.last_mut() {
+            let start = refused.offset.filter(|_| has_rows);
+            refused.extent = Some(start.map_or(Extent::PAYLOAD, Extent::rest));
+        }
     }
 
     /// Refuses a payload whose header cannot be used: as a whole, so that a replay lands all of its rows.
@@ -36,22 +67,18 @@ impl CsvExtraction {
         self.refuse(payload, place, code, reason, out);
         if let Some(refused) = out.rejected.last_mut() {
             refused.offset = None;
+            refused.extent = Some(Extent::PAYLOAD);
         }
     }
 
-    fn rejected(
-        &self,
-        (payload, offset, line): (u64, u64, u64),
-        code: &str,
-        reason: String,
-        record: &[u8],
-    ) -> Rejected {
+    fn rejected(&self, place: RefusedPlace, code: &str, reason: String, record: &[u8]) -> Rejected {
         let mut record = self.options.encoding.to_source(record);
         record.truncate(quarantine::RECORD_BYTES_MAX);
         Rejected {
-            payload,
-            offset: Some(offset),
-            line: Some(line),
+            payload: Some(place.payload),
+            extent: Some(place.extent),
+            offset: Some(place.extent.start),
+            line: Some(place.line),
             stage: "extract".to_owned(),
             code: code.to_owned(),
             reason,
@@ -74,7 +101,11 @@ impl CsvExtraction {
                 &raw[row.start as usize..row.end as usize],
             ]
             .concat();
-            let place = (row.payload, row.offset, row.line);
+            let place = RefusedPlace {
+                payload: row.payload,
+                extent: Extent::record(row.offset, u64::from(row.length)),
+                line: row.line,
+            };
             out.rejected
                 .push(self.rejected(place, problem.code, problem.reason, &record));
         }

@@ -93,7 +93,7 @@ fn what_is_too_big_is_refused_and_the_rest_goes_on() {
         (1, "too_deep".to_owned())
     );
     let document = Config {
-        lines: false,
+        lines: Some(false),
         ..config
     };
     assert_eq!(
@@ -170,7 +170,7 @@ fn a_document_has_its_records_at_a_path() {
     assert_eq!(
         run(
             &Config {
-                lines: true,
+                lines: Some(true),
                 ..config
             },
             "{\"data\":{\"items\":[{\"a\":1}]}}\n{\"data\":{\"items\":[{\"a\":2}]}}\n"

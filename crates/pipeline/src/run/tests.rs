@@ -1,0 +1,6 @@
+//! Whole runs and replays in one process: what a table holds after a fix does not depend on when the fix was made.
+
+mod documents;
+mod replaced;
+mod replays;
+mod world;
