@@ -136,7 +136,7 @@ impl Case {
 
     fn csv(load: &str, dice: &mut Dice) -> Self {
         let ragged = setting(dice, "quarantine", "fill");
-        let encoding = setting(dice, "utf8", "latin1");
+        let encoding = setting(dice, "utf-8", "latin1");
         let required = setting(dice, "b: {required: true}", "b: {}");
         let file = |n: usize| {
             let pick = |pair: (&'static str, &'static str)| [pair.0, pair.1][n];
