@@ -175,16 +175,28 @@ pub(crate) fn load_or_error(
     variables: &dyn Variables,
     engine: &Arc<dyn SqlEngine>,
 ) -> Result<PipelineSpec> {
-    load(path, variables, engine).map_err(|diagnostics| {
-        let count = diagnostics.0.len();
-        let errors = if count == 1 {
-            "1 error"
-        } else {
-            &format!("{count} errors")
-        };
-        Error::config(
-            "bad_pipeline",
-            format!("{} has {errors}\n\n{diagnostics}", path.display()),
-        )
-    })
+    load(path, variables, engine).map_err(|diagnostics| as_error(path, &diagnostics))
+}
+
+/// [`load_or_error`], with no line of the file in the error: it goes to a log, and to who asks over HTTP.
+pub(crate) fn load_or_error_without_lines(
+    path: &Path,
+    variables: &dyn Variables,
+    engine: &Arc<dyn SqlEngine>,
+) -> Result<PipelineSpec> {
+    load(path, variables, engine)
+        .map_err(|diagnostics| as_error(path, &diagnostics.without_snippets()))
+}
+
+fn as_error(path: &Path, diagnostics: &Diagnostics) -> Error {
+    let count = diagnostics.0.len();
+    let errors = if count == 1 {
+        "1 error"
+    } else {
+        &format!("{count} errors")
+    };
+    Error::config(
+        "bad_pipeline",
+        format!("{} has {errors}\n\n{diagnostics}", path.display()),
+    )
 }

@@ -3,6 +3,8 @@
 //! A setting `memory` in `[sql]` is `FOREBAY__SQL__MEMORY` in the environment. This is the only place that reads the
 //! environment. Settings are data; the objects that they describe are made in [`crate::wire`].
 
+mod server;
+
 use std::collections::BTreeMap;
 use std::ffi::OsString;
 use std::path::Path;
@@ -18,6 +20,7 @@ use schemars::JsonSchema;
 use serde::Deserialize;
 use tracing_subscriber::EnvFilter;
 
+pub(crate) use self::server::{Server, ServerTls};
 use crate::log::{Destination, Format};
 
 /// Name of the file, in the project's folder.
@@ -197,22 +200,6 @@ impl Log {
     }
 }
 
-/// `[server]`
-#[derive(Debug, Clone, Deserialize, JsonSchema)]
-#[serde(deny_unknown_fields, default)]
-pub(crate) struct Server {
-    /// Address and port. Beyond this machine only with `auth` on every pipeline that takes pushes.
-    pub(crate) listen: String,
-}
-
-impl Default for Server {
-    fn default() -> Self {
-        Self {
-            listen: "127.0.0.1:7400".to_owned(),
-        }
-    }
-}
-
 /// `[storage]`
 #[derive(Debug, Clone, Deserialize, JsonSchema)]
 #[serde(deny_unknown_fields, default)]
@@ -316,19 +303,20 @@ impl Storage {
             &mut self.s3.access_key_id,
             "FOREBAY__STORAGE__S3__ACCESS_KEY_ID",
         );
-        let secret = |into: &mut Option<Secret>, name: &str| {
-            if let Some(value) = variable(name) {
-                *into = Some(Secret::new(value));
+        for (into, name) in [
+            (
+                &mut self.s3.secret_access_key,
+                "FOREBAY__STORAGE__S3__SECRET_ACCESS_KEY",
+            ),
+            (
+                &mut self.s3.session_token,
+                "FOREBAY__STORAGE__S3__SESSION_TOKEN",
+            ),
+        ] {
+            if let Some(value) = secret(variable, name)? {
+                *into = Some(value);
             }
-        };
-        secret(
-            &mut self.s3.secret_access_key,
-            "FOREBAY__STORAGE__S3__SECRET_ACCESS_KEY",
-        );
-        secret(
-            &mut self.s3.session_token,
-            "FOREBAY__STORAGE__S3__SESSION_TOKEN",
-        );
+        }
         if let Some(span) = parsed(variable, "FOREBAY__STORAGE__RETRY_FOR")? {
             self.retry_for = span;
         }
@@ -353,6 +341,18 @@ fn parsed<T: std::str::FromStr>(
     text.parse()
         .map(Some)
         .map_err(|_| Error::config("bad_variable", format!("{text:?} is no value for {name}")))
+}
+
+/// A variable that holds a secret, if it is set. Errors: `Config` `empty_secret` naming it.
+fn secret(variable: &dyn Fn(&str) -> Option<String>, name: &str) -> Result<Option<Secret>> {
+    let Some(text) = variable(name) else {
+        return Ok(None);
+    };
+    if text.trim().is_empty() {
+        return Err(Error::config("empty_secret", format!("{name} is empty"))
+            .with_hint("unset it, or check the command that sets it"));
+    }
+    Ok(Some(Secret::new(text)))
 }
 
 /// `[sql]`
@@ -394,9 +394,7 @@ impl Settings {
                 .parse()
                 .map_err(|error: Error| error.with_context("variable", "FOREBAY__SQL__MEMORY"))?;
         }
-        if let Some(listen) = variable("FOREBAY__SERVER__LISTEN") {
-            settings.server.listen = listen;
-        }
+        settings.server.over_environment(&variable)?;
         if let Some(level) = variable("FOREBAY__LOG__LEVEL") {
             settings.log.level = Some(level);
         }

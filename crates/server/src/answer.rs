@@ -12,6 +12,9 @@ use serde::Serialize;
 /// After how many seconds a refused push is worth another try.
 const RETRY_SECONDS: &str = "1";
 
+/// Characters of what a caller wrote that are shown to it or logged.
+const SHOWN_CHARS_MAX: usize = 200;
+
 /// An error on its way to a caller.
 #[derive(Debug)]
 pub(crate) struct Refusal(pub(crate) Error);
@@ -36,7 +39,9 @@ pub(crate) fn status(error: &Error) -> StatusCode {
         (_, "journal_taken" | "journal_lost" | "journal_corrupt" | "journal_open") => {
             StatusCode::SERVICE_UNAVAILABLE
         }
+        (_, "too_many_failures") => StatusCode::TOO_MANY_REQUESTS,
         (_, "no_such_method") => StatusCode::METHOD_NOT_ALLOWED,
+        (_, "foreign_host" | "foreign_origin") => StatusCode::FORBIDDEN,
         (ErrorKind::Denied, _) => StatusCode::UNAUTHORIZED,
         (ErrorKind::NotFound, _) => StatusCode::NOT_FOUND,
         (ErrorKind::Conflict, _) => StatusCode::CONFLICT,
@@ -72,24 +77,37 @@ impl IntoResponse for Refusal {
         if status == StatusCode::UNAUTHORIZED {
             headers.insert(WWW_AUTHENTICATE, HeaderValue::from_static("Bearer"));
         }
+        if error.code() == "status_denied" {
+            // With this a browser asks for it: any name, and the token as the password.
+            let basic = HeaderValue::from_static("Basic realm=\"Forebay status\"");
+            headers.append(WWW_AUTHENTICATE, basic);
+        }
         response.extensions_mut().insert(Told(Arc::new(error)));
         response
     }
 }
 
 pub(crate) async fn no_such_path(uri: Uri) -> Refusal {
-    let what = format!("there is nothing at {}", uri.path());
-    Refusal(
-        Error::not_found("no_such_path", what).with_hint("GET /openapi.json lists what there is"),
-    )
+    let what = format!("there is no `{}`", shorten(uri.path()));
+    let hint = "GET / shows the pipelines, GET /openapi.json describes every path";
+    Refusal(Error::not_found("no_such_path", what).with_hint(hint))
 }
 
 pub(crate) async fn no_such_method(method: Method, uri: Uri) -> Refusal {
-    let what = format!("{} does not take {method}", uri.path());
-    Refusal(
-        Error::unsupported("no_such_method", what)
-            .with_hint("GET /openapi.json says which it takes"),
-    )
+    let path = shorten(uri.path());
+    let what = format!("`{path}` does not accept {}", shorten(method.as_str()));
+    let hint = match path {
+        "/" => "GET shows the pipelines, POST takes calls of AWS clients",
+        path if path.starts_with("/v1/ingest/") => "send pushes with POST",
+        _ => "use GET; GET /openapi.json describes every path",
+    };
+    Refusal(Error::unsupported("no_such_method", what).with_hint(hint))
+}
+
+/// As much of a text of a caller as is shown or logged.
+pub(crate) fn shorten(text: &str) -> &str {
+    let end = text.char_indices().nth(SHOWN_CHARS_MAX);
+    end.map_or(text, |(end, _)| &text[..end])
 }
 
 /// Plain text of this type.

@@ -23,20 +23,31 @@ const HEADERS_MAX: usize = 100;
 #[derive(Debug)]
 pub(crate) struct Guarded<S> {
     stream: S,
+    /// What was read before to tell the protocol, and is read again.
+    begun: Vec<u8>,
     /// The begin of a head, when it did not come at once.
     part: Vec<u8>,
     at_head: bool,
+    /// Whether it has heads that could be read here, which HTTP/2 has not.
+    has_heads: bool,
     /// Set when a head names two lengths.
     ambiguous: Arc<AtomicBool>,
 }
 
 impl<S> Guarded<S> {
-    pub(crate) fn new(stream: S, ambiguous: Arc<AtomicBool>) -> Self {
-        let (part, at_head) = (Vec::new(), true);
+    /// `begun` has been read from the stream already.
+    pub(crate) fn new(
+        stream: S,
+        begun: Vec<u8>,
+        has_heads: bool,
+        ambiguous: Arc<AtomicBool>,
+    ) -> Self {
         Self {
             stream,
-            part,
-            at_head,
+            begun,
+            part: Vec::new(),
+            at_head: has_heads,
+            has_heads,
             ambiguous,
         }
     }
@@ -87,7 +98,13 @@ impl<S: AsyncRead + Unpin> AsyncRead for Guarded<S> {
         buffer: &mut ReadBuf<'_>,
     ) -> Poll<io::Result<()>> {
         let before = buffer.filled().len();
-        ready!(Pin::new(&mut self.stream).poll_read(context, buffer))?;
+        if self.begun.is_empty() {
+            ready!(Pin::new(&mut self.stream).poll_read(context, buffer))?;
+        } else {
+            let count = self.begun.len().min(buffer.remaining());
+            buffer.put_slice(&self.begun[..count]);
+            self.begun.drain(..count);
+        }
         if self.at_head {
             self.look(&buffer.filled()[before..]);
         }
@@ -102,7 +119,7 @@ impl<S: AsyncWrite + Unpin> AsyncWrite for Guarded<S> {
         context: &mut Context<'_>,
         bytes: &[u8],
     ) -> Poll<io::Result<usize>> {
-        self.at_head = true;
+        self.at_head = self.has_heads;
         Pin::new(&mut self.stream).poll_write(context, bytes)
     }
 
@@ -111,7 +128,7 @@ impl<S: AsyncWrite + Unpin> AsyncWrite for Guarded<S> {
         context: &mut Context<'_>,
         bytes: &[io::IoSlice<'_>],
     ) -> Poll<io::Result<usize>> {
-        self.at_head = true;
+        self.at_head = self.has_heads;
         Pin::new(&mut self.stream).poll_write_vectored(context, bytes)
     }
 
@@ -138,7 +155,7 @@ mod tests {
             b"POST / HTTP/1.1\r\nTransfer-encoding: chunked\r\nCONTENT-LENGTH: 3\r\n\r\n0\r\n\r\n";
         for cut in 1..head.len() {
             let ambiguous = Arc::new(AtomicBool::new(false));
-            let mut guarded = Guarded::new((), ambiguous.clone());
+            let mut guarded = Guarded::new((), Vec::new(), true, ambiguous.clone());
             head.chunks(cut).for_each(|part| {
                 if guarded.at_head {
                     guarded.look(part);

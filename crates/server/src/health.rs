@@ -1,7 +1,7 @@
 //! Whether the process lives, and whether it can take and load data now.
 
 use axum::extract::State as Shared;
-use axum::http::StatusCode;
+use axum::http::{HeaderMap, StatusCode};
 use axum::response::{IntoResponse, Response};
 use forebay_core::Error;
 
@@ -14,14 +14,21 @@ pub(crate) async fn live() -> &'static str {
 }
 
 /// The store answers and pushes are taken. A pipeline that fails does not make the process unready: the others work.
-pub(crate) async fn ready(Shared(state): Shared<State>) -> Response {
+/// Why it is not ready is told to those who may see the state of the pipelines.
+pub(crate) async fn ready(Shared(state): Shared<State>, headers: HeaderMap) -> Response {
     if state.is_draining() {
         return Refusal(Error::unavailable("draining", "the server is ending")).into_response();
     }
     match state.probe().probe().await {
         Ok(()) => (StatusCode::OK, "ok\n").into_response(),
         Err(error) => {
-            let error = Error::unavailable("not_ready", error.to_string());
+            let may_see = state.access().check_status(&headers).is_ok();
+            let why = if may_see {
+                error.to_string()
+            } else {
+                "the store does not answer".to_owned()
+            };
+            let error = Error::unavailable("not_ready", why);
             Refusal(error).into_response()
         }
     }

@@ -1,8 +1,9 @@
 //! The HTTP side of `forebay serve`: pushes, health, metrics, and what the pipelines are doing.
 //!
 //! A push is answered when its [journal](forebay_pipeline::journal) says that it is durable, and never before. Nothing here
-//! extracts, loads or decides when a pipeline runs.
+//! extracts, loads or decides when a pipeline runs. What a caller sends is looked at no further than its credentials allow.
 
+mod access;
 mod answer;
 mod aws;
 mod guard;
@@ -12,14 +13,22 @@ mod listen;
 mod metrics;
 mod observe;
 mod openapi;
+mod page;
+mod peers;
 mod pipelines;
+mod replays;
 mod state;
+mod timed;
+mod tls;
 
 use axum::Router;
+use axum::middleware;
 use axum::routing::{get, post};
 
+pub use access::Access;
 pub use listen::{Listening, listen};
 pub use state::{Probe, State};
+pub use tls::TlsFiles;
 
 /// Target of spans that are made for traces and not for the log.
 pub const TRACE: &str = "forebay_trace";
@@ -38,18 +47,24 @@ const ROUTES: [&str; 8] = [
 
 /// What answers each of `ROUTES`.
 pub fn router(state: State) -> Router {
+    let status = middleware::from_fn_with_state(state.clone(), access::check_status);
+    let status = Router::new()
+        .route("/metrics", get(metrics::metrics))
+        .route("/v1/pipelines", get(pipelines::list))
+        .route("/v1/pipelines/{pipeline}", get(pipelines::show))
+        .route("/", get(page::show))
+        .route_layer(status);
     Router::new()
         .route("/healthz", get(health::live))
         .route("/readyz", get(health::ready))
-        .route("/metrics", get(metrics::metrics))
         .route("/openapi.json", get(openapi::document))
-        .route("/v1/pipelines", get(pipelines::list))
-        .route("/v1/pipelines/{pipeline}", get(pipelines::show))
         .route("/v1/ingest/{pipeline}", post(ingest::ingest))
         .route("/", post(aws::call))
+        .merge(status)
         .fallback(answer::no_such_path)
         .method_not_allowed_fallback(answer::no_such_method)
-        .layer(axum::middleware::from_fn_with_state(
+        .layer(middleware::from_fn_with_state(state.clone(), access::check))
+        .layer(middleware::from_fn_with_state(
             state.clone(),
             observe::observe,
         ))

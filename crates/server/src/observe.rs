@@ -10,8 +10,8 @@ use axum::response::Response;
 use forebay_core::{Clock, ErrorKind};
 use tracing::Instrument;
 
-use crate::answer::Told;
-use crate::listen::Peer;
+use crate::answer::{Told, shorten};
+use crate::peers::Peer;
 use crate::state::State;
 
 /// The header that carries a request's name, both ways.
@@ -101,7 +101,7 @@ struct Seen {
     peer: Option<Peer>,
 }
 
-/// What failed here is an error, who was not let in is a warning, what was refused is told to who asks for it.
+/// What failed here is an error, an unauthenticated request is a warning, a refused one is information.
 fn log(seen: &Seen, response: &Response, took: Duration) {
     let told = response.extensions().get::<Told>();
     let status = response.status();
@@ -110,7 +110,7 @@ fn log(seen: &Seen, response: &Response, took: Duration) {
             tracing::$level!(
                 request = seen.id.to_str().unwrap_or_default(),
                 method = %seen.method,
-                path = seen.uri.path(),
+                path = shorten(seen.uri.path()),
                 peer = seen.peer.map(|Peer(peer)| tracing::field::display(peer)),
                 status = status.as_u16(),
                 took_us = u64::try_from(took.as_micros()).unwrap_or(u64::MAX),
@@ -122,11 +122,11 @@ fn log(seen: &Seen, response: &Response, took: Duration) {
     }
     let denied = told.is_some_and(|Told(error)| error.kind() == ErrorKind::Denied);
     match status {
-        _ if denied => say!(warn, "who asked may not do this"),
-        StatusCode::TOO_MANY_REQUESTS => say!(debug, "a request is to come again later"),
-        StatusCode::SERVICE_UNAVAILABLE => say!(warn, "a request could not be served"),
-        status if status.is_server_error() => say!(error, "a request failed"),
-        status if status.is_client_error() => say!(info, "a request was refused"),
-        _ => say!(debug, "answered"),
+        _ if denied => say!(warn, "request not authenticated"),
+        StatusCode::TOO_MANY_REQUESTS => say!(debug, "request deferred"),
+        StatusCode::SERVICE_UNAVAILABLE => say!(warn, "request not served"),
+        status if status.is_server_error() => say!(error, "request failed"),
+        status if status.is_client_error() => say!(info, "request refused"),
+        _ => say!(debug, "request answered"),
     }
 }

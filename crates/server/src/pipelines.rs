@@ -42,6 +42,10 @@ pub(crate) async fn show(
 fn shown(status: &Status) -> Value {
     let (figures, get) = (&status.figures, Figures::get);
     let mut value = serde_json::to_value(status).unwrap_or_default();
+    value["since"] = status.since.to_string().into();
+    value["next_at"] = status.next_at.map(|at| at.to_string()).into();
+    value["succeeded_at"] = status.succeeded_at.map(|at| at.to_string()).into();
+    value["schedule"] = schedule(status).into();
     value["splits"] = get(&figures.splits).into();
     value["source_bytes"] = figures.source.bytes().into();
     value["payloads"] = get(&figures.payloads).into();
@@ -49,4 +53,13 @@ fn shown(status: &Status) -> Value {
     value["commits"] = get(&figures.commits).into();
     value["quarantined"] = get(&figures.quarantined).into();
     value
+}
+
+/// When it runs, in the words of the pipeline file: `every 15m`, `continuous`, or `manual`.
+pub(crate) fn schedule(status: &Status) -> String {
+    match &status.spec.schedule {
+        Some(schedule) => format!("every {}", schedule.every),
+        None if status.spec.is_continuous() => "continuous".to_owned(),
+        None => "manual".to_owned(),
+    }
 }

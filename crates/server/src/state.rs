@@ -4,15 +4,19 @@ use std::fmt;
 use std::sync::Arc;
 
 use forebay_control::orchestrate::Registry;
-use forebay_core::{Clock, Error, Result};
+use forebay_core::{Clock, Error, ErrorKind, Result};
 use forebay_pipeline::file::PipelineSpec;
 use forebay_pipeline::journal::{Journal, Journals};
 use forebay_pipeline::source::push::PushConfig;
 use tokio_util::sync::CancellationToken;
 
+use crate::access::Access;
+use crate::aws::Examiners;
 use crate::ingest::body::Bodies;
 use crate::metrics::Requests;
 use crate::observe::Ids;
+use crate::peers::{FailedAttempts, PeerKey, too_many_failures};
+use crate::replays::Replays;
 
 /// Asks the parts that a push or a commit needs whether they work.
 pub trait Probe: Send + Sync + 'static {
@@ -33,6 +37,10 @@ struct Inner {
     bodies: Bodies,
     ids: Ids,
     draining: CancellationToken,
+    access: Access,
+    failures: FailedAttempts,
+    replays: Replays,
+    examiners: Examiners,
 }
 
 impl fmt::Debug for State {
@@ -49,6 +57,7 @@ impl State {
         clock: Arc<dyn Clock>,
         probe: Box<dyn Probe>,
         draining: CancellationToken,
+        access: Access,
     ) -> Self {
         let ids = Ids::new(clock.as_ref());
         Self(Arc::new(Inner {
@@ -60,7 +69,39 @@ impl State {
             bodies: Bodies::default(),
             ids,
             draining,
+            access,
+            failures: FailedAttempts::default(),
+            replays: Replays::default(),
+            examiners: Examiners::default(),
         }))
+    }
+
+    pub(crate) fn access(&self) -> &Access {
+        &self.0.access
+    }
+
+    pub(crate) fn replays(&self) -> &Replays {
+        &self.0.replays
+    }
+
+    pub(crate) fn examiners(&self) -> &Examiners {
+        &self.0.examiners
+    }
+
+    /// Errors: `Unavailable` `too_many_failures`.
+    pub(crate) fn check_failures(&self, peer: PeerKey) -> Result<()> {
+        self.0.failures.check(peer, self.clock().monotonic())
+    }
+
+    /// Counts an attempt that failed to authenticate, and gives its answer: the same, until there were too many.
+    pub(crate) fn failed(&self, peer: PeerKey, error: Error) -> Error {
+        if error.kind() != ErrorKind::Denied {
+            return error;
+        }
+        let now = self.clock().monotonic();
+        let is_over = self.0.failures.check(peer, now).is_err();
+        self.0.failures.count(peer, now);
+        if is_over { too_many_failures() } else { error }
     }
 
     pub(crate) fn registry(&self) -> &Registry {
@@ -100,8 +141,7 @@ impl State {
     /// Errors: `Data` `bad_name`; `NotFound` `no_such_pipeline`, also for one that takes no pushes; `Unavailable` `draining`, `pipeline_broken`.
     pub(crate) async fn door(&self, pipeline: &str) -> Result<Door> {
         if self.is_draining() {
-            return Err(Error::unavailable("draining", "the server is ending")
-                .with_hint("send it again to the one that takes over"));
+            return Err(draining());
         }
         if pipeline.chars().any(char::is_control) {
             let what = "the name of a pipeline has no control characters";
@@ -114,7 +154,7 @@ impl State {
                     "the file of pipeline `{pipeline}` does not check, so it is not at work"
                 );
                 return Err(Error::unavailable("pipeline_broken", what).with_hint(
-                    "GET /v1/pipelines tells what is wrong with it; send the push again later",
+                    "GET /v1/pipelines says what is wrong with it; send the push again later",
                 ));
             }
             let what = format!("there is no pipeline `{pipeline}` that takes pushes");
@@ -152,6 +192,11 @@ impl State {
             Error::bug("journal_task", "opening a journal panicked").with_source(error)
         })?
     }
+}
+
+pub(crate) fn draining() -> Error {
+    Error::unavailable("draining", "the server is ending")
+        .with_hint("send it again to the one that takes over")
 }
 
 /// One pipeline's way in.

@@ -3,7 +3,7 @@
 use std::sync::Arc;
 use std::time::Duration;
 
-use forebay_core::{Clock, Ident, Result, Timestamp};
+use forebay_core::{Clock, Error, Ident, Result, Timestamp};
 use forebay_pipeline::file::PipelineSpec;
 use forebay_pipeline::run::Figures;
 use tokio::sync::watch;
@@ -29,6 +29,34 @@ pub(super) struct Pipeline<S> {
     /// The version that is wanted.
     pub(super) wanted: watch::Receiver<Arc<PipelineSpec>>,
     pub(super) stop: CancellationToken,
+    /// The message of the last failure, until a run ends well.
+    pub(super) failed_with: Option<String>,
+}
+
+/// What the runs of a pipeline have counted.
+#[derive(Debug, Clone, Copy)]
+struct Counts {
+    rows: u64,
+    commits: u64,
+    quarantined: u64,
+}
+
+impl Counts {
+    fn of(figures: &Figures) -> Self {
+        Self {
+            rows: Figures::get(&figures.committed),
+            commits: Figures::get(&figures.commits),
+            quarantined: Figures::get(&figures.quarantined),
+        }
+    }
+
+    fn since(self, before: Self) -> Self {
+        Self {
+            rows: self.rows.saturating_sub(before.rows),
+            commits: self.commits.saturating_sub(before.commits),
+            quarantined: self.quarantined.saturating_sub(before.quarantined),
+        }
+    }
 }
 
 /// Why a pause ended.
@@ -55,7 +83,10 @@ impl<S: Site> Pipeline<S> {
                 continue;
             }
             let began = self.clock.now();
+            tracing::info!(pipeline = %self.name, "run started");
+            let before = Counts::of(&self.figures);
             let outcome = self.run(spec.clone()).await;
+            self.report(&outcome, before);
             let worked = self.clock.now().since(began);
             let wait = match &outcome {
                 Ok(()) => {
@@ -122,15 +153,43 @@ impl<S: Site> Pipeline<S> {
             }
         };
         joined.unwrap_or_else(|error| {
-            let bug = forebay_core::Error::bug("run_panicked", "the run panicked");
+            let bug = Error::bug("run_panicked", "the run panicked");
             Err(bug.with_source(error))
         })
     }
 
-    fn ended(&self, outcome: &Result<()>, wait: Option<Duration>) {
+    /// One line for a run that ended well, and one more when the one before it had failed.
+    fn report(&mut self, outcome: &Result<()>, before: Counts) {
+        if outcome.is_err() {
+            return;
+        }
+        let Counts {
+            rows,
+            commits,
+            quarantined,
+        } = Counts::of(&self.figures).since(before);
+        if self.failed_with.take().is_some() {
+            tracing::info!(pipeline = %self.name, "pipeline recovered");
+        }
+        tracing::info!(pipeline = %self.name, rows, commits, quarantined, "run finished");
+    }
+
+    /// A failure is an error when it is new; while it stays the same it is one line at `debug` for each retry.
+    fn report_failure(&mut self, error: &Error, next_at: Option<Timestamp>) {
+        let text = error.to_string();
+        let next_at = next_at.map(tracing::field::display);
+        if self.failed_with.as_ref() == Some(&text) {
+            tracing::debug!(pipeline = %self.name, %error, next_at, "run failed again, retrying");
+            return;
+        }
+        tracing::error!(pipeline = %self.name, %error, hint = error.hint(), next_at, "run failed, retrying");
+        self.failed_with = Some(text);
+    }
+
+    fn ended(&mut self, outcome: &Result<()>, wait: Option<Duration>) {
         let next_at = wait.map(|wait| self.clock.now().plus(wait));
         if let Err(error) = outcome {
-            tracing::error!(pipeline = %self.name, %error, next_at = next_at.map(tracing::field::display), "the run failed; it is tried again");
+            self.report_failure(error, next_at);
         }
         let phase = if outcome.is_ok() {
             Phase::Waiting

@@ -102,7 +102,7 @@ impl<S: Site> Supervisor<S> {
         let Some(live) = self.files.remove(path).and_then(|file| file.live) else {
             return;
         };
-        tracing::info!(pipeline = %live.name, "its file is gone: it stops at its last commit");
+        tracing::info!(pipeline = %live.name, "pipeline file removed, stopping at the last commit");
         let name = live.name.clone();
         live.end().await;
         self.registry.remove(&name);
@@ -132,12 +132,12 @@ impl<S: Site> Supervisor<S> {
         let live = self.files.get(path).and_then(|file| file.live.as_ref());
         match live {
             Some(live) => {
-                tracing::error!(pipeline = %live.name, %why, "the changed file does not check: the version before it goes on");
+                tracing::error!(pipeline = %live.name, %why, "changed pipeline file is invalid, the version before it stays in use");
                 let change = |status: &mut Status| status.broken = Some(why.to_owned());
                 self.registry.change(&live.name, change);
             }
             None => {
-                tracing::error!(file = %path.display(), %why, "the file is not run until it checks");
+                tracing::error!(file = %path.display(), %why, "pipeline file is invalid, not running it");
                 self.registry.set_broken(shown(path), Some(why.to_owned()));
             }
         }
@@ -162,7 +162,7 @@ impl<S: Site> Supervisor<S> {
                 status.spec = spec.clone();
             });
             if changed {
-                tracing::info!(pipeline = %name, "its file changed: it goes over to it at the next commit");
+                tracing::info!(pipeline = %name, "pipeline file reloaded, in use from the next commit");
                 live.wanted.send_replace(spec);
             }
             return;
@@ -214,6 +214,7 @@ impl<S: Site> Supervisor<S> {
             figures,
             wanted: receiver,
             stop: stop.clone(),
+            failed_with: None,
         };
         let task = tokio::spawn(pipeline.live());
         Live {

@@ -137,6 +137,7 @@ pub(crate) fn main() -> ExitCode {
     let started = log::start(log::Wanted {
         format: cli.global.log,
         verbose: cli.global.verbose,
+        is_server: matches!(cli.command, Command::Serve(_)) && !cli.global.quiet,
         project: &cli.global.project,
     });
     let done = started.and_then(|exporter| {

@@ -1,6 +1,7 @@
 //! `forebay serve`: every pipeline of the project in one process, and the HTTP server.
 
 mod clean;
+mod listing;
 
 use std::path::{Path, PathBuf};
 use std::process::ExitCode;
@@ -12,13 +13,13 @@ use forebay_control::orchestrate::{Registry, Site, Supervisor};
 use forebay_core::{Error, Ident, RefName, Result, Timestamp};
 use forebay_pipeline::file::PipelineSpec;
 use forebay_pipeline::run::Figures;
-use forebay_server::{Probe, State};
+use forebay_server::{Access, Probe, State, TlsFiles};
 use rustix::process::{Resource, Rlimit, getrlimit, setrlimit};
 use tokio_util::sync::CancellationToken;
 
 use super::Global;
 use super::run::{param, stop_on_signal};
-use crate::settings::ProcessVariables;
+use crate::settings::{ProcessVariables, ServerTls};
 use crate::wire::Workspace;
 use crate::{project, say};
 
@@ -31,6 +32,9 @@ pub(crate) struct Serve {
     /// Address and port of the HTTP server [default: `server.listen` of forebay.toml, 127.0.0.1:7400]
     #[arg(long, value_name = "ADDRESS:PORT")]
     listen: Option<String>,
+    /// Listen beyond loopback without TLS: a proxy in front of the server terminates it [default: `server.insecure` of forebay.toml]
+    #[arg(long)]
+    insecure: bool,
     /// A value for `${param:NAME}`
     #[arg(long = "param", value_name = "NAME=VALUE", value_parser = param)]
     params: Vec<(String, String)>,
@@ -43,8 +47,26 @@ impl Serve {
             .listen
             .clone()
             .unwrap_or_else(|| workspace.settings().server.listen.clone());
+        let settings = workspace.settings().server.clone();
         let listening = forebay_server::listen(&address).await?;
-        let listening = listening.with_connections(files_max() / 2);
+        let mut listening = listening.with_connections(files_max() / 2);
+        let is_local = listening.address.ip().is_loopback();
+        if !is_local && settings.tls.is_none() && !self.insecure && !settings.insecure {
+            return Err(no_tls(&address));
+        }
+        if let Some(ServerTls { cert, key }) = &settings.tls {
+            let files = TlsFiles {
+                certificate: workspace.project().join(cert),
+                key: workspace.project().join(key),
+            };
+            listening = listening.with_tls(files, None)?;
+        }
+        let scheme = if settings.tls.is_some() {
+            "https"
+        } else {
+            "http"
+        };
+        let url = format!("{scheme}://{}", listening.address);
         let stop = stop_on_signal();
         let registry = Registry::default();
         let site = Arc::new(Project {
@@ -52,7 +74,7 @@ impl Serve {
             variables: ProcessVariables {
                 params: self.params,
             },
-            is_local: listening.address.ip().is_loopback(),
+            is_local,
         });
         let state = State::new(
             registry.clone(),
@@ -60,13 +82,22 @@ impl Serve {
             workspace.clock(),
             Box::new(Store(workspace.clone())),
             stop.clone(),
+            Access {
+                is_local,
+                hosts: settings.hosts,
+                status_token: settings.status_token,
+            },
         );
         if !global.quiet {
-            say::good(format_args!("listening on http://{}", listening.address));
+            say::good(format_args!("listening on {url}"));
         }
+        let known = registry.clone();
         let mut supervisor = Supervisor::new(site, workspace.clock(), registry, stop.clone());
-        // A push that came before the pipelines are known would be told that there is none.
+        // Before the pipelines are known a push would be answered that there is none.
         supervisor.look().await;
+        if !global.quiet {
+            listing::say(&known, &url);
+        }
         let server = listening.serve(forebay_server::router(state), stop.clone());
         let server = tokio::spawn(server);
         let cleaning = tokio::spawn(clean::regularly(workspace.clone(), stop));
@@ -83,6 +114,14 @@ impl Serve {
         }
         Ok(ExitCode::SUCCESS)
     }
+}
+
+/// Credentials and data would cross the network as they are.
+fn no_tls(address: &str) -> Error {
+    let what = format!("other machines reach {address}, and the server has no TLS");
+    Error::config("no_tls", what).with_hint(
+        "set `cert` and `key` in `[server.tls]` of forebay.toml; where a proxy terminates TLS, start with `--insecure` or set `insecure = true` in `[server]`",
+    )
 }
 
 /// How many files the process may have open, once it has asked for as many as it may get. Callers get half of them: the other half
@@ -117,7 +156,8 @@ impl Site for Project {
     }
 
     fn load(&self, file: &Path) -> Result<PipelineSpec> {
-        let spec = project::load_or_error(file, &self.variables, self.workspace.engine())?;
+        let (variables, engine) = (&self.variables, self.workspace.engine());
+        let spec = project::load_or_error_without_lines(file, variables, engine)?;
         let open = spec.source.push().is_some_and(|push| push.auth.is_none());
         if open && !self.is_local {
             let what = format!(

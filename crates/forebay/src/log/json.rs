@@ -15,6 +15,7 @@ use tracing_subscriber::layer::Context;
 use tracing_subscriber::registry::LookupSpan;
 
 use super::fields::Each;
+use super::is_acting;
 
 /// Writes events as lines to what `out` opens.
 pub(super) struct Lines<F> {
@@ -84,11 +85,26 @@ where
         );
         put("fields", fields.0.into());
         put("span", span.into());
-        let mut text = Value::Object(line).to_string();
+        let mut text = escaped(&Value::Object(line).to_string());
         text.push('\n');
         // A log that cannot be written is nobody's error.
         let _ = (self.out)().write_all(text.as_bytes());
     }
+}
+
+/// JSON lets characters stand that act on a terminal; here they are escapes, which say the same.
+fn escaped(json: &str) -> String {
+    if !json.contains(is_acting) {
+        return json.to_owned();
+    }
+    json.chars().fold(String::new(), |mut text, c| {
+        if is_acting(c) {
+            text.push_str(&format!("\\u{:04x}", u32::from(c)));
+        } else {
+            text.push(c);
+        }
+        text
+    })
 }
 
 #[cfg(test)]
@@ -128,18 +144,23 @@ mod tests {
             let commit = tracing::error_span!("commit", n = 2, rows = tracing::field::Empty);
             commit.record("rows", 7);
             let _commit = commit.enter();
-            tracing::warn!(who = "x\r\n\u{1b}[31m", ok = true, "bad\nthing");
+            tracing::warn!(
+                who = "x\r\n\u{1b}[31m\u{9b}\u{202e}",
+                ok = true,
+                "bad\nthing"
+            );
         });
         let text = String::from_utf8(kept.0.lock().unwrap().clone()).unwrap();
         assert_eq!(text.matches('\n').count(), 1, "{text}");
-        assert!(!text.contains('\u{1b}') && !text.contains('\r'), "{text}");
+        let line = text.trim_end_matches('\n');
+        assert!(!line.contains(is_acting), "{text}");
         let line: Value = serde_json::from_str(&text).unwrap();
         let expected = serde_json::json!({
             "time": "2023-11-14T22:13:20.123456Z",
             "level": "warn",
             "target": "forebay::log::json::tests",
             "message": "bad\nthing",
-            "fields": {"who": "x\r\n\u{1b}[31m", "ok": true},
+            "fields": {"who": "x\r\n\u{1b}[31m\u{9b}\u{202e}", "ok": true},
             "span": {"n": 2, "rows": 7, "pipeline": "a"},
         });
         assert_eq!(line, expected);

@@ -1,6 +1,7 @@
 //! The log, on stderr: text for people, one JSON object a line for machines.
 //!
-//! Nobody who sends something can forge a line or colour a terminal: control characters are escaped in both.
+//! Nobody who sends something can forge a line, colour a terminal or turn text around: control characters and those that change the
+//! direction of text are escaped in both.
 
 mod fields;
 mod json;
@@ -34,6 +35,16 @@ pub(crate) enum Format {
     Json,
 }
 
+/// Whether a character acts on what shows it: a control character of either set, a line or paragraph separator, or one that changes
+/// the direction of text.
+fn is_acting(c: char) -> bool {
+    c.is_control()
+        || matches!(
+            c,
+            '\u{61C}' | '\u{200E}' | '\u{200F}' | '\u{2028}'..='\u{202E}' | '\u{2066}'..='\u{2069}' | '\u{FEFF}'
+        )
+}
+
 /// Whether machines read what is said.
 static IS_JSON: AtomicBool = AtomicBool::new(false);
 
@@ -46,6 +57,8 @@ pub(crate) fn is_json() -> bool {
 pub(crate) struct Wanted<'a> {
     pub(crate) format: Option<Format>,
     pub(crate) verbose: u8,
+    /// Whether the log is what the command is for: a server without a person in front of it.
+    pub(crate) is_server: bool,
     pub(crate) project: &'a Path,
 }
 
@@ -57,7 +70,7 @@ pub(crate) fn start(wanted: Wanted<'_>) -> Result<Option<Exporter>> {
     let (settings, destination) = settings(wanted.project)?;
     let format = wanted.format.unwrap_or(settings.format);
     IS_JSON.store(format == Format::Json, Ordering::Relaxed);
-    let filter = filter(wanted.verbose, format, settings.level.as_deref());
+    let filter = filter(wanted, format, settings.level.as_deref());
     let clock = SystemClock::shared();
     let sent = destination.map(|to| traces::start(&to, clock.clone()));
     let (traces, exporter) = sent.transpose()?.unzip();
@@ -86,10 +99,11 @@ fn settings(project: &Path) -> Result<(settings::Log, Option<Destination>)> {
 }
 
 /// `-v` shows what Forebay does, `-vv` also what its libraries do; `FOREBAY_LOG` says it in detail.
-fn filter(verbose: u8, format: Format, level: Option<&str>) -> EnvFilter {
+fn filter(wanted: Wanted<'_>, format: Format, level: Option<&str>) -> EnvFilter {
+    let verbose = wanted.verbose;
     let default = match (verbose, format) {
-        (0, Format::Text) => "warn",
-        (0, Format::Json) => "warn,forebay=info",
+        (0, Format::Text) if !wanted.is_server => "warn",
+        (0, _) => "warn,forebay=info",
         (1, _) => "info,forebay=debug",
         _ => "debug",
     };

@@ -10,6 +10,8 @@ use tracing_subscriber::field::MakeExt;
 use tracing_subscriber::fmt::format::{Writer, debug_fn};
 use tracing_subscriber::registry::LookupSpan;
 
+use super::is_acting;
+
 pub(super) fn layer<S>(target: bool) -> impl Layer<S>
 where
     S: Subscriber + for<'a> LookupSpan<'a>,
@@ -28,16 +30,16 @@ fn field(writer: &mut Writer<'_>, field: &Field, value: &dyn fmt::Debug) -> fmt:
     write!(Escaping(writer), "{value:?}")
 }
 
-/// Passes text on with its control characters written out; a further line is indented, so that it cannot look like one of the
+/// Passes text on with the characters written out that act on what shows it; a further line is indented, so that it cannot look like one of the
 /// log's own.
 struct Escaping<W>(W);
 
 impl<W: Write> Write for Escaping<W> {
     fn write_str(&mut self, text: &str) -> fmt::Result {
-        for part in text.split_inclusive(char::is_control) {
+        for part in text.split_inclusive(is_acting) {
             match part.char_indices().next_back() {
                 Some((at, '\n')) => write!(self.0, "{}\n    ", &part[..at])?,
-                Some((at, last)) if last.is_control() => {
+                Some((at, last)) if is_acting(last) => {
                     self.0.write_str(&part[..at])?;
                     write!(self.0, "{}", last.escape_default())?;
                 }
@@ -56,6 +58,9 @@ mod tests {
     fn control_characters_are_written_out() {
         let mut text = String::new();
         write!(Escaping(&mut text), "a\r\n2026 ERROR b\u{1b}[31m\0ü").unwrap();
+        write!(Escaping(&mut text), "\u{9b}31m\u{202e}\u{2066}x").unwrap();
+        let (text, more) = text.split_at(text.len() - "\\u{9b}31m\\u{202e}\\u{2066}x".len());
+        assert_eq!(more, "\\u{9b}31m\\u{202e}\\u{2066}x");
         assert_eq!(text, "a\\r\n    2026 ERROR b\\u{1b}[31m\\u{0}ü");
     }
 }

@@ -45,10 +45,16 @@ def refused(call, code: str) -> None:
         raise SystemExit(f"not refused: {code}")
 
 
-kinesis, firehose = client("kinesis", "open sesame"), client("firehose", "open sesame")
+kinesis, firehose = client("kinesis", "open sesame, open wide"), client("firehose", "open sesame, open wide")
 summary = kinesis.describe_stream_summary(StreamName="events")["StreamDescriptionSummary"]
 assert summary["StreamStatus"] == "ACTIVE" and summary["OpenShardCount"] == 1
 assert len(kinesis.list_shards(StreamName="events")["Shards"]) == 1
+assert kinesis.list_streams()["StreamNames"] == ["events"]
+assert kinesis.describe_stream(StreamName="events")["StreamDescription"]["Shards"]
+kinesis.get_waiter("stream_exists").wait(StreamName="events")
+about = firehose.describe_delivery_stream(DeliveryStreamName="events")["DeliveryStreamDescription"]
+assert about["DeliveryStreamStatus"] == "ACTIVE"
+assert firehose.list_delivery_streams()["DeliveryStreamNames"] == ["events"]
 one = kinesis.put_record(StreamName="events", Data=data(0), PartitionKey="k")
 many = kinesis.put_records(StreamName="events", Records=[{"Data": data(n), "PartitionKey": str(n)} for n in range(1, 501)])
 assert many["FailedRecordCount"] == 0 and len({record["SequenceNumber"] for record in many["Records"]}) == 500
@@ -62,4 +68,6 @@ mixed = kinesis.put_records(StreamName="events", Records=[plain[0], aggregated(r
 numbers = [record["SequenceNumber"] for record in mixed["Records"]]
 assert mixed["FailedRecordCount"] == 0 and len(numbers) == 3 and numbers == sorted(set(numbers))
 refused(lambda: client("kinesis", "wrong").put_record(StreamName="events", Data=data(9999), PartitionKey="k"), "InvalidSignatureException")
+refused(lambda: client("kinesis", "wrong").put_record(StreamName="nobody", Data=data(9999), PartitionKey="k"), "InvalidSignatureException")
+refused(lambda: client("kinesis", "wrong").list_streams(), "InvalidSignatureException")
 refused(lambda: kinesis.put_record(StreamName="nobody", Data=data(9999), PartitionKey="k"), "ResourceNotFoundException")

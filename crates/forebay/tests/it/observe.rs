@@ -101,7 +101,7 @@ fn the_log_is_json_where_that_is_asked_for_and_names_the_request() {
             .unwrap()
     };
     assert_eq!(push("guessed", "a-guess").status(), 401);
-    let taken = push("open sesame", "the-owner");
+    let taken = push("open sesame, open wide", "the-owner");
     assert_eq!(taken.headers()["x-request-id"], "the-owner");
     assert_eq!(taken.status(), 200);
     let said = loop {
@@ -247,7 +247,7 @@ fn traces_reach_a_collector_and_go_on_where_the_caller_began() {
             (request.method.as_str(), request.path.as_str()),
             ("POST", "/v1/traces")
         );
-        assert_eq!(request.headers["x-key"], "open sesame");
+        assert_eq!(request.headers["x-key"], "open sesame, open wide");
         let body: Value = serde_json::from_slice(&request.body).unwrap();
         let resource = &body["resourceSpans"][0];
         assert_eq!(

@@ -50,7 +50,7 @@ impl Server {
             .args(["serve", "--listen", address])
             .args(more)
             .envs(project.environment())
-            .env("FOREBAY_SECRET_DOOR", "open sesame")
+            .env("FOREBAY_SECRET_DOOR", "open sesame, open wide")
             .envs(variables.iter().copied())
             .stderr(Stdio::piped())
             .spawn()

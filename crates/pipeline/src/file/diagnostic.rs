@@ -7,7 +7,8 @@ use std::fmt;
 
 use forebay_core::{Error, ErrorKind};
 
-use crate::file::{Document, Place};
+use crate::file::place::SourceText;
+use crate::file::{Document, Place, Span};
 
 /// Diagnostics of one file that are kept; what is found after that is only counted.
 pub const DIAGNOSTICS_MAX: usize = 100;
@@ -42,6 +43,22 @@ impl Diagnostic {
                 let shown = error.to_string();
                 document.diagnostic(error.code(), shown, error.hint().map(str::to_owned))
             })
+    }
+
+    /// Blanks what stands at `secrets`, if the snippet shows it.
+    pub(super) fn hide(&mut self, source: &SourceText, secrets: &[Span]) {
+        for secret in secrets {
+            if source.place(*secret).line == self.place.line {
+                let text = source.slice(*secret).lines().next().unwrap_or_default();
+                self.snippet = source.without(&self.snippet, *secret, text.trim());
+            }
+        }
+    }
+
+    /// Without the line of the file, in which a secret may stand: for a log, or for who asks over HTTP.
+    pub(crate) fn without_snippet(mut self) -> Self {
+        self.snippet = String::new();
+        self
     }
 
     /// A diagnostic about a file as a whole, such as one that cannot be read.
@@ -100,6 +117,17 @@ pub struct Diagnostics(pub Vec<Diagnostic>);
 impl Diagnostics {
     pub fn is_empty(&self) -> bool {
         self.0.is_empty()
+    }
+
+    /// Without any line of the file: for a log, or for who asks over HTTP.
+    #[must_use]
+    pub fn without_snippets(self) -> Self {
+        Self(
+            self.0
+                .into_iter()
+                .map(Diagnostic::without_snippet)
+                .collect(),
+        )
     }
 
     /// File order, each once.

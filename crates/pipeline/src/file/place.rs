@@ -115,6 +115,71 @@ impl SourceText {
         });
         render(line + 1, text, column, width.max(1))
     }
+
+    /// The snippet without this text of `span`; of a line that was cut nothing is left, since a part of the text may be.
+    pub(crate) fn without(&self, snippet: &str, span: Span, text: &str) -> String {
+        let (_, start) = self.line_of(span.start);
+        if text.is_empty() {
+            return snippet.to_owned();
+        }
+        if self.line_text(start).chars().count() > SNIPPET_CHARS_MAX {
+            return String::new();
+        }
+        snippet.replace(text, BLANK)
+    }
+}
+
+/// Keys whose values are blanked in every snippet, also of a file that cannot be parsed.
+const SECRET_KEYS: [&str; 8] = [
+    "token",
+    "secret",
+    "password",
+    "passwd",
+    "api_key",
+    "apikey",
+    "access_key",
+    "authorization",
+];
+
+/// What stands in place of a secret.
+const BLANK: &str = "***";
+
+/// The line with the value of each key blanked that names a secret. References stay.
+fn without_secrets(line: &str) -> String {
+    let lower = line.to_ascii_lowercase();
+    let ends = SECRET_KEYS.iter().flat_map(|key| {
+        let found = lower.match_indices(key);
+        found.map(|(at, key)| at + key.len())
+    });
+    let values = ends.filter_map(|end| value_after(line, end));
+    let mut values: Vec<(usize, usize)> = values.collect();
+    values.sort_unstable();
+    values.dedup();
+    let mut shown = line.to_owned();
+    for (start, end) in values.into_iter().rev() {
+        if end <= shown.len() {
+            shown.replace_range(start..end, BLANK);
+        }
+    }
+    shown
+}
+
+/// Where the value of a key stands that ends at `end`; `None` when there is none, or a reference or a collection.
+fn value_after(line: &str, end: usize) -> Option<(usize, usize)> {
+    let rest = line[end..].trim_start_matches(['"', '\'', 's']);
+    let rest = rest.trim_start().strip_prefix([':', '='])?.trim_start();
+    let start = line.len() - rest.len();
+    let first = rest.chars().next()?;
+    let inner = rest.trim_start_matches(['"', '\'']);
+    if inner.is_empty() || inner.starts_with("${") || matches!(first, '{' | '[' | '#' | '|' | '>') {
+        return None;
+    }
+    let length = match first {
+        quote @ ('"' | '\'') => rest[1..].find(quote).map_or(rest.len(), |at| at + 2),
+        _ => rest.find([',', '}', '#']).unwrap_or(rest.len()),
+    };
+    let length = rest[..length].trim_end().len();
+    Some((start, start + length))
 }
 
 /// A long line is cut to a window around the marker.
@@ -137,6 +202,13 @@ fn render(number: usize, text: &str, column: usize, width: usize) -> String {
     let marker = "^".repeat(width.min(room));
     let number = number.to_string();
     let margin = " ".repeat(number.len());
+    // A line that was cut may begin in the middle of a value, so it is blanked before.
+    let shown = if first > 0 {
+        let whole: String = without_secrets(text);
+        if whole == text { shown } else { String::new() }
+    } else {
+        without_secrets(&shown)
+    };
     let shown = printable(&shown);
     format!("{margin} |\n{number} | {shown}\n{margin} | {indent}{marker}")
 }
@@ -199,6 +271,30 @@ mod tests {
                 .len()
                 < 500
         );
+    }
+
+    #[test]
+    fn the_value_of_a_key_that_names_a_secret_is_blanked() {
+        for (line, shown) in [
+            ("token: hunter2", "token: ***"),
+            (
+                "auth: {token: \"hunter2\", more: x}",
+                "auth: {token: ***, more: x}",
+            ),
+            ("  Authorization: Bearer abc def", "  Authorization: ***"),
+            ("secret_access_key = 'x, y'", "secret_access_key = ***"),
+            ("secret = 'x, y' # no", "secret = *** # no"),
+            (
+                "{password: a, api_key: 'b'}",
+                "{password: ***, api_key: ***}",
+            ),
+            ("token: \"${secret:door}\"", "token: \"${secret:door}\""),
+            ("token: {param: x}", "token: {param: x}"),
+            ("token:", "token:"),
+            ("password: \"unclosed", "password: ***"),
+        ] {
+            assert_eq!(without_secrets(line), shown);
+        }
     }
 
     #[test]

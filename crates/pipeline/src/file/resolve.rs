@@ -222,6 +222,11 @@ impl Walk<'_> {
                 .secret(name)
                 .map(|value| (Reference::Secret, value)),
         };
+        let is_empty_secret =
+            matches!(&found, Some((Reference::Secret, value)) if value.trim().is_empty());
+        if is_empty_secret {
+            return Err(empty_secret(name));
+        }
         found
             .or_else(|| Some((Reference::Text, default?.to_owned())))
             .ok_or_else(|| unset(kind, name))
@@ -318,6 +323,15 @@ fn partial_secret(written: &str) -> Fault {
     }
 }
 
+/// Whoever may do what an empty secret allows is everybody.
+fn empty_secret(name: &str) -> Fault {
+    Fault {
+        code: "empty_secret",
+        message: format!("the secret `{name}` is empty"),
+        help: Some("check the command that sets it, such as a `$(cat FILE)` that failed".into()),
+    }
+}
+
 fn unset(kind: &str, name: &str) -> Fault {
     let (what, help) = match kind {
         "env" => (
@@ -355,7 +369,12 @@ mod tests {
         }
 
         fn secret(&self, name: &str) -> Option<String> {
-            (name == "token").then(|| "hunter2".to_owned())
+            match name {
+                "token" => Some("hunter2".to_owned()),
+                "blank" => Some(String::new()),
+                "space" => Some(" \n".to_owned()),
+                _ => None,
+            }
         }
 
         fn param(&self, name: &str) -> Option<String> {
@@ -443,6 +462,13 @@ mod tests {
             found.diagnostics.0[1].help.as_deref(),
             Some("did you mean `${secret:…}`?")
         );
+    }
+
+    #[test]
+    fn an_empty_secret_is_refused_wherever_it_stands() {
+        let found = resolved("a: ${secret:blank}\nb: [\"${secret:space}\"]\n");
+        let codes: Vec<&str> = found.diagnostics.0.iter().map(|one| one.code).collect();
+        assert_eq!(codes, ["empty_secret", "empty_secret"]);
     }
 
     #[test]

@@ -35,6 +35,7 @@ pub(super) fn findings(document: &Document, schema: &schemars::Schema) -> Vec<Fi
         document,
         root,
         found: Vec::new(),
+        hidden: Vec::new(),
         patterns: HashMap::new(),
     };
     let at = At {
@@ -43,7 +44,13 @@ pub(super) fn findings(document: &Document, schema: &schemars::Schema) -> Vec<Fi
         key: Span::default(),
     };
     check.value(root, &at);
-    check.found
+    let Check {
+        mut found, hidden, ..
+    } = check;
+    for finding in &mut found {
+        finding.diagnostic.hide(&document.source, &hidden);
+    }
+    found
 }
 
 /// A value under examination.
@@ -69,6 +76,8 @@ struct Check<'a> {
     document: &'a Document,
     root: &'a Json,
     found: Vec<Finding>,
+    /// Secrets that stand in the file: they are in no snippet.
+    hidden: Vec<Span>,
     patterns: HashMap<String, Option<Regex>>,
 }
 

@@ -387,7 +387,12 @@ impl Loader {
         self.runtime.block_on(job.context.lake.commit(request))?;
         let took = job.context.clock.monotonic().saturating_sub(begun);
         job.context.figures.commit.add(took);
-        tracing::debug!(?took, "committed");
+        let quarantined_total = Figures::get(&job.context.figures.quarantined);
+        tracing::info!(
+            took_ms = took.as_millis() as u64,
+            quarantined_total,
+            "committed"
+        );
         if reached.is_some() {
             job.committed.send_replace(reached);
         }

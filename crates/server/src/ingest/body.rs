@@ -1,6 +1,10 @@
 //! A body, read within limits of size, memory and time, and looked at far enough to know that it can be read again.
+//!
+//! Whoever has shown a token reads into the large room. A body that has to be read before its signature can be checked is read into a
+//! small one, of which each peer has a share, and has to come quickly: callers that cannot authenticate take nothing from those who can.
 
 use std::sync::Arc;
+use std::sync::atomic::{AtomicUsize, Ordering};
 use std::time::Duration;
 
 use axum::body::Body;
@@ -8,14 +12,31 @@ use axum::http::HeaderMap;
 use axum::http::header::{CONTENT_ENCODING, CONTENT_LENGTH};
 use bytes::{Bytes, BytesMut};
 use forebay_core::{Clock, Compression, Error, Result};
+use forebay_pipeline::source::push::SIGNED_BYTES_MAX;
 use http_body_util::BodyExt;
 use tokio::sync::Semaphore;
 
 use super::expand;
 use super::room::{Held, Room};
+use crate::peers::PeerKey;
 
 /// How long a caller may take to send a body.
 const READ_TIME_MAX: Duration = Duration::from_secs(60);
+
+/// Bytes of all bodies that are being read or made durable: one of the largest, or many of the usual ones.
+const BODIES_BYTES_MAX: usize = 80 << 20;
+
+/// Bytes of all bodies whose signature is not checked yet.
+const UNPROVEN_BYTES_MAX: usize = 2 * UNPROVEN_SHARE_MAX;
+
+/// The part of them that one peer may have: the largest body that a signature covers.
+const UNPROVEN_SHARE_MAX: usize = SIGNED_BYTES_MAX;
+
+/// How often an unproven body is asked how far it is.
+const RATE_WINDOW: Duration = Duration::from_secs(10);
+
+/// Bytes that an unproven body must bring in each window, or end.
+const RATE_BYTES_MIN: usize = 64 << 10;
 
 /// Compressed bodies that are looked into at once: each may need a window of 8 MiB and a processor.
 const EXPANDED_AT_ONCE_MAX: usize = 4;
@@ -24,15 +45,28 @@ const EXPANDED_AT_ONCE_MAX: usize = 4;
 #[derive(Debug, Clone)]
 pub(crate) struct Bodies {
     room: Room,
+    unproven: Room,
     expanding: Arc<Semaphore>,
 }
 
 impl Default for Bodies {
     fn default() -> Self {
-        let (room, expanding) = (Room::default(), Semaphore::new(EXPANDED_AT_ONCE_MAX));
-        let expanding = Arc::new(expanding);
-        Self { room, expanding }
+        let expanding = Arc::new(Semaphore::new(EXPANDED_AT_ONCE_MAX));
+        Self {
+            room: Room::new(BODIES_BYTES_MAX, BODIES_BYTES_MAX),
+            unproven: Room::new(UNPROVEN_BYTES_MAX, UNPROVEN_SHARE_MAX),
+            expanding,
+        }
     }
+}
+
+/// Whose body is read, and how much of it.
+#[derive(Debug, Clone, Copy)]
+pub(crate) struct Reading {
+    pub(crate) bytes_max: u64,
+    pub(crate) peer: PeerKey,
+    /// Whether the caller may push, as far as can be known before its body is.
+    pub(crate) is_proven: bool,
 }
 
 /// What was sent, before anybody has looked into it.
@@ -42,7 +76,7 @@ pub(crate) struct Sent {
     pub(crate) bytes: Bytes,
     coding: Coding,
     /// Room in memory, given back when this is dropped.
-    held: Held,
+    pub(crate) held: Held,
 }
 
 /// What is kept of a body.
@@ -65,7 +99,7 @@ enum Coding {
 impl Bodies {
     /// Bytes that are held now.
     pub(crate) fn bytes(&self) -> usize {
-        self.room.held()
+        self.room.held() + self.unproven.held()
     }
 
     /// Takes a body in, as it comes.
@@ -76,9 +110,17 @@ impl Bodies {
         &self,
         headers: &HeaderMap,
         body: Body,
-        bytes_max: u64,
+        reading: Reading,
         clock: &dyn Clock,
     ) -> Result<Sent> {
+        let Reading {
+            mut bytes_max,
+            peer,
+            is_proven,
+        } = reading;
+        if !is_proven {
+            bytes_max = bytes_max.min(SIGNED_BYTES_MAX as u64);
+        }
         let coding = coding(headers)?;
         let length = headers
             .get(CONTENT_LENGTH)
@@ -86,11 +128,22 @@ impl Bodies {
         if length.is_some_and(|length| length > bytes_max) {
             return Err(too_large(bytes_max));
         }
-        let mut held = self.room.take(0)?;
-        let room = usize::try_from(length.unwrap_or(0)).unwrap_or(0);
+        let room = if is_proven {
+            &self.room
+        } else {
+            &self.unproven
+        };
+        let mut held = room.take(peer, 0)?;
+        let come = AtomicUsize::new(0);
+        let taking = Taking {
+            length: usize::try_from(length.unwrap_or(0)).unwrap_or(0),
+            bytes_max,
+            come: &come,
+        };
         let bytes = tokio::select! {
-            bytes = collect(body, room, bytes_max, &mut held) => bytes?,
+            bytes = collect(body, taking, &mut held) => bytes?,
             () = clock.sleep(READ_TIME_MAX) => return Err(slow()),
+            () = wait_for_slowness(clock, &come), if !is_proven => return Err(slow()),
         };
         if bytes.is_empty() {
             let what = "the body is empty: there is nothing to keep";
@@ -101,6 +154,14 @@ impl Bodies {
             coding,
             held,
         })
+    }
+
+    /// Takes a body over whose signature was right: it makes place for others that are not proven yet.
+    ///
+    /// Errors: `Unavailable` `server_busy`.
+    pub(crate) fn admit(&self, sent: &mut Sent, peer: PeerKey) -> Result<()> {
+        sent.held = self.room.take(peer, sent.held.bytes())?;
+        Ok(())
     }
 
     /// Makes sure that a compressed body is whole and no bomb: who sent it is told now, not a log later. The room is to be
@@ -174,7 +235,18 @@ fn coding(headers: &HeaderMap) -> Result<Coding> {
     }
 }
 
-async fn collect(mut body: Body, room: usize, bytes_max: u64, held: &mut Held) -> Result<Bytes> {
+/// How much of a body is taken, and how far it is.
+struct Taking<'a> {
+    /// What the caller says that will come.
+    length: usize,
+    bytes_max: u64,
+    come: &'a AtomicUsize,
+}
+
+async fn collect(mut body: Body, taking: Taking<'_>, held: &mut Held) -> Result<Bytes> {
+    let Taking {
+        length, bytes_max, ..
+    } = taking;
     let mut whole = BytesMut::new();
     while let Some(frame) = body.frame().await {
         let frame = frame.map_err(|error| {
@@ -188,15 +260,35 @@ async fn collect(mut body: Body, room: usize, bytes_max: u64, held: &mut Held) -
             return Err(too_large(bytes_max));
         }
         held.grow(data.len())?;
-        if whole.is_empty() && data.len() >= room {
+        taking.come.fetch_add(data.len(), Ordering::Relaxed);
+        if whole.is_empty() && data.len() >= length {
             // The common small push: one frame, no copy.
             whole = BytesMut::from(data);
         } else {
-            whole.reserve(room.saturating_sub(whole.len()).max(data.len()));
+            whole.reserve(growth(&whole, length, data.len()));
             whole.extend_from_slice(&data);
         }
     }
     Ok(whole.freeze())
+}
+
+/// What is reserved for a body follows what has come of it, not what its caller says that will.
+fn growth(whole: &BytesMut, length: usize, more: usize) -> usize {
+    let missing = length.saturating_sub(whole.len());
+    missing.min(whole.len().max(RATE_BYTES_MIN)).max(more)
+}
+
+/// Returns when a body brings less than it must.
+async fn wait_for_slowness(clock: &dyn Clock, come: &AtomicUsize) {
+    let mut before = 0;
+    loop {
+        clock.sleep(RATE_WINDOW).await;
+        let now = come.load(Ordering::Relaxed);
+        if now - before < RATE_BYTES_MIN {
+            return;
+        }
+        before = now;
+    }
 }
 
 pub(super) fn too_large(bytes_max: u64) -> Error {
@@ -211,6 +303,11 @@ fn unknown(encoding: &str) -> Error {
 }
 
 fn slow() -> Error {
-    let what = format!("the body did not come within {} s", READ_TIME_MAX.as_secs());
+    let what = format!(
+        "the body did not come within {} s, or a signed one at less than {} KiB in {} s",
+        READ_TIME_MAX.as_secs(),
+        RATE_BYTES_MIN >> 10,
+        RATE_WINDOW.as_secs()
+    );
     Error::unavailable("slow_push", what)
 }

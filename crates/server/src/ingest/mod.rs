@@ -3,7 +3,7 @@
 pub(crate) mod auth;
 pub(crate) mod body;
 mod expand;
-mod room;
+pub(crate) mod room;
 
 use axum::body::Body;
 use axum::extract::rejection::PathRejection;
@@ -17,7 +17,11 @@ use forebay_pipeline::source::push::PushConfig;
 use serde::Serialize;
 use tracing::Instrument;
 
+use self::auth::{Proof, TimedSignature};
+use self::body::Reading;
 use crate::answer::{Refusal, json};
+use crate::peers::{Peer, PeerKey};
+use crate::replays::Seen;
 use crate::state::State;
 
 /// Longest idempotency key.
@@ -33,7 +37,8 @@ struct Answer<'a> {
     journal: &'a str,
     offset: u64,
     bytes: usize,
-    received_at: Timestamp,
+    /// RFC 3339.
+    received_at: String,
     duplicate: bool,
 }
 
@@ -46,16 +51,28 @@ pub(crate) async fn ingest(
     let door = state.door(&pipeline).await?;
     let config = door.config()?;
     let (parts, body) = request.into_parts();
-    let headers = &parts.headers;
-    // Who may not push is told before anything is read from them, where that can be known.
-    let token = auth::before_body(config.auth.as_ref(), headers)?;
-    let key = key(headers)?;
-    let (bodies, clock) = (state.bodies(), state.clock());
-    let sent = bodies.read(headers, body, config.body.0, clock).await?;
-    if !token {
-        auth::signature(config.auth.as_ref(), headers, &sent.bytes)?;
+    let (headers, clock) = (&parts.headers, state.clock());
+    let peer = PeerKey::of(parts.extensions.get::<Peer>().copied());
+    // Who may not push learns it before anything is read from them, where that can be known.
+    let proof = auth::before_body(config.auth.as_ref(), headers);
+    let proof = proof.map_err(|error| state.failed(peer, error))?;
+    if proof == Proof::Signature {
+        state.check_failures(peer)?;
     }
-    let (kept, _held) = bodies.keep(sent).await?;
+    let key = key(headers)?;
+    let reading = Reading {
+        bytes_max: config.body.0,
+        peer,
+        is_proven: proof == Proof::Complete,
+    };
+    let mut sent = state.bodies().read(headers, body, reading, clock).await?;
+    let mut timed = None;
+    if proof == Proof::Signature {
+        let checked = auth::signature(config.auth.as_ref(), headers, &sent.bytes, clock.now());
+        timed = checked.map_err(|error| state.failed(peer, error))?;
+        state.bodies().admit(&mut sent, peer)?;
+    }
+    let (kept, _held) = state.bodies().keep(sent).await?;
     let mut head = head(headers, config, kept.compression, clock.now())?;
     if let Some(encoding) = kept.decoded {
         head.attributes
@@ -63,16 +80,44 @@ pub(crate) async fn ingest(
     }
     let (received_at, bytes, body) = (head.at, kept.bytes.len(), kept.bytes);
     let span = tracing::trace_span!(target: crate::TRACE, "append", pipeline, bytes);
-    let append = append(&door.journal, Record { head, body }, key);
+    let record = Record { head, body };
+    let append = append_signed(&state, &door.journal, record, key, timed);
     let receipt = append.instrument(span).await?;
     Ok(json(&Answer {
         pipeline: &pipeline,
         journal: door.journal.id().as_str(),
         offset: receipt.offset,
         bytes,
-        received_at,
+        received_at: received_at.to_string(),
         duplicate: receipt.duplicate,
     }))
+}
+
+/// [`append`], once for each signature that has a time.
+async fn append_signed(
+    state: &State,
+    journal: &Journal,
+    record: Record,
+    key: Option<&str>,
+    timed: Option<TimedSignature>,
+) -> Result<Receipt> {
+    let Some(TimedSignature { signature, until }) = timed else {
+        return append(journal, record, key).await;
+    };
+    match state
+        .replays()
+        .begin(&signature, until, state.clock().now())?
+    {
+        Seen::Again(offset) => Ok(Receipt {
+            offset,
+            duplicate: true,
+        }),
+        Seen::First(first) => {
+            let receipt = append(journal, record, key).await?;
+            first.keep(receipt.offset);
+            Ok(receipt)
+        }
+    }
 }
 
 async fn append(journal: &Journal, record: Record, key: Option<&str>) -> Result<Receipt> {

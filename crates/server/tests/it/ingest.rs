@@ -109,11 +109,11 @@ async fn only_who_shows_the_token_may_push() {
     for shown in [
         None,
         Some("Bearer wrong"),
-        Some("the token"),
-        Some("Basic the token"),
-        Some("Bearer the tokeN"),
+        Some("the token of these tests"),
+        Some("Basic the token of these tests"),
+        Some("Bearer the token of these testS"),
         // The token of another pipeline, and a signed token that says it needs no signature.
-        Some("Bearer the other"),
+        Some("Bearer the other of these tests"),
         Some("Bearer eyJhbGciOiJub25lIn0.eyJzdWIiOiJtZSJ9."),
     ] {
         let headers: Vec<_> = shown
@@ -131,7 +131,10 @@ async fn only_who_shows_the_token_may_push() {
     assert!(server.kept().await.is_empty());
     assert_eq!(
         server
-            .push("{}", &[("authorization", "Bearer the token")])
+            .push(
+                "{}",
+                &[("authorization", "Bearer the token of these tests")]
+            )
             .await
             .status,
         200
@@ -141,8 +144,8 @@ async fn only_who_shows_the_token_may_push() {
 #[tokio::test]
 async fn a_signature_must_be_that_of_the_body() {
     let server = Server::new(&["{auth: {hmac: {secret: \"${secret:key}\"}}}"]).await;
-    // printf '{"a":1}' | openssl dgst -sha256 -hmac 'the key'
-    let key = ring::hmac::Key::new(ring::hmac::HMAC_SHA256, b"the key");
+    // printf '{"a":1}' | openssl dgst -sha256 -hmac 'the key of these tests'
+    let key = ring::hmac::Key::new(ring::hmac::HMAC_SHA256, b"the key of these tests");
     let signature = ring::hmac::sign(&key, b"{\"a\":1}");
     let hex: String = signature
         .as_ref()

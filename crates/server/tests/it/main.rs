@@ -2,8 +2,12 @@
 
 #![allow(clippy::unwrap_used, clippy::print_stdout, reason = "this is a test")]
 
+mod access;
 mod aws;
+mod connections;
 mod hostile;
 mod ingest;
+mod signed;
 mod site;
 mod surface;
+mod timed;

@@ -11,7 +11,7 @@ use forebay_core::{Clock, Error, Ident, Result, SystemClock, Timestamp};
 use forebay_pipeline::file::{self, PipelineSpec, Variables};
 use forebay_pipeline::journal::{Journals, Limits, Place};
 use forebay_pipeline::run::Figures;
-use forebay_server::{Probe, State, router};
+use forebay_server::{Access, Listening, Probe, State, router};
 use forebay_testkit::{FakeClock, NoSql};
 use serde_json::Value;
 use tokio_util::sync::CancellationToken;
@@ -22,12 +22,17 @@ struct Still(Vec<(PathBuf, String)>);
 
 struct Secrets;
 
+/// What `${secret:NAME}` is here.
+pub(crate) fn secret(name: &str) -> String {
+    format!("the {name} of these tests")
+}
+
 impl Variables for Secrets {
     fn env(&self, _: &str) -> Option<String> {
         None
     }
     fn secret(&self, name: &str) -> Option<String> {
-        Some(format!("the {name}"))
+        Some(secret(name))
     }
     fn param(&self, _: &str) -> Option<String> {
         None
@@ -119,19 +124,47 @@ impl Server {
         head_time: std::time::Duration,
         connections: usize,
     ) -> Door {
-        let listening = forebay_server::listen("127.0.0.1:0").await.unwrap();
-        let listening = listening.with_head_time(head_time);
-        let listening = listening.with_connections(connections);
+        self.open_with(|listening| {
+            listening
+                .with_head_time(head_time)
+                .with_connections(connections)
+        })
+        .await
+    }
+
+    /// Opens a port to it, as it is made by `change`.
+    pub(crate) async fn open_with(&self, change: impl FnOnce(Listening) -> Listening) -> Door {
+        let listening = change(forebay_server::listen("127.0.0.1:0").await.unwrap());
         let (address, stop) = (listening.address, CancellationToken::new());
         tokio::spawn(listening.serve(self.router.clone(), stop.clone()));
         let _stop = stop.drop_guard();
         Door { address, _stop }
     }
 
+    /// A server that is reached like this, whose store fails.
+    pub(crate) async fn reached(pushes: &[&str], access: Access) -> Self {
+        Self::made(pushes, Err("the disk is gone"), None, access).await
+    }
+
     async fn make(
         pushes: &[&str],
         store: Result<(), &'static str>,
         fake: Option<Arc<FakeClock>>,
+    ) -> Self {
+        // The hosts that requests of these tests name.
+        let access = Access {
+            is_local: true,
+            hosts: vec!["x".to_owned()],
+            status_token: None,
+        };
+        Self::made(pushes, store, fake, access).await
+    }
+
+    async fn made(
+        pushes: &[&str],
+        store: Result<(), &'static str>,
+        fake: Option<Arc<FakeClock>>,
+        access: Access,
     ) -> Self {
         let files = pushes.iter().enumerate().map(|(n, push)| {
             let text = format!(
@@ -158,7 +191,14 @@ impl Server {
         let journals = Arc::new(Journals::new(folder.path().to_owned(), clock.clone()));
         let draining = CancellationToken::new();
         let well = Box::new(Well(store));
-        let state = State::new(registry, journals.clone(), clock, well, draining.clone());
+        let state = State::new(
+            registry,
+            journals.clone(),
+            clock,
+            well,
+            draining.clone(),
+            access,
+        );
         Self {
             router: router(state),
             journals,
@@ -170,6 +210,22 @@ impl Server {
 
     pub(crate) async fn ask(&self, request: Request<Body>) -> Answer {
         Answer::of(self.router.clone().oneshot(request).await.unwrap()).await
+    }
+
+    /// Status, headers and body of an answer that need not be text.
+    pub(crate) async fn bytes(
+        &self,
+        request: Request<Body>,
+    ) -> (u16, axum::http::HeaderMap, Vec<u8>) {
+        let (parts, body) = self
+            .router
+            .clone()
+            .oneshot(request)
+            .await
+            .unwrap()
+            .into_parts();
+        let bytes = axum::body::to_bytes(body, usize::MAX).await.unwrap();
+        (parts.status.as_u16(), parts.headers, bytes.to_vec())
     }
 
     pub(crate) async fn get(&self, path: &str) -> Answer {

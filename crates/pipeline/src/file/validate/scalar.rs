@@ -262,7 +262,11 @@ impl<'a> Check<'a> {
             );
             let help = "write `${secret:NAME}` or `${env:NAME}` and keep the text out of the file"
                 .to_owned();
+            self.hidden.push(at.node.span);
             self.report(&at.path, at.node.span, "secret_inline", message, Some(help));
+        } else if at.node.as_str().is_some_and(|text| text.trim().is_empty()) {
+            let message = format!("{} is empty: what it refers to holds nothing", at.subject());
+            self.report(&at.path, at.node.span, "empty_secret", message, None);
         }
     }
 }

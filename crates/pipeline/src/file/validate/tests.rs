@@ -313,6 +313,19 @@ fn a_secret_is_a_reference_and_goes_nowhere_else() {
 }
 
 #[test]
+fn a_secret_that_stands_in_the_file_is_in_no_snippet() {
+    for text in [
+        "url: x\ntoken: hunter2\n",
+        "{url: x, token: hunter2, tokens: 1}\n",
+        "{url: x, token: \"hunter2\", level: nothing}\n",
+    ] {
+        let shown = check(text).to_string();
+        assert!(shown.contains("secret_inline"), "{shown}");
+        assert!(!shown.contains("hunter2"), "{shown}");
+    }
+}
+
+#[test]
 fn a_document_that_was_not_resolved_is_checked_as_written() {
     let document = Document::from_yaml("url: x\ntoken: ${secret:t}\n").expect("the text is YAML");
     assert!(validate(&document, &schema_for!(Config)).is_empty());

@@ -46,14 +46,34 @@ pub struct Auth {
 #[derive(Debug, Clone, Deserialize, JsonSchema)]
 #[serde(deny_unknown_fields)]
 pub struct Hmac {
-    /// The shared secret.
+    /// The shared secret, at least 16 bytes.
     pub secret: Secret,
     /// The header that carries the signature.
     #[serde(default = "signature_header")]
     pub header: String,
-    /// What stands before the signature in the header.
+    /// What stands before the signature in the header, with `scheme: body`.
     #[serde(default = "signature_prefix")]
     pub prefix: String,
+    /// What the header holds.
+    #[serde(default)]
+    pub scheme: HmacScheme,
+    /// How far the time of a `timestamped` signature may be off, at most 1h.
+    #[serde(default = "tolerance")]
+    pub tolerance: Span,
+    /// Headers that the signature covers besides the body, by lower-case name, such as `idempotency-key`.
+    #[serde(default)]
+    pub signed_headers: Vec<String>,
+}
+
+/// How a signature stands in its header.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Default, Deserialize, JsonSchema)]
+#[serde(rename_all = "snake_case")]
+pub enum HmacScheme {
+    /// `PREFIX` and the signature. It has no time: whoever has seen a push can send it again.
+    #[default]
+    Body,
+    /// `t=SECONDS,v1=SIGNATURE`, as Stripe sends: the signature covers `SECONDS.` and the body, and is taken once.
+    Timestamped,
 }
 
 fn signature_header() -> String {
@@ -62,6 +82,10 @@ fn signature_header() -> String {
 
 fn signature_prefix() -> String {
     "sha256=".to_owned()
+}
+
+fn tolerance() -> Span {
+    Span(Duration::from_secs(300))
 }
 
 impl Default for PushConfig {
@@ -85,6 +109,15 @@ const KEEP_KEYS_MAX: Duration = Duration::from_secs(7 * 24 * 3600);
 /// Longest time that a push may wait for company: its caller waits as long.
 const LINGER_MAX: Duration = Duration::from_secs(5);
 
+/// The largest body whose signature can be checked: until then it is kept for somebody who may be anybody.
+pub const SIGNED_BYTES_MAX: usize = 32 << 20;
+
+/// Bytes of a secret that callers authenticate with: less can be guessed.
+pub const SECRET_BYTES_MIN: usize = 16;
+
+/// Signatures are remembered for as long as they are valid, so this bounds how many.
+const TOLERANCE_MAX: Duration = Duration::from_secs(3600);
+
 impl PushConfig {
     /// What a schema cannot say. Errors: `Config` at the value's place.
     pub(super) fn check(&self, config: &Document) -> Result<()> {
@@ -107,12 +140,42 @@ impl PushConfig {
             return Err(at("linger").error("bad_linger", what));
         }
         match &self.auth {
-            Some(Auth {
-                token: None,
-                hmac: None,
-            }) => Err(at("auth").error("no_auth", "`auth` names neither `token` nor `hmac`")),
-            _ => Ok(()),
+            Some(auth) => self.check_auth(auth, &at("auth")),
+            None => Ok(()),
         }
+    }
+
+    fn check_auth(&self, auth: &Auth, config: &Document) -> Result<()> {
+        let at = |key: &str| config.get(key).unwrap_or_else(|| config.clone());
+        if let Some(token) = &auth.token {
+            check_secret(token, "token", &at("token"))?;
+        }
+        let Some(hmac) = &auth.hmac else {
+            return match &auth.token {
+                Some(_) => Ok(()),
+                None => {
+                    let what = "`auth` names neither `token` nor `hmac`";
+                    Err(config.error("no_auth", what))
+                }
+            };
+        };
+        let config = at("hmac");
+        let at = |key: &str| config.get(key).unwrap_or_else(|| config.clone());
+        check_secret(&hmac.secret, "secret", &at("secret"))?;
+        if hmac.tolerance.0 > TOLERANCE_MAX {
+            let what = format!("`tolerance` is {}; it may be at most 1h", hmac.tolerance);
+            return Err(at("tolerance").error("bad_tolerance", what));
+        }
+        if auth.token.is_none() && self.body.0 > SIGNED_BYTES_MAX as u64 {
+            let what = format!(
+                "`body` is {}; with `hmac` alone it may be at most 32 MiB",
+                self.body
+            );
+            return Err(config.error("bad_body", what).with_hint(
+                "a body is kept in memory until its signature is checked; add a `token` for larger ones",
+            ));
+        }
+        Ok(())
     }
 
     pub fn limits(&self) -> Limits {
@@ -123,4 +186,14 @@ impl PushConfig {
             ..Limits::default()
         }
     }
+}
+
+fn check_secret(secret: &Secret, key: &str, at: &Document) -> Result<()> {
+    if secret.expose().len() >= SECRET_BYTES_MIN {
+        return Ok(());
+    }
+    let what = format!("`{key}` has fewer than {SECRET_BYTES_MIN} bytes, which can be guessed");
+    Err(at
+        .error("short_secret", what)
+        .with_hint("make one with `openssl rand -hex 32`"))
 }

@@ -33,7 +33,7 @@ use async_trait::async_trait;
 use forebay_core::{Error, Ident, Position, Result};
 use schemars::{Schema, SchemaGenerator};
 
-pub use config::{Auth, Hmac, PushConfig};
+pub use config::{Auth, Hmac, HmacScheme, PushConfig, SECRET_BYTES_MIN, SIGNED_BYTES_MAX};
 
 use self::reader::Reader;
 use crate::extract::message::MessageRules;

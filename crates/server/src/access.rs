@@ -1,0 +1,210 @@
+//! Who may see what: which hosts a request may name, and who may see the state of the pipelines.
+//!
+//! A server that only its own machine reaches shows its state to every program there. But a browser is such a program, and any page
+//! in it can send requests: the name in `Host` shows a page that got here by DNS rebinding, `Origin` one that sends from elsewhere.
+//! Beyond loopback the state needs the status token. What may be pushed is the business of each pipeline's `auth`.
+
+use std::net::IpAddr;
+
+use axum::extract::{Request, State as Shared};
+use axum::http::header::{AUTHORIZATION, HOST, ORIGIN};
+use axum::http::{HeaderMap, Uri};
+use axum::middleware::Next;
+use axum::response::{IntoResponse, Response};
+use base64::Engine;
+use base64::engine::general_purpose::STANDARD;
+use forebay_core::{Error, Result, Secret};
+
+use crate::answer::{Refusal, shorten};
+use crate::ingest::auth::is_same;
+use crate::peers::{Peer, PeerKey};
+use crate::state::State;
+
+/// How the server is reached, and what that allows.
+#[derive(Debug, Clone)]
+pub struct Access {
+    /// Whether only this machine reaches it.
+    pub is_local: bool,
+    /// Names of this server besides its loopback addresses, such as the one that a proxy on this machine is reached by.
+    pub hosts: Vec<String>,
+    /// What shows who may see the state of the pipelines.
+    pub status_token: Option<Secret>,
+}
+
+impl Access {
+    /// Errors: `Denied` `foreign_host`, `foreign_origin`.
+    fn check_origin(&self, headers: &HeaderMap, uri: &Uri) -> Result<()> {
+        if !self.is_local {
+            return Ok(());
+        }
+        let host = host(headers, uri);
+        if let Some(host) = host.filter(|host| !self.is_ours(name_of(host))) {
+            let what = format!("the request is for the host `{}`", shorten(host));
+            return Err(Error::denied("foreign_host", what).with_hint(
+                "send it to 127.0.0.1 or localhost, or add the name to `hosts` of `[server]`",
+            ));
+        }
+        let Some(origin) = headers.get(ORIGIN) else {
+            return Ok(());
+        };
+        let origin = origin.to_str().unwrap_or_default();
+        let authority = origin.split_once("://").map(|(_, authority)| authority);
+        let is_named = authority.is_some_and(|authority| {
+            let name = name_of(authority);
+            self.hosts
+                .iter()
+                .any(|host| host.eq_ignore_ascii_case(name))
+        });
+        if is_named || authority.is_some() && authority == host {
+            return Ok(());
+        }
+        let what = format!("a page of `{}` may not send requests here", shorten(origin));
+        Err(Error::denied("foreign_origin", what)
+            .with_hint("add the page's host to `hosts` of `[server]` if it is yours"))
+    }
+
+    fn is_ours(&self, name: &str) -> bool {
+        let address = name.trim_start_matches('[').trim_end_matches(']');
+        let is_loopback = address
+            .parse::<IpAddr>()
+            .is_ok_and(|address| address.to_canonical().is_loopback());
+        is_loopback
+            || name.eq_ignore_ascii_case("localhost")
+            || self
+                .hosts
+                .iter()
+                .any(|host| host.eq_ignore_ascii_case(name))
+    }
+
+    /// Errors: `Denied` `status_denied`.
+    pub(crate) fn check_status(&self, headers: &HeaderMap) -> Result<()> {
+        let Some(token) = &self.status_token else {
+            if self.is_local {
+                return Ok(());
+            }
+            let what = "the state of the pipelines is shown beyond loopback only with a token";
+            return Err(Error::denied("status_denied", what).with_hint(
+                "set `status_token = \"${secret:NAME}\"` in `[server]` of forebay.toml, and send it as `Authorization: Bearer TOKEN`",
+            ));
+        };
+        if shown(headers).is_some_and(|shown| is_same(token, &shown)) {
+            return Ok(());
+        }
+        let what = "the state of the pipelines needs the status token";
+        Err(Error::denied("status_denied", what)
+            .with_hint("send `Authorization: Bearer TOKEN` with `status_token` of `[server]`"))
+    }
+}
+
+/// `Bearer TOKEN`, or the password of `Basic`, which is what browsers ask people for.
+fn shown(headers: &HeaderMap) -> Option<String> {
+    let value = headers.get(AUTHORIZATION)?.to_str().ok()?;
+    if let Some(token) = value.strip_prefix("Bearer ") {
+        return Some(token.trim().to_owned());
+    }
+    let pair = STANDARD.decode(value.strip_prefix("Basic ")?.trim()).ok()?;
+    let pair = String::from_utf8(pair).ok()?;
+    pair.split_once(':')
+        .map(|(_, password)| password.to_owned())
+}
+
+/// `Host`, or the authority of an HTTP/2 request.
+pub(crate) fn host<'r>(headers: &'r HeaderMap, uri: &'r Uri) -> Option<&'r str> {
+    let named = headers.get(HOST).map(|host| host.to_str().unwrap_or("?"));
+    named.or_else(|| uri.authority().map(|authority| authority.as_str()))
+}
+
+/// The name in `NAME:PORT`.
+fn name_of(authority: &str) -> &str {
+    match authority.rsplit_once(':') {
+        Some((name, port)) if port.bytes().all(|byte| byte.is_ascii_digit()) => name,
+        _ => authority,
+    }
+}
+
+/// Refuses requests that no program of this machine has sent of its own will.
+pub(crate) async fn check(Shared(state): Shared<State>, request: Request, next: Next) -> Response {
+    let checked = state
+        .access()
+        .check_origin(request.headers(), request.uri());
+    match checked {
+        Ok(()) => next.run(request).await,
+        Err(error) => Refusal(error).into_response(),
+    }
+}
+
+/// Refuses those who may not see the state of the pipelines.
+pub(crate) async fn check_status(
+    Shared(state): Shared<State>,
+    request: Request,
+    next: Next,
+) -> Response {
+    let peer = PeerKey::of(request.extensions().get::<Peer>().copied());
+    match state.access().check_status(request.headers()) {
+        Ok(()) => next.run(request).await,
+        Err(error) => Refusal(state.failed(peer, error)).into_response(),
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn check(host: &str, origin: Option<&str>) -> Result<()> {
+        let access = Access {
+            is_local: true,
+            hosts: vec!["lake.example".to_owned()],
+            status_token: None,
+        };
+        let mut headers = HeaderMap::new();
+        headers.insert(HOST, host.parse().unwrap());
+        if let Some(origin) = origin {
+            headers.insert(ORIGIN, origin.parse().unwrap());
+        }
+        access.check_origin(&headers, &Uri::from_static("/"))
+    }
+
+    #[test]
+    fn a_page_of_another_host_is_refused_on_loopback() {
+        for host in [
+            "localhost:7400",
+            "127.0.0.1:7400",
+            "127.9.9.9",
+            "[::1]:7400",
+            "LOCALHOST",
+            "lake.example:443",
+        ] {
+            check(host, None).unwrap();
+            check(host, Some(&format!("http://{host}"))).unwrap();
+            check(host, Some("https://lake.example")).unwrap();
+            for origin in [
+                "http://evil.example",
+                "null",
+                "",
+                "http://localhost:1",
+                "http://127.0.0.1.evil.example",
+            ] {
+                assert_eq!(
+                    check(host, Some(origin)).unwrap_err().code(),
+                    "foreign_origin",
+                    "{host} {origin}"
+                );
+            }
+        }
+        for host in [
+            "evil.example",
+            "127.0.0.1.evil.example",
+            "localhost.evil",
+            "10.0.0.1:7400",
+            "[fe80::1]",
+            "0.0.0.0:7400",
+            "",
+        ] {
+            assert_eq!(
+                check(host, None).unwrap_err().code(),
+                "foreign_host",
+                "{host}"
+            );
+        }
+    }
+}

@@ -1,0 +1,179 @@
+//! Records of a call made durable: all that can be kept together, each with its own answer.
+
+use axum::http::request::Parts;
+use forebay_core::{Error, Result};
+use forebay_pipeline::journal::{Receipt, Record};
+use serde_json::{Value, json};
+
+use super::admission::Admitted;
+use super::aggregated::{self, Room};
+use super::operation::{Encoding, Operation, Service};
+use super::{kinesis, refused, request};
+use crate::ingest::body::Sent;
+use crate::replays::Seen;
+use crate::state::{Door, State};
+
+/// What each record of a call costs beside its bytes.
+const RECORD_COST_BYTES: usize = 128;
+
+/// What became of a record: the journal's offset, or why it could not be kept.
+type Outcome = std::result::Result<u64, Error>;
+
+/// Where the first record of each one that was sent stands among the pushes, or why it could not be kept.
+struct Pushes {
+    records: Vec<Record>,
+    firsts: Vec<std::result::Result<usize, Error>>,
+}
+
+pub(super) async fn put(
+    state: &State,
+    parts: &Parts,
+    operation: Operation,
+    admitted: &Admitted,
+    mut sent: Sent,
+) -> Result<Value> {
+    let door = state.door(&admitted.stream).await?;
+    let encoding = Encoding::of(&parts.headers);
+    let (body, at) = (sent.bytes.clone(), state.clock().now());
+    // Base64 is decoded into new bytes; CBOR lends its own.
+    if encoding == Encoding::Json {
+        sent.held.grow(body.len() / 4 * 3)?;
+    }
+    let bytes = body.len();
+    let work = move || apart(operation, request::records(operation, encoding, &body, at)?);
+    let pushes = state.examiners().run(bytes, work).await?;
+    if pushes.records.is_empty() {
+        let mut why = pushes.firsts.into_iter().filter_map(Result::err);
+        return Err(why.next().unwrap_or_else(too_many));
+    }
+    sent.held.grow(pushes.records.len() * RECORD_COST_BYTES)?;
+    let Pushes { records, firsts } = pushes;
+    let first = append(state, parts, admitted, &door, records).await?;
+    let outcomes = firsts
+        .into_iter()
+        .map(|at| at.map(|at| first + at as u64))
+        .collect();
+    Ok(answer(operation, outcomes))
+}
+
+/// Takes the records apart that hold others.
+fn apart(operation: Operation, sent: Vec<Result<Record>>) -> Result<Pushes> {
+    let (mut room, mut records, mut firsts) = (Room::new(), Vec::new(), Vec::new());
+    for record in sent {
+        firsts.push(record.as_ref().map(|_| records.len()).map_err(clone));
+        let Ok(record) = record else { continue };
+        match operation.service() {
+            Service::Kinesis => {
+                let parts = aggregated::records(record, &mut room);
+                records.append(&mut parts.ok_or_else(too_many)?);
+            }
+            // Nobody puts records together for Firehose.
+            Service::Firehose => records.push(record),
+        }
+    }
+    Ok(Pushes { records, firsts })
+}
+
+fn clone(error: &Error) -> Error {
+    Error::data("bad_request", error.message().to_owned())
+}
+
+fn too_many() -> Error {
+    let (records, bytes) = (Room::RECORDS_MAX, Room::KEY_BYTES_MAX);
+    let what = format!(
+        "the records of a call hold more than {records} aggregated ones, or more than {bytes} bytes of their keys"
+    );
+    Error::data("bad_request", what).with_hint("send fewer in a call: `AggregationMaxCount`")
+}
+
+/// Makes records durable, all or none; returns the offset of the first. A signature lands once while it is valid.
+async fn append(
+    state: &State,
+    parts: &Parts,
+    admitted: &Admitted,
+    door: &Door,
+    records: Vec<Record>,
+) -> Result<u64> {
+    let Some(signed) = &admitted.signed else {
+        let key = invocation(parts);
+        return append_once(door, records, key).await;
+    };
+    let now = state.clock().now();
+    match state
+        .replays()
+        .begin(&signed.signature, signed.until(), now)?
+    {
+        Seen::Again(offset) => Ok(offset),
+        Seen::First(first) => {
+            // An id that is not signed could be changed by who has seen the request; the signature cannot.
+            let key = invocation(parts).filter(|_| admitted.is_invocation_signed);
+            let key = key.unwrap_or_else(|| by_signature(&signed.signature));
+            let offset = append_once(door, records, Some(key)).await?;
+            first.keep(offset);
+            Ok(offset)
+        }
+    }
+}
+
+async fn append_once(door: &Door, records: Vec<Record>, key: Option<String>) -> Result<u64> {
+    // These services promise no more than once or more: many small calls must not be held up by a full memory.
+    let key = key.filter(|_| door.journal.has_room_for_keys());
+    let receipts: Vec<Receipt> = match key {
+        Some(key) => door.journal.append_once(records, &key).await?,
+        None => door.journal.append(records).await?,
+    };
+    crate::ingest::first(receipts).map(|receipt| receipt.offset)
+}
+
+/// What the AWS SDKs call a call, the same however often they try it: a call whose answer got lost lands once.
+fn invocation(parts: &Parts) -> Option<String> {
+    let id = parts.headers.get("amz-sdk-invocation-id")?;
+    let id = id.to_str().ok().filter(|id| !id.is_empty())?;
+    let target = parts.headers.get("x-amz-target")?.to_str().ok()?;
+    Some(format!("aws/{target}/{id}"))
+}
+
+fn by_signature(signature: &[u8]) -> String {
+    use std::fmt::Write;
+    signature
+        .iter()
+        .fold("aws/signature/".to_owned(), |mut text, byte| {
+            let _ = write!(text, "{byte:02x}");
+            text
+        })
+}
+
+fn answer(operation: Operation, outcomes: Vec<Outcome>) -> Value {
+    let failed = outcomes.iter().filter(|outcome| outcome.is_err()).count();
+    let is_kinesis = operation.service() == Service::Kinesis;
+    let answers: Vec<Value> = outcomes
+        .into_iter()
+        .map(|outcome| match outcome {
+            Ok(offset) if is_kinesis => kinesis::place(offset),
+            Ok(offset) => json!({"RecordId": offset.to_string()}),
+            Err(error) => {
+                let target = if is_kinesis { "Kinesis" } else { "Firehose" };
+                let (_, name) = refused(&error, target);
+                json!({"ErrorCode": name, "ErrorMessage": error.message()})
+            }
+        })
+        .collect();
+    match operation {
+        Operation::PutRecords => {
+            json!({"FailedRecordCount": failed, "Records": answers, "EncryptionType": "NONE"})
+        }
+        Operation::PutRecordBatch => {
+            json!({"FailedPutCount": failed, "Encrypted": false, "RequestResponses": answers})
+        }
+        _ => {
+            let mut answer = answers.into_iter().next().unwrap_or_default();
+            let (key, value) = if is_kinesis {
+                ("EncryptionType", json!("NONE"))
+            } else {
+                ("Encrypted", json!(false))
+            };
+            answer[key] = value;
+            answer
+        }
+    }
+}

@@ -1,0 +1,183 @@
+//! Connections: as many as a bound, none that hangs, all of them ended politely.
+
+mod connection;
+mod slots;
+
+use std::net::SocketAddr;
+use std::sync::Arc;
+use std::time::Duration;
+
+use axum::Router;
+use forebay_core::{Error, Result};
+use tokio::net::{TcpListener, TcpStream};
+use tokio_util::sync::CancellationToken;
+use tokio_util::task::TaskTracker;
+
+use self::connection::{Caller, Connection};
+use self::slots::Slots;
+use crate::peers::Peer;
+use crate::tls::{Tls, TlsFiles};
+
+/// Connections at once; more wait in the system's queue.
+const CONNECTIONS_MAX: usize = 10_000;
+
+/// How long a caller may take to send the head of a request, and an idle connection may stay.
+const HEAD_TIME_MAX: Duration = Duration::from_secs(30);
+
+/// How long a caller may take to read a part of its answers.
+const WRITE_TIME_MAX: Duration = Duration::from_secs(30);
+
+/// How long a connection lives before it ends with the request under way: clients open another.
+const LIFE_MAX: Duration = Duration::from_secs(3600);
+
+/// How long requests under way may take once the process is ending.
+const DRAIN_TIME_MAX: Duration = Duration::from_secs(10);
+
+/// A pause after the system refused a connection, as when no file handle is left.
+const REFUSED_PAUSE: Duration = Duration::from_millis(100);
+
+/// How patiently callers are served.
+#[derive(Debug, Clone, Copy)]
+struct Patience {
+    head: Duration,
+    write: Duration,
+    life: Duration,
+}
+
+/// A port that is taken.
+#[derive(Debug)]
+pub struct Listening {
+    listener: TcpListener,
+    pub address: SocketAddr,
+    patience: Patience,
+    connections: usize,
+    tls: Option<Arc<Tls>>,
+}
+
+/// Takes the port. Errors: `Unavailable` `no_port`.
+pub async fn listen(address: &str) -> Result<Listening> {
+    let failed = |error: std::io::Error| {
+        Error::unavailable("no_port", format!("failed to listen on {address}"))
+            .with_source(error)
+            .with_hint(
+                "another process, perhaps another `forebay serve`, may have the port; choose another with `--listen ADDRESS:PORT`",
+            )
+    };
+    let listener = TcpListener::bind(address).await.map_err(failed)?;
+    let address = listener.local_addr().map_err(failed)?;
+    Ok(Listening {
+        listener,
+        address,
+        patience: Patience {
+            head: HEAD_TIME_MAX,
+            write: WRITE_TIME_MAX,
+            life: LIFE_MAX,
+        },
+        connections: CONNECTIONS_MAX,
+        tls: None,
+    })
+}
+
+impl Listening {
+    /// Gives callers another time than 30 s for the head of a request.
+    #[must_use]
+    pub fn with_head_time(mut self, head_time: Duration) -> Self {
+        self.patience.head = head_time;
+        self
+    }
+
+    /// Gives callers another time than 30 s to read a part of their answers.
+    #[must_use]
+    pub fn with_write_time(mut self, write_time: Duration) -> Self {
+        self.patience.write = write_time;
+        self
+    }
+
+    /// Ends connections after another time than an hour.
+    #[must_use]
+    pub fn with_life(mut self, life: Duration) -> Self {
+        self.patience.life = life;
+        self
+    }
+
+    /// Takes fewer connections at once than 10,000, as when the process may not open so many files.
+    #[must_use]
+    pub fn with_connections(mut self, connections: usize) -> Self {
+        self.connections = connections.clamp(1, CONNECTIONS_MAX);
+        self
+    }
+
+    /// Speaks TLS, and nothing else. Files that change are looked at every 5 s, or every `look_every`.
+    ///
+    /// Errors: `Config` `bad_certificate`, `bad_key`.
+    pub fn with_tls(mut self, files: TlsFiles, look_every: Option<Duration>) -> Result<Self> {
+        let mut tls = Tls::load(files)?;
+        if let Some(time) = look_every {
+            tls = tls.looking_every(time);
+        }
+        self.tls = Some(Arc::new(tls));
+        Ok(self)
+    }
+
+    /// Serves until `stop`, then waits for the requests under way, for a bounded time.
+    pub async fn serve(self, router: Router, stop: CancellationToken) {
+        let slots = Slots::new(self.connections);
+        let connections = TaskTracker::new();
+        if let Some(tls) = self.tls.clone() {
+            let stop = stop.clone();
+            tokio::spawn(async move { tls.follow(&stop).await });
+        }
+        loop {
+            let next = async {
+                let seat = slots.wait().await;
+                (accept(&self.listener).await, seat)
+            };
+            let (accepted, seat) = tokio::select! {
+                next = next => next,
+                () = stop.cancelled() => break,
+            };
+            let Some((stream, peer)) = accepted else {
+                continue;
+            };
+            let Some(slot) = slots.seat(seat, peer) else {
+                tracing::debug!(peer = %peer.0, "the peer has too many connections");
+                continue;
+            };
+            let caller = Caller {
+                peer,
+                patience: self.patience,
+            };
+            let connection = Connection {
+                caller,
+                slot,
+                router: router.clone(),
+                stop: stop.clone(),
+            };
+            connections.spawn(connection.serve(stream, self.tls.clone()));
+        }
+        // Callers see a refused connection from here on, not one that nobody answers.
+        drop(self.listener);
+        connections.close();
+        if tokio::time::timeout(DRAIN_TIME_MAX, connections.wait())
+            .await
+            .is_err()
+        {
+            tracing::warn!("requests were still under way when the time to end was up");
+        }
+    }
+}
+
+async fn accept(listener: &TcpListener) -> Option<(TcpStream, Peer)> {
+    match listener.accept().await {
+        Ok((stream, peer)) => {
+            // A small answer must not wait for the next one.
+            let _ = stream.set_nodelay(true);
+            Some((stream, Peer(peer)))
+        }
+        Err(error) => {
+            tracing::warn!(%error, "failed to take a connection");
+            tokio::time::sleep(REFUSED_PAUSE).await;
+            None
+        }
+    }
+}
