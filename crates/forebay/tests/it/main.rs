@@ -3,6 +3,7 @@
 #![allow(clippy::unwrap_used, clippy::print_stdout, reason = "this is a test")]
 
 mod admin;
+mod aws_sdks;
 mod clean;
 mod cli;
 mod columns;
