@@ -274,7 +274,7 @@ mod tests {
             b"\x1C",
             b"\x9F\x01",
             b"\xBB\xFF\xFF\xFF\xFF\xFF\xFF\xFF\xFF",
-            &deep,
+            &deep[..],
         ] {
             assert_eq!(Reader(bytes).skip(), None, "{bytes:?}");
         }
