@@ -48,12 +48,12 @@ pub(super) async fn put(
     }
     sent.held.grow(pushes.records.len() * RECORD_COST_BYTES)?;
     let Pushes { records, firsts } = pushes;
-    let first = append(state, parts, admitted, &door, records).await?;
+    let offsets = append(state, parts, admitted, &door, records).await?;
+    let lost = || Error::bug("no_receipt", "a record was taken without a receipt");
     let outcomes = firsts
         .into_iter()
-        .map(|at| at.map(|at| first + at as u64))
-        .collect();
-    Ok(answer(operation, outcomes))
+        .map(|at| at.and_then(|at| offsets.get(at).copied().ok_or_else(lost)));
+    Ok(answer(operation, outcomes.collect()))
 }
 
 /// Takes the records apart that hold others.
@@ -86,14 +86,15 @@ fn too_many() -> Error {
     Error::data("bad_request", what).with_hint("send fewer in a call: `AggregationMaxCount`")
 }
 
-/// Makes records durable, all or none; returns the offset of the first. A signature lands once while it is valid.
+/// Makes records durable, all or none; returns the offset of each. A signature lands once while it is valid: sent again it gets the
+/// offset of the first record, and for the others places after it.
 async fn append(
     state: &State,
     parts: &Parts,
     admitted: &Admitted,
     door: &Door,
     records: Vec<Record>,
-) -> Result<u64> {
+) -> Result<Vec<u64>> {
     let Some(signed) = &admitted.signed else {
         let key = invocation(parts);
         return append_once(door, records, key).await;
@@ -103,26 +104,28 @@ async fn append(
         .replays()
         .begin(&signed.signature, signed.until(), now)?
     {
-        Seen::Again(offset) => Ok(offset),
+        Seen::Again(offset) => Ok((offset..).take(records.len()).collect()),
         Seen::First(first) => {
             // An id that is not signed could be changed by who has seen the request; the signature cannot.
             let key = invocation(parts).filter(|_| admitted.is_invocation_signed);
             let key = key.unwrap_or_else(|| by_signature(&signed.signature));
-            let offset = append_once(door, records, Some(key)).await?;
-            first.keep(offset);
-            Ok(offset)
+            let offsets = append_once(door, records, Some(key)).await?;
+            if let Some(offset) = offsets.first() {
+                first.keep(*offset);
+            }
+            Ok(offsets)
         }
     }
 }
 
-async fn append_once(door: &Door, records: Vec<Record>, key: Option<String>) -> Result<u64> {
+async fn append_once(door: &Door, records: Vec<Record>, key: Option<String>) -> Result<Vec<u64>> {
     // These services promise no more than once or more: many small calls must not be held up by a full memory.
     let key = key.filter(|_| door.journal.has_room_for_keys());
     let receipts: Vec<Receipt> = match key {
         Some(key) => door.journal.append_once(records, &key).await?,
         None => door.journal.append(records).await?,
     };
-    crate::ingest::first(receipts).map(|receipt| receipt.offset)
+    Ok(receipts.iter().map(|receipt| receipt.offset).collect())
 }
 
 /// What the AWS SDKs call a call, the same however often they try it: a call whose answer got lost lands once.

@@ -18,7 +18,6 @@ const PUT: &str = "Kinesis_20131202.PutRecord";
 /// A call, and all that is signed of it.
 #[derive(Clone)]
 pub(crate) struct Call {
-    pub(crate) target: &'static str,
     pub(crate) body: Vec<u8>,
     pub(crate) date: String,
     /// Region, service and end of the scope, behind its date.
@@ -37,7 +36,6 @@ impl Call {
             "firehose"
         };
         Self {
-            target,
             body: body.into(),
             date: NOW.to_owned(),
             scope: format!("{}/eu-central-1/{service}/aws4_request", &NOW[..8]),
