@@ -21,6 +21,9 @@ use crate::ingest::auth::from_hex;
 
 const ALGORITHM: &str = "AWS4-HMAC-SHA256";
 
+/// What a signature covers the host as: in HTTP/2 the SDK for JavaScript signs the pseudo-header.
+const HOSTS: [&str; 2] = ["host", ":authority"];
+
 /// How far the caller's clock may be off.
 const SKEW_MAX: Duration = Duration::from_secs(15 * 60);
 
@@ -129,10 +132,8 @@ fn time(date: &str, now: Timestamp) -> Result<Timestamp> {
 
 /// What is not signed could be changed by who has seen the request.
 fn check_signed(parts: &Parts, signed: &[&str]) -> Result<()> {
-    if !["host", "x-amz-date"]
-        .iter()
-        .all(|name| signed.contains(name))
-    {
+    let has_host = HOSTS.iter().any(|name| signed.contains(name));
+    if !has_host || !signed.contains(&"x-amz-date") {
         return Err(wrong("`host` and `x-amz-date` must be signed"));
     }
     let names = parts.headers.keys().map(|name| name.as_str());
@@ -194,7 +195,7 @@ fn header(parts: &Parts, name: &str) -> Result<Option<String>> {
     let values = parts.headers.get_all(name).iter();
     let values: std::result::Result<Vec<&str>, _> = values.map(|value| value.to_str()).collect();
     let values = values.map_err(|_| wrong("a header is not ASCII text"))?;
-    if values.is_empty() && name == "host" {
+    if values.is_empty() && HOSTS.contains(&name) {
         return Ok(host(&parts.headers, &parts.uri).map(str::to_owned));
     }
     Ok((!values.is_empty()).then(|| values.join(",")))
