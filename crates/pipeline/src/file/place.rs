@@ -149,7 +149,8 @@ fn without_secrets(line: &str) -> String {
     let lower = line.to_ascii_lowercase();
     let ends = SECRET_KEYS.iter().flat_map(|key| {
         let found = lower.match_indices(key);
-        found.map(|(at, key)| at + key.len())
+        let outside = found.filter(|(at, _)| !is_in_reference(&line[..*at]));
+        outside.map(|(at, key)| at + key.len())
     });
     let values = ends.filter_map(|end| value_after(line, end));
     let mut values: Vec<(usize, usize)> = values.collect();
@@ -162,6 +163,11 @@ fn without_secrets(line: &str) -> String {
         }
     }
     shown
+}
+
+/// Whether a `${…}` is open behind this text.
+fn is_in_reference(before: &str) -> bool {
+    before.rfind("${") > before.rfind('}')
 }
 
 /// Where the value of a key stands that ends at `end`; `None` when there is none, or a reference or a collection.

@@ -15,7 +15,7 @@ impl Variables for Set {
 
     fn secret(&self, name: &str) -> Option<String> {
         match name {
-            "token" => Some("hunter2".to_owned()),
+            "token" => Some("hunter2 hunter2 hunter2".to_owned()),
             "warehouse" => Some("postgres://me:hunter2@db/shop".to_owned()),
             _ => None,
         }
