@@ -250,7 +250,7 @@ proptest! {
             text.push(b'\n');
         }
         let mut config = lines(Nested::Tables);
-        config.lines = is_lines;
+        config.lines = Some(is_lines);
         config.limits.record = "80B".parse().unwrap();
         config.limits.document = "400B".parse().unwrap();
         let mut at: Vec<usize> = cuts.iter().map(|cut| cut.index(text.len() + 1)).collect();
