@@ -9,6 +9,7 @@
 pub mod batch;
 pub mod commit;
 pub mod error;
+pub mod json;
 pub mod messages;
 pub mod name;
 pub mod payload;

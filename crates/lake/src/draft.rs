@@ -112,13 +112,20 @@ impl Draft {
 
     /// Grows the table so that rows of `schema` fit: columns that it lacks are added (also inside structs and
     /// lists), types are widened where Iceberg allows (int→long, float→double, decimal precision), a column that
-    /// `schema` lacks stays and becomes optional. Columns are matched by name. Returns what changed, for people
+    /// `schema` lacks stays and becomes optional. Columns are matched by the name that the data has for them; one whose path
+    /// another column has, whatever the case, gets a number (`ID_2`). Returns what changed, for people
     /// (`added column note: string`); empty when the schema already fits.
     ///
-    /// Errors: `Config` `incompatible_type` when a type cannot be widened.
+    /// Errors: `Config` `incompatible_type` when a type cannot be widened, `type_too_deep`.
     pub fn evolve(&mut self, schema: &SchemaRef) -> Result<Vec<String>> {
         let metadata = self.planned()?;
-        let evolved = schema::evolve(metadata.current_schema(), metadata.last_column_id(), schema);
+        let schema =
+            schema::assign(Some(metadata.current_schema()), schema).context("table", &self.name)?;
+        let evolved = schema::evolve(
+            metadata.current_schema(),
+            metadata.last_column_id(),
+            &schema,
+        );
         let (grown, changes) = evolved.context("table", &self.name)?;
         if changes.is_empty() {
             return Ok(changes);
@@ -261,7 +268,7 @@ impl Draft {
         schema: &SchemaRef,
         partition: &[PartitionField],
     ) -> Result<TableMetadata> {
-        let first = schema::to_iceberg(schema)?;
+        let first = schema::to_iceberg(&schema::assign(None, schema)?)?;
         let spec = crate::partition::unbound_spec(partition, &first)?;
         let location = self.storage.location(&folder(self.uuid));
         let order = SortOrder::unsorted_order();

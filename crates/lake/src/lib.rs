@@ -24,5 +24,6 @@ pub use commit::{CommitRequest, LakeCommit, position_property};
 pub use draft::Draft;
 pub use lake::Lake;
 pub use partition::PartitionField;
+pub use schema::{TYPE_DEPTH_MAX, type_depth};
 pub use table::{SnapshotInfo, Table};
 pub use write::{DataFile, TableWriter, WriterOptions};

@@ -4,12 +4,15 @@ use std::collections::{HashMap, VecDeque};
 use std::str::FromStr;
 use std::sync::{Arc, Mutex, PoisonError};
 
-use forebay_core::{Context, Error, ErrorKind, Result, Timestamp};
+use forebay_core::{Context, Error, ErrorKind, Result, Timestamp, json};
 use iceberg::MetadataLocation;
 use iceberg::spec::{TableMetadata, TableMetadataRef};
 
 use crate::error::{GONE, from_iceberg};
 use crate::storage::LakeStorage;
+
+/// Nesting that the usual reader reads. Types were not bounded before, so older tables may be deeper.
+pub(crate) const NESTING_USUAL: usize = 127;
 
 /// Metadata files kept parsed; one takes from a few KiB to a few MiB.
 const CACHED_MAX: usize = 256;
@@ -65,6 +68,11 @@ impl MetadataFiles {
             return Err(error);
         }
         let bytes = self.storage.read(&self.storage.path(location)?).await?;
+        if json::nesting(&bytes) > NESTING_USUAL
+            && let Ok(metadata) = json::from_deep(&bytes)
+        {
+            return Ok(metadata);
+        }
         Err(unreadable(&bytes, error))
     }
 
@@ -118,6 +126,25 @@ fn unreadable(bytes: &[u8], error: Error) -> Error {
     Error::data("metadata_corrupt", message)
         .with_source(error)
         .with_hint(GONE)
+}
+
+/// Fails for metadata that no reader could read again. Only a schema decides that: call it where one has changed.
+///
+/// Errors: `Bug` `metadata_unreadable`.
+pub(crate) fn check_readable(metadata: &TableMetadata) -> Result<()> {
+    let read = || {
+        let text = serde_json::to_vec(metadata)?;
+        serde_json::from_slice(&text)
+    };
+    let read: serde_json::Result<TableMetadata> = read();
+    read.map(drop).map_err(|error| {
+        Error::bug(
+            "metadata_unreadable",
+            "the changed table could not be read again",
+        )
+        .with_source(error)
+        .with_hint("report the schema of the table; nothing was committed")
+    })
 }
 
 fn next_location(previous: Option<&str>, metadata: &TableMetadata) -> Result<MetadataLocation> {

@@ -5,9 +5,12 @@
 
 mod arrow;
 mod evolve;
+mod names;
 
 pub(crate) use arrow::{to_arrow, to_iceberg};
 pub(crate) use evolve::evolve;
+pub use names::{TYPE_DEPTH_MAX, type_depth};
+pub(crate) use names::{assign, source_name};
 
 #[cfg(test)]
 mod tests;

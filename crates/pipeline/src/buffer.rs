@@ -11,6 +11,8 @@ use crate::file::BufferSpec;
 pub struct Buffer {
     spec: BufferSpec,
     rows: u64,
+    /// Rows that the extractor holds back.
+    pending: u64,
     bytes: u64,
     /// Monotonic time when the first bytes after the last commit came.
     since: Option<Duration>,
@@ -21,15 +23,22 @@ impl Buffer {
         Self {
             spec,
             rows: 0,
+            pending: 0,
             bytes: 0,
             since: None,
         }
     }
 
+    /// `rows` of all tables and refused records, `bytes` of payload.
     pub fn add(&mut self, rows: u64, bytes: u64, now: Duration) {
         self.rows += rows;
         self.bytes += bytes;
         self.since.get_or_insert(now);
+    }
+
+    /// Says how many rows the extractor holds back now.
+    pub fn set_pending(&mut self, rows: u64) {
+        self.pending = rows;
     }
 
     pub fn is_empty(&self) -> bool {
@@ -42,7 +51,7 @@ impl Buffer {
             .since
             .map_or(Duration::ZERO, |since| now.saturating_sub(since));
         !self.is_empty()
-            && (self.rows >= self.spec.rows
+            && (self.rows + self.pending >= self.spec.rows
                 || self.bytes >= self.spec.bytes.0
                 || waited >= self.spec.time.0)
     }
@@ -54,7 +63,7 @@ impl Buffer {
     }
 
     pub fn clear(&mut self) {
-        (self.rows, self.bytes, self.since) = (0, 0, None);
+        (self.rows, self.pending, self.bytes, self.since) = (0, 0, 0, None);
     }
 }
 
@@ -91,6 +100,16 @@ mod tests {
             buffer.clear();
             assert!(!buffer.is_due(at + Duration::from_secs(100)));
         }
+    }
+
+    #[test]
+    fn rows_that_the_extractor_holds_back_count() {
+        let mut buffer = buffer();
+        buffer.add(4, 1, Duration::ZERO);
+        buffer.set_pending(6);
+        assert!(buffer.is_due(Duration::ZERO));
+        buffer.set_pending(5);
+        assert!(!buffer.is_due(Duration::ZERO));
     }
 
     #[test]

@@ -13,6 +13,7 @@ mod demo;
 mod files;
 mod flights;
 mod forebay;
+mod hostile;
 #[cfg(feature = "kafka")]
 mod kafka;
 #[cfg(feature = "kafka")]

@@ -6,7 +6,7 @@ use futures::{StreamExt, TryStreamExt, stream};
 use iceberg::spec::{Snapshot, TableMetadata, TableMetadataBuilder, TableMetadataRef};
 
 use crate::error::from_iceberg;
-use crate::metadata::stamped;
+use crate::metadata::{check_readable, stamped};
 use crate::scan::LiveManifest;
 use crate::snapshot::{Change, outgrown};
 use crate::{Draft, Lake, Table};
@@ -87,6 +87,9 @@ async fn stack(lake: &Lake, as_of: &AsOf, change: &Prepared, notes: &Notes) -> R
     let (metadata, fresh) = stack_metadata(lake, change, head.as_ref(), notes)
         .await
         .context("table", draft.name())?;
+    if draft.schema_changed() {
+        check_readable(&metadata).context("table", draft.name())?;
+    }
     let expected = head
         .as_ref()
         .map(|head| head.metadata_location().to_owned());

@@ -5,8 +5,10 @@
 //! missing entries are put into the header; the rest of the file stays as it is.
 
 use bytes::{BufMut, Bytes, BytesMut};
-use forebay_core::{Error, Result};
+use forebay_core::{Error, Result, json};
 use iceberg::spec::{FormatVersion, ManifestContentType, ManifestFile, Schema, TableMetadata};
+
+use crate::metadata::NESTING_USUAL;
 
 const MAGIC: &[u8; 4] = b"Obj\x01";
 
@@ -19,6 +21,21 @@ pub(super) fn complete(
     table: &TableMetadata,
 ) -> Result<Bytes> {
     let header = Header::read(&bytes)?;
+    if let Some(schema) = header
+        .get("schema")
+        .filter(|schema| json::nesting(schema) > NESTING_USUAL)
+    {
+        let schema = shallow(schema)?;
+        let entries: Vec<_> = header
+            .entries
+            .iter()
+            .map(|(key, value)| match *key {
+                b"schema" => (*key, schema.as_bytes()),
+                _ => (*key, *value),
+            })
+            .collect();
+        return complete(written(&entries, header.rest), manifest, table);
+    }
     if header.has("schema") && header.has("partition-spec") {
         return Ok(bytes);
     }
@@ -32,6 +49,16 @@ pub(super) fn complete(
         .map(|(key, value)| (key.as_bytes(), value.as_bytes()));
     let entries: Vec<_> = header.entries.iter().copied().chain(missing).collect();
     Ok(written(&entries, header.rest))
+}
+
+/// A schema without the columns that are nested deeper than its usual reader goes. Of a manifest's schema only the partition's
+/// columns are needed.
+fn shallow(schema: &[u8]) -> Result<String> {
+    let mut schema = json::parse_deep(schema)?;
+    if let Some(fields) = schema["fields"].as_array_mut() {
+        fields.retain(|field| json::nesting(field.to_string().as_bytes()) < NESTING_USUAL / 2);
+    }
+    Ok(schema.to_string())
 }
 
 /// An Avro file with this header.

@@ -12,6 +12,7 @@ use iceberg::spec::{
 };
 use parquet::arrow::PARQUET_FIELD_ID_META_KEY;
 
+use super::names::{comment, source_entry};
 use crate::error::from_iceberg;
 
 /// The schema of a new table, with fresh field ids.
@@ -52,7 +53,12 @@ impl Ids {
         let kind = self
             .kind(field.data_type())
             .context("column", field.name())?;
-        Ok(NestedField::new(id, field.name(), kind, required).into())
+        let made = NestedField::new(id, field.name(), kind, required);
+        Ok(match comment(field) {
+            Some(comment) => made.with_doc(comment),
+            None => made,
+        }
+        .into())
     }
 
     fn kind(&mut self, kind: &DataType) -> Result<Type> {
@@ -190,9 +196,10 @@ pub(crate) fn to_arrow(schema: &Schema) -> Result<SchemaRef> {
 
 fn arrow_field(field: &NestedField) -> Result<FieldRef> {
     let kind = arrow_type(&field.field_type).context("column", &field.name)?;
-    let id = HashMap::from([(PARQUET_FIELD_ID_META_KEY.to_owned(), field.id.to_string())]);
+    let id = (PARQUET_FIELD_ID_META_KEY.to_owned(), field.id.to_string());
+    let notes: HashMap<_, _> = std::iter::once(id).chain(source_entry(field)).collect();
     Ok(Arc::new(
-        Field::new(&field.name, kind, !field.required).with_metadata(id),
+        Field::new(&field.name, kind, !field.required).with_metadata(notes),
     ))
 }
 

@@ -11,6 +11,7 @@ use iceberg::spec::{
 use crate::error::from_iceberg;
 
 use super::arrow::{Ids, check_names, list_element, map_fields, primitive};
+use super::names::source_name;
 
 /// The most digits of a decimal in Iceberg.
 const PRECISION_MAX: u32 = 38;
@@ -66,8 +67,12 @@ impl Growth {
             .filter(|new| current.iter().all(|field| field.name != *new.name()))
         {
             let field = self.ids.field(new, false)?;
+            let called = match source_name(new) {
+                same if same == new.name() => String::new(),
+                other => format!(" (`{other}` in the data)"),
+            };
             self.changes.push(format!(
-                "added column {prefix}{}: {}",
+                "added column {prefix}{}: {}{called}",
                 field.name,
                 named(&field.field_type)
             ));

@@ -345,3 +345,130 @@ proptest! {
         prop_assert_eq!(shown(&to_iceberg(&read).unwrap()), shown(&table));
     }
 }
+
+/// The names that columns of `batches`, one after the other, have in a table in the end.
+fn names_after(batches: &[ArrowSchema]) -> Vec<String> {
+    let mut schema = None;
+    for incoming in batches {
+        let named = assign(schema.as_ref(), incoming).unwrap();
+        schema = Some(match &schema {
+            None => to_iceberg(&named).unwrap(),
+            Some(schema) => evolve(schema, last_id(schema), &named).unwrap().0,
+        });
+    }
+    let schema = schema.unwrap();
+    let mut ids: Vec<i32> = schema.field_id_to_name_map().keys().copied().collect();
+    ids.sort_unstable();
+    let name = |id| schema.name_by_field_id(id).unwrap().to_owned();
+    ids.into_iter().map(name).collect()
+}
+
+#[test]
+fn names_that_differ_in_case_only_are_numbered_and_stay_so() {
+    let long = |name: &str| field(name, DataType::Int64);
+    let one = |name: &str| arrow_schema(vec![long(name)]);
+    assert_eq!(
+        names_after(&[one("id"), one("ID"), one("Id"), one("ID"), one("id")]),
+        ["id", "ID_2", "Id_3"]
+    );
+    assert_eq!(
+        names_after(&[
+            arrow_schema(vec![long("Id"), long("id")]),
+            one("id"),
+            one("ID")
+        ]),
+        ["Id", "id_2", "ID_3"]
+    );
+    // A key that is called so itself is another column.
+    assert_eq!(
+        names_after(&[one("a"), one("A"), one("A_2"), one("a_2"), one("A")]),
+        ["a", "A_2", "A_2_2", "a_2_3"]
+    );
+    assert_eq!(
+        names_after(&[one("straße"), one("STRASSE"), one("É"), one("é")]),
+        ["straße", "STRASSE", "É", "é_2"]
+    );
+    let inner = |name: &str| arrow_schema(vec![field("n", structure(vec![long(name)]))]);
+    assert_eq!(
+        names_after(&[inner("x"), inner("X"), inner("x")]),
+        ["n", "n.x", "n.X_2"]
+    );
+}
+
+#[test]
+fn dotted_names_beside_nested_ones_are_numbered() {
+    let long = |name: &str| field(name, DataType::Int64);
+    let nested = || field("n", structure(vec![long("x")]));
+    assert_eq!(
+        names_after(&[arrow_schema(vec![nested(), long("n.x")])]),
+        ["n", "n.x", "n.x_2"]
+    );
+    assert_eq!(
+        names_after(&[
+            arrow_schema(vec![long("n.X")]),
+            arrow_schema(vec![nested()])
+        ]),
+        ["n.X", "n", "n.x_2"]
+    );
+    let listed = || field("a", list(long("element")));
+    assert_eq!(
+        names_after(&[
+            arrow_schema(vec![listed()]),
+            arrow_schema(vec![long("a.element")])
+        ]),
+        ["a", "a.element", "a.element_2"]
+    );
+    // The element of a list has no name of its own, so the list gives way.
+    assert_eq!(
+        names_after(&[
+            arrow_schema(vec![long("a.element")]),
+            arrow_schema(vec![listed()])
+        ]),
+        ["a.element", "a_2", "a_2.element"]
+    );
+    let entries = structure(vec![long("keys"), long("values")]);
+    let map = field(
+        "m",
+        DataType::Map(Arc::new(Field::new("entries", entries, false)), false),
+    );
+    assert_eq!(
+        names_after(&[arrow_schema(vec![long("m.value"), map])]),
+        ["m.value", "m_2", "m_2.key", "m_2.value"]
+    );
+    let members = structure(vec![field("y", structure(vec![long("z")])), long("y.z")]);
+    assert_eq!(
+        names_after(&[arrow_schema(vec![field("x", list(field("item", members)))])]),
+        [
+            "x",
+            "x.element",
+            "x.element.y",
+            "x.element.y.z",
+            "x.element.y.z_2"
+        ]
+    );
+}
+
+#[test]
+fn types_are_bounded_in_depth_where_a_table_grows() {
+    let deep = |levels: usize| {
+        let mut kind = DataType::Int64;
+        for level in 1..levels {
+            kind = match level % 2 {
+                0 => list(field("element", kind)),
+                _ => structure(vec![field("a", kind)]),
+            };
+        }
+        arrow_schema(vec![field("a", kind)])
+    };
+    let fits = to_iceberg(&assign(None, &deep(TYPE_DEPTH_MAX)).unwrap()).unwrap();
+    let text = serde_json::to_vec(&fits).unwrap();
+    // With what the metadata puts around it.
+    assert!(forebay_core::json::nesting(&text) + 8 < 110);
+    let error = assign(None, &deep(TYPE_DEPTH_MAX + 1)).unwrap_err();
+    assert_eq!(error.code(), "type_too_deep");
+    let error = assign(Some(&fits), &deep(TYPE_DEPTH_MAX + 2)).unwrap_err();
+    assert_eq!(error.code(), "type_too_deep");
+    // A table that is deeper than that, from before, stays readable and writable.
+    let older = to_iceberg(&deep(60)).unwrap();
+    assert!(assign(Some(&older), &deep(60)).is_ok());
+}

@@ -14,6 +14,7 @@ use arrow::datatypes::{DataType, Field, FieldRef, Fields, SchemaRef};
 use forebay_core::{Error, Result};
 
 use super::cast::exact;
+use crate::schema::source_name;
 
 /// `records` with exactly the columns of `schema`.
 pub(super) fn batch(records: &RecordBatch, schema: &SchemaRef) -> Result<RecordBatch> {
@@ -32,7 +33,7 @@ pub(super) fn batch(records: &RecordBatch, schema: &SchemaRef) -> Result<RecordB
     })
 }
 
-/// The columns or struct members `to`, found by name among `from`; `parent` says which rows exist at all.
+/// The columns or struct members `to`, found among `from` by what the data calls them; `parent` says which rows exist at all.
 fn columns(
     from: &Fields,
     arrays: &[ArrayRef],
@@ -41,11 +42,13 @@ fn columns(
     parent: Option<&NullBuffer>,
     path: &str,
 ) -> Result<Vec<ArrayRef>> {
-    refuse_unknown(from, arrays, to, path)?;
+    let names: Vec<&str> = to.iter().map(|field| source_name(field)).collect();
+    refuse_unknown(from, arrays, &names, path)?;
     to.iter()
-        .map(|field| {
+        .zip(&names)
+        .map(|(field, name)| {
             let path = join(path, field.name());
-            let array = match from.iter().position(|f| f.name() == field.name()) {
+            let array = match from.iter().position(|f| f.name() == name) {
                 Some(index) => adapt(&arrays[index], field, &path)?,
                 None => new_null_array(field.data_type(), rows),
             };
@@ -64,7 +67,7 @@ fn join(path: &str, name: &str) -> String {
 }
 
 /// A column that the table lacks may only come when it says nothing.
-fn refuse_unknown(from: &Fields, arrays: &[ArrayRef], to: &Fields, path: &str) -> Result<()> {
+fn refuse_unknown(from: &Fields, arrays: &[ArrayRef], to: &[&str], path: &str) -> Result<()> {
     for (i, (field, array)) in from.iter().zip(arrays).enumerate() {
         let path = || join(path, field.name());
         if from.iter().take(i).any(|f| f.name() == field.name()) {
@@ -73,7 +76,7 @@ fn refuse_unknown(from: &Fields, arrays: &[ArrayRef], to: &Fields, path: &str) -
                 format!("column {} comes twice in a batch", path()),
             ));
         }
-        let known = to.iter().any(|f| f.name() == field.name());
+        let known = to.iter().any(|name| name == field.name());
         if !known && array.logical_null_count() < array.len() {
             return Err(Error::bug(
                 "unknown_column",

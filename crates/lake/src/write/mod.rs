@@ -148,6 +148,12 @@ impl TableWriter {
         Ok(())
     }
 
+    /// Whether [`Self::write`] would take the rows; nothing is written. Its `Data` errors leave the writer as it was.
+    pub fn check(&self, records: &RecordBatch) -> Result<()> {
+        let records = adapt::batch(records, &self.target.arrow)?;
+        self.splitter.split(&records).map(drop)
+    }
+
     /// Bytes of Arrow data and encoded pages held in memory now.
     pub fn memory_bytes(&self) -> usize {
         self.open.values().map(OpenFile::memory_bytes).sum()

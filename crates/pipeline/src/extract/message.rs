@@ -7,7 +7,7 @@
 mod tests;
 
 use std::collections::VecDeque;
-use std::sync::Arc;
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 
 use arrow::array::{Array, ArrayRef, AsArray, BinaryArray, RecordBatch};
 use arrow::compute::{cast, interleave};
@@ -18,7 +18,7 @@ use schemars::JsonSchema;
 use serde::Deserialize;
 
 use crate::extract::contract::Contract;
-use crate::extract::{Extracted, Extraction, ObjectInput, Value};
+use crate::extract::{Extracted, Extraction, ObjectInput, Outlet, Value};
 use crate::file::Document;
 
 /// Messages whose rows may be held back in the extractor before it has to give them up.
@@ -110,10 +110,34 @@ pub struct MessageExtraction {
     /// Whether `inner` takes many messages at once.
     packs: bool,
     rules: MessageRules,
+    columns: Arc<Mutex<Columns>>,
+}
+
+/// The columns of messages, as they are added to rows.
+#[derive(Debug)]
+struct Columns {
     wanted: Vec<(String, &'static str, DataType)>,
     /// Messages of the payloads whose rows are still held back, by the payload's ordinal.
     held: VecDeque<(u64, Arc<Messages>)>,
     held_messages: usize,
+}
+
+/// Adds the columns to what is handed on before a call ends.
+#[derive(Debug)]
+struct Completing {
+    columns: Arc<Mutex<Columns>>,
+    next: Arc<dyn Outlet>,
+}
+
+impl Outlet for Completing {
+    fn take(&self, mut piece: Extracted) -> Result<()> {
+        lock(&self.columns).complete(&mut piece)?;
+        self.next.take(piece)
+    }
+}
+
+fn lock(columns: &Mutex<Columns>) -> MutexGuard<'_, Columns> {
+    columns.lock().unwrap_or_else(PoisonError::into_inner)
 }
 
 impl MessageExtraction {
@@ -121,11 +145,36 @@ impl MessageExtraction {
         Self {
             inner,
             packs,
-            wanted: rules.columns.wanted(),
+            columns: Arc::new(Mutex::new(Columns {
+                wanted: rules.columns.wanted(),
+                held: VecDeque::new(),
+                held_messages: 0,
+            })),
             rules,
-            held: VecDeque::new(),
-            held_messages: 0,
         }
+    }
+
+    /// Lets `inner` give what it gives, with the columns of messages in it.
+    fn complete(
+        &mut self,
+        out: &mut Extracted,
+        give: impl FnOnce(&mut dyn Extraction, &mut Extracted) -> Result<()>,
+    ) -> Result<()> {
+        if lock(&self.columns).wanted.is_empty() {
+            return give(self.inner.as_mut(), out);
+        }
+        let mut given = match out.outlet() {
+            Some(next) => Extracted::into_outlet(Arc::new(Completing {
+                columns: self.columns.clone(),
+                next,
+            })),
+            None => Extracted::default(),
+        };
+        give(self.inner.as_mut(), &mut given)?;
+        lock(&self.columns).complete(&mut given)?;
+        out.batches.append(&mut given.batches);
+        out.rejected.append(&mut given.rejected);
+        Ok(())
     }
 
     fn payload(
@@ -157,21 +206,22 @@ impl MessageExtraction {
             ));
         }
         let values = self.admit(head, &messages, out);
-        self.hold(head.ordinal, &messages);
-        let from = out.batches.len();
-        if self.packs {
-            self.inner.messages(head, bytes, &values, out)?;
-        } else if !values.is_empty() {
-            self.inner.push(head, bytes, out)?;
-            self.inner.end(head, None, out)?;
+        out.relieve()?;
+        let is_full = lock(&self.columns).hold(head.ordinal, &messages);
+        let packs = self.packs;
+        self.complete(out, |inner, out| {
+            if packs {
+                inner.messages(head, bytes, &values, out)?;
+            } else if !values.is_empty() {
+                inner.push(head, bytes, out)?;
+                inner.end(head, None, out)?;
+            }
+            if is_full { inner.flush(out) } else { Ok(()) }
+        })?;
+        if is_full {
+            lock(&self.columns).let_go();
         }
-        if self.held_messages > HELD_MAX {
-            self.inner.flush(out)?;
-            self.complete(from, out)?;
-            self.let_go();
-            return Ok(());
-        }
-        self.complete(from, out)
+        Ok(())
     }
 
     /// The values to extract; what may not pass is refused here.
@@ -203,12 +253,17 @@ impl MessageExtraction {
         }
         values
     }
+}
 
-    fn hold(&mut self, ordinal: u64, messages: &Arc<Messages>) {
-        if !self.wanted.is_empty() {
-            self.held_messages += messages.len();
-            self.held.push_back((ordinal, Arc::clone(messages)));
+impl Columns {
+    /// Whether so many are held now that their rows have to be given up.
+    fn hold(&mut self, ordinal: u64, messages: &Arc<Messages>) -> bool {
+        if self.wanted.is_empty() {
+            return false;
         }
+        self.held_messages += messages.len();
+        self.held.push_back((ordinal, Arc::clone(messages)));
+        self.held_messages > HELD_MAX
     }
 
     fn let_go(&mut self) {
@@ -216,17 +271,10 @@ impl MessageExtraction {
         self.held_messages = 0;
     }
 
-    /// Adds the columns to the main batches from `from` on.
-    fn complete(&mut self, from: usize, out: &mut Extracted) -> Result<()> {
-        if self.wanted.is_empty() {
-            return Ok(());
-        }
-        for batch in out
-            .batches
-            .iter_mut()
-            .skip(from)
-            .filter(|batch| batch.child.is_empty())
-        {
+    /// Adds the columns to the main batches.
+    fn complete(&mut self, out: &mut Extracted) -> Result<()> {
+        let batches = out.batches.iter_mut();
+        for batch in batches.filter(|batch| batch.child.is_empty()) {
             let Some(origins) = batch.origins.take() else {
                 return Err(Error::bug(
                     "no_origins",
@@ -243,13 +291,7 @@ impl MessageExtraction {
         let (schema, mut columns, _) = records.into_parts();
         let mut fields = schema.fields().to_vec();
         for (name, from, kind) in &self.wanted {
-            if schema.column_with_name(name).is_some() {
-                let what = format!(
-                    "records have a column `{name}` themselves, which `columns.{from}` would add"
-                );
-                return Err(Error::data("column_clash", what)
-                    .with_hint("give the column of the message another name"));
-            }
+            rename_own(&mut fields, name);
             fields.push(Arc::new(Field::new(name, kind.clone(), true)));
             columns.push(self.column(from, kind, &places)?);
         }
@@ -299,6 +341,18 @@ impl MessageExtraction {
                 self.held_messages -= messages.len();
             }
         }
+    }
+}
+
+/// Records that have a column of this name themselves keep it under another: a record must not stop those behind it.
+fn rename_own(fields: &mut [Arc<Field>], name: &str) {
+    let Some(own) = fields.iter().position(|field| field.name() == name) else {
+        return;
+    };
+    let is_free = |other: &String| fields.iter().all(|field| field.name() != other);
+    let mut others = (2_u64..).map(|n| format!("{name}_{n}"));
+    if let Some(other) = others.find(is_free) {
+        fields[own] = Arc::new(fields[own].as_ref().clone().with_name(other));
     }
 }
 
@@ -387,11 +441,13 @@ impl Extraction for MessageExtraction {
     }
 
     fn flush(&mut self, out: &mut Extracted) -> Result<()> {
-        let from = out.batches.len();
-        self.inner.flush(out)?;
-        self.complete(from, out)?;
-        self.let_go();
+        self.complete(out, |inner, out| inner.flush(out))?;
+        lock(&self.columns).let_go();
         Ok(())
+    }
+
+    fn pending_rows(&self) -> u64 {
+        self.inner.pending_rows()
     }
 
     fn contract(&self) -> Contract {

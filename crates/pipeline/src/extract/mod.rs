@@ -76,15 +76,88 @@ pub trait Extractor: fmt::Debug + Send + Sync {
     ) -> Result<Box<dyn Extraction>>;
 }
 
-/// What one call gave.
+/// What one call gave. A call that may give much hands it on in pieces meanwhile (see [`Self::relieve`]), so that what a few bytes
+/// expand to is never in memory as a whole.
 #[derive(Debug, Default)]
 pub struct Extracted {
     /// Parents before children; all batches of one call share no rows with any other call.
     pub batches: Vec<Batch>,
     pub rejected: Vec<Rejected>,
+    outlet: Option<Arc<dyn Outlet>>,
+    /// Refusals whose bytes are counted, and these bytes.
+    counted: usize,
+    refused_bytes: usize,
 }
 
+/// Takes what an extractor gives while it is at work.
+pub trait Outlet: fmt::Debug + Send + Sync {
+    /// `piece` holds whole records: parents with all of their children.
+    fn take(&self, piece: Extracted) -> Result<()>;
+}
+
+/// Most refusals that are held before they are handed on.
+pub const REFUSALS_MAX: usize = 4_096;
+/// Bytes of refused records that are held before they are handed on.
+const REFUSED_BYTES_MAX: usize = 4 << 20;
+
 impl Extracted {
+    /// What is given passes through `outlet`.
+    pub fn into_outlet(outlet: Arc<dyn Outlet>) -> Self {
+        Self {
+            outlet: Some(outlet),
+            ..Self::default()
+        }
+    }
+
+    /// Rows and refusals.
+    pub fn of(batches: Vec<Batch>, rejected: Vec<Rejected>) -> Self {
+        Self {
+            batches,
+            rejected,
+            ..Self::default()
+        }
+    }
+
+    pub(crate) fn outlet(&self) -> Option<Arc<dyn Outlet>> {
+        self.outlet.clone()
+    }
+
+    /// Hands on what there is if that is a batch, or many refusals. Called between two records; without an outlet everything is
+    /// held.
+    #[inline]
+    pub fn relieve(&mut self) -> Result<()> {
+        if self.batches.is_empty() && self.rejected.len() == self.counted {
+            return Ok(());
+        }
+        self.relieve_much()
+    }
+
+    #[cold]
+    fn relieve_much(&mut self) -> Result<()> {
+        let new = self.rejected.get(self.counted..).unwrap_or_default();
+        self.refused_bytes += new
+            .iter()
+            .map(|refused| refused.record.len())
+            .sum::<usize>();
+        self.counted = self.rejected.len();
+        let is_much = !self.batches.is_empty()
+            || self.counted >= REFUSALS_MAX
+            || self.refused_bytes >= REFUSED_BYTES_MAX;
+        match self.outlet.clone().filter(|_| is_much) {
+            Some(outlet) => outlet.take(self.take_held()),
+            None => Ok(()),
+        }
+    }
+
+    /// What is held, without the outlet.
+    pub(crate) fn take_held(&mut self) -> Self {
+        (self.counted, self.refused_bytes) = (0, 0);
+        Self::of(
+            std::mem::take(&mut self.batches),
+            std::mem::take(&mut self.rejected),
+        )
+    }
+
     pub fn rows(&self) -> usize {
         self.batches
             .iter()
@@ -181,6 +254,11 @@ pub trait Extraction: Send {
     fn carried(&mut self, head: &PayloadHead) -> Option<(String, String)> {
         let _ = head;
         None
+    }
+
+    /// Rows that are held back.
+    fn pending_rows(&self) -> u64 {
+        0
     }
 
     /// Gives up every batch that is held back.

@@ -7,7 +7,10 @@ use std::collections::BTreeMap;
 use std::sync::Arc;
 
 use arrow::array::RecordBatch;
-use forebay_core::{Batch, CommitId, Error, Position, Rejected, Result, TableName};
+use arrow::datatypes::{Field, Schema};
+use forebay_core::{
+    Batch, CommitId, Error, ErrorKind, Origins, Position, Rejected, Result, TableName,
+};
 use forebay_lake::{CommitRequest, WriterOptions};
 use forebay_store::PositionMove;
 use futures::TryStreamExt;
@@ -15,12 +18,13 @@ use object_store::path::Path;
 use tokio::runtime::Handle;
 use tokio::sync::mpsc;
 
+use super::admit;
 use super::audit::{self, Requests};
 use super::outbox::Outbox;
 use super::steps::Steps;
 use super::tables::{self, Tables};
 use super::work::{Boundary, Work};
-use super::{CONTRACT_PROPERTY, Figures, Job, random, scan};
+use super::{CONTRACT_PROPERTY, Figures, Job, contract_text, random, scan};
 use crate::extract::contract::Contract;
 use crate::load::{Delivered, Sink};
 use crate::quarantine::{self, Event, EventKind, OpenEvents, PayloadKey};
@@ -111,6 +115,10 @@ impl Loader {
                 Work::Rejected(rejected) => self.quarantine(rejected)?,
                 Work::Index(path, entries) => self.index(&path, &entries)?,
                 Work::Boundary(boundary) => self.boundary(boundary)?,
+                Work::Settle(done) => {
+                    // Who waits for it may have failed meanwhile.
+                    let _ = done.send(());
+                }
                 Work::End => self.end()?,
             }
         }
@@ -125,9 +133,8 @@ impl Loader {
         if !batch.child.is_empty() {
             self.child_rows += rows;
         }
-        figures.load.time(|| self.write(batch))?;
         self.rows += rows;
-        Ok(())
+        figures.load.time(|| self.write(batch))
     }
 
     fn transform(&mut self, batch: Batch) -> Result<Batch> {
@@ -152,13 +159,27 @@ impl Loader {
         if batch.records.num_rows() == 0 {
             return Ok(());
         }
-        let target = self
-            .job
-            .spec
+        let spec = self.job.spec.clone();
+        let target = spec
             .load
             .lake()
             .ok_or_else(|| Error::bug("no_target", "a sink that is neither"))?;
-        self.tables.write_rows(target, &batch.child, &batch.records)
+        match self.tables.write_rows(target, &batch.child, &batch.records) {
+            Err(error) if error.kind() == ErrorKind::Data => {
+                let (name, _) = target.place(&batch.child)?;
+                let refusals = admit::misfits(&self.tables, &name, &batch.records)?;
+                if refusals.is_empty() || !batch.child.is_empty() {
+                    return Err(error);
+                }
+                let (batch, refused) = self.steps.refuse_rows(batch, refusals)?;
+                self.refused(refused)?;
+                if batch.records.num_rows() == 0 {
+                    return Ok(());
+                }
+                self.tables.write_rows(target, &batch.child, &batch.records)
+            }
+            other => other,
+        }
     }
 
     /// Records that the target has refused.
@@ -170,13 +191,41 @@ impl Loader {
     }
 
     fn end(&mut self) -> Result<()> {
-        if let Some(sink) = &mut self.sink {
-            self.runtime.block_on(sink.end())?;
+        match &mut self.sink {
+            Some(sink) => self.runtime.block_on(sink.end())?,
+            None => self.create_declared()?,
         }
         if self.job.spec.load.replaces() {
             self.supersede()?;
         }
         Ok(())
+    }
+
+    /// Columns that the file declares make the table also when no record has come.
+    fn create_declared(&mut self) -> Result<()> {
+        let policy = &self.job.spec.schema;
+        // A name with the separator may lead into a list or an object.
+        let columns = policy
+            .declared_columns()
+            .filter(|(name, _)| !name.contains("__"));
+        let fields: Vec<Field> = columns
+            .map(|(name, kind)| Field::new(name, kind.arrow(), true))
+            .collect();
+        let spec = self.job.spec.clone();
+        let Some(target) = spec.load.lake().filter(|_| !fields.is_empty()) else {
+            return Ok(());
+        };
+        let origins = Some(Origins::default());
+        let none = RecordBatch::new_empty(Arc::new(Schema::new(fields)));
+        let applied = self.steps.apply(Batch::main(none, origins));
+        // A transform may need a column that only records bring.
+        let Ok((none, _)) = self.runtime.block_on(applied) else {
+            return Ok(());
+        };
+        match self.tables.create(target, &none.records.schema())? {
+            true => self.commit(None),
+            false => Ok(()),
+        }
     }
 
     /// The target holds what this attempt has read, and nothing else: what earlier ones refused is no longer of it.
@@ -293,9 +342,7 @@ impl Loader {
     /// Keeps a contract that is not what the raw table keeps; gives it when it goes into the commit. Another writer of the
     /// pipeline may have learned something meanwhile: then nothing is committed, and this one begins again with that.
     fn learned(&mut self, contract: &Contract) -> Result<Option<String>> {
-        let contract = serde_json::to_string(contract).map_err(|error| {
-            Error::bug("contract_json", "failed to write the contract").with_source(error)
-        })?;
+        let contract = contract_text(contract)?;
         if self.contract.as_ref() == Some(&contract) {
             return Ok(None);
         }
@@ -430,6 +477,7 @@ impl Loader {
         let figures = self.job.context.figures.clone();
         if moved {
             self.sequence += 1;
+            self.job.attempt.committed(self.sequence);
             if let Some(outbox) = &mut self.outbox {
                 outbox.clear();
             }
@@ -453,6 +501,7 @@ impl Loader {
         }
         let mut record = self.job.run.clone();
         record.steps = figures.steps();
+        record.steps.extend(self.job.attempts.steps());
         self.runtime
             .block_on(self.job.context.lake.store().record_run(&record))
     }

@@ -4,7 +4,9 @@
 //! extracts rows, `load` transforms, writes files and commits. When a later stage is slow the earlier ones wait, up
 //! to the source. The commit in `load` moves the position; whatever a cut-off run leaves behind is invisible.
 
+mod admit;
 mod again;
+mod attempts;
 mod audit;
 mod deliver;
 mod figures;
@@ -30,7 +32,9 @@ use std::sync::Arc;
 use std::sync::atomic::AtomicU64;
 use std::time::Duration;
 
-use forebay_core::{Clock, Context, Error, Ident, Position, RefName, Result, RunId, SqlEngine};
+use forebay_core::{
+    Clock, Context, Error, Ident, Position, RefName, Result, RunId, SqlEngine, json,
+};
 use forebay_lake::storage::AwsVariables;
 use forebay_lake::{Lake, Table, position_property};
 use forebay_store::{AsOf, Lease, RunRecord, RunStatus};
@@ -160,6 +164,7 @@ async fn all_splits(
         context: context.clone(),
         record: record.clone(),
         requests,
+        attempts: Arc::default(),
     };
     rearrange::rearrange(&run).await?;
     share::work(&run, splits).await
@@ -177,6 +182,10 @@ struct Job {
     committed: Arc<watch::Sender<Option<Position>>>,
     /// Commits of this split in this run.
     commits: Arc<AtomicU64>,
+    /// Payloads at which it failed before.
+    attempt: Arc<attempts::Attempt>,
+    /// Where all splits of the run are, for its record.
+    attempts: Arc<attempts::Attempts>,
 }
 
 /// Runs the three stages and waits for all of them. The first error in flow order is the one that is told: what the
@@ -196,6 +205,7 @@ async fn stages(
     let (work_in, work_out) = tokio::sync::mpsc::channel(work::WORK_MAX);
     let runtime = tokio::runtime::Handle::current();
     let stop = job.context.cancel.child_token();
+    let attempt = job.attempt.clone();
 
     let span = tracing::Span::current();
     let read = read::read(job.clone(), requests.clone(), chunks_in, stop.clone());
@@ -216,9 +226,7 @@ async fn stages(
     let watched = |handle: tokio::task::JoinHandle<Result<()>>| {
         let stop = stop.clone();
         async move {
-            let outcome = handle.await.unwrap_or_else(|error| {
-                Err(Error::bug("stage_panicked", "a stage of the run panicked").with_source(error))
-            });
+            let outcome = handle.await.unwrap_or_else(|error| Err(panicked(error)));
             if outcome.is_err() {
                 stop.cancel();
             }
@@ -228,6 +236,10 @@ async fn stages(
     let guard = stop.clone().drop_guard();
     let (read, worked, loaded) = tokio::join!(watched(reader), watched(worker), watched(loader));
     drop(guard);
+    let behind_source = [&worked, &loaded].into_iter();
+    for error in behind_source.filter_map(|outcome| outcome.as_ref().err()) {
+        attempt.note_failure(error);
+    }
     let outcomes = [read, worked, loaded];
     let mut errors = outcomes
         .into_iter()
@@ -237,6 +249,21 @@ async fn stages(
         Some(first) => Err(errors.swap_remove(first)),
         None => errors.pop().map_or(Ok(()), Err),
     }
+}
+
+fn panicked(error: tokio::task::JoinError) -> Error {
+    let text = match error.try_into_panic() {
+        Ok(panic) => panic
+            .downcast_ref::<String>()
+            .cloned()
+            .or_else(|| panic.downcast_ref::<&str>().map(|text| (*text).to_owned()))
+            .unwrap_or_default(),
+        Err(error) => error.to_string(),
+    };
+    Error::bug(
+        "stage_panicked",
+        format!("a stage of the run panicked: {text}"),
+    )
 }
 
 /// Code of the error that a stage gives when the next one has stopped.
@@ -304,12 +331,51 @@ fn kept_contract(raw: Option<&Table>) -> Option<String> {
 
 /// Errors: `Data` `bad_contract`.
 fn read_contract(pipeline: &Ident, kept: Option<&str>) -> Result<Option<Contract>> {
-    let read = kept.map(serde_json::from_str).transpose();
+    let read = kept.map(parse_contract).transpose();
     read.map_err(|error| {
         let what =
             format!("the property `{CONTRACT_PROPERTY}` of raw.{pipeline} is not a contract");
         Error::data("bad_contract", what).with_source(error)
     })
+}
+
+/// Contracts were not bounded in depth before, so one may be deeper than the usual reader goes.
+fn parse_contract(text: &str) -> Result<Contract> {
+    let usual = serde_json::from_str(text);
+    usual.or_else(|error| match json::nesting(text.as_bytes()) {
+        0..=NESTING_USUAL => {
+            Err(Error::data("bad_json", "failed to read a contract").with_source(error))
+        }
+        _ => json::from_deep(text.as_bytes()),
+    })
+}
+
+/// Nesting of JSON that the usual reader reads.
+const NESTING_USUAL: usize = 127;
+
+/// The text of a contract, which has been read again: one that no later run could read is not committed.
+///
+/// Errors: `Bug` `contract_json`.
+fn contract_text(contract: &Contract) -> Result<String> {
+    let written = || {
+        let text = serde_json::to_string(contract)?;
+        serde_json::from_str::<Contract>(&text).map(|_| text)
+    };
+    let text: serde_json::Result<String> = written();
+    match text {
+        // It was as deep before.
+        Err(_) if is_deep(contract) => serde_json::to_string(contract).map_err(unwritable),
+        other => other.map_err(unwritable),
+    }
+}
+
+fn is_deep(contract: &Contract) -> bool {
+    let text = serde_json::to_vec(contract).unwrap_or_default();
+    json::nesting(&text) > NESTING_USUAL && json::from_deep::<Contract>(&text).is_ok()
+}
+
+fn unwritable(error: serde_json::Error) -> Error {
+    Error::bug("contract_json", "failed to write the contract").with_source(error)
 }
 
 /// A 128-bit number that depends on the seed and a counter only (splitmix64, Steele et al. 2014).

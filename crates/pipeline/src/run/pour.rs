@@ -8,6 +8,9 @@ use crate::extract::decode::Decoder;
 use crate::extract::json::IDENTITY_ATTRIBUTE;
 use crate::extract::{Extracted, Extraction};
 
+/// Bytes that an extractor gets at once: what they expand to is handed on before the next.
+const PIECE_BYTES: usize = 128 << 10;
+
 /// A payload whose bytes are coming.
 pub(super) struct Pour {
     pub(super) head: Arc<PayloadHead>,
@@ -45,9 +48,11 @@ impl Pour {
             return Ok(());
         }
         let pushed = match &mut self.decoder {
-            None => return extraction.push(head, bytes, out),
+            None => return in_pieces(extraction, head, bytes, out),
             Some(_) if self.broken.is_some() => return Ok(()),
-            Some(decoder) => decoder.push(bytes, &mut |bytes| extraction.push(head, bytes, out)),
+            Some(decoder) => {
+                decoder.push(bytes, &mut |bytes| in_pieces(extraction, head, bytes, out))
+            }
         };
         self.keep(pushed)
     }
@@ -62,7 +67,7 @@ impl Pour {
         }
         if let Some(decoder) = self.decoder.take().filter(|_| self.broken.is_none()) {
             let head = self.head.clone();
-            let finished = decoder.finish(&mut |bytes| extraction.push(&head, bytes, out));
+            let finished = decoder.finish(&mut |bytes| in_pieces(extraction, &head, bytes, out));
             self.keep(finished)?;
         }
         extraction.end(&self.head, self.broken, out)
@@ -78,6 +83,19 @@ impl Pour {
             other => other,
         }
     }
+}
+
+fn in_pieces(
+    extraction: &mut dyn Extraction,
+    head: &Arc<PayloadHead>,
+    bytes: &[u8],
+    out: &mut Extracted,
+) -> Result<()> {
+    for piece in bytes.chunks(PIECE_BYTES) {
+        extraction.push(head, piece, out)?;
+        out.relieve()?;
+    }
+    Ok(())
 }
 
 /// Adds the attribute that record keys are made from: name and time of receipt, both kept in the raw index.

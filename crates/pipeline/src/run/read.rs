@@ -52,6 +52,7 @@ pub(super) fn source_context(
         framing: spec.extract.framing(),
         heading: spec.extract.heading(),
         packs: spec.extract.takes_messages(),
+        chunk_records: chunk_records(spec),
         cancel: context.cancel.clone(),
         requests: Arc::new(Counted(requests.clone(), context.figures.clone())),
         full: context.full,
@@ -61,6 +62,14 @@ pub(super) fn source_context(
         aws: context.aws.clone(),
         lake: Some(context.lake.clone()),
     }
+}
+
+/// Commits of fewer rows than this ask sources for smaller chunks; larger ones do not notice where a chunk ends.
+const COMMIT_ROWS_SMALL: u64 = 16_384;
+
+fn chunk_records(spec: &PipelineSpec) -> Option<usize> {
+    let rows = Some(spec.buffer.rows).filter(|rows| *rows < COMMIT_ROWS_SMALL)?;
+    usize::try_from(rows).ok().map(|rows| rows.max(1))
 }
 
 /// Reads until the source ends, the run is cancelled or the next stage is gone. A cancelled reader just stops, but for one
@@ -74,6 +83,7 @@ pub(super) async fn read(
     let context = SourceContext {
         cancel: stop.clone(),
         committed: job.committed.subscribe(),
+        packs: job.spec.extract.takes_messages() && !job.attempt.is_careful(),
         ..source_context(&job.spec, &job.context, &requests)
     };
     let source = job

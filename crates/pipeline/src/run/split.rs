@@ -12,6 +12,7 @@ use tokio::sync::watch;
 use tokio_util::sync::CancellationToken;
 use tracing::Instrument;
 
+use super::attempts::{Attempt, Attempts};
 use super::audit::Requests;
 use super::{Job, RunContext, deliver, random, stages};
 use crate::file::PipelineSpec;
@@ -30,6 +31,7 @@ pub(super) struct Run {
     pub(super) context: RunContext,
     pub(super) record: RunRecord,
     pub(super) requests: Arc<Requests>,
+    pub(super) attempts: Arc<Attempts>,
 }
 
 impl Run {
@@ -52,8 +54,9 @@ impl Run {
         };
         let (mut restarts, mut seen) = (0, 0);
         let mut patience = deliver::Patience::new();
+        let attempt = Attempt::new(split, self.attempts.clone());
         loop {
-            let outcome = self.once(split, &context, &commits).await;
+            let outcome = self.once(split, &context, &commits, &attempt).await;
             let done = commits.load(Ordering::Relaxed);
             if done > seen {
                 (restarts, seen) = (0, done);
@@ -63,6 +66,9 @@ impl Run {
                     restarts += 1;
                     tracing::info!(%split, %error, "another writer was first; starting again at the last commit");
                     context.clock.sleep(RESTART_PAUSE * restarts).await;
+                }
+                Err(error) if !context.cancel.is_cancelled() && attempt.may_restart() => {
+                    tracing::error!(%split, %error, "a payload may have made a stage fail; starting again at the last commit, one payload at a time");
                 }
                 Err(error) if patience.again(&error, done, &context).await => {}
                 other => return other,
@@ -77,6 +83,7 @@ impl Run {
         split: &Ident,
         context: &RunContext,
         commits: &Arc<AtomicU64>,
+        attempt: &Arc<Attempt>,
     ) -> Result<()> {
         let request = request(&self.spec, context, split);
         let work = async |mut lease| {
@@ -87,6 +94,8 @@ impl Run {
             }
             let _at_work = context.figures.at_work();
             let sink = deliver::open(&self.spec, context, split, &mut lease, false).await?;
+            let begun = attempt.begin_split(context, &self.record, lease.sequence);
+            begun.await?;
             let job = Job {
                 spec: self.spec.clone(),
                 context: context.clone(),
@@ -95,6 +104,8 @@ impl Run {
                 lease,
                 committed: Arc::new(watch::channel(None).0),
                 commits: commits.clone(),
+                attempt: attempt.clone(),
+                attempts: self.attempts.clone(),
             };
             stages(job, self.requests.clone(), sink).await
         };

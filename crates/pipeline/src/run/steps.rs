@@ -13,7 +13,7 @@ use forebay_core::{Batch, Context, Error, Origins, Rejected, Result, SqlEngine};
 use super::ledger::RowPlace;
 use crate::file::PipelineSpec;
 use crate::transform::check::ColumnChecks;
-use crate::transform::{Transformed, keep};
+use crate::transform::{Refusal, Transformed, keep, refuse};
 
 /// Key of a row, and of the main row that a child row hangs from (see [`crate::extract::json`]).
 const ID: &str = "_fb_id";
@@ -61,6 +61,19 @@ impl Steps {
                 .context("step", &step.name)?;
             batch = self.settle(&came, &before, done, &mut rejected)?;
         }
+        Ok((batch, rejected))
+    }
+
+    /// Leaves out rows that the table does not take, with all rows of their records; their children follow and are left out too.
+    pub(super) fn refuse_rows(
+        &mut self,
+        batch: Batch,
+        refusals: Vec<Refusal>,
+    ) -> Result<(Batch, Vec<Rejected>)> {
+        let (came, before) = (Came::new(&batch), batch.records.clone());
+        let mut rejected = Vec::new();
+        let done = refuse(batch, refusals, "load")?;
+        let batch = self.settle(&came, &before, done, &mut rejected)?;
         Ok((batch, rejected))
     }
 

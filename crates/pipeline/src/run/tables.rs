@@ -182,6 +182,36 @@ impl Tables {
         writer.write(records).context("table", name)
     }
 
+    /// Whether the rows of a batch that was to be written fit the table; nothing is written.
+    pub(super) fn check(&self, name: &TableName, records: &RecordBatch) -> Result<()> {
+        let open = self.open.get(name).ok_or_else(|| gone(name))?;
+        let writer = open.writer.as_ref().ok_or_else(|| gone(name))?;
+        writer.check(records)
+    }
+
+    /// Makes the main table of a pipeline, when it is not there yet, without rows. Whether it was made.
+    pub(super) fn create(&mut self, target: &IcebergTarget, schema: &SchemaRef) -> Result<bool> {
+        let (name, partition) = target.place("")?;
+        if self.open.contains_key(&name) {
+            return Ok(false);
+        }
+        let draft = self
+            .runtime
+            .block_on(self.lake.draft(&self.branch, &name))?;
+        if draft.exists() {
+            return Ok(false);
+        }
+        let options = WriterOptions {
+            file_bytes_target: target.file_bytes.0,
+            ..WriterOptions::default()
+        };
+        self.claim(&name, &target.table, &options)
+            .context("table", &name)?;
+        self.ensure(&name, schema, partition, &options)
+            .context("table", &name)?;
+        Ok(true)
+    }
+
     /// Adds rows to the file at a given path below the workspace: a raw object's index.
     pub(super) fn write_at(
         &mut self,

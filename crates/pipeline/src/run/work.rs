@@ -4,6 +4,7 @@
 //! everything before it to [`super::load`].
 
 use std::sync::Arc;
+use std::sync::atomic::{AtomicU64, Ordering};
 
 use forebay_core::{Batch, Chunk, PayloadHead, Position, Rejected, Result};
 use object_store::path::Path;
@@ -12,10 +13,10 @@ use tokio::sync::mpsc;
 
 use super::pour::Pour;
 use super::read::Read;
-use super::{Figures, Job, random, stage_gone};
+use super::{Figures, Job, attempts, random, stage_gone};
 use crate::buffer::Buffer;
 use crate::extract::contract::Contract;
-use crate::extract::{Extracted, Extraction, ObjectInput};
+use crate::extract::{Extracted, Extraction, ObjectInput, Outlet, REFUSALS_MAX};
 use crate::raw::{RawEntry, RawObject, RawOptions, RawWriter};
 
 /// Messages between this stage and the next. A batch may have 8 MiB; three keep both stages at work, and more were not quicker.
@@ -30,6 +31,8 @@ pub(super) enum Work {
     /// A part of the raw index, and the file it belongs in.
     Index(Path, Vec<RawEntry>),
     Boundary(Boundary),
+    /// Everything before it is to be done with; then this is answered.
+    Settle(std::sync::mpsc::Sender<()>),
     /// The source has been read to its end, and all of it has been handed on.
     End,
 }
@@ -48,13 +51,53 @@ pub(super) struct Worker {
     extraction: Box<dyn Extraction>,
     raw: RawWriter,
     buffer: Buffer,
-    out: mpsc::Sender<Work>,
+    passage: Arc<Passage>,
     /// Head of the newest payload.
     head: Option<Arc<PayloadHead>>,
     /// The payload whose chunks are coming.
     current: Option<Pour>,
     /// The last chunk's position, if a commit may be made right after it.
     resumable: Option<Position>,
+    /// The payload whose chunks are kept and not extracted, as it was refused whole.
+    refused: Option<u64>,
+}
+
+/// The way of rows and refusals to the next stage: in bounded pieces, and counted.
+#[derive(Debug)]
+struct Passage {
+    out: mpsc::Sender<Work>,
+    figures: Arc<Figures>,
+    /// Rows of all tables and refusals since the buffer was last told.
+    passed: AtomicU64,
+}
+
+impl Passage {
+    fn send(&self, work: Work) -> Result<()> {
+        self.out.blocking_send(work).map_err(|_| stage_gone())
+    }
+
+    fn count(&self, records: usize) {
+        self.passed.fetch_add(records as u64, Ordering::Relaxed);
+    }
+}
+
+impl Outlet for Passage {
+    fn take(&self, mut piece: Extracted) -> Result<()> {
+        let figures = &self.figures;
+        figures.extract.add(piece.rows() as u64, 0);
+        Figures::count(&figures.quarantined, piece.rejected.len() as u64);
+        for batch in std::mem::take(&mut piece.batches) {
+            self.count(batch.records.num_rows());
+            self.send(Work::Rows(batch))?;
+        }
+        self.count(piece.rejected.len());
+        while !piece.rejected.is_empty() {
+            let rest = piece.rejected.len().saturating_sub(REFUSALS_MAX);
+            // The last ones go first; their order says nothing.
+            self.send(Work::Rejected(piece.rejected.split_off(rest)))?;
+        }
+        Ok(())
+    }
 }
 
 impl Worker {
@@ -82,13 +125,19 @@ impl Worker {
             raw = raw.on_local_disk(folder);
         }
         let buffer = Buffer::new(job.spec.buffer.clone());
+        let passage = Arc::new(Passage {
+            out,
+            figures: context.figures.clone(),
+            passed: AtomicU64::new(0),
+        });
         Self {
+            passage,
+            refused: None,
             job,
             runtime,
             extraction,
             raw,
             buffer,
-            out,
             head: None,
             current: None,
             resumable: None,
@@ -143,21 +192,73 @@ impl Worker {
 
     fn chunk(&mut self, mut chunk: Chunk) -> Result<()> {
         let figures = self.job.context.figures.clone();
+        let begins = self
+            .head
+            .as_ref()
+            .is_none_or(|head| head.ordinal != chunk.head.ordinal);
+        let careful = self.job.attempt.is_careful();
+        let refused = match begins && careful {
+            true => self.begin_carefully(&chunk.head)?,
+            false => None,
+        };
         chunk.head = self.whole_head(chunk.head);
         figures.raw.time(|| self.raw.push(&chunk))?;
         figures.raw.add(0, chunk.bytes.len() as u64);
         for (path, entries) in self.raw.take_index() {
             self.send(Work::Index(path, entries))?;
         }
-        let rows = self.extract(&mut chunk)?;
+        if let Some(reason) = refused {
+            self.refuse_whole(&chunk, reason)?;
+        }
+        if self.refused == Some(chunk.head.ordinal) {
+            let known = std::mem::take(&mut chunk.refused);
+            self.passage.take(Extracted::of(Vec::new(), known))?;
+        } else {
+            self.extract(&mut chunk)?;
+        }
         self.buffer.add(
-            rows,
+            self.passage.passed.swap(0, Ordering::Relaxed),
             chunk.bytes.len() as u64,
             self.job.context.clock.monotonic(),
         );
+        self.buffer.set_pending(self.extraction.pending_rows());
         let may_end = self.extraction.is_between_records();
         self.resumable = chunk.position.filter(|_| may_end);
+        if chunk.last && careful {
+            self.end_carefully(chunk.head.ordinal)?;
+        }
         Ok(())
+    }
+
+    /// Writes down which payload is begun; gives why it is to be refused, if it is.
+    fn begin_carefully(&self, head: &PayloadHead) -> Result<Option<String>> {
+        let refused = self.job.attempt.begin(head);
+        let mut record = self.job.run.clone();
+        record.steps = self.job.context.figures.steps();
+        record.steps.extend(self.job.attempts.steps());
+        let store = self.job.context.lake.store();
+        self.runtime.block_on(store.record_run(&record))?;
+        Ok(refused)
+    }
+
+    /// Refuses a payload, which is kept in the raw zone, without looking into it.
+    fn refuse_whole(&mut self, chunk: &Chunk, reason: String) -> Result<()> {
+        let head = &chunk.head;
+        tracing::warn!(payload = %head.name, %reason, "payload refused whole");
+        self.refused = Some(head.ordinal);
+        self.send(Work::Payload(head.clone()))?;
+        let refused = attempts::refuse_whole(head, reason, &chunk.bytes);
+        self.passage.take(Extracted::of(Vec::new(), vec![refused]))
+    }
+
+    /// Commits what there is, if the source can resume here, and waits until all of it is done.
+    fn end_carefully(&mut self, payload: u64) -> Result<()> {
+        self.boundary()?;
+        self.give_up_held()?;
+        let (done, settled) = std::sync::mpsc::channel();
+        self.send(Work::Settle(done))?;
+        settled.recv().map_err(|_| stage_gone())?;
+        self.job.attempt.end(self.refused == Some(payload))
     }
 
     /// The head with what the extractor carries over from an earlier part of the same file.
@@ -178,8 +279,8 @@ impl Worker {
         self.head.insert(head).clone()
     }
 
-    /// Extracts what a chunk brings and hands it on; returns how many rows there were.
-    fn extract(&mut self, chunk: &mut Chunk) -> Result<u64> {
+    /// Extracts what a chunk brings and hands it on.
+    fn extract(&mut self, chunk: &mut Chunk) -> Result<()> {
         let mut pour = match self.current.take() {
             Some(pour) if pour.head.ordinal == chunk.head.ordinal => pour,
             _ => self.begin(chunk)?,
@@ -189,10 +290,10 @@ impl Worker {
                 return self.object(&pour);
             }
             self.current = Some(pour);
-            return Ok(0);
+            return Ok(());
         }
         let figures = self.job.context.figures.clone();
-        let mut out = Extracted::default();
+        let mut out = Extracted::into_outlet(self.passage.clone());
         out.rejected.append(&mut chunk.refused);
         figures
             .extract
@@ -204,7 +305,7 @@ impl Worker {
         } else {
             self.current = Some(pour);
         }
-        self.hand_on(out)
+        self.passage.take(out)
     }
 
     fn begin(&mut self, chunk: &Chunk) -> Result<Pour> {
@@ -214,7 +315,7 @@ impl Worker {
     }
 
     /// Formats with a footer are read from the raw zone once the payload is whole.
-    fn object(&mut self, pour: &Pour) -> Result<u64> {
+    fn object(&mut self, pour: &Pour) -> Result<()> {
         let figures = self.job.context.figures.clone();
         let path = self.raw.seal_for_reading()?;
         let objects = self.job.context.lake.objects().clone();
@@ -227,27 +328,18 @@ impl Worker {
         figures
             .extract
             .time(|| self.extraction.object(&pour.head, input, &mut out))?;
-        let mut rows = 0;
         while figures.extract.time(|| self.extraction.more(&mut out))? {
-            rows += self.hand_on(std::mem::take(&mut out))?;
+            self.passage.take(out.take_held())?;
         }
-        Ok(rows + self.hand_on(out)?)
+        self.passage.take(out)
     }
 
-    /// Sends rows and rejected records on; returns how many rows there were.
-    fn hand_on(&self, out: Extracted) -> Result<u64> {
-        let figures = &self.job.context.figures;
-        figures.extract.add(out.rows() as u64, 0);
-        Figures::count(&figures.quarantined, out.rejected.len() as u64);
-        let mut rows = 0;
-        for batch in out.batches {
-            rows += batch.records.num_rows() as u64;
-            self.send(Work::Rows(batch))?;
-        }
-        if !out.rejected.is_empty() {
-            self.send(Work::Rejected(out.rejected))?;
-        }
-        Ok(rows)
+    /// Hands on the rows that the extractor holds back.
+    fn give_up_held(&mut self) -> Result<()> {
+        let figures = self.job.context.figures.clone();
+        let mut out = Extracted::into_outlet(self.passage.clone());
+        figures.extract.time(|| self.extraction.flush(&mut out))?;
+        self.passage.take(out)
     }
 
     /// Ends a commit's worth here, if the source can resume here.
@@ -256,9 +348,8 @@ impl Worker {
             return Ok(());
         };
         let figures = self.job.context.figures.clone();
-        let mut out = Extracted::default();
-        figures.extract.time(|| self.extraction.flush(&mut out))?;
-        self.hand_on(out)?;
+        self.give_up_held()?;
+        self.passage.passed.store(0, Ordering::Relaxed);
         let raw = figures.raw.time(|| self.raw.seal())?;
         let objects = raw.iter().filter(|object| object.path.is_some());
         Figures::count(&figures.raw_objects, objects.count() as u64);
@@ -271,7 +362,7 @@ impl Worker {
     }
 
     fn send(&self, work: Work) -> Result<()> {
-        self.out.blocking_send(work).map_err(|_| stage_gone())
+        self.passage.send(work)
     }
 }
 

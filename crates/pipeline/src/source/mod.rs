@@ -81,6 +81,8 @@ pub struct SourceContext {
     pub heading: FileHeading,
     /// Whether a payload may pack many messages; otherwise each is a payload of its own.
     pub packs: bool,
+    /// Records that a chunk with a position should have at most: a commit can only be made behind a chunk. `None` when any will do.
+    pub chunk_records: Option<usize>,
     pub cancel: CancellationToken,
     /// Where each request and its outcome goes; the run writes them to `audit.requests` in its next commit.
     pub requests: Arc<dyn RequestLog>,
@@ -122,6 +124,7 @@ impl SourceContext {
             framing,
             heading: FileHeading::default(),
             packs: false,
+            chunk_records: None,
             cancel: CancellationToken::new(),
             requests: Arc::new(NoLog),
             full: false,

@@ -6,5 +6,6 @@ mod check;
 mod files;
 mod http;
 mod json;
+mod poison;
 mod raw;
 mod s3;

@@ -92,6 +92,17 @@ impl Columns {
         self.list.iter().position(|column| column.name == name)
     }
 
+    /// The column of a field whose header is `name`, one of `names`. Contracts of earlier versions call `A` beside `a` `A_2`.
+    fn known(&self, name: &str, names: &[String]) -> Option<usize> {
+        let exact = self.find(name);
+        let differs_in_case = |column: &Column| column.name.to_lowercase() == name.to_lowercase();
+        if exact.is_some() || !self.list.iter().any(differs_in_case) {
+            return exact;
+        }
+        let numbered = format!("{name}_2");
+        self.find(&numbered).filter(|_| !names.contains(&numbered))
+    }
+
     /// Columns that a table may have.
     pub(super) fn count_max(&self) -> usize {
         self.policy.columns_max()
@@ -103,9 +114,14 @@ impl Columns {
     pub(super) fn map(&mut self, names: &[String]) -> Result<Mapping> {
         let new = names
             .iter()
-            .filter(|name| self.find(name).is_none())
+            .filter(|name| self.known(name, names).is_none())
             .count();
-        let kept = self.list.iter().filter(|column| !column.refused).count();
+        // What the pipeline file declares always fits.
+        let kept = self
+            .list
+            .iter()
+            .filter(|column| !column.refused && !column.declared)
+            .count();
         if kept + new > self.count_max() {
             let what = format!(
                 "the header would make {} columns, more than the {} allowed",
@@ -117,14 +133,17 @@ impl Columns {
             );
         }
         let held = self.established && self.policy.new_columns != NewColumns::Evolve;
-        let new = names.iter().find(|name| self.find(name).is_none());
+        let new = names.iter().find(|name| self.known(name, names).is_none());
         if let Some(name) = new.filter(|_| held && self.policy.new_columns == NewColumns::Freeze) {
             return Err(frozen(name));
         }
         self.established = true;
         Ok(names
             .iter()
-            .map(|name| self.find(name).unwrap_or_else(|| self.add(name, held)))
+            .map(|name| {
+                self.known(name, names)
+                    .unwrap_or_else(|| self.add(name, held))
+            })
             .collect())
     }
 
@@ -188,8 +207,8 @@ fn frozen(name: &str) -> Error {
         .with_hint("set `schema.new_columns: evolve` to add it, or declare it under `schema.columns`")
 }
 
-/// Names for the columns of a header: what is empty is called by its place, what repeats (also in another case, which
-/// many engines do not tell apart) gets a number.
+/// Names for the columns of a header: what is empty is called by its place, what repeats gets a number. Names that differ in
+/// case only stay: the table has both, under names that every engine tells apart.
 pub(super) fn header_names(texts: impl Iterator<Item = String>) -> Vec<String> {
     let mut taken = std::collections::HashSet::new();
     texts
@@ -204,7 +223,7 @@ pub(super) fn header_names(texts: impl Iterator<Item = String>) -> Vec<String> {
             let numbered = (2..).map(|n| format!("{base}_{n}"));
             let mut names = std::iter::once(base.clone()).chain(numbered);
             names
-                .find(|name| taken.insert(name.to_lowercase()))
+                .find(|name| taken.insert(name.clone()))
                 .unwrap_or(base)
         })
         .collect()
@@ -215,15 +234,29 @@ mod tests {
     use super::*;
 
     #[test]
-    fn header_names_are_unique_in_any_case() {
+    fn header_names_are_unique() {
         let names = header_names(
             ["a", "A", "", " b ", "b", "a_2", ""]
                 .map(str::to_owned)
                 .into_iter(),
         );
-        assert_eq!(
-            names,
-            ["a", "A_2", "column_3", "b", "b_2", "a_2_2", "column_7"]
-        );
+        assert_eq!(names, ["a", "A", "column_3", "b", "b_2", "a_2", "column_7"]);
+    }
+
+    #[test]
+    fn a_contract_of_an_earlier_version_keeps_its_column_of_another_case() {
+        let shape = serde_json::json!({"columns": [
+            {"name": "a", "kind": "long"}, {"name": "A_2", "kind": "long"},
+        ]});
+        let contract = Contract {
+            extractor: EXTRACTOR.to_owned(),
+            version: VERSION,
+            shape,
+        };
+        let mut columns = Columns::new(Some(contract), &ContractPolicy::default()).unwrap();
+        let names = ["a", "A"].map(str::to_owned);
+        assert_eq!(columns.map(&names).unwrap(), [0, 1]);
+        let names = ["a", "A", "A_2"].map(str::to_owned);
+        assert_eq!(columns.map(&names).unwrap(), [0, 2, 1]);
     }
 }

@@ -23,6 +23,9 @@ const BATCH_ROWS: usize = 8_192;
 /// Bytes of rows that make a batch, however few they are.
 const BATCH_BYTES: usize = 8 << 20;
 
+/// Cells of one batch, empty ones too: a short line may have many.
+const BATCH_CELLS: usize = 2 << 20;
+
 /// Bytes taken at once, so that places in the buffer stay small.
 const PUSH_BYTES_MAX: usize = 4 << 20;
 
@@ -30,6 +33,11 @@ const PUSH_BYTES_MAX: usize = 4 << 20;
 const PREAMBLE_BYTES_MAX: usize = 64 << 10;
 
 const BOM: &[u8] = "\u{feff}".as_bytes();
+
+/// Rows of one batch of so many columns.
+fn batch_rows(columns: usize) -> usize {
+    (BATCH_CELLS / columns.max(1)).clamp(1, BATCH_ROWS)
+}
 
 pub(super) struct CsvExtraction {
     options: Arc<Options>,
@@ -219,7 +227,7 @@ impl CsvExtraction {
                 return self.build(None, out);
             }
             let held = payload.splitter.keep_from();
-            if self.rows.len() >= BATCH_ROWS || held >= BATCH_BYTES {
+            if self.rows.len() >= batch_rows(payload.width) || held >= BATCH_BYTES {
                 self.build(Some(payload), out)?;
             }
         }
@@ -526,6 +534,10 @@ impl Extraction for CsvExtraction {
         let attribute = self.columns.carry.as_ref()?.attribute_for(head)?;
         self.columns.carry = None;
         Some(attribute)
+    }
+
+    fn pending_rows(&self) -> u64 {
+        self.rows.len() as u64
     }
 
     fn contract(&self) -> Contract {

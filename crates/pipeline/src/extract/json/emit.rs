@@ -78,8 +78,7 @@ impl<'a> Table<'a> {
                 continue;
             };
             let is_there = self.columns.iter().any(|(column, array)| {
-                column.eq_ignore_ascii_case(name)
-                    || array.data_type().is_nested() && below(name, column).is_some()
+                column == name || array.data_type().is_nested() && below(name, column).is_some()
             });
             let is_in_list = |(list, _): &(String, _)| *list == name || below(name, list).is_some();
             let is_deep = self.nested == Nested::Keep && name.contains(SEPARATOR);

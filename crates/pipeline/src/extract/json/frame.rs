@@ -161,12 +161,17 @@ impl Extraction for JsonExtraction {
         };
         for value in values {
             reader.message(&bytes[value.bytes.clone()], value.at)?;
+            reader.out.relieve()?;
         }
         Ok(())
     }
 
     fn flush(&mut self, out: &mut Extracted) -> Result<()> {
         self.rows.flush(out)
+    }
+
+    fn pending_rows(&self) -> u64 {
+        self.rows.pending()
     }
 
     fn contract(&self) -> Contract {
@@ -321,7 +326,8 @@ impl Reader<'_> {
         if self.payload.is_skipped() {
             return Ok(());
         }
-        self.rows.record(place, record, self.out)
+        self.rows.record(place, record, self.out)?;
+        self.out.relieve()
     }
 
     /// The text without its byte-order mark; `None` (and a refusal) when it is UTF-16.

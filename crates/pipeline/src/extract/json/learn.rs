@@ -9,7 +9,7 @@ use simd_json::{Node, StaticNode};
 
 use super::number;
 use super::refuse::duplicate;
-use super::shape::{self, ELEMENT, Key, Kind, NAME_BYTES_MAX, Object};
+use super::shape::{self, ELEMENT, Key, Kind, NAME_BYTES_MAX, Object, TYPE_DEPTH_MAX};
 use super::walk::{Parsed, Stop};
 use crate::extract::contract::ContractPolicy;
 
@@ -32,6 +32,7 @@ pub(super) fn learn(
         parsed,
         policy,
         added: Vec::new(),
+        depth: 0,
     };
     if let Node::Object { len, .. } = parsed.nodes[0] {
         learner.object(shape, "", 0, len)?;
@@ -43,6 +44,8 @@ struct Learner<'a> {
     parsed: &'a Parsed<'a>,
     policy: &'a ContractPolicy,
     added: Vec<Added>,
+    /// Objects and lists around what is learned now.
+    depth: usize,
 }
 
 impl Learner<'_> {
@@ -90,13 +93,12 @@ impl Learner<'_> {
         }
         let declared = self.policy.columns.get(name).and_then(|rule| rule.r#type);
         if let Some(declared) = declared.filter(|_| key.kinds.is_empty()) {
-            self.add(key, Kind::Declared(declared), name);
-            return Ok(());
+            return self.add(key, Kind::Declared(declared), name);
         }
         match self.parsed.nodes[at] {
-            Node::String(_) => self.ensure(key, Kind::String, name),
-            Node::Static(StaticNode::Bool(_)) => self.ensure(key, Kind::Boolean, name),
-            Node::Static(StaticNode::F64(_)) => self.ensure(key, Kind::Double, name),
+            Node::String(_) => self.ensure(key, Kind::String, name)?,
+            Node::Static(StaticNode::Bool(_)) => self.ensure(key, Kind::Boolean, name)?,
+            Node::Static(StaticNode::F64(_)) => self.ensure(key, Kind::Double, name)?,
             Node::Static(StaticNode::I64(value)) => {
                 self.integer(key, i128::from(value), name, at)?;
             }
@@ -105,20 +107,24 @@ impl Learner<'_> {
             }
             Node::Static(_) => return Ok(()),
             Node::Object { len, .. } => {
-                self.ensure(key, Kind::Object(Object::default()), name);
+                self.ensure(key, Kind::Object(Object::default()), name)?;
+                self.depth += 1;
                 for (i, kind) in key.kinds.iter_mut().enumerate() {
                     if let Kind::Object(object) = kind {
                         self.object(object, &shape::kind_name(inner, i, "object"), at, len)?;
                     }
                 }
+                self.depth -= 1;
             }
             Node::Array { len, .. } => {
-                self.ensure(key, Kind::list(), name);
+                self.ensure(key, Kind::list(), name)?;
+                self.depth += 1;
                 for (i, kind) in key.kinds.iter_mut().enumerate() {
                     if let Kind::List(element) = kind {
                         self.list(element, &shape::kind_name(name, i, "list"), at, len)?;
                     }
                 }
+                self.depth -= 1;
             }
         }
         Ok(())
@@ -142,18 +148,23 @@ impl Learner<'_> {
             return Err(super::refuse::out_of_range(name, at, self.parsed));
         }
         if !is_double {
-            self.ensure(key, Kind::Long, name);
+            self.ensure(key, Kind::Long, name)?;
         }
         Ok(())
     }
 
-    fn ensure(&mut self, key: &mut Key, kind: Kind, name: &str) {
-        if !key.kinds.iter().any(|known| known.name() == kind.name()) {
-            self.add(key, kind, name);
+    fn ensure(&mut self, key: &mut Key, kind: Kind, name: &str) -> Result<(), Stop> {
+        if key.kinds.iter().any(|known| known.name() == kind.name()) {
+            return Ok(());
         }
+        self.add(key, kind, name)
     }
 
-    fn add(&mut self, key: &mut Key, kind: Kind, name: &str) {
+    fn add(&mut self, key: &mut Key, kind: Kind, name: &str) -> Result<(), Stop> {
+        // The record itself is one level more, the value another.
+        if self.depth + 2 > TYPE_DEPTH_MAX {
+            return Err(too_deep(name));
+        }
         let column = shape::kind_name(name, key.kinds.len(), kind.name());
         let declared = matches!(kind, Kind::Declared(_));
         self.added.push(Added {
@@ -162,6 +173,7 @@ impl Learner<'_> {
             declared,
         });
         key.kinds.push(kind);
+        Ok(())
     }
 }
 
@@ -194,6 +206,14 @@ fn find_or_add(shape: &mut Object, key: &str, guess: usize, name: &str) -> Resul
 pub(super) fn too_many_columns(max: usize) -> Stop {
     let reason = format!("the record would add columns beyond {max}: raise `schema.columns_max`");
     Stop::refuse("too_many_columns", reason)
+}
+
+fn too_deep(name: &str) -> Stop {
+    let reason = format!(
+        "the record would add a column nested deeper than {TYPE_DEPTH_MAX} levels: `{}…`; declare the column that holds it as `type: json` under `schema.columns`",
+        brief(name)
+    );
+    Stop::refuse("type_too_deep", reason)
 }
 
 fn brief(key: &str) -> String {

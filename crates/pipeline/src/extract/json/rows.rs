@@ -28,8 +28,8 @@ use crate::extract::contract::{Contract, ContractPolicy, NewColumns};
 const ROWS_MAX: usize = 16_384;
 /// A batch is cut when its records had this many bytes; far below what 32-bit offsets can say.
 const BYTES_MAX: usize = 8 << 20;
-/// A batch is cut when it has this many cells, empty ones too.
-const CELLS_MAX: usize = 8 << 20;
+/// A batch is cut when it has this many cells, empty ones too: five such batches may wait between two stages.
+const CELLS_MAX: usize = 1 << 20;
 /// Times a record is read again: with its text, and after the shape has grown.
 const READS_MAX: usize = 4;
 
@@ -173,6 +173,11 @@ impl Rows {
         } else {
             Ok(())
         }
+    }
+
+    /// Rows that are held back.
+    pub(super) fn pending(&self) -> u64 {
+        (self.origins.len() + self.sample.len()) as u64
     }
 
     /// Whether `text` is JSON.
@@ -365,7 +370,17 @@ impl Rows {
         }
         let max = self.rules.policy.columns_max();
         let mut tables: HashMap<&str, usize> = HashMap::new();
-        for column in columns.iter().filter(|column| column.is_leaf) {
+        // What the file declares always fits.
+        let policy = &self.rules.policy;
+        let is_declared = |column: &shape::Column| {
+            policy
+                .declared(&shape::join(&column.table, &column.name))
+                .is_some()
+        };
+        let counted = columns
+            .iter()
+            .filter(|column| column.is_leaf && !is_declared(column));
+        for column in counted {
             *tables.entry(&column.table).or_default() += 1;
         }
         if tables.len() > TABLES_MAX {

@@ -20,6 +20,10 @@ impl Sample {
         self.records.push((place, self.bytes.len()));
     }
 
+    pub(super) fn len(&self) -> usize {
+        self.records.len()
+    }
+
     pub(super) fn is_empty(&self) -> bool {
         self.records.is_empty()
     }

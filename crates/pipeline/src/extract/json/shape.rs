@@ -19,6 +19,9 @@ const EXTRACTOR: &str = "json";
 
 /// Longest column name in bytes.
 pub(super) const NAME_BYTES_MAX: usize = 255;
+/// Deepest type that is learned, objects and lists within each other. A level takes at most five levels of JSON in the contract,
+/// and readers stop at 128.
+pub(super) const TYPE_DEPTH_MAX: usize = 20;
 /// Most child tables of a pipeline.
 pub(super) const TABLES_MAX: usize = 1_000;
 
@@ -248,17 +251,22 @@ impl Object {
     }
 }
 
-/// Finds names (whatever their case) that are there twice, or that are taken by Forebay.
+/// Finds names that are there twice, or that are taken by Forebay. Names of tables count whatever their case; of columns that
+/// differ in case only the lake keeps both, under names that do not.
 pub(super) fn find_clash(columns: &[Column], nested: Nested) -> Option<Clash> {
     let mut seen: HashMap<(&str, String), &str> = HashMap::with_capacity(columns.len());
     for column in columns {
-        let name = column.name.to_lowercase();
-        if nested == Nested::Tables && name.starts_with("_fb_") {
+        let folded = column.name.to_lowercase();
+        if nested == Nested::Tables && folded.starts_with("_fb_") {
             return Some(Clash {
-                name,
+                name: folded,
                 paths: [column.path.clone(), "a column of Forebay".to_owned()],
             });
         }
+        let name = match column.table == TABLES {
+            true => folded,
+            false => column.name.clone(),
+        };
         if let Some(other) = seen.insert((&column.table, name), &column.path) {
             return Some(Clash {
                 name: column.name.replace('\n', "."),
@@ -268,6 +276,9 @@ pub(super) fn find_clash(columns: &[Column], nested: Nested) -> Option<Clash> {
     }
     None
 }
+
+/// Stands for the table that names tables.
+const TABLES: &str = "\n";
 
 struct Scope<'a> {
     table: &'a str,
@@ -343,7 +354,7 @@ fn walk_table(element: &Key, table: &str, path: &str, parent: &Scope<'_>, out: &
     // Child tables have one namespace: the name of each is held like a column of a table without a name.
     push(
         &Scope {
-            table: "\n",
+            table: TABLES,
             ..*parent
         },
         table,

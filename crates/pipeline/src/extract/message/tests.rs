@@ -136,15 +136,23 @@ fn what_may_not_pass_is_refused_alone() {
 }
 
 #[test]
-fn a_column_that_the_records_have_themselves_is_an_error() {
+fn a_column_that_the_records_have_themselves_gets_a_number() {
     let mut extraction = extraction(columns(), Tombstones::Skip);
     let (head, bytes) = payload(0, &[(None, Some("{\"k\":1}"))]);
     let mut out = Extracted::default();
     extraction.packed(&head, &bytes, &mut out).unwrap();
+    extraction.flush(&mut out).unwrap();
+    let schema = out.batches[0].records.schema();
     assert_eq!(
-        extraction.flush(&mut out).unwrap_err().code(),
-        "column_clash"
+        schema
+            .fields()
+            .iter()
+            .filter(|field| field.name() == "k")
+            .count(),
+        1
     );
+    let own = schema.field_with_name("k_2").unwrap();
+    assert_eq!(own.data_type(), &DataType::Int64);
 }
 
 #[test]
@@ -166,7 +174,7 @@ fn what_is_held_back_is_bounded() {
     for ordinal in 0..100 {
         let (head, bytes) = payload(ordinal, &messages);
         extraction.packed(&head, &bytes, &mut out).unwrap();
-        assert!(extraction.held_messages <= HELD_MAX);
+        assert!(lock(&extraction.columns).held_messages <= HELD_MAX);
     }
     assert_eq!(out.rejected.len(), 500_000);
 }

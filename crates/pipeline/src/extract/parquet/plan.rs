@@ -19,6 +19,9 @@ use crate::extract::contract::{
     ColumnType, Contract, ContractPolicy, NewColumns, contract_broken, type_changed,
 };
 
+/// Deepest type of a column, structs, lists and maps within each other; the contract's reader stops at 64.
+const TYPE_DEPTH_MAX: usize = 20;
+
 /// Version of the shape: `{"columns": <hex of an Arrow IPC schema>}`.
 const VERSION: u32 = 1;
 
@@ -179,7 +182,11 @@ impl Table {
             });
         }
         let max = self.policy.columns_max();
-        let count = columns.iter().map(leaves).sum::<usize>();
+        // What the pipeline file declares always fits.
+        let counted = columns
+            .iter()
+            .filter(|column| self.policy.declared(column.name()).is_none());
+        let count = counted.map(leaves).sum::<usize>();
         if count > max {
             let reason =
                 format!("the file would make {count} columns, more than the {max} allowed");
@@ -217,6 +224,16 @@ impl Table {
                 reason,
             }));
         };
+        let depth = forebay_lake::type_depth(&kind);
+        if depth > TYPE_DEPTH_MAX {
+            let reason = format!(
+                "column `{name}` is nested {depth} levels deep, more than the {TYPE_DEPTH_MAX} allowed"
+            );
+            return Ok(Err(Refusal {
+                code: "type_too_deep",
+                reason,
+            }));
+        }
         let held = self.established && self.policy.new_columns != NewColumns::Evolve;
         match columns.iter().position(|column| column.name() == name) {
             None if held && declared.is_none() => self.refuse_new(name).map(Err),

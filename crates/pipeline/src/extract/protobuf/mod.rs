@@ -181,6 +181,10 @@ impl Extraction for ProtobufExtraction {
         self.json.flush(out)
     }
 
+    fn pending_rows(&self) -> u64 {
+        self.json.pending_rows()
+    }
+
     fn contract(&self) -> Contract {
         self.json.contract()
     }

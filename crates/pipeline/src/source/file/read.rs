@@ -319,15 +319,20 @@ impl Reader {
         let wanted = usize::try_from(open.found.stat.size - open.read)
             .unwrap_or(usize::MAX)
             .min(CHUNK_BYTES);
+        let wanted = match self.lines_end(&open, &open.rest) {
+            Some(_) => 0,
+            None => wanted,
+        };
         let mut bytes = std::mem::take(&mut open.rest);
         let got = open.file.read(open.read, wanted, &mut bytes).await?;
         open.read += got as u64;
-        let last = open.read == open.found.stat.size;
+        let lines_end = self.lines_end(&open, &bytes);
+        let last = open.read == open.found.stat.size && lines_end.is_none();
         if got < wanted || (last && !open.is_intact().await?) {
             return self.abandon(&open);
         }
         let cut = if open.lines && (open.follow || !last) {
-            memchr::memrchr(b'\n', &bytes).map(|at| at + 1)
+            lines_end.or_else(|| memchr::memrchr(b'\n', &bytes).map(|at| at + 1))
         } else {
             None
         };
@@ -373,6 +378,14 @@ impl Reader {
         Ok(Some(chunk))
     }
 
+    /// Where as many lines end as a chunk should have, when more follows.
+    fn lines_end(&self, open: &Open, bytes: &[u8]) -> Option<usize> {
+        let lines = self.context.chunk_records.filter(|_| open.lines)?;
+        let end = memchr::memchr_iter(b'\n', bytes).nth(lines - 1)? + 1;
+        let is_end = end == bytes.len() && open.read == open.found.stat.size;
+        (!is_end).then_some(end)
+    }
+
     /// The file is taken as a whole.
     fn finish(&mut self, open: &Open) -> Result<Option<Position>> {
         let was_partial = self.state.partial.take().is_some();
@@ -384,6 +397,7 @@ impl Reader {
         self.unpositioned.1 += 1;
         let (bytes, files) = self.unpositioned;
         let due = was_partial
+            || self.context.chunk_records.is_some()
             || bytes >= POSITION_EVERY_BYTES
             || files * POSITION_EVERY_SHARE >= self.state.count();
         if due {
@@ -397,7 +411,9 @@ impl Reader {
     fn middle(&mut self, open: &Open, at_line: bool) -> Result<Option<Position>> {
         // A record that is loaded again lies before what the digest has seen.
         let is_seen = open.digest.length() == open.taken;
-        if !at_line || !is_seen || self.unpositioned.0 < POSITION_EVERY_BYTES {
+        let is_due =
+            self.unpositioned.0 >= POSITION_EVERY_BYTES || self.context.chunk_records.is_some();
+        if !at_line || !is_seen || !is_due {
             return Ok(None);
         }
         let stat = &open.found.stat;

@@ -15,7 +15,11 @@ use crate::journal::Pushed;
 const SMALL_BYTES_MAX: usize = 64 << 10;
 
 /// Takes the pushes that are the next payload; more than one only if they can be packed. None when none wait.
-pub(super) fn take(waiting: &mut VecDeque<Pushed>, packs: bool) -> Vec<Pushed> {
+pub(super) fn take(
+    waiting: &mut VecDeque<Pushed>,
+    packs: bool,
+    count_max: Option<usize>,
+) -> Vec<Pushed> {
     let Some(first) = waiting.front() else {
         return Vec::new();
     };
@@ -30,7 +34,8 @@ pub(super) fn take(waiting: &mut VecDeque<Pushed>, packs: bool) -> Vec<Pushed> {
             && is_small(push)
             && push.head.content_type == first.head.content_type
     };
-    let count = waiting.iter().take(MESSAGES_MAX).take_while(fits).count();
+    let count_max = count_max.unwrap_or(MESSAGES_MAX).min(MESSAGES_MAX);
+    let count = waiting.iter().take(count_max).take_while(fits).count();
     waiting.drain(..count).collect()
 }
 

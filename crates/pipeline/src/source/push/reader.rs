@@ -74,7 +74,11 @@ impl Reader {
 
     /// The next payload of what has been read; `None` when that is none.
     fn chunk(&mut self) -> Result<Option<Chunk>> {
-        let mut pushes = pack::take(&mut self.waiting, self.context.packs);
+        let mut pushes = pack::take(
+            &mut self.waiting,
+            self.context.packs,
+            self.context.chunk_records,
+        );
         let Some(end) = pushes.last().map(|push| push.end) else {
             return Ok(None);
         };

@@ -1,6 +1,7 @@
 //! What may become a column, and what the policy says.
 
 use super::*;
+use crate::extract::Outlet;
 
 #[test]
 fn required_columns_must_be_there() {
@@ -30,7 +31,6 @@ fn keys_that_cannot_be_columns_are_refused() {
         (r#"{"":1}"#, "empty_key"),
         (r#"{"a\u0000":1}"#, "bad_key"),
         (r#"{"a":{"b":1},"a__b":2}"#, "column_clash"),
-        (r#"{"Id":1,"id":2}"#, "column_clash"),
     ] {
         let out = flat(&format!("{{\"ok\":1}}\n{text}\n"));
         assert_eq!((out.rows(), codes(&out)), (1, vec![code]), "{text}");
@@ -48,6 +48,92 @@ fn keys_that_cannot_be_columns_are_refused() {
         &[br#"{"_fb_id":1}"#],
     );
     assert_eq!(codes(&out), ["column_clash"]);
+}
+
+#[test]
+fn keys_that_differ_in_case_only_are_columns_of_their_own() {
+    let out = flat("{\"Id\":1,\"id\":2}\n{\"ID\":\"x\"}\n");
+    assert_eq!(
+        rows(&out, ""),
+        [json!({"Id": 1, "id": 2}), json!({"ID": "x"})]
+    );
+    // Tables share a namespace in which case does not count.
+    let text = b"{\"a\":[1],\"A\":[2]}";
+    let out = extract(&with(Nested::Tables), &ContractPolicy::default(), &[text]);
+    assert_eq!(codes(&out), ["column_clash"]);
+}
+
+#[test]
+fn types_are_bounded_in_depth_where_the_contract_grows() {
+    let deep = |levels: usize| {
+        format!(
+            "{{\"a\":{}1{}}}\n",
+            "{\"b\":".repeat(levels),
+            "}".repeat(levels)
+        )
+    };
+    for nested in [Nested::Keep, Nested::Flatten, Nested::Tables] {
+        let config = Config {
+            lines: true,
+            ..with(nested)
+        };
+        let text = format!("{}{}", deep(18), deep(19));
+        let out = extract(&config, &ContractPolicy::default(), &[text.as_bytes()]);
+        assert_eq!(
+            (out.rows(), codes(&out)),
+            (1, vec!["type_too_deep"]),
+            "{nested:?}"
+        );
+    }
+    let lists = format!("{{\"a\":{}1{}}}", "[{\"b\":".repeat(31), "}]".repeat(31));
+    assert_eq!(codes(&flat(&lists)), ["type_too_deep"]);
+}
+
+#[test]
+fn what_a_few_bytes_expand_to_is_handed_on_in_bounded_pieces() {
+    let pieces = Arc::new(Pieces::default());
+    let mut extraction = Json::new(lines())
+        .unwrap()
+        .start(None, &ContractPolicy::default(), None)
+        .unwrap();
+    let keys: Vec<String> = (0..1_500).map(|n| format!("\"k{n}\":{n}")).collect();
+    let head = head(0);
+    // Nothing but refusals, then rows that are wide and hold nothing.
+    let wide = format!("{{{}}}\n{}", keys.join(","), "{}\n".repeat(20_000));
+    for (text, records) in [("1\n".repeat(100_000), 100_000), (wide, 20_001)] {
+        let mut out = Extracted::into_outlet(pieces.clone());
+        extraction.push(&head, text.as_bytes(), &mut out).unwrap();
+        extraction.end(&head, None, &mut out).unwrap();
+        extraction.flush(&mut out).unwrap();
+        pieces.take(out).unwrap();
+        let (taken, largest) = pieces.finish();
+        assert_eq!(taken, records);
+        assert!(largest <= 24 << 20, "{largest} bytes at once");
+    }
+}
+
+/// Counts what is handed on: records, and the bytes of the largest piece.
+#[derive(Debug, Default)]
+struct Pieces(std::sync::Mutex<(usize, usize)>);
+
+impl Pieces {
+    fn finish(&self) -> (usize, usize) {
+        std::mem::take(&mut self.0.lock().unwrap())
+    }
+}
+
+impl Outlet for Pieces {
+    fn take(&self, piece: Extracted) -> Result<()> {
+        let rows: usize = piece
+            .batches
+            .iter()
+            .map(|batch| batch.records.get_array_memory_size())
+            .sum();
+        let mut sums = self.0.lock().unwrap();
+        sums.0 += piece.rows() + piece.rejected.len();
+        sums.1 = sums.1.max(rows + piece.rejected.len() * 400);
+        Ok(())
+    }
 }
 
 #[test]

@@ -1,0 +1,316 @@
+//! Names of a table's columns for what the data calls otherwise.
+//!
+//! Iceberg finds a column by its dotted path, and many engines do not tell upper from lower case. Data has `id` beside `ID`, and
+//! a key `n.x` beside an object `n` with a member `x`. The column that comes first has the plain name; a later one whose path
+//! would be the same, whatever the case, gets a number: `ID_2`. What the data calls it is kept as the column's comment, so it is
+//! the same column in every later batch. Here is also the bound on how deep a type may be. Never looks at values.
+
+use std::collections::HashSet;
+use std::sync::Arc;
+
+use arrow::datatypes::{DataType, Field, FieldRef, Fields, Schema as ArrowSchema};
+use forebay_core::{Error, Result};
+use iceberg::spec::{NestedField, NestedFieldRef, Schema, Type};
+
+use super::arrow::{check_names, list_element};
+
+/// Deepest type of a column: structs, lists and maps within each other, the value itself included. A level takes at most three
+/// levels of JSON in the table's metadata, and readers stop at 128.
+pub const TYPE_DEPTH_MAX: usize = 32;
+
+/// Key in the metadata of an Arrow field: what the data calls a column that has another name in the table.
+const SOURCE_NAME: &str = "forebay.source_name";
+
+/// Begins the comment of such a column; the name follows.
+const COMMENT: &str = "name in the data: ";
+
+/// What the data calls the column of a table.
+pub(crate) fn source_name(field: &Field) -> &str {
+    field
+        .metadata()
+        .get(SOURCE_NAME)
+        .map_or(field.name(), String::as_str)
+}
+
+/// The metadata that says what the data calls a column.
+pub(super) fn source_entry(field: &NestedField) -> Option<(String, String)> {
+    let name = field.doc.as_deref()?.strip_prefix(COMMENT)?;
+    Some((SOURCE_NAME.to_owned(), name.to_owned()))
+}
+
+/// The comment of a column that the data calls otherwise.
+pub(super) fn comment(field: &Field) -> Option<String> {
+    let name = field.metadata().get(SOURCE_NAME)?;
+    Some(format!("{COMMENT}{name}"))
+}
+
+fn stored_source_name(field: &NestedField) -> &str {
+    let doc = field.doc.as_deref();
+    doc.and_then(|doc| doc.strip_prefix(COMMENT))
+        .unwrap_or(&field.name)
+}
+
+/// How deep a type is: 1 for a plain value.
+pub fn type_depth(kind: &DataType) -> usize {
+    let below = match kind {
+        DataType::Struct(fields) => fields
+            .iter()
+            .map(|field| type_depth(field.data_type()))
+            .max()
+            .unwrap_or(0),
+        DataType::Map(entries, _) => type_depth(entries.data_type()).saturating_sub(1),
+        DataType::Dictionary(_, values) => return type_depth(values),
+        DataType::RunEndEncoded(_, values) => return type_depth(values.data_type()),
+        kind => list_element(kind).map_or(0, |element| type_depth(element.data_type())),
+    };
+    1 + below
+}
+
+/// The incoming columns under the names that they have, or get, in the table.
+///
+/// Errors: `Config` `duplicate_column` when two have one name, `type_too_deep` when a new one is deeper than
+/// [`TYPE_DEPTH_MAX`].
+pub(crate) fn assign(current: Option<&Schema>, incoming: &ArrowSchema) -> Result<ArrowSchema> {
+    let mut names = Names::default();
+    let current = current.map_or(&[][..], |schema| schema.as_struct().fields());
+    for field in current {
+        names.take_field(field, "");
+    }
+    let place = Place { path: "", depth: 0 };
+    Ok(ArrowSchema::new(names.fields(
+        current,
+        incoming.fields(),
+        &place,
+    )?))
+}
+
+/// Where fields lie: the path of what holds them, and how many types that is.
+struct Place<'p> {
+    path: &'p str,
+    depth: usize,
+}
+
+/// Paths that are taken, in lower case.
+#[derive(Default)]
+struct Names(HashSet<String>);
+
+impl Names {
+    fn take_field(&mut self, field: &NestedField, path: &str) {
+        let path = join(path, &field.name);
+        match field.field_type.as_ref() {
+            Type::Struct(members) => members
+                .fields()
+                .iter()
+                .for_each(|field| self.take_field(field, &path)),
+            Type::List(list) => self.take_field(&list.element_field, &path),
+            Type::Map(map) => {
+                self.take_field(&map.key_field, &path);
+                self.take_field(&map.value_field, &path);
+            }
+            Type::Primitive(_) => {}
+        }
+        self.0.insert(path.to_lowercase());
+    }
+
+    fn fields(
+        &mut self,
+        current: &[NestedFieldRef],
+        incoming: &Fields,
+        place: &Place<'_>,
+    ) -> Result<Fields> {
+        check_names(incoming)?;
+        incoming
+            .iter()
+            .map(|field| {
+                let known = current
+                    .iter()
+                    .find(|known| stored_source_name(known) == field.name());
+                match known {
+                    Some(known) => self.known(known, field, place),
+                    None => self.new_field(field, place),
+                }
+            })
+            .collect()
+    }
+
+    fn known(&mut self, known: &NestedField, field: &Field, place: &Place<'_>) -> Result<FieldRef> {
+        let place = Place {
+            path: &join(place.path, &known.name),
+            depth: place.depth + 1,
+        };
+        let kind = self.kind(Some(&known.field_type), field.data_type(), &place)?;
+        Ok(Arc::new(Field::new(&known.name, kind, field.is_nullable())))
+    }
+
+    fn new_field(&mut self, field: &Field, place: &Place<'_>) -> Result<FieldRef> {
+        let depth = place.depth + type_depth(field.data_type());
+        if depth > TYPE_DEPTH_MAX {
+            return Err(too_deep(&join(place.path, field.name()), depth));
+        }
+        let name = self.free(field, place.path);
+        let inner = Place {
+            path: &join(place.path, &name),
+            depth: place.depth + 1,
+        };
+        self.0.insert(inner.path.to_lowercase());
+        let kind = self.kind(None, field.data_type(), &inner)?;
+        let made = Field::new(&name, kind, field.is_nullable());
+        if name == *field.name() {
+            return Ok(Arc::new(made));
+        }
+        let entry = (SOURCE_NAME.to_owned(), field.name().clone());
+        Ok(Arc::new(made.with_metadata([entry].into())))
+    }
+
+    /// The first of `name`, `name_2`, `name_3` … that is free together with the paths below it that have no name of their own.
+    fn free(&self, field: &Field, path: &str) -> String {
+        let base = field.name();
+        let is_free = |name: &String| {
+            let path = join(path, name).to_lowercase();
+            !self.0.contains(&path)
+                && unnamed(field.data_type())
+                    .iter()
+                    .all(|below| !self.0.contains(&format!("{path}{below}")))
+        };
+        let numbered = (2_u64..).map(|n| format!("{base}_{n}"));
+        let mut names = std::iter::once(base.clone()).chain(numbered);
+        names.find(is_free).unwrap_or_else(|| base.clone())
+    }
+
+    fn kind(
+        &mut self,
+        current: Option<&Type>,
+        incoming: &DataType,
+        place: &Place<'_>,
+    ) -> Result<DataType> {
+        Ok(match incoming {
+            DataType::Struct(fields) => {
+                let current = match current {
+                    Some(Type::Struct(members)) => members.fields(),
+                    _ => &[],
+                };
+                DataType::Struct(self.fields(current, fields, place)?)
+            }
+            DataType::Map(entries, sorted) => {
+                DataType::Map(self.entries(current, entries, place)?, *sorted)
+            }
+            DataType::List(element) => DataType::List(self.element(current, element, place)?),
+            DataType::LargeList(element) => {
+                DataType::LargeList(self.element(current, element, place)?)
+            }
+            DataType::ListView(element) => {
+                DataType::ListView(self.element(current, element, place)?)
+            }
+            DataType::LargeListView(element) => {
+                DataType::LargeListView(self.element(current, element, place)?)
+            }
+            DataType::FixedSizeList(element, length) => {
+                DataType::FixedSizeList(self.element(current, element, place)?, *length)
+            }
+            other => other.clone(),
+        })
+    }
+
+    fn element(
+        &mut self,
+        current: Option<&Type>,
+        element: &Field,
+        place: &Place<'_>,
+    ) -> Result<FieldRef> {
+        let known = match current {
+            Some(Type::List(list)) => Some(list.element_field.field_type.as_ref()),
+            _ => None,
+        };
+        self.below(known, element, "element", place)
+    }
+
+    fn entries(
+        &mut self,
+        current: Option<&Type>,
+        entries: &Field,
+        place: &Place<'_>,
+    ) -> Result<FieldRef> {
+        let DataType::Struct(fields) = entries.data_type() else {
+            return Ok(Arc::new(entries.clone()));
+        };
+        let (key, value) = match current {
+            Some(Type::Map(map)) => (
+                Some(map.key_field.field_type.as_ref()),
+                Some(map.value_field.field_type.as_ref()),
+            ),
+            _ => (None, None),
+        };
+        let pair = fields
+            .iter()
+            .zip([(key, "key"), (value, "value")])
+            .map(|(field, (known, name))| self.below(known, field, name, place));
+        let pair: Fields = pair.collect::<Result<_>>()?;
+        Ok(Arc::new(Field::new(
+            entries.name(),
+            DataType::Struct(pair),
+            entries.is_nullable(),
+        )))
+    }
+
+    /// An element, a key or a value: the format gives it its name.
+    fn below(
+        &mut self,
+        current: Option<&Type>,
+        field: &Field,
+        name: &str,
+        place: &Place<'_>,
+    ) -> Result<FieldRef> {
+        let place = Place {
+            path: &join(place.path, name),
+            depth: place.depth + 1,
+        };
+        self.0.insert(place.path.to_lowercase());
+        let kind = self.kind(current, field.data_type(), &place)?;
+        Ok(Arc::new(Field::new(
+            field.name(),
+            kind,
+            field.is_nullable(),
+        )))
+    }
+}
+
+/// Paths below a column of this type that the format names: `.element`, `.key`, `.value`.
+fn unnamed(kind: &DataType) -> Vec<String> {
+    let under = |name: &str, kind: &DataType| {
+        let own = std::iter::once(format!(".{name}"));
+        let deeper = unnamed(kind)
+            .into_iter()
+            .map(move |below| format!(".{name}{below}"));
+        own.chain(deeper).collect::<Vec<_>>()
+    };
+    match kind {
+        DataType::Map(entries, _) => match entries.data_type() {
+            DataType::Struct(pair) => pair
+                .iter()
+                .zip(["key", "value"])
+                .flat_map(|(field, name)| under(name, field.data_type()))
+                .collect(),
+            _ => Vec::new(),
+        },
+        kind => list_element(kind)
+            .map(|element| under("element", element.data_type()))
+            .unwrap_or_default(),
+    }
+}
+
+fn join(path: &str, name: &str) -> String {
+    if path.is_empty() {
+        name.to_owned()
+    } else {
+        format!("{path}.{name}")
+    }
+}
+
+fn too_deep(path: &str, depth: usize) -> Error {
+    let what = format!(
+        "column {path} is nested {depth} levels deep, a table holds at most {TYPE_DEPTH_MAX}"
+    );
+    Error::config("type_too_deep", what).with_hint(
+        "keep the value as text: declare the column as `type: json` under `schema.columns`",
+    )
+}

@@ -1,0 +1,347 @@
+//! Payloads that end the process, or make a stage panic: each is found, and goes to quarantine whole.
+//!
+//! A split whose stage has panicked, or whose process has died twice at the same position, begins again at its last commit and works
+//! *carefully*: one payload at a time, each written down before it is begun and committed when it is done. What a payload was
+//! begun for that never ended is known so. A panic refuses that payload at once, a dead process when it was the third. When enough
+//! payloads have passed the split works as usual again. As long as nothing fails this module does nothing.
+
+use std::collections::BTreeMap;
+use std::sync::atomic::{AtomicBool, Ordering};
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
+
+use forebay_core::quarantine::Extent;
+use forebay_core::{Error, ErrorKind, Ident, PayloadHead, Rejected, Result};
+use forebay_store::{RunRecord, RunStatus, StepRecord};
+
+use super::RunContext;
+
+/// Deaths at one position after which a split works carefully.
+const DEATHS_CAREFUL: usize = 2;
+
+/// Deaths at one position after which the payload that was begun last is refused.
+const DEATHS_MAX: usize = 3;
+
+/// Payloads that pass carefully before the split works as usual again.
+const CAREFUL_PAYLOADS: u32 = 64;
+
+/// Payloads refused one after the other, none between them landing, until the run fails: the fault is then hardly theirs.
+const REFUSED_MAX: u32 = 32;
+
+/// Earlier runs that are looked at.
+const RUNS_MAX: u32 = 8;
+
+/// Name of the step in a run's record that says where its splits are.
+const STEP: &str = "attempt";
+
+/// Code of the error that ends careful work.
+const CAREFULLY_DONE: &str = "carefully_done";
+
+/// Largest part of a refused payload that is kept in the quarantine table.
+const EXCERPT_BYTES: usize = 64 << 10;
+
+/// Where the splits of a run are, for its record.
+#[derive(Debug, Default)]
+pub(super) struct Attempts(Mutex<BTreeMap<Ident, Note>>);
+
+#[derive(Debug, Clone, PartialEq, Eq)]
+struct Note {
+    /// Commits of the split before the one under way.
+    sequence: i64,
+    /// The payload that is worked on, when it is worked on carefully.
+    payload: Option<String>,
+}
+
+impl Attempts {
+    /// Steps to keep with those of the run.
+    pub(super) fn steps(&self) -> Vec<StepRecord> {
+        let notes = lock(&self.0);
+        let step = |(split, note): (&Ident, &Note)| StepRecord {
+            step: STEP.to_owned(),
+            detail: serde_json::json!({
+                "split": split.as_str(), "sequence": note.sequence, "payload": note.payload,
+            }),
+            ..StepRecord::default()
+        };
+        notes.iter().map(step).collect()
+    }
+
+    fn set(&self, split: &Ident, sequence: i64, payload: Option<String>) {
+        lock(&self.0).insert(split.clone(), Note { sequence, payload });
+    }
+}
+
+/// What is known of the attempts of one split in this run.
+#[derive(Debug)]
+pub(super) struct Attempt {
+    split: Ident,
+    all: Arc<Attempts>,
+    careful: AtomicBool,
+    state: Mutex<State>,
+}
+
+#[derive(Debug, Default)]
+struct State {
+    /// Whether earlier runs have been looked at.
+    looked: bool,
+    sequence: i64,
+    current: Option<String>,
+    /// Payloads to refuse, and why.
+    refused: BTreeMap<String, String>,
+    /// Refused since a payload has landed.
+    in_row: u32,
+    passed: u32,
+    /// What a stage behind the source has failed with, if that may be the payload's fault.
+    failure: Option<String>,
+}
+
+impl Attempt {
+    pub(super) fn new(split: &Ident, all: Arc<Attempts>) -> Arc<Self> {
+        Arc::new(Self {
+            split: split.clone(),
+            all,
+            careful: AtomicBool::new(false),
+            state: Mutex::default(),
+        })
+    }
+
+    /// The split begins at the commit that `sequence` counts. Looks at earlier runs, once.
+    pub(super) async fn begin_split(
+        &self,
+        context: &RunContext,
+        run: &RunRecord,
+        sequence: i64,
+    ) -> Result<()> {
+        let is_first = {
+            let mut state = lock(&self.state);
+            state.sequence = sequence;
+            !std::mem::replace(&mut state.looked, true)
+        };
+        self.all.set(&self.split, sequence, None);
+        if !is_first {
+            return Ok(());
+        }
+        let store = context.lake.store();
+        // Usually the run before has ended well, and no more is read.
+        let newest = store.runs(Some(&run.pipeline), 2).await?;
+        if !newest.iter().any(|before| is_lost(before, run)) {
+            return Ok(());
+        }
+        let runs = store.runs(Some(&run.pipeline), RUNS_MAX).await?;
+        self.learn(&runs, run);
+        Ok(())
+    }
+
+    /// `runs` are the newest first.
+    fn learn(&self, runs: &[RunRecord], run: &RunRecord) {
+        let mut state = lock(&self.state);
+        let others = runs
+            .iter()
+            .filter(|other| other.id != run.id && other.status != RunStatus::Running);
+        let dead: Vec<&RunRecord> = others
+            .take_while(|other| is_lost(other, run) && self.ended_at(other, state.sequence))
+            .collect();
+        if dead.len() < DEATHS_CAREFUL {
+            return;
+        }
+        self.careful.store(true, Ordering::Relaxed);
+        let begun = self.note_of(dead[0]).and_then(|note| note.payload);
+        if let Some(payload) = begun.filter(|_| dead.len() >= DEATHS_MAX) {
+            let reason = format!("the process ended {} times at this payload", dead.len());
+            state.refused.insert(payload, reason);
+        }
+    }
+
+    /// Whether a dead run has died before it could commit anything after `sequence`.
+    fn ended_at(&self, run: &RunRecord, sequence: i64) -> bool {
+        match self.note_of(run) {
+            Some(note) => note.sequence == sequence,
+            // Nothing is recorded before the first commit.
+            None => run.steps.is_empty(),
+        }
+    }
+
+    fn note_of(&self, run: &RunRecord) -> Option<Note> {
+        let steps = run.steps.iter().filter(|step| step.step == STEP);
+        let mut details = steps.map(|step| &step.detail);
+        let detail = details.find(|detail| detail["split"] == self.split.as_str())?;
+        Some(Note {
+            sequence: detail["sequence"].as_i64()?,
+            payload: detail["payload"].as_str().map(str::to_owned),
+        })
+    }
+
+    /// Whether one payload at a time is worked on.
+    pub(super) fn is_careful(&self) -> bool {
+        self.careful.load(Ordering::Relaxed)
+    }
+
+    /// A payload is begun carefully; `Some` says why it is to be refused. The caller writes the run's record before it goes on.
+    pub(super) fn begin(&self, head: &PayloadHead) -> Option<String> {
+        let mut state = lock(&self.state);
+        let name = identity(head);
+        self.all
+            .set(&self.split, state.sequence, Some(name.clone()));
+        let refused = state.refused.get(&name).cloned();
+        state.current = Some(name);
+        refused
+    }
+
+    /// The payload that was begun is done. Errors: `Conflict` when the split is to be started again, to work as usual.
+    pub(super) fn end(&self, refused: bool) -> Result<()> {
+        let mut state = lock(&self.state);
+        state.current = None;
+        state.passed += 1;
+        if !refused {
+            state.in_row = 0;
+        }
+        self.all.set(&self.split, state.sequence, None);
+        if state.passed < CAREFUL_PAYLOADS {
+            return Ok(());
+        }
+        state.passed = 0;
+        self.careful.store(false, Ordering::Relaxed);
+        Err(Error::conflict(
+            CAREFULLY_DONE,
+            "the payloads at which it had failed are behind it",
+        ))
+    }
+
+    /// The split has committed.
+    pub(super) fn committed(&self, sequence: i64) {
+        let mut state = lock(&self.state);
+        state.sequence = sequence;
+        let payload = state.current.clone();
+        self.all.set(&self.split, sequence, payload);
+    }
+
+    /// A stage behind the source has failed.
+    pub(super) fn note_failure(&self, error: &Error) {
+        if error.kind() == ErrorKind::Bug {
+            lock(&self.state).failure.get_or_insert(error.to_string());
+        }
+    }
+
+    /// Whether the split, which has just failed, is to be started again because a payload may have made it fail.
+    pub(super) fn may_restart(&self) -> bool {
+        let mut state = lock(&self.state);
+        let Some(failure) = state.failure.take() else {
+            return false;
+        };
+        if !self.careful.swap(true, Ordering::Relaxed) {
+            state.passed = 0;
+            return true;
+        }
+        let Some(current) = state.current.take() else {
+            return false;
+        };
+        state.in_row += 1;
+        let reason = format!("a stage failed at this payload: {failure}");
+        let is_new = state.refused.insert(current, reason).is_none();
+        is_new && state.in_row <= REFUSED_MAX
+    }
+}
+
+fn is_lost(other: &RunRecord, run: &RunRecord) -> bool {
+    other.id != run.id && other.status == RunStatus::Lost && other.branch == run.branch
+}
+
+/// What is the same when the payload comes again.
+fn identity(head: &PayloadHead) -> String {
+    match head.attributes.get(PayloadHead::OFFSET_ATTRIBUTE) {
+        Some(offset) => format!("{}@{offset}", head.name),
+        None => head.name.clone(),
+    }
+}
+
+/// A payload refused as a whole: a replay takes all of it.
+pub(super) fn refuse_whole(head: &PayloadHead, reason: String, begin: &[u8]) -> Rejected {
+    Rejected {
+        payload: Some(head.ordinal),
+        extent: Some(Extent::PAYLOAD),
+        offset: None,
+        line: None,
+        stage: "extract".to_owned(),
+        code: "payload_fatal".to_owned(),
+        reason,
+        record: begin[..begin.len().min(EXCERPT_BYTES)].to_vec(),
+    }
+}
+
+fn lock<T>(mutex: &Mutex<T>) -> MutexGuard<'_, T> {
+    mutex.lock().unwrap_or_else(PoisonError::into_inner)
+}
+
+#[cfg(test)]
+mod tests {
+    use forebay_core::{RefName, RunId, Timestamp};
+
+    use super::*;
+
+    fn record(n: u128, status: RunStatus, steps: Vec<StepRecord>) -> RunRecord {
+        RunRecord {
+            id: RunId::new(Timestamp(1_000_000), n),
+            pipeline: "p".parse().unwrap(),
+            branch: RefName::main(),
+            status,
+            started_at: Timestamp(0),
+            ended_at: None,
+            error: None,
+            steps,
+        }
+    }
+
+    /// The steps of a run that died at `payload` after `sequence` commits.
+    fn dead(n: u128, sequence: i64, payload: Option<&str>) -> RunRecord {
+        let all = Attempts::default();
+        all.set(&"s".parse().unwrap(), sequence, payload.map(str::to_owned));
+        record(n, RunStatus::Lost, all.steps())
+    }
+
+    fn learned(runs: &[RunRecord], sequence: i64) -> Arc<Attempt> {
+        let attempt = Attempt::new(&"s".parse().unwrap(), Arc::default());
+        lock(&attempt.state).sequence = sequence;
+        attempt.learn(runs, &record(99, RunStatus::Running, Vec::new()));
+        attempt
+    }
+
+    fn refused(attempt: &Attempt) -> Vec<String> {
+        lock(&attempt.state).refused.keys().cloned().collect()
+    }
+
+    #[test]
+    fn a_payload_begun_three_times_without_an_end_is_refused() {
+        let early = || record(1, RunStatus::Lost, Vec::new());
+        assert!(!learned(&[dead(1, 7, None)], 7).is_careful());
+        let twice = learned(&[early(), dead(1, 7, None)], 7);
+        assert!(twice.is_careful() && refused(&twice).is_empty());
+        let third = learned(&[dead(3, 7, Some("a")), early(), dead(1, 7, None)], 7);
+        assert_eq!(refused(&third), ["a"]);
+    }
+
+    #[test]
+    fn deaths_behind_a_commit_or_a_run_that_ended_do_not_count() {
+        let moved = learned(
+            &[dead(3, 7, None), dead(2, 6, Some("a")), dead(1, 6, None)],
+            7,
+        );
+        assert!(!moved.is_careful());
+        let ended = record(2, RunStatus::Failed, Vec::new());
+        assert!(!learned(&[dead(3, 7, Some("a")), ended, dead(1, 7, None)], 7).is_careful());
+        let live = record(4, RunStatus::Running, Vec::new());
+        assert!(learned(&[live, dead(3, 7, None), dead(1, 7, None)], 7).is_careful());
+    }
+
+    #[test]
+    fn a_failure_without_a_payload_is_nobodys() {
+        let attempt = learned(&[], 0);
+        attempt.note_failure(&Error::bug("stage_panicked", "a stage panicked"));
+        assert!(
+            attempt.may_restart(),
+            "the first time it is not known whose it is"
+        );
+        attempt.note_failure(&Error::bug("stage_panicked", "a stage panicked"));
+        assert!(!attempt.may_restart());
+        attempt.note_failure(&Error::unavailable("gone", "the storage is gone"));
+        assert!(!attempt.may_restart());
+    }
+}
