@@ -9,7 +9,8 @@ use super::digest::Digest;
 use super::folder::{Found, OpenFile};
 use super::read::{CHUNK_BYTES, Reader, START_BYTES, compression, feed};
 use super::taken::TakenRecord;
-use crate::source::{FileHeading, RecordScan};
+use crate::extract::json::detect::is_lines_text;
+use crate::source::{FileHeading, Framing, RecordScan};
 
 /// Longest header that is repeated before appended records.
 const HEADING_BYTES_MAX: usize = 1 << 20;
@@ -19,6 +20,9 @@ const LINE_BYTES_MAX: u64 = 16 << 20;
 
 /// Bytes of one step back.
 const STEP_BYTES: u64 = 64 << 10;
+
+/// Bytes at the beginning of a file that show whether it has a record a line.
+const DETECTED_BYTES: usize = 64 << 10;
 
 /// What of a file has to be taken.
 pub(super) enum Share {
@@ -129,7 +133,9 @@ impl Reader {
             tail.start = self.start_of_stream(found, file, &tail).await?;
             return Ok(Share::Rest(Box::new(tail)));
         }
-        if !self.has_lines(&found.name, tail.compression) {
+        let has_lines =
+            self.has_lines(&found.name, tail.compression) || self.detects_lines(file).await?;
+        if !has_lines {
             warn_again(
                 found,
                 &taken,
@@ -154,6 +160,16 @@ impl Reader {
             None => warn_again(found, &taken, "its header is too long to be repeated"),
         }
         Ok(Share::Rest(Box::new(tail)))
+    }
+
+    /// Whether a file of an unknown ending holds a JSON object a line, where the extractor would find that out itself.
+    async fn detects_lines(&mut self, file: &mut dyn OpenFile) -> Result<bool> {
+        if self.context.framing != Framing::Detected {
+            return Ok(false);
+        }
+        let mut start = Vec::new();
+        file.read(0, DETECTED_BYTES, &mut start).await?;
+        Ok(is_lines_text(&start))
     }
 
     /// Where the first record begins that is not complete in the first `taken` bytes, which may have ended anywhere.

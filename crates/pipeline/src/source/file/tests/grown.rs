@@ -195,6 +195,19 @@ async fn what_comes_after_a_cut_is_loaded_from_the_cut_record_on() {
 }
 
 #[tokio::test]
+async fn lines_that_are_only_detected_are_followed_too() {
+    let (project, mut position) = (Project::new(), None);
+    let mut setting = Setting::lines("app.log");
+    setting.framing = Framing::Detected;
+    let lines = ["{\"i\":1}\n", "{\"i\":2}\n", "{\"i\":3}\n"];
+    for count in 1..=lines.len() {
+        project.write("app.log", lines[..count].concat().as_bytes());
+        let texts = setting.texts(&project, &mut position).await;
+        assert_eq!(texts, [lines[count - 1]]);
+    }
+}
+
+#[tokio::test]
 async fn a_file_with_another_beginning_is_another_file() {
     let project = Project::new();
     let setting = Setting::lines("f");
