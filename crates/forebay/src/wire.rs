@@ -90,8 +90,14 @@ impl Workspace {
         let project = project.canonicalize().map_err(unusable)?;
         let clock = SystemClock::shared();
         let place = settings.store.place()?;
+        let is_own_storage = settings.storage.url.is_none();
+        private::tighten(&folder, is_own_storage);
+        if place.is_none() && is_own_storage {
+            check_store_file(&folder)?;
+        }
         let place = place.unwrap_or_else(|| folder.join("store.db").as_path().into());
         let store = Store::open_url(&place, clock.clone()).await?;
+        private::tighten(&folder, is_own_storage);
         let (objects, root) = storage(&settings.storage, &folder, &project)?;
         let lake = Lake::new(store, objects, root, clock.clone());
         let engine = engine(&settings);
@@ -218,6 +224,31 @@ impl Workspace {
     }
 }
 
+/// A workspace whose catalog is gone must not begin as a new one: everything would be loaded again.
+///
+/// Errors: `Data` `store_missing`.
+fn check_store_file(folder: &Path) -> Result<()> {
+    let file = folder.join("store.db");
+    let bytes = std::fs::metadata(&file).map_or(0, |metadata| metadata.len());
+    let has_files = |name: &str| {
+        let entries = std::fs::read_dir(folder.join(name));
+        entries.is_ok_and(|mut entries| entries.next().is_some())
+    };
+    // A new store lies in its write-ahead log until the first checkpoint.
+    let log = std::fs::metadata(folder.join("store.db-wal")).map_or(0, |metadata| metadata.len());
+    if bytes > 0 || log > 0 || !(has_files("tables") || has_files("raw")) {
+        return Ok(());
+    }
+    let what = format!(
+        "the catalog {} is missing or empty, but there are tables or a raw zone beside it",
+        file.display()
+    );
+    Err(Error::data("store_missing", what).with_hint(format!(
+        "restore store.db from a backup; to begin anew move {0}/tables, {0}/raw and {0}/journal away",
+        folder.display()
+    )))
+}
+
 /// The object store that raw zone and tables lie in, and the URL it is rooted at.
 fn storage(
     settings: &Storage,
@@ -279,6 +310,48 @@ fn url(folder: &Path) -> Result<String> {
         )
     })?;
     Ok(format!("file://{text}"))
+}
+
+mod private {
+    //! Nobody but the owner reads a workspace: it holds what was pushed, whole.
+
+    use std::fs::Permissions;
+    use std::os::unix::fs::{MetadataExt, PermissionsExt};
+    use std::path::Path;
+
+    /// Folders and files of a workspace, those in it follow.
+    const FOLDERS: [&str; 6] = ["journal", "raw", "tables", "spill", "locks", "owner"];
+    const FILES: [&str; 4] = ["store.db", "store.db-wal", "store.db-shm", "sql_history"];
+
+    /// Makes what is ours private, and what this process makes from here on too where its tables lie in the workspace: tables
+    /// elsewhere may be meant for other users.
+    pub(super) fn tighten(workspace: &Path, is_own_storage: bool) {
+        if is_own_storage {
+            rustix::process::umask(rustix::fs::Mode::from_raw_mode(0o077));
+        }
+        set_mode(workspace, 0o700);
+        for folder in FOLDERS {
+            set_mode(&workspace.join(folder), 0o700);
+        }
+        for file in FILES {
+            set_mode(&workspace.join(file), 0o600);
+        }
+    }
+
+    /// Only what is open to others and belongs to this user. A workspace of somebody else stays as it is.
+    fn set_mode(path: &Path, mode: u32) {
+        let Ok(metadata) = std::fs::symlink_metadata(path) else {
+            return;
+        };
+        let is_open = metadata.mode() & 0o077 != 0;
+        let is_ours = metadata.uid() == rustix::process::geteuid().as_raw();
+        if !is_open || !is_ours || metadata.is_symlink() {
+            return;
+        }
+        if let Err(error) = std::fs::set_permissions(path, Permissions::from_mode(mode)) {
+            tracing::warn!(%error, path = %path.display(), "failed to make the workspace private");
+        }
+    }
 }
 
 mod payloads {

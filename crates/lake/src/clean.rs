@@ -12,11 +12,15 @@ mod sweep;
 use std::collections::BTreeMap;
 use std::time::Duration;
 
+use bytes::Bytes;
 use forebay_core::{Error, Result, TableName, Timestamp};
 use forebay_store::{Forgotten, Horizon};
+use object_store::path::Path;
+use object_store::{ObjectStore, ObjectStoreExt};
 use uuid::Uuid;
 
 use crate::Lake;
+use crate::error::from_objects;
 
 use self::reach::Reach;
 
@@ -75,7 +79,36 @@ pub struct Cleaned {
     pub forgotten: Forgotten,
 }
 
+/// How far this machine's clock may be from that of the storage, by which files are dated.
+pub const CLOCK_DIFFERENCE_MAX: Duration = Duration::from_secs(60);
+
 impl Lake {
+    /// Compares this machine's clock with that of the storage, by an object that is made and deleted: whoever deletes files by
+    /// their age must not believe a clock that is wrong.
+    ///
+    /// Errors: `Config` `clock_differs`, and those of the storage.
+    pub async fn check_clock(&self) -> Result<()> {
+        let path = Path::from(format!("locks/clock-{}", Uuid::new_v4()));
+        self.storage()
+            .write(&path, Bytes::from_static(b"clock"))
+            .await?;
+        let now = self.clock().now();
+        let failed = |e| from_objects("read the storage's clock", &path, e);
+        let made = self.objects().head(&path).await.map_err(failed)?;
+        self.objects().delete(&path).await.map_err(failed)?;
+        let made = Timestamp(made.last_modified.timestamp_micros());
+        let difference = now.since(made).max(made.since(now));
+        if difference <= CLOCK_DIFFERENCE_MAX {
+            return Ok(());
+        }
+        let message = format!(
+            "this machine's clock says {now}, the storage's {made}: they differ by more than {} s",
+            CLOCK_DIFFERENCE_MAX.as_secs()
+        );
+        Err(Error::config("clock_differs", message)
+            .with_hint("set the clock of this machine (NTP); nothing was deleted"))
+    }
+
     /// Deletes files and rows that no kept state needs; with `dry_run` only counts them. Holds some 16 bytes in memory for
     /// every file of every kept state. Several may run at once, and runs go on meanwhile.
     ///

@@ -13,11 +13,9 @@ use uuid::Uuid;
 
 use crate::clean::DRAFT_AGE_MAX;
 use crate::error::from_iceberg;
+use crate::metadata::{METADATA_LOG_MAX, rebuilt};
 use crate::storage::LakeStorage;
 use crate::{DataFile, PartitionField, Table, TableWriter, WriterOptions, schema};
-
-/// Old metadata files that a table's metadata names; the catalog's log knows them all.
-const METADATA_LOG_MAX: usize = 20;
 
 /// A table as it will be: its schema may have grown, files may have been added. Writing files needs no
 /// coordination; [`crate::Lake::commit`] makes it visible.
@@ -130,14 +128,11 @@ impl Draft {
         if changes.is_empty() {
             return Ok(changes);
         }
-        let builder = TableMetadata::clone(metadata).into_builder(None);
-        let built = builder
-            .add_current_schema(grown)
-            .and_then(TableMetadataBuilder::build);
-        let built = built
-            .map_err(|e| from_iceberg("change the table's schema", e))
-            .context("table", &self.name)?;
-        self.metadata = Some(Arc::new(built.metadata));
+        let last = Timestamp(metadata.last_updated_ms().saturating_mul(1_000));
+        let built = rebuilt(metadata, None, last, |builder| {
+            builder.add_current_schema(grown)
+        });
+        self.metadata = Some(Arc::new(built.context("table", &self.name)?));
         self.schema_changed = true;
         Ok(changes)
     }

@@ -6,6 +6,8 @@ use std::error::Error as StdError;
 
 use forebay_core::{Error, ErrorKind};
 
+use crate::storage::MISMATCH;
+
 /// `what` completes "failed to …".
 pub(crate) fn from_iceberg(what: &str, error: iceberg::Error) -> Error {
     let message = format!("failed to {what}");
@@ -27,6 +29,16 @@ pub(crate) fn from_iceberg(what: &str, error: iceberg::Error) -> Error {
         Some(hint) => wrapped.with_hint(hint),
         None => wrapped,
     }
+}
+
+/// Reads an Avro file. The crates below panic on some damaged headers, which is an error like any other.
+pub(crate) fn read_avro<T>(parse: impl FnOnce() -> iceberg::Result<T>) -> iceberg::Result<T> {
+    let parsed = std::panic::catch_unwind(std::panic::AssertUnwindSafe(parse));
+    parsed.unwrap_or_else(|_| {
+        let message = "the Avro file is damaged: its reader panicked";
+        let kind = iceberg::ErrorKind::DataInvalid;
+        Err(iceberg::Error::new(kind, message))
+    })
 }
 
 /// A file that a table names is not there: says what to do.
@@ -72,6 +84,8 @@ pub fn explain_text(what: &str, text: &str) -> Option<Error> {
     let has = |words: &[&str]| words.iter().any(|word| text.contains(word));
     let (kind, code, hint) = if has(&["Object at location "]) && has(&[" not found: "]) {
         (ErrorKind::NotFound, "object_missing", GONE)
+    } else if has(&[MISMATCH]) {
+        (ErrorKind::Data, "file_damaged", DAMAGED)
     } else if has(&["The operation lacked "]) || has(&DENIED_WORDS) {
         (ErrorKind::Denied, "object_denied", CREDENTIALS)
     } else {
@@ -87,6 +101,7 @@ fn explained(what: &str, error: &object_store::Error, text: &str) -> Error {
     let has = |words: &[&str]| words.iter().any(|word| text.contains(word));
     let (kind, code, hint) = match error {
         // A listing has no kinds of error, only what the server said.
+        _ if has(&[MISMATCH]) => (ErrorKind::Data, "file_damaged", Some(DAMAGED)),
         _ if has(&["NoSuchBucket"]) => (ErrorKind::NotFound, "no_such_bucket", Some(MAKE_BUCKET)),
         Store::NotFound { .. } => (ErrorKind::NotFound, "object_missing", None),
         Store::PermissionDenied { .. } | Store::Unauthenticated { .. } => {
@@ -111,6 +126,8 @@ pub const GONE: &str = "something else deletes files of the lake: look at lifecy
      file back from a backup or an older version of the object; `FOR SYSTEM_TIME AS OF` an earlier commit may still read \
      the table, and `forebay rebuild` makes it again from the raw zone";
 
+const DAMAGED: &str = "restore the file from a backup or an older version of the object; `forebay verify` lists every damaged file, and \
+     `forebay rebuild` makes a table again from the raw zone";
 const MAKE_BUCKET: &str = "make the bucket first, or correct its name";
 const CREDENTIALS: &str = "check the access key, its secret and what it may do in this bucket; they come from the `s3` options of the source, \
      from `[storage]` in forebay.toml, or from the AWS_* variables";

@@ -17,6 +17,7 @@ mod snapshot;
 pub mod storage;
 mod table;
 mod turn;
+mod verify;
 mod write;
 
 pub use clean::{CleanRequest, Cleaned, CleanedTable, FileCount, SAFE_AGE_MIN};
@@ -26,4 +27,5 @@ pub use lake::Lake;
 pub use partition::PartitionField;
 pub use schema::{TYPE_DEPTH_MAX, type_depth};
 pub use table::{SnapshotInfo, Table};
+pub use verify::TableReport;
 pub use write::{DataFile, TableWriter, WriterOptions};

@@ -6,7 +6,9 @@ use std::sync::{Arc, Mutex, PoisonError};
 
 use forebay_core::{Context, Error, ErrorKind, Result, Timestamp, json};
 use iceberg::MetadataLocation;
-use iceberg::spec::{TableMetadata, TableMetadataRef};
+use iceberg::io::FileIO;
+use iceberg::spec::{TableMetadata, TableMetadataBuilder, TableMetadataRef};
+use serde_json::{Value, json};
 
 use crate::error::{GONE, from_iceberg};
 use crate::storage::LakeStorage;
@@ -14,6 +16,10 @@ use crate::storage::LakeStorage;
 /// Nesting that the usual reader reads. Types were not bounded before, so older tables may be deeper.
 pub(crate) const NESTING_USUAL: usize = 127;
 
+/// Characters of a UUID with its hyphens.
+const UUID_CHARS: usize = 36;
+/// Old metadata files that a table's metadata names; the catalog's log knows them all.
+pub(crate) const METADATA_LOG_MAX: usize = 20;
 /// Metadata files kept parsed; one takes from a few KiB to a few MiB.
 const CACHED_MAX: usize = 256;
 
@@ -67,12 +73,15 @@ impl MetadataFiles {
         if error.kind() != ErrorKind::Data {
             return Err(error);
         }
-        let bytes = self.storage.read(&self.storage.path(location)?).await?;
-        if json::nesting(&bytes) > NESTING_USUAL
+        let path = self.storage.path(location)?;
+        if let Ok(bytes) = self.storage.read(&path).await
+            && json::nesting(&bytes) > NESTING_USUAL
             && let Ok(metadata) = json::from_deep(&bytes)
         {
             return Ok(metadata);
         }
+        // Whatever its checksum: what it says of itself explains more.
+        let bytes = self.storage.read_unverified(&path).await?;
         Err(unreadable(&bytes, error))
     }
 
@@ -83,11 +92,23 @@ impl MetadataFiles {
         metadata: &TableMetadata,
     ) -> Result<String> {
         let location = next_location(previous, metadata)?;
-        let written = metadata.write_to(&self.storage.file_io(), &location).await;
-        written.map_err(|e| {
-            from_iceberg("write the table's metadata", e).with_context("file", &location)
-        })?;
-        Ok(location.to_string())
+        let failed =
+            |e| from_iceberg("write the table's metadata", e).with_context("file", &location);
+        let memory = FileIO::new_with_memory();
+        let written = metadata.write_to(&memory, &location).await;
+        written.map_err(failed)?;
+        let location_text = location.to_string();
+        let input = memory.new_input(&location_text).map_err(failed)?;
+        let bytes = input.read().await.map_err(failed)?;
+        let (folder, file) = location_text
+            .rsplit_once('/')
+            .ok_or_else(|| Error::bug("bad_metadata", "a metadata file has no folder"))?;
+        // `<version>-<uuid>.metadata.json`: another UUID, which says what is in the file.
+        let (version, rest) = file.split_once('-').unwrap_or(("00000", file));
+        let suffix = rest.get(UUID_CHARS..).unwrap_or(".metadata.json");
+        self.storage
+            .write_named(folder, bytes, |uuid| format!("{version}-{uuid}{suffix}"))
+            .await
     }
 
     pub(crate) fn remember(&self, location: String, metadata: TableMetadataRef) {
@@ -108,7 +129,7 @@ const FORMAT_VERSION_MAX: u64 = 3;
 
 /// Why these bytes are no metadata.
 fn unreadable(bytes: &[u8], error: Error) -> Error {
-    let version = serde_json::from_slice::<serde_json::Value>(bytes)
+    let version = serde_json::from_slice::<Value>(bytes)
         .ok()
         .and_then(|value| value["format-version"].as_u64());
     if let Some(version) = version.filter(|version| *version > FORMAT_VERSION_MAX) {
@@ -159,6 +180,42 @@ fn next_location(previous: Option<&str>, metadata: &TableMetadata) -> Result<Met
         Ok(location) => location.with_next_version().with_new_metadata(metadata),
         Err(_) => MetadataLocation::new_with_metadata(metadata.location(), metadata),
     })
+}
+
+/// Changes metadata whatever the machine's clock says, which the builder of `iceberg` reads: it refuses a change that is dated a
+/// minute before the newest entry of a log, so the logs are put aside meanwhile. The time of the last change never goes back.
+/// `previous` is the file that the metadata was read from. For changes without a snapshot, which dates its metadata itself.
+pub(crate) fn rebuilt(
+    metadata: &TableMetadata,
+    previous: Option<&str>,
+    at: Timestamp,
+    change: impl FnOnce(TableMetadataBuilder) -> iceberg::Result<TableMetadataBuilder>,
+) -> Result<TableMetadata> {
+    let broken = |e: serde_json::Error| {
+        Error::bug("bad_metadata", "failed to change the table's metadata").with_source(e)
+    };
+    let mut before = serde_json::to_value(metadata).map_err(broken)?;
+    let logs = ["snapshot-log", "metadata-log"].map(|key| {
+        let log = before[key].take();
+        before[key] = Value::Array(Vec::new());
+        (key, log)
+    });
+    let base: TableMetadata = serde_json::from_value(before).map_err(broken)?;
+    let built = change(base.into_builder(None)).and_then(TableMetadataBuilder::build);
+    let built = built.map_err(|e| from_iceberg("change the table's metadata", e))?;
+    let mut after = serde_json::to_value(built.metadata).map_err(broken)?;
+    for (key, log) in logs {
+        if log.is_array() {
+            after[key] = log;
+        }
+    }
+    if let (Some(file), Value::Array(log)) = (previous, &mut after["metadata-log"]) {
+        log.push(json!({"metadata-file": file, "timestamp-ms": metadata.last_updated_ms()}));
+        let surplus = log.len().saturating_sub(METADATA_LOG_MAX);
+        log.drain(..surplus);
+    }
+    after["last-updated-ms"] = at.millis().max(metadata.last_updated_ms()).into();
+    serde_json::from_value(after).map_err(broken)
 }
 
 /// The same metadata with another time of its last change: the builder of `iceberg` reads the machine's clock.

@@ -13,6 +13,7 @@ use std::collections::BTreeMap;
 use std::sync::Arc;
 
 use forebay_core::{Result, Timestamp};
+use iceberg::io::FileIO;
 use iceberg::spec::{
     FormatVersion, ManifestContentType, ManifestFile, ManifestListWriter, Operation, Snapshot,
     SnapshotRef, Summary, TableMetadata,
@@ -137,15 +138,9 @@ impl Change {
         manifests: Vec<ManifestFile>,
     ) -> Result<(String, Option<u64>)> {
         let fail = |e| from_iceberg("write the manifest list", e);
-        let location = format!(
-            "{}/metadata/snap-{}-{}.avro",
-            head.location(),
-            self.id,
-            Uuid::new_v4()
-        );
-        let output = storage
-            .file_io()
-            .new_output(&location)
+        let memory = FileIO::new_with_memory();
+        let output = memory
+            .new_output(LIST_IN_MEMORY)
             .map_err(fail)?
             .writer()
             .await
@@ -162,9 +157,17 @@ impl Change {
         writer.add_manifests(manifests.into_iter()).map_err(fail)?;
         let next_row = writer.next_row_id();
         writer.close().await.map_err(fail)?;
-        Ok((location, next_row))
+        let input = memory.new_input(LIST_IN_MEMORY).map_err(fail)?;
+        let bytes = input.read().await.map_err(fail)?;
+        let folder = format!("{}/metadata", head.location());
+        let id = self.id;
+        let named = storage.write_named(&folder, bytes, |uuid| format!("snap-{id}-{uuid}.avro"));
+        Ok((named.await?, next_row))
     }
 }
+
+/// Where a manifest list lies until its bytes, and so its name, are known.
+const LIST_IN_MEMORY: &str = "memory:/list";
 
 /// Later than everything the table has seen, also when this machine's clock is behind.
 fn snapshot_ms(head: &TableMetadata, now: Timestamp) -> i64 {

@@ -4,11 +4,13 @@
 //! `object_store` itself does not. Nothing here is ever overwritten or deleted on the way of a commit: names are fresh,
 //! and in a remote store an object is only ever created.
 
+mod checksum;
 mod create;
 mod iceberg_io;
 mod s3;
 mod sink;
 mod url;
+mod verified;
 
 use std::collections::HashSet;
 use std::path::{Path as FsPath, PathBuf};
@@ -23,6 +25,11 @@ use object_store::{ObjectStore, ObjectStoreExt};
 use crate::error::gone;
 use crate::scan::ManifestCache;
 
+use verified::VerifiedStore;
+
+pub(crate) use checksum::{checksum_name, data_file_name};
+pub(crate) use verified::MISMATCH;
+
 pub use crate::error::{GONE, explain_objects, explain_text, from_objects};
 pub use create::{Created, Medium, NewObject, PART_BYTES, PARTS_MAX};
 pub use s3::{AwsVariables, RETRY_FOR, S3Options};
@@ -36,6 +43,7 @@ const DURABLE_DIRS_MAX: usize = 10_000;
 #[derive(Debug)]
 pub(crate) struct LakeStorage {
     objects: Arc<dyn ObjectStore>,
+    unverified: Arc<dyn ObjectStore>,
     root: String,
     local: Option<LocalRoot>,
     manifests: ManifestCache,
@@ -46,7 +54,8 @@ impl LakeStorage {
         let root = normalize(root.trim_end_matches('/'));
         let local = root.strip_prefix("file://").map(LocalRoot::new);
         Self {
-            objects,
+            objects: Arc::new(VerifiedStore::new(Arc::clone(&objects))),
+            unverified: objects,
             root,
             local,
             manifests: ManifestCache::default(),
@@ -102,6 +111,13 @@ impl LakeStorage {
             .map_err(fail)
     }
 
+    /// The same whatever its checksum says: to explain what is wrong, never to use it.
+    pub(crate) async fn read_unverified(&self, path: &Path) -> Result<Bytes> {
+        let fail = |e| gone(from_objects("read an object", path, e));
+        let object = self.unverified.get(path).await.map_err(fail)?;
+        object.bytes().await.map_err(fail)
+    }
+
     /// Writes a new object; durable on return.
     ///
     /// Errors: `Conflict` `object_exists` when a remote store has another object of this name.
@@ -109,6 +125,21 @@ impl LakeStorage {
         let made = create::create(self.objects.as_ref(), path, bytes, self.medium()).await;
         made.map_err(|e| from_objects("write an object", path, e))?;
         self.make_durable(path).await
+    }
+
+    /// Writes a new file of a table under a name that carries its checksum, and gives its location. `name` makes the file's
+    /// name below `folder` of a UUID.
+    ///
+    /// Errors: as [`Self::write`].
+    pub(crate) async fn write_named(
+        &self,
+        folder: &str,
+        bytes: Bytes,
+        name: impl FnOnce(uuid::Uuid) -> String,
+    ) -> Result<String> {
+        let location = format!("{folder}/{}", name(checksum_name(&bytes)));
+        self.write(&self.path(&location)?, bytes).await?;
+        Ok(location)
     }
 
     /// Makes an object, durable on return, unless another has the name. See [`crate::Lake::create`].

@@ -1,5 +1,6 @@
 //! What the store asks of its database: each statement once, for SQLite and for Postgres.
 
+pub(crate) mod checksum;
 pub(crate) mod commit;
 mod error;
 #[cfg(test)]
@@ -15,4 +16,5 @@ pub(crate) mod refs;
 pub(crate) mod runs;
 #[cfg(test)]
 mod tests;
+pub(crate) mod verify;
 pub(crate) mod writer;

@@ -15,6 +15,7 @@ mod serve;
 mod sql;
 mod tables;
 mod test;
+mod verify;
 
 use std::path::PathBuf;
 use std::process::ExitCode;
@@ -115,6 +116,8 @@ enum Command {
     Quarantine(quarantine::Quarantine),
     /// Rebuild a table from raw data on a branch and compare it with the current one
     Rebuild(rebuild::Rebuild),
+    /// Find damaged and missing files: catalog, tables, raw zone, positions, journals
+    Verify(verify::Verify),
     /// JSON Schema of a pipeline file or the settings, for editors
     Schema(schema::Schema),
     /// Sources, extractors, transforms and sinks that a pipeline file may name
@@ -187,6 +190,7 @@ async fn with_data(command: Command, global: &Global) -> Result<ExitCode> {
         Command::Runs(command) => Box::pin(command.run(global)).await,
         Command::Quarantine(command) => Box::pin(command.run(global)).await,
         Command::Rebuild(command) => Box::pin(command.run(global)).await,
+        Command::Verify(command) => Box::pin(command.run(global)).await,
         Command::Completions { .. }
         | Command::Schema(_)
         | Command::Components(_)

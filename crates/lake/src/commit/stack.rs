@@ -3,10 +3,10 @@
 use forebay_core::{Context, Error, Result, Timestamp};
 use forebay_store::{AsOf, Change as HeadMove, HeadChange};
 use futures::{StreamExt, TryStreamExt, stream};
-use iceberg::spec::{Snapshot, TableMetadata, TableMetadataBuilder, TableMetadataRef};
+use iceberg::spec::{Snapshot, TableMetadata, TableMetadataRef};
 
 use crate::error::from_iceberg;
-use crate::metadata::{check_readable, stamped};
+use crate::metadata::{check_readable, rebuilt, stamped};
 use crate::scan::LiveManifest;
 use crate::snapshot::{Change, outgrown};
 use crate::{Draft, Lake, Table};
@@ -158,13 +158,7 @@ async fn stack_metadata(
         }
         None => (None, Vec::new()),
     };
-    let dated = snapshot.is_some();
     let metadata = finished(&ground, &change.draft, head, notes, snapshot, now)?;
-    // A snapshot dates its metadata itself.
-    let metadata = match dated {
-        true => metadata,
-        false => stamped(&metadata, last_change(head, now))?,
-    };
     Ok((metadata, fresh))
 }
 
@@ -177,16 +171,12 @@ fn ground(draft: &Draft, head: Option<&Table>, now: Timestamp) -> Result<TableMe
     if !draft.schema_changed() {
         return Ok(TableMetadataRef::clone(head.metadata()));
     }
-    let builder = TableMetadata::clone(head.metadata()).into_builder(None);
-    let grown = builder.add_current_schema(planned.current_schema().as_ref().clone());
-    let built = grown
-        .and_then(TableMetadataBuilder::build)
-        .map_err(|e| from_iceberg("change the table's schema", e))?;
-    let dated = stamped(
-        &built.metadata,
-        Timestamp(head.metadata().last_updated_ms().saturating_mul(1_000)),
-    )?;
-    Ok(dated.into())
+    let last = Timestamp(head.metadata().last_updated_ms().saturating_mul(1_000));
+    let grown = planned.current_schema().as_ref().clone();
+    let built = rebuilt(head.metadata(), None, last, |builder| {
+        builder.add_current_schema(grown)
+    });
+    Ok(built?.into())
 }
 
 fn finished(
@@ -200,15 +190,20 @@ fn finished(
     let mut properties = notes.properties.clone();
     properties.extend(draft.properties().clone());
     let previous = head.map(|head| head.metadata_location().to_owned());
+    let Some(snapshot) = snapshot else {
+        let at = last_change(head, now);
+        return rebuilt(ground, previous.as_deref(), at, |builder| {
+            builder.set_properties(properties.into_iter().collect())
+        });
+    };
+    // Only with a new snapshot: what is outgrown now is so with the next one too.
     let outgrown = outgrown(ground, now);
     let build = || {
         let mut builder = ground
             .clone()
             .into_builder(previous)
             .set_properties(properties.into_iter().collect())?;
-        if let Some(snapshot) = snapshot {
-            builder = builder.set_branch_snapshot(snapshot, "main")?;
-        }
+        builder = builder.set_branch_snapshot(snapshot, "main")?;
         for id in &outgrown {
             builder = builder
                 .remove_statistics(*id)

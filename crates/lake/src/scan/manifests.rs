@@ -14,7 +14,7 @@ use iceberg::spec::{
 use super::cache::{LiveManifest, ManifestCache};
 use super::header;
 use crate::Table;
-use crate::error::from_iceberg;
+use crate::error::{from_iceberg, read_avro};
 use crate::storage::LakeStorage;
 
 /// Manifests read at once.
@@ -75,8 +75,8 @@ impl<'a> Snapshot<'a> {
             .read()
             .await
             .map_err(bad)?;
-        let list = ManifestList::parse_with_version(&bytes, self.metadata.format_version())
-            .map_err(bad)?;
+        let version = self.metadata.format_version();
+        let list = read_avro(|| ManifestList::parse_with_version(&bytes, version)).map_err(bad)?;
         let live = list
             .consume_entries()
             .into_iter()
@@ -133,7 +133,8 @@ pub(crate) async fn read_live(
         .read(&storage.path(&manifest.manifest_path)?)
         .await?;
     let bytes = header::complete(bytes, manifest, table)?;
-    let read = Manifest::parse_avro(&bytes).map_err(|e| from_iceberg("read a manifest", e))?;
+    let read = read_avro(|| Manifest::parse_avro(&bytes))
+        .map_err(|e| from_iceberg("read a manifest", e))?;
     let live = read.entries().iter().filter(|entry| entry.is_alive());
     Ok(LiveManifest {
         schema: Arc::clone(&read.metadata().schema),

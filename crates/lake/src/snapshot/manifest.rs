@@ -4,14 +4,14 @@ use std::collections::BTreeMap;
 use std::sync::Arc;
 
 use forebay_core::{Error, Result};
+use iceberg::io::FileIO;
 use iceberg::spec::{
     FormatVersion, ManifestContentType, ManifestEntry, ManifestFile, ManifestList, ManifestStatus,
     ManifestWriter, ManifestWriterBuilder, PartitionSpecRef, SchemaRef, SnapshotRef, TableMetadata,
 };
-use uuid::Uuid;
 
 use crate::DataFile;
-use crate::error::from_iceberg;
+use crate::error::{from_iceberg, read_avro};
 use crate::scan::LiveManifest;
 use crate::storage::LakeStorage;
 
@@ -25,7 +25,7 @@ pub(crate) async fn read_list(
 ) -> Result<Vec<ManifestFile>> {
     let location = snapshot.manifest_list();
     let bytes = storage.read(&storage.path(location)?).await?;
-    let list = ManifestList::parse_with_version(&bytes, table.format_version())
+    let list = read_avro(|| ManifestList::parse_with_version(&bytes, table.format_version()))
         .map_err(|e| from_iceberg("read the manifest list", e).with_context("file", location))?;
     Ok(list.consume_entries().into_iter().collect())
 }
@@ -57,6 +57,15 @@ impl Added {
     }
 }
 
+/// Where a manifest lies until its bytes, and so its name, are known.
+const IN_MEMORY: &str = "memory:/manifest";
+
+/// A manifest that is being written.
+pub(super) struct OpenManifest {
+    pub(super) writer: ManifestWriter,
+    memory: FileIO,
+}
+
 /// Where manifests of one snapshot go.
 pub(super) struct ManifestFolder {
     storage: Arc<LakeStorage>,
@@ -81,23 +90,33 @@ impl ManifestFolder {
         schema: &SchemaRef,
         spec: &PartitionSpecRef,
         content: ManifestContentType,
-    ) -> Result<ManifestWriter> {
-        let location = format!("{}/{}-m.avro", self.location, Uuid::new_v4());
-        let output = self
-            .storage
-            .file_io()
-            .new_output(location)
-            .map_err(write_failed)?;
+    ) -> Result<OpenManifest> {
+        let memory = FileIO::new_with_memory();
+        let output = memory.new_output(IN_MEMORY).map_err(write_failed)?;
         let spec = spec.as_ref().clone();
         let builder =
             ManifestWriterBuilder::new(output, Some(self.snapshot), Arc::clone(schema), spec);
-        Ok(match (self.version, content) {
+        let writer = match (self.version, content) {
             (FormatVersion::V1, _) => builder.build_v1(),
             (FormatVersion::V2, ManifestContentType::Data) => builder.build_v2_data(),
             (FormatVersion::V2, ManifestContentType::Deletes) => builder.build_v2_deletes(),
             (FormatVersion::V3, ManifestContentType::Data) => builder.build_v3_data(),
             (FormatVersion::V3, ManifestContentType::Deletes) => builder.build_v3_deletes(),
-        })
+        };
+        Ok(OpenManifest { writer, memory })
+    }
+
+    /// Gives the manifest a name that says what is in it, and makes it durable.
+    pub(super) async fn close(&self, manifest: OpenManifest) -> Result<ManifestFile> {
+        let OpenManifest { writer, memory } = manifest;
+        let mut file = writer.write_manifest_file().await.map_err(write_failed)?;
+        let input = memory.new_input(IN_MEMORY).map_err(write_failed)?;
+        let bytes = input.read().await.map_err(write_failed)?;
+        let named = self
+            .storage
+            .write_named(&self.location, bytes, |uuid| format!("{uuid}-m.avro"));
+        file.manifest_path = named.await?;
+        Ok(file)
     }
 
     /// One manifest of new data files per partition spec that they were written by.
@@ -115,15 +134,14 @@ impl ManifestFolder {
             let spec = table
                 .partition_spec_by_id(spec_id)
                 .ok_or_else(|| unknown_spec(spec_id))?;
-            let mut writer =
-                self.writer(table.current_schema(), spec, ManifestContentType::Data)?;
+            let mut open = self.writer(table.current_schema(), spec, ManifestContentType::Data)?;
             for file in &files {
-                writer
+                open.writer
                     .add_file(file.file.clone(), SEQUENCE_INHERITED)
                     .map_err(write_failed)?;
             }
             manifests.push(Added {
-                manifest: writer.write_manifest_file().await.map_err(write_failed)?,
+                manifest: self.close(open).await?,
                 schema: Arc::clone(table.current_schema()),
                 files: files.into_iter().map(|file| file.file.clone()).collect(),
             });

@@ -143,11 +143,11 @@ async fn merge_class(
     let entries = by_partition(class.manifests);
     let parts = parts(entries.len(), bytes);
     for part in entries.chunks(entries.len().div_ceil(parts).max(1)) {
-        let mut writer = folder.writer(&class.schema, spec, content)?;
+        let mut open = folder.writer(&class.schema, spec, content)?;
         for entry in part {
-            copy(entry, &mut writer)?;
+            copy(entry, &mut open.writer)?;
         }
-        let file = writer.write_manifest_file().await.map_err(write_failed)?;
+        let file = folder.close(open).await?;
         let live = LiveManifest {
             schema: Arc::clone(&class.schema),
             entries: part.into(),

@@ -12,11 +12,10 @@ use parquet::arrow::ArrowWriter;
 use parquet::basic::{Compression, ZstdLevel};
 use parquet::errors::ParquetError;
 use parquet::file::properties::{EnabledStatistics, WriterProperties};
-use uuid::Uuid;
 
 use super::stats::{self, Written};
 use super::{DataFile, Target, WriterOptions, dictionary};
-use crate::storage::ObjectSink;
+use crate::storage::{ObjectSink, data_file_name};
 
 /// A row group is closed at this many encoded bytes, whatever its rows.
 const ROW_GROUP_BYTES_MAX: usize = 64 << 20;
@@ -71,9 +70,10 @@ impl OpenFile {
                 .folder
                 .clone()
                 .join("data")
-                .join(format!("{}.parquet", Uuid::new_v4())),
+                .join(format!("{}.parquet", data_file_name())),
         };
-        let sink = Loan(Some(target.storage.sink(path.clone())?));
+        let sink = target.storage.sink(path.clone())?.with_checksums();
+        let sink = Loan(Some(sink));
         let properties = properties(options, first)?;
         let writer = ArrowWriter::try_new(sink, Arc::clone(&target.arrow), Some(properties))
             .map_err(encode_error)?;
@@ -129,6 +129,10 @@ impl OpenFile {
 
     /// Writes the footer and makes the file durable under its name.
     pub(super) fn close(mut self, target: &Target) -> Result<DataFile> {
+        self.writer.flush().map_err(encode_error)?;
+        if let Some(sink) = &mut self.writer.inner_mut().0 {
+            sink.begin_footer();
+        }
         let footer = self.writer.finish().map_err(encode_error)?;
         let sink = self
             .writer

@@ -139,7 +139,8 @@ async fn a_metadata_file_that_is_torn_empty_or_of_something_else() {
         .await
         .unwrap();
     overwritten(&site, &path, std::str::from_utf8(&other).unwrap()).await;
-    assert_eq!(refused(&site).await.code(), "wrong_metadata");
+    // Its name says that other bytes were written.
+    assert_eq!(refused(&site).await.code(), "metadata_corrupt");
 }
 
 #[tokio::test(flavor = "multi_thread")]

@@ -7,6 +7,7 @@ mod commit;
 mod crash;
 mod damaged;
 mod faulty;
+mod flips;
 mod growth;
 mod history;
 mod objects;

@@ -10,10 +10,11 @@ use std::time::Duration;
 
 use forebay_core::{Error, Ident, RefName, Result, Timestamp};
 
+use super::open::{DiskSite, LockedJournal};
 use super::opened::{Journals, Slot};
 use super::segment::{self, Folder};
 use super::storage::{self, CLAIM, Claim, Site, WRITERS};
-use super::{Journal, Limits, Place, blocking};
+use super::{Journal, Limits, Place, Taken, blocking};
 
 /// Many callers wait for a journal that cannot be opened: the storage is asked this often, not once for each of them.
 const OPEN_EVERY: Duration = Duration::from_millis(250);
@@ -77,9 +78,36 @@ impl Journals {
         if let Some(journal) = adopted.take(Place::Disk) {
             return Ok(journal);
         }
-        let (folder, clock) = (self.on_disk(pipeline), self.clock.clone());
+        let site = self.disk_site(pipeline);
+        let clock = self.clock.clone();
+        let locked = blocking(move || LockedJournal::lock(&site, clock.as_ref())).await?;
+        let committed = self.committed_offset(pipeline, &locked.id).await?;
+        let clock = self.clock.clone();
         let keys = slot.keys.clone();
-        blocking(move || Journal::open_with(&folder, limits, clock, keys)).await
+        blocking(move || Journal::open_locked(locked, committed, limits, clock, keys)).await
+    }
+
+    pub(super) fn disk_site(&self, pipeline: &Ident) -> DiskSite {
+        let folder = self.on_disk(pipeline);
+        let mark = folder.with_file_name(format!("{pipeline}.mark"));
+        DiskSite { folder, mark }
+    }
+
+    /// The furthest that any branch has taken a journal.
+    pub(super) async fn committed_offset(&self, pipeline: &Ident, journal: &Ident) -> Result<u64> {
+        let Some(lake) = &self.lake else {
+            return Ok(0);
+        };
+        let mut furthest = 0;
+        for branch in lake.store().branches().await? {
+            let positions = lake.store().positions(&branch.name, pipeline).await?;
+            for (split, _, position) in positions {
+                if split == *journal {
+                    furthest = furthest.max(Taken::read(&position)?.offset);
+                }
+            }
+        }
+        Ok(furthest)
     }
 
     pub(super) async fn open_in_storage(
@@ -168,7 +196,7 @@ impl Journals {
                 let identity = blocking(move || {
                     let folder = Folder::open(&folder.join("owner"))?;
                     let lock = folder.lock()?;
-                    let owner = folder.id(clock.as_ref())?;
+                    let owner = folder.id(None, clock.as_ref())?;
                     Ok(Identity { owner, _lock: lock })
                 });
                 adopted.identity.insert(identity.await?)

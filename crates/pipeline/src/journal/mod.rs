@@ -7,8 +7,9 @@
 //! ever.
 //!
 //! Layout of the folder on a disk: `id` (the journal's name, made once), `<offset>.segment` (records, see `frame.rs`; the
-//! name is the offset of its first byte), `<offset>.keys` (idempotency keys of a full segment, see `keys.rs`), `lock`. In the
-//! storage see `storage/`.
+//! name is the offset of its first byte), `<offset>.keys` (idempotency keys of a full segment, see `keys.rs`), `lock`, and
+//! `<start>-<end>.lost` or `.passed` (what is missing, see `gap.rs`). Beside the folder lies `<pipeline>.mark` (up to where
+//! records were acknowledged, see `mark.rs`). In the storage see `storage/`.
 //!
 //! The journal never looks into a body, and never deletes what has not been released.
 
@@ -18,15 +19,20 @@ mod append;
 mod config;
 mod figures;
 mod frame;
+mod gap;
 mod keys;
+mod mark;
 mod open;
 mod opened;
 mod scan;
 mod segment;
 mod storage;
 mod tail;
+mod verify;
 mod writer;
 
+#[cfg(test)]
+mod missing_tests;
 #[cfg(test)]
 mod tests;
 
@@ -43,6 +49,7 @@ pub use figures::Figures;
 pub use frame::{BODY_BYTES_MAX, HEAD_BYTES_MAX, Head};
 pub use opened::Journals;
 pub use tail::{Pushed, Tail};
+pub use verify::JournalFinding;
 
 pub(crate) use config::Taken;
 pub(crate) use storage::WRITERS;
@@ -309,6 +316,7 @@ impl Journal {
                 let delete = move || {
                     folder.delete(&passed)?;
                     lock_of(&bases).retain(|base| !passed.contains(base));
+                    gap::forget_gaps(&folder.path, offset)?;
                     folder.delete_keys(offset, keep, now)
                 };
                 blocking(delete).await
@@ -336,6 +344,16 @@ impl Journal {
     pub fn lag(&self, now: Timestamp) -> Duration {
         let oldest = lock_of(&self.0.tracks.ages).oldest();
         oldest.map_or(Duration::ZERO, |oldest| now.since(oldest))
+    }
+
+    /// Bytes of acknowledged records that are missing, until somebody accepts the loss. Looks into the folder.
+    pub fn lost_bytes(&self) -> u64 {
+        let Files::Disk { folder, .. } = &self.0.files else {
+            return 0;
+        };
+        let gaps = gap::list_gaps(&folder.path).unwrap_or_default().into_iter();
+        let lost = gaps.filter(|gap| gap.is_lost);
+        lost.map(|gap| gap.end - gap.start).sum()
     }
 
     /// What the writer has done since the journal was opened.

@@ -1,6 +1,7 @@
 //! Opening a journal on the local disk.
 
-use std::path::Path;
+use std::fs::File;
+use std::path::{Path, PathBuf};
 use std::sync::atomic::AtomicU64;
 use std::sync::{Arc, Mutex};
 
@@ -8,8 +9,10 @@ use forebay_core::{Clock, Error, Ident, Result};
 use tokio::sync::{Semaphore, mpsc, watch};
 
 use super::append::Append;
+use super::gap::{self, JournalGap};
 use super::keys::Keys;
-use super::segment::{Folder, Segment};
+use super::mark::{MarkFile, read_mark};
+use super::segment::{Folder, Recovered, Segment};
 use super::writer::{Parts, Writer};
 use super::{Files, Journal, Limits, QUEUE_BYTES_MAX, QUEUE_MAX, Shared, Tracks, lock_of};
 
@@ -19,49 +22,128 @@ pub(super) struct Ends {
     pub(super) durable: watch::Sender<u64>,
 }
 
+/// Where a journal on the disk lies.
+#[derive(Debug, Clone)]
+pub(super) struct DiskSite {
+    pub(super) folder: PathBuf,
+    /// The file that says up to where it was acknowledged; not in the folder, so that it outlives it.
+    pub(super) mark: PathBuf,
+}
+
+/// A journal that no other process can open; nothing of it has been changed.
+#[derive(Debug)]
+pub(super) struct LockedJournal {
+    folder: Folder,
+    mark: PathBuf,
+    lock: File,
+    pub(super) id: Ident,
+    acknowledged: u64,
+}
+
+impl LockedJournal {
+    /// Errors: `Conflict` `journal_open` when another process has it open, `Unavailable` when the disk fails.
+    pub(super) fn lock(site: &DiskSite, clock: &dyn Clock) -> Result<Self> {
+        let folder = Folder::open(&site.folder)?;
+        let lock = folder.lock()?;
+        let mark = read_mark(&site.mark)?;
+        let id = folder.id(mark.as_ref().map(|mark| &mark.journal), clock)?;
+        if let Some(other) = mark.as_ref().filter(|mark| mark.journal != id) {
+            tracing::error!(
+                journal = %id, missing = %other.journal, acknowledged = other.offset,
+                "the journal's folder was replaced: what journal {} held and was not committed is missing", other.journal
+            );
+        }
+        let own = mark.filter(|mark| mark.journal == id);
+        Ok(Self {
+            folder,
+            mark: site.mark.clone(),
+            lock,
+            id,
+            acknowledged: own.map_or(0, |mark| mark.offset),
+        })
+    }
+}
+
 impl Journal {
     /// Opens the journal in `folder`, making it when it is not there. A torn end of the newest segment, which nobody
-    /// was told of, is cut off.
+    /// was told of, is cut off. Records that had been acknowledged and are missing make a gap, see `gap.rs`.
     ///
     /// Errors: `Conflict` `journal_open` when another process has it open; `Data` `journal_corrupt` when bytes that had
     /// been acknowledged are damaged: nothing is cut then. `Unavailable` when the disk fails.
     pub fn open(folder: &Path, limits: Limits, clock: Arc<dyn Clock>) -> Result<Self> {
         let keys = Arc::new(Mutex::new(Keys::new(limits.keep_keys)));
-        Self::open_with(folder, limits, clock, keys)
+        let site = DiskSite {
+            folder: folder.to_owned(),
+            mark: folder.join("mark"),
+        };
+        let locked = LockedJournal::lock(&site, clock.as_ref())?;
+        Self::open_locked(locked, 0, limits, clock, keys)
     }
 
-    /// The same, with the keys of other journals.
-    pub(super) fn open_with(
-        folder: &Path,
+    /// The same, with the keys of other journals. Everything before `committed` has been committed by some branch: no new
+    /// record gets a place there.
+    pub(super) fn open_locked(
+        locked: LockedJournal,
+        committed: u64,
         limits: Limits,
         clock: Arc<dyn Clock>,
         keys: Arc<Mutex<Keys>>,
     ) -> Result<Self> {
-        let folder = Folder::open(folder)?;
-        let lock = folder.lock()?;
-        let id = folder.id(clock.as_ref())?;
+        let LockedJournal {
+            folder,
+            mark,
+            lock,
+            id,
+            acknowledged,
+        } = locked;
+        let floor = acknowledged.max(committed);
         let mut segments = folder.segments()?;
         let last = match segments.pop() {
             Some(newest) => newest,
-            None => Segment { base: 0, end: 0 },
+            None => Segment {
+                base: floor,
+                end: floor,
+            },
         };
         let now = clock.now();
         folder.load_keys(&segments, &mut lock_of(&keys), now)?;
-        let recovered = folder.recover(last.base)?;
+        let was_missing = !folder.file(last.base).exists();
+        let mut recovered = folder.recover(last.base, acknowledged)?;
         for keyed in &recovered.keyed {
             lock_of(&keys).remember(keyed.key, keyed.seen, now);
         }
         let tracks = Tracks::new(keys);
         let first = segments.first().map_or(last.base, |segment| segment.base);
+        let mut bases: Vec<u64> = segments.iter().map(|segment| segment.base).collect();
+        bases.push(last.base);
+        let held = if was_missing { 0 } else { recovered.end };
+        let found = EndOfJournal {
+            held,
+            committed,
+            acknowledged,
+        };
+        let mut base = last.base;
+        if found.held < floor {
+            found.record_gaps(&folder, &id)?;
+            if recovered.end < floor {
+                // The keys of the old segment are in its records.
+                base = floor;
+                bases.push(base);
+                recovered = Recovered {
+                    end: base,
+                    keyed: Vec::new(),
+                };
+            }
+        }
         if let Some(at) = folder.time_of(first)? {
             lock_of(&tracks.ages).note(recovered.end, at);
         }
-        let bases = segments.iter().map(|segment| segment.base);
-        let bases = Arc::new(Mutex::new(bases.chain([last.base]).collect()));
+        let bases = Arc::new(Mutex::new(bases));
         let files = Files::Disk {
             folder: folder.clone(),
             bases: bases.clone(),
         };
+        let mark = MarkFile::open(&mark, &id)?;
         let (journal, ends) = Self::new(
             (id, files),
             first..recovered.end,
@@ -78,9 +160,10 @@ impl Journal {
             bases,
             figures: tracks.figures,
             durable: ends.durable,
+            mark,
             lock,
         };
-        let writer = Writer::open(parts, last.base, recovered)?;
+        let writer = Writer::open(parts, base, recovered)?;
         spawn(move || writer.run(ends.queue))?;
         Ok(journal)
     }
@@ -109,6 +192,46 @@ impl Journal {
         }));
         let durable = told;
         (journal, Ends { queue, durable })
+    }
+}
+
+/// A journal that ends before what is known of it.
+struct EndOfJournal {
+    /// Where its records end.
+    held: u64,
+    committed: u64,
+    acknowledged: u64,
+}
+
+impl EndOfJournal {
+    /// Writes down what is missing, and says so.
+    fn record_gaps(&self, folder: &Folder, id: &Ident) -> Result<()> {
+        let passed = JournalGap {
+            start: self.held,
+            end: self.committed,
+            is_lost: false,
+        };
+        let lost = JournalGap {
+            start: self.held.max(self.committed),
+            end: self.acknowledged,
+            is_lost: true,
+        };
+        gap::record_gap(&folder.path, passed)?;
+        gap::record_gap(&folder.path, lost)?;
+        let (journal, path) = (id.as_str(), folder.path.display());
+        if passed.start < passed.end {
+            tracing::error!(
+                journal, folder = %path, end = self.held, committed = self.committed,
+                "the journal ends before the committed position: it is older than the catalog, new pushes begin behind that position"
+            );
+        }
+        if lost.start < lost.end {
+            tracing::error!(
+                journal, folder = %path, from = lost.start, to = lost.end,
+                "acknowledged pushes are missing from the journal"
+            );
+        }
+        Ok(())
     }
 }
 

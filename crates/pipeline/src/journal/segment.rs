@@ -2,6 +2,7 @@
 
 use std::fs::File;
 use std::io::{ErrorKind as Io, Read, Write};
+use std::os::unix::fs::{DirBuilderExt, OpenOptionsExt};
 use std::path::{Path, PathBuf};
 use std::time::Duration;
 
@@ -9,6 +10,7 @@ use forebay_core::{Clock, Error, Ident, Result, Timestamp};
 use ulid::Ulid;
 
 use super::frame::{self, Parsed, Place};
+use super::gap::{self, JournalGap};
 use super::keys::{self, Keyed, Keys, Seen};
 use super::scan::{Found, Scan};
 
@@ -61,7 +63,11 @@ pub(super) struct Folder {
 
 impl Folder {
     pub(super) fn open(path: &Path) -> Result<Self> {
-        std::fs::create_dir_all(path).map_err(|error| failed(error, path))?;
+        std::fs::DirBuilder::new()
+            .recursive(true)
+            .mode(0o700)
+            .create(path)
+            .map_err(|error| failed(error, path))?;
         let path = path.to_owned();
         let folder = Self { path };
         if let Some(parent) = folder.path.parent() {
@@ -77,6 +83,7 @@ impl Folder {
             .create(true)
             .truncate(false)
             .write(true)
+            .mode(0o600)
             .open(&path)
             .map_err(|error| failed(error, &path))?;
         let operation = rustix::fs::FlockOperation::NonBlockingLockExclusive;
@@ -89,13 +96,18 @@ impl Folder {
         Ok(file)
     }
 
-    /// The journal's name, made when the folder is new.
-    pub(super) fn id(&self, clock: &dyn Clock) -> Result<Ident> {
+    /// The journal's name, made when the folder is new. A folder that has lost it is still the journal that its mark names.
+    pub(super) fn id(&self, known: Option<&Ident>, clock: &dyn Clock) -> Result<Ident> {
         let path = self.path.join("id");
-        if let Ok(text) = std::fs::read_to_string(&path) {
-            return text.trim().parse();
+        match std::fs::read_to_string(&path) {
+            Ok(text) => return text.trim().parse(),
+            Err(error) if error.kind() == Io::NotFound => {}
+            Err(error) => return Err(failed(error, &path)),
         }
-        let id = new_id(clock)?;
+        let id = match known {
+            Some(id) => id.clone(),
+            None => new_id(clock)?,
+        };
         self.put("id", id.as_str().as_bytes())?;
         Ok(id)
     }
@@ -103,7 +115,13 @@ impl Folder {
     /// Writes a small file that is there wholly or not at all.
     fn put(&self, name: &str, bytes: &[u8]) -> Result<()> {
         let (path, part) = (self.path.join(name), self.path.join(format!("{name}.part")));
-        let written = File::create(&part).and_then(|mut file| {
+        let created = File::options()
+            .create(true)
+            .truncate(true)
+            .write(true)
+            .mode(0o600)
+            .open(&part);
+        let written = created.and_then(|mut file| {
             file.write_all(bytes)?;
             file.sync_all()?;
             std::fs::rename(&part, &path)
@@ -127,8 +145,18 @@ impl Folder {
     }
 
     pub(super) fn has(&self, offset: u64) -> Result<bool> {
-        let holds = |segment: &Segment| segment.base <= offset && offset <= segment.end;
-        Ok(self.segments()?.iter().any(holds))
+        for segment in self.segments()? {
+            if segment.base <= offset && offset <= segment.end {
+                return Ok(true);
+            }
+        }
+        Ok(self.gap_at(offset)?.is_some())
+    }
+
+    /// The gap that this offset lies in.
+    pub(super) fn gap_at(&self, offset: u64) -> Result<Option<JournalGap>> {
+        let mut gaps = gap::list_gaps(&self.path)?.into_iter();
+        Ok(gaps.find(|gap| gap.contains(offset)))
     }
 
     fn bases(&self, extension: &str) -> Result<Vec<u64>> {
@@ -168,14 +196,16 @@ impl Folder {
             .truncate(false)
             .write(true)
             .read(true)
+            .mode(0o600)
             .open(&path)
             .map_err(|error| failed(error, &path))?;
         sync(&self.path)?;
         Ok(file)
     }
 
-    /// Cuts the torn end off the newest segment, with what was appended together with it, and returns where it ends.
-    pub(super) fn recover(&self, base: u64) -> Result<Recovered> {
+    /// Cuts the torn end off the newest segment, with what was appended together with it, and returns where it ends. What lies
+    /// before `acknowledged` is no torn end: it is kept as it is, for whoever wants to rescue it.
+    pub(super) fn recover(&self, base: u64, acknowledged: u64) -> Result<Recovered> {
         let file = self.writable(base)?;
         let mut scan = Scan::new(file, base, base);
         let (mut keyed, mut part) = (Vec::new(), Part::default());
@@ -191,14 +221,18 @@ impl Folder {
                 Found::End => match part.begin() {
                     None => break scan.offset,
                     Some(begin) => {
-                        self.cut_off(&scan, base, begin)?;
+                        if begin >= acknowledged {
+                            self.cut_off(&scan, base, begin)?;
+                        }
                         break begin;
                     }
                 },
                 Found::Damaged(offset) => {
-                    self.check_torn(&mut scan, base, offset)?;
+                    self.check_torn(&mut scan, base, offset, acknowledged)?;
                     let begin = part.begin().unwrap_or(offset);
-                    self.cut_off(&scan, base, begin)?;
+                    if begin >= acknowledged {
+                        self.cut_off(&scan, base, begin)?;
+                    }
                     break begin;
                 }
             }
@@ -207,15 +241,16 @@ impl Folder {
         Ok(Recovered { end, keyed })
     }
 
-    /// Says whether the file may be cut at `offset`: not if a later record says that what was there had been durable.
-    fn check_torn(&self, scan: &mut Scan, base: u64, offset: u64) -> Result<()> {
+    /// Says whether the file may be cut at `offset`: not if a later record, or the mark, says that what was there had been
+    /// durable.
+    fn check_torn(&self, scan: &mut Scan, base: u64, offset: u64, acknowledged: u64) -> Result<()> {
         let path = self.file(base);
         let rest = scan.rest().map_err(|error| failed(error, &path))?;
         let mut at = 0;
         while let Some(step) = frame::next_candidate(&rest[at..]) {
             at += step;
             if let Place::Record(parsed) = frame::parse(&rest.slice(at..), offset + at as u64)
-                && parsed.durable > offset
+                && parsed.durable.max(acknowledged) > offset
             {
                 return Err(corrupt(&path, offset));
             }
@@ -345,7 +380,7 @@ pub(super) fn key_of(offset: u64, parsed: &Parsed) -> Result<Option<Keyed>> {
     }))
 }
 
-fn sync(folder: &Path) -> Result<()> {
+pub(super) fn sync(folder: &Path) -> Result<()> {
     File::open(folder)
         .and_then(|folder| folder.sync_all())
         .map_err(|error| failed(error, folder))

@@ -4,10 +4,11 @@ use std::fs::File;
 use std::sync::Arc;
 
 use bytes::Bytes;
-use forebay_core::Result;
+use forebay_core::{Error, Result};
 use tokio::sync::watch;
 
 use super::frame::{self, Head, Parsed};
+use super::gap;
 use super::scan::{Found, Scan};
 use super::segment::{Folder, corrupt, failed};
 use super::storage::Objects;
@@ -33,6 +34,9 @@ pub struct Tail {
     from: From,
     durable: watch::Receiver<u64>,
     offset: u64,
+    /// Something has been read; what follows a lost range is another reader's.
+    has_read: bool,
+    is_at_gap: bool,
 }
 
 #[derive(Debug)]
@@ -47,6 +51,8 @@ impl Tail {
             from: From::Folder(folder, None),
             durable,
             offset,
+            has_read: false,
+            is_at_gap: false,
         }
     }
 
@@ -59,6 +65,8 @@ impl Tail {
             from: From::Objects(objects),
             durable,
             offset,
+            has_read: false,
+            is_at_gap: false,
         }
     }
 
@@ -67,7 +75,14 @@ impl Tail {
         self.offset
     }
 
-    /// Records that are durable and not read yet, some at a time; none when there are none now.
+    /// Whether the next records had been acknowledged and are missing. What was read before them can be committed; a reader
+    /// that begins here gets the error.
+    pub fn is_at_gap(&self) -> bool {
+        self.is_at_gap
+    }
+
+    /// Records that are durable and not read yet, some at a time; none when there are none now, or when the next ones are
+    /// missing ([`Self::is_at_gap`]).
     ///
     /// Errors: `Data` `journal_corrupt` and `journal_lost`, `Unavailable` when the disk or the storage fails.
     pub async fn next(&mut self) -> Result<Vec<Pushed>> {
@@ -80,10 +95,19 @@ impl Tail {
             From::Folder(folder, scan) => {
                 let (folder, taken) = (folder.clone(), scan.take());
                 let work = move || read(&folder, taken, offset, durable);
-                let (records, read) = blocking(work).await?;
-                self.offset = read.offset;
-                *scan = Some(read);
-                Ok(records)
+                match blocking(work).await? {
+                    Stretch::Records(records, read) => {
+                        self.offset = read.offset;
+                        *scan = Some(read);
+                        self.has_read = true;
+                        Ok(records)
+                    }
+                    Stretch::Missing(_) if self.has_read => {
+                        self.is_at_gap = true;
+                        Ok(Vec::new())
+                    }
+                    Stretch::Missing(error) => Err(error),
+                }
             }
             // Objects without a record of anybody's are passed over.
             From::Objects(objects) => loop {
@@ -104,33 +128,44 @@ impl Tail {
     }
 }
 
-fn read(
-    folder: &Folder,
-    scan: Option<Scan>,
-    offset: u64,
-    durable: u64,
-) -> Result<(Vec<Pushed>, Scan)> {
+/// What a segment gave.
+enum Stretch {
+    Records(Vec<Pushed>, Scan),
+    /// The next record had been acknowledged and is gone.
+    Missing(Error),
+}
+
+fn read(folder: &Folder, scan: Option<Scan>, offset: u64, durable: u64) -> Result<Stretch> {
+    let (mut records, mut bytes) = (Vec::new(), 0);
     let mut scan = match scan {
         Some(scan) => scan,
-        None => open(folder, offset)?,
+        None => match open(folder, offset)? {
+            Opening::Scan(scan) => scan,
+            Opening::Missing(error) => return Ok(Stretch::Missing(error)),
+        },
     };
-    let (mut records, mut bytes) = (Vec::new(), 0);
     while scan.offset < durable && records.len() < RECORDS_MAX && bytes < BYTES_MAX {
         scan.set_limit(durable);
         let path = folder.file(scan.base());
-        match scan.next().map_err(|error| failed(error, &path))? {
-            Found::Record(offset, parsed) => {
-                bytes += parsed.bytes;
-                records.extend(pushed(offset, parsed)?);
-            }
-            Found::End if folder.file(scan.offset).exists() && scan.base() != scan.offset => {
-                scan = open(folder, scan.offset)?;
-            }
-            Found::End => return Err(corrupt(&path, scan.offset)),
-            Found::Damaged(offset) => return Err(corrupt(&path, offset)),
+        let found = scan.next().map_err(|error| failed(error, &path))?;
+        if let Found::Record(offset, parsed) = found {
+            bytes += parsed.bytes;
+            records.extend(pushed(offset, parsed)?);
+            continue;
+        }
+        let is_end = matches!(found, Found::End);
+        let has_next = folder.file(scan.offset).exists() && scan.base() != scan.offset;
+        let is_gap = folder.gap_at(scan.offset)?.is_some();
+        if !is_gap && !(is_end && has_next) {
+            return Err(corrupt(&path, scan.offset));
+        }
+        match open(folder, scan.offset)? {
+            Opening::Scan(next) => scan = next,
+            Opening::Missing(_) if !records.is_empty() => break,
+            Opening::Missing(error) => return Ok(Stretch::Missing(error)),
         }
     }
-    Ok((records, scan))
+    Ok(Stretch::Records(records, scan))
 }
 
 /// What a record holds; `None` when it is only the journal's own.
@@ -146,12 +181,23 @@ pub(super) fn pushed(offset: u64, parsed: Parsed) -> Result<Option<Pushed>> {
     }))
 }
 
-/// The segment that holds `offset`, there.
-fn open(folder: &Folder, offset: u64) -> Result<Scan> {
+enum Opening {
+    Scan(Scan),
+    Missing(Error),
+}
+
+/// The segment that holds `offset`, there; behind the gap that it lies in, when that may be passed over.
+fn open(folder: &Folder, mut offset: u64) -> Result<Opening> {
+    while let Some(found) = folder.gap_at(offset)? {
+        if found.is_lost {
+            return Ok(Opening::Missing(gap::lost_records(&folder.path, found)));
+        }
+        offset = found.end;
+    }
     let segments = folder.segments()?;
     let holds = segments.iter().rev().find(|segment| segment.base <= offset);
     let base = holds.map_or(offset, |segment| segment.base);
     let path = folder.file(base);
     let file = File::open(&path).map_err(|error| failed(error, &path))?;
-    Ok(Scan::new(file, base, offset))
+    Ok(Opening::Scan(Scan::new(file, base, offset)))
 }

@@ -15,6 +15,7 @@ use super::append::{self, Append, BATCH_BYTES};
 use super::figures::Figures;
 use super::frame::vouch;
 use super::keys::{Keyed, Keys};
+use super::mark::MarkFile;
 use super::segment::{Folder, Recovered, failed};
 
 /// Frames up to this size are gathered in memory so that many share one write; larger ones are written from where they are.
@@ -36,6 +37,7 @@ pub(super) struct Writer {
     bases: Arc<Mutex<Vec<u64>>>,
     figures: Arc<Figures>,
     durable: watch::Sender<u64>,
+    mark: MarkFile,
     /// Held until the last byte is written, which may be after the last handle is gone.
     _lock: File,
     file: File,
@@ -62,6 +64,7 @@ pub(super) struct Parts {
     pub(super) bases: Arc<Mutex<Vec<u64>>>,
     pub(super) figures: Arc<Figures>,
     pub(super) durable: watch::Sender<u64>,
+    pub(super) mark: MarkFile,
     pub(super) lock: File,
 }
 
@@ -71,6 +74,9 @@ impl Writer {
         // What was recovered is told to readers, so it must stay.
         file.sync_all()
             .map_err(|error| failed(error, &parts.folder.file(base)))?;
+        let mut mark = parts.mark;
+        mark.set(recovered.end);
+        mark.sync();
         Ok(Self {
             folder: parts.folder,
             segment_bytes: parts.segment_bytes,
@@ -80,6 +86,7 @@ impl Writer {
             bases: parts.bases,
             figures: parts.figures,
             durable: parts.durable,
+            mark,
             _lock: parts.lock,
             file,
             base,
@@ -171,6 +178,8 @@ impl Writer {
         self.end = end;
         // An age must not be missing when what it is of is there.
         self.note(end, at);
+        // Before anybody is answered: what was acknowledged is never more than the mark says.
+        self.mark.set(end);
         self.durable.send_replace(end);
         Ok(())
     }
@@ -249,6 +258,7 @@ impl Writer {
             .and_then(|()| self.file.sync_all())
             .map_err(|error| failed(error, &self.folder.file(self.base)))?;
         self.folder.save_keys(self.base, &self.keyed)?;
+        self.mark.sync();
         self.file = self.folder.writable(self.end)?;
         self.base = self.end;
         self.keyed.clear();

@@ -302,26 +302,65 @@ async fn taken_tables(
     Ok((!taken.is_empty()).then(|| Arc::new(taken)))
 }
 
-/// A store that has lost the position of a split, over tables that it was loaded into, must not have it loaded again.
+/// A store that has lost the position of a split, or holds another than its tables do, must not have anything loaded again
+/// or passed over.
 ///
-/// Errors: `Data` `position_lost`.
+/// Errors: `Data` `position_lost`, `position_mismatch`.
 fn check_position(job: &Job, raw: Option<&Table>) -> Result<()> {
-    if job.lease.position.is_some() || job.context.full {
+    if job.context.full {
         return Ok(());
     }
     let key = position_property(&job.spec.name, &job.split);
     let Some((raw, noted)) = raw.and_then(|raw| Some((raw, raw.properties().remove(&key)?))) else {
         return Ok(());
     };
+    if let Some(position) = &job.lease.position {
+        let noted: NotedPosition = match serde_json::from_str(&noted) {
+            Ok(noted) => noted,
+            Err(_) => return Ok(()),
+        };
+        return noted.compare(job, position, raw);
+    }
     let message = format!(
         "the catalog has no position for split {}, but {} says that it was loaded up to {noted}",
         job.split,
         raw.name()
     );
     Err(Error::data("position_lost", message)
-        .with_hint("restore the catalog from a backup that has the position; `forebay run --full` reads everything again, whatever was loaded before")
+        .with_hint("stop every other process of this pipeline, then restore the catalog from a backup that has the position")
         .with_context("table", raw.name())
         .with_context("file", raw.metadata_location()))
+}
+
+/// What a table says of a split: see [`position_property`].
+#[derive(serde::Deserialize)]
+struct NotedPosition {
+    epoch: i64,
+    sequence: i64,
+    position: Position,
+}
+
+impl NotedPosition {
+    /// A commit moves table and catalog together. A table that the last one did not touch is behind, never ahead.
+    fn compare(&self, job: &Job, position: &Position, raw: &Table) -> Result<()> {
+        let lease = &job.lease;
+        let is_ahead = self.sequence > lease.sequence && self.epoch < lease.epoch;
+        let differs = self.sequence == lease.sequence && self.position != *position;
+        if !is_ahead && !differs {
+            return Ok(());
+        }
+        let message = format!(
+            "the catalog has position {position} (commit {}) for split {}, but {} has {} (commit {})",
+            lease.sequence,
+            job.split,
+            raw.name(),
+            self.position,
+            self.sequence
+        );
+        Err(Error::data("position_mismatch", message)
+            .with_hint("the catalog is damaged or older than its tables: restore it from a backup; `forebay verify` compares everything")
+            .with_context("table", raw.name()))
+    }
 }
 
 /// What earlier runs have learned, as the raw table of the pipeline keeps it.

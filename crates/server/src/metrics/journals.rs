@@ -44,6 +44,18 @@ impl Collector for Collected {
                 (label(one), longest.unwrap_or_default().as_secs_f64())
             }),
         )?;
+        gauges(
+            &mut encoder,
+            Named(
+                "journal_lost_bytes",
+                "Bytes of acknowledged pushes that are missing from the journal, until the loss is accepted",
+            ),
+            all.iter().map(|one| {
+                let left = journals.left(&one.0);
+                let bytes = left.iter().map(Journal::lost_bytes).sum::<u64>() + one.1.lost_bytes();
+                (label(one), bytes as f64)
+            }),
+        )?;
         let figures = |read: fn(&Journal) -> u64| {
             all.iter()
                 .map(move |one| (label(one), read(&one.1)))

@@ -93,11 +93,19 @@ pub(crate) fn explain(error: sqlx::Error) -> Error {
             Error::config("not_a_store", "the store file is not a SQLite database")
         }
         Trouble::Damaged => Error::bug("store_corrupt", "the store is damaged")
-            .with_hint("stop every process, keep a copy of it, and restore it from a backup"),
+            .with_hint(RESTORE),
         Trouble::Statement => Error::bug("store_sql", "the store refused a statement"),
     };
     explained.with_source(error)
 }
+
+/// SQLite has found damage in a file.
+pub(super) fn damaged(what: &str) -> Error {
+    let what = what.replace('\n', "; ");
+    Error::bug("store_corrupt", format!("the store is damaged: {what}")).with_hint(RESTORE)
+}
+
+const RESTORE: &str = "stop every process, keep a copy of it, and restore it from a backup";
 
 pub(super) fn too_new(version: i64, known: usize) -> Error {
     Error::config(

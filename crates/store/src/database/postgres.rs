@@ -26,6 +26,7 @@ const MIGRATIONS: &[&str] = &[
     include_str!("../../migrations/postgres/0001_catalog.sql"),
     include_str!("../../migrations/postgres/0002_horizon.sql"),
     include_str!("../../migrations/postgres/0003_members.sql"),
+    include_str!("../../migrations/postgres/0004_checksums.sql"),
 ];
 
 pub(super) const DIALECT: Dialect = Dialect {

@@ -3,14 +3,14 @@
 //! Durability is decided here: write-ahead log with `synchronous=FULL`, so that a commit is on the disk when it is
 //! answered. The schema moves forward only, in one transaction, under the write lock.
 
-use std::path::Path;
+use std::path::{Path, PathBuf};
 use std::time::Duration;
 
 use forebay_core::{Clock, Result};
 use sqlx::sqlite::{SqliteConnectOptions, SqliteJournalMode, SqlitePoolOptions, SqliteSynchronous};
 use sqlx::{AssertSqlSafe, ConnectOptions, SqliteConnection, SqlitePool};
 
-use super::error::{explain, is_busy, too_new};
+use super::error::{damaged, explain, is_busy, too_new};
 use super::{Dialect, READERS_MAX};
 
 /// How long SQLite itself waits for another process's lock before it says busy.
@@ -26,6 +26,7 @@ const MIGRATIONS: &[&str] = &[
     include_str!("../../migrations/sqlite/0001_catalog.sql"),
     include_str!("../../migrations/sqlite/0002_horizon.sql"),
     include_str!("../../migrations/sqlite/0003_members.sql"),
+    include_str!("../../migrations/sqlite/0004_checksums.sql"),
 ];
 
 pub(super) const DIALECT: Dialect = Dialect {
@@ -42,11 +43,14 @@ pub(super) const DIALECT: Dialect = Dialect {
 pub(crate) struct File {
     writer: SqliteConnectOptions,
     reader: SqliteConnectOptions,
+    path: PathBuf,
 }
 
 enum Opening {
     Sql(sqlx::Error),
     TooNew(i64),
+    /// What SQLite says is wrong with the file.
+    Damaged(String),
 }
 
 impl From<sqlx::Error> for Opening {
@@ -72,7 +76,12 @@ impl File {
             .pragma("checkpoint_fullfsync", "1")
             .pragma("journal_size_limit", WAL_BYTES_MAX)
             .thread_name(|_| "forebay-store".to_owned());
-        Self { writer, reader }
+        let path = path.to_owned();
+        Self {
+            writer,
+            reader,
+            path,
+        }
     }
 
     pub(super) fn readers(&self) -> SqlitePool {
@@ -95,6 +104,7 @@ impl File {
                     clock.sleep(OPEN_PAUSE).await;
                 }
                 Err(Opening::Sql(error)) => return Err(explain(error)),
+                Err(Opening::Damaged(what)) => return Err(damaged(&what)),
                 Err(Opening::TooNew(version)) => return Err(too_new(version, MIGRATIONS.len())),
                 Ok(sql) => return Ok(sql),
             }
@@ -103,6 +113,7 @@ impl File {
 
     async fn try_open(&self) -> Result<SqliteConnection, Opening> {
         let mut sql = self.connect().await?;
+        self.check(&mut sql).await?;
         if pending(version(&mut sql).await?)?.is_empty() {
             return Ok(sql);
         }
@@ -118,6 +129,30 @@ impl File {
             .await?;
         sqlx::query("COMMIT").execute(&mut sql).await?;
         Ok(sql)
+    }
+}
+
+/// A file up to this size is checked wholly, with its indexes, whenever it is opened: some 20 ms.
+const CHECKED_BYTES_MAX: u64 = 8 << 20;
+/// Up to this size its pages are; a larger one only by `forebay verify`.
+const QUICKLY_CHECKED_BYTES_MAX: u64 = 64 << 20;
+
+impl File {
+    /// A damaged page is found before anything is read from it.
+    async fn check(&self, sql: &mut SqliteConnection) -> Result<(), Opening> {
+        let bytes = std::fs::metadata(&self.path).map_or(0, |file| file.len());
+        let statement = if bytes <= CHECKED_BYTES_MAX {
+            "PRAGMA integrity_check(1)"
+        } else if bytes <= QUICKLY_CHECKED_BYTES_MAX {
+            "PRAGMA quick_check(1)"
+        } else {
+            return Ok(());
+        };
+        let found: String = sqlx::query_scalar(statement).fetch_one(sql).await?;
+        match found.as_str() {
+            "ok" => Ok(()),
+            _ => Err(Opening::Damaged(found)),
+        }
     }
 }
 

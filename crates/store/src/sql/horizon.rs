@@ -9,6 +9,7 @@ use async_trait::async_trait;
 use forebay_core::{Error, Result, TableName, Timestamp};
 use uuid::Uuid;
 
+use super::checksum::HeadRow;
 use super::error::{Stop, parse};
 use super::operation::Operation;
 use crate::AsOf;
@@ -185,6 +186,7 @@ struct PlaceRow {
     seq: i64,
     table_uuid: String,
     metadata_location: Option<String>,
+    checksum: Option<i64>,
     commit_id: Option<String>,
 }
 
@@ -195,7 +197,7 @@ pub(crate) async fn places(
     from: &PlaceCursor,
 ) -> Result<Places, Stop> {
     let rows: Vec<PlaceRow> = query(
-        "SELECT c.branch, c.namespace, c.name, c.seq, c.table_uuid, c.metadata_location, m.id AS commit_id
+        "SELECT c.branch, c.namespace, c.name, c.seq, c.table_uuid, c.metadata_location, c.checksum, m.id AS commit_id
          FROM changes c LEFT JOIN commits m ON m.seq = c.seq
          WHERE (c.branch, c.namespace, c.name, c.seq) >= ($1, $2, $3, $4)
          ORDER BY c.branch, c.namespace, c.name, c.seq LIMIT $5",
@@ -228,6 +230,15 @@ fn same(a: &PlaceRow, b: &PlaceRow) -> bool {
 }
 
 fn place(row: &PlaceRow, next: Option<i64>, kept: &Kept) -> Result<Option<Place>> {
+    let head = HeadRow {
+        branch: row.branch,
+        namespace: &row.namespace,
+        name: &row.name,
+        uuid: &row.table_uuid,
+        location: row.metadata_location.as_deref(),
+        seq: row.seq,
+    };
+    head.check(row.checksum)?;
     let Some(location) = &row.metadata_location else {
         return Ok(None);
     };

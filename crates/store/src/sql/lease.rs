@@ -13,6 +13,7 @@ use std::time::Duration;
 use async_trait::async_trait;
 use forebay_core::{Error, Ident, Position, RefName, Result, Timestamp};
 
+use super::checksum::PositionRow;
 use super::error::{Stop, corrupt, parse};
 use super::log::{self, Level, live_branch};
 use super::operation::Operation;
@@ -102,27 +103,65 @@ pub(super) fn micros(duration: Duration) -> i64 {
     i64::try_from(duration.as_micros()).unwrap_or(i64::MAX)
 }
 
+/// A split as it stands on a branch.
+#[derive(sqlx::FromRow)]
+struct StoredPosition {
+    epoch: i64,
+    sequence: i64,
+    position: Option<String>,
+    seq: Option<i64>,
+    checksum: Option<i64>,
+}
+
+impl StoredPosition {
+    fn row<'a>(&'a self, branch: i64, pipeline: &'a str, split: &'a str) -> PositionRow<'a> {
+        PositionRow {
+            branch,
+            pipeline,
+            split,
+            epoch: self.epoch,
+            sequence: self.sequence,
+            position: self.position.as_deref(),
+            seq: self.seq,
+        }
+    }
+}
+
 async fn next_epoch(
     sql: &mut Sql<'_>,
     branch: i64,
     request: &LeaseRequest,
 ) -> Result<Option<Lease>, Stop> {
-    let rows: Vec<(i64, i64, Option<String>)> = query(
-        "UPDATE positions SET epoch = epoch + 1 WHERE branch = $1 AND pipeline = $2 AND split = $3
-         RETURNING epoch, sequence, position",
+    let (pipeline, split) = (request.pipeline.as_str(), request.split.as_str());
+    let stood: Option<StoredPosition> = query(
+        "SELECT epoch, sequence, position, seq, checksum FROM positions
+         WHERE branch = $1 AND pipeline = $2 AND split = $3",
     )
     .bind(branch)
-    .bind(request.pipeline.as_str())
-    .bind(request.split.as_str())
-    .fetch_all(sql)
+    .bind(pipeline)
+    .bind(split)
+    .fetch_optional(sql)
     .await?;
-    let Some((epoch, sequence, position)) = rows.into_iter().next() else {
+    let Some(mut stands) = stood else {
         return Ok(None);
     };
+    stands.row(branch, pipeline, split).check(stands.checksum)?;
+    stands.epoch += 1;
+    let checksum = stands.row(branch, pipeline, split).checksum();
+    query(
+        "UPDATE positions SET epoch = $4, checksum = $5 WHERE branch = $1 AND pipeline = $2 AND split = $3",
+    )
+    .bind(branch)
+    .bind(pipeline)
+    .bind(split)
+    .bind(stands.epoch)
+    .bind(checksum)
+    .execute(sql)
+    .await?;
     Ok(Some(Lease {
-        epoch,
-        sequence,
-        position: read_from(position)?,
+        epoch: stands.epoch,
+        sequence: stands.sequence,
+        position: read_from(stands.position)?,
     }))
 }
 
@@ -137,14 +176,25 @@ async fn first_epoch(
     let start = inherited(sql, &lineage, request).await?;
     let (sequence, position) =
         start.map_or((0, None), |(sequence, position)| (sequence, Some(position)));
+    let row = PositionRow {
+        branch,
+        pipeline: request.pipeline.as_str(),
+        split: request.split.as_str(),
+        epoch: 1,
+        sequence,
+        position: position.as_deref(),
+        seq: None,
+    };
     query(
-        "INSERT INTO positions (branch, pipeline, split, epoch, sequence, position) VALUES ($1, $2, $3, 1, $4, $5)",
+        "INSERT INTO positions (branch, pipeline, split, epoch, sequence, position, checksum)
+         VALUES ($1, $2, $3, 1, $4, $5, $6)",
     )
     .bind(branch)
     .bind(request.pipeline.as_str())
     .bind(request.split.as_str())
     .bind(sequence)
     .bind(position.as_deref())
+    .bind(row.checksum())
     .execute(sql)
     .await?;
     Ok(Lease {
@@ -158,10 +208,11 @@ async fn inherited(
     sql: &mut Sql<'_>,
     lineage: &[Level],
     request: &LeaseRequest,
-) -> Result<Option<(i64, String)>, sqlx::Error> {
+) -> Result<Option<(i64, String)>, Stop> {
+    let (pipeline, split) = (request.pipeline.as_str(), request.split.as_str());
     for level in lineage {
-        let found = query(
-            "SELECT sequence, position FROM moves
+        let found: Option<StoredPosition> = query(
+            "SELECT epoch, sequence, position, seq, checksum FROM moves
              WHERE branch = $1 AND pipeline = $2 AND split = $3 AND seq <= $4 ORDER BY seq DESC LIMIT 1",
         )
         .bind(level.branch)
@@ -170,8 +221,11 @@ async fn inherited(
         .bind(level.upto)
         .fetch_optional(sql)
         .await?;
-        if found.is_some() {
-            return Ok(found);
+        if let Some(found) = found {
+            found
+                .row(level.branch, pipeline, split)
+                .check(found.checksum)?;
+            return Ok(found.position.map(|position| (found.sequence, position)));
         }
     }
     Ok(None)
@@ -297,11 +351,12 @@ pub(crate) async fn positions(
     let (id, head) = live_branch(sql, branch).await?;
     let mut splits: BTreeMap<Ident, (i64, Position)> = BTreeMap::new();
     for level in log::lineage(sql, id, head).await? {
-        for (split, sequence, position) in level_positions(sql, level, pipeline).await? {
-            let position = read(&position)?;
+        for found in level_positions(sql, level, pipeline).await? {
+            found.check(level.branch, pipeline)?;
+            let position = read(&found.position)?;
             splits
-                .entry(parse("a split", &split)?)
-                .or_insert((sequence, position));
+                .entry(parse("a split", &found.split)?)
+                .or_insert((found.sequence, position));
         }
     }
     Ok(splits
@@ -311,12 +366,37 @@ pub(crate) async fn positions(
         .collect())
 }
 
+#[derive(sqlx::FromRow)]
+struct LevelPosition {
+    split: String,
+    epoch: i64,
+    sequence: i64,
+    position: String,
+    seq: i64,
+    checksum: Option<i64>,
+}
+
+impl LevelPosition {
+    fn check(&self, branch: i64, pipeline: &Ident) -> Result<()> {
+        let row = PositionRow {
+            branch,
+            pipeline: pipeline.as_str(),
+            split: &self.split,
+            epoch: self.epoch,
+            sequence: self.sequence,
+            position: Some(&self.position),
+            seq: Some(self.seq),
+        };
+        row.check(self.checksum)
+    }
+}
+
 /// `positions` lists the splits, the log says where each stood. A split that was only taken has not moved.
 async fn level_positions(
     sql: &mut Sql<'_>,
     level: Level,
     pipeline: &Ident,
-) -> Result<Vec<(String, i64, String)>, sqlx::Error> {
+) -> Result<Vec<LevelPosition>, sqlx::Error> {
     query(LEVEL_POSITIONS)
         .bind(level.branch)
         .bind(pipeline.as_str())
@@ -326,7 +406,7 @@ async fn level_positions(
 }
 
 /// CROSS JOIN: from the few splits to the many moves, not the other way.
-pub(crate) const LEVEL_POSITIONS: &str = "SELECT p.split, m.sequence, m.position
+pub(crate) const LEVEL_POSITIONS: &str = "SELECT p.split, m.epoch, m.sequence, m.position, m.seq, m.checksum
      FROM positions p CROSS JOIN moves m
      WHERE p.branch = $1 AND p.pipeline = $2 AND m.branch = p.branch AND m.pipeline = p.pipeline AND m.split = p.split AND m.seq = (
              SELECT max(o.seq) FROM moves o

@@ -6,7 +6,8 @@ use std::collections::BTreeMap;
 use forebay_core::{CommitId, Error, RefName, Result, TableName, Timestamp};
 use uuid::Uuid;
 
-use super::error::{Stop, parse};
+use super::checksum::HeadRow;
+use super::error::{Stop, corrupt, parse};
 use super::refs::no_such_branch;
 use crate::database::{Sql, query};
 use crate::{AsOf, Change, CommitRecord, Head};
@@ -63,11 +64,20 @@ pub(crate) async fn resolve(sql: &mut Sql<'_>, as_of: &AsOf) -> Result<Vec<Level
 
 /// Its id and the sequence number of its newest commit, 0 when there is none.
 pub(crate) async fn live_branch(sql: &mut Sql<'_>, name: &RefName) -> Result<(i64, i64), Stop> {
-    query("SELECT id, coalesce(head_seq, 0) FROM branches WHERE name = $1 AND dropped_at IS NULL")
-        .bind(name.as_str())
-        .fetch_optional(sql)
-        .await?
-        .ok_or_else(|| no_such_branch(name).into())
+    let found: Option<(i64, i64, i64)> = query(
+        "SELECT id, coalesce(head_seq, 0),
+             coalesce((SELECT max(c.seq) FROM commits c WHERE c.branch = branches.id), base_seq, 0)
+         FROM branches WHERE name = $1 AND dropped_at IS NULL",
+    )
+    .bind(name.as_str())
+    .fetch_optional(sql)
+    .await?;
+    let (id, head, newest) = found.ok_or_else(|| no_such_branch(name))?;
+    if head != newest {
+        let what = format!("the newest commit of branch {name} ({newest} in the log)");
+        return Err(corrupt(&what, &head.to_string()).into());
+    }
+    Ok((id, head))
 }
 
 fn no_such_commit(id: CommitId) -> Error {
@@ -82,8 +92,8 @@ pub(crate) async fn place(
     table: &TableName,
 ) -> Result<Option<(Uuid, String)>, Stop> {
     for level in lineage {
-        let found: Option<(String, Option<String>)> = query(
-            "SELECT table_uuid, metadata_location FROM changes
+        let found: Option<(String, Option<String>, i64, Option<i64>)> = query(
+            "SELECT table_uuid, metadata_location, seq, checksum FROM changes
              WHERE branch = $1 AND namespace = $2 AND name = $3 AND seq <= $4
              ORDER BY seq DESC LIMIT 1",
         )
@@ -93,7 +103,16 @@ pub(crate) async fn place(
         .bind(level.upto)
         .fetch_optional(sql)
         .await?;
-        if let Some((uuid, location)) = found {
+        if let Some((uuid, location, seq, checksum)) = found {
+            let row = HeadRow {
+                branch: level.branch,
+                namespace: table.namespace.as_str(),
+                name: table.name.as_str(),
+                uuid: &uuid,
+                location: location.as_deref(),
+                seq,
+            };
+            row.check(checksum)?;
             // A tombstone ends the search: the base may still have the table.
             return Ok(location
                 .map(|location| Ok::<_, Error>((parse("a table UUID", &uuid)?, location)))
@@ -106,7 +125,28 @@ pub(crate) async fn place(
 pub(crate) async fn heads(sql: &mut Sql<'_>, lineage: &[Level]) -> Result<Vec<Head>, Stop> {
     let mut tables: BTreeMap<TableName, Option<Head>> = BTreeMap::new();
     for level in lineage {
-        for (namespace, name, uuid, location) in level_heads(sql, *level).await? {
+        for ListedHead {
+            head_seq,
+            seq,
+            head,
+        } in level_heads(sql, *level).await?
+        {
+            if seq.is_none() {
+                // It came later, or the log has lost it.
+                if head_seq <= level.upto {
+                    let table = format!("{}.{}", head.namespace, head.name);
+                    return Err(corrupt("the log of a table", &table).into());
+                }
+                continue;
+            }
+            head.row(level.branch).check(head.checksum)?;
+            let LevelHead {
+                namespace,
+                name,
+                table_uuid: uuid,
+                metadata_location: location,
+                ..
+            } = head;
             let table = TableName::new(
                 parse("a namespace", &namespace)?,
                 parse("a table name", &name)?,
@@ -123,26 +163,86 @@ pub(crate) async fn heads(sql: &mut Sql<'_>, lineage: &[Level]) -> Result<Vec<He
     Ok(tables.into_values().flatten().collect())
 }
 
-/// Namespace, name, UUID and location of every table that one branch says something about. `heads` lists the names
+/// What one branch says of a table.
+#[derive(sqlx::FromRow)]
+struct LevelHead {
+    namespace: String,
+    name: String,
+    table_uuid: String,
+    metadata_location: Option<String>,
+    seq: i64,
+    checksum: Option<i64>,
+}
+
+/// What `heads` lists, and what the log says of it.
+struct ListedHead {
+    head_seq: i64,
+    /// `None`: the log says nothing up to the state that is read.
+    seq: Option<i64>,
+    head: LevelHead,
+}
+
+#[derive(sqlx::FromRow)]
+struct ListedHeadRow {
+    namespace: String,
+    name: String,
+    head_seq: i64,
+    table_uuid: String,
+    metadata_location: Option<String>,
+    seq: Option<i64>,
+    checksum: Option<i64>,
+}
+
+impl From<ListedHeadRow> for ListedHead {
+    fn from(row: ListedHeadRow) -> Self {
+        Self {
+            head_seq: row.head_seq,
+            seq: row.seq,
+            head: LevelHead {
+                namespace: row.namespace,
+                name: row.name,
+                table_uuid: row.table_uuid,
+                metadata_location: row.metadata_location,
+                seq: row.seq.unwrap_or_default(),
+                checksum: row.checksum,
+            },
+        }
+    }
+}
+
+impl LevelHead {
+    fn row(&self, branch: i64) -> HeadRow<'_> {
+        HeadRow {
+            branch,
+            namespace: &self.namespace,
+            name: &self.name,
+            uuid: &self.table_uuid,
+            location: self.metadata_location.as_deref(),
+            seq: self.seq,
+        }
+    }
+}
+
+/// Every table that one branch says something about. `heads` lists the names
 /// and knows the newest change of each; only for older states is the log searched.
-async fn level_heads(
-    sql: &mut Sql<'_>,
-    level: Level,
-) -> Result<Vec<(String, String, String, Option<String>)>, sqlx::Error> {
-    query(LEVEL_HEADS)
+async fn level_heads(sql: &mut Sql<'_>, level: Level) -> Result<Vec<ListedHead>, sqlx::Error> {
+    let rows: Vec<ListedHeadRow> = query(LEVEL_HEADS)
         .bind(level.branch)
         .bind(level.upto)
         .fetch_all(sql)
-        .await
+        .await?;
+    Ok(rows.into_iter().map(ListedHead::from).collect())
 }
 
-/// CROSS JOIN: SQLite must go from the few heads to the many changes, not the other way.
-pub(crate) const LEVEL_HEADS: &str = "SELECT h.namespace, h.name, c.table_uuid, c.metadata_location
-     FROM heads h CROSS JOIN changes c
-     WHERE h.branch = $1 AND c.branch = h.branch AND c.namespace = h.namespace AND c.name = h.name
+/// LEFT JOIN: SQLite must go from the few heads to the many changes, not the other way, and a head without a change is damage.
+pub(crate) const LEVEL_HEADS: &str = "SELECT h.namespace, h.name, h.seq AS head_seq, coalesce(c.table_uuid, '') AS table_uuid,
+         c.metadata_location, c.seq, c.checksum
+     FROM heads h LEFT JOIN changes c
+     ON c.branch = h.branch AND c.namespace = h.namespace AND c.name = h.name
          AND c.seq = CASE WHEN h.seq <= $2 THEN h.seq ELSE (
              SELECT max(o.seq) FROM changes o
-             WHERE o.branch = h.branch AND o.namespace = h.namespace AND o.name = h.name AND o.seq <= $2) END";
+             WHERE o.branch = h.branch AND o.namespace = h.namespace AND o.name = h.name AND o.seq <= $2) END
+     WHERE h.branch = $1";
 
 #[derive(sqlx::FromRow)]
 struct CommitRow {
@@ -221,8 +321,8 @@ async fn with_changes(sql: &mut Sql<'_>, rows: Vec<CommitRow>) -> Result<Vec<Com
     let (Some(newest), Some(oldest)) = (rows.first(), rows.last()) else {
         return Ok(Vec::new());
     };
-    let changes: Vec<(i64, String, String, String, Option<String>)> = query(
-        "SELECT seq, namespace, name, table_uuid, metadata_location FROM changes
+    let changes: Vec<LevelHead> = query(
+        "SELECT seq, namespace, name, table_uuid, metadata_location, checksum FROM changes
          WHERE branch = $1 AND seq BETWEEN $2 AND $3 ORDER BY seq, namespace, name",
     )
     .bind(newest.branch_id)
@@ -231,7 +331,17 @@ async fn with_changes(sql: &mut Sql<'_>, rows: Vec<CommitRow>) -> Result<Vec<Com
     .fetch_all(sql)
     .await?;
     let mut by_commit: BTreeMap<i64, Vec<(TableName, Uuid, Change)>> = BTreeMap::new();
-    for (seq, namespace, name, uuid, location) in changes {
+    let branch = newest.branch_id;
+    for change in changes {
+        change.row(branch).check(change.checksum)?;
+        let LevelHead {
+            namespace,
+            name,
+            table_uuid: uuid,
+            metadata_location: location,
+            seq,
+            ..
+        } = change;
         let table = TableName::new(
             parse("a namespace", &namespace)?,
             parse("a table name", &name)?,

@@ -38,6 +38,7 @@ async fn when_due(workspace: &Workspace, every: Duration) -> Result<()> {
     if last.is_some_and(|last| now.since(last) < every) {
         return Ok(());
     }
+    lake.check_clock().await?;
     let cleaned = lake.clean(&settings.clean_request(now)?).await?;
     for (uuid, table) in &cleaned.tables {
         if let Some(problem) = &table.problem {

@@ -49,6 +49,7 @@ impl Clean {
             dry_run: !self.delete,
             ..settings.clean_request(workspace.clock().now())?
         };
+        workspace.lake().check_clock().await?;
         let cleaned = workspace.lake().clean(&request).await?;
         let batch = listed(&cleaned)?;
         output::print(format, batch.schema(), &[batch])?;

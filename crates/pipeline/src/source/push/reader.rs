@@ -189,6 +189,10 @@ impl SplitReader for Reader {
                 return Ok(None);
             }
             self.waiting = self.tail.next().await?.into();
+            // What was read is committed first; the next run says what is missing.
+            if self.tail.is_at_gap() {
+                return Ok(None);
+            }
             match (self.waiting.is_empty(), self.context.follow) {
                 (true, true) => {
                     self.wait().await?;

@@ -8,6 +8,7 @@ use serde_json::{Value, json};
 
 use super::state::End;
 use crate::database::{Sql, Together, rows_of};
+use crate::sql::checksum::{HeadRow, PositionRow};
 use crate::{Change, Commit, Committed};
 
 pub(super) struct Rows {
@@ -42,13 +43,32 @@ impl Rows {
             "author": commit.author, "message": commit.message, "run": commit.run.map(|run| run.to_string()),
         }));
         self.heads.extend(commit.heads.iter().map(|head| {
+            let row = HeadRow {
+                branch,
+                namespace: head.table.namespace.as_str(),
+                name: head.table.name.as_str(),
+                uuid: &head.uuid.to_string(),
+                location: location(&head.change),
+                seq,
+            };
             json!({
+                "checksum": row.checksum(),
                 "branch": branch, "namespace": head.table.namespace.as_str(), "name": head.table.name.as_str(),
                 "uuid": head.uuid.to_string(), "location": location(&head.change), "expected": head.expected, "seq": seq,
             })
         }));
         self.moves.extend(commit.positions.iter().map(|moved| {
+            let row = PositionRow {
+                branch,
+                pipeline: moved.pipeline.as_str(),
+                split: moved.split.as_str(),
+                epoch: moved.epoch,
+                sequence: moved.sequence + 1,
+                position: Some(&moved.position.to_string()),
+                seq: Some(seq),
+            };
             json!({
+                "checksum": row.checksum(),
                 "branch": branch, "pipeline": moved.pipeline.as_str(), "split": moved.split.as_str(),
                 "epoch": moved.epoch, "sequence": moved.sequence, "position": moved.position.to_string(), "seq": seq,
             })
@@ -94,22 +114,25 @@ const COMMITS: &str = "
 
 /// `WHERE true`: without it SQLite takes `ON` for that of a join.
 pub(crate) const HEADS: &str = "
-    INSERT INTO heads (branch, namespace, name, table_uuid, metadata_location, previous_metadata_location, seq)
+    INSERT INTO heads (branch, namespace, name, table_uuid, metadata_location, previous_metadata_location, seq, checksum)
     SELECT CAST(value->>'branch' AS BIGINT), value->>'namespace', value->>'name', value->>'uuid',
-        value->>'location', value->>'expected', CAST(value->>'seq' AS BIGINT)
+        value->>'location', value->>'expected', CAST(value->>'seq' AS BIGINT), CAST(value->>'checksum' AS BIGINT)
     FROM json_each($2) WHERE true
     ON CONFLICT (branch, namespace, name) DO UPDATE SET
         table_uuid = excluded.table_uuid,
         metadata_location = excluded.metadata_location,
         previous_metadata_location = excluded.previous_metadata_location,
-        seq = excluded.seq
+        seq = excluded.seq,
+        checksum = excluded.checksum
     WHERE heads.metadata_location IS NOT DISTINCT FROM excluded.previous_metadata_location";
 
 pub(crate) const MOVES: &str = "
-    UPDATE positions SET sequence = positions.sequence + 1, position = moved.position, seq = moved.seq
+    UPDATE positions SET sequence = positions.sequence + 1, position = moved.position, seq = moved.seq,
+        checksum = moved.checksum
     FROM (SELECT CAST(value->>'branch' AS BIGINT) AS branch, value->>'pipeline' AS pipeline, value->>'split' AS split,
             CAST(value->>'epoch' AS BIGINT) AS epoch, CAST(value->>'sequence' AS BIGINT) AS sequence,
-            value->>'position' AS position, CAST(value->>'seq' AS BIGINT) AS seq
+            value->>'position' AS position, CAST(value->>'seq' AS BIGINT) AS seq,
+            CAST(value->>'checksum' AS BIGINT) AS checksum
         FROM json_each($3)) AS moved
     WHERE positions.branch = moved.branch AND positions.pipeline = moved.pipeline AND positions.split = moved.split
         AND positions.epoch = moved.epoch AND positions.sequence = moved.sequence";
