@@ -15,8 +15,8 @@ use std::time::Duration;
 use bytes::Bytes;
 use forebay_core::{Error, Result, TableName, Timestamp};
 use forebay_store::{Forgotten, Horizon};
+use object_store::ObjectStoreExt;
 use object_store::path::Path;
-use object_store::{ObjectStore, ObjectStoreExt};
 use uuid::Uuid;
 
 use crate::Lake;
@@ -80,7 +80,7 @@ pub struct Cleaned {
 }
 
 /// How far this machine's clock may be from that of the storage, by which files are dated.
-pub const CLOCK_DIFFERENCE_MAX: Duration = Duration::from_secs(60);
+const CLOCK_DIFFERENCE_MAX: Duration = Duration::from_secs(60);
 
 impl Lake {
     /// Compares this machine's clock with that of the storage, by an object that is made and deleted: whoever deletes files by

@@ -136,6 +136,8 @@ async fn strip_manifests(storage: &LakeStorage) {
 #[test]
 fn small_manifests_without_a_schema_are_merged() {
     let (_folder, storage) = site::storage();
+    // Another engine's manifests have other names, which say nothing of their bytes.
+    let storage = Arc::new(storage.without_checks());
     let row = |n: i64| {
         let ids: ArrayRef = Arc::new(Int64Array::from(vec![n]));
         RecordBatch::try_from_iter([("id", ids)]).unwrap()

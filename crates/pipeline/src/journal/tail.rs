@@ -156,7 +156,8 @@ fn read(folder: &Folder, scan: Option<Scan>, offset: u64, durable: u64) -> Resul
         let is_end = matches!(found, Found::End);
         let has_next = folder.file(scan.offset).exists() && scan.base() != scan.offset;
         let is_gap = folder.gap_at(scan.offset)?.is_some();
-        if !is_gap && !(is_end && has_next) {
+        let may_continue = is_gap || (is_end && has_next);
+        if !may_continue {
             return Err(corrupt(&path, scan.offset));
         }
         match open(folder, scan.offset)? {
