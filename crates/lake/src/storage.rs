@@ -4,6 +4,7 @@
 //! `object_store` itself does not. Nothing here is ever overwritten or deleted on the way of a commit: names are fresh,
 //! and in a remote store an object is only ever created.
 
+pub mod address;
 mod checksum;
 mod create;
 mod iceberg_io;

@@ -29,5 +29,6 @@ pub mod run;
 pub mod timing;
 
 mod base64;
+mod cover;
 mod json_keys;
 mod rows;

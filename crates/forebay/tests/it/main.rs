@@ -4,6 +4,7 @@
 
 mod admin;
 mod aws_sdks;
+mod canaries;
 mod clean;
 mod cli;
 mod columns;
@@ -22,6 +23,7 @@ mod load;
 mod observe;
 mod parts;
 mod postgres;
+mod pulled;
 mod raw;
 #[cfg(feature = "kafka")]
 mod registry;

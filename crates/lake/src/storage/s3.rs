@@ -7,6 +7,7 @@ use std::str::FromStr;
 use std::sync::Arc;
 use std::time::Duration;
 
+use super::address;
 use forebay_core::{Error, Result, Secret};
 use object_store::aws::{AmazonS3Builder, AmazonS3ConfigKey};
 use object_store::{BackoffConfig, ClientConfigKey, ClientOptions, ObjectStore, RetryConfig};
@@ -73,11 +74,17 @@ impl S3Options {
         let Some(endpoint) = &self.endpoint else {
             return Ok(());
         };
+        if endpoint_host(endpoint).is_some_and(address::is_forbidden_host) {
+            return Err(
+                "`endpoint` is a link-local, metadata or reserved address, which is always refused"
+                    .to_owned(),
+            );
+        }
         match endpoint.split_once("://") {
             Some(("https", host)) if !host.is_empty() => Ok(()),
             Some(("http", host)) if !host.is_empty() && self.allow_http == Some(true) => Ok(()),
             Some(("http", _)) => Err(
-                "`endpoint` is plain http: use https, or set `allow_http: true` where nobody listens"
+                "`endpoint` is plain http: use https, or set `allow_http: true` on a trusted network"
                     .to_owned(),
             ),
             _ => Err("`endpoint` is not an address such as `https://host:port`".to_owned()),
@@ -190,6 +197,17 @@ fn retries(retry_for: Duration) -> RetryConfig {
     }
 }
 
+/// The host of an endpoint, without port and path.
+fn endpoint_host(endpoint: &str) -> Option<&str> {
+    let (_, rest) = endpoint.split_once("://")?;
+    let authority = rest.split(['/', '?', '#', '\\']).next()?;
+    let host = authority.rsplit('@').next()?;
+    match host.strip_prefix('[') {
+        Some(inside) => inside.split(']').next(),
+        None => host.split(':').next(),
+    }
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;
@@ -204,6 +222,18 @@ mod tests {
             (r#"{"access_key_id": "a"}"#, "go together"),
             (r#"{"session_token": "t"}"#, "`session_token` needs"),
             (r#"{"endpoint": "http://127.0.0.1:1"}"#, "plain http"),
+            (
+                r#"{"endpoint": "http://169.254.169.254", "allow_http": true}"#,
+                "always refused",
+            ),
+            (
+                r#"{"endpoint": "https://[fd00:ec2::254]:443/x"}"#,
+                "always refused",
+            ),
+            (
+                r#"{"endpoint": "https://a@168.63.129.16:80"}"#,
+                "always refused",
+            ),
             (
                 r#"{"endpoint": "minio:9000", "allow_http": true}"#,
                 "not an address",

@@ -5,6 +5,7 @@
 
 use std::sync::Arc;
 
+use crate::cover::SecretCover;
 use crate::file::document::{Node, Reference, Value, join};
 use crate::file::{Diagnostic, Diagnostics, Document, Span, suggest};
 
@@ -32,6 +33,11 @@ impl Resolved {
         self.unresolved.iter().any(|found| is_below(found, path))
     }
 
+    /// Covers the secrets of the document in what a run says.
+    pub(crate) fn secrets(&self) -> SecretCover {
+        SecretCover::of_texts(self.hidden.secrets.iter().map(String::as_str))
+    }
+
     /// Puts the reference back in place of what it stood for, wherever a message repeats it.
     pub(crate) fn hide(&self, diagnostic: Diagnostic) -> Diagnostic {
         let Diagnostic { message, help, .. } = &diagnostic;
@@ -55,7 +61,11 @@ pub(super) fn is_below(path: &str, parent: &str) -> bool {
 
 /// Values that must not be shown, with their references.
 #[derive(Default)]
-struct Hidden(Vec<(String, String)>);
+struct Hidden {
+    values: Vec<(String, String)>,
+    /// Those of them that are secrets.
+    secrets: Vec<String>,
+}
 
 /// A shorter value of the environment is not worth hiding: it would be found in every second word.
 const HIDDEN_ENV_BYTES_MIN: usize = 4;
@@ -68,12 +78,15 @@ impl Hidden {
             HIDDEN_ENV_BYTES_MIN
         };
         if kind != Reference::Text && value.len() >= bytes_min {
-            self.0.push((value.to_owned(), written.to_owned()));
+            self.values.push((value.to_owned(), written.to_owned()));
+        }
+        if kind == Reference::Secret {
+            self.secrets.push(value.to_owned());
         }
     }
 
     fn cover(&self, text: &str) -> String {
-        self.0
+        self.values
             .iter()
             .fold(text.to_owned(), |text, (value, written)| {
                 text.replace(value.as_str(), written)
@@ -83,7 +96,7 @@ impl Hidden {
 
 impl std::fmt::Debug for Hidden {
     fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
-        write!(f, "{} values", self.0.len())
+        write!(f, "{} values", self.values.len())
     }
 }
 

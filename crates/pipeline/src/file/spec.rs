@@ -12,6 +12,7 @@ use serde::{Deserialize, Serialize};
 use sha2::{Digest, Sha256};
 
 use crate::extract::contract::{Contract, ContractPolicy, TakenTables};
+use crate::cover::SecretCover;
 use crate::extract::file_columns::FileExtraction;
 use crate::extract::message::MessageExtraction;
 use crate::extract::{self, Extraction, Extractor};
@@ -102,6 +103,8 @@ pub struct PipelineSpec {
     pub load: Box<dyn Target>,
     /// SHA-256 of the file's text, recorded with each run.
     pub digest: String,
+    /// The secrets of the file, to cover where a message repeats one.
+    pub(crate) secrets: SecretCover,
 }
 
 impl PipelineSpec {
@@ -308,6 +311,7 @@ impl<'a> Build<'a> {
             buffer: buffer?,
             load: load?,
             digest,
+            secrets: self.resolved.secrets(),
         })
     }
 

@@ -9,6 +9,7 @@ use tokio_util::sync::CancellationToken;
 
 use super::audit::Requests;
 use super::{Figures, Job, RunContext, stage_gone};
+use crate::cover::SecretCover;
 use crate::file::PipelineSpec;
 use crate::source::{RequestLog, RequestRecord, SourceContext};
 
@@ -26,15 +27,23 @@ pub(super) enum Read {
     End(Option<Position>),
 }
 
-/// Counts requests for the figures and passes them on.
-struct Counted(Arc<Requests>, Arc<Figures>);
+/// Counts requests for the figures and passes them on, without the secrets of the pipeline file.
+struct Counted {
+    requests: Arc<Requests>,
+    figures: Arc<Figures>,
+    secrets: SecretCover,
+}
 
 impl RequestLog for Counted {
     fn record(&self, record: RequestRecord) {
-        Figures::count(&self.1.requests, 1);
-        Figures::count(&self.1.retries, u64::from(record.attempt > 1));
-        Figures::count(&self.1.waited_us, record.waited_us);
-        self.0.record(record);
+        Figures::count(&self.figures.requests, 1);
+        Figures::count(&self.figures.retries, u64::from(record.attempt > 1));
+        Figures::count(&self.figures.waited_us, record.waited_us);
+        self.requests.record(RequestRecord {
+            url: self.secrets.cover(&record.url),
+            detail: record.detail.map(|detail| self.secrets.cover(&detail)),
+            ..record
+        });
     }
 }
 
@@ -54,7 +63,11 @@ pub(super) fn source_context(
         packs: spec.extract.takes_messages(),
         chunk_records: chunk_records(spec),
         cancel: context.cancel.clone(),
-        requests: Arc::new(Counted(requests.clone(), context.figures.clone())),
+        requests: Arc::new(Counted {
+            requests: requests.clone(),
+            figures: context.figures.clone(),
+            secrets: spec.secrets.clone(),
+        }),
         full: context.full,
         follow: context.follow,
         journals: context.journals.clone(),

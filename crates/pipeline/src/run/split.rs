@@ -38,9 +38,9 @@ impl Run {
     /// Works on a split until it is at its end, or `stop`.
     pub(super) async fn split(self, split: Ident, stop: CancellationToken) -> Result<()> {
         let span = tracing::error_span!("split", %split);
-        self.again(&split, stop)
-            .instrument(span)
-            .await
+        let outcome = self.again(&split, stop).instrument(span).await;
+        outcome
+            .map_err(|error| self.spec.secrets.cover_error(error))
             .context("split", &split)
     }
 

@@ -19,7 +19,7 @@ use serde::{Deserialize, Serialize};
 use url::Url;
 
 use crate::file::Document;
-use crate::source::http::address::{self, CheckedResolver};
+use crate::source::http::address::{self, CheckedResolver, PrivateHosts};
 
 /// A registry.
 #[derive(Debug, Clone, Deserialize, JsonSchema)]
@@ -74,7 +74,8 @@ impl Config {
                 "`url` must be an http or https address without user and password",
             ));
         }
-        address::check(&url, true).map_err(|error| at.error(error.code(), error.message()))
+        address::check(&url, &PrivateHosts::All)
+            .map_err(|error| at.error(error.code(), error.message()))
     }
 }
 
@@ -142,7 +143,7 @@ impl Registry {
     pub fn new(config: Config, clock: Arc<dyn Clock>) -> Result<Self> {
         let client = Client::builder()
             .dns_resolver(CheckedResolver {
-                allow_private: true,
+                private: PrivateHosts::All,
             })
             .redirect(reqwest::redirect::Policy::none())
             .timeout(ANSWER_TIMEOUT)

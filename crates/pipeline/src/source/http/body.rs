@@ -1,130 +1,226 @@
-//! A look inside a body: how it is compressed, an expanded copy within bounds, the outline of its records.
+//! A look inside a body: the outline of its records and of the values that steer the pass.
 //!
 //! The body itself is never changed: the raw zone keeps it as it came. The outline says where records and the values
 //! that steer the pass lie; judging records is the extractor's work.
 
-use std::io::Read;
+use std::hash::{DefaultHasher, Hasher};
 use std::ops::Range;
 
 use bytes::Bytes;
 use forebay_core::unit::Size;
-use forebay_core::{Compression, Error, Result};
-use reqwest::header::{CONTENT_ENCODING, CONTENT_TYPE, HeaderMap};
+use forebay_core::{Error, PayloadHead, Result};
+use reqwest::header::HeaderMap;
+use serde_json::Value;
 
 use super::config::{Config, Paginate};
-use super::cursor::{Format, Mark};
+use super::cursor::{self, Format, Identity, Mark};
+use super::end::{self, FieldRule};
 use super::json::{self, Fault, Path};
 use crate::extract::json::detect;
+use super::paginate::NextValue;
+use super::text::{
+    COVERED_BYTES_MAX, check_expansion, compression, expand, html, lower_content_type, not_json,
+    unreadable,
+};
+use crate::cover::SecretCover;
 use crate::source::Framing;
 
-/// A body may expand to this many times its size, once it is larger than [`EXPANSION_FREE`].
-const EXPANSION_RATIO_MAX: u64 = 500;
+/// Bytes around the records that are searched for another name of the next page.
+const FRAME_BYTES_MAX: usize = 64 << 10;
 
-/// Expanding to so many bytes is always allowed.
-const EXPANSION_FREE: u64 = 1 << 20;
+/// Depth to which they are searched.
+const FRAME_DEPTH_MAX: usize = 4;
 
-/// Bytes of a wrong body that a message shows.
-const SHOWN_BYTES_MAX: usize = 80;
+/// Fields at the top of a body that say it is an error, when they hold anything.
+const ERROR_FIELDS: [&str; 2] = ["error", "errors"];
+
+/// Fields at the top of a body that say it is an error, when they are false.
+const SUCCESS_FIELDS: [&str; 2] = ["ok", "success"];
 
 /// What to look for in each body.
 #[derive(Debug)]
 pub(super) struct Plan {
     records: Path,
+    names_records: bool,
     token: Option<Path>,
     more: Option<Path>,
     next: Option<Path>,
-    cursor: Option<Fields>,
+    ends: Vec<FieldPlan>,
+    errors: Vec<FieldPlan>,
+    cursor: Option<CursorPlan>,
+    key: Option<Path>,
+    /// Records are told apart.
+    identifies: bool,
     counts: bool,
+    links: bool,
+    pages: bool,
     framing: Framing,
     expanded_max: Size,
+    records_max: u64,
+    pub(super) cover: SecretCover,
 }
 
 #[derive(Debug)]
-struct Fields {
-    field: Path,
-    format: Format,
-    key: Option<Path>,
+struct FieldPlan {
+    path: Path,
+    rule: FieldRule,
 }
 
-/// One record of a page: where it lies and where on the cursor.
+#[derive(Debug)]
+struct CursorPlan {
+    field: Path,
+    format: Format,
+}
+
+/// One record of a page: what tells it apart and where on the cursor it is.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub(super) struct Record {
-    pub(super) at: Range<usize>,
-    pub(super) key: Option<Range<usize>>,
-    pub(super) cursor: Option<Range<usize>>,
+    pub(super) identity: Identity,
+    /// As positions of version 1 have it.
+    pub(super) legacy: Identity,
     pub(super) mark: Option<Mark>,
+}
+
+/// What is at the path of the records.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(super) enum Shape {
+    Missing,
+    Null,
+    List,
+    Object,
+    Scalar,
 }
 
 /// What a body says, found in one scan.
 #[derive(Debug)]
 pub(super) struct Outline {
-    /// The expanded body that all ranges refer to.
-    pub(super) text: Bytes,
+    pub(super) shape: Shape,
+    /// Records on the page.
+    pub(super) count: u64,
+    /// The records, where they are told apart or have a cursor.
     pub(super) records: Vec<Record>,
-    /// Whether the path of the records led anywhere.
-    pub(super) found: bool,
-    pub(super) token: Option<String>,
+    /// Hash of the records' bytes; `None` without records.
+    pub(super) digest: Option<u64>,
+    /// Why no record has a readable cursor value.
+    pub(super) cursor_fault: Option<Error>,
+    pub(super) token: NextValue,
     pub(super) more: Option<bool>,
-    pub(super) next: Option<String>,
+    pub(super) next: NextValue,
+    /// A rule of `end` on a field holds.
+    pub(super) is_last: bool,
+    /// A field that `end` names is in the body.
+    pub(super) names_end: bool,
+    /// A field says that this is an error: one of `errors`, or of the usual names on a page without records.
+    pub(super) is_error: bool,
+    /// A path that looks like the next page, where `paginate` finds none.
+    pub(super) similar: Option<String>,
+    /// The beginning of the body.
+    pub(super) beginning: Vec<u8>,
+}
+
+/// Records being counted and told apart.
+#[derive(Default)]
+struct Tally {
+    count: u64,
+    records: Vec<Record>,
+    span: Option<Range<usize>>,
+    /// A record has the cursor's field, if only as null.
+    has_null: bool,
+    wrong: Option<Option<Range<usize>>>,
 }
 
 impl Plan {
     pub(super) fn new(config: &Config, framing: Framing) -> Self {
-        let (mut token, mut more, mut next, mut counts) = (None, None, None, false);
+        let mut token = None;
+        let mut more = None;
+        let mut next = None;
         match &config.paginate {
-            Some(Paginate::Page(_) | Paginate::Offset(_)) => counts = true,
             Some(Paginate::Cursor(cursor)) => {
                 token = Some(Path::new(&cursor.path));
                 more = cursor.more.as_deref().map(Path::new);
             }
             Some(Paginate::Next(url)) => next = Some(Path::new(&url.path)),
-            Some(Paginate::LinkHeader(_)) | None => {}
+            _ => {}
         }
-        let cursor = config.cursor.as_ref().map(|cursor| Fields {
+        let cursor = config.cursor.as_ref().map(|cursor| CursorPlan {
             field: Path::new(&cursor.field),
             format: cursor.field_format(),
-            key: cursor.key.as_deref().map(Path::new),
         });
-        let records = config.records.as_deref().map(Path::new).unwrap_or_default();
+        let field_plan = |rule: &FieldRule| FieldPlan {
+            path: Path::new(&rule.field),
+            rule: rule.clone(),
+        };
+        let key = config.key().map(Path::new);
+        let paginate = config.paginate.as_ref();
+        let is_offset = matches!(paginate, Some(Paginate::Offset(_)));
         Self {
-            records,
+            records: config.records.as_deref().map(Path::new).unwrap_or_default(),
+            names_records: config.records.is_some(),
             token,
             more,
             next,
+            ends: config.end.fields().map(field_plan).collect(),
+            errors: config.errors.0.iter().map(field_plan).collect(),
+            identifies: key.is_some() || cursor.is_some() || is_offset,
             cursor,
-            counts,
+            key,
+            counts: is_offset || matches!(paginate, Some(Paginate::Page(_))),
+            links: matches!(paginate, Some(Paginate::LinkHeader(_))),
+            pages: paginate.is_some(),
             framing,
             expanded_max: config.limits.expanded,
+            records_max: config.limits.records,
+            cover: SecretCover::new(config.secret()),
         }
     }
 
-    /// Whether anything about the pass depends on what bodies say.
-    fn looks_inside(&self) -> bool {
-        self.counts || self.token.is_some() || self.next.is_some() || self.cursor.is_some()
+    /// Whether anything about the pass depends on what bodies of this type say.
+    fn looks_inside(&self, content_type: &str) -> bool {
+        let has_fields = !self.ends.is_empty() || !self.errors.is_empty() || self.names_records;
+        let names_next = self.token.is_some() || self.next.is_some();
+        let is_linked_json = self.links && content_type.contains("json");
+        self.counts || names_next || self.identifies || has_fields || is_linked_json
     }
 
-    /// The outline of a body, or `None` when nothing depends on it. CPU work in proportion to the body.
+    /// The body as text, or `None` when nothing depends on what it says: then it has only been checked. CPU work in
+    /// proportion to the body.
     ///
     /// # Errors
-    /// `not_json`, `html_page`, `content_encoding`, `expansion_limit`.
-    pub(super) fn outline(&self, headers: &HeaderMap, body: &Bytes) -> Result<Option<Outline>> {
-        let content_type = content_type(headers)
-            .unwrap_or_default()
-            .to_ascii_lowercase();
-        if !self.looks_inside() {
-            return if content_type.contains("text/html") {
-                Err(html(body))
-            } else {
-                Ok(None)
-            };
+    /// `content_encoding`, `body_broken`, `expansion_limit`, `html_page`.
+    pub(super) fn expand(&self, headers: &HeaderMap, body: &Bytes) -> Result<Option<Bytes>> {
+        let compression = compression(headers)?;
+        let content_type = lower_content_type(headers);
+        if self.looks_inside(&content_type) {
+            return expand(body, compression, self.expanded_max).map(Some);
         }
-        let text = expand(body, compression(headers)?, self.expanded_max)?;
-        let outline = if self.are_lines(&content_type, &text) {
+        if content_type.contains("text/html") {
+            return Err(html(body, &self.cover));
+        }
+        check_expansion(body, compression, self.expanded_max)?;
+        Ok(None)
+    }
+
+    /// The outline of an expanded body. CPU work in proportion to the body.
+    ///
+    /// # Errors
+    /// `not_json`, `records_limit`.
+    pub(super) fn outline(&self, headers: &HeaderMap, text: &Bytes) -> Result<Outline> {
+        self.outline_as(&lower_content_type(headers), text)
+    }
+
+    /// The outline of a body that was kept.
+    pub(super) fn outline_of_kept(&self, head: &PayloadHead, body: &Bytes) -> Result<Outline> {
+        let content_type = head.content_type.as_deref().unwrap_or_default();
+        let text = expand(body, head.compression, self.expanded_max)?;
+        self.outline_as(&content_type.to_ascii_lowercase(), &text)
+    }
+
+    fn outline_as(&self, content_type: &str, text: &Bytes) -> Result<Outline> {
+        if self.are_lines(content_type, text) {
             self.lines(text)
         } else {
             self.document(text)
-        };
-        outline.map(Some)
+        }
     }
 
     fn are_lines(&self, content_type: &str, text: &[u8]) -> bool {
@@ -137,319 +233,235 @@ impl Plan {
         has_lines || detect::is_lines_type(content_type)
     }
 
-    fn document(&self, text: Bytes) -> Result<Outline> {
-        let root = Path::default();
-        let paths = [
-            Some(&self.records),
-            self.token.as_ref(),
-            self.more.as_ref(),
-            self.next.as_ref(),
-        ]
-        .map(|path| path.unwrap_or(&root));
-        let found = json::find(&text, &paths).map_err(|fault| not_json(&text, fault))?;
-        let value = |i: usize, wanted: bool| {
-            found[i]
-                .clone()
-                .filter(|_| wanted)
-                .map(|range| &text[range])
+    fn document(&self, text: &Bytes) -> Result<Outline> {
+        let mut paths = vec![&self.records];
+        let optional = [&self.token, &self.more, &self.next];
+        paths.extend(optional.into_iter().flatten());
+        paths.extend(
+            self.ends
+                .iter()
+                .chain(&self.errors)
+                .map(|field| &field.path),
+        );
+        let mut found = json::find(text, &paths)
+            .map_err(|fault| self.not_json(text, fault))?
+            .into_iter();
+        let list = found.next().flatten();
+        let mut value_at = |path: &Option<Path>| {
+            let found = path.as_ref().and_then(|_| found.next());
+            found.flatten().map(|range| &text[range])
         };
-        let list = found[0]
-            .clone()
-            .filter(|list| &text[list.clone()] != b"null");
-        let records = match list {
-            Some(list) => json::elements(&text, list).map_err(|fault| not_json(&text, fault))?,
-            None => Vec::new(),
+        let token = next_value(value_at(&self.token));
+        let more = value_at(&self.more).map(|token| token == b"true");
+        let next = next_value(value_at(&self.next));
+        let fields: Vec<Option<&[u8]>> =
+            found.map(|range| range.map(|range| &text[range])).collect();
+        let (ends, errors) = fields.split_at(self.ends.len());
+        let shape = shape(list.clone().map(|range| &text[range]));
+        let mut tally = Tally::default();
+        if let (Some(list), Shape::List | Shape::Object) = (list.clone(), shape) {
+            for element in json::elements(text, list) {
+                let element = element.map_err(|fault| self.not_json(text, fault))?;
+                self.tally(text, element, &mut tally)?;
+            }
+        }
+        let lacks_next = matches!((&token, &self.token), (NextValue::Absent, Some(_)))
+            || matches!((&next, &self.next), (NextValue::Absent, Some(_)));
+        let similar = if lacks_next {
+            similar(text, list)
+        } else {
+            None
         };
+        let holds = |(field, token): (&FieldPlan, &Option<&[u8]>)| field.rule.matches(*token);
+        let is_declared_error = self.errors.iter().zip(errors).any(holds);
+        let is_empty = tally.count == 0 && matches!(shape, Shape::List | Shape::Null);
+        let is_lone = self.pages && !self.names_records && shape == Shape::Object;
         Ok(Outline {
-            records: self.records(&text, records)?,
-            // An empty object says nothing because there is nothing to say.
-            found: found[0].is_some() || text.trim_ascii() == b"{}",
-            token: value(1, self.token.is_some()).and_then(json::scalar),
-            more: value(2, self.more.is_some()).map(|token| token == b"true"),
-            next: value(3, self.next.is_some()).and_then(json::scalar),
-            text,
+            token,
+            more,
+            next,
+            is_last: self.ends.iter().zip(ends).any(holds),
+            names_end: ends.iter().any(Option::is_some),
+            is_error: is_declared_error || ((is_empty || is_lone) && says_error(text)),
+            similar,
+            ..self.outline_of(text, shape, tally)
         })
     }
 
-    fn lines(&self, text: Bytes) -> Result<Outline> {
+    fn lines(&self, text: &Bytes) -> Result<Outline> {
         if self.token.is_some() || self.next.is_some() {
             let message =
                 "the body is JSON lines, which cannot hold the value that `paginate` looks for";
             return Err(Error::data("not_json", message));
         }
-        let mut records = Vec::new();
+        let mut tally = Tally::default();
         let mut start = 0;
-        for end in memchr::memchr_iter(b'\n', &text).chain([text.len()]) {
+        for end in memchr::memchr_iter(b'\n', text).chain([text.len()]) {
             if !text[start..end].trim_ascii().is_empty() {
-                records.push(start..end);
+                self.tally(text, start..end, &mut tally)?;
             }
             start = end + 1;
         }
-        let records = self.records(&text, records)?;
-        Ok(Outline {
-            records,
-            found: true,
-            token: None,
+        Ok(self.outline_of(text, Shape::List, tally))
+    }
+
+    fn outline_of(&self, text: &Bytes, shape: Shape, tally: Tally) -> Outline {
+        let digest = tally.span.clone().map(|span| {
+            let mut hash = DefaultHasher::new();
+            hash.write(&text[span]);
+            hash.finish()
+        });
+        Outline {
+            shape,
+            count: tally.count,
+            digest,
+            cursor_fault: self.cursor_fault(text, &tally),
+            records: tally.records,
+            token: NextValue::Absent,
             more: None,
-            next: None,
-            text,
-        })
+            next: NextValue::Absent,
+            is_last: false,
+            names_end: false,
+            is_error: false,
+            similar: None,
+            // One byte more than is shown, so that what is cut shows that it is.
+            beginning: text[..text.len().min(COVERED_BYTES_MAX + 1)].to_vec(),
+        }
     }
 
-    fn records(&self, text: &[u8], ranges: Vec<Range<usize>>) -> Result<Vec<Record>> {
-        let Some(fields) = &self.cursor else {
-            let plain = |at| Record {
-                at,
-                key: None,
-                cursor: None,
-                mark: None,
-            };
-            return Ok(ranges.into_iter().map(plain).collect());
-        };
-        let key = fields.key.as_ref().unwrap_or(&fields.field);
-        let locate = |at: Range<usize>| {
-            // A record that is not JSON has no place on the cursor; the extractor will say what is wrong with it.
-            let mut found = json::find(&text[at.clone()], &[&fields.field, key])
-                .unwrap_or_else(|_| vec![None, None]);
-            let shift = |range: Range<usize>| range.start + at.start..range.end + at.start;
-            let key = found
-                .pop()
-                .flatten()
-                .map(shift)
-                .filter(|_| fields.key.is_some());
-            let cursor = found.pop().flatten().map(shift);
-            let mark = cursor
-                .clone()
-                .and_then(|range| fields.format.read(&text[range]));
-            Record {
-                at,
-                key,
-                cursor,
-                mark,
-            }
-        };
-        let records: Vec<Record> = ranges.into_iter().map(locate).collect();
-        match records.first() {
-            Some(first) if records.iter().all(|record| record.mark.is_none()) => Err(unreadable(
-                fields.format,
-                first.cursor.clone().map(|range| &text[range]),
-            )),
-            _ => Ok(records),
+    fn tally(&self, text: &[u8], at: Range<usize>, tally: &mut Tally) -> Result<()> {
+        tally.count += 1;
+        if tally.count > self.records_max {
+            let message = format!("the page has more than {} records", self.records_max);
+            let hint = "request smaller pages, or raise `limits.records`";
+            return Err(Error::data("records_limit", message).with_hint(hint));
         }
+        let start = tally.span.as_ref().map_or(at.start, |span| span.start);
+        tally.span = Some(start..at.end);
+        if self.identifies {
+            let record = self.record(text, at, tally);
+            tally.records.push(record);
+        }
+        Ok(())
+    }
+
+    fn record(&self, text: &[u8], at: Range<usize>, tally: &mut Tally) -> Record {
+        let record = &text[at.clone()];
+        let field = self.cursor.as_ref().map(|cursor| &cursor.field);
+        let paths: Vec<&Path> = field.into_iter().chain(&self.key).collect();
+        // A record that is not JSON has no place on the cursor; the extractor will say what is wrong with it.
+        let found = json::find(record, &paths).unwrap_or_default();
+        let mut found = found.into_iter();
+        let field = field.and_then(|_| found.next()).flatten();
+        let key = found.next().flatten().map(|range| &record[range]);
+        let token = field.clone().map(|range| &record[range]);
+        let format = self.cursor.as_ref().map(|cursor| cursor.format);
+        let mark = format.and_then(|format| format.read(token?));
+        if format.is_some() && mark.is_none() {
+            tally.has_null |= token == Some(b"null");
+            let place = field.map(|range| range.start + at.start..range.end + at.start);
+            tally.wrong.get_or_insert(place);
+        }
+        let identity = cursor::identity(record, key);
+        let legacy = key.map(|key| cursor::legacy_identity(key, token));
+        Record {
+            identity,
+            legacy: legacy.unwrap_or(identity),
+            mark,
+        }
+    }
+
+    fn cursor_fault(&self, text: &[u8], tally: &Tally) -> Option<Error> {
+        let format = self.cursor.as_ref()?.format;
+        let is_readable = tally.records.iter().any(|record| record.mark.is_some());
+        if is_readable || tally.has_null {
+            return None;
+        }
+        let wrong = tally.wrong.as_ref()?;
+        let token = wrong.clone().map(|range| &text[range]);
+        Some(unreadable(format, token, &self.cover))
+    }
+
+    fn not_json(&self, text: &[u8], fault: Fault) -> Error {
+        not_json(text, fault, &self.cover)
     }
 }
 
-/// No record has a cursor value that can be read: the configuration is wrong, and going on would take all of them
-/// again with every run.
-fn unreadable(format: Format, token: Option<&[u8]>) -> Error {
-    let Some(token) = token else {
-        return Error::data(
-            "cursor_missing",
-            "no record of the page has the field that `cursor.field` names",
-        )
-        .with_hint("the path begins at the record and is written with dots: `properties.updated`");
-    };
-    let message = format!(
-        "`cursor.field` holds {}, which is not {}",
-        excerpt(token),
-        format.describe()
-    );
-    let fits = [
-        (Format::Rfc3339, "rfc3339"),
-        (Format::EpochMillis, "epoch_millis"),
-        (Format::EpochSeconds, "epoch_seconds"),
-        (Format::Raw, "raw"),
-    ];
-    let fits: Vec<&str> = fits
-        .iter()
-        .filter(|(format, _)| format.read(token).is_some())
-        .map(|(_, name)| *name)
-        .collect();
-    let hint = match fits.as_slice() {
-        [] => "name a field that holds a time, a text or a whole number".to_owned(),
-        fits => format!("write `field_format:` and one of {}", fits.join(", ")),
-    };
-    Error::data("cursor_unreadable", message).with_hint(hint)
+fn shape(token: Option<&[u8]>) -> Shape {
+    match token.map(|token| token.first().copied()) {
+        None => Shape::Missing,
+        Some(Some(b'[')) => Shape::List,
+        Some(Some(b'{')) => Shape::Object,
+        _ if token == Some(b"null") => Shape::Null,
+        _ => Shape::Scalar,
+    }
 }
 
-/// How the body is compressed, by its headers.
-///
-/// # Errors
-/// `content_encoding` for one that was not asked for.
-pub(super) fn compression(headers: &HeaderMap) -> Result<Compression> {
-    let encoding = headers
-        .get(CONTENT_ENCODING)
-        .and_then(|value| value.to_str().ok())
-        .unwrap_or_default();
-    match encoding.trim().to_ascii_lowercase().as_str() {
-        "gzip" | "x-gzip" => return Ok(Compression::Gzip),
-        "zstd" => return Ok(Compression::Zstd),
-        "" | "identity" => {}
-        other => {
-            return Err(Error::data(
-                "content_encoding",
-                format!("the server sent `{other}`, asked for gzip or zstd"),
-            ));
-        }
+fn next_value(token: Option<&[u8]>) -> NextValue {
+    match token {
+        None => NextValue::Absent,
+        Some(b"null" | b"false" | b"\"\"") => NextValue::Ended,
+        Some(token) => json::scalar(token).map_or(NextValue::Unreadable, NextValue::Value),
     }
-    Ok(match content_type(headers) {
-        Some("application/gzip" | "application/x-gzip") => Compression::Gzip,
-        Some("application/zstd") => Compression::Zstd,
-        _ => Compression::None,
+}
+
+/// Whether a field at the top of a body without records says that it is an error.
+fn says_error(text: &[u8]) -> bool {
+    let errors = ERROR_FIELDS.map(Path::new);
+    let successes = SUCCESS_FIELDS.map(Path::new);
+    let paths: Vec<&Path> = errors.iter().chain(&successes).collect();
+    let found = json::find(text, &paths).unwrap_or_default();
+    let tokens = found
+        .into_iter()
+        .map(|range| range.map(|range| &text[range]));
+    tokens.enumerate().any(|(n, token)| match token {
+        Some(token) if n < errors.len() => token != b"0" && end::is_something(token),
+        Some(token) => token == b"false",
+        None => false,
     })
 }
 
-pub(super) fn content_type(headers: &HeaderMap) -> Option<&str> {
-    headers
-        .get(CONTENT_TYPE)
-        .and_then(|value| value.to_str().ok())
-}
-
-/// A copy that can be read; the body itself when it is not compressed.
-fn expand(body: &Bytes, compression: Compression, max: Size) -> Result<Bytes> {
-    let broken = |error: std::io::Error| {
-        Error::data("body_broken", "failed to expand the body").with_source(error)
-    };
-    let bytes_max = max
-        .0
-        .min(EXPANSION_FREE.max(body.len() as u64 * EXPANSION_RATIO_MAX));
-    let decoder: Box<dyn Read + '_> = match compression {
-        Compression::None => return Ok(body.clone()),
-        Compression::Gzip => Box::new(flate2::read::MultiGzDecoder::new(body.as_ref())),
-        Compression::Zstd => {
-            Box::new(zstd::stream::read::Decoder::new(body.as_ref()).map_err(broken)?)
-        }
-    };
-    let mut text = Vec::new();
-    decoder
-        .take(bytes_max + 1)
-        .read_to_end(&mut text)
-        .map_err(broken)?;
-    if text.len() as u64 > bytes_max {
-        let message = format!(
-            "a body of {} bytes expands to more than {bytes_max}",
-            body.len()
-        );
-        return Err(Error::data("expansion_limit", message)
-            .with_hint("if such pages are right, raise `limits.expanded`"));
+/// The path of a value outside of the records that looks like the way to the next page.
+fn similar(text: &[u8], records: Option<Range<usize>>) -> Option<String> {
+    let records = records.filter(|range| *range != (0..text.len()))?;
+    let mut frame = text[..records.start].to_vec();
+    frame.extend_from_slice(b"null");
+    frame.extend_from_slice(&text[records.end..]);
+    if frame.len() > FRAME_BYTES_MAX {
+        return None;
     }
-    Ok(Bytes::from(text))
+    let frame: Value = serde_json::from_slice(&frame).ok()?;
+    similar_below(&frame, "", false, FRAME_DEPTH_MAX)
 }
 
-fn html(body: &[u8]) -> Error {
-    Error::data(
-        "html_page",
-        format!("the server answered with a web page: {}", excerpt(body)),
-    )
-    .with_hint("open the URL in a browser: a login page, or the wrong address?")
-}
-
-fn not_json(text: &[u8], fault: Fault) -> Error {
-    let what = match fault {
-        Fault::Ended => "ends in the middle".to_owned(),
-        Fault::Unexpected(at) => format!("breaks off at byte {at}"),
-        Fault::Deep => format!("is nested deeper than {} levels", json::DEPTH_MAX),
-    };
-    let error = Error::data(
-        "not_json",
-        format!(
-            "the body is not JSON: it {what}; it begins with {}",
-            excerpt(text)
-        ),
-    );
-    if text.trim_ascii_start().starts_with(b"<") {
-        return error.with_hint("this is a web page or XML: a login page, or the wrong address?");
+fn similar_below(value: &Value, path: &str, is_next: bool, depth: usize) -> Option<String> {
+    match value {
+        Value::String(text) => (is_next && !text.is_empty()).then(|| path.to_owned()),
+        Value::Object(map) if depth > 0 => map.iter().find_map(|(key, value)| {
+            let below = if path.is_empty() {
+                key.clone()
+            } else {
+                format!("{path}.{key}")
+            };
+            similar_below(value, &below, is_next || names_next(key), depth - 1)
+        }),
+        _ => None,
     }
-    error.with_hint("a paginated source must answer with JSON")
 }
 
-/// The beginning of a body, quoted, so that nothing in it can act on a terminal.
-pub(super) fn excerpt(bytes: &[u8]) -> String {
-    let cut = &bytes[..bytes.len().min(SHOWN_BYTES_MAX)];
-    let dots = if cut.len() < bytes.len() { "…" } else { "" };
-    format!("{:?}{dots}", String::from_utf8_lossy(cut))
+fn names_next(key: &str) -> bool {
+    let key = key.to_ascii_lowercase();
+    let words = [
+        "next",
+        "cursor",
+        "continuation",
+        "page_token",
+        "pagetoken",
+        "scroll_id",
+        "marker",
+    ];
+    !key.contains("prev") && words.iter().any(|word| key.contains(word))
 }
 
 #[cfg(test)]
-mod tests {
-    use serde_json::json;
-
-    use super::*;
-
-    fn plan(extra: serde_json::Value) -> Plan {
-        let mut config = json!({"url": "http://a.example/"});
-        config
-            .as_object_mut()
-            .unwrap()
-            .extend(extra.as_object().unwrap().clone());
-        Plan::new(&serde_json::from_value(config).unwrap(), Framing::Whole)
-    }
-
-    fn outline(plan: &Plan, text: &str) -> Result<Outline> {
-        plan.outline(&HeaderMap::new(), &Bytes::copy_from_slice(text.as_bytes()))
-            .map(Option::unwrap)
-    }
-
-    #[test]
-    fn a_page_says_how_many_records_it_has_and_where_they_stand() {
-        let plan = plan(json!({
-            "records": "d.items", "paginate": {"cursor": {"path": "meta.next", "param": "c", "more": "meta.more"}},
-            "cursor": {"field": "at", "param": "since", "format": "epoch_seconds", "key": "id"}
-        }));
-        let text = r#"{"d": {"items": [{"id": 7, "at": 2}, {"at": null}]}, "meta": {"next": 55, "more": true}}"#;
-        let page = outline(&plan, text).unwrap();
-        assert_eq!(
-            (page.token.as_deref(), page.more, page.found),
-            (Some("55"), Some(true), true)
-        );
-        assert_eq!(page.records[0].mark, Some(Mark::Number(2_000_000)));
-        assert_eq!(&text[page.records[0].key.clone().unwrap()], "7");
-        assert_eq!(page.records[1].mark, None);
-        assert!(!outline(&plan, r#"{"d": 1}"#).unwrap().found);
-        assert!(
-            outline(&plan, r#"{"d": {"items": null}}"#)
-                .unwrap()
-                .records
-                .is_empty()
-        );
-    }
-
-    #[test]
-    fn a_wrong_cursor_field_is_told_with_the_right_one() {
-        let plan = plan(json!({"cursor": {"field": "at", "param": "since"}}));
-        let error = outline(&plan, r#"[{"at": 1767225600000}]"#).unwrap_err();
-        assert_eq!(error.code(), "cursor_unreadable");
-        assert_eq!(
-            error.hint(),
-            Some("write `field_format:` and one of epoch_millis, epoch_seconds, raw")
-        );
-        assert_eq!(
-            outline(&plan, r#"[{"et": 1}]"#).unwrap_err().code(),
-            "cursor_missing"
-        );
-        assert!(outline(&plan, "[]").unwrap().records.is_empty());
-    }
-
-    #[test]
-    fn lines_are_records_where_the_server_or_the_extractor_says_so() {
-        let mut plan = plan(json!({"paginate": {"page": {"param": "p"}}}));
-        let text = "{\"a\":1}\n\n{\"a\":2}\r\n{\"a\":3}";
-        assert_eq!(outline(&plan, text).unwrap_err().code(), "not_json");
-        plan.framing = Framing::Lines;
-        assert_eq!(outline(&plan, text).unwrap().records.len(), 3);
-        assert_eq!(outline(&plan, "").unwrap_err().code(), "not_json");
-    }
-
-    #[test]
-    fn what_is_shown_of_a_wrong_body_cannot_act_on_a_terminal() {
-        let error = outline(
-            &plan(json!({"paginate": {"page": {"param": "p"}}})),
-            "<html>\u{1b}[2J",
-        )
-        .unwrap_err();
-        assert_eq!(
-            error.to_string(),
-            r#"the body is not JSON: it breaks off at byte 0; it begins with "<html>\u{1b}[2J""#
-        );
-    }
-}
+mod tests;

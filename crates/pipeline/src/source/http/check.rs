@@ -3,9 +3,11 @@
 use forebay_core::{Error, Result};
 use reqwest::header::{HeaderName, HeaderValue};
 
-use super::address;
+use super::address::{self, PrivateHosts};
 use super::config::{Auth, Config, Paginate};
 use super::cursor::Format;
+use super::end::EndRule;
+use super::paginate;
 use crate::file::Document;
 
 impl Config {
@@ -19,6 +21,10 @@ impl Config {
             .map_err(|error| placed(document, &["auth"], error))?;
         self.check_cursor()
             .map_err(|error| placed(document, &["cursor"], error))?;
+        self.check_end()
+            .map_err(|error| placed(document, &["end"], error))?;
+        self.check_key()
+            .map_err(|error| placed(document, &["key"], error))?;
         self.check_params()
             .map_err(|error| placed(document, &["params"], error))?;
         if self.rate.as_ref().is_some_and(|rate| rate.per.0.is_zero()) {
@@ -32,7 +38,8 @@ impl Config {
     }
 
     fn check_url(&self) -> Result<()> {
-        address::check(&self.base()?, self.allow_private)
+        let base = self.base()?;
+        address::check(&base, &PrivateHosts::of(&base, self.allow_private))
     }
 
     fn check_headers(&self) -> Result<()> {
@@ -110,6 +117,42 @@ impl Config {
             ));
         }
         Ok(())
+    }
+
+    fn check_end(&self) -> Result<()> {
+        if self.end.0.is_empty() {
+            return Ok(());
+        }
+        if self.paginate.is_none() {
+            let message = "`end` says when pages end, and there is no `paginate`";
+            return Err(Error::config("bad_end", message));
+        }
+        let has_size = paginate::page_size(self.paginate.as_ref())
+            .or_else(|| paginate::size_asked(self))
+            .is_some();
+        if self.end.has(&EndRule::ShortPage) && !has_size {
+            let message = "`end: short_page` needs to know a full page";
+            let error = Error::config("bad_end", message);
+            return Err(
+                error.with_hint("set `paginate.page.size`, or the page size under `params`")
+            );
+        }
+        if self.end.has(&EndRule::MissingRecords) && self.records.is_none() {
+            let message = "`end: missing_records` needs `records`, the path of the list";
+            return Err(Error::config("bad_end", message));
+        }
+        Ok(())
+    }
+
+    fn check_key(&self) -> Result<()> {
+        let of_cursor = self.cursor.as_ref().and_then(|cursor| cursor.key.as_ref());
+        match (&self.key, of_cursor) {
+            (Some(key), Some(other)) if key != other => Err(Error::config(
+                "bad_key",
+                format!("`key: {key}` and `cursor.key: {other}` differ: name the key once"),
+            )),
+            _ => Ok(()),
+        }
     }
 
     /// Two parts of the configuration must not set one parameter.

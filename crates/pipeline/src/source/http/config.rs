@@ -13,6 +13,7 @@ use serde::{Deserialize, Deserializer, Serialize};
 use url::Url;
 
 use super::cursor::Format;
+use super::end::{EndRules, FieldRules};
 
 /// Pages of one pass at most, unless `pages_max` says otherwise.
 const PAGES_MAX: u64 = 1_000_000;
@@ -22,9 +23,9 @@ const PAGES_MAX: u64 = 1_000_000;
 #[serde(deny_unknown_fields)]
 #[schemars(rename = "HttpSource")]
 pub struct Config {
-    /// Where to ask: an `http` or `https` address.
+    /// URL of the first page, `http` or `https`.
     pub url: String,
-    /// How to ask.
+    /// HTTP method.
     #[serde(default)]
     pub method: Method,
     /// Headers of every request to this host. A secret belongs under `auth`.
@@ -33,12 +34,24 @@ pub struct Config {
     /// Query parameters of every request.
     #[serde(default)]
     pub params: BTreeMap<String, Scalar>,
-    /// How to say who asks. Never sent to another host, whatever a redirect or a next link says.
+    /// Authentication. Never sent to another host, whatever a redirect or a next link says.
     #[serde(default)]
     pub auth: Option<Auth>,
-    /// How the next page is asked for. Without it one request is made.
+    /// Pagination: how the next page is requested. Without it one request is made.
     #[serde(default)]
     pub paginate: Option<Paginate>,
+    /// What proves that a page is the last, besides an empty page: one rule or a list of them. With a rule on a field an
+    /// empty page does not end the pass.
+    #[serde(default)]
+    pub end: EndRules,
+    /// Fields of a body that make it an error although its status is 200, one or a list: the run fails and resumes at
+    /// that page.
+    #[serde(default)]
+    pub errors: FieldRules,
+    /// Path of what tells records apart, such as `id`. A record that a shifting list shows again lands once in a pass. The
+    /// default is `cursor.key`.
+    #[serde(default)]
+    pub key: Option<String>,
     /// A pass of more pages than this is an error: a paginator that never ends.
     #[serde(default = "pages_max")]
     #[schemars(range(min = 1))]
@@ -59,7 +72,8 @@ pub struct Config {
     /// record.
     #[serde(default)]
     pub records: Option<String>,
-    /// Allow hosts on this machine and in private networks. Link-local and metadata addresses are refused always.
+    /// Allow the host of `url` to be on this machine or in a private network; redirects and next links may lead to other
+    /// hosts only if these are public. Link-local and metadata addresses are always refused.
     #[serde(default)]
     pub allow_private: bool,
 }
@@ -76,7 +90,7 @@ pub enum Method {
     Get,
 }
 
-/// How to say who asks.
+/// Authentication.
 #[derive(Debug, Clone, Deserialize, JsonSchema)]
 #[serde(rename_all = "snake_case")]
 pub enum Auth {
@@ -100,7 +114,7 @@ pub struct Bearer {
 #[derive(Debug, Clone, Deserialize, JsonSchema)]
 #[serde(deny_unknown_fields)]
 pub struct Basic {
-    /// Who asks.
+    /// Username.
     pub username: String,
     /// The password.
     pub password: Secret,
@@ -122,13 +136,13 @@ pub struct ApiKey {
     pub prefix: Option<String>,
 }
 
-/// How the next page is asked for.
+/// How the next page is requested.
 #[derive(Debug, Clone, Deserialize, JsonSchema)]
 #[serde(rename_all = "snake_case")]
 pub enum Paginate {
-    /// A page number that counts up; ends with an empty page, or a short one when `size` is given.
+    /// A page number that counts up; ends with an empty page.
     Page(PageNumber),
-    /// The number of records to pass over; ends with an empty or short page.
+    /// The number of records to pass over; ends with an empty page.
     Offset(Offset),
     /// A token in the body that asks for the next page; ends when it is missing, null or empty.
     Cursor(Token),
@@ -185,7 +199,8 @@ pub struct Token {
     pub path: String,
     /// Query parameter that carries it.
     pub param: String,
-    /// Path of a boolean such as `has_more`: false ends the pass, whatever the token says.
+    /// Path of a boolean such as `has_more`: false ends the pass, whatever the token says; true without a token is an
+    /// error.
     #[serde(default)]
     pub more: Option<String>,
 }
@@ -224,7 +239,8 @@ pub struct Cursor {
     /// How late a record may appear behind the newest one: so much is asked for again.
     #[serde(default = "no_lag")]
     pub lag: Span,
-    /// Path of what tells records apart. Without it two records are the same when all their bytes are.
+    /// Path of what tells records apart. Without it two records are the same when all their bytes are. Two versions of
+    /// a record (same key, other content) both land.
     #[serde(default)]
     pub key: Option<String>,
     /// Query parameter that carries the time at which the pass began, as an upper bound.
@@ -306,6 +322,9 @@ pub struct Limits {
     pub body: Size,
     /// Bytes of a compressed body once expanded.
     pub expanded: Size,
+    /// Records of one page.
+    #[schemars(range(min = 1))]
+    pub records: u64,
     /// A whole request, from the connection to the last byte.
     pub time: Span,
     /// Making the connection.
@@ -318,7 +337,8 @@ impl Default for Limits {
     fn default() -> Self {
         Self {
             body: Size(64 << 20),
-            expanded: Size(512 << 20),
+            expanded: Size(128 << 20),
+            records: 500_000,
             time: Span(Duration::from_secs(60)),
             connect: Span(Duration::from_secs(10)),
             idle: Span(Duration::from_secs(30)),
@@ -380,6 +400,24 @@ impl JsonSchema for Scalar {
 }
 
 impl Config {
+    /// Path of what tells records apart.
+    pub(super) fn key(&self) -> Option<&str> {
+        let of_cursor = self
+            .cursor
+            .as_ref()
+            .and_then(|cursor| cursor.key.as_deref());
+        self.key.as_deref().or(of_cursor)
+    }
+
+    /// The credential of `auth`, for covering it where a text repeats it.
+    pub(super) fn secret(&self) -> Option<&Secret> {
+        match self.auth.as_ref()? {
+            Auth::Bearer(bearer) => Some(&bearer.token),
+            Auth::Basic(basic) => Some(&basic.password),
+            Auth::ApiKey(key) => Some(&key.value),
+        }
+    }
+
     /// The address of the configuration.
     pub(super) fn base(&self) -> Result<Url> {
         Url::parse(&self.url).map_err(|error| {

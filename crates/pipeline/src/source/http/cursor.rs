@@ -1,7 +1,8 @@
 //! The incremental cursor: how far the records go, and which of those at the edge were taken before.
 //!
 //! The lower bound of a pass is `newest - lag`, sent inclusively and rounded down to what its format can say. Everything
-//! from that bound on is remembered by identity, so what comes again is recognised. The newest value never goes back.
+//! from that bound on is remembered by identity, so what comes again is recognised. The newest value never goes back, and a
+//! value from the far future never becomes it.
 
 use std::collections::{BTreeMap, BTreeSet};
 use std::time::Duration;
@@ -17,6 +18,12 @@ use super::json;
 /// Records that a position remembers at most. Kept so that a position stays under
 /// [`forebay_core::Position::BYTES_MAX`] (about 50 bytes a record).
 pub(super) const EDGE_RECORDS_MAX: usize = 20_000;
+
+/// Records without a readable cursor value that a position remembers at most.
+pub(super) const UNPLACED_RECORDS_MAX: usize = 5_000;
+
+/// How far ahead of the clock a cursor value may be and still move the cursor: zones and clocks differ by so much.
+pub(super) const FUTURE_TOLERANCE: Duration = Duration::from_secs(26 * 3600);
 
 /// How a cursor value is written.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Default, Serialize, Deserialize, JsonSchema)]
@@ -143,6 +150,17 @@ fn parse_decimal(text: &str, digits: usize) -> Option<i64> {
     (scaled * sign).checked_sub(beyond)
 }
 
+/// Whether `mark` lies so far ahead of `now_us` that it cannot be the time of a change.
+pub(super) fn is_in_far_future(format: Format, mark: &Mark, now_us: i64, lag: Duration) -> bool {
+    let tolerance = FUTURE_TOLERANCE.max(lag);
+    let bound = now_us.saturating_add(i64::try_from(tolerance.as_micros()).unwrap_or(i64::MAX));
+    match mark {
+        Mark::Number(_) if format == Format::Raw => false,
+        Mark::Number(micros) => *micros > bound,
+        Mark::Text(text) => parse_instant(text).is_some_and(|micros| micros > bound),
+    }
+}
+
 /// `mark` moved back by `lag`.
 pub(super) fn back(mark: &Mark, lag: Duration) -> Mark {
     match mark {
@@ -156,21 +174,33 @@ pub(super) fn back(mark: &Mark, lag: Duration) -> Mark {
 /// What tells records apart, 96 bits of a SHA-256.
 pub(super) type Identity = [u8; 12];
 
-/// The identity of a record: its key and cursor where a key is named (a changed record is another one), else its bytes.
-pub(super) fn identity(record: &[u8], key: Option<&[u8]>, cursor: Option<&[u8]>) -> Identity {
+/// The identity of a version of a record: its key and all its bytes, or the bytes alone where no key is named. A change
+/// that leaves the cursor value as it is makes another version.
+pub(super) fn identity(record: &[u8], key: Option<&[u8]>) -> Identity {
     let mut hash = Sha256::new();
     match key {
         Some(key) => {
-            hash.update(b"key\0");
+            hash.update(b"version\0");
+            hash.update((key.len() as u64).to_le_bytes());
             hash.update(key);
-            hash.update(b"\0");
-            hash.update(cursor.unwrap_or_default());
         }
-        None => {
-            hash.update(b"record\0");
-            hash.update(record);
-        }
+        None => hash.update(b"record\0"),
     }
+    hash.update(record);
+    shortened(hash)
+}
+
+/// The identity that positions of version 1 hold for a record with a key: by key and cursor value.
+pub(super) fn legacy_identity(key: &[u8], cursor: Option<&[u8]>) -> Identity {
+    let mut hash = Sha256::new();
+    hash.update(b"key\0");
+    hash.update(key);
+    hash.update(b"\0");
+    hash.update(cursor.unwrap_or_default());
+    shortened(hash)
+}
+
+fn shortened(hash: Sha256) -> Identity {
     let digest = hash.finalize();
     std::array::from_fn(|i| digest[i])
 }
@@ -192,9 +222,9 @@ impl Edge {
         self.count
     }
 
-    /// Whether anything is remembered at `mark`.
-    pub(super) fn reaches(&self, mark: &Option<Mark>) -> bool {
-        self.records.contains_key(mark)
+    /// Records without a readable cursor value.
+    pub(super) fn unplaced(&self) -> usize {
+        self.records.get(&None).map_or(0, BTreeSet::len)
     }
 
     pub(super) fn contains(&self, mark: &Option<Mark>, identity: &Identity) -> bool {
@@ -203,7 +233,12 @@ impl Edge {
             .is_some_and(|set| set.contains(identity))
     }
 
+    /// Remembers a record. Of those without a readable cursor value, [`UNPLACED_RECORDS_MAX`] at most: they are never
+    /// forgotten, and one more must not stop the pipeline.
     pub(super) fn insert(&mut self, mark: Option<Mark>, identity: Identity) {
+        if mark.is_none() && self.unplaced() >= UNPLACED_RECORDS_MAX {
+            return;
+        }
         if self.records.entry(mark).or_default().insert(identity) {
             self.count += 1;
         }
@@ -269,7 +304,7 @@ pub(super) fn to_hex(bytes: &[u8]) -> String {
     bytes.iter().map(|byte| format!("{byte:02x}")).collect()
 }
 
-fn from_hex(text: &str) -> Option<Identity> {
+pub(super) fn from_hex(text: &str) -> Option<Identity> {
     let mut identity = [0; 12];
     for (i, byte) in identity.iter_mut().enumerate() {
         *byte = u8::from_str_radix(text.get(2 * i..2 * i + 2)?, 16).ok()?;
@@ -328,10 +363,7 @@ mod tests {
         let mut edge = Edge::default();
         for n in 0..EDGE_RECORDS_MAX as i64 {
             let mark = Mark::Number(1_767_225_600_000_000 + n);
-            edge.insert(
-                Some(mark),
-                identity(b"", Some(n.to_string().as_bytes()), None),
-            );
+            edge.insert(Some(mark), identity(b"", Some(n.to_string().as_bytes())));
         }
         assert!(Edge::check(edge.len()).is_ok());
         assert!(Edge::check(edge.len() + 1).is_err());
@@ -359,7 +391,7 @@ mod tests {
         fn forgetting_keeps_exactly_what_is_not_before(marks in prop::collection::vec(prop::option::of(0_i64..20), 0..40), floor in 0_i64..20) {
             let mut edge = Edge::default();
             for (n, mark) in marks.iter().enumerate() {
-                edge.insert(mark.map(Mark::Number), identity(&n.to_le_bytes(), None, None));
+                edge.insert(mark.map(Mark::Number), identity(&n.to_le_bytes(), None));
             }
             edge.forget_before(&Mark::Number(floor));
             prop_assert_eq!(edge.len(), marks.iter().filter(|mark| mark.is_none_or(|mark| mark >= floor)).count());

@@ -14,19 +14,28 @@ use reqwest::header::{HeaderMap, LOCATION};
 use reqwest::{Client, Response};
 use url::Url;
 
-use super::address::{self, CheckedResolver, Refused};
-use super::body::excerpt;
+use super::address::{self, CheckedResolver, PrivateHosts, Refused};
+use super::body::Plan;
 use super::budget::Budget;
 use super::config::Config;
+use super::end::EndRule;
 use super::request::Requests;
 use super::retry::{self, Verdict, Waits};
-use crate::source::{RequestRecord, SourceContext};
+use super::text::excerpt;
+use crate::cover::SecretCover;
+use crate::source::{RequestLog, RequestRecord, SourceContext};
 
 /// Redirects that one request may follow.
 const REDIRECTS_MAX: usize = 5;
 
 /// Bytes of an error's body that are read, to show its beginning.
 const ERROR_BODY_BYTES_MAX: usize = 4 << 10;
+
+/// Work on more bytes than this goes to a blocking thread.
+const BLOCKING_BYTES: usize = 64 << 10;
+
+/// Code of the error for a compressed body that is cut or corrupt.
+const BODY_BROKEN: &str = "body_broken";
 
 /// An answer with a page in it.
 #[derive(Debug)]
@@ -37,6 +46,8 @@ pub(super) struct Answer {
     pub(super) url: Url,
     /// As received.
     pub(super) body: Bytes,
+    /// The body expanded, when something depends on what it says.
+    pub(super) text: Option<Bytes>,
     pub(super) received_at: Timestamp,
 }
 
@@ -45,12 +56,23 @@ enum Failure {
     /// Trying again may help; `asked` is how long the server wants to be left alone.
     Passing {
         status: Option<u16>,
+        code: &'static str,
         what: String,
         asked: Option<Duration>,
         source: Option<reqwest::Error>,
     },
     Final(Error),
 }
+
+/// What a body is.
+enum Expanded {
+    Text(Option<Bytes>),
+    /// Nothing, which a rule of `end` calls the end.
+    End,
+}
+
+/// The status of an answer without a body.
+const NO_CONTENT: u16 = 204;
 
 /// What came of one request.
 enum Outcome {
@@ -63,8 +85,27 @@ pub(super) struct Fetcher {
     pub(super) config: Arc<Config>,
     pub(super) requests: Requests,
     pub(super) context: SourceContext,
+    pub(super) plan: Arc<Plan>,
+    private: PrivateHosts,
     client: Client,
     budget: Arc<Budget>,
+}
+
+/// Takes known secrets out of what is recorded of a request.
+struct CoveredLog {
+    plan: Arc<Plan>,
+    log: Arc<dyn RequestLog>,
+}
+
+impl RequestLog for CoveredLog {
+    fn record(&self, record: RequestRecord) {
+        let cover = &self.plan.cover;
+        self.log.record(RequestRecord {
+            url: cover.cover(&record.url),
+            detail: record.detail.map(|detail| cover.cover(&detail)),
+            ..record
+        });
+    }
 }
 
 impl Fetcher {
@@ -76,11 +117,23 @@ impl Fetcher {
         context: SourceContext,
     ) -> Result<Self> {
         let requests = Requests::new(&config)?;
-        let client = client(&config)?;
+        let private = PrivateHosts::of(&config.base()?, config.allow_private);
+        let client = client(&config, private.clone())?;
+        let plan = Arc::new(Plan::new(&config, context.framing));
+        let log = CoveredLog {
+            plan: Arc::clone(&plan),
+            log: Arc::clone(&context.requests),
+        };
+        let context = SourceContext {
+            requests: Arc::new(log),
+            ..context
+        };
         Ok(Self {
             config,
             requests,
             context,
+            plan,
+            private,
             client,
             budget,
         })
@@ -100,11 +153,11 @@ impl Fetcher {
         let mut attempt = 0;
         loop {
             attempt += 1;
-            let (mut record, failure) = match self.attempt(url, attempt).await {
+            let (mut record, failure) = match self.attempt(url, page, attempt).await {
                 Ok(answer) => return Ok(answer),
                 Err(failed) => *failed,
             };
-            let (status, what, asked, source) = match failure {
+            let (status, code, what, asked, source) = match failure {
                 Failure::Final(error) => {
                     record.detail = Some(error.to_string());
                     self.context.requests.record(record);
@@ -112,15 +165,16 @@ impl Fetcher {
                 }
                 Failure::Passing {
                     status,
+                    code,
                     what,
                     asked,
                     source,
-                } => (status, what, asked, source),
+                } => (status, code, what, asked, source),
             };
             let Some(wait) = waits.next(asked) else {
                 record.detail = Some(what.clone());
                 self.context.requests.record(record);
-                let error = given_up(status, &what, attempt, asked);
+                let error = given_up(status, code, &what, attempt, asked);
                 let error = error
                     .with_context("attempts", attempt)
                     .with_context("url", self.requests.shown(url));
@@ -140,11 +194,12 @@ impl Fetcher {
     async fn attempt(
         &self,
         url: &Url,
+        page: u64,
         attempt: u32,
     ) -> Result<Answer, Box<(RequestRecord, Failure)>> {
         let mut url = url.clone();
         for _ in 0..=REDIRECTS_MAX {
-            let (mut record, outcome) = self.exchange(&url, attempt).await;
+            let (mut record, outcome) = self.exchange(&url, page, attempt).await;
             match outcome {
                 Outcome::Page(answer) => {
                     self.context.requests.record(record);
@@ -180,19 +235,25 @@ impl Fetcher {
             );
             return Err(Error::denied("redirect_refused", message));
         }
-        address::check(to, self.config.allow_private)
+        self.check_address(to)
+    }
+
+    /// # Errors
+    /// `address_refused`, `bad_url`, `credentials_in_url` for an address that a server may not lead to.
+    pub(super) fn check_address(&self, url: &Url) -> Result<()> {
+        address::check(url, &self.private)
     }
 
     /// Exactly one request, within the budget.
-    async fn exchange(&self, url: &Url, attempt: u32) -> (RequestRecord, Outcome) {
+    async fn exchange(&self, url: &Url, page: u64, attempt: u32) -> (RequestRecord, Outcome) {
         let permit = self.budget.acquire(&self.context.clock).await;
         let mut record = self.record(url, attempt);
         record.waited_us = micros(permit.waited);
         let start = self.context.clock.monotonic();
         let (sent, headers) = self.requests.dress(url);
         let outcome = match self.client.get(sent).headers(headers).send().await {
-            Ok(response) => self.receive(response, url, &mut record).await,
-            Err(error) => Outcome::Failed(self.broken(error)),
+            Ok(response) => self.receive(response, url, page, &mut record).await,
+            Err(error) => Outcome::Failed(self.broken(error, url)),
         };
         record.duration_us = micros(self.context.clock.monotonic().saturating_sub(start));
         if matches!(outcome, Outcome::Failed(_)) {
@@ -205,6 +266,7 @@ impl Fetcher {
         &self,
         mut response: Response,
         url: &Url,
+        page: u64,
         record: &mut RequestRecord,
     ) -> Outcome {
         let status = response.status().as_u16();
@@ -220,29 +282,65 @@ impl Fetcher {
         if verdict == Verdict::Redirect {
             return moved(&response, url);
         }
-        if !matches!(verdict, Verdict::Take | Verdict::Empty) {
+        let is_end =
+            verdict == Verdict::Missing && page > 1 && self.config.end.has(&EndRule::NotFound);
+        if !matches!(verdict, Verdict::Take | Verdict::Empty) && !is_end {
             let asked = retry::retry_after(response.headers(), now);
-            let said = beginning(&mut response).await;
-            return Outcome::Failed(refused(verdict, status, &said, asked));
+            let said = beginning(&mut response, &self.plan.cover).await;
+            return Outcome::Failed(refused(verdict, status, &said, asked, page));
         }
         let headers = response.headers().clone();
-        match self.read(response, &mut record.bytes).await {
-            Err(failure) => Outcome::Failed(failure),
-            Ok(body) => {
-                let url = self.requests.without_key(url);
-                let received_at = self.context.clock.now();
-                Outcome::Page(Box::new(Answer {
-                    status,
-                    headers,
-                    url,
-                    body,
-                    received_at,
-                }))
-            }
+        let mut answer = Answer {
+            status,
+            headers,
+            url: self.requests.without_key(url),
+            body: Bytes::new(),
+            text: None,
+            received_at: now,
+        };
+        if verdict != Verdict::Take {
+            return Outcome::Page(Box::new(answer));
         }
+        answer.body = match self.read(response, url, &mut record.bytes).await {
+            Ok(body) => body,
+            Err(failure) => return Outcome::Failed(failure),
+        };
+        answer.received_at = self.context.clock.now();
+        match self.expand(&answer, page).await {
+            Ok(Expanded::Text(text)) => answer.text = text,
+            Ok(Expanded::End) => answer.status = NO_CONTENT,
+            Err(error) if error.code() == BODY_BROKEN => {
+                return Outcome::Failed(Failure::Passing {
+                    status: None,
+                    code: BODY_BROKEN,
+                    what: error.message().to_owned(),
+                    asked: None,
+                    source: None,
+                });
+            }
+            Err(error) => return Outcome::Failed(Failure::Final(error)),
+        }
+        Outcome::Page(Box::new(answer))
     }
 
-    async fn read(&self, mut response: Response, count: &mut u64) -> Result<Bytes, Failure> {
+    /// The body as text. A compressed one is read to its end, so that one that is cut or corrupt is asked for again.
+    async fn expand(&self, answer: &Answer, page: u64) -> Result<Expanded> {
+        if answer.body.is_empty() && page > 1 && self.config.end.has(&EndRule::EmptyBody) {
+            return Ok(Expanded::End);
+        }
+        let plan = Arc::clone(&self.plan);
+        let headers = answer.headers.clone();
+        let body = answer.body.clone();
+        let expanded = blocking(body.len(), move || plan.expand(&headers, &body)).await;
+        expanded.map(Expanded::Text)
+    }
+
+    async fn read(
+        &self,
+        mut response: Response,
+        url: &Url,
+        count: &mut u64,
+    ) -> Result<Bytes, Failure> {
         let max = self.config.limits.body;
         let too_large = || {
             let message = format!("the body is larger than {max}");
@@ -258,7 +356,7 @@ impl Fetcher {
             match response.chunk().await {
                 Ok(Some(piece)) => body.extend_from_slice(&piece),
                 Ok(None) => return Ok(body.freeze()),
-                Err(error) => return Err(self.broken(error)),
+                Err(error) => return Err(self.broken(error, url)),
             }
             *count = body.len() as u64;
             if *count > max.0 {
@@ -268,13 +366,16 @@ impl Fetcher {
     }
 
     /// What an error of the connection means.
-    fn broken(&self, error: reqwest::Error) -> Failure {
+    fn broken(&self, error: reqwest::Error, url: &Url) -> Failure {
         if let Some(refused) = cause::<Refused>(&error) {
-            return Failure::Final(address::refusal(refused));
+            return Failure::Final(address::refusal(refused, &self.private));
         }
         if let Some(rustls::Error::InvalidCertificate(reason)) = cause::<rustls::Error>(&error) {
             let message = format!("the server's certificate is not valid: {reason}");
             return Failure::Final(Error::unavailable("tls_certificate", message));
+        }
+        if url.scheme() == "https" && cause::<rustls::Error>(&error).is_some_and(is_no_tls) {
+            return Failure::Final(self.no_tls(url));
         }
         if error.is_builder() {
             let message = "the request could not be built";
@@ -294,10 +395,24 @@ impl Fetcher {
         };
         Failure::Passing {
             status: None,
+            code: "unreachable",
             what,
             asked: None,
             source: Some(error),
         }
+    }
+
+    fn no_tls(&self, url: &Url) -> Error {
+        let host = url.host_str().unwrap_or_default();
+        let message = format!("{host} does not answer with TLS, and the address is https");
+        let error = Error::unavailable("tls_expected", message);
+        if self.config.url.starts_with("http:") {
+            return error.with_hint(
+                "`url` is plain http, and a link of the API says https: set `url` to https if the API speaks it, or correct the \
+                 address from which the API makes its links",
+            );
+        }
+        error.with_hint("set `url` to http if the API does not encrypt")
     }
 
     fn record(&self, url: &Url, attempt: u32) -> RequestRecord {
@@ -321,7 +436,7 @@ fn failed(mut record: RequestRecord, failure: Failure) -> Box<(RequestRecord, Fa
     Box::new((record, failure))
 }
 
-fn client(config: &Config) -> Result<Client> {
+fn client(config: &Config, private: PrivateHosts) -> Result<Client> {
     if rustls::crypto::CryptoProvider::get_default().is_none() {
         return Err(Error::bug(
             "no_crypto_provider",
@@ -330,9 +445,7 @@ fn client(config: &Config) -> Result<Client> {
     }
     let limits = &config.limits;
     let client = Client::builder()
-        .dns_resolver(CheckedResolver {
-            allow_private: config.allow_private,
-        })
+        .dns_resolver(CheckedResolver { private })
         // Redirects are followed here, where every address is checked and credentials are taken off; a proxy would
         // resolve names itself, past that check.
         .redirect(reqwest::redirect::Policy::none())
@@ -366,20 +479,33 @@ fn moved(response: &Response, url: &Url) -> Outcome {
 }
 
 /// What a status that brings no page means; `said` is the beginning of its body.
-fn refused(verdict: Verdict, status: u16, said: &str, asked: Option<Duration>) -> Failure {
+fn refused(
+    verdict: Verdict,
+    status: u16,
+    said: &str,
+    asked: Option<Duration>,
+    page: u64,
+) -> Failure {
     let message = format!("the server answered {status}{said}");
     let error = |kind, code| Error::new(kind, code, message.clone()).with_context("status", status);
     Failure::Final(match verdict {
         Verdict::Retry => {
             return Failure::Passing {
                 status: Some(status),
+                code: if status == 429 {
+                    "rate_limited"
+                } else {
+                    "server_failed"
+                },
                 what: message,
                 asked,
                 source: None,
             };
         }
         Verdict::Denied => error(ErrorKind::Denied, "source_denied")
-            .with_hint("check `auth` and what this user may read"),
+            .with_hint("check `auth` and the permissions of these credentials"),
+        Verdict::Missing if page > 1 => error(ErrorKind::NotFound, "source_not_found")
+            .with_hint("if the API answers so behind its last page, set `end: not_found`"),
         Verdict::Missing => error(ErrorKind::NotFound, "source_not_found").with_hint("check `url`"),
         Verdict::Wrong => error(ErrorKind::Config, "source_refused")
             .with_hint("check `params`, `paginate` and `cursor`"),
@@ -389,12 +515,13 @@ fn refused(verdict: Verdict, status: u16, said: &str, asked: Option<Duration>) -
     })
 }
 
-fn given_up(status: Option<u16>, what: &str, attempts: u32, asked: Option<Duration>) -> Error {
-    let code = match status {
-        Some(429) => "rate_limited",
-        Some(_) => "server_failed",
-        None => "unreachable",
-    };
+fn given_up(
+    status: Option<u16>,
+    code: &'static str,
+    what: &str,
+    attempts: u32,
+    asked: Option<Duration>,
+) -> Error {
     let wait = asked
         .map(|asked| format!("; it asks to wait {} s", asked.as_secs()))
         .unwrap_or_default();
@@ -404,7 +531,7 @@ fn given_up(status: Option<u16>, what: &str, attempts: u32, asked: Option<Durati
         format!("{attempts} attempts")
     };
     let error = Error::unavailable(code, format!("gave up after {times}: {what}{wait}"));
-    let error = error.with_hint("`forebay run` continues at this very page");
+    let error = error.with_hint("the next run resumes from this page");
     match status {
         Some(status) => error.with_context("status", status),
         None => error,
@@ -412,7 +539,7 @@ fn given_up(status: Option<u16>, what: &str, attempts: u32, asked: Option<Durati
 }
 
 /// The beginning of an error's body, to be shown after the status.
-async fn beginning(response: &mut Response) -> String {
+async fn beginning(response: &mut Response, cover: &SecretCover) -> String {
     let mut body = BytesMut::new();
     while body.len() < ERROR_BODY_BYTES_MAX {
         match response.chunk().await {
@@ -423,7 +550,7 @@ async fn beginning(response: &mut Response) -> String {
     if body.is_empty() {
         String::new()
     } else {
-        format!(": {}", excerpt(&body))
+        format!(": {}", excerpt(&body, cover))
     }
 }
 
@@ -444,6 +571,25 @@ fn cause<T: StdError + 'static>(error: &reqwest::Error) -> Option<&T> {
         next = error.source();
     }
     None
+}
+
+/// Whether a TLS error says that the other side speaks another protocol.
+fn is_no_tls(error: &rustls::Error) -> bool {
+    matches!(error, rustls::Error::InvalidMessage(_))
+}
+
+/// Does CPU work on `bytes` bytes where it holds up nothing else.
+pub(super) async fn blocking<T: Send + 'static>(
+    bytes: usize,
+    work: impl FnOnce() -> Result<T> + Send + 'static,
+) -> Result<T> {
+    if bytes < BLOCKING_BYTES {
+        return work();
+    }
+    let task = tokio::task::spawn_blocking(work);
+    task.await.map_err(|error| {
+        Error::bug("body_task", "looking into a body panicked").with_source(error)
+    })?
 }
 
 fn micros(duration: Duration) -> u64 {

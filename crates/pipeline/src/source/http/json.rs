@@ -60,24 +60,65 @@ pub(super) fn find(text: &[u8], paths: &[&Path]) -> Result<Vec<Option<Range<usiz
     }
 }
 
-/// The elements of the list at `list`, which [`find`] has found; a value that is no list is its own only element.
-pub(super) fn elements(text: &[u8], list: Range<usize>) -> Result<Vec<Range<usize>>, Fault> {
-    if text.get(list.start) != Some(&b'[') {
-        return Ok(vec![list]);
+/// The elements of the list at `list`, which [`find`] has found; a value that is no list is its own only element. Found
+/// one by one: a page of many small elements takes no memory.
+pub(super) fn elements(text: &[u8], list: Range<usize>) -> Elements<'_> {
+    let is_list = text.get(list.start) == Some(&b'[');
+    Elements {
+        scan: Scan {
+            text,
+            paths: &[],
+            found: Vec::new(),
+        },
+        at: list.start + usize::from(is_list),
+        value: (!is_list).then_some(list),
+        is_first: true,
+        is_done: false,
     }
-    let scan = Scan {
-        text,
-        paths: &[],
-        found: Vec::new(),
-    };
-    let mut elements = Vec::new();
-    let mut at = scan.space(list.start + 1);
-    while scan.byte(at)? != b']' {
-        let end = scan.skip(at)?;
-        elements.push(at..end);
-        at = scan.after(end, b']')?;
+}
+
+/// Iterates over the elements of a list.
+pub(super) struct Elements<'a> {
+    scan: Scan<'a>,
+    at: usize,
+    /// The only element, when there is no list.
+    value: Option<Range<usize>>,
+    is_first: bool,
+    is_done: bool,
+}
+
+impl Elements<'_> {
+    fn advance(&mut self) -> Result<Option<Range<usize>>, Fault> {
+        let at = if self.is_first {
+            self.scan.space(self.at)
+        } else {
+            self.scan.after(self.at, b']')?
+        };
+        self.is_first = false;
+        if self.scan.byte(at)? == b']' {
+            return Ok(None);
+        }
+        let end = self.scan.skip(at)?;
+        self.at = end;
+        Ok(Some(at..end))
     }
-    Ok(elements)
+}
+
+impl Iterator for Elements<'_> {
+    type Item = Result<Range<usize>, Fault>;
+
+    fn next(&mut self) -> Option<Self::Item> {
+        if self.is_done {
+            return None;
+        }
+        if let Some(value) = self.value.take() {
+            self.is_done = true;
+            return Some(Ok(value));
+        }
+        let element = self.advance().transpose();
+        self.is_done = !matches!(element, Some(Ok(_)));
+        element
+    }
 }
 
 /// The text of a string or number token, unescaped; `None` for every other value.
@@ -293,7 +334,11 @@ mod tests {
 
     #[test]
     fn elements_are_the_records() {
-        let count = |text: &str| elements(text.as_bytes(), 0..text.len()).unwrap().len();
+        let count = |text: &str| {
+            elements(text.as_bytes(), 0..text.len())
+                .map(Result::unwrap)
+                .count()
+        };
         assert_eq!(count("[]"), 0);
         assert_eq!(count("[ 1 , [2,3], {\"a\":[]}, \"]\" ]"), 4);
         assert_eq!(count("{\"a\":1}"), 1);
@@ -328,8 +373,8 @@ mod tests {
                 let parsed = found.clone().map(|range| serde_json::from_str::<Value>(&text[range]).unwrap());
                 prop_assert_eq!(parsed.as_ref(), wanted);
                 let (Some(Value::Array(list)), Some(range)) = (wanted, found) else { continue };
-                let records = elements(text.as_bytes(), range).unwrap();
-                let records: Vec<Value> = records.into_iter().map(|r| serde_json::from_str(&text[r]).unwrap()).collect();
+                let records = elements(text.as_bytes(), range).map(Result::unwrap);
+                let records: Vec<Value> = records.map(|r| serde_json::from_str(&text[r]).unwrap()).collect();
                 prop_assert_eq!(&records, list);
             }
             // A text that was cut inside its brackets is never taken for a whole one.

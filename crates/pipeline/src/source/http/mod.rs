@@ -23,13 +23,19 @@ mod budget;
 mod check;
 mod config;
 mod cursor;
+mod end;
 mod fetch;
 mod json;
 mod paginate;
 mod position;
+mod proof;
 mod reader;
 mod request;
+mod resume;
 mod retry;
+mod seen;
+mod shift;
+mod text;
 
 use std::sync::Arc;
 
@@ -95,6 +101,7 @@ impl Source for HttpSource {
         context: SourceContext,
     ) -> Result<Box<dyn SplitReader>> {
         let fetcher = Fetcher::new(Arc::clone(&self.config), Arc::clone(&self.budget), context)?;
-        Ok(Box::new(Reader::new(Arc::new(fetcher), position)?))
+        let fetcher = Arc::new(fetcher);
+        Ok(Box::new(Reader::new(fetcher, position)?))
     }
 }

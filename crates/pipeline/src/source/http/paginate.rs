@@ -9,10 +9,34 @@ use reqwest::header::{HeaderMap, LINK};
 use serde::{Deserialize, Serialize};
 use sha2::{Digest, Sha256};
 
-use super::config::Paginate;
+use super::config::{Config, Paginate};
+use super::cursor::to_hex;
 
 /// Requests that the guard remembers; a longer circle is ended by `pages_max`.
 const REQUESTS_REMEMBERED: usize = 100_000;
+
+/// Requests whose digests a position keeps, so that a circle is found across runs as well.
+const REQUESTS_STORED: usize = 32;
+
+/// Names of query parameters that say how many records a full page has, in lower case.
+const SIZE_PARAMS: [&str; 16] = [
+    "$top",
+    "count",
+    "first",
+    "items_per_page",
+    "itemsperpage",
+    "limit",
+    "max_results",
+    "maxresults",
+    "num",
+    "page[size]",
+    "page_limit",
+    "page_size",
+    "pagesize",
+    "per_page",
+    "perpage",
+    "size",
+];
 
 /// Where in a pass the next request stands.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
@@ -23,6 +47,21 @@ pub(super) enum At {
     Offset(u64),
     Token(String),
     Url(String),
+    /// Stored in place of a next page that names a credential: the pages of the pass lead there again.
+    Again,
+}
+
+/// A value in a body that leads to the next page.
+#[derive(Debug, Clone, PartialEq, Eq, Default)]
+pub(super) enum NextValue {
+    /// There is no such field.
+    #[default]
+    Absent,
+    /// null, false or an empty text.
+    Ended,
+    Value(String),
+    /// A list, an object or true.
+    Unreadable,
 }
 
 /// What one page says about the next.
@@ -33,8 +72,10 @@ pub(super) struct Facts {
     pub(super) token: Option<String>,
     pub(super) more: Option<bool>,
     pub(super) next_url: Option<String>,
-    /// Whether the server has ever answered with as many records as were asked for: then a short page is the last.
+    /// Whether the server has ever answered with as many records as were asked for: then a short page is one.
     pub(super) full_seen: bool,
+    /// A rule of `end` says that this is the last page.
+    pub(super) is_last: bool,
 }
 
 impl At {
@@ -54,9 +95,9 @@ impl At {
             None => *self == Self::First,
             Some(Paginate::Page(_)) => matches!(self, Self::Page(_)),
             Some(Paginate::Offset(_)) => matches!(self, Self::Offset(_)),
-            Some(Paginate::Cursor(_)) => matches!(self, Self::First | Self::Token(_)),
+            Some(Paginate::Cursor(_)) => matches!(self, Self::First | Self::Token(_) | Self::Again),
             Some(Paginate::Next(_) | Paginate::LinkHeader(_)) => {
-                matches!(self, Self::First | Self::Url(_))
+                matches!(self, Self::First | Self::Url(_) | Self::Again)
             }
         }
     }
@@ -74,18 +115,17 @@ impl At {
 
     /// The page after this one, by what this one says; `None` ends the pass.
     ///
-    /// A short page ends it only when the server is known to fill pages of that size: one that caps the size would
-    /// else lose everything behind its first page.
+    /// An offset moves on by the records that came, never past one: a server may send fewer than were asked for.
     pub(super) fn next(&self, paginate: Option<&Paginate>, facts: &Facts) -> Option<Self> {
-        let ends = |size: Option<u64>| {
-            facts.records == 0 || size.is_some_and(|size| facts.records < size && facts.full_seen)
-        };
         match paginate? {
-            Paginate::Page(page) if ends(page.size) => None,
+            _ if facts.is_last => None,
             Paginate::Page(_) => self.ahead(paginate),
-            Paginate::Offset(offset) if ends(Some(offset.limit)) => None,
-            Paginate::Offset(_) => match self {
-                Self::Offset(at) => at.checked_add(facts.records).map(Self::Offset),
+            Paginate::Offset(offset) => match self {
+                // An empty page that does not end the pass: the list goes on behind it.
+                Self::Offset(_) if facts.records == 0 => self.ahead(paginate),
+                Self::Offset(at) => at
+                    .checked_add(facts.records.min(offset.limit))
+                    .map(Self::Offset),
                 _ => None,
             },
             Paginate::Cursor(_) if facts.more == Some(false) => None,
@@ -101,6 +141,21 @@ impl At {
                 .map(Self::Url),
         }
     }
+}
+
+/// Records of a full page, as the query parameters of the configuration ask for them.
+pub(super) fn size_asked(config: &Config) -> Option<u64> {
+    let is_size = |name: &str| SIZE_PARAMS.contains(&name.to_ascii_lowercase().as_str());
+    let params = config
+        .params
+        .iter()
+        .map(|(name, value)| (name.clone(), value.0.clone()));
+    let base = config.base().ok()?;
+    let of_url = base
+        .query_pairs()
+        .map(|(name, value)| (name.into_owned(), value.into_owned()));
+    let mut sizes = params.chain(of_url).filter(|(name, _)| is_size(name));
+    sizes.find_map(|(_, value)| value.parse().ok())
 }
 
 /// Records of a full page, when the configuration says so.
@@ -156,13 +211,29 @@ pub(super) struct Guard {
 }
 
 impl Guard {
+    /// A guard that knows the requests of the runs before.
+    pub(super) fn after(stored: &[String]) -> Self {
+        let mut guard = Self::default();
+        for digest in stored.iter().filter_map(|text| from_hex(text)) {
+            guard.remember(digest);
+        }
+        guard
+    }
+
     /// # Errors
     /// `pagination_repeats` when this very request was made before in this pass.
     pub(super) fn request(&mut self, url: &str, page: u64) -> Result<()> {
         let digest = Sha256::digest(url.as_bytes());
         let digest: [u8; 16] = std::array::from_fn(|i| digest[i]);
-        if !self.seen.insert(digest) {
+        if !self.remember(digest) {
             return Err(repeats(page, "asks for a page that was read before"));
+        }
+        Ok(())
+    }
+
+    fn remember(&mut self, digest: [u8; 16]) -> bool {
+        if !self.seen.insert(digest) {
+            return false;
         }
         self.order.push_back(digest);
         if self.order.len() > REQUESTS_REMEMBERED
@@ -170,8 +241,21 @@ impl Guard {
         {
             self.seen.remove(&oldest);
         }
-        Ok(())
+        true
     }
+
+    /// The newest requests before the one that is asked for next, for a position.
+    pub(super) fn stored(&self) -> Vec<String> {
+        let before_newest = self.order.len().saturating_sub(1);
+        let from = before_newest.saturating_sub(REQUESTS_STORED);
+        let digests = self.order.range(from..before_newest);
+        digests.map(|digest| to_hex(digest)).collect()
+    }
+}
+
+fn from_hex(text: &str) -> Option<[u8; 16]> {
+    let number = u128::from_str_radix(text, 16).ok()?;
+    Some(number.to_be_bytes())
 }
 
 /// The error of a paginator that goes in circles; `page` counts from 1.
@@ -206,31 +290,53 @@ mod tests {
     }
 
     #[test]
-    fn a_short_page_ends_a_pass_only_when_the_server_fills_pages() {
+    fn a_short_page_does_not_end_a_pass() {
         let paginate = Some(&offset(100)).cloned();
         let paginate = paginate.as_ref();
-        assert_eq!(
-            At::Offset(0).next(paginate, &facts(100, true)),
-            Some(At::Offset(100))
-        );
-        assert_eq!(At::Offset(100).next(paginate, &facts(7, true)), None);
-        assert_eq!(
-            At::Offset(0).next(paginate, &facts(30, false)),
-            Some(At::Offset(30)),
-            "the server caps at 30"
-        );
-        assert_eq!(At::Offset(30).next(paginate, &facts(0, false)), None);
+        for (at, records, next) in [
+            (0, 100, 100),
+            (100, 99, 199),
+            (0, 30, 30),
+            (0, 150, 100),
+            (30, 0, 130),
+        ] {
+            assert_eq!(
+                At::Offset(at).next(paginate, &facts(records, true)),
+                Some(At::Offset(next)),
+                "{records} records at {at}"
+            );
+        }
+        let last = Facts {
+            is_last: true,
+            ..facts(0, true)
+        };
+        assert_eq!(At::Offset(30).next(paginate, &last), None);
         let page = Paginate::Page(PageNumber {
             param: "p".to_owned(),
             start: 1,
             size_param: None,
-            size: None,
+            size: Some(5),
         });
         assert_eq!(
-            At::Page(1).next(Some(&page), &facts(1, false)),
+            At::Page(1).next(Some(&page), &facts(1, true)),
             Some(At::Page(2))
         );
         assert_eq!(At::Page(u64::MAX).next(Some(&page), &facts(1, false)), None);
+    }
+
+    #[test]
+    fn a_guard_knows_the_requests_of_the_run_before() {
+        let mut guard = Guard::default();
+        for url in ["a", "b", "c"] {
+            guard.request(url, 1).unwrap();
+        }
+        let mut resumed = Guard::after(&guard.stored());
+        assert!(
+            resumed.request("c", 3).is_ok(),
+            "it is the one to resume at"
+        );
+        assert!(resumed.request("a", 4).is_err());
+        assert!(resumed.request("b", 4).is_err());
     }
 
     #[test]

@@ -10,9 +10,11 @@ use super::config::Config;
 use super::cursor::{self, Edge, Mark};
 use super::paginate::At;
 use super::request::Bounds;
+use super::shift::Overlap;
 
-/// Form of the positions written here.
-const VERSION: u32 = 1;
+/// Form of the positions written here. In version 1 the edge knew a record with a key by key and cursor value alone.
+const VERSION: u32 = 2;
+const VERSIONS: [u32; 2] = [1, VERSION];
 
 /// A stored position without `pass` says that everything there was has been read.
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
@@ -25,12 +27,21 @@ pub(super) struct Progress {
     /// Records at the edge that passes before this one have taken.
     #[serde(default, skip_serializing_if = "edge_is_empty")]
     pub(super) edge: Edge,
+    /// The edge of a position of version 1, whose records have identities without their content.
+    #[serde(default, skip_serializing_if = "edge_is_empty")]
+    pub(super) legacy_edge: Edge,
     /// The server has filled a page to the size asked for.
     #[serde(default)]
     pub(super) full_seen: bool,
     /// The path of the records has led to records.
     #[serde(default)]
     pub(super) records_seen: bool,
+    /// The records were a list.
+    #[serde(default)]
+    pub(super) lists_seen: bool,
+    /// A page has named the next one.
+    #[serde(default)]
+    pub(super) next_seen: bool,
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub(super) pass: Option<Pass>,
 }
@@ -55,6 +66,18 @@ pub(super) struct Pass {
     /// Records of this pass at the edge.
     #[serde(default, skip_serializing_if = "edge_is_empty")]
     pub(super) taken: Edge,
+    /// When it began, in microseconds: payloads of a pass that knows its records by key carry it.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub(super) began: Option<i64>,
+    /// Hash of the records of the page before.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub(super) last_page: Option<u64>,
+    /// What the next page may overlap with.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub(super) overlap: Option<Overlap>,
+    /// Digests of the newest requests.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub(super) asked: Vec<String>,
 }
 
 impl Progress {
@@ -73,9 +96,9 @@ impl Progress {
             );
             error.with_hint("`forebay run --full` reads everything again from the beginning")
         };
-        let progress: Self =
+        let mut progress: Self =
             serde_json::from_value(value.clone()).map_err(|error| bad(error.to_string()))?;
-        if progress.version != VERSION {
+        if !VERSIONS.contains(&progress.version) {
             return Err(bad(format!(
                 "it has version {}, this program writes {VERSION}",
                 progress.version
@@ -90,7 +113,20 @@ impl Progress {
                 "`paginate` has changed in the middle of a pass".to_owned()
             ));
         }
+        if progress.version < VERSION {
+            progress.raise();
+        }
         Ok(progress)
+    }
+
+    /// From version 1.
+    fn raise(&mut self) {
+        self.version = VERSION;
+        self.legacy_edge = std::mem::take(&mut self.edge);
+        self.next_seen = true;
+        if let Some(pass) = &mut self.pass {
+            self.legacy_edge.merge(std::mem::take(&mut pass.taken));
+        }
     }
 
     fn new() -> Self {
@@ -98,8 +134,11 @@ impl Progress {
             version: VERSION,
             newest: None,
             edge: Edge::default(),
+            legacy_edge: Edge::default(),
             full_seen: false,
             records_seen: false,
+            lists_seen: false,
+            next_seen: false,
             pass: None,
         }
     }
@@ -115,6 +154,10 @@ impl Progress {
             next: At::first(config.paginate.as_ref()),
             pages: 0,
             taken: Edge::default(),
+            began: config.key().map(|_| now_us),
+            last_page: None,
+            overlap: None,
+            asked: Vec::new(),
         });
     }
 
@@ -132,6 +175,24 @@ impl Progress {
         }
         if let Some(floor) = self.floor(config) {
             self.edge.forget_before(&floor);
+            self.legacy_edge.forget_before(&floor);
+        }
+    }
+
+    /// Brings back a cursor that an earlier version has moved into the far future.
+    pub(super) fn bound_newest(&mut self, config: &Config, now_us: i64) {
+        let (Some(cursor), Some(newest)) = (&config.cursor, &self.newest) else {
+            return;
+        };
+        if !cursor::is_in_far_future(cursor.format, newest, now_us, cursor.lag.0) {
+            return;
+        }
+        tracing::warn!(
+            value = cursor.format.show(newest),
+            "the cursor lies in the future and was moved back to now; `forebay run --full` loads what was left out"
+        );
+        if matches!(newest, Mark::Number(_)) {
+            self.newest = Some(Mark::Number(now_us));
         }
     }
 

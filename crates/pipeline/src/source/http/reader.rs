@@ -5,7 +5,6 @@
 //! position after it. A reader never moves a position and never changes a body.
 
 use std::collections::{BTreeMap, VecDeque};
-use std::hash::{DefaultHasher, Hasher};
 use std::sync::Arc;
 
 use async_trait::async_trait;
@@ -13,25 +12,26 @@ use forebay_core::{Chunk, Error, PayloadHead, Position, Result};
 use reqwest::header::{DATE, ETAG, LAST_MODIFIED};
 use tokio_util::task::AbortOnDropHandle;
 
-use super::body::{self, Outline, Plan};
+use super::body::Outline;
 use super::config::Paginate;
-use super::cursor::{self, Edge, Mark};
+use super::cursor::Identity;
 use super::fetch::{Answer, Fetcher};
-use super::paginate::{self, At, Facts, Guard};
+use super::paginate::{At, Guard};
 use super::position::Progress;
+use super::resume::{self, Rewalk};
 use super::retry::{Verdict, verdict};
+use super::seen::SeenRecords;
+use super::shift::{Overlap, PageRepeat};
+use super::text;
 use crate::source::SplitReader;
-
-/// Bodies from this size on are looked into on a blocking thread.
-const BLOCKING_BYTES: usize = 64 << 10;
 
 /// Longest header value that is kept with a payload, in bytes.
 const ATTRIBUTE_BYTES_MAX: usize = 1_024;
 
 /// A page with what was found in it.
-struct Fetched {
-    answer: Answer,
-    outline: Option<Outline>,
+pub(super) struct Fetched {
+    pub(super) answer: Answer,
+    pub(super) outline: Option<Outline>,
 }
 
 /// A request under way; dropping it ends it.
@@ -41,15 +41,20 @@ struct Ahead {
 }
 
 pub(super) struct Reader {
-    fetcher: Arc<Fetcher>,
-    plan: Arc<Plan>,
-    progress: Progress,
+    pub(super) fetcher: Arc<Fetcher>,
+    pub(super) progress: Progress,
     /// What was committed last, as far as this reader knows.
     known: Option<Position>,
-    guard: Guard,
+    pub(super) guard: Guard,
     ahead: VecDeque<Ahead>,
-    /// Hash of the records of the page before.
-    last_page: Option<u64>,
+    /// What the pass has taken, where records are told apart by a key.
+    pub(super) seen: Option<SeenRecords>,
+    /// The records of this pass that earlier runs have taken are not in `seen` yet.
+    is_unrestored: bool,
+    pub(super) rewalk: Option<Rewalk>,
+    pub(super) repeats: u32,
+    pub(super) has_warned_of_future: bool,
+    pub(super) has_warned_of_unplaced: bool,
     payloads: u64,
     /// The pass is complete, or failed: nothing more comes.
     ended: bool,
@@ -59,21 +64,33 @@ pub(super) struct Reader {
 impl Reader {
     /// Stands at `position`; begins a pass when none is under way and there is something to ask for.
     pub(super) fn new(fetcher: Arc<Fetcher>, position: Option<Position>) -> Result<Self> {
-        let (config, context) = (&fetcher.config, &fetcher.context);
+        let config = &fetcher.config;
+        let context = &fetcher.context;
+        let now_us = context.clock.now().micros();
         let position = position.filter(|_| !context.full);
         let mut progress = Progress::open(position.as_ref(), config)?;
+        progress.bound_newest(config, now_us);
         let complete = position.is_some() && progress.pass.is_none();
         let ended = complete && config.cursor.is_none();
+        let is_resumed = progress.pass.is_some();
         if progress.pass.is_none() && !ended {
-            progress.begin(config, context.clock.now().micros());
+            progress.begin(config, now_us);
         }
+        let rewalk = progress.pass.as_mut().and_then(Rewalk::start);
+        let asked = progress.pass.as_ref().filter(|_| rewalk.is_none());
+        let guard = Guard::after(asked.map_or(&[], |pass| &pass.asked));
+        let seen = config.key().map(|_| SeenRecords::new());
         Ok(Self {
-            plan: Arc::new(Plan::new(config, context.framing)),
             progress,
             known: position,
-            guard: Guard::default(),
+            guard,
             ahead: VecDeque::new(),
-            last_page: None,
+            is_unrestored: is_resumed && seen.is_some(),
+            seen,
+            rewalk,
+            repeats: 0,
+            has_warned_of_future: false,
+            has_warned_of_unplaced: false,
             payloads: 0,
             ended,
             end: None,
@@ -82,6 +99,7 @@ impl Reader {
     }
 
     async fn advance(&mut self) -> Result<Option<Chunk>> {
+        self.restore_seen().await?;
         while let Some(pass) = &self.progress.pass {
             if self.ahead.is_empty() {
                 let first = pass.next.clone();
@@ -94,14 +112,52 @@ impl Reader {
                 () = self.fetcher.context.cancel.cancelled() => return Err(cancelled()),
                 fetched = ahead.fetched => fetched.map_err(|error| Error::bug("fetch_task", "a request's task ended").with_source(error))??,
             };
-            if let Some(chunk) = self.take(&ahead.at, fetched)? {
+            let is_new = self.recognise(fetched.outline.as_ref()).await?;
+            if let Some(chunk) = self.take(&ahead.at, fetched, &is_new)? {
                 return Ok(Some(chunk));
             }
         }
-        self.end = Some(self.progress.position()?)
-            .filter(|position| Some(position) != self.known.as_ref());
+        self.end = Some(self.position()?).filter(|position| Some(position) != self.known.as_ref());
         self.ended = true;
         Ok(None)
+    }
+
+    /// Fills `seen` with what earlier runs have taken of this pass.
+    async fn restore_seen(&mut self) -> Result<()> {
+        if !std::mem::take(&mut self.is_unrestored) {
+            return Ok(());
+        }
+        let began = self.progress.pass.as_ref().and_then(|pass| pass.began);
+        if let (Some(began), Some(seen)) = (began, &mut self.seen) {
+            resume::restore(&self.fetcher, began, seen).await?;
+        }
+        Ok(())
+    }
+
+    /// For each record whether this pass sees it for the first time.
+    async fn recognise(&mut self, outline: Option<&Outline>) -> Result<Vec<bool>> {
+        let (Some(outline), Some(mut seen)) = (outline, self.seen.take()) else {
+            return Ok(Vec::new());
+        };
+        let identities: Vec<Identity> = outline
+            .records
+            .iter()
+            .map(|record| record.identity)
+            .collect();
+        if seen.stays_in_memory(identities.len()) {
+            let is_new = seen.add(&identities);
+            self.seen = Some(seen);
+            return is_new;
+        }
+        let task = tokio::task::spawn_blocking(move || {
+            let is_new = seen.add(&identities);
+            (seen, is_new)
+        });
+        let (seen, is_new) = task.await.map_err(|error| {
+            Error::bug("seen_task", "comparing records panicked").with_source(error)
+        })?;
+        self.seen = Some(seen);
+        is_new
     }
 
     /// Starts the request for a page that is certainly wanted.
@@ -128,7 +184,7 @@ impl Reader {
     }
 
     /// The number of the page asked for next, from 1.
-    fn page(&self) -> u64 {
+    pub(super) fn page(&self) -> u64 {
         self.progress.pass.as_ref().map_or(1, |pass| pass.pages + 1)
     }
 
@@ -154,16 +210,18 @@ impl Reader {
     }
 
     fn start(&mut self, at: At, page: u64) -> Result<()> {
-        let (fetcher, plan) = (Arc::clone(&self.fetcher), Arc::clone(&self.plan));
+        let fetcher = Arc::clone(&self.fetcher);
         let url =
             fetcher
                 .requests
                 .url(&fetcher.config, &self.progress.bounds(&fetcher.config), &at)?;
         let task = tokio::spawn(async move {
-            let answer = fetcher.get(&url, page).await?;
+            let mut answer = fetcher.get(&url, page).await?;
             let shown = fetcher.requests.shown(&answer.url);
-            let outlined = outline(plan, answer).await;
-            outlined.map_err(|error| error.with_context("page", page).with_context("url", shown))
+            let outlined = outline(&fetcher, &mut answer).await;
+            let outline = outlined
+                .map_err(|error| error.with_context("page", page).with_context("url", shown))?;
+            Ok(Fetched { answer, outline })
         });
         self.ahead.push_back(Ahead {
             at,
@@ -174,176 +232,118 @@ impl Reader {
 
     /// Takes a page: what is new on it, where the pass goes next, the position after it. `None` when nothing on it is
     /// new.
-    fn take(&mut self, at: &At, fetched: Fetched) -> Result<Option<Chunk>> {
-        let Fetched { answer, outline } = fetched;
+    fn take(&mut self, at: &At, mut fetched: Fetched, is_new: &[bool]) -> Result<Option<Chunk>> {
         let page = self.page();
-        let facts = self.facts(&answer, outline.as_ref(), page)?;
-        let skips = outline
-            .as_ref()
-            .map_or(Ok(Vec::new()), |outline| self.sift(outline))?;
-        let empty = verdict(answer.status) == Verdict::Empty
-            || outline.is_some() && facts.records == skips.len() as u64;
-        let config = Arc::clone(&self.fetcher.config);
-        let next = at.next(config.paginate.as_ref(), &facts);
-        match (next, &mut self.progress.pass) {
-            (Some(next), Some(pass)) => {
-                pass.pages = page;
-                pass.next = next.clone();
-                self.ask(next)?;
-                self.ask_ahead()?;
-            }
-            _ => {
-                self.ahead.clear();
-                self.progress.finish(&config);
-            }
-        }
-        if empty {
+        let shown = self.fetcher.requests.shown(&fetched.answer.url);
+        let taken = self.take_page(at, &mut fetched, is_new);
+        let taken =
+            taken.map_err(|error| error.with_context("page", page).with_context("url", shown));
+        let Some(skips) = taken? else {
             return Ok(None);
-        }
-        let position = self.progress.position()?;
+        };
+        let position = self.position()?;
         self.known = Some(position.clone());
-        let head = self.head(&answer, &skips)?;
-        Ok(Some(Chunk::whole(head, answer.body, Some(position))))
+        let head = self.head(&fetched.answer, &skips)?;
+        Ok(Some(Chunk::whole(
+            head,
+            fetched.answer.body,
+            Some(position),
+        )))
     }
 
-    fn facts(&mut self, answer: &Answer, outline: Option<&Outline>, page: u64) -> Result<Facts> {
-        let config = &self.fetcher.config;
-        let mut facts = Facts::default();
-        let mut next = None;
+    /// The records of the page to leave out; `None` when nothing on it is new.
+    fn take_page(
+        &mut self,
+        at: &At,
+        fetched: &mut Fetched,
+        is_new: &[bool],
+    ) -> Result<Option<Vec<u64>>> {
+        let config = Arc::clone(&self.fetcher.config);
+        let facts = self.facts(&fetched.answer, fetched.outline.as_mut())?;
+        let outline = fetched.outline.as_ref();
+        let pass = self.progress.pass.as_mut();
+        let overlap = pass.and_then(|pass| pass.overlap.take());
+        let repeat = self.page_repeat(outline, overlap.as_ref())?;
+        let mut skips = Vec::new();
         if let Some(outline) = outline {
-            if !outline.found && !self.progress.records_seen {
-                return Err(records_missing(config.records.as_deref(), &outline.text));
-            }
-            facts.records = outline.records.len() as u64;
-            facts.token.clone_from(&outline.token);
-            facts.more = outline.more;
-            next.clone_from(&outline.next);
-            self.progress.records_seen |= facts.records > 0;
-            let size = paginate::page_size(config.paginate.as_ref());
-            self.progress.full_seen |= size.is_some_and(|size| facts.records >= size);
-            self.check_not_repeated(outline, page)?;
+            skips = self.sift(outline, is_new, overlap.as_ref())?;
         }
-        let config = &self.fetcher.config;
-        if let Some(Paginate::LinkHeader(_)) = config.paginate {
-            next = paginate::link_next(&answer.headers);
+        let mut next = at.next(config.paginate.as_ref(), &facts);
+        let mut overlap_next = self.overlap_after(at, outline, &facts);
+        let is_rounded = repeat == PageRepeat::Rounded;
+        if let (true, true, Some(overlap)) = (is_rounded, self.seen.is_none(), overlap) {
+            next = Some(overlap.full_step);
+            overlap_next = None;
         }
-        facts.full_seen = self.progress.full_seen;
-        facts.next_url = next
-            .filter(|next| !next.is_empty())
-            .map(|next| self.resolve(answer, &next))
-            .transpose()?;
-        Ok(facts)
+        let is_walked = self.is_walking_again(outline)?;
+        if next.is_none() {
+            self.check_last(&config, outline, &facts)?;
+            self.check_walked()?;
+        }
+        self.step(next, outline, overlap_next)?;
+        let is_page = verdict(fetched.answer.status) == Verdict::Take;
+        let has_new = outline.is_none_or(|outline| outline.count > skips.len() as u64);
+        Ok((is_page && has_new && !is_walked && !is_rounded).then_some(skips))
     }
 
-    /// A server that does not know the page parameter sends the same page for ever.
-    fn check_not_repeated(&mut self, outline: &Outline, page: u64) -> Result<()> {
-        let counted = matches!(
-            self.fetcher.config.paginate,
-            Some(Paginate::Page(_) | Paginate::Offset(_))
-        );
-        let (Some(first), Some(last), true) =
-            (outline.records.first(), outline.records.last(), counted)
-        else {
+    /// Moves on to the next page, or ends the pass.
+    fn step(
+        &mut self,
+        next: Option<At>,
+        outline: Option<&Outline>,
+        overlap: Option<Overlap>,
+    ) -> Result<()> {
+        let page = self.page();
+        let digest = outline.and_then(|outline| outline.digest);
+        let (Some(next), Some(pass)) = (next, &mut self.progress.pass) else {
+            self.ahead.clear();
+            let config = Arc::clone(&self.fetcher.config);
+            self.progress.finish(&config);
             return Ok(());
         };
-        let mut hash = DefaultHasher::new();
-        hash.write(&outline.text[first.at.start..last.at.end]);
-        match self.last_page.replace(hash.finish()) {
-            before if before == self.last_page => Err(paginate::repeats(
-                page,
-                "holds the very records of the page before",
-            )),
-            _ => Ok(()),
-        }
-    }
-
-    /// A next link, absolute, checked and without the key.
-    fn resolve(&self, answer: &Answer, next: &str) -> Result<String> {
-        let bad = |error| {
-            Error::data(
-                "bad_next_url",
-                format!("the next link {next:?} is not a URL: {error}"),
-            )
-        };
-        let url = answer.url.join(next).map_err(bad)?;
-        if answer.url.scheme() == "https" && url.scheme() == "http" {
-            return Err(Error::denied(
-                "redirect_refused",
-                "the next link leads from https to http",
-            ));
-        }
-        super::address::check(&url, self.fetcher.config.allow_private)?;
-        Ok(self.fetcher.requests.without_key(&url).into())
-    }
-
-    /// The ordinals of records that were taken before; remembers the others that lie at the edge.
-    fn sift(&mut self, outline: &Outline) -> Result<Vec<u64>> {
-        let config = Arc::clone(&self.fetcher.config);
-        if config.cursor.is_none() {
-            return Ok(Vec::new());
-        }
-        let newest_here = outline
-            .records
-            .iter()
-            .filter_map(|record| record.mark.as_ref())
-            .max();
-        if newest_here > self.progress.newest.as_ref() {
-            self.progress.newest = newest_here.cloned();
-        }
-        let floor = self.progress.floor(&config);
-        let Progress {
-            edge,
-            pass: Some(pass),
-            ..
-        } = &mut self.progress
-        else {
-            return Ok(Vec::new());
-        };
-        let mut skips = Vec::new();
-        for (ordinal, record) in (0..).zip(&outline.records) {
-            let slice = |range: &std::ops::Range<usize>| &outline.text[range.clone()];
-            let before = |bound: &Option<Mark>| record.mark.is_some() && record.mark < *bound;
-            if before(&pass.from) {
-                // The server does not heed the bound, or rounds it: this was there in an earlier pass.
-                skips.push(ordinal);
-                continue;
-            }
-            if before(&floor) && !edge.reaches(&record.mark) {
-                continue;
-            }
-            let identity = cursor::identity(
-                slice(&record.at),
-                record.key.as_ref().map(slice),
-                record.cursor.as_ref().map(slice),
-            );
-            if edge.contains(&record.mark, &identity)
-                || pass.taken.contains(&record.mark, &identity)
-            {
-                skips.push(ordinal);
-            } else if !before(&floor) {
-                pass.taken.insert(record.mark.clone(), identity);
-            }
-        }
-        if let Some(floor) = &floor {
-            pass.taken.forget_before(floor);
-        }
-        Edge::check(edge.len() + pass.taken.len())?;
-        Ok(skips)
+        pass.pages = page;
+        pass.last_page = digest.or(pass.last_page);
+        pass.overlap = overlap;
+        pass.next = next.clone();
+        self.ask(next)?;
+        self.ask_ahead()
     }
 
     fn head(&mut self, answer: &Answer, skips: &[u64]) -> Result<PayloadHead> {
+        let cover = &self.fetcher.plan.cover;
+        let mut attributes = attributes(answer);
+        for value in attributes.values_mut() {
+            *value = cover.cover(value);
+        }
+        let began = self.progress.pass.as_ref().and_then(|pass| pass.began);
+        if let Some(began) = began {
+            attributes.insert(resume::PASS_ATTRIBUTE.to_owned(), began.to_string());
+        }
         let mut head = PayloadHead {
             ordinal: self.payloads,
             name: self.fetcher.requests.shown(&answer.url),
             received_at: answer.received_at,
-            content_type: body::content_type(&answer.headers).map(str::to_owned),
-            compression: body::compression(&answer.headers)?,
-            attributes: attributes(answer),
+            content_type: text::content_type(&answer.headers).map(|text| cover.cover(text)),
+            compression: text::compression(&answer.headers)?,
+            attributes,
             messages: None,
         };
         head.set_skips(skips);
         self.payloads += 1;
         Ok(head)
+    }
+
+    /// The position to resume at. It names no credential.
+    fn position(&self) -> Result<Position> {
+        let mut stored = self.progress.clone();
+        if let Some(pass) = &mut stored.pass {
+            pass.asked = self.guard.stored();
+            if self.fetcher.requests.names_secret(&pass.next) {
+                pass.next = At::Again;
+                pass.asked.clear();
+            }
+        }
+        stored.position()
     }
 }
 
@@ -371,35 +371,17 @@ fn attributes(answer: &Answer) -> BTreeMap<String, String> {
     attributes
 }
 
-async fn outline(plan: Arc<Plan>, answer: Answer) -> Result<Fetched> {
-    if verdict(answer.status) == Verdict::Empty {
-        return Ok(Fetched {
-            answer,
-            outline: None,
-        });
-    }
-    let small = answer.body.len() < BLOCKING_BYTES;
-    let look = move || {
-        plan.outline(&answer.headers, &answer.body)
-            .map(|outline| Fetched { answer, outline })
+/// The outline of an answer whose text is wanted; the text is let go.
+async fn outline(fetcher: &Arc<Fetcher>, answer: &mut Answer) -> Result<Option<Outline>> {
+    let Some(text) = answer.text.take() else {
+        return Ok(None);
     };
-    if small {
-        return look();
-    }
-    let task = tokio::task::spawn_blocking(look);
-    task.await.map_err(|error| {
-        Error::bug("outline_task", "looking into a page panicked").with_source(error)
-    })?
-}
-
-fn records_missing(path: Option<&str>, text: &[u8]) -> Error {
-    let path = path.unwrap_or_default();
-    let message = format!(
-        "the body has nothing at `records: {path}`; it begins with {}",
-        body::excerpt(text)
-    );
-    Error::data("records_missing", message)
-        .with_hint("write the path of the list of records, with dots")
+    let plan = Arc::clone(&fetcher.plan);
+    let headers = answer.headers.clone();
+    let size = text.len();
+    super::fetch::blocking(size, move || plan.outline(&headers, &text))
+        .await
+        .map(Some)
 }
 
 fn cancelled() -> Error {
@@ -417,7 +399,7 @@ impl SplitReader for Reader {
             self.ended = true;
             self.ahead.clear();
         }
-        next
+        next.map_err(|error| self.fetcher.plan.cover.cover_error(error))
     }
 
     fn end_position(&self) -> Option<Position> {

@@ -12,29 +12,51 @@ use url::Url;
 use super::config::{ApiKey, Auth, Config, Paginate};
 use super::paginate::At;
 use crate::base64;
+use crate::cover::SecretCover;
 
 /// What we call ourselves.
 const AGENT: &str = concat!("forebay/", env!("CARGO_PKG_VERSION"));
 
-/// Query parameters whose values are never shown, in lower case: next links like to carry them.
-const SECRET_PARAMS: [&str; 17] = [
+/// Query parameters whose values are never shown or stored, in lower case: next links like to carry them.
+const SECRET_PARAMS: [&str; 38] = [
     "access_token",
+    "accesskey",
     "api-key",
     "api_key",
     "api_token",
     "apikey",
+    "apitoken",
     "app_key",
+    "appid",
     "auth",
     "auth_token",
+    "authorization",
+    "awsaccesskeyid",
+    "bearer",
     "client_secret",
+    "credential",
+    "hapikey",
+    "id_token",
+    "jwt",
     "key",
+    "oauth_token",
+    "passwd",
     "password",
+    "private_token",
+    "pwd",
+    "refresh_token",
     "secret",
+    "secret_key",
+    "session_token",
+    "sessionid",
     "sig",
     "signature",
+    "subscription-key",
     "token",
+    "x-amz-credential",
     "x-amz-security-token",
     "x-amz-signature",
+    "x-api-key",
 ];
 
 /// Longest URL that is written into a record or a message, in bytes.
@@ -48,6 +70,7 @@ pub(super) struct Requests {
     credentials: HeaderMap,
     /// The API key that travels as a parameter.
     key: Option<(String, Secret)>,
+    cover: SecretCover,
 }
 
 /// The bounds of a pass, ready to send.
@@ -86,6 +109,7 @@ impl Requests {
             headers,
             credentials: credentials(config.auth.as_ref())?,
             key,
+            cover: SecretCover::new(config.secret()),
         })
     }
 
@@ -96,7 +120,7 @@ impl Requests {
             return url.map_err(|error| {
                 Error::data(
                     "bad_next_url",
-                    format!("the next link {next:?} is not a URL: {error}"),
+                    format!("the link to the next page is not a URL: {error}"),
                 )
             });
         }
@@ -164,6 +188,22 @@ impl Requests {
         url
     }
 
+    /// Whether what leads to a page names a credential, so that it may not be stored.
+    pub(super) fn names_secret(&self, at: &At) -> bool {
+        match at {
+            At::Token(token) => self.cover.is_in(token),
+            At::Url(text) => {
+                let url = Url::parse(text);
+                let names_one = url.is_ok_and(|url| {
+                    let mut names = url.query_pairs();
+                    names.any(|(name, value)| is_secret(&name) && !value.is_empty())
+                });
+                names_one || self.cover.is_in(text)
+            }
+            At::First | At::Page(_) | At::Offset(_) | At::Again => false,
+        }
+    }
+
     /// The URL as people may see it.
     pub(super) fn shown(&self, url: &Url) -> String {
         let mut shown = url.clone();
@@ -175,7 +215,7 @@ impl Requests {
             let pairs: Vec<String> = query.split('&').map(|pair| self.shown_pair(pair)).collect();
             shown.set_query(Some(&pairs.join("&")));
         }
-        let mut text = String::from(shown);
+        let mut text = self.cover.cover(shown.as_str());
         if text.len() > SHOWN_BYTES_MAX {
             // A URL is ASCII once parsed.
             text.truncate(SHOWN_BYTES_MAX);
@@ -189,11 +229,16 @@ impl Requests {
             return pair.to_owned();
         };
         let own = self.key.as_ref().is_some_and(|(key, _)| *key == name);
-        if own || SECRET_PARAMS.contains(&name.to_ascii_lowercase().as_str()) {
+        if own || is_secret(&name) {
             return format!("{}=***", pair.split('=').next().unwrap_or_default());
         }
         pair.to_owned()
     }
+}
+
+fn is_secret(param: &str) -> bool {
+    let param = param.to_ascii_lowercase();
+    SECRET_PARAMS.contains(&param.as_str()) || param.starts_with("x-goog-signature")
 }
 
 /// The same scheme, host and port; a step from http to https on the usual ports is one too.

@@ -18,8 +18,11 @@
 
 mod reader;
 
+use std::sync::Arc;
+
 use async_trait::async_trait;
-use forebay_core::{Ident, Position, Result, TableName};
+use bytes::{Bytes, BytesMut};
+use forebay_core::{Ident, PayloadHead, Position, Result, TableName};
 use schemars::{JsonSchema, Schema, SchemaGenerator};
 use serde::Deserialize;
 
@@ -117,5 +120,47 @@ impl Source for Raw {
 
     fn messages(&self) -> Option<&MessageRules> {
         Some(&self.rules)
+    }
+}
+
+/// The payloads that this very pipeline has kept, in the order in which they were: what a source has taken before.
+pub(in crate::source) struct KeptPayloads(reader::Reader);
+
+/// One of them, whole.
+pub(in crate::source) struct KeptPayload {
+    pub(in crate::source) head: Arc<PayloadHead>,
+    /// As they came.
+    pub(in crate::source) bytes: Bytes,
+}
+
+impl KeptPayloads {
+    /// Those that have this attribute with this value.
+    pub(in crate::source) fn open(
+        context: SourceContext,
+        attribute: (String, String),
+    ) -> Result<Self> {
+        let table = TableName::new("raw".parse()?, context.pipeline.clone());
+        let rules = (Start::All, Changes::Full);
+        let context = SourceContext {
+            follow: false,
+            ..context
+        };
+        let reader = reader::Reader::open(table, rules, false, None, context)?;
+        Ok(Self(reader.only(attribute)))
+    }
+
+    /// The next one, or `None` behind the last.
+    pub(in crate::source) async fn next(&mut self) -> Result<Option<KeptPayload>> {
+        let mut bytes = BytesMut::new();
+        while let Some(chunk) = self.0.next().await? {
+            bytes.extend_from_slice(&chunk.bytes);
+            if chunk.last {
+                return Ok(Some(KeptPayload {
+                    head: chunk.head,
+                    bytes: bytes.freeze(),
+                }));
+            }
+        }
+        Ok(None)
     }
 }

@@ -53,6 +53,8 @@ pub(super) struct Reader {
     payload: Option<Payload>,
     ordinal: u64,
     told: Option<Stand>,
+    /// Payloads without this attribute and value are left out.
+    only: Option<(String, String)>,
 }
 
 /// A pass over the index that is being read.
@@ -104,7 +106,14 @@ impl Reader {
             payload: None,
             ordinal: 0,
             told: stand,
+            only: None,
         })
+    }
+
+    /// Leaves out payloads that do not have this attribute with this value.
+    pub(super) fn only(mut self, attribute: (String, String)) -> Self {
+        self.only = Some(attribute);
+        self
     }
 
     /// Begins a pass, behind the entries of its first file that are taken already.
@@ -143,6 +152,11 @@ impl Reader {
         };
         for entry in self.bytes.entries(&batch)? {
             let Some(stand) = open.take() else { continue };
+            if let Some((name, value)) = &self.only
+                && entry.attributes.get(name) != Some(value)
+            {
+                continue;
+            }
             if let (Some(before), Some(held)) = (self.parts.push(entry), self.held.take()) {
                 self.ready.push_back((before, held));
             }

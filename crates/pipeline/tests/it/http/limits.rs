@@ -206,6 +206,19 @@ fn a_configuration_that_cannot_work_is_refused() {
             "url: http://a.example/\nrate: {requests: 1, per: 0s}",
             "bad_rate",
         ),
+        ("url: http://a.example/\nend: empty_page", "bad_end"),
+        (
+            "url: http://a.example/\npaginate: {page: {param: p}}\nend: short_page",
+            "bad_end",
+        ),
+        (
+            "url: http://a.example/\npaginate: {page: {param: p}}\nend: [missing_records]",
+            "bad_end",
+        ),
+        (
+            "url: http://a.example/\nkey: id\ncursor: {field: a, param: b, key: uuid}",
+            "bad_key",
+        ),
     ] {
         let error = Bench::try_new(config).err().expect(config);
         assert_eq!(error.code(), code, "{config}: {error}");
@@ -215,6 +228,8 @@ fn a_configuration_that_cannot_work_is_refused() {
         "url: http://a.example/\npaginat: {}",
         "{}",
         "url: http://a.example/\nlimits: {body: 12}",
+        "url: http://a.example/\npaginate: {page: {param: p}}\nend: last_page",
+        "url: http://a.example/\npaginate: {page: {param: p}}\nend: {path: a}",
     ] {
         assert!(Bench::try_new(config).is_err(), "{config}");
     }

@@ -4,7 +4,10 @@ mod edge;
 mod failures;
 mod limits;
 mod pages;
+mod proof;
 mod resume;
+mod secrets;
+mod shift;
 
 use std::collections::BTreeMap;
 use std::path::PathBuf;

@@ -65,36 +65,36 @@ async fn page_numbers_end_with_an_empty_page() {
 }
 
 #[tokio::test]
-async fn page_numbers_end_with_a_short_page() {
-    let server = page_server(5, 2).await;
-    let config = "records: items\npaginate: {page: {param: page, size_param: per_page, size: 2}}";
-    let pulled = Bench::new(&server.url("/q"), config).take(None).await;
-    assert_eq!(
-        server.targets(),
-        [
+async fn a_short_page_ends_a_pass_only_where_the_pipeline_says_so() {
+    for (end, last) in [("", true), ("\nend: short_page", false)] {
+        let server = page_server(5, 2).await;
+        let config =
+            "records: items\npaginate: {page: {param: page, size_param: per_page, size: 2}}";
+        let bench = Bench::new(&server.url("/q"), &format!("{config}{end}"));
+        let pulled = bench.take(None).await;
+        let mut targets = vec![
             "/q?page=1&per_page=2",
             "/q?page=2&per_page=2",
-            "/q?page=3&per_page=2"
-        ]
-    );
-    assert_eq!(all_records(&pulled.chunks, "items"), numbers(0..5));
-}
+            "/q?page=3&per_page=2",
+        ];
+        targets.extend(last.then_some("/q?page=4&per_page=2"));
+        assert_eq!(server.targets(), targets);
+        assert_eq!(all_records(&pulled.chunks, "items"), numbers(0..5));
 
-#[tokio::test]
-async fn offsets_end_with_a_short_page() {
-    let server = offset_server(5, 100).await;
-    let config =
-        "records: items\npaginate: {offset: {param: offset, limit_param: limit, limit: 2}}";
-    let pulled = Bench::new(&server.url("/q"), config).take(None).await;
-    assert_eq!(
-        server.targets(),
-        [
+        let server = offset_server(5, 100).await;
+        let config =
+            "records: items\npaginate: {offset: {param: offset, limit_param: limit, limit: 2}}";
+        let bench = Bench::new(&server.url("/q"), &format!("{config}{end}"));
+        let pulled = bench.take(None).await;
+        let mut targets = vec![
             "/q?offset=0&limit=2",
             "/q?offset=2&limit=2",
-            "/q?offset=4&limit=2"
-        ]
-    );
-    assert_eq!(all_records(&pulled.chunks, "items"), numbers(0..5));
+            "/q?offset=4&limit=2",
+        ];
+        targets.extend(last.then_some("/q?offset=5&limit=2"));
+        assert_eq!(server.targets(), targets);
+        assert_eq!(all_records(&pulled.chunks, "items"), numbers(0..5));
+    }
 }
 
 #[tokio::test]
@@ -345,6 +345,6 @@ async fn lines_are_counted_as_records() {
     let pulled = Bench::new(&server.url("/q"), "paginate: {page: {param: p, size: 2}}")
         .take(None)
         .await;
-    assert_eq!(server.targets(), ["/q?p=1", "/q?p=2"]);
+    assert_eq!(server.targets(), ["/q?p=1", "/q?p=2", "/q?p=3"]);
     assert_eq!(pulled.chunks.len(), 2);
 }

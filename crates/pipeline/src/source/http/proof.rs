@@ -1,0 +1,242 @@
+//! Whether a page is one, and whether it proves that the pass is at its end.
+//!
+//! A page that is not what the pages before were, or that names no next page although there must be one, fails the run, which
+//! resumes at that page. Nothing is taken for an end because it could not be read.
+
+use forebay_core::{Error, Result};
+
+use super::body::{Outline, Shape};
+use super::config::{Config, Paginate};
+use super::end::EndRule;
+use super::fetch::Answer;
+use super::paginate::{self, Facts, NextValue};
+use super::reader::Reader;
+use super::retry::{Verdict, verdict};
+use super::text::excerpt;
+
+const RESUMES: &str = "the next run resumes at this page";
+
+impl Reader {
+    /// What a page says about the pass.
+    ///
+    /// # Errors
+    /// `error_body`, `records_missing`, `cursor_missing`, `cursor_unreadable`, `end_field_missing`, `next_page_unreadable`,
+    /// `bad_next_url`: when the answer is not a page.
+    pub(super) fn facts(
+        &mut self,
+        answer: &Answer,
+        outline: Option<&mut Outline>,
+    ) -> Result<Facts> {
+        let config = std::sync::Arc::clone(&self.fetcher.config);
+        let paginate = config.paginate.as_ref();
+        let mut facts = Facts {
+            is_last: verdict(answer.status) != Verdict::Take,
+            ..Facts::default()
+        };
+        let mut next = None;
+        if let Some(outline) = outline {
+            self.check_page(&config, outline)?;
+            self.note_page(&config, outline);
+            facts.records = outline.count;
+            facts.more = outline.more;
+            facts.token = readable("paginate.cursor.path", &outline.token)?;
+            next = readable("paginate.next.path", &outline.next)?;
+            facts.is_last = self.is_last(&config, outline);
+            let counts = matches!(paginate, Some(Paginate::Page(_) | Paginate::Offset(_)));
+            let has_end_field = config.end.fields().next().is_some();
+            if counts && outline.count == 0 && has_end_field && !outline.names_end && !facts.is_last
+            {
+                return Err(end_field_missing(&self.shown(outline)));
+            }
+        }
+        if let Some(Paginate::LinkHeader(_)) = paginate {
+            next = paginate::link_next(&answer.headers);
+        }
+        facts.full_seen = self.progress.full_seen;
+        facts.next_url = next
+            .filter(|next| !next.is_empty())
+            .map(|next| self.resolve(answer, &next))
+            .transpose()?;
+        self.progress.next_seen |= facts.token.is_some() || facts.next_url.is_some();
+        Ok(facts)
+    }
+
+    /// The beginning of a page, for a message.
+    fn shown(&self, outline: &Outline) -> String {
+        excerpt(&outline.beginning, &self.fetcher.plan.cover)
+    }
+
+    fn check_page(&self, config: &Config, outline: &mut Outline) -> Result<()> {
+        if outline.is_error {
+            return Err(error_body(&self.shown(outline)));
+        }
+        let may_be_missing = self.page() > 1 && config.end.has(&EndRule::MissingRecords);
+        let is_other = config.records.is_none() && self.progress.lists_seen;
+        match outline.shape {
+            Shape::Missing if may_be_missing => {}
+            Shape::Missing => {
+                return Err(records_missing(config, "has nothing", &self.shown(outline)));
+            }
+            Shape::Scalar if config.records.is_some() => {
+                return Err(records_missing(
+                    config,
+                    "has neither a list nor an object",
+                    &self.shown(outline),
+                ));
+            }
+            Shape::Object if is_other => {
+                return Err(records_missing(
+                    config,
+                    "has an object, where the pages before have a list,",
+                    &self.shown(outline),
+                ));
+            }
+            _ => {}
+        }
+        if self.progress.newest.is_none()
+            && let Some(error) = outline.cursor_fault.take()
+        {
+            return Err(error);
+        }
+        Ok(())
+    }
+
+    fn note_page(&mut self, config: &Config, outline: &Outline) {
+        let size = paginate::page_size(config.paginate.as_ref());
+        self.progress.records_seen |= outline.count > 0;
+        self.progress.lists_seen |= outline.shape == Shape::List;
+        self.progress.full_seen |= size.is_some_and(|size| outline.count >= size);
+    }
+
+    /// Whether a rule says that the page is the last.
+    fn is_last(&self, config: &Config, outline: &Outline) -> bool {
+        let counts = matches!(
+            config.paginate,
+            Some(Paginate::Page(_) | Paginate::Offset(_))
+        );
+        let is_empty = outline.count == 0;
+        let empty_ends =
+            config.end.has(&EndRule::EmptyPage) || (counts && config.end.ends_at_empty_page());
+        let size = full_size(config);
+        let is_full_known = self.progress.full_seen || !counts;
+        let is_short = is_full_known && size.is_some_and(|size| outline.count < size);
+        outline.is_last
+            || outline.shape == Shape::Missing
+            || (is_empty && empty_ends)
+            || (is_short && config.end.has(&EndRule::ShortPage))
+    }
+
+    /// A next link, absolute, checked and without the key.
+    fn resolve(&self, answer: &Answer, next: &str) -> Result<String> {
+        let url = answer.url.join(next).map_err(|error| {
+            Error::data(
+                "bad_next_url",
+                format!("the link to the next page is not a URL: {error}"),
+            )
+        })?;
+        if answer.url.scheme() == "https" && url.scheme() == "http" {
+            return Err(Error::denied(
+                "redirect_refused",
+                "the next link leads from https to http",
+            ));
+        }
+        self.fetcher.check_address(&url)?;
+        Ok(self.fetcher.requests.without_key(&url).into())
+    }
+
+    /// # Errors
+    /// `next_page_missing` when a page that names no next one does not prove that it is the last.
+    pub(super) fn check_last(
+        &self,
+        config: &Config,
+        outline: Option<&Outline>,
+        facts: &Facts,
+    ) -> Result<()> {
+        let place = match &config.paginate {
+            Some(Paginate::Cursor(cursor)) => format!("`paginate.cursor.path: {}`", cursor.path),
+            Some(Paginate::Next(next)) => format!("`paginate.next.path: {}`", next.path),
+            Some(Paginate::LinkHeader(_)) => "the header `Link`".to_owned(),
+            Some(Paginate::Page(_) | Paginate::Offset(_)) | None => return Ok(()),
+        };
+        let Some(outline) = outline else {
+            return Ok(());
+        };
+        if facts.is_last || facts.more == Some(false) || config.end.has(&EndRule::NoNext) {
+            return Ok(());
+        }
+        if facts.more == Some(true) || config.end.fields().next().is_some() {
+            let message = format!(
+                "the page is not the last one, and there is no next page at {place}; it begins with {}",
+                self.shown(outline)
+            );
+            return Err(Error::data("next_page_missing", message).with_hint(RESUMES));
+        }
+        let is_ended = [&outline.token, &outline.next].contains(&&NextValue::Ended);
+        if is_ended || self.progress.next_seen || outline.count == 0 {
+            return Ok(());
+        }
+        if let Some(similar) = &outline.similar {
+            let message =
+                format!("there is nothing at {place}, but there is a value at `{similar}`");
+            let hint = format!(
+                "write `path: {similar}`, or `end: no_next` if that does not lead to the next page"
+            );
+            return Err(Error::data("next_page_missing", message).with_hint(hint));
+        }
+        if paginate::size_asked(config).is_some_and(|size| outline.count >= size) {
+            let message = format!(
+                "a full page of {} records has nothing at {place}; it begins with {}",
+                outline.count,
+                self.shown(outline)
+            );
+            let hint = "correct `paginate`; if the API names no next page on its last one, set `end: no_next`";
+            return Err(Error::data("next_page_missing", message).with_hint(hint));
+        }
+        Ok(())
+    }
+}
+
+/// Records of a full page, where the configuration says so.
+fn full_size(config: &Config) -> Option<u64> {
+    paginate::page_size(config.paginate.as_ref()).or_else(|| paginate::size_asked(config))
+}
+
+fn readable(key: &str, value: &NextValue) -> Result<Option<String>> {
+    match value {
+        NextValue::Absent | NextValue::Ended => Ok(None),
+        NextValue::Value(text) => Ok(Some(text.clone())),
+        NextValue::Unreadable => {
+            let message = format!("the value at `{key}` is not a text or a number");
+            let hint = "write the path of the value itself, such as `links.next.href`";
+            Err(Error::data("next_page_unreadable", message).with_hint(hint))
+        }
+    }
+}
+
+fn error_body(excerpt: &str) -> Error {
+    let message = format!(
+        "the server answered with an error in place of a page: the body begins with {}",
+        excerpt
+    );
+    Error::data("error_body", message).with_hint(RESUMES)
+}
+
+fn records_missing(config: &Config, what: &str, excerpt: &str) -> Error {
+    let path = match config.records.as_deref() {
+        Some(path) => format!("`records: {path}`"),
+        None => "its top".to_owned(),
+    };
+    let message = format!("the body {what} at {path}; it begins with {}", excerpt);
+    Error::data("records_missing", message).with_hint(
+        "write the path of the list of records, with dots; if the API leaves the list out behind its last page, set `end: missing_records`",
+    )
+}
+
+fn end_field_missing(excerpt: &str) -> Error {
+    let message = format!(
+        "an empty page has no field that `end` names; it begins with {}",
+        excerpt
+    );
+    Error::data("end_field_missing", message)
+        .with_hint("correct `field`, or add `empty_page` to the list under `end`")
+}
