@@ -2,7 +2,7 @@
 //! writes or says.
 
 use std::collections::BTreeMap;
-use std::path::Path;
+use std::path::{Path, PathBuf};
 
 use forebay_testkit::{Reply, Request, StubHttp};
 
@@ -116,7 +116,7 @@ fn answer(request: &Request) -> Reply {
         "302" => {
             Reply::status(302).header("location", format!("http://127.0.0.1:1/{query}?q={query}"))
         }
-        status => Reply::status(status.parse().unwrap()).body(mixed),
+        status => Reply::status(status.parse().unwrap_or(403)).body(mixed),
     }
 }
 
@@ -143,28 +143,33 @@ fn write_http(project: &Project, server: &StubHttp, canaries: &mut Canaries) {
     }
 }
 
-/// Pipelines of other sources and sinks whose servers are not there.
-fn write_others(project: &Project, canaries: &mut Canaries) {
-    let file = "source: {file: {path: \"data/*.json\"}}\nextract: {json: {}}\n";
-    project.write("data/a.json", "{\"id\": 1}");
+/// A pipeline that reads from a bucket whose server refuses and repeats.
+fn write_s3(project: &Project, server: &StubHttp, canaries: &mut Canaries) {
+    canaries.make("s3_secret");
+    canaries.make("s3_session");
+    let endpoint = server.url("");
+    let s3 = format!(
+        "{{endpoint: \"{endpoint}\", allow_http: true, access_key_id: me, secret_access_key: \"${{secret:s3_secret}}\", session_token: \"${{secret:s3_session}}\"}}"
+    );
+    let source = format!("source: {{file: {{path: \"s3://bucket/*.json\", s3: {s3}}}}}\n");
+    let rest = "extract: {json: {}}\nload: {iceberg: {table: c.s3}}\n";
+    project.write(
+        "pipelines/s3_source.yaml",
+        &format!("pipeline: s3_source\n{source}{rest}"),
+    );
+}
+
+/// A pipeline whose secret URL is wrong, which `check` says.
+fn write_wrong(project: &Project, canaries: &mut Canaries) -> PathBuf {
     let password = canaries.make("pg_password");
     let coded: String = password
         .bytes()
         .map(|byte| format!("%{byte:02X}"))
         .collect();
-    let url = format!("postgres://me:{coded}@127.0.0.1:1/db?connect_timeout=1");
+    let url = format!("postgres://me:{coded}@127.0.0.1:1/db?no_such_option={coded}");
     canaries.0.insert("PG_URL".to_owned(), url);
-    let sink = "load: {postgres: {url: \"${secret:pg_url}\", table: c.t}}\n";
-    project.write(
-        "pipelines/pg_sink.yaml",
-        &format!("pipeline: pg_sink\n{file}{sink}"),
-    );
-    canaries.make("s3_secret");
-    canaries.make("s3_session");
-    let s3 = "{endpoint: \"http://127.0.0.1:1\", allow_http: true, access_key_id: me, secret_access_key: \"${secret:s3_secret}\", session_token: \"${secret:s3_session}\"}";
-    let source =
-        format!("source: {{file: {{path: \"s3://bucket/*.json\", s3: {s3}, retry_for: 100ms}}}}\n");
-    project.write("pipelines/s3_source.yaml", &format!("pipeline: s3_source\n{source}extract: {{json: {{}}}}\nload: {{iceberg: {{table: c.s3}}}}\n"));
+    let text = "pipeline: pg_sink\nsource: {file: {path: \"data/*.json\"}}\nextract: {json: {}}\nload: {postgres: {url: \"${secret:pg_url}\", table: c.t}}\n";
+    project.write("pipelines/pg_sink.yaml", text)
 }
 
 /// Pipelines that take pushes.
@@ -230,7 +235,8 @@ fn no_canary_is_found_in_anything_that_is_written_or_said() {
     let project = Project::new();
     let mut canaries = Canaries::default();
     write_http(&project, &server, &mut canaries);
-    write_others(&project, &mut canaries);
+    write_s3(&project, &server, &mut canaries);
+    let wrong = write_wrong(&project, &mut canaries);
     write_pushes(&project, &mut canaries);
     assert!(canaries.0.len() >= 200, "{}", canaries.0.len());
     let variables: Vec<(String, String)> = canaries
@@ -245,6 +251,9 @@ fn no_canary_is_found_in_anything_that_is_written_or_said() {
         &["sql", "SELECT * FROM audit.requests", "--format", "ndjson"],
         &["runs", "ls", "--format", "ndjson"],
     ] {
+        if args[0] == "run" {
+            std::fs::remove_file(&wrong).unwrap();
+        }
         let output = project
             .command(args)
             .envs(variables.iter().cloned())

@@ -11,8 +11,8 @@ use serde::de::DeserializeOwned;
 use serde::{Deserialize, Serialize};
 use sha2::{Digest, Sha256};
 
-use crate::extract::contract::{Contract, ContractPolicy, TakenTables};
 use crate::cover::SecretCover;
+use crate::extract::contract::{Contract, ContractPolicy, TakenTables};
 use crate::extract::file_columns::FileExtraction;
 use crate::extract::message::MessageExtraction;
 use crate::extract::{self, Extraction, Extractor};

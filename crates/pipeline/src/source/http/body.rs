@@ -16,13 +16,13 @@ use super::config::{Config, Paginate};
 use super::cursor::{self, Format, Identity, Mark};
 use super::end::{self, FieldRule};
 use super::json::{self, Fault, Path};
-use crate::extract::json::detect;
 use super::paginate::NextValue;
 use super::text::{
     COVERED_BYTES_MAX, check_expansion, compression, expand, html, lower_content_type, not_json,
     unreadable,
 };
 use crate::cover::SecretCover;
+use crate::extract::json::detect;
 use crate::source::Framing;
 
 /// Bytes around the records that are searched for another name of the next page.

@@ -23,10 +23,13 @@ source:
     auth: {bearer: {token: "${secret:token}"}}
     paginate: {page: {param: page, start: 1, size_param: size, size: 100}}
     pages_max: 1000
+    end: {field: meta.more, is: false}
+    errors: [{field: meta.fault, is: true}]
+    key: id
     cursor: {field: updated, param: since, start: 2026-01-01, format: rfc3339, field_format: rfc3339, lag: 5m, key: id, end_param: until}
     rate: {requests: 10, per: 1s, window: fixed, concurrency: 2}
     retry: {attempts: 3, max_delay: 10s, total: 1m}
-    limits: {body: 1MiB, expanded: 8MiB, time: 10s, connect: 5s, idle: 5s}
+    limits: {body: 1MiB, expanded: 8MiB, records: 1000, time: 10s, connect: 5s, idle: 5s}
     records: data.items
     allow_private: false
 raw: {object_bytes: 16MiB, level: 3}
