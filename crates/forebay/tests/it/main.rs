@@ -14,6 +14,7 @@ mod demo;
 mod files;
 mod flights;
 mod forebay;
+mod formats;
 mod hostile;
 #[cfg(feature = "kafka")]
 mod kafka;

@@ -137,6 +137,15 @@ impl TableWriter {
         if records.num_rows() == 0 {
             return Ok(());
         }
+        if records.num_columns() == 0 {
+            return Err(Error::bug(
+                "rows_without_columns",
+                format!(
+                    "{} rows without a column cannot be written: they would not be counted",
+                    records.num_rows()
+                ),
+            ));
+        }
         let records = adapt::batch(records, &self.target.arrow)?;
         let mut groups = self.splitter.split(&records)?;
         // Open files first: a batch of many partitions must not close a file that its own rows still need.

@@ -11,6 +11,7 @@ pub mod csv;
 pub mod decode;
 pub mod file_columns;
 pub mod json;
+pub(crate) mod magic;
 pub mod message;
 pub mod parquet;
 #[cfg(feature = "kafka")]

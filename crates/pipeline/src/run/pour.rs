@@ -6,6 +6,7 @@ use forebay_core::{Compression, Error, PayloadHead, Result};
 
 use crate::extract::decode::Decoder;
 use crate::extract::json::IDENTITY_ATTRIBUTE;
+use crate::extract::magic::{FOREIGN_FORMAT, foreign_format};
 use crate::extract::{Extracted, Extraction};
 
 /// Bytes that an extractor gets at once: what they expand to is handed on before the next.
@@ -20,6 +21,8 @@ pub(super) struct Pour {
     /// The bytes so far of a payload that packs messages; it is bounded by
     /// [`MESSAGES_BYTES`](forebay_core::messages::MESSAGES_BYTES) and one message.
     packed: Vec<u8>,
+    /// Whether the first bytes have been looked at.
+    is_begun: bool,
 }
 
 impl Pour {
@@ -33,6 +36,7 @@ impl Pour {
             decoder,
             broken: None,
             packed: Vec::new(),
+            is_begun: false,
         })
     }
 
@@ -47,12 +51,15 @@ impl Pour {
             self.packed.extend_from_slice(bytes);
             return Ok(());
         }
+        if self.broken.is_some() {
+            return Ok(());
+        }
+        let is_begun = &mut self.is_begun;
         let pushed = match &mut self.decoder {
-            None => return in_pieces(extraction, head, bytes, out),
-            Some(_) if self.broken.is_some() => return Ok(()),
-            Some(decoder) => {
-                decoder.push(bytes, &mut |bytes| in_pieces(extraction, head, bytes, out))
-            }
+            None => feed(extraction, head, is_begun, bytes, out),
+            Some(decoder) => decoder.push(bytes, &mut |bytes| {
+                feed(extraction, head, is_begun, bytes, out)
+            }),
         };
         self.keep(pushed)
     }
@@ -67,7 +74,9 @@ impl Pour {
         }
         if let Some(decoder) = self.decoder.take().filter(|_| self.broken.is_none()) {
             let head = self.head.clone();
-            let finished = decoder.finish(&mut |bytes| in_pieces(extraction, &head, bytes, out));
+            let is_begun = &mut self.is_begun;
+            let finished =
+                decoder.finish(&mut |bytes| feed(extraction, &head, is_begun, bytes, out));
             self.keep(finished)?;
         }
         extraction.end(&self.head, self.broken, out)
@@ -76,7 +85,7 @@ impl Pour {
     /// A payload that cannot be decompressed is the payload's fault; anything else ends the run.
     fn keep(&mut self, result: Result<()>) -> Result<()> {
         match result {
-            Err(error) if Decoder::is_payload_error(&error) => {
+            Err(error) if Decoder::is_payload_error(&error) || error.code() == FOREIGN_FORMAT => {
                 self.broken = Some(error);
                 Ok(())
             }
@@ -85,12 +94,18 @@ impl Pour {
     }
 }
 
-fn in_pieces(
+/// Hands bytes to the extractor in pieces; the first ones only when they are not of a known binary format.
+fn feed(
     extraction: &mut dyn Extraction,
     head: &Arc<PayloadHead>,
+    is_begun: &mut bool,
     bytes: &[u8],
     out: &mut Extracted,
 ) -> Result<()> {
+    let is_first = !std::mem::replace(is_begun, true);
+    if is_first && let Some(error) = foreign_format(bytes) {
+        return Err(error);
+    }
     for piece in bytes.chunks(PIECE_BYTES) {
         extraction.push(head, piece, out)?;
         out.relieve()?;

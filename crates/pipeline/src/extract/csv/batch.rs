@@ -162,6 +162,7 @@ pub(super) fn build(
     problems: &mut Problems,
 ) -> Result<Option<Batch>> {
     let (mut fields, mut arrays) = (Vec::new(), Vec::new());
+    give_rows_a_column(texts, mapping, columns);
     for (position, &index) in mapping.iter().enumerate() {
         let column = &mut columns.list[index];
         if column.refused {
@@ -231,6 +232,22 @@ pub(super) fn build_without(
             .map(|(row, problem)| (left[row], problem)),
     );
     Ok(built)
+}
+
+/// Rows without any value still are rows, and a table counts them by its columns: where none has a type, the first becomes
+/// text. The others stay open to what later rows bring.
+fn give_rows_a_column(texts: &Texts<'_>, mapping: &[usize], columns: &mut Columns) {
+    let has_column = mapping.iter().enumerate().any(|(position, &index)| {
+        let column = &columns.list[index];
+        !column.refused && (column.kind.is_some() || texts.learn(position).is_some())
+    });
+    if has_column || columns.declared_absent(mapping).next().is_some() {
+        return;
+    }
+    let first = mapping.iter().find(|index| !columns.list[**index].refused);
+    if let Some(index) = first {
+        columns.list[*index].kind = Some(ColumnType::String);
+    }
 }
 
 fn finish(

@@ -224,7 +224,7 @@ impl CsvExtraction {
                 }
             }
             if payload.stage == Stage::Dead {
-                return self.build(None, out);
+                return self.give_up(payload, out);
             }
             let held = payload.splitter.keep_from();
             if self.rows.len() >= batch_rows(payload.width) || held >= BATCH_BYTES {
@@ -420,6 +420,13 @@ impl CsvExtraction {
         offset
     }
 
+    /// Hands on the rows of earlier payloads and drops the text of this one, of which nothing more is read.
+    fn give_up(&mut self, payload: &mut Payload, out: &mut Extracted) -> Result<()> {
+        self.build(None, out)?;
+        payload.mark.0 = 0;
+        Ok(())
+    }
+
     /// Gives up the rows that are held and lets go of their text.
     fn build(&mut self, payload: Option<&mut Payload>, out: &mut Extracted) -> Result<()> {
         self.batch(out)?;
@@ -502,6 +509,10 @@ impl Extraction for CsvExtraction {
             Some(payload) if payload.ordinal == head.ordinal => payload,
             _ => self.open(head)?,
         };
+        // Its header was refused, and with it the whole payload.
+        if payload.stage == Stage::Dead {
+            return Ok(());
+        }
         let settled = payload.splitter.settled_fields(self.fields.len());
         self.fields.truncate(settled);
         let (start, end) = (payload.splitter.keep_from(), self.raw.len());
@@ -518,7 +529,10 @@ impl Extraction for CsvExtraction {
 
     fn flush(&mut self, out: &mut Extracted) -> Result<()> {
         let mut payload = self.payload.take();
-        self.build(payload.as_mut(), out)?;
+        let read = payload
+            .as_mut()
+            .filter(|payload| payload.stage != Stage::Dead);
+        self.build(read, out)?;
         self.payload = payload;
         Ok(())
     }

@@ -453,6 +453,83 @@ fn a_broken_payload_keeps_its_whole_records() {
     assert_eq!(out.rejected[0].record, b"a,b\n3,");
 }
 
+/// A payload whose header is refused is refused once, whatever follows: more text, a break, a flush in the middle.
+#[test]
+fn a_refused_header_and_a_break_are_one_refusal() {
+    for rows in [0, 3, 20_000] {
+        let mut extraction = start(&CsvConfig::default(), &ContractPolicy::default(), None);
+        let mut out = Extracted::default();
+        extraction.push(&head(0), b"a,b\n1,2\n", &mut out).unwrap();
+        extraction.end(&head(0), None, &mut out).unwrap();
+        extraction.push(&head(1), b"\xff,b\n", &mut out).unwrap();
+        for row in 0..rows {
+            let line = format!("{row},{row}\n");
+            extraction
+                .push(&head(1), line.as_bytes(), &mut out)
+                .unwrap();
+        }
+        extraction.flush(&mut out).unwrap();
+        extraction.push(&head(1), b"5,", &mut out).unwrap();
+        let torn = Error::data("corrupt_gzip", "torn");
+        extraction.end(&head(1), Some(torn), &mut out).unwrap();
+        extraction.push(&head(2), b"a,b\n3,4\n", &mut out).unwrap();
+        extraction.end(&head(2), None, &mut out).unwrap();
+        extraction.flush(&mut out).unwrap();
+        assert_eq!(show(&out.batches), ["a=1 b=2", "a=3 b=4"], "{rows}");
+        let codes: Vec<&str> = out.rejected.iter().map(|r| r.code.as_str()).collect();
+        assert_eq!(codes, ["invalid_utf8"], "{rows}");
+    }
+}
+
+#[test]
+fn rows_without_any_value_are_rows() {
+    let mut extraction = start(&CsvConfig::default(), &ContractPolicy::default(), None);
+    let files: [&[u8]; 2] = [b"a,b\n,\n,\n", b"a,b\n1,2\n"];
+    let out = extract(&mut extraction, &files, 64).unwrap();
+    let rows: usize = out.batches.iter().map(|b| b.records.num_rows()).sum();
+    assert_eq!(rows, 3);
+    for batch in &out.batches {
+        assert!(batch.records.num_columns() > 0, "uncounted rows");
+    }
+    assert_eq!(out.rejected, []);
+}
+
+proptest! {
+    #![proptest_config(ProptestConfig::with_cases(3_000))]
+
+    /// Whatever a file holds, each byte range is a row or a refusal, and nothing panics.
+    #[test]
+    fn mutated_files_never_panic(
+        edits in proptest::collection::vec((0_usize..400, any::<u8>()), 0..12),
+        cut_at in 0_usize..400,
+        cut in 1_usize..64,
+        is_broken in any::<bool>(),
+        flush_every in 1_usize..5,
+    ) {
+        let good = (0..40).map(|n| format!("{n},\"x{n}\ny\",{}\n", n * 3)).collect::<String>();
+        let mut bytes = format!("id,text,n\n{good}").into_bytes();
+        for (at, byte) in edits {
+            let at = at % bytes.len();
+            bytes[at] = byte;
+        }
+        bytes.truncate(cut_at.max(1));
+        let mut extraction = start(&CsvConfig::default(), &ContractPolicy::default(), None);
+        let mut out = Extracted::default();
+        for (n, piece) in bytes.chunks(cut).enumerate() {
+            extraction.push(&head(0), piece, &mut out).unwrap();
+            if n % flush_every == 0 {
+                extraction.flush(&mut out).unwrap();
+            }
+        }
+        let torn = is_broken.then(|| Error::data("corrupt_gzip", "torn"));
+        extraction.end(&head(0), torn, &mut out).unwrap();
+        extraction.flush(&mut out).unwrap();
+        for batch in &out.batches {
+            prop_assert!(batch.records.num_rows() == 0 || batch.records.num_columns() > 0);
+        }
+    }
+}
+
 proptest! {
     #![proptest_config(ProptestConfig::with_cases(120))]
 

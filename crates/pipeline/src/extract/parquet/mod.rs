@@ -30,9 +30,10 @@ use std::panic::{AssertUnwindSafe, catch_unwind};
 use std::sync::Arc;
 
 use ::parquet::arrow::arrow_reader::{
-    ArrowReaderOptions, ParquetRecordBatchReader, ParquetRecordBatchReaderBuilder,
+    ArrowReaderMetadata, ArrowReaderOptions, ParquetRecordBatchReader,
+    ParquetRecordBatchReaderBuilder,
 };
-use ::parquet::file::metadata::ParquetMetaData;
+use ::parquet::file::metadata::{FileMetaData, ParquetMetaData, ParquetMetaDataBuilder};
 use ::parquet::file::reader::Length;
 use forebay_core::quarantine::Extent;
 use forebay_core::{Batch, Error, Origins, PayloadHead, Rejected, Result};
@@ -172,8 +173,12 @@ impl ParquetExtraction {
     ) -> Result<Result<Rows, Refusal>> {
         let builder = guarded(|| {
             let options = ArrowReaderOptions::new().with_skip_arrow_metadata(false);
-            ParquetRecordBatchReaderBuilder::try_new_with_options(input.clone(), options)
-                .map_err(refused)
+            let metadata = ArrowReaderMetadata::load(input, options.clone()).map_err(refused)?;
+            let metadata = counted(metadata, options)?;
+            Ok(ParquetRecordBatchReaderBuilder::new_with_metadata(
+                input.clone(),
+                metadata,
+            ))
         });
         let builder = match builder {
             Ok(builder) => builder,
@@ -344,6 +349,48 @@ impl Rows {
         }
         Ok(Some(part))
     }
+}
+
+/// The footer with the rows that its row groups have. Some writers leave the total at 0, and a reader that believes it reads
+/// nothing.
+///
+/// Errors: `corrupt_parquet` for a total that is another number.
+fn counted(
+    metadata: ArrowReaderMetadata,
+    options: ArrowReaderOptions,
+) -> Result<ArrowReaderMetadata, Refusal> {
+    let footer = metadata.metadata();
+    let file = footer.file_metadata();
+    let mut rows = 0_i64;
+    for group in footer.row_groups() {
+        if group.num_rows() < 0 {
+            return Err(corrupt("a row group has a negative number of rows"));
+        }
+        rows = rows.saturating_add(group.num_rows());
+    }
+    if file.num_rows() == rows {
+        return Ok(metadata);
+    }
+    if file.num_rows() != 0 {
+        return Err(corrupt(&format!(
+            "the footer promises {} rows, the row groups hold {rows}",
+            file.num_rows()
+        )));
+    }
+    let file = FileMetaData::new(
+        file.version(),
+        rows,
+        file.created_by().map(str::to_owned),
+        file.key_value_metadata().cloned(),
+        file.schema_descr_ptr(),
+        file.column_orders().cloned(),
+    );
+    let rebuilt = ParquetMetaDataBuilder::new(file)
+        .set_row_groups(footer.row_groups().to_vec())
+        .set_column_index(footer.column_index().cloned())
+        .set_offset_index(footer.offset_index().cloned())
+        .build();
+    ArrowReaderMetadata::try_new(Arc::new(rebuilt), options).map_err(refused)
 }
 
 /// Rows to decode at once, so that a batch stays small also where values are large.

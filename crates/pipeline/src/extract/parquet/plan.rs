@@ -131,10 +131,19 @@ impl Table {
     pub(in crate::extract) fn plan(&mut self, file: &Schema) -> Result<Result<Plan, Refusal>> {
         let mut columns = self.columns.clone();
         let (mut steps, mut fields) = (Vec::new(), Vec::new());
+        // Rows without any value still are rows: where no column has a type, the first becomes text.
+        let is_untyped = file
+            .fields()
+            .iter()
+            .all(|field| field.data_type() == &DataType::Null);
         for (from, field) in file.fields().iter().enumerate() {
-            if field.data_type() == &DataType::Null {
-                continue;
-            }
+            let as_text = field.as_ref().clone().with_data_type(DataType::Utf8);
+            let as_text = Arc::new(as_text);
+            let field = match field.data_type() {
+                DataType::Null if is_untyped && from == 0 => &as_text,
+                DataType::Null => continue,
+                _ => field,
+            };
             let (name, kind) = match self.place(&mut columns, field)? {
                 Ok(place) => place,
                 Err(refusal) => return Ok(Err(refusal)),
@@ -388,6 +397,9 @@ fn column(
         }
         let rows = BooleanArray::from(rows);
         array = nullif(&array, &rows).map_err(|error| refusal(error.to_string()))?;
+    }
+    if array.data_type() == &DataType::Null {
+        return Ok(new_null_array(kind, array.len()));
     }
     let array = to_normal(&array).map_err(refusal)?;
     exactly(&array, kind).map_err(refusal)

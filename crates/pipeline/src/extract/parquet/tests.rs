@@ -73,6 +73,59 @@ fn file(columns: Vec<(&str, ArrayRef)>) -> Vec<u8> {
     writer.into_inner().unwrap()
 }
 
+/// The file with another total of rows in its footer.
+fn with_row_total(bytes: &[u8], rows: i64) -> Vec<u8> {
+    use ::parquet::file::metadata::{
+        FileMetaData, ParquetMetaDataBuilder, ParquetMetaDataReader, ParquetMetaDataWriter,
+    };
+    let source = bytes::Bytes::from(bytes.to_vec());
+    let footer = ParquetMetaDataReader::new()
+        .parse_and_finish(&source)
+        .unwrap();
+    let file = footer.file_metadata();
+    let file = FileMetaData::new(
+        file.version(),
+        rows,
+        file.created_by().map(str::to_owned),
+        file.key_value_metadata().cloned(),
+        file.schema_descr_ptr(),
+        file.column_orders().cloned(),
+    );
+    let lying = ParquetMetaDataBuilder::new(file)
+        .set_row_groups(footer.row_groups().to_vec())
+        .build();
+    let footer_bytes = u32::from_le_bytes(bytes[bytes.len() - 8..][..4].try_into().unwrap());
+    let mut out = bytes[..bytes.len() - 8 - footer_bytes as usize].to_vec();
+    ParquetMetaDataWriter::new(&mut out, &lying)
+        .finish()
+        .unwrap();
+    out
+}
+
+#[test]
+fn a_footer_that_lies_about_its_rows_loses_none() {
+    let good = file(vec![("a", ints((0..10).collect()))]);
+    let mut reader = Reader::new(None, &ContractPolicy::default());
+    let out = reader.read(with_row_total(&good, 0)).unwrap();
+    assert_eq!(out.rows(), 10);
+    for total in [1, 9, 11, -1] {
+        let out = reader.read(with_row_total(&good, total)).unwrap();
+        assert_eq!(codes(&out), ["corrupt_parquet"], "{total}");
+        assert_eq!(out.rows(), 0, "{total}");
+    }
+}
+
+#[test]
+fn rows_of_columns_without_a_type_are_rows() {
+    let nulls: ArrayRef = Arc::new(arrow::array::NullArray::new(3));
+    let mut reader = Reader::new(None, &ContractPolicy::default());
+    let out = reader
+        .read(file(vec![("a", nulls.clone()), ("b", nulls)]))
+        .unwrap();
+    assert_eq!(out.rows(), 3);
+    assert_eq!(names(&out), ["a string"]);
+}
+
 fn ints(values: Vec<i32>) -> ArrayRef {
     Arc::new(Int32Array::from(values))
 }
