@@ -32,6 +32,8 @@ pub(crate) const FILE: &str = "forebay.toml";
 pub(crate) struct Settings {
     /// Where catalog, positions and runs are kept.
     pub(crate) store: Store,
+    /// How pipelines run.
+    pub(crate) run: Run,
     /// How queries run.
     pub(crate) sql: Sql,
     /// The HTTP server of `forebay serve`.
@@ -355,6 +357,37 @@ fn secret(variable: &dyn Fn(&str) -> Option<String>, name: &str) -> Result<Optio
     Ok(Some(Secret::new(text)))
 }
 
+/// `[run]`
+#[derive(Debug, Clone, Deserialize, JsonSchema)]
+#[serde(deny_unknown_fields, default)]
+pub(crate) struct Run {
+    /// A payload at which so many processes have ended, one after the other, goes to quarantine; 0: never. Raise it where
+    /// processes are killed often.
+    pub(crate) payload_attempts: u32,
+}
+
+impl Default for Run {
+    fn default() -> Self {
+        Self {
+            payload_attempts: 3,
+        }
+    }
+}
+
+impl Run {
+    fn over_environment(&mut self, variable: &dyn Fn(&str) -> Option<String>) -> Result<()> {
+        const NAME: &str = "FOREBAY__RUN__PAYLOAD_ATTEMPTS";
+        let Some(text) = variable(NAME) else {
+            return Ok(());
+        };
+        self.payload_attempts = text.parse().map_err(|error: std::num::ParseIntError| {
+            Error::config("bad_setting", format!("invalid value for {NAME}: {text:?}"))
+                .with_source(error)
+        })?;
+        Ok(())
+    }
+}
+
 /// `[sql]`
 #[derive(Debug, Clone, Deserialize, JsonSchema)]
 #[serde(deny_unknown_fields, default)]
@@ -389,6 +422,7 @@ impl Settings {
         settings.store.over_environment(&variable)?;
         settings.storage.over_environment(&variable)?;
         settings.lake.over_environment(&variable)?;
+        settings.run.over_environment(&variable)?;
         if let Some(memory) = variable("FOREBAY__SQL__MEMORY") {
             settings.sql.memory = memory
                 .parse()

@@ -220,6 +220,7 @@ impl Workspace {
             exclusive: self.settings.store.url.is_none(),
             lease: self.settings.store.lease.0,
             aws: aws_variables(),
+            payload_attempts: self.settings.run.payload_attempts,
         }
     }
 }

@@ -16,7 +16,8 @@ impl Project {
     pub(crate) fn new() -> Self {
         let project = Self {
             folder: tempfile::tempdir().unwrap(),
-            environment: Vec::new(),
+            // Tests kill processes far more often than anybody does.
+            environment: vec![("FOREBAY__RUN__PAYLOAD_ATTEMPTS".to_owned(), "0".to_owned())],
         };
         if on_s3() {
             return project.on(S3Server::shared().expect("whoever asks for S3 has installed it"));
@@ -27,7 +28,7 @@ impl Project {
     /// The same project with its storage in a new bucket.
     pub(crate) fn on(mut self, server: &S3Server) -> Self {
         let url = format!("s3://{}/some/lake", server.bucket());
-        self.environment = server.variables();
+        self.environment.extend(server.variables());
         self.environment
             .push(("FOREBAY__STORAGE__URL".to_owned(), url));
         self

@@ -45,7 +45,7 @@ fn what_was_loaded_is_not_loaded_again_because_the_position_is_lost() {
     runtime.block_on(without_positions(&project));
     let refused = project.run(&["run"]);
     assert_ne!(refused.code, 0);
-    for word in ["position_lost", "raw.orders", "--full"] {
+    for word in ["position_lost", "raw.orders", "restore the catalog"] {
         assert!(refused.err.contains(word), "{word}: {}", refused.err);
     }
     assert_eq!(project.value("SELECT count(*) FROM shop.orders"), "2");

@@ -2,7 +2,8 @@
 //!
 //! A split whose stage has panicked, or whose process has died twice at the same position, begins again at its last commit and works
 //! *carefully*: one payload at a time, each written down before it is begun and committed when it is done. What a payload was
-//! begun for that never ended is known so. A panic refuses that payload at once, a dead process when it was the third. When enough
+//! begun for that never ended is known so. A panic refuses that payload at once; dead processes do when as many as
+//! [`RunContext::payload_attempts`] were working on it, one after the other. When enough
 //! payloads have passed the split works as usual again. As long as nothing fails this module does nothing.
 
 use std::collections::BTreeMap;
@@ -18,9 +19,6 @@ use super::RunContext;
 /// Deaths at one position after which a split works carefully.
 const DEATHS_CAREFUL: usize = 2;
 
-/// Deaths at one position after which the payload that was begun last is refused.
-const DEATHS_MAX: usize = 3;
-
 /// Payloads that pass carefully before the split works as usual again.
 const CAREFUL_PAYLOADS: u32 = 64;
 
@@ -28,7 +26,7 @@ const CAREFUL_PAYLOADS: u32 = 64;
 const REFUSED_MAX: u32 = 32;
 
 /// Earlier runs that are looked at.
-const RUNS_MAX: u32 = 8;
+const RUNS_MAX: u32 = 32;
 
 /// Name of the step in a run's record that says where its splits are.
 const STEP: &str = "attempt";
@@ -127,12 +125,12 @@ impl Attempt {
             return Ok(());
         }
         let runs = store.runs(Some(&run.pipeline), RUNS_MAX).await?;
-        self.learn(&runs, run);
+        self.learn(&runs, run, context.payload_attempts);
         Ok(())
     }
 
-    /// `runs` are the newest first.
-    fn learn(&self, runs: &[RunRecord], run: &RunRecord) {
+    /// `runs` are the newest first; `attempts_max` 0 refuses no payload.
+    fn learn(&self, runs: &[RunRecord], run: &RunRecord, attempts_max: u32) {
         let mut state = lock(&self.state);
         let others = runs
             .iter()
@@ -144,11 +142,22 @@ impl Attempt {
             return;
         }
         self.careful.store(true, Ordering::Relaxed);
-        let begun = self.note_of(dead[0]).and_then(|note| note.payload);
-        if let Some(payload) = begun.filter(|_| dead.len() >= DEATHS_MAX) {
-            let reason = format!("the process ended {} times at this payload", dead.len());
+        let Some(payload) = self.payload_of(dead[0]) else {
+            return;
+        };
+        let attempts = dead
+            .iter()
+            .take_while(|run| self.payload_of(run).as_ref() == Some(&payload))
+            .count();
+        if attempts_max > 0 && attempts >= attempts_max as usize {
+            let reason = format!("the process ended {attempts} times at this payload");
             state.refused.insert(payload, reason);
         }
+    }
+
+    /// The payload that a run was working on carefully when it ended.
+    fn payload_of(&self, run: &RunRecord) -> Option<String> {
+        self.note_of(run)?.payload
     }
 
     /// Whether a dead run has died before it could commit anything after `sequence`.
@@ -300,7 +309,7 @@ mod tests {
     fn learned(runs: &[RunRecord], sequence: i64) -> Arc<Attempt> {
         let attempt = Attempt::new(&"s".parse().unwrap(), Arc::default());
         lock(&attempt.state).sequence = sequence;
-        attempt.learn(runs, &record(99, RunStatus::Running, Vec::new()));
+        attempt.learn(runs, &record(99, RunStatus::Running, Vec::new()), 3);
         attempt
     }
 
@@ -314,7 +323,16 @@ mod tests {
         assert!(!learned(&[dead(1, 7, None)], 7).is_careful());
         let twice = learned(&[early(), dead(1, 7, None)], 7);
         assert!(twice.is_careful() && refused(&twice).is_empty());
-        let third = learned(&[dead(3, 7, Some("a")), early(), dead(1, 7, None)], 7);
+        let runs = |names: &[Option<&str>]| {
+            let carefully = names.iter().map(|name| dead(3, 7, *name));
+            carefully
+                .chain([early(), dead(1, 7, None)])
+                .collect::<Vec<_>>()
+        };
+        for not_yet in [&[Some("a"); 2][..], &[Some("a"), Some("a"), Some("b")]] {
+            assert_eq!(refused(&learned(&runs(not_yet), 7)), [""; 0]);
+        }
+        let third = learned(&runs(&[Some("a"); 3]), 7);
         assert_eq!(refused(&third), ["a"]);
     }
 

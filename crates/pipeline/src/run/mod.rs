@@ -86,6 +86,8 @@ pub struct RunContext {
     pub exclusive: bool,
     /// The process's `AWS_*` variables.
     pub aws: AwsVariables,
+    /// Processes that may end while they work on one payload, and on it alone, until it goes to quarantine; 0: any number.
+    pub payload_attempts: u32,
 }
 
 /// What a run did.

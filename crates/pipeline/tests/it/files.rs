@@ -129,7 +129,7 @@ fn mistakes_in_the_configuration_are_said() {
     for (kind, text, expected) in [
         ("csv", "{delimiter: ';;'}", "not one ASCII character"),
         ("csv", "{delimiter: '\"'}", "same character"),
-        ("csv", "{columns: [a, A]}", "repeats"),
+        ("csv", "{columns: [a, a]}", "repeats"),
         ("csv", "{encoding: ebcdic}", "ebcdic"),
         ("source", "{path: ''}", "empty"),
         ("source", "{path: 'gs://b/x'}", "URL"),

@@ -179,6 +179,7 @@ impl World {
             )),
             exclusive: true,
             aws: AwsVariables::default(),
+            payload_attempts: 3,
         }
     }
 

@@ -104,7 +104,7 @@ async fn each_object_is_taken_once_and_new_content_again() {
     bucket.put("in/deep/er/c.ndjson", "").await;
     bucket.put("in/other.csv", "x").await;
     bucket.put("in/.hidden.ndjson", "x").await;
-    bucket.put("inner/d.ndjson", "x").await;
+    bucket.put("inner/d.ndjson", "d").await;
     let zstd = zstd::bulk::compress(b"{}\n", 1).unwrap();
     bucket.put("in/e.ndjson.zst", zstd.clone()).await;
     let mut position = None;

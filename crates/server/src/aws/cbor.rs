@@ -266,7 +266,7 @@ mod tests {
 
     #[test]
     fn malformed_deep_and_cut_off_values_are_refused() {
-        let deep = vec![0x81; DEPTH_MAX + 1];
+        let deep = [0x81; DEPTH_MAX + 1];
         for bytes in [
             &b""[..],
             b"\xFF",

@@ -63,6 +63,7 @@ async fn tls_speaks_http2_and_a_changed_certificate_is_taken_over() {
     let plain = plain.get(format!("http://{}/healthz", door.address));
     assert!(plain.send().await.is_err());
     // A key without its certificate changes nothing.
+    #[expect(clippy::disallowed_methods, reason = "a test\'s own file")]
     std::fs::write(folder.path().join("key.pem"), "no key").unwrap();
     tokio::time::sleep(Duration::from_millis(100)).await;
     assert!(get(&client("first"), &door).await.is_ok());
@@ -82,9 +83,11 @@ async fn files_that_make_no_tls_are_named_with_the_cause() {
     let path = |name: &str| folder.path().join(name);
     files(folder.path(), "first");
     std::fs::copy(fixture("second.key"), path("other.pem")).unwrap();
+    #[expect(clippy::disallowed_methods, reason = "a test\'s own file")]
     std::fs::write(path("empty.pem"), "").unwrap();
     let encrypted =
         "-----BEGIN ENCRYPTED PRIVATE KEY-----\nAAAA\n-----END ENCRYPTED PRIVATE KEY-----\n";
+    #[expect(clippy::disallowed_methods, reason = "a test\'s own file")]
     std::fs::write(path("encrypted.pem"), encrypted).unwrap();
     for (certificate, key, code, named) in [
         ("missing.pem", "key.pem", "bad_certificate", "missing.pem"),

@@ -97,6 +97,7 @@ async fn a_flipped_bit_in_the_file_is_an_error_or_changes_nothing() {
         let mut damaged = whole.clone();
         damaged[bit / 8] ^= 1 << (bit % 8);
         let path = dir.path().join(format!("flip_{flip}.db"));
+        #[expect(clippy::disallowed_methods, reason = "a test's own file")]
         std::fs::write(&path, damaged).unwrap();
         let answer = match Store::open(&path, clock.clone()).await {
             Ok(store) => decisive(&store).await,

@@ -133,7 +133,7 @@ impl CsvExtraction {
         }
         if !last {
             self.payload = Some(payload);
-        } else if self.raw.len() >= BATCH_BYTES {
+        } else if self.raw.len() >= BATCH_BYTES || self.is_learning() {
             self.build(None, out)?;
         }
         Ok(())
@@ -303,9 +303,23 @@ impl CsvExtraction {
         Ok(options.header)
     }
 
+    /// Whether a column of the rows held has no type yet. Types are learned from one payload at a time: what a column becomes
+    /// must not depend on which payloads happen to be read together, or a table made again would have others.
+    fn is_learning(&self) -> bool {
+        self.has_untyped(&self.mapping)
+    }
+
+    fn has_untyped(&self, mapping: &[usize]) -> bool {
+        mapping.iter().any(|column| {
+            let column = &self.columns.list[*column];
+            column.kind.is_none() && !column.refused
+        })
+    }
+
     /// Rows of another mapping are given up first.
     fn switch(&mut self, mapping: Mapping, out: &mut Extracted) -> Result<()> {
-        if mapping != self.mapping && !self.rows.is_empty() {
+        let is_other = mapping != self.mapping || self.has_untyped(&mapping);
+        if is_other && !self.rows.is_empty() {
             // The record under way keeps its place: only the rows go.
             self.batch(out)?;
         }

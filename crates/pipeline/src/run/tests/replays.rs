@@ -1,6 +1,5 @@
 //! The table after (run, fix, replay) is the table after (fix, run).
 
-use forebay_core::quarantine::Extent;
 use forebay_testkit::PostgresServer;
 
 use super::documents::{Case, Shape};
@@ -32,12 +31,12 @@ async fn fill(world: &World, case: &Case) {
 }
 
 /// What is still refused, as far as it does not depend on when.
-async fn open(world: &World) -> Vec<Extent> {
-    let mut open: Vec<Extent> = Vec::new();
-    for event in world.open().await {
-        open.extend(event.rejected.extent);
-    }
-    open.sort_by_key(|extent| (extent.start, extent.end));
+/// Where the open refusals begin and end. What each was refused as may differ: one reason may hide another.
+async fn open(world: &World) -> Vec<(u64, u64)> {
+    let events = world.open().await;
+    let extents = events.iter().filter_map(|event| event.rejected.extent);
+    let mut open: Vec<(u64, u64)> = extents.map(|extent| (extent.start, extent.end)).collect();
+    open.sort_unstable();
     open
 }
 

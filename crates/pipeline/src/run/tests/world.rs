@@ -79,6 +79,7 @@ impl World {
             journals: self.journals.clone(),
             exclusive: true,
             aws: forebay_lake::storage::AwsVariables::default(),
+            payload_attempts: 3,
         }
     }
 

@@ -46,7 +46,10 @@ fn normalized(host: &str) -> String {
         .trim_end_matches('.')
         .trim_start_matches('[')
         .trim_end_matches(']');
-    host.to_ascii_lowercase()
+    match host.parse::<IpAddr>() {
+        Ok(address) => address.to_string(),
+        Err(_) => host.to_ascii_lowercase(),
+    }
 }
 
 /// Whether a source may connect to `address`, which is that of `host`.

@@ -215,8 +215,7 @@ fn readable(key: &str, value: &NextValue) -> Result<Option<String>> {
 
 fn error_body(excerpt: &str) -> Error {
     let message = format!(
-        "the server answered with an error in place of a page: the body begins with {}",
-        excerpt
+        "the server answered with an error in place of a page: the body begins with {excerpt}"
     );
     Error::data("error_body", message).with_hint(RESUMES)
 }
@@ -226,17 +225,14 @@ fn records_missing(config: &Config, what: &str, excerpt: &str) -> Error {
         Some(path) => format!("`records: {path}`"),
         None => "its top".to_owned(),
     };
-    let message = format!("the body {what} at {path}; it begins with {}", excerpt);
+    let message = format!("the body {what} at {path}; it begins with {excerpt}");
     Error::data("records_missing", message).with_hint(
         "write the path of the list of records, with dots; if the API leaves the list out behind its last page, set `end: missing_records`",
     )
 }
 
 fn end_field_missing(excerpt: &str) -> Error {
-    let message = format!(
-        "an empty page has no field that `end` names; it begins with {}",
-        excerpt
-    );
+    let message = format!("an empty page has no field that `end` names; it begins with {excerpt}");
     Error::data("end_field_missing", message)
         .with_hint("correct `field`, or add `empty_page` to the list under `end`")
 }

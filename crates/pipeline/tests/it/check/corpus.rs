@@ -93,7 +93,11 @@ const OTHERS: &[(&str, &str)] = &[
     ),
     (
         "source",
-        "file: {path: 'data/*.json', settle: 5s, order: modified}",
+        "http: {url: 'https://h/x', paginate: {page: {param: p}}, end: [{field: more, is: false}], errors: {field: fault, is: true}}",
+    ),
+    (
+        "source",
+        "file: {path: 'data/*.json', settle: 5s, order: modified, follow: true, identity: name, hive: true, columns: {file: path}}",
     ),
     (
         "source",
@@ -115,7 +119,7 @@ const OTHERS: &[(&str, &str)] = &[
     ("extract", "protobuf: {nested: keep}"),
     (
         "source",
-        "push: {auth: {token: '${secret:token}', hmac: {secret: '${secret:token}', header: x-signature, prefix: 'v1='}}, body: 1MiB, backlog: 1GiB, keep_keys: 1h, journal: storage, linger: 20ms, headers: [x-device]}",
+        "push: {auth: {token: '${secret:token}', hmac: {secret: '${secret:token}', header: x-signature, prefix: 'v1=', scheme: timestamped, tolerance: 5m, signed_headers: [idempotency-key]}}, body: 1MiB, backlog: 1GiB, keep_keys: 1h, journal: storage, linger: 20ms, headers: [x-device]}",
     ),
     (
         "extract",

@@ -74,7 +74,7 @@ fn types_are_bounded_in_depth_where_the_contract_grows() {
     };
     for nested in [Nested::Keep, Nested::Flatten, Nested::Tables] {
         let config = Config {
-            lines: true,
+            lines: Some(true),
             ..with(nested)
         };
         let text = format!("{}{}", deep(18), deep(19));
