@@ -29,5 +29,5 @@ pub use payload::{Chunk, Compression, Kept, PayloadHead};
 pub use position::Position;
 pub use quarantine::Rejected;
 pub use secret::Secret;
-pub use sql::{Selected, SqlEngine};
+pub use sql::{InspectedStatement, Selected, SqlEngine};
 pub use time::{Clock, SystemClock, Timestamp};

@@ -18,9 +18,22 @@ pub struct Selected {
     pub rows: Option<Vec<u32>>,
 }
 
+/// What the text of a statement says without its input being known.
+#[derive(Debug, Clone, Default, PartialEq, Eq)]
+pub struct InspectedStatement {
+    /// The columns that the statement yields, when the text names every one.
+    pub columns: Option<Vec<String>>,
+}
+
 /// Runs SQL over batches. The implementation lives in `query`, the only crate that knows the engine.
 #[async_trait]
 pub trait SqlEngine: fmt::Debug + Send + Sync {
+    /// Checks `statement` as a transform of the table `input`, whose columns are not known.
+    ///
+    /// Errors: `Config` with line and column when it does not parse, names a table or function that does not exist, or when
+    /// what it yields for one row depends on other rows (`sql_not_row_wise`).
+    fn inspect(&self, input: &str, statement: &str) -> Result<InspectedStatement>;
+
     /// The schema that `statement` gives for an input of this schema, without running it.
     ///
     /// Errors: `Config` when the statement does not parse or does not fit the schema, with line and column.

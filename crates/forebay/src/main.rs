@@ -6,6 +6,7 @@
 mod cli;
 mod demo;
 mod log;
+mod machine;
 mod output;
 mod progress;
 mod project;

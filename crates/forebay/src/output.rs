@@ -4,6 +4,8 @@
 //! Formats other than `table` and `markdown` stream: memory does not grow with the answer. A reader that closes the pipe
 //! (`forebay sql … | head`) ends the answer with [`OUTPUT_CLOSED`], which is a success.
 
+mod instant;
+mod json;
 mod terminal;
 pub(crate) mod visible;
 
@@ -75,7 +77,11 @@ impl<W: Write> Writer<W> {
             out,
             is_closed: is_closed.clone(),
         });
-        let json = || arrow::json::WriterBuilder::new().with_explicit_nulls(true);
+        let json = || {
+            arrow::json::WriterBuilder::new()
+                .with_explicit_nulls(true)
+                .with_encoder_factory(Arc::new(json::FloatEncoders))
+        };
         let kind = match format {
             Format::Json => Kind::Json(json().build(out)),
             Format::Ndjson => Kind::Ndjson(json().build(out)),
@@ -113,9 +119,16 @@ impl<W: Write> Writer<W> {
     fn write_batch(&mut self, batch: &RecordBatch) -> Result<()> {
         let before = self.rows;
         self.rows += batch.num_rows();
+        let batch = &converted(batch, instant::shown)?;
         match &mut self.kind {
-            Kind::Json(writer) => writer.write(batch).map_err(failed),
-            Kind::Ndjson(writer) => writer.write(batch).map_err(failed),
+            Kind::Json(writer) => {
+                let batch = converted(batch, json::with_text_keys)?;
+                writer.write(&batch).map_err(failed)
+            }
+            Kind::Ndjson(writer) => {
+                let batch = converted(batch, json::with_text_keys)?;
+                writer.write(&batch).map_err(failed)
+            }
             Kind::Csv {
                 writer,
                 to_terminal,
@@ -213,6 +226,25 @@ fn write_rows(
         )?;
     }
     Ok(())
+}
+
+/// The batch with each column converted; the columns keep their names.
+fn converted(
+    batch: &RecordBatch,
+    convert: fn(&ArrayRef) -> std::result::Result<ArrayRef, arrow::error::ArrowError>,
+) -> Result<RecordBatch> {
+    let columns = batch.columns().iter().map(convert);
+    let columns = columns
+        .collect::<std::result::Result<Vec<_>, _>>()
+        .map_err(failed)?;
+    let schema = batch.schema();
+    let fields = schema.fields().iter().zip(&columns).map(|(field, column)| {
+        let field = field.as_ref().clone();
+        field.with_data_type(column.data_type().clone())
+    });
+    let schema = arrow::datatypes::Schema::new(fields.collect::<Vec<_>>());
+    let options = arrow::array::RecordBatchOptions::new().with_row_count(Some(batch.num_rows()));
+    RecordBatch::try_new_with_options(Arc::new(schema), columns, &options).map_err(failed)
 }
 
 /// Remembers that the reader of stdout has closed it, which the error of a format's writer does not tell.

@@ -392,14 +392,18 @@ impl Run {
 #[derive(Debug, Clone, Deserialize, JsonSchema)]
 #[serde(deny_unknown_fields, default)]
 pub(crate) struct Sql {
-    /// What queries may hold in memory before they spill to disk.
+    /// What queries may hold in memory before they spill to disk; without it half of the memory of the machine, or of the control
+    /// group when that has less.
     pub(crate) memory: Size,
+    /// Longest that one statement may take; without it any time. `forebay sql --timeout` sets it too.
+    pub(crate) timeout: Option<Span>,
 }
 
 impl Default for Sql {
     fn default() -> Self {
         Self {
-            memory: Size(256 << 20),
+            memory: Size(crate::machine::memory_bytes() / 2),
+            timeout: None,
         }
     }
 }
@@ -427,6 +431,9 @@ impl Settings {
             settings.sql.memory = memory
                 .parse()
                 .map_err(|error: Error| error.with_context("variable", "FOREBAY__SQL__MEMORY"))?;
+        }
+        if let Some(timeout) = parsed(&variable, "FOREBAY__SQL__TIMEOUT")? {
+            settings.sql.timeout = Some(timeout);
         }
         settings.server.over_environment(&variable)?;
         if let Some(level) = variable("FOREBAY__LOG__LEVEL") {

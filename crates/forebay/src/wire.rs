@@ -4,6 +4,7 @@ use std::fs::File;
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
 
+use forebay_core::unit::Span;
 use forebay_core::{Clock, Error, Ident, RefName, Result, SqlEngine, SystemClock};
 use forebay_lake::Lake;
 use forebay_lake::storage::StorageUrl;
@@ -151,6 +152,13 @@ impl Workspace {
         &self.engine
     }
 
+    /// Sets the time limit of statements over that of the settings, when one is given.
+    pub(crate) fn limit_statements(&mut self, timeout: Option<Span>) {
+        if timeout.is_some() {
+            self.settings.sql.timeout = timeout;
+        }
+    }
+
     /// SQL over the lake as it is in `as_of`.
     pub(crate) fn query(&self, as_of: AsOf) -> Query {
         let payloads = forebay_pipeline::raw::RawReader::new(self.lake.objects().clone());
@@ -164,6 +172,7 @@ impl Workspace {
             memory_bytes: usize::try_from(self.settings.sql.memory.0).unwrap_or(usize::MAX),
             payloads: Some(Arc::new(payloads::Payloads(payloads))),
             spill_dir: Some(self.folder.join("spill")),
+            timeout: self.settings.sql.timeout.map(|timeout| timeout.0),
             ..QueryOptions::default()
         };
         Query::new(self.lake.clone(), options)

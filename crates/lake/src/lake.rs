@@ -134,7 +134,7 @@ impl Lake {
         )
     }
 
-    pub(crate) fn clock(&self) -> &Arc<dyn Clock> {
+    pub fn clock(&self) -> &Arc<dyn Clock> {
         &self.0.clock
     }
 

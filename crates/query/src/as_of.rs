@@ -216,11 +216,11 @@ mod tests {
         );
         check(
             "explain select 1 from a.b for system_time as of 'x' as c",
-            "EXPLAIN SELECT 1 FROM a.\"b@x\" AS c",
+            "EXPLAIN SELECT 1 AS \"1\" FROM a.\"b@x\" AS c",
         );
         check(
             "select substring('abc' for 2)",
-            "SELECT SUBSTRING('abc' FOR 2)",
+            "SELECT SUBSTRING('abc' FOR 2) AS \"SUBSTRING('abc' FOR 2)\"",
         );
     }
 

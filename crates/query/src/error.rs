@@ -2,6 +2,8 @@
 //!
 //! Nothing here logs, and nothing here knows which tables exist beyond the names it is handed.
 
+mod wording;
+
 use std::error::Error as StdError;
 
 use arrow::error::ArrowError;
@@ -39,14 +41,12 @@ pub(crate) fn explain(
         DataFusionError::SQL(error, _) => syntax(error),
         DataFusionError::SchemaError(error, _) => bad_schema(error, place, sql),
         DataFusionError::Plan(message) | DataFusionError::Configuration(message) => bad_plan(message, place, sql, tables),
-        DataFusionError::NotImplemented(message) => {
-            Error::unsupported("sql_unsupported", format!("the statement asks for what the SQL engine does not do: {}", first_line(message)))
-        }
+        DataFusionError::NotImplemented(message) => unsupported(message, place),
         DataFusionError::ResourcesExhausted(message) => Error::unavailable(
             "query_memory",
             format!("the query needs more memory than it may use: {}", first_line(message)),
         )
-        .with_hint("raise the query's memory limit, or let the query touch less: filter, fewer columns, no cross join"),
+        .with_hint("raise `memory` in `[sql]` of forebay.toml, or read less: filter, fewer columns, no cross join"),
         DataFusionError::Execution(message) => value_error(message, phase),
         DataFusionError::ArrowError(error, _) => arrow_error(error, phase, sql),
         DataFusionError::Internal(message) => Error::bug("sql_engine", format!("the SQL engine broke its own rules: {}", first_line(message))),
@@ -238,8 +238,10 @@ fn bad_plan(message: &str, place: Option<Place>, sql: &str, tables: &[String]) -
         return unknown_table(name, place, sql, tables);
     }
     let place = place.or_else(|| quoted(message).and_then(|name| locate(sql, name)));
+    let place = place.or_else(|| called(message).and_then(|name| locate(sql, name)));
     let mut lines = message.lines();
-    let error = bad_sql(lines.next().unwrap_or(message), place.or(Some((1, 1))));
+    let first = wording::plain(lines.next().unwrap_or(message));
+    let error = bad_sql(first, place.or(Some((1, 1))));
     match lines.find(|line| line.starts_with("Did you mean")) {
         Some(hint) => error.with_hint(hint.replace("Did", "did")),
         None => error,
@@ -248,7 +250,10 @@ fn bad_plan(message: &str, place: Option<Place>, sql: &str, tables: &[String]) -
 
 fn unknown_table(name: &str, place: Option<Place>, sql: &str, tables: &[String]) -> Error {
     // The engine says `catalog.namespace.table@as_of`.
-    let name = name.split_once('@').map_or(name, |(name, _)| name);
+    let (name, version) = match name.split_once('@') {
+        Some((name, version)) => (name, Some(version)),
+        None => (name, None),
+    };
     let short = name
         .strip_prefix(&format!("{}.", crate::state::CATALOG))
         .unwrap_or(name);
@@ -256,6 +261,13 @@ fn unknown_table(name: &str, place: Option<Place>, sql: &str, tables: &[String])
         .strip_prefix(&format!("{}.", crate::state::NO_NAMESPACE))
         .unwrap_or(short);
     let last = short.rsplit('.').next().unwrap_or(short);
+    if let Some(version) = version
+        && tables.iter().any(|table| table == short)
+    {
+        let what = format!("table {short} did not exist at {version}");
+        return bad_sql(what, place.or_else(|| locate(sql, last)))
+            .with_hint("`SELECT * FROM lake.commits` lists the states that can be read");
+    }
     let error = bad_sql(
         format!("no table {short}"),
         place.or_else(|| locate(sql, last)),
@@ -272,8 +284,22 @@ fn unknown_table(name: &str, place: Option<Place>, sql: &str, tables: &[String])
     }
 }
 
+/// Errors: `Unsupported`, without the engine's own notation.
+fn unsupported(message: &str, place: Option<Place>) -> Error {
+    let message = wording::plain(first_line(message));
+    let at = place.map_or_else(String::new, |(line, column)| format!("{line}:{column}: "));
+    Error::unsupported("sql_unsupported", format!("{at}not supported: {message}"))
+}
+
+/// The function that a message begins with.
+fn called(message: &str) -> Option<&str> {
+    let (name, _) = message.split_once('(')?;
+    let is_name = !name.is_empty() && name.chars().all(|c| c.is_alphanumeric() || c == '_');
+    is_name.then_some(name)
+}
+
 fn value_error(message: &str, phase: Phase) -> Error {
-    let message = first_line(message);
+    let message = &wording::plain(first_line(message));
     match phase {
         Phase::Plan => bad_sql(message, Some((1, 1))),
         Phase::Run => Error::data(
@@ -297,7 +323,10 @@ fn arrow_error(error: &ArrowError, phase: Phase, sql: &str) -> Error {
             Phase::Plan => bad_sql(message, Some((1, 1))),
             Phase::Run => Error::data(
                 "overflow",
-                format!("a value makes the statement fail: {}", first_line(message)),
+                format!(
+                    "a value makes the statement fail: {}",
+                    wording::plain(first_line(message))
+                ),
             )
             .with_hint("cast to a wider type first: `a::decimal(38,0) + b`"),
         },
@@ -305,7 +334,10 @@ fn arrow_error(error: &ArrowError, phase: Phase, sql: &str) -> Error {
             Phase::Plan => bad_sql(first_line(message), Some((1, 1))),
             Phase::Run => Error::data(
                 "bad_cast",
-                format!("a value makes the statement fail: {}", first_line(message)),
+                format!(
+                    "a value makes the statement fail: {}",
+                    wording::plain(first_line(message))
+                ),
             )
             .with_hint("write `try_cast(x AS type)` to get null instead"),
         },
@@ -314,13 +346,7 @@ fn arrow_error(error: &ArrowError, phase: Phase, sql: &str) -> Error {
             "query_memory",
             format!("the query ran out of memory: {message}"),
         ),
-        ArrowError::NotYetImplemented(message) => Error::unsupported(
-            "sql_unsupported",
-            format!(
-                "the statement asks for what the SQL engine does not do: {}",
-                first_line(message)
-            ),
-        ),
+        ArrowError::NotYetImplemented(message) => unsupported(message, None),
         ArrowError::SchemaError(message) => Error::bug(
             "sql_engine",
             format!(

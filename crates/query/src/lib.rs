@@ -8,20 +8,25 @@
 
 pub mod as_of;
 mod catalog;
-mod checked;
-mod checked_sum;
 mod depth;
 mod describe;
+mod dialect;
 pub mod engine;
 mod error;
 mod expansion;
+mod function;
 mod plain;
 mod raw;
+mod rewrite;
+mod run;
+mod semantics;
 mod session;
 mod state;
 pub mod statement;
 mod system;
 mod table;
+mod types;
+mod wide;
 
 pub use engine::Engine;
 pub use raw::{PAYLOAD_COLUMN, PayloadReader};

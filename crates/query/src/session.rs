@@ -1,28 +1,30 @@
 //! SQL for people: one statement over one consistent state of the lake, answered as a stream.
 
 use std::fmt;
+use std::panic::AssertUnwindSafe;
 use std::path::PathBuf;
 use std::sync::{Arc, OnceLock};
+use std::time::Duration;
 
 use arrow::array::RecordBatch;
 use arrow::datatypes::SchemaRef;
 use datafusion::common::DataFusionError;
+use datafusion::execution::SendableRecordBatchStream;
 use datafusion::execution::context::SQLOptions;
 use datafusion::execution::session_state::{SessionState, SessionStateBuilder};
-use datafusion::logical_expr::LogicalPlan;
-use datafusion::physical_plan::execute_stream;
 use datafusion::sql::parser::Statement;
 use forebay_core::{CommitId, Error, ErrorKind, RefName, Result};
 use forebay_lake::Lake;
 use forebay_store::AsOf;
 use futures::stream::BoxStream;
-use futures::{StreamExt, TryStreamExt};
+use futures::{FutureExt, StreamExt, TryStreamExt};
 
 use crate::catalog::{Catalogs, Pinned};
 use crate::describe::describe;
 use crate::error::{Phase, explain};
 use crate::plain;
 use crate::raw::PayloadReader;
+use crate::run::{self, PlannedStatement, panicked};
 use crate::state::{Resources, for_queries};
 use crate::statement;
 
@@ -46,6 +48,8 @@ pub struct QueryOptions {
     pub spill_dir: Option<PathBuf>,
     /// Threads of one statement.
     pub threads: usize,
+    /// Longest that one statement may take, until its last row is read; without it any time.
+    pub timeout: Option<Duration>,
     /// Gives `raw.<pipeline>` its column `payload`.
     pub payloads: Option<Arc<dyn PayloadReader>>,
 }
@@ -59,6 +63,7 @@ impl Default for QueryOptions {
             spill_bytes: SPILL_BYTES_DEFAULT,
             spill_dir: None,
             threads: std::thread::available_parallelism().map_or(1, usize::from),
+            timeout: None,
             payloads: None,
         }
     }
@@ -130,12 +135,18 @@ impl Query {
             as_of,
             self.options.payloads.clone(),
         );
-        match self.start(parsed, &pinned).await {
+        // The engine panics on some values; that ends the statement, not the process.
+        let started = AssertUnwindSafe(self.start(parsed, &pinned))
+            .catch_unwind()
+            .await
+            .map_err(|panic| panicked(panic.as_ref()))?;
+        match started {
             Ok((schema, stream)) => {
                 let sql = Arc::<str>::from(sql);
                 let output = plain::schema(&schema);
                 let to = output.clone();
-                let batches = stream.map(move |batch| {
+                let batches = AssertUnwindSafe(stream).catch_unwind().map(move |batch| {
+                    let batch = batch.map_err(|panic| panicked(panic.as_ref()))?;
                     plain::batch(
                         &batch.map_err(|error| explain(&error, Phase::Run, &sql, &[]))?,
                         &to,
@@ -176,11 +187,13 @@ impl Query {
         &self,
         parsed: Statement,
         pinned: &Pinned,
-    ) -> Result<(SchemaRef, datafusion::execution::SendableRecordBatchStream), DataFusionError>
-    {
-        let state = SessionStateBuilder::new_from_existing(self.state()?.clone())
+    ) -> Result<(SchemaRef, SendableRecordBatchStream), DataFusionError> {
+        let mut state = SessionStateBuilder::new_from_existing(self.state()?.clone())
             .with_catalog_list(Arc::new(Catalogs(pinned.clone())))
             .build();
+        let now = self.lake.clock().now();
+        state.execution_props_mut().query_execution_start_time =
+            chrono::DateTime::from_timestamp_micros(now.micros());
         if lists_tables(&state, &parsed)? {
             pinned.list().await.map_err(crate::error::external)?;
         }
@@ -190,10 +203,14 @@ impl Query {
             let stream = describe(&described.schema)?;
             return Ok((stream.schema(), stream));
         }
-        let schema = output_schema(&logical);
-        let plan = state.create_physical_plan(&logical).await?;
-        let stream = execute_stream(plan, state.task_ctx())?;
-        Ok((schema, stream))
+        let planned = PlannedStatement {
+            state,
+            logical,
+            deadline: run::deadline(self.lake.clock(), self.options.timeout),
+        };
+        let stream = planned.stream().await?;
+        // Types are settled when the plan is made, not before.
+        Ok((stream.schema(), stream))
     }
 
     fn state(&self) -> Result<&SessionState, DataFusionError> {
@@ -245,8 +262,4 @@ fn lists_tables(state: &SessionState, parsed: &Statement) -> Result<bool, DataFu
     Ok(references
         .iter()
         .any(|table| table.schema() == Some("information_schema")))
-}
-
-fn output_schema(plan: &LogicalPlan) -> SchemaRef {
-    Arc::new(plan.schema().as_arrow().clone())
 }

@@ -1,4 +1,4 @@
-//! How the SQL engine is set up: UTC, checked arithmetic, no files, no external tables, bounded memory.
+//! How the SQL engine is set up: UTC, microseconds, checked arithmetic, decimal literals, no files, no external tables, bounded memory.
 //!
 //! Nothing that can reach the machine is registered: no file formats, no table factories, and an object store
 //! registry that knows the lake's own store and refuses every other address.
@@ -14,11 +14,14 @@ use datafusion::execution::object_store::ObjectStoreRegistry;
 use datafusion::execution::runtime_env::{RuntimeEnv, RuntimeEnvBuilder};
 use datafusion::execution::session_state::{SessionState, SessionStateBuilder};
 use datafusion::execution::{SessionStateDefaults, config::SessionConfig};
-use datafusion::logical_expr::AggregateUDF;
+use datafusion::logical_expr::{AggregateUDF, ScalarUDF};
+use datafusion::optimizer::{Analyzer, AnalyzerRule};
 use object_store::ObjectStore;
 
-use crate::checked::CheckedArithmetic;
-use crate::checked_sum::CheckedSum;
+use crate::function::{self, sized};
+use crate::semantics::Semantics;
+use crate::semantics::coerce::CommonTypes;
+use crate::{types, wide};
 
 /// The one catalog; users never write it.
 pub(crate) const CATALOG: &str = "forebay";
@@ -54,7 +57,7 @@ pub(crate) fn for_transforms() -> Result<SessionState> {
         )
         .with_object_store_registry(Arc::new(OnlyLake(None)))
         .build_arc()?;
-    Ok(state(config, runtime))
+    Ok(state(config, runtime, TRANSFORM_MEMORY_BYTES_MAX))
 }
 
 /// State for queries over the lake.
@@ -77,7 +80,11 @@ pub(crate) fn for_queries(
         .with_metadata_cache_limit(FOOTER_CACHE_BYTES_MAX)
         .with_object_store_registry(Arc::new(OnlyLake(Some(lake))))
         .build_arc()?;
-    Ok(state(config(resources.threads), runtime))
+    Ok(state(
+        config(resources.threads),
+        runtime,
+        resources.memory_bytes,
+    ))
 }
 
 fn config(threads: usize) -> SessionConfig {
@@ -89,29 +96,52 @@ fn config(threads: usize) -> SessionConfig {
         .with_information_schema(true);
     let options: &mut ConfigOptions = config.options_mut();
     options.sql_parser.collect_spans = true;
+    options.sql_parser.parse_float_as_decimal = true;
     options.execution.time_zone = Some("+00:00".to_owned());
     options.execution.parquet.enable_page_index = true;
     options.explain.show_schema = false;
     config
 }
 
-fn state(config: SessionConfig, runtime: Arc<RuntimeEnv>) -> SessionState {
+fn state(
+    config: SessionConfig,
+    runtime: Arc<RuntimeEnv>,
+    memory_bytes: usize,
+) -> SessionState {
     SessionStateBuilder::new()
         .with_config(config)
         .with_runtime_env(runtime)
         .with_expr_planners(SessionStateDefaults::default_expr_planners())
-        .with_scalar_functions(SessionStateDefaults::default_scalar_functions())
+        .with_type_planner(types::planner())
+        .with_scalar_functions(scalars(memory_bytes))
         .with_aggregate_functions(aggregates())
         .with_window_functions(SessionStateDefaults::default_window_functions())
         .with_table_function_list(SessionStateDefaults::default_table_functions())
-        .with_analyzer_rule(Arc::new(CheckedArithmetic::new()))
+        .with_analyzer_rules(analyzer_rules())
         .build()
 }
 
-/// The engine's own, with a `sum` that does not wrap round: of two with one name the later counts.
+/// The engine's rules between ours: [`CommonTypes`] before types are settled, [`Semantics`] after.
+fn analyzer_rules() -> Vec<Arc<dyn AnalyzerRule + Send + Sync>> {
+    let mut rules: Vec<Arc<dyn AnalyzerRule + Send + Sync>> = vec![Arc::new(CommonTypes)];
+    rules.extend(Analyzer::new().rules);
+    rules.push(Arc::new(Semantics::new()));
+    rules
+}
+
+/// The engine's own with bounds, and ours: of two with one name the later counts.
+fn scalars(memory_bytes: usize) -> Vec<Arc<ScalarUDF>> {
+    let own = SessionStateDefaults::default_scalar_functions();
+    let mut functions = sized::bounded(own, memory_bytes);
+    functions.extend(function::all());
+    functions.push(sized::cast_to());
+    functions
+}
+
+/// The engine's own, with a `sum` and an `avg` that do not wrap round: of two with one name the later counts.
 fn aggregates() -> Vec<Arc<AggregateUDF>> {
     let mut functions = SessionStateDefaults::default_aggregate_functions();
-    functions.push(Arc::new(CheckedSum::new().into()));
+    functions.extend(wide::all());
     functions
 }
 

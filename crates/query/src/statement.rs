@@ -6,12 +6,13 @@
 use datafusion::common::DataFusionError;
 use datafusion::sql::parser::{DFParserBuilder, Statement};
 use datafusion::sql::sqlparser::ast::Statement as Sql;
-use datafusion::sql::sqlparser::dialect::GenericDialect;
 use datafusion::sql::sqlparser::parser::ParserError;
 use datafusion::sql::sqlparser::tokenizer::{TokenWithSpan, Tokenizer};
 use forebay_core::{Error, Result};
 
+use crate::dialect::ForebayDialect;
 use crate::error::{Phase, explain};
+use crate::rewrite::{Reader, rewrite};
 use crate::{depth, expansion};
 
 /// Longest statement in bytes.
@@ -28,13 +29,24 @@ const PARSER_RECURSION_MAX: usize = 4 * NESTING_MAX;
 pub(crate) fn read(sql: &str) -> Result<Statement> {
     let mut statement = one(sql)?;
     only_reading(&statement)?;
+    rewrite(&mut statement, Reader::People)?;
     crate::as_of::keep_aliases(&mut statement);
     Ok(statement)
 }
 
+/// Reads exactly one `SELECT` as it is written.
+pub(crate) fn parse(sql: &str) -> Result<Statement> {
+    only_select(one(sql)?)
+}
+
 /// Reads exactly one `SELECT` for a transform.
 pub(crate) fn select(sql: &str) -> Result<Statement> {
-    let statement = one(sql)?;
+    let mut statement = parse(sql)?;
+    rewrite(&mut statement, Reader::Table)?;
+    Ok(statement)
+}
+
+fn only_select(statement: Statement) -> Result<Statement> {
     match &statement {
         Statement::Statement(inner) if matches!(inner.as_ref(), Sql::Query(_)) => Ok(statement),
         other => Err(Error::unsupported(
@@ -56,7 +68,7 @@ pub(crate) fn tokens(sql: &str) -> Result<Vec<TokenWithSpan>> {
         )
         .with_hint("put long lists of values into a table and join it"));
     }
-    let tokens = Tokenizer::new(&GenericDialect {}, sql)
+    let tokens = Tokenizer::new(&ForebayDialect, sql)
         .tokenize_with_location()
         .map_err(|error| {
             explain(
@@ -75,7 +87,7 @@ pub(crate) fn parser(
     tokens: Vec<TokenWithSpan>,
     sql: &str,
 ) -> Result<datafusion::sql::parser::DFParser<'static>> {
-    static DIALECT: GenericDialect = GenericDialect {};
+    static DIALECT: ForebayDialect = ForebayDialect;
     DFParserBuilder::new(tokens)
         .with_dialect(&DIALECT)
         .with_recursion_limit(PARSER_RECURSION_MAX)

@@ -5,7 +5,7 @@ use std::sync::Arc;
 use arrow::array::{BooleanArray, RecordBatch};
 use arrow::datatypes::SchemaRef;
 use async_trait::async_trait;
-use forebay_core::{Error, Result, Selected, SqlEngine};
+use forebay_core::{InspectedStatement, Error, Result, Selected, SqlEngine};
 
 /// Refuses every statement.
 #[derive(Debug)]
@@ -23,6 +23,10 @@ fn refused() -> Error {
 
 #[async_trait]
 impl SqlEngine for NoSql {
+    fn inspect(&self, _: &str, _: &str) -> Result<InspectedStatement> {
+        Ok(InspectedStatement::default())
+    }
+
     async fn schema(&self, _: &str, _: SchemaRef, _: &str) -> Result<SchemaRef> {
         Err(refused())
     }

@@ -10,6 +10,7 @@ pub(super) use split::statements;
 use std::process::ExitCode;
 
 use clap::Args;
+use forebay_core::unit::Span;
 use forebay_core::{CommitId, Error, RefName, Result, Timestamp};
 use forebay_store::AsOf;
 use futures::TryStreamExt;
@@ -29,6 +30,9 @@ pub(crate) struct Sql {
     /// Run the statements of a file
     #[arg(long, short, value_name = "FILE", conflicts_with = "statement")]
     file: Option<String>,
+    /// Longest that one statement may take, such as 30s or 5m [default: `timeout` of `[sql]`]
+    #[arg(long, value_name = "TIME")]
+    timeout: Option<Span>,
     #[command(flatten)]
     at: At,
 }
@@ -67,7 +71,8 @@ impl At {
 
 impl Sql {
     pub(super) async fn run(self, global: &Global) -> Result<ExitCode> {
-        let workspace = Workspace::open_existing(global).await?;
+        let mut workspace = Workspace::open_existing(global).await?;
+        workspace.limit_statements(self.timeout);
         let as_of = self.at.as_of()?;
         let answering = Answering::plain(global.format);
         match (&self.statement, &self.file) {

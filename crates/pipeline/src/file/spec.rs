@@ -21,7 +21,7 @@ use crate::file::resolve::is_below;
 use crate::file::validate::{Finding, findings};
 use crate::file::{
     Diagnostic, Diagnostics, Document, Resolved, Span, TEXT_BYTES_MAX, Variables, pipeline_schema,
-    resolve, yaml,
+    resolve, suggest, yaml,
 };
 use crate::journal::WRITERS;
 use crate::load::{self, Target};
@@ -299,6 +299,7 @@ impl<'a> Build<'a> {
         let records = self.records();
         self.check_end(source.as_deref(), load.as_deref());
         self.check_table();
+        self.check_partition(transform.as_deref(), load.as_deref());
         Some(PipelineSpec {
             name: name?,
             schedule: schedule?,
@@ -467,6 +468,43 @@ impl<'a> Build<'a> {
                 ))
             });
         }
+    }
+
+    /// A table is partitioned by columns that the last transform yields, as far as its text says which.
+    fn check_partition(&mut self, steps: Option<&[Step]>, load: Option<&dyn Target>) {
+        let columns = steps
+            .and_then(<[Step]>::last)
+            .and_then(|step| step.transform.columns());
+        let (Some(columns), Some(target)) = (columns, load.and_then(Target::lake)) else {
+            return;
+        };
+        let is_unknown =
+            |name: &str| !name.starts_with('_') && !columns.iter().any(|column| column == name);
+        let unknown = target
+            .partition
+            .iter()
+            .enumerate()
+            .find(|(_, field)| is_unknown(&field.column));
+        let Some((at, field)) = unknown else {
+            return;
+        };
+        let names = columns.iter().map(String::as_str);
+        let hint = match suggest::nearest(&field.column, names.clone()) {
+            Some(near) => format!("did you mean `{near}`?"),
+            None => format!("columns are {}", suggest::list(names)),
+        };
+        let what = format!(
+            "the table is partitioned by `{}`, which the last transform does not yield",
+            field.column
+        );
+        self.part("load", |document| {
+            let place = document
+                .single()
+                .map_or_else(|| document.clone(), |(_, config)| config);
+            let list = place.get("partition").unwrap_or(place);
+            let place = list.elements().into_iter().nth(at).unwrap_or(list);
+            Err::<(), _>(place.error("no_column", what).with_hint(hint))
+        });
     }
 
     fn records(&self) -> Option<String> {

@@ -7,7 +7,7 @@ use arrow::array::{ArrayRef, BooleanArray, Int64Array, RecordBatch, StringArray}
 use arrow::compute::cast;
 use arrow::datatypes::{DataType, Int64Type, SchemaRef};
 use async_trait::async_trait;
-use forebay_core::{Batch, Error, Origins, Result, Selected, SqlEngine};
+use forebay_core::{InspectedStatement, Batch, Error, Origins, Result, Selected, SqlEngine};
 
 use arrow::array::AsArray;
 
@@ -48,6 +48,10 @@ fn below(records: &RecordBatch, words: &[&str]) -> Result<()> {
 
 #[async_trait]
 impl SqlEngine for LessThan {
+    fn inspect(&self, _: &str, _: &str) -> Result<InspectedStatement> {
+        Ok(InspectedStatement::default())
+    }
+
     async fn schema(&self, _: &str, schema: SchemaRef, statement: &str) -> Result<SchemaRef> {
         words(statement).map(|_| schema)
     }

@@ -39,6 +39,11 @@ pub trait TransformKind: fmt::Debug + Send + Sync {
 pub trait Transform: fmt::Debug + Send + Sync {
     /// `stage` is its place, such as `transform[1]`, for what it rejects.
     async fn apply(&self, batch: Batch, stage: &str) -> Result<Transformed>;
+
+    /// All columns of what it yields, whatever it is given; `None` when they depend on the input.
+    fn columns(&self) -> Option<&[String]> {
+        None
+    }
 }
 
 #[derive(Debug)]

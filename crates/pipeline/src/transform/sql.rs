@@ -5,12 +5,13 @@
 //!   - sql: SELECT id, mag AS magnitude FROM input WHERE mag IS NOT NULL
 //! ```
 //!
-//! The statement sees the rows of one batch at a time, so an aggregation is over those.
+//! The statement sees the rows of one batch at a time. One whose answer for a row depends on other rows (an aggregate, `GROUP BY`,
+//! `DISTINCT`, `LIMIT`, a window function, a join of the input with itself) is refused when the pipeline is read.
 //!
 //! A *row-wise* statement only projects, filters and unnests: each of its rows comes from one record and keeps that
 //! record's place, so what a later step refuses can be replayed. A record on whose values it fails (a cast, a division by
-//! zero, an overflow) is refused, the others go on. Any other statement (a join, an aggregate, a window, `DISTINCT`, `ORDER
-//! BY`, `LIMIT`, a subquery) makes rows whose record is not known, and a value on which it fails ends the run.
+//! zero, an overflow) is refused, the others are processed. Any other statement (a join with `VALUES`, `UNION ALL`, `ORDER
+//! BY`) makes rows whose record is not known, and a value on which it fails ends the run.
 
 use std::ops::Range;
 use std::sync::Arc;
@@ -52,7 +53,11 @@ impl TransformKind for Kind {
         let schema = Arc::new(ArrowSchema::empty());
         let tried = futures::executor::block_on(engine.schema(INPUT, schema, &statement));
         own_fault(tried).map_err(|error| config.sql_error(&error))?;
+        let inspected = engine
+            .inspect(INPUT, &statement)
+            .map_err(|error| config.sql_error(&error))?;
         Ok(Box::new(Sql {
+            columns: inspected.columns,
             statement,
             engine: engine.clone(),
         }))
@@ -62,6 +67,7 @@ impl TransformKind for Kind {
 #[derive(Debug)]
 struct Sql {
     statement: String,
+    columns: Option<Vec<String>>,
     engine: Arc<dyn SqlEngine>,
 }
 
@@ -136,6 +142,10 @@ fn not_dividable(error: &Error, why_not: &str, statement: &str) -> Error {
 
 #[async_trait]
 impl Transform for Sql {
+    fn columns(&self) -> Option<&[String]> {
+        self.columns.as_deref()
+    }
+
     async fn apply(&self, batch: Batch, stage: &str) -> Result<Transformed> {
         let select = |records| self.select(records);
         let Divided { passed, failed } = divide(&batch.records, select)

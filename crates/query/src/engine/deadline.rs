@@ -29,25 +29,36 @@ use crate::error::external;
 
 /// When a run must have ended.
 #[derive(Debug)]
-pub(super) struct Deadline {
+pub(crate) struct Deadline {
     clock: Arc<dyn Clock>,
     at: Duration,
     limit: Duration,
+    exceeded: fn(Duration) -> Error,
 }
 
 impl Deadline {
-    /// `limit` from now.
+    /// `limit` from now, for one batch of a transform.
     pub(super) fn after(clock: &Arc<dyn Clock>, limit: Duration) -> Arc<Self> {
+        Self::with_error(clock, limit, too_slow)
+    }
+
+    /// `limit` from now; `exceeded` is the error of a run that takes longer.
+    pub(crate) fn with_error(
+        clock: &Arc<dyn Clock>,
+        limit: Duration,
+        exceeded: fn(Duration) -> Error,
+    ) -> Arc<Self> {
         Arc::new(Self {
-            at: clock.monotonic() + limit,
+            at: clock.monotonic().saturating_add(limit),
             clock: clock.clone(),
             limit,
+            exceeded,
         })
     }
 
-    fn check(&self) -> Result<()> {
+    pub(crate) fn check(&self) -> Result<()> {
         if self.clock.monotonic() > self.at {
-            Err(external(too_slow(self.limit)))
+            Err(external((self.exceeded)(self.limit)))
         } else {
             Ok(())
         }
@@ -66,7 +77,7 @@ fn too_slow(limit: Duration) -> Error {
 }
 
 /// The plan with the deadline in every operator. Only for a plan that is run next: the optimizer does not know it.
-pub(super) fn bounded(
+pub(crate) fn bounded(
     plan: Arc<dyn ExecutionPlan>,
     deadline: &Arc<Deadline>,
 ) -> Result<Arc<dyn ExecutionPlan>> {

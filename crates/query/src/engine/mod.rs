@@ -6,8 +6,9 @@
 //! (`now()`, `random()`, `uuid()`) are refused: a replay must give the same rows.
 
 mod canonical;
-mod deadline;
+pub(crate) mod deadline;
 mod input;
+mod inspect;
 mod plan;
 mod pure;
 mod row_wise;
@@ -21,7 +22,7 @@ use arrow::compute::{filter_record_batch, prep_null_mask_filter};
 use arrow::datatypes::SchemaRef;
 use async_trait::async_trait;
 use datafusion::execution::session_state::SessionState;
-use forebay_core::{Clock, Error, Result, Selected, SqlEngine, SystemClock};
+use forebay_core::{Clock, Error, InspectedStatement, Result, Selected, SqlEngine, SystemClock};
 
 use crate::engine::deadline::Deadline;
 use crate::engine::plan::{Filter, Select};
@@ -98,6 +99,10 @@ impl Engine {
 
 #[async_trait]
 impl SqlEngine for Engine {
+    fn inspect(&self, input: &str, statement: &str) -> Result<InspectedStatement> {
+        inspect::inspect(self.state()?, input, statement)
+    }
+
     async fn schema(&self, input: &str, schema: SchemaRef, statement: &str) -> Result<SchemaRef> {
         Ok(self
             .prepare(input, &schema, statement)

@@ -204,15 +204,16 @@ impl Filter {
     pub(super) fn plan(state: &SessionState, schema: &SchemaRef, sql: &str) -> Result<Self> {
         let explain = |error: DataFusionError| explain(&error, Phase::Plan, sql, &[]);
         let tokens = statement::tokens(sql)?;
-        let parsed = statement::parser(tokens, sql)?
+        let mut parsed = statement::parser(tokens, sql)?
             .parse_into_expr()
             .map_err(explain)?;
+        crate::rewrite::rewrite_expression(&mut parsed.expr)?;
         let columns = DFSchema::try_from(schema.as_ref().clone()).map_err(explain)?;
         let expr = state
             .create_logical_expr_from_sql_expr(parsed, &columns)
             .map_err(explain)?;
         pure::check(&expr, sql).map_err(explain)?;
-        let expr = crate::checked::over(expr, &columns).map_err(explain)?;
+        let expr = crate::semantics::over(expr, &columns).map_err(explain)?;
         let kind = expr.get_type(&columns).map_err(explain)?;
         if !matches!(kind, DataType::Boolean | DataType::Null) {
             return Err(Error::config(

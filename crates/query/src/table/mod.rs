@@ -100,10 +100,13 @@ impl TableProvider for LakeTable {
         let early = pushdown::pays(&self.columns, filters, &statistics);
         let files = files::partitioned(&self.columns, plan.files, &reader).await?;
         let groups = FileGroup::new(files).split_files(session.config().target_partitions().max(1));
-        let source = ParquetSource::new(self.schema())
+        let mut source = ParquetSource::new(self.schema())
             .with_table_parquet_options(session.table_options().parquet.clone())
             .with_parquet_file_reader_factory(reader)
             .with_pushdown_filters(early);
+        if let Some(implied) = prune::implied(session, &self.columns, filters)? {
+            source = source.with_predicate(implied);
+        }
         let scan = FileScanConfigBuilder::new(url, Arc::new(source))
             .with_file_groups(groups)
             .with_projection_indices(projection.cloned())?

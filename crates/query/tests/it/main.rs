@@ -3,6 +3,7 @@
 #![allow(clippy::unwrap_used, clippy::print_stdout, reason = "this is a test")]
 
 mod damaged;
+mod duckdb;
 mod fixture;
 mod nested;
 mod oracle;
@@ -10,3 +11,4 @@ mod raw;
 mod refused;
 mod system;
 mod travel;
+mod truth;

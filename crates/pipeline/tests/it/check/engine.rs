@@ -5,7 +5,7 @@ use std::sync::Arc;
 use arrow::array::{BooleanArray, RecordBatch};
 use arrow::datatypes::SchemaRef;
 use async_trait::async_trait;
-use forebay_core::{Error, Result, Selected, SqlEngine};
+use forebay_core::{InspectedStatement, Error, Result, Selected, SqlEngine};
 
 #[derive(Debug)]
 struct Lenient;
@@ -25,6 +25,10 @@ fn parses(sql: &str) -> Result<()> {
 
 #[async_trait]
 impl SqlEngine for Lenient {
+    fn inspect(&self, _: &str, _: &str) -> Result<InspectedStatement> {
+        Ok(InspectedStatement::default())
+    }
+
     async fn schema(&self, _: &str, schema: SchemaRef, statement: &str) -> Result<SchemaRef> {
         parses(statement).map(|()| schema)
     }

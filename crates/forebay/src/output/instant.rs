@@ -1,0 +1,90 @@
+//! Timestamps and dates of every year: those that Arrow cannot show (beyond the year 262143) are shown by the same rules.
+
+use std::sync::Arc;
+
+use arrow::array::{Array, ArrayRef, AsArray, StringArray};
+use arrow::datatypes::{DataType, Date32Type, TimeUnit, TimestampMicrosecondType};
+use arrow::error::ArrowError;
+
+const DAY_MICROS: i64 = 86_400_000_000;
+/// Days from 1970 within which Arrow shows a date.
+const SHOWN_DAYS_MAX: i64 = 365 * 260_000;
+
+/// The column as text when Arrow cannot show a value of it, else the column.
+pub(super) fn shown(column: &ArrayRef) -> Result<ArrayRef, ArrowError> {
+    Ok(match column.data_type() {
+        DataType::Timestamp(TimeUnit::Microsecond, zone) => {
+            let stamps = column.as_primitive::<TimestampMicrosecondType>();
+            let is_far = |micros: i64| (micros / DAY_MICROS).abs() > SHOWN_DAYS_MAX;
+            if !stamps.iter().flatten().any(is_far) {
+                return Ok(column.clone());
+            }
+            let zone = if zone.is_some() { "Z" } else { "" };
+            let texts = stamps.iter().map(|micros| Some(timestamp(micros?) + zone));
+            Arc::new(texts.collect::<StringArray>())
+        }
+        DataType::Date32 => {
+            let dates = column.as_primitive::<Date32Type>();
+            let is_far = |days: i32| i64::from(days).abs() > SHOWN_DAYS_MAX;
+            if !dates.iter().flatten().any(is_far) {
+                return Ok(column.clone());
+            }
+            let texts = dates.iter().map(|days| Some(date(i64::from(days?))));
+            Arc::new(texts.collect::<StringArray>())
+        }
+        _ => column.clone(),
+    })
+}
+
+fn timestamp(micros: i64) -> String {
+    let (days, rest) = (micros.div_euclid(DAY_MICROS), micros.rem_euclid(DAY_MICROS));
+    let (seconds, fraction) = (rest / 1_000_000, rest % 1_000_000);
+    let time = format!(
+        "{:02}:{:02}:{:02}",
+        seconds / 3_600,
+        seconds / 60 % 60,
+        seconds % 60
+    );
+    let date = date(days);
+    if fraction == 0 {
+        format!("{date}T{time}")
+    } else {
+        format!("{date}T{time}.{fraction:06}")
+    }
+}
+
+/// The proleptic Gregorian date (Howard Hinnant, "chrono-compatible low-level date algorithms").
+fn date(days: i64) -> String {
+    let shifted = days + 719_468;
+    let era = shifted.div_euclid(146_097);
+    let day_of_era = shifted.rem_euclid(146_097);
+    let year_of_era =
+        (day_of_era - day_of_era / 1_460 + day_of_era / 36_524 - day_of_era / 146_096) / 365;
+    let day_of_year = day_of_era - (365 * year_of_era + year_of_era / 4 - year_of_era / 100);
+    let month_from_march = (5 * day_of_year + 2) / 153;
+    let day = day_of_year - (153 * month_from_march + 2) / 5 + 1;
+    let month = if month_from_march < 10 {
+        month_from_march + 3
+    } else {
+        month_from_march - 9
+    };
+    let year = year_of_era + era * 400 + i64::from(month <= 2);
+    let sign = match year {
+        10_000.. => "+",
+        _ => "",
+    };
+    format!("{sign}{year:04}-{month:02}-{day:02}")
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn years_beyond_arrow_are_shown() {
+        assert_eq!(timestamp(i64::MAX), "+294247-01-10T04:00:54.775807");
+        assert_eq!(date(0), "1970-01-01");
+        assert_eq!(date(-1), "1969-12-31");
+        assert_eq!(date(11_016), "2000-02-29");
+    }
+}

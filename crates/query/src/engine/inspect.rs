@@ -1,0 +1,374 @@
+//! What the text of a transform says without its columns being known: that it reads the input row by row, calls functions that
+//! there are, and which columns it yields.
+//!
+//! A transform sees one batch at a time, and how rows come in batches depends on load and limits. So a statement whose answer for
+//! one row depends on other rows is refused here. Subqueries that do not read the input may do as they like.
+
+use std::collections::HashSet;
+use std::ops::ControlFlow;
+
+use datafusion::execution::session_state::SessionState;
+use datafusion::sql::parser::Statement;
+use datafusion::sql::sqlparser::ast::{
+    Expr, GroupByExpr, Ident, ObjectName, Query, Select, SelectItem, SetExpr, SetOperator,
+    SetQuantifier, Spanned, TableFactor, Visit, Visitor,
+};
+use forebay_core::{Error, InspectedStatement, Result};
+
+use crate::error::nearest;
+use crate::statement;
+
+/// Checks a transform over the table `input`.
+///
+/// Errors: `Config` `sql_not_row_wise`, `bad_sql` with line and column.
+pub(super) fn inspect(state: &SessionState, input: &str, sql: &str) -> Result<InspectedStatement> {
+    let parsed = statement::parse(sql)?;
+    let Statement::Statement(inner) = &parsed else {
+        return Ok(InspectedStatement::default());
+    };
+    let mut inspector = Inspector {
+        state,
+        input,
+        readers: HashSet::from([input.to_lowercase()]),
+        tables: HashSet::from([input.to_lowercase()]),
+        reads: Vec::new(),
+    };
+    match inner.visit(&mut inspector) {
+        ControlFlow::Break(error) => Err(*error),
+        ControlFlow::Continue(()) => Ok(InspectedStatement {
+            columns: columns(inner),
+        }),
+    }
+}
+
+/// The columns of the statement when each has a name of its own.
+fn columns(statement: &datafusion::sql::sqlparser::ast::Statement) -> Option<Vec<String>> {
+    let datafusion::sql::sqlparser::ast::Statement::Query(query) = statement else {
+        return None;
+    };
+    let SetExpr::Select(select) = query.body.as_ref() else {
+        return None;
+    };
+    let name = |item: &SelectItem| match item {
+        SelectItem::ExprWithAlias { alias, .. } => Some(normal(alias)),
+        SelectItem::UnnamedExpr(Expr::Identifier(ident)) => Some(normal(ident)),
+        SelectItem::UnnamedExpr(Expr::CompoundIdentifier(parts)) => parts.last().map(normal),
+        _ => None,
+    };
+    select.projection.iter().map(name).collect()
+}
+
+fn normal(ident: &Ident) -> String {
+    match ident.quote_style {
+        Some(_) => ident.value.clone(),
+        None => ident.value.to_lowercase(),
+    }
+}
+
+struct Inspector<'a> {
+    state: &'a SessionState,
+    input: &'a str,
+    /// Names of tables that hold rows of the input.
+    readers: HashSet<String>,
+    /// Names of tables there are.
+    tables: HashSet<String>,
+    /// For each query around this place, whether it reads the input.
+    reads: Vec<bool>,
+}
+
+impl Inspector<'_> {
+    fn is_over_input(&self) -> bool {
+        self.reads.last().copied().unwrap_or(false)
+    }
+
+    fn refused(&self, at: &impl Spanned, what: &str) -> Box<Error> {
+        let start = at.span().start;
+        let message = format!(
+            "{}:{}: {what} would see one batch of `{}` at a time, not all of its rows",
+            start.line.max(1),
+            start.column.max(1),
+            self.input
+        );
+        let hint = "put it in a query over the loaded table (`forebay sql`), or in a second pipeline with `source: {table: …}` and `load: {postgres: {mode: replace}}`";
+        Box::new(Error::config("sql_not_row_wise", message).with_hint(hint))
+    }
+
+    fn check_query(&self, query: &Query) -> ControlFlow<Box<Error>> {
+        if query.limit_clause.is_some() || query.fetch.is_some() {
+            return ControlFlow::Break(self.refused(query, "LIMIT"));
+        }
+        self.check_body(&query.body)
+    }
+
+    fn check_body(&self, body: &SetExpr) -> ControlFlow<Box<Error>> {
+        match body {
+            SetExpr::Select(select) => self.check_select(select),
+            SetExpr::SetOperation {
+                op,
+                set_quantifier,
+                left,
+                right,
+            } => {
+                let keeps_all = matches!(
+                    set_quantifier,
+                    SetQuantifier::All | SetQuantifier::AllByName
+                );
+                if *op != SetOperator::Union || !keeps_all {
+                    return ControlFlow::Break(self.refused(body, &format!("{op}")));
+                }
+                self.check_body(left)?;
+                self.check_body(right)
+            }
+            _ => ControlFlow::Continue(()),
+        }
+    }
+
+    fn check_select(&self, select: &Select) -> ControlFlow<Box<Error>> {
+        let is_grouped = match &select.group_by {
+            GroupByExpr::All(_) => true,
+            GroupByExpr::Expressions(exprs, _) => !exprs.is_empty(),
+        };
+        let what = if select.distinct.is_some() {
+            "DISTINCT"
+        } else if is_grouped {
+            "GROUP BY"
+        } else if select.having.is_some() {
+            "HAVING"
+        } else if select.qualify.is_some() {
+            "QUALIFY"
+        } else if select.top.is_some() {
+            "TOP"
+        } else if self.joins_input(select) {
+            "a join of the input with itself"
+        } else {
+            return ControlFlow::Continue(());
+        };
+        ControlFlow::Break(self.refused(select, what))
+    }
+
+    fn joins_input(&self, select: &Select) -> bool {
+        let factors = select.from.iter().flat_map(|table| {
+            let joined = table.joins.iter().map(|join| &join.relation);
+            [&table.relation].into_iter().chain(joined)
+        });
+        let from = factors.filter(|factor| self.reads_input(*factor)).count();
+        let mut subqueries = Subqueries {
+            inspector: self,
+            found: false,
+        };
+        let _ = select.projection.visit(&mut subqueries);
+        let _ = select.selection.visit(&mut subqueries);
+        from > 1 || (from == 1 && subqueries.found)
+    }
+
+    fn reads_input(&self, node: &impl Visit) -> bool {
+        let mut reader = Reads {
+            readers: &self.readers,
+            found: false,
+        };
+        let _ = node.visit(&mut reader);
+        reader.found
+    }
+
+    fn check_function(&self, call: &datafusion::sql::sqlparser::ast::Function) -> ControlFlow<Box<Error>> {
+        let name = call.name.to_string().to_lowercase();
+        let is_aggregate = self.state.aggregate_functions().contains_key(&name);
+        let is_window = self.state.window_functions().contains_key(&name);
+        let is_known = is_aggregate
+            || is_window
+            || self.state.scalar_functions().contains_key(&name)
+            || SPECIAL_FUNCTIONS.contains(&name.as_str());
+        if !is_known {
+            return ControlFlow::Break(self.unknown_function(&call.name, &name));
+        }
+        if !self.is_over_input() {
+            return ControlFlow::Continue(());
+        }
+        if call.over.is_some() {
+            return ControlFlow::Break(self.refused(&call.name, "a window function"));
+        }
+        if is_aggregate {
+            return ControlFlow::Break(self.refused(&call.name, &format!("the aggregate {name}()")));
+        }
+        ControlFlow::Continue(())
+    }
+
+    fn unknown_function(&self, at: &ObjectName, name: &str) -> Box<Error> {
+        let start = at.span().start;
+        let message = format!(
+            "{}:{}: unknown function {name}()",
+            start.line.max(1),
+            start.column.max(1)
+        );
+        let known = self.state.scalar_functions().keys().map(String::as_str);
+        let error = Error::config("bad_sql", message);
+        Box::new(match nearest(name, known) {
+            Some(near) => error.with_hint(format!("did you mean {near}()?")),
+            None => error.with_hint("`forebay sql \"SHOW FUNCTIONS\"` lists the functions"),
+        })
+    }
+
+    fn unknown_table(&self, at: &ObjectName) -> Box<Error> {
+        let start = at.span().start;
+        let message = format!(
+            "{}:{}: no table {at}: a transform reads `{}` and nothing else",
+            start.line.max(1),
+            start.column.max(1),
+            self.input
+        );
+        Box::new(
+            Error::config("bad_sql", message).with_hint(format!("write FROM {}", self.input)),
+        )
+    }
+}
+
+/// Functions that the planner knows by name.
+const SPECIAL_FUNCTIONS: [&str; 4] = ["unnest", "grouping", "named_struct", "exists"];
+
+impl Visitor for Inspector<'_> {
+    type Break = Box<Error>;
+
+    fn pre_visit_query(&mut self, query: &Query) -> ControlFlow<Self::Break> {
+        for cte in query.with.iter().flat_map(|with| &with.cte_tables) {
+            let name = normal(&cte.alias.name);
+            self.tables.insert(name.clone());
+            if self.reads_input(cte.query.as_ref()) {
+                self.readers.insert(name);
+            }
+        }
+        let reads = self.reads_input(query);
+        self.reads.push(reads);
+        if reads {
+            self.check_query(query)?;
+        }
+        ControlFlow::Continue(())
+    }
+
+    fn post_visit_query(&mut self, _: &Query) -> ControlFlow<Self::Break> {
+        self.reads.pop();
+        ControlFlow::Continue(())
+    }
+
+    fn pre_visit_table_factor(&mut self, factor: &TableFactor) -> ControlFlow<Self::Break> {
+        match factor {
+            TableFactor::Table {
+                name, args: None, ..
+            } => {
+                let known = name.0.len() == 1
+                    && name.0[0]
+                        .as_ident()
+                        .is_some_and(|ident| self.tables.contains(&normal(ident)));
+                if known {
+                    ControlFlow::Continue(())
+                } else {
+                    ControlFlow::Break(self.unknown_table(name))
+                }
+            }
+            _ => ControlFlow::Continue(()),
+        }
+    }
+
+    fn pre_visit_expr(&mut self, expr: &Expr) -> ControlFlow<Self::Break> {
+        match expr {
+            Expr::Function(call) => self.check_function(call),
+            _ => ControlFlow::Continue(()),
+        }
+    }
+}
+
+/// Whether a node names a table that holds rows of the input.
+struct Reads<'a> {
+    readers: &'a HashSet<String>,
+    found: bool,
+}
+
+impl Visitor for Reads<'_> {
+    type Break = ();
+
+    fn pre_visit_relation(&mut self, relation: &ObjectName) -> ControlFlow<()> {
+        let name = relation.0.last().and_then(|part| part.as_ident());
+        if name.is_some_and(|name| self.readers.contains(&normal(name))) {
+            self.found = true;
+            return ControlFlow::Break(());
+        }
+        ControlFlow::Continue(())
+    }
+}
+
+/// Whether an expression has a subquery that reads the input.
+struct Subqueries<'a, 'b> {
+    inspector: &'a Inspector<'b>,
+    found: bool,
+}
+
+impl Visitor for Subqueries<'_, '_> {
+    type Break = ();
+
+    fn pre_visit_query(&mut self, query: &Query) -> ControlFlow<()> {
+        self.found |= self.inspector.reads_input(query);
+        ControlFlow::Continue(())
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use forebay_core::SqlEngine;
+
+    use crate::Engine;
+
+    #[test]
+    fn what_depends_on_other_rows_is_refused_with_its_place() {
+        let engine = Engine::new();
+        for (sql, message) in [
+            ("select currency, count(*) from input group by currency", "GROUP BY"),
+            ("select max(id) from input", "1:8: the aggregate max()"),
+            ("select distinct id from input", "DISTINCT"),
+            ("select id from input order by id limit 2", "LIMIT"),
+            ("select id,\n row_number() over () from input", "2:2: a window function"),
+            ("select a.id from input a join input b on a.id = b.id", "a join of the input"),
+            ("select id from input union select id from input", "UNION"),
+            ("select id from input except all select 1", "EXCEPT"),
+            ("with a as (select * from input) select sum(id) from a", "the aggregate sum()"),
+            ("select id from input where id in (select id from input)", "a join of the input"),
+            ("select id, (select count(*) from input) from (values (1)) t(id)", "the aggregate count()"),
+        ] {
+            let error = engine.inspect("input", sql).unwrap_err();
+            assert_eq!(error.code(), "sql_not_row_wise", "{sql}: {error}");
+            assert!(error.message().contains(message), "{sql}: {error}");
+            assert!(error.hint().is_some(), "{sql}");
+        }
+    }
+
+    #[test]
+    fn unknown_functions_and_tables_are_found_without_columns() {
+        let engine = Engine::new();
+        for (sql, message) in [
+            ("select strftime(at) from input", "1:8: unknown function strftime()"),
+            ("select id from orders", "1:16: no table orders"),
+            ("select id from shop.input", "1:16: no table shop.input"),
+        ] {
+            let error = engine.inspect("input", sql).unwrap_err();
+            assert!(error.message().starts_with(message), "{sql}: {error}");
+        }
+    }
+
+    #[test]
+    fn row_wise_statements_pass_and_tell_their_columns() {
+        let engine = Engine::new();
+        let columns = |sql| engine.inspect("input", sql).unwrap().columns;
+        assert_eq!(
+            columns("select id, upper(Name) as \"N\", input.At from input where id > 1 order by id"),
+            Some(vec!["id".to_owned(), "N".to_owned(), "at".to_owned()])
+        );
+        assert_eq!(columns("select *, id + 1 as next from input"), None);
+        for sql in [
+            "select unnest(items) as item from input",
+            "select a.id, n.v from input a cross join (values (1), (2)) n(v)",
+            "select id from input union all select id + 1 from input",
+            "select id, (select max(v) from (values (1), (2)) t(v)) as top from input",
+            "with a as (select id from input) select case when id > 1 then 1 end as x from a",
+        ] {
+            assert!(engine.inspect("input", sql).is_ok(), "{sql}");
+        }
+    }
+}

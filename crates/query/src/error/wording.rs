@@ -1,0 +1,128 @@
+//! The engine's messages in the words of SQL: its type names become SQL's, its notation of trees and signatures is left out.
+
+/// Names of types as the engine writes them, the longest first.
+const TYPES: [(&str, &str); 22] = [
+    ("LargeUtf8", "text"),
+    ("Utf8View", "text"),
+    ("Utf8", "text"),
+    ("LargeBinary", "bytea"),
+    ("BinaryView", "bytea"),
+    ("Binary", "bytea"),
+    ("Boolean", "boolean"),
+    ("UInt64", "bigint unsigned"),
+    ("UInt32", "int unsigned"),
+    ("UInt16", "smallint unsigned"),
+    ("UInt8", "tinyint unsigned"),
+    ("Int64", "bigint"),
+    ("Int32", "int"),
+    ("Int16", "smallint"),
+    ("Int8", "tinyint"),
+    ("Float64", "double"),
+    ("Float32", "real"),
+    ("Float16", "real"),
+    ("Date32", "date"),
+    ("Date64", "date"),
+    ("Decimal128", "decimal"),
+    ("Decimal256", "decimal"),
+];
+
+/// Types with parameters that SQL does not write.
+const PARAMETERIZED: [(&str, &str); 5] = [
+    ("Timestamp(", "timestamp"),
+    ("Time64(", "time"),
+    ("Time32(", "time"),
+    ("Interval(", "interval"),
+    ("Duration(", "interval"),
+];
+
+/// Beginnings of what follows as a tree or a list of signatures.
+const NOTATIONS: [&str; 6] = [" { ", "Some(", "Ident(", "Identifier(", "BinaryOp", "TableFactor"];
+
+/// The message for people.
+pub(super) fn plain(message: &str) -> String {
+    let message = message
+        .trim_start_matches("Error during planning: ")
+        .trim_start_matches("Execution error: ")
+        .trim_start_matches("Arrow error: ");
+    if let Some(plain) = unknown_function(message).or_else(|| wrong_arguments(message)) {
+        return plain;
+    }
+    with_sql_types(&without_notation(message))
+}
+
+fn unknown_function(message: &str) -> Option<String> {
+    let name = message.strip_prefix("Invalid function '")?.split('\'').next()?;
+    Some(format!("unknown function {name}()"))
+}
+
+fn wrong_arguments(message: &str) -> Option<String> {
+    let (_, rest) = message.split_once("No function matches the given name and argument types '")?;
+    let (call, _) = rest.split_once('\'')?;
+    Some(format!("{} does not exist", with_sql_types(call)))
+}
+
+fn without_notation(message: &str) -> String {
+    let first = NOTATIONS.iter().filter_map(|mark| message.find(mark)).min();
+    let Some(at) = first else {
+        return message.to_owned();
+    };
+    let head = &message[..at];
+    // A name that ends at the mark belongs to the notation.
+    let head = match head.rsplit_once([':', ' ']) {
+        Some((before, _)) => before,
+        None => head,
+    };
+    let head = head.trim_end_matches([':', ' ', ',']);
+    if head.is_empty() || head.contains("ast node") || head.contains("sqltorel") {
+        return "this form of expression".to_owned();
+    }
+    head.to_owned()
+}
+
+/// The text with SQL's names of types.
+pub(super) fn with_sql_types(text: &str) -> String {
+    let mut text = text.to_owned();
+    for (from, to) in PARAMETERIZED {
+        while let Some(start) = text.find(from) {
+            let open = start + from.len() - 1;
+            let end = text[open..].find(')').map_or(text.len(), |at| open + at + 1);
+            let is_instant = from == "Timestamp(" && text[open..end].contains('"');
+            let name = if is_instant { "timestamptz" } else { to };
+            text.replace_range(start..end, name);
+        }
+    }
+    for (from, to) in TYPES {
+        text = text.replace(from, to);
+    }
+    text
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn messages_have_no_notation_of_the_engine() {
+        for (message, expected) in [
+            ("Invalid function 'lenght'.", "unknown function lenght()"),
+            (
+                "Cannot coerce arithmetic expression Utf8View + Int64 to valid types",
+                "Cannot coerce arithmetic expression text + bigint to valid types",
+            ),
+            (
+                "Internal error: Expect TypeSignatureClass::Native(..). No function matches the given name and argument types 'upper(Int64, Timestamp(µs, \"+00:00\"))'. You might",
+                "upper(bigint, timestamptz) does not exist",
+            ),
+            (
+                "Unsupported ast node in sqltorel: Lambda(LambdaFunction { params: x })",
+                "this form of expression",
+            ),
+            (
+                "Cannot cast string 'x' to value of Decimal128(10, 2) type",
+                "Cannot cast string 'x' to value of decimal(10, 2) type",
+            ),
+        ] {
+            assert_eq!(plain(message), expected);
+        }
+    }
+}

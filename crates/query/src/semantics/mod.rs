@@ -1,0 +1,114 @@
+//! What operators mean: integers and decimals that do not fit fail, floats compare as in Postgres, instants stay microseconds.
+//!
+//! Two analyzer rules. [`coerce`] runs before the engine settles types, so that it settles them as SQL does; [`Semantics`] runs
+//! after and replaces operators whose engine version is silently wrong. Neither changes the name or type of a column.
+
+mod arithmetic;
+pub(crate) mod coerce;
+mod decimal;
+pub(crate) mod float;
+
+use std::sync::Arc;
+
+use arrow::datatypes::DataType;
+use datafusion::common::config::ConfigOptions;
+use datafusion::common::tree_node::{Transformed, TreeNode};
+use datafusion::common::{DFSchema, DFSchemaRef, Result};
+use datafusion::logical_expr::expr_rewriter::NamePreserver;
+use datafusion::logical_expr::simplify::SimplifyContext;
+use datafusion::logical_expr::utils::merge_schema;
+use datafusion::logical_expr::{Cast, Expr, ExprSchemable, LogicalPlan, ScalarUDF, TryCast};
+use datafusion::optimizer::AnalyzerRule;
+use datafusion::optimizer::simplify_expressions::ExprSimplifier;
+
+use arithmetic::CheckedOperators;
+
+/// The rule that runs after types are settled; see the module.
+#[derive(Debug)]
+pub(crate) struct Semantics {
+    operators: CheckedOperators,
+    comparable: Arc<ScalarUDF>,
+    unordered: Arc<ScalarUDF>,
+}
+
+impl Semantics {
+    pub(crate) fn new() -> Self {
+        Self {
+            operators: CheckedOperators::new(),
+            comparable: float::comparable(),
+            unordered: float::unordered(),
+        }
+    }
+
+    fn rewrite(&self, expr: Expr, schema: &DFSchema) -> Result<Transformed<Expr>> {
+        expr.transform_up(|expr| {
+            if let Some(checked) = self.operators.checked(&expr, schema) {
+                return Ok(Transformed::yes(checked));
+            }
+            if is_unordered_cast(&expr, schema) {
+                return Ok(Transformed::yes(self.unordered.call(vec![expr])));
+            }
+            float::compared(expr, schema, &self.comparable)
+        })
+    }
+
+    fn rewrite_plan(&self, plan: LogicalPlan) -> Result<Transformed<LogicalPlan>> {
+        let mut schema = merge_schema(&plan.inputs());
+        if let LogicalPlan::TableScan(scan) = &plan {
+            schema.merge(scan.projected_schema.as_ref());
+        }
+        let schema: DFSchemaRef = Arc::new(schema);
+        let names = NamePreserver::new(&plan);
+        let has_keys = matches!(
+            plan,
+            LogicalPlan::Sort(_) | LogicalPlan::Join(_) | LogicalPlan::Aggregate(_)
+        );
+        let plan = plan.map_expressions(|expr| {
+            let name = names.save(&expr);
+            let mut expr = self.rewrite(expr, &schema)?;
+            if has_keys {
+                expr = expr.transform_data(|expr| float::key(expr, &schema, &self.comparable))?;
+            }
+            Ok(expr.update_data(|expr| name.restore(expr)))
+        })?;
+        let plan = plan.map_data(coerce::with_own_schema)?;
+        plan.transform_data(|plan| float::distinct(plan, &self.comparable))
+    }
+}
+
+/// Whether a cast changes the order of values: the engine must not compare the lowest and highest value through it.
+fn is_unordered_cast(expr: &Expr, schema: &DFSchema) -> bool {
+    let (Expr::Cast(Cast { expr, data_type: to })
+    | Expr::TryCast(TryCast { expr, data_type: to })) = expr
+    else {
+        return false;
+    };
+    let Ok(from) = expr.get_type(schema) else {
+        return false;
+    };
+    match to {
+        DataType::Boolean => from != DataType::Boolean && !from.is_string(),
+        DataType::Time32(_) | DataType::Time64(_) => matches!(from, DataType::Timestamp(..)),
+        _ => false,
+    }
+}
+
+/// The same for one expression outside a plan: settles its types, then the meaning of its operators.
+pub(crate) fn over(expr: Expr, schema: &DFSchema) -> Result<Expr> {
+    let expr = coerce::rewrite(expr, schema)?.data;
+    let context = SimplifyContext::default().with_schema(Arc::new(schema.clone()));
+    let expr = ExprSimplifier::new(context).coerce(expr, schema)?;
+    Ok(Semantics::new().rewrite(expr, schema)?.data)
+}
+
+impl AnalyzerRule for Semantics {
+    fn analyze(&self, plan: LogicalPlan, _: &ConfigOptions) -> Result<LogicalPlan> {
+        Ok(plan
+            .transform_up_with_subqueries(|plan| self.rewrite_plan(plan))?
+            .data)
+    }
+
+    fn name(&self) -> &str {
+        "semantics"
+    }
+}

@@ -1,0 +1,112 @@
+//! SQL type names, both ways: what a name in a statement means, and what a type is called in a message.
+
+use std::sync::Arc;
+
+use arrow::datatypes::{DataType, IntervalUnit, TimeUnit};
+use datafusion::common::{Result, plan_err};
+use datafusion::logical_expr::planner::TypePlanner;
+use datafusion::sql::sqlparser::ast::{DataType as SqlType, TimezoneInfo};
+
+use crate::function::{local, utc};
+
+/// Most digits behind the point of a second that are kept.
+const SECOND_DIGITS_MAX: u64 = 6;
+
+/// Instants and times have microseconds, whatever precision a statement names: nanoseconds would end at the year 2262.
+#[derive(Debug)]
+pub(crate) struct MicrosecondTypes;
+
+impl TypePlanner for MicrosecondTypes {
+    fn plan_type(&self, sql_type: &SqlType) -> Result<Option<DataType>> {
+        Ok(Some(match sql_type {
+            SqlType::Timestamp(digits, zone) | SqlType::Time(digits, zone)
+                if digits.is_some_and(|digits| digits > SECOND_DIGITS_MAX) =>
+            {
+                let _ = zone;
+                return plan_err!(
+                    "{sql_type} is finer than a microsecond: use at most {SECOND_DIGITS_MAX} digits"
+                );
+            }
+            SqlType::Timestamp(_, TimezoneInfo::Tz | TimezoneInfo::WithTimeZone) => utc(),
+            SqlType::Timestamp(..) | SqlType::Datetime(_) => local(),
+            SqlType::Time(_, TimezoneInfo::None | TimezoneInfo::WithoutTimeZone) => {
+                DataType::Time64(TimeUnit::Microsecond)
+            }
+            SqlType::JSON | SqlType::CharacterVarying(_) | SqlType::Character(_) => {
+                DataType::Utf8View
+            }
+            _ => return Ok(None),
+        }))
+    }
+}
+
+/// The name of a type in SQL.
+pub(crate) fn sql_name(kind: &DataType) -> String {
+    let name = match kind {
+        DataType::Null => "null",
+        DataType::Boolean => "boolean",
+        DataType::Int8 => "tinyint",
+        DataType::Int16 => "smallint",
+        DataType::Int32 => "int",
+        DataType::Int64 => "bigint",
+        DataType::UInt8 => "tinyint unsigned",
+        DataType::UInt16 => "smallint unsigned",
+        DataType::UInt32 => "int unsigned",
+        DataType::UInt64 => "bigint unsigned",
+        DataType::Float16 | DataType::Float32 => "real",
+        DataType::Float64 => "double",
+        DataType::Utf8 | DataType::LargeUtf8 | DataType::Utf8View => "text",
+        DataType::Binary | DataType::LargeBinary | DataType::BinaryView => "bytea",
+        DataType::FixedSizeBinary(_) => "bytea",
+        DataType::Date32 | DataType::Date64 => "date",
+        DataType::Time32(_) | DataType::Time64(_) => "time",
+        DataType::Timestamp(_, None) => "timestamp",
+        DataType::Timestamp(_, Some(_)) => "timestamptz",
+        DataType::Interval(
+            IntervalUnit::YearMonth | IntervalUnit::DayTime | IntervalUnit::MonthDayNano,
+        ) => "interval",
+        DataType::Duration(_) => "interval",
+        DataType::Decimal32(precision, scale)
+        | DataType::Decimal64(precision, scale)
+        | DataType::Decimal128(precision, scale)
+        | DataType::Decimal256(precision, scale) => {
+            return format!("decimal({precision},{scale})");
+        }
+        DataType::List(item)
+        | DataType::LargeList(item)
+        | DataType::ListView(item)
+        | DataType::LargeListView(item)
+        | DataType::FixedSizeList(item, _) => {
+            return format!("{}[]", sql_name(item.data_type()));
+        }
+        DataType::Struct(fields) => {
+            let fields: Vec<String> = fields
+                .iter()
+                .map(|field| format!("{} {}", field.name(), sql_name(field.data_type())))
+                .collect();
+            return format!("struct({})", fields.join(", "));
+        }
+        DataType::Map(..) => "map",
+        DataType::Dictionary(_, value) => return sql_name(value),
+        DataType::RunEndEncoded(_, value) => return sql_name(value.data_type()),
+        DataType::Union(..) => "union",
+    };
+    name.to_owned()
+}
+
+/// Whether the type is, or holds at any depth, a floating point number.
+pub(crate) fn has_float(kind: &DataType) -> bool {
+    match kind {
+        DataType::Float16 | DataType::Float32 | DataType::Float64 => true,
+        DataType::List(item) | DataType::LargeList(item) | DataType::FixedSizeList(item, _) => {
+            has_float(item.data_type())
+        }
+        DataType::Struct(fields) => fields.iter().any(|field| has_float(field.data_type())),
+        _ => false,
+    }
+}
+
+/// A shared type planner.
+pub(crate) fn planner() -> Arc<dyn TypePlanner> {
+    Arc::new(MicrosecondTypes)
+}

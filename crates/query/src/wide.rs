@@ -1,0 +1,451 @@
+//! `sum` and `avg` that fail when the result does not fit, instead of wrapping round silently.
+//!
+//! The engine's own functions do the work, over wider decimals: 128 bits hold the sum of any number of 64-bit integers there can
+//! be, 256 bits that of decimals. Only the result is brought back, and fails if it does not fit. Averages of decimals are
+//! rounded, half away from zero. Other types are the engine's alone.
+
+use std::any::Any;
+use std::sync::Arc;
+
+use arrow::array::{Array, ArrayRef, ArrowPrimitiveType, AsArray, BooleanArray, PrimitiveArray};
+use arrow::compute::kernels::arity::{try_unary, unary};
+use arrow::datatypes::{
+    DataType, Decimal128Type, Decimal256Type, FieldRef, Int64Type, UInt64Type, i256,
+};
+use arrow::error::ArrowError;
+use datafusion::common::{Result, ScalarValue, not_impl_err};
+use datafusion::functions_aggregate::average::Avg;
+use datafusion::functions_aggregate::sum::Sum;
+use datafusion::logical_expr::function::{AccumulatorArgs, StateFieldsArgs};
+use datafusion::logical_expr::utils::AggregateOrderSensitivity;
+use datafusion::logical_expr::{
+    Accumulator, AggregateUDF, AggregateUDFImpl, Documentation, EmitTo, GroupsAccumulator,
+    ReversedUDAF, SetMonotonicity, Signature,
+};
+
+/// Decimals of up to so many digits can be added up ten thousand million times in 128 bits.
+const NARROW_DIGITS_MAX: u8 = 28;
+/// Digits of the widest decimal.
+const WIDE_DIGITS: u8 = 76;
+
+/// `sum` and `avg`, in place of the engine's.
+pub(crate) fn all() -> Vec<Arc<AggregateUDF>> {
+    vec![
+        Arc::new(AggregateUDF::new_from_impl(Widened {
+            inner: Sum::new(),
+            widths: widths_of_sum,
+        })),
+        Arc::new(AggregateUDF::new_from_impl(Widened {
+            inner: Avg::new(),
+            widths: widths_of_avg,
+        })),
+    ]
+}
+
+/// The types that the engine's function works with.
+#[derive(Debug, Clone, PartialEq)]
+struct Widths {
+    input: DataType,
+    result: DataType,
+}
+
+/// Widths for an input and a result that could wrap; `None` for the engine's own.
+type WidthsOf = fn(&DataType, &DataType) -> Option<Widths>;
+
+fn widths_of_sum(input: &DataType, result: &DataType) -> Option<Widths> {
+    let wide = match (input, result) {
+        (_, DataType::Int64 | DataType::UInt64) => DataType::Decimal128(38, 0),
+        (DataType::Decimal128(digits, _), DataType::Decimal128(_, scale))
+            if *digits > NARROW_DIGITS_MAX =>
+        {
+            DataType::Decimal256(WIDE_DIGITS, *scale)
+        }
+        _ => return None,
+    };
+    Some(Widths {
+        input: wide.clone(),
+        result: wide,
+    })
+}
+
+fn widths_of_avg(input: &DataType, result: &DataType) -> Option<Widths> {
+    let (DataType::Decimal128(digits, scale), DataType::Decimal128(_, result_scale)) =
+        (input, result)
+    else {
+        return None;
+    };
+    // One digit more, to round by.
+    let with_rest = result_scale + 1;
+    Some(if *digits > NARROW_DIGITS_MAX || with_rest > 37 {
+        Widths {
+            input: DataType::Decimal256(WIDE_DIGITS, *scale),
+            result: DataType::Decimal256(WIDE_DIGITS, with_rest),
+        }
+    } else {
+        Widths {
+            input: input.clone(),
+            result: DataType::Decimal128(38, with_rest),
+        }
+    })
+}
+
+/// One of the engine's functions over wider types; see the module.
+#[derive(Debug)]
+struct Widened<F> {
+    inner: F,
+    widths: WidthsOf,
+}
+
+// The function decides the widths.
+impl<F: PartialEq> PartialEq for Widened<F> {
+    fn eq(&self, other: &Self) -> bool {
+        self.inner == other.inner
+    }
+}
+
+impl<F: Eq> Eq for Widened<F> {}
+
+impl<F: std::hash::Hash> std::hash::Hash for Widened<F> {
+    fn hash<H: std::hash::Hasher>(&self, state: &mut H) {
+        self.inner.hash(state);
+    }
+}
+
+fn with_type(field: &FieldRef, kind: &DataType) -> FieldRef {
+    Arc::new(field.as_ref().clone().with_data_type(kind.clone()))
+}
+
+impl<F: AggregateUDFImpl> Widened<F> {
+    fn widths(&self, inputs: &[FieldRef], result: &DataType) -> Option<Widths> {
+        (self.widths)(inputs.first()?.data_type(), result)
+    }
+
+    /// Makes the engine's own over the wide types, and `checked` of it; for types that do not wrap, the engine's own alone.
+    fn make<T>(
+        &self,
+        args: AccumulatorArgs,
+        make: impl Fn(&F, AccumulatorArgs) -> Result<T>,
+        checked: impl Fn(T, Conversion) -> T,
+    ) -> Result<T> {
+        let result = args.return_field.data_type().clone();
+        let Some(widths) = self.widths(args.expr_fields, &result) else {
+            return make(&self.inner, args);
+        };
+        let fields: Vec<FieldRef> = args
+            .expr_fields
+            .iter()
+            .map(|field| with_type(field, &widths.input))
+            .collect();
+        let inner = make(
+            &self.inner,
+            AccumulatorArgs {
+                return_field: with_type(&args.return_field, &widths.result),
+                expr_fields: &fields,
+                ..args
+            },
+        )?;
+        let conversion = Conversion {
+            input: widths.input,
+            result,
+        };
+        Ok(checked(inner, conversion))
+    }
+}
+
+impl<F> AggregateUDFImpl for Widened<F>
+where
+    F: AggregateUDFImpl + PartialEq + Eq + std::hash::Hash + 'static,
+{
+    fn as_any(&self) -> &dyn Any {
+        self
+    }
+
+    fn name(&self) -> &str {
+        self.inner.name()
+    }
+
+    fn aliases(&self) -> &[String] {
+        self.inner.aliases()
+    }
+
+    fn signature(&self) -> &Signature {
+        self.inner.signature()
+    }
+
+    fn return_type(&self, types: &[DataType]) -> Result<DataType> {
+        self.inner.return_type(types)
+    }
+
+    fn coerce_types(&self, types: &[DataType]) -> Result<Vec<DataType>> {
+        self.inner.coerce_types(types)
+    }
+
+    fn accumulator(&self, args: AccumulatorArgs) -> Result<Box<dyn Accumulator>> {
+        self.make(args, F::accumulator, |inner, conversion| {
+            Box::new(Checked { inner, conversion })
+        })
+    }
+
+    fn create_sliding_accumulator(&self, args: AccumulatorArgs) -> Result<Box<dyn Accumulator>> {
+        if args.is_distinct {
+            return not_impl_err!("{}(DISTINCT …) over a moving window", self.name());
+        }
+        self.make(args, F::create_sliding_accumulator, |inner, conversion| {
+            Box::new(Checked { inner, conversion })
+        })
+    }
+
+    fn groups_accumulator_supported(&self, args: AccumulatorArgs) -> bool {
+        self.inner.groups_accumulator_supported(args)
+    }
+
+    fn create_groups_accumulator(
+        &self,
+        args: AccumulatorArgs,
+    ) -> Result<Box<dyn GroupsAccumulator>> {
+        self.make(args, F::create_groups_accumulator, |inner, conversion| {
+            Box::new(CheckedGroups { inner, conversion })
+        })
+    }
+
+    fn state_fields(&self, args: StateFieldsArgs) -> Result<Vec<FieldRef>> {
+        let Some(widths) = self.widths(args.input_fields, args.return_field.data_type()) else {
+            return self.inner.state_fields(args);
+        };
+        let fields: Vec<FieldRef> = args
+            .input_fields
+            .iter()
+            .map(|field| with_type(field, &widths.input))
+            .collect();
+        self.inner.state_fields(StateFieldsArgs {
+            return_field: with_type(&args.return_field, &widths.result),
+            input_fields: &fields,
+            ..args
+        })
+    }
+
+    fn reverse_expr(&self) -> ReversedUDAF {
+        self.inner.reverse_expr()
+    }
+
+    fn order_sensitivity(&self) -> AggregateOrderSensitivity {
+        self.inner.order_sensitivity()
+    }
+
+    fn documentation(&self) -> Option<&Documentation> {
+        self.inner.documentation()
+    }
+
+    fn set_monotonicity(&self, kind: &DataType) -> SetMonotonicity {
+        self.inner.set_monotonicity(kind)
+    }
+}
+
+/// From the types of the statement to the wide ones, and back.
+#[derive(Debug, Clone)]
+struct Conversion {
+    input: DataType,
+    result: DataType,
+}
+
+impl Conversion {
+    fn widen(&self, values: &[ArrayRef]) -> Vec<ArrayRef> {
+        let widen = |array: &ArrayRef| match (array.data_type(), &self.input) {
+            (DataType::Int64, DataType::Decimal128(..)) => {
+                to_128(array.as_primitive::<Int64Type>(), &self.input)
+            }
+            (DataType::UInt64, DataType::Decimal128(..)) => {
+                to_128(array.as_primitive::<UInt64Type>(), &self.input)
+            }
+            (DataType::Decimal128(..), DataType::Decimal256(..)) => {
+                let narrow = array.as_primitive::<Decimal128Type>();
+                let wide: PrimitiveArray<Decimal256Type> = unary(narrow, i256::from_i128);
+                Arc::new(wide.with_data_type(self.input.clone()))
+            }
+            _ => array.clone(),
+        };
+        values.iter().map(widen).collect()
+    }
+
+    /// Wide results in the type of the statement, when each fits.
+    fn narrow(&self, array: &ArrayRef) -> Result<ArrayRef> {
+        Ok(match (array.data_type(), &self.result) {
+            (DataType::Decimal128(..), DataType::UInt64) => {
+                narrowed::<UInt64Type>(array.as_primitive())?
+            }
+            (DataType::Decimal128(..), DataType::Int64) => {
+                narrowed::<Int64Type>(array.as_primitive())?
+            }
+            (DataType::Decimal128(_, from), DataType::Decimal128(digits, to)) => {
+                let rounding = 10_i128.pow(u32::try_from(from - to).unwrap_or(0));
+                let within = 10_i128.pow(u32::from(*digits)).wrapping_sub(1);
+                let fit = |value: i128| {
+                    let rounded = round(value, rounding);
+                    (rounded.abs() <= within).then_some(rounded).ok_or_else(overflow)
+                };
+                let wide = array.as_primitive::<Decimal128Type>();
+                let fits: PrimitiveArray<Decimal128Type> = try_unary(wide, fit)?;
+                Arc::new(fits.with_data_type(self.result.clone()))
+            }
+            (DataType::Decimal256(_, from), DataType::Decimal128(digits, to)) => {
+                let ten = i256::from_i128(10);
+                let rounding = ten.wrapping_pow(u32::try_from(from - to).unwrap_or(0));
+                let within = 10_u128.pow(u32::from(*digits));
+                let fit = |value: i256| {
+                    let rounded = round_wide(value, rounding).to_i128().ok_or_else(overflow)?;
+                    (rounded.unsigned_abs() < within).then_some(rounded).ok_or_else(overflow)
+                };
+                let wide = array.as_primitive::<Decimal256Type>();
+                let fits: PrimitiveArray<Decimal128Type> = try_unary(wide, fit)?;
+                Arc::new(fits.with_data_type(self.result.clone()))
+            }
+            _ => array.clone(),
+        })
+    }
+}
+
+fn overflow() -> ArrowError {
+    ArrowError::ArithmeticOverflow("the result has more than 38 digits".to_owned())
+}
+
+fn round(value: i128, unit: i128) -> i128 {
+    let (whole, rest) = (value / unit, value % unit);
+    if rest.abs() * 2 >= unit && unit > 1 {
+        whole + value.signum()
+    } else {
+        whole
+    }
+}
+
+fn round_wide(value: i256, unit: i256) -> i256 {
+    if unit <= i256::ONE {
+        return value;
+    }
+    let whole = value.wrapping_div(unit);
+    let rest = value.wrapping_rem(unit).wrapping_abs();
+    if rest.wrapping_add(rest) < unit {
+        whole
+    } else if value < i256::ZERO {
+        whole.wrapping_sub(i256::ONE)
+    } else {
+        whole.wrapping_add(i256::ONE)
+    }
+}
+
+fn to_128<T: ArrowPrimitiveType>(array: &PrimitiveArray<T>, kind: &DataType) -> ArrayRef
+where
+    i128: From<T::Native>,
+{
+    let wide: PrimitiveArray<Decimal128Type> = unary(array, i128::from);
+    Arc::new(wide.with_data_type(kind.clone()))
+}
+
+fn narrowed<T: ArrowPrimitiveType>(
+    array: &PrimitiveArray<Decimal128Type>,
+) -> Result<ArrayRef, ArrowError>
+where
+    T::Native: TryFrom<i128>,
+{
+    let fits = |value: i128| {
+        T::Native::try_from(value).map_err(|_| {
+            ArrowError::ArithmeticOverflow(format!(
+                "the sum {value} does not fit {}",
+                crate::types::sql_name(&T::DATA_TYPE)
+            ))
+        })
+    };
+    let narrow: PrimitiveArray<T> = try_unary(array, fits)?;
+    Ok(Arc::new(narrow))
+}
+
+/// One sum.
+#[derive(Debug)]
+struct Checked {
+    inner: Box<dyn Accumulator>,
+    conversion: Conversion,
+}
+
+impl Accumulator for Checked {
+    fn update_batch(&mut self, values: &[ArrayRef]) -> Result<()> {
+        self.inner.update_batch(&self.conversion.widen(values))
+    }
+
+    fn retract_batch(&mut self, values: &[ArrayRef]) -> Result<()> {
+        self.inner.retract_batch(&self.conversion.widen(values))
+    }
+
+    fn supports_retract_batch(&self) -> bool {
+        self.inner.supports_retract_batch()
+    }
+
+    fn merge_batch(&mut self, states: &[ArrayRef]) -> Result<()> {
+        self.inner.merge_batch(states)
+    }
+
+    fn state(&mut self) -> Result<Vec<ScalarValue>> {
+        self.inner.state()
+    }
+
+    fn evaluate(&mut self) -> Result<ScalarValue> {
+        let sum = self.inner.evaluate()?.to_array()?;
+        ScalarValue::try_from_array(&self.conversion.narrow(&sum)?, 0)
+    }
+
+    fn size(&self) -> usize {
+        self.inner.size() + size_of_val(self)
+    }
+}
+
+/// A sum for each group.
+struct CheckedGroups {
+    inner: Box<dyn GroupsAccumulator>,
+    conversion: Conversion,
+}
+
+impl GroupsAccumulator for CheckedGroups {
+    fn update_batch(
+        &mut self,
+        values: &[ArrayRef],
+        group_indices: &[usize],
+        filter: Option<&BooleanArray>,
+        groups: usize,
+    ) -> Result<()> {
+        self.inner
+            .update_batch(&self.conversion.widen(values), group_indices, filter, groups)
+    }
+
+    fn merge_batch(
+        &mut self,
+        states: &[ArrayRef],
+        group_indices: &[usize],
+        filter: Option<&BooleanArray>,
+        groups: usize,
+    ) -> Result<()> {
+        self.inner
+            .merge_batch(states, group_indices, filter, groups)
+    }
+
+    fn state(&mut self, emit_to: EmitTo) -> Result<Vec<ArrayRef>> {
+        self.inner.state(emit_to)
+    }
+
+    fn evaluate(&mut self, emit_to: EmitTo) -> Result<ArrayRef> {
+        self.conversion.narrow(&self.inner.evaluate(emit_to)?)
+    }
+
+    fn convert_to_state(
+        &self,
+        values: &[ArrayRef],
+        filter: Option<&BooleanArray>,
+    ) -> Result<Vec<ArrayRef>> {
+        self.inner.convert_to_state(&self.conversion.widen(values), filter)
+    }
+
+    fn supports_convert_to_state(&self) -> bool {
+        self.inner.supports_convert_to_state()
+    }
+
+    fn size(&self) -> usize {
+        self.inner.size()
+    }
+}
