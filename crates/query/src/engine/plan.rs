@@ -54,7 +54,7 @@ impl Select {
         let state = with_input(state, input, schema).map_err(explain)?;
         let logical = state.statement_to_plan(parsed).await.map_err(explain)?;
         pure::check_plan(&logical, sql).map_err(explain)?;
-        let output = canonical::schema(output(&logical))?;
+        let named = output(&logical).clone();
         let not_row_wise = row_wise::why_not(&logical).map_err(explain)?;
         let logical = match not_row_wise {
             Some(_) => logical,
@@ -64,6 +64,7 @@ impl Select {
             .create_physical_plan(&logical)
             .await
             .map_err(explain)?;
+        let output = canonical::schema(&with_types_of(&named, &plan.schema()))?;
         Ok(Self {
             sql: sql.to_owned(),
             plan,
@@ -170,6 +171,17 @@ fn context(state: &SessionState, records: RecordBatch) -> Arc<TaskContext> {
 fn too_large() -> Error {
     Error::config("sql_output_too_large", format!("the statement made more than {OUTPUT_BYTES_MAX} bytes from one batch"))
         .with_hint("a join without a condition or a generated series multiplies rows: filter before, or use a smaller buffer")
+}
+
+/// The columns of the statement with the types that the plan gives them: those are settled when the plan is made. The plan may
+/// have a hidden column more.
+fn with_types_of(named: &Schema, planned: &Schema) -> Schema {
+    let fields = named.fields().iter().zip(planned.fields());
+    let fields = fields.map(|(field, planned)| {
+        let kind = planned.data_type().clone();
+        field.as_ref().clone().with_data_type(kind)
+    });
+    Schema::new_with_metadata(fields.collect::<Vec<_>>(), named.metadata().clone())
 }
 
 fn output(plan: &LogicalPlan) -> &Schema {
