@@ -21,7 +21,10 @@ pub(crate) fn memory_bytes() -> u64 {
     let own = read_to_string("/proc/self/cgroup")
         .ok()
         .and_then(|text| group_path(&text));
-    let limits = GROUP_LIMITS.iter().map(|path| (*path).to_owned()).chain(own);
+    let limits = GROUP_LIMITS
+        .iter()
+        .map(|path| (*path).to_owned())
+        .chain(own);
     limits
         .filter_map(|path| read_to_string(path).ok())
         .filter_map(|text| text.trim().parse().ok())
@@ -37,7 +40,10 @@ fn total(meminfo: &str) -> Option<u64> {
 /// The limit of the group that the process is in, by version 2 of control groups.
 fn group_path(groups: &str) -> Option<String> {
     let path = groups.lines().find_map(|line| line.strip_prefix("0::"))?;
-    Some(format!("/sys/fs/cgroup{}/memory.max", path.trim_end_matches('/')))
+    Some(format!(
+        "/sys/fs/cgroup{}/memory.max",
+        path.trim_end_matches('/')
+    ))
 }
 
 #[cfg(test)]
@@ -46,10 +52,16 @@ mod tests {
 
     #[test]
     fn memory_is_read_from_what_linux_tells() {
-        assert_eq!(total("MemTotal:       16384 kB\nMemFree: 1 kB\n"), Some(16 << 20));
+        assert_eq!(
+            total("MemTotal:       16384 kB\nMemFree: 1 kB\n"),
+            Some(16 << 20)
+        );
         assert_eq!(total("nothing"), None);
         let path = group_path("0::/user.slice/a\n");
-        assert_eq!(path.as_deref(), Some("/sys/fs/cgroup/user.slice/a/memory.max"));
+        assert_eq!(
+            path.as_deref(),
+            Some("/sys/fs/cgroup/user.slice/a/memory.max")
+        );
         assert!(memory_bytes() > 0);
     }
 }

@@ -12,6 +12,7 @@ use datafusion::common::DataFusionError;
 use datafusion::execution::SendableRecordBatchStream;
 use datafusion::execution::context::SQLOptions;
 use datafusion::execution::session_state::{SessionState, SessionStateBuilder};
+use datafusion::logical_expr::LogicalPlan;
 use datafusion::sql::parser::Statement;
 use forebay_core::{CommitId, Error, ErrorKind, RefName, Result};
 use forebay_lake::Lake;

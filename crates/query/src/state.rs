@@ -103,11 +103,7 @@ fn config(threads: usize) -> SessionConfig {
     config
 }
 
-fn state(
-    config: SessionConfig,
-    runtime: Arc<RuntimeEnv>,
-    memory_bytes: usize,
-) -> SessionState {
+fn state(config: SessionConfig, runtime: Arc<RuntimeEnv>, memory_bytes: usize) -> SessionState {
     SessionStateBuilder::new()
         .with_config(config)
         .with_runtime_env(runtime)

@@ -281,7 +281,9 @@ impl Conversion {
                 let within = 10_i128.pow(u32::from(*digits)).wrapping_sub(1);
                 let fit = |value: i128| {
                     let rounded = round(value, rounding);
-                    (rounded.abs() <= within).then_some(rounded).ok_or_else(overflow)
+                    (rounded.abs() <= within)
+                        .then_some(rounded)
+                        .ok_or_else(overflow)
                 };
                 let wide = array.as_primitive::<Decimal128Type>();
                 let fits: PrimitiveArray<Decimal128Type> = try_unary(wide, fit)?;
@@ -293,7 +295,9 @@ impl Conversion {
                 let within = 10_u128.pow(u32::from(*digits));
                 let fit = |value: i256| {
                     let rounded = round_wide(value, rounding).to_i128().ok_or_else(overflow)?;
-                    (rounded.unsigned_abs() < within).then_some(rounded).ok_or_else(overflow)
+                    (rounded.unsigned_abs() < within)
+                        .then_some(rounded)
+                        .ok_or_else(overflow)
                 };
                 let wide = array.as_primitive::<Decimal256Type>();
                 let fits: PrimitiveArray<Decimal128Type> = try_unary(wide, fit)?;
@@ -410,8 +414,12 @@ impl GroupsAccumulator for CheckedGroups {
         filter: Option<&BooleanArray>,
         groups: usize,
     ) -> Result<()> {
-        self.inner
-            .update_batch(&self.conversion.widen(values), group_indices, filter, groups)
+        self.inner.update_batch(
+            &self.conversion.widen(values),
+            group_indices,
+            filter,
+            groups,
+        )
     }
 
     fn merge_batch(
@@ -438,7 +446,8 @@ impl GroupsAccumulator for CheckedGroups {
         values: &[ArrayRef],
         filter: Option<&BooleanArray>,
     ) -> Result<Vec<ArrayRef>> {
-        self.inner.convert_to_state(&self.conversion.widen(values), filter)
+        self.inner
+            .convert_to_state(&self.conversion.widen(values), filter)
     }
 
     fn supports_convert_to_state(&self) -> bool {

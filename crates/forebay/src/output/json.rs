@@ -63,7 +63,12 @@ pub(super) fn with_text_keys(column: &ArrayRef) -> Result<ArrayRef, ArrowError> 
         DataType::List(field) => {
             let list = column.as_list::<i32>();
             let items = with_text_keys(list.values())?;
-            let field = Arc::new(field.as_ref().clone().with_data_type(items.data_type().clone()));
+            let field = Arc::new(
+                field
+                    .as_ref()
+                    .clone()
+                    .with_data_type(items.data_type().clone()),
+            );
             let nulls = list.nulls().cloned();
             let offsets = list.offsets().clone();
             Ok(Arc::new(arrow::array::ListArray::try_new(
@@ -78,7 +83,10 @@ pub(super) fn with_text_keys(column: &ArrayRef) -> Result<ArrayRef, ArrowError> 
                 .iter()
                 .zip(&columns)
                 .map(|(field, column)| {
-                    field.as_ref().clone().with_data_type(column.data_type().clone())
+                    field
+                        .as_ref()
+                        .clone()
+                        .with_data_type(column.data_type().clone())
                 })
                 .collect();
             let nulls = structs.nulls().cloned();
@@ -111,7 +119,11 @@ fn map(map: &MapArray) -> Result<ArrayRef, ArrowError> {
     let (key_field, value_field) = map.entries_fields();
     let fields = Fields::from(vec![
         Field::new(key_field.name(), DataType::Utf8, false),
-        Field::new(value_field.name(), values.data_type().clone(), value_field.is_nullable()),
+        Field::new(
+            value_field.name(),
+            values.data_type().clone(),
+            value_field.is_nullable(),
+        ),
     ]);
     let entries = arrow::array::StructArray::try_new(fields.clone(), vec![keys, values], None)?;
     let field = Arc::new(Field::new("entries", DataType::Struct(fields), false));

@@ -475,7 +475,7 @@ impl<'a> Build<'a> {
         let columns = steps
             .and_then(<[Step]>::last)
             .and_then(|step| step.transform.columns());
-        let (Some(columns), Some(target)) = (columns, load.and_then(Target::lake)) else {
+        let (Some(columns), Some(target)) = (columns, load.and_then(|load| load.lake())) else {
             return;
         };
         let is_unknown =

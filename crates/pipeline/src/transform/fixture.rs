@@ -7,7 +7,7 @@ use arrow::array::{ArrayRef, BooleanArray, Int64Array, RecordBatch, StringArray}
 use arrow::compute::cast;
 use arrow::datatypes::{DataType, Int64Type, SchemaRef};
 use async_trait::async_trait;
-use forebay_core::{InspectedStatement, Batch, Error, Origins, Result, Selected, SqlEngine};
+use forebay_core::{Batch, Error, InspectedStatement, Origins, Result, Selected, SqlEngine};
 
 use arrow::array::AsArray;
 

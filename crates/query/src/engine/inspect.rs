@@ -170,7 +170,10 @@ impl Inspector<'_> {
         reader.found
     }
 
-    fn check_function(&self, call: &datafusion::sql::sqlparser::ast::Function) -> ControlFlow<Box<Error>> {
+    fn check_function(
+        &self,
+        call: &datafusion::sql::sqlparser::ast::Function,
+    ) -> ControlFlow<Box<Error>> {
         let name = call.name.to_string().to_lowercase();
         let is_aggregate = self.state.aggregate_functions().contains_key(&name);
         let is_window = self.state.window_functions().contains_key(&name);
@@ -188,7 +191,9 @@ impl Inspector<'_> {
             return ControlFlow::Break(self.refused(&call.name, "a window function"));
         }
         if is_aggregate {
-            return ControlFlow::Break(self.refused(&call.name, &format!("the aggregate {name}()")));
+            return ControlFlow::Break(
+                self.refused(&call.name, &format!("the aggregate {name}()")),
+            );
         }
         ControlFlow::Continue(())
     }
@@ -216,9 +221,7 @@ impl Inspector<'_> {
             start.column.max(1),
             self.input
         );
-        Box::new(
-            Error::config("bad_sql", message).with_hint(format!("write FROM {}", self.input)),
-        )
+        Box::new(Error::config("bad_sql", message).with_hint(format!("write FROM {}", self.input)))
     }
 }
 
@@ -320,17 +323,35 @@ mod tests {
     fn what_depends_on_other_rows_is_refused_with_its_place() {
         let engine = Engine::new();
         for (sql, message) in [
-            ("select currency, count(*) from input group by currency", "GROUP BY"),
+            (
+                "select currency, count(*) from input group by currency",
+                "GROUP BY",
+            ),
             ("select max(id) from input", "1:8: the aggregate max()"),
             ("select distinct id from input", "DISTINCT"),
             ("select id from input order by id limit 2", "LIMIT"),
-            ("select id,\n row_number() over () from input", "2:2: a window function"),
-            ("select a.id from input a join input b on a.id = b.id", "a join of the input"),
+            (
+                "select id,\n row_number() over () from input",
+                "2:2: a window function",
+            ),
+            (
+                "select a.id from input a join input b on a.id = b.id",
+                "a join of the input",
+            ),
             ("select id from input union select id from input", "UNION"),
             ("select id from input except all select 1", "EXCEPT"),
-            ("with a as (select * from input) select sum(id) from a", "the aggregate sum()"),
-            ("select id from input where id in (select id from input)", "a join of the input"),
-            ("select id, (select count(*) from input) from (values (1)) t(id)", "the aggregate count()"),
+            (
+                "with a as (select * from input) select sum(id) from a",
+                "the aggregate sum()",
+            ),
+            (
+                "select id from input where id in (select id from input)",
+                "a join of the input",
+            ),
+            (
+                "select id, (select count(*) from input) from (values (1)) t(id)",
+                "the aggregate count()",
+            ),
         ] {
             let error = engine.inspect("input", sql).unwrap_err();
             assert_eq!(error.code(), "sql_not_row_wise", "{sql}: {error}");
@@ -343,7 +364,10 @@ mod tests {
     fn unknown_functions_and_tables_are_found_without_columns() {
         let engine = Engine::new();
         for (sql, message) in [
-            ("select strftime(at) from input", "1:8: unknown function strftime()"),
+            (
+                "select strftime(at) from input",
+                "1:8: unknown function strftime()",
+            ),
             ("select id from orders", "1:16: no table orders"),
             ("select id from shop.input", "1:16: no table shop.input"),
         ] {
@@ -357,7 +381,9 @@ mod tests {
         let engine = Engine::new();
         let columns = |sql| engine.inspect("input", sql).unwrap().columns;
         assert_eq!(
-            columns("select id, upper(Name) as \"N\", input.At from input where id > 1 order by id"),
+            columns(
+                "select id, upper(Name) as \"N\", input.At from input where id > 1 order by id"
+            ),
             Some(vec!["id".to_owned(), "N".to_owned(), "at".to_owned()])
         );
         assert_eq!(columns("select *, id + 1 as next from input"), None);

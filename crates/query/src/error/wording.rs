@@ -36,7 +36,14 @@ const PARAMETERIZED: [(&str, &str); 5] = [
 ];
 
 /// Beginnings of what follows as a tree or a list of signatures.
-const NOTATIONS: [&str; 6] = [" { ", "Some(", "Ident(", "Identifier(", "BinaryOp", "TableFactor"];
+const NOTATIONS: [&str; 6] = [
+    " { ",
+    "Some(",
+    "Ident(",
+    "Identifier(",
+    "BinaryOp",
+    "TableFactor",
+];
 
 /// The message for people.
 pub(super) fn plain(message: &str) -> String {
@@ -51,12 +58,16 @@ pub(super) fn plain(message: &str) -> String {
 }
 
 fn unknown_function(message: &str) -> Option<String> {
-    let name = message.strip_prefix("Invalid function '")?.split('\'').next()?;
+    let name = message
+        .strip_prefix("Invalid function '")?
+        .split('\'')
+        .next()?;
     Some(format!("unknown function {name}()"))
 }
 
 fn wrong_arguments(message: &str) -> Option<String> {
-    let (_, rest) = message.split_once("No function matches the given name and argument types '")?;
+    let (_, rest) =
+        message.split_once("No function matches the given name and argument types '")?;
     let (call, _) = rest.split_once('\'')?;
     Some(format!("{} does not exist", with_sql_types(call)))
 }
@@ -85,7 +96,9 @@ pub(super) fn with_sql_types(text: &str) -> String {
     for (from, to) in PARAMETERIZED {
         while let Some(start) = text.find(from) {
             let open = start + from.len() - 1;
-            let end = text[open..].find(')').map_or(text.len(), |at| open + at + 1);
+            let end = text[open..]
+                .find(')')
+                .map_or(text.len(), |at| open + at + 1);
             let is_instant = from == "Timestamp(" && text[open..end].contains('"');
             let name = if is_instant { "timestamptz" } else { to };
             text.replace_range(start..end, name);

@@ -36,10 +36,7 @@ fn returns(_: &[DataType]) -> Result<DataType> {
     Ok(DataType::Utf8)
 }
 
-fn each(
-    args: &[ArrayRef],
-    convert: fn(&str, Option<char>) -> Result<String>,
-) -> Result<ArrayRef> {
+fn each(args: &[ArrayRef], convert: fn(&str, Option<char>) -> Result<String>) -> Result<ArrayRef> {
     let patterns = args[0].as_string::<i32>();
     let escapes = args[1].as_string::<i32>();
     let rows = (0..patterns.len()).map(|row| {

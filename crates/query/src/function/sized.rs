@@ -40,10 +40,13 @@ const SIZED: [(&str, RowSize); 14] = [
     ("space", |row| row.count(0)),
     ("range", |row| row.series()),
     ("generate_series", |row| row.series()),
-    ("array_repeat", |row| row.count(1).saturating_mul(row.bytes(0).max(8))),
+    ("array_repeat", |row| {
+        row.count(1).saturating_mul(row.bytes(0).max(8))
+    }),
     ("array_resize", |row| {
         let item = row.bytes(2).max(8);
-        row.bytes(0).saturating_add(row.count(1).saturating_mul(item))
+        row.bytes(0)
+            .saturating_add(row.count(1).saturating_mul(item))
     }),
     ("replace", |row| row.replaced()),
     ("regexp_replace", |row| row.regexp_replaced()),
@@ -120,7 +123,9 @@ impl SizedFunction {
                 self.name, self.limit
             ),
         );
-        external(error.with_hint("make the value smaller, or raise `memory` in `[sql]` of forebay.toml"))
+        external(
+            error.with_hint("make the value smaller, or raise `memory` in `[sql]` of forebay.toml"),
+        )
     }
 
     /// Slices of the batch that each stay within the limit. Errors: `Data` for a row that does not.
@@ -229,7 +234,11 @@ impl ScalarUDFImpl for SizedFunction {
             .iter()
             .all(|arg| matches!(arg, ColumnarValue::Scalar(_)));
         let rows = if is_constant { 1 } else { args.number_rows };
-        let arrays = args.args.iter().map(one_row_or_all).collect::<Result<Vec<_>>>()?;
+        let arrays = args
+            .args
+            .iter()
+            .map(one_row_or_all)
+            .collect::<Result<Vec<_>>>()?;
         let slices = self.slices(&arrays, rows)?;
         if slices.len() == 1 {
             return self.inner.invoke_with_args(args);
@@ -357,7 +366,8 @@ impl SizedRow<'_> {
         let Some((pattern, pattern_row)) = self.arg(1) else {
             return 0;
         };
-        let (Some(subject), Some(pattern)) = (text(subject, row), text(pattern, pattern_row)) else {
+        let (Some(subject), Some(pattern)) = (text(subject, row), text(pattern, pattern_row))
+        else {
             return 0;
         };
         let most = length / (pattern.len() as u64).max(1) + 1;

@@ -259,7 +259,9 @@ fn bin_kernel(args: &[ArrayRef]) -> Result<ArrayRef> {
 
 fn fixed(days: i32, nanoseconds: i64) -> Result<i64> {
     if nanoseconds % 1_000 != 0 {
-        return Err(execution("the stride of date_bin must be whole microseconds"));
+        return Err(execution(
+            "the stride of date_bin must be whole microseconds",
+        ));
     }
     i64::from(days)
         .checked_mul(DAY)

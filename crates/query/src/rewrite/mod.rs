@@ -129,7 +129,10 @@ fn number(expr: &mut Expr) -> ControlFlow<Box<Error>> {
         *expr = cast(text(digits), double);
         return ControlFlow::Continue(());
     }
-    let count = digits.trim_start_matches('0').matches(|c: char| c.is_ascii_digit()).count();
+    let count = digits
+        .trim_start_matches('0')
+        .matches(|c: char| c.is_ascii_digit())
+        .count();
     if count > DIGITS_MAX {
         let error = Error::config(
             "bad_sql",
@@ -138,9 +141,14 @@ fn number(expr: &mut Expr) -> ControlFlow<Box<Error>> {
                 span.start.line, span.start.column
             ),
         );
-        return ControlFlow::Break(Box::new(error.with_hint("write it as text, or as a double such as 1e40")));
+        return ControlFlow::Break(Box::new(
+            error.with_hint("write it as text, or as a double such as 1e40"),
+        ));
     }
-    if !digits.contains('.') && digits.parse::<u64>().is_ok_and(|value| value > i64::MAX as u64 + 1)
+    if !digits.contains('.')
+        && digits
+            .parse::<u64>()
+            .is_ok_and(|value| value > i64::MAX as u64 + 1)
     {
         digits.push('.');
     }
@@ -290,7 +298,10 @@ fn floats_of_values(body: &mut SetExpr) {
     };
     let width = values.rows.iter().map(Vec::len).max().unwrap_or(0);
     for column in 0..width {
-        let has_double = values.rows.iter().any(|row| row.get(column).is_some_and(is_double));
+        let has_double = values
+            .rows
+            .iter()
+            .any(|row| row.get(column).is_some_and(is_double));
         if !has_double {
             continue;
         }

@@ -53,7 +53,8 @@ fn settle_select(select: &mut Select, reader: Reader) -> ControlFlow<Box<Error>>
         }
         let name = match column(expr) {
             Some(name) => {
-                let is_repeated = has_wildcard || taken.contains(&name) || !seen.insert(name.clone());
+                let is_repeated =
+                    has_wildcard || taken.contains(&name) || !seen.insert(name.clone());
                 if !is_repeated {
                     continue;
                 }

@@ -12,7 +12,8 @@ use forebay_core::Error;
 use super::{Reader, unsupported};
 use crate::dialect::ForebayDialect;
 
-const HINT: &str = "write TABLESAMPLE (10 PERCENT), or ORDER BY random() LIMIT n for a number of rows";
+const HINT: &str =
+    "write TABLESAMPLE (10 PERCENT), or ORDER BY random() LIMIT n for a number of rows";
 
 /// Replaces a sampled table by a query that takes each row with the wanted chance.
 pub(super) fn replace(factor: &mut TableFactor, reader: Reader) -> ControlFlow<Box<Error>> {

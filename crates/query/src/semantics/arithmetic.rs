@@ -57,8 +57,7 @@ impl CheckedOperators {
             Expr::BinaryExpr(BinaryExpr { left, op, right }) => {
                 let function = self.function(*op)?;
                 let kinds = [left.get_type(schema).ok()?, right.get_type(schema).ok()?];
-                is_checked(*op, &kinds)
-                    .then(|| function.call(vec![*left.clone(), *right.clone()]))
+                is_checked(*op, &kinds).then(|| function.call(vec![*left.clone(), *right.clone()]))
             }
             Expr::Negative(inner) => inner
                 .get_type(schema)
@@ -73,7 +72,10 @@ impl CheckedOperators {
 /// The quotient of a decimal and a decimal or integer, in a type that holds its digits.
 pub(super) fn quotient(left: &Expr, right: &Expr, schema: &DFSchema) -> Option<Expr> {
     let kinds = [left.get_type(schema).ok()?, right.get_type(schema).ok()?];
-    if !kinds.iter().any(|kind| matches!(kind, DataType::Decimal128(..))) {
+    if !kinds
+        .iter()
+        .any(|kind| matches!(kind, DataType::Decimal128(..)))
+    {
         return None;
     }
     let as_decimal = |expr: &Expr, kind: &DataType| {
@@ -89,10 +91,7 @@ pub(super) fn quotient(left: &Expr, right: &Expr, schema: &DFSchema) -> Option<E
         let kind = DataType::Decimal128(digits, 0);
         Some(Expr::Cast(Cast::new(Box::new(expr.clone()), kind)))
     };
-    let operands = vec![
-        as_decimal(left, &kinds[0])?,
-        as_decimal(right, &kinds[1])?,
-    ];
+    let operands = vec![as_decimal(left, &kinds[0])?, as_decimal(right, &kinds[1])?];
     Some(ScalarUDF::new_from_impl(Checked::new(Operation::Divide)).call(operands))
 }
 
@@ -100,12 +99,16 @@ fn is_checked(operator: Operator, kinds: &[DataType; 2]) -> bool {
     match kinds {
         [DataType::Decimal128(..), DataType::Decimal128(..)] => true,
         [left, right] if left.is_integer() => left == right,
-        [DataType::Date32 | DataType::Timestamp(..), DataType::Interval(_)] => {
+        [
+            DataType::Date32 | DataType::Timestamp(..),
+            DataType::Interval(_),
+        ] => {
             matches!(operator, Operator::Plus | Operator::Minus)
         }
-        [DataType::Interval(_), DataType::Date32 | DataType::Timestamp(..)] => {
-            operator == Operator::Plus
-        }
+        [
+            DataType::Interval(_),
+            DataType::Date32 | DataType::Timestamp(..),
+        ] => operator == Operator::Plus,
         _ => false,
     }
 }
@@ -183,9 +186,10 @@ impl ScalarUDFImpl for Checked {
 
     fn return_type(&self, types: &[DataType]) -> Result<DataType> {
         match types {
-            [left @ DataType::Decimal128(..), right @ DataType::Decimal128(..)] => {
-                decimal::result_type(self.operation.of_decimals(), left, right)
-            }
+            [
+                left @ DataType::Decimal128(..),
+                right @ DataType::Decimal128(..),
+            ] => decimal::result_type(self.operation.of_decimals(), left, right),
             [DataType::Interval(_), moment] => Ok(moment.clone()),
             _ => Ok(types[0].clone()),
         }
@@ -203,7 +207,12 @@ impl ScalarUDFImpl for Checked {
                 Operation::Subtract => numeric::sub,
                 Operation::Multiply => numeric::mul,
                 Operation::Divide | Operation::Negate => {
-                    return decimal::divide(left, right, args.return_field.data_type(), args.number_rows);
+                    return decimal::divide(
+                        left,
+                        right,
+                        args.return_field.data_type(),
+                        args.number_rows,
+                    );
                 }
             };
         match (left.data_type(), right.data_type()) {
@@ -253,7 +262,8 @@ fn extent(moment: &ColumnarValue) -> Result<Option<i64>> {
         ColumnarValue::Array(array) => array.clone(),
         ColumnarValue::Scalar(scalar) => scalar.to_array()?,
     };
-    let farthest = |lowest: i64, highest: i64| lowest.saturating_abs().max(highest.saturating_abs());
+    let farthest =
+        |lowest: i64, highest: i64| lowest.saturating_abs().max(highest.saturating_abs());
     if let Some(dates) = array.as_primitive_opt::<Date32Type>() {
         let ends = aggregate::min(dates).zip(aggregate::max(dates));
         return Ok(ends.map(|(low, high)| farthest(i64::from(low), i64::from(high))));

@@ -113,7 +113,10 @@ fn settle(expr: Expr, schema: &DFSchema) -> Transformed<Expr> {
             let to = common(&kinds(&results, schema), false);
             let whens = case.when_then_expr.iter().map(|(when, _)| when.as_ref());
             let compared: Vec<&Expr> = case.expr.as_deref().into_iter().chain(whens).collect();
-            let compared = case.expr.is_some().then(|| common(&kinds(&compared, schema), true));
+            let compared = case
+                .expr
+                .is_some()
+                .then(|| common(&kinds(&compared, schema), true));
             case.when_then_expr = case
                 .when_then_expr
                 .into_iter()
@@ -208,7 +211,9 @@ fn common(kinds: &[DataType], is_compared: bool) -> Common {
         });
         let zone = instants.reduce(|one, other| one.or(other));
         let mixed = has(|kind| kind.is_string() || matches!(kind, DataType::Date32))
-            || has(|kind| matches!(kind, DataType::Timestamp(unit, _) if *unit != TimeUnit::Microsecond));
+            || has(
+                |kind| matches!(kind, DataType::Timestamp(unit, _) if *unit != TimeUnit::Microsecond),
+            );
         if let (Some(zone), true) = (zone, mixed) {
             return Common::Instant(DataType::Timestamp(TimeUnit::Microsecond, zone));
         }
@@ -295,11 +300,7 @@ fn is_compared(operator: Operator) -> bool {
 fn is_computed(operator: Operator) -> bool {
     matches!(
         operator,
-        Operator::Plus
-            | Operator::Minus
-            | Operator::Multiply
-            | Operator::Divide
-            | Operator::Modulo
+        Operator::Plus | Operator::Minus | Operator::Multiply | Operator::Divide | Operator::Modulo
     )
 }
 
@@ -307,7 +308,10 @@ fn is_computed(operator: Operator) -> bool {
 fn union_of_floats(union: Union) -> Result<Transformed<LogicalPlan>> {
     let width = union.schema.fields().len();
     let is_mixed = |at: usize| {
-        let mut kinds = union.inputs.iter().map(|input| input.schema().field(at).data_type());
+        let mut kinds = union
+            .inputs
+            .iter()
+            .map(|input| input.schema().field(at).data_type());
         let kinds: Vec<DataType> = kinds.by_ref().cloned().collect();
         common(&kinds, false) == Common::Float
     };
@@ -324,15 +328,19 @@ fn union_of_floats(union: Union) -> Result<Transformed<LogicalPlan>> {
         return Ok(Transformed::no(LogicalPlan::Union(union)));
     }
     let inputs = union.inputs.into_iter().map(|input| {
-        let columns = input.schema().iter().enumerate().map(|(at, (relation, field))| {
-            let column = Expr::Column(Column::new(relation.cloned(), field.name()));
-            if mixed.contains(&at) && field.data_type().is_decimal() {
-                Expr::Cast(Cast::new(Box::new(column), DataType::Float64))
-                    .alias_qualified(relation.cloned(), field.name())
-            } else {
-                column
-            }
-        });
+        let columns = input
+            .schema()
+            .iter()
+            .enumerate()
+            .map(|(at, (relation, field))| {
+                let column = Expr::Column(Column::new(relation.cloned(), field.name()));
+                if mixed.contains(&at) && field.data_type().is_decimal() {
+                    Expr::Cast(Cast::new(Box::new(column), DataType::Float64))
+                        .alias_qualified(relation.cloned(), field.name())
+                } else {
+                    column
+                }
+            });
         let columns = columns.collect();
         Projection::try_new(columns, input).map(|made| Arc::new(LogicalPlan::Projection(made)))
     });

@@ -37,7 +37,12 @@ pub(super) fn result_type(
     let (DataType::Decimal128(p1, s1), DataType::Decimal128(p2, s2)) = (left, right) else {
         return plan_err!("{left} and {right} are not decimals");
     };
-    let [p1, s1, p2, s2] = [i32::from(*p1), i32::from(*s1), i32::from(*p2), i32::from(*s2)];
+    let [p1, s1, p2, s2] = [
+        i32::from(*p1),
+        i32::from(*s1),
+        i32::from(*p2),
+        i32::from(*s2),
+    ];
     let (precision, scale) = match operation {
         DecimalOperation::Sum => {
             let scale = s1.max(s2);
@@ -80,7 +85,11 @@ fn check(array: &ArrayRef) -> Result<()> {
     // What lies below a null is no number.
     let is_beyond = |value: i128| value.unsigned_abs() >= BEYOND;
     let found = if numbers.null_count() == 0 {
-        numbers.values().iter().copied().find(|value| is_beyond(*value))
+        numbers
+            .values()
+            .iter()
+            .copied()
+            .find(|value| is_beyond(*value))
     } else {
         numbers.iter().flatten().find(|value| is_beyond(*value))
     };
@@ -150,20 +159,30 @@ fn rounded(dividend: i128, divisor: i128) -> i128 {
     let quotient = dividend / divisor;
     let rest = (dividend % divisor).unsigned_abs();
     if rest >= divisor.unsigned_abs() - rest {
-        quotient + if (dividend < 0) == (divisor < 0) { 1 } else { -1 }
+        quotient
+            + if (dividend < 0) == (divisor < 0) {
+                1
+            } else {
+                -1
+            }
     } else {
         quotient
     }
 }
 
 fn rounded_wide(left: i128, shift: u32, right: i128) -> std::result::Result<i128, ArrowError> {
-    let factor = i256::from_i128(10).checked_pow(shift).ok_or_else(overflow)?;
+    let factor = i256::from_i128(10)
+        .checked_pow(shift)
+        .ok_or_else(overflow)?;
     let dividend = i256::from_i128(left)
         .checked_mul(factor)
         .ok_or_else(overflow)?;
     let divisor = i256::from_i128(right);
     let quotient = dividend.checked_div(divisor).ok_or_else(overflow)?;
-    let rest = dividend.checked_rem(divisor).ok_or_else(overflow)?.wrapping_abs();
+    let rest = dividend
+        .checked_rem(divisor)
+        .ok_or_else(overflow)?
+        .wrapping_abs();
     let quotient = if rest >= divisor.wrapping_abs().wrapping_sub(rest) {
         let step = if (left < 0) == (right < 0) { 1 } else { -1 };
         quotient.wrapping_add(i256::from_i128(step))
@@ -182,7 +201,10 @@ mod tests {
         assert_eq!([rounded(5, 2), rounded(-5, 2), rounded(5, -2)], [3, -3, -3]);
         assert_eq!([rounded(7, 5), rounded(8, 5), rounded(0, 5)], [1, 2, 0]);
         assert_eq!(rounded_wide(i128::MAX, 1, i128::MAX).unwrap(), 10);
-        assert_eq!(rounded_wide(2, 38, -3).unwrap(), -66666666666666666666666666666666666667);
+        assert_eq!(
+            rounded_wide(2, 38, -3).unwrap(),
+            -66666666666666666666666666666666666667
+        );
     }
 
     #[test]
@@ -194,9 +216,18 @@ mod tests {
         use DecimalOperation::{Product, Quotient, Sum};
         assert_eq!(of(Sum, (10, 2), (1, 1)), Ok(DataType::Decimal128(11, 2)));
         assert_eq!(of(Sum, (38, 0), (38, 0)), Ok(DataType::Decimal128(38, 0)));
-        assert_eq!(of(Product, (10, 2), (10, 2)), Ok(DataType::Decimal128(21, 4)));
+        assert_eq!(
+            of(Product, (10, 2), (10, 2)),
+            Ok(DataType::Decimal128(21, 4))
+        );
         assert!(of(Product, (38, 20), (38, 20)).is_err());
-        assert_eq!(of(Quotient, (10, 2), (2, 1)), Ok(DataType::Decimal128(25, 16)));
-        assert_eq!(of(Quotient, (38, 0), (38, 0)), Ok(DataType::Decimal128(38, 6)));
+        assert_eq!(
+            of(Quotient, (10, 2), (2, 1)),
+            Ok(DataType::Decimal128(25, 16))
+        );
+        assert_eq!(
+            of(Quotient, (38, 0), (38, 0)),
+            Ok(DataType::Decimal128(38, 6))
+        );
     }
 }

@@ -85,7 +85,13 @@ fn with_equal_bits(array: &ArrayRef) -> ArrayRef {
                 value.to_bits() == (-0.0_f64).to_bits()
                     || (value.is_nan() && value.to_bits() != f64::NAN.to_bits())
             };
-            let even = |value: f64| if value.is_nan() { f64::NAN } else { value + 0.0 };
+            let even = |value: f64| {
+                if value.is_nan() {
+                    f64::NAN
+                } else {
+                    value + 0.0
+                }
+            };
             floats::<Float64Type>(array, is_odd, even)
         }
         DataType::Float32 => {
@@ -93,7 +99,13 @@ fn with_equal_bits(array: &ArrayRef) -> ArrayRef {
                 value.to_bits() == (-0.0_f32).to_bits()
                     || (value.is_nan() && value.to_bits() != f32::NAN.to_bits())
             };
-            let even = |value: f32| if value.is_nan() { f32::NAN } else { value + 0.0 };
+            let even = |value: f32| {
+                if value.is_nan() {
+                    f32::NAN
+                } else {
+                    value + 0.0
+                }
+            };
             floats::<Float32Type>(array, is_odd, even)
         }
         DataType::Float16 => {
@@ -102,7 +114,15 @@ fn with_equal_bits(array: &ArrayRef) -> ArrayRef {
             floats::<Float16Type>(
                 array,
                 |value| value == zero || value.is_nan(),
-                |value| if value.is_nan() { nan } else if value == zero { zero } else { value },
+                |value| {
+                    if value.is_nan() {
+                        nan
+                    } else if value == zero {
+                        zero
+                    } else {
+                        value
+                    }
+                },
             )
         }
         DataType::List(_) => list::<i32>(array),
@@ -136,10 +156,11 @@ fn floats<T: ArrowPrimitiveType>(
     even: impl Fn(T::Native) -> T::Native,
 ) -> ArrayRef {
     let values: &PrimitiveArray<T> = array.as_primitive();
-    let has_odd = values
-        .values()
-        .chunks(256)
-        .any(|chunk| chunk.iter().fold(false, |found, value| found | is_odd(*value)));
+    let has_odd = values.values().chunks(256).any(|chunk| {
+        chunk
+            .iter()
+            .fold(false, |found, value| found | is_odd(*value))
+    });
     if has_odd {
         Arc::new(values.unary::<_, T>(even))
     } else {
@@ -168,11 +189,19 @@ fn is_float(expr: &Expr, schema: &DFSchema) -> bool {
 fn wrapped(expr: Expr, function: &Arc<ScalarUDF>) -> Expr {
     match expr {
         Expr::Literal(ScalarValue::Float64(Some(value)), metadata) => Expr::Literal(
-            ScalarValue::Float64(Some(if value.is_nan() { f64::NAN } else { value + 0.0 })),
+            ScalarValue::Float64(Some(if value.is_nan() {
+                f64::NAN
+            } else {
+                value + 0.0
+            })),
             metadata,
         ),
         Expr::Literal(ScalarValue::Float32(Some(value)), metadata) => Expr::Literal(
-            ScalarValue::Float32(Some(if value.is_nan() { f32::NAN } else { value + 0.0 })),
+            ScalarValue::Float32(Some(if value.is_nan() {
+                f32::NAN
+            } else {
+                value + 0.0
+            })),
             metadata,
         ),
         Expr::ScalarFunction(call) if call.func.name() == COMPARABLE => Expr::ScalarFunction(call),
@@ -216,7 +245,12 @@ pub(super) fn compared(
             list.list = list.list.into_iter().map(wrap).collect();
             Expr::InList(list)
         }
-        Expr::Case(mut case) if case.expr.as_ref().is_some_and(|expr| is_float(expr, schema)) => {
+        Expr::Case(mut case)
+            if case
+                .expr
+                .as_ref()
+                .is_some_and(|expr| is_float(expr, schema)) =>
+        {
             case.expr = case.expr.map(boxed);
             case.when_then_expr = case
                 .when_then_expr
@@ -387,7 +421,11 @@ mod tests {
         let odd = Float64Array::from(vec![-0.0, -f64::NAN, 1.5, f64::NEG_INFINITY]);
         let bits = |array: &ArrayRef| -> Vec<u64> {
             let floats = array.as_primitive::<Float64Type>();
-            floats.values().iter().map(|value| value.to_bits()).collect()
+            floats
+                .values()
+                .iter()
+                .map(|value| value.to_bits())
+                .collect()
         };
         let expected = [0.0, f64::NAN, 1.5, f64::NEG_INFINITY].map(f64::to_bits);
         let odd: ArrayRef = Arc::new(odd);

@@ -78,8 +78,14 @@ impl Semantics {
 
 /// Whether a cast changes the order of values: the engine must not compare the lowest and highest value through it.
 fn is_unordered_cast(expr: &Expr, schema: &DFSchema) -> bool {
-    let (Expr::Cast(Cast { expr, data_type: to })
-    | Expr::TryCast(TryCast { expr, data_type: to })) = expr
+    let (Expr::Cast(Cast {
+        expr,
+        data_type: to,
+    })
+    | Expr::TryCast(TryCast {
+        expr,
+        data_type: to,
+    })) = expr
     else {
         return false;
     };

@@ -34,10 +34,13 @@ pub(super) fn implied(
     columns: &Columns,
     filters: &[Expr],
 ) -> Result<Option<Arc<dyn PhysicalExpr>>> {
-    let changed = filters.iter().flat_map(split_conjunction).filter_map(|filter| {
-        let bounded = bounded(filter);
-        (bounded != *filter && bounded != lit(true)).then_some(bounded)
-    });
+    let changed = filters
+        .iter()
+        .flat_map(split_conjunction)
+        .filter_map(|filter| {
+            let bounded = bounded(filter);
+            (bounded != *filter && bounded != lit(true)).then_some(bounded)
+        });
     let Some(filter) = conjunction(changed) else {
         return Ok(None);
     };
@@ -175,7 +178,10 @@ fn bounded_float(column: &Expr, operator: Operator, value: &ScalarValue) -> Expr
         Operator::LtEq => column.clone().lt_eq(value),
         Operator::Eq => {
             let lowest = Expr::Literal(negative_zero, None);
-            column.clone().gt_eq(lowest).and(column.clone().lt_eq(value))
+            column
+                .clone()
+                .gt_eq(lowest)
+                .and(column.clone().lt_eq(value))
         }
         // NaN is greater than, and not equal to, every number.
         _ => lit(true),

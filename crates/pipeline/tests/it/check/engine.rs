@@ -5,7 +5,7 @@ use std::sync::Arc;
 use arrow::array::{BooleanArray, RecordBatch};
 use arrow::datatypes::SchemaRef;
 use async_trait::async_trait;
-use forebay_core::{InspectedStatement, Error, Result, Selected, SqlEngine};
+use forebay_core::{Error, InspectedStatement, Result, Selected, SqlEngine};
 
 #[derive(Debug)]
 struct Lenient;

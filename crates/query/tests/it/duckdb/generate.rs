@@ -124,7 +124,11 @@ impl Generator {
         let depth = depth - 1;
         match self.below(14) {
             0 => {
-                let args = [self.of(Kind::Bool, depth), self.of(kind, depth), self.of(kind, depth)];
+                let args = [
+                    self.of(Kind::Bool, depth),
+                    self.of(kind, depth),
+                    self.of(kind, depth),
+                ];
                 return fill("(case when {0} then {1} else {2} end)", &args);
             }
             1 => {
@@ -183,29 +187,69 @@ impl Generator {
         }
         match kind {
             Kind::Int => {
-                let value = self.one(&["0", "1", "-1", "2", "7", "100", "1000000007", "-9223372036854775807", "9223372036854775807"]);
+                let value = self.one(&[
+                    "0",
+                    "1",
+                    "-1",
+                    "2",
+                    "7",
+                    "100",
+                    "1000000007",
+                    "-9223372036854775807",
+                    "9223372036854775807",
+                ]);
                 same(format!("cast({value} as bigint)"))
             }
-            Kind::Dec => same(*self.one(&[&"0.0", &"1.5", &"-2.25", &"8.13", &"0.05", &"100.00", &"-0.01", &"12345678901234567890.5"])),
+            Kind::Dec => same(*self.one(&[
+                &"0.0",
+                &"1.5",
+                &"-2.25",
+                &"8.13",
+                &"0.05",
+                &"100.00",
+                &"-0.01",
+                &"12345678901234567890.5",
+            ])),
             Kind::Float => {
-                let value = self.one(&["0.0", "1.0", "-1.5", "0.1", "1e10", "8.13", "-1e-300", "nan", "inf", "-inf"]);
+                let value = self.one(&[
+                    "0.0", "1.0", "-1.5", "0.1", "1e10", "8.13", "-1e-300", "nan", "inf", "-inf",
+                ]);
                 same(format!("cast('{value}' as double)"))
             }
             Kind::Text => {
-                let value = self.one(&["", "a", "user", "_", "%", "\\", "naïve", "日", "it''s", "B"]);
+                let value =
+                    self.one(&["", "a", "user", "_", "%", "\\", "naïve", "日", "it''s", "B"]);
                 same(format!("'{value}'"))
             }
             Kind::Bool => same(self.one(&["true", "false"])),
             Kind::Date => {
-                let value = self.one(&["0001-01-01", "1600-02-29", "1969-12-31", "2000-02-29", "2024-03-31", "9999-12-31"]);
+                let value = self.one(&[
+                    "0001-01-01",
+                    "1600-02-29",
+                    "1969-12-31",
+                    "2000-02-29",
+                    "2024-03-31",
+                    "9999-12-31",
+                ]);
                 same(format!("date '{value}'"))
             }
             Kind::Stamp => {
-                let value = self.one(&["0001-01-01 00:00:00", "1677-01-01 01:02:03.5", "1969-12-31 23:59:59.999999", "2024-03-31 02:30:00", "9999-12-31 23:59:59"]);
+                let value = self.one(&[
+                    "0001-01-01 00:00:00",
+                    "1677-01-01 01:02:03.5",
+                    "1969-12-31 23:59:59.999999",
+                    "2024-03-31 02:30:00",
+                    "9999-12-31 23:59:59",
+                ]);
                 same(format!("timestamp '{value}'"))
             }
             Kind::Instant => {
-                let value = self.one(&["0001-01-02 00:00:00+00", "1600-01-01 01:02:03+00", "2024-10-27 00:30:00+00", "9999-12-30 23:59:59+00"]);
+                let value = self.one(&[
+                    "0001-01-02 00:00:00+00",
+                    "1600-01-01 01:02:03+00",
+                    "2024-10-27 00:30:00+00",
+                    "9999-12-30 23:59:59+00",
+                ]);
                 same(format!("timestamptz '{value}'"))
             }
         }
@@ -240,14 +284,23 @@ impl Generator {
                     1 => self.of(Kind::Stamp, depth),
                     _ => self.of(Kind::Instant, depth),
                 };
-                fill(&format!("cast(extract({field} from {{0}}) as bigint)"), &[moment])
+                fill(
+                    &format!("cast(extract({field} from {{0}}) as bigint)"),
+                    &[moment],
+                )
             }
             10 => {
                 let field = self.one(&["hour", "minute"]);
                 let moment = self.of(Kind::Stamp, depth);
-                fill(&format!("cast(extract({field} from {{0}}) as bigint)"), &[moment])
+                fill(
+                    &format!("cast(extract({field} from {{0}}) as bigint)"),
+                    &[moment],
+                )
             }
-            _ => fill("cast(cast({0} as varchar) as bigint)", &[self.of(Kind::Int, depth)]),
+            _ => fill(
+                "cast(cast({0} as varchar) as bigint)",
+                &[self.of(Kind::Int, depth)],
+            ),
         }
     }
 
@@ -265,12 +318,23 @@ impl Generator {
             4 => fill("(- {0})", &[self.of(Kind::Dec, depth)]),
             5 => fill("abs({0})", &[self.of(Kind::Dec, depth)]),
             6 => {
-                let kind = self.one(&["decimal(10,1)", "decimal(20,4)", "decimal(38,2)", "decimal(4,2)"]);
-                fill(&format!("cast({{0}} as {kind})"), &[self.of(Kind::Dec, depth)])
+                let kind = self.one(&[
+                    "decimal(10,1)",
+                    "decimal(20,4)",
+                    "decimal(38,2)",
+                    "decimal(4,2)",
+                ]);
+                fill(
+                    &format!("cast({{0}} as {kind})"),
+                    &[self.of(Kind::Dec, depth)],
+                )
             }
             7 => {
                 let kind = self.one(&["decimal(38,0)", "decimal(20,2)"]);
-                fill(&format!("cast({{0}} as {kind})"), &[self.of(Kind::Int, depth)])
+                fill(
+                    &format!("cast({{0}} as {kind})"),
+                    &[self.of(Kind::Int, depth)],
+                )
             }
             _ => fill("(d + {0})", &[same(self.one(&["1", "0.2", "-7"]))]),
         }
@@ -307,29 +371,48 @@ impl Generator {
             3 => {
                 let start = 1 + self.below(4);
                 let count = self.below(4);
-                fill(&format!("substr({{0}}, {start}, {count})"), &[self.of(Kind::Text, depth)])
+                fill(
+                    &format!("substr({{0}}, {start}, {count})"),
+                    &[self.of(Kind::Text, depth)],
+                )
             }
             4 => {
-                let args = [self.of(Kind::Text, depth), same(self.one(&["'a'", "'_'", "'user'", "'ï'"])), self.of(Kind::Text, 0)];
+                let args = [
+                    self.of(Kind::Text, depth),
+                    same(self.one(&["'a'", "'_'", "'user'", "'ï'"])),
+                    self.of(Kind::Text, 0),
+                ];
                 fill("replace({0}, {1}, {2})", &args)
             }
             5 => {
                 let name = self.one(&["left", "right"]);
                 let count = self.below(5);
-                fill(&format!("{name}({{0}}, {count})"), &[self.of(Kind::Text, depth)])
+                fill(
+                    &format!("{name}({{0}}, {count})"),
+                    &[self.of(Kind::Text, depth)],
+                )
             }
             6 => {
                 let name = self.one(&["lpad", "rpad"]);
                 let count = self.below(9);
-                fill(&format!("{name}({{0}}, {count}, 'xy')"), &[self.of(Kind::Text, depth)])
+                fill(
+                    &format!("{name}({{0}}, {count}, 'xy')"),
+                    &[self.of(Kind::Text, depth)],
+                )
             }
             7 => {
                 let count = self.below(4);
-                fill(&format!("repeat({{0}}, {count})"), &[self.of(Kind::Text, depth)])
+                fill(
+                    &format!("repeat({{0}}, {count})"),
+                    &[self.of(Kind::Text, depth)],
+                )
             }
             8 => {
                 let at = 1 + self.below(3);
-                fill(&format!("split_part({{0}}, '_', {at})"), &[self.of(Kind::Text, depth)])
+                fill(
+                    &format!("split_part({{0}}, '_', {at})"),
+                    &[self.of(Kind::Text, depth)],
+                )
             }
             9 => fill("cast({0} as varchar)", &[self.of(Kind::Int, depth)]),
             10 => fill("cast({0} as varchar)", &[self.of(Kind::Date, depth)]),
@@ -346,7 +429,16 @@ impl Generator {
         match self.below(13) {
             0..=3 => {
                 let kind = KINDS[self.below(KINDS.len())];
-                let operator = self.one(&["=", "<>", "<", "<=", ">", ">=", "is distinct from", "is not distinct from"]);
+                let operator = self.one(&[
+                    "=",
+                    "<>",
+                    "<",
+                    "<=",
+                    ">",
+                    ">=",
+                    "is distinct from",
+                    "is not distinct from",
+                ]);
                 let args = [self.of(kind, depth), self.of(kind, depth)];
                 fill(&format!("({{0}} {operator} {{1}})"), &args)
             }
@@ -363,7 +455,12 @@ impl Generator {
             }
             7 => {
                 let kind = KINDS[self.below(KINDS.len())];
-                let args = [self.of(kind, depth), self.leaf(kind), self.leaf(kind), self.leaf(kind)];
+                let args = [
+                    self.of(kind, depth),
+                    self.leaf(kind),
+                    self.leaf(kind),
+                    self.leaf(kind),
+                ];
                 let not = self.one(&["", "not "]);
                 fill(&format!("({{0}} {not}in ({{1}}, {{2}}, {{3}}))"), &args)
             }
@@ -373,11 +470,16 @@ impl Generator {
                 fill("({0} between {1} and {2})", &args)
             }
             9 => {
-                let pattern = self.one(&["user!_%", "%!%%", "a%", "_", "%ï%", "user_%", "", "!!%", "user!_1", "%1"]);
+                let pattern = self.one(&[
+                    "user!_%", "%!%%", "a%", "_", "%ï%", "user_%", "", "!!%", "user!_1", "%1",
+                ]);
                 let not = self.one(&["", "not "]);
                 let like = self.one(&["like", "like", "ilike"]);
                 let subject = [self.of(Kind::Text, depth)];
-                fill(&format!("({{0}} {not}{like} '{pattern}' escape '!')"), &subject)
+                fill(
+                    &format!("({{0}} {not}{like} '{pattern}' escape '!')"),
+                    &subject,
+                )
             }
             10 => {
                 // The default escape of DuckDB is none, so it is named there.
@@ -391,7 +493,10 @@ impl Generator {
             }
             11 => {
                 let prefix = self.one(&["user_", "a", "", "100%", "a\\", "日"]);
-                fill(&format!("starts_with({{0}}, '{prefix}')"), &[self.of(Kind::Text, depth)])
+                fill(
+                    &format!("starts_with({{0}}, '{prefix}')"),
+                    &[self.of(Kind::Text, depth)],
+                )
             }
             _ => self.mixed(depth),
         }
@@ -401,14 +506,42 @@ impl Generator {
     fn mixed(&mut self, depth: usize) -> Pair {
         let operator = self.one(&["=", "<>", "<", "<=", ">", ">="]);
         match self.below(9) {
-            0 => fill(&format!("(d {operator} {{0}})"), &[same(self.one(&["8.13", "0", "-2.5", "0.99"]))]),
-            1 => fill(&format!("(f {operator} {{0}})"), &[same(self.one(&["0.0", "8.13", "1", "-1e300", "cast('nan' as double)"]))]),
+            0 => fill(
+                &format!("(d {operator} {{0}})"),
+                &[same(self.one(&["8.13", "0", "-2.5", "0.99"]))],
+            ),
+            1 => fill(
+                &format!("(f {operator} {{0}})"),
+                &[same(self.one(&[
+                    "0.0",
+                    "8.13",
+                    "1",
+                    "-1e300",
+                    "cast('nan' as double)",
+                ]))],
+            ),
             2 => fill(&format!("(f {operator} cast(d as double))"), &[]),
-            3 => fill(&format!("(ts {operator} '{{0}}')"), &[same(self.one(&["9999-12-31", "1970-01-01 00:00:00", "0001-01-01"]))]),
+            3 => fill(
+                &format!("(ts {operator} '{{0}}')"),
+                &[same(self.one(&[
+                    "9999-12-31",
+                    "1970-01-01 00:00:00",
+                    "0001-01-01",
+                ]))],
+            ),
             4 => fill(&format!("(dt {operator} {{0}})"), &[self.leaf(Kind::Stamp)]),
-            5 => fill(&format!("(dt {operator} '{{0}}')"), &[same(self.one(&["9999-12-31", "1970-01-01"]))]),
-            6 => fill(&format!("({{0}} {operator} d)"), &[self.of(Kind::Int, depth)]),
-            7 => fill(&format!("(cast(b as boolean) {operator} {{0}})"), &[self.leaf(Kind::Bool)]),
+            5 => fill(
+                &format!("(dt {operator} '{{0}}')"),
+                &[same(self.one(&["9999-12-31", "1970-01-01"]))],
+            ),
+            6 => fill(
+                &format!("({{0}} {operator} d)"),
+                &[self.of(Kind::Int, depth)],
+            ),
+            7 => fill(
+                &format!("(cast(b as boolean) {operator} {{0}})"),
+                &[self.leaf(Kind::Bool)],
+            ),
             _ => fill(&format!("(s {operator} {{0}})"), &[self.leaf(Kind::Text)]),
         }
     }
@@ -430,7 +563,10 @@ impl Generator {
                     &[self.of(Kind::Date, depth)],
                 )
             }
-            _ => fill("cast(cast({0} as varchar) as date)", &[self.of(Kind::Date, depth)]),
+            _ => fill(
+                "cast(cast({0} as varchar) as date)",
+                &[self.of(Kind::Date, depth)],
+            ),
         }
     }
 
@@ -450,8 +586,18 @@ impl Generator {
                 fill(&template, &[self.of(kind, depth)])
             }
             2 => {
-                let interval = self.one(&["1 day", "-1 month", "13 months", "36 hours", "90 minutes", "1 second"]);
-                fill(&format!("({{0}} + interval '{interval}')"), &[self.of(kind, depth)])
+                let interval = self.one(&[
+                    "1 day",
+                    "-1 month",
+                    "13 months",
+                    "36 hours",
+                    "90 minutes",
+                    "1 second",
+                ]);
+                fill(
+                    &format!("({{0}} + interval '{interval}')"),
+                    &[self.of(kind, depth)],
+                )
             }
             3 => {
                 let zone = self.one(&["UTC", "Europe/Berlin", "America/New_York", "Asia/Kolkata"]);
@@ -470,7 +616,9 @@ impl Generator {
                 };
                 fill(&format!("({{0}} at time zone '{zone}')"), &[moment])
             }
-            _ if kind == Kind::Stamp => fill("cast({0} as timestamp)", &[self.of(Kind::Date, depth)]),
+            _ if kind == Kind::Stamp => {
+                fill("cast({0} as timestamp)", &[self.of(Kind::Date, depth)])
+            }
             _ => self.leaf(kind),
         }
     }

@@ -98,11 +98,7 @@ async fn answered(query: &Query, frame: &Frame, expressions: &[&Pair]) -> Vec<Va
         match made {
             Ok(batches) => answers.extend(value::columns(&batches, batch.len())),
             Err(error) if batch.len() == 1 => {
-                assert_ne!(
-                    error.kind(),
-                    forebay_core::ErrorKind::Bug,
-                    "{sql}: {error}"
-                );
+                assert_ne!(error.kind(), forebay_core::ErrorKind::Bug, "{sql}: {error}");
                 answers.push(json!({ "error": error.to_string() }));
             }
             Err(_) => {
@@ -144,7 +140,11 @@ fn is_beyond_python(value: &Value) -> bool {
 fn difference(pair: &Pair, ours: &Value, theirs: &Value) -> String {
     let mut rows = String::new();
     if let (Value::Array(ours), Value::Array(theirs)) = (ours, theirs) {
-        let differing = ours.iter().zip(theirs).enumerate().filter(|(_, (a, b))| a != b);
+        let differing = ours
+            .iter()
+            .zip(theirs)
+            .enumerate()
+            .filter(|(_, (a, b))| a != b);
         for (row, (a, b)) in differing.take(3) {
             rows += &format!("\n    row {row}: {a} here, {b} in DuckDB");
         }
@@ -185,7 +185,8 @@ async fn generated_expressions_are_answered_as_duckdb_answers_them() {
         count += pairs.len();
         let refs: Vec<&Pair> = pairs.iter().collect();
         let theirs: Vec<&str> = pairs.iter().map(|pair| pair.theirs.as_str()).collect();
-        let request = json!({ "head": frame.head[1], "tail": frame.tail[1], "expressions": theirs });
+        let request =
+            json!({ "head": frame.head[1], "tail": frame.tail[1], "expressions": theirs });
         let theirs = peer.ask(&request);
         let ours = answered(&query, frame, &refs).await;
         for ((pair, ours), theirs) in pairs.iter().zip(&ours).zip(theirs.as_array().unwrap()) {

@@ -15,7 +15,17 @@ use serde_json::{Value, json};
 
 const ROWS: usize = 36;
 
-const INTEGERS: [i64; 9] = [0, 1, -1, 2, 7, -13, 1_000_000, 4_611_686_018_427_387_904, -9_007_199_254_740_993];
+const INTEGERS: [i64; 9] = [
+    0,
+    1,
+    -1,
+    2,
+    7,
+    -13,
+    1_000_000,
+    4_611_686_018_427_387_904,
+    -9_007_199_254_740_993,
+];
 const CENTS: [i128; 8] = [0, 1, -1, 813, 99, -250, 9_999_999_999, -9_999_999_999];
 const WIDE: [i128; 7] = [
     0,
@@ -43,22 +53,13 @@ const FLOATS: [f64; 14] = [
     8.13,
 ];
 const TEXTS: [&str; 13] = [
-    "",
-    "a",
-    "ab",
-    "user_1",
-    "userx",
-    "user_2%",
-    "100%",
-    "a\\b",
-    "naïve",
-    "日本",
-    "A",
-    "it's",
+    "", "a", "ab", "user_1", "userx", "user_2%", "100%", "a\\b", "naïve", "日本", "A", "it's",
     " x ",
 ];
 /// Days: years 1, 1600, 1969, 1970, 2000, 2024, 9999.
-const DAYS: [i32; 9] = [-719_162, -135_140, -1, 0, 11_016, 19_782, 20_000, 2_932_896, 10_957];
+const DAYS: [i32; 9] = [
+    -719_162, -135_140, -1, 0, 11_016, 19_782, 20_000, 2_932_896, 10_957,
+];
 const STAMPS: [i64; 9] = [
     -62_135_596_800_000_000,
     -12_000_000_000_000_001,
@@ -101,19 +102,65 @@ pub(super) fn table() -> RecordBatch {
     };
     let columns: [(&str, ArrayRef); 12] = [
         ("id", Arc::new(Int64Array::from_iter_values(0..ROWS as i64))),
-        ("k", Arc::new(rows().map(|row| Some((row % 3) as i64)).collect::<Int64Array>())),
-        ("b", Arc::new(rows().map(|row| pick(&INTEGERS, row, 10)).collect::<Int64Array>())),
+        (
+            "k",
+            Arc::new(
+                rows()
+                    .map(|row| Some((row % 3) as i64))
+                    .collect::<Int64Array>(),
+            ),
+        ),
+        (
+            "b",
+            Arc::new(
+                rows()
+                    .map(|row| pick(&INTEGERS, row, 10))
+                    .collect::<Int64Array>(),
+            ),
+        ),
         ("d", decimals(&CENTS, 10, 2)),
         ("w", decimals(&WIDE, 38, 0)),
-        ("f", Arc::new(rows().map(|row| pick(&FLOATS, row, 15)).collect::<Float64Array>())),
-        ("s", Arc::new(rows().map(|row| pick(&TEXTS, row, 14)).collect::<StringArray>())),
-        ("r", Arc::new(rows().map(|row| pick(&TEXTS, row * 5 + 1, 12)).collect::<StringArray>())),
-        ("dt", Arc::new(rows().map(|row| pick(&DAYS, row, 10)).collect::<Date32Array>())),
+        (
+            "f",
+            Arc::new(
+                rows()
+                    .map(|row| pick(&FLOATS, row, 15))
+                    .collect::<Float64Array>(),
+            ),
+        ),
+        (
+            "s",
+            Arc::new(
+                rows()
+                    .map(|row| pick(&TEXTS, row, 14))
+                    .collect::<StringArray>(),
+            ),
+        ),
+        (
+            "r",
+            Arc::new(
+                rows()
+                    .map(|row| pick(&TEXTS, row * 5 + 1, 12))
+                    .collect::<StringArray>(),
+            ),
+        ),
+        (
+            "dt",
+            Arc::new(
+                rows()
+                    .map(|row| pick(&DAYS, row, 10))
+                    .collect::<Date32Array>(),
+            ),
+        ),
         ("ts", Arc::new(stamps())),
         ("tz", Arc::new(stamps().with_timezone("+00:00"))),
         (
             "o",
-            Arc::new(rows().map(|row| pick(&[true, false], row, 3)).collect::<BooleanArray>()),
+            Arc::new(
+                rows()
+                    .map(|row| pick(&[true, false], row, 3))
+                    .collect::<BooleanArray>(),
+            ),
         ),
     ];
     let list = ListArray::from_iter_primitive::<Int64Type, _, _>(lists());
@@ -157,7 +204,10 @@ fn literal(column: &ArrayRef, row: usize) -> String {
                 format!("'{value:e}'::double")
             }
         }
-        DataType::Utf8 => format!("'{}'", column.as_string::<i32>().value(row).replace('\'', "''")),
+        DataType::Utf8 => format!(
+            "'{}'",
+            column.as_string::<i32>().value(row).replace('\'', "''")
+        ),
         DataType::Date32 => {
             let days = column.as_primitive::<Date32Type>().value(row);
             format!("(date '1970-01-01' + {days})")
@@ -195,9 +245,13 @@ pub(super) fn columns(batches: &[RecordBatch], width: usize) -> Vec<Value> {
 }
 
 pub(super) fn ids(batches: &[RecordBatch]) -> Vec<usize> {
-    let ids = batches
-        .iter()
-        .flat_map(|batch| batch.column(0).as_primitive::<Int64Type>().values().to_vec());
+    let ids = batches.iter().flat_map(|batch| {
+        batch
+            .column(0)
+            .as_primitive::<Int64Type>()
+            .values()
+            .to_vec()
+    });
     ids.map(|id| usize::try_from(id).unwrap()).collect()
 }
 
