@@ -3,7 +3,10 @@
 //! A setting `memory` in `[sql]` is `FOREBAY__SQL__MEMORY` in the environment. This is the only place that reads the
 //! environment. Settings are data; the objects that they describe are made in [`crate::wire`].
 
+mod run;
 mod server;
+
+pub(crate) use run::Run;
 
 use std::collections::BTreeMap;
 use std::ffi::OsString;
@@ -355,37 +358,6 @@ fn secret(variable: &dyn Fn(&str) -> Option<String>, name: &str) -> Result<Optio
             .with_hint("unset it, or check the command that sets it"));
     }
     Ok(Some(Secret::new(text)))
-}
-
-/// `[run]`
-#[derive(Debug, Clone, Deserialize, JsonSchema)]
-#[serde(deny_unknown_fields, default)]
-pub(crate) struct Run {
-    /// A payload at which so many processes have ended, one after the other, goes to quarantine; 0: never. Raise it where
-    /// processes are killed often.
-    pub(crate) payload_attempts: u32,
-}
-
-impl Default for Run {
-    fn default() -> Self {
-        Self {
-            payload_attempts: 3,
-        }
-    }
-}
-
-impl Run {
-    fn over_environment(&mut self, variable: &dyn Fn(&str) -> Option<String>) -> Result<()> {
-        const NAME: &str = "FOREBAY__RUN__PAYLOAD_ATTEMPTS";
-        let Some(text) = variable(NAME) else {
-            return Ok(());
-        };
-        self.payload_attempts = text.parse().map_err(|error: std::num::ParseIntError| {
-            Error::config("bad_setting", format!("invalid value for {NAME}: {text:?}"))
-                .with_source(error)
-        })?;
-        Ok(())
-    }
 }
 
 /// `[sql]`

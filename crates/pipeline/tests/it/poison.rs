@@ -7,7 +7,8 @@ use arrow::array::{AsArray, BooleanArray, RecordBatch};
 use arrow::datatypes::{Int64Type, SchemaRef};
 use async_trait::async_trait;
 use forebay_core::{
-    Clock, Error, PayloadHead, RefName, Result, RunId, Selected, SqlEngine, SystemClock, TableName,
+    Clock, Error, InspectedStatement, PayloadHead, RefName, Result, RunId, Selected, SqlEngine,
+    SystemClock, TableName,
 };
 use forebay_lake::Lake;
 use forebay_lake::storage::AwsVariables;
@@ -27,6 +28,10 @@ struct Superstitious;
 
 #[async_trait]
 impl SqlEngine for Superstitious {
+    fn inspect(&self, _: &str, _: &str) -> Result<InspectedStatement> {
+        Ok(InspectedStatement::default())
+    }
+
     async fn schema(&self, _: &str, schema: SchemaRef, _: &str) -> Result<SchemaRef> {
         Ok(schema)
     }

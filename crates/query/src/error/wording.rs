@@ -51,7 +51,10 @@ pub(super) fn plain(message: &str) -> String {
         .trim_start_matches("Error during planning: ")
         .trim_start_matches("Execution error: ")
         .trim_start_matches("Arrow error: ");
-    if let Some(plain) = unknown_function(message).or_else(|| wrong_arguments(message)) {
+    let known = unknown_function(message)
+        .or_else(|| wrong_arguments(message))
+        .or_else(|| no_signature(message));
+    if let Some(plain) = known {
         return plain;
     }
     with_sql_types(&without_notation(message))
@@ -70,6 +73,15 @@ fn wrong_arguments(message: &str) -> Option<String> {
         message.split_once("No function matches the given name and argument types '")?;
     let (call, _) = rest.split_once('\'')?;
     Some(format!("{} does not exist", with_sql_types(call)))
+}
+
+/// `Function 'sum' failed to match any signature, errors: …, but received String (DataType: text)`.
+fn no_signature(message: &str) -> Option<String> {
+    let (before, after) = message.split_once("' failed to match any signature")?;
+    let (_, name) = before.rsplit_once('\'')?;
+    let (_, received) = after.split_once("(DataType: ")?;
+    let (kind, _) = received.split_once(')')?;
+    Some(format!("{name}({}) does not exist", with_sql_types(kind)))
 }
 
 fn without_notation(message: &str) -> String {

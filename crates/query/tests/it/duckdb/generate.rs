@@ -11,7 +11,7 @@ pub(super) struct Pair {
 const DEPTH_MAX: usize = 3;
 
 #[derive(Debug, Clone, Copy, PartialEq)]
-enum Kind {
+pub(super) enum Kind {
     Int,
     Dec,
     Float,
@@ -38,7 +38,7 @@ pub(super) struct Generator {
     state: u64,
 }
 
-fn same(text: impl Into<String>) -> Pair {
+pub(super) fn same(text: impl Into<String>) -> Pair {
     let ours = text.into();
     Pair {
         theirs: ours.clone(),
@@ -47,7 +47,7 @@ fn same(text: impl Into<String>) -> Pair {
 }
 
 /// Fills `{0}`, `{1}`, … of one template.
-fn fill(template: &str, args: &[Pair]) -> Pair {
+pub(super) fn fill(template: &str, args: &[Pair]) -> Pair {
     fill_both(template, template, args)
 }
 
@@ -71,7 +71,7 @@ impl Generator {
         }
     }
 
-    fn next(&mut self) -> u64 {
+    pub(super) fn next(&mut self) -> u64 {
         // xorshift64*
         self.state ^= self.state >> 12;
         self.state ^= self.state << 25;
@@ -79,11 +79,11 @@ impl Generator {
         self.state.wrapping_mul(0x2545_f491_4f6c_dd1d) >> 33
     }
 
-    fn below(&mut self, bound: usize) -> usize {
+    pub(super) fn below(&mut self, bound: usize) -> usize {
         usize::try_from(self.next()).unwrap() % bound
     }
 
-    fn one<'a, T: ?Sized>(&mut self, of: &[&'a T]) -> &'a T {
+    pub(super) fn one<'a, T: ?Sized>(&mut self, of: &[&'a T]) -> &'a T {
         of[self.below(of.len())]
     }
 
@@ -117,7 +117,7 @@ impl Generator {
         fill("{0}{1}", &[call, filter])
     }
 
-    fn of(&mut self, kind: Kind, depth: usize) -> Pair {
+    pub(super) fn of(&mut self, kind: Kind, depth: usize) -> Pair {
         if depth == 0 || self.below(6) == 0 {
             return self.leaf(kind);
         }
@@ -158,7 +158,7 @@ impl Generator {
         }
     }
 
-    fn leaf(&mut self, kind: Kind) -> Pair {
+    pub(super) fn leaf(&mut self, kind: Kind) -> Pair {
         let column = match kind {
             Kind::Int => self.one(&["b", "id", "k"]),
             Kind::Dec => self.one(&["d", "d", "w"]),
@@ -255,7 +255,7 @@ impl Generator {
         }
     }
 
-    fn int(&mut self, depth: usize) -> Pair {
+    pub(super) fn int(&mut self, depth: usize) -> Pair {
         match self.below(12) {
             0..=2 => {
                 let operator = self.one(&["+", "-", "*"]);
@@ -304,7 +304,7 @@ impl Generator {
         }
     }
 
-    fn dec(&mut self, depth: usize) -> Pair {
+    pub(super) fn dec(&mut self, depth: usize) -> Pair {
         match self.below(9) {
             0..=2 => {
                 let operator = self.one(&["+", "-"]);
@@ -340,7 +340,7 @@ impl Generator {
         }
     }
 
-    fn float(&mut self, depth: usize) -> Pair {
+    pub(super) fn float(&mut self, depth: usize) -> Pair {
         match self.below(9) {
             0..=3 => {
                 let operator = self.one(&["+", "-", "*", "/"]);
@@ -358,7 +358,7 @@ impl Generator {
         }
     }
 
-    fn text(&mut self, depth: usize) -> Pair {
+    pub(super) fn text(&mut self, depth: usize) -> Pair {
         match self.below(14) {
             0 | 1 => {
                 let args = [self.of(Kind::Text, depth), self.of(Kind::Text, depth)];
@@ -425,7 +425,7 @@ impl Generator {
         }
     }
 
-    fn bool(&mut self, depth: usize) -> Pair {
+    pub(super) fn bool(&mut self, depth: usize) -> Pair {
         match self.below(13) {
             0..=3 => {
                 let kind = KINDS[self.below(KINDS.len())];
@@ -543,83 +543,6 @@ impl Generator {
                 &[self.leaf(Kind::Bool)],
             ),
             _ => fill(&format!("(s {operator} {{0}})"), &[self.leaf(Kind::Text)]),
-        }
-    }
-
-    fn date(&mut self, depth: usize) -> Pair {
-        match self.below(5) {
-            0 => fill("cast({0} as date)", &[self.of(Kind::Stamp, depth)]),
-            1 | 2 => {
-                let interval = self.one(&["1 day", "-1 month", "13 months", "2 years", "40 days"]);
-                fill(
-                    &format!("cast({{0}} + interval '{interval}' as date)"),
-                    &[self.of(Kind::Date, depth)],
-                )
-            }
-            3 => {
-                let unit = self.unit();
-                fill(
-                    &format!("cast(date_trunc('{unit}', {{0}}) as date)"),
-                    &[self.of(Kind::Date, depth)],
-                )
-            }
-            _ => fill(
-                "cast(cast({0} as varchar) as date)",
-                &[self.of(Kind::Date, depth)],
-            ),
-        }
-    }
-
-    fn unit(&mut self) -> &'static str {
-        self.one(&["day", "week", "month", "quarter", "year", "decade"])
-    }
-
-    fn stamp(&mut self, depth: usize, kind: Kind) -> Pair {
-        match self.below(5) {
-            0 | 1 => {
-                let unit = if self.below(3) == 0 {
-                    self.one(&["hour", "minute", "second", "millisecond"])
-                } else {
-                    self.unit()
-                };
-                let template = format!("date_trunc('{unit}', {{0}})");
-                fill(&template, &[self.of(kind, depth)])
-            }
-            2 => {
-                let interval = self.one(&[
-                    "1 day",
-                    "-1 month",
-                    "13 months",
-                    "36 hours",
-                    "90 minutes",
-                    "1 second",
-                ]);
-                fill(
-                    &format!("({{0}} + interval '{interval}')"),
-                    &[self.of(kind, depth)],
-                )
-            }
-            3 => {
-                let zone = self.one(&["UTC", "Europe/Berlin", "America/New_York", "Asia/Kolkata"]);
-                let other = match kind {
-                    Kind::Stamp => Kind::Instant,
-                    _ => Kind::Stamp,
-                };
-                // Before zones had whole minutes the engines' tables differ.
-                let zone = if self.below(2) == 0 { "UTC" } else { zone };
-                let moment = if zone == "UTC" {
-                    self.of(other, depth)
-                } else if other == Kind::Instant {
-                    same("timestamptz '2024-10-27 00:30:00+00'")
-                } else {
-                    same("timestamp '2024-07-01 12:00:00'")
-                };
-                fill(&format!("({{0}} at time zone '{zone}')"), &[moment])
-            }
-            _ if kind == Kind::Stamp => {
-                fill("cast({0} as timestamp)", &[self.of(Kind::Date, depth)])
-            }
-            _ => self.leaf(kind),
         }
     }
 }

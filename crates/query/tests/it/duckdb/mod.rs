@@ -4,6 +4,7 @@
 //! number of expressions, `FOREBAY_ORACLE_SEED` where they begin.
 
 mod generate;
+mod times;
 mod value;
 
 use std::io::{BufRead, BufReader, Write};
@@ -111,6 +112,7 @@ async fn answered(query: &Query, frame: &Frame, expressions: &[&Pair]) -> Vec<Va
     answers
 }
 
+#[expect(clippy::disallowed_methods, reason = "a test's own settings")]
 fn variable(name: &str) -> Option<String> {
     std::env::var(name).ok().filter(|value| !value.is_empty())
 }
