@@ -43,7 +43,7 @@ impl Init {
 
     /// A pipeline for data that the user has.
     fn write_from(&self, from: &str) -> Result<ExitCode> {
-        let generated = from::generate(from)?;
+        let generated = from::generate(from, &self.folder)?;
         let path = format!("{}/{}.yaml", project::PIPELINES, generated.name);
         if self.folder.join(&path).exists() {
             return Err(Error::config(

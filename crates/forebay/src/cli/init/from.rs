@@ -21,7 +21,7 @@ pub(super) struct GeneratedPipeline {
 ///
 /// # Errors
 /// `Config` `no_such_file`, `unknown_format` with the formats there are.
-pub(super) fn generate(from: &str) -> Result<GeneratedPipeline> {
+pub(super) fn generate(from: &str, project: &Path) -> Result<GeneratedPipeline> {
     let name = pipeline_name(from);
     let is_url = from.starts_with("http://") || from.starts_with("https://");
     let sample = if is_url {
@@ -36,15 +36,24 @@ pub(super) fn generate(from: &str) -> Result<GeneratedPipeline> {
     let source = if is_url {
         format!("http: {{url: {}}}", quoted(from))
     } else {
-        let path = Path::new(from);
-        let absolute = path.canonicalize().unwrap_or_else(|_| path.to_owned());
-        format!("file: {{path: {}}}", quoted(&absolute.to_string_lossy()))
+        format!("file: {{path: {}}}", quoted(&pattern_of(from, project)))
     };
     let yaml = format!(
         "# yaml-language-server: $schema=../pipeline.schema.json\npipeline: {name}\nsource:\n  {source}\nextract:\n  {}\nload:\n  iceberg: {{table: main.{name}}}\n",
         format.extractor()
     );
     Ok(GeneratedPipeline { name, yaml })
+}
+
+/// How a pipeline file names the file: below the project relative to it, so that the folder can be moved as a whole.
+fn pattern_of(from: &str, project: &Path) -> String {
+    let path = Path::new(from);
+    let absolute = path.canonicalize().unwrap_or_else(|_| path.to_owned());
+    let below = project
+        .canonicalize()
+        .ok()
+        .and_then(|project| absolute.strip_prefix(project).ok().map(Path::to_owned));
+    below.unwrap_or(absolute).to_string_lossy().into_owned()
 }
 
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -180,6 +189,17 @@ mod tests {
         ] {
             assert_eq!(pipeline_name(from), name, "{from}");
         }
+    }
+
+    #[test]
+    fn a_file_below_the_project_is_named_relative_to_it() {
+        let project = tempfile::tempdir().unwrap();
+        let file = project.path().join("a.csv");
+        File::create(&file).unwrap();
+        let from = file.to_string_lossy().into_owned();
+        assert_eq!(pattern_of(&from, project.path()), "a.csv");
+        let elsewhere = tempfile::tempdir().unwrap();
+        assert!(Path::new(&pattern_of(&from, elsewhere.path())).is_absolute());
     }
 
     #[test]
