@@ -302,7 +302,7 @@ mod tests {
         extraction.end(&head, None, &mut out).unwrap();
         let kept = kept.0.lock().unwrap();
         assert!(kept.len() > 1);
-        assert!(kept.iter().all(|names| names == &["n", "src"]), "{kept:?}");
+        assert!(kept.iter().all(|names| *names == ["n", "src"]), "{kept:?}");
     }
 
     #[test]

@@ -242,7 +242,7 @@ impl TimeFormat {
 /// No second 60 and nothing below a microsecond: both would be another time.
 fn micros(time: NaiveDateTime) -> Option<i64> {
     let nanos = time.nanosecond();
-    let exact = nanos < 1_000_000_000 && nanos % 1_000 == 0;
+    let exact = nanos < 1_000_000_000 && nanos.is_multiple_of(1_000);
     exact.then(|| time.and_utc().timestamp_micros())
 }
 

@@ -84,11 +84,11 @@ async fn a_compressed_payload_that_is_not_whole_loads_nothing() {
             // What comes before and after a broken file is not its fault.
             world
                 .folder
-                .write(&format!("data/0.{format}"), &text(format, 1));
+                .write(&format!("data/0.{format}"), text(format, 1));
             world
                 .folder
-                .write(&format!("data/b.{format}"), &text(format, 1));
-            world.folder.write(&name, &bytes);
+                .write(&format!("data/b.{format}"), text(format, 1));
+            world.folder.write(&name, bytes);
             world.run(&pipeline).await.unwrap();
             assert_eq!(ids(&world).await, [0, 0], "{told}");
             let open = world.open().await;
@@ -103,7 +103,7 @@ async fn a_compressed_payload_that_is_not_whole_loads_nothing() {
             );
             world.replay(&pipeline).await.unwrap();
             assert_eq!(world.open().await.len(), 1, "{told}");
-            world.folder.write(&name, &whole);
+            world.folder.write(&name, whole);
             world.run(&pipeline).await.unwrap();
             let wanted: Vec<u64> = [0, 0].into_iter().chain(0..ROWS as u64).collect();
             let mut got = ids(&world).await;
@@ -145,15 +145,15 @@ fn parquet(rows: i64) -> Vec<u8> {
 async fn parquet_inside_of_a_compression_is_decompressed() {
     let (world, pipeline) = (World::new().await, pipeline("parquet: {}"));
     let file = parquet(1_000);
-    world.folder.write("data/a.parquet.gz", &stored_gzip(&file));
-    world.folder.write("data/b.parquet.zst", &zstd(&file));
+    world.folder.write("data/a.parquet.gz", stored_gzip(&file));
+    world.folder.write("data/b.parquet.zst", zstd(&file));
     world.folder.write("data/c.parquet", &file);
     world
         .folder
         .write("data/d.parquet.gz", &stored_gzip(&file)[..900]);
     world
         .folder
-        .write("data/e.parquet.gz", &stored_gzip(b"no Parquet file"));
+        .write("data/e.parquet.gz", stored_gzip(b"no Parquet file"));
     world.run(&pipeline).await.unwrap();
     assert_eq!(ids(&world).await.len(), 3_000);
     let open = world.open().await;
