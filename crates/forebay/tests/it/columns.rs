@@ -178,7 +178,7 @@ fn broken_payloads(text: &str) -> Vec<(&'static str, Vec<u8>)> {
 }
 
 #[test]
-fn rows_before_a_break_are_kept_once_however_often_the_payload_is_replayed() {
+fn nothing_of_a_compressed_payload_with_a_break_is_loaded_however_often_it_is_replayed() {
     // Numbers that do not compress well, so that the break is far from the end of what was decoded.
     let number = |n: u64| n.wrapping_mul(0x9E37_79B9_7F4A_7C15);
     let lines: String = (0..60_000)
@@ -197,16 +197,12 @@ fn rows_before_a_break_are_kept_once_however_often_the_payload_is_replayed() {
                 &pipeline(extract, "x: {type: string}"),
             );
             project.write_bytes(&format!("data/{name}"), &bytes);
+            let begin = text.lines().take(2).collect::<Vec<_>>().join("\n");
+            project.write_bytes("data/whole", begin.as_bytes());
             project.ok(&["run"]);
-            let whole = name.starts_with("garbage");
-            let rows: u64 = project
-                .value("SELECT count(*) FROM shop.orders")
-                .parse()
-                .unwrap();
-            assert_eq!(rows == 60_000, whole, "{extract} {name}: {rows}");
-            assert!(rows > 10_000, "{extract} {name}: {rows}");
-            let distinct = "SELECT count(DISTINCT id) FROM shop.orders";
-            assert_eq!(project.value(distinct), rows.to_string());
+            let rows = project.value("SELECT count(*) FROM shop.orders");
+            let wanted = if extract.contains("csv") { "1" } else { "2" };
+            assert_eq!(rows, wanted, "{extract} {name}");
             let waiting = project
                 .ok(&["quarantine", "ls", "orders", "--format", "ndjson"])
                 .out;
@@ -216,12 +212,7 @@ fn rows_before_a_break_are_kept_once_however_often_the_payload_is_replayed() {
                 let replayed = project.run(&["quarantine", "replay", "orders"]);
                 assert_eq!(replayed.code, 1, "{extract} {name}: {}", replayed.err);
                 let after = project.value("SELECT count(*) FROM shop.orders");
-                assert_eq!(
-                    after,
-                    rows.to_string(),
-                    "{extract} {name}: {}",
-                    replayed.err
-                );
+                assert_eq!(after, rows, "{extract} {name}: {}", replayed.err);
             }
         }
     }

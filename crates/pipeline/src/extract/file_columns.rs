@@ -1,20 +1,19 @@
 //! Columns that say which file a row came from: its path, and folders such as `date=2025-01-31`.
 //!
-//! Wraps an extraction and adds the columns to the main rows of its records. Values come from the payload's name, which the raw
+//! Values come from the payload's name, which the raw
 //! zone keeps, so a replay and a rebuild give the same. Never looks into a file.
 
 use std::collections::VecDeque;
-use std::sync::Arc;
 
-use arrow::array::{Array, ArrayRef, RecordBatch, StringArray, UInt32Array};
+use arrow::array::{Array, StringArray, UInt32Array};
 use arrow::compute::take;
-use arrow::datatypes::{DataType, Field, Schema};
-use forebay_core::{Batch, Error, Origins, PayloadHead, Result};
+use arrow::datatypes::{DataType, Field};
+use forebay_core::{Error, Origins, PayloadHead, Result};
 use schemars::JsonSchema;
 use serde::Deserialize;
 
-use crate::extract::contract::Contract;
-use crate::extract::{Extracted, Extraction, ObjectInput};
+use super::added_columns::{AddedColumn, ColumnExtraction, ColumnSource, OwnColumn};
+use crate::extract::Extraction;
 
 /// Files whose rows may be held back in the extractor before it has to give them up.
 const HELD_MAX: usize = 1 << 14;
@@ -57,8 +56,11 @@ struct FileValues {
 }
 
 /// An extraction that knows which file its rows came from.
-pub struct FileExtraction {
-    inner: Box<dyn Extraction>,
+pub type FileExtraction = ColumnExtraction<FileSource>;
+
+/// The files whose rows are coming, and what is said of them.
+#[derive(Debug)]
+pub struct FileSource {
     rules: FileRules,
     /// Files whose rows may still be held back.
     held: VecDeque<FileValues>,
@@ -68,42 +70,16 @@ pub struct FileExtraction {
 
 impl FileExtraction {
     pub fn new(inner: Box<dyn Extraction>, rules: FileRules) -> Self {
-        Self {
-            inner,
+        let source = FileSource {
             rules,
             held: VecDeque::new(),
             folder_columns: Vec::new(),
-        }
-    }
-
-    /// Remembers the file that comes, unless it has come already.
-    fn note(&mut self, head: &PayloadHead, out: &mut Extracted) -> Result<()> {
-        if self
-            .held
-            .back()
-            .is_some_and(|file| file.ordinal == head.ordinal)
-        {
-            return Ok(());
-        }
-        if self.held.len() >= HELD_MAX {
-            self.flush(out)?;
-        }
-        let folders = if self.rules.hive {
-            folder_values(&head.name)
-        } else {
-            Vec::new()
         };
-        for (name, _) in &folders {
-            self.note_folder_column(name, head);
-        }
-        self.held.push_back(FileValues {
-            ordinal: head.ordinal,
-            name: head.name.clone(),
-            folders,
-        });
-        Ok(())
+        Self::with_source(inner, source, None)
     }
+}
 
+impl FileSource {
     fn note_folder_column(&mut self, name: &str, head: &PayloadHead) {
         if self.folder_columns.iter().any(|known| known == name) {
             return;
@@ -113,56 +89,6 @@ impl FileExtraction {
         } else {
             tracing::warn!(file = %head.name, "`{name}=` is not made a column: {FOLDER_COLUMNS_MAX} names of folders are known");
         }
-    }
-
-    /// Adds the columns to the main batches from `from` on.
-    fn complete(&mut self, from: usize, out: &mut Extracted) -> Result<()> {
-        let added = out.batches.iter_mut().skip(from);
-        for batch in added.filter(|batch| batch.child.is_empty()) {
-            let Some(origins) = batch.origins.take() else {
-                return Err(Error::bug(
-                    "no_origins",
-                    "extracted rows without their places",
-                ));
-            };
-            *batch = self.with_columns(batch.records.clone(), origins)?;
-        }
-        Ok(())
-    }
-
-    fn with_columns(&mut self, records: RecordBatch, origins: Origins) -> Result<Batch> {
-        let files = self.files(&origins)?;
-        let (schema, mut columns, _) = records.into_parts();
-        let mut fields = schema.fields().to_vec();
-        if let Some(name) = &self.rules.columns.file {
-            if schema.column_with_name(name).is_some() {
-                let what = format!(
-                    "records have a column `{name}` themselves, which `columns.file` would add"
-                );
-                return Err(Error::data("column_clash", what)
-                    .with_hint("give the column of the file another name"));
-            }
-            let names = self.held.iter().map(|file| Some(file.name.as_str()));
-            fields.push(field(name));
-            columns.push(spread(names.collect(), &files)?);
-        }
-        for name in &self.folder_columns {
-            // What a record says itself counts.
-            if fields.iter().any(|field| field.name() == name) {
-                continue;
-            }
-            let values = self.held.iter().map(|file| file.folder(name));
-            fields.push(field(name));
-            columns.push(spread(values.collect(), &files)?);
-        }
-        if let Some(last) = origins.payloads.last().copied() {
-            while self.held.front().is_some_and(|file| file.ordinal < last) {
-                self.held.pop_front();
-            }
-        }
-        let schema = Arc::new(Schema::new(fields));
-        let records = RecordBatch::try_new(schema, columns).map_err(broken)?;
-        Ok(Batch::main(records, Some(origins)))
     }
 
     /// For each row, which of the held files it came from.
@@ -190,6 +116,53 @@ impl FileExtraction {
     }
 }
 
+impl ColumnSource for FileSource {
+    fn has_columns(&self) -> bool {
+        self.rules.add_columns()
+    }
+
+    fn is_full(&self, _: &PayloadHead) -> bool {
+        self.held.len() >= HELD_MAX
+    }
+
+    fn note(&mut self, head: &PayloadHead) {
+        let folders = if self.rules.hive {
+            folder_values(&head.name)
+        } else {
+            Vec::new()
+        };
+        for (name, _) in &folders {
+            self.note_folder_column(name, head);
+        }
+        self.held.push_back(FileValues {
+            ordinal: head.ordinal,
+            name: head.name.clone(),
+            folders,
+        });
+    }
+
+    fn columns(&self, origins: &Origins) -> Result<Vec<AddedColumn>> {
+        let files = self.files(origins)?;
+        let mut added = Vec::new();
+        if let Some(name) = &self.rules.columns.file {
+            let names = self.held.iter().map(|file| Some(file.name.as_str()));
+            added.push(column(name, names.collect(), &files, OwnColumn::Renamed)?);
+        }
+        for name in &self.folder_columns {
+            let values = self.held.iter().map(|file| file.folder(name));
+            // What a record says itself counts.
+            added.push(column(name, values.collect(), &files, OwnColumn::Counts)?);
+        }
+        Ok(added)
+    }
+
+    fn forget_before(&mut self, ordinal: u64) {
+        while self.held.front().is_some_and(|file| file.ordinal < ordinal) {
+            self.held.pop_front();
+        }
+    }
+}
+
 impl FileValues {
     fn folder(&self, name: &str) -> Option<&str> {
         let found = self.folders.iter().find(|(folder, _)| folder == name);
@@ -197,13 +170,21 @@ impl FileValues {
     }
 }
 
-fn field(name: &str) -> Arc<Field> {
-    Arc::new(Field::new(name, DataType::Utf8, true))
-}
-
-fn spread(values: Vec<Option<&str>>, rows: &UInt32Array) -> Result<ArrayRef> {
+fn column(
+    name: &str,
+    values: Vec<Option<&str>>,
+    rows: &UInt32Array,
+    own: OwnColumn,
+) -> Result<AddedColumn> {
     let values: StringArray = values.into_iter().collect();
-    take(&values as &dyn Array, rows, None).map_err(broken)
+    let values = take(&values as &dyn Array, rows, None).map_err(|error| {
+        Error::bug("file_columns", "failed to add the columns of files").with_source(error)
+    })?;
+    Ok(AddedColumn {
+        field: Field::new(name, DataType::Utf8, true),
+        values,
+        own,
+    })
 }
 
 /// The folders `name=value` of a path. Of two with one name the last counts.
@@ -242,87 +223,87 @@ fn decoded(text: &str) -> String {
     String::from_utf8(decoded).unwrap_or_else(|_| text.to_owned())
 }
 
-fn broken(error: arrow::error::ArrowError) -> Error {
-    Error::bug("file_columns", "failed to add the columns of files").with_source(error)
-}
-
-impl Extraction for FileExtraction {
-    fn push(&mut self, head: &Arc<PayloadHead>, bytes: &[u8], out: &mut Extracted) -> Result<()> {
-        self.note(head, out)?;
-        let from = out.batches.len();
-        self.inner.push(head, bytes, out)?;
-        self.complete(from, out)
-    }
-
-    fn end(
-        &mut self,
-        head: &Arc<PayloadHead>,
-        broken: Option<Error>,
-        out: &mut Extracted,
-    ) -> Result<()> {
-        self.note(head, out)?;
-        let from = out.batches.len();
-        self.inner.end(head, broken, out)?;
-        self.complete(from, out)
-    }
-
-    fn packed(&mut self, head: &Arc<PayloadHead>, bytes: &[u8], out: &mut Extracted) -> Result<()> {
-        self.note(head, out)?;
-        let from = out.batches.len();
-        self.inner.packed(head, bytes, out)?;
-        self.complete(from, out)
-    }
-
-    fn object(
-        &mut self,
-        head: &Arc<PayloadHead>,
-        object: ObjectInput<'_>,
-        out: &mut Extracted,
-    ) -> Result<()> {
-        self.note(head, out)?;
-        let from = out.batches.len();
-        self.inner.object(head, object, out)?;
-        self.complete(from, out)
-    }
-
-    fn more(&mut self, out: &mut Extracted) -> Result<bool> {
-        let from = out.batches.len();
-        let has_more = self.inner.more(out)?;
-        self.complete(from, out)?;
-        Ok(has_more)
-    }
-
-    fn wants_object(&self) -> bool {
-        self.inner.wants_object()
-    }
-
-    fn is_between_records(&self) -> bool {
-        self.inner.is_between_records()
-    }
-
-    fn carried(&mut self, head: &PayloadHead) -> Option<(String, String)> {
-        self.inner.carried(head)
-    }
-
-    fn flush(&mut self, out: &mut Extracted) -> Result<()> {
-        let from = out.batches.len();
-        self.inner.flush(out)?;
-        self.complete(from, out)?;
-        // The file that is being read goes on.
-        let last = self.held.pop_back();
-        self.held.clear();
-        self.held.extend(last);
-        Ok(())
-    }
-
-    fn contract(&self) -> Contract {
-        self.inner.contract()
-    }
-}
-
 #[cfg(test)]
 mod tests {
+    use std::sync::{Arc, Mutex};
+
+    use arrow::array::AsArray;
+
     use super::*;
+    use crate::extract::contract::ContractPolicy;
+    use crate::extract::{Extracted, Extractor, Outlet, json};
+
+    fn head(ordinal: u64, name: &str) -> Arc<PayloadHead> {
+        Arc::new(PayloadHead {
+            ordinal,
+            name: name.to_owned(),
+            received_at: forebay_core::Timestamp(0),
+            content_type: None,
+            compression: forebay_core::Compression::None,
+            attributes: std::collections::BTreeMap::new(),
+            messages: None,
+        })
+    }
+
+    fn extraction() -> FileExtraction {
+        let json = json::Json::new(json::Config::default()).unwrap();
+        let inner = json.start(None, &ContractPolicy::default(), None).unwrap();
+        let rules = FileRules {
+            columns: FileColumns {
+                file: Some("src".to_owned()),
+            },
+            hive: true,
+        };
+        FileExtraction::new(inner, rules)
+    }
+
+    fn names(batch: &forebay_core::Batch) -> Vec<String> {
+        let schema = batch.records.schema();
+        let fields = schema.fields().iter();
+        fields.map(|field| field.name().clone()).collect()
+    }
+
+    #[test]
+    fn a_column_of_the_records_of_the_same_name_stops_nothing() {
+        let (mut extraction, mut out) = (extraction(), Extracted::default());
+        let head = head(0, "data/day=1/a.json");
+        let bytes = b"[{\"src\": 5, \"day\": 2}]";
+        extraction.push(&head, bytes, &mut out).unwrap();
+        extraction.end(&head, None, &mut out).unwrap();
+        extraction.flush(&mut out).unwrap();
+        assert_eq!(names(&out.batches[0]), ["src_2", "day", "src"]);
+        let path = out.batches[0].records.column(2).as_string::<i32>();
+        assert_eq!(path.value(0), "data/day=1/a.json");
+    }
+
+    /// Keeps the names of the columns of what is handed on.
+    #[derive(Debug, Default)]
+    struct Kept(Mutex<Vec<Vec<String>>>);
+
+    impl Outlet for Kept {
+        fn take(&self, piece: Extracted) -> Result<()> {
+            self.0
+                .lock()
+                .unwrap()
+                .extend(piece.batches.iter().map(names));
+            Ok(())
+        }
+    }
+
+    #[test]
+    fn what_is_handed_on_before_a_call_ends_has_the_columns_too() {
+        let kept = Arc::new(Kept::default());
+        let mut extraction = extraction();
+        let mut out = Extracted::into_outlet(kept.clone());
+        let head = head(0, "data/a.json");
+        let records = vec!["{\"n\": 1}"; 100_000].join(",");
+        let bytes = format!("[{records}]");
+        extraction.push(&head, bytes.as_bytes(), &mut out).unwrap();
+        extraction.end(&head, None, &mut out).unwrap();
+        let kept = kept.0.lock().unwrap();
+        assert!(kept.len() > 1);
+        assert!(kept.iter().all(|names| *names == ["n", "src"]), "{kept:?}");
+    }
 
     #[test]
     fn folders_are_read_as_hive_writes_them() {

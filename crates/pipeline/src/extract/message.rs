@@ -1,24 +1,24 @@
 //! Payloads that pack messages: which of them are extracted, and the columns that say where each row came from.
 //!
-//! Wraps an extraction. It refuses messages without a value, and adds what came with a message — key, time, place,
-//! headers — to the main rows of its records. Never looks into a value.
+//! Refuses messages without a value, and knows what came with a message — key, time, place, headers — for the columns of its rows.
+//! Never looks into a value.
 
 #[cfg(test)]
 mod tests;
 
 use std::collections::VecDeque;
-use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
+use std::sync::Arc;
 
-use arrow::array::{Array, ArrayRef, AsArray, BinaryArray, RecordBatch};
+use arrow::array::{Array, ArrayRef, AsArray, BinaryArray, new_null_array};
 use arrow::compute::{cast, interleave};
-use arrow::datatypes::{DataType, Field, Schema};
+use arrow::datatypes::{DataType, Field};
 use forebay_core::quarantine::Extent;
-use forebay_core::{Batch, Error, Messages, Origins, PayloadHead, Rejected, Result};
+use forebay_core::{Error, Messages, Origins, PayloadHead, Rejected, Result};
 use schemars::JsonSchema;
 use serde::Deserialize;
 
-use crate::extract::contract::Contract;
-use crate::extract::{Extracted, Extraction, ObjectInput, Outlet, Value};
+use super::added_columns::{AddedColumn, ColumnExtraction, ColumnSource, OwnColumn};
+use crate::extract::{Extracted, Extraction, Value};
 use crate::file::Document;
 
 /// Messages whose rows may be held back in the extractor before it has to give them up.
@@ -105,80 +105,42 @@ impl MessageColumns {
 }
 
 /// An extraction that knows what messages are.
-pub struct MessageExtraction {
-    inner: Box<dyn Extraction>,
-    /// Whether `inner` takes many messages at once.
-    packs: bool,
-    rules: MessageRules,
-    columns: Arc<Mutex<Columns>>,
-}
+pub type MessageExtraction = ColumnExtraction<MessageSource>;
 
-/// The columns of messages, as they are added to rows.
+/// The messages whose rows are coming, and the columns that are made of them.
 #[derive(Debug)]
-struct Columns {
+pub struct MessageSource {
     wanted: Vec<(String, &'static str, DataType)>,
     /// Messages of the payloads whose rows are still held back, by the payload's ordinal.
     held: VecDeque<(u64, Arc<Messages>)>,
     held_messages: usize,
 }
 
-/// Adds the columns to what is handed on before a call ends.
+/// How payloads that pack messages are taken apart.
 #[derive(Debug)]
-struct Completing {
-    columns: Arc<Mutex<Columns>>,
-    next: Arc<dyn Outlet>,
-}
-
-impl Outlet for Completing {
-    fn take(&self, mut piece: Extracted) -> Result<()> {
-        lock(&self.columns).complete(&mut piece)?;
-        self.next.take(piece)
-    }
-}
-
-fn lock(columns: &Mutex<Columns>) -> MutexGuard<'_, Columns> {
-    columns.lock().unwrap_or_else(PoisonError::into_inner)
+pub(super) struct MessagePacking {
+    /// Whether the extractor takes many messages at once.
+    packs: bool,
+    rules: MessageRules,
 }
 
 impl MessageExtraction {
-    pub fn new(inner: Box<dyn Extraction>, packs: bool, rules: MessageRules) -> Self {
-        Self {
-            inner,
-            packs,
-            columns: Arc::new(Mutex::new(Columns {
-                wanted: rules.columns.wanted(),
-                held: VecDeque::new(),
-                held_messages: 0,
-            })),
-            rules,
-        }
-    }
-
-    /// Lets `inner` give what it gives, with the columns of messages in it.
-    fn complete(
-        &mut self,
-        out: &mut Extracted,
-        give: impl FnOnce(&mut dyn Extraction, &mut Extracted) -> Result<()>,
-    ) -> Result<()> {
-        if lock(&self.columns).wanted.is_empty() {
-            return give(self.inner.as_mut(), out);
-        }
-        let mut given = match out.outlet() {
-            Some(next) => Extracted::into_outlet(Arc::new(Completing {
-                columns: self.columns.clone(),
-                next,
-            })),
-            None => Extracted::default(),
+    /// `packs` says whether `inner` takes many messages at once.
+    pub fn of_messages(inner: Box<dyn Extraction>, packs: bool, rules: MessageRules) -> Self {
+        let source = MessageSource {
+            wanted: rules.columns.wanted(),
+            held: VecDeque::new(),
+            held_messages: 0,
         };
-        give(self.inner.as_mut(), &mut given)?;
-        lock(&self.columns).complete(&mut given)?;
-        out.batches.append(&mut given.batches);
-        out.rejected.append(&mut given.rejected);
-        Ok(())
+        Self::with_source(inner, source, Some(MessagePacking { packs, rules }))
     }
+}
 
-    fn payload(
-        &mut self,
+impl MessagePacking {
+    /// Lets `inner` extract the messages of a payload that may pass.
+    pub(super) fn extract(
+        &self,
+        inner: &mut dyn Extraction,
         head: &Arc<PayloadHead>,
         bytes: &[u8],
         out: &mut Extracted,
@@ -207,21 +169,14 @@ impl MessageExtraction {
         }
         let values = self.admit(head, &messages, out);
         out.relieve()?;
-        let is_full = lock(&self.columns).hold(head.ordinal, &messages);
-        let packs = self.packs;
-        self.complete(out, |inner, out| {
-            if packs {
-                inner.messages(head, bytes, &values, out)?;
-            } else if !values.is_empty() {
-                inner.push(head, bytes, out)?;
-                inner.end(head, None, out)?;
-            }
-            if is_full { inner.flush(out) } else { Ok(()) }
-        })?;
-        if is_full {
-            lock(&self.columns).let_go();
+        if self.packs {
+            return inner.messages(head, bytes, &values, out);
         }
-        Ok(())
+        if values.is_empty() {
+            return Ok(());
+        }
+        inner.push(head, bytes, out)?;
+        inner.end(head, None, out)
     }
 
     /// The values to extract; what may not pass is refused here.
@@ -255,55 +210,48 @@ impl MessageExtraction {
     }
 }
 
-impl Columns {
-    /// Whether so many are held now that their rows have to be given up.
-    fn hold(&mut self, ordinal: u64, messages: &Arc<Messages>) -> bool {
-        if self.wanted.is_empty() {
-            return false;
-        }
-        self.held_messages += messages.len();
-        self.held.push_back((ordinal, Arc::clone(messages)));
-        self.held_messages > HELD_MAX
+impl ColumnSource for MessageSource {
+    fn has_columns(&self) -> bool {
+        !self.wanted.is_empty()
     }
 
-    fn let_go(&mut self) {
-        self.held.clear();
-        self.held_messages = 0;
+    fn is_full(&self, head: &PayloadHead) -> bool {
+        let more = head.messages.as_ref().map_or(0, |messages| messages.len());
+        !self.held.is_empty() && self.held_messages + more > HELD_MAX
     }
 
-    /// Adds the columns to the main batches.
-    fn complete(&mut self, out: &mut Extracted) -> Result<()> {
-        let batches = out.batches.iter_mut();
-        for batch in batches.filter(|batch| batch.child.is_empty()) {
-            let Some(origins) = batch.origins.take() else {
-                return Err(Error::bug(
-                    "no_origins",
-                    "extracted rows without their places",
-                ));
-            };
-            *batch = self.with_columns(batch.records.clone(), origins)?;
+    fn note(&mut self, head: &PayloadHead) {
+        if let Some(messages) = &head.messages {
+            self.held_messages += messages.len();
+            self.held.push_back((head.ordinal, Arc::clone(messages)));
         }
-        Ok(())
     }
 
-    fn with_columns(&mut self, records: RecordBatch, origins: Origins) -> Result<Batch> {
-        let places = self.places(&origins)?;
-        let (schema, mut columns, _) = records.into_parts();
-        let mut fields = schema.fields().to_vec();
-        for (name, from, kind) in &self.wanted {
-            rename_own(&mut fields, name);
-            fields.push(Arc::new(Field::new(name, kind.clone(), true)));
-            columns.push(self.column(from, kind, &places)?);
-        }
-        if let Some(last) = origins.payloads.last() {
-            self.let_go_before(*last);
-        }
-        let records =
-            RecordBatch::try_new(Arc::new(Schema::new(fields)), columns).map_err(broken)?;
-        Ok(Batch::main(records, Some(origins)))
+    fn columns(&self, origins: &Origins) -> Result<Vec<AddedColumn>> {
+        let places = self.places(origins)?;
+        let wanted = self.wanted.iter();
+        let added = wanted.map(|(name, from, kind)| {
+            Ok(AddedColumn {
+                field: Field::new(name, kind.clone(), true),
+                values: self.column(from, kind, &places)?,
+                own: OwnColumn::Renamed,
+            })
+        });
+        added.collect()
     }
 
-    /// For each row, which of the held payloads and which of its messages.
+    fn forget_before(&mut self, ordinal: u64) {
+        while self.held.front().is_some_and(|(held, _)| *held < ordinal) {
+            if let Some((_, messages)) = self.held.pop_front() {
+                self.held_messages -= messages.len();
+            }
+        }
+    }
+}
+
+impl MessageSource {
+    /// For each row, which of the held payloads and which of its messages; what lies behind the last for a row of a payload that
+    /// packs none.
     fn places(&self, origins: &Origins) -> Result<Vec<(usize, usize)>> {
         let mut payload = 0;
         let rows = origins.payloads.iter().zip(&origins.offsets);
@@ -316,43 +264,27 @@ impl Columns {
                 payload += 1;
             }
             let found = self.held.get(payload).filter(|(held, _)| held == ordinal);
-            let message = found.and_then(|(_, messages)| messages.at(*byte));
-            let place = message.map(|message| (payload, message));
-            place.ok_or_else(|| Error::bug("no_message", "a row came from no message"))
+            let Some((_, messages)) = found else {
+                return Ok((self.held.len(), 0));
+            };
+            let message = messages.at(*byte).map(|message| (payload, message));
+            message.ok_or_else(|| Error::bug("no_message", "a row came from no message"))
         })
         .collect()
     }
 
     fn column(&self, from: &str, kind: &DataType, places: &[(usize, usize)]) -> Result<ArrayRef> {
-        let sources: Option<Vec<&dyn Array>> = self
-            .held
-            .iter()
+        let missing = || Error::bug("no_column", "messages without a column");
+        let fields = Messages::fields();
+        let (_, field) = fields.find(from).ok_or_else(missing)?;
+        let none = new_null_array(field.data_type(), 1);
+        let held = self.held.iter();
+        let sources: Option<Vec<&dyn Array>> = held
             .map(|(_, messages)| Some(messages.column(from)?.as_ref()))
+            .chain([Some(none.as_ref())])
             .collect();
-        let sources =
-            sources.ok_or_else(|| Error::bug("no_column", "messages without a column"))?;
-        let values = interleave(&sources, places).map_err(broken)?;
+        let values = interleave(&sources.ok_or_else(missing)?, places).map_err(broken)?;
         cast(&values, kind).map_err(broken)
-    }
-
-    fn let_go_before(&mut self, ordinal: u64) {
-        while self.held.front().is_some_and(|(held, _)| *held < ordinal) {
-            if let Some((_, messages)) = self.held.pop_front() {
-                self.held_messages -= messages.len();
-            }
-        }
-    }
-}
-
-/// Records that have a column of this name themselves keep it under another: a record must not stop those behind it.
-fn rename_own(fields: &mut [Arc<Field>], name: &str) {
-    let Some(own) = fields.iter().position(|field| field.name() == name) else {
-        return;
-    };
-    let is_free = |other: &String| fields.iter().all(|field| field.name() != other);
-    let mut others = (2_u64..).map(|n| format!("{name}_{n}"));
-    if let Some(other) = others.find(is_free) {
-        fields[own] = Arc::new(fields[own].as_ref().clone().with_name(other));
     }
 }
 
@@ -395,62 +327,4 @@ fn offset_of(messages: &Messages, n: usize) -> u64 {
 
 fn broken(error: arrow::error::ArrowError) -> Error {
     Error::bug("message_columns", "failed to add the columns of messages").with_source(error)
-}
-
-impl Extraction for MessageExtraction {
-    fn push(&mut self, head: &Arc<PayloadHead>, bytes: &[u8], out: &mut Extracted) -> Result<()> {
-        self.inner.push(head, bytes, out)
-    }
-
-    fn end(
-        &mut self,
-        head: &Arc<PayloadHead>,
-        broken: Option<Error>,
-        out: &mut Extracted,
-    ) -> Result<()> {
-        self.inner.end(head, broken, out)
-    }
-
-    fn packed(&mut self, head: &Arc<PayloadHead>, bytes: &[u8], out: &mut Extracted) -> Result<()> {
-        self.payload(head, bytes, out)
-    }
-
-    fn object(
-        &mut self,
-        head: &Arc<PayloadHead>,
-        object: ObjectInput<'_>,
-        out: &mut Extracted,
-    ) -> Result<()> {
-        self.inner.object(head, object, out)
-    }
-
-    fn more(&mut self, out: &mut Extracted) -> Result<bool> {
-        self.inner.more(out)
-    }
-
-    fn wants_object(&self) -> bool {
-        self.inner.wants_object()
-    }
-
-    fn is_between_records(&self) -> bool {
-        self.inner.is_between_records()
-    }
-
-    fn carried(&mut self, head: &PayloadHead) -> Option<(String, String)> {
-        self.inner.carried(head)
-    }
-
-    fn flush(&mut self, out: &mut Extracted) -> Result<()> {
-        self.complete(out, |inner, out| inner.flush(out))?;
-        lock(&self.columns).let_go();
-        Ok(())
-    }
-
-    fn pending_rows(&self) -> u64 {
-        self.inner.pending_rows()
-    }
-
-    fn contract(&self) -> Contract {
-        self.inner.contract()
-    }
 }

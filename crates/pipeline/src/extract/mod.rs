@@ -4,6 +4,7 @@
 //! records, with types) and grows it by policy. It does no I/O and never drops a record: each becomes a row or a
 //! [`Rejected`].
 
+mod added_columns;
 #[cfg(feature = "kafka")]
 pub mod avro;
 pub mod contract;

@@ -154,7 +154,7 @@ impl PipelineSpec {
                 Error::config("column_clash", what).with_hint("give one of them another name")
             );
         }
-        Ok(Box::new(MessageExtraction::new(
+        Ok(Box::new(MessageExtraction::of_messages(
             inner,
             packs,
             rules.clone(),

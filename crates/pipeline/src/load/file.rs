@@ -53,7 +53,7 @@ pub struct FileSinkConfig {
 pub enum FileFormat {
     /// Parquet, compressed with zstd.
     Parquet,
-    /// One JSON object a line; columns without a value are left out.
+    /// One JSON object a line; columns without a value are left out. What is no number (`NaN`, `Infinity`, `-Infinity`) is a text.
     Ndjson,
     /// With a header; no value is an empty field, an empty text is `""`.
     Csv,

@@ -48,8 +48,9 @@ const ALIASES: [(&str, &str); 3] = [
 const COMPRESSED: [&str; 5] = ["parquet", "avro", "orc", "zip", "xlsx"];
 
 /// First bytes of formats that are compressed already, whatever their name says.
-const MAGICS: [(&[u8], &str); 5] = [
+const MAGICS: [(&[u8], &str); 6] = [
     (b"PAR1", "parquet"),
+    (b"PARE", "parquet"),
     (b"PK\x03\x04", "zip"),
     (b"\x1f\x8b\x08", "gz"),
     (b"BZh", "bz2"),

@@ -3,13 +3,20 @@
 //! A payload goes through the same decoder and extractor as when it came, with the same identity, so its records get
 //! the same keys.
 
+use std::path::PathBuf;
 use std::sync::Arc;
 
-use forebay_core::{Error, Result};
+use forebay_core::{Compression, Error, Result};
 use object_store::ObjectStore;
+use object_store::path::Path;
 use tokio::runtime::Handle;
 
+use super::RunContext;
 use super::pour::Pour;
+use super::spill::{SpilledPayload, spill_folder};
+use super::stored::StoredPayload;
+use super::verify::verify;
+use crate::extract::decode;
 use crate::extract::{Extracted, Extraction, ObjectInput};
 use crate::file::PipelineSpec;
 use crate::load::iceberg::IcebergTarget;
@@ -41,14 +48,17 @@ pub(super) struct Again {
     objects: Arc<dyn ObjectStore>,
     reader: RawReader,
     runtime: Handle,
+    spill: PathBuf,
 }
 
 impl Again {
-    pub(super) fn new(objects: Arc<dyn ObjectStore>, runtime: Handle) -> Self {
+    pub(super) fn new(context: &RunContext, runtime: Handle) -> Self {
+        let objects = context.lake.objects().clone();
         Self {
             reader: RawReader::new(objects.clone()),
             objects,
             runtime,
+            spill: spill_folder(context),
         }
     }
 
@@ -67,13 +77,20 @@ impl Again {
         let Some(first) = parts.first() else {
             return Ok(());
         };
-        let mut pour = Pour::new(&first.head(ordinal))?;
+        let head = first.head(ordinal);
+        let stored = StoredParts { again: self, parts };
+        if let Some(refused) = verify(&head, &stored)? {
+            return take(Extracted::of(Vec::new(), vec![refused]));
+        }
+        let mut pour = Pour::new(&head)?;
         if extraction.wants_object() {
-            return self.object(extraction, &pour, first, take);
+            return self.object(extraction, &pour, &stored, take);
         }
-        for part in parts {
-            self.part(extraction, &mut pour, part, take)?;
-        }
+        let mut out = Extracted::default();
+        stored.read(&mut |bytes| {
+            pour.push(extraction, bytes, &mut out)?;
+            take(std::mem::take(&mut out))
+        })?;
         let mut out = Extracted::default();
         pour.finish(extraction, &mut out)?;
         take(out)
@@ -83,13 +100,29 @@ impl Again {
         &self,
         extraction: &mut dyn Extraction,
         pour: &Pour,
-        entry: &RawEntry,
+        stored: &StoredParts<'_>,
         take: &mut Take<'_>,
     ) -> Result<()> {
-        let path = object_store::path::Path::from(entry.object.as_str());
+        let compression = pour.head.compression;
+        if compression != Compression::None {
+            let spilled = SpilledPayload::write(&self.spill, compression, stored)?;
+            return self.read_object(extraction, pour, (&spilled.objects, &spilled.path), take);
+        }
+        let object = stored.parts.first().map(|entry| entry.object.as_str());
+        let path = Path::from(object.unwrap_or_default());
+        self.read_object(extraction, pour, (&self.objects, &path), take)
+    }
+
+    fn read_object(
+        &self,
+        extraction: &mut dyn Extraction,
+        pour: &Pour,
+        (objects, path): (&Arc<dyn ObjectStore>, &Path),
+        take: &mut Take<'_>,
+    ) -> Result<()> {
         let input = ObjectInput {
-            objects: &self.objects,
-            path: &path,
+            objects,
+            path,
             runtime: &self.runtime,
         };
         let mut out = Extracted::default();
@@ -99,19 +132,24 @@ impl Again {
         }
         take(out)
     }
+}
 
-    fn part(
-        &self,
-        extraction: &mut dyn Extraction,
-        pour: &mut Pour,
-        entry: &RawEntry,
-        take: &mut Take<'_>,
-    ) -> Result<()> {
-        let mut payload = self.runtime.block_on(self.reader.open(entry))?;
-        let mut out = Extracted::default();
-        while let Some(bytes) = self.runtime.block_on(payload.next())? {
-            pour.push(extraction, &bytes, &mut out)?;
-            take(std::mem::take(&mut out))?;
+/// The parts of a payload, in order.
+struct StoredParts<'a> {
+    again: &'a Again,
+    parts: &'a [RawEntry],
+}
+
+impl StoredPayload for StoredParts<'_> {
+    fn read(&self, take: &mut decode::Take<'_>) -> Result<()> {
+        let Again {
+            reader, runtime, ..
+        } = self.again;
+        for part in self.parts {
+            let mut payload = runtime.block_on(reader.open(part))?;
+            while let Some(bytes) = runtime.block_on(payload.next())? {
+                take(&bytes)?;
+            }
         }
         Ok(())
     }

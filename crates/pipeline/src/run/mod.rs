@@ -21,9 +21,12 @@ mod replay;
 mod reset;
 mod scan;
 mod share;
+mod spill;
 mod split;
 mod steps;
+mod stored;
 mod tables;
+mod verify;
 mod work;
 
 use std::collections::BTreeSet;

@@ -1,4 +1,6 @@
 //! One payload into an extractor: decompressed on the way, the same when it first comes and when it comes again.
+//!
+//! A compressed payload has been [verified](super::verify) before.
 
 use std::sync::Arc;
 
@@ -16,7 +18,7 @@ const PIECE_BYTES: usize = 128 << 10;
 pub(super) struct Pour {
     pub(super) head: Arc<PayloadHead>,
     decoder: Option<Decoder>,
-    /// What broke its decompression; what follows is not extracted.
+    /// Why it is not of a kind that an extractor reads; what follows is not extracted.
     broken: Option<Error>,
     /// The bytes so far of a payload that packs messages; it is bounded by
     /// [`MESSAGES_BYTES`](forebay_core::messages::MESSAGES_BYTES) and one message.
@@ -82,16 +84,29 @@ impl Pour {
         extraction.end(&self.head, self.broken, out)
     }
 
-    /// A payload that cannot be decompressed is the payload's fault; anything else ends the run.
+    /// A payload of another format is the payload's fault; anything else ends the run.
     fn keep(&mut self, result: Result<()>) -> Result<()> {
         match result {
-            Err(error) if Decoder::is_payload_error(&error) || error.code() == FOREIGN_FORMAT => {
+            Err(error) if error.code() == FOREIGN_FORMAT => {
                 self.broken = Some(error);
                 Ok(())
+            }
+            Err(error) if Decoder::is_payload_error(&error) => {
+                Err(changed_since(error).with_context("payload", &self.head.name))
             }
             other => other,
         }
     }
+}
+
+/// A payload that was whole when it was verified.
+fn changed_since(error: Error) -> Error {
+    Error::data(
+        "raw_corrupt",
+        "failed to read a payload back from the raw zone",
+    )
+    .with_source(error)
+    .with_hint("restore the object from a copy")
 }
 
 /// Hands bytes to the extractor in pieces; the first ones only when they are not of a known binary format.

@@ -96,7 +96,7 @@ impl Rebuild {
             self.runtime
                 .block_on(scan::rows(&self.context.lake, &self.context.branch, &raw))?;
         let dropped = self.start_branch()?;
-        let again = Again::new(self.context.lake.objects().clone(), self.runtime.clone());
+        let again = Again::new(&self.context, self.runtime.clone());
         let taken = super::taken_tables(&self.context, &self.spec);
         let taken = self.runtime.block_on(taken)?;
         let mut extraction = self.spec.extraction_beside(None, taken)?;

@@ -176,7 +176,7 @@ impl Replay {
         let mut index =
             self.runtime
                 .block_on(scan::rows(&self.context.lake, &self.context.branch, &raw))?;
-        let again = Again::new(self.context.lake.objects().clone(), self.runtime.clone());
+        let again = Again::new(&self.context, self.runtime.clone());
         let runtime = self.runtime.clone();
         let mut parts = Parts::default();
         while let Some(batch) = runtime.block_on(index.try_next())? {

@@ -1,5 +1,6 @@
 //! Whole runs and replays in one process: what a table holds after a fix does not depend on when the fix was made.
 
+mod compressed;
 mod documents;
 mod replaced;
 mod replays;

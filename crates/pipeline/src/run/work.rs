@@ -7,12 +7,16 @@ use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, Ordering};
 
 use forebay_core::{Batch, Chunk, PayloadHead, Position, Rejected, Result};
+use object_store::ObjectStore;
 use object_store::path::Path;
 use tokio::runtime::Handle;
 use tokio::sync::mpsc;
 
 use super::pour::Pour;
 use super::read::Read;
+use super::spill::{SpilledPayload, spill_folder};
+use super::stored::{HeldPayload, ObjectPayload, StoredPayload};
+use super::verify::{Verification, Verified};
 use super::{Figures, Job, attempts, random, stage_gone};
 use crate::buffer::Buffer;
 use crate::extract::contract::Contract;
@@ -56,6 +60,8 @@ pub(super) struct Worker {
     head: Option<Arc<PayloadHead>>,
     /// The payload whose chunks are coming.
     current: Option<Pour>,
+    /// Whether that payload, when it is compressed, is whole; nothing of it is extracted before.
+    verification: Option<Verification>,
     /// The last chunk's position, if a commit may be made right after it.
     resumable: Option<Position>,
     /// The payload whose chunks are kept and not extracted, as it was refused whole.
@@ -140,6 +146,7 @@ impl Worker {
             buffer,
             head: None,
             current: None,
+            verification: None,
             resumable: None,
         }
     }
@@ -285,9 +292,14 @@ impl Worker {
             Some(pour) if pour.head.ordinal == chunk.head.ordinal => pour,
             _ => self.begin(chunk)?,
         };
+        if self.verification.is_some() {
+            return self.extract_verified(pour, chunk);
+        }
         if self.extraction.wants_object() {
             if chunk.last {
-                return self.object(&pour);
+                let path = self.raw.seal_for_reading()?;
+                let objects = self.job.context.lake.objects().clone();
+                return self.read_object(&pour.head, &objects, &path);
             }
             self.current = Some(pour);
             return Ok(());
@@ -310,24 +322,78 @@ impl Worker {
 
     fn begin(&mut self, chunk: &Chunk) -> Result<Pour> {
         let pour = Pour::new(&chunk.head)?;
+        self.verification = Verification::begin(&chunk.head)?;
         self.send(Work::Payload(pour.head.clone()))?;
         Ok(pour)
     }
 
-    /// Formats with a footer are read from the raw zone once the payload is whole.
-    fn object(&mut self, pour: &Pour) -> Result<()> {
+    /// Takes a chunk of a compressed payload, which is extracted once its last chunk has shown that it is whole.
+    fn extract_verified(&mut self, pour: Pour, chunk: &mut Chunk) -> Result<()> {
+        let refused = std::mem::take(&mut chunk.refused);
+        self.passage.take(Extracted::of(Vec::new(), refused))?;
+        let Some(mut verification) = self.verification.take() else {
+            return Ok(());
+        };
         let figures = self.job.context.figures.clone();
-        let path = self.raw.seal_for_reading()?;
-        let objects = self.job.context.lake.objects().clone();
+        figures.extract.time(|| verification.push(&chunk.bytes))?;
+        if !chunk.last {
+            self.current = Some(pour);
+            self.verification = Some(verification);
+            return Ok(());
+        }
+        match figures.extract.time(|| verification.finish())? {
+            Verified::Whole(held) => self.extract_stored(pour, held),
+            Verified::Refused(refused) => {
+                let (payload, reason) = (&pour.head.name, &refused.reason);
+                tracing::warn!(%payload, %reason, "compressed payload refused whole");
+                self.passage.take(Extracted::of(Vec::new(), vec![refused]))
+            }
+        }
+    }
+
+    /// Extracts a compressed payload that is whole.
+    fn extract_stored(&mut self, mut pour: Pour, held: Option<Vec<u8>>) -> Result<()> {
+        let stored: Box<dyn StoredPayload> = match held {
+            Some(bytes) => Box::new(HeldPayload(bytes)),
+            None => Box::new(ObjectPayload {
+                objects: self.job.context.lake.objects().clone(),
+                path: self.raw.seal_for_reading()?,
+                runtime: self.runtime.clone(),
+            }),
+        };
+        if self.extraction.wants_object() {
+            let folder = spill_folder(&self.job.context);
+            let compression = pour.head.compression;
+            let spilled = SpilledPayload::write(&folder, compression, stored.as_ref())?;
+            return self.read_object(&pour.head, &spilled.objects, &spilled.path);
+        }
+        let figures = self.job.context.figures.clone();
+        let extraction = self.extraction.as_mut();
+        let mut out = Extracted::into_outlet(self.passage.clone());
+        figures.extract.time(|| {
+            stored.read(&mut |bytes| pour.push(extraction, bytes, &mut out))?;
+            pour.finish(extraction, &mut out)
+        })?;
+        self.passage.take(out)
+    }
+
+    /// Formats with a footer are read at random once the payload is whole.
+    fn read_object(
+        &mut self,
+        head: &Arc<PayloadHead>,
+        objects: &Arc<dyn ObjectStore>,
+        path: &Path,
+    ) -> Result<()> {
+        let figures = self.job.context.figures.clone();
         let input = ObjectInput {
-            objects: &objects,
-            path: &path,
+            objects,
+            path,
             runtime: &self.runtime,
         };
         let mut out = Extracted::default();
         figures
             .extract
-            .time(|| self.extraction.object(&pour.head, input, &mut out))?;
+            .time(|| self.extraction.object(head, input, &mut out))?;
         while figures.extract.time(|| self.extraction.more(&mut out))? {
             self.passage.take(out.take_held())?;
         }

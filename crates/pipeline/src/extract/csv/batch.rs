@@ -20,9 +20,9 @@ use forebay_core::{Batch, Error, Origins, Result};
 use serde::de::IgnoredAny;
 
 use super::columns::{Column, Columns, VARIANT};
-use super::encoding::{Encoding, latin1};
-use super::split::{Dialect, Field, unescape};
-use super::types;
+use super::encoding::Encoding;
+use super::split::{Field, unescape};
+use super::{Options, types};
 use crate::extract::contract::ColumnType;
 
 /// A record that is held.
@@ -56,17 +56,13 @@ pub(super) struct Texts<'a> {
     pub(super) raw: &'a [u8],
     pub(super) fields: &'a [Field],
     pub(super) rows: &'a [Row],
-    pub(super) null: &'a [String],
-    pub(super) dialect: &'a Dialect,
-    pub(super) encoding: Encoding,
+    options: &'a Options,
     /// The buffer as text, when it is UTF-8 throughout.
     text: Option<&'a str>,
 }
 
 enum Value<'a> {
     Null,
-    /// `""`: an empty text in a text column, null in any other.
-    Empty,
     Text(Cow<'a, str>),
 }
 
@@ -74,11 +70,9 @@ impl<'a> Texts<'a> {
     /// Rows whose bytes are not text are reported by [`invalid`] and must have been blanked before.
     pub(super) fn new(
         (raw, fields, rows): (&'a [u8], &'a [Field], &'a [Row]),
-        null: &'a [String],
-        dialect: &'a Dialect,
-        encoding: Encoding,
+        options: &'a Options,
     ) -> Self {
-        let plain = encoding != Encoding::Latin1 || raw.is_ascii();
+        let plain = !options.encoding.is_single_byte() || raw.is_ascii();
         let text = if plain {
             std::str::from_utf8(raw).ok()
         } else {
@@ -88,9 +82,7 @@ impl<'a> Texts<'a> {
             raw,
             fields,
             rows,
-            null,
-            dialect,
-            encoding,
+            options,
             text,
         }
     }
@@ -107,20 +99,19 @@ impl<'a> Texts<'a> {
         let (start, end) = (field.start as usize, field.end as usize);
         let text: Cow<'a, str> = match self.text {
             Some(text) => Cow::Borrowed(&text[start..end]),
-            None if self.encoding == Encoding::Latin1 => Cow::Owned(latin1(&self.raw[start..end])),
+            None if self.options.encoding.is_single_byte() => {
+                Cow::Owned(self.options.encoding.decode(&self.raw[start..end]))
+            }
             None => String::from_utf8_lossy(&self.raw[start..end]),
         };
-        if !field.quoted && self.null.iter().any(|null| *null == *text) {
+        if self.options.nulls.has(&text, field.quoted) {
             return Value::Null;
-        }
-        if field.quoted && text.is_empty() {
-            return Value::Empty;
         }
         if !field.escaped {
             return Value::Text(text);
         }
         let mut meant = String::with_capacity(text.len());
-        unescape(&text, self.dialect, &mut meant);
+        unescape(&text, &self.options.dialect, &mut meant);
         Value::Text(Cow::Owned(meant))
     }
 
@@ -136,13 +127,7 @@ impl<'a> Texts<'a> {
                 }
             })
             .collect();
-        let kind = types::learn(texts.iter().map(AsRef::as_ref));
-        let empty = || {
-            self.rows
-                .iter()
-                .any(|row| matches!(self.value(row, position), Value::Empty))
-        };
-        kind.or_else(|| empty().then_some(ColumnType::String))
+        types::learn(texts.iter().map(AsRef::as_ref), &self.options.formats)
     }
 }
 
@@ -198,7 +183,7 @@ pub(super) fn build(
             ));
             arrays.push(variant(texts, position, &read.misfits));
         } else {
-            mismatch(&column, kind, &read.misfits, texts.rows, problems);
+            mismatch(&column, kind, texts, (position, &read.misfits), problems);
         }
     }
     require_absent(columns, mapping, texts.rows, problems);
@@ -282,32 +267,39 @@ fn finish(
 }
 
 fn read(texts: &Texts<'_>, position: usize, kind: ColumnType, learned: bool) -> Read {
+    let formats = &texts.options.formats;
     match kind {
         ColumnType::Boolean => booleans(texts, position, learned),
         ColumnType::Int => primitive::<Int32Type>(texts, position, kind, |text| {
-            types::long(text, learned).and_then(|value| i32::try_from(value).ok())
+            formats
+                .long(text, learned)
+                .and_then(|value| i32::try_from(value).ok())
         }),
         ColumnType::Long => {
-            primitive::<Int64Type>(texts, position, kind, |text| types::long(text, learned))
+            primitive::<Int64Type>(texts, position, kind, |text| formats.long(text, learned))
         }
-        ColumnType::Float => primitive::<Float32Type>(texts, position, kind, types::float),
+        ColumnType::Float => {
+            primitive::<Float32Type>(texts, position, kind, |text| formats.float(text))
+        }
         ColumnType::Double => {
-            primitive::<Float64Type>(texts, position, kind, |text| types::double(text, learned))
+            primitive::<Float64Type>(texts, position, kind, |text| formats.double(text, learned))
         }
         ColumnType::Decimal(precision, scale) => {
             primitive::<Decimal128Type>(texts, position, kind, |text| {
-                types::decimal(text, precision, scale)
+                formats.decimal(text, precision, scale)
             })
         }
-        ColumnType::Date => primitive::<Date32Type>(texts, position, kind, types::date),
+        ColumnType::Date => {
+            primitive::<Date32Type>(texts, position, kind, |text| formats.date(text))
+        }
         ColumnType::Timestamp => {
             primitive::<TimestampMicrosecondType>(texts, position, kind, |text| {
-                types::timestamp(text, learned)
+                formats.timestamp(text, learned)
             })
         }
         ColumnType::Timestamptz => {
             primitive::<TimestampMicrosecondType>(texts, position, kind, |text| {
-                types::timestamptz(text, learned)
+                formats.timestamptz(text, learned)
             })
         }
         ColumnType::String | ColumnType::Json | ColumnType::Binary => {
@@ -321,14 +313,12 @@ fn each(
     texts: &Texts<'_>,
     position: usize,
     mut append: impl FnMut(Option<&str>) -> bool,
-    empty_is_text: bool,
 ) -> (Vec<usize>, Vec<usize>) {
     let (mut misfits, mut nulls) = (Vec::new(), Vec::new());
     for (i, row) in texts.rows.iter().enumerate() {
         let fits = match texts.value(row, position) {
             Value::Text(text) => append(Some(&text)),
-            Value::Empty if empty_is_text => append(Some("")),
-            Value::Null | Value::Empty => {
+            Value::Null => {
                 nulls.push(i);
                 append(None)
             }
@@ -353,7 +343,7 @@ fn primitive<T: ArrowPrimitiveType>(
         builder.append_option(value);
         value.is_some() || text.is_none()
     };
-    let (misfits, nulls) = each(texts, position, append, false);
+    let (misfits, nulls) = each(texts, position, append);
     Read {
         array: Arc::new(builder.finish()),
         misfits,
@@ -368,7 +358,7 @@ fn booleans(texts: &Texts<'_>, position: usize, learned: bool) -> Read {
         builder.append_option(value);
         value.is_some() || text.is_none()
     };
-    let (misfits, nulls) = each(texts, position, append, false);
+    let (misfits, nulls) = each(texts, position, append);
     Read {
         array: Arc::new(builder.finish()),
         misfits,
@@ -380,14 +370,13 @@ fn booleans(texts: &Texts<'_>, position: usize, learned: bool) -> Read {
 fn strings(texts: &Texts<'_>, position: usize, kind: ColumnType) -> Read {
     let fits =
         |text: &str| kind != ColumnType::Json || serde_json::from_str::<IgnoredAny>(text).is_ok();
-    let text_column = kind != ColumnType::Json;
     if kind == ColumnType::Binary {
         let mut builder = BinaryBuilder::new();
         let append = |text: Option<&str>| {
             builder.append_option(text.map(str::as_bytes));
             true
         };
-        let (misfits, nulls) = each(texts, position, append, text_column);
+        let (misfits, nulls) = each(texts, position, append);
         return Read {
             array: Arc::new(builder.finish()),
             misfits,
@@ -400,7 +389,7 @@ fn strings(texts: &Texts<'_>, position: usize, kind: ColumnType) -> Read {
         builder.append_option(text.filter(|_| good));
         good
     };
-    let (misfits, nulls) = each(texts, position, append, text_column);
+    let (misfits, nulls) = each(texts, position, append);
     Read {
         array: Arc::new(builder.finish()),
         misfits,
@@ -442,15 +431,23 @@ fn refuse(
 fn mismatch(
     column: &Column,
     kind: ColumnType,
-    misfits: &[usize],
-    rows: &[Row],
+    texts: &Texts<'_>,
+    (position, misfits): (usize, &[usize]),
     problems: &mut Problems,
 ) {
     let (name, kind) = (&column.name, String::from(kind));
     for &row in misfits {
-        let line = rows[row].line;
+        let line = texts.rows[row].line;
+        let is_empty =
+            matches!(texts.value(&texts.rows[row], position), Value::Text(text) if text.is_empty());
+        let hint = match is_empty {
+            true => {
+                ": it is an empty text in quotes; set `extract.csv.quoted_null: true` if that means no value"
+            }
+            false => "",
+        };
         refuse(problems, row, "type_mismatch", || {
-            format!("line {line}: the text in column `{name}` is not an exact {kind}")
+            format!("line {line}: the text in column `{name}` is not an exact {kind}{hint}")
         });
     }
 }
@@ -489,7 +486,7 @@ fn refuse_new(texts: &Texts<'_>, position: usize, column: &Column, problems: &mu
 /// Finds the rows that are not text, and blanks every byte that is not, so that the rest can be read.
 pub(super) fn invalid(raw: &mut [u8], rows: &[Row], encoding: Encoding) -> Problems {
     let mut problems = Problems::new();
-    if encoding == Encoding::Latin1 || std::str::from_utf8(raw).is_ok() {
+    if encoding.is_single_byte() || std::str::from_utf8(raw).is_ok() {
         return problems;
     }
     for (i, row) in rows.iter().enumerate() {

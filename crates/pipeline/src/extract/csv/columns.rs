@@ -229,6 +229,27 @@ pub(super) fn header_names(texts: impl Iterator<Item = String>) -> Vec<String> {
         .collect()
 }
 
+/// Most bytes of a column's name, as in other formats.
+const NAME_BYTES_MAX: usize = 255;
+
+/// Characters of a bad name that are shown.
+const NAME_SHOWN: usize = 40;
+
+/// Why the names of a header cannot be those of columns, if so.
+pub(super) fn bad_name(names: &[String]) -> Option<String> {
+    let is_bad = |name: &String| name.len() > NAME_BYTES_MAX || name.chars().any(char::is_control);
+    let at = names.iter().position(is_bad)?;
+    let begin: String = names[at].chars().take(NAME_SHOWN).collect();
+    let why = match names[at].len() {
+        0..=NAME_BYTES_MAX => "has a line break or another control character".to_owned(),
+        bytes => format!("has {bytes} bytes, more than the {NAME_BYTES_MAX} allowed"),
+    };
+    Some(format!(
+        "the header's name of column {} {why}: {begin:?}; name the columns with `extract.csv.columns`",
+        at + 1
+    ))
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;

@@ -16,6 +16,9 @@ pub enum Encoding {
     /// ISO 8859-1: every byte is the character of that number.
     #[serde(rename = "latin1")]
     Latin1,
+    /// What Windows calls ANSI in Western Europe: as ISO 8859-1, with `€`, dashes and curly quotes.
+    #[serde(rename = "windows-1252")]
+    Windows1252,
     /// Byte order by the mark at the start, little-endian without one.
     #[serde(rename = "utf-16")]
     Utf16,
@@ -88,7 +91,7 @@ impl Encoding {
     /// Bytes of the payload that gave these bytes of the text.
     pub(super) fn source_bytes(self, text: &[u8]) -> u64 {
         match self {
-            Self::Utf8 | Self::Latin1 => text.len() as u64,
+            Self::Utf8 | Self::Latin1 | Self::Windows1252 => text.len() as u64,
             Self::Utf16 => {
                 let units = text.iter().map(|byte| match byte {
                     0x80..=0xbf => 0,
@@ -103,7 +106,7 @@ impl Encoding {
     /// The text as it came.
     pub(super) fn to_source(self, text: &[u8]) -> Vec<u8> {
         match self {
-            Self::Utf8 | Self::Latin1 => text.to_vec(),
+            Self::Utf8 | Self::Latin1 | Self::Windows1252 => text.to_vec(),
             Self::Utf16 => String::from_utf8_lossy(text)
                 .encode_utf16()
                 .flat_map(u16::to_le_bytes)
@@ -112,9 +115,34 @@ impl Encoding {
     }
 }
 
-/// Latin-1 to UTF-8.
-pub(super) fn latin1(bytes: &[u8]) -> String {
-    bytes.iter().copied().map(char::from).collect()
+impl Encoding {
+    /// Whether each byte is a character, so that no text is invalid.
+    pub(super) fn is_single_byte(self) -> bool {
+        matches!(self, Self::Latin1 | Self::Windows1252)
+    }
+
+    /// Text of single-byte characters as UTF-8.
+    pub(super) fn decode(self, bytes: &[u8]) -> String {
+        let characters = bytes.iter().copied();
+        match self {
+            Self::Windows1252 => characters.map(windows_1252).collect(),
+            _ => characters.map(char::from).collect(),
+        }
+    }
+}
+
+/// Characters 0x80 to 0x9f of windows-1252, as the WHATWG's Encoding Standard has them.
+const WINDOWS_1252: [char; 32] = [
+    '€', '\u{81}', '‚', 'ƒ', '„', '…', '†', '‡', 'ˆ', '‰', 'Š', '‹', 'Œ', '\u{8d}', 'Ž', '\u{8f}',
+    '\u{90}', '‘', '’', '“', '”', '•', '–', '—', '˜', '™', 'š', '›', 'œ', '\u{9d}', 'ž', 'Ÿ',
+];
+
+fn windows_1252(byte: u8) -> char {
+    let special = byte.checked_sub(0x80).map(usize::from);
+    special
+        .and_then(|at| WINDOWS_1252.get(at))
+        .copied()
+        .unwrap_or(char::from(byte))
 }
 
 #[cfg(test)]

@@ -9,10 +9,11 @@ use forebay_core::{Error, PayloadHead, Result};
 
 use super::batch::{self, Row, Texts};
 use super::carry::{self, Carry};
-use super::columns::{Columns, Mapping, header_names};
-use super::encoding::{Encoding, Utf16, latin1};
+use super::columns::{Columns, Mapping, bad_name, header_names};
+use super::encoding::{Encoding, Utf16};
 use super::split::{Field, Scan, Splitter, unescape};
 use super::{Options, Ragged};
+use refuse::{Reach, Refusal};
 
 use crate::extract::contract::Contract;
 use crate::extract::{Extracted, Extraction};
@@ -187,7 +188,7 @@ impl CsvExtraction {
         let begin = payload.mark.0;
         if payload.stage == Stage::Begin && (last || self.raw.len() - begin >= BOM.len()) {
             payload.stage = Stage::Header;
-            if self.options.encoding != Encoding::Latin1 && self.raw[begin..].starts_with(BOM) {
+            if !self.options.encoding.is_single_byte() && self.raw[begin..].starts_with(BOM) {
                 payload.splitter = Splitter::new(
                     self.options.dialect,
                     self.options.skip_lines,
@@ -219,7 +220,8 @@ impl CsvExtraction {
                         self.refuse_payload(payload, (start, end, line), code, reason, out);
                     } else {
                         payload.records += 1;
-                        self.refuse(payload, (start, end, line), code, reason, out);
+                        let refusal = Refusal::of_piece(code, reason);
+                        self.refuse(payload, (start, end, line), refusal, out);
                     }
                 }
             }
@@ -240,6 +242,11 @@ impl CsvExtraction {
         place: (usize, usize, u64),
         out: &mut Extracted,
     ) -> Result<()> {
+        let is_blank = place.0 == place.1;
+        if is_blank && (payload.stage == Stage::Header || payload.width != 1) {
+            self.fields.truncate(payload.splitter.first_field());
+            return Ok(());
+        }
         if payload.stage == Stage::Header {
             let is_header = self.header(payload, place, out)?;
             if is_header || payload.stage == Stage::Dead {
@@ -352,13 +359,17 @@ impl CsvExtraction {
                 format!("line {line}: the header is not valid text; set `encoding`"),
             )
         };
-        Ok(header_names(texts.ok_or_else(invalid)?.into_iter()))
+        let names = header_names(texts.ok_or_else(invalid)?.into_iter());
+        match bad_name(&names) {
+            None => Ok(names),
+            Some(reason) => Err(("bad_column_name", format!("line {line}: {reason}"))),
+        }
     }
 
     fn text(&self, field: &Field) -> Option<String> {
         let bytes = &self.raw[field.start as usize..field.end as usize];
         let text = match self.options.encoding {
-            Encoding::Latin1 => latin1(bytes),
+            encoding if encoding.is_single_byte() => encoding.decode(bytes),
             _ => std::str::from_utf8(bytes).ok()?.to_owned(),
         };
         if !field.escaped {
@@ -404,7 +415,8 @@ impl CsvExtraction {
             payload.width
         );
         self.fields.truncate(first);
-        self.refuse(payload, (start, end, line), "ragged_row", reason, out);
+        let refusal = Refusal::of_piece("ragged_row", reason);
+        self.refuse(payload, (start, end, line), refusal, out);
     }
 
     /// How many fields of the record count; `None` when it is ragged.
@@ -474,7 +486,7 @@ impl CsvExtraction {
         let mut problems = batch::invalid(&mut self.raw[..end], &rows, self.options.encoding);
         let options = &self.options;
         let place = (&self.raw[..end], self.fields.as_slice(), rows.as_slice());
-        let texts = Texts::new(place, &options.null, &options.dialect, options.encoding);
+        let texts = Texts::new(place, options);
         let learned = self.columns.list.clone();
         let mut built = batch::build(&texts, &self.mapping, &mut self.columns, &mut problems)?;
         while !problems.is_empty() && self.columns.list != learned {
@@ -495,8 +507,7 @@ impl CsvExtraction {
     fn originals(&self, rows: &[Row]) -> Option<Vec<u8>> {
         let end = rows.last().map_or(0, |row| row.end as usize);
         let raw = &self.raw[..end];
-        let blanked =
-            self.options.encoding != Encoding::Latin1 && std::str::from_utf8(raw).is_err();
+        let blanked = !self.options.encoding.is_single_byte() && std::str::from_utf8(raw).is_err();
         blanked.then(|| raw.to_vec())
     }
 }
@@ -531,13 +542,13 @@ impl Extraction for CsvExtraction {
         self.fields.truncate(settled);
         let (start, end) = (payload.splitter.keep_from(), self.raw.len());
         let line = payload.splitter.line();
-        self.refuse_rest(
-            &mut payload,
-            (start.min(end), end, line),
-            error.code(),
-            error.to_string(),
-            out,
-        );
+        let (place, reason) = ((start.min(end), end, line), error.to_string());
+        let refusal = Refusal {
+            reach: Reach::Rest,
+            code: error.code(),
+            reason,
+        };
+        self.refuse(&mut payload, place, refusal, out);
         Ok(())
     }
 

@@ -23,6 +23,7 @@ mod carry;
 mod columns;
 mod encoding;
 mod extraction;
+mod formats;
 mod split;
 mod types;
 
@@ -64,6 +65,18 @@ pub struct CsvConfig {
     pub columns: Option<Vec<String>>,
     /// Unquoted texts that mean "no value".
     pub null: Vec<String>,
+    /// Whether quoted texts may mean "no value" too: for files in which every field has quotes.
+    pub quoted_null: bool,
+    /// Character before the decimals of a number.
+    pub decimal: String,
+    /// Character after every three digits of a number, if there is one.
+    pub thousands: Option<String>,
+    /// How dates are written, as in `%d.%m.%Y` (strftime), instead of `2026-12-31`. A text may have any of the formats.
+    pub date_formats: Vec<String>,
+    /// How times are written, as in `%d.%m.%Y %H:%M` (strftime), instead of `2026-12-31 23:59:59`; one with `%z` has a zone.
+    pub timestamp_formats: Vec<String>,
+    /// What type numbers get that no column is declared for.
+    pub numbers: NumberType,
     /// Takes blanks around fields away.
     pub trim: bool,
     /// How the text is encoded.
@@ -72,6 +85,19 @@ pub struct CsvConfig {
     pub skip_lines: u64,
     /// What to do with a record that has more or fewer fields than the header.
     pub ragged: Ragged,
+    /// What a blank line is in a file of one column. In one of more columns it is no record.
+    pub blank_lines: BlankLines,
+}
+
+/// What a blank line is in a file of one column.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Default, Serialize, Deserialize, JsonSchema)]
+#[serde(rename_all = "snake_case")]
+pub enum BlankLines {
+    /// No record.
+    #[default]
+    Skip,
+    /// A record without a value, as `load: file` writes it.
+    Record,
 }
 
 /// What to do with a record that has more or fewer fields than the header.
@@ -85,6 +111,17 @@ pub enum Ragged {
     Fill,
 }
 
+/// What type numbers get that no column is declared for.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Default, Serialize, Deserialize, JsonSchema)]
+#[serde(rename_all = "snake_case")]
+pub enum NumberType {
+    /// `long` when the first ones are whole, otherwise `double`.
+    #[default]
+    Learned,
+    /// `double`, so that a column of whole numbers takes decimals later.
+    Double,
+}
+
 impl Default for CsvConfig {
     fn default() -> Self {
         Self {
@@ -95,10 +132,17 @@ impl Default for CsvConfig {
             header: true,
             columns: None,
             null: vec![String::new()],
+            quoted_null: false,
+            decimal: ".".to_owned(),
+            thousands: None,
+            date_formats: Vec::new(),
+            timestamp_formats: Vec::new(),
+            numbers: NumberType::Learned,
             trim: false,
             encoding: Encoding::Utf8,
             skip_lines: 0,
             ragged: Ragged::Quarantine,
+            blank_lines: BlankLines::Skip,
         }
     }
 }
@@ -109,10 +153,25 @@ struct Options {
     dialect: split::Dialect,
     header: bool,
     columns: Option<Vec<String>>,
-    null: Vec<String>,
+    nulls: Nulls,
+    formats: formats::Formats,
     encoding: Encoding,
     skip_lines: u64,
     ragged: Ragged,
+}
+
+/// Which texts mean "no value".
+#[derive(Debug)]
+struct Nulls {
+    texts: Vec<String>,
+    /// Whether they may have quotes.
+    quoted: bool,
+}
+
+impl Nulls {
+    fn has(&self, text: &str, quoted: bool) -> bool {
+        (!quoted || self.quoted) && self.texts.iter().any(|null| null == text)
+    }
 }
 
 /// A configured CSV extractor.
@@ -189,10 +248,15 @@ impl CsvConfig {
                 escape,
                 comment,
                 trim: self.trim,
+                blank_records: self.blank_lines == BlankLines::Record,
             },
             header: self.header,
             columns: self.columns.clone(),
-            null: self.null.clone(),
+            nulls: Nulls {
+                texts: self.null.clone(),
+                quoted: self.quoted_null,
+            },
+            formats: formats::Formats::new(self)?,
             encoding: self.encoding,
             skip_lines: self.skip_lines,
             ragged: self.ragged,
@@ -219,7 +283,7 @@ impl Extractor for Csv {
     fn framing(&self) -> Framing {
         match self.0.encoding {
             Encoding::Utf16 => Framing::Whole,
-            Encoding::Utf8 | Encoding::Latin1 => Framing::Lines,
+            Encoding::Utf8 | Encoding::Latin1 | Encoding::Windows1252 => Framing::Lines,
         }
     }
 

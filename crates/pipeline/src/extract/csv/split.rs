@@ -23,6 +23,8 @@ pub(super) struct Dialect {
     pub(super) comment: Option<u8>,
     /// Blanks around a field are not part of it.
     pub(super) trim: bool,
+    /// A blank line is a record of one empty field.
+    pub(super) blank_records: bool,
 }
 
 /// Place of a field in the buffer.
@@ -83,6 +85,8 @@ pub(super) struct Splitter {
     line: u64,
     /// The byte before was a carriage return that ended a line.
     after_return: bool,
+    /// The line end of the record that was found last is still to come.
+    owes_line_end: bool,
     /// Lines to pass over before the first record.
     skip_lines: u64,
     /// Why the record in [`State::Bad`] is given up.
@@ -113,6 +117,7 @@ impl Splitter {
             escaped: false,
             line: 1,
             after_return: false,
+            owes_line_end: false,
             skip_lines: skip_lines.saturating_sub(1),
             problem: ("", String::new()),
         }
@@ -180,7 +185,11 @@ impl Splitter {
                     Some(scan) => return scan,
                     None => return Scan::More,
                 },
-                State::RecordStart => self.record_start(byte, fields),
+                State::RecordStart => {
+                    if let Some(blank) = self.record_start(byte, fields) {
+                        return blank;
+                    }
+                }
                 State::Skip => self.skip(raw),
                 State::FieldStart => self.begin_field(byte),
                 State::Plain => {
@@ -217,10 +226,17 @@ impl Splitter {
         }
     }
 
-    fn record_start(&mut self, byte: u8, fields: &[Field]) {
+    /// Begins a record; gives one that is a blank line, where those are records.
+    fn record_start(&mut self, byte: u8, fields: &mut Vec<Field>) -> Option<Scan> {
         match byte {
-            // Blank lines are no records.
-            b'\n' | b'\r' => self.line_end(byte),
+            b'\n' | b'\r' => {
+                let is_second_half = byte == b'\n' && self.after_return;
+                let ends_record = std::mem::take(&mut self.owes_line_end) || is_second_half;
+                let is_record = self.dialect.blank_records && !ends_record;
+                let blank = is_record.then(|| self.blank_record(fields));
+                self.line_end(byte);
+                return blank;
+            }
             byte => {
                 self.after_return = false;
                 self.record_start = self.pos;
@@ -232,6 +248,24 @@ impl Splitter {
                     State::FieldStart
                 };
             }
+        }
+        None
+    }
+
+    fn blank_record(&mut self, fields: &mut Vec<Field>) -> Scan {
+        self.record_start = self.pos;
+        self.fields_before = fields.len();
+        let at = u32::try_from(self.pos).unwrap_or(u32::MAX);
+        fields.push(Field {
+            start: at,
+            end: at,
+            quoted: false,
+            escaped: false,
+        });
+        Scan::Record {
+            start: self.pos,
+            end: self.pos,
+            line: self.line,
         }
     }
 
@@ -362,6 +396,7 @@ impl Splitter {
             self.line += memchr::memchr_iter(b'\n', &raw[start..end]).count() as u64;
         }
         self.state = State::RecordStart;
+        self.owes_line_end = true;
         if end - start > RECORD_BYTES_MAX {
             fields.truncate(self.fields_before);
             return Scan::Bad {

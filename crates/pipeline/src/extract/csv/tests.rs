@@ -3,6 +3,7 @@
 mod carry;
 mod declared;
 mod files;
+mod formats;
 
 use std::collections::BTreeMap;
 use std::sync::Arc;

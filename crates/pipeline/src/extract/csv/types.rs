@@ -5,6 +5,8 @@
 
 use chrono::{DateTime, NaiveDate};
 
+use super::NumberType;
+use super::formats::Formats;
 use crate::extract::contract::ColumnType;
 use crate::extract::shortest::shortest_forms;
 
@@ -18,28 +20,36 @@ const LEARNED: [ColumnType; 6] = [
     ColumnType::Timestamptz,
 ];
 
+pub(super) const MICROS_PER_DAY: i64 = 86_400_000_000;
+
 /// The narrowest type that every text fits; `None` without texts.
-pub(super) fn learn<'a>(texts: impl Iterator<Item = &'a str>) -> Option<ColumnType> {
+pub(super) fn learn<'a>(
+    texts: impl Iterator<Item = &'a str>,
+    formats: &Formats,
+) -> Option<ColumnType> {
     let mut open = LEARNED.to_vec();
     let mut any = false;
     for text in texts {
         any = true;
-        open.retain(|kind| fits(*kind, text));
+        open.retain(|kind| fits(*kind, text, formats));
         if open.is_empty() {
             break;
         }
     }
+    if formats.numbers == NumberType::Double && open.contains(&ColumnType::Double) {
+        return any.then_some(ColumnType::Double);
+    }
     any.then(|| open.first().copied().unwrap_or(ColumnType::String))
 }
 
-fn fits(kind: ColumnType, text: &str) -> bool {
+fn fits(kind: ColumnType, text: &str, formats: &Formats) -> bool {
     match kind {
         ColumnType::Boolean => boolean(text, true).is_some(),
-        ColumnType::Long => long(text, true).is_some(),
-        ColumnType::Double => double(text, true).is_some(),
-        ColumnType::Date => date(text).is_some(),
-        ColumnType::Timestamp => timestamp(text, true).is_some(),
-        ColumnType::Timestamptz => timestamptz(text, true).is_some(),
+        ColumnType::Long => formats.long(text, true).is_some(),
+        ColumnType::Double => formats.double(text, true).is_some(),
+        ColumnType::Date => formats.date(text).is_some(),
+        ColumnType::Timestamp => formats.timestamp(text, true).is_some(),
+        ColumnType::Timestamptz => formats.timestamptz(text, true).is_some(),
         _ => true,
     }
 }
@@ -194,7 +204,7 @@ pub(super) fn date(text: &str) -> Option<i32> {
 
 /// Microseconds of `YYYY-MM-DD[T ]HH:MM[:SS[.ffffff]]` without a zone; when declared also of a date.
 pub(super) fn timestamp(text: &str, learned: bool) -> Option<i64> {
-    let days = i64::from(date(text.get(..10)?)?).checked_mul(86_400_000_000)?;
+    let days = i64::from(date(text.get(..10)?)?).checked_mul(MICROS_PER_DAY)?;
     match text.as_bytes()[10..].split_first() {
         None => (!learned).then_some(days),
         Some((b'T' | b't' | b' ', time)) => days.checked_add(time_of_day(time)?),
@@ -271,6 +281,11 @@ mod tests {
     use proptest::prelude::*;
 
     use super::*;
+    use crate::extract::csv::CsvConfig;
+
+    fn usual() -> Formats {
+        Formats::new(&CsvConfig::default()).unwrap()
+    }
 
     #[test]
     fn the_narrowest_exact_type_is_learned() {
@@ -304,9 +319,13 @@ mod tests {
             (&["2020-02-24T18:00:00.1234567"], ColumnType::String),
             (&["0000-00-00"], ColumnType::String),
         ] {
-            assert_eq!(learn(texts.iter().copied()), Some(kind), "{texts:?}");
+            assert_eq!(
+                learn(texts.iter().copied(), &usual()),
+                Some(kind),
+                "{texts:?}"
+            );
         }
-        assert_eq!(learn(std::iter::empty()), None);
+        assert_eq!(learn(std::iter::empty(), &usual()), None);
     }
 
     #[test]
@@ -347,7 +366,7 @@ mod tests {
         #[test]
         fn no_text_panics(text in "\\PC{0,40}") {
             for kind in LEARNED {
-                let _ = fits(kind, &text);
+                let _ = fits(kind, &text, &usual());
             }
             let _ = (decimal(&text, 10, 2), float(&text), timestamptz(&text, false), double(&text, false));
         }

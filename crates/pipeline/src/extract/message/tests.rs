@@ -2,6 +2,7 @@ use arrow::datatypes::{Int32Type, Int64Type, TimestampMicrosecondType};
 use forebay_core::{Message, MessagesBuilder, Timestamp};
 
 use super::*;
+use crate::extract::added_columns::lock;
 use crate::extract::contract::ContractPolicy;
 use crate::extract::{Extractor, json};
 
@@ -20,7 +21,7 @@ fn columns() -> MessageColumns {
 fn extraction(columns: MessageColumns, tombstones: Tombstones) -> MessageExtraction {
     let json = json::Json::new(json::Config::default()).unwrap();
     let inner = json.start(None, &ContractPolicy::default(), None).unwrap();
-    MessageExtraction::new(
+    MessageExtraction::of_messages(
         inner,
         true,
         MessageRules {
@@ -174,7 +175,7 @@ fn what_is_held_back_is_bounded() {
     for ordinal in 0..100 {
         let (head, bytes) = payload(ordinal, &messages);
         extraction.packed(&head, &bytes, &mut out).unwrap();
-        assert!(lock(&extraction.columns).held_messages <= HELD_MAX);
+        assert!(lock(&extraction.source).held_messages <= HELD_MAX);
     }
     assert_eq!(out.rejected.len(), 500_000);
 }

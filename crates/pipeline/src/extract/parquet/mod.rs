@@ -14,10 +14,13 @@
 //! unsigned numbers the next larger signed one, nanoseconds microseconds; a row with a time that has a part below one
 //! microsecond is quarantined. A file that is broken, encrypted, compressed in an unknown way, or has a value that does not
 //! fit, is quarantined whole with the reason: a file of which only a part can be read is never read in part. Checksums of
-//! pages are verified where a file has them. A file that expands more than [`RATIO_MAX`] times is refused.
+//! pages are verified where a file has them. A file that expands more than [`RATIO_MAX`] times is refused. `exclude` leaves columns
+//! out, such as those of a type that no table has (durations, decimals of more than 38 digits) and that `schema.columns` does not declare.
 
 pub(in crate::extract) mod admit;
+mod encryption;
 pub(in crate::extract) mod input;
+mod int96;
 mod pages;
 pub(in crate::extract) mod plan;
 mod thrift;
@@ -26,9 +29,11 @@ pub(in crate::extract) mod types;
 #[cfg(test)]
 mod tests;
 
+use std::collections::BTreeMap;
 use std::panic::{AssertUnwindSafe, catch_unwind};
 use std::sync::Arc;
 
+use ::parquet::arrow::ProjectionMask;
 use ::parquet::arrow::arrow_reader::{
     ArrowReaderMetadata, ArrowReaderOptions, ParquetRecordBatchReader,
     ParquetRecordBatchReaderBuilder,
@@ -42,6 +47,7 @@ use serde::{Deserialize, Serialize};
 
 use self::admit::Refused;
 use self::input::ObjectFile;
+use self::int96::NanosReader;
 use self::plan::{Part, Plan, Refusal, Table};
 use crate::extract::contract::{Contract, ContractPolicy};
 use crate::extract::{Extracted, Extraction, Extractor, ExtractorKind, ObjectInput};
@@ -74,13 +80,16 @@ const BATCH_BYTES: u64 = 32 << 20;
 #[derive(Debug)]
 pub struct Kind;
 
-/// Reads Parquet files. Has no settings.
+/// Reads Parquet files.
 #[derive(Debug, Clone, Default, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
-#[serde(deny_unknown_fields)]
-pub struct ParquetConfig {}
+#[serde(deny_unknown_fields, default)]
+pub struct ParquetConfig {
+    /// Columns that are not read, by their names in the file.
+    pub exclude: Vec<String>,
+}
 
 #[derive(Debug)]
-struct Parquet;
+struct Parquet(ParquetConfig);
 
 impl ExtractorKind for Kind {
     fn name(&self) -> &'static str {
@@ -96,8 +105,7 @@ impl ExtractorKind for Kind {
     }
 
     fn build(&self, config: &Document) -> Result<Box<dyn Extractor>> {
-        let ParquetConfig {} = config.parse()?;
-        Ok(Box::new(Parquet))
+        Ok(Box::new(Parquet(config.parse()?)))
     }
 }
 
@@ -114,6 +122,7 @@ impl Extractor for Parquet {
     ) -> Result<Box<dyn Extraction>> {
         Ok(Box::new(ParquetExtraction {
             table: Table::new("parquet", contract, policy)?,
+            excluded: self.0.exclude.clone(),
             pending: None,
         }))
     }
@@ -121,6 +130,8 @@ impl Extractor for Parquet {
 
 struct ParquetExtraction {
     table: Table,
+    /// Columns that are not read.
+    excluded: Vec<String>,
     /// A file that has proved to be whole and is being given out.
     pending: Option<Pending>,
 }
@@ -133,6 +144,8 @@ struct Pending {
 /// The rows of a file.
 struct Rows {
     reader: ParquetRecordBatchReader,
+    /// Of a file with timestamps of the old kind.
+    nanos: Option<NanosReader>,
     plan: Plan,
     batch_rows: usize,
     /// Rows that the footer promises, and rows read.
@@ -171,46 +184,34 @@ impl ParquetExtraction {
         input: &ObjectFile,
         batch_rows: Option<usize>,
     ) -> Result<Result<Rows, Refusal>> {
-        let builder = guarded(|| {
-            let options = ArrowReaderOptions::new().with_skip_arrow_metadata(false);
-            let metadata = ArrowReaderMetadata::load(input, options.clone()).map_err(refused)?;
-            let metadata = counted(metadata, options)?;
-            Ok(ParquetRecordBatchReaderBuilder::new_with_metadata(
-                input.clone(),
-                metadata,
-            ))
-        });
-        let builder = match builder {
-            Ok(builder) => builder,
+        let footer = match guarded(|| Footer::read(input)) {
+            Ok(footer) => footer,
             Err(refusal) => return Ok(Err(refusal)),
         };
-        let checked =
-            batch_rows.map_or_else(|| guarded(|| rows_at_once(input, builder.metadata())), Ok);
+        let checked = batch_rows.map_or_else(
+            || guarded(|| rows_at_once(input, footer.metadata.metadata())),
+            Ok,
+        );
         let batch_rows = match checked {
             Ok(rows) => rows,
             Err(refusal) => return Ok(Err(refusal)),
         };
-        let promised =
-            u64::try_from(builder.metadata().file_metadata().num_rows()).unwrap_or(u64::MAX);
-        let plan = match self.table.plan(builder.schema())? {
+        let kept = footer.columns_but(&self.excluded);
+        if kept.is_empty() && !self.excluded.is_empty() {
+            return Ok(Err(Refusal {
+                code: "no_columns",
+                reason: "`extract.parquet.exclude` leaves no column of the file".to_owned(),
+            }));
+        }
+        let schema = match footer.metadata.schema().project(&kept) {
+            Ok(schema) => schema,
+            Err(error) => return Ok(Err(corrupt(&error.to_string()))),
+        };
+        let plan = match self.table.plan(&schema)? {
             Ok(plan) => plan,
             Err(refusal) => return Ok(Err(refusal)),
         };
-        Ok(guarded(|| {
-            let reader = builder
-                .with_batch_size(batch_rows)
-                .build()
-                .map_err(refused)?;
-            Ok(Rows {
-                reader,
-                plan,
-                batch_rows,
-                promised,
-                read: 0,
-                file_bytes: input.len(),
-                decoded_bytes: 0,
-            })
-        }))
+        Ok(guarded(|| footer.rows(input, &kept, plan, batch_rows)))
     }
 
     /// Gives out a small file once it has been read to its end, or makes a large one pending.
@@ -290,6 +291,7 @@ impl Extraction for ParquetExtraction {
                     .with_context("object", object.path)
             })?;
         if let Some(refusal) = self.read(head, &input, out)? {
+            let refusal = encryption::encrypted(&input).unwrap_or(refusal);
             out.rejected.push(refusal.of_all(head));
         }
         Ok(())
@@ -313,6 +315,71 @@ impl Extraction for ParquetExtraction {
     }
 }
 
+/// What a file says of itself.
+struct Footer {
+    metadata: ArrowReaderMetadata,
+    /// With timestamps of the old kind as nanoseconds, where there are any.
+    nanos: Option<ArrowReaderMetadata>,
+}
+
+impl Footer {
+    fn read(input: &ObjectFile) -> Result<Self, Refusal> {
+        let options = ArrowReaderOptions::new().with_skip_arrow_metadata(false);
+        let metadata = ArrowReaderMetadata::load(input, options.clone()).map_err(refused)?;
+        let metadata = counted(metadata, options)?;
+        if int96::find_columns(&metadata).is_empty() {
+            return Ok(Self {
+                metadata,
+                nanos: None,
+            });
+        }
+        Ok(Self {
+            metadata: int96::with_micros(&metadata)?,
+            nanos: Some(metadata),
+        })
+    }
+
+    /// The places of the columns that have none of these names.
+    fn columns_but(&self, excluded: &[String]) -> Vec<usize> {
+        let fields = self.metadata.schema().fields();
+        (0..fields.len())
+            .filter(|at| !excluded.contains(fields[*at].name()))
+            .collect()
+    }
+
+    fn rows(
+        self,
+        input: &ObjectFile,
+        kept: &[usize],
+        plan: Plan,
+        batch_rows: usize,
+    ) -> Result<Rows, Refusal> {
+        let footer = self.metadata.metadata().file_metadata();
+        let promised = u64::try_from(footer.num_rows()).unwrap_or(u64::MAX);
+        let nanos = self
+            .nanos
+            .map(|nanos| NanosReader::open(input, nanos, kept, batch_rows));
+        let mask = ProjectionMask::roots(self.metadata.parquet_schema(), kept.iter().copied());
+        let metadata = self.metadata;
+        let builder = ParquetRecordBatchReaderBuilder::new_with_metadata(input.clone(), metadata);
+        let reader = builder
+            .with_projection(mask)
+            .with_batch_size(batch_rows)
+            .build()
+            .map_err(refused)?;
+        Ok(Rows {
+            reader,
+            nanos: nanos.transpose()?.flatten(),
+            plan,
+            batch_rows,
+            promised,
+            read: 0,
+            file_bytes: input.len(),
+            decoded_bytes: 0,
+        })
+    }
+}
+
 impl Rows {
     /// The next rows, as the table has them; `None` when all that the footer promises have come.
     fn next(&mut self) -> Result<Option<Part>, Refusal> {
@@ -333,7 +400,11 @@ impl Rows {
             code: "corrupt_parquet",
             reason: error.to_string(),
         })?;
-        let part = self.plan.apply(&batch)?;
+        let finer = match &mut self.nanos {
+            Some(nanos) => nanos.finer_rows(&batch)?,
+            None => BTreeMap::new(),
+        };
+        let part = self.plan.apply_beside(&batch, finer)?;
         self.read += part.records.num_rows() as u64;
         self.decoded_bytes += part.bytes();
         pages::check_ratio(self.file_bytes, self.decoded_bytes)?;

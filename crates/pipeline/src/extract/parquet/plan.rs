@@ -224,8 +224,12 @@ impl Table {
             .map(ColumnType::arrow)
             .or_else(|| normal(field.data_type()))
         else {
+            let exclude = match self.extractor {
+                "parquet" => ", or leave it out with `extract.parquet.exclude`",
+                _ => "",
+            };
             let reason = format!(
-                "column `{name}` has type {}, which a table cannot hold",
+                "column `{name}` has type {}, which a table cannot hold: declare it under `schema.columns` as a type that holds its values (such as string){exclude}",
                 field.data_type()
             );
             return Ok(Err(Refusal {
@@ -339,7 +343,15 @@ impl Table {
 impl Plan {
     /// A batch of the file as a batch of the table, or why a value does not fit.
     pub(in crate::extract) fn apply(&self, batch: &RecordBatch) -> Result<Part, Refusal> {
-        let mut finer = BTreeMap::new();
+        self.apply_beside(batch, BTreeMap::new())
+    }
+
+    /// As [`Self::apply`]; `finer` are rows whose times are known to be too fine, with the column of each.
+    pub(super) fn apply_beside(
+        &self,
+        batch: &RecordBatch,
+        mut finer: BTreeMap<usize, String>,
+    ) -> Result<Part, Refusal> {
         let arrays = self.steps.iter().map(|step| match step.from {
             Some(from) => column(batch, from, &step.kind, &mut finer),
             None => Ok(new_null_array(&step.kind, batch.num_rows())),
@@ -400,6 +412,10 @@ fn column(
     }
     if array.data_type() == &DataType::Null {
         return Ok(new_null_array(kind, array.len()));
+    }
+    if normal(array.data_type()).is_none() {
+        // Only a declared type makes a column of such a kind.
+        return convert(&array, kind).map_err(refusal);
     }
     let array = to_normal(&array).map_err(refusal)?;
     exactly(&array, kind).map_err(refusal)

@@ -1,5 +1,8 @@
 //! Parquet files, good and hostile.
 
+mod int96;
+mod kinds;
+
 use std::collections::BTreeMap;
 
 use ::parquet::arrow::ArrowWriter;
@@ -26,7 +29,11 @@ struct Reader {
 
 impl Reader {
     fn new(contract: Option<Contract>, policy: &ContractPolicy) -> Self {
-        let extraction = Parquet.start(contract, policy, None).unwrap();
+        Self::with(ParquetConfig::default(), contract, policy)
+    }
+
+    fn with(config: ParquetConfig, contract: Option<Contract>, policy: &ContractPolicy) -> Self {
+        let extraction = Parquet(config).start(contract, policy, None).unwrap();
         Self {
             runtime: Runtime::new().unwrap(),
             objects: Arc::new(InMemory::new()),
@@ -166,7 +173,7 @@ fn files_that_differ_make_one_table() {
         extractor: "json".to_owned(),
         ..reader.extraction.contract()
     };
-    let error = Parquet
+    let error = Parquet(ParquetConfig::default())
         .start(Some(other), &policy, None)
         .map(|_| ())
         .unwrap_err();
@@ -256,7 +263,11 @@ fn a_declared_type_may_grow_and_nothing_else() {
     assert_eq!(names(&out), ["a long"]);
     let contract = reader.extraction.contract();
     for kind in ["int", "double", "string", "decimal(20, 0)"] {
-        let refused = Parquet.start(Some(contract.clone()), &declared("a", kind), None);
+        let refused = Parquet(ParquetConfig::default()).start(
+            Some(contract.clone()),
+            &declared("a", kind),
+            None,
+        );
         assert_eq!(refused.err().unwrap().code(), "column_type_changed");
     }
 }

@@ -1,4 +1,4 @@
-//! The little of Thrift's compact protocol that the header of a Parquet page needs.
+//! The little of Thrift's compact protocol that the header of a Parquet page needs, and the question what a footer has.
 //!
 //! Reads a struct field by field and passes over what nobody asks for. Never reads beyond its bytes and never nests
 //! deeper than [`DEPTH_MAX`].
@@ -61,6 +61,17 @@ impl PageHeader {
     pub(super) fn is_data(&self) -> bool {
         matches!(self.kind, DATA | DATA_V2)
     }
+}
+
+/// Whether the struct at the start of `bytes` has a field; `None` when it is not one, or goes on behind them.
+pub(super) fn has_field(bytes: &[u8], wanted: i64) -> Option<bool> {
+    let mut found = false;
+    let mut cursor = Cursor { rest: bytes };
+    cursor.fields(|cursor, id, kind| {
+        found |= id == wanted;
+        cursor.skip(kind, 0)
+    })?;
+    Some(found)
 }
 
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]

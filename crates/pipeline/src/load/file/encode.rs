@@ -1,20 +1,84 @@
 //! Rows as text: NDJSON and CSV.
 
 use std::fmt::Write as _;
+use std::sync::Arc;
 
-use arrow::array::{Array, ArrayRef, RecordBatch};
-use arrow::datatypes::{DataType, Schema};
-use arrow::json::LineDelimitedWriter;
+use arrow::array::{Array, ArrayRef, ArrowPrimitiveType, AsArray, PrimitiveArray, RecordBatch};
+use arrow::datatypes::{DataType, FieldRef, Float32Type, Float64Type, Schema};
+use arrow::error::ArrowError;
+use arrow::json::writer::{
+    Encoder, EncoderFactory, EncoderOptions, LineDelimited, NullableEncoder, WriterBuilder,
+};
 use arrow::util::display::{ArrayFormatter, FormatOptions};
 use forebay_core::{Error, Result};
 
-/// One JSON object a line; columns without a value are left out.
+/// One JSON object a line; columns without a value are left out. What is no number is a text: `"NaN"`, `"Infinity"`, `"-Infinity"`.
 pub(crate) fn ndjson(records: &RecordBatch, out: &mut Vec<u8>) -> Result<()> {
-    let mut writer = LineDelimitedWriter::new(out);
+    let mut writer = WriterBuilder::new()
+        .with_encoder_factory(Arc::new(NonFinite))
+        .build::<_, LineDelimited>(out);
     writer
         .write(records)
         .and_then(|()| writer.finish())
         .map_err(failed)
+}
+
+/// Encodes columns that have values which JSON has no number for; a reader must not take them for no value.
+#[derive(Debug)]
+struct NonFinite;
+
+impl EncoderFactory for NonFinite {
+    fn make_default_encoder<'a>(
+        &self,
+        _: &'a FieldRef,
+        array: &'a dyn Array,
+        _: &'a EncoderOptions,
+    ) -> std::result::Result<Option<NullableEncoder<'a>>, ArrowError> {
+        Ok(match array.data_type() {
+            DataType::Float32 => floats(array.as_primitive::<Float32Type>()),
+            DataType::Float64 => floats(array.as_primitive::<Float64Type>()),
+            _ => None,
+        })
+    }
+}
+
+/// `None` where all values are numbers: then the writer's own way is quicker.
+fn floats<T>(array: &PrimitiveArray<T>) -> Option<NullableEncoder<'_>>
+where
+    T: ArrowPrimitiveType,
+    T::Native: Into<f64> + serde::Serialize,
+{
+    let is_finite = |value: &T::Native| Into::<f64>::into(*value).is_finite();
+    if array.values().iter().all(is_finite) {
+        return None;
+    }
+    let encoder = Floats(array.values());
+    Some(NullableEncoder::new(
+        Box::new(encoder),
+        array.nulls().cloned(),
+    ))
+}
+
+struct Floats<'a, N>(&'a [N]);
+
+impl<N> Encoder for Floats<'_, N>
+where
+    N: Copy + Into<f64> + serde::Serialize,
+{
+    fn encode(&mut self, idx: usize, out: &mut Vec<u8>) {
+        let value: f64 = self.0[idx].into();
+        let text: &[u8] = match value {
+            value if value.is_nan() => b"\"NaN\"",
+            f64::INFINITY => b"\"Infinity\"",
+            f64::NEG_INFINITY => b"\"-Infinity\"",
+            _ => {
+                // A finite number always has a text, and a vector takes it.
+                let _ = serde_json::to_writer(out, &self.0[idx]);
+                return;
+            }
+        };
+        out.extend_from_slice(text);
+    }
 }
 
 /// CSV as RFC 4180 has it, with `\n`. No value is an empty field, an empty text is `""`; nested values are JSON.
@@ -129,18 +193,51 @@ fn nested(array: &ArrayRef) -> Result<Vec<String>> {
     Ok(text.lines().map(value).collect())
 }
 
-fn failed(error: arrow::error::ArrowError) -> Error {
+fn failed(error: ArrowError) -> Error {
     Error::bug("encode_failed", "failed to encode rows").with_source(error)
 }
 
 #[cfg(test)]
 mod tests {
-    use std::sync::Arc;
-
-    use arrow::array::{Float64Array, ListArray, StringArray, TimestampMicrosecondArray};
+    use arrow::array::{
+        Float32Array, Float64Array, ListArray, StringArray, TimestampMicrosecondArray,
+    };
     use arrow::datatypes::Int32Type;
 
     use super::*;
+
+    #[test]
+    fn what_is_no_number_is_never_no_value() {
+        let values = vec![Some(f64::NAN), Some(1.5), None, Some(f64::NEG_INFINITY)];
+        let nested = ListArray::from_iter_primitive::<Float64Type, _, _>([
+            Some(vec![Some(f64::INFINITY), Some(0.1)]),
+            None,
+            Some(vec![None]),
+            Some(vec![Some(2.0)]),
+        ]);
+        let small = Float32Array::from(vec![0.1, f32::NAN, 3.0, -0.0]);
+        let records = RecordBatch::try_from_iter([
+            ("d", Arc::new(Float64Array::from(values)) as ArrayRef),
+            ("l", Arc::new(nested)),
+            ("f", Arc::new(small)),
+        ])
+        .unwrap();
+        let mut out = Vec::new();
+        ndjson(&records, &mut out).unwrap();
+        assert_eq!(
+            String::from_utf8(out).unwrap(),
+            "{\"d\":\"NaN\",\"l\":[\"Infinity\",0.1],\"f\":0.1}\n{\"d\":1.5,\"f\":\"NaN\"}\n{\"l\":[null],\"f\":3.0}\n{\"d\":\"-Infinity\",\"l\":[2.0],\"f\":-0.0}\n"
+        );
+        let (csv, mut out) = (
+            Csv {
+                guard_formulas: false,
+            },
+            Vec::new(),
+        );
+        csv.rows(&records, &mut out).unwrap();
+        let text = String::from_utf8(out).unwrap();
+        assert!(text.starts_with("NaN,\"[\"\"Infinity\"\",0.1]\""), "{text}");
+    }
 
     #[test]
     fn csv_tells_nothing_from_empty_and_guards_formulas() {

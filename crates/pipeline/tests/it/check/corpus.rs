@@ -123,9 +123,9 @@ const OTHERS: &[(&str, &str)] = &[
     ),
     (
         "extract",
-        r##"csv: {delimiter: ";", quote: "'", escape: "\\", comment: "#", header: false, columns: [a, b], null: [NA], trim: true, encoding: latin1, skip_lines: 1, ragged: fill}"##,
+        r##"csv: {delimiter: ";", quote: "'", escape: "\\", comment: "#", header: false, columns: [a, b], null: [NA], quoted_null: true, decimal: ",", thousands: ".", date_formats: ["%d.%m.%Y"], timestamp_formats: ["%d.%m.%Y %H:%M"], numbers: double, trim: true, encoding: latin1, skip_lines: 1, ragged: fill, blank_lines: record}"##,
     ),
-    ("extract", "parquet: {}"),
+    ("extract", "parquet: {exclude: [a]}"),
     ("load", "stdout: {format: csv}"),
     (
         "load",

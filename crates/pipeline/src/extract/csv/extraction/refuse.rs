@@ -13,7 +13,37 @@ use crate::extract::csv::batch::{Problems, Row};
 struct RefusedPlace {
     payload: u64,
     extent: Extent,
+    offset: Option<u64>,
     line: u64,
+}
+
+/// How much is refused with a piece of a file.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(super) enum Reach {
+    /// Nothing but the piece.
+    Piece,
+    /// What follows too; the whole payload, when its rows have not begun.
+    Rest,
+    /// The whole payload, so that a replay lands all of its rows.
+    Payload,
+}
+
+/// Why, and how far.
+pub(super) struct Refusal<'a> {
+    pub(super) reach: Reach,
+    pub(super) code: &'a str,
+    pub(super) reason: String,
+}
+
+impl<'a> Refusal<'a> {
+    /// Of nothing but a piece of the file.
+    pub(super) fn of_piece(code: &'a str, reason: String) -> Self {
+        Self {
+            reach: Reach::Piece,
+            code,
+            reason,
+        }
+    }
 }
 
 impl CsvExtraction {
@@ -21,40 +51,33 @@ impl CsvExtraction {
         &self,
         payload: &mut Payload,
         (start, end, line): (usize, usize, u64),
-        code: &str,
-        reason: String,
+        refusal: Refusal<'_>,
         out: &mut Extracted,
     ) {
+        let Refusal {
+            reach,
+            code,
+            reason,
+        } = refusal;
         let offset = self.offset(payload, start);
         let record = [payload.preamble.as_slice(), &self.raw[start..end]].concat();
         let length = self.options.encoding.source_bytes(&self.raw[start..end]);
+        let extent = match reach {
+            Reach::Piece => Extent::document(offset, length),
+            Reach::Rest if payload.stage == Stage::Rows => Extent::rest(offset),
+            Reach::Rest | Reach::Payload => Extent::PAYLOAD,
+        };
         let place = RefusedPlace {
             payload: payload.ordinal,
-            extent: Extent::document(offset, length),
+            extent,
+            offset: Some(offset).filter(|_| reach != Reach::Payload),
             line,
         };
         out.rejected
             .push(self.rejected(place, code, reason, &record));
     }
 
-    /// Refuses what is left of a payload that breaks off in the record at `place`.
-    pub(super) fn refuse_rest(
-        &self,
-        payload: &mut Payload,
-        place: (usize, usize, u64),
-        code: &str,
-        reason: String,
-        out: &mut Extracted,
-    ) {
-        let has_rows = payload.stage == Stage::Rows;
-        self.refuse(payload, place, code, reason, out);
-        if let Some(refused) = out.rejected.last_mut() {
-            let start = refused.offset.filter(|_| has_rows);
-            refused.extent = Some(start.map_or(Extent::PAYLOAD, Extent::rest));
-        }
-    }
-
-    /// Refuses a payload whose header cannot be used: as a whole, so that a replay lands all of its rows.
+    /// Refuses a payload whose header cannot be used.
     pub(super) fn refuse_payload(
         &self,
         payload: &mut Payload,
@@ -64,11 +87,12 @@ impl CsvExtraction {
         out: &mut Extracted,
     ) {
         payload.stage = Stage::Dead;
-        self.refuse(payload, place, code, reason, out);
-        if let Some(refused) = out.rejected.last_mut() {
-            refused.offset = None;
-            refused.extent = Some(Extent::PAYLOAD);
-        }
+        let refusal = Refusal {
+            reach: Reach::Payload,
+            code,
+            reason,
+        };
+        self.refuse(payload, place, refusal, out);
     }
 
     fn rejected(&self, place: RefusedPlace, code: &str, reason: String, record: &[u8]) -> Rejected {
@@ -77,7 +101,7 @@ impl CsvExtraction {
         Rejected {
             payload: Some(place.payload),
             extent: Some(place.extent),
-            offset: Some(place.extent.start),
+            offset: place.offset,
             line: Some(place.line),
             stage: "extract".to_owned(),
             code: code.to_owned(),
@@ -104,6 +128,7 @@ impl CsvExtraction {
             let place = RefusedPlace {
                 payload: row.payload,
                 extent: Extent::record(row.offset, u64::from(row.length)),
+                offset: Some(row.offset),
                 line: row.line,
             };
             out.rejected

@@ -1,0 +1,77 @@
+//! Formats that are read at random, inside of a compression: decompressed into a file that lasts as long as it is read.
+
+use std::io::{BufWriter, Write};
+use std::path::{Path as FilePath, PathBuf};
+use std::sync::Arc;
+
+use forebay_core::{Compression, Error, Result};
+use object_store::ObjectStore;
+use object_store::local::LocalFileSystem;
+use object_store::path::Path;
+use tempfile::TempDir;
+
+use super::RunContext;
+use super::stored::StoredPayload;
+use crate::extract::decode::Decoder;
+
+/// Name of the one file in the folder.
+const FILE_NAME: &str = "payload";
+
+/// A decompressed payload on the local disk; it is removed with this value. Its size is bounded by
+/// [`OUTPUT_BYTES_MAX`](crate::extract::decode::OUTPUT_BYTES_MAX).
+#[derive(Debug)]
+pub(super) struct SpilledPayload {
+    _folder: TempDir,
+    pub(super) objects: Arc<dyn ObjectStore>,
+    pub(super) path: Path,
+}
+
+/// Where payloads are decompressed: in the workspace, beside what queries spill.
+pub(super) fn spill_folder(context: &RunContext) -> PathBuf {
+    let workspace = match context.lake.root().strip_prefix("file://") {
+        Some(local) => PathBuf::from(local),
+        None => context.project.join(".forebay"),
+    };
+    workspace.join("spill")
+}
+
+impl SpilledPayload {
+    /// Decompresses a payload into a new folder below `parent`.
+    ///
+    /// Errors: `Unavailable` `spill_failed` when the disk does not take it; those of the decoder and of reading.
+    pub(super) fn write(
+        parent: &FilePath,
+        compression: Compression,
+        stored: &dyn StoredPayload,
+    ) -> Result<Self> {
+        let failed = |error: std::io::Error| spill_failed(parent).with_source(error);
+        std::fs::create_dir_all(parent).map_err(failed)?;
+        let folder = tempfile::Builder::new()
+            .prefix("payload-")
+            .tempdir_in(parent);
+        let folder = folder.map_err(failed)?;
+        let file = std::fs::File::create_new(folder.path().join(FILE_NAME)).map_err(failed)?;
+        let mut file = BufWriter::new(file);
+        let mut take = |bytes: &[u8]| file.write_all(bytes).map_err(failed);
+        let mut decoder = Decoder::new(compression)?;
+        stored.read(&mut |bytes| decoder.push(bytes, &mut take))?;
+        decoder.finish(&mut take)?;
+        file.flush().map_err(failed)?;
+        let objects = LocalFileSystem::new_with_prefix(folder.path())
+            .map_err(|error| spill_failed(parent).with_source(error))?;
+        Ok(Self {
+            _folder: folder,
+            objects: Arc::new(objects),
+            path: Path::from(FILE_NAME),
+        })
+    }
+}
+
+fn spill_failed(folder: &FilePath) -> Error {
+    Error::unavailable(
+        "spill_failed",
+        "failed to decompress a payload to the local disk",
+    )
+    .with_context("folder", folder.display())
+    .with_hint("make room there, or decompress the file yourself")
+}
