@@ -1,8 +1,24 @@
-//! How much memory the machine has, as far as this process may use it.
+//! How much memory the machine has, as far as this process may use it, and whether it may open files.
 //!
 //! Linux tells it in `/proc/meminfo` and in the files of the control group; elsewhere a small machine is assumed.
 
-use std::fs::read_to_string;
+use std::fs::{File, read_to_string};
+
+use forebay_core::{Error, Result};
+
+/// File handles that the runtime takes when it starts, and more: it panics without them.
+const HANDLES_MIN: usize = 16;
+
+/// Errors: `Unavailable` `no_file_handles` when the process may not open what every command needs.
+pub(crate) fn check_file_handles() -> Result<()> {
+    let handles: std::io::Result<Vec<File>> =
+        (0..HANDLES_MIN).map(|_| File::open("/dev/null")).collect();
+    handles.map(drop).map_err(|error| {
+        Error::unavailable("no_file_handles", "the process may not open enough files")
+            .with_source(error)
+            .with_hint("raise the limit of open files: `ulimit -n 1024`, `LimitNOFILE=` in systemd")
+    })
+}
 
 /// What is assumed where nothing tells: 4 GiB.
 const ASSUMED_BYTES: u64 = 4 << 30;

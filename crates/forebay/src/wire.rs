@@ -1,6 +1,7 @@
 //! The one place that names concrete implementations and puts them together.
 
 use std::fs::File;
+use std::io::{Read, Write};
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
 
@@ -22,12 +23,32 @@ use crate::cli::Global;
 use crate::project;
 use crate::settings::{Settings, Storage, aws_variables, variable};
 
+/// Bytes of the lock file of a server that are read.
+const PROCESS_ID_BYTES_MAX: u64 = 20;
+
 /// Folder of the workspace below the project, unless the user says otherwise.
 const WORKSPACE: &str = ".forebay";
 
 /// The SQL engine of transforms and checks; needs no workspace.
 pub(crate) fn engine(_: &Settings) -> Arc<dyn SqlEngine> {
     Arc::new(Engine::new())
+}
+
+/// Another process serves the workspace; what the file of its lock says of it.
+fn already_serving(folder: &Path, lock: &mut File) -> Error {
+    let mut text = String::new();
+    let read = lock.take(PROCESS_ID_BYTES_MAX).read_to_string(&mut text);
+    let process = match (read, text.trim().parse::<u32>()) {
+        (Ok(_), Ok(process)) => format!("process {process}"),
+        _ => "another process".to_owned(),
+    };
+    let what = format!(
+        "`forebay serve` is already running in {} ({process})",
+        folder.display()
+    );
+    Error::conflict("already_serving", what).with_hint(
+        "stop it first; servers that share a store each need a folder of their own, `--workspace DIR`",
+    )
 }
 
 /// An open workspace: everything that Forebay keeps, below one folder.
@@ -41,7 +62,7 @@ pub(crate) struct Workspace {
     journals: Arc<Journals>,
 }
 
-/// Held while a pipeline runs; the system lets go of it when the process ends, however it ends.
+/// Held while a pipeline runs, or a server; the system lets go of it when the process ends, however it ends.
 #[derive(Debug)]
 pub(crate) struct Lock(#[expect(dead_code, reason = "held for its lock")] File);
 
@@ -200,6 +221,33 @@ impl Workspace {
             .with_hint("wait for it to end, or stop it")),
             Err(error) => Err(failed(error.into())),
         }
+    }
+
+    /// Makes sure that this process alone serves the workspace. The file says who has it.
+    pub(crate) fn lock_server(&self) -> Result<Lock> {
+        let path = self.folder.join("serve.lock");
+        let failed = |error: std::io::Error| {
+            Error::unavailable("lock_failed", format!("failed to lock {}", path.display()))
+                .with_source(error)
+        };
+        let mut file = File::options()
+            .create(true)
+            .truncate(false)
+            .read(true)
+            .write(true)
+            .open(&path)
+            .map_err(failed)?;
+        match rustix::fs::flock(&file, rustix::fs::FlockOperation::NonBlockingLockExclusive) {
+            Ok(()) => {}
+            Err(rustix::io::Errno::WOULDBLOCK) => {
+                return Err(already_serving(&self.folder, &mut file));
+            }
+            Err(error) => return Err(failed(error.into())),
+        }
+        file.set_len(0)
+            .and_then(|()| writeln!(file, "{}", std::process::id()))
+            .map_err(failed)?;
+        Ok(Lock(file))
     }
 
     pub(crate) fn run_context(

@@ -1,4 +1,5 @@
-//! Deleting what no kept state of the lake needs: files of expired states, and what killed writers left behind.
+//! Deleting what no kept state of the lake needs: files of expired states, and what killed writers left behind, in the folders of tables
+//! and in the raw zone (see [`raw`]).
 //!
 //! A file goes only when it lies in the folder of a table of this catalog, no kept state of any branch reaches it, and it
 //! is older than the safe age. In this order: the horizon moves, so that what goes is no longer read; every kept state is
@@ -6,6 +7,7 @@
 //! already, or files younger than [`DRAFT_AGE_MAX`]: an older draft is refused. When the states of a table cannot be read
 //! to the end, none of its files goes.
 
+mod raw;
 mod reach;
 mod sweep;
 
@@ -70,11 +72,21 @@ pub struct CleanedTable {
     pub problem: Option<String>,
 }
 
+/// What happened to the raw zone.
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
+pub struct CleanedRaw {
+    /// Without an index, and too young to tell whether it will get one.
+    pub young: FileCount,
+    /// Left by runs that failed before they committed. Deleted, or, in a dry run, what would be.
+    pub orphaned: FileCount,
+}
+
 /// What [`Lake::clean`] did.
 #[derive(Debug)]
 pub struct Cleaned {
     pub horizon: Horizon,
     pub tables: BTreeMap<Uuid, CleanedTable>,
+    pub raw: CleanedRaw,
     /// Rows of the store; none in a dry run.
     pub forgotten: Forgotten,
 }
@@ -129,6 +141,7 @@ impl Lake {
         };
         let reach = Reach::of(self, horizon).await?;
         let tables = sweep::sweep(self, request, &reach).await?;
+        let raw = raw::sweep(self, request).await?;
         let mut forgotten = Forgotten::default();
         if !request.dry_run {
             forgotten = store.forget(request.log_from).await?;
@@ -136,13 +149,14 @@ impl Lake {
         Ok(Cleaned {
             horizon,
             tables,
+            raw,
             forgotten,
         })
     }
 }
 
 impl Cleaned {
-    /// What went of all tables; in a dry run, what would.
+    /// What went of all tables and of the raw zone; in a dry run, what would.
     pub fn deleted(&self) -> FileCount {
         let mut gone = FileCount::default();
         let tables = self.tables.values().filter(|table| !table.left_alone);
@@ -150,6 +164,8 @@ impl Cleaned {
             gone.files += count.files;
             gone.bytes += count.bytes;
         }
+        gone.files += self.raw.orphaned.files;
+        gone.bytes += self.raw.orphaned.bytes;
         gone
     }
 }

@@ -9,6 +9,7 @@ use iceberg::spec::{
     FormatVersion, PartitionSpecRef, SortOrder, TableMetadata, TableMetadataBuilder,
     TableMetadataRef,
 };
+use object_store::ObjectStoreExt;
 use uuid::Uuid;
 
 use crate::clean::DRAFT_AGE_MAX;
@@ -145,6 +146,16 @@ impl Draft {
     /// Adds written files to the change.
     pub fn append(&mut self, files: Vec<DataFile>) {
         self.files.extend(files);
+    }
+
+    /// Gives up the change and deletes its files. Only for a change that was never given to [`crate::Lake::commit`]: after an error of
+    /// that it may not be known whether it landed. What cannot be deleted is left to [`crate::Lake::clean`].
+    pub async fn discard(self) {
+        for file in &self.files {
+            if let Err(error) = self.storage.objects().delete(&file.path).await {
+                tracing::debug!(%error, file = %file.path, "failed to delete a file of a change that was given up");
+            }
+        }
     }
 
     /// A table property as it will be.

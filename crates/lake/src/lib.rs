@@ -20,7 +20,7 @@ mod turn;
 mod verify;
 mod write;
 
-pub use clean::{CleanRequest, Cleaned, CleanedTable, FileCount, SAFE_AGE_MIN};
+pub use clean::{CleanRequest, Cleaned, CleanedRaw, CleanedTable, FileCount, SAFE_AGE_MIN};
 pub use commit::{CommitRequest, LakeCommit, position_property};
 pub use draft::Draft;
 pub use lake::Lake;

@@ -7,7 +7,7 @@ use std::sync::{Arc, Mutex, PoisonError};
 use forebay_core::{Context, Error, ErrorKind, Result, Timestamp, json};
 use iceberg::MetadataLocation;
 use iceberg::io::FileIO;
-use iceberg::spec::{TableMetadata, TableMetadataBuilder, TableMetadataRef};
+use iceberg::spec::{Schema, TableMetadata, TableMetadataBuilder, TableMetadataRef};
 use serde_json::{Value, json};
 
 use crate::error::{GONE, from_iceberg};
@@ -20,8 +20,13 @@ pub(crate) const NESTING_USUAL: usize = 127;
 const UUID_CHARS: usize = 36;
 /// Old metadata files that a table's metadata names; the catalog's log knows them all.
 pub(crate) const METADATA_LOG_MAX: usize = 20;
-/// Metadata files kept parsed; one takes from a few KiB to a few MiB.
+/// Metadata files kept parsed, and the memory that they may take, roughly: those of a wide table take some MiB each.
 const CACHED_MAX: usize = 256;
+const CACHED_BYTES_MAX: usize = 64 << 20;
+/// Memory of a field of a parsed schema, with its entries in the indexes by id and by name; of a snapshot; of the rest.
+pub(crate) const FIELD_BYTES: usize = 700;
+const SNAPSHOT_BYTES: usize = 1_500;
+const REST_BYTES: usize = 8 << 10;
 
 #[derive(Debug)]
 pub(crate) struct MetadataFiles {
@@ -34,6 +39,39 @@ pub(crate) struct MetadataFiles {
 struct Cache {
     parsed: HashMap<String, TableMetadataRef>,
     order: VecDeque<String>,
+    bytes: usize,
+}
+
+impl Cache {
+    fn insert(&mut self, location: String, metadata: TableMetadataRef) {
+        let bytes = parsed_bytes(&metadata);
+        if bytes > CACHED_BYTES_MAX / 2 || self.parsed.contains_key(&location) {
+            return;
+        }
+        self.bytes += bytes;
+        self.parsed.insert(location.clone(), metadata);
+        self.order.push_back(location);
+        while self.order.len() > CACHED_MAX || self.bytes > CACHED_BYTES_MAX {
+            let oldest = self.order.pop_front();
+            let dropped = oldest.and_then(|oldest| self.parsed.remove(&oldest));
+            let freed = dropped.map_or(self.bytes, |dropped| parsed_bytes(&dropped));
+            self.bytes = self.bytes.saturating_sub(freed);
+        }
+    }
+}
+
+/// Memory that parsed metadata takes, roughly, when it shares no schema with others.
+fn parsed_bytes(metadata: &TableMetadata) -> usize {
+    let fields: usize = metadata
+        .schemas_iter()
+        .map(|schema| fields_of(schema))
+        .sum();
+    fields * FIELD_BYTES + metadata.snapshots().len() * SNAPSHOT_BYTES + REST_BYTES
+}
+
+/// Fields of a schema at every depth: at most so many.
+pub(crate) fn fields_of(schema: &Schema) -> usize {
+    usize::try_from(schema.highest_field_id()).unwrap_or(0)
 }
 
 impl MetadataFiles {
@@ -113,14 +151,7 @@ impl MetadataFiles {
 
     pub(crate) fn remember(&self, location: String, metadata: TableMetadataRef) {
         let mut cache = self.cache.lock().unwrap_or_else(PoisonError::into_inner);
-        if cache.parsed.insert(location.clone(), metadata).is_none() {
-            cache.order.push_back(location);
-        }
-        while cache.order.len() > CACHED_MAX {
-            if let Some(oldest) = cache.order.pop_front() {
-                cache.parsed.remove(&oldest);
-            }
-        }
+        cache.insert(location, metadata);
     }
 }
 

@@ -25,7 +25,7 @@ use crate::error::from_iceberg;
 use crate::scan::LiveManifest;
 use crate::storage::LakeStorage;
 
-pub(crate) use self::expire::{named_by_refs, outgrown};
+pub(crate) use self::expire::{named_by_refs, outgrown, unused_schemas};
 pub(crate) use self::manifest::read_list;
 use self::manifest::{Added, ManifestFolder};
 use self::merge::Carried;

@@ -25,6 +25,7 @@ use object_store::{ObjectStore, ObjectStoreExt};
 
 use crate::error::gone;
 use crate::scan::ManifestCache;
+use crate::write::WriteMemory;
 
 use verified::VerifiedStore;
 
@@ -48,6 +49,7 @@ pub(crate) struct LakeStorage {
     root: String,
     local: Option<LocalRoot>,
     manifests: ManifestCache,
+    write_memory: WriteMemory,
 }
 
 impl LakeStorage {
@@ -60,6 +62,7 @@ impl LakeStorage {
             root,
             local,
             manifests: ManifestCache::default(),
+            write_memory: WriteMemory::default(),
         }
     }
 
@@ -79,6 +82,11 @@ impl LakeStorage {
     /// Manifests read before by any table of the lake.
     pub(crate) fn manifests(&self) -> &ManifestCache {
         &self.manifests
+    }
+
+    /// What the writers of the lake hold.
+    pub(crate) fn write_memory(&self) -> &WriteMemory {
+        &self.write_memory
     }
 
     pub(crate) fn root(&self) -> &str {

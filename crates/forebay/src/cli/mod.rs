@@ -199,6 +199,7 @@ async fn with_data(command: Command, global: &Global) -> Result<ExitCode> {
 }
 
 fn runtime() -> Result<tokio::runtime::Runtime> {
+    crate::machine::check_file_handles()?;
     tokio::runtime::Builder::new_multi_thread()
         .enable_all()
         .build()

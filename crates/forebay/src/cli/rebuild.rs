@@ -19,7 +19,9 @@ use crate::wire::Workspace;
 use crate::{project, say};
 
 #[derive(Debug, Args)]
-#[command(after_help = "The branch stays: query it with `forebay sql --branch …`.")]
+#[command(
+    after_help = "The branch stays: query it with `forebay sql --branch …`. It may run while the pipeline does, also under `forebay serve`."
+)]
 pub(crate) struct Rebuild {
     /// The table, or a child table of the same pipeline
     table: TableName,
@@ -32,7 +34,6 @@ impl Rebuild {
     pub(super) async fn run(self, global: &Global) -> Result<ExitCode> {
         let workspace = Workspace::open(global).await?;
         let spec = Arc::new(self.pipeline(&workspace, global)?);
-        let _alone = workspace.lock(&spec.name)?;
         let main = RefName::main();
         let context = workspace.run_context(
             &main,
@@ -99,9 +100,13 @@ impl Rebuild {
 
 async fn compare(workspace: &Workspace, rebuilt: &Rebuilt) -> Result<bool> {
     let mut equal = true;
+    // The pipeline may have committed meanwhile.
+    let base = rebuilt
+        .base
+        .map_or_else(|| AsOf::Head(RefName::main()), AsOf::Commit);
     for table in &rebuilt.tables {
-        let current = fingerprint(workspace, &RefName::main(), table).await?;
-        let again = fingerprint(workspace, &rebuilt.branch, table).await?;
+        let current = fingerprint(workspace, base.clone(), table).await?;
+        let again = fingerprint(workspace, AsOf::Head(rebuilt.branch.clone()), table).await?;
         if current == again {
             say::good(format_args!(
                 "{table}: equal, {} rows",
@@ -132,12 +137,7 @@ struct Fingerprint {
     sum: u128,
 }
 
-async fn fingerprint(
-    workspace: &Workspace,
-    branch: &RefName,
-    table: &TableName,
-) -> Result<Fingerprint> {
-    let as_of = AsOf::Head(branch.clone());
+async fn fingerprint(workspace: &Workspace, as_of: AsOf, table: &TableName) -> Result<Fingerprint> {
     if workspace.lake().table(&as_of, table).await?.is_none() {
         return Ok(Fingerprint::default());
     }

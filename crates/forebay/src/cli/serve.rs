@@ -43,6 +43,7 @@ pub(crate) struct Serve {
 impl Serve {
     pub(super) async fn run(self, global: &Global) -> Result<ExitCode> {
         let workspace = Arc::new(Workspace::open(global).await?);
+        let _alone = workspace.lock_server()?;
         let address = self
             .listen
             .clone()

@@ -6,11 +6,10 @@ use std::time::{Duration, Instant};
 use forebay_testkit::gzip;
 use serde_json::Value;
 
-use crate::flights::variable;
 use crate::forebay::Project;
 use crate::served::{Server, client, runtime, until};
 
-/// Hostile payloads in all; minutes in a debug build, so they come only when `FOREBAY_TEST_HOSTILE` is set.
+/// Hostile payloads in all.
 const PAYLOADS: usize = 200;
 
 /// Memory that the server may have had resident.
@@ -95,9 +94,6 @@ fn committed(pipelines: &Value, name: &str) -> Option<(u64, String)> {
 
 #[test]
 fn hostile_payloads_end_in_table_or_quarantine_and_no_other_pipeline_notices() {
-    if variable("FOREBAY_TEST_HOSTILE").is_none() {
-        return;
-    }
     let project = Project::new();
     let json = [
         ("flat", "{json: {lines: true}}"),

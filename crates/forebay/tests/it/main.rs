@@ -30,6 +30,7 @@ mod raw;
 mod registry;
 mod restored;
 mod s3;
+mod scarce;
 mod serve;
 mod served;
 #[cfg(feature = "kafka")]

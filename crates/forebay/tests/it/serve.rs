@@ -10,7 +10,9 @@ use serde_json::{Value, json};
 
 use crate::flights::variable;
 use crate::forebay::Project;
-use crate::served::{PIPELINE, Server, assert_each_once, client, push_until, runtime, wait_for};
+use crate::served::{
+    PIPELINE, Server, assert_each_once, client, push_until, runtime, until, wait_for,
+};
 
 /// Kills in the test of interruptions; `FOREBAY_TEST_KILLS` asks for more.
 const KILLS: u64 = 8;
@@ -270,4 +272,49 @@ fn boto3_writes_through_the_doors_for_aws_clients() {
         project.value("SELECT count(DISTINCT n) FROM push.events"),
         "1012"
     );
+}
+
+#[test]
+fn a_pipeline_that_takes_pushes_is_rebuilt_while_it_is_served() {
+    let project = Project::new();
+    project.write("pipelines/events.yaml", PIPELINE);
+    let server = Server::start(&project, "127.0.0.1:0");
+    let (runtime, stop) = (runtime(), Arc::new(AtomicBool::new(false)));
+    let url = server.url("/v1/ingest/events");
+    let pushing = runtime.spawn(push_until(url, stop.clone(), 1));
+    let count = "SELECT count(*) FROM push.events";
+    until("some rows have landed", || {
+        let answer = project.run(&["sql", count, "--format", "csv"]);
+        answer.out.lines().nth(1).is_some_and(|rows| rows != "0")
+    });
+    for _ in 0..3 {
+        let rebuilt = project.ok(&["rebuild", "push.events"]);
+        assert!(
+            rebuilt.err.contains("push.events: equal"),
+            "{}",
+            rebuilt.err
+        );
+    }
+    stop.store(true, Ordering::Relaxed);
+    let acknowledged = runtime.block_on(pushing).unwrap();
+    assert_eq!(server.stop(), Some(0));
+    assert_each_once(&project, "push.events", acknowledged.into_iter());
+}
+
+#[test]
+fn a_second_server_in_one_workspace_is_refused_and_one_after_a_kill_is_not() {
+    let project = Project::new();
+    project.write("pipelines/events.yaml", PIPELINE);
+    let server = Server::start(&project, "127.0.0.1:0");
+    let refused = project.run(&["serve", "--listen", "127.0.0.1:0"]);
+    assert_ne!(refused.code, 0);
+    let process = format!("(process {})", server.process_id());
+    assert!(
+        refused.err.contains("already_serving") && refused.err.contains(&process),
+        "{}",
+        refused.err
+    );
+    server.kill();
+    let next = Server::start(&project, "127.0.0.1:0");
+    assert_eq!(next.stop(), Some(0));
 }

@@ -98,6 +98,10 @@ impl Server {
         self.process.wait().unwrap().code()
     }
 
+    pub(crate) fn process_id(&self) -> u32 {
+        self.process.id()
+    }
+
     /// The most memory that it has had resident, in bytes.
     pub(crate) fn memory_peak(&self) -> u64 {
         let status = format!("/proc/{}/status", self.process.id());

@@ -16,7 +16,7 @@ use super::reach::Reach;
 use super::{CleanRequest, CleanedTable};
 
 /// Objects deleted by one request, where the store can.
-const DELETED_AT_ONCE: usize = 1_000;
+pub(super) const DELETED_AT_ONCE: usize = 1_000;
 
 pub(super) async fn sweep(
     lake: &Lake,
@@ -70,7 +70,7 @@ fn first_counts(reach: &Reach) -> BTreeMap<Uuid, CleanedTable> {
     each.collect()
 }
 
-fn before(now: Timestamp, age: Duration) -> Timestamp {
+pub(super) fn before(now: Timestamp, age: Duration) -> Timestamp {
     let age = i64::try_from(age.as_micros()).unwrap_or(i64::MAX);
     Timestamp(now.micros().saturating_sub(age))
 }
@@ -97,7 +97,7 @@ enum Part {
 }
 
 /// Another that cleans may have been first.
-async fn delete(lake: &Lake, request: &CleanRequest, paths: Vec<Path>) -> Result<()> {
+pub(super) async fn delete(lake: &Lake, request: &CleanRequest, paths: Vec<Path>) -> Result<()> {
     if request.dry_run || paths.is_empty() {
         return Ok(());
     }
@@ -109,7 +109,7 @@ async fn delete(lake: &Lake, request: &CleanRequest, paths: Vec<Path>) -> Result
             Err(error) => {
                 return Err(from_objects(
                     "delete a file that is not needed",
-                    "tables",
+                    "storage",
                     error,
                 ));
             }

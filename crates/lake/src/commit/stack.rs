@@ -8,7 +8,7 @@ use iceberg::spec::{Snapshot, TableMetadata, TableMetadataRef};
 use crate::error::from_iceberg;
 use crate::metadata::{check_readable, rebuilt, stamped};
 use crate::scan::LiveManifest;
-use crate::snapshot::{Change, outgrown};
+use crate::snapshot::{Change, outgrown, unused_schemas};
 use crate::{Draft, Lake, Table};
 
 use super::CommitRequest;
@@ -198,6 +198,7 @@ fn finished(
     };
     // Only with a new snapshot: what is outgrown now is so with the next one too.
     let outgrown = outgrown(ground, now);
+    let unused = unused_schemas(ground, &outgrown);
     let build = || {
         let mut builder = ground
             .clone()
@@ -212,7 +213,7 @@ fn finished(
         if !outgrown.is_empty() {
             builder = builder.remove_snapshots(&outgrown);
         }
-        builder.build()
+        builder.remove_schemas(&unused)?.build()
     };
     build()
         .map(|built| built.metadata)

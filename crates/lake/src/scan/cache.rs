@@ -5,6 +5,8 @@ use std::sync::{Arc, Mutex, PoisonError};
 
 use iceberg::spec::{ManifestEntryRef, SchemaRef};
 
+use crate::metadata::{FIELD_BYTES, fields_of};
+
 /// Memory that parsed manifests may hold, roughly.
 const BYTES_MAX: usize = 64 << 20;
 /// A parsed entry without its statistics, and each of its statistics.
@@ -100,4 +102,5 @@ fn size(manifest: &LiveManifest) -> usize {
         .map(|entry| ENTRY_BYTES + statistics(entry) * STATISTIC_BYTES)
         .sum::<usize>()
         + ENTRY_BYTES
+        + fields_of(&manifest.schema) * FIELD_BYTES
 }

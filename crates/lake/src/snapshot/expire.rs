@@ -9,6 +9,8 @@ use std::collections::HashSet;
 use forebay_core::Timestamp;
 use iceberg::spec::TableMetadata;
 
+use crate::metadata::fields_of;
+
 /// The newest snapshots, which stay whatever their age, and the table property that says another number.
 const KEPT_MIN: usize = 20;
 const KEPT_MIN_PROPERTY: &str = "history.expire.min-snapshots-to-keep";
@@ -21,6 +23,9 @@ const KEPT_MAX: usize = 50;
 const KEPT_MAX_PROPERTY: &str = "forebay.history.max-snapshots";
 /// Snapshots that wait to be dropped many at once.
 const SLACK: usize = 10;
+/// Fields of all schemas that the metadata names, about 100 bytes each in the file and more when it is parsed. Snapshots before those
+/// whose schemas have as many go, whatever their number.
+const SCHEMA_FIELDS_MAX: usize = 10_000;
 
 /// What leaves when one more snapshot comes: those beyond the newest that are too old or too many. What a branch or tag
 /// of the table itself stands on stays.
@@ -32,8 +37,9 @@ pub(crate) fn outgrown(head: &TableMetadata, now: Timestamp) -> Vec<i64> {
         .collect();
     snapshots.sort_unstable_by(|a, b| b.cmp(a));
     let oldest_ms = now.millis().saturating_sub(limits.age_max_ms);
+    let affordable = affordable_snapshots(head, &snapshots);
     let is_over = |(nth, (_, _, at)): &(usize, (i64, i64, i64))| {
-        *nth >= limits.kept_max || (*nth >= limits.kept_min && *at < oldest_ms)
+        *nth >= limits.kept_max.min(affordable) || (*nth >= limits.kept_min && *at < oldest_ms)
     };
     let over: Vec<i64> = snapshots
         .into_iter()
@@ -41,11 +47,39 @@ pub(crate) fn outgrown(head: &TableMetadata, now: Timestamp) -> Vec<i64> {
         .filter(is_over)
         .map(|(_, (_, id, _))| id)
         .collect();
-    if over.len() < SLACK {
+    if over.len() < SLACK && affordable >= head.snapshots().len() {
         return Vec::new();
     }
     let named = named_by_refs(head);
     over.into_iter().filter(|id| !named.contains(id)).collect()
+}
+
+/// How many of the newest snapshots may stay so that their schemas have not too many fields; one at least.
+fn affordable_snapshots(head: &TableMetadata, newest_first: &[(i64, i64, i64)]) -> usize {
+    let current = head.current_schema();
+    let mut schemas = HashSet::from([current.schema_id()]);
+    let mut fields = fields_of(current);
+    for (nth, (_, id, _)) in newest_first.iter().enumerate() {
+        let snapshot = head.snapshot_by_id(*id);
+        let schema = snapshot.and_then(|snapshot| head.schema_by_id(snapshot.schema_id()?));
+        if let Some(schema) = schema.filter(|schema| schemas.insert(schema.schema_id())) {
+            fields += fields_of(schema);
+        }
+        if fields > SCHEMA_FIELDS_MAX {
+            return nth.max(1);
+        }
+    }
+    newest_first.len()
+}
+
+/// Schemas that nothing names once these snapshots are gone.
+pub(crate) fn unused_schemas(head: &TableMetadata, gone: &[i64]) -> Vec<i32> {
+    let kept = head.snapshots();
+    let kept = kept.filter(|snapshot| !gone.contains(&snapshot.snapshot_id()));
+    let mut used: HashSet<i32> = kept.filter_map(|snapshot| snapshot.schema_id()).collect();
+    used.insert(head.current_schema_id());
+    let ids = head.schemas_iter().map(|schema| schema.schema_id());
+    ids.filter(|id| !used.contains(id)).collect()
 }
 
 struct Limits {

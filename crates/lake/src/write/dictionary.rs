@@ -20,8 +20,14 @@ const SAMPLE_VALUES_MAX: usize = 8_192;
 /// Distinct values among 100 from which on a column counts as unique.
 const UNIQUE_PERCENT: usize = 99;
 
-pub(super) fn unique_columns(first: &RecordBatch) -> Result<Vec<ColumnPath>> {
-    if first.num_rows() < SAMPLE_VALUES_MIN {
+/// Columns of a file that get a dictionary: the encoder takes 70 KiB for one before it has a value. Those that have values in the first
+/// rows come first.
+pub(super) const DICTIONARIES_MAX: usize = 256;
+
+/// The columns that get no dictionary.
+pub(super) fn columns_without(first: &RecordBatch) -> Result<Vec<ColumnPath>> {
+    let is_wide = first.schema().flattened_fields().len() > DICTIONARIES_MAX;
+    if !is_wide && first.num_rows() < SAMPLE_VALUES_MIN {
         return Ok(Vec::new());
     }
     let bad =
@@ -35,14 +41,28 @@ pub(super) fn unique_columns(first: &RecordBatch) -> Result<Vec<ColumnPath>> {
         .iter()
         .for_each(|column| collect_leaves(column, &mut leaves));
     if leaves.len() != schema.num_columns() {
-        return Ok(Vec::new());
+        leaves.clear();
     }
-    let unique = schema
-        .columns()
-        .iter()
-        .zip(leaves)
-        .filter(|(_, leaf)| is_unique(leaf));
-    Ok(unique.map(|(column, _)| column.path().clone()).collect())
+    let mut room = if is_wide {
+        DICTIONARIES_MAX
+    } else {
+        usize::MAX
+    };
+    let mut without = Vec::new();
+    for (n, column) in schema.columns().iter().enumerate() {
+        let leaf = leaves.get(n);
+        let is_worth = leaf.is_none_or(|leaf| !(is_wide && is_empty(leaf)) && !is_unique(leaf));
+        if is_worth && room > 0 {
+            room -= 1;
+        } else {
+            without.push(column.path().clone());
+        }
+    }
+    Ok(without)
+}
+
+fn is_empty(leaf: &ArrayRef) -> bool {
+    leaf.logical_null_count() == leaf.len()
 }
 
 /// The leaf arrays below `array`, in the order of Parquet's columns.
@@ -118,13 +138,13 @@ mod tests {
             ),
         ];
         let batch = RecordBatch::try_from_iter(columns.clone()).unwrap();
-        let names: Vec<String> = unique_columns(&batch)
+        let names: Vec<String> = columns_without(&batch)
             .unwrap()
             .iter()
             .map(ColumnPath::string)
             .collect();
         assert_eq!(names, ["id", "price"]);
         let small = batch.slice(0, 100);
-        assert!(unique_columns(&small).unwrap().is_empty());
+        assert!(columns_without(&small).unwrap().is_empty());
     }
 }

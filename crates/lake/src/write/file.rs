@@ -22,6 +22,9 @@ const ROW_GROUP_BYTES_MAX: usize = 64 << 20;
 /// Rows and bytes of Arrow data that are encoded between two looks at the limits.
 const CHUNK_ROWS_MAX: usize = 16_384;
 const CHUNK_BYTES_MAX: usize = 8 << 20;
+/// Rows of a row group of a file with more columns than get a dictionary: so many that no column ends a page before the group is
+/// closed, since each that has keeps a compressor of its own until then.
+const WIDE_GROUP_ROWS_MAX: usize = 16_384;
 
 /// How many rows of `records` to encode at once.
 pub(super) fn chunk_rows(records: &RecordBatch) -> usize {
@@ -74,7 +77,7 @@ impl OpenFile {
         };
         let sink = target.storage.sink(path.clone())?.with_checksums();
         let sink = Loan(Some(sink));
-        let properties = properties(options, first)?;
+        let properties = properties(options, target.width, first)?;
         let writer = ArrowWriter::try_new(sink, Arc::clone(&target.arrow), Some(properties))
             .map_err(encode_error)?;
         Ok(Self {
@@ -159,16 +162,27 @@ impl OpenFile {
     }
 }
 
-fn properties(options: &WriterOptions, first: &RecordBatch) -> Result<WriterProperties> {
+fn properties(
+    options: &WriterOptions,
+    width: usize,
+    first: &RecordBatch,
+) -> Result<WriterProperties> {
+    let mut group_rows = options.row_group_rows_max.max(1);
     let level = ZstdLevel::try_new(1).expect("zstd has level 1");
+    let mut compression = Compression::ZSTD(level);
+    if width > dictionary::DICTIONARIES_MAX {
+        group_rows = group_rows.min(WIDE_GROUP_ROWS_MAX);
+        // The encoder makes a codec for each column; that of zstd takes 100 KiB.
+        compression = Compression::SNAPPY;
+    }
     let builder = WriterProperties::builder()
         .set_created_by(format!("forebay {}", env!("CARGO_PKG_VERSION")))
-        .set_compression(Compression::ZSTD(level))
+        .set_compression(compression)
         .set_statistics_enabled(EnabledStatistics::Page)
-        .set_max_row_group_row_count(Some(options.row_group_rows_max.max(1)))
+        .set_max_row_group_row_count(Some(group_rows))
         .set_max_row_group_bytes(Some(ROW_GROUP_BYTES_MAX));
-    let unique = dictionary::unique_columns(first)?;
-    Ok(unique
+    let without = dictionary::columns_without(first)?;
+    Ok(without
         .into_iter()
         .fold(builder, |builder, column| {
             builder.set_column_dictionary_enabled(column, false)

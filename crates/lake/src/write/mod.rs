@@ -9,9 +9,12 @@ pub(crate) mod bound;
 mod cast;
 mod dictionary;
 mod file;
+mod memory;
 mod stats;
 #[cfg(test)]
 mod tests;
+#[cfg(test)]
+mod wide_tests;
 
 use std::collections::HashMap;
 use std::sync::Arc;
@@ -26,9 +29,13 @@ use crate::partition::split::{Group, Splitter};
 use crate::storage::LakeStorage;
 use crate::{Draft, schema};
 use file::OpenFile;
+use memory::HeldMemory;
 
-/// Memory that the unfinished row groups of one writer may hold together; the biggest is closed early beyond it.
-const OPEN_BYTES_MAX: usize = 128 << 20;
+pub(crate) use memory::WriteMemory;
+
+/// Cells, empty ones too, that a batch may have when it is fitted to the table: it is taken in parts, since a narrow batch in a wide
+/// table is mostly columns that it lacks.
+const PART_CELLS_MAX: usize = 1 << 20;
 
 /// A written, durable file that no commit names yet.
 #[derive(Debug, Clone)]
@@ -71,6 +78,8 @@ impl Default for WriterOptions {
 struct Target {
     /// Arrow schema with field ids at every depth.
     arrow: SchemaRef,
+    /// Fields at every depth.
+    width: usize,
     schema: iceberg::spec::SchemaRef,
     spec: PartitionSpecRef,
     /// The table's folder.
@@ -81,8 +90,10 @@ struct Target {
 impl Target {
     fn of(draft: &Draft) -> Result<Self> {
         let schema = draft.iceberg_schema()?;
+        let arrow = schema::to_arrow(&schema)?;
         Ok(Self {
-            arrow: schema::to_arrow(&schema)?,
+            width: arrow.flattened_fields().len(),
+            arrow,
             schema,
             spec: draft.partition_spec()?,
             folder: draft.folder(),
@@ -103,6 +114,7 @@ pub struct TableWriter {
     rows: u64,
     /// Counts writes, to tell which file was written longest ago.
     tick: u64,
+    held: HeldMemory,
 }
 
 impl TableWriter {
@@ -118,6 +130,7 @@ impl TableWriter {
         }
         let splitter = Splitter::new(&target.schema, &target.spec)?;
         Ok(Self {
+            held: HeldMemory::new(Arc::clone(&target.storage)),
             target,
             options,
             splitter,
@@ -146,6 +159,24 @@ impl TableWriter {
                 ),
             ));
         }
+        let parts = self.parts(records);
+        if parts.len() > 1 {
+            // All of the batch or nothing.
+            self.check(records)?;
+        }
+        parts.iter().try_for_each(|part| self.write_part(part))
+    }
+
+    /// The batch in slices that are small enough to be fitted to the table.
+    fn parts(&self, records: &RecordBatch) -> Vec<RecordBatch> {
+        let rows = (PART_CELLS_MAX / self.target.width.max(1)).max(1);
+        let starts = (0..records.num_rows()).step_by(rows);
+        starts
+            .map(|start| records.slice(start, rows.min(records.num_rows() - start)))
+            .collect()
+    }
+
+    fn write_part(&mut self, records: &RecordBatch) -> Result<()> {
         let records = adapt::batch(records, &self.target.arrow)?;
         let mut groups = self.splitter.split(&records)?;
         // Open files first: a batch of many partitions must not close a file that its own rows still need.
@@ -159,8 +190,10 @@ impl TableWriter {
 
     /// Whether [`Self::write`] would take the rows; nothing is written. Its `Data` errors leave the writer as it was.
     pub fn check(&self, records: &RecordBatch) -> Result<()> {
-        let records = adapt::batch(records, &self.target.arrow)?;
-        self.splitter.split(&records).map(drop)
+        self.parts(records).iter().try_for_each(|part| {
+            let part = adapt::batch(part, &self.target.arrow)?;
+            self.splitter.split(&part).map(drop)
+        })
     }
 
     /// Bytes of Arrow data and encoded pages held in memory now.
@@ -180,6 +213,11 @@ impl TableWriter {
             self.close(&key)?;
         }
         Ok(std::mem::take(&mut self.done))
+    }
+
+    /// Gives up the files that are open; those that were closed are the answer, for [`Draft::discard`].
+    pub fn abandon(self) -> Vec<DataFile> {
+        self.done
     }
 
     fn write_group(&mut self, records: &RecordBatch, group: Group) -> Result<()> {
@@ -230,15 +268,14 @@ impl TableWriter {
         Ok(())
     }
 
-    /// Writes out the biggest unfinished row groups while all of them together are too big.
+    /// Writes out the biggest unfinished row groups while all of them together, or those of the whole lake, are too big.
     fn hold_memory(&mut self) -> Result<()> {
-        while self
-            .open
-            .values()
-            .map(OpenFile::row_group_memory_bytes)
-            .sum::<usize>()
-            > OPEN_BYTES_MAX
-        {
+        loop {
+            let open = self.open.values().map(OpenFile::row_group_memory_bytes);
+            let bytes = open.sum();
+            if !self.held.exceeds(bytes) {
+                return Ok(());
+            }
             let biggest = self
                 .open
                 .values_mut()
@@ -246,7 +283,6 @@ impl TableWriter {
             let file = biggest.expect("memory is held by an open file");
             file.flush().context("file", file.path())?;
         }
-        Ok(())
     }
 
     fn close(&mut self, key: &[u8]) -> Result<()> {

@@ -1,21 +1,22 @@
-//! One flipped bit anywhere in the files of a table: an error or the right answer, never another answer and no panic.
+//! One flipped bit, or a cut, anywhere in the files of a table or in an index of the raw zone: an error or the right answer, never another
+//! answer and no panic.
 
 use std::collections::BTreeMap;
 use std::sync::Arc;
 
 use arrow::array::AsArray;
 use arrow::datatypes::Int64Type;
-use forebay_core::Clock;
-use forebay_lake::Lake;
+use forebay_core::{Clock, RefName};
+use forebay_lake::{Lake, WriterOptions};
 use futures::TryStreamExt;
 use object_store::path::Path;
-use object_store::{ObjectStore, ObjectStoreExt};
+use object_store::{ObjectMeta, ObjectStore, ObjectStoreExt};
 use parquet::arrow::arrow_reader::ParquetRecordBatchReaderBuilder;
 
-use crate::site::{Site, append, head, id_rows, name};
+use crate::site::{Site, append, head, id_rows, name, request};
 
-/// Flips of each kind of file.
-const FLIPS: u64 = 100;
+/// Damages of each kind of file; every fifth is a cut.
+const DAMAGES: u64 = 125;
 const SEED: u64 = 0x5EED;
 
 /// The same numbers in every run (splitmix64).
@@ -34,6 +35,7 @@ impl Numbers {
 fn kind(path: &Path) -> &'static str {
     let file = path.filename().unwrap();
     match file {
+        _ if file.ends_with(".index.parquet") => "raw index",
         _ if file.ends_with(".parquet") => "data file",
         _ if file.starts_with("snap-") => "manifest list",
         _ if file.ends_with(".avro") => "manifest",
@@ -43,7 +45,34 @@ fn kind(path: &Path) -> &'static str {
 
 /// What a process reads that has read nothing before.
 async fn read(lake: Lake) -> Result<Vec<i64>, String> {
-    let table = lake.table(&head(), &name("a.t")).await;
+    let mut ids = read_table(&lake, "a.t").await?;
+    ids.extend(read_table(&lake, "raw.t").await?);
+    Ok(ids)
+}
+
+/// An index of the raw zone: a data file at a path of its own.
+async fn append_index(lake: &Lake, nth: i64) {
+    let rows = id_rows((nth * 40_000)..(nth * 40_000 + 20_000));
+    let mut draft = lake.draft(&RefName::main(), &name("raw.t")).await.unwrap();
+    if !draft.exists() {
+        draft.create(&rows.schema(), &[]).unwrap();
+    }
+    let path = Path::from(format!("raw/t/split/{nth}.index.parquet"));
+    let options = WriterOptions {
+        path: Some(path),
+        ..WriterOptions::default()
+    };
+    let mut writer = draft.writer(options).unwrap();
+    let written = tokio::task::spawn_blocking(move || {
+        writer.write(&rows)?;
+        writer.finish()
+    });
+    draft.append(written.await.unwrap().unwrap());
+    lake.commit(request(vec![draft], Vec::new())).await.unwrap();
+}
+
+async fn read_table(lake: &Lake, table: &str) -> Result<Vec<i64>, String> {
+    let table = lake.table(&head(), &name(table)).await;
     let table = table.map_err(|e| e.to_string())?.ok_or("no table")?;
     let plan = table.scan(None).await.map_err(|e| e.to_string())?;
     let mut ids = Vec::new();
@@ -53,6 +82,9 @@ async fn read(lake: Lake) -> Result<Vec<i64>, String> {
         let bytes = bytes.map_err(|e| e.to_string())?;
         // As a query reads: some ranges of the file, at once and one by one.
         let size = bytes.len() as u64;
+        if size < 8 {
+            return Err("no Parquet file".to_owned());
+        }
         let ranges = [0..4, size / 2..size / 2 + 1, size - 8..size];
         let parts = lake.objects().get_ranges(&file.path, &ranges).await;
         for (part, range) in parts.map_err(|e| e.to_string())?.iter().zip(ranges) {
@@ -82,34 +114,32 @@ fn fresh(site: &Site) -> Lake {
 }
 
 #[tokio::test(flavor = "multi_thread")]
-async fn a_flipped_bit_in_any_file_of_a_table_is_an_error_or_changes_nothing() {
+async fn a_flipped_bit_or_a_cut_in_any_file_of_a_table_is_an_error_or_changes_nothing() {
     let site = Site::new().await;
     for part in 0..3 {
         let rows = id_rows((part * 40_000)..(part * 40_000 + 20_000));
         append(&site.lake, "a.t", rows).await.unwrap();
+        append_index(&site.lake, part).await;
     }
     let expected = read(fresh(&site)).await.unwrap();
-    assert_eq!(expected.len(), 60_000);
-    let folder = Path::from("tables");
-    let found: Vec<_> = site
-        .place
-        .objects
-        .list(Some(&folder))
-        .try_collect()
-        .await
-        .unwrap();
+    assert_eq!(expected.len(), 120_000);
+    let found: Vec<_> = site.place.objects.list(None).try_collect().await.unwrap();
     let mut by_kind: BTreeMap<&str, Vec<Path>> = BTreeMap::new();
-    for object in found.into_iter().filter(|object| object.size > 0) {
+    let is_file = |object: &ObjectMeta| {
+        let folder = object.location.parts().next();
+        object.size > 0 && folder.is_some_and(|part| ["raw", "tables"].contains(&part.as_ref()))
+    };
+    for object in found.into_iter().filter(is_file) {
         by_kind
             .entry(kind(&object.location))
             .or_default()
             .push(object.location);
     }
-    assert_eq!(by_kind.len(), 4, "{by_kind:?}");
+    assert_eq!(by_kind.len(), 5, "{by_kind:?}");
     let mut numbers = Numbers(SEED);
     for (kind, paths) in by_kind {
         let mut errors = 0;
-        for flip in 0..FLIPS {
+        for nth in 0..DAMAGES {
             let path = &paths[numbers.below(paths.len())];
             let whole = site
                 .place
@@ -122,18 +152,22 @@ async fn a_flipped_bit_in_any_file_of_a_table_is_an_error_or_changes_nothing() {
                 .unwrap();
             let bit = numbers.below(whole.len() * 8);
             let mut damaged = whole.to_vec();
-            damaged[bit / 8] ^= 1 << (bit % 8);
+            if nth % 5 == 0 {
+                damaged.truncate(bit / 8);
+            } else {
+                damaged[bit / 8] ^= 1 << (bit % 8);
+            }
             site.place.objects.put(path, damaged.into()).await.unwrap();
             let answer = tokio::spawn(read(fresh(&site))).await;
             site.place.objects.put(path, whole.into()).await.unwrap();
             match answer.expect("a damaged file is no panic") {
-                Ok(ids) => assert!(ids == expected, "{kind} {path}, flip {flip}, bit {bit}"),
+                Ok(ids) => assert!(ids == expected, "{kind} {path}, damage {nth}, bit {bit}"),
                 Err(_) => errors += 1,
             }
         }
         // Old metadata files are read by nobody; all other files are.
-        assert!(errors > FLIPS / 5, "{kind}: {errors} errors");
-        println!("{kind}: {errors} of {FLIPS} flips were errors, none was another answer");
+        assert!(errors > DAMAGES / 5, "{kind}: {errors} errors");
+        println!("{kind}: {errors} of {DAMAGES} damages were errors, none was another answer");
     }
 }
 

@@ -5,6 +5,8 @@ use std::sync::Arc;
 use arrow::array::{ArrayRef, Int64Array, RecordBatch, new_null_array};
 use arrow::datatypes::{DataType, Field, Fields, Schema, SchemaRef};
 use forebay_store::AsOf;
+use object_store::ObjectStoreExt;
+use object_store::path::Path;
 
 use crate::site::{Site, append, drafted, head, id_rows, name};
 
@@ -115,6 +117,37 @@ async fn rows_of_an_older_schema_land_on_a_table_that_grew_meanwhile() {
         2,
         "the column of the other writer stays"
     );
+}
+
+/// Rows that are wider by one column each time, as a source does it that makes names of data.
+#[tokio::test(flavor = "multi_thread")]
+async fn a_wide_table_that_gains_a_column_with_each_commit_keeps_its_metadata_small() {
+    let site = Site::new().await;
+    let names: Vec<String> = (0..1_000).map(|n| format!("c{n}")).collect();
+    let wide = |width: usize| {
+        let others = names.iter().take(width);
+        let others = others.map(|name| (name.as_str(), DataType::Int64));
+        let fields: Vec<_> = [("id", DataType::Int64)]
+            .into_iter()
+            .chain(others)
+            .collect();
+        columns(&fields)
+    };
+    let first = append(&site.lake, "a.t", wide(970)).await.unwrap();
+    for width in 971..=1_000 {
+        append(&site.lake, "a.t", wide(width)).await.unwrap();
+    }
+    let table = site.table("a.t").await;
+    let file = table.metadata_location().strip_prefix(&site.place.root);
+    let path = Path::from(file.unwrap());
+    let bytes = site.place.objects.head(&path).await.unwrap().size;
+    assert!(bytes < 1_500_000, "{bytes} bytes of metadata");
+    assert_eq!(site.ids("a.t").await.len(), 31);
+    let as_of = AsOf::Commit(first.committed.id);
+    let then = site.another().await.table(&as_of, &name("a.t")).await;
+    let then = then.unwrap().unwrap();
+    assert_eq!(then.schema().fields().len(), 971);
+    assert_eq!(site.ids_of(&then).await, [9]);
 }
 
 #[tokio::test(flavor = "multi_thread")]

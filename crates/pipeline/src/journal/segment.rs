@@ -16,6 +16,16 @@ use super::scan::{Found, Scan};
 
 const SEGMENT: &str = "segment";
 const KEYS: &str = "keys";
+/// The file with the journal's name: the name, and in a second line its CRC-32 in hexadecimal.
+const ID: &str = "id";
+
+/// What the file with the journal's name holds.
+#[derive(Debug)]
+pub(super) enum StoredId {
+    Whole(Ident),
+    Damaged,
+    Missing,
+}
 
 /// A file of records: `[base, end)` in logical offsets.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -97,19 +107,32 @@ impl Folder {
     }
 
     /// The journal's name, made when the folder is new. A folder that has lost it is still the journal that its mark names.
+    ///
+    /// Errors: `Data` `journal_corrupt` when the name is damaged and there is no mark: under another name every record would be read
+    /// again.
     pub(super) fn id(&self, known: Option<&Ident>, clock: &dyn Clock) -> Result<Ident> {
-        let path = self.path.join("id");
-        match std::fs::read_to_string(&path) {
-            Ok(text) => return text.trim().parse(),
-            Err(error) if error.kind() == Io::NotFound => {}
-            Err(error) => return Err(failed(error, &path)),
-        }
-        let id = match known {
-            Some(id) => id.clone(),
-            None => new_id(clock)?,
+        let path = self.path.join(ID);
+        let id = match (self.read_id()?, known) {
+            (StoredId::Whole(id), _) => return Ok(id),
+            (StoredId::Damaged, None) => return Err(damaged_id(&path)),
+            (StoredId::Damaged, Some(id)) => {
+                tracing::error!(file = %path.display(), journal = %id, "journal name is damaged, restored from the journal mark");
+                id.clone()
+            }
+            (StoredId::Missing, Some(id)) => id.clone(),
+            (StoredId::Missing, None) => new_id(clock)?,
         };
-        self.put("id", id.as_str().as_bytes())?;
+        self.put(ID, id_text(&id).as_bytes())?;
         Ok(id)
+    }
+
+    pub(super) fn read_id(&self) -> Result<StoredId> {
+        let path = self.path.join(ID);
+        match std::fs::read(&path) {
+            Ok(bytes) => Ok(parse_id(&bytes).map_or(StoredId::Damaged, StoredId::Whole)),
+            Err(error) if error.kind() == Io::NotFound => Ok(StoredId::Missing),
+            Err(error) => Err(failed(error, &path)),
+        }
     }
 
     /// Writes a small file that is there wholly or not at all.
@@ -276,13 +299,18 @@ impl Folder {
     ) -> Result<()> {
         let mut known = Vec::new();
         for base in self.bases(KEYS)? {
-            let bytes = std::fs::read(self.keys_file(base)).unwrap_or_default();
-            if let Some(keyed) = keys::from_bytes(&bytes) {
-                known.push(base);
-                keyed
-                    .iter()
-                    .for_each(|keyed| keys.remember(keyed.key, keyed.seen, now));
-            }
+            let Some(keyed) = self.read_keys(base)? else {
+                let is_in_segment = segments.iter().any(|segment| segment.base == base);
+                if !is_in_segment {
+                    let file = self.keys_file(base);
+                    tracing::error!(file = %file.display(), "idempotency keys are damaged, pushes that are repeated under them are taken again");
+                }
+                continue;
+            };
+            known.push(base);
+            keyed
+                .iter()
+                .for_each(|keyed| keys.remember(keyed.key, keyed.seen, now));
         }
         for segment in segments
             .iter()
@@ -301,6 +329,25 @@ impl Folder {
             }
         }
         Ok(())
+    }
+
+    /// The keys of a segment; `None` when their file is damaged.
+    fn read_keys(&self, base: u64) -> Result<Option<Vec<Keyed>>> {
+        let path = self.keys_file(base);
+        let bytes = std::fs::read(&path).map_err(|error| failed(error, &path))?;
+        Ok(keys::from_bytes(&bytes))
+    }
+
+    /// Files of keys that are damaged and whose segments are gone.
+    pub(super) fn damaged_keys(&self) -> Result<Vec<PathBuf>> {
+        let segments = self.bases(SEGMENT)?;
+        let mut damaged = Vec::new();
+        for base in self.bases(KEYS)? {
+            if !segments.contains(&base) && self.read_keys(base)?.is_none() {
+                damaged.push(self.keys_file(base));
+            }
+        }
+        Ok(damaged)
     }
 
     pub(super) fn save_keys(&self, base: u64, keyed: &[Keyed]) -> Result<()> {
@@ -339,13 +386,11 @@ impl Folder {
             .unwrap_or(0)
             .min(offset);
         for base in self.bases(KEYS)?.into_iter().filter(|base| *base < kept) {
-            let path = self.keys_file(base);
-            let keyed =
-                keys::from_bytes(&std::fs::read(&path).unwrap_or_default()).unwrap_or_default();
+            let keyed = self.read_keys(base)?.unwrap_or_default();
             if keyed.iter().any(|keyed| now.since(keyed.seen.at) < keep) {
                 return Ok(());
             }
-            remove(&path)?;
+            remove(&self.keys_file(base))?;
         }
         Ok(())
     }
@@ -360,6 +405,32 @@ pub(super) fn new_id(clock: &dyn Clock) -> Result<Ident> {
     let millis = u64::try_from(clock.now().millis()).unwrap_or(0);
     let ulid = Ulid::from_parts(millis, u128::from_le_bytes(noise));
     format!("j{}", ulid.to_string().to_ascii_lowercase()).parse()
+}
+
+fn id_text(id: &Ident) -> String {
+    let crc = crc32fast::hash(id.as_str().as_bytes());
+    format!("{id}\n{crc:08x}\n")
+}
+
+fn parse_id(bytes: &[u8]) -> Option<Ident> {
+    let text = std::str::from_utf8(bytes).ok()?;
+    let mut lines = text.lines();
+    let name = lines.next()?;
+    let is_whole = match lines.next() {
+        Some(crc) => u32::from_str_radix(crc, 16) == Ok(crc32fast::hash(name.as_bytes())),
+        // Written before names had a checksum.
+        None => is_id(name),
+    };
+    is_whole.then(|| name.parse().ok()).flatten()
+}
+
+fn damaged_id(path: &Path) -> Error {
+    Error::data(
+        "journal_corrupt",
+        "the file with the journal's name is damaged",
+    )
+    .with_context("file", path.display())
+    .with_hint("restore the file from a copy of the disk; nothing was changed")
 }
 
 /// Whether this is a name of [`new_id`].

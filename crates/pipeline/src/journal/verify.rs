@@ -3,7 +3,7 @@
 //! It may run beside the server that writes the journal. Nothing is changed but by [`Journals::accept_losses`].
 
 use std::fs::File;
-use std::path::Path;
+use std::path::PathBuf;
 
 use forebay_core::{Error, Ident, Result};
 
@@ -11,7 +11,7 @@ use super::gap::{accept_gap, list_gaps};
 use super::mark::read_mark;
 use super::opened::Journals;
 use super::scan::{Found, Scan};
-use super::segment::{Folder, Segment, failed};
+use super::segment::{Folder, Segment, StoredId, failed};
 use super::{Limits, Place, blocking};
 
 /// Something that is wrong with a journal.
@@ -63,15 +63,32 @@ impl Journals {
             });
             return Ok(finding.into_iter().collect());
         }
-        let id = std::fs::read_to_string(site.folder.join("id")).unwrap_or_default();
-        let id: Option<Ident> = id.trim().parse().ok();
+        let folder = Folder {
+            path: site.folder.clone(),
+        };
+        let (id, damaged) = match folder.read_id()? {
+            StoredId::Whole(id) => (Some(id), None),
+            StoredId::Missing => (None, None),
+            StoredId::Damaged => {
+                let named = mark.as_ref().map(|mark| mark.journal.clone());
+                (
+                    named,
+                    Some("the file `id` with the journal's name is damaged"),
+                )
+            }
+        };
         let committed = match &id {
             Some(id) => self.committed_offset(pipeline, id).await?,
             None => 0,
         };
         let own = mark.filter(|mark| id.as_ref() == Some(&mark.journal));
         let acknowledged = own.map_or(0, |mark| mark.offset);
-        blocking(move || findings(&site.folder, committed, acknowledged)).await
+        let mut found = blocking(move || findings(&folder, committed, acknowledged)).await?;
+        found.extend(damaged.map(|problem| JournalFinding {
+            problem: problem.to_owned(),
+            is_loss: false,
+        }));
+        Ok(found)
     }
 
     /// Lets the pipeline pass over acknowledged records that are gone; gives how many ranges there were.
@@ -95,12 +112,13 @@ impl Journals {
     }
 }
 
-fn findings(path: &Path, committed: u64, acknowledged: u64) -> Result<Vec<JournalFinding>> {
-    let folder = Folder {
-        path: path.to_owned(),
-    };
-    let mut found = Vec::new();
-    for gap in list_gaps(path)?.into_iter().filter(|gap| gap.is_lost) {
+fn findings(folder: &Folder, committed: u64, acknowledged: u64) -> Result<Vec<JournalFinding>> {
+    let keys = folder.damaged_keys()?.into_iter();
+    let mut found: Vec<_> = keys.map(damaged_keys).collect();
+    for gap in list_gaps(&folder.path)?
+        .into_iter()
+        .filter(|gap| gap.is_lost)
+    {
         found.push(JournalFinding {
             problem: format!(
                 "acknowledged pushes are missing: offsets {} to {} ({} bytes)",
@@ -115,7 +133,7 @@ fn findings(path: &Path, committed: u64, acknowledged: u64) -> Result<Vec<Journa
     let mut end = 0;
     for (n, segment) in segments.iter().enumerate() {
         let is_newest = n + 1 == segments.len();
-        let read = read_segment(&folder, *segment)?;
+        let read = read_segment(folder, *segment)?;
         end = read.end;
         let is_committed = segment.end <= committed && !is_newest;
         let is_explained = read.end >= segment.end || folder.gap_at(read.end)?.is_some();
@@ -153,6 +171,16 @@ fn findings(path: &Path, committed: u64, acknowledged: u64) -> Result<Vec<Journa
         });
     }
     Ok(found)
+}
+
+fn damaged_keys(file: PathBuf) -> JournalFinding {
+    let name = file.file_name().unwrap_or_default().display().to_string();
+    JournalFinding {
+        problem: format!(
+            "{name} is damaged: pushes that are repeated under its idempotency keys are taken again"
+        ),
+        is_loss: false,
+    }
 }
 
 fn segment_name(segment: &Segment) -> String {

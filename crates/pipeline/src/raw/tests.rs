@@ -400,3 +400,59 @@ fn an_index_of_many_messages_is_given_out_on_the_way_each_entry_once() {
         assert_eq!(zone.read(entry).unwrap(), text(ordinal, 80_000));
     }
 }
+
+/// Flips of each kind of object; every fourth is a cut.
+const DAMAGES: usize = 100;
+
+#[test]
+fn a_flipped_bit_or_a_cut_in_a_raw_object_is_an_error_or_changes_nothing() {
+    for name in ["a.json", "a.json.gz"] {
+        let zone = Zone::new();
+        let mut writer = zone.writer(1 << 20);
+        for ordinal in 0..6 {
+            let mut head = head(ordinal, name);
+            let mut bytes = text(ordinal, 150_000);
+            if name.ends_with(".gz") {
+                head.compression = Compression::Gzip;
+                bytes = forebay_testkit::gzip(&bytes);
+            }
+            let position = Some(ordinal);
+            writer
+                .push(&chunk(&Arc::new(head), &bytes, true, position))
+                .unwrap();
+        }
+        let objects = writer.seal().unwrap();
+        let entries: Vec<&RawEntry> = objects.iter().flat_map(|object| &object.entries).collect();
+        let whole: Vec<Bytes> = entries
+            .iter()
+            .map(|entry| zone.read(entry).unwrap())
+            .collect();
+        let (mut state, mut errors) = (0x5EED_u64, 0);
+        for nth in 0..DAMAGES {
+            state = state
+                .wrapping_mul(6_364_136_223_846_793_005)
+                .wrapping_add(1_442_695_040_888_963_407);
+            let noise = usize::try_from(state >> 20).unwrap();
+            let file = zone.file(&objects[noise % objects.len()]);
+            let good = std::fs::read(&file).unwrap();
+            let mut bad = good.clone();
+            if nth % 4 == 0 {
+                bad.truncate(noise % good.len());
+            } else {
+                bad[noise / 8 % good.len()] ^= 1 << (noise % 8);
+            }
+            std::fs::write(&file, bad).unwrap();
+            for (entry, whole) in entries.iter().zip(&whole) {
+                match zone.read(entry) {
+                    Ok(read) => assert!(read == whole, "{name} {}, damage {nth}", entry.id),
+                    Err(error) => {
+                        assert!(error.to_string().contains(&entry.object), "{error}");
+                        errors += 1;
+                    }
+                }
+            }
+            std::fs::write(&file, good).unwrap();
+        }
+        assert!(errors >= DAMAGES, "{name}: {errors} errors");
+    }
+}

@@ -362,11 +362,7 @@ impl Loader {
     fn commit_requests(&mut self) -> Result<()> {
         // Rows since the last boundary are not committed: their position is not known.
         self.outbox = None;
-        self.tables = Tables::new(
-            self.job.context.lake.clone(),
-            self.job.context.branch.clone(),
-            self.runtime.clone(),
-        );
+        self.tables.discard();
         self.rows = 0;
         self.child_rows = 0;
         self.commit(None)

@@ -1,7 +1,8 @@
 //! Makes the tables of a pipeline again from its raw zone, on a branch of their own.
 //!
 //! The branch has the same base as the branch it is compared with, its tables start empty, and nothing that exists is
-//! touched: whoever likes the result can compare, query and keep it.
+//! touched: whoever likes the result can compare, query and keep it. The pipeline may be at work meanwhile: what it commits is behind
+//! the base.
 
 use std::sync::Arc;
 
@@ -24,6 +25,8 @@ use crate::raw::{Parts, RawEntry};
 #[derive(Debug, Clone)]
 pub struct Rebuilt {
     pub branch: RefName,
+    /// The commit whose raw zone was read: what the tables are to be compared with. `None` when there was none.
+    pub base: Option<CommitId>,
     /// The main table and its children, as they are on both branches together.
     pub tables: Vec<TableName>,
     pub payloads: u64,
@@ -53,6 +56,13 @@ struct Rebuild {
     payloads: u64,
     rows: u64,
     rejected: u64,
+}
+
+/// The branch of a rebuild before anything is written to it.
+struct StartedBranch {
+    base: Option<CommitId>,
+    /// The pipeline's tables, which it lacks.
+    dropped: Vec<TableName>,
 }
 
 impl Rebuild {
@@ -92,10 +102,10 @@ impl Rebuild {
 
     fn rebuilt(mut self) -> Result<Rebuilt> {
         let raw = tables::raw(&self.spec.name)?;
+        let started = self.start_branch()?;
         let mut index =
             self.runtime
-                .block_on(scan::rows(&self.context.lake, &self.context.branch, &raw))?;
-        let dropped = self.start_branch()?;
+                .block_on(scan::rows(&self.context.lake, &self.branch, &raw))?;
         let again = Again::new(&self.context, self.runtime.clone());
         let taken = super::taken_tables(&self.context, &self.spec);
         let taken = self.runtime.block_on(taken)?;
@@ -124,14 +134,14 @@ impl Rebuild {
             )
             .with_hint(format!("forebay run {}", self.spec.name)));
         }
-        self.finish(dropped)
+        self.finish(started)
     }
 
-    /// Makes the branch and drops the pipeline's tables on it; returns their names.
-    fn start_branch(&self) -> Result<Vec<TableName>> {
+    /// Makes the branch and drops the pipeline's tables on it.
+    fn start_branch(&self) -> Result<StartedBranch> {
         let store = self.context.lake.store();
         self.runtime.block_on(async {
-            store
+            let branch = store
                 .create_branch(&self.branch, &self.context.branch)
                 .await?;
             let (lake, main) = (&self.context.lake, &self.target.table);
@@ -146,7 +156,10 @@ impl Rebuild {
                 });
                 store.commit(self.drop_commit(heads.collect())).await?;
             }
-            Ok(names)
+            Ok(StartedBranch {
+                base: branch.base.and_then(|(_, commit)| commit),
+                dropped: names,
+            })
         })
     }
 
@@ -178,12 +191,12 @@ impl Rebuild {
         Ok(())
     }
 
-    fn finish(mut self, dropped: Vec<TableName>) -> Result<Rebuilt> {
+    fn finish(mut self, started: StartedBranch) -> Result<Rebuilt> {
         let drafts = self.tables.finish()?;
         let mut tables = drafts
             .iter()
             .map(|draft| draft.name().clone())
-            .chain(dropped)
+            .chain(started.dropped)
             .collect::<Vec<_>>();
         tables.sort();
         tables.dedup();
@@ -199,6 +212,7 @@ impl Rebuild {
         self.runtime.block_on(self.context.lake.commit(request))?;
         Ok(Rebuilt {
             branch: self.branch,
+            base: started.base,
             tables,
             payloads: self.payloads,
             rows: self.rows,

@@ -281,6 +281,19 @@ impl Tables {
         Ok(drafts)
     }
 
+    /// Gives up everything that was written and not [finished](Self::finish), and deletes its files: a run that fails again and again on a
+    /// full disk must not fill it.
+    pub(super) fn discard(&mut self) {
+        self.changes.clear();
+        for mut open in std::mem::take(&mut self.open).into_values() {
+            let writers = open.writer.take().into_iter();
+            for writer in writers.chain(std::mem::take(&mut open.files).into_values()) {
+                open.draft.append(writer.abandon());
+            }
+            self.runtime.block_on(open.draft.discard());
+        }
+    }
+
     fn ensure(
         &mut self,
         name: &TableName,

@@ -1,6 +1,7 @@
 //! Connections: as many as a bound, none that hangs, all of them ended politely.
 
 mod connection;
+mod reserve;
 mod slots;
 
 use std::net::SocketAddr;
@@ -14,6 +15,7 @@ use tokio_util::sync::CancellationToken;
 use tokio_util::task::TaskTracker;
 
 use self::connection::{Caller, Connection};
+use self::reserve::{ReservedHandle, is_out_of_handles};
 use self::slots::Slots;
 use crate::peers::Peer;
 use crate::tls::{Tls, TlsFiles};
@@ -33,7 +35,7 @@ const LIFE_MAX: Duration = Duration::from_secs(3600);
 /// How long requests under way may take once the process is ending.
 const DRAIN_TIME_MAX: Duration = Duration::from_secs(10);
 
-/// A pause after the system refused a connection, as when no file handle is left.
+/// A pause after the system refused a connection.
 const REFUSED_PAUSE: Duration = Duration::from_millis(100);
 
 /// How patiently callers are served.
@@ -123,6 +125,8 @@ impl Listening {
     pub async fn serve(self, router: Router, stop: CancellationToken) {
         let slots = Slots::new(self.connections);
         let connections = TaskTracker::new();
+        let mut reserved = ReservedHandle::new();
+        let is_tls = self.tls.is_some();
         if let Some(tls) = self.tls.clone() {
             let stop = stop.clone();
             tokio::spawn(async move { tls.follow(&stop).await });
@@ -130,7 +134,11 @@ impl Listening {
         loop {
             let next = async {
                 let seat = slots.wait().await;
-                (accept(&self.listener).await, seat)
+                let accepted = self.listener.accept().await;
+                (
+                    welcome(accepted, &self.listener, &mut reserved, is_tls).await,
+                    seat,
+                )
             };
             let (accepted, seat) = tokio::select! {
                 next = next => next,
@@ -167,12 +175,23 @@ impl Listening {
     }
 }
 
-async fn accept(listener: &TcpListener) -> Option<(TcpStream, Peer)> {
-    match listener.accept().await {
+/// The connection that was taken; when none could be, whoever waits is told so if possible.
+async fn welcome(
+    accepted: std::io::Result<(TcpStream, SocketAddr)>,
+    listener: &TcpListener,
+    reserved: &mut ReservedHandle,
+    is_tls: bool,
+) -> Option<(TcpStream, Peer)> {
+    match accepted {
         Ok((stream, peer)) => {
             // A small answer must not wait for the next one.
             let _ = stream.set_nodelay(true);
             Some((stream, Peer(peer)))
+        }
+        Err(error) if is_out_of_handles(&error) => {
+            tracing::warn!(%error, "no file handle is left for a connection");
+            reserved.refuse(listener, is_tls).await;
+            None
         }
         Err(error) => {
             tracing::warn!(%error, "failed to take a connection");

@@ -18,8 +18,8 @@ use crate::wire::Workspace;
 #[derive(Debug, Args)]
 #[command(
     after_help = "Without --delete nothing is changed: it only tells what would go. States of the lake older than `keep` of `[lake]` in\n\
-    forebay.toml are given up, but for what branches are based on; then files go that no kept state reaches, once they are\n\
-    older than `safe_age`. It may run at any time, beside runs and queries."
+    forebay.toml are given up, but for what branches are based on; then files go that no kept state reaches, and raw\n\
+    objects without an index, once they are older than `safe_age`. It may run at any time, beside runs and queries."
 )]
 pub(super) struct Clean {
     /// Delete, instead of telling what would go
@@ -72,6 +72,14 @@ fn tell(cleaned: &Cleaned, deleted: bool) {
                 name(uuid, table)
             ));
         }
+    }
+    let orphaned = cleaned.raw.orphaned;
+    if orphaned.files > 0 {
+        say::line(format_args!(
+            "{} files ({}) of the raw zone have no index: runs that failed left them",
+            say::count(orphaned.files),
+            say::bytes(orphaned.bytes)
+        ));
     }
     let unknown = cleaned.tables.values().filter(|table| table.name.is_none());
     match unknown.filter(|table| table.left_alone).count() {

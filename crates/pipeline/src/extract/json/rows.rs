@@ -29,7 +29,7 @@ const ROWS_MAX: usize = 16_384;
 /// A batch is cut when its records had this many bytes; far below what 32-bit offsets can say.
 const BYTES_MAX: usize = 8 << 20;
 /// A batch is cut when it has this many cells, empty ones too: five such batches may wait between two stages.
-const CELLS_MAX: usize = 1 << 20;
+const CELLS_MAX: usize = 1 << 19;
 /// Times a record is read again: with its text, and after the shape has grown.
 const READS_MAX: usize = 4;
 
