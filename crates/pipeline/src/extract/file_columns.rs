@@ -315,6 +315,10 @@ impl Extraction for FileExtraction {
         Ok(())
     }
 
+    fn pending_rows(&self) -> u64 {
+        self.inner.pending_rows()
+    }
+
     fn contract(&self) -> Contract {
         self.inner.contract()
     }

@@ -6,11 +6,15 @@ use forebay_core::{Error, Result};
 use serde::{Deserialize, Serialize};
 
 use super::carry::Carry;
+use crate::extract::case::NameCase;
 use crate::extract::contract::{ColumnType, Contract, ContractPolicy, NewColumns, contract_broken};
 
 const EXTRACTOR: &str = "csv";
 /// Version of [`Shape`].
 const VERSION: u32 = 1;
+
+/// Key of [`Shape::carry`].
+pub(in crate::extract) const CARRY: &str = "carry";
 
 /// Ends the name of the column that holds texts which do not fit the learned type of another.
 pub(super) const VARIANT: &str = "__v_string";
@@ -49,6 +53,7 @@ pub(super) struct Column {
 pub(super) struct Columns {
     pub(super) list: Vec<Column>,
     pub(super) policy: ContractPolicy,
+    case: NameCase,
     /// What the earlier run left open; stays until a payload takes it.
     pub(super) carry: Option<Carry>,
     /// Whether columns have been learned, so that a further one is new.
@@ -59,7 +64,11 @@ pub(super) struct Columns {
 pub(super) type Mapping = Vec<usize>;
 
 impl Columns {
-    pub(super) fn new(contract: Option<Contract>, policy: &ContractPolicy) -> Result<Self> {
+    pub(super) fn new(
+        contract: Option<Contract>,
+        policy: &ContractPolicy,
+        case: NameCase,
+    ) -> Result<Self> {
         let shape = contract.map(read).transpose()?;
         let established = shape.is_some();
         let shape = shape.unwrap_or_default();
@@ -67,6 +76,7 @@ impl Columns {
             list: shape.columns,
             carry: shape.carry,
             policy: policy.clone(),
+            case,
             established,
         };
         for column in &mut columns.list {
@@ -95,6 +105,10 @@ impl Columns {
     /// The column of a field whose header is `name`, one of `names`. Contracts of earlier versions call `A` beside `a` `A_2`.
     fn known(&self, name: &str, names: &[String]) -> Option<usize> {
         let exact = self.find(name);
+        if self.case == NameCase::Fold {
+            let is_same = |column: &Column| self.case.is_same(&column.name, name);
+            return exact.or_else(|| self.list.iter().position(is_same));
+        }
         let differs_in_case = |column: &Column| column.name.to_lowercase() == name.to_lowercase();
         if exact.is_some() || !self.list.iter().any(differs_in_case) {
             return exact;
@@ -188,13 +202,47 @@ impl Columns {
             .filter(|column| !column.refused)
             .cloned()
             .collect();
-        let shape = serde_json::to_value(Shape { columns, carry }).unwrap_or_default();
+        Shape { columns, carry }.into_contract()
+    }
+}
+
+impl Shape {
+    fn into_contract(self) -> Contract {
         Contract {
             extractor: EXTRACTOR.to_owned(),
             version: VERSION,
-            shape,
+            shape: serde_json::to_value(self).unwrap_or_default(),
         }
     }
+}
+
+/// The columns of a contract of this extractor that have a type.
+pub(in crate::extract) fn contract_columns(contract: Contract) -> Result<Vec<(String, String)>> {
+    let mut columns = Vec::new();
+    for column in read(contract)?.columns {
+        if column.variant {
+            columns.push((String::new(), format!("{}{VARIANT}", column.name)));
+        }
+        if column.kind.is_some() {
+            columns.push((String::new(), column.name));
+        }
+    }
+    Ok(columns)
+}
+
+/// A contract of this extractor in which some columns have no type yet. One with a variant keeps its type.
+pub(in crate::extract) fn prune_contract(
+    contract: Contract,
+    unwanted: &dyn Fn(&str, &str) -> bool,
+) -> Result<Contract> {
+    let mut shape = read(contract)?;
+    for column in &mut shape.columns {
+        column.variant &= !unwanted("", &format!("{}{VARIANT}", column.name));
+        if !column.variant && unwanted("", &column.name) {
+            column.kind = None;
+        }
+    }
+    Ok(shape.into_contract())
 }
 
 fn read(contract: Contract) -> Result<Shape> {
@@ -253,7 +301,8 @@ mod tests {
             version: VERSION,
             shape,
         };
-        let mut columns = Columns::new(Some(contract), &ContractPolicy::default()).unwrap();
+        let mut columns =
+            Columns::new(Some(contract), &ContractPolicy::default(), NameCase::Keep).unwrap();
         let names = ["a", "A"].map(str::to_owned);
         assert_eq!(columns.map(&names).unwrap(), [0, 1]);
         let names = ["a", "A", "A_2"].map(str::to_owned);

@@ -346,13 +346,15 @@ impl CsvExtraction {
             return Ok((1..=fields.len()).map(|n| format!("column_{n}")).collect());
         }
         let texts: Option<Vec<String>> = fields.iter().map(|field| self.text(field)).collect();
+        let folded = |text: String| options.case.apply(&text).into_owned();
+        let texts = texts.map(|texts| texts.into_iter().map(folded));
         let invalid = || {
             (
                 "invalid_utf8",
                 format!("line {line}: the header is not valid text; set `encoding`"),
             )
         };
-        Ok(header_names(texts.ok_or_else(invalid)?.into_iter()))
+        Ok(header_names(texts.ok_or_else(invalid)?))
     }
 
     fn text(&self, field: &Field) -> Option<String> {

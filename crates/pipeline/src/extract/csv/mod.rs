@@ -26,6 +26,8 @@ mod extraction;
 mod split;
 mod types;
 
+pub(super) use columns::{CARRY, contract_columns, prune_contract};
+
 #[cfg(test)]
 mod tests;
 
@@ -35,6 +37,7 @@ use forebay_core::Result;
 use schemars::{JsonSchema, Schema, SchemaGenerator};
 use serde::{Deserialize, Serialize};
 
+use crate::extract::case::NameCase;
 use crate::extract::contract::{Contract, ContractPolicy};
 use crate::extract::{Extraction, Extractor, ExtractorKind};
 use crate::file::Document;
@@ -66,6 +69,8 @@ pub struct CsvConfig {
     pub null: Vec<String>,
     /// Takes blanks around fields away.
     pub trim: bool,
+    /// What becomes of names in the header that differ in case only.
+    pub case: NameCase,
     /// How the text is encoded.
     pub encoding: Encoding,
     /// Lines before the header (or the first record) to pass over.
@@ -96,6 +101,7 @@ impl Default for CsvConfig {
             columns: None,
             null: vec![String::new()],
             trim: false,
+            case: NameCase::default(),
             encoding: Encoding::Utf8,
             skip_lines: 0,
             ragged: Ragged::Quarantine,
@@ -110,6 +116,7 @@ struct Options {
     header: bool,
     columns: Option<Vec<String>>,
     null: Vec<String>,
+    case: NameCase,
     encoding: Encoding,
     skip_lines: u64,
     ragged: Ragged,
@@ -193,6 +200,7 @@ impl CsvConfig {
             header: self.header,
             columns: self.columns.clone(),
             null: self.null.clone(),
+            case: self.case,
             encoding: self.encoding,
             skip_lines: self.skip_lines,
             ragged: self.ragged,
@@ -241,7 +249,8 @@ impl Extractor for Csv {
         policy: &ContractPolicy,
         _records: Option<&str>,
     ) -> Result<Box<dyn Extraction>> {
-        let columns = columns::Columns::new(contract, policy)?;
+        self.0.case.check(policy)?;
+        let columns = columns::Columns::new(contract, policy, self.0.case)?;
         Ok(Box::new(extraction::CsvExtraction::new(
             Arc::clone(&self.0),
             columns,
