@@ -7,6 +7,7 @@
 pub mod address;
 mod checksum;
 mod create;
+mod guard;
 mod iceberg_io;
 mod s3;
 mod sink;

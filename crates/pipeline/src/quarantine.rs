@@ -2,7 +2,7 @@
 //!
 //! A refused record is an event `rejected`, written in the commit that moves the position past it. A replay that lands it
 //! is an event `replayed` with the same id, written in the commit that holds its rows; `superseded` is written when the
-//! whole target was made anew by a later run. A record is open while no other event names it, so nothing is ever rewritten
+//! whole target was made anew by a later run or an adopted rebuild; `discarded` when somebody gives it up. A record is open while no other event names it, so nothing is ever rewritten
 //! and a replay can land once only.
 //!
 //! Rows of older versions have no `extent`: what they refused is told from `offset` and the length of `record`.
@@ -45,8 +45,10 @@ pub enum EventKind {
     Rejected,
     /// Its rows have landed.
     Replayed,
-    /// A later run has made the whole target anew, and refused what it had to refuse itself.
+    /// The whole target has been made anew, and what had to be refused then is refused by an event of its own.
     Superseded,
+    /// Somebody has given it up.
+    Discarded,
 }
 
 impl EventKind {
@@ -55,6 +57,7 @@ impl EventKind {
             Self::Rejected => "rejected",
             Self::Replayed => "replayed",
             Self::Superseded => "superseded",
+            Self::Discarded => "discarded",
         }
     }
 }

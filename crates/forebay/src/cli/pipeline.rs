@@ -83,8 +83,9 @@ fn report(spec: &PipelineSpec, plan: &ResetPlan, verb: &str) {
     }
 }
 
-/// Rows of another pipeline in the same table would go, too, and never come back.
-fn refuse_shared_table(
+/// Rows of another pipeline in the same table would go, too, and never come back. Whose a table is its owner tells, not its
+/// name: a pipeline may load `shop.orders__archive` beside one that loads `shop.orders`.
+pub(super) fn refuse_shared_table(
     spec: &PipelineSpec,
     workspace: &Workspace,
     global: &Global,
@@ -101,7 +102,7 @@ fn refuse_shared_table(
             && other
                 .load
                 .lake()
-                .is_some_and(|other| target.has_table(&other.table));
+                .is_some_and(|other| target.table == other.table);
         if is_shared {
             return Err(Error::config(
                 "shared_table",

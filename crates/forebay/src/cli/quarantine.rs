@@ -1,4 +1,6 @@
-//! `forebay quarantine`: rejected records, why they were rejected, and replaying them.
+//! `forebay quarantine`: rejected records, why they were rejected, replaying and discarding them.
+
+mod discard;
 
 use std::process::ExitCode;
 use std::sync::Arc;
@@ -32,6 +34,8 @@ pub(crate) enum Quarantine {
         #[arg(long = "param", value_name = "NAME=VALUE", value_parser = super::run::param)]
         params: Vec<(String, String)>,
     },
+    /// Give up rejected records: they are no longer listed nor replayed
+    Discard(discard::Discard),
 }
 
 impl Quarantine {
@@ -57,6 +61,7 @@ impl Quarantine {
             Self::Replay { pipeline, params } => {
                 return replay(&workspace, &pipeline, params, global).await;
             }
+            Self::Discard(command) => return command.run(&workspace, global).await,
         }
         Ok(ExitCode::SUCCESS)
     }

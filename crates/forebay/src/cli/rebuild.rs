@@ -14,17 +14,21 @@ use sha2::{Digest, Sha256};
 use tokio_util::sync::CancellationToken;
 
 use super::Global;
+use super::pipeline::refuse_shared_table;
 use crate::settings::ProcessVariables;
 use crate::wire::Workspace;
 use crate::{project, say};
 
 #[derive(Debug, Args)]
 #[command(
-    after_help = "The branch stays: query it with `forebay sql --branch …`. It may run while the pipeline does, also under `forebay serve`."
+    after_help = "Without --adopt the branch stays: query it with `forebay sql --branch …`, drop it with `forebay branch drop …`; the pipeline may run meanwhile, also under `forebay serve`."
 )]
 pub(crate) struct Rebuild {
     /// The table, or a child table of the same pipeline
     table: TableName,
+    /// Put the rebuilt tables in the place of the current ones, in one commit
+    #[arg(long)]
+    adopt: bool,
     /// A value for `${param:NAME}`
     #[arg(long = "param", value_name = "NAME=VALUE", value_parser = super::run::param)]
     params: Vec<(String, String)>,
@@ -33,7 +37,12 @@ pub(crate) struct Rebuild {
 impl Rebuild {
     pub(super) async fn run(self, global: &Global) -> Result<ExitCode> {
         let workspace = Workspace::open(global).await?;
-        let spec = Arc::new(self.pipeline(&workspace, global)?);
+        let spec = Arc::new(self.pipeline(&workspace, global).await?);
+        let mut alone = None;
+        if self.adopt {
+            refuse_shared_table(&spec, &workspace, global, &self.variables())?;
+            alone = Some(workspace.lock(&spec.name)?);
+        }
         let main = RefName::main();
         let context = workspace.run_context(
             &main,
@@ -41,7 +50,11 @@ impl Rebuild {
             &CancellationToken::new(),
             &Arc::new(Figures::default()),
         );
-        let rebuilt = Box::pin(forebay_pipeline::run::rebuild(spec.clone(), context)).await?;
+        let rebuilt = Box::pin(forebay_pipeline::run::rebuild(
+            spec.clone(),
+            context.clone(),
+        ))
+        .await?;
         say::good(format_args!(
             "{} payloads of raw.{} gave {} rows and {} refused records on branch {}",
             say::count(rebuilt.payloads),
@@ -50,7 +63,14 @@ impl Rebuild {
             say::count(rebuilt.rejected),
             rebuilt.branch,
         ));
-        let equal = Box::pin(compare(&workspace, &rebuilt)).await?;
+        let equal = Box::pin(compare(&workspace, &rebuilt, self.adopt)).await?;
+        if self.adopt {
+            forebay_pipeline::run::adopt(&spec, &context, &rebuilt).await?;
+            let tables = rebuilt.tables.iter().map(ToString::to_string);
+            let tables: Vec<String> = tables.collect();
+            say::good(format_args!("adopted: {}", tables.join(", ")));
+            return Ok(ExitCode::SUCCESS);
+        }
         Ok(if equal {
             ExitCode::SUCCESS
         } else {
@@ -58,13 +78,21 @@ impl Rebuild {
         })
     }
 
-    /// The pipeline of the project that loads the table, or the one whose child table it may be. A file with errors is in nobody
-    /// else's way.
-    fn pipeline(&self, workspace: &Workspace, global: &Global) -> Result<PipelineSpec> {
-        let variables = ProcessVariables {
+    fn variables(&self) -> ProcessVariables {
+        ProcessVariables {
             params: self.params.clone(),
-        };
-        let name = self.table.to_string();
+        }
+    }
+
+    /// The pipeline of the project that loads the table: its owner tells, and for a table without one its name, which may be that
+    /// of a child table. A file with errors is in nobody else's way.
+    async fn pipeline(&self, workspace: &Workspace, global: &Global) -> Result<PipelineSpec> {
+        let variables = self.variables();
+        let main = AsOf::Head(RefName::main());
+        let table = workspace.lake().table(&main, &self.table).await?;
+        let owner = table.as_ref().and_then(forebay_pipeline::run::owner);
+        let is_owned = owner.is_some();
+        let name = owner.unwrap_or_else(|| self.table.to_string());
         let (mut parent, mut broken) = (None, None);
         for file in project::pipelines(&global.project)? {
             let spec = match project::load_or_error(&file, &variables, workspace.engine()) {
@@ -81,7 +109,8 @@ impl Rebuild {
                 return Ok(spec);
             }
             let is_longer = |(longest, _): &(String, PipelineSpec)| main.len() > longest.len();
-            if name.starts_with(&format!("{main}__")) && parent.as_ref().is_none_or(is_longer) {
+            let may_be_child = !is_owned && name.starts_with(&format!("{main}__"));
+            if may_be_child && parent.as_ref().is_none_or(is_longer) {
                 parent = Some((main, spec));
             }
         }
@@ -98,7 +127,8 @@ impl Rebuild {
     }
 }
 
-async fn compare(workspace: &Workspace, rebuilt: &Rebuilt) -> Result<bool> {
+/// Says how the tables differ; that is an error unless the rebuilt ones are to take their place.
+async fn compare(workspace: &Workspace, rebuilt: &Rebuilt, is_adopted: bool) -> Result<bool> {
     let mut equal = true;
     // The pipeline may have committed meanwhile.
     let base = rebuilt
@@ -119,8 +149,12 @@ async fn compare(workspace: &Workspace, rebuilt: &Rebuilt) -> Result<bool> {
                 say::count(current.rows),
                 say::count(again.rows)
             );
+            if is_adopted {
+                say::warn(format_args!("{text}"));
+                continue;
+            }
             say::error(&Error::data("rebuild_differs", text).with_hint(format!(
-                "SELECT * FROM {table} EXCEPT SELECT … on `forebay sql --branch {}` shows where; a changed pipeline file or replayed records are the usual reasons",
+                "`forebay sql --branch {} 'SELECT * FROM {table}'` shows the rebuilt rows; a changed pipeline file or replayed records are the usual reasons. To keep the rebuilt table: forebay rebuild {table} --adopt",
                 rebuilt.branch
             )));
         }

@@ -1,6 +1,8 @@
 //! Canary secrets at every key that takes one, in front of servers that repeat them: none is found in anything that Forebay
 //! writes or says.
 
+mod places;
+
 use std::collections::BTreeMap;
 use std::path::{Path, PathBuf};
 
@@ -236,6 +238,13 @@ fn no_canary_is_found_in_anything_that_is_written_or_said() {
     let mut canaries = Canaries::default();
     write_http(&project, &server, &mut canaries);
     write_s3(&project, &server, &mut canaries);
+    let refusing = runtime.block_on(StubHttp::start(places::refuse));
+    #[cfg(feature = "kafka")]
+    {
+        places::write_kafka(&project, &mut canaries);
+        places::write_registry(&project, &refusing, &mut canaries);
+    }
+    places::write_telemetry(&project, &refusing, &mut canaries);
     let wrong = write_wrong(&project, &mut canaries);
     write_pushes(&project, &mut canaries);
     assert!(canaries.0.len() >= 200, "{}", canaries.0.len());
@@ -244,7 +253,7 @@ fn no_canary_is_found_in_anything_that_is_written_or_said() {
         .iter()
         .map(|(name, value)| (format!("FOREBAY_SECRET_{name}"), value.clone()))
         .collect();
-    let mut said = Vec::new();
+    let mut said = places::said_of_storage(&refusing, &mut canaries);
     for args in [
         &["check"][..],
         &["run", "-v"],
@@ -267,6 +276,11 @@ fn no_canary_is_found_in_anything_that_is_written_or_said() {
         "{}",
         server.requests().len()
     );
+    let asked: Vec<String> = refusing.requests().into_iter().map(|r| r.path).collect();
+    for path in ["/collector/v1/traces", "/bucket/lake"] {
+        let is_asked = asked.iter().any(|asked| asked.starts_with(path));
+        assert!(is_asked, "{path} was not asked: {asked:?}");
+    }
     said.extend(pushed(&project, &variables));
     collect(&project.path().join(".forebay"), &mut said);
     let everything: usize = said.iter().map(|(_, bytes)| bytes.len()).sum();
@@ -329,6 +343,16 @@ fn pushed(project: &Project, variables: &[(String, String)]) -> Vec<(String, Vec
         let sent = client.post(url).header(header, value).body("{\"n\": 1}\n");
         let text = runtime.block_on(async { sent.send().await.unwrap().text().await.unwrap() });
         said.push((format!("answer of {pipeline}"), text.into_bytes()));
+    }
+    for headers in places::aws_requests(token) {
+        let _inside = runtime.enter();
+        let body = "{\"StreamName\": \"push_token\", \"Data\": \"e30=\", \"PartitionKey\": \"k\"}";
+        let sent = client.post(server.url("/")).body(body);
+        let sent = headers
+            .into_iter()
+            .fold(sent, |sent, (name, value)| sent.header(name, value));
+        let text = runtime.block_on(async { sent.send().await.unwrap().text().await.unwrap() });
+        said.push(("answer to an AWS client".to_owned(), text.into_bytes()));
     }
     for path in ["/v1/pipelines", "/metrics", "/readyz"] {
         said.push((path.to_owned(), server.get(&runtime, path).into_bytes()));

@@ -183,6 +183,23 @@ fn each_message_is_taken_once_with_what_came_with_it() {
 }
 
 #[test]
+fn a_small_buffer_gives_small_commits() {
+    let Some(topic) = Topic::new(1) else { return };
+    let project = Project::new();
+    topic.pipeline(&project, "");
+    let path = project.path().join("pipelines/orders.yaml");
+    let text = std::fs::read_to_string(&path).unwrap();
+    let text = text.replace("buffer: {time: 200ms}", "buffer: {rows: 10, time: 1h}");
+    project.write("pipelines/orders.yaml", &text);
+    topic.peer(&[topic.fill(0, 100)]);
+    project.ok(&["run", "--quiet"]);
+    assert_eq!(project.value("SELECT count(*) FROM shop.orders"), "100");
+    let commits = project
+        .value("SELECT count(*) FROM lake.commits WHERE message LIKE 'orders: 10 rows into%'");
+    assert_eq!(commits, "10");
+}
+
+#[test]
 fn aborted_messages_are_not_there() {
     let Some(topic) = Topic::new(1) else { return };
     let project = Project::new();

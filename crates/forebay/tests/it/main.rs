@@ -18,6 +18,7 @@ mod formats;
 mod hostile;
 #[cfg(feature = "kafka")]
 mod kafka;
+mod keeping;
 #[cfg(feature = "kafka")]
 mod ledger;
 mod load;

@@ -8,6 +8,7 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use super::address;
+use super::guard::GuardedConnector;
 use forebay_core::{Error, Result, Secret};
 use object_store::aws::{AmazonS3Builder, AmazonS3ConfigKey};
 use object_store::{BackoffConfig, ClientConfigKey, ClientOptions, ObjectStore, RetryConfig};
@@ -103,7 +104,13 @@ impl S3Options {
         let bad =
             |what: String| Error::config("bad_s3_options", what).with_context("bucket", bucket);
         self.check().map_err(bad)?;
-        let builder = self.over(variables.builder(self.access_key_id.is_some()), bucket);
+        let mut builder = self.over(variables.builder(self.access_key_id.is_some()), bucket);
+        let endpoint = [AmazonS3ConfigKey::S3Endpoint, AmazonS3ConfigKey::Endpoint]
+            .iter()
+            .find_map(|key| builder.get_config_value(key));
+        if let Some(host) = endpoint.as_deref().and_then(endpoint_host) {
+            builder = builder.with_http_connector(GuardedConnector::new(host));
+        }
         let store = builder
             .with_bucket_name(bucket)
             .with_retry(retries(retry_for))

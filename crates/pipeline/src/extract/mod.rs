@@ -7,11 +7,13 @@
 mod added_columns;
 #[cfg(feature = "kafka")]
 pub mod avro;
+pub mod case;
 pub mod contract;
 pub mod csv;
 pub mod decode;
 pub mod file_columns;
 pub mod json;
+pub(crate) mod learned;
 pub(crate) mod magic;
 pub mod message;
 pub mod parquet;

@@ -60,13 +60,6 @@ impl IcebergTarget {
         }
         Ok((self.table.child(child)?, &[]))
     }
-
-    /// Whether a table is the main table, or one of its child tables by name.
-    pub fn has_table(&self, table: &TableName) -> bool {
-        let rest = table.name.as_str().strip_prefix(self.table.name.as_str());
-        table.namespace == self.table.namespace
-            && rest.is_some_and(|rest| rest.is_empty() || rest.starts_with("__"))
-    }
 }
 
 fn file_bytes() -> Size {

@@ -1,20 +1,52 @@
 //! Rows that a table of the lake cannot hold: found one by one, so that the others land.
 //!
 //! A value may have no partition (the least `int` under `truncate`, the year 290000 under `hour`), or no exact place in its column.
-//! Looked for only after a write has failed; a batch that fits costs nothing. Never writes.
+//! Looked for only after a write has failed; a batch that fits costs nothing.
 
-use forebay_core::{ErrorKind, Result, TableName};
-
-use super::tables::Tables;
-use crate::transform::Refusal;
 use arrow::array::RecordBatch;
+use forebay_core::{Batch, Error, ErrorKind, Rejected, Result, TableName};
+
+use super::steps::Steps;
+use super::tables::Tables;
+use crate::load::iceberg::IcebergTarget;
+use crate::transform::Refusal;
+
+/// Writes the rows of a batch to their table, but for records that it cannot hold: those are given back as refused.
+pub(super) fn write_rows(
+    tables: &mut Tables,
+    steps: &mut Steps,
+    target: &IcebergTarget,
+    batch: Batch,
+) -> Result<Vec<Rejected>> {
+    match tables.write_rows(target, &batch.child, &batch.records) {
+        Err(error) if error.kind() == ErrorKind::Data && batch.child.is_empty() => {
+            without_misfits(tables, steps, target, batch, error)
+        }
+        written => written.map(|()| Vec::new()),
+    }
+}
+
+fn without_misfits(
+    tables: &mut Tables,
+    steps: &mut Steps,
+    target: &IcebergTarget,
+    batch: Batch,
+    error: Error,
+) -> Result<Vec<Rejected>> {
+    let (name, _) = target.place(&batch.child)?;
+    let refusals = misfits(tables, &name, &batch.records)?;
+    if refusals.is_empty() {
+        return Err(error);
+    }
+    let (left, refused) = steps.refuse_rows(batch, refusals)?;
+    if left.records.num_rows() > 0 {
+        tables.write_rows(target, &left.child, &left.records)?;
+    }
+    Ok(refused)
+}
 
 /// The rows of `records` that `table`, to which they fit as a whole, does not take, and why.
-pub(super) fn misfits(
-    tables: &Tables,
-    table: &TableName,
-    records: &RecordBatch,
-) -> Result<Vec<Refusal>> {
+fn misfits(tables: &Tables, table: &TableName, records: &RecordBatch) -> Result<Vec<Refusal>> {
     let mut found = Vec::new();
     let mut parts = vec![(0, records.num_rows())];
     while let Some((from, length)) = parts.pop() {

@@ -8,26 +8,24 @@ use std::sync::Arc;
 
 use arrow::array::RecordBatch;
 use arrow::datatypes::{Field, Schema};
-use forebay_core::{
-    Batch, CommitId, Error, ErrorKind, Origins, Position, Rejected, Result, TableName,
-};
+use forebay_core::{Batch, CommitId, Error, Origins, Position, Rejected, Result, TableName};
 use forebay_lake::{CommitRequest, WriterOptions};
 use forebay_store::PositionMove;
-use futures::TryStreamExt;
 use object_store::path::Path;
 use tokio::runtime::Handle;
 use tokio::sync::mpsc;
 
 use super::admit;
 use super::audit::{self, Requests};
+use super::discard::open_events;
 use super::outbox::Outbox;
 use super::steps::Steps;
 use super::tables::{self, Tables};
 use super::work::{Boundary, Work};
-use super::{CONTRACT_PROPERTY, Figures, Job, contract_text, random, scan};
+use super::{CONTRACT_PROPERTY, Figures, Job, KnownContract, contract_text, random};
 use crate::extract::contract::Contract;
 use crate::load::{Delivered, Sink};
-use crate::quarantine::{self, Event, EventKind, OpenEvents, PayloadKey};
+use crate::quarantine::{self, Event, EventKind, PayloadKey};
 use crate::raw::{self, RawEntry};
 
 pub(super) struct Loader {
@@ -58,8 +56,8 @@ impl Loader {
         runtime: Handle,
         requests: Arc<Requests>,
         sink: Option<Box<dyn Sink>>,
-        contract: Option<String>,
-    ) -> Self {
+        known: KnownContract,
+    ) -> Result<Self> {
         let context = &job.context;
         let tables = Tables::new(
             context.lake.clone(),
@@ -73,8 +71,11 @@ impl Loader {
             let (pipeline, split) = (&job.spec.name, &job.split);
             Outbox::new(lake, runtime.clone(), pipeline, split)
         });
-        let steps = Steps::new(job.spec.clone(), &job.context.engine);
-        Self {
+        let mut steps = Steps::new(job.spec.clone(), &job.context.engine);
+        if !steps.is_empty() {
+            steps.watch_columns(known.begins_with)?;
+        }
+        Ok(Self {
             job,
             runtime,
             requests,
@@ -88,8 +89,8 @@ impl Loader {
             child_rows: 0,
             commits: 0,
             sequence,
-            contract,
-        }
+            contract: known.kept,
+        })
     }
 
     pub(super) fn run(mut self, mut work: mpsc::Receiver<Work>) -> Result<()> {
@@ -164,26 +165,15 @@ impl Loader {
             .load
             .lake()
             .ok_or_else(|| Error::bug("no_target", "a sink that is neither"))?;
-        match self.tables.write_rows(target, &batch.child, &batch.records) {
-            Err(error) if error.kind() == ErrorKind::Data => {
-                let (name, _) = target.place(&batch.child)?;
-                let refusals = admit::misfits(&self.tables, &name, &batch.records)?;
-                if refusals.is_empty() || !batch.child.is_empty() {
-                    return Err(error);
-                }
-                let (batch, refused) = self.steps.refuse_rows(batch, refusals)?;
-                self.refused(refused)?;
-                if batch.records.num_rows() == 0 {
-                    return Ok(());
-                }
-                self.tables.write_rows(target, &batch.child, &batch.records)
-            }
-            other => other,
-        }
+        let refused = admit::write_rows(&mut self.tables, &mut self.steps, target, batch)?;
+        self.refused(refused)
     }
 
     /// Records that the target has refused.
     fn refused(&mut self, rejected: Vec<Rejected>) -> Result<()> {
+        if rejected.is_empty() {
+            return Ok(());
+        }
         let figures = &self.job.context.figures;
         Figures::count(&figures.quarantined, rejected.len() as u64);
         self.rows = self.rows.saturating_sub(rejected.len() as u64);
@@ -231,16 +221,11 @@ impl Loader {
     /// The target holds what this attempt has read, and nothing else: what earlier ones refused is no longer of it.
     fn supersede(&mut self) -> Result<()> {
         let context = &self.job.context;
-        let table = quarantine::table(&self.job.spec.name)?;
-        let mut rows = self
-            .runtime
-            .block_on(scan::rows(&context.lake, &context.branch, &table))?;
-        let mut open = OpenEvents::default();
-        while let Some(batch) = self.runtime.block_on(rows.try_next())? {
-            open.add(&batch)?;
-        }
+        let pipeline = &self.job.spec.name;
+        let table = quarantine::table(pipeline)?;
+        let open = open_events(&context.lake, &context.branch, pipeline);
+        let older = self.runtime.block_on(open)?.into_iter();
         let (own, at) = (self.own_events(), context.clock.now());
-        let older = open.finish().into_iter();
         let closed: Vec<Event> = older
             .filter(|event| !event.id.starts_with(&own))
             .map(|event| Event {
@@ -330,7 +315,8 @@ impl Loader {
             for object in &boundary.raw {
                 self.index(&object.index, &object.entries)?;
             }
-            let learned = self.learned(&boundary.contract)?;
+            let contract = self.steps.learned(boundary.contract)?;
+            let learned = self.learned(&contract)?;
             self.commit(Some(boundary.position))?;
             if learned.is_some() {
                 self.contract = learned;

@@ -5,10 +5,13 @@
 //! to the source. The commit in `load` moves the position; whatever a cut-off run leaves behind is invisible.
 
 mod admit;
+mod adopt;
 mod again;
 mod attempts;
 mod audit;
 mod deliver;
+mod discard;
+mod evidence;
 mod figures;
 mod ledger;
 mod load;
@@ -45,11 +48,14 @@ use tokio::sync::watch;
 use tokio_util::sync::CancellationToken;
 use tracing::Instrument;
 
+pub use adopt::adopt;
 pub use audit::{requests_schema, requests_table};
+pub use discard::{DiscardFilter, DiscardPlan, discard, plan_discard};
 pub use figures::{Figures, Stage};
 pub use rebuild::{Rebuilt, rebuild};
 pub use replay::{Replayed, replay};
 pub use reset::{ResetPlan, plan_reset, reset};
+pub use tables::{is_owned, owner};
 
 use crate::extract::contract::{Contract, TakenTables};
 use crate::file::PipelineSpec;
@@ -206,6 +212,10 @@ async fn stages(
     let contract = read_contract(&job.spec.name, kept.as_deref())?;
     let taken = taken_tables(&job.context, &job.spec).await?;
     let extraction = job.spec.extraction_beside(contract, taken)?;
+    let known = KnownContract {
+        kept,
+        begins_with: extraction.contract(),
+    };
     let (chunks_in, chunks_out) = tokio::sync::mpsc::channel(read::CHUNKS_MAX);
     let (work_in, work_out) = tokio::sync::mpsc::channel(work::WORK_MAX);
     let runtime = tokio::runtime::Handle::current();
@@ -224,7 +234,7 @@ async fn stages(
     };
     let loader = tokio::task::spawn_blocking(move || {
         let _in_run = span.enter();
-        load::Loader::new(job, runtime, requests, sink, kept).run(work_out)
+        load::Loader::new(job, runtime, requests, sink, known)?.run(work_out)
     });
 
     // A stage that fails ends the others, also one that waits for a source that is silent.
@@ -298,7 +308,7 @@ async fn taken_tables(
             continue;
         }
         if let Some(table) = context.lake.table(&branch, &name).await?
-            && !tables::is_owned(&table, &target.table)
+            && !is_owned(&table, &target.table)
         {
             names.insert(name);
         }
@@ -366,6 +376,14 @@ impl NotedPosition {
             .with_hint("the catalog is damaged or older than its tables: restore it from a backup; `forebay verify` compares everything")
             .with_context("table", raw.name()))
     }
+}
+
+/// What is known of the records when a run begins.
+struct KnownContract {
+    /// The contract as the raw table keeps it.
+    kept: Option<String>,
+    /// The same as the extraction reads it, with what the file declares.
+    begins_with: Contract,
 }
 
 /// What earlier runs have learned, as the raw table of the pipeline keeps it.

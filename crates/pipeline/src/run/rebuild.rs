@@ -1,24 +1,31 @@
 //! Makes the tables of a pipeline again from its raw zone, on a branch of their own.
 //!
 //! The branch has the same base as the branch it is compared with, its tables start empty, and nothing that exists is
-//! touched: whoever likes the result can compare, query and keep it. The pipeline may be at work meanwhile: what it commits is behind
-//! the base.
+//! touched: whoever likes the result can compare, query and [adopt](super::adopt) it. What the rebuild refuses and what it has
+//! learned is on its branch too. The pipeline may be at work meanwhile: what it commits is behind the base.
 
+use std::collections::BTreeMap;
 use std::sync::Arc;
 
-use forebay_core::{CommitId, Error, RefName, Result, TableName};
-use forebay_lake::CommitRequest;
-use forebay_store::{Change, Commit, HeadChange};
+use forebay_core::{
+    CommitId, Error, Ident, RefName, Rejected, Result, RunId, TableName, Timestamp,
+};
+use forebay_lake::{CommitRequest, WriterOptions};
+use forebay_store::{AsOf, Change, Commit, Head, HeadChange};
 use futures::TryStreamExt;
 use tokio::runtime::Handle;
 
+use super::admit;
 use super::again::{self, Again};
+use super::discard::open_events;
 use super::steps::Steps;
 use super::tables::{self, Tables};
 use super::{RunContext, random, scan};
-use crate::extract::Extracted;
+use crate::extract::contract::{Contract, TakenTables};
+use crate::extract::{Extracted, Extraction, learned};
 use crate::file::PipelineSpec;
 use crate::load::iceberg::IcebergTarget;
+use crate::quarantine::{self, Event, EventKind, PayloadKey};
 use crate::raw::{Parts, RawEntry};
 
 /// What a rebuild made.
@@ -32,6 +39,8 @@ pub struct Rebuilt {
     pub payloads: u64,
     pub rows: u64,
     pub rejected: u64,
+    /// Everything that the rebuild has made anew, as it was on the branch that it is compared with.
+    pub(super) before: Vec<Head>,
 }
 
 /// Rebuilds the tables of `spec` from the raw zone as it is on `context.branch`.
@@ -53,16 +62,16 @@ struct Rebuild {
     branch: RefName,
     tables: Tables,
     steps: Steps,
+    refusals: Refusals,
     payloads: u64,
     rows: u64,
-    rejected: u64,
 }
 
 /// The branch of a rebuild before anything is written to it.
 struct StartedBranch {
     base: Option<CommitId>,
-    /// The pipeline's tables, which it lacks.
-    dropped: Vec<TableName>,
+    /// Everything that is made anew, as it was: the branch lacks the pipeline's tables.
+    before: Vec<Head>,
 }
 
 impl Rebuild {
@@ -72,7 +81,10 @@ impl Rebuild {
         let branch: RefName = format!("rebuild/{}-{id}", spec.name).parse()?;
         let tables = Tables::new(context.lake.clone(), branch.clone(), runtime.clone());
         let steps = Steps::new(spec.clone(), &context.engine);
+        let run = RunId::new(context.clock.now(), random(context.seed, 7));
+        let refusals = Refusals::new(run, context.clock.now())?;
         Ok(Self {
+            refusals,
             spec,
             target,
             context,
@@ -82,7 +94,6 @@ impl Rebuild {
             steps,
             payloads: 0,
             rows: 0,
-            rejected: 0,
         })
     }
 
@@ -101,20 +112,27 @@ impl Rebuild {
     }
 
     fn rebuilt(mut self) -> Result<Rebuilt> {
-        let raw = tables::raw(&self.spec.name)?;
         let started = self.start_branch()?;
-        let mut index =
-            self.runtime
-                .block_on(scan::rows(&self.context.lake, &self.branch, &raw))?;
+        // As the branch has it: what is loaded from here on is not rebuilt.
+        let raw = tables::raw(&self.spec.name)?;
+        let index = scan::rows(&self.context.lake, &self.branch, &raw);
+        let mut index = self.runtime.block_on(index)?;
         let again = Again::new(&self.context, self.runtime.clone());
         let taken = super::taken_tables(&self.context, &self.spec);
         let taken = self.runtime.block_on(taken)?;
-        let mut extraction = self.spec.extraction_beside(None, taken)?;
+        let mut extraction = self.extraction(taken)?;
+        if !self.steps.is_empty() {
+            self.steps.watch_columns(extraction.contract())?;
+        }
         let mut parts = Parts::default();
         let mut payload = |rebuild: &mut Self, parts: Option<Vec<RawEntry>>| -> Result<()> {
             let Some(parts) = parts else { return Ok(()) };
             let ordinal = rebuild.payloads;
             rebuild.payloads += 1;
+            if extraction.pending_rows() == 0 {
+                rebuild.refusals.forget_payloads();
+            }
+            rebuild.refusals.note_payload(ordinal, &parts);
             let mut take = |out| rebuild.take(out);
             again.extract(extraction.as_mut(), &parts, ordinal, &mut take)
         };
@@ -134,7 +152,25 @@ impl Rebuild {
             )
             .with_hint(format!("forebay run {}", self.spec.name)));
         }
-        self.finish(started)
+        let contract = self.steps.learned(extraction.contract())?;
+        self.finish(started, contract)
+    }
+
+    /// An extraction that learns everything anew, and makes the keys of rows as the tables have them.
+    fn extraction(&self, taken: Option<Arc<TakenTables>>) -> Result<Box<dyn Extraction>> {
+        let fresh = self.spec.extraction_beside(None, taken.clone())?;
+        let raw = super::raw_table(&self.context, &self.spec.name);
+        let raw = self.runtime.block_on(raw)?;
+        let kept = super::kept_contract(raw.as_ref());
+        let kept = super::read_contract(&self.spec.name, kept.as_deref())?;
+        let extractor = fresh.contract().extractor;
+        match kept.filter(|kept| kept.extractor == extractor) {
+            Some(kept) => match learned::without_columns(kept)? {
+                Some(keys) => self.spec.extraction_beside(Some(keys), taken),
+                None => Ok(fresh),
+            },
+            None => Ok(fresh),
+        }
     }
 
     /// Makes the branch and drops the pipeline's tables on it.
@@ -145,10 +181,9 @@ impl Rebuild {
                 .create_branch(&self.branch, &self.context.branch)
                 .await?;
             let (lake, main) = (&self.context.lake, &self.target.table);
-            let mine = tables::owned_heads(lake, &self.branch, main).await?;
-            let names = mine.iter().map(|head| head.table.clone()).collect();
-            if !mine.is_empty() {
-                let heads = mine.into_iter().map(|head| HeadChange {
+            let mut before = tables::owned_heads(lake, &self.branch, main).await?;
+            if !before.is_empty() {
+                let heads = before.iter().cloned().map(|head| HeadChange {
                     table: head.table,
                     uuid: head.uuid,
                     expected: Some(head.metadata_location),
@@ -156,9 +191,16 @@ impl Rebuild {
                 });
                 store.commit(self.drop_commit(heads.collect())).await?;
             }
+            let as_of = AsOf::Head(self.branch.clone());
+            for own in [
+                tables::raw(&self.spec.name)?,
+                quarantine::table(&self.spec.name)?,
+            ] {
+                before.extend(store.head(&as_of, &own).await?);
+            }
             Ok(StartedBranch {
                 base: branch.base.and_then(|(_, commit)| commit),
-                dropped: names,
+                before,
             })
         })
     }
@@ -176,27 +218,85 @@ impl Rebuild {
     }
 
     fn take(&mut self, out: Extracted) -> Result<()> {
-        self.rejected += out.rejected.len() as u64;
+        self.refuse(out.rejected)?;
         for batch in out.batches {
-            let child = batch.child.clone();
             let (batch, refused) = self.runtime.block_on(self.steps.apply(batch))?;
-            self.rejected += refused.len() as u64;
+            self.refuse(refused)?;
             if batch.records.num_rows() == 0 {
                 continue;
             }
-            self.rows += batch.records.num_rows() as u64;
-            self.tables
-                .write_rows(&self.target, &child, &batch.records)?;
+            let rows = batch.records.num_rows() as u64;
+            let refused =
+                admit::write_rows(&mut self.tables, &mut self.steps, &self.target, batch)?;
+            self.rows += rows.saturating_sub(refused.len() as u64);
+            self.refuse(refused)?;
         }
         Ok(())
     }
 
-    fn finish(mut self, started: StartedBranch) -> Result<Rebuilt> {
+    fn refuse(&mut self, rejected: Vec<Rejected>) -> Result<()> {
+        if rejected.is_empty() {
+            return Ok(());
+        }
+        let events = self.refusals.events(rejected);
+        self.quarantine(&events)
+    }
+
+    fn quarantine(&mut self, events: &[Event]) -> Result<()> {
+        let table = quarantine::table(&self.spec.name)?;
+        let rows = quarantine::to_batch(events)?;
+        self.tables
+            .write(&table, &rows, &[], &WriterOptions::default())
+    }
+
+    /// What was refused before is refused again by now, or has a row.
+    fn supersede(&mut self) -> Result<()> {
+        let open = open_events(&self.context.lake, &self.branch, &self.spec.name);
+        let open = self.runtime.block_on(open)?;
+        let at = self.context.clock.now();
+        let closed = open.into_iter().map(|event| Event {
+            kind: EventKind::Superseded,
+            at,
+            ..event
+        });
+        let closed: Vec<Event> = closed.collect();
+        match closed.is_empty() {
+            true => Ok(()),
+            false => self.quarantine(&closed),
+        }
+    }
+
+    /// Writes down what was learned, for the runs that follow if the rebuild is adopted.
+    fn keep_contract(&mut self, contract: Contract) -> Result<()> {
+        let raw = tables::raw(&self.spec.name)?;
+        let kept = self
+            .tables
+            .property(&raw, super::CONTRACT_PROPERTY)?
+            .map(|kept| super::read_contract(&self.spec.name, Some(&kept)))
+            .transpose()?
+            .flatten();
+        let contract = match kept {
+            Some(kept) => learned::with_open_file(contract, &kept),
+            None => contract,
+        };
+        let text = super::contract_text(&contract)?;
+        self.tables
+            .set_property(&raw, super::CONTRACT_PROPERTY, &text)
+            .map(drop)
+    }
+
+    fn finish(mut self, started: StartedBranch, contract: Contract) -> Result<Rebuilt> {
+        self.supersede()?;
+        self.keep_contract(contract)?;
         let drafts = self.tables.finish()?;
-        let mut tables = drafts
-            .iter()
-            .map(|draft| draft.name().clone())
-            .chain(started.dropped)
+        let own = [
+            tables::raw(&self.spec.name)?,
+            quarantine::table(&self.spec.name)?,
+        ];
+        let written = drafts.iter().map(|draft| draft.name().clone());
+        let mut tables = written
+            .chain(started.before.iter().map(|head| head.table.clone()))
+            .filter(|table| !own.contains(table))
             .collect::<Vec<_>>();
         tables.sort();
         tables.dedup();
@@ -216,7 +316,62 @@ impl Rebuild {
             tables,
             payloads: self.payloads,
             rows: self.rows,
-            rejected: self.rejected,
+            rejected: self.refusals.count,
+            before: started.before,
         })
+    }
+}
+
+/// What a rebuild refuses, as events of the quarantine.
+struct Refusals {
+    run: RunId,
+    at: Timestamp,
+    split: Ident,
+    /// Payloads of which records may still be held back.
+    payloads: BTreeMap<u64, PayloadKey>,
+    count: u64,
+}
+
+impl Refusals {
+    fn new(run: RunId, at: Timestamp) -> Result<Self> {
+        Ok(Self {
+            run,
+            at,
+            split: "rebuild".parse()?,
+            payloads: BTreeMap::new(),
+            count: 0,
+        })
+    }
+
+    fn forget_payloads(&mut self) {
+        self.payloads.clear();
+    }
+
+    fn note_payload(&mut self, ordinal: u64, parts: &[RawEntry]) {
+        if let Some(first) = parts.first() {
+            let key = PayloadKey {
+                name: first.name.clone(),
+                received_at: first.received_at,
+            };
+            self.payloads.insert(ordinal, key);
+        }
+    }
+
+    fn events(&mut self, rejected: Vec<Rejected>) -> Vec<Event> {
+        let rejected = rejected.into_iter();
+        let event = |rejected: Rejected| {
+            self.count += 1;
+            let payload = rejected.payload;
+            Event {
+                id: format!("{}-{}-{:010}", self.run, self.split, self.count),
+                kind: EventKind::Rejected,
+                at: self.at,
+                run: self.run,
+                split: self.split.clone(),
+                payload: payload.and_then(|payload| self.payloads.get(&payload).cloned()),
+                rejected,
+            }
+        };
+        rejected.map(event).collect()
     }
 }

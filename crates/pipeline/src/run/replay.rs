@@ -15,19 +15,21 @@ use forebay_store::{Lease, PositionMove};
 use futures::TryStreamExt;
 use tokio::runtime::Handle;
 
+use super::admit;
 use super::again::{self, Again};
 use super::deliver;
+use super::discard::open_events;
 use super::ledger::{Ledger, RowPlace};
 use super::outbox::Outbox;
 use super::steps::{Steps, Wanted};
 use super::tables::{self, Tables};
 use super::{RunContext, random, scan, split};
-use crate::extract::Extracted;
 use crate::extract::contract::{Contract, TakenTables};
+use crate::extract::{Extracted, Extraction};
 use crate::file::PipelineSpec;
 use crate::load::iceberg::IcebergTarget;
 use crate::load::{Delivered, Sink};
-use crate::quarantine::{self, Event, EventKind, OpenEvents, PayloadKey};
+use crate::quarantine::{self, Event, EventKind, PayloadKey};
 use crate::raw::{Parts, RawEntry};
 
 /// The split whose lease and position keep two replays apart.
@@ -195,16 +197,10 @@ impl Replay {
 
     /// Open events by payload.
     fn open_events(&mut self) -> Result<HashMap<PayloadKey, Vec<Event>>> {
-        let table = quarantine::table(&self.spec.name)?;
-        let mut rows =
-            self.runtime
-                .block_on(scan::rows(&self.context.lake, &self.context.branch, &table))?;
-        let mut open = OpenEvents::default();
-        while let Some(batch) = self.runtime.block_on(rows.try_next())? {
-            open.add(&batch)?;
-        }
+        let context = &self.context;
+        let open = open_events(&context.lake, &context.branch, &self.spec.name);
         let mut waiting: HashMap<PayloadKey, Vec<Event>> = HashMap::new();
-        for event in open.finish() {
+        for event in self.runtime.block_on(open)? {
             let extent = event.rejected.extent;
             match event.payload.clone().filter(|_| extent.is_some()) {
                 Some(payload) => waiting.entry(payload).or_default().push(event),
@@ -269,9 +265,11 @@ impl Replay {
         if let Target::Sink(sink, _) = &mut self.target {
             self.runtime.block_on(sink.mark())?;
         }
+        let mut steps = Steps::new(self.spec.clone(), &self.context.engine);
+        steps.watch_columns(pass.extraction()?.contract())?;
         let mut landing = Landing {
             wanted: Wanted::default(),
-            steps: Steps::new(self.spec.clone(), &self.context.engine),
+            steps,
             rejected: Vec::new(),
             record_bytes: 0,
             rows: 0,
@@ -280,13 +278,17 @@ impl Replay {
         let runtime = self.runtime.clone();
         let mut refused = Vec::new();
         let contract = pass.extract(&mut |out| {
-            for batch in landing.take(out, ledger, &runtime)? {
-                match &mut *target {
+            landing.refuse(out.rejected);
+            for batch in out.batches {
+                let Some(batch) = landing.take(batch, ledger, &runtime)? else {
+                    continue;
+                };
+                refused.extend(match &mut *target {
                     Target::Lake(table) => {
-                        tables.write_rows(table, &batch.child, &batch.records)?;
+                        admit::write_rows(tables, &mut landing.steps, table, batch)?
                     }
-                    Target::Sink(sink, _) => refused.extend(runtime.block_on(sink.write(batch))?),
-                }
+                    Target::Sink(sink, _) => runtime.block_on(sink.write(batch))?,
+                });
             }
             Ok(())
         })?;
@@ -305,6 +307,7 @@ impl Replay {
             return Ok(None);
         }
         self.done.rows += taken;
+        let contract = landing.steps.learned(contract)?;
         self.note_inner(landing.rejected, ledger);
         Ok(Some(contract))
     }
@@ -434,10 +437,15 @@ struct Pass<'a> {
 }
 
 impl Pass<'_> {
+    /// An extraction that knows what was known before the payload.
+    fn extraction(&self) -> Result<Box<dyn Extraction>> {
+        self.spec
+            .extraction_beside(self.contract.clone(), self.taken.clone())
+    }
+
     /// Extracts the payload from what was known before it; gives what is known then.
     fn extract(&self, take: &mut dyn FnMut(Extracted) -> Result<()>) -> Result<Contract> {
-        let (contract, taken) = (self.contract.clone(), self.taken.clone());
-        let mut extraction = self.spec.extraction_beside(contract, taken)?;
+        let mut extraction = self.extraction()?;
         self.again
             .extract(extraction.as_mut(), self.parts, 0, take)?;
         let mut out = Extracted::default();
@@ -486,30 +494,27 @@ struct Landing {
 }
 
 impl Landing {
-    fn take(&mut self, out: Extracted, ledger: &Ledger, runtime: &Handle) -> Result<Vec<Batch>> {
-        out.rejected
+    /// The rows of a batch that land.
+    fn take(&mut self, batch: Batch, ledger: &Ledger, runtime: &Handle) -> Result<Option<Batch>> {
+        self.steps.note_left_out(&batch);
+        let batch = self
+            .wanted
+            .keep(batch, &mut |row: RowPlace| ledger.lands(row))?;
+        if batch.records.num_rows() == 0 && batch.child.is_empty() {
+            return Ok(None);
+        }
+        let (batch, rejected) = runtime.block_on(self.steps.apply(batch))?;
+        self.refuse(rejected);
+        if batch.child.is_empty() {
+            self.rows += batch.records.num_rows() as u64;
+        }
+        Ok(Some(batch).filter(|batch| batch.records.num_rows() > 0))
+    }
+
+    fn refuse(&mut self, rejected: Vec<Rejected>) {
+        rejected
             .into_iter()
             .for_each(|rejected| self.keep(rejected));
-        let mut batches = Vec::new();
-        for batch in out.batches {
-            let batch = self
-                .wanted
-                .keep(batch, &mut |row: RowPlace| ledger.lands(row))?;
-            if batch.records.num_rows() == 0 && batch.child.is_empty() {
-                continue;
-            }
-            let (batch, rejected) = runtime.block_on(self.steps.apply(batch))?;
-            rejected
-                .into_iter()
-                .for_each(|rejected| self.keep(rejected));
-            if batch.child.is_empty() {
-                self.rows += batch.records.num_rows() as u64;
-            }
-            if batch.records.num_rows() > 0 {
-                batches.push(batch);
-            }
-        }
-        Ok(batches)
     }
 
     fn keep(&mut self, mut rejected: Rejected) {

@@ -8,9 +8,11 @@ use std::collections::HashSet;
 use std::sync::Arc;
 
 use arrow::array::{AsArray, BooleanArray, RecordBatch, StringArray};
-use forebay_core::{Batch, Context, Error, Origins, Rejected, Result, SqlEngine};
+use forebay_core::{Batch, Context, Error, ErrorKind, Origins, Rejected, Result, SqlEngine};
 
+use super::evidence::ColumnEvidence;
 use super::ledger::RowPlace;
+use crate::extract::contract::Contract;
 use crate::file::PipelineSpec;
 use crate::transform::check::ColumnChecks;
 use crate::transform::{Refusal, Transformed, keep, refuse};
@@ -26,6 +28,8 @@ pub(super) struct Steps {
     checks: ColumnChecks,
     /// Keys of main rows of the last main batch that were refused.
     refused: HashSet<String>,
+    /// What rows had values in, where rows may be refused or left out.
+    evidence: Option<ColumnEvidence>,
 }
 
 impl Steps {
@@ -35,18 +39,129 @@ impl Steps {
             spec,
             checks,
             refused: HashSet::new(),
+            evidence: None,
         }
     }
 
-    /// Takes batches in the order an extractor gives them. A record is refused once at most.
+    /// Lets refused records teach no columns to an extraction that begins with this contract.
+    pub(super) fn watch_columns(&mut self, known: Contract) -> Result<()> {
+        self.evidence = ColumnEvidence::new(known, &self.spec.schema)?;
+        Ok(())
+    }
+
+    /// Whether every row passes as it is.
+    pub(super) fn is_empty(&self) -> bool {
+        self.checks.is_empty() && self.spec.transform.is_empty()
+    }
+
+    /// What the extractor has learned, without what only refused records had.
+    pub(super) fn learned(&self, contract: Contract) -> Result<Contract> {
+        match &self.evidence {
+            Some(evidence) => evidence.prune(contract),
+            None => Ok(contract),
+        }
+    }
+
+    /// Takes note of rows of which some are left out before they come here.
+    pub(super) fn note_left_out(&mut self, batch: &Batch) {
+        if let Some(evidence) = &mut self.evidence {
+            evidence.note_refused(&batch.child, &batch.records);
+        }
+    }
+
+    /// Takes batches in the order an extractor gives them. A record is refused once at most, and teaches no column then.
     pub(super) async fn apply(&mut self, batch: Batch) -> Result<(Batch, Vec<Rejected>)> {
         if !batch.child.is_empty() {
-            return Ok((self.without_refused(batch)?, Vec::new()));
+            return Ok((self.apply_to_children(batch)?, Vec::new()));
         }
         self.refused.clear();
-        if self.checks.is_empty() && self.spec.transform.is_empty() {
-            return Ok((batch, Vec::new()));
+        if self.is_empty() {
+            self.note_landed(&batch);
+            return Ok((self.trim(batch)?, Vec::new()));
         }
+        if self.evidence.is_none() {
+            return self.pass(batch).await;
+        }
+        let (passed, rejected) = self.pass_trimmed(batch.clone()).await?;
+        let places = rejected.iter();
+        let places: HashSet<Place> = places
+            .filter_map(|refused| refused.payload.zip(refused.offset))
+            .collect();
+        if places.is_empty() {
+            self.note_landed(&batch);
+            return Ok((passed, rejected));
+        }
+        self.note_left_out(&batch);
+        let left = without_places(batch, &places)?;
+        self.note_landed(&left);
+        Ok((self.pass_again(left, passed).await?, rejected))
+    }
+
+    fn apply_to_children(&mut self, batch: Batch) -> Result<Batch> {
+        if self.evidence.is_none() {
+            return self.without_refused(batch);
+        }
+        if !self.refused.is_empty() {
+            self.note_left_out(&batch);
+        }
+        let left = self.without_refused(batch)?;
+        self.note_landed(&left);
+        self.trim(left)
+    }
+
+    fn note_landed(&mut self, batch: &Batch) {
+        if let Some(evidence) = &mut self.evidence {
+            evidence.note_landed(&batch.child, &batch.records);
+        }
+    }
+
+    /// The batch without the empty columns of refused records.
+    fn trim(&self, batch: Batch) -> Result<Batch> {
+        Ok(self.trimmed(&batch)?.unwrap_or(batch))
+    }
+
+    fn trimmed(&self, batch: &Batch) -> Result<Option<Batch>> {
+        let Some(evidence) = &self.evidence else {
+            return Ok(None);
+        };
+        let records = evidence.trim(&batch.child, &batch.records)?;
+        Ok(records.map(|records| Batch {
+            records,
+            ..batch.clone()
+        }))
+    }
+
+    /// What the steps make of rows that have passed once, as if the columns of the refused had never been there. A statement
+    /// that names such a column has it.
+    async fn pass_again(&mut self, left: Batch, passed: Batch) -> Result<Batch> {
+        let Some(trimmed) = self.trimmed(&left)? else {
+            return Ok(passed);
+        };
+        let refused = std::mem::take(&mut self.refused);
+        let again = self.pass(trimmed).await;
+        self.refused = refused;
+        match again {
+            Ok((passed, rejected)) if rejected.is_empty() => Ok(passed),
+            _ => self.trim(passed),
+        }
+    }
+
+    async fn pass_trimmed(&mut self, batch: Batch) -> Result<(Batch, Vec<Rejected>)> {
+        let Some(trimmed) = self.trimmed(&batch)? else {
+            return self.pass(batch).await;
+        };
+        match self.pass(trimmed).await {
+            Err(error) if error.kind() == ErrorKind::Config => {
+                self.refused.clear();
+                let (passed, rejected) = self.pass(batch).await?;
+                Ok((self.trim(passed)?, rejected))
+            }
+            done => done,
+        }
+    }
+
+    /// Applies every step.
+    async fn pass(&mut self, batch: Batch) -> Result<(Batch, Vec<Rejected>)> {
         let (came, before) = (Came::new(&batch), batch.records.clone());
         let mut rejected = Vec::new();
         let done = self.checks.apply(batch).await?;

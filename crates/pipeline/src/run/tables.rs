@@ -31,9 +31,13 @@ pub(super) fn may_be_child(name: &TableName, main: &TableName) -> bool {
 }
 
 /// Whether a table belongs to `main`. One that was made before tables had owners does when it looks like a child table.
-pub(super) fn is_owned(table: &Table, main: &TableName) -> bool {
-    let owner = table.properties().remove(OWNER_PROPERTY);
-    belongs_to(table.name(), main, owner.as_deref(), &table.schema())
+pub fn is_owned(table: &Table, main: &TableName) -> bool {
+    belongs_to(table.name(), main, owner(table).as_deref(), &table.schema())
+}
+
+/// The main table that a table is or belongs to, where that is written down.
+pub fn owner(table: &Table) -> Option<String> {
+    table.properties().remove(OWNER_PROPERTY)
 }
 
 /// Heads of the main table and its child tables on a branch. A table of another pipeline may be called like a child.
@@ -61,10 +65,8 @@ fn belongs_to(name: &TableName, main: &TableName, owner: Option<&str>, schema: &
     match owner {
         Some(owner) => owner == main.to_string(),
         None => {
-            name == main
-                || CHILD_COLUMNS
-                    .iter()
-                    .all(|column| schema.column_with_name(column).is_some())
+            let has_column = |column: &&str| schema.column_with_name(column).is_some();
+            name == main || may_be_child(name, main) && CHILD_COLUMNS.iter().all(has_column)
         }
     }
 }

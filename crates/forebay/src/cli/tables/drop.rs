@@ -29,9 +29,6 @@ pub(crate) struct DropTable {
 impl DropTable {
     pub(super) async fn run(self, workspace: &Workspace, global: &Global) -> Result<ExitCode> {
         self.refuse_system_table()?;
-        if !self.force {
-            self.refuse_loaded_table(workspace, global)?;
-        }
         let store = workspace.lake().store();
         let as_of = AsOf::Head(self.branch.clone());
         let head = store.head(&as_of, &self.table).await?.ok_or_else(|| {
@@ -41,6 +38,9 @@ impl DropTable {
             )
             .with_hint("`forebay tables` lists the tables")
         })?;
+        if !self.force {
+            self.refuse_loaded_table(workspace, global).await?;
+        }
         let now = workspace.clock().now();
         let commit = Commit {
             id: CommitId::new(now, rand::rng().random()),
@@ -80,7 +80,11 @@ impl DropTable {
     }
 
     /// The next run of the pipeline would make the table anew, with the rows from its position on only.
-    fn refuse_loaded_table(&self, workspace: &Workspace, global: &Global) -> Result<()> {
+    async fn refuse_loaded_table(&self, workspace: &Workspace, global: &Global) -> Result<()> {
+        let as_of = AsOf::Head(self.branch.clone());
+        let Some(table) = workspace.lake().table(&as_of, &self.table).await? else {
+            return Ok(());
+        };
         let variables = ProcessVariables::default();
         for file in project::pipelines(&global.project)? {
             let Ok(spec) = project::load(&file, &variables, workspace.engine()) else {
@@ -89,7 +93,7 @@ impl DropTable {
             let is_loaded = spec
                 .load
                 .lake()
-                .is_some_and(|target| target.has_table(&self.table));
+                .is_some_and(|target| forebay_pipeline::run::is_owned(&table, &target.table));
             if is_loaded {
                 return Err(Error::config(
                     "table_in_use",

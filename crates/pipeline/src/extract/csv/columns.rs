@@ -6,11 +6,15 @@ use forebay_core::{Error, Result};
 use serde::{Deserialize, Serialize};
 
 use super::carry::Carry;
+use crate::extract::case::NameCase;
 use crate::extract::contract::{ColumnType, Contract, ContractPolicy, NewColumns, contract_broken};
 
 const EXTRACTOR: &str = "csv";
 /// Version of [`Shape`].
 const VERSION: u32 = 1;
+
+/// Key of [`Shape::carry`].
+pub(in crate::extract) const CARRY: &str = "carry";
 
 /// Ends the name of the column that holds texts which do not fit the learned type of another.
 pub(super) const VARIANT: &str = "__v_string";
@@ -49,6 +53,7 @@ pub(super) struct Column {
 pub(super) struct Columns {
     pub(super) list: Vec<Column>,
     pub(super) policy: ContractPolicy,
+    case: NameCase,
     /// What the earlier run left open; stays until a payload takes it.
     pub(super) carry: Option<Carry>,
     /// Whether columns have been learned, so that a further one is new.
@@ -59,7 +64,11 @@ pub(super) struct Columns {
 pub(super) type Mapping = Vec<usize>;
 
 impl Columns {
-    pub(super) fn new(contract: Option<Contract>, policy: &ContractPolicy) -> Result<Self> {
+    pub(super) fn new(
+        contract: Option<Contract>,
+        policy: &ContractPolicy,
+        case: NameCase,
+    ) -> Result<Self> {
         let shape = contract.map(read).transpose()?;
         let established = shape.is_some();
         let shape = shape.unwrap_or_default();
@@ -67,6 +76,7 @@ impl Columns {
             list: shape.columns,
             carry: shape.carry,
             policy: policy.clone(),
+            case,
             established,
         };
         for column in &mut columns.list {
@@ -95,6 +105,10 @@ impl Columns {
     /// The column of a field whose header is `name`, one of `names`. Contracts of earlier versions call `A` beside `a` `A_2`.
     fn known(&self, name: &str, names: &[String]) -> Option<usize> {
         let exact = self.find(name);
+        if self.case == NameCase::Fold {
+            let is_same = |column: &Column| self.case.is_same(&column.name, name);
+            return exact.or_else(|| self.list.iter().position(is_same));
+        }
         let differs_in_case = |column: &Column| column.name.to_lowercase() == name.to_lowercase();
         if exact.is_some() || !self.list.iter().any(differs_in_case) {
             return exact;
@@ -188,13 +202,47 @@ impl Columns {
             .filter(|column| !column.refused)
             .cloned()
             .collect();
-        let shape = serde_json::to_value(Shape { columns, carry }).unwrap_or_default();
+        Shape { columns, carry }.into_contract()
+    }
+}
+
+impl Shape {
+    fn into_contract(self) -> Contract {
         Contract {
             extractor: EXTRACTOR.to_owned(),
             version: VERSION,
-            shape,
+            shape: serde_json::to_value(self).unwrap_or_default(),
         }
     }
+}
+
+/// The columns of a contract of this extractor that have a type.
+pub(in crate::extract) fn contract_columns(contract: Contract) -> Result<Vec<(String, String)>> {
+    let mut columns = Vec::new();
+    for column in read(contract)?.columns {
+        if column.variant {
+            columns.push((String::new(), format!("{}{VARIANT}", column.name)));
+        }
+        if column.kind.is_some() {
+            columns.push((String::new(), column.name));
+        }
+    }
+    Ok(columns)
+}
+
+/// A contract of this extractor in which some columns have no type yet. One with a variant keeps its type.
+pub(in crate::extract) fn prune_contract(
+    contract: Contract,
+    unwanted: &dyn Fn(&str, &str) -> bool,
+) -> Result<Contract> {
+    let mut shape = read(contract)?;
+    for column in &mut shape.columns {
+        column.variant &= !unwanted("", &format!("{}{VARIANT}", column.name));
+        if !column.variant && unwanted("", &column.name) {
+            column.kind = None;
+        }
+    }
+    Ok(shape.into_contract())
 }
 
 fn read(contract: Contract) -> Result<Shape> {
@@ -207,62 +255,9 @@ fn frozen(name: &str) -> Error {
         .with_hint("set `schema.new_columns: evolve` to add it, or declare it under `schema.columns`")
 }
 
-/// Names for the columns of a header: what is empty is called by its place, what repeats gets a number. Names that differ in
-/// case only stay: the table has both, under names that every engine tells apart.
-pub(super) fn header_names(texts: impl Iterator<Item = String>) -> Vec<String> {
-    let mut taken = std::collections::HashSet::new();
-    texts
-        .enumerate()
-        .map(|(i, text)| {
-            let text = text.trim();
-            let base = if text.is_empty() {
-                format!("column_{}", i + 1)
-            } else {
-                text.to_owned()
-            };
-            let numbered = (2..).map(|n| format!("{base}_{n}"));
-            let mut names = std::iter::once(base.clone()).chain(numbered);
-            names
-                .find(|name| taken.insert(name.clone()))
-                .unwrap_or(base)
-        })
-        .collect()
-}
-
-/// Most bytes of a column's name, as in other formats.
-const NAME_BYTES_MAX: usize = 255;
-
-/// Characters of a bad name that are shown.
-const NAME_SHOWN: usize = 40;
-
-/// Why the names of a header cannot be those of columns, if so.
-pub(super) fn bad_name(names: &[String]) -> Option<String> {
-    let is_bad = |name: &String| name.len() > NAME_BYTES_MAX || name.chars().any(char::is_control);
-    let at = names.iter().position(is_bad)?;
-    let begin: String = names[at].chars().take(NAME_SHOWN).collect();
-    let why = match names[at].len() {
-        0..=NAME_BYTES_MAX => "has a line break or another control character".to_owned(),
-        bytes => format!("has {bytes} bytes, more than the {NAME_BYTES_MAX} allowed"),
-    };
-    Some(format!(
-        "the header's name of column {} {why}: {begin:?}; name the columns with `extract.csv.columns`",
-        at + 1
-    ))
-}
-
 #[cfg(test)]
 mod tests {
     use super::*;
-
-    #[test]
-    fn header_names_are_unique() {
-        let names = header_names(
-            ["a", "A", "", " b ", "b", "a_2", ""]
-                .map(str::to_owned)
-                .into_iter(),
-        );
-        assert_eq!(names, ["a", "A", "column_3", "b", "b_2", "a_2", "column_7"]);
-    }
 
     #[test]
     fn a_contract_of_an_earlier_version_keeps_its_column_of_another_case() {
@@ -274,7 +269,8 @@ mod tests {
             version: VERSION,
             shape,
         };
-        let mut columns = Columns::new(Some(contract), &ContractPolicy::default()).unwrap();
+        let mut columns =
+            Columns::new(Some(contract), &ContractPolicy::default(), NameCase::Keep).unwrap();
         let names = ["a", "A"].map(str::to_owned);
         assert_eq!(columns.map(&names).unwrap(), [0, 1]);
         let names = ["a", "A", "A_2"].map(str::to_owned);

@@ -9,8 +9,9 @@ use forebay_core::{Error, PayloadHead, Result};
 
 use super::batch::{self, Row, Texts};
 use super::carry::{self, Carry};
-use super::columns::{Columns, Mapping, bad_name, header_names};
+use super::columns::{Columns, Mapping};
 use super::encoding::{Encoding, Utf16};
+use super::header::{header_fault, header_names};
 use super::split::{Field, Scan, Splitter, unescape};
 use super::{Options, Ragged};
 use refuse::{Reach, Refusal};
@@ -353,16 +354,19 @@ impl CsvExtraction {
             return Ok((1..=fields.len()).map(|n| format!("column_{n}")).collect());
         }
         let texts: Option<Vec<String>> = fields.iter().map(|field| self.text(field)).collect();
+        let folded = |text: String| options.case.apply(&text).into_owned();
+        let texts = texts.map(|texts| texts.into_iter().map(folded));
         let invalid = || {
             (
                 "invalid_utf8",
                 format!("line {line}: the header is not valid text; set `encoding`"),
             )
         };
-        let names = header_names(texts.ok_or_else(invalid)?.into_iter());
-        match bad_name(&names) {
+        let names = header_names(texts.ok_or_else(invalid)?);
+        let is_quoted = fields.first().is_some_and(|field| field.quoted);
+        match header_fault(&names, is_quoted, options.dialect.delimiter) {
             None => Ok(names),
-            Some(reason) => Err(("bad_column_name", format!("line {line}: {reason}"))),
+            Some((code, reason)) => Err((code, format!("line {line}: {reason}"))),
         }
     }
 

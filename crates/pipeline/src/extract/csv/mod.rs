@@ -24,8 +24,11 @@ mod columns;
 mod encoding;
 mod extraction;
 mod formats;
+mod header;
 mod split;
 mod types;
+
+pub(super) use columns::{CARRY, contract_columns, prune_contract};
 
 #[cfg(test)]
 mod tests;
@@ -36,6 +39,7 @@ use forebay_core::Result;
 use schemars::{JsonSchema, Schema, SchemaGenerator};
 use serde::{Deserialize, Serialize};
 
+use crate::extract::case::NameCase;
 use crate::extract::contract::{Contract, ContractPolicy};
 use crate::extract::{Extraction, Extractor, ExtractorKind};
 use crate::file::Document;
@@ -79,6 +83,8 @@ pub struct CsvConfig {
     pub numbers: NumberType,
     /// Takes blanks around fields away.
     pub trim: bool,
+    /// What becomes of names in the header that differ in case only.
+    pub case: NameCase,
     /// How the text is encoded.
     pub encoding: Encoding,
     /// Lines before the header (or the first record) to pass over.
@@ -139,6 +145,7 @@ impl Default for CsvConfig {
             timestamp_formats: Vec::new(),
             numbers: NumberType::Learned,
             trim: false,
+            case: NameCase::default(),
             encoding: Encoding::Utf8,
             skip_lines: 0,
             ragged: Ragged::Quarantine,
@@ -155,6 +162,7 @@ struct Options {
     columns: Option<Vec<String>>,
     nulls: Nulls,
     formats: formats::Formats,
+    case: NameCase,
     encoding: Encoding,
     skip_lines: u64,
     ragged: Ragged,
@@ -229,7 +237,7 @@ impl CsvConfig {
             ));
         }
         if let Some(names) = &self.columns {
-            let unique = columns::header_names(names.iter().cloned());
+            let unique = header::header_names(names.iter().cloned());
             if let Some((name, _)) = names
                 .iter()
                 .zip(&unique)
@@ -257,6 +265,7 @@ impl CsvConfig {
                 quoted: self.quoted_null,
             },
             formats: formats::Formats::new(self)?,
+            case: self.case,
             encoding: self.encoding,
             skip_lines: self.skip_lines,
             ragged: self.ragged,
@@ -305,7 +314,8 @@ impl Extractor for Csv {
         policy: &ContractPolicy,
         _records: Option<&str>,
     ) -> Result<Box<dyn Extraction>> {
-        let columns = columns::Columns::new(contract, policy)?;
+        self.0.case.check(policy)?;
+        let columns = columns::Columns::new(contract, policy, self.0.case)?;
         Ok(Box::new(extraction::CsvExtraction::new(
             Arc::clone(&self.0),
             columns,

@@ -33,7 +33,8 @@ fn head(ordinal: u64) -> Arc<PayloadHead> {
 
 fn start(config: &CsvConfig, policy: &ContractPolicy, contract: Option<Contract>) -> CsvExtraction {
     let options = config.check().unwrap();
-    CsvExtraction::new(Arc::new(options), Columns::new(contract, policy).unwrap())
+    let columns = Columns::new(contract, policy, options.case).unwrap();
+    CsvExtraction::new(Arc::new(options), columns)
 }
 
 /// Extracts files, each cut into pieces of `cut` bytes.

@@ -17,12 +17,14 @@ use super::refuse::{
 use super::required::Required;
 use super::shape::{self, Key, Kind, Object};
 use super::walk::{Parsed, Stop};
+use crate::extract::case::NameCase;
 use crate::extract::contract::ColumnType;
 
 /// What a walk needs besides the builders.
 #[derive(Debug)]
 pub(super) struct Walk<'a> {
     pub(super) parsed: &'a Parsed<'a>,
+    pub(super) case: NameCase,
     /// List elements so far, and how many there may be.
     pub(super) elements: usize,
     pub(super) elements_max: usize,
@@ -46,6 +48,8 @@ impl Walk<'_> {
 /// Most cells that the lists of one record may take, whether they hold values or not.
 const CELLS_RECORD_MAX: usize = 16 << 20;
 const NONE: u32 = u32::MAX;
+/// Other spellings of the keys of an object that are remembered.
+const SPELLINGS_MAX: usize = 4_096;
 /// From so many keys on, a key out of order is looked up by hash.
 const INDEX_KEYS_MIN: usize = 9;
 
@@ -54,6 +58,8 @@ const INDEX_KEYS_MIN: usize = 9;
 pub(super) struct ObjectBuilder {
     pub(super) keys: Vec<KeyBuilder>,
     index: HashMap<Box<str>, u32, ahash::RandomState>,
+    /// Other spellings of keys, where case does not count.
+    spellings: HashMap<Box<str>, u32, ahash::RandomState>,
     /// The key that came first last time.
     first: u32,
     /// Counts objects, to see which keys the present one has had.
@@ -98,6 +104,7 @@ impl ObjectBuilder {
         Self {
             keys: Vec::new(),
             index: HashMap::default(),
+            spellings: HashMap::default(),
             first: 0,
             epoch: 0,
             nulls: NullBufferBuilder::new(0),
@@ -125,6 +132,7 @@ impl ObjectBuilder {
 
     /// Takes back what was grown beyond the shape. Rows that hold values there must have been taken back before.
     pub(super) fn shrink(&mut self, shape: &Object) {
+        self.spellings.clear();
         for key in self.keys.drain(shape.keys.len().min(self.keys.len())..) {
             self.index.remove(&key.key);
         }
@@ -154,7 +162,11 @@ impl ObjectBuilder {
             let Node::String(name) = walk.parsed.nodes[next] else {
                 return Err(broken_tape());
             };
-            let Some(i) = self.find(name, before) else {
+            let found = match (self.find(name, before), walk.case) {
+                (None, NameCase::Fold) => self.find_folded(name),
+                (found, _) => found,
+            };
+            let Some(i) = found else {
                 if walk.parsed.has_value(next + 1) {
                     return Err(Stop::Grow);
                 }
@@ -201,6 +213,19 @@ impl ObjectBuilder {
             self.first = found;
         } else {
             self.keys[before as usize].next = found;
+        }
+        Some(found)
+    }
+
+    /// The key of which this is another spelling.
+    fn find_folded(&mut self, name: &str) -> Option<u32> {
+        if let Some(i) = self.spellings.get(name) {
+            return Some(*i);
+        }
+        let is_same = |key: &KeyBuilder| NameCase::Fold.is_same(&key.key, name);
+        let found = self.keys.iter().position(is_same)? as u32;
+        if self.spellings.len() < SPELLINGS_MAX {
+            self.spellings.insert(name.into(), found);
         }
         Some(found)
     }

@@ -30,10 +30,10 @@ pub(super) fn hash(seed: u128, bytes: &[u8]) -> u128 {
         | u128::from(scramble(b.wrapping_add(a.rotate_left(17))))
 }
 
-/// The key of a main row: which payload (a stable name or identity), the how-manieth record, and its bytes.
-pub(super) fn main(payload: u128, ordinal: u64, record: &[u8]) -> u128 {
+/// The key of a main row: which payload (a stable name or identity), where in it (`shape::RowKeys`), and its bytes.
+pub(super) fn main(payload: u128, place: u64, record: &[u8]) -> u128 {
     hash(
-        payload ^ u128::from(ordinal).wrapping_mul(u128::from(K[1]) << 32 | 1),
+        payload ^ u128::from(place).wrapping_mul(u128::from(K[1]) << 32 | 1),
         record,
     )
 }

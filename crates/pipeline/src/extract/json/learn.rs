@@ -11,6 +11,7 @@ use super::number;
 use super::refuse::duplicate;
 use super::shape::{self, ELEMENT, Key, Kind, NAME_BYTES_MAX, Object, TYPE_DEPTH_MAX};
 use super::walk::{Parsed, Stop};
+use crate::extract::case::NameCase;
 use crate::extract::contract::ContractPolicy;
 
 /// A column that a record adds.
@@ -27,10 +28,12 @@ pub(super) fn learn(
     shape: &mut Object,
     parsed: &Parsed<'_>,
     policy: &ContractPolicy,
+    case: NameCase,
 ) -> Result<Vec<Added>, Stop> {
     let mut learner = Learner {
         parsed,
         policy,
+        case,
         added: Vec::new(),
         depth: 0,
     };
@@ -43,6 +46,7 @@ pub(super) fn learn(
 struct Learner<'a> {
     parsed: &'a Parsed<'a>,
     policy: &'a ContractPolicy,
+    case: NameCase,
     added: Vec<Added>,
     /// Objects and lists around what is learned now.
     depth: usize,
@@ -63,8 +67,10 @@ impl Learner<'_> {
             let Node::String(key) = self.parsed.nodes[next] else {
                 return Err(Stop::refuse("bad_json", "an object's key is not a string"));
             };
-            if !seen.insert(key) {
-                return Err(duplicate(key));
+            let spelled = key;
+            let key = self.case.apply(spelled);
+            if !seen.insert(key.clone()) {
+                return Err(duplicate(spelled));
             }
             let value = next + 1;
             next = self.parsed.after(value);
@@ -74,9 +80,9 @@ impl Learner<'_> {
             if self.added.len() > self.policy.columns_max() {
                 return Err(too_many_columns(self.policy.columns_max()));
             }
-            let name = shape::join(prefix, key);
-            let i = find_or_add(shape, key, guess, &name)?;
+            let i = self.find_or_add(shape, spelled, guess, prefix)?;
             guess = i + 1;
+            let name = shape::join(prefix, &shape.keys[i].key);
             self.value(&mut shape.keys[i], &name, &name, value)?;
         }
         Ok(())
@@ -175,16 +181,35 @@ impl Learner<'_> {
         key.kinds.push(kind);
         Ok(())
     }
+
+    /// The key of an object; `guess` is where it probably is.
+    fn find_or_add(
+        &self,
+        shape: &mut Object,
+        key: &str,
+        guess: usize,
+        prefix: &str,
+    ) -> Result<usize, Stop> {
+        let keys = &shape.keys;
+        if keys.get(guess).is_some_and(|known| known.key == key) {
+            return Ok(guess);
+        }
+        let exact = keys.iter().position(|known| known.key == key);
+        let is_same = |known: &Key| self.case.is_same(&known.key, key);
+        let found = exact.or_else(|| match self.case {
+            NameCase::Keep => None,
+            NameCase::Fold => keys.iter().position(is_same),
+        });
+        if let Some(i) = found {
+            return Ok(i);
+        }
+        check_key(key, &shape::join(prefix, key))?;
+        shape.keys.push(Key::new(&self.case.apply(key)));
+        Ok(shape.keys.len() - 1)
+    }
 }
 
-/// The key of an object; `guess` is where it probably is.
-fn find_or_add(shape: &mut Object, key: &str, guess: usize, name: &str) -> Result<usize, Stop> {
-    if shape.keys.get(guess).is_some_and(|known| known.key == key) {
-        return Ok(guess);
-    }
-    if let Some(i) = shape.keys.iter().position(|known| known.key == key) {
-        return Ok(i);
-    }
+fn check_key(key: &str, name: &str) -> Result<(), Stop> {
     if key.is_empty() {
         return Err(Stop::refuse(
             "empty_key",
@@ -198,8 +223,7 @@ fn find_or_add(shape: &mut Object, key: &str, guess: usize, name: &str) -> Resul
         );
         return Err(Stop::refuse("bad_key", reason));
     }
-    shape.keys.push(Key::new(key));
-    Ok(shape.keys.len() - 1)
+    Ok(())
 }
 
 /// The record has more columns than its table may have.

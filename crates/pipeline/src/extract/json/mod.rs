@@ -43,6 +43,7 @@ mod list;
 mod messages;
 mod number;
 mod parse;
+mod prune;
 mod refuse;
 mod required;
 mod rows;
@@ -58,6 +59,7 @@ use forebay_core::{Error, Result};
 use schemars::{JsonSchema, Schema, SchemaGenerator};
 use serde::{Deserialize, Serialize};
 
+use crate::extract::case::NameCase;
 use crate::extract::contract::{Contract, ContractPolicy};
 use crate::extract::{Extraction, Extractor, ExtractorKind};
 use crate::file::Document;
@@ -83,6 +85,8 @@ pub struct Config {
     /// Whether each line is a document of its own (NDJSON), instead of the payload as a whole. Told by the payload's name
     /// (`.ndjson`, `.jsonl`), media type and first line when it is not given.
     pub lines: Option<bool>,
+    /// What becomes of keys that differ in case only.
+    pub case: NameCase,
     /// What stands before the content of each message, for sources of messages.
     pub wire: Wire,
     /// Bounds; what is beyond them goes to quarantine.
@@ -228,8 +232,10 @@ impl Extractor for Json {
             nested,
             wire,
             limits,
+            case,
             ..
         } = &self.config;
+        case.check(policy)?;
         let frames = frame::Frames {
             lines: *lines,
             wire: *wire,
@@ -240,6 +246,7 @@ impl Extractor for Json {
         };
         let rules = rows::Rules {
             nested: *nested,
+            case: *case,
             policy: policy.clone(),
             record_bytes_max: limits.record.0 as usize,
             elements_max: limits.children as usize,
@@ -250,6 +257,31 @@ impl Extractor for Json {
             rows::Rows::new(contract, rules)?,
         )))
     }
+}
+
+/// The columns of a contract of this extractor, by table and name.
+pub(super) fn contract_columns(contract: Contract) -> Result<Vec<(String, String)>> {
+    let stored = shape::Stored::read(contract)?;
+    let columns = stored.root.columns(stored.nested).into_iter();
+    let leaves = columns.filter(|column| column.is_leaf);
+    Ok(leaves.map(|column| (column.table, column.name)).collect())
+}
+
+/// A contract of this extractor without some of its columns.
+pub(super) fn prune_contract(
+    contract: Contract,
+    unwanted: &dyn Fn(&str, &str) -> bool,
+) -> Result<Contract> {
+    let mut stored = shape::Stored::read(contract)?;
+    prune::prune(&mut stored.root, stored.nested, unwanted);
+    Ok(stored.to_contract())
+}
+
+/// A contract of this extractor that has no columns yet, and makes the keys of rows as this one does.
+pub(super) fn empty_contract(contract: Contract) -> Result<Contract> {
+    let mut stored = shape::Stored::read(contract)?;
+    stored.root = shape::Object::default();
+    Ok(stored.to_contract())
 }
 
 /// The keys of a path.

@@ -19,9 +19,10 @@ use super::number;
 use super::parse::Parser;
 use super::required::{self, Required};
 use super::sample::Sample;
-use super::shape::{self, Object, TABLES_MAX};
+use super::shape::{self, Object, RowKeys, Stored, TABLES_MAX};
 use super::walk::{Parsed, Refusal, Stop};
 use crate::extract::Extracted;
+use crate::extract::case::NameCase;
 use crate::extract::contract::{Contract, ContractPolicy, NewColumns};
 
 /// Most rows of a batch.
@@ -76,6 +77,7 @@ impl Place {
 #[derive(Debug, Clone)]
 pub(super) struct Rules {
     pub(super) nested: Nested,
+    pub(super) case: NameCase,
     pub(super) policy: ContractPolicy,
     pub(super) record_bytes_max: usize,
     pub(super) elements_max: usize,
@@ -100,6 +102,7 @@ pub(super) struct Rows {
     cells: usize,
     origins: Origins,
     ids: Vec<u128>,
+    row_keys: RowKeys,
 }
 
 /// What reading a record once led to.
@@ -112,9 +115,12 @@ enum Outcome {
 
 impl Rows {
     pub(super) fn new(contract: Option<Contract>, rules: Rules) -> Result<Self> {
-        let shape = match contract {
-            Some(contract) => shape::from_contract(contract, rules.nested, &rules.policy)?,
-            None => Object::default(),
+        let (shape, row_keys) = match contract {
+            Some(contract) => {
+                let stored = shape::from_contract(contract, rules.nested, &rules.policy)?;
+                (stored.root, stored.row_keys)
+            }
+            None => (Object::default(), RowKeys::Offset),
         };
         let names = rules
             .policy
@@ -137,6 +143,7 @@ impl Rows {
             cells: 0,
             origins: Origins::default(),
             ids: Vec::new(),
+            row_keys,
             rules: Arc::new(rules),
         };
         rows.set_shape(shape);
@@ -144,7 +151,12 @@ impl Rows {
     }
 
     pub(super) fn contract(&self) -> Contract {
-        shape::to_contract(&self.shape, self.rules.nested)
+        let stored = Stored {
+            nested: self.rules.nested,
+            row_keys: self.row_keys,
+            root: self.shape.clone(),
+        };
+        stored.to_contract()
     }
 
     /// Takes a record; rows and refusals come out now or later.
@@ -226,8 +238,12 @@ impl Rows {
                 self.origins
                     .push(place.payload, place.offset, record.len() as u32);
                 if self.rules.nested == Nested::Tables {
+                    let place_number = match self.row_keys {
+                        RowKeys::Offset => place.offset,
+                        RowKeys::Number => place.ordinal,
+                    };
                     self.ids
-                        .push(id::main(place.identity, place.ordinal, record));
+                        .push(id::main(place.identity, place_number, record));
                 }
                 self.bytes += record.len();
                 self.cells += cells;
@@ -306,13 +322,13 @@ impl Rows {
             ..
         } = self;
         let read = parser.with(record, text, |parsed| {
-            match read_row(root, origins.len(), parsed, rules.elements_max) {
+            match read_row(root, origins.len(), parsed, rules) {
                 Ok(outcome) => outcome,
                 Err(Stop::Text) => Outcome::Text { always: true },
                 Err(Stop::Refuse(refusal)) => Outcome::Refused(*refusal),
                 Err(Stop::Grow) => {
                     let mut wider = shape.clone();
-                    match learn::learn(&mut wider, parsed, &rules.policy) {
+                    match learn::learn(&mut wider, parsed, &rules.policy, rules.case) {
                         Ok(added) => Outcome::Wider(wider, added),
                         Err(Stop::Refuse(refusal)) => Outcome::Refused(*refusal),
                         Err(Stop::Text | Stop::Grow) => Outcome::Text { always: false },
@@ -443,7 +459,7 @@ fn read_row(
     root: &mut ObjectBuilder,
     row: usize,
     parsed: &Parsed<'_>,
-    elements_max: usize,
+    rules: &Rules,
 ) -> Result<Outcome, Stop> {
     let Some(Node::Object { len, .. }) = parsed.nodes.first() else {
         return Err(Stop::refuse(
@@ -453,8 +469,9 @@ fn read_row(
     };
     let mut walk = Walk {
         parsed,
+        case: rules.case,
         elements: 0,
-        elements_max,
+        elements_max: rules.elements_max,
         cells: 0,
         doubles: false,
         tiny: false,

@@ -149,36 +149,52 @@ pub(super) struct Column {
     pub(super) is_leaf: bool,
 }
 
-#[derive(Serialize, Deserialize)]
-struct Stored {
-    nested: Nested,
-    root: Object,
+/// What the contract stores.
+#[derive(Debug, Clone, Default, Serialize, Deserialize)]
+pub(super) struct Stored {
+    pub(super) nested: Nested,
+    #[serde(default)]
+    pub(super) row_keys: RowKeys,
+    pub(super) root: Object,
 }
 
-/// The contract that says this shape.
-pub(super) fn to_contract(root: &Object, nested: Nested) -> Contract {
-    let stored = Stored {
-        nested,
-        root: root.clone(),
-    };
-    let shape = serde_json::to_value(stored).expect("a shape is plain data");
-    Contract {
-        extractor: EXTRACTOR.to_owned(),
-        version: VERSION,
-        shape,
+/// What the key of a row follows from, besides its payload and its bytes.
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "snake_case")]
+pub(super) enum RowKeys {
+    /// How many records of the payload came before it. It depends on what was refused; contracts that do not say are of
+    /// a version that had no other.
+    #[default]
+    Number,
+    /// Where it begins in the payload.
+    Offset,
+}
+
+impl Stored {
+    /// The contract that says this.
+    pub(super) fn to_contract(&self) -> Contract {
+        Contract {
+            extractor: EXTRACTOR.to_owned(),
+            version: VERSION,
+            shape: serde_json::to_value(self).expect("a shape is plain data"),
+        }
+    }
+
+    pub(super) fn read(contract: Contract) -> Result<Self> {
+        let shape = contract.shape_by(EXTRACTOR, VERSION)?;
+        serde_json::from_value(shape).map_err(|error| contract_broken().with_source(error))
     }
 }
 
-/// The shape in a contract, with the types that `policy` declares now.
+/// What a contract says, with the types that `policy` declares now.
 pub(super) fn from_contract(
     contract: Contract,
     nested: Nested,
     policy: &ContractPolicy,
-) -> Result<Object> {
-    let shape = contract.shape_by(EXTRACTOR, VERSION)?;
-    let stored: Stored =
-        serde_json::from_value(shape).map_err(|error| contract_broken().with_source(error))?;
-    if stored.nested != nested {
+) -> Result<Stored> {
+    let mut stored = Stored::read(contract)?;
+    // One without columns says nothing of them.
+    if stored.nested != nested && !stored.root.keys.is_empty() {
         return Err(Error::config(
             "nested_changed",
             format!(
@@ -189,9 +205,8 @@ pub(super) fn from_contract(
         )
         .with_hint("set `nested` back, load into another table, or rebuild this one"));
     }
-    let mut root = stored.root;
-    declare(&mut root, "", policy)?;
-    Ok(root)
+    declare(&mut stored.root, "", policy)?;
+    Ok(stored)
 }
 
 /// Gives learned columns the types that the file declares now, where the table's columns can become that.

@@ -62,6 +62,14 @@ impl Case {
         format!("\n{}{}{}", self.tight, self.fixed, texts.join("\n"))
     }
 
+    /// Whether the file, before or after the fix, says that the table has this column: `t.rows v`.
+    pub(super) fn declares(&self, column: &str) -> bool {
+        let name = column.rsplit(' ').next().unwrap_or(column);
+        [&self.tight, &self.fixed]
+            .iter()
+            .any(|file| file.contains(&format!("{name}: {{type:")))
+    }
+
     pub(super) fn new(shape: Shape, load: &str, dice: &mut Dice) -> Self {
         match shape {
             Shape::Csv => Self::csv(load, dice),
@@ -76,6 +84,8 @@ impl Case {
         let children = setting(dice, "4", "1000");
         let required = setting(dice, "s: {required: true}", "s: {}");
         let exact = setting(dice, "s: {}", "v: {type: \"decimal(38, 19)\"}");
+        let small = setting(dice, ", n: {check: \"value < 50\"}", "");
+        let early = setting(dice, "id < 4", "id < 1000");
         let is_flat = load.contains("postgres");
         let nested = ["flatten", "keep", "tables"][dice.below(3) as usize];
         let nested = if is_flat { "flatten" } else { nested };
@@ -100,13 +110,15 @@ impl Case {
             if pick(exact) != "s: {}" {
                 columns = format!("{columns}, {}", pick(exact));
             }
+            columns += pick(small);
             format!(
-                "pipeline: p\nsource: {{{source}}}\nextract:\n  json: {{{records}{}nested: {nested}, limits: {{depth: {}, record: {}, document: {}, children: {}}}}}\nschema:\n  columns: {{{columns}}}\nload: {load}\n",
+                "pipeline: p\nsource: {{{source}}}\nextract:\n  json: {{{records}{}nested: {nested}, limits: {{depth: {}, record: {}, document: {}, children: {}}}}}\nschema:\n  columns: {{{columns}}}\ntransform:\n  - check: [{{name: early, where: \"{}\"}}]\nload: {load}\n",
                 pick(lines),
                 pick(depth),
                 pick(record),
                 pick(document),
-                pick(children)
+                pick(children),
+                pick(early)
             )
         };
         let ending = if is_quiet && dice.is(50) {
@@ -138,18 +150,20 @@ impl Case {
         let ragged = setting(dice, "quarantine", "fill");
         let encoding = setting(dice, "utf-8", "latin1");
         let required = setting(dice, "b: {required: true}", "b: {}");
+        let small = setting(dice, ", c: {check: \"value < 50\"}", "");
         let file = |n: usize| {
             let pick = |pair: (&'static str, &'static str)| [pair.0, pair.1][n];
             format!(
-                "pipeline: p\nsource: {{file: {{path: \"data/*\"}}}}\nextract:\n  csv: {{ragged: {}, encoding: {}}}\nschema:\n  columns: {{{}, a: {{type: long}}}}\nload: {load}\n",
+                "pipeline: p\nsource: {{file: {{path: \"data/*\"}}}}\nextract:\n  csv: {{ragged: {}, encoding: {}}}\nschema:\n  columns: {{{}, a: {{type: long}}{}}}\nload: {load}\n",
                 pick(ragged),
                 pick(encoding),
-                pick(required)
+                pick(required),
+                pick(small)
             )
         };
         let mut id = 0;
         let payloads = (0..=dice.below(3)).map(|n| {
-            let mut text = b"id,a,b,c".to_vec();
+            let mut text = b"id,a,b,c,d".to_vec();
             // A header that is no text refuses the whole file.
             text.extend_from_slice(if dice.is(20) { b"\xe9\n" } else { b"\n" });
             for _ in 0..dice.below(12) {
@@ -163,7 +177,10 @@ impl Case {
                 let rest = match dice.below(10) {
                     0 => String::new(),
                     1 => "\"never closed".to_owned(),
-                    _ => format!(",{}", dice.below(100)),
+                    _ => {
+                        let c = dice.below(100);
+                        format!(",{c},{}", if c < 50 { "" } else { "text" })
+                    }
                 };
                 text.extend_from_slice(format!("{id},{a},").as_bytes());
                 text.extend_from_slice(b);
@@ -196,6 +213,12 @@ fn json_record(next: &mut u64, is_flat: bool, dice: &mut Dice) -> String {
     }
     if dice.is(12) {
         fields.push("\"v\":0.1234567890123456789".to_owned());
+    }
+    if dice.is(30) {
+        fields.push(format!("\"n\":{}", dice.below(100)));
+    }
+    if dice.is(20) {
+        fields.push(format!("\"rare{next}\":{{\"x\":{next}}}"));
     }
     if dice.is(15) {
         fields.push(format!("\"long\":\"{}\"", "y".repeat(120)));

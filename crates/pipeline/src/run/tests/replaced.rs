@@ -138,6 +138,88 @@ async fn a_number_that_a_double_would_round_lands_once_it_is_declared_as_the_hin
     assert_eq!(world.rows("t.rows").await.len(), 3);
 }
 
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn a_record_that_a_check_refuses_teaches_no_column_and_no_type() {
+    let world = World::new().await;
+    let pipeline = lines("p", "data", "nested: keep", "t.rows")
+        + "schema: {columns: {n: {check: \"value < 50\"}}}\n";
+    world.folder.write(
+        "data/a.ndjson",
+        "{\"id\":1,\"n\":1,\"o\":{\"a\":1}}\n{\"id\":2,\"n\":60,\"v\":0.5,\"o\":{\"a\":2,\"b\":[{\"c\":1}]}}\n",
+    );
+    world.run(&pipeline).await.unwrap();
+    assert_eq!(world.empty_columns().await, Vec::<String>::new());
+    // What only the refused record had is free for the file to declare, and for other records to have otherwise.
+    let declared = pipeline.replace(
+        "value < 50\"}",
+        "value < 50\"}, v: {type: \"decimal(9,2)\"}",
+    );
+    world.folder.write(
+        "data/b.ndjson",
+        "{\"id\":3,\"n\":2,\"v\":2,\"o\":{\"b\":\"text\"}}\n",
+    );
+    world.run(&declared).await.unwrap();
+    let fixed = declared.replace("value < 50", "value < 500");
+    let done = world.replay(&fixed).await.unwrap();
+    assert_eq!((done.landed, done.refused), (1, 0));
+    let rows = world.rows("t.rows").await;
+    let third = rows.iter().find(|row| row["id"] == 3).unwrap();
+    assert_eq!(third["o"]["b"], "text");
+    assert_eq!(rows.len(), 3);
+    let rebuilt = rebuild(World::spec(&fixed), world.context()).await.unwrap();
+    assert_eq!((rebuilt.rows, rebuilt.rejected), (3, 0));
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn a_csv_record_that_a_check_refuses_teaches_no_type() {
+    let world = World::new().await;
+    let pipeline = "pipeline: p\nsource: {file: {path: \"data/*\"}}\nextract: {csv: {}}\nschema: {columns: {n: {check: \"value < 50\"}}}\nload: {iceberg: {table: t.rows}}\n";
+    world
+        .folder
+        .write("data/a.csv", "id,n,v\n1,1,\n2,60,text\n");
+    world.run(pipeline).await.unwrap();
+    assert_eq!(world.empty_columns().await, Vec::<String>::new());
+    world.folder.write("data/b.csv", "id,n,v\n3,1,7\n");
+    world.run(pipeline).await.unwrap();
+    let fixed = pipeline.replace("value < 50", "value < 500");
+    let done = world.replay(&fixed).await.unwrap();
+    assert_eq!((done.landed, done.refused), (1, 0));
+    let rows = world.rows("t.rows").await;
+    let value = |id: i64| rows.iter().find(|row| row["id"] == id).unwrap();
+    assert_eq!(value(3)["v"], 7);
+    assert_eq!(value(2)["v__v_string"], "text");
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn a_record_that_still_has_no_partition_stays_and_ends_no_replay() {
+    let world = World::new().await;
+    let pipeline = "pipeline: p\nsource: {file: {path: \"data/*\"}}\nextract: {json: {nested: tables}}\nschema: {columns: {s: {required: true}}}\nload: {iceberg: {table: t.rows, partition: [\"truncate(10, id)\"]}}\n";
+    let least = i64::MIN;
+    world.folder.write(
+        "data/a.ndjson",
+        &format!(
+            "{{\"id\":1,\"s\":\"a\"}}\n{{\"id\":{least},\"s\":\"b\",\"items\":[1]}}\n{{\"id\":3}}\n"
+        ),
+    );
+    world.run(pipeline).await.unwrap();
+    assert_eq!(world.open().await.len(), 2);
+    let fixed = pipeline.replace("s: {required: true}", "s: {}");
+    let done = world.replay(&fixed).await.unwrap();
+    assert_eq!(
+        (done.landed, done.rows, done.refused),
+        (1, 1, 1),
+        "{done:?}"
+    );
+    let open = world.open().await;
+    assert_eq!(
+        (open.len(), open[0].rejected.code.as_str()),
+        (1, "no_partition")
+    );
+    assert_eq!(world.rows("t.rows").await.len(), 2);
+    let again = world.replay(&fixed).await.unwrap();
+    assert_eq!((again.landed, again.refused), (0, 1));
+}
+
 /// A clock at which something happens when it is first read.
 #[derive(Debug)]
 struct Alarm {

@@ -76,6 +76,11 @@ async fn the_lake_holds_the_same_whether_the_fix_came_before_the_run_or_after_it
                     "open {open_after:?}\n instead of {open_wanted:?}\n in {told}"
                 ));
             }
+            let taught = replayed.empty_columns().await.into_iter();
+            let taught: Vec<String> = taught.chain(wanted.empty_columns().await).collect();
+            if taught.iter().any(|column| !case.declares(column)) {
+                wrong.push(format!("no row has a value in {taught:?} in {told}"));
+            }
             let again = replayed.replay(&case.fixed).await.unwrap();
             if again.landed > 0 || replayed.content().await != after {
                 wrong.push(format!("a second replay landed {again:?} in {told}"));

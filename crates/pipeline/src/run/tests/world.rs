@@ -3,12 +3,13 @@
 use std::collections::{BTreeMap, BTreeSet};
 use std::sync::Arc;
 
-use arrow::array::RecordBatch;
+use arrow::array::{Array, ArrayRef, AsArray, RecordBatch};
+use arrow::datatypes::DataType;
 use bytes::Bytes;
 use forebay_core::{Clock, RefName, Result, SystemClock, TableName};
 use forebay_lake::Lake;
 use forebay_store::Store;
-use forebay_testkit::{NoSql, PostgresServer, Workspace};
+use forebay_testkit::{PostgresServer, Workspace};
 use futures::TryStreamExt;
 use object_store::local::LocalFileSystem;
 use serde_json::Value;
@@ -18,6 +19,7 @@ use crate::journal::{Head, Journals, Record};
 use crate::quarantine::{self, Event, OpenEvents};
 use crate::run::{Figures, Replayed, RunContext, RunReport, replay, run, scan};
 use crate::source::push::PushConfig;
+use crate::transform::fixture;
 
 #[derive(Debug)]
 pub(super) struct World {
@@ -64,7 +66,7 @@ impl World {
     pub(super) fn context(&self) -> RunContext {
         RunContext {
             lake: self.lake.clone(),
-            engine: NoSql::shared(),
+            engine: fixture::engine(),
             clock: self.clock.clone(),
             seed: u64::try_from(uuid::Uuid::new_v4().as_u128() >> 64).unwrap(),
             project: self.folder.path().to_owned(),
@@ -84,7 +86,7 @@ impl World {
     }
 
     pub(super) fn spec(text: &str) -> Arc<PipelineSpec> {
-        let spec = parse("p.yaml", text, &Environment, &NoSql::shared());
+        let spec = parse("p.yaml", text, &Environment, &fixture::engine());
         Arc::new(spec.unwrap_or_else(|found| panic!("{found:?} in\n{text}")))
     }
 
@@ -134,6 +136,28 @@ impl World {
             open.add(&batch).unwrap();
         }
         open.finish()
+    }
+
+    /// Columns of tables with rows in which no row has a value.
+    pub(super) async fn empty_columns(&self) -> Vec<String> {
+        let head = forebay_store::AsOf::Head(RefName::main());
+        let mut empty = Vec::new();
+        for name in self.lake.tables(&head).await.unwrap() {
+            if name.namespace.as_str() != "t" {
+                continue;
+            }
+            let batches = self.batches(&name).await;
+            let Some(first) = batches.first() else {
+                continue;
+            };
+            let joined = arrow::compute::concat_batches(first.schema_ref(), &batches).unwrap();
+            for (field, column) in first.schema_ref().fields().iter().zip(joined.columns()) {
+                if joined.num_rows() > 0 {
+                    note_empty(&format!("{name} {}", field.name()), column, &mut empty);
+                }
+            }
+        }
+        empty
     }
 
     /// What the tables of namespace `t` hold, whatever the order of rows and columns and the keys that Forebay makes: the
@@ -188,6 +212,21 @@ impl World {
             content.insert(name.to_string(), lines);
         }
         content
+    }
+}
+
+/// Notes a column, and those inside of it, that hold nothing.
+fn note_empty(name: &str, column: &ArrayRef, empty: &mut Vec<String>) {
+    match column.data_type() {
+        DataType::Struct(_) => {
+            let object = column.as_struct();
+            for (field, inner) in object.fields().iter().zip(object.columns()) {
+                note_empty(&format!("{name}.{}", field.name()), inner, empty);
+            }
+        }
+        DataType::List(_) => note_empty(name, column.as_list::<i32>().values(), empty),
+        _ if column.null_count() == column.len() => empty.push(name.to_owned()),
+        _ => {}
     }
 }
 

@@ -148,6 +148,9 @@ impl Reader {
                 return Ok(true);
             }
         }
+        if self.rules.recognition.moved {
+            self.moved |= self.listing.mark_vanished(&mut self.state);
+        }
         Ok(false)
     }
 

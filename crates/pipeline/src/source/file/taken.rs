@@ -24,6 +24,8 @@ const CONTENT: usize = 6;
 pub(super) const LOOK: usize = 5;
 pub(super) const MODIFIED: usize = 2;
 pub(super) const INODE: usize = 2;
+/// In place of the time of a file that has vanished: no file that appears later was moved from there.
+pub(super) const VANISHED: [u8; MODIFIED] = [0; MODIFIED];
 const RECORD_BYTES: usize = PLACE + SIZE + CONTENT + LOOK + MODIFIED + INODE;
 
 /// Largest file whose size a record keeps: 1 TiB.
@@ -243,7 +245,7 @@ impl State {
         (self.records.len() + 1) * RECORD_BYTES + older <= RECORDS_BYTES_MAX
     }
 
-    fn at(&self, place: &[u8; PLACE]) -> &[TakenRecord] {
+    pub(super) fn at(&self, place: &[u8; PLACE]) -> &[TakenRecord] {
         let from = self.records.partition_point(|record| record.place < *place);
         let to = self
             .records
@@ -332,7 +334,10 @@ pub(super) fn look_hash(stat: &Stat) -> [u8; LOOK] {
 }
 
 pub(super) fn modified_hash(stat: &Stat) -> [u8; MODIFIED] {
-    first(&Sha256::digest(stat.modified.micros().to_be_bytes()))
+    match first(&Sha256::digest(stat.modified.micros().to_be_bytes())) {
+        VANISHED => [0, 1],
+        hash => hash,
+    }
 }
 
 /// Objects of a bucket have none.

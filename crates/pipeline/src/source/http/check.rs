@@ -27,6 +27,14 @@ impl Config {
             .map_err(|error| placed(document, &["key"], error))?;
         self.check_params()
             .map_err(|error| placed(document, &["params"], error))?;
+        if let Some(Paginate::Offset(offset)) = &self.paginate
+            && offset
+                .overlap
+                .is_some_and(|overlap| overlap >= offset.limit)
+        {
+            let error = Error::config("bad_overlap", "`overlap` must be less than `limit`");
+            return Err(placed(document, &["paginate", "offset", "overlap"], error));
+        }
         if self.rate.as_ref().is_some_and(|rate| rate.per.0.is_zero()) {
             let error = Error::config(
                 "bad_rate",

@@ -189,6 +189,10 @@ pub struct Offset {
     /// Records of a full page.
     #[schemars(range(min = 1))]
     pub limit: u64,
+    /// Records at the end of a page with which the next one begins, so that a list that moves while it is read is noticed. Needs
+    /// a `key`; 1 then for pages of 10 records or more, otherwise 0.
+    #[serde(default)]
+    pub overlap: Option<u64>,
 }
 
 /// `paginate: cursor:`.

@@ -20,7 +20,7 @@ use super::budget::Budget;
 use super::config::Config;
 use super::end::EndRule;
 use super::request::Requests;
-use super::retry::{self, Verdict, Waits};
+use super::retry::{self, SOURCE_NOT_FOUND, Verdict, Waits};
 use super::text::excerpt;
 use crate::cover::SecretCover;
 use crate::source::{RequestLog, RequestRecord, SourceContext};
@@ -72,7 +72,7 @@ enum Expanded {
 }
 
 /// The status of an answer without a body.
-const NO_CONTENT: u16 = 204;
+pub(super) const NO_CONTENT: u16 = 204;
 
 /// What came of one request.
 enum Outcome {
@@ -504,9 +504,9 @@ fn refused(
         }
         Verdict::Denied => error(ErrorKind::Denied, "source_denied")
             .with_hint("check `auth` and the permissions of these credentials"),
-        Verdict::Missing if page > 1 => error(ErrorKind::NotFound, "source_not_found")
+        Verdict::Missing if page > 1 => error(ErrorKind::NotFound, SOURCE_NOT_FOUND)
             .with_hint("if the API answers so behind its last page, set `end: not_found`"),
-        Verdict::Missing => error(ErrorKind::NotFound, "source_not_found").with_hint("check `url`"),
+        Verdict::Missing => error(ErrorKind::NotFound, SOURCE_NOT_FOUND).with_hint("check `url`"),
         Verdict::Wrong => error(ErrorKind::Config, "source_refused")
             .with_hint("check `params`, `paginate` and `cursor`"),
         Verdict::Unexpected if status == 206 => error(ErrorKind::Data, "partial_content")

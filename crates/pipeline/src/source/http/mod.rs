@@ -23,6 +23,7 @@ mod budget;
 mod check;
 mod config;
 mod cursor;
+mod deletion;
 mod end;
 mod fetch;
 mod json;

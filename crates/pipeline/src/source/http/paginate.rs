@@ -76,6 +76,8 @@ pub(super) struct Facts {
     pub(super) full_seen: bool,
     /// A rule of `end` says that this is the last page.
     pub(super) is_last: bool,
+    /// Records that the next page shares with this one.
+    pub(super) overlap: u64,
 }
 
 impl At {
@@ -102,12 +104,36 @@ impl At {
         }
     }
 
+    /// As [`Self::ahead`], with records that both pages share.
+    pub(super) fn ahead_sharing(&self, paginate: Option<&Paginate>, overlap: u64) -> Option<Self> {
+        match (self, paginate?) {
+            (Self::Offset(at), Paginate::Offset(offset)) => at
+                .checked_add(step(offset.limit, overlap))
+                .map(Self::Offset),
+            _ => self.ahead(paginate),
+        }
+    }
+
     /// The page after this one, before this one has come: only page numbers and offsets can be known ahead.
     pub(super) fn ahead(&self, paginate: Option<&Paginate>) -> Option<Self> {
         match (self, paginate?) {
             (Self::Page(page), Paginate::Page(_)) => page.checked_add(1).map(Self::Page),
             (Self::Offset(at), Paginate::Offset(offset)) => {
                 at.checked_add(offset.limit).map(Self::Offset)
+            }
+            _ => None,
+        }
+    }
+
+    /// A page before this one that holds records if the list has any up to here; only pages by number or offset have one.
+    pub(super) fn before(&self, paginate: Option<&Paginate>) -> Option<Self> {
+        match (self, paginate?) {
+            (Self::Page(page), Paginate::Page(first)) if *page > first.start => {
+                Some(Self::Page(page - 1))
+            }
+            (Self::Offset(at), Paginate::Offset(offset)) if *at > offset.start => {
+                let before = at.saturating_sub(offset.limit).max(offset.start);
+                Some(Self::Offset(before))
             }
             _ => None,
         }
@@ -124,7 +150,7 @@ impl At {
                 // An empty page that does not end the pass: the list goes on behind it.
                 Self::Offset(_) if facts.records == 0 => self.ahead(paginate),
                 Self::Offset(at) => at
-                    .checked_add(facts.records.min(offset.limit))
+                    .checked_add(step(facts.records.min(offset.limit), facts.overlap))
                     .map(Self::Offset),
                 _ => None,
             },
@@ -140,6 +166,14 @@ impl At {
                 .filter(|url| !url.is_empty())
                 .map(Self::Url),
         }
+    }
+}
+
+/// From one offset to the next. One page that is all overlap would lead to itself.
+fn step(records: u64, overlap: u64) -> u64 {
+    match records.checked_sub(overlap) {
+        Some(step) if step > 0 => step,
+        _ => records,
     }
 }
 
@@ -278,6 +312,7 @@ mod tests {
             start: 0,
             limit_param: None,
             limit,
+            overlap: None,
         })
     }
 

@@ -46,6 +46,10 @@ pub(super) struct Progress {
     pub(super) pass: Option<Pass>,
 }
 
+fn is_default<T: Default + PartialEq>(value: &T) -> bool {
+    *value == T::default()
+}
+
 fn edge_is_empty(edge: &Edge) -> bool {
     edge.len() == 0
 }
@@ -75,6 +79,15 @@ pub(super) struct Pass {
     /// What the next page may overlap with.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub(super) overlap: Option<Overlap>,
+    /// Records that the next page shares with the page before.
+    #[serde(default, skip_serializing_if = "is_default")]
+    pub(super) shared: u64,
+    /// The server rounds offsets down.
+    #[serde(default, skip_serializing_if = "is_default")]
+    pub(super) rounds: bool,
+    /// Pages that the pass went back because the list had moved.
+    #[serde(default, skip_serializing_if = "is_default")]
+    pub(super) steps_back: u32,
     /// Digests of the newest requests.
     #[serde(default, skip_serializing_if = "Vec::is_empty")]
     pub(super) asked: Vec<String>,
@@ -157,6 +170,9 @@ impl Progress {
             began: config.key().map(|_| now_us),
             last_page: None,
             overlap: None,
+            shared: 0,
+            rounds: false,
+            steps_back: 0,
             asked: Vec::new(),
         });
     }

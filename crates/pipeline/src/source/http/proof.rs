@@ -3,16 +3,26 @@
 //! A page that is not what the pages before were, or that names no next page although there must be one, fails the run, which
 //! resumes at that page. Nothing is taken for an end because it could not be read.
 
+use bytes::Bytes;
 use forebay_core::{Error, Result};
+use reqwest::header::HeaderMap;
 
 use super::body::{Outline, Shape};
 use super::config::{Config, Paginate};
 use super::end::EndRule;
-use super::fetch::Answer;
-use super::paginate::{self, Facts, NextValue};
-use super::reader::Reader;
-use super::retry::{Verdict, verdict};
+use super::fetch::{Answer, NO_CONTENT};
+use super::paginate::{self, At, Facts, NextValue};
+use super::reader::{self, Fetched, Reader};
+use super::retry::{SOURCE_NOT_FOUND, Verdict, verdict};
 use super::text::excerpt;
+
+/// What is at the place of a page.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+enum Probed {
+    Records,
+    Nothing,
+    Unclear,
+}
 
 const RESUMES: &str = "the next run resumes at this page";
 
@@ -53,6 +63,7 @@ impl Reader {
             next = paginate::link_next(&answer.headers);
         }
         facts.full_seen = self.progress.full_seen;
+        facts.overlap = self.overlap();
         facts.next_url = next
             .filter(|next| !next.is_empty())
             .map(|next| self.resolve(answer, &next))
@@ -106,6 +117,56 @@ impl Reader {
         self.progress.records_seen |= outline.count > 0;
         self.progress.lists_seen |= outline.shape == Shape::List;
         self.progress.full_seen |= size.is_some_and(|size| outline.count >= size);
+    }
+
+    /// A page that is not found is behind the last one when the page before it is there, and neither this page nor the one
+    /// behind it. Anything else is the error that it was.
+    pub(super) async fn prove_end(&mut self, at: &At, error: Error) -> Result<Fetched> {
+        let paginate = self.fetcher.config.paginate.as_ref();
+        let (Some(before), Some(behind)) = (at.before(paginate), at.ahead(paginate)) else {
+            return Err(error);
+        };
+        let is_proven = self.fetcher.config.end.0.is_empty()
+            && self.progress.records_seen
+            && self.probe(&before).await == Probed::Records
+            && self.probe(at).await == Probed::Nothing
+            && self.probe(&behind).await == Probed::Nothing;
+        if !is_proven {
+            return Err(error);
+        }
+        tracing::debug!(page = self.page(), "no page is found behind the last one");
+        let url = self.page_url(at)?;
+        let answer = Answer {
+            status: NO_CONTENT,
+            headers: HeaderMap::new(),
+            url,
+            body: Bytes::new(),
+            text: None,
+            received_at: self.fetcher.context.clock.now(),
+        };
+        Ok(Fetched {
+            answer,
+            outline: None,
+        })
+    }
+
+    /// Asks for a page only to see whether it is there.
+    async fn probe(&mut self, at: &At) -> Probed {
+        let Ok(url) = self.page_url(at) else {
+            return Probed::Unclear;
+        };
+        let mut answer = match self.fetcher.get(&url, self.page()).await {
+            Ok(answer) => answer,
+            Err(error) if error.code() == SOURCE_NOT_FOUND => return Probed::Nothing,
+            Err(_) => return Probed::Unclear,
+        };
+        if verdict(answer.status) != Verdict::Take {
+            return Probed::Nothing;
+        }
+        match reader::outline(&self.fetcher, &mut answer).await {
+            Ok(Some(outline)) if outline.count > 0 && !outline.is_error => Probed::Records,
+            _ => Probed::Unclear,
+        }
     }
 
     /// Whether a rule says that the page is the last.

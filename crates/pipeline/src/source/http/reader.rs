@@ -4,13 +4,14 @@
 //! several at a time, as many as `rate.concurrency` allows, and are still handed out in order. Every page carries the
 //! position after it. A reader never moves a position and never changes a body.
 
-use std::collections::{BTreeMap, VecDeque};
+use std::collections::{BTreeMap, HashSet, VecDeque};
 use std::sync::Arc;
 
 use async_trait::async_trait;
 use forebay_core::{Chunk, Error, PayloadHead, Position, Result};
 use reqwest::header::{DATE, ETAG, LAST_MODIFIED};
 use tokio_util::task::AbortOnDropHandle;
+use url::Url;
 
 use super::body::Outline;
 use super::config::Paginate;
@@ -19,7 +20,7 @@ use super::fetch::{Answer, Fetcher};
 use super::paginate::{At, Guard};
 use super::position::Progress;
 use super::resume::{self, Rewalk};
-use super::retry::{Verdict, verdict};
+use super::retry::{SOURCE_NOT_FOUND, Verdict, verdict};
 use super::seen::SeenRecords;
 use super::shift::{Overlap, PageRepeat};
 use super::text;
@@ -51,6 +52,9 @@ pub(super) struct Reader {
     pub(super) seen: Option<SeenRecords>,
     /// The records of this pass that earlier runs have taken are not in `seen` yet.
     is_unrestored: bool,
+    /// Records that were taken from pages that did not begin where the one before had ended: what is before them may be missing. No
+    /// more than the pages have that a pass may go back.
+    pub(super) detached: HashSet<Identity>,
     pub(super) rewalk: Option<Rewalk>,
     pub(super) repeats: u32,
     pub(super) has_warned_of_future: bool,
@@ -87,6 +91,7 @@ impl Reader {
             ahead: VecDeque::new(),
             is_unrestored: is_resumed && seen.is_some(),
             seen,
+            detached: HashSet::new(),
             rewalk,
             repeats: 0,
             has_warned_of_future: false,
@@ -110,7 +115,13 @@ impl Reader {
             };
             let fetched = tokio::select! {
                 () = self.fetcher.context.cancel.cancelled() => return Err(cancelled()),
-                fetched = ahead.fetched => fetched.map_err(|error| Error::bug("fetch_task", "a request's task ended").with_source(error))??,
+                fetched = ahead.fetched => fetched.map_err(|error| Error::bug("fetch_task", "a request's task ended").with_source(error))?,
+            };
+            let fetched = match fetched {
+                Err(error) if error.code() == SOURCE_NOT_FOUND => {
+                    self.prove_end(&ahead.at, error).await?
+                }
+                fetched => fetched?,
             };
             let is_new = self.recognise(fetched.outline.as_ref()).await?;
             if let Some(chunk) = self.take(&ahead.at, fetched, &is_new)? {
@@ -171,16 +182,29 @@ impl Reader {
                 "a paginator that never ends? if there are so many, raise `pages_max`",
             ));
         }
-        let url = self
-            .fetcher
-            .requests
-            .url(config, &self.progress.bounds(config), &at)?;
-        self.guard.request(url.as_str(), page)?;
+        let url = self.page_url(&at)?;
+        let back = self
+            .progress
+            .pass
+            .as_ref()
+            .map_or(0, |pass| pass.steps_back);
+        match back {
+            0 => self.guard.request(url.as_str(), page)?,
+            // What was asked for before the list had moved may be asked for again.
+            back => self.guard.request(&format!("{url} {back}"), page)?,
+        }
         if self.ahead.front().is_none_or(|ahead| ahead.at != at) {
             self.ahead.clear();
             self.start(at, page)?;
         }
         Ok(())
+    }
+
+    /// The URL of a page of this pass.
+    pub(super) fn page_url(&self, at: &At) -> Result<Url> {
+        let config = &self.fetcher.config;
+        let bounds = self.progress.bounds(config);
+        self.fetcher.requests.url(config, &bounds, at)
     }
 
     /// The number of the page asked for next, from 1.
@@ -197,10 +221,11 @@ impl Reader {
         }
         while self.ahead.len() < self.fetcher.concurrency() {
             let page = self.page() + self.ahead.len() as u64;
-            let next = self
-                .ahead
-                .back()
-                .and_then(|ahead| ahead.at.ahead(config.paginate.as_ref()));
+            let next = self.ahead.back().and_then(|ahead| {
+                ahead
+                    .at
+                    .ahead_sharing(config.paginate.as_ref(), self.overlap())
+            });
             match next {
                 Some(next) if page <= config.pages_max => self.start(next, page)?,
                 _ => break,
@@ -211,10 +236,7 @@ impl Reader {
 
     fn start(&mut self, at: At, page: u64) -> Result<()> {
         let fetcher = Arc::clone(&self.fetcher);
-        let url =
-            fetcher
-                .requests
-                .url(&fetcher.config, &self.progress.bounds(&fetcher.config), &at)?;
+        let url = self.page_url(&at)?;
         let task = tokio::spawn(async move {
             let mut answer = fetcher.get(&url, page).await?;
             let shown = fetcher.requests.shown(&answer.url);
@@ -274,6 +296,15 @@ impl Reader {
         if let (true, true, Some(overlap)) = (is_rounded, self.seen.is_none(), overlap) {
             next = Some(overlap.full_step);
             overlap_next = None;
+        }
+        if let Some(back) = self.turn_back(at, outline, is_new, repeat)? {
+            next = Some(back);
+            overlap_next = None;
+        } else if let (Some(pass), At::Offset(_)) = (&mut self.progress.pass, at) {
+            pass.shared = match facts.records > facts.overlap {
+                true => facts.overlap,
+                false => 0,
+            };
         }
         let is_walked = self.is_walking_again(outline)?;
         if next.is_none() {
@@ -372,7 +403,10 @@ fn attributes(answer: &Answer) -> BTreeMap<String, String> {
 }
 
 /// The outline of an answer whose text is wanted; the text is let go.
-async fn outline(fetcher: &Arc<Fetcher>, answer: &mut Answer) -> Result<Option<Outline>> {
+pub(super) async fn outline(
+    fetcher: &Arc<Fetcher>,
+    answer: &mut Answer,
+) -> Result<Option<Outline>> {
     let Some(text) = answer.text.take() else {
         return Ok(None);
     };

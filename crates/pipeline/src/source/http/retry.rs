@@ -17,6 +17,9 @@ use super::config::Retry;
 /// Ceiling of the first wait.
 const DELAY_MIN: Duration = Duration::from_millis(500);
 
+/// Code of the error for a page that is not found.
+pub(super) const SOURCE_NOT_FOUND: &str = "source_not_found";
+
 /// What a status asks of us.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(super) enum Verdict {

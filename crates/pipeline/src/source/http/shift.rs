@@ -2,7 +2,7 @@
 //!
 //! An insertion moves records to a later page, where they are seen again; a page with hidden records makes the next offset
 //! overlap with it. What is seen again is left out, by key where one is named. A record that a deletion moves to an earlier page
-//! cannot be seen by page or offset; that takes a cursor of the API.
+//! is looked for by offset (see [`super::deletion`]); by page number it cannot be seen, that takes a cursor of the API.
 
 use std::sync::Arc;
 

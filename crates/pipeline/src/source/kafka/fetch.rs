@@ -3,6 +3,7 @@
 use std::collections::{BTreeMap, BTreeSet};
 use std::time::Duration;
 
+use forebay_core::messages::MESSAGES_MAX;
 use forebay_core::{Chunk, Error, Position, Result};
 use rdkafka::consumer::{BaseConsumer, CommitMode, Consumer};
 use rdkafka::error::RDKafkaErrorCode;
@@ -62,7 +63,7 @@ impl Fetch {
             .ok_or_else(|| Error::bug("kafka_queue", "the client library gives no queue"))?;
         let looked = context.clock.monotonic();
         let mut fetch = Self {
-            packer: Packer::new(place, context.packs, config.registry.is_some()),
+            packer: Packer::new(place, messages_max(&context), config.registry.is_some()),
             schemas: Schemas::new(&config, &context)?,
             config,
             share,
@@ -383,6 +384,14 @@ fn is_passing(code: RDKafkaErrorCode) -> bool {
             | Code::KafkaStorageError
             | Code::ReplicaNotAvailable
     )
+}
+
+/// Messages of a payload: a commit can only be made behind one.
+fn messages_max(context: &SourceContext) -> usize {
+    match context.packs {
+        true => context.chunk_records.unwrap_or(MESSAGES_MAX),
+        false => 1,
+    }
 }
 
 fn finish_reached(ends: &mut BTreeMap<i32, i64>, follow: bool, partition: i32, next: i64) {

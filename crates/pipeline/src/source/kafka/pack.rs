@@ -16,8 +16,8 @@ use crate::connect::wire;
 pub(super) struct Packer {
     /// Where the next message of each partition stands.
     pub(super) place: Place,
-    /// A payload is one message.
-    single: bool,
+    /// Messages of a payload at most.
+    count_max: usize,
     ordinal: u64,
     /// Partition and offset of the first message.
     first: Option<(i32, i64)>,
@@ -29,10 +29,11 @@ pub(super) struct Packer {
 }
 
 impl Packer {
-    pub(super) fn new(place: Place, packs: bool, has_registry: bool) -> Self {
+    /// `count_max` messages are a payload, if they are not one before.
+    pub(super) fn new(place: Place, count_max: usize, has_registry: bool) -> Self {
         Self {
             place,
-            single: !packs,
+            count_max: count_max.clamp(1, MESSAGES_MAX),
             ordinal: 0,
             first: None,
             bytes: Vec::new(),
@@ -93,10 +94,7 @@ impl Packer {
     }
 
     pub(super) fn is_full(&self) -> bool {
-        let messages = self.messages.len();
-        self.bytes.len() >= MESSAGES_BYTES
-            || messages >= MESSAGES_MAX
-            || (self.single && messages > 0)
+        self.bytes.len() >= MESSAGES_BYTES || self.messages.len() >= self.count_max
     }
 
     /// Ids of the schemas that the payload so far needs.

@@ -228,6 +228,52 @@ async fn every_declared_end_ends_a_pass() {
 }
 
 #[tokio::test]
+async fn a_page_that_is_not_found_behind_the_last_one_ends_a_pass_by_proof() {
+    for paginate in &PAGINATES[..2] {
+        for sizes in [&[2, 2][..], &[2, 1], &[2, 2, 2]] {
+            let server =
+                StubHttp::start(move |request| match page_of(request) < sizes.len() as u64 {
+                    true => page(page_of(request), sizes),
+                    false => Reply::status(404).body("no such page"),
+                })
+                .await;
+            let config = format!("records: items\npaginate: {paginate}");
+            let bench = Bench::new(&server.url("/q"), &config);
+            let pulled = bench.take(None).await;
+            let mut records = all_records(&pulled.chunks, "items");
+            records.dedup();
+            let count: u64 = sizes.iter().sum();
+            assert_eq!(records, (0..count).map(Value::from).collect::<Vec<_>>());
+            let again = bench.take(pulled.position.as_ref()).await;
+            assert!(again.chunks.is_empty(), "the pass is complete");
+        }
+    }
+}
+
+#[tokio::test]
+async fn a_page_that_is_not_found_proves_no_end_when_nothing_else_is_found_either() {
+    // The whole API is gone, or the page comes back.
+    for gone_for_ever in [true, false] {
+        let server = StubHttp::start(move |request| {
+            let is_gone = match gone_for_ever {
+                true => request.count >= 2,
+                false => request.count == 2,
+            };
+            match is_gone {
+                true => Reply::status(404),
+                false => page(page_of(request), &[2, 2, 2, 2]),
+            }
+        })
+        .await;
+        let config = format!("records: items\npaginate: {}", PAGINATES[0]);
+        let pulled = Bench::new(&server.url("/q"), &config).pull(None).await;
+        let error = pulled.error.expect("the run must fail");
+        assert_eq!(error.code(), "source_not_found");
+        assert_eq!(all_records(&pulled.chunks, "items").len(), 4);
+    }
+}
+
+#[tokio::test]
 async fn a_rule_for_the_end_does_not_hold_for_the_first_page() {
     for (end, first) in [
         ("not_found", Reply::status(404)),

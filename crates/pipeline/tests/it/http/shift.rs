@@ -19,6 +19,8 @@ enum Change {
     Update(usize),
     /// A record that a page has shown is gone, and the list stays as long: another one takes its place.
     Replace(usize),
+    /// Some records are gone, and those behind them move to the left.
+    Delete(usize, usize),
 }
 
 #[derive(Debug, Clone, PartialEq)]
@@ -50,6 +52,11 @@ impl List {
             Change::Replace(at) if at < self.rows.len() => {
                 self.rows[at] = Row { id, version: 0 };
                 self.next_id += 1;
+            }
+            Change::Delete(at, count) => {
+                let at = at.min(self.rows.len());
+                let end = (at + count).min(self.rows.len());
+                self.rows.drain(at..end);
             }
             Change::Update(_) | Change::Replace(_) => {}
         }
@@ -99,26 +106,22 @@ async fn landed(
     counts
 }
 
-#[test]
-fn every_record_that_exists_throughout_a_pass_lands_exactly_once() {
-    const PAGINATES: [&str; 5] = [
-        "{page: {param: page, size: SIZE}}",
-        "{offset: {param: offset, limit: SIZE}}",
-        "{cursor: {path: next, param: offset}}",
-        "{next: {path: url}}",
-        "{link_header: {}}",
-    ];
+const PAGINATES: [&str; 5] = [
+    "{page: {param: page, size: SIZE}}",
+    "{offset: {param: offset, limit: SIZE}}",
+    "{cursor: {path: next, param: offset}}",
+    "{next: {path: url}}",
+    "{link_header: {}}",
+];
+
+/// Records whose key stays in the list from the first page to the last land once in each version, whatever else changes.
+fn every_record_lands_once(change: BoxedStrategy<Change>, paginates: &'static [&'static str]) {
     let runtime = tokio::runtime::Runtime::new().unwrap();
-    let change = prop_oneof![
-        (0_usize..20).prop_map(Change::InsertAt),
-        (0_usize..20).prop_map(Change::Update),
-        (0_usize..20).prop_map(Change::Replace),
-    ];
     let input = (
         prop::collection::vec(change, 0..12),
         0_usize..20,
         2_usize..6,
-        prop::sample::select(&PAGINATES[..]),
+        prop::sample::select(paginates),
         any::<bool>(),
     );
     let mut runner = TestRunner::new(Config {
@@ -153,6 +156,28 @@ fn every_record_that_exists_throughout_a_pass_lands_exactly_once() {
         Ok(())
     });
     outcome.unwrap();
+}
+
+#[test]
+fn every_record_that_exists_throughout_a_pass_lands_exactly_once() {
+    let change = prop_oneof![
+        (0_usize..20).prop_map(Change::InsertAt),
+        (0_usize..20).prop_map(Change::Update),
+        (0_usize..20).prop_map(Change::Replace),
+    ];
+    every_record_lands_once(change.boxed(), &PAGINATES);
+}
+
+#[test]
+fn a_deletion_before_the_place_that_is_read_loses_no_record() {
+    const OVERLAPPING: [&str; 1] = ["{offset: {param: offset, limit: SIZE, overlap: 1}}"];
+    let change = prop_oneof![
+        (0_usize..20, 1_usize..8).prop_map(|(at, count)| Change::Delete(at, count)),
+        (0_usize..20, 1_usize..8).prop_map(|(at, count)| Change::Delete(at, count)),
+        (0_usize..20).prop_map(Change::InsertAt),
+        (0_usize..20).prop_map(Change::Update),
+    ];
+    every_record_lands_once(change.boxed(), &OVERLAPPING);
 }
 
 #[tokio::test]

@@ -55,7 +55,40 @@ fn a_declared_type_may_grow_and_nothing_else() {
     assert_eq!(types(&out)[0].1, DataType::Int64);
     assert_eq!(show(&out.batches), ["i=3000000000"]);
     for (name, kind) in [("i", "double"), ("t", "long"), ("t", "timestamp")] {
-        let refused = Columns::new(Some(contract.clone()), &declared(&[(name, kind)]));
+        let refused = Columns::new(
+            Some(contract.clone()),
+            &declared(&[(name, kind)]),
+            NameCase::Keep,
+        );
         assert_eq!(refused.unwrap_err().code(), "column_type_changed");
     }
+}
+
+#[test]
+fn spellings_of_a_header_are_one_column_where_case_does_not_count() {
+    let config = CsvConfig {
+        case: NameCase::Fold,
+        ..CsvConfig::default()
+    };
+    let mut extraction = start(&config, &ContractPolicy::default(), None);
+    let files: [&[u8]; 3] = [b"ID,Amount\n1,2\n", b"amount,id\n4,3\n", b"Id,id\n5,6\n"];
+    let out = extract(&mut extraction, &files, 100).unwrap();
+    let mut cells = Vec::new();
+    for batch in &out.batches {
+        for name in ["id", "amount", "id_2"] {
+            let Some(column) = batch.records.column_by_name(name) else {
+                continue;
+            };
+            let options = FormatOptions::default();
+            let shown = ArrayFormatter::try_new(column, &options).unwrap();
+            let values =
+                (0..batch.records.num_rows()).map(|row| format!("{name} {}", shown.value(row)));
+            cells.extend(values);
+        }
+    }
+    cells.retain(|cell| !cell.ends_with(' '));
+    assert_eq!(
+        cells,
+        ["id 1", "amount 2", "id 3", "amount 4", "id 5", "id_2 6"]
+    );
 }

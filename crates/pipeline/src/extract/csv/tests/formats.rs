@@ -167,7 +167,7 @@ fn only_unquoted_texts_are_null_unless_it_is_said() {
 #[test]
 fn a_header_that_cannot_name_columns_is_refused_by_name() {
     let long = "x".repeat(300);
-    for name in ["\"a\nb\"", "a\0b", long.as_str()] {
+    for name in ["a\0b", long.as_str()] {
         let out = read(&CsvConfig::default(), &format!("id,{name}\n1,2\n"));
         assert_eq!(out.rows(), 0, "{name:?}");
         assert_eq!(out.rejected[0].code, "bad_column_name");

@@ -64,6 +64,47 @@ fn keys_that_differ_in_case_only_are_columns_of_their_own() {
 }
 
 #[test]
+fn spellings_of_a_key_are_one_column_where_case_does_not_count() {
+    let fold = |nested| Config {
+        case: NameCase::Fold,
+        ..with(nested)
+    };
+    let text = b"{\"userUPN\":\"a\",\"o\":{\"X\":1}}\n{\"userUpn\":\"b\",\"O\":{\"x\":2}}\n{\"USERUPN\":\"c\"}\n{\"Id\":1,\"id\":2}\n";
+    for nested in [Nested::Keep, Nested::Flatten] {
+        let out = extract(&fold(nested), &ContractPolicy::default(), &[text]);
+        assert_eq!(codes(&out), ["duplicate_key"]);
+        let found = rows(&out, "");
+        let users: Vec<&Value> = found.iter().map(|row| &row["userupn"]).collect();
+        assert_eq!(users, ["a", "b", "c"]);
+        let x = |row: &Value| match nested {
+            Nested::Keep => row["o"]["x"].clone(),
+            _ => row["o__x"].clone(),
+        };
+        assert_eq!((x(&found[0]), x(&found[1])), (json!(1), json!(2)));
+    }
+    // A column that is there keeps its spelling.
+    let mut extraction = start(&lines(), &ContractPolicy::default(), None);
+    let mut out = Extracted::default();
+    extraction
+        .push(&head(0), b"{\"Id\":1}\n", &mut out)
+        .unwrap();
+    extraction.flush(&mut out).unwrap();
+    let config = fold(Nested::Flatten);
+    let contract = Some(extraction.contract());
+    let mut extraction = start(&config, &ContractPolicy::default(), contract);
+    let mut out = Extracted::default();
+    extraction
+        .push(&head(0), b"{\"ID\":2}\n", &mut out)
+        .unwrap();
+    extraction.flush(&mut out).unwrap();
+    assert_eq!(rows(&out, ""), [json!({"Id": 2})]);
+    let error = Json::new(config)
+        .unwrap()
+        .start(None, &rule("Id", None, true), None);
+    assert_eq!(error.err().unwrap().code(), "bad_column");
+}
+
+#[test]
 fn types_are_bounded_in_depth_where_the_contract_grows() {
     let deep = |levels: usize| {
         format!(

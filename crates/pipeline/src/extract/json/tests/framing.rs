@@ -225,3 +225,59 @@ fn a_payload_that_breaks_off_is_refused_from_there() {
     let Rejected { offset, record, .. } = &out.rejected[0];
     assert_eq!((*offset, record.as_slice()), (Some(8), &b"{\"a\":"[..]));
 }
+
+#[test]
+fn the_key_of_a_record_does_not_depend_on_what_was_refused_before_it() {
+    let texts = [
+        "{\"id\":1}\n{\"items\":[{\"id\":2},{\"id\":3}]}\n{\"id\":4}\n",
+        "{\"items\":[{\"id\":2},{\"id\":3}]}\n{\"items\":{\"id\":4}}\n",
+    ];
+    for (text, path) in texts.into_iter().zip([None, Some("items")]) {
+        let keys = |children| {
+            let config = Config {
+                nested: Nested::Tables,
+                lines: Some(true),
+                records: path.map(str::to_owned),
+                limits: Limits {
+                    children,
+                    ..Limits::default()
+                },
+                ..Config::default()
+            };
+            let out = extract(&config, &ContractPolicy::default(), &[text.as_bytes()]);
+            (rows(&out, "").pop().unwrap(), out.rejected.len())
+        };
+        let (whole, refused) = keys(10);
+        assert_eq!(refused, 0, "{text}");
+        let (tight, refused) = keys(1);
+        assert_eq!((&tight, refused), (&whole, 1), "{text}");
+    }
+}
+
+#[test]
+fn keys_of_tables_of_an_earlier_version_stay() {
+    let shape = json!({"nested": "tables", "root": {"keys": [{"key": "id", "kinds": ["long"]}]}});
+    let contract = Contract {
+        extractor: "json".to_owned(),
+        version: 1,
+        shape,
+    };
+    let mut extraction = start(
+        &with(Nested::Tables),
+        &ContractPolicy::default(),
+        Some(contract),
+    );
+    let mut out = Extracted::default();
+    extraction
+        .push(&head(0), b"{\"id\":1}\n{\"id\":2}\n", &mut out)
+        .unwrap();
+    extraction.end(&head(0), None, &mut out).unwrap();
+    extraction.flush(&mut out).unwrap();
+    let mut key = Vec::new();
+    let payload = id::hash(0, b"payload-0");
+    id::write(id::main(payload, 1, b"{\"id\":2}"), &mut key);
+    let rows = rows(&out, "");
+    assert_eq!(rows[1]["_fb_id"], String::from_utf8(key).unwrap());
+    let kept = extraction.contract().shape;
+    assert_eq!(kept["row_keys"], "number");
+}

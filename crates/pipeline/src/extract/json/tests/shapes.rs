@@ -144,9 +144,9 @@ fn columns_foretold_are_those_emitted() {
             .unwrap();
         extraction.end(&head(0), None, &mut out).unwrap();
         extraction.flush(&mut out).unwrap();
-        let root = shape::from_contract(extraction.contract(), nested, &ContractPolicy::default())
-            .unwrap();
-        let columns = root.columns(nested);
+        let stored =
+            shape::from_contract(extraction.contract(), nested, &ContractPolicy::default());
+        let columns = stored.unwrap().root.columns(nested);
         let mut foretold: Vec<(&str, &str)> = columns
             .iter()
             .filter(|column| column.table != "\n" && !column.name.contains('\n'))

@@ -299,3 +299,49 @@ async fn a_moved_file_is_the_same_and_a_copy_is_another() {
         assert_eq!(texts.len(), copied, "{identity:?}");
     }
 }
+
+#[tokio::test]
+async fn a_file_that_appears_after_another_has_vanished_is_loaded() {
+    let project = Project::new();
+    let setting = Setting::lines("in/*.x");
+    let mut position = None;
+    let path = |name: &str| project.0.path().join(name);
+    let old = std::time::SystemTime::now() - Duration::from_secs(3_600);
+    let write = |name: &str| {
+        project.write(name, b"1\n");
+        let file = fs::File::options().write(true).open(path(name)).unwrap();
+        file.set_modified(old).unwrap();
+    };
+    write("in/a.x");
+    assert_eq!(setting.texts(&project, &mut position).await, ["1\n"]);
+    fs::remove_file(path("in/a.x")).unwrap();
+    assert!(setting.texts(&project, &mut position).await.is_empty());
+    // The same content and time, as a daily export may have: nothing was moved.
+    write("in/b.x");
+    assert_eq!(setting.texts(&project, &mut position).await, ["1\n"]);
+    // The same file comes back.
+    write("in/a.x");
+    assert!(setting.texts(&project, &mut position).await.is_empty());
+    // Moved, as far as can be seen.
+    fs::remove_file(path("in/b.x")).unwrap();
+    write("in/c.x");
+    assert!(setting.texts(&project, &mut position).await.is_empty());
+}
+
+#[tokio::test]
+async fn a_copy_with_the_time_of_a_file_that_is_there_is_loaded() {
+    let project = Project::new();
+    let setting = Setting::lines("in/*.x");
+    let mut position = None;
+    let path = |name: &str| project.0.path().join(name);
+    project.write("in/a.x", b"1\n");
+    assert_eq!(setting.texts(&project, &mut position).await, ["1\n"]);
+    let modified = fs::metadata(path("in/a.x")).unwrap().modified().unwrap();
+    project.write("in/b.x", b"1\n");
+    let copy = fs::File::options()
+        .write(true)
+        .open(path("in/b.x"))
+        .unwrap();
+    copy.set_modified(modified).unwrap();
+    assert_eq!(setting.texts(&project, &mut position).await, ["1\n"]);
+}

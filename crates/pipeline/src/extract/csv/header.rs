@@ -1,0 +1,118 @@
+//! The header of a file: names for its columns, and why it cannot give them.
+
+/// Names for the columns of a header: what is empty is called by its place, what repeats gets a number, and the lines of a name
+/// that spreadsheets have broken are joined. Names that differ in
+/// case only stay: the table has both, under names that every engine tells apart.
+pub(super) fn header_names(texts: impl Iterator<Item = String>) -> Vec<String> {
+    let mut taken = std::collections::HashSet::new();
+    texts
+        .enumerate()
+        .map(|(i, text)| {
+            let lines = text.split(['\r', '\n']).map(str::trim);
+            let lines: Vec<&str> = lines.filter(|line| !line.is_empty()).collect();
+            let text = lines.join(" ");
+            let base = match text.trim() {
+                "" => format!("column_{}", i + 1),
+                text => text.to_owned(),
+            };
+            let numbered = (2..).map(|n| format!("{base}_{n}"));
+            let mut names = std::iter::once(base.clone()).chain(numbered);
+            names
+                .find(|name| taken.insert(name.clone()))
+                .unwrap_or(base)
+        })
+        .collect()
+}
+
+/// Most bytes of a column's name, as in other formats.
+const NAME_BYTES_MAX: usize = 255;
+
+/// Characters of a bad name that are shown.
+const NAME_SHOWN: usize = 40;
+
+/// Delimiters that a file may have in place of the configured one.
+const DELIMITERS: [char; 4] = [',', ';', '\t', '|'];
+
+/// Why a header cannot name columns, as code and reason, if so. `is_quoted` tells of its first name.
+pub(super) fn header_fault(
+    names: &[String],
+    is_quoted: bool,
+    delimiter: u8,
+) -> Option<(&'static str, String)> {
+    let other = || other_delimiter(names, is_quoted, delimiter);
+    let bad = || bad_name(names).map(|reason| ("bad_column_name", reason));
+    other().or_else(bad)
+}
+
+/// A file of one column whose name holds a delimiter is rather a file of that delimiter.
+fn other_delimiter(
+    names: &[String],
+    is_quoted: bool,
+    delimiter: u8,
+) -> Option<(&'static str, String)> {
+    let [name] = names else { return None };
+    let is_other = |other: &char| *other != char::from(delimiter) && name.contains(*other);
+    let other = DELIMITERS
+        .into_iter()
+        .find(is_other)
+        .filter(|_| !is_quoted)?;
+    let shown = if other == '\t' {
+        "tab".to_owned()
+    } else {
+        other.to_string()
+    };
+    let begin: String = name.chars().take(NAME_SHOWN).collect();
+    let reason = format!(
+        "the header is one name, {begin:?}: set `extract.csv.delimiter: \"{shown}\"`, or name the column with `extract.csv.columns` if it is one"
+    );
+    Some(("other_delimiter", reason))
+}
+
+/// Why the names of a header cannot be those of columns, if so.
+fn bad_name(names: &[String]) -> Option<String> {
+    let is_bad = |name: &String| name.len() > NAME_BYTES_MAX || name.chars().any(char::is_control);
+    let at = names.iter().position(is_bad)?;
+    let begin: String = names[at].chars().take(NAME_SHOWN).collect();
+    let why = match names[at].len() {
+        0..=NAME_BYTES_MAX => "has a control character".to_owned(),
+        bytes => format!("has {bytes} bytes, more than the {NAME_BYTES_MAX} allowed"),
+    };
+    Some(format!(
+        "the header's name of column {} {why}: {begin:?}; name the columns with `extract.csv.columns`",
+        at + 1
+    ))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn header_names_are_unique() {
+        let names = header_names(
+            ["a", "A", "", " b ", "b", "a_2", ""]
+                .map(str::to_owned)
+                .into_iter(),
+        );
+        assert_eq!(names, ["a", "A", "column_3", "b", "b_2", "a_2", "column_7"]);
+    }
+
+    #[test]
+    fn lines_of_a_name_are_joined() {
+        let names = header_names(["Total\r\n Amount", "\n"].map(str::to_owned).into_iter());
+        assert_eq!(names, ["Total Amount", "column_2"]);
+    }
+
+    #[test]
+    fn a_header_of_another_delimiter_is_named() {
+        let fault = |name: &str, is_quoted| header_fault(&[name.to_owned()], is_quoted, b',');
+        let (code, reason) = fault("id;name", false).unwrap();
+        assert_eq!(code, "other_delimiter");
+        assert!(reason.contains("delimiter: \";\""), "{reason}");
+        assert!(fault("id\tname", false).unwrap().1.contains("\"tab\""));
+        assert_eq!(fault("id;name", true), None);
+        assert_eq!(fault("name", false), None);
+        let two = ["a;b", "c"].map(str::to_owned);
+        assert_eq!(header_fault(&two, false, b','), None);
+    }
+}

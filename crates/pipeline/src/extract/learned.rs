@@ -1,0 +1,59 @@
+//! The columns that an extractor learns from records, as its contract has them.
+//!
+//! Extractors of files that have a schema learn nothing from records: their columns are not here. Never reads a record.
+
+use std::collections::BTreeSet;
+
+use forebay_core::Result;
+
+use super::contract::Contract;
+use super::{csv, json};
+
+/// A column that was learned.
+#[derive(Debug, Clone, PartialEq, Eq, Hash, PartialOrd, Ord)]
+pub(crate) struct LearnedColumn {
+    /// The child table; empty for the main table.
+    pub(crate) table: String,
+    /// Its name; inside kept objects with the names of those before it, joined with a line feed.
+    pub(crate) name: String,
+}
+
+/// The columns of a contract; `None` when its extractor learns them from no record.
+pub(crate) fn columns(contract: Contract) -> Result<Option<BTreeSet<LearnedColumn>>> {
+    let columns = match contract.extractor.as_str() {
+        "json" => json::contract_columns(contract)?,
+        "csv" => csv::contract_columns(contract)?,
+        _ => return Ok(None),
+    };
+    let columns = columns.into_iter();
+    let columns = columns.map(|(table, name)| LearnedColumn { table, name });
+    Ok(Some(columns.collect()))
+}
+
+/// The contract without the columns (table and name) that are unwanted.
+pub(crate) fn prune(contract: Contract, unwanted: &dyn Fn(&str, &str) -> bool) -> Result<Contract> {
+    match contract.extractor.as_str() {
+        "json" => json::prune_contract(contract, unwanted),
+        "csv" => csv::prune_contract(contract, unwanted),
+        _ => Ok(contract),
+    }
+}
+
+/// What an extraction that learns anew has to keep of a contract: how the keys of rows are made.
+pub(crate) fn without_columns(contract: Contract) -> Result<Option<Contract>> {
+    match contract.extractor.as_str() {
+        "json" => json::empty_contract(contract).map(Some),
+        _ => Ok(None),
+    }
+}
+
+/// The contract with the file in whose middle the last commit ended, if it did.
+pub(crate) fn with_open_file(mut contract: Contract, kept: &Contract) -> Contract {
+    if contract.extractor == "csv"
+        && kept.extractor == contract.extractor
+        && let Some(carry) = kept.shape.get(csv::CARRY)
+    {
+        contract.shape[csv::CARRY] = carry.clone();
+    }
+    contract
+}

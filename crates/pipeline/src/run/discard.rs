@@ -1,0 +1,177 @@
+//! Closes open refusals without landing them: the records are given up on purpose.
+//!
+//! Each becomes an event `discarded`, in one commit that names the author. Nothing is rewritten: the rows of the quarantine
+//! stay as evidence, and the records' bytes stay in the raw zone. Holds the lease that keeps two replays apart, so a record
+//! is either replayed or discarded.
+
+use std::collections::{BTreeMap, BTreeSet};
+
+use forebay_core::{CommitId, Error, Ident, RefName, Result, Timestamp};
+use forebay_lake::{CommitRequest, Lake, WriterOptions};
+use forebay_store::LeaseRequest;
+use futures::TryStreamExt;
+use tokio::runtime::Handle;
+
+use super::tables::Tables;
+use super::{RunContext, random, replay, scan, split};
+use crate::quarantine::{self, Event, EventKind, OpenEvents};
+
+/// Which open refusals of a pipeline are meant: those that meet everything that is said.
+#[derive(Debug, Clone, Default, PartialEq, Eq)]
+pub struct DiscardFilter {
+    /// Any of these ids; all when there are none.
+    pub ids: BTreeSet<String>,
+    pub code: Option<String>,
+    /// Name of the payload: a file or a URL.
+    pub payload: Option<String>,
+    /// Refused before this time.
+    pub before: Option<Timestamp>,
+}
+
+impl DiscardFilter {
+    fn matches(&self, event: &Event) -> bool {
+        let payload = event.payload.as_ref().map(|payload| &payload.name);
+        (self.ids.is_empty() || self.ids.contains(&event.id))
+            && self
+                .code
+                .as_ref()
+                .is_none_or(|code| event.rejected.code == *code)
+            && self
+                .payload
+                .as_ref()
+                .is_none_or(|name| payload == Some(name))
+            && self.before.is_none_or(|before| event.at < before)
+    }
+}
+
+/// What is or would be discarded.
+#[derive(Debug, Clone, Default, PartialEq, Eq)]
+pub struct DiscardPlan {
+    /// How many, by the code of the refusal.
+    pub records: BTreeMap<String, u64>,
+    /// Ids that were asked for and are not open.
+    pub unknown: Vec<String>,
+}
+
+impl DiscardPlan {
+    fn new(filter: &DiscardFilter, events: &[Event]) -> Self {
+        let mut plan = Self::default();
+        for event in events {
+            let code = event.rejected.code.clone();
+            *plan.records.entry(code).or_default() += 1;
+        }
+        let found: BTreeSet<&String> = events.iter().map(|event| &event.id).collect();
+        let asked = filter.ids.iter();
+        plan.unknown = asked.filter(|id| !found.contains(id)).cloned().collect();
+        plan
+    }
+
+    pub fn total(&self) -> u64 {
+        self.records.values().sum()
+    }
+}
+
+/// What [`discard`] would close.
+pub async fn plan_discard(
+    pipeline: &Ident,
+    filter: &DiscardFilter,
+    context: &RunContext,
+) -> Result<DiscardPlan> {
+    let events = open_events(&context.lake, &context.branch, pipeline).await?;
+    let events: Vec<Event> = events
+        .into_iter()
+        .filter(|event| filter.matches(event))
+        .collect();
+    Ok(DiscardPlan::new(filter, &events))
+}
+
+/// Closes the open refusals that `filter` means.
+///
+/// # Errors
+/// `Conflict` `leased` while a replay of the pipeline is at work.
+pub async fn discard(
+    pipeline: &Ident,
+    filter: &DiscardFilter,
+    context: &RunContext,
+) -> Result<DiscardPlan> {
+    let request = LeaseRequest {
+        branch: context.branch.clone(),
+        pipeline: pipeline.clone(),
+        split: replay::SPLIT.parse()?,
+        owner: context.owner.clone(),
+        duration: context.lease,
+    };
+    split::held(&request, context, async |_| {
+        let events = open_events(&context.lake, &context.branch, pipeline).await?;
+        let events = events.into_iter().filter(|event| filter.matches(event));
+        let events: Vec<Event> = events.collect();
+        let plan = DiscardPlan::new(filter, &events);
+        if !events.is_empty() {
+            close(pipeline, events, &plan, context).await?;
+        }
+        Ok(plan)
+    })
+    .await
+}
+
+/// The open refusals of a pipeline, without the records' bytes.
+pub(super) async fn open_events(
+    lake: &Lake,
+    branch: &RefName,
+    pipeline: &Ident,
+) -> Result<Vec<Event>> {
+    let table = quarantine::table(pipeline)?;
+    let mut rows = scan::rows(lake, branch, &table).await?;
+    let mut open = OpenEvents::default();
+    while let Some(batch) = rows.try_next().await? {
+        open.add(&batch)?;
+    }
+    Ok(open.finish())
+}
+
+async fn close(
+    pipeline: &Ident,
+    events: Vec<Event>,
+    plan: &DiscardPlan,
+    context: &RunContext,
+) -> Result<()> {
+    let at = context.clock.now();
+    let events: Vec<Event> = events
+        .into_iter()
+        .map(|event| Event {
+            kind: EventKind::Discarded,
+            at,
+            ..event
+        })
+        .collect();
+    let rows = quarantine::to_batch(&events)?;
+    let table = quarantine::table(pipeline)?;
+    let (lake, branch) = (context.lake.clone(), context.branch.clone());
+    let runtime = Handle::current();
+    let writing = tokio::task::spawn_blocking(move || {
+        let mut tables = Tables::new(lake, branch, runtime);
+        tables.write(&table, &rows, &[], &WriterOptions::default())?;
+        tables.finish()
+    });
+    let drafts = writing.await.map_err(|error| {
+        Error::bug("discard_panicked", "writing the events panicked").with_source(error)
+    })??;
+    let codes: Vec<String> = plan
+        .records
+        .iter()
+        .map(|(code, records)| format!("{records} {code}"))
+        .collect();
+    let request = CommitRequest {
+        id: CommitId::new(at, random(context.seed, 6)),
+        branch: context.branch.clone(),
+        author: context.author.clone(),
+        message: format!(
+            "{pipeline}: discarded from quarantine: {}",
+            codes.join(", ")
+        ),
+        run: None,
+        drafts,
+        positions: Vec::new(),
+    };
+    context.lake.commit(request).await.map(drop)
+}
