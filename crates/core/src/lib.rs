@@ -8,6 +8,7 @@
 
 pub mod batch;
 pub mod commit;
+pub mod date;
 pub mod error;
 pub mod json;
 pub mod messages;
@@ -22,6 +23,7 @@ pub mod unit;
 
 pub use batch::{Batch, Origins};
 pub use commit::{CommitId, RunId};
+pub use date::CivilDate;
 pub use error::{Context, Error, ErrorKind, Result};
 pub use messages::{Message, Messages, MessagesBuilder};
 pub use name::{Ident, RefName, TableName};

@@ -17,6 +17,7 @@ use forebay_store::AsOf;
 
 use crate::as_of;
 use crate::error::external;
+use crate::information::{self, InformationSchema};
 use crate::raw::{PayloadReader, WithPayload};
 use crate::state::{CATALOG, NO_NAMESPACE};
 use crate::system::{self, System};
@@ -143,6 +144,10 @@ impl CatalogProvider for Catalog {
     fn schema(&self, name: &str) -> Option<Arc<dyn SchemaProvider>> {
         match name {
             NO_NAMESPACE => None,
+            information::NAMESPACE => {
+                let catalogs = Arc::new(Catalogs(self.0.clone()));
+                Some(Arc::new(InformationSchema::new(catalogs)))
+            }
             system::NAMESPACE => Some(Arc::new(SystemNamespace(self.0.clone()))),
             _ => Some(Arc::new(Namespace {
                 pinned: self.0.clone(),

@@ -37,6 +37,9 @@ pub(crate) fn explain(
     if let Some(error) = below::<object_store::Error>(root) {
         return storage_error(error);
     }
+    if let Some(error) = below::<std::io::Error>(root).filter(|error| cannot_write(error)) {
+        return spill_failed(error);
+    }
     match root {
         DataFusionError::SQL(error, _) => syntax(error),
         DataFusionError::SchemaError(error, _) => bad_schema(error, place, sql),
@@ -118,6 +121,23 @@ fn storage_error(error: &object_store::Error) -> Error {
         ErrorKind::NotFound if explained.hint().is_none() => explained.with_hint(GONE),
         _ => explained,
     }
+}
+
+/// Queries write only what they spill.
+fn cannot_write(error: &std::io::Error) -> bool {
+    use std::io::ErrorKind::{QuotaExceeded, ReadOnlyFilesystem, StorageFull};
+    matches!(
+        error.kind(),
+        StorageFull | QuotaExceeded | ReadOnlyFilesystem
+    )
+}
+
+fn spill_failed(error: &std::io::Error) -> Error {
+    Error::unavailable(
+        "spill_failed",
+        format!("the query outgrew its memory and failed to spill to disk: {error}"),
+    )
+    .with_hint("make room where the workspace's folder `spill` lies, or raise `memory` in `[sql]` of forebay.toml")
 }
 
 /// The engine's reader of Parquet makes text of the errors of the store.

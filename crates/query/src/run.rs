@@ -29,9 +29,9 @@ impl PlannedStatement {
     /// Rows of the statement. A hash join that outgrows the memory before the first row is replaced by one that spills.
     pub(crate) async fn stream(self) -> Result<SendableRecordBatchStream, DataFusionError> {
         let plan = self.physical(&self.state).await?;
-        let has_hash_join = has_hash_join(&plan);
+        let has_other_plan = has_hash_join(&plan) && !has_null_aware_join(&plan);
         let first = execute_stream(plan, self.state.task_ctx())?;
-        if !has_hash_join {
+        if !has_other_plan {
             return Ok(first);
         }
         let schema = first.schema();
@@ -85,6 +85,12 @@ fn is_explained(plan: &LogicalPlan) -> bool {
 
 fn has_hash_join(plan: &Arc<dyn ExecutionPlan>) -> bool {
     plan.as_any().is::<HashJoinExec>() || plan.children().into_iter().any(has_hash_join)
+}
+
+/// Whether a join knows nulls as `NOT IN` does: the planner would make one that does not.
+fn has_null_aware_join(plan: &Arc<dyn ExecutionPlan>) -> bool {
+    let join = plan.as_any().downcast_ref::<HashJoinExec>();
+    join.is_some_and(|join| join.null_aware) || plan.children().into_iter().any(has_null_aware_join)
 }
 
 fn is_out_of_memory(error: &DataFusionError) -> bool {

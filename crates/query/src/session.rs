@@ -26,7 +26,7 @@ use crate::error::{Phase, explain};
 use crate::plain;
 use crate::raw::PayloadReader;
 use crate::run::{self, PlannedStatement, panicked};
-use crate::state::{Resources, for_queries};
+use crate::state::{QueryState, Resources, for_queries};
 use crate::statement;
 
 /// Memory of all statements of one session together, before they spill.
@@ -84,7 +84,7 @@ impl fmt::Debug for QueryOptions {
 pub struct Query {
     lake: Lake,
     options: QueryOptions,
-    state: OnceLock<SessionState>,
+    state: OnceLock<QueryState>,
 }
 
 /// The answer to one statement.
@@ -146,12 +146,14 @@ impl Query {
                 let sql = Arc::<str>::from(sql);
                 let output = plain::schema(&schema);
                 let to = output.clone();
+                let spill_failure = self.spill_failure();
                 let batches = AssertUnwindSafe(stream).catch_unwind().map(move |batch| {
                     let batch = batch.map_err(|panic| panicked(panic.as_ref()))?;
-                    plain::batch(
-                        &batch.map_err(|error| explain(&error, Phase::Run, &sql, &[]))?,
-                        &to,
-                    )
+                    let batch = batch.map_err(|error| {
+                        let error = explain(&error, Phase::Run, &sql, &[]);
+                        with_spill_failure(error, spill_failure.as_deref())
+                    })?;
+                    plain::batch(&batch, &to)
                 });
                 Ok(Answer {
                     schema: output,
@@ -189,7 +191,7 @@ impl Query {
         parsed: Statement,
         pinned: &Pinned,
     ) -> Result<(SchemaRef, SendableRecordBatchStream), DataFusionError> {
-        let mut state = SessionStateBuilder::new_from_existing(self.state()?.clone())
+        let mut state = SessionStateBuilder::new_from_existing(self.state()?.session.clone())
             .with_catalog_list(Arc::new(Catalogs(pinned.clone())))
             .build();
         let now = self.lake.clock().now();
@@ -214,7 +216,11 @@ impl Query {
         Ok((stream.schema(), stream))
     }
 
-    fn state(&self) -> Result<&SessionState, DataFusionError> {
+    fn spill_failure(&self) -> Option<Arc<str>> {
+        self.state.get()?.spill_failure.clone()
+    }
+
+    fn state(&self) -> Result<&QueryState, DataFusionError> {
         if let Some(state) = self.state.get() {
             return Ok(state);
         }
@@ -247,6 +253,16 @@ impl Query {
             .chain(system)
             .collect();
         explain(error, Phase::Plan, sql, &names)
+    }
+}
+
+/// Out of memory with the reason why spilling could not help.
+fn with_spill_failure(error: Error, failure: Option<&str>) -> Error {
+    match failure {
+        Some(failure) if error.code() == "query_memory" => error.with_hint(format!(
+            "nothing can be spilled to {failure}; make room there, or raise `memory` in `[sql]` of forebay.toml"
+        )),
+        _ => error,
     }
 }
 

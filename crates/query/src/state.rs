@@ -14,14 +14,16 @@ use datafusion::execution::object_store::ObjectStoreRegistry;
 use datafusion::execution::runtime_env::{RuntimeEnv, RuntimeEnvBuilder};
 use datafusion::execution::session_state::{SessionState, SessionStateBuilder};
 use datafusion::execution::{SessionStateDefaults, config::SessionConfig};
-use datafusion::logical_expr::{AggregateUDF, ScalarUDF};
+use datafusion::logical_expr::{AggregateUDF, ScalarUDF, WindowUDF};
 use datafusion::optimizer::{Analyzer, AnalyzerRule};
 use object_store::ObjectStore;
 
+use crate::function::sized::ResultLimit;
 use crate::function::{self, sized};
 use crate::semantics::Semantics;
 use crate::semantics::coerce::CommonTypes;
-use crate::{types, wide};
+use crate::spill::SpillFolder;
+use crate::{ntile, physical, types, wide};
 
 /// The one catalog; users never write it.
 pub(crate) const CATALOG: &str = "forebay";
@@ -34,7 +36,7 @@ const BATCH_ROWS: usize = 8_192;
 /// Parquet footers kept in memory.
 const FOOTER_CACHE_BYTES_MAX: usize = 64 << 20;
 /// Memory of all transforms of one engine together.
-const TRANSFORM_MEMORY_BYTES_MAX: usize = 256 << 20;
+pub(crate) const TRANSFORM_MEMORY_BYTES_MAX: usize = 256 << 20;
 
 /// What a query for people may use.
 #[derive(Debug, Clone)]
@@ -61,12 +63,29 @@ pub(crate) fn for_transforms() -> Result<SessionState> {
 }
 
 /// State for queries over the lake.
-pub(crate) fn for_queries(
-    lake: Arc<dyn ObjectStore>,
-    resources: &Resources,
-) -> Result<SessionState> {
+#[derive(Debug)]
+pub(crate) struct QueryState {
+    pub(crate) session: SessionState,
+    /// Why nothing can be spilled: a full or read-only disk is no reason not to read.
+    pub(crate) spill_failure: Option<Arc<str>>,
+}
+
+/// State for queries over the lake.
+pub(crate) fn for_queries(lake: Arc<dyn ObjectStore>, resources: &Resources) -> Result<QueryState> {
+    let mut spill_failure = None;
+    let mut folder = None;
     let mode = match &resources.spill_dir {
-        Some(dir) => DiskManagerMode::Directories(vec![dir.clone()]),
+        Some(root) => match SpillFolder::create(root) {
+            Ok(made) => {
+                let mode = DiskManagerMode::Directories(vec![made.path().to_owned()]);
+                folder = Some(Arc::new(made));
+                mode
+            }
+            Err(error) => {
+                spill_failure = Some(format!("{}: {error}", root.display()).into());
+                DiskManagerMode::Disabled
+            }
+        },
         None => DiskManagerMode::OsTmpDirectory,
     };
     let pool: Arc<dyn MemoryPool> = Arc::new(FairSpillPool::new(resources.memory_bytes));
@@ -80,11 +99,16 @@ pub(crate) fn for_queries(
         .with_metadata_cache_limit(FOOTER_CACHE_BYTES_MAX)
         .with_object_store_registry(Arc::new(OnlyLake(Some(lake))))
         .build_arc()?;
-    Ok(state(
-        config(resources.threads),
-        runtime,
-        resources.memory_bytes,
-    ))
+    // The lake's catalog has an `information_schema` of its own.
+    let mut config = config(resources.threads).with_information_schema(false);
+    if let Some(folder) = folder {
+        // Streams hold the configuration, so the folder is there as long as one of them.
+        config = config.with_extension(folder);
+    }
+    Ok(QueryState {
+        session: state(config, runtime, resources.memory_bytes),
+        spill_failure,
+    })
 }
 
 fn config(threads: usize) -> SessionConfig {
@@ -111,24 +135,28 @@ fn state(config: SessionConfig, runtime: Arc<RuntimeEnv>, memory_bytes: usize) -
         .with_type_planner(types::planner())
         .with_scalar_functions(scalars(memory_bytes))
         .with_aggregate_functions(aggregates())
-        .with_window_functions(SessionStateDefaults::default_window_functions())
+        .with_window_functions(windows())
         .with_table_function_list(SessionStateDefaults::default_table_functions())
-        .with_analyzer_rules(analyzer_rules())
+        .with_analyzer_rules(analyzer_rules(memory_bytes))
+        .with_physical_optimizer_rules(physical::rules())
         .build()
 }
 
 /// The engine's rules between ours: [`CommonTypes`] before types are settled, [`Semantics`] after.
-fn analyzer_rules() -> Vec<Arc<dyn AnalyzerRule + Send + Sync>> {
+fn analyzer_rules(memory_bytes: usize) -> Vec<Arc<dyn AnalyzerRule + Send + Sync>> {
     let mut rules: Vec<Arc<dyn AnalyzerRule + Send + Sync>> = vec![Arc::new(CommonTypes)];
     rules.extend(Analyzer::new().rules);
-    rules.push(Arc::new(Semantics::new()));
+    let limit = ResultLimit::of_memory(memory_bytes);
+    rules.push(Arc::new(Semantics::new(limit)));
     rules
 }
 
 /// The engine's own with bounds, and ours: of two with one name the later counts.
 fn scalars(memory_bytes: usize) -> Vec<Arc<ScalarUDF>> {
+    let limit = ResultLimit::of_memory(memory_bytes);
     let own = SessionStateDefaults::default_scalar_functions();
-    let mut functions = sized::bounded(own, memory_bytes);
+    let own = own.into_iter().map(|function| limit.bound(function));
+    let mut functions: Vec<Arc<ScalarUDF>> = own.collect();
     functions.extend(function::all());
     functions.push(sized::cast_to());
     functions
@@ -138,6 +166,13 @@ fn scalars(memory_bytes: usize) -> Vec<Arc<ScalarUDF>> {
 fn aggregates() -> Vec<Arc<AggregateUDF>> {
     let mut functions = SessionStateDefaults::default_aggregate_functions();
     functions.extend(wide::all());
+    functions
+}
+
+/// The engine's own, with an `ntile` that is SQL's: of two with one name the later counts.
+fn windows() -> Vec<Arc<WindowUDF>> {
+    let mut functions = SessionStateDefaults::default_window_functions();
+    functions.push(ntile::ntile());
     functions
 }
 

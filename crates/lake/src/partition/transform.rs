@@ -12,7 +12,7 @@ use arrow::datatypes::{
     TimestampNanosecondType,
 };
 use arrow::error::ArrowError;
-use forebay_core::{Error, Result};
+use forebay_core::{CivilDate, Error, Result};
 use iceberg::spec::Transform;
 use iceberg::transform::create_transform_function;
 
@@ -98,24 +98,12 @@ impl Days {
     }
 }
 
-/// Proleptic Gregorian year and month (from 1) of a day, after Hinnant's `civil_from_days`: exact for every `i32`.
+/// Year and month (from 1) of a day.
 pub(super) fn year_and_month(day: i32) -> (i32, i32) {
-    let shifted = i64::from(day) + 719_468;
-    let era = shifted.div_euclid(146_097);
-    let day_of_era = shifted.rem_euclid(146_097);
-    let year_of_era =
-        (day_of_era - day_of_era / 1_460 + day_of_era / 36_524 - day_of_era / 146_096) / 365;
-    let day_of_year = day_of_era - (365 * year_of_era + year_of_era / 4 - year_of_era / 100);
-    let from_march = (5 * day_of_year + 2) / 153;
-    let month = if from_march < 10 {
-        from_march + 3
-    } else {
-        from_march - 9
-    };
-    let year = year_of_era + era * 400 + i64::from(month <= 2);
+    let date = CivilDate::of_day(i64::from(day));
     (
-        i32::try_from(year).expect("an i32 of days is under six million years"),
-        i32::try_from(month).expect("1 to 12"),
+        i32::try_from(date.year).expect("an i32 of days is under six million years"),
+        i32::from(date.month),
     )
 }
 

@@ -2,6 +2,7 @@
 //!
 //! A function is data: a name, a signature, a return type and a kernel over arrays. Nothing here knows plans or tables.
 
+pub(crate) mod concat;
 pub(crate) mod instant;
 pub(crate) mod json;
 pub(crate) mod parse;

@@ -3,6 +3,7 @@
 //! What the planner takes for something else (`^`), takes and ignores (`TABLESAMPLE`, `FROM t` alone) or refuses (`LIKE … ESCAPE`,
 //! repeated columns) becomes what SQL means by it, or an error with a hint. Nothing here knows which tables or columns exist.
 
+mod connective;
 mod names;
 mod sample;
 
@@ -12,7 +13,8 @@ use datafusion::sql::parser::Statement;
 use datafusion::sql::sqlparser::ast::{
     BinaryOperator, CastKind, DataType, ExactNumberInfo, Expr, Function, FunctionArg,
     FunctionArgExpr, FunctionArgumentList, FunctionArguments, Ident, ObjectName, Query, SetExpr,
-    Spanned, TableFactor, UnaryOperator, Value, ValueWithSpan, VisitMut, VisitorMut,
+    SetOperator, SetQuantifier, Spanned, TableFactor, UnaryOperator, Value, ValueWithSpan,
+    VisitMut, VisitorMut,
 };
 use forebay_core::{Error, Result};
 
@@ -69,6 +71,7 @@ impl VisitorMut for Rewriter {
     type Break = Box<Error>;
 
     fn pre_visit_query(&mut self, query: &mut Query) -> ControlFlow<Self::Break> {
+        multiset(query)?;
         names::settle(&mut query.body, self.reader)?;
         floats_of_values(&mut query.body);
         ControlFlow::Continue(())
@@ -81,6 +84,7 @@ impl VisitorMut for Rewriter {
     fn post_visit_expr(&mut self, expr: &mut Expr) -> ControlFlow<Self::Break> {
         number(expr)?;
         operator(expr)?;
+        connective::hoist(expr);
         pattern(expr);
         seconds(expr);
         if self.reader == Reader::People {
@@ -188,6 +192,33 @@ fn operator(expr: &mut Expr) -> ControlFlow<Box<Error>> {
             ));
         }
         _ => {}
+    }
+    ControlFlow::Continue(())
+}
+
+/// `EXCEPT ALL` and `INTERSECT ALL` count how often rows are there; the engine does not.
+fn multiset(query: &Query) -> ControlFlow<Box<Error>> {
+    let mut open = vec![query.body.as_ref()];
+    while let Some(body) = open.pop() {
+        let SetExpr::SetOperation {
+            op,
+            set_quantifier,
+            left,
+            right,
+        } = body
+        else {
+            continue;
+        };
+        if *op != SetOperator::Union && *set_quantifier == SetQuantifier::All {
+            return ControlFlow::Break(unsupported(
+                query,
+                &format!("{op} ALL is not supported"),
+                &format!(
+                    "write {op}, which takes equal rows for one, or number the rows with row_number()"
+                ),
+            ));
+        }
+        open.extend([left.as_ref(), right.as_ref()]);
     }
     ControlFlow::Continue(())
 }

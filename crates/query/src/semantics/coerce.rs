@@ -9,6 +9,7 @@ use arrow::datatypes::{DataType, IntervalMonthDayNano, TimeUnit};
 use datafusion::common::config::ConfigOptions;
 use datafusion::common::tree_node::{Transformed, TreeNode};
 use datafusion::common::{Column, DFSchema, DFSchemaRef, Result, ScalarValue};
+use datafusion::logical_expr::expr::InSubquery;
 use datafusion::logical_expr::expr_rewriter::NamePreserver;
 use datafusion::logical_expr::utils::merge_schema;
 use datafusion::logical_expr::{
@@ -137,6 +138,12 @@ fn settle(expr: Expr, schema: &DFSchema) -> Transformed<Expr> {
             });
             Transformed::yes(Expr::Case(case))
         }
+        Expr::InSubquery(member) => settle_membership(member, schema),
+        Expr::ScalarFunction(mut call) if matches!(call.func.name(), "round" | "trunc") => {
+            // The engine reads the digits from a literal of this type only: else the type of the result changes later.
+            call.args = call.args.into_iter().map(int_literal).collect();
+            Transformed::yes(Expr::ScalarFunction(call))
+        }
         Expr::ScalarFunction(mut call) => {
             let peers: Vec<&Expr> = call.args.iter().collect();
             let to = common(&kinds(&peers, schema), false);
@@ -158,6 +165,45 @@ fn settle(expr: Expr, schema: &DFSchema) -> Transformed<Expr> {
             Transformed::yes(Expr::AggregateFunction(call))
         }
         other => Transformed::no(other),
+    }
+}
+
+/// A subquery's column becomes the type that it is compared in, as the value does.
+fn settle_membership(member: InSubquery, schema: &DFSchema) -> Transformed<Expr> {
+    let unchanged = |member| Transformed::no(Expr::InSubquery(member));
+    let members = member.subquery.subquery.schema();
+    if members.fields().len() != 1 {
+        return unchanged(member);
+    }
+    let (relation, field) = members.qualified_field(0);
+    let column = Expr::Column(Column::new(relation.cloned(), field.name()));
+    let mut kinds = kinds(&[&member.expr], schema);
+    kinds.push(field.data_type().clone());
+    let to = common(&kinds, true);
+    let column = cast_to(column, &to, members).alias_qualified(relation.cloned(), field.name());
+    let rows = member.subquery.subquery.clone();
+    match Projection::try_new(vec![column], rows) {
+        Ok(rows) if to != Common::AsTheEngineDoes => {
+            let mut subquery = member.subquery;
+            subquery.subquery = Arc::new(LogicalPlan::Projection(rows));
+            let value = Box::new(cast_to(*member.expr, &to, schema));
+            Transformed::yes(Expr::InSubquery(InSubquery::new(
+                value,
+                subquery,
+                member.negated,
+            )))
+        }
+        _ => unchanged(member),
+    }
+}
+
+fn int_literal(expr: Expr) -> Expr {
+    match expr {
+        Expr::Literal(ScalarValue::Int64(Some(digits)), metadata) => match i32::try_from(digits) {
+            Ok(digits) => Expr::Literal(ScalarValue::Int32(Some(digits)), metadata),
+            Err(_) => Expr::Literal(ScalarValue::Int64(Some(digits)), metadata),
+        },
+        other => other,
     }
 }
 
@@ -197,12 +243,17 @@ enum Common {
     AsTheEngineDoes,
     Float,
     Instant(DataType),
+    /// Decimals of more digits than 38, only to compare.
+    WideDecimal(DataType),
 }
 
 fn common(kinds: &[DataType], is_compared: bool) -> Common {
     let has = |is_kind: fn(&DataType) -> bool| kinds.iter().any(is_kind);
     if has(|kind| kind.is_floating() || is_list_of_floats(kind)) && has(DataType::is_decimal) {
         return Common::Float;
+    }
+    if is_compared && let Some(wide) = wide_decimal(kinds) {
+        return Common::WideDecimal(wide);
     }
     if is_compared {
         let instants = kinds.iter().filter_map(|kind| match kind {
@@ -219,6 +270,24 @@ fn common(kinds: &[DataType], is_compared: bool) -> Common {
         }
     }
     Common::AsTheEngineDoes
+}
+
+/// A decimal with all digits of these, where 38 are not enough: a number must not be rounded, or fail, because of its peer.
+fn wide_decimal(kinds: &[DataType]) -> Option<DataType> {
+    let digits = kinds.iter().map(|kind| match kind {
+        DataType::Decimal128(digits, scale) => {
+            Some((i16::from(*digits) - i16::from(*scale), i16::from(*scale)))
+        }
+        kind if kind.is_integer() => Some((20, 0)),
+        DataType::Null => Some((0, 0)),
+        _ => None,
+    });
+    let digits = digits.collect::<Option<Vec<_>>>()?;
+    let has_decimal = kinds.iter().any(DataType::is_decimal);
+    let whole = digits.iter().map(|(whole, _)| *whole).max()?;
+    let scale = digits.iter().map(|(_, scale)| *scale).max()?;
+    let is_wide = has_decimal && kinds.len() > 1 && whole + scale > 38;
+    is_wide.then(|| DataType::Decimal256(76, i8::try_from(scale).unwrap_or(38)))
 }
 
 fn is_list_of_floats(kind: &DataType) -> bool {
@@ -240,6 +309,9 @@ fn cast_to(expr: Expr, to: &Common, schema: &DFSchema) -> Expr {
             literal @ Expr::Literal(ScalarValue::Float64(_), _) => literal,
             other => Expr::Cast(Cast::new(Box::new(other), DataType::Float64)),
         },
+        Common::WideDecimal(wide) if kind.is_decimal() || kind.is_integer() => {
+            Expr::Cast(Cast::new(Box::new(expr), wide.clone()))
+        }
         Common::Instant(instant)
             if kind.is_string() || matches!(kind, DataType::Date32 | DataType::Timestamp(..)) =>
         {

@@ -17,7 +17,7 @@ use datafusion::logical_expr::expr::{
     AggregateFunctionParams, Alias, InSubquery, WindowFunctionDefinition,
 };
 use datafusion::logical_expr::{
-    Distinct, Expr, ExprSchemable, LogicalPlan, Operator, Projection, ScalarUDF,
+    AggregateUDF, Distinct, Expr, ExprSchemable, LogicalPlan, Operator, Projection, ScalarUDF,
 };
 
 use crate::function::ScalarDefinition;
@@ -61,6 +61,63 @@ const COMPARING_AGGREGATES: [&str; 7] = [
     "percentile_cont",
     "mode",
 ];
+
+/// `min` and `max` that know infinities and NaN, in place of the engine's.
+#[derive(Debug)]
+pub(super) struct Extremes([Arc<AggregateUDF>; 2]);
+
+impl Extremes {
+    pub(super) fn new() -> Self {
+        Self(crate::wide::extremes())
+    }
+
+    /// The aggregate with the function for floats, when it is `min` or `max` of floats.
+    pub(super) fn of_floats(&self, expr: Expr, schema: &DFSchema) -> Transformed<Expr> {
+        match expr {
+            Expr::AggregateFunction(mut call) => {
+                match self.find(&call.func, &call.params.args, schema) {
+                    Some(func) => {
+                        call.func = func;
+                        Transformed::yes(Expr::AggregateFunction(call))
+                    }
+                    None => Transformed::no(Expr::AggregateFunction(call)),
+                }
+            }
+            Expr::WindowFunction(mut window) => {
+                let found = match &window.fun {
+                    WindowFunctionDefinition::AggregateUDF(func) => {
+                        self.find(func, &window.params.args, schema)
+                    }
+                    WindowFunctionDefinition::WindowUDF(_) => None,
+                };
+                match found {
+                    Some(func) => {
+                        window.fun = WindowFunctionDefinition::AggregateUDF(func);
+                        Transformed::yes(Expr::WindowFunction(window))
+                    }
+                    None => Transformed::no(Expr::WindowFunction(window)),
+                }
+            }
+            other => Transformed::no(other),
+        }
+    }
+
+    fn find(
+        &self,
+        func: &Arc<AggregateUDF>,
+        args: &[Expr],
+        schema: &DFSchema,
+    ) -> Option<Arc<AggregateUDF>> {
+        let kind = args.first()?.get_type(schema).ok()?;
+        if !kind.is_floating() {
+            return None;
+        }
+        let mut extremes = self.0.iter();
+        extremes
+            .find(|extreme| extreme.name() == func.name())
+            .cloned()
+    }
+}
 
 /// Gives equal floats, at any depth of lists and structs, equal bits.
 pub(crate) fn comparable() -> Arc<ScalarUDF> {

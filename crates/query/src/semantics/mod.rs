@@ -4,9 +4,12 @@
 //! after and replaces operators whose engine version is silently wrong. Neither changes the name or type of a column.
 
 mod arithmetic;
+mod cast;
 pub(crate) mod coerce;
 mod decimal;
 pub(crate) mod float;
+mod membership;
+mod null;
 
 use std::sync::Arc;
 
@@ -22,6 +25,11 @@ use datafusion::optimizer::AnalyzerRule;
 use datafusion::optimizer::simplify_expressions::ExprSimplifier;
 
 use arithmetic::CheckedOperators;
+use cast::RoundedCasts;
+
+use crate::function::concat;
+use crate::function::sized::ResultLimit;
+use crate::state::TRANSFORM_MEMORY_BYTES_MAX;
 
 /// The rule that runs after types are settled; see the module.
 #[derive(Debug)]
@@ -29,11 +37,17 @@ pub(crate) struct Semantics {
     operators: CheckedOperators,
     comparable: Arc<ScalarUDF>,
     unordered: Arc<ScalarUDF>,
+    extremes: float::Extremes,
+    casts: RoundedCasts,
+    limit: ResultLimit,
 }
 
 impl Semantics {
-    pub(crate) fn new() -> Self {
+    pub(crate) fn new(limit: ResultLimit) -> Self {
         Self {
+            limit,
+            extremes: float::Extremes::new(),
+            casts: RoundedCasts::new(),
             operators: CheckedOperators::new(),
             comparable: float::comparable(),
             unordered: float::unordered(),
@@ -48,7 +62,18 @@ impl Semantics {
             if is_unordered_cast(&expr, schema) {
                 return Ok(Transformed::yes(self.unordered.call(vec![expr])));
             }
-            float::compared(expr, schema, &self.comparable)
+            if let Some(rounded) = self.casts.rounded(&expr, schema) {
+                return Ok(Transformed::yes(rounded));
+            }
+            if let Some(concat) = concat::of_operator(&expr, schema) {
+                return Ok(self.limit.bound_call(concat));
+            }
+            if let Some(guarded) = null::guarded(&expr, schema) {
+                return Ok(Transformed::yes(guarded));
+            }
+            let expr = float::compared(expr, schema, &self.comparable)?;
+            let expr = expr.transform_data(|expr| Ok(self.limit.bound_call(expr)))?;
+            expr.transform_data(|expr| Ok(self.extremes.of_floats(expr, schema)))
         })
     }
 
@@ -59,6 +84,7 @@ impl Semantics {
         }
         let schema: DFSchemaRef = Arc::new(schema);
         let names = NamePreserver::new(&plan);
+        let is_aggregate = matches!(plan, LogicalPlan::Aggregate(_));
         let has_keys = matches!(
             plan,
             LogicalPlan::Sort(_) | LogicalPlan::Join(_) | LogicalPlan::Aggregate(_)
@@ -66,17 +92,25 @@ impl Semantics {
         let plan = plan.map_expressions(|expr| {
             let name = names.save(&expr);
             let mut expr = self.rewrite(expr, &schema)?;
+            if is_aggregate {
+                expr = expr.transform_data(|expr| null::hidden_tests(expr, &self.unordered))?;
+            }
             if has_keys {
                 expr = expr.transform_data(|expr| float::key(expr, &schema, &self.comparable))?;
             }
             Ok(expr.update_data(|expr| name.restore(expr)))
         })?;
         let plan = plan.map_data(coerce::with_own_schema)?;
-        plan.transform_data(|plan| float::distinct(plan, &self.comparable))
+        let plan = plan.transform_data(|plan| float::distinct(plan, &self.comparable))?;
+        plan.transform_data(|plan| match plan {
+            LogicalPlan::Filter(filter) => membership::rewrite(filter),
+            other => Ok(Transformed::no(other)),
+        })
     }
 }
 
-/// Whether a cast changes the order of values: the engine must not compare the lowest and highest value through it.
+/// Whether a cast changes the order of values, or makes one of several: the engine must not compare the lowest and highest value
+/// through it, nor a literal with what is inside.
 fn is_unordered_cast(expr: &Expr, schema: &DFSchema) -> bool {
     let (Expr::Cast(Cast {
         expr,
@@ -94,6 +128,9 @@ fn is_unordered_cast(expr: &Expr, schema: &DFSchema) -> bool {
     };
     match to {
         DataType::Boolean => from != DataType::Boolean && !from.is_string(),
+        DataType::Decimal128(_, scale) => {
+            from.is_floating() || matches!(from, DataType::Decimal128(_, more) if more > *scale)
+        }
         DataType::Time32(_) | DataType::Time64(_) => matches!(from, DataType::Timestamp(..)),
         _ => false,
     }
@@ -104,7 +141,8 @@ pub(crate) fn over(expr: Expr, schema: &DFSchema) -> Result<Expr> {
     let expr = coerce::rewrite(expr, schema)?.data;
     let context = SimplifyContext::default().with_schema(Arc::new(schema.clone()));
     let expr = ExprSimplifier::new(context).coerce(expr, schema)?;
-    Ok(Semantics::new().rewrite(expr, schema)?.data)
+    let limit = ResultLimit::of_memory(TRANSFORM_MEMORY_BYTES_MAX);
+    Ok(Semantics::new(limit).rewrite(expr, schema)?.data)
 }
 
 impl AnalyzerRule for Semantics {

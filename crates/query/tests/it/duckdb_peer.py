@@ -63,6 +63,14 @@ def answer(connection, request):
     return run(request["expressions"])
 
 
+def sorted_rows(connection, sql):
+    try:
+        rows = connection.execute(sql).fetchall()
+    except Exception as error:
+        return {"error": str(error).splitlines()[0]}
+    return sorted(" | ".join(str(shared(value)) for value in row) for row in rows)
+
+
 def main():
     connection = duckdb.connect(config={"threads": 1})
     connection.execute("SET TimeZone = 'UTC'")
@@ -72,6 +80,8 @@ def main():
             for statement in request["setup"]:
                 connection.execute(statement)
             answered = "ready"
+        elif "statements" in request:
+            answered = [sorted_rows(connection, sql) for sql in request["statements"]]
         else:
             answered = answer(connection, request)
         sys.stdout.write(json.dumps(answered) + "\n")

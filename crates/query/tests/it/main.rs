@@ -9,6 +9,7 @@ mod nested;
 mod oracle;
 mod raw;
 mod refused;
+mod rivals;
 mod system;
 mod travel;
 mod truth;

@@ -171,3 +171,96 @@ async fn an_endless_answer_streams_and_stops_when_dropped() {
     drop(answer);
     assert_eq!(fixture.rows("select 1").await, ["1"]);
 }
+
+/// Each step doubles its text or list: 40 steps of 16 bytes are 16 TiB.
+#[tokio::test]
+async fn a_chain_that_doubles_ends_at_the_bound_of_one_value() {
+    let fixture = Fixture::new().await;
+    let small = fixture.query_with(QueryOptions {
+        memory_bytes: 32 << 20,
+        threads: 1,
+        ..QueryOptions::default()
+    });
+    for step in [
+        "s || s",
+        "concat(s, s)",
+        "overlay(s placing s from 1 for 0)",
+        "encode(s, 'hex')",
+        "replace(s, 'x', 'xx')",
+        "array_to_string([s, s], '')",
+    ] {
+        let mut chain =
+            "with s0 as (select repeat('x', 16) as s from generate_series(1, 2))".to_owned();
+        for at in 1..=40 {
+            chain += &format!(", s{at} as (select {step} as s from s{})", at - 1);
+        }
+        let error = rows(&small, &format!("{chain} select max(length(s)) from s40"))
+            .await
+            .unwrap_err();
+        assert_eq!(error.code(), "sql_value_too_large", "{step}: {error}");
+    }
+    let error = rows(&small, "select length(array_to_string(array_concat(x, x), '')) from (select array_repeat('x', 5000000) as x)").await.unwrap_err();
+    assert_eq!(error.code(), "sql_value_too_large", "{error}");
+    assert_eq!(
+        rows(
+            &small,
+            "select 'a' || s || null, 'a' || s || 1 from (values ('b')) t(s)"
+        )
+        .await
+        .unwrap(),
+        [" | ab1"]
+    );
+}
+
+#[tokio::test]
+async fn a_disk_that_takes_nothing_is_read_from_all_the_same() {
+    let fixture = Fixture::new().await;
+    let folder = tempfile::tempdir().unwrap();
+    // A file where the folder should be: nothing can be made there, by root either.
+    let spill = folder.path().join("spill");
+    std::fs::File::create(&spill).unwrap();
+    let query = fixture.query_with(QueryOptions {
+        memory_bytes: 8 << 20,
+        threads: 1,
+        spill_dir: Some(spill),
+        ..QueryOptions::default()
+    });
+    assert_eq!(
+        rows(&query, "select count(*) from generate_series(1, 1000)")
+            .await
+            .unwrap(),
+        ["1000"]
+    );
+    let large = "select max(n) from (select row_number() over (order by s) as n from (select repeat('x', 200) || value as s from generate_series(1, 400000)))";
+    let error = rows(&query, large).await.unwrap_err();
+    assert_eq!(error.code(), "query_memory", "{error}");
+    assert!(
+        error.hint().unwrap().contains("nothing can be spilled to"),
+        "{error:?}"
+    );
+}
+
+#[tokio::test]
+async fn a_failed_or_dropped_query_leaves_nothing_spilled() {
+    use futures::StreamExt;
+    let fixture = Fixture::new().await;
+    let folder = tempfile::tempdir().unwrap();
+    let options = || QueryOptions {
+        memory_bytes: 32 << 20,
+        threads: 1,
+        spill_dir: Some(folder.path().join("spill")),
+        ..QueryOptions::default()
+    };
+    let sorted = "select n, 1 / (n - 100000) from (select row_number() over (order by s) as n from (select repeat('x', 200) || value as s from generate_series(1, 400000)))";
+    let query = fixture.query_with(options());
+    let error = rows(&query, sorted).await.unwrap_err();
+    assert_eq!(error.code(), "divide_by_zero", "{error}");
+    let mut answer = query.execute(sorted).await.unwrap();
+    answer.batches.next().await.unwrap().unwrap();
+    drop(answer);
+    drop(query);
+    let left: Vec<_> = std::fs::read_dir(folder.path().join("spill"))
+        .unwrap()
+        .collect();
+    assert_eq!(left.len(), 1, "only the guard: {left:?}");
+}

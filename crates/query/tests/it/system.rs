@@ -94,7 +94,18 @@ async fn tables_are_shown_and_described() {
         "{shown:?}"
     );
     assert_eq!(fixture.rows("describe a.t").await.len(), 2);
-    assert_eq!(fixture.rows("select column_name from information_schema.columns where table_schema = 'a' order by 1").await, ["id", "region"]);
+    assert_eq!(
+        fixture.rows("select column_name, ordinal_position, data_type, is_nullable from information_schema.columns where table_schema = 'a' order by 2").await,
+        ["id | 1 | bigint | NO", "region | 2 | text | NO"]
+    );
+    assert_eq!(
+        fixture.rows("show columns from a.t").await.len(),
+        2,
+        "the engine's own statements read it too"
+    );
+    let described = fixture.rows("describe lake.commits").await;
+    let listed = fixture.rows("select column_name, data_type, is_nullable from information_schema.columns where table_name = 'commits' order by ordinal_position").await;
+    assert_eq!(described, listed);
     let plan = fixture
         .rows("explain select id from a.t where region = 'eu'")
         .await

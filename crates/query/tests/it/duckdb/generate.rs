@@ -22,7 +22,7 @@ pub(super) enum Kind {
     Instant,
 }
 
-const KINDS: [Kind; 8] = [
+pub(super) const KINDS: [Kind; 8] = [
     Kind::Int,
     Kind::Dec,
     Kind::Float,
@@ -51,7 +51,7 @@ pub(super) fn fill(template: &str, args: &[Pair]) -> Pair {
     fill_both(template, template, args)
 }
 
-fn fill_both(ours: &str, theirs: &str, args: &[Pair]) -> Pair {
+pub(super) fn fill_both(ours: &str, theirs: &str, args: &[Pair]) -> Pair {
     let mut pair = Pair {
         ours: ours.to_owned(),
         theirs: theirs.to_owned(),
@@ -87,6 +87,10 @@ impl Generator {
         of[self.below(of.len())]
     }
 
+    pub(super) fn batch(&mut self, size: usize, make: fn(&mut Self) -> Pair) -> Vec<Pair> {
+        (0..size).map(|_| make(self)).collect()
+    }
+
     pub(super) fn expression(&mut self) -> Pair {
         let kind = KINDS[self.below(KINDS.len())];
         self.of(kind, DEPTH_MAX)
@@ -103,8 +107,19 @@ impl Generator {
             _ => same(""),
         };
         let kind = KINDS[self.below(KINDS.len())];
-        let arg = self.of(kind, 1);
-        let call = match (kind, self.below(5)) {
+        let arg = match (kind, self.below(3)) {
+            (Kind::Dec, 0) => self.wide(),
+            _ => self.of(kind, 1),
+        };
+        let call = match (kind, self.below(7)) {
+            (Kind::Text, 5) => fill("string_agg({0}, '|' order by id)", &[arg]),
+            (_, 5) => fill("array_agg({0} order by id)", &[arg]),
+            (Kind::Int | Kind::Dec, 6) => fill("sum(distinct {0})", &[arg]),
+            (_, 6) => fill_both(
+                "first_value({0} order by id desc)",
+                "first({0} order by id desc)",
+                &[arg],
+            ),
             (_, 0) => fill("count({0})", &[arg]),
             (_, 1) => fill("count(distinct {0})", &[arg]),
             (Kind::Bool, _) => fill("bool_and({0})", &[arg]),
@@ -122,7 +137,18 @@ impl Generator {
             return self.leaf(kind);
         }
         let depth = depth - 1;
-        match self.below(14) {
+        match self.below(15) {
+            4 => {
+                let key = KINDS[self.below(KINDS.len())];
+                let args = [
+                    self.of(key, depth),
+                    self.leaf(key),
+                    self.of(kind, depth),
+                    self.leaf(key),
+                    self.of(kind, depth),
+                ];
+                return fill("(case {0} when {1} then {2} when {3} then {4} end)", &args);
+            }
             0 => {
                 let args = [
                     self.of(Kind::Bool, depth),
@@ -158,105 +184,22 @@ impl Generator {
         }
     }
 
-    pub(super) fn leaf(&mut self, kind: Kind) -> Pair {
-        let column = match kind {
-            Kind::Int => self.one(&["b", "id", "k"]),
-            Kind::Dec => self.one(&["d", "d", "w"]),
-            Kind::Float => "f",
-            Kind::Text => self.one(&["s", "r"]),
-            Kind::Bool => "o",
-            Kind::Date => "dt",
-            Kind::Stamp => "ts",
-            Kind::Instant => "tz",
-        };
-        if self.below(5) < 3 {
-            return same(column);
-        }
-        if self.below(12) == 0 {
-            let name = match kind {
-                Kind::Int => "bigint",
-                Kind::Dec => "decimal(10,2)",
-                Kind::Float => "double",
-                Kind::Text => "varchar",
-                Kind::Bool => "boolean",
-                Kind::Date => "date",
-                Kind::Stamp => "timestamp",
-                Kind::Instant => "timestamptz",
-            };
-            return same(format!("cast(null as {name})"));
-        }
-        match kind {
-            Kind::Int => {
-                let value = self.one(&[
-                    "0",
-                    "1",
-                    "-1",
-                    "2",
-                    "7",
-                    "100",
-                    "1000000007",
-                    "-9223372036854775807",
-                    "9223372036854775807",
-                ]);
-                same(format!("cast({value} as bigint)"))
-            }
-            Kind::Dec => same(*self.one(&[
-                &"0.0",
-                &"1.5",
-                &"-2.25",
-                &"8.13",
-                &"0.05",
-                &"100.00",
-                &"-0.01",
-                &"12345678901234567890.5",
-            ])),
-            Kind::Float => {
-                let value = self.one(&[
-                    "0.0", "1.0", "-1.5", "0.1", "1e10", "8.13", "-1e-300", "nan", "inf", "-inf",
-                ]);
-                same(format!("cast('{value}' as double)"))
-            }
-            Kind::Text => {
-                let value =
-                    self.one(&["", "a", "user", "_", "%", "\\", "naïve", "日", "it''s", "B"]);
-                same(format!("'{value}'"))
-            }
-            Kind::Bool => same(self.one(&["true", "false"])),
-            Kind::Date => {
-                let value = self.one(&[
-                    "0001-01-01",
-                    "1600-02-29",
-                    "1969-12-31",
-                    "2000-02-29",
-                    "2024-03-31",
-                    "9999-12-31",
-                ]);
-                same(format!("date '{value}'"))
-            }
-            Kind::Stamp => {
-                let value = self.one(&[
-                    "0001-01-01 00:00:00",
-                    "1677-01-01 01:02:03.5",
-                    "1969-12-31 23:59:59.999999",
-                    "2024-03-31 02:30:00",
-                    "9999-12-31 23:59:59",
-                ]);
-                same(format!("timestamp '{value}'"))
-            }
-            Kind::Instant => {
-                let value = self.one(&[
-                    "0001-01-02 00:00:00+00",
-                    "1600-01-01 01:02:03+00",
-                    "2024-10-27 00:30:00+00",
-                    "9999-12-30 23:59:59+00",
-                ]);
-                same(format!("timestamptz '{value}'"))
-            }
-        }
-    }
-
     pub(super) fn int(&mut self, depth: usize) -> Pair {
-        match self.below(12) {
+        match self.below(16) {
+            12 => {
+                let kind = self.one(&["smallint", "integer", "tinyint"]);
+                let small = same(self.one(&["k", "id", "i", "b"]));
+                fill(
+                    &format!("cast(case when abs({{0}}) < 100 then {{0}} end as {kind})"),
+                    &[small],
+                )
+            }
+            13 => fill(
+                "cast(case when abs({0}) < 1e15 then {0} end as bigint)",
+                &[self.of(Kind::Float, depth)],
+            ),
+            14 => fill("cast({0} as bigint)", &[same(self.one(&["d", "d * 0.5"]))]),
+            15 => fill("cast({0} as integer)", &[self.of(Kind::Bool, depth)]),
             0..=2 => {
                 let operator = self.one(&["+", "-", "*"]);
                 let args = [self.of(Kind::Int, depth), self.of(Kind::Int, depth)];
@@ -290,7 +233,7 @@ impl Generator {
                 )
             }
             10 => {
-                let field = self.one(&["hour", "minute"]);
+                let field = self.one(&["hour", "minute", "second", "millisecond"]);
                 let moment = self.of(Kind::Stamp, depth);
                 fill(
                     &format!("cast(extract({field} from {{0}}) as bigint)"),
@@ -305,7 +248,13 @@ impl Generator {
     }
 
     pub(super) fn dec(&mut self, depth: usize) -> Pair {
-        match self.below(9) {
+        match self.below(12) {
+            9 => fill("round({0}, 1)", &[self.of(Kind::Dec, depth)]),
+            10 => fill("({0} % 0.7)", &[same(self.one(&["d", "(d + 1)"]))]),
+            11 => fill(
+                "cast(case when abs({0}) < 1e6 then {0} end as decimal(20,4))",
+                &[self.of(Kind::Float, depth)],
+            ),
             0..=2 => {
                 let operator = self.one(&["+", "-"]);
                 let args = [self.of(Kind::Dec, depth), self.of(Kind::Dec, depth)];
@@ -340,12 +289,33 @@ impl Generator {
         }
     }
 
+    /// Decimals of 38 digits, which have no room for the digits of a peer.
+    pub(super) fn wide(&mut self) -> Pair {
+        same(self.one(&[
+            "w",
+            "e",
+            "(w - w)",
+            "(e + e)",
+            "(- w)",
+            "abs(e)",
+            "nullif(e, e)",
+            "greatest(w, - w)",
+        ]))
+    }
+
     pub(super) fn float(&mut self, depth: usize) -> Pair {
-        match self.below(9) {
+        match self.below(12) {
+            9 => fill("round({0})", &[self.of(Kind::Float, depth)]),
+            10 => fill("cast({0} as real)", &[self.of(Kind::Float, depth)]),
+            11 => {
+                let args = [self.of(Kind::Float, depth), self.of(Kind::Int, depth)];
+                fill("({0} + {1})", &args)
+            }
             0..=3 => {
-                let operator = self.one(&["+", "-", "*", "/"]);
+                let operator = self.one(&["+", "-", "*", "/", "%"]);
                 let args = [self.of(Kind::Float, depth), self.of(Kind::Float, depth)];
-                fill(&format!("({{0}} {operator} {{1}})"), &args)
+                // The sign of a zero is lost where floats are compared.
+                fill(&format!("({{0}} {operator} ({{1}} + 0e0))"), &args)
             }
             4 => fill("abs({0})", &[self.of(Kind::Float, depth)]),
             5 => {
@@ -359,7 +329,28 @@ impl Generator {
     }
 
     pub(super) fn text(&mut self, depth: usize) -> Pair {
-        match self.below(14) {
+        match self.below(19) {
+            14 => {
+                let name = self.one(&["upper", "md5"]);
+                fill(&format!("{name}({{0}})"), &[self.of(Kind::Text, depth)])
+            }
+            15 => {
+                let args = [self.of(Kind::Text, depth), self.of(Kind::Text, 0)];
+                fill("concat_ws('-', {0}, {1}, 'x')", &args)
+            }
+            16 => fill(
+                "translate({0}, 'aeï_', 'AE')",
+                &[self.of(Kind::Text, depth)],
+            ),
+            17 => {
+                let side = self.one(&["ltrim({0}, 'u ')", "rtrim({0}, '% x')", "trim({0}, 'a1')"]);
+                let ours = side.replace("trim({0}, 'a1')", "btrim({0}, 'a1')");
+                fill_both(&ours, side, &[self.of(Kind::Text, depth)])
+            }
+            18 => fill(
+                "regexp_replace({0}, '[a-z]+', '<x>', 'g')",
+                &[self.of(Kind::Text, depth)],
+            ),
             0 | 1 => {
                 let args = [self.of(Kind::Text, depth), self.of(Kind::Text, depth)];
                 fill("({0} || {1})", &args)
@@ -422,127 +413,6 @@ impl Generator {
                 fill("concat({0}, '-', {1})", &args)
             }
             _ => fill("cast(d as varchar)", &[]),
-        }
-    }
-
-    pub(super) fn bool(&mut self, depth: usize) -> Pair {
-        match self.below(13) {
-            0..=3 => {
-                let kind = KINDS[self.below(KINDS.len())];
-                let operator = self.one(&[
-                    "=",
-                    "<>",
-                    "<",
-                    "<=",
-                    ">",
-                    ">=",
-                    "is distinct from",
-                    "is not distinct from",
-                ]);
-                let args = [self.of(kind, depth), self.of(kind, depth)];
-                fill(&format!("({{0}} {operator} {{1}})"), &args)
-            }
-            4 => {
-                let args = [self.of(Kind::Bool, depth), self.of(Kind::Bool, depth)];
-                let operator = self.one(&["and", "or"]);
-                fill(&format!("({{0}} {operator} {{1}})"), &args)
-            }
-            5 => fill("(not {0})", &[self.of(Kind::Bool, depth)]),
-            6 => {
-                let kind = KINDS[self.below(KINDS.len())];
-                let test = self.one(&["is null", "is not null"]);
-                fill(&format!("({{0}} {test})"), &[self.of(kind, depth)])
-            }
-            7 => {
-                let kind = KINDS[self.below(KINDS.len())];
-                let args = [
-                    self.of(kind, depth),
-                    self.leaf(kind),
-                    self.leaf(kind),
-                    self.leaf(kind),
-                ];
-                let not = self.one(&["", "not "]);
-                fill(&format!("({{0}} {not}in ({{1}}, {{2}}, {{3}}))"), &args)
-            }
-            8 => {
-                let kind = KINDS[self.below(KINDS.len())];
-                let args = [self.of(kind, depth), self.leaf(kind), self.leaf(kind)];
-                fill("({0} between {1} and {2})", &args)
-            }
-            9 => {
-                let pattern = self.one(&[
-                    "user!_%", "%!%%", "a%", "_", "%ï%", "user_%", "", "!!%", "user!_1", "%1",
-                ]);
-                let not = self.one(&["", "not "]);
-                let like = self.one(&["like", "like", "ilike"]);
-                let subject = [self.of(Kind::Text, depth)];
-                fill(
-                    &format!("({{0}} {not}{like} '{pattern}' escape '!')"),
-                    &subject,
-                )
-            }
-            10 => {
-                // The default escape of DuckDB is none, so it is named there.
-                let pattern = self.one(&["user\\_%", "a\\\\%", "100\\%", "%x", "user\\_1"]);
-                let subject = [self.of(Kind::Text, depth)];
-                fill_both(
-                    &format!("({{0}} like '{pattern}')"),
-                    &format!("({{0}} like '{pattern}' escape '\\')"),
-                    &subject,
-                )
-            }
-            11 => {
-                let prefix = self.one(&["user_", "a", "", "100%", "a\\", "日"]);
-                fill(
-                    &format!("starts_with({{0}}, '{prefix}')"),
-                    &[self.of(Kind::Text, depth)],
-                )
-            }
-            _ => self.mixed(depth),
-        }
-    }
-
-    /// Comparisons of two types, and of columns with literals, which bounds of files can answer.
-    fn mixed(&mut self, depth: usize) -> Pair {
-        let operator = self.one(&["=", "<>", "<", "<=", ">", ">="]);
-        match self.below(9) {
-            0 => fill(
-                &format!("(d {operator} {{0}})"),
-                &[same(self.one(&["8.13", "0", "-2.5", "0.99"]))],
-            ),
-            1 => fill(
-                &format!("(f {operator} {{0}})"),
-                &[same(self.one(&[
-                    "0.0",
-                    "8.13",
-                    "1",
-                    "-1e300",
-                    "cast('nan' as double)",
-                ]))],
-            ),
-            2 => fill(&format!("(f {operator} cast(d as double))"), &[]),
-            3 => fill(
-                &format!("(ts {operator} '{{0}}')"),
-                &[same(self.one(&[
-                    "9999-12-31",
-                    "1970-01-01 00:00:00",
-                    "0001-01-01",
-                ]))],
-            ),
-            4 => fill(&format!("(dt {operator} {{0}})"), &[self.leaf(Kind::Stamp)]),
-            5 => fill(
-                &format!("(dt {operator} '{{0}}')"),
-                &[same(self.one(&["9999-12-31", "1970-01-01"]))],
-            ),
-            6 => fill(
-                &format!("({{0}} {operator} d)"),
-                &[self.of(Kind::Int, depth)],
-            ),
-            7 => fill(
-                &format!("(cast(b as boolean) {operator} {{0}})"),
-                &[self.leaf(Kind::Bool)],
-            ),
-            _ => fill(&format!("(s {operator} {{0}})"), &[self.leaf(Kind::Text)]),
         }
     }
 }

@@ -4,16 +4,20 @@ use std::fmt::Write;
 use std::sync::Arc;
 
 use arrow::array::{
-    Array, ArrayRef, AsArray, BooleanArray, Date32Array, Decimal128Array, Float64Array, Int64Array,
-    ListArray, RecordBatch, StringArray, TimestampMicrosecondArray,
+    Array, ArrayRef, AsArray, BooleanArray, Date32Array, Decimal128Array, Float32Array,
+    Float64Array, Int32Array, Int64Array, ListArray, RecordBatch, StringArray,
+    TimestampMicrosecondArray,
 };
 use arrow::compute::cast;
 use arrow::datatypes::{
-    DataType, Date32Type, Decimal128Type, Float64Type, Int64Type, TimestampMicrosecondType,
+    DataType, Date32Type, Decimal128Type, Float32Type, Float64Type, Int64Type,
+    TimestampMicrosecondType,
 };
 use serde_json::{Value, json};
 
 const ROWS: usize = 36;
+
+const SMALL: [i32; 6] = [0, 3, -3, 2_147_483_647, -2_147_483_648, 46_341];
 
 const INTEGERS: [i64; 9] = [
     0,
@@ -35,6 +39,15 @@ const WIDE: [i128; 7] = [
     99_999_999_999_999_999_999_999_999_999_999_999_999,
     -99_999_999_999_999_999_999_999_999_999_999_999_999,
     50_000_000_000_000_000_000_000_000_000_000_000_000,
+];
+/// Ten digits behind the point.
+const FINE: [i128; 6] = [
+    0,
+    1,
+    -50_000_000_005,
+    10_000_000_000,
+    99_999_999_999_999_999_999_999_999_999_999_999_999,
+    25_000_000_000,
 ];
 const FLOATS: [f64; 14] = [
     0.0,
@@ -100,7 +113,8 @@ pub(super) fn table() -> RecordBatch {
     let stamps = || -> TimestampMicrosecondArray {
         rows().map(|row| pick(&STAMPS, row + row / 9, 13)).collect()
     };
-    let columns: [(&str, ArrayRef); 12] = [
+    let reals = rows().map(|row| pick(&FLOATS, row + 3, 8).map(|value| value as f32));
+    let columns: [(&str, ArrayRef); 15] = [
         ("id", Arc::new(Int64Array::from_iter_values(0..ROWS as i64))),
         (
             "k",
@@ -120,6 +134,16 @@ pub(super) fn table() -> RecordBatch {
         ),
         ("d", decimals(&CENTS, 10, 2)),
         ("w", decimals(&WIDE, 38, 0)),
+        ("e", decimals(&FINE, 38, 10)),
+        (
+            "i",
+            Arc::new(
+                rows()
+                    .map(|row| pick(&SMALL, row, 7))
+                    .collect::<Int32Array>(),
+            ),
+        ),
+        ("q", Arc::new(reals.collect::<Float32Array>())),
         (
             "f",
             Arc::new(
@@ -173,7 +197,7 @@ pub(super) fn table() -> RecordBatch {
 /// Statements that make the same table in DuckDB.
 pub(super) fn setup() -> Vec<String> {
     let table = table();
-    let create = "create table t (id bigint, k bigint, b bigint, d decimal(10,2), w decimal(38,0), f double, s varchar, r varchar, dt date, ts timestamp, tz timestamptz, o boolean, l bigint[])";
+    let create = "create table t (id bigint, k bigint, b bigint, d decimal(10,2), w decimal(38,0), e decimal(38,10), i integer, q real, f double, s varchar, r varchar, dt date, ts timestamp, tz timestamptz, o boolean, l bigint[])";
     let row = |row: usize| {
         let cells: Vec<String> = table
             .columns()
@@ -194,15 +218,10 @@ fn literal(column: &ArrayRef, row: usize) -> String {
         return "null".to_owned();
     }
     match column.data_type() {
-        DataType::Float64 => {
-            let value = column.as_primitive::<Float64Type>().value(row);
-            if value.is_nan() {
-                "'nan'::double".to_owned()
-            } else if value.is_infinite() {
-                format!("'{}inf'::double", if value < 0.0 { "-" } else { "" })
-            } else {
-                format!("'{value:e}'::double")
-            }
+        DataType::Float64 => float(column.as_primitive::<Float64Type>().value(row)) + "::double",
+        DataType::Float32 => {
+            let value = column.as_primitive::<Float32Type>().value(row);
+            float(f64::from(value)) + "::real"
         }
         DataType::Utf8 => format!(
             "'{}'",
@@ -232,6 +251,16 @@ fn literal(column: &ArrayRef, row: usize) -> String {
     }
 }
 
+fn float(value: f64) -> String {
+    if value.is_nan() {
+        "'nan'".to_owned()
+    } else if value.is_infinite() {
+        format!("'{}inf'", if value < 0.0 { "-" } else { "" })
+    } else {
+        format!("'{value:e}'")
+    }
+}
+
 /// Columns of an answer as lists of shared values.
 pub(super) fn columns(batches: &[RecordBatch], width: usize) -> Vec<Value> {
     let column = |at: usize| {
@@ -242,6 +271,20 @@ pub(super) fn columns(batches: &[RecordBatch], width: usize) -> Vec<Value> {
         Value::Array(values.collect())
     };
     (0..width).map(column).collect()
+}
+
+/// Rows of an answer as texts, in their order.
+pub(super) fn sorted_rows(batches: &[RecordBatch]) -> Value {
+    let rows = batches.iter().flat_map(|batch| {
+        (0..batch.num_rows()).map(|row| {
+            let cells = batch.columns().iter().map(|column| shared(column, row));
+            let cells = cells.map(|cell| cell.unwrap_or_else(|| "None".to_owned()));
+            cells.collect::<Vec<_>>().join(" | ")
+        })
+    });
+    let mut rows: Vec<String> = rows.collect();
+    rows.sort();
+    json!(rows)
 }
 
 pub(super) fn ids(batches: &[RecordBatch]) -> Vec<usize> {
@@ -287,6 +330,7 @@ fn shared(column: &ArrayRef, row: usize) -> Option<String> {
             })
         }
         DataType::Utf8 => column.as_string::<i32>().value(row).to_owned(),
+        DataType::LargeUtf8 => column.as_string::<i64>().value(row).to_owned(),
         DataType::Utf8View => column.as_string_view().value(row).to_owned(),
         DataType::Date32 => column
             .as_primitive::<Date32Type>()

@@ -1,20 +1,20 @@
-//! `sum` and `avg` that fail when the result does not fit, instead of wrapping round silently.
+//! The engine's aggregates over other types than the statement's, where its own are silently wrong.
 //!
-//! The engine's own functions do the work, over wider decimals: 128 bits hold the sum of any number of 64-bit integers there can
-//! be, 256 bits that of decimals. Only the result is brought back, and fails if it does not fit. Averages of decimals are
-//! rounded, half away from zero. Other types are the engine's alone.
+//! `sum` and `avg` fail when the result does not fit, instead of wrapping round: they run over wider decimals. 128 bits hold the
+//! sum of any number of 64-bit integers there can be, 256 bits that of decimals. Averages of decimals are rounded, half away
+//! from zero. `min` and `max` of floats run over integers of the same order, since the engine's lose infinities and NaN. Only
+//! the result is brought back, and fails if it does not fit. Other types are the engine's alone.
+
+mod conversion;
 
 use std::any::Any;
 use std::sync::Arc;
 
-use arrow::array::{Array, ArrayRef, ArrowPrimitiveType, AsArray, BooleanArray, PrimitiveArray};
-use arrow::compute::kernels::arity::{try_unary, unary};
-use arrow::datatypes::{
-    DataType, Decimal128Type, Decimal256Type, FieldRef, Int64Type, UInt64Type, i256,
-};
-use arrow::error::ArrowError;
+use arrow::array::{ArrayRef, BooleanArray};
+use arrow::datatypes::{DataType, FieldRef};
 use datafusion::common::{Result, ScalarValue, not_impl_err};
 use datafusion::functions_aggregate::average::Avg;
+use datafusion::functions_aggregate::min_max::{Max, Min};
 use datafusion::functions_aggregate::sum::Sum;
 use datafusion::logical_expr::function::{AccumulatorArgs, StateFieldsArgs};
 use datafusion::logical_expr::utils::AggregateOrderSensitivity;
@@ -22,6 +22,8 @@ use datafusion::logical_expr::{
     Accumulator, AggregateUDF, AggregateUDFImpl, Documentation, EmitTo, GroupsAccumulator,
     ReversedUDAF, SetMonotonicity, Signature,
 };
+
+use conversion::Conversion;
 
 /// Decimals of up to so many digits can be added up ten thousand million times in 128 bits.
 const NARROW_DIGITS_MAX: u8 = 28;
@@ -38,6 +40,22 @@ pub(crate) fn all() -> Vec<Arc<AggregateUDF>> {
         Arc::new(AggregateUDF::new_from_impl(Widened {
             inner: Avg::new(),
             widths: widths_of_avg,
+        })),
+    ]
+}
+
+/// `min` and `max` of floats; the engine's own stay for other types.
+///
+/// These say nothing of their direction, so that no top-k plan compares the values by itself.
+pub(crate) fn extremes() -> [Arc<AggregateUDF>; 2] {
+    [
+        Arc::new(AggregateUDF::new_from_impl(Widened {
+            inner: Min::new(),
+            widths: widths_of_extreme,
+        })),
+        Arc::new(AggregateUDF::new_from_impl(Widened {
+            inner: Max::new(),
+            widths: widths_of_extreme,
         })),
     ]
 }
@@ -86,6 +104,13 @@ fn widths_of_avg(input: &DataType, result: &DataType) -> Option<Widths> {
             input: input.clone(),
             result: DataType::Decimal128(38, with_rest),
         }
+    })
+}
+
+fn widths_of_extreme(input: &DataType, _: &DataType) -> Option<Widths> {
+    input.is_floating().then_some(Widths {
+        input: DataType::Int64,
+        result: DataType::Int64,
     })
 }
 
@@ -239,127 +264,6 @@ where
     fn set_monotonicity(&self, kind: &DataType) -> SetMonotonicity {
         self.inner.set_monotonicity(kind)
     }
-}
-
-/// From the types of the statement to the wide ones, and back.
-#[derive(Debug, Clone)]
-struct Conversion {
-    input: DataType,
-    result: DataType,
-}
-
-impl Conversion {
-    fn widen(&self, values: &[ArrayRef]) -> Vec<ArrayRef> {
-        let widen = |array: &ArrayRef| match (array.data_type(), &self.input) {
-            (DataType::Int64, DataType::Decimal128(..)) => {
-                to_128(array.as_primitive::<Int64Type>(), &self.input)
-            }
-            (DataType::UInt64, DataType::Decimal128(..)) => {
-                to_128(array.as_primitive::<UInt64Type>(), &self.input)
-            }
-            (DataType::Decimal128(..), DataType::Decimal256(..)) => {
-                let narrow = array.as_primitive::<Decimal128Type>();
-                let wide: PrimitiveArray<Decimal256Type> = unary(narrow, i256::from_i128);
-                Arc::new(wide.with_data_type(self.input.clone()))
-            }
-            _ => array.clone(),
-        };
-        values.iter().map(widen).collect()
-    }
-
-    /// Wide results in the type of the statement, when each fits.
-    fn narrow(&self, array: &ArrayRef) -> Result<ArrayRef> {
-        Ok(match (array.data_type(), &self.result) {
-            (DataType::Decimal128(..), DataType::UInt64) => {
-                narrowed::<UInt64Type>(array.as_primitive())?
-            }
-            (DataType::Decimal128(..), DataType::Int64) => {
-                narrowed::<Int64Type>(array.as_primitive())?
-            }
-            (DataType::Decimal128(_, from), DataType::Decimal128(digits, to)) => {
-                let rounding = 10_i128.pow(u32::try_from(from - to).unwrap_or(0));
-                let within = 10_i128.pow(u32::from(*digits)).wrapping_sub(1);
-                let fit = |value: i128| {
-                    let rounded = round(value, rounding);
-                    (rounded.abs() <= within)
-                        .then_some(rounded)
-                        .ok_or_else(overflow)
-                };
-                let wide = array.as_primitive::<Decimal128Type>();
-                let fits: PrimitiveArray<Decimal128Type> = try_unary(wide, fit)?;
-                Arc::new(fits.with_data_type(self.result.clone()))
-            }
-            (DataType::Decimal256(_, from), DataType::Decimal128(digits, to)) => {
-                let ten = i256::from_i128(10);
-                let rounding = ten.wrapping_pow(u32::try_from(from - to).unwrap_or(0));
-                let within = 10_u128.pow(u32::from(*digits));
-                let fit = |value: i256| {
-                    let rounded = round_wide(value, rounding).to_i128().ok_or_else(overflow)?;
-                    (rounded.unsigned_abs() < within)
-                        .then_some(rounded)
-                        .ok_or_else(overflow)
-                };
-                let wide = array.as_primitive::<Decimal256Type>();
-                let fits: PrimitiveArray<Decimal128Type> = try_unary(wide, fit)?;
-                Arc::new(fits.with_data_type(self.result.clone()))
-            }
-            _ => array.clone(),
-        })
-    }
-}
-
-fn overflow() -> ArrowError {
-    ArrowError::ArithmeticOverflow("the result has more than 38 digits".to_owned())
-}
-
-fn round(value: i128, unit: i128) -> i128 {
-    let (whole, rest) = (value / unit, value % unit);
-    if rest.abs() * 2 >= unit && unit > 1 {
-        whole + value.signum()
-    } else {
-        whole
-    }
-}
-
-fn round_wide(value: i256, unit: i256) -> i256 {
-    if unit <= i256::ONE {
-        return value;
-    }
-    let whole = value.wrapping_div(unit);
-    let rest = value.wrapping_rem(unit).wrapping_abs();
-    if rest.wrapping_add(rest) < unit {
-        whole
-    } else if value < i256::ZERO {
-        whole.wrapping_sub(i256::ONE)
-    } else {
-        whole.wrapping_add(i256::ONE)
-    }
-}
-
-fn to_128<T: ArrowPrimitiveType>(array: &PrimitiveArray<T>, kind: &DataType) -> ArrayRef
-where
-    i128: From<T::Native>,
-{
-    let wide: PrimitiveArray<Decimal128Type> = unary(array, i128::from);
-    Arc::new(wide.with_data_type(kind.clone()))
-}
-
-fn narrowed<T: ArrowPrimitiveType>(
-    array: &PrimitiveArray<Decimal128Type>,
-) -> Result<ArrayRef, ArrowError>
-where
-    T::Native: TryFrom<i128>,
-{
-    let fits = |value: i128| {
-        T::Native::try_from(value).map_err(|_| {
-            ArrowError::ArithmeticOverflow(format!(
-                "the sum {value} does not fit {}",
-                crate::types::sql_name(&T::DATA_TYPE)
-            ))
-        })
-    };
-    let narrow: PrimitiveArray<T> = try_unary(array, fits)?;
-    Ok(Arc::new(narrow))
 }
 
 /// One sum.
