@@ -157,15 +157,34 @@ fn chain(error: &dyn StdError) -> String {
     text
 }
 
-/// The text before a server's XML, and the code in it: the rest may repeat what was signed, tokens among it.
+/// The text before what a server said, and the code in it: the rest may repeat what was signed, tokens among it.
 fn without_body(text: &str) -> Option<String> {
-    let (before, body) = text.split_at(text.find('<')?);
+    let (before, body) = text.split_at(body_start(text)?);
     let code = body
         .split_once("<Code>")
         .and_then(|(_, rest)| rest.split_once("</Code>"))
         .map_or("", |(code, _)| code);
     Some(format!("{} {code}", before.trim_end()))
 }
+
+/// Where the words of a server begin, whether it speaks XML or not.
+fn body_start(text: &str) -> Option<usize> {
+    let markup = text.find('<');
+    let spoken = SPEAKS.iter().filter_map(|(words, parts)| {
+        let mut at = text.find(words)? + words.len();
+        for _ in 0..*parts {
+            at += text[at..].find(": ")? + 2;
+        }
+        Some(at)
+    });
+    spoken.chain(markup).min()
+}
+
+/// What the client says before it repeats a server, and how many parts that end with a colon come before that.
+const SPEAKS: [(&str, usize); 2] = [
+    ("non-2xx status code: ", 1),
+    ("Server returned error response: ", 0),
+];
 
 #[cfg(test)]
 mod tests {
@@ -205,6 +224,22 @@ mod tests {
             shown.contains("SignatureDoesNotMatch") && !shown.contains("hunter2"),
             "{shown}"
         );
+    }
+
+    #[test]
+    fn a_server_without_xml_is_not_repeated_either() {
+        for said in [
+            "Server returned non-2xx status code: 403 Forbidden: x-amz-security-token: hunter2\n",
+            "Server returned error response: hunter2",
+        ] {
+            let denied = object_store::Error::Generic {
+                store: "S3",
+                source: said.into(),
+            };
+            let error = from_objects("write an object", "a", denied);
+            let shown = format!("{error} {error:?}");
+            assert!(!shown.contains("hunter2"), "{shown}");
+        }
     }
 
     #[test]

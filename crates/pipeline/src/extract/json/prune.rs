@@ -49,17 +49,23 @@ impl Pruning<'_> {
 
     /// The elements of a list that is a table of its own.
     fn child(&self, element: &mut Key, table: &str) -> bool {
-        let mut others = 0;
+        let mut others = Vec::new();
         let left = element.kinds.iter_mut().map(|kind| {
             if let Kind::Object(object) = kind {
                 return self.object(object, table, "");
             }
-            let name = kind_name(ELEMENT, others, kind.name());
-            others += 1;
-            self.kind(kind, table, &name)
+            let name = kind_name(ELEMENT, others.len(), kind.name());
+            let is_left = self.kind(kind, table, &name);
+            others.push(is_left);
+            is_left
         });
-        let left = left.collect();
-        retain(&mut element.kinds, left)
+        let mut left: Vec<bool> = left.collect();
+        // The first kind that is no object has the plain name.
+        let is_other = |kind: &Kind| !matches!(kind, Kind::Object(_));
+        if let Some(first) = element.kinds.iter().position(is_other) {
+            left[first] = others.contains(&true);
+        }
+        keep_marked(&mut element.kinds, left)
     }
 
     /// A column that keeps its structure; `depth` lists are around its elements.
@@ -100,6 +106,11 @@ fn retain(kinds: &mut Vec<Kind>, mut left: Vec<bool>) -> bool {
     if let Some(first) = left.first_mut() {
         *first = has_any;
     }
+    keep_marked(kinds, left)
+}
+
+fn keep_marked(kinds: &mut Vec<Kind>, left: Vec<bool>) -> bool {
+    let has_any = left.contains(&true);
     let mut left = left.into_iter();
     kinds.retain(|_| left.next().unwrap_or(true));
     has_any

@@ -146,16 +146,14 @@ impl World {
             if name.namespace.as_str() != "t" {
                 continue;
             }
-            let batches = self.batches(&name).await;
-            let Some(first) = batches.first() else {
-                continue;
-            };
-            let joined = arrow::compute::concat_batches(first.schema_ref(), &batches).unwrap();
-            for (field, column) in first.schema_ref().fields().iter().zip(joined.columns()) {
-                if joined.num_rows() > 0 {
-                    note_empty(&format!("{name} {}", field.name()), column, &mut empty);
+            let mut valued = BTreeMap::new();
+            for batch in self.batches(&name).await {
+                for (field, column) in batch.schema_ref().fields().iter().zip(batch.columns()) {
+                    note_valued(&format!("{name} {}", field.name()), column, &mut valued);
                 }
             }
+            let unvalued = valued.into_iter().filter(|(_, has_value)| !has_value);
+            empty.extend(unvalued.map(|(name, _)| name));
         }
         empty
     }
@@ -215,18 +213,19 @@ impl World {
     }
 }
 
-/// Notes a column, and those inside of it, that hold nothing.
-fn note_empty(name: &str, column: &ArrayRef, empty: &mut Vec<String>) {
+/// Notes of a column, and of those inside of it, whether any row has a value there.
+fn note_valued(name: &str, column: &ArrayRef, valued: &mut BTreeMap<String, bool>) {
     match column.data_type() {
         DataType::Struct(_) => {
             let object = column.as_struct();
             for (field, inner) in object.fields().iter().zip(object.columns()) {
-                note_empty(&format!("{name}.{}", field.name()), inner, empty);
+                note_valued(&format!("{name}.{}", field.name()), inner, valued);
             }
         }
-        DataType::List(_) => note_empty(name, column.as_list::<i32>().values(), empty),
-        _ if column.null_count() == column.len() => empty.push(name.to_owned()),
-        _ => {}
+        DataType::List(_) => note_valued(name, column.as_list::<i32>().values(), valued),
+        _ => {
+            *valued.entry(name.to_owned()).or_default() |= column.null_count() < column.len();
+        }
     }
 }
 
