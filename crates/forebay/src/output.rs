@@ -4,6 +4,7 @@
 //! Formats other than `table` and `markdown` stream: memory does not grow with the answer. A reader that closes the pipe
 //! (`forebay sql … | head`) ends the answer with [`OUTPUT_CLOSED`], which is a success.
 
+mod csv;
 mod instant;
 mod json;
 mod terminal;
@@ -55,8 +56,9 @@ enum Kind<W: Write> {
     Json(arrow::json::ArrayWriter<Out<W>>),
     Ndjson(arrow::json::LineDelimitedWriter<Out<W>>),
     Csv {
-        writer: Box<arrow::csv::Writer<Out<W>>>,
+        out: Out<W>,
         to_terminal: bool,
+        has_header: bool,
     },
     Table {
         out: Out<W>,
@@ -86,12 +88,9 @@ impl<W: Write> Writer<W> {
             Format::Json => Kind::Json(json().build(out)),
             Format::Ndjson => Kind::Ndjson(json().build(out)),
             Format::Csv => Kind::Csv {
-                writer: Box::new(
-                    arrow::csv::WriterBuilder::new()
-                        .with_header(true)
-                        .build(out),
-                ),
+                out,
                 to_terminal: matches!(layout, Layout::Grid { width: Some(_) }),
+                has_header: false,
             },
             Format::Table | Format::Markdown => Kind::Table {
                 out,
@@ -130,12 +129,17 @@ impl<W: Write> Writer<W> {
                 writer.write(&batch).map_err(failed)
             }
             Kind::Csv {
-                writer,
+                out,
                 to_terminal,
+                has_header,
             } => {
                 let text = as_text(batch)?;
                 let text = if *to_terminal { escaped(&text)? } else { text };
-                writer.write(&text).map_err(failed)
+                if !std::mem::replace(has_header, true) {
+                    csv::write_header(&text.schema(), out).map_err(failed)?;
+                }
+                csv::write_rows(&text, out).map_err(failed)?;
+                out.flush().map_err(failed)
             }
             Kind::Table { kept, .. } => {
                 let room = TABLE_ROWS_MAX.saturating_sub(before).min(batch.num_rows());
@@ -170,13 +174,17 @@ impl<W: Write> Writer<W> {
                 writer.finish().map_err(failed)?;
                 writer.into_inner()
             }
-            Kind::Csv { mut writer, .. } => {
-                if self.rows == 0 {
-                    writer
-                        .write(&RecordBatch::new_empty(text_schema(&self.schema)))
-                        .map_err(failed)?;
+            Kind::Csv {
+                mut out,
+                to_terminal,
+                has_header,
+            } => {
+                if !has_header {
+                    let empty = RecordBatch::new_empty(text_schema(&self.schema));
+                    let empty = if to_terminal { escaped(&empty)? } else { empty };
+                    csv::write_header(&empty.schema(), &mut out).map_err(failed)?;
                 }
-                writer.into_inner()
+                out
             }
             Kind::Table {
                 mut out,
@@ -411,6 +419,8 @@ mod tests {
         let grid = Layout::Grid { width: None };
         let table = on_terminal(grid, Format::Table, "a", &[None, Some("")]);
         assert_eq!(table.matches("NULL").count(), 1);
+        let csv = on_terminal(grid, Format::Csv, "a", &[None, Some(""), Some("\"")]);
+        assert_eq!(csv, "a\n\n\"\"\n\"\"\"\"\n");
         let markdown = on_terminal(grid, Format::Markdown, "a", &[Some("x|y\nz")]);
         assert_eq!(markdown.lines().count(), 3, "{markdown}");
         assert!(markdown.contains("x\\|y\\\\nz"), "{markdown}");

@@ -5,6 +5,7 @@ use std::sync::Arc;
 use arrow::array::{Array, ArrayRef, AsArray, StringArray};
 use arrow::datatypes::{DataType, Date32Type, TimeUnit, TimestampMicrosecondType};
 use arrow::error::ArrowError;
+use forebay_core::CivilDate;
 
 const DAY_MICROS: i64 = 86_400_000_000;
 /// Days from 1970 within which Arrow shows a date.
@@ -53,22 +54,8 @@ fn timestamp(micros: i64) -> String {
     }
 }
 
-/// The proleptic Gregorian date (Howard Hinnant, "chrono-compatible low-level date algorithms").
 fn date(days: i64) -> String {
-    let shifted = days + 719_468;
-    let era = shifted.div_euclid(146_097);
-    let day_of_era = shifted.rem_euclid(146_097);
-    let year_of_era =
-        (day_of_era - day_of_era / 1_460 + day_of_era / 36_524 - day_of_era / 146_096) / 365;
-    let day_of_year = day_of_era - (365 * year_of_era + year_of_era / 4 - year_of_era / 100);
-    let month_from_march = (5 * day_of_year + 2) / 153;
-    let day = day_of_year - (153 * month_from_march + 2) / 5 + 1;
-    let month = if month_from_march < 10 {
-        month_from_march + 3
-    } else {
-        month_from_march - 9
-    };
-    let year = year_of_era + era * 400 + i64::from(month <= 2);
+    let CivilDate { year, month, day } = CivilDate::of_day(days);
     let sign = match year {
         10_000.. => "+",
         _ => "",

@@ -12,9 +12,9 @@ enum Inside {
 
 /// The statements of a text, without their `;`; those of blanks and comments only are left out.
 pub(in crate::cli) fn statements(text: &str) -> Vec<&str> {
-    let mut found = scan(text).statements;
-    found.retain(|statement| has_words(statement));
-    found
+    let found = scan(text).statements.into_iter();
+    let found = found.filter(|statement| statement.has_words);
+    found.map(|statement| statement.text).collect()
 }
 
 /// Whether the last statement of the text has its `;`, so that nothing more is expected.
@@ -23,56 +23,85 @@ pub(super) fn is_complete(text: &str) -> bool {
     match scanned.end {
         Inside::Quote(_) | Inside::BlockComment(_) => false,
         Inside::Statement | Inside::LineComment => {
-            !has_words(scanned.statements.last().copied().unwrap_or_default())
+            let last = scanned.statements.last();
+            last.is_none_or(|statement| !statement.has_words)
         }
     }
 }
 
 struct Scanned<'a> {
-    statements: Vec<&'a str>,
+    statements: Vec<ScannedStatement<'a>>,
     end: Inside,
+}
+
+struct ScannedStatement<'a> {
+    text: &'a str,
+    /// Whether there is more than blanks and comments.
+    has_words: bool,
 }
 
 fn scan(text: &str) -> Scanned<'_> {
     let mut statements = Vec::new();
     let mut start = 0;
+    let mut has_words = false;
     let mut inside = Inside::Statement;
-    let mut previous = ' ';
-    for (at, c) in text.char_indices() {
-        let pair = (previous, c);
-        previous = c;
-        inside = match inside {
-            Inside::LineComment if c == '\n' => Inside::Statement,
-            Inside::Quote(quote) if c == quote => Inside::Statement,
-            Inside::BlockComment(depth) if pair == ('*', '/') => {
-                previous = ' ';
-                leave_comment(depth)
-            }
-            Inside::BlockComment(depth) if pair == ('/', '*') => {
-                previous = ' ';
-                Inside::BlockComment(depth + 1)
-            }
-            Inside::Statement => match pair {
-                (_, '\'' | '"') => Inside::Quote(c),
-                ('-', '-') => Inside::LineComment,
-                ('/', '*') => {
-                    previous = ' ';
-                    Inside::BlockComment(1)
-                }
-                (_, ';') => {
-                    statements.push(&text[start..at]);
+    let mut chars = text.char_indices().peekable();
+    while let Some((at, c)) = chars.next() {
+        let next = chars.peek().map(|(_, next)| *next);
+        let entered = inside.after(c, next);
+        if entered.is_pair {
+            chars.next();
+        }
+        if inside == Inside::Statement {
+            match (entered.inside, c) {
+                (Inside::Statement, ';') => {
+                    let text = &text[start..at];
+                    statements.push(ScannedStatement { text, has_words });
                     start = at + 1;
-                    Inside::Statement
+                    has_words = false;
                 }
-                _ => Inside::Statement,
-            },
-            other => other,
-        };
+                (Inside::LineComment | Inside::BlockComment(_), _) => {}
+                _ => has_words |= !c.is_whitespace(),
+            }
+        }
+        inside = entered.inside;
     }
-    statements.push(&text[start..]);
+    let text = &text[start..];
+    statements.push(ScannedStatement { text, has_words });
     Scanned {
         statements,
         end: inside,
+    }
+}
+
+/// What follows a character.
+struct Entered {
+    inside: Inside,
+    /// Whether the next character belongs to this one, as in `--`.
+    is_pair: bool,
+}
+
+impl Inside {
+    fn after(self, c: char, next: Option<char>) -> Entered {
+        let is_pair = |pair: [char; 2]| [Some(pair[0]), Some(pair[1])] == [Some(c), next];
+        let single = |inside| Entered {
+            inside,
+            is_pair: false,
+        };
+        let pair = |inside| Entered {
+            inside,
+            is_pair: true,
+        };
+        match self {
+            Self::Statement if matches!(c, '\'' | '"') => single(Self::Quote(c)),
+            Self::Statement if is_pair(['-', '-']) => pair(Self::LineComment),
+            Self::Statement if is_pair(['/', '*']) => pair(Self::BlockComment(1)),
+            Self::Quote(quote) if c == quote => single(Self::Statement),
+            Self::LineComment if c == '\n' => single(Self::Statement),
+            Self::BlockComment(depth) if is_pair(['/', '*']) => pair(Self::BlockComment(depth + 1)),
+            Self::BlockComment(depth) if is_pair(['*', '/']) => pair(leave_comment(depth)),
+            other => single(other),
+        }
     }
 }
 
@@ -81,44 +110,6 @@ fn leave_comment(depth: u32) -> Inside {
         0 | 1 => Inside::Statement,
         depth => Inside::BlockComment(depth - 1),
     }
-}
-
-/// Whether a text has more than blanks and comments.
-fn has_words(text: &str) -> bool {
-    let mut rest = text.trim_start();
-    loop {
-        if let Some(comment) = rest.strip_prefix("--") {
-            rest = comment
-                .split_once('\n')
-                .map_or("", |(_, after)| after)
-                .trim_start();
-        } else if let Some(comment) = rest.strip_prefix("/*") {
-            rest = after_block_comment(comment).trim_start();
-        } else {
-            return !rest.is_empty();
-        }
-    }
-}
-
-fn after_block_comment(comment: &str) -> &str {
-    let mut depth = 1;
-    let mut at = 0;
-    while depth > 0 {
-        let open = comment[at..].find("/*");
-        let close = comment[at..].find("*/");
-        match (open, close) {
-            (_, None) => return "",
-            (Some(open), Some(close)) if open < close => {
-                depth += 1;
-                at += open + 2;
-            }
-            (_, Some(close)) => {
-                depth -= 1;
-                at += close + 2;
-            }
-        }
-    }
-    &comment[at..]
 }
 
 #[cfg(test)]
@@ -142,6 +133,8 @@ mod tests {
             ["select /* a; /* ' */ ; */ 1", "select 2"]
         );
         assert_eq!(trimmed(" ;; -- nothing\n/* ; */"), Vec::<&str>::new());
+        assert_eq!(trimmed("/* a /* b */ */ ; 1 - -1 / 2"), ["1 - -1 / 2"]);
+        assert_eq!(trimmed("/*/ ; */ select 1;"), ["/*/ ; */ select 1"]);
     }
 
     #[test]
