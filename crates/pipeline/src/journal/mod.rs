@@ -32,6 +32,8 @@ mod verify;
 mod writer;
 
 #[cfg(test)]
+mod damaged_tests;
+#[cfg(test)]
 mod missing_tests;
 #[cfg(test)]
 mod tests;
