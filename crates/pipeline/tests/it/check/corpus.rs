@@ -37,6 +37,7 @@ extract:
   json:
     records: data.items
     nested: tables
+    case: fold
     lines: false
     wire: plain
     limits: {depth: 64, record: 1MiB, document: 16MiB, children: 1000}
@@ -77,7 +78,7 @@ load:
 const OTHERS: &[(&str, &str)] = &[
     (
         "source",
-        "http: {url: 'https://example.org', auth: {basic: {username: u, password: '${secret:token}'}}, paginate: {offset: {param: o, start: 0, limit_param: l, limit: 5}}}",
+        "http: {url: 'https://example.org', auth: {basic: {username: u, password: '${secret:token}'}}, paginate: {offset: {param: o, start: 0, limit_param: l, limit: 5, overlap: 1}}}",
     ),
     (
         "source",
@@ -123,7 +124,7 @@ const OTHERS: &[(&str, &str)] = &[
     ),
     (
         "extract",
-        r##"csv: {delimiter: ";", quote: "'", escape: "\\", comment: "#", header: false, columns: [a, b], null: [NA], quoted_null: true, decimal: ",", thousands: ".", date_formats: ["%d.%m.%Y"], timestamp_formats: ["%d.%m.%Y %H:%M"], numbers: double, trim: true, encoding: latin1, skip_lines: 1, ragged: fill, blank_lines: record}"##,
+        r##"csv: {delimiter: ";", quote: "'", escape: "\\", comment: "#", header: false, columns: [a, b], null: [NA], quoted_null: true, decimal: ",", thousands: ".", date_formats: ["%d.%m.%Y"], timestamp_formats: ["%d.%m.%Y %H:%M"], numbers: double, trim: true, case: fold, encoding: latin1, skip_lines: 1, ragged: fill, blank_lines: record}"##,
     ),
     ("extract", "parquet: {exclude: [a]}"),
     ("load", "stdout: {format: csv}"),
