@@ -170,17 +170,17 @@ async fn replay(
     let done = Box::pin(forebay_pipeline::run::replay(spec.clone(), context)).await?;
     let rows = match done.rows {
         rows if rows == done.landed => String::new(),
-        rows => format!(", with {} rows", say::count(rows)),
+        rows => format!(", with {}", say::counted(rows, "row")),
     };
     say::good(format_args!(
-        "{} records landed in {}{rows}",
-        say::count(done.landed),
+        "{} landed in {}{rows}",
+        say::counted(done.landed, "record"),
         spec.load.describe()
     ));
     if done.refused > 0 {
         say::warn(format_args!(
-            "{} records were refused again:",
-            say::count(done.refused)
+            "refused again: {}",
+            say::counted(done.refused, "record")
         ));
         done.reasons
             .iter()
@@ -188,8 +188,8 @@ async fn replay(
     }
     if done.without_place > 0 {
         say::warn(format_args!(
-            "{} records were refused after an SQL step that is not row-wise (it joins, aggregates or sorts), so their source is not known: fix the step, then forebay rebuild {}",
-            say::count(done.without_place),
+            "{} refused after an SQL step that is not row-wise (it joins, aggregates or sorts), so the source is not known: fix the step, then forebay rebuild {}",
+            say::counted(done.without_place, "record"),
             spec.load.describe(),
         ));
     }

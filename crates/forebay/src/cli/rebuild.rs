@@ -38,11 +38,13 @@ impl Rebuild {
     pub(super) async fn run(self, global: &Global) -> Result<ExitCode> {
         let workspace = Workspace::open(global).await?;
         let spec = Arc::new(self.pipeline(&workspace, global).await?);
-        let mut alone = None;
-        if self.adopt {
+        // Nobody else may load the pipeline until the tables are exchanged.
+        let _alone = if self.adopt {
             refuse_shared_table(&spec, &workspace, global, &self.variables())?;
-            alone = Some(workspace.lock(&spec.name)?);
-        }
+            Some(workspace.lock(&spec.name)?)
+        } else {
+            None
+        };
         let main = RefName::main();
         let context = workspace.run_context(
             &main,
@@ -56,11 +58,11 @@ impl Rebuild {
         ))
         .await?;
         say::good(format_args!(
-            "{} payloads of raw.{} gave {} rows and {} refused records on branch {}",
-            say::count(rebuilt.payloads),
+            "{} of raw.{} gave {} and {} on branch {}",
+            say::counted(rebuilt.payloads, "payload"),
             spec.name,
-            say::count(rebuilt.rows),
-            say::count(rebuilt.rejected),
+            say::counted(rebuilt.rows, "row"),
+            say::counted(rebuilt.rejected, "refused record"),
             rebuilt.branch,
         ));
         let equal = Box::pin(compare(&workspace, &rebuilt, self.adopt)).await?;
@@ -139,15 +141,15 @@ async fn compare(workspace: &Workspace, rebuilt: &Rebuilt, is_adopted: bool) -> 
         let again = fingerprint(workspace, AsOf::Head(rebuilt.branch.clone()), table).await?;
         if current == again {
             say::good(format_args!(
-                "{table}: equal, {} rows",
-                say::count(current.rows)
+                "{table}: equal, {}",
+                say::counted(current.rows, "row")
             ));
         } else {
             equal = false;
             let text = format!(
-                "{table} differs: {} rows now, {} rows rebuilt",
-                say::count(current.rows),
-                say::count(again.rows)
+                "{table} differs: {} now, {} rebuilt",
+                say::counted(current.rows, "row"),
+                say::counted(again.rows, "row")
             );
             if is_adopted {
                 say::warn(format_args!("{text}"));

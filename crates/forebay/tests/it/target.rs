@@ -244,7 +244,7 @@ fn what_postgres_refused_lands_once_when_it_is_replayed() {
     );
     server.sql("ALTER TABLE shop.orders DROP CONSTRAINT orders_qty_check");
     let told = run(&replay);
-    assert!(told.contains("1 records landed"), "{told}");
+    assert!(told.contains("1 record landed"), "{told}");
     assert!(run(&replay).contains("0 records landed"));
     assert_eq!(
         server.sql("SELECT string_agg(id || ' ' || qty, ',' ORDER BY id) FROM shop.orders"),

@@ -62,7 +62,7 @@ const COMPARING_AGGREGATES: [&str; 7] = [
     "mode",
 ];
 
-/// `min` and `max` that know infinities and NaN, in place of the engine's.
+/// `min` and `max` that know infinities, NaN and frames without a value, in place of the engine's.
 #[derive(Debug)]
 pub(super) struct Extremes([Arc<AggregateUDF>; 2]);
 
@@ -71,11 +71,12 @@ impl Extremes {
         Self(crate::wide::extremes())
     }
 
-    /// The aggregate with the function for floats, when it is `min` or `max` of floats.
-    pub(super) fn of_floats(&self, expr: Expr, schema: &DFSchema) -> Transformed<Expr> {
+    /// The aggregate with the function in place of the engine's, when it is `min` or `max` of floats or over a window.
+    pub(super) fn replace(&self, expr: Expr, schema: &DFSchema) -> Transformed<Expr> {
         match expr {
             Expr::AggregateFunction(mut call) => {
-                match self.find(&call.func, &call.params.args, schema) {
+                let is_float = is_first_float(&call.params.args, schema);
+                match self.find(&call.func).filter(|_| is_float) {
                     Some(func) => {
                         call.func = func;
                         Transformed::yes(Expr::AggregateFunction(call))
@@ -85,9 +86,7 @@ impl Extremes {
             }
             Expr::WindowFunction(mut window) => {
                 let found = match &window.fun {
-                    WindowFunctionDefinition::AggregateUDF(func) => {
-                        self.find(func, &window.params.args, schema)
-                    }
+                    WindowFunctionDefinition::AggregateUDF(func) => self.find(func),
                     WindowFunctionDefinition::WindowUDF(_) => None,
                 };
                 match found {
@@ -102,21 +101,17 @@ impl Extremes {
         }
     }
 
-    fn find(
-        &self,
-        func: &Arc<AggregateUDF>,
-        args: &[Expr],
-        schema: &DFSchema,
-    ) -> Option<Arc<AggregateUDF>> {
-        let kind = args.first()?.get_type(schema).ok()?;
-        if !kind.is_floating() {
-            return None;
-        }
+    fn find(&self, func: &Arc<AggregateUDF>) -> Option<Arc<AggregateUDF>> {
         let mut extremes = self.0.iter();
         extremes
             .find(|extreme| extreme.name() == func.name())
             .cloned()
     }
+}
+
+fn is_first_float(args: &[Expr], schema: &DFSchema) -> bool {
+    let kind = args.first().and_then(|arg| arg.get_type(schema).ok());
+    kind.is_some_and(|kind| kind.is_floating())
 }
 
 /// Gives equal floats, at any depth of lists and structs, equal bits.

@@ -73,7 +73,7 @@ impl Semantics {
             }
             let expr = float::compared(expr, schema, &self.comparable)?;
             let expr = expr.transform_data(|expr| Ok(self.limit.bound_call(expr)))?;
-            expr.transform_data(|expr| Ok(self.extremes.of_floats(expr, schema)))
+            expr.transform_data(|expr| Ok(self.extremes.replace(expr, schema)))
         })
     }
 

@@ -2,10 +2,12 @@
 //!
 //! `sum` and `avg` fail when the result does not fit, instead of wrapping round: they run over wider decimals. 128 bits hold the
 //! sum of any number of 64-bit integers there can be, 256 bits that of decimals. Averages of decimals are rounded, half away
-//! from zero. `min` and `max` of floats run over integers of the same order, since the engine's lose infinities and NaN. Only
+//! from zero. `min` and `max` of floats run over integers of the same order, since the engine's lose infinities and NaN; over a moving window theirs is kept when the frame
+//! has no value any more. Only
 //! the result is brought back, and fails if it does not fit. Other types are the engine's alone.
 
 mod conversion;
+mod framed;
 
 use std::any::Any;
 use std::sync::Arc;
@@ -24,6 +26,7 @@ use datafusion::logical_expr::{
 };
 
 use conversion::Conversion;
+use framed::Framed;
 
 /// Decimals of up to so many digits can be added up ten thousand million times in 128 bits.
 const NARROW_DIGITS_MAX: u8 = 28;
@@ -44,7 +47,7 @@ pub(crate) fn all() -> Vec<Arc<AggregateUDF>> {
     ]
 }
 
-/// `min` and `max` of floats; the engine's own stay for other types.
+/// `min` and `max` of floats, and of all types over moving windows; the engine's own stay for the rest.
 ///
 /// These say nothing of their direction, so that no top-k plan compares the values by itself.
 pub(crate) fn extremes() -> [Arc<AggregateUDF>; 2] {
@@ -215,9 +218,11 @@ where
         if args.is_distinct {
             return not_impl_err!("{}(DISTINCT …) over a moving window", self.name());
         }
-        self.make(args, F::create_sliding_accumulator, |inner, conversion| {
+        let none = ScalarValue::try_from(args.return_field.data_type())?;
+        let inner = self.make(args, F::create_sliding_accumulator, |inner, conversion| {
             Box::new(Checked { inner, conversion })
-        })
+        })?;
+        Ok(Box::new(Framed::new(inner, none)))
     }
 
     fn groups_accumulator_supported(&self, args: AccumulatorArgs) -> bool {

@@ -172,6 +172,15 @@ async fn casts_that_round_are_not_taken_out_of_comparisons() {
 }
 
 #[tokio::test]
+async fn a_frame_without_a_value_has_no_extreme() {
+    check(&[
+        ("whole numbers", "select max(nullif(id, 3)) over (order by id rows between current row and current row) from r.f order by id", &["1", "2", "", "4", "5"]),
+        ("texts", "select min(nullif(id, 2)::text) over (order by id rows between current row and current row) from r.f order by id", &["1", "", "3", "4", "5"]),
+    ])
+    .await;
+}
+
+#[tokio::test]
 async fn extremes_of_floats_know_nan_and_infinities() {
     check(&[
         ("duckdb#23676", "select min(x), max(x) from r.f", &["-inf | NaN"]),
