@@ -197,7 +197,7 @@ async fn a_record_that_still_has_no_partition_stays_and_ends_no_replay() {
     let least = i64::MIN;
     world.folder.write(
         "data/a.ndjson",
-        &format!(
+        format!(
             "{{\"id\":1,\"s\":\"a\"}}\n{{\"id\":{least},\"s\":\"b\",\"items\":[1]}}\n{{\"id\":3}}\n"
         ),
     );
