@@ -14,6 +14,9 @@ use datafusion::logical_expr::{
     Subquery, lit,
 };
 
+/// Name of a subquery whose column is also called like one outside.
+const MEMBERS: &str = "__members";
+
 /// The filter with its memberships as tests for rows.
 pub(super) fn rewrite(filter: Filter) -> Result<Transformed<LogicalPlan>> {
     if !has_membership(&filter.predicate) {
@@ -100,13 +103,22 @@ impl Membership {
             return Ok(None);
         }
         let (relation, field) = members.qualified_field(0);
+        let (name, has_nullable_member) = (field.name().clone(), field.is_nullable());
+        let mut member = Column::new(relation.cloned(), name.clone());
+        let mut subquery = expr.subquery.clone();
+        // Of the same table inside and outside the two columns would be one.
+        if expr.expr.column_refs().contains(&member) {
+            let rows = LogicalPlanBuilder::from(subquery.subquery).alias(MEMBERS)?;
+            subquery.subquery = Arc::new(rows.build()?);
+            member = Column::new(Some(MEMBERS), name);
+        }
         Ok(Some(Self {
             value: expr.expr.as_ref().clone(),
             outer: as_outer(expr.expr.as_ref().clone(), schema)?,
             is_nullable: expr.expr.nullable(schema)?,
-            member: Expr::Column(Column::new(relation.cloned(), field.name())),
-            has_nullable_member: field.is_nullable(),
-            subquery: expr.subquery.clone(),
+            member: Expr::Column(member),
+            has_nullable_member,
+            subquery,
         }))
     }
 

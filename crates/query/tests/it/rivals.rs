@@ -172,6 +172,19 @@ async fn casts_that_round_are_not_taken_out_of_comparisons() {
 }
 
 #[tokio::test]
+async fn a_subquery_over_the_same_table_has_columns_of_its_own() {
+    check(&[
+        ("not in", "select id from r.f where id not in (select id from r.f where id > 2) order by id", &["1", "2"]),
+        ("not in, nullable", "select id from r.f where nullif(id, 1) not in (select nullif(id, 5) from r.f where id between 2 and 3) order by id", &["4", "5"]),
+        ("below or", "select id from r.f where id = 5 or id not in (select id from r.f where id > 2) order by id", &["1", "2", "5"]),
+        ("as a value", "select id from r.f where (id in (select id from r.f where id > 3)) is not true order by id", &["1", "2", "3"]),
+        ("in an expression", "select id from r.f where id + 1 not in (select id from r.f where id <> 3) order by id", &["2", "5"]),
+        ("twice", "select id from r.f where id not in (select id from r.f where id not in (select id from r.f where id > 2)) order by id", &["3", "4", "5"]),
+    ])
+    .await;
+}
+
+#[tokio::test]
 async fn a_frame_without_a_value_has_no_extreme() {
     check(&[
         ("whole numbers", "select max(nullif(id, 3)) over (order by id rows between current row and current row) from r.f order by id", &["1", "2", "", "4", "5"]),
