@@ -10,6 +10,7 @@ use clap::Args;
 use forebay_core::{Error, ErrorKind, RefName, Result};
 use forebay_pipeline::file::PipelineSpec;
 use forebay_pipeline::run::{Figures, RunReport};
+use tokio::signal::unix::{Signal, SignalKind, signal};
 use tokio_util::sync::CancellationToken;
 
 use super::Global;
@@ -241,31 +242,49 @@ fn summary(spec: &PipelineSpec, report: &RunReport, figures: &Figures) {
     }
 }
 
-/// The first ctrl-c or SIGTERM ends the run at its last complete commit; the second ends the process.
+/// The first ctrl-c or SIGTERM ends the run at its last complete commit; the second ends the process. From here on neither ends it
+/// by itself.
 pub(super) fn stop_on_signal() -> CancellationToken {
     let token = CancellationToken::new();
     let stop = token.clone();
+    let mut signals = Signals::new();
     tokio::spawn(async move {
-        signal().await;
+        signals.next().await;
         say::line("stopping after the current commit; press Ctrl-C again to stop immediately");
         stop.cancel();
-        signal().await;
+        signals.next().await;
         std::process::exit(i32::from(INTERRUPTED));
     });
     token
 }
 
-async fn signal() {
-    let term = tokio::signal::unix::signal(tokio::signal::unix::SignalKind::terminate());
-    match term {
-        Ok(mut term) => {
-            tokio::select! {
-                _ = tokio::signal::ctrl_c() => {}
-                _ = term.recv() => {}
-            }
+/// What asks the process to end. One that cannot be waited for ends it at once, as the system does.
+struct Signals {
+    interrupt: Option<Signal>,
+    terminate: Option<Signal>,
+}
+
+impl Signals {
+    fn new() -> Self {
+        Self {
+            interrupt: signal(SignalKind::interrupt()).ok(),
+            terminate: signal(SignalKind::terminate()).ok(),
         }
-        Err(_) => {
-            let _ = tokio::signal::ctrl_c().await;
+    }
+
+    async fn next(&mut self) {
+        tokio::select! {
+            () = received(self.interrupt.as_mut()) => {}
+            () = received(self.terminate.as_mut()) => {}
         }
+    }
+}
+
+async fn received(signal: Option<&mut Signal>) {
+    match signal {
+        Some(signal) => {
+            signal.recv().await;
+        }
+        None => std::future::pending().await,
     }
 }

@@ -51,7 +51,7 @@ pub(super) fn columns_without(first: &RecordBatch) -> Result<Vec<ColumnPath>> {
     let mut without = Vec::new();
     for (n, column) in schema.columns().iter().enumerate() {
         let leaf = leaves.get(n);
-        let is_worth = leaf.is_none_or(|leaf| !(is_wide && is_empty(leaf)) && !is_unique(leaf));
+        let is_worth = leaf.is_none_or(|leaf| !(is_unique(leaf) || is_wide && is_empty(leaf)));
         if is_worth && room > 0 {
             room -= 1;
         } else {
