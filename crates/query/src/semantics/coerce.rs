@@ -59,8 +59,16 @@ pub(super) fn with_own_schema(plan: LogicalPlan) -> Result<LogicalPlan> {
         | LogicalPlan::Window(_)
         | LogicalPlan::SubqueryAlias(_)
         | LogicalPlan::Join(_) => plan.recompute_schema(),
+        LogicalPlan::Union(union) => own_union(union).map(LogicalPlan::Union),
         other => Ok(other),
     }
+}
+
+/// The engine keeps the schema of a union as long as the number of its columns is right.
+fn own_union(union: Union) -> Result<Union> {
+    let made = Union::try_new_with_loose_types(union.inputs.clone())?;
+    let is_same = made.schema.columns() == union.schema.columns();
+    Ok(if is_same { made } else { union })
 }
 
 /// The expression with casts where peers need them.

@@ -123,7 +123,7 @@ async fn a_run_that_is_cancelled_does_not_wait_for_a_lock() {
         ) != "0"
     };
     // The cancellation reaches the server by a connection of its own.
-    let mut checks = 0..20;
+    let mut checks = 0..50;
     while waits() {
         assert!(checks.next().is_some(), "the server waits on for nobody");
         tokio::time::sleep(std::time::Duration::from_millis(50)).await;
