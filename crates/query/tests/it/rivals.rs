@@ -185,6 +185,15 @@ async fn a_subquery_over_the_same_table_has_columns_of_its_own() {
 }
 
 #[tokio::test]
+async fn a_union_of_casts_and_computed_values_is_distinct() {
+    check(&[
+        ("casts", "select cast(id as decimal(20,2)) from r.f where id < 3 union select id % 0.7 from r.f where id = 1 order by 1", &["0.30", "1.00", "2.00"]),
+        ("columns", "select id from r.f union select 5 order by 1", &["1", "2", "3", "4", "5"]),
+    ])
+    .await;
+}
+
+#[tokio::test]
 async fn a_frame_without_a_value_has_no_extreme() {
     check(&[
         ("whole numbers", "select max(nullif(id, 3)) over (order by id rows between current row and current row) from r.f order by id", &["1", "2", "", "4", "5"]),
