@@ -59,11 +59,13 @@ impl CheckedOperators {
                 let kinds = [left.get_type(schema).ok()?, right.get_type(schema).ok()?];
                 is_checked(*op, &kinds).then(|| function.call(vec![*left.clone(), *right.clone()]))
             }
-            Expr::Negative(inner) => inner
-                .get_type(schema)
-                .ok()?
-                .is_signed_integer()
-                .then(|| self.negate.call(vec![*inner.clone()])),
+            Expr::Negative(inner) => {
+                let kind = inner.get_type(schema).ok()?;
+                // The engine cannot negate a decimal without a value.
+                let is_checked =
+                    kind.is_signed_integer() || matches!(kind, DataType::Decimal128(..));
+                is_checked.then(|| self.negate.call(vec![*inner.clone()]))
+            }
             _ => None,
         }
     }

@@ -188,6 +188,7 @@ async fn a_subquery_over_the_same_table_has_columns_of_its_own() {
 async fn a_union_of_casts_and_computed_values_is_distinct() {
     check(&[
         ("casts", "select cast(id as decimal(20,2)) from r.f where id < 3 union select id % 0.7 from r.f where id = 1 order by 1", &["0.30", "1.00", "2.00"]),
+        ("no value", "select - cast(null as decimal(10,2)) union select - 2.5 order by 1", &["-2.50", ""]),
         ("columns", "select id from r.f union select 5 order by 1", &["1", "2", "3", "4", "5"]),
     ])
     .await;

@@ -7,6 +7,12 @@ pub(super) struct Pair {
     pub(super) theirs: String,
 }
 
+impl Pair {
+    pub(super) fn is_statement(&self) -> bool {
+        self.ours.starts_with("select ")
+    }
+}
+
 /// Deepest nesting of operators.
 const DEPTH_MAX: usize = 3;
 
