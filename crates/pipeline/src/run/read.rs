@@ -121,8 +121,12 @@ pub(super) async fn read(
                     continue;
                 }
             },
-            Some(at) if clock.monotonic() > at => return Ok(()),
-            Some(_) => reader.next().await?,
+            Some(at) => tokio::select! {
+                biased;
+                next = reader.next() => next?,
+                // What it cannot read by then stays for the next run.
+                () = clock.sleep(at.saturating_sub(clock.monotonic())) => return Ok(()),
+            },
         };
         let Some(chunk) = next else { break };
         figures.source.add(0, chunk.bytes.len() as u64);

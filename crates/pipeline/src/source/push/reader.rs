@@ -188,12 +188,19 @@ impl SplitReader for Reader {
             if self.others_wait().await {
                 return Ok(None);
             }
+            let before = self.tail.offset();
             self.waiting = self.tail.next().await?.into();
             // What was read is committed first; the next run says what is missing.
             if self.tail.is_at_gap() {
                 return Ok(None);
             }
             match (self.waiting.is_empty(), self.context.follow) {
+                // The run is to end: nobody pushes any more, so there is nothing to wait for.
+                (true, _) if self.until.is_some() => {
+                    if self.tail.offset() == before {
+                        return Ok(None);
+                    }
+                }
                 (true, true) => {
                     self.wait().await?;
                     self.gather().await;
