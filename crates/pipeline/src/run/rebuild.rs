@@ -1,7 +1,7 @@
 //! Makes the tables of a pipeline again from its raw zone, on a branch of their own.
 //!
 //! The branch has the same base as the branch it is compared with, its tables start empty, and nothing that exists is
-//! touched: whoever likes the result can compare, query and [adopt](super::adopt) it. What the rebuild refuses and what it has
+//! touched: whoever likes the result can compare, query and [adopt](super::adopt()) it. What the rebuild refuses and what it has
 //! learned is on its branch too. The pipeline may be at work meanwhile: what it commits is behind the base.
 
 use std::collections::BTreeMap;
