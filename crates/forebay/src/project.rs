@@ -32,6 +32,12 @@ pub(crate) fn tests(folder: &Path) -> Result<Vec<PathBuf>> {
     files(&folder.join(TESTS), &["sql"])
 }
 
+/// What a command says when no pipeline file loads the table that it names.
+pub(crate) fn no_loader(table: &str) -> Error {
+    let message = format!("no pipeline of this project loads {table}");
+    Error::not_found("no_such_table", message).with_hint("`forebay check` lists what each loads")
+}
+
 fn files(folder: &Path, extensions: &[&str]) -> Result<Vec<PathBuf>> {
     let unreadable = |error| {
         Error::config(

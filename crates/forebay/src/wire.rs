@@ -34,6 +34,27 @@ pub(crate) fn engine(_: &Settings) -> Arc<dyn SqlEngine> {
     Arc::new(Engine::new())
 }
 
+/// The file at `path`, locked; `held` tells what it means that another process has it.
+fn lock_file(path: &Path, held: impl FnOnce(&mut File) -> Error) -> Result<File> {
+    let mut file = File::options()
+        .create(true)
+        .truncate(false)
+        .read(true)
+        .write(true)
+        .open(path)
+        .map_err(|error| lock_failed(path, error))?;
+    match rustix::fs::flock(&file, rustix::fs::FlockOperation::NonBlockingLockExclusive) {
+        Ok(()) => Ok(file),
+        Err(rustix::io::Errno::WOULDBLOCK) => Err(held(&mut file)),
+        Err(error) => Err(lock_failed(path, error.into())),
+    }
+}
+
+fn lock_failed(path: &Path, error: std::io::Error) -> Error {
+    let message = format!("failed to lock {}", path.display());
+    Error::unavailable("lock_failed", message).with_source(error)
+}
+
 /// Another process serves the workspace; what the file of its lock says of it.
 fn already_serving(folder: &Path, lock: &mut File) -> Error {
     let mut text = String::new();
@@ -202,51 +223,23 @@ impl Workspace {
     /// Makes sure that this process alone runs the pipeline in this workspace.
     pub(crate) fn lock(&self, pipeline: &Ident) -> Result<Lock> {
         let path = self.folder.join("locks").join(format!("{pipeline}.lock"));
-        let failed = |error: std::io::Error| {
-            Error::unavailable("lock_failed", format!("failed to lock {}", path.display()))
-                .with_source(error)
-        };
-        let file = File::options()
-            .create(true)
-            .truncate(false)
-            .write(true)
-            .open(&path)
-            .map_err(failed)?;
-        match rustix::fs::flock(&file, rustix::fs::FlockOperation::NonBlockingLockExclusive) {
-            Ok(()) => Ok(Lock(file)),
-            Err(rustix::io::Errno::WOULDBLOCK) => Err(Error::conflict(
+        let already_running = |_: &mut File| {
+            Error::conflict(
                 "already_running",
                 format!("the pipeline {pipeline} is running in another process"),
             )
-            .with_hint("wait for it to end, or stop it")),
-            Err(error) => Err(failed(error.into())),
-        }
+            .with_hint("wait for it to end, or stop it")
+        };
+        lock_file(&path, already_running).map(Lock)
     }
 
     /// Makes sure that this process alone serves the workspace. The file says who has it.
     pub(crate) fn lock_server(&self) -> Result<Lock> {
         let path = self.folder.join("serve.lock");
-        let failed = |error: std::io::Error| {
-            Error::unavailable("lock_failed", format!("failed to lock {}", path.display()))
-                .with_source(error)
-        };
-        let mut file = File::options()
-            .create(true)
-            .truncate(false)
-            .read(true)
-            .write(true)
-            .open(&path)
-            .map_err(failed)?;
-        match rustix::fs::flock(&file, rustix::fs::FlockOperation::NonBlockingLockExclusive) {
-            Ok(()) => {}
-            Err(rustix::io::Errno::WOULDBLOCK) => {
-                return Err(already_serving(&self.folder, &mut file));
-            }
-            Err(error) => return Err(failed(error.into())),
-        }
+        let mut file = lock_file(&path, |file| already_serving(&self.folder, file))?;
         file.set_len(0)
             .and_then(|()| writeln!(file, "{}", std::process::id()))
-            .map_err(failed)?;
+            .map_err(|error| lock_failed(&path, error))?;
         Ok(Lock(file))
     }
 

@@ -119,13 +119,7 @@ impl Rebuild {
         if let Some((_, spec)) = parent {
             return Ok(spec);
         }
-        Err(broken.unwrap_or_else(|| {
-            Error::not_found(
-                "no_such_table",
-                format!("no pipeline of this project loads {}", self.table),
-            )
-            .with_hint("`forebay check` lists what each loads")
-        }))
+        Err(broken.unwrap_or_else(|| project::no_loader(&self.table.to_string())))
     }
 }
 

@@ -8,6 +8,7 @@ use std::time::Duration;
 use forebay_core::SystemClock;
 
 use super::keys::Keys;
+use super::missing_tests::copy;
 use super::open::{DiskSite, LockedJournal};
 use super::*;
 
@@ -114,19 +115,6 @@ async fn content(root: &Path, committed: u64) -> Result<JournalContent> {
         records,
         keys,
     })
-}
-
-fn copy(from: &Path, to: &Path) {
-    std::fs::create_dir_all(to).unwrap();
-    for entry in std::fs::read_dir(from).unwrap() {
-        let entry = entry.unwrap();
-        let target = to.join(entry.file_name());
-        if entry.file_type().unwrap().is_dir() {
-            copy(&entry.path(), &target);
-        } else {
-            std::fs::copy(entry.path(), target).unwrap();
-        }
-    }
 }
 
 /// Files below the root that are not empty, by kind.

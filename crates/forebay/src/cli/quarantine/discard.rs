@@ -105,11 +105,7 @@ impl Discard {
         }
         match found.as_slice() {
             [one] => Ok(one.clone()),
-            [] => Err(Error::not_found(
-                "no_such_table",
-                format!("no pipeline of this project loads {}", self.target),
-            )
-            .with_hint("`forebay check` lists what each loads")),
+            [] => Err(project::no_loader(&self.target)),
             several => {
                 let names: Vec<&str> = several.iter().map(Ident::as_str).collect();
                 let message = format!("{} load {}", names.join(", "), self.target);
