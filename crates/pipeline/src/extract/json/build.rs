@@ -69,6 +69,8 @@ pub(super) struct ObjectBuilder {
     requires: bool,
     /// Required columns of this table that no key of the shape has.
     missing: Vec<String>,
+    /// Keys with a declared type that the shape has not.
+    unseen_typed: Vec<Box<str>>,
 }
 
 /// Builders of the values of a key, one for each kind.
@@ -82,6 +84,8 @@ pub(super) struct KeyBuilder {
     next: u32,
     required: bool,
     required_below: bool,
+    /// Elements with a declared type that no record has shown.
+    unseen_typed: bool,
     /// Index in `kinds` by kind of value, `NONE` without one.
     boolean: u32,
     long: u32,
@@ -110,6 +114,7 @@ impl ObjectBuilder {
             nulls: NullBufferBuilder::new(0),
             requires: false,
             missing: Vec::new(),
+            unseen_typed: Vec::new(),
         }
     }
 
@@ -124,6 +129,7 @@ impl ObjectBuilder {
             let name = self.keys[i].name.to_string();
             self.keys[i].grow(key, &name, required);
         }
+        self.unseen_typed = required.unseen_typed(shape, prefix);
         self.requires = self
             .keys
             .iter()
@@ -167,7 +173,7 @@ impl ObjectBuilder {
                 (found, _) => found,
             };
             let Some(i) = found else {
-                if walk.parsed.has_value(next + 1) {
+                if walk.parsed.has_value(next + 1) || self.is_unseen_typed(name, next + 1, walk) {
                     return Err(Stop::Grow);
                 }
                 next = walk.parsed.after(next + 1);
@@ -217,6 +223,12 @@ impl ObjectBuilder {
         Some(found)
     }
 
+    /// Whether the value at `at` is one that only a declared type can refuse or take.
+    fn is_unseen_typed(&self, name: &str, at: usize, walk: &Walk<'_>) -> bool {
+        let is_same = |key: &Box<str>| walk.case.is_same(key, name);
+        !walk.parsed.is_null(at) && self.unseen_typed.iter().any(is_same)
+    }
+
     /// The key of which this is another spelling.
     fn find_folded(&mut self, name: &str) -> Option<u32> {
         if let Some(i) = self.spellings.get(name) {
@@ -261,6 +273,7 @@ impl KeyBuilder {
             next: NONE,
             required: false,
             required_below: false,
+            unseen_typed: false,
             boolean: NONE,
             long: NONE,
             double: NONE,
@@ -276,6 +289,7 @@ impl KeyBuilder {
     pub(super) fn grow(&mut self, shape: &Key, inner: &str, required: &Required) {
         self.required = required.names.iter().any(|name| **name == *self.name);
         self.required_below = false;
+        self.unseen_typed = required.is_unseen_typed(shape, &self.name);
         for (i, kind) in shape.kinds.iter().enumerate() {
             if i == self.kinds.len() {
                 self.add(kind);
@@ -503,7 +517,7 @@ impl KeyBuilder {
     }
 
     fn without_builder(&self, at: usize, walk: &Walk<'_>) -> Result<usize, Stop> {
-        if walk.parsed.has_value(at) {
+        if walk.parsed.has_value(at) || self.unseen_typed {
             return Err(Stop::Grow);
         }
         if self.required {

@@ -74,7 +74,7 @@ impl Learner<'_> {
             }
             let value = next + 1;
             next = self.parsed.after(value);
-            if !self.parsed.has_value(value) {
+            if !self.brings_value(value, &shape::join(prefix, &key)) {
                 continue;
             }
             if self.added.len() > self.policy.columns_max() {
@@ -136,11 +136,18 @@ impl Learner<'_> {
         Ok(())
     }
 
+    /// Whether there is something to learn from the value at `at` of the column `name`: an empty list or object says nothing
+    /// of its type, unless the type is declared.
+    fn brings_value(&self, at: usize, name: &str) -> bool {
+        self.parsed.has_value(at)
+            || !self.parsed.is_null(at) && self.policy.declared(name).is_some()
+    }
+
     fn list(&mut self, element: &mut Key, list: &str, at: usize, len: usize) -> Result<(), Stop> {
         let name = shape::join(list, ELEMENT);
         let mut next = at + 1;
         for _ in 0..len {
-            if self.parsed.has_value(next) {
+            if self.brings_value(next, &name) {
                 self.value(element, &name, list, next)?;
             }
             next = self.parsed.after(next);

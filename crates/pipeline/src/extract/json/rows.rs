@@ -122,16 +122,8 @@ impl Rows {
             }
             None => (Object::default(), RowKeys::Offset),
         };
-        let names = rules
-            .policy
-            .columns
-            .iter()
-            .filter(|(_, rule)| rule.required)
-            .map(|(name, _)| name.clone());
         let mut rows = Self {
-            required: Required {
-                names: names.collect(),
-            },
+            required: Required::new(&rules.policy),
             learned: !shape.keys.is_empty(),
             shape: Object::default(),
             sample: Sample::default(),

@@ -88,6 +88,10 @@ impl<'a> Parsed<'a> {
         }
     }
 
+    pub(super) fn is_null(&self, at: usize) -> bool {
+        matches!(self.nodes[at], Node::Static(StaticNode::Null))
+    }
+
     fn any_value(&self, at: usize, len: usize, keys: usize) -> bool {
         let mut next = at + 1;
         for _ in 0..len {

@@ -321,7 +321,8 @@ async fn blocking<T: Send + 'static>(
         .map_err(|error| Error::bug("file_task", "a file task panicked").with_source(error))?
 }
 
-/// A path as people see it: below the project without the project, bytes that are no text as `\xNN`.
+/// A path as people see it: below the project without the project, bytes that are no text as `\xNN`. It identifies the file, so no
+/// two paths may look the same: a backslash of the name is doubled.
 fn shown(path: &std::path::Path, project: &std::path::Path) -> String {
     use std::os::unix::ffi::OsStrExt;
     let path: PathBuf = path.strip_prefix(project).unwrap_or(path).to_owned();
@@ -341,7 +342,7 @@ fn shown(path: &std::path::Path, project: &std::path::Path) -> String {
 
 /// Control characters would reach terminals and logs.
 fn plain(character: char) -> Vec<char> {
-    if character.is_control() {
+    if character.is_control() || character == '\\' {
         character.escape_default().collect()
     } else {
         vec![character]

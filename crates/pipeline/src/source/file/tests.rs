@@ -4,6 +4,8 @@
 mod grown;
 mod links;
 
+use std::collections::HashSet;
+use std::ffi::OsString;
 use std::fs;
 use std::os::unix::ffi::OsStringExt;
 use std::path::Path;
@@ -451,4 +453,24 @@ fn bad_patterns_are_refused_where_they_stand() {
     ] {
         assert!(Place::of(bad).is_err(), "{bad:?}");
     }
+}
+
+#[test]
+fn no_two_paths_look_the_same() {
+    let path = |bytes: &[u8]| std::path::PathBuf::from(OsString::from_vec(bytes.to_vec()));
+    let paths: [&[u8]; 8] = [
+        b"a\\xff",
+        b"a\xff",
+        b"a\\\\xff",
+        b"a\\\xff",
+        b"a\n",
+        b"a\\n",
+        b"a\\u{1b}",
+        b"a\x1b",
+    ];
+    let shown: HashSet<String> = paths
+        .iter()
+        .map(|bytes| shown(&path(bytes), Path::new("/p")))
+        .collect();
+    assert_eq!(shown.len(), paths.len(), "{shown:?}");
 }

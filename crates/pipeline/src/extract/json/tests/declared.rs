@@ -131,3 +131,47 @@ fn a_declared_type_may_grow_and_nothing_else() {
         );
     }
 }
+
+#[test]
+fn an_empty_list_or_object_is_no_null_to_a_declared_type_whatever_came_before() {
+    let empty = ["[]", "{}", "[null]", "[[]]", "[{}]", "{\"a\":null}"];
+    for (kind, empty) in ["long", "string", "decimal(9, 2)", "timestamptz"]
+        .iter()
+        .flat_map(|kind| empty.map(|empty| (kind, empty)))
+    {
+        for (name, record) in [
+            ("n", format!("{{\"id\":1,\"n\":{empty}}}\n")),
+            ("o__n", format!("{{\"id\":1,\"o\":{{\"n\":{empty}}}}}\n")),
+            (
+                "o__n",
+                format!("{{\"id\":1,\"o\":{{\"x\":1,\"n\":{empty}}}}}\n"),
+            ),
+        ] {
+            let policy = declared(&[("id", "long"), (name, kind)]);
+            for before in [
+                "",
+                "{\"id\":0}\n",
+                "{\"id\":0,\"n\":null,\"o\":{\"x\":2}}\n",
+            ] {
+                let out = ruled(&policy, &format!("{before}{record}"));
+                assert_eq!(codes(&out), ["bad_value"], "{kind} {before}{record}");
+            }
+        }
+    }
+    let policy = declared(&[("f__value", "double")]);
+    for before in ["", "{\"f\":[1.5]}\n"] {
+        let out = ruled(&policy, &format!("{before}{{\"f\":[null,[]]}}\n"));
+        assert_eq!(codes(&out), ["bad_value"], "{before}");
+    }
+    let policy = declared(&[("n", "json"), ("id", "long")]);
+    let out = ruled(
+        &policy,
+        "{\"id\":1,\"n\":[]}\n{\"id\":2,\"n\":{}}\n{\"id\":3,\"n\":null}\n",
+    );
+    let known = [
+        json!({"id": 1, "n": "[]"}),
+        json!({"id": 2, "n": "{}"}),
+        json!({"id": 3}),
+    ];
+    assert_eq!(rows(&out, ""), known);
+}
