@@ -9,6 +9,7 @@ use simd_json::{Node, StaticNode};
 
 use super::column::{Column, Fixed};
 use super::declared;
+use super::learn;
 use super::list::ListBuilder;
 use super::number;
 use super::refuse::{
@@ -18,12 +19,13 @@ use super::required::Required;
 use super::shape::{self, Key, Kind, Object};
 use super::walk::{Parsed, Stop};
 use crate::extract::case::NameCase;
-use crate::extract::contract::ColumnType;
+use crate::extract::contract::{ColumnType, ContractPolicy};
 
 /// What a walk needs besides the builders.
 #[derive(Debug)]
 pub(super) struct Walk<'a> {
     pub(super) parsed: &'a Parsed<'a>,
+    pub(super) policy: &'a ContractPolicy,
     pub(super) case: NameCase,
     /// List elements so far, and how many there may be.
     pub(super) elements: usize,
@@ -69,8 +71,8 @@ pub(super) struct ObjectBuilder {
     requires: bool,
     /// Required columns of this table that no key of the shape has.
     missing: Vec<String>,
-    /// Keys with a declared type that the shape has not.
-    unseen_typed: Vec<Box<str>>,
+    /// Its flattened name.
+    prefix: Box<str>,
 }
 
 /// Builders of the values of a key, one for each kind.
@@ -79,13 +81,13 @@ pub(super) struct KeyBuilder {
     pub(super) key: Box<str>,
     /// Flattened.
     name: Box<str>,
+    /// Prefix of the keys of objects here.
+    inner: Box<str>,
     seen: u64,
     /// The key that followed this one last time.
     next: u32,
     required: bool,
     required_below: bool,
-    /// Elements with a declared type that no record has shown.
-    unseen_typed: bool,
     /// Index in `kinds` by kind of value, `NONE` without one.
     boolean: u32,
     long: u32,
@@ -114,12 +116,13 @@ impl ObjectBuilder {
             nulls: NullBufferBuilder::new(0),
             requires: false,
             missing: Vec::new(),
-            unseen_typed: Vec::new(),
+            prefix: Box::default(),
         }
     }
 
     /// Adds builders for what the shape has and this has not. `prefix` is the flattened name of the object.
     pub(super) fn grow(&mut self, shape: &Object, prefix: &str, required: &Required) {
+        self.prefix = prefix.into();
         for (i, key) in shape.keys.iter().enumerate() {
             if i == self.keys.len() {
                 self.keys
@@ -129,7 +132,6 @@ impl ObjectBuilder {
             let name = self.keys[i].name.to_string();
             self.keys[i].grow(key, &name, required);
         }
-        self.unseen_typed = required.unseen_typed(shape, prefix);
         self.requires = self
             .keys
             .iter()
@@ -173,7 +175,7 @@ impl ObjectBuilder {
                 (found, _) => found,
             };
             let Some(i) = found else {
-                if walk.parsed.has_value(next + 1) || self.is_unseen_typed(name, next + 1, walk) {
+                if walk.parsed.has_value(next + 1) || self.brings_value(name, next + 1, walk) {
                     return Err(Stop::Grow);
                 }
                 next = walk.parsed.after(next + 1);
@@ -223,10 +225,13 @@ impl ObjectBuilder {
         Some(found)
     }
 
-    /// Whether the value at `at` is one that only a declared type can refuse or take.
-    fn is_unseen_typed(&self, name: &str, at: usize, walk: &Walk<'_>) -> bool {
-        let is_same = |key: &Box<str>| walk.case.is_same(key, name);
-        !walk.parsed.is_null(at) && self.unseen_typed.iter().any(is_same)
+    /// Whether a column can be learned from the list or object at `at`, which holds no value.
+    fn brings_value(&self, key: &str, at: usize, walk: &Walk<'_>) -> bool {
+        if walk.policy.columns.is_empty() || walk.parsed.is_null(at) {
+            return false;
+        }
+        let name = shape::join(&self.prefix, &walk.case.apply(key));
+        learn::brings_value(walk.parsed, walk.policy, at, &name, &name)
     }
 
     /// The key of which this is another spelling.
@@ -268,12 +273,12 @@ impl KeyBuilder {
     pub(super) fn new(key: &str, name: String) -> Self {
         Self {
             key: key.into(),
+            inner: name.as_str().into(),
             name: name.into(),
             seen: 0,
             next: NONE,
             required: false,
             required_below: false,
-            unseen_typed: false,
             boolean: NONE,
             long: NONE,
             double: NONE,
@@ -287,9 +292,9 @@ impl KeyBuilder {
 
     /// `inner` is the prefix of the keys of objects here.
     pub(super) fn grow(&mut self, shape: &Key, inner: &str, required: &Required) {
+        self.inner = inner.into();
         self.required = required.names.iter().any(|name| **name == *self.name);
         self.required_below = false;
-        self.unseen_typed = required.is_unseen_typed(shape, &self.name);
         for (i, kind) in shape.kinds.iter().enumerate() {
             if i == self.kinds.len() {
                 self.add(kind);
@@ -517,7 +522,11 @@ impl KeyBuilder {
     }
 
     fn without_builder(&self, at: usize, walk: &Walk<'_>) -> Result<usize, Stop> {
-        if walk.parsed.has_value(at) || self.unseen_typed {
+        let brings_value = match self.kinds.is_empty() {
+            true => learn::brings_value(walk.parsed, walk.policy, at, &self.name, &self.inner),
+            false => walk.parsed.has_value(at),
+        };
+        if brings_value {
             return Err(Stop::Grow);
         }
         if self.required {

@@ -74,7 +74,8 @@ impl Learner<'_> {
             }
             let value = next + 1;
             next = self.parsed.after(value);
-            if !self.brings_value(value, &shape::join(prefix, &key)) {
+            let name = shape::join(prefix, &key);
+            if !brings_value(self.parsed, self.policy, value, &name, &name) {
                 continue;
             }
             if self.added.len() > self.policy.columns_max() {
@@ -136,18 +137,11 @@ impl Learner<'_> {
         Ok(())
     }
 
-    /// Whether there is something to learn from the value at `at` of the column `name`: an empty list or object says nothing
-    /// of its type, unless the type is declared.
-    fn brings_value(&self, at: usize, name: &str) -> bool {
-        self.parsed.has_value(at)
-            || !self.parsed.is_null(at) && self.policy.declared(name).is_some()
-    }
-
     fn list(&mut self, element: &mut Key, list: &str, at: usize, len: usize) -> Result<(), Stop> {
         let name = shape::join(list, ELEMENT);
         let mut next = at + 1;
         for _ in 0..len {
-            if self.brings_value(next, &name) {
+            if brings_value(self.parsed, self.policy, next, &name, list) {
                 self.value(element, &name, list, next)?;
             }
             next = self.parsed.after(next);
@@ -214,6 +208,44 @@ impl Learner<'_> {
         shape.keys.push(Key::new(&self.case.apply(key)));
         Ok(shape.keys.len() - 1)
     }
+}
+
+/// Whether a column can be learned from the value at `at` of `name`, where `inner` is the prefix of the keys of an object. Lists and
+/// objects without a value say nothing of their type, but they are values where the type is declared.
+pub(super) fn brings_value(
+    parsed: &Parsed<'_>,
+    policy: &ContractPolicy,
+    at: usize,
+    name: &str,
+    inner: &str,
+) -> bool {
+    if parsed.has_value(at) {
+        return true;
+    }
+    let (len, is_object) = match parsed.nodes[at] {
+        Node::Object { len, .. } => (len, true),
+        Node::Array { len, .. } => (len, false),
+        _ => return false,
+    };
+    if policy.declared(name).is_some() {
+        return true;
+    }
+    let mut next = at + 1;
+    for _ in 0..len {
+        let brings = match parsed.nodes[next] {
+            Node::String(key) if is_object => {
+                next += 1;
+                let name = shape::join(inner, key);
+                brings_value(parsed, policy, next, &name, &name)
+            }
+            _ => brings_value(parsed, policy, next, &shape::join(name, ELEMENT), name),
+        };
+        if brings {
+            return true;
+        }
+        next = parsed.after(next);
+    }
+    false
 }
 
 fn check_key(key: &str, name: &str) -> Result<(), Stop> {

@@ -122,8 +122,16 @@ impl Rows {
             }
             None => (Object::default(), RowKeys::Offset),
         };
+        let names = rules
+            .policy
+            .columns
+            .iter()
+            .filter(|(_, rule)| rule.required)
+            .map(|(name, _)| name.clone());
         let mut rows = Self {
-            required: Required::new(&rules.policy),
+            required: Required {
+                names: names.collect(),
+            },
             learned: !shape.keys.is_empty(),
             shape: Object::default(),
             sample: Sample::default(),
@@ -461,6 +469,7 @@ fn read_row(
     };
     let mut walk = Walk {
         parsed,
+        policy: &rules.policy,
         case: rules.case,
         elements: 0,
         elements_max: rules.elements_max,

@@ -171,7 +171,7 @@ async fn what_is_no_regular_file_of_the_project_is_passed_over() {
         0,
     )
     .unwrap();
-    let odd = std::ffi::OsString::from_vec(b"od\xffd\x1b[1m".to_vec());
+    let odd = OsString::from_vec(b"od\xffd\x1b[1m".to_vec());
     fs::write(folder.join(odd), b"2").unwrap();
     fs::write(folder.join("n".repeat(255)), b"3").unwrap();
     let long = format!("in/{}", "n".repeat(255));
@@ -457,7 +457,7 @@ fn bad_patterns_are_refused_where_they_stand() {
 
 #[test]
 fn no_two_paths_look_the_same() {
-    let path = |bytes: &[u8]| std::path::PathBuf::from(OsString::from_vec(bytes.to_vec()));
+    let path = |bytes: &[u8]| PathBuf::from(OsString::from_vec(bytes.to_vec()));
     let paths: [&[u8]; 8] = [
         b"a\\xff",
         b"a\xff",
