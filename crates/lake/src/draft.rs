@@ -15,8 +15,12 @@ use uuid::Uuid;
 use crate::clean::DRAFT_AGE_MAX;
 use crate::error::from_iceberg;
 use crate::metadata::{METADATA_LOG_MAX, rebuilt};
+use crate::rewrite::{TableRewrite, find_obstacle};
+use crate::schema::{WidenedFields, WidenedSchema};
 use crate::storage::LakeStorage;
-use crate::{DataFile, PartitionField, Table, TableWriter, WriterOptions, schema};
+use crate::{
+    DataFile, PartitionField, Table, TableWriter, WideningObstacle, WriterOptions, schema,
+};
 
 /// A table as it will be: its schema may have grown, files may have been added. Writing files needs no
 /// coordination; [`crate::Lake::commit`] makes it visible.
@@ -32,6 +36,10 @@ pub struct Draft {
     metadata: Option<TableMetadataRef>,
     schema_changed: bool,
     files: Vec<DataFile>,
+    /// Columns that became doubles.
+    widened: WidenedFields,
+    /// Files that were written before that.
+    stale: Vec<DataFile>,
     properties: BTreeMap<String, String>,
     /// What properties must be when the change lands.
     expected: BTreeMap<String, Option<String>>,
@@ -63,6 +71,8 @@ impl Draft {
             metadata: None,
             schema_changed: false,
             files,
+            widened: WidenedFields::new(),
+            stale: Vec::new(),
             properties,
             expected,
         }
@@ -129,18 +139,74 @@ impl Draft {
         if changes.is_empty() {
             return Ok(changes);
         }
-        let last = Timestamp(metadata.last_updated_ms().saturating_mul(1_000));
-        let built = rebuilt(metadata, None, last, |builder| {
-            builder.add_current_schema(grown)
-        });
-        self.metadata = Some(Arc::new(built.context("table", &self.name)?));
-        self.schema_changed = true;
+        self.change_schema(grown)?;
         Ok(changes)
     }
 
-    /// A writer of data files for the schema as it is now; make a new one after [`Draft::evolve`].
+    /// Whether `schema` has doubles over columns of whole numbers.
+    pub fn would_widen(&self, schema: &SchemaRef) -> Result<bool> {
+        Ok(self.planned_widening(schema)?.is_some())
+    }
+
+    /// Why the columns of whole numbers over which `schema` has doubles may not become doubles; `None` when they may, or there are
+    /// none. Costs a look at the manifests of the table, and at the footers of its files for columns in lists.
+    pub async fn widening_obstacle(&self, schema: &SchemaRef) -> Result<Option<WideningObstacle>> {
+        let (Some(base), Some(widened)) = (&self.base, self.planned_widening(schema)?) else {
+            return Ok(None);
+        };
+        let ids = widened.fields.values().copied().collect();
+        find_obstacle(base, &ids).await.context("table", &self.name)
+    }
+
+    /// Makes the columns of whole numbers over which `schema` has doubles doubles, at every depth. The files of the table are
+    /// written again in the commit, and so are those of this draft. Returns what changed, for people.
+    pub fn widen(&mut self, schema: &SchemaRef) -> Result<Vec<String>> {
+        let Some(WidenedSchema {
+            schema,
+            fields,
+            changes,
+        }) = self.planned_widening(schema)?
+        else {
+            return Ok(Vec::new());
+        };
+        self.change_schema(schema)?;
+        self.widened.extend(fields);
+        self.stale.append(&mut self.files);
+        Ok(changes)
+    }
+
+    fn planned_widening(&self, schema: &SchemaRef) -> Result<Option<WidenedSchema>> {
+        let metadata = self.planned()?;
+        let current = metadata.current_schema();
+        let widened = schema::assign(Some(current), schema)
+            .and_then(|schema| schema::widen(current, metadata.last_column_id(), &schema));
+        widened.context("table", &self.name)
+    }
+
+    fn change_schema(&mut self, schema: iceberg::spec::Schema) -> Result<()> {
+        let metadata = self.planned()?;
+        let last = Timestamp(metadata.last_updated_ms().saturating_mul(1_000));
+        let built = rebuilt(metadata, None, last, |builder| {
+            builder.add_current_schema(schema)
+        });
+        self.metadata = Some(Arc::new(built.context("table", &self.name)?));
+        self.schema_changed = true;
+        Ok(())
+    }
+
+    /// A writer of data files for the schema as it is now; make a new one after [`Draft::evolve`] and [`Draft::widen`].
     pub fn writer(&self, options: WriterOptions) -> Result<TableWriter> {
         TableWriter::new(self, options)
+    }
+
+    /// The same change without its files: to see what would become of rows before the change takes them.
+    pub fn trial(&self) -> Self {
+        let (storage, made_at) = (Arc::clone(&self.storage), self.made_at);
+        Self {
+            base: self.base.clone(),
+            metadata: self.metadata.clone(),
+            ..Self::empty(self.name.clone(), self.uuid, storage, made_at)
+        }
     }
 
     /// Adds written files to the change.
@@ -151,10 +217,8 @@ impl Draft {
     /// Gives up the change and deletes its files. Only for a change that was never given to [`crate::Lake::commit`]: after an error of
     /// that it may not be known whether it landed. What cannot be deleted is left to [`crate::Lake::clean`].
     pub async fn discard(self) {
-        for file in &self.files {
-            if let Err(error) = self.storage.objects().delete(&file.path).await {
-                tracing::debug!(%error, file = %file.path, "failed to delete a file of a change that was given up");
-            }
+        for file in self.files.iter().chain(&self.stale) {
+            delete_unnamed(&self.storage, &file.path).await;
         }
     }
 
@@ -244,6 +308,19 @@ impl Draft {
         &self.files
     }
 
+    pub(crate) fn widened(&self) -> &WidenedFields {
+        &self.widened
+    }
+
+    /// Writes its own files again that were written before a column was widened.
+    pub(crate) async fn renew(&mut self, rewrite: &TableRewrite) -> Result<()> {
+        let table = Arc::clone(self.planned()?);
+        let stale = std::mem::take(&mut self.stale);
+        let renewed = rewrite.renew(&table, stale).await;
+        self.files.extend(renewed.context("table", &self.name)?);
+        Ok(())
+    }
+
     pub(crate) fn properties(&self) -> &BTreeMap<String, String> {
         &self.properties
     }
@@ -290,6 +367,13 @@ impl Draft {
         built
             .map(|built| built.metadata)
             .map_err(|e| from_iceberg("lay out the new table", e))
+    }
+}
+
+/// Deletes a file that no commit has named; `clean` takes what is left.
+pub(crate) async fn delete_unnamed(storage: &LakeStorage, path: &object_store::path::Path) {
+    if let Err(error) = storage.objects().delete(path).await {
+        tracing::debug!(%error, file = %path, "failed to delete a file of a change that was given up");
     }
 }
 

@@ -6,11 +6,13 @@
 mod arrow;
 mod evolve;
 mod names;
+mod widen;
 
 pub(crate) use arrow::{to_arrow, to_iceberg};
 pub(crate) use evolve::evolve;
 pub use names::{TYPE_DEPTH_MAX, type_depth};
 pub(crate) use names::{assign, source_name};
+pub(crate) use widen::{WidenedFields, WidenedSchema, widen};
 
 #[cfg(test)]
 mod tests;

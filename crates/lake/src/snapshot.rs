@@ -22,12 +22,12 @@ use uuid::Uuid;
 
 use crate::DataFile;
 use crate::error::from_iceberg;
-use crate::scan::LiveManifest;
+use crate::scan::{LiveManifest, TableFile};
 use crate::storage::LakeStorage;
 
 pub(crate) use self::expire::{named_by_refs, outgrown, unused_schemas};
-pub(crate) use self::manifest::read_list;
-use self::manifest::{Added, ManifestFolder};
+use self::manifest::{Added, ManifestFolder, SEQUENCE_INHERITED};
+pub(crate) use self::manifest::{read_list, unknown_spec};
 use self::merge::Carried;
 use self::summary::Counts;
 
@@ -44,6 +44,8 @@ pub(crate) struct Change {
     operation: Operation,
     /// Manifests of the files that come in.
     added: Vec<Added>,
+    /// Whether the parent's files stay.
+    keeps_parent: bool,
     counts: Counts,
 }
 
@@ -57,12 +59,35 @@ impl Change {
     ) -> Result<Self> {
         let id = fresh_id();
         let folder = ManifestFolder::new(table, storage, id);
-        let added = folder.write_added(table, files).await?;
+        let appended = files.iter().map(|file| (file, SEQUENCE_INHERITED));
+        let added = folder.write_added(table, appended).await?;
         Ok(Self {
             id,
             operation: Operation::Append,
             added,
-            counts: Counts::of_added(files),
+            keeps_parent: true,
+            counts: Counts::of_added(files.iter()),
+        })
+    }
+
+    /// Writes the manifests of files that take the place of all that `table` has: the same rows, so they keep the sequence
+    /// numbers of the files that held them.
+    pub(crate) async fn replace(
+        table: &TableMetadata,
+        storage: &Arc<LakeStorage>,
+        files: &[(DataFile, i64)],
+        replaced: &[TableFile],
+    ) -> Result<Self> {
+        let id = fresh_id();
+        let folder = ManifestFolder::new(table, storage, id);
+        let sequenced = files.iter().map(|(file, sequence)| (file, *sequence));
+        let added = folder.write_added(table, sequenced).await?;
+        Ok(Self {
+            id,
+            operation: Operation::Replace,
+            added,
+            keeps_parent: false,
+            counts: Counts::of_replaced(files.iter().map(|(file, _)| file), replaced),
         })
     }
 
@@ -121,7 +146,7 @@ impl Change {
         storage: &Arc<LakeStorage>,
         parent: Option<&SnapshotRef>,
     ) -> Result<Carried> {
-        let Some(parent) = parent else {
+        let Some(parent) = parent.filter(|_| self.keeps_parent) else {
             return Ok(Carried::default());
         };
         let mut manifests = read_list(head, storage, parent).await?;

@@ -39,3 +39,4 @@ mod shared;
 mod sql;
 mod stored;
 mod target;
+mod widened;

@@ -1,5 +1,7 @@
 //! Putting a draft on top of its table's head: manifests once, then a metadata file for each head that is tried.
 
+use std::collections::BTreeMap;
+
 use forebay_core::{Context, Error, Result, Timestamp};
 use forebay_store::{AsOf, Change as HeadMove, HeadChange};
 use futures::{StreamExt, TryStreamExt, stream};
@@ -7,6 +9,7 @@ use iceberg::spec::{Snapshot, TableMetadata, TableMetadataRef};
 
 use crate::error::from_iceberg;
 use crate::metadata::{check_readable, rebuilt, stamped};
+use crate::rewrite::{REWRITTEN_PROPERTY, Replacement, TableRewrite};
 use crate::scan::LiveManifest;
 use crate::snapshot::{Change, outgrown, unused_schemas};
 use crate::{Draft, Lake, Table};
@@ -21,6 +24,8 @@ const TABLES_AT_ONCE: usize = 8;
 pub(super) struct Prepared {
     pub(super) draft: Draft,
     change: Option<Change>,
+    /// The table's files are written again.
+    rewrite: Option<TableRewrite>,
 }
 
 /// Drafts that change nothing are left out.
@@ -32,22 +37,30 @@ pub(super) async fn prepared(lake: &Lake, drafts: Vec<Draft>) -> Result<Vec<Prep
         .await
 }
 
-async fn prepare(lake: Lake, draft: Draft) -> Result<Prepared> {
-    let planned = draft.planned()?;
+async fn prepare(lake: Lake, mut draft: Draft) -> Result<Prepared> {
     if !draft.exists() {
+        draft.planned()?;
         lake.storage().create_table_folders(&draft.folder()).await?;
     }
-    if draft.files().is_empty() {
-        return Ok(Prepared {
-            draft,
-            change: None,
-        });
+    let rewrite = TableRewrite::of(&draft)?;
+    if let Some(rewrite) = &rewrite {
+        draft.renew(rewrite).await?;
+        if let Some(base) = draft.base() {
+            // Most of the work, before this writer takes its turn at the table.
+            Box::pin(rewrite.cover(base))
+                .await
+                .context("table", draft.name())?;
+        }
     }
-    let change = Change::append(planned, lake.storage(), draft.files()).await;
-    let change = change.context("table", draft.name())?;
+    let mut change = None;
+    if !draft.files().is_empty() {
+        let appended = Change::append(draft.planned()?, lake.storage(), draft.files()).await;
+        change = Some(appended.context("table", draft.name())?);
+    }
     Ok(Prepared {
         draft,
-        change: Some(change),
+        change,
+        rewrite,
     })
 }
 
@@ -133,8 +146,22 @@ fn check_rebase(draft: &Draft, head: Option<&Table>) -> Result<()> {
         (Some(base), Some(head)) if draft.schema_changed() && !same_schema(base, head) => {
             moved("changed")
         }
+        (Some(base), Some(head)) if !draft.files().is_empty() && !has_fields_of(head, base) => {
+            moved("changed")
+        }
         (Some(_), Some(_)) => Ok(()),
     }
+}
+
+/// Whether what files of `base` hold has a place in `head`. A field that is gone has been widened or dropped: its values would be
+/// in no column.
+fn has_fields_of(head: &Table, base: &Table) -> bool {
+    let (base, head) = (base.metadata(), head.metadata());
+    let (written, current) = (base.current_schema(), head.current_schema());
+    written == current
+        || (1..=written.highest_field_id())
+            .filter(|id| written.field_by_id(*id).is_some())
+            .all(|id| current.field_by_id(id).is_some())
 }
 
 fn same_schema(base: &Table, head: &Table) -> bool {
@@ -149,7 +176,12 @@ async fn stack_metadata(
     notes: &Notes,
 ) -> Result<(TableMetadata, Vec<(String, LiveManifest)>)> {
     let now = lake.clock().now();
-    let ground = ground(&change.draft, head, now)?;
+    let mut ground = ground(&change.draft, head, now)?;
+    if let (Some(rewrite), Some(head)) = (&change.rewrite, head)
+        && let Some(replacement) = Box::pin(rewrite.replacement(head, &ground)).await?
+    {
+        ground = replaced(lake, &ground, &replacement, now).await?.into();
+    }
     let (snapshot, fresh) = match &change.change {
         Some(change) => {
             let stacked = change.on_top_of(&ground, lake.storage(), now, &notes.summary);
@@ -177,6 +209,29 @@ fn ground(draft: &Draft, head: Option<&Table>, now: Timestamp) -> Result<TableMe
         builder.add_current_schema(grown)
     });
     Ok(built?.into())
+}
+
+/// The table with its files replaced, as a snapshot of its own below that of the rows that come.
+async fn replaced(
+    lake: &Lake,
+    ground: &TableMetadata,
+    replacement: &Replacement,
+    now: Timestamp,
+) -> Result<TableMetadata> {
+    let (change, none) = (&replacement.change, BTreeMap::new());
+    let stacked = change.on_top_of(ground, lake.storage(), now, &none).await?;
+    let rewritten = (REWRITTEN_PROPERTY, replacement.bytes_total);
+    let properties = [(rewritten.0.to_owned(), rewritten.1.to_string())].into();
+    let build = || {
+        let builder = ground.clone().into_builder(None);
+        let builder = builder.set_properties(properties)?;
+        builder
+            .set_branch_snapshot(stacked.snapshot, "main")?
+            .build()
+    };
+    build()
+        .map(|built| built.metadata)
+        .map_err(|e| from_iceberg("put the rewritten files into the table", e))
 }
 
 fn finished(

@@ -17,7 +17,7 @@ use std::collections::HashMap;
 use std::sync::Arc;
 
 use forebay_core::{Context, Error, Result};
-use iceberg::spec::{DataContentType, DataFileFormat};
+use iceberg::spec::{DataContentType, DataFileFormat, Struct};
 
 use crate::Table;
 use crate::partition::text::partition_text;
@@ -78,6 +78,8 @@ pub struct ScanFile {
     pub sequence: i64,
     /// The partition as text, `day=2026-01-01`, for people.
     pub partition: String,
+    pub(crate) spec_id: i32,
+    pub(crate) partition_values: Struct,
 }
 
 #[derive(Debug, Clone, Default)]
@@ -240,6 +242,8 @@ fn scan_file(snapshot: &Snapshot<'_>, bounds: Bounds, live: &Live) -> Result<Sca
         deleted: None,
         sequence: live.sequence(),
         partition: text(snapshot, live),
+        spec_id: live.spec_id,
+        partition_values: file.partition().clone(),
     })
 }
 

@@ -164,15 +164,15 @@ impl Growth {
     }
 }
 
-/// The type that a column of `current` gets so that it holds every value of both exactly; only Iceberg's promotions.
+/// The type that a column of `current` gets so that it holds values of both exactly; only Iceberg's promotions.
 fn widened(current: &PrimitiveType, incoming: &PrimitiveType) -> Option<PrimitiveType> {
     use PrimitiveType::{Binary, Double, Fixed, Float, Int, Long};
     match (current, incoming) {
         (same, other) if same == other => Some(same.clone()),
         (Int | Long, Int | Long) => Some(Long),
         (Float, Double) => Some(Double),
-        // Every `int` is a double; a `long` is not.
-        (Double, Float | Int) => Some(Double),
+        // Not every `long` is a double: the writer refuses rows with one that is not.
+        (Double, Float | Int | Long) => Some(Double),
         (Binary, Fixed(_)) => Some(Binary),
         (PrimitiveType::Decimal { precision, scale }, other) => {
             let (incoming_precision, incoming_scale) = digits(other)?;

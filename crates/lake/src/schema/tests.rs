@@ -232,7 +232,7 @@ fn a_column_widens_only_where_nothing_is_lost() {
         (Float32, Float64, Some("double")),
         (Float64, Float32, Some("double")),
         (Float64, Int32, Some("double")),
-        (Float64, Int64, None),
+        (Float64, Int64, Some("double")),
         (Float32, Int32, None),
         (Decimal128(9, 2), Decimal128(12, 2), Some("decimal(12, 2)")),
         (Decimal128(12, 2), Decimal128(9, 2), Some("decimal(12, 2)")),

@@ -16,7 +16,7 @@ use crate::scan::LiveManifest;
 use crate::storage::LakeStorage;
 
 /// A new file takes the sequence number of the commit that lands it, whichever that will be.
-const SEQUENCE_INHERITED: i64 = -1;
+pub(super) const SEQUENCE_INHERITED: i64 = -1;
 
 pub(crate) async fn read_list(
     table: &TableMetadata,
@@ -35,17 +35,21 @@ pub(crate) async fn read_list(
 pub(super) struct Added {
     pub(super) manifest: ManifestFile,
     schema: SchemaRef,
-    files: Vec<iceberg::spec::DataFile>,
+    files: Vec<(iceberg::spec::DataFile, i64)>,
 }
 
 impl Added {
     /// As it reads once the commit of this sequence number has landed.
     pub(super) fn landed(&self, snapshot: i64, sequence: i64) -> LiveManifest {
-        let entry = |file: &iceberg::spec::DataFile| {
+        let entry = |(file, own): &(iceberg::spec::DataFile, i64)| {
+            let own = match *own {
+                SEQUENCE_INHERITED => sequence,
+                own => own,
+            };
             let entry = ManifestEntry::builder()
                 .status(ManifestStatus::Added)
                 .snapshot_id(snapshot)
-                .sequence_number(sequence)
+                .sequence_number(own)
                 .file_sequence_number(sequence)
                 .data_file(file.clone());
             Arc::new(entry.build())
@@ -119,15 +123,18 @@ impl ManifestFolder {
         Ok(file)
     }
 
-    /// One manifest of new data files per partition spec that they were written by.
-    pub(super) async fn write_added(
+    /// One manifest of new data files, with their sequence numbers, per partition spec that they were written by.
+    pub(super) async fn write_added<'f>(
         &self,
         table: &TableMetadata,
-        files: &[DataFile],
+        files: impl Iterator<Item = (&'f DataFile, i64)>,
     ) -> Result<Vec<Added>> {
-        let mut by_spec: BTreeMap<i32, Vec<&DataFile>> = BTreeMap::new();
-        for file in files {
-            by_spec.entry(file.spec_id).or_default().push(file);
+        let mut by_spec: BTreeMap<i32, Vec<(&DataFile, i64)>> = BTreeMap::new();
+        for (file, sequence) in files {
+            by_spec
+                .entry(file.spec_id)
+                .or_default()
+                .push((file, sequence));
         }
         let mut manifests = Vec::with_capacity(by_spec.len());
         for (spec_id, files) in by_spec {
@@ -135,15 +142,18 @@ impl ManifestFolder {
                 .partition_spec_by_id(spec_id)
                 .ok_or_else(|| unknown_spec(spec_id))?;
             let mut open = self.writer(table.current_schema(), spec, ManifestContentType::Data)?;
-            for file in &files {
+            for (file, sequence) in &files {
                 open.writer
-                    .add_file(file.file.clone(), SEQUENCE_INHERITED)
+                    .add_file(file.file.clone(), *sequence)
                     .map_err(write_failed)?;
             }
             manifests.push(Added {
                 manifest: self.close(open).await?,
                 schema: Arc::clone(table.current_schema()),
-                files: files.into_iter().map(|file| file.file.clone()).collect(),
+                files: files
+                    .into_iter()
+                    .map(|(file, sequence)| (file.file.clone(), sequence))
+                    .collect(),
             });
         }
         Ok(manifests)
@@ -154,7 +164,7 @@ pub(super) fn write_failed(error: iceberg::Error) -> Error {
     from_iceberg("write a manifest", error)
 }
 
-pub(super) fn unknown_spec(spec_id: i32) -> Error {
+pub(crate) fn unknown_spec(spec_id: i32) -> Error {
     Error::bug(
         "unknown_spec",
         format!("a file names partition spec {spec_id}, which its table does not have"),

@@ -5,6 +5,7 @@ use std::collections::{HashMap, HashSet};
 use iceberg::spec::Summary;
 
 use crate::DataFile;
+use crate::scan::{FileContent, TableFile};
 
 /// `total-…` after a snapshot = the parent's + `added-…` - `deleted-…` or `removed-…`.
 const TOTALS: [(&str, &str, &str); 6] = [
@@ -33,20 +34,48 @@ const TOTALS: [(&str, &str, &str); 6] = [
 pub(super) struct Counts(HashMap<&'static str, u64>);
 
 impl Counts {
-    pub(super) fn of_added(files: &[DataFile]) -> Self {
+    pub(super) fn of_added<'f>(files: impl Iterator<Item = &'f DataFile> + Clone) -> Self {
         let partitions: HashSet<_> = files
-            .iter()
+            .clone()
             .map(|file| (file.spec_id, file.file.partition()))
             .collect();
         Self(HashMap::from([
-            ("added-data-files", files.len() as u64),
-            ("added-records", files.iter().map(|file| file.rows).sum()),
-            (
-                "added-files-size",
-                files.iter().map(|file| file.bytes).sum(),
-            ),
+            ("added-data-files", files.clone().count() as u64),
+            ("added-records", files.clone().map(|file| file.rows).sum()),
+            ("added-files-size", files.map(|file| file.bytes).sum()),
             ("changed-partition-count", partitions.len() as u64),
         ]))
+    }
+
+    /// Of files that take the place of all that a table has.
+    pub(super) fn of_replaced<'f>(
+        added: impl Iterator<Item = &'f DataFile> + Clone,
+        replaced: &[TableFile],
+    ) -> Self {
+        let mut counts = Self::of_added(added);
+        let of = |is_data: bool| {
+            let files = replaced.iter();
+            files.filter(move |file| (file.content == FileContent::Data) == is_data)
+        };
+        let rows = |content: FileContent| {
+            let files = replaced.iter().filter(|file| file.content == content);
+            files.map(|file| file.rows).sum::<u64>()
+        };
+        let vectors = rows(FileContent::DeletionVector);
+        counts.0.extend([
+            ("deleted-data-files", of(true).count() as u64),
+            ("removed-delete-files", of(false).count() as u64),
+            ("deleted-records", rows(FileContent::Data)),
+            (
+                "removed-position-deletes",
+                rows(FileContent::PositionDeletes) + vectors,
+            ),
+            (
+                "removed-files-size",
+                replaced.iter().map(|file| file.bytes).sum(),
+            ),
+        ]);
+        counts
     }
 
     pub(super) fn summary(&self, parent: Option<&Summary>) -> HashMap<String, String> {

@@ -10,6 +10,7 @@ mod cast;
 mod dictionary;
 mod file;
 mod memory;
+pub(crate) mod rewrite;
 mod stats;
 #[cfg(test)]
 mod tests;

@@ -13,6 +13,7 @@ mod history;
 mod objects;
 mod oracle;
 mod site;
+mod widened;
 
 /// The same suite with tables in a bucket.
 #[test]

@@ -18,6 +18,17 @@ pub(crate) struct LearnedColumn {
     pub(crate) name: String,
 }
 
+impl LearnedColumn {
+    /// For people: `items.price`.
+    pub(crate) fn shown(&self) -> String {
+        let name = self.name.replace('\n', ".");
+        match self.table.as_str() {
+            "" => name,
+            table => format!("{table}.{name}"),
+        }
+    }
+}
+
 /// The columns of a contract; `None` when its extractor learns them from no record.
 pub(crate) fn columns(contract: Contract) -> Result<Option<BTreeSet<LearnedColumn>>> {
     let columns = match contract.extractor.as_str() {
@@ -35,6 +46,25 @@ pub(crate) fn prune(contract: Contract, unwanted: &dyn Fn(&str, &str) -> bool) -
     match contract.extractor.as_str() {
         "json" => json::prune_contract(contract, unwanted),
         "csv" => csv::prune_contract(contract, unwanted),
+        _ => Ok(contract),
+    }
+}
+
+/// Whether a column of doubles has a column of whole numbers beside it that no double holds.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(crate) enum HeldLongs {
+    None,
+    Beside,
+}
+
+/// The contract in which columns of whole numbers (table and name) and the doubles beside them are columns of doubles.
+pub(crate) fn widen(
+    contract: Contract,
+    widened: &dyn Fn(&str, &str) -> Option<HeldLongs>,
+) -> Result<Contract> {
+    match contract.extractor.as_str() {
+        "json" => json::widen_contract(contract, widened),
+        "csv" => csv::widen_contract(contract, widened),
         _ => Ok(contract),
     }
 }

@@ -11,6 +11,7 @@ pub mod case;
 pub mod contract;
 pub mod csv;
 pub mod decode;
+pub(crate) mod doubles;
 pub mod file_columns;
 pub mod json;
 pub(crate) mod learned;

@@ -4,7 +4,8 @@
 //! Looked for only after a write has failed; a batch that fits costs nothing.
 
 use arrow::array::RecordBatch;
-use forebay_core::{Batch, Error, ErrorKind, Rejected, Result, TableName};
+use forebay_core::{Batch, Context, Error, ErrorKind, Rejected, Result, TableName};
+use forebay_lake::PartitionField;
 
 use super::steps::Steps;
 use super::tables::Tables;
@@ -18,8 +19,22 @@ pub(super) fn write_rows(
     target: &IcebergTarget,
     batch: Batch,
 ) -> Result<Vec<Rejected>> {
-    match tables.write_rows(target, &batch.child, &batch.records) {
-        Err(error) if error.kind() == ErrorKind::Data && batch.child.is_empty() => {
+    let (name, partition) = target.place(&batch.child)?;
+    // An error of the table itself is no matter of a record.
+    tables.claim_rows(target, &batch.child)?;
+    let is_main = batch.child.is_empty();
+    let schema = batch.records.schema();
+    let changes = is_main
+        && tables
+            .would_change(&name, &schema)
+            .context("table", &name)?;
+    let checked = match changes {
+        // Before the table changes: a record that it does not take teaches it nothing.
+        true => tables.check(&name, &batch.records, partition),
+        false => Ok(()),
+    };
+    match checked.and_then(|()| tables.write_rows(target, &batch.child, &batch.records)) {
+        Err(error) if error.kind() == ErrorKind::Data && is_main => {
             without_misfits(tables, steps, target, batch, error)
         }
         written => written.map(|()| Vec::new()),
@@ -33,12 +48,13 @@ fn without_misfits(
     batch: Batch,
     error: Error,
 ) -> Result<Vec<Rejected>> {
-    let (name, _) = target.place(&batch.child)?;
-    let refusals = misfits(tables, &name, &batch.records)?;
+    let place = target.place(&batch.child)?;
+    let refusals = misfits(tables, (&place.0, place.1), &batch.records)?;
     if refusals.is_empty() {
         return Err(error);
     }
-    let (left, refused) = steps.refuse_rows(batch, refusals)?;
+    let runtime = tables.runtime().clone();
+    let (left, refused) = runtime.block_on(steps.refuse_rows(batch, refusals))?;
     if left.records.num_rows() > 0 {
         tables.write_rows(target, &left.child, &left.records)?;
     }
@@ -46,11 +62,15 @@ fn without_misfits(
 }
 
 /// The rows of `records` that `table`, to which they fit as a whole, does not take, and why.
-fn misfits(tables: &Tables, table: &TableName, records: &RecordBatch) -> Result<Vec<Refusal>> {
+fn misfits(
+    tables: &mut Tables,
+    (table, partition): (&TableName, &[PartitionField]),
+    records: &RecordBatch,
+) -> Result<Vec<Refusal>> {
     let mut found = Vec::new();
     let mut parts = vec![(0, records.num_rows())];
     while let Some((from, length)) = parts.pop() {
-        let error = match tables.check(table, &records.slice(from, length)) {
+        let error = match tables.check(table, &records.slice(from, length), partition) {
             Ok(()) => continue,
             Err(error) if error.kind() != ErrorKind::Data => return Err(error),
             Err(error) => error,

@@ -17,7 +17,7 @@ use crate::extract::contract::{Contract, ContractPolicy};
 use crate::extract::learned::{self, LearnedColumn};
 
 /// Between the names of a column inside an object.
-const INSIDE: char = '\n';
+pub(super) const INSIDE: char = '\n';
 
 #[derive(Debug)]
 pub(super) struct ColumnEvidence {

@@ -72,9 +72,8 @@ impl Loader {
             Outbox::new(lake, runtime.clone(), pipeline, split)
         });
         let mut steps = Steps::new(job.spec.clone(), &job.context.engine);
-        if !steps.is_empty() {
-            steps.watch_columns(known.begins_with)?;
-        }
+        steps.watch_columns(known.begins_with)?;
+        steps.widen_columns(&context.lake, &context.branch);
         Ok(Self {
             job,
             runtime,

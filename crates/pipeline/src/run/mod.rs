@@ -30,6 +30,7 @@ mod steps;
 mod stored;
 mod tables;
 mod verify;
+mod widen;
 mod work;
 
 use std::collections::BTreeSet;

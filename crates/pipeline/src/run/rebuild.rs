@@ -121,9 +121,8 @@ impl Rebuild {
         let taken = super::taken_tables(&self.context, &self.spec);
         let taken = self.runtime.block_on(taken)?;
         let mut extraction = self.extraction(taken)?;
-        if !self.steps.is_empty() {
-            self.steps.watch_columns(extraction.contract())?;
-        }
+        self.steps.watch_columns(extraction.contract())?;
+        self.steps.widen_columns(&self.context.lake, &self.branch);
         let mut parts = Parts::default();
         let mut payload = |rebuild: &mut Self, parts: Option<Vec<RawEntry>>| -> Result<()> {
             let Some(parts) = parts else { return Ok(()) };

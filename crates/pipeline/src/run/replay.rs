@@ -267,6 +267,7 @@ impl Replay {
         }
         let mut steps = Steps::new(self.spec.clone(), &self.context.engine);
         steps.watch_columns(pass.extraction()?.contract())?;
+        steps.widen_columns(&self.context.lake, &self.context.branch);
         let mut landing = Landing {
             wanted: Wanted::default(),
             steps,

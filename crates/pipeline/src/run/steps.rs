@@ -8,10 +8,14 @@ use std::collections::HashSet;
 use std::sync::Arc;
 
 use arrow::array::{AsArray, BooleanArray, RecordBatch, StringArray};
-use forebay_core::{Batch, Context, Error, ErrorKind, Origins, Rejected, Result, SqlEngine};
+use forebay_core::{
+    Batch, Context, Error, ErrorKind, Origins, RefName, Rejected, Result, SqlEngine,
+};
+use forebay_lake::Lake;
 
 use super::evidence::ColumnEvidence;
 use super::ledger::RowPlace;
+use super::widen::ColumnWidening;
 use crate::extract::contract::Contract;
 use crate::file::PipelineSpec;
 use crate::transform::check::ColumnChecks;
@@ -30,6 +34,10 @@ pub(super) struct Steps {
     refused: HashSet<String>,
     /// What rows had values in, where rows may be refused or left out.
     evidence: Option<ColumnEvidence>,
+    /// Main rows of the last batch that go on, as the extractor gave them: the table may refuse some yet.
+    pending: Option<Batch>,
+    /// Which columns of whole numbers become doubles, where the target can do that.
+    widening: Option<ColumnWidening>,
 }
 
 impl Steps {
@@ -40,7 +48,14 @@ impl Steps {
             checks,
             refused: HashSet::new(),
             evidence: None,
+            pending: None,
+            widening: None,
         }
+    }
+
+    /// Lets columns of whole numbers become doubles.
+    pub(super) fn widen_columns(&mut self, lake: &Lake, branch: &RefName) {
+        self.widening = ColumnWidening::new(lake, branch, &self.spec);
     }
 
     /// Lets refused records teach no columns to an extraction that begins with this contract.
@@ -55,9 +70,14 @@ impl Steps {
     }
 
     /// What the extractor has learned, without what only refused records had.
-    pub(super) fn learned(&self, contract: Contract) -> Result<Contract> {
-        match &self.evidence {
-            Some(evidence) => evidence.prune(contract),
+    pub(super) fn learned(&mut self, contract: Contract) -> Result<Contract> {
+        self.note_pending();
+        let contract = match &self.evidence {
+            Some(evidence) => evidence.prune(contract)?,
+            None => contract,
+        };
+        match &self.widening {
+            Some(widening) => widening.learned(contract),
             None => Ok(contract),
         }
     }
@@ -71,47 +91,62 @@ impl Steps {
 
     /// Takes batches in the order an extractor gives them. A record is refused once at most, and teaches no column then.
     pub(super) async fn apply(&mut self, batch: Batch) -> Result<(Batch, Vec<Rejected>)> {
+        self.note_pending();
         if !batch.child.is_empty() {
-            return Ok((self.apply_to_children(batch)?, Vec::new()));
+            return Ok((self.apply_to_children(batch).await?, Vec::new()));
         }
         self.refused.clear();
         if self.is_empty() {
-            self.note_landed(&batch);
-            return Ok((self.trim(batch)?, Vec::new()));
+            let merged = self.widen(self.trim(batch.clone())?).await?;
+            self.pending = Some(batch);
+            return Ok((merged, Vec::new()));
         }
         if self.evidence.is_none() {
             return self.pass(batch).await;
         }
         let (passed, rejected) = self.pass_trimmed(batch.clone()).await?;
-        let places = rejected.iter();
-        let places: HashSet<Place> = places
-            .filter_map(|refused| refused.payload.zip(refused.offset))
-            .collect();
+        let places = places_of(&rejected);
         if places.is_empty() {
-            self.note_landed(&batch);
+            self.pending = Some(batch);
             return Ok((passed, rejected));
         }
         self.note_left_out(&batch);
         let left = without_places(batch, &places)?;
-        self.note_landed(&left);
+        self.pending = Some(left.clone());
         Ok((self.pass_again(left, passed).await?, rejected))
     }
 
-    fn apply_to_children(&mut self, batch: Batch) -> Result<Batch> {
-        if self.evidence.is_none() {
-            return self.without_refused(batch);
-        }
+    async fn apply_to_children(&mut self, batch: Batch) -> Result<Batch> {
         if !self.refused.is_empty() {
             self.note_left_out(&batch);
         }
         let left = self.without_refused(batch)?;
+        let merged = self.widen(self.trim(left.clone())?).await?;
         self.note_landed(&left);
-        self.trim(left)
+        Ok(merged)
+    }
+
+    /// Takes note of the rows of the last batch: the table has taken what it has not refused.
+    fn note_pending(&mut self) {
+        if let Some(batch) = self.pending.take() {
+            self.note_landed(&batch);
+        }
     }
 
     fn note_landed(&mut self, batch: &Batch) {
         if let Some(evidence) = &mut self.evidence {
             evidence.note_landed(&batch.child, &batch.records);
+        }
+        if let Some(widening) = &mut self.widening {
+            widening.note_landed(batch);
+        }
+    }
+
+    /// The batch with one column where it has whole numbers and doubles of one key.
+    async fn widen(&mut self, batch: Batch) -> Result<Batch> {
+        match &mut self.widening {
+            Some(widening) => widening.apply(batch).await,
+            None => Ok(batch),
         }
     }
 
@@ -162,6 +197,7 @@ impl Steps {
 
     /// Applies every step.
     async fn pass(&mut self, batch: Batch) -> Result<(Batch, Vec<Rejected>)> {
+        let batch = self.widen(batch).await?;
         let (came, before) = (Came::new(&batch), batch.records.clone());
         let mut rejected = Vec::new();
         let done = self.checks.apply(batch).await?;
@@ -180,7 +216,7 @@ impl Steps {
     }
 
     /// Leaves out rows that the table does not take, with all rows of their records; their children follow and are left out too.
-    pub(super) fn refuse_rows(
+    pub(super) async fn refuse_rows(
         &mut self,
         batch: Batch,
         refusals: Vec<Refusal>,
@@ -189,7 +225,13 @@ impl Steps {
         let mut rejected = Vec::new();
         let done = refuse(batch, refusals, "load")?;
         let batch = self.settle(&came, &before, done, &mut rejected)?;
-        Ok((batch, rejected))
+        let Some(pending) = self.pending.take().filter(|_| self.evidence.is_some()) else {
+            return Ok((batch, rejected));
+        };
+        self.note_left_out(&pending);
+        let left = without_places(pending, &places_of(&rejected))?;
+        self.pending = Some(left.clone());
+        Ok((self.pass_again(left, batch).await?, rejected))
     }
 
     /// Takes over what a step refused, and gives the rows that go on.
@@ -245,6 +287,13 @@ impl Steps {
 
 /// Payload and offset of a record.
 type Place = (u64, u64);
+
+fn places_of(rejected: &[Rejected]) -> HashSet<Place> {
+    let places = rejected.iter();
+    places
+        .filter_map(|refused| refused.payload.zip(refused.offset))
+        .collect()
+}
 
 fn places(origins: &Origins) -> impl Iterator<Item = Place> {
     let payloads = origins.payloads.iter().copied();

@@ -5,7 +5,7 @@ use std::collections::btree_map::Entry;
 
 use arrow::datatypes::SchemaRef;
 use arrow::record_batch::RecordBatch;
-use forebay_core::{Context, Error, Ident, RefName, Result, TableName};
+use forebay_core::{Context, Error, ErrorKind, Ident, RefName, Result, TableName};
 use forebay_lake::{Draft, Lake, PartitionField, Table, TableWriter, WriterOptions};
 use forebay_store::{AsOf, Head};
 use object_store::path::Path;
@@ -136,13 +136,26 @@ impl Tables {
         records: &RecordBatch,
     ) -> Result<()> {
         let (name, partition) = target.place(child)?;
+        let options = self.claim_rows(target, child)?;
+        self.write(&name, records, partition, &options)
+    }
+
+    /// Opens the main table of a pipeline, or that of the list at `child`; gives how its files are written.
+    ///
+    /// Errors: `Config` `table_taken` when the table belongs to another pipeline.
+    pub(super) fn claim_rows(
+        &mut self,
+        target: &IcebergTarget,
+        child: &str,
+    ) -> Result<WriterOptions> {
+        let (name, _) = target.place(child)?;
         let options = WriterOptions {
             file_bytes_target: target.file_bytes.0,
             ..WriterOptions::default()
         };
         self.claim(&name, &target.table, &options)
             .context("table", &name)?;
-        self.write(&name, records, partition, &options)
+        Ok(options)
     }
 
     fn claim(&mut self, name: &TableName, main: &TableName, options: &WriterOptions) -> Result<()> {
@@ -184,11 +197,43 @@ impl Tables {
         writer.write(records).context("table", name)
     }
 
-    /// Whether the rows of a batch that was to be written fit the table; nothing is written.
-    pub(super) fn check(&self, name: &TableName, records: &RecordBatch) -> Result<()> {
-        let open = self.open.get(name).ok_or_else(|| gone(name))?;
-        let writer = open.writer.as_ref().ok_or_else(|| gone(name))?;
-        writer.check(records)
+    /// Whether rows with this schema would make or change the table.
+    pub(super) fn would_change(&mut self, name: &TableName, schema: &SchemaRef) -> Result<bool> {
+        let open = self.opened(name, &WriterOptions::default())?;
+        if open.fits.as_ref().is_some_and(|fits| fits == schema) {
+            return Ok(false);
+        }
+        let mut trial = open.draft.trial();
+        if trial.schema().is_none() || trial.would_widen(schema)? {
+            return Ok(true);
+        }
+        Ok(!trial.evolve(schema)?.is_empty())
+    }
+
+    /// Whether the rows fit the table as it would be with them. Nothing is written, and the table does not change.
+    pub(super) fn check(
+        &mut self,
+        name: &TableName,
+        records: &RecordBatch,
+        partition: &[PartitionField],
+    ) -> Result<()> {
+        let runtime = self.runtime.clone();
+        let open = self.opened(name, &WriterOptions::default())?;
+        let mut trial = open.draft.trial();
+        let schema = records.schema();
+        if trial.schema().is_none() {
+            trial.create(&schema, partition)?;
+        } else {
+            if may_widen(&runtime, &trial, &schema)? {
+                trial.widen(&schema)?;
+            }
+            trial.evolve(&schema)?;
+        }
+        trial.writer(WriterOptions::default())?.check(records)
+    }
+
+    pub(super) fn runtime(&self) -> &Handle {
+        &self.runtime
     }
 
     /// Makes the main table of a pipeline, when it is not there yet, without rows. Whether it was made.
@@ -203,12 +248,7 @@ impl Tables {
         if draft.exists() {
             return Ok(false);
         }
-        let options = WriterOptions {
-            file_bytes_target: target.file_bytes.0,
-            ..WriterOptions::default()
-        };
-        self.claim(&name, &target.table, &options)
-            .context("table", &name)?;
+        let options = self.claim_rows(target, "")?;
         self.ensure(&name, schema, partition, &options)
             .context("table", &name)?;
         Ok(true)
@@ -303,6 +343,7 @@ impl Tables {
         partition: &[PartitionField],
         options: &WriterOptions,
     ) -> Result<()> {
+        let runtime = self.runtime.clone();
         let open = self.opened(name, options)?;
         if open.fits.as_ref().is_some_and(|fits| fits == schema) {
             return Ok(());
@@ -310,7 +351,8 @@ impl Tables {
         if open.draft.schema().is_none() {
             open.draft.create(schema, partition)?;
         } else {
-            let changes = open.draft.evolve(schema)?;
+            let mut changes = widen(&runtime, open, schema)?;
+            changes.extend(open.draft.evolve(schema)?);
             if !changes.is_empty() {
                 // Files written so far keep the schema they were written with.
                 open.close()?;
@@ -342,6 +384,34 @@ impl Tables {
         let draft = self.runtime.block_on(self.lake.draft(&self.branch, name))?;
         Ok(draft.property(key))
     }
+}
+
+/// Makes columns of whole numbers doubles where `schema` has them and the table can.
+fn widen(runtime: &Handle, open: &mut Open, schema: &SchemaRef) -> Result<Vec<String>> {
+    if !may_widen(runtime, &open.draft, schema)? {
+        return Ok(Vec::new());
+    }
+    // Files written so far keep the schema they were written with, until the commit.
+    open.close()?;
+    open.draft.widen(schema)
+}
+
+fn may_widen(runtime: &Handle, draft: &Draft, schema: &SchemaRef) -> Result<bool> {
+    if !draft.would_widen(schema)? {
+        return Ok(false);
+    }
+    let obstacle = runtime.block_on(draft.widening_obstacle(schema));
+    let obstacle = obstacle.map_err(|error| match error.kind() {
+        // A table that cannot be read is no matter of the rows that come.
+        ErrorKind::Data => {
+            Error::unavailable("table_unreadable", "failed to read the table").with_source(error)
+        }
+        _ => error,
+    })?;
+    if let Some(obstacle) = &obstacle {
+        tracing::warn!(table = %draft.name(), reason = %obstacle.reason, "column stays long");
+    }
+    Ok(obstacle.is_none())
 }
 
 fn taken(name: &TableName, owner: Option<&str>) -> Error {

@@ -4,4 +4,5 @@ mod compressed;
 mod documents;
 mod replaced;
 mod replays;
+mod widened;
 mod world;

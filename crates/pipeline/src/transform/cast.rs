@@ -66,6 +66,10 @@ struct Cast {
 
 #[async_trait]
 impl Transform for Cast {
+    fn passes(&self, column: &str) -> bool {
+        !self.types.contains_key(column)
+    }
+
     async fn apply(&self, batch: Batch, stage: &str) -> Result<Transformed> {
         let mut columns = batch.records.columns().to_vec();
         let mut fields: Vec<_> = batch

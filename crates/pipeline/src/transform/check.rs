@@ -134,6 +134,10 @@ struct Check {
 
 #[async_trait]
 impl Transform for Check {
+    fn passes(&self, _: &str) -> bool {
+        true
+    }
+
     async fn apply(&self, batch: Batch, stage: &str) -> Result<Transformed> {
         let mut passed = Passed {
             batch,

@@ -40,6 +40,12 @@ pub trait Transform: fmt::Debug + Send + Sync {
     /// `stage` is its place, such as `transform[1]`, for what it rejects.
     async fn apply(&self, batch: Batch, stage: &str) -> Result<Transformed>;
 
+    /// Whether a column passes under its name, whatever its type.
+    fn passes(&self, column: &str) -> bool {
+        let _ = column;
+        false
+    }
+
     /// All columns of what it yields, whatever it is given; `None` when they depend on the input.
     fn columns(&self) -> Option<&[String]> {
         None

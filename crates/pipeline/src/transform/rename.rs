@@ -92,6 +92,10 @@ impl Rename {
 
 #[async_trait]
 impl Transform for Rename {
+    fn passes(&self, column: &str) -> bool {
+        !self.names.contains_key(column)
+    }
+
     async fn apply(&self, batch: Batch, stage: &str) -> Result<Transformed> {
         let schema = Arc::new(self.schema(&batch.records).context("stage", stage)?);
         let options = RecordBatchOptions::new().with_row_count(Some(batch.records.num_rows()));

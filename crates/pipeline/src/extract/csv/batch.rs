@@ -24,6 +24,7 @@ use super::encoding::Encoding;
 use super::split::{Field, unescape};
 use super::{Options, types};
 use crate::extract::contract::ColumnType;
+use crate::extract::doubles::doubles_of;
 
 /// A record that is held.
 #[derive(Debug, Clone, Copy)]
@@ -171,19 +172,26 @@ pub(super) fn build(
         require(&column, &read.nulls, texts.rows, problems);
         fields.push(ArrowField::new(&column.name, kind.arrow(), true));
         arrays.push(read.array);
-        if read.misfits.is_empty() {
+        let mut misfits = read.misfits;
+        if let Some((field, numbers)) =
+            other_numbers(texts, position, (&mut *columns, index), &mut misfits)
+        {
+            fields.push(field);
+            arrays.push(numbers);
+        }
+        if misfits.is_empty() {
             continue;
         }
-        if columns.may_vary(index) {
+        if columns.may_vary(index, VARIANT) {
             columns.list[index].variant = true;
             fields.push(ArrowField::new(
                 format!("{}{VARIANT}", column.name),
                 DataType::Utf8,
                 true,
             ));
-            arrays.push(variant(texts, position, &read.misfits));
+            arrays.push(variant(texts, position, &misfits));
         } else {
-            mismatch(&column, kind, texts, (position, &read.misfits), problems);
+            mismatch(&column, kind, texts, (position, &misfits), problems);
         }
     }
     require_absent(columns, mapping, texts.rows, problems);
@@ -395,6 +403,63 @@ fn strings(texts: &Texts<'_>, position: usize, kind: ColumnType) -> Read {
         misfits,
         nulls,
     }
+}
+
+/// Texts that did not fit a column of numbers and are numbers of the other kind, in a column of their own. What is left did not fit
+/// either.
+fn other_numbers(
+    texts: &Texts<'_>,
+    position: usize,
+    (columns, index): (&mut Columns, usize),
+    misfits: &mut Vec<usize>,
+) -> Option<(ArrowField, ArrayRef)> {
+    let column = &columns.list[index];
+    let (kind, ending) = column.other_numbers().filter(|_| !misfits.is_empty())?;
+    if !columns.may_vary(index, ending) {
+        return None;
+    }
+    let (before, formats) = (misfits.len(), &texts.options.formats);
+    let numbers = match kind {
+        ColumnType::Double => number_misfits::<Float64Type>(texts, position, misfits, |text| {
+            formats.double(text, true)
+        }),
+        _ => number_misfits::<Int64Type>(texts, position, misfits, |text| formats.long(text, true)),
+    };
+    if misfits.len() == before {
+        return None;
+    }
+    let field = ArrowField::new(format!("{}{ending}", column.name), kind.arrow(), true);
+    let field = match kind {
+        ColumnType::Double => doubles_of(field, &column.name),
+        _ => field,
+    };
+    columns.list[index].numbers = true;
+    Some((field, numbers))
+}
+
+/// The texts that did not fit, as numbers of another kind; those that are none are left.
+fn number_misfits<T: ArrowPrimitiveType>(
+    texts: &Texts<'_>,
+    position: usize,
+    misfits: &mut Vec<usize>,
+    parse: impl Fn(&str) -> Option<T::Native>,
+) -> ArrayRef {
+    let mut builder = PrimitiveBuilder::<T>::with_capacity(texts.rows.len());
+    let mut left = Vec::new();
+    let mut next = misfits.iter().copied().peekable();
+    for (i, row) in texts.rows.iter().enumerate() {
+        let is_misfit = next.next_if_eq(&i).is_some();
+        let value = match texts.value(row, position) {
+            Value::Text(text) if is_misfit => parse(&text),
+            _ => None,
+        };
+        builder.append_option(value);
+        if is_misfit && value.is_none() {
+            left.push(i);
+        }
+    }
+    *misfits = left;
+    Arc::new(builder.finish())
 }
 
 /// The texts that did not fit, in a column of their own.

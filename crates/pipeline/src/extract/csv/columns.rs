@@ -8,6 +8,7 @@ use serde::{Deserialize, Serialize};
 use super::carry::Carry;
 use crate::extract::case::NameCase;
 use crate::extract::contract::{ColumnType, Contract, ContractPolicy, NewColumns, contract_broken};
+use crate::extract::learned::HeldLongs;
 
 const EXTRACTOR: &str = "csv";
 /// Version of [`Shape`].
@@ -39,6 +40,9 @@ pub(super) struct Column {
     /// Whether there is a column `<name>__v_string` beside it.
     #[serde(default)]
     pub(super) variant: bool,
+    /// Whether there is a column for numbers of the other kind beside it: `<name>__v_double` or `<name>__v_long`.
+    #[serde(default, skip_serializing_if = "std::ops::Not::not")]
+    pub(super) numbers: bool,
     #[serde(skip)]
     pub(super) declared: bool,
     #[serde(skip)]
@@ -168,6 +172,7 @@ impl Columns {
             name: name.to_owned(),
             kind,
             variant: false,
+            numbers: false,
             declared: kind.is_some(),
             required: rule.is_some_and(|rule| rule.required),
             refused,
@@ -187,10 +192,10 @@ impl Columns {
             .filter_map(|(_, column)| Some((column.name.as_str(), column.kind?)))
     }
 
-    /// Whether a text that does not fit a learned type may go to a variant column.
-    pub(super) fn may_vary(&self, column: usize) -> bool {
+    /// Whether a text that does not fit a learned type may go to the variant column with this ending.
+    pub(super) fn may_vary(&self, column: usize, ending: &str) -> bool {
         let Column { declared, name, .. } = &self.list[column];
-        let taken = self.find(&format!("{name}{VARIANT}")).is_some();
+        let taken = self.find(&format!("{name}{ending}")).is_some();
         !declared && !taken && self.policy.new_columns == NewColumns::Evolve
     }
 
@@ -203,6 +208,23 @@ impl Columns {
             .cloned()
             .collect();
         Shape { columns, carry }.into_contract()
+    }
+}
+
+impl Column {
+    /// The other kind of numbers than those of the column, and the ending of the name of their column.
+    pub(super) fn other_numbers(&self) -> Option<(ColumnType, &'static str)> {
+        match self.kind? {
+            ColumnType::Long => Some((ColumnType::Double, "__v_double")),
+            ColumnType::Double => Some((ColumnType::Long, "__v_long")),
+            _ => None,
+        }
+    }
+
+    /// The name of the column of its other numbers, if there is one.
+    fn numbers_name(&self) -> Option<String> {
+        let (_, ending) = self.other_numbers().filter(|_| self.numbers)?;
+        Some(format!("{}{ending}", self.name))
     }
 }
 
@@ -223,6 +245,7 @@ pub(in crate::extract) fn contract_columns(contract: Contract) -> Result<Vec<(St
         if column.variant {
             columns.push((String::new(), format!("{}{VARIANT}", column.name)));
         }
+        columns.extend(column.numbers_name().map(|name| (String::new(), name)));
         if column.kind.is_some() {
             columns.push((String::new(), column.name));
         }
@@ -238,8 +261,27 @@ pub(in crate::extract) fn prune_contract(
     let mut shape = read(contract)?;
     for column in &mut shape.columns {
         column.variant &= !unwanted("", &format!("{}{VARIANT}", column.name));
-        if !column.variant && unwanted("", &column.name) {
+        let numbers = column.numbers_name();
+        column.numbers &= !numbers.is_some_and(|name| unwanted("", &name));
+        if !column.variant && !column.numbers && unwanted("", &column.name) {
             column.kind = None;
+        }
+    }
+    Ok(shape.into_contract())
+}
+
+/// A contract of this extractor in which columns of whole numbers are doubles; see [`crate::extract::learned::widen`].
+pub(in crate::extract) fn widen_contract(
+    contract: Contract,
+    widened: &dyn Fn(&str, &str) -> Option<HeldLongs>,
+) -> Result<Contract> {
+    let mut shape = read(contract)?;
+    for column in &mut shape.columns {
+        if column.kind == Some(ColumnType::Long)
+            && let Some(longs) = widened("", &column.name)
+        {
+            column.kind = Some(ColumnType::Double);
+            column.numbers = longs == HeldLongs::Beside;
         }
     }
     Ok(shape.into_contract())

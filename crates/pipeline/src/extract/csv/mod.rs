@@ -12,8 +12,9 @@
 //!
 //! Columns are matched by header name, so files may order them as they like and bring new ones. Types are learned from
 //! the first rows of a column (at most 8,192) and only when the text can be given back: `007` and a number of 20 digits
-//! stay strings. A later text that does not fit a learned type goes to a column `<name>__v_string`; with a declared type,
-//! or when `schema.new_columns` is not `evolve`, the record is quarantined. Blank lines are no records. A record that is
+//! stay strings. A later text that does not fit a learned type goes to a column `<name>__v_string`, a number that does not fit a
+//! column of other numbers to `<name>__v_double` or `<name>__v_long` (the lake makes one column of both where it can, see
+//! `run::widen`); with a declared type, or when `schema.new_columns` is not `evolve`, the record is quarantined. Blank lines are no records. A record that is
 //! torn, too long or has the wrong number of fields is quarantined with its line; the lines after it are read.
 //! Cells that look like formulas are stored as they are. A large file is committed in parts, between records; what comes
 //! after carries the header along (`carry.rs`). The extractor does no I/O.
@@ -28,7 +29,7 @@ mod header;
 mod split;
 mod types;
 
-pub(super) use columns::{CARRY, contract_columns, prune_contract};
+pub(super) use columns::{CARRY, contract_columns, prune_contract, widen_contract};
 
 #[cfg(test)]
 mod tests;

@@ -334,7 +334,7 @@ fn a_text_that_does_not_fit_goes_where_the_policy_says() {
     let out = run(&policy(NewColumns::Evolve));
     assert_eq!(
         show(&out.batches),
-        ["a=1 b=x", "a__v_string=n/a b=y", "a__v_string=7.5 b=z"]
+        ["a=1 b=x", "a__v_string=n/a b=y", "a__v_double=7.5 b=z"]
     );
     for strict in [NewColumns::Freeze, NewColumns::Quarantine] {
         let out = run(&policy(strict));

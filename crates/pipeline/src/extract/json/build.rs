@@ -434,6 +434,9 @@ impl KeyBuilder {
         let (Ok(value), true) = (i64::try_from(value), walk.parsed.replaced.is_empty()) else {
             return false;
         };
+        if self.double < self.long {
+            return false;
+        }
         let Some(Column::Long(column)) = self.column(self.long) else {
             return false;
         };
@@ -445,26 +448,23 @@ impl KeyBuilder {
         if !walk.parsed.replaced.is_empty() && walk.parsed.replaced.contains(&at) {
             return Err(out_of_range(&self.name, at, walk.parsed));
         }
-        match i64::try_from(value) {
-            Ok(value) if self.long != NONE => {
-                if let Some(Column::Long(column)) = self.column(self.long) {
-                    column.push(row, value);
-                }
+        let small = i64::try_from(value);
+        // The kind that came first takes what both could hold, whatever came since.
+        let prefers_double = self.double < self.long || small.is_err();
+        if prefers_double
+            && number::is_exact_double(value)
+            && let Some(Column::Double(column)) = self.column(self.double)
+        {
+            column.push(row, value as f64);
+            return Ok(());
+        }
+        match (small, self.column(self.long)) {
+            (Ok(value), Some(Column::Long(column))) => {
+                column.push(row, value);
                 Ok(())
             }
-            small => {
-                if let Some(Column::Double(column)) = self.column(self.double)
-                    && number::is_exact_double(value)
-                {
-                    column.push(row, value as f64);
-                    return Ok(());
-                }
-                Err(if small.is_ok() {
-                    Stop::Grow
-                } else {
-                    out_of_range(&self.name, at, walk.parsed)
-                })
-            }
+            (Ok(_), _) => Err(Stop::Grow),
+            (Err(_), _) => Err(out_of_range(&self.name, at, walk.parsed)),
         }
     }
 

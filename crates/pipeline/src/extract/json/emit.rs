@@ -18,13 +18,50 @@ use super::column::{Column, broken};
 use super::id;
 use super::list::ListBuilder;
 use super::rows::Rules;
-use super::shape::{self, ELEMENT, SEPARATOR};
+use super::shape::{self, ELEMENT, Kind, SEPARATOR};
 use crate::extract::contract::ContractPolicy;
+use crate::extract::doubles;
 
 /// Name of the elements' field in a list.
 const LIST_FIELD: &str = "element";
 
-type Columns = Vec<(String, ArrayRef)>;
+type Columns = Vec<(Name, ArrayRef)>;
+
+/// The name of a column.
+struct Name {
+    text: String,
+    /// The column beside it of which it has the doubles.
+    doubles_of: Option<String>,
+}
+
+impl From<String> for Name {
+    fn from(text: String) -> Self {
+        let doubles_of = None;
+        Self { text, doubles_of }
+    }
+}
+
+impl Name {
+    /// The name of a kind of values whose first kind, with the name `base`, is called `first`.
+    fn of_kind(text: String, title: &str, (first, base): (&str, &str)) -> Self {
+        let is_double = first == Kind::Long.name() && title == Kind::Double.name();
+        let doubles_of = is_double.then(|| base.to_owned());
+        Self { text, doubles_of }
+    }
+
+    fn field(self, kind: &DataType) -> Field {
+        let field = Field::new(self.text, kind.clone(), true);
+        match self.doubles_of {
+            Some(base) => doubles::doubles_of(field, &base),
+            None => field,
+        }
+    }
+}
+
+/// What the first kind of several is called.
+fn first_title(kinds: &[KindBuilder]) -> &'static str {
+    kinds.first().map_or("", |kind| kind.title)
+}
 
 /// Gives the rows of the builders as batches, parents before children. `ids` are the keys of the rows, for tables.
 pub(super) fn emit(
@@ -42,7 +79,7 @@ pub(super) fn emit(
         lists: Vec::new(),
     };
     if nested == Nested::Tables {
-        table.columns.push(("_fb_id".to_owned(), keys(ids)?));
+        table.columns.push(("_fb_id".to_owned().into(), keys(ids)?));
     }
     table.flat(root, "", rows)?;
     table.declare("", &rules.policy, rows);
@@ -61,9 +98,11 @@ impl<'a> Table<'a> {
     fn flat(&mut self, object: &'a mut ObjectBuilder, prefix: &str, rows: usize) -> Result<()> {
         object.nulls.finish();
         for key in &mut object.keys {
-            let name = shape::join(prefix, &key.key);
+            let base = shape::join(prefix, &key.key);
+            let first = first_title(&key.kinds);
             for (i, kind) in key.kinds.iter_mut().enumerate() {
-                let name = shape::kind_name(&name, i, kind.title);
+                let name = shape::kind_name(&base, i, kind.title);
+                let name = Name::of_kind(name, kind.title, (first, &base));
                 self.kind(kind, name, rows)?;
             }
         }
@@ -78,25 +117,26 @@ impl<'a> Table<'a> {
                 continue;
             };
             let is_there = self.columns.iter().any(|(column, array)| {
-                column == name || array.data_type().is_nested() && below(name, column).is_some()
+                column.text == name
+                    || array.data_type().is_nested() && below(name, &column.text).is_some()
             });
             let is_in_list = |(list, _): &(String, _)| *list == name || below(name, list).is_some();
             let is_deep = self.nested == Nested::Keep && name.contains(SEPARATOR);
             if !is_there && !is_deep && !self.lists.iter().any(is_in_list) {
                 self.columns
-                    .push((name.to_owned(), new_null_array(&kind.arrow(), rows)));
+                    .push((name.to_owned().into(), new_null_array(&kind.arrow(), rows)));
             }
         }
     }
 
-    fn kind(&mut self, kind: &'a mut KindBuilder, name: String, rows: usize) -> Result<()> {
+    fn kind(&mut self, kind: &'a mut KindBuilder, name: Name, rows: usize) -> Result<()> {
         match (&mut kind.column, self.nested) {
             (Column::Object(object), Nested::Flatten | Nested::Tables) => {
-                self.flat(object, &name, rows)?;
+                self.flat(object, &name.text, rows)?;
             }
             (Column::List(list), Nested::Tables) => {
                 list.pad(rows);
-                self.lists.push((name, list));
+                self.lists.push((name.text, list));
             }
             (column, _) => kept(column, name, rows, 1, &mut self.columns)?,
         }
@@ -115,14 +155,14 @@ fn below<'n>(name: &'n str, table: &str) -> Option<&'n str> {
 /// A column as it is nested, in `depth - 1` lists. A list whose elements are of several kinds gives a list for each.
 fn kept(
     column: &mut Column,
-    name: String,
+    name: Name,
     rows: usize,
     depth: usize,
     out: &mut Columns,
 ) -> Result<()> {
     let array = match column {
         Column::Object(object) => kept_object(object, rows)?,
-        Column::List(list) => return kept_list(list, &name, rows, depth, out),
+        Column::List(list) => return kept_list(list, &name.text, rows, depth, out),
         column => column.finish(rows)?,
     };
     out.push((name, array));
@@ -132,14 +172,11 @@ fn kept(
 fn kept_object(object: &mut ObjectBuilder, rows: usize) -> Result<ArrayRef> {
     let mut columns = Vec::new();
     for key in &mut object.keys {
+        let first = first_title(&key.kinds);
         for (i, kind) in key.kinds.iter_mut().enumerate() {
-            kept(
-                &mut kind.column,
-                shape::kind_name(&key.key, i, kind.title),
-                rows,
-                1,
-                &mut columns,
-            )?;
+            let name = shape::kind_name(&key.key, i, kind.title);
+            let name = Name::of_kind(name, kind.title, (first, &key.key));
+            kept(&mut kind.column, name, rows, 1, &mut columns)?;
         }
     }
     let missing = rows.saturating_sub(object.nulls.len());
@@ -160,14 +197,11 @@ fn kept_list(
     list.pad(rows);
     let (length, offsets, nulls) = take(list);
     let mut elements = Vec::new();
+    let first = first_title(&list.element.kinds);
     for (i, kind) in list.element.kinds.iter_mut().enumerate() {
-        kept(
-            &mut kind.column,
-            shape::element_name(name, i, kind.title, depth),
-            length,
-            depth + 1,
-            &mut elements,
-        )?;
+        let element = shape::element_name(name, i, kind.title, depth);
+        let element = Name::of_kind(element, kind.title, (first, name));
+        kept(&mut kind.column, element, length, depth + 1, &mut elements)?;
     }
     for (name, values) in elements {
         let field = Arc::new(Field::new(LIST_FIELD, values.data_type().clone(), true));
@@ -230,8 +264,10 @@ fn emit_child(
             table.flat(object, "", length)?;
         }
     }
+    let first = others.first().map_or("", |kind| kind.title);
     for (i, kind) in others.into_iter().enumerate() {
         let name = shape::kind_name(ELEMENT, i, kind.title);
+        let name = Name::of_kind(name, kind.title, (first, ELEMENT));
         table.kind(kind, name, length)?;
     }
     table.declare(&child, policy, length);
@@ -277,11 +313,11 @@ impl Places {
 
     fn columns(&self) -> Result<Columns> {
         Ok(vec![
-            ("_fb_id".to_owned(), keys(&self.ids)?),
-            ("_fb_parent_id".to_owned(), keys(&self.parents)?),
-            ("_fb_root_id".to_owned(), keys(&self.roots)?),
+            ("_fb_id".to_owned().into(), keys(&self.ids)?),
+            ("_fb_parent_id".to_owned().into(), keys(&self.parents)?),
+            ("_fb_root_id".to_owned().into(), keys(&self.roots)?),
             (
-                "_fb_index".to_owned(),
+                "_fb_index".to_owned().into(),
                 Arc::new(Int64Array::from(self.indexes.clone())),
             ),
         ])
@@ -301,7 +337,7 @@ fn keys(ids: &[u128]) -> Result<ArrayRef> {
 }
 
 fn fields(columns: Columns) -> (Fields, Vec<ArrayRef>) {
-    let field = |name: String, kind: &DataType| Arc::new(Field::new(name, kind.clone(), true));
+    let field = |name: Name, kind: &DataType| Arc::new(name.field(kind));
     let (fields, arrays): (Vec<_>, Vec<_>) = columns
         .into_iter()
         .map(|(name, array)| (field(name, array.data_type()), array))

@@ -12,7 +12,8 @@
 //! - Types are learned from the first 1,000 records together: whole numbers are `long`, others `double`, and both together
 //!   `double` if every integer is exact in one. Strings stay strings; a type is only given in `schema.columns`.
 //! - **A key whose values are of several kinds** has a column for each: the kind seen first has the plain name, every other
-//!   `<key>__v_<kind>` beside it (`boolean`, `long`, `double`, `string`, `object`, `list`). A list column
+//!   `<key>__v_<kind>` beside it (`boolean`, `long`, `double`, `string`, `object`, `list`); of whole numbers and doubles the lake
+//!   makes one column where it can (see `run::widen`). A list column
 //!   whose elements are of several kinds is one list for each kind, all of the same length: the first plain, the others
 //!   `<list>__e_<kind>` (`__e2_` in a list within a list), null where the element is of another kind.
 //! - A number is kept exactly or the record is refused: `number_out_of_range` beyond long and double,
@@ -53,6 +54,7 @@ mod spans;
 #[cfg(test)]
 mod tests;
 mod walk;
+mod widen;
 
 use forebay_core::unit::Size;
 use forebay_core::{Error, Result};
@@ -61,6 +63,7 @@ use serde::{Deserialize, Serialize};
 
 use crate::extract::case::NameCase;
 use crate::extract::contract::{Contract, ContractPolicy};
+use crate::extract::learned::HeldLongs;
 use crate::extract::{Extraction, Extractor, ExtractorKind};
 use crate::file::Document;
 use crate::source::Framing;
@@ -274,6 +277,16 @@ pub(super) fn prune_contract(
 ) -> Result<Contract> {
     let mut stored = shape::Stored::read(contract)?;
     prune::prune(&mut stored.root, stored.nested, unwanted);
+    Ok(stored.to_contract())
+}
+
+/// A contract of this extractor in which columns of whole numbers are doubles; see [`crate::extract::learned::widen`].
+pub(super) fn widen_contract(
+    contract: Contract,
+    widened: &dyn Fn(&str, &str) -> Option<HeldLongs>,
+) -> Result<Contract> {
+    let mut stored = shape::Stored::read(contract)?;
+    widen::widen(&mut stored.root, stored.nested, widened);
     Ok(stored.to_contract())
 }
 

@@ -24,8 +24,8 @@ pub(super) async fn other_change(
             Walk::Changed(change) => return Ok(Some(change)),
             Walk::Unknown(steps) => steps,
         };
-        // Every file makes one snapshot at most, so none between is passed over.
-        table = match lake.earlier(&table, steps).await {
+        // Every file makes two snapshots at most, so none between is passed over.
+        table = match lake.earlier(&table, steps.div_ceil(2)).await {
             Ok(Some(older)) => older,
             Err(error) if error.kind() != ErrorKind::NotFound => return Err(error),
             _ => return Ok(Some(forgotten(next))),
@@ -70,7 +70,8 @@ fn walk(table: &Table, next: &mut Option<i64>, place: &Place) -> Walk {
 const ROLLED_BACK: &str = "it was rolled back";
 
 fn change(snapshot: &SnapshotInfo, place: &Place) -> Option<String> {
-    if snapshot.operation != "append" {
+    // A replacement has the same rows in other files, which keep the sequence numbers of the old ones.
+    if !["append", "replace"].contains(&snapshot.operation.as_str()) {
         let (id, operation) = (snapshot.id, &snapshot.operation);
         return Some(format!("snapshot {id} is an operation `{operation}`"));
     }

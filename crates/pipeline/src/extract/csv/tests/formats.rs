@@ -140,7 +140,7 @@ fn whole_numbers_that_turn_decimal_stay_one_column() {
         show(&extract(&mut extraction, &files, 99).unwrap().batches)
     };
     assert_eq!(run(NumberType::Double), ["v=5.0", "v=7.0", "v=5.25"]);
-    assert_eq!(run(NumberType::Learned), ["v=5", "v=7", "v__v_string=5.25"]);
+    assert_eq!(run(NumberType::Learned), ["v=5", "v=7", "v__v_double=5.25"]);
 }
 
 #[test]

@@ -1,0 +1,335 @@
+//! Makes one column of whole numbers and the doubles that came later, where the table's column may become one of doubles.
+//!
+//! An extractor gives both, side by side (see [`crate::extract::doubles`]), for it does not know the table. Here the table is asked,
+//! once a column, when a record that goes on has the first double; what the table then does is in `lake::rewrite`. A column that
+//! may not be widened keeps the other beside it. Nothing is rounded: a whole number that is no double gets a column of its own.
+
+mod merge;
+
+use std::collections::{BTreeMap, HashMap, HashSet};
+use std::sync::Arc;
+
+use arrow::array::{Array, ArrayRef, AsArray, RecordBatch};
+use arrow::datatypes::{DataType, Field, Fields, Int64Type, Schema};
+use forebay_core::{Batch, RefName, Result};
+use forebay_lake::Lake;
+
+use super::evidence::INSIDE;
+use crate::extract::contract::Contract;
+use crate::extract::doubles::{base_of, longs_beside};
+use crate::extract::learned::{self, HeldLongs, LearnedColumn};
+use crate::file::PipelineSpec;
+use crate::load::iceberg::IcebergTarget;
+
+use self::merge::Merging;
+
+/// Whole numbers up to this magnitude are exact doubles, all of them.
+const EXACT_MAX: i64 = 1 << 53;
+
+/// Which columns of whole numbers have become columns of doubles.
+#[derive(Debug)]
+pub(super) struct ColumnWidening {
+    lake: Lake,
+    branch: RefName,
+    spec: Arc<PipelineSpec>,
+    target: IcebergTarget,
+    /// Whether columns that were asked about may be widened.
+    decisions: HashMap<LearnedColumn, bool>,
+    /// Columns that hold, or held before they were widened, whole numbers that are no doubles.
+    inexact: HashSet<LearnedColumn>,
+    /// Columns of rows that went on that are doubles now.
+    widened: BTreeMap<LearnedColumn, WidenedColumn>,
+}
+
+#[derive(Debug)]
+struct WidenedColumn {
+    /// The name of the column beside it for whole numbers that are no doubles, and whether there is one.
+    longs: String,
+    has_longs: bool,
+}
+
+impl ColumnWidening {
+    /// `None` for a pipeline that does not load into the lake.
+    pub(super) fn new(lake: &Lake, branch: &RefName, spec: &Arc<PipelineSpec>) -> Option<Self> {
+        Some(Self {
+            lake: lake.clone(),
+            branch: branch.clone(),
+            target: spec.load.lake()?.clone(),
+            spec: Arc::clone(spec),
+            decisions: HashMap::new(),
+            inexact: HashSet::new(),
+            widened: BTreeMap::new(),
+        })
+    }
+
+    /// Takes note of rows that go on, as the extractor gave them.
+    pub(super) fn note_landed(&mut self, batch: &Batch) {
+        let (table, mut noted) = (batch.child.as_str(), Vec::new());
+        each_column(&batch.records, &mut |name, field, array| {
+            noted.push((column(table, name), field.clone(), array.clone()));
+        });
+        for (column, field, array) in noted {
+            if let Some(base) = base_of(&field) {
+                self.note_doubles(&column, base, &field, &array);
+            } else if !self.inexact.contains(&column) && has_inexact(&array) {
+                self.note_inexact(column);
+            }
+        }
+    }
+
+    fn note_doubles(
+        &mut self,
+        variant: &LearnedColumn,
+        base: &str,
+        field: &Field,
+        array: &ArrayRef,
+    ) {
+        let base = beside(variant, base);
+        if has_value(array) && self.decisions.get(&base) == Some(&true) {
+            let has_longs = self.inexact.contains(&base);
+            let longs = longs_beside(field.name());
+            let widened = WidenedColumn { longs, has_longs };
+            self.widened.entry(base).or_insert(widened);
+        }
+    }
+
+    fn note_inexact(&mut self, column: LearnedColumn) {
+        if let Some(widened) = self.widened.get_mut(&column) {
+            widened.has_longs = true;
+        }
+        self.inexact.insert(column);
+    }
+
+    /// The batch with one column where it has whole numbers and doubles that the table may hold in one.
+    pub(super) async fn apply(&mut self, batch: Batch) -> Result<Batch> {
+        if has_doubles_beside(batch.records.schema_ref().fields()) {
+            self.ask(&batch).await?;
+        }
+        if self.decisions.values().all(|may| !may) {
+            return Ok(batch);
+        }
+        let merging = Merging {
+            table: &batch.child,
+            decisions: &self.decisions,
+            widened: &self.widened,
+        };
+        let records = merging.batch(&batch.records)?;
+        Ok(match records {
+            Some(records) => Batch { records, ..batch },
+            None => batch,
+        })
+    }
+
+    /// Asks the table about columns that have a double for the first time.
+    async fn ask(&mut self, batch: &Batch) -> Result<()> {
+        let mut new = Vec::new();
+        let mut bases = HashMap::new();
+        each_column(&batch.records, &mut |name, field, array| {
+            let this = column(&batch.child, name);
+            if let Some(base) = base_of(field) {
+                let base = beside(&this, base);
+                if has_value(array) && !self.decisions.contains_key(&base) {
+                    new.push((base, this));
+                }
+            } else {
+                bases.insert(this, array.clone());
+            }
+        });
+        for (base, variant) in new {
+            let is_exact = !self.inexact.contains(&base)
+                && bases.get(&base).is_some_and(|array| !has_inexact(array));
+            let may = is_exact && self.may_widen(&base, &variant, &batch.records).await?;
+            self.decisions.insert(base, may);
+        }
+        Ok(())
+    }
+
+    async fn may_widen(
+        &self,
+        base: &LearnedColumn,
+        variant: &LearnedColumn,
+        records: &RecordBatch,
+    ) -> Result<bool> {
+        let is_main = base.table.is_empty();
+        let top = base.name.split(INSIDE).next().unwrap_or_default();
+        let mut steps = self.spec.transform.iter();
+        if is_main && !steps.all(|step| step.transform.passes(top)) {
+            return Ok(false);
+        }
+        let (name, _) = self.target.place(&base.table)?;
+        let draft = self.lake.draft(&self.branch, &name).await?;
+        let Some(schema) = draft.schema() else {
+            return Ok(true);
+        };
+        // What has a column of its own in the table stays there.
+        if has_column(schema.fields(), &path(variant)) {
+            return Ok(false);
+        }
+        let Some(wanted) = with_double(records.schema_ref().fields(), &path(base)) else {
+            return Ok(false);
+        };
+        let wanted = Arc::new(Schema::new(vec![wanted]));
+        let Some(obstacle) = draft.widening_obstacle(&wanted).await? else {
+            return Ok(true);
+        };
+        let (shown, beside) = (base.shown(), variant.shown());
+        tracing::warn!(
+            table = %name,
+            column = %shown,
+            reason = %obstacle.reason,
+            "column stays long, doubles go to {beside}; to have one column, `forebay rebuild` the table and adopt the result, or declare the column as double under `schema.columns` in a new table"
+        );
+        Ok(false)
+    }
+
+    /// The contract in which what was widened is doubles.
+    pub(super) fn learned(&self, contract: Contract) -> Result<Contract> {
+        if self.widened.is_empty() {
+            return Ok(contract);
+        }
+        learned::widen(contract, &|table, name| {
+            let widened = self.widened.get(&column(table, name.to_owned()))?;
+            Some(match widened.has_longs {
+                true => HeldLongs::Beside,
+                false => HeldLongs::None,
+            })
+        })
+    }
+}
+
+fn column(table: &str, name: String) -> LearnedColumn {
+    LearnedColumn {
+        table: table.to_owned(),
+        name,
+    }
+}
+
+/// The column called `name` where `column` is.
+fn beside(column: &LearnedColumn, name: &str) -> LearnedColumn {
+    let name = match column.name.rsplit_once(INSIDE) {
+        Some((prefix, _)) => format!("{prefix}{INSIDE}{name}"),
+        None => name.to_owned(),
+    };
+    LearnedColumn {
+        table: column.table.clone(),
+        name,
+    }
+}
+
+fn path(column: &LearnedColumn) -> Vec<&str> {
+    column.name.split(INSIDE).collect()
+}
+
+/// Calls `with` for every column, those in objects and in lists of objects too: the names of those around it, joined.
+fn each_column(records: &RecordBatch, with: &mut dyn FnMut(String, &Field, &ArrayRef)) {
+    for (field, array) in records.schema_ref().fields().iter().zip(records.columns()) {
+        walk(field.name().clone(), field, array, with);
+    }
+}
+
+fn walk(
+    name: String,
+    field: &Field,
+    array: &ArrayRef,
+    with: &mut dyn FnMut(String, &Field, &ArrayRef),
+) {
+    let inner = innermost(array);
+    match inner.data_type() {
+        DataType::Struct(_) => {
+            let object = inner.as_struct();
+            for (field, array) in object.fields().iter().zip(object.columns()) {
+                walk(
+                    format!("{name}{INSIDE}{}", field.name()),
+                    field,
+                    array,
+                    with,
+                );
+            }
+        }
+        DataType::Int64 | DataType::Float64 => with(name, field, array),
+        _ => {}
+    }
+}
+
+/// The elements of lists, however deep; an array that is none as it is.
+fn innermost(array: &ArrayRef) -> ArrayRef {
+    let mut inner = array.clone();
+    while let Some(list) = inner.as_list_opt::<i32>() {
+        let (from, to) = (list.value_offsets()[0], list.value_offsets()[list.len()]);
+        inner = list.values().slice(from as usize, (to - from) as usize);
+    }
+    inner
+}
+
+/// Whether a column, at any depth, has the doubles of another.
+fn has_doubles_beside(fields: &Fields) -> bool {
+    fields.iter().any(|field| {
+        let mut kind = field.data_type();
+        while let DataType::List(element) = kind {
+            kind = element.data_type();
+        }
+        let is_inside = || match kind {
+            DataType::Struct(fields) => has_doubles_beside(fields),
+            _ => false,
+        };
+        base_of(field).is_some() || is_inside()
+    })
+}
+
+fn has_value(array: &ArrayRef) -> bool {
+    let inner = innermost(array);
+    inner.logical_null_count() < inner.len()
+}
+
+/// Whether a whole number is no double.
+fn has_inexact(array: &ArrayRef) -> bool {
+    let inner = innermost(array);
+    let Some(numbers) = inner.as_primitive_opt::<Int64Type>() else {
+        return false;
+    };
+    // Most columns are seen to be exact by these two.
+    let bounds = [arrow::compute::min(numbers), arrow::compute::max(numbers)];
+    let is_beyond = |bound: i64| !(-EXACT_MAX..=EXACT_MAX).contains(&bound);
+    bounds.into_iter().flatten().any(is_beyond)
+        && numbers.iter().flatten().any(|number| !is_exact(number))
+}
+
+/// Whether a double says the same.
+fn is_exact(number: i64) -> bool {
+    let magnitude = number.unsigned_abs();
+    magnitude == 0 || 64 - magnitude.leading_zeros() - magnitude.trailing_zeros() <= 53
+}
+
+/// The column at `path` alone, with doubles instead of whole numbers.
+fn with_double(fields: &Fields, path: &[&str]) -> Option<Field> {
+    let (name, rest) = path.split_first()?;
+    let field = fields.iter().find(|field| field.name() == name)?;
+    doubled(field, rest)
+}
+
+fn doubled(field: &Field, path: &[&str]) -> Option<Field> {
+    let kind = match field.data_type() {
+        DataType::List(element) => DataType::List(Arc::new(doubled(element, path)?)),
+        DataType::Struct(fields) => DataType::Struct(vec![with_double(fields, path)?].into()),
+        DataType::Int64 if path.is_empty() => DataType::Float64,
+        _ => return None,
+    };
+    Some(Field::new(field.name(), kind, true))
+}
+
+fn has_column(fields: &Fields, path: &[&str]) -> bool {
+    let Some((name, rest)) = path.split_first() else {
+        return true;
+    };
+    let Some(field) = fields.iter().find(|field| field.name() == name) else {
+        return false;
+    };
+    let mut kind = field.data_type();
+    while let DataType::List(element) = kind {
+        kind = element.data_type();
+    }
+    match kind {
+        DataType::Struct(fields) => has_column(fields, rest),
+        _ => rest.is_empty(),
+    }
+}
