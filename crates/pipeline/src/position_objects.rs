@@ -2,7 +2,7 @@
 //!
 //! An object is durable before the commit that names it, and is never changed. A process that dies in between leaves one that
 //! no position names; `forebay tables clean` deletes it. Whoever deletes goes by age, so an object that is named for the first
-//! time must be young ([`check_age`]).
+//! time must be young (`check_age`).
 
 use std::collections::HashSet;
 use std::time::Duration;

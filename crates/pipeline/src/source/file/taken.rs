@@ -38,7 +38,7 @@ pub(super) struct Partial {
     pub(super) sha256: String,
     /// … and of the whole blocks among them, from which the digest goes on.
     pub(super) chain: String,
-    /// [`look`] of the file, unless it had changed only just then.
+    /// [`super::record::look`] of the file, unless it had changed only just then.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub(super) look: Option<String>,
     /// Bytes of the file that a record says were taken, when the file had grown since.

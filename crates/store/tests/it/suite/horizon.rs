@@ -195,7 +195,8 @@ async fn a_position_that_names_objects_is_needed_as_long_as_its_state_is_kept() 
 
     world.store.forget(Timestamp(0)).await.unwrap();
     let kept = expected.into_iter().filter(|(_, is_needed)| *is_needed);
-    assert_eq!(named(&world, horizon).await, kept.collect());
+    let kept: BTreeMap<i64, bool> = kept.collect();
+    assert_eq!(named(&world, horizon).await, kept);
 
     world.store.drop_branch(&nine).await.unwrap();
     world.clock.set(1_000_000_000);
