@@ -28,7 +28,7 @@ pub use error::{Context, Error, ErrorKind, Result};
 pub use messages::{Message, Messages, MessagesBuilder};
 pub use name::{Ident, RefName, TableName};
 pub use payload::{Chunk, Compression, Kept, PayloadHead};
-pub use position::Position;
+pub use position::{Position, PositionObject};
 pub use quarantine::Rejected;
 pub use secret::Secret;
 pub use sql::{InspectedStatement, Selected, SqlEngine};

@@ -10,7 +10,8 @@ use crate::{Error, Result};
 
 /// A source's own description of "everything up to here has been taken": small JSON that only that source reads.
 ///
-/// A position moves in the commit that holds the data before it, and nowhere else.
+/// A position moves in the commit that holds the data before it, and nowhere else. What would make it large lies in objects
+/// that it names under the key `objects` ([`PositionObject`]).
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(transparent)]
 pub struct Position(pub Value);
@@ -47,6 +48,52 @@ impl Position {
     pub fn read<T: DeserializeOwned>(&self, what: &str) -> Result<T> {
         T::deserialize(&self.0)
             .map_err(|error| Error::data("bad_position", what).with_source(error))
+    }
+}
+
+/// An object of the storage that holds a part of what a position says. It is written before the commit that names it, and never
+/// changed.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub struct PositionObject {
+    /// Below the root of the storage.
+    pub path: String,
+    /// Of its bytes, in hex.
+    pub sha256: String,
+    pub bytes: u64,
+    /// What it holds, counted as its source counts.
+    pub entries: u64,
+}
+
+impl Position {
+    /// The folder of all position objects: one folder a run below it.
+    pub const OBJECTS_FOLDER: &str = "positions";
+
+    /// The key under which a position of any source names its objects.
+    pub const OBJECTS_KEY: &str = "objects";
+
+    /// The objects that it needs.
+    ///
+    /// # Errors
+    /// `Data` `bad_position` when the key holds something else.
+    pub fn objects(&self) -> Result<Vec<PositionObject>> {
+        let Some(named) = self.0.get(Self::OBJECTS_KEY) else {
+            return Ok(Vec::new());
+        };
+        Vec::deserialize(named).map_err(|error| {
+            let what = "the objects that a position names cannot be read";
+            Error::data("bad_position", what).with_source(error)
+        })
+    }
+
+    /// The same position, with other objects of the same content in place of those that it names.
+    ///
+    /// # Errors
+    /// `Bug` when the objects cannot be written as JSON.
+    pub fn with_objects(mut self, objects: &[PositionObject]) -> Result<Self> {
+        if let Some(named) = self.0.get_mut(Self::OBJECTS_KEY) {
+            *named = Self::of(&objects)?.0;
+        }
+        Ok(self)
     }
 }
 

@@ -1,5 +1,5 @@
-//! Deleting what no kept state of the lake needs: files of expired states, and what killed writers left behind, in the folders of tables
-//! and in the raw zone (see [`raw`]).
+//! Deleting what no kept state of the lake needs: files of expired states, and what killed writers left behind, in the folders of tables,
+//! in the raw zone (see [`raw`]) and among the objects of positions (see [`positions`]).
 //!
 //! A file goes only when it lies in the folder of a table of this catalog, no kept state of any branch reaches it, and it
 //! is older than the safe age. In this order: the horizon moves, so that what goes is no longer read; every kept state is
@@ -7,6 +7,7 @@
 //! already, or files younger than [`DRAFT_AGE_MAX`]: an older draft is refused. When the states of a table cannot be read
 //! to the end, none of its files goes.
 
+mod positions;
 mod raw;
 mod reach;
 mod sweep;
@@ -27,7 +28,7 @@ use crate::error::from_objects;
 use self::reach::Reach;
 
 /// A draft that is older is not committed: `clean` may have taken its files for leftovers.
-pub(crate) const DRAFT_AGE_MAX: Duration = Duration::from_secs(24 * 3_600);
+pub const DRAFT_AGE_MAX: Duration = Duration::from_secs(24 * 3_600);
 /// The youngest files that can be deleted. Longer than a draft may be old by more than clocks differ.
 pub const SAFE_AGE_MIN: Duration = Duration::from_secs(36 * 3_600);
 
@@ -81,12 +82,28 @@ pub struct CleanedRaw {
     pub orphaned: FileCount,
 }
 
+/// What happened to the objects that positions name.
+#[derive(Debug, Clone, Default, PartialEq, Eq)]
+pub struct CleanedPositions {
+    /// Named by a position that is needed.
+    pub needed: FileCount,
+    /// Not named, and too young to tell whether they will be.
+    pub young: FileCount,
+    /// Deleted, or, in a dry run, what would be.
+    pub unneeded: FileCount,
+    /// Of runs that this catalog has never heard of.
+    pub unknown: FileCount,
+    /// Why nothing was deleted: a position cannot be read.
+    pub problem: Option<String>,
+}
+
 /// What [`Lake::clean`] did.
 #[derive(Debug)]
 pub struct Cleaned {
     pub horizon: Horizon,
     pub tables: BTreeMap<Uuid, CleanedTable>,
     pub raw: CleanedRaw,
+    pub positions: CleanedPositions,
     /// Rows of the store; none in a dry run.
     pub forgotten: Forgotten,
 }
@@ -142,6 +159,7 @@ impl Lake {
         let reach = Reach::of(self, horizon).await?;
         let tables = sweep::sweep(self, request, &reach).await?;
         let raw = raw::sweep(self, request).await?;
+        let positions = positions::sweep(self, request, horizon).await?;
         let mut forgotten = Forgotten::default();
         if !request.dry_run {
             forgotten = store.forget(request.log_from).await?;
@@ -150,13 +168,14 @@ impl Lake {
             horizon,
             tables,
             raw,
+            positions,
             forgotten,
         })
     }
 }
 
 impl Cleaned {
-    /// What went of all tables and of the raw zone; in a dry run, what would.
+    /// What went of all tables, of the raw zone and of positions; in a dry run, what would.
     pub fn deleted(&self) -> FileCount {
         let mut gone = FileCount::default();
         let tables = self.tables.values().filter(|table| !table.left_alone);
@@ -164,8 +183,10 @@ impl Cleaned {
             gone.files += count.files;
             gone.bytes += count.bytes;
         }
-        gone.files += self.raw.orphaned.files;
-        gone.bytes += self.raw.orphaned.bytes;
+        for count in [self.raw.orphaned, self.positions.unneeded] {
+            gone.files += count.files;
+            gone.bytes += count.bytes;
+        }
         gone
     }
 }

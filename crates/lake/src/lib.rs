@@ -21,7 +21,10 @@ mod turn;
 mod verify;
 mod write;
 
-pub use clean::{CleanRequest, Cleaned, CleanedRaw, CleanedTable, FileCount, SAFE_AGE_MIN};
+pub use clean::{
+    CleanRequest, Cleaned, CleanedPositions, CleanedRaw, CleanedTable, DRAFT_AGE_MAX, FileCount,
+    SAFE_AGE_MIN,
+};
 pub use commit::{CommitRequest, LakeCommit, position_property};
 pub use draft::Draft;
 pub use lake::Lake;

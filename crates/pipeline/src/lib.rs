@@ -26,6 +26,7 @@ pub mod load;
 pub mod quarantine;
 pub mod run;
 
+pub mod position_objects;
 pub mod timing;
 
 mod base64;

@@ -1,6 +1,6 @@
 //! How far back states of the lake are kept, and what those states need.
 
-use forebay_core::{CommitId, TableName, Timestamp};
+use forebay_core::{CommitId, Position, TableName, Timestamp};
 use uuid::Uuid;
 
 /// States from here on are kept: as of this instant, of every later commit, and what branches are based on.
@@ -27,6 +27,21 @@ pub struct Place {
 #[derive(Debug, Clone, Default)]
 pub struct Places {
     pub places: Vec<Place>,
+    pub next: Option<PlaceCursor>,
+}
+
+/// A position that names objects of the storage.
+#[derive(Debug, Clone)]
+pub struct LoggedPosition {
+    pub position: Position,
+    /// A kept state, or a branch that is there, needs it.
+    pub is_needed: bool,
+}
+
+/// A part of all positions that name objects, and where the next begins.
+#[derive(Debug, Clone, Default)]
+pub struct LoggedPositions {
+    pub positions: Vec<LoggedPosition>,
     pub next: Option<PlaceCursor>,
 }
 

@@ -17,7 +17,9 @@ mod store;
 
 pub use commit::{Change, Commit, Committed, HeadChange, PositionMove};
 pub use database::StoreUrl;
-pub use horizon::{Forgotten, Horizon, Place, PlaceCursor, Places};
+pub use horizon::{
+    Forgotten, Horizon, LoggedPosition, LoggedPositions, Place, PlaceCursor, Places,
+};
 pub use lease::{Lease, LeaseRequest, Member};
 pub use log::{AsOf, CommitRecord, Head};
 pub use refs::Branch;

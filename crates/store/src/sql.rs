@@ -10,6 +10,7 @@ mod group;
 pub(crate) mod horizon;
 pub(crate) mod lease;
 pub(crate) mod log;
+pub(crate) mod logged;
 pub(crate) mod member;
 pub(crate) mod operation;
 pub(crate) mod refs;

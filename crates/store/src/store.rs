@@ -16,10 +16,10 @@ use crate::sql::faults::Faults;
 use crate::sql::forget::{ForgetBranches, ForgetCommits, ForgetPage, ForgetRuns, Log};
 use crate::sql::operation::{Job, Operation, Pending};
 use crate::sql::writer::Writer;
-use crate::sql::{commit, horizon, lease, log, member, refs, runs, verify, writer};
+use crate::sql::{commit, horizon, lease, log, logged, member, refs, runs, verify, writer};
 use crate::{
     AsOf, Branch, Commit, CommitRecord, Committed, Forgotten, Head, Horizon, Lease, LeaseRequest,
-    Member, PlaceCursor, Places, RunRecord, StoreUrl,
+    LoggedPositions, Member, PlaceCursor, Places, RunRecord, StoreUrl,
 };
 
 /// A handle of the store; clones share one writer. Several processes, and several handles, may open one store.
@@ -298,6 +298,24 @@ impl Store {
         let kept = horizon::Kept::read(sql, horizon).await.map_err(explain)?;
         let start = PlaceCursor::start();
         Ok(horizon::places(sql, &kept, from.unwrap_or(&start)).await?)
+    }
+
+    /// Positions that name objects of the storage, needed from a horizon on or not, a part at a time; the first without a cursor.
+    /// What a commit moves meanwhile may or may not be among them.
+    pub async fn logged_positions(
+        &self,
+        horizon: Horizon,
+        from: Option<&PlaceCursor>,
+    ) -> Result<LoggedPositions> {
+        let mut reader = self.reader().await?;
+        let sql = &mut reader.sql();
+        let kept = horizon::Kept::read(sql, horizon).await.map_err(explain)?;
+        let start = PlaceCursor::start();
+        let mut found = logged::moves(sql, &kept, from.unwrap_or(&start)).await?;
+        if from.is_none() {
+            found.positions.extend(logged::current(sql, &kept).await?);
+        }
+        Ok(found)
     }
 
     /// Every table that the log or a branch still tells of, dropped ones too, with a name that it had.

@@ -5,6 +5,7 @@ use std::process::ExitCode;
 use clap::Args;
 use forebay_core::{Error, Ident, RefName, Result, TableName};
 use forebay_lake::position_property;
+use forebay_pipeline::position_objects;
 use forebay_pipeline::raw::RawReader;
 use forebay_store::{AsOf, Head};
 use futures::TryStreamExt;
@@ -105,6 +106,11 @@ impl Verify {
         let noted = table.properties();
         let positions = lake.store().positions(&self.branch, pipeline).await?;
         for (split, sequence, position) in positions {
+            for object in position.objects()? {
+                if let Err(error) = position_objects::read(lake, &object).await {
+                    found.add(format_args!("position of {pipeline}/{split}"), error);
+                }
+            }
             let Some(text) = noted.get(&position_property(pipeline, &split)) else {
                 continue;
             };

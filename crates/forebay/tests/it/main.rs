@@ -22,6 +22,7 @@ mod keeping;
 #[cfg(feature = "kafka")]
 mod ledger;
 mod load;
+mod many_files;
 mod observe;
 mod parts;
 mod postgres;

@@ -8,7 +8,7 @@ use std::process::{Child, Command, Stdio};
 use std::sync::Arc;
 use std::sync::atomic::{AtomicI32, AtomicU32, Ordering};
 
-use forebay_testkit::PostgresServer;
+use forebay_testkit::{PostgresServer, on_s3};
 
 use crate::flights::variable;
 use crate::forebay::Project;
@@ -165,6 +165,47 @@ fn a_process_that_dies_between_the_two_commits_loses_and_doubles_nothing() {
     assert!(died >= kills / 2, "only {died} of {kills} died");
     ok(&project, &server, &["run", "orders"]);
     check(&project, &server, 40);
+}
+
+/// The position of so many files names objects, of which the catalog hears only with the lake's part of the commit.
+#[test]
+fn objects_that_only_the_target_names_may_be_cleaned_away() {
+    if on_s3() {
+        println!("skipped: the objects are deleted from the disk");
+        return;
+    }
+    let Some(server) = PostgresServer::start() else {
+        return;
+    };
+    let mut ahead = 0;
+    for commits in 1..5 {
+        server.sql("DROP SCHEMA IF EXISTS shop CASCADE");
+        let project = Project::new();
+        project.write(
+            "pipelines/orders.yaml",
+            &INTO.replace("buffer: {bytes: 3KiB}\n", ""),
+        );
+        for n in 0..600 {
+            project.write(&format!("data/{n:03}.ndjson"), &format!("{{\"id\":{n}}}\n"));
+        }
+        let proxy = Proxy::start(&server, At::Kill);
+        let mut child = spawn(&project, &proxy.url);
+        proxy.victim.store(child.id() as i32, Ordering::SeqCst);
+        proxy.left.store(commits, Ordering::SeqCst);
+        if child.wait().unwrap().success() {
+            continue;
+        }
+        // As `clean` does a day later.
+        std::fs::remove_dir_all(project.path().join(".forebay/positions")).ok();
+        let told = ok(&project, &server, &["run", "orders"]);
+        ahead += u32::from(told.contains("one commit ahead"));
+        project.write("data/more.ndjson", "{\"id\":600}\n");
+        ok(&project, &server, &["run", "orders"]);
+        let rows = server.sql("SELECT count(*), count(DISTINCT id) FROM shop.orders");
+        assert_eq!(rows, "601|601");
+        ok(&project, &server, &["verify"]);
+    }
+    assert!(ahead > 0, "no process died between the two commits");
 }
 
 #[test]

@@ -54,7 +54,7 @@ pub(super) async fn sweep(lake: &Lake, request: &CleanRequest) -> Result<Cleaned
     Ok(cleaned)
 }
 
-fn is_young(modified_micros: i64, until: Timestamp) -> bool {
+pub(super) fn is_young(modified_micros: i64, until: Timestamp) -> bool {
     modified_micros >= until.micros()
 }
 

@@ -141,15 +141,14 @@ async fn finish_once(
     lease: &mut Lease,
     last: Delivered,
 ) -> Result<()> {
-    let Delivered { position, outbox } = last;
     let (lake, branch, epoch) = (context.lake.clone(), context.branch.clone(), lease.epoch);
     let runtime = Handle::current();
     let written = tokio::task::spawn_blocking(move || {
         let mut tables = Tables::new(lake.clone(), branch, runtime.clone());
-        let message = outbox::redo(&lake, &runtime, &outbox, epoch, &mut tables)?;
-        Ok((tables.finish()?, message))
+        let redone = outbox::redo(&lake, &runtime, last, epoch, &mut tables)?;
+        Ok((tables.finish()?, redone))
     });
-    let (drafts, message) = written.await.unwrap_or_else(|error| {
+    let (drafts, redone) = written.await.unwrap_or_else(|error| {
         Err(Error::bug("outbox", "reading an outbox panicked").with_source(error))
     })?;
     let salt = random(context.seed ^ context.clock.now().micros() as u64, 7);
@@ -157,7 +156,7 @@ async fn finish_once(
         id: CommitId::new(context.clock.now(), salt),
         branch: context.branch.clone(),
         author: context.author.clone(),
-        message,
+        message: redone.message,
         run: None,
         drafts,
         positions: vec![PositionMove {
@@ -165,12 +164,12 @@ async fn finish_once(
             split: split.clone(),
             epoch: lease.epoch,
             sequence: lease.sequence,
-            position: position.clone(),
+            position: redone.position.clone(),
         }],
     };
     context.lake.commit(request).await?;
     lease.sequence += 1;
-    lease.position = Some(position);
+    lease.position = Some(redone.position);
     Ok(())
 }
 

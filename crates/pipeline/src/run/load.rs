@@ -3,7 +3,7 @@
 //! Works on a blocking thread of its own. Rows, raw index, quarantine, requests, contract and position of one boundary
 //! are one commit: all of it is visible afterwards or none.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, HashSet};
 use std::sync::Arc;
 
 use arrow::array::RecordBatch;
@@ -25,6 +25,7 @@ use super::work::{Boundary, Work};
 use super::{CONTRACT_PROPERTY, Figures, Job, KnownContract, contract_text, random};
 use crate::extract::contract::Contract;
 use crate::load::{Delivered, Sink};
+use crate::position_objects::{self, object_paths};
 use crate::quarantine::{self, Event, EventKind, PayloadKey};
 use crate::raw::{self, RawEntry};
 
@@ -46,6 +47,8 @@ pub(super) struct Loader {
     child_rows: u64,
     commits: u64,
     sequence: i64,
+    /// Paths of the objects that the last position names.
+    position_objects: HashSet<String>,
     /// The contract as the raw table keeps it.
     contract: Option<String>,
 }
@@ -65,6 +68,10 @@ impl Loader {
             runtime.clone(),
         );
         let sequence = job.lease.sequence;
+        let position_objects = match &job.lease.position {
+            Some(position) => object_paths(position)?,
+            None => HashSet::new(),
+        };
         let heads = BTreeMap::new();
         let lake = context.lake.clone();
         let outbox = job.spec.load.is_transactional().then(|| {
@@ -88,6 +95,7 @@ impl Loader {
             child_rows: 0,
             commits: 0,
             sequence,
+            position_objects,
             contract: known.kept,
         })
     }
@@ -377,6 +385,7 @@ impl Loader {
             return Ok(());
         }
         if let Some(position) = &position {
+            self.check_objects(position)?;
             self.deliver(position)?;
         }
         let moved = position.is_some();
@@ -421,10 +430,24 @@ impl Loader {
             quarantined_total,
             "committed"
         );
-        if reached.is_some() {
-            job.committed.send_replace(reached);
+        if let Some(position) = reached {
+            self.position_objects = object_paths(&position)?;
+            job.committed.send_replace(Some(position));
         }
         self.committed(moved)
+    }
+
+    /// Refuses objects that may have been deleted before a commit names them. A target that commits before the lake carries
+    /// their content along: until the lake's part is made no position of the catalog names them.
+    fn check_objects(&mut self, position: &Position) -> Result<()> {
+        let objects = position_objects::new_objects(position, &self.position_objects)?;
+        position_objects::check_age(&objects, self.job.context.clock.now())?;
+        let Some(outbox) = &mut self.outbox else {
+            return Ok(());
+        };
+        objects
+            .into_iter()
+            .try_for_each(|object| outbox.keep_object(object))
     }
 
     /// Commits the rows in a target that is not the lake, with all that the lake has to learn of it.

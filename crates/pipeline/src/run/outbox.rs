@@ -8,7 +8,7 @@
 use arrow::array::RecordBatch;
 use arrow::ipc::reader::StreamReader;
 use arrow::ipc::writer::StreamWriter;
-use forebay_core::{Error, Ident, Result, TableName};
+use forebay_core::{Error, Ident, Position, PositionObject, Result, TableName};
 use forebay_lake::Lake;
 use forebay_lake::storage::from_objects;
 use object_store::ObjectStoreExt;
@@ -18,6 +18,8 @@ use tokio::runtime::Handle;
 use ulid::Ulid;
 
 use super::tables::Tables;
+use crate::load::Delivered;
+use crate::position_objects;
 use crate::raw::put_object;
 
 /// Bytes of rows that stay in memory and go into the target; more go to an object.
@@ -51,6 +53,16 @@ struct Head {
     expected: Vec<Option<String>>,
     /// Objects with further rows, in the same form.
     objects: Vec<String>,
+    /// Objects that the position is the first to name.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    position: Vec<KeptObject>,
+}
+
+/// The content of an object of the position, which nobody deletes before the lake's part is made.
+#[derive(Debug, Clone, Serialize, Deserialize)]
+struct KeptObject {
+    object: PositionObject,
+    copy: String,
 }
 
 #[derive(Debug, Serialize, Deserialize)]
@@ -72,6 +84,7 @@ pub(super) struct Outbox {
     properties: Vec<(TableName, String, String)>,
     expected: Vec<Option<String>>,
     objects: Vec<Path>,
+    position: Vec<KeptObject>,
 }
 
 impl Outbox {
@@ -85,7 +98,19 @@ impl Outbox {
             properties: Vec::new(),
             expected: Vec::new(),
             objects: Vec::new(),
+            position: Vec::new(),
         }
+    }
+
+    /// Copies an object of the position that the commit is the first to name.
+    pub(super) fn keep_object(&mut self, object: PositionObject) -> Result<()> {
+        let read = position_objects::read(&self.lake, &object);
+        let copy = self.put(self.runtime.block_on(read)?)?;
+        self.position.push(KeptObject {
+            object,
+            copy: copy.to_string(),
+        });
+        Ok(())
     }
 
     pub(super) fn add(
@@ -124,16 +149,17 @@ impl Outbox {
         let writes = std::mem::take(&mut self.writes);
         self.bytes = 0;
         let text = encode(Head::default(), &writes)?;
-        let path = Path::from(format!(
-            "{}/{}.zst",
-            self.folder,
-            Ulid::from(uuid::Uuid::new_v4().as_u128())
-                .to_string()
-                .to_lowercase()
-        ));
-        put_object(&self.lake, &self.runtime, &path, text)?;
+        let path = self.put(text)?;
         self.objects.push(path);
         Ok(())
+    }
+
+    /// Makes an object beside the raw zone.
+    fn put(&self, bytes: Vec<u8>) -> Result<Path> {
+        let name = Ulid::from(uuid::Uuid::new_v4().as_u128()).to_string();
+        let path = Path::from(format!("{}/{}.zst", self.folder, name.to_lowercase()));
+        put_object(&self.lake, &self.runtime, &path, bytes)?;
+        Ok(path)
     }
 
     /// The text that travels with the commit.
@@ -143,6 +169,7 @@ impl Outbox {
             properties: self.properties.clone(),
             expected: self.expected.clone(),
             objects: self.objects.iter().map(ToString::to_string).collect(),
+            position: self.position.clone(),
             ..Head::default()
         };
         encode(head, &self.writes)
@@ -153,7 +180,9 @@ impl Outbox {
         (self.bytes, self.writes) = (0, Vec::new());
         self.properties.clear();
         self.expected.clear();
-        for path in std::mem::take(&mut self.objects) {
+        let copies = std::mem::take(&mut self.position).into_iter();
+        let copies = copies.map(|kept| Path::from(kept.copy));
+        for path in std::mem::take(&mut self.objects).into_iter().chain(copies) {
             // Nothing names it any more; one that stays is an orphan.
             let deleted = self.runtime.block_on(self.lake.objects().delete(&path));
             if let Err(error) = deleted {
@@ -196,30 +225,55 @@ fn compressed(text: &[u8]) -> std::io::Result<Vec<u8>> {
     compressor.compress(text)
 }
 
-/// Writes what an outbox holds to the tables; returns the message of its commit. Blocks.
+/// What the lake's part of a commit that a target has made consists of, besides rows.
+pub(super) struct Redone {
+    pub(super) message: String,
+    pub(super) position: Position,
+}
+
+/// Writes what the outbox of a commit holds to the tables. Blocks.
 ///
 /// Files get names with `epoch` in them: the process that made the outbox may have made theirs.
 pub(super) fn redo(
     lake: &Lake,
     runtime: &Handle,
-    text: &[u8],
+    last: Delivered,
     epoch: i64,
     tables: &mut Tables,
-) -> Result<String> {
-    let head = decode(text, epoch, tables)?;
+) -> Result<Redone> {
+    let head = decode(&last.outbox, epoch, tables)?;
     for path in &head.objects {
-        let path = Path::from(path.as_str());
-        let read = runtime.block_on(async {
-            let object = lake.objects().get(&path).await?;
-            object.bytes().await
-        });
-        let text = read.map_err(|error| from_objects("read an outbox", &path, error))?;
+        let text = runtime.block_on(read_object(lake, path))?;
         decode(&text, epoch, tables)?;
     }
     for (i, property) in head.properties.iter().enumerate() {
         restore_property(tables, property, head.expected.get(i))?;
     }
-    Ok(head.message)
+    let position = runtime.block_on(restore_objects(lake, &head.position, last.position))?;
+    Ok(Redone {
+        message: head.message,
+        position,
+    })
+}
+
+async fn read_object(lake: &Lake, path: &str) -> Result<Vec<u8>> {
+    let path = Path::from(path);
+    let failed = |error| from_objects("read an outbox", &path, error);
+    let object = lake.objects().get(&path).await.map_err(failed)?;
+    Ok(object.bytes().await.map_err(failed)?.into())
+}
+
+/// Makes the objects again that the position is the first to name: as no position of the catalog did so, they may be gone.
+async fn restore_objects(lake: &Lake, kept: &[KeptObject], position: Position) -> Result<Position> {
+    let mut objects = position.objects()?;
+    for KeptObject { object, copy } in kept {
+        let bytes = read_object(lake, copy).await?;
+        let made = position_objects::create_again(lake, object, bytes).await?;
+        for named in objects.iter_mut().filter(|named| *named == object) {
+            named.clone_from(&made);
+        }
+    }
+    position.with_objects(&objects)
 }
 
 /// Sets a property to what the commit made of it, unless another writer has changed it since: what that one knows is newer.

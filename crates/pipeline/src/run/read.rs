@@ -11,6 +11,7 @@ use super::audit::Requests;
 use super::{Figures, Job, RunContext, stage_gone};
 use crate::cover::SecretCover;
 use crate::file::PipelineSpec;
+use crate::position_objects::PositionObjects;
 use crate::source::{RequestLog, RequestRecord, SourceContext};
 
 /// Chunks between the source and the next stage; with chunks of at most a page or a few MiB this bounds the memory.
@@ -74,6 +75,7 @@ pub(super) fn source_context(
         committed: watch::channel(None).1,
         aws: context.aws.clone(),
         lake: Some(context.lake.clone()),
+        position_objects: None,
     }
 }
 
@@ -97,6 +99,7 @@ pub(super) async fn read(
         cancel: stop.clone(),
         committed: job.committed.subscribe(),
         packs: job.spec.extract.takes_messages() && !job.attempt.is_careful(),
+        position_objects: Some(PositionObjects::new(job.context.lake.clone(), job.run.id)),
         ..source_context(&job.spec, &job.context, &requests)
     };
     let source = job

@@ -29,6 +29,7 @@ use crate::extract::file_columns::FileRules;
 use crate::extract::message::MessageRules;
 use crate::file::Document;
 use crate::journal::Journals;
+use crate::position_objects::PositionObjects;
 
 /// Every source there is, in the order of the reference.
 pub const SOURCES: &[&dyn SourceKind] = &[
@@ -98,6 +99,8 @@ pub struct SourceContext {
     pub aws: AwsVariables,
     /// The lake that the run writes to; `None` outside of a run.
     pub lake: Option<Lake>,
+    /// Where a source puts what is too large for its position; `None` outside of a run.
+    pub position_objects: Option<PositionObjects>,
 }
 
 /// Forgets what it is told.
@@ -133,6 +136,7 @@ impl SourceContext {
             committed: watch::channel(None).1,
             aws: AwsVariables::default(),
             lake: None,
+            position_objects: None,
         })
     }
 }

@@ -45,6 +45,9 @@ async fn when_due(workspace: &Workspace, every: Duration) -> Result<()> {
             tracing::error!(table = table.name.as_ref().map(tracing::field::display), %uuid, %problem, "nothing of the table was cleaned");
         }
     }
+    if let Some(problem) = &cleaned.positions.problem {
+        tracing::error!(%problem, "no object of a position was cleaned");
+    }
     let gone = cleaned.deleted();
     tracing::info!(
         files = gone.files,

@@ -7,7 +7,7 @@ use arrow::array::{ArrayRef, Int64Array, RecordBatch, StringArray};
 use clap::Args;
 use forebay_core::unit::Span;
 use forebay_core::{Error, Result};
-use forebay_lake::{CleanRequest, Cleaned, CleanedTable};
+use forebay_lake::{CleanRequest, Cleaned, CleanedPositions, CleanedTable};
 use uuid::Uuid;
 
 use crate::output::{self, Format};
@@ -18,8 +18,9 @@ use crate::wire::Workspace;
 #[derive(Debug, Args)]
 #[command(
     after_help = "Without --delete nothing is changed: it only tells what would go. States of the lake older than `keep` of `[lake]` in\n\
-    forebay.toml are given up, but for what branches are based on; then files go that no kept state reaches, and raw\n\
-    objects without an index, once they are older than `safe_age`. It may run at any time, beside runs and queries."
+    forebay.toml are given up, but for what branches are based on; then files go that no kept state reaches, raw objects\n\
+    without an index and objects that no kept position names, once they are older than `safe_age`. It may run at any time,\n\
+    beside runs and queries."
 )]
 pub(super) struct Clean {
     /// Delete, instead of telling what would go
@@ -54,7 +55,8 @@ impl Clean {
         let batch = listed(&cleaned)?;
         output::print(format, batch.schema(), &[batch])?;
         tell(&cleaned, self.delete);
-        let has_problem = cleaned.tables.values().any(|table| table.problem.is_some());
+        let has_problem = cleaned.positions.problem.is_some()
+            || cleaned.tables.values().any(|table| table.problem.is_some());
         Ok(if has_problem {
             ExitCode::FAILURE
         } else {
@@ -81,6 +83,7 @@ fn tell(cleaned: &Cleaned, deleted: bool) {
             say::bytes(orphaned.bytes)
         ));
     }
+    tell_positions(&cleaned.positions);
     let unknown = cleaned.tables.values().filter(|table| table.name.is_none());
     match unknown.filter(|table| table.left_alone).count() {
         0 => (),
@@ -108,6 +111,28 @@ fn tell(cleaned: &Cleaned, deleted: bool) {
         "the lake is kept from {} on",
         cleaned.horizon.at
     ));
+}
+
+fn tell_positions(positions: &CleanedPositions) {
+    if let Some(problem) = &positions.problem {
+        say::warn(format_args!(
+            "nothing below `positions/` was touched: {problem}"
+        ));
+    }
+    let unneeded = positions.unneeded;
+    if unneeded.files > 0 {
+        say::line(format_args!(
+            "{} objects ({}) below `positions/` are named by no position that is kept",
+            say::count(unneeded.files),
+            say::bytes(unneeded.bytes)
+        ));
+    }
+    if positions.unknown.files > 0 {
+        say::warn(format_args!(
+            "{} objects below `positions/` are of no run of this catalog and were left alone; `--unknown-tables` takes them too",
+            say::count(positions.unknown.files)
+        ));
+    }
 }
 
 fn name(uuid: &Uuid, table: &CleanedTable) -> String {

@@ -5,10 +5,9 @@ use std::path::PathBuf;
 use std::time::Duration;
 
 use async_trait::async_trait;
-use forebay_core::{Error, Result, Timestamp};
+use forebay_core::{Result, Timestamp};
 
-/// Most files that one pattern may match.
-pub(super) const FILES_MAX: usize = 1_000_000;
+use super::listing::Listed;
 
 /// Deepest folder that `**` goes down to.
 pub(super) const DEPTH_MAX: usize = 64;
@@ -16,10 +15,10 @@ pub(super) const DEPTH_MAX: usize = 64;
 /// A place with files in it.
 #[async_trait]
 pub(super) trait Folder: Debug + Send + Sync {
-    /// The files that match the source's pattern, in no order.
+    /// Hands the files that match the source's pattern to `listed`, in no order, and gives it back.
     ///
-    /// Errors: `NotFound` for a plain path without a file, `Denied`, `Config` `too_many_files`, `Unavailable`.
-    async fn list(&self) -> Result<Vec<Found>>;
+    /// Errors: `NotFound` for a plain path without a file, `Denied`, `Unavailable`, and those of [`Listed::take`].
+    async fn list(&self, listed: Listed) -> Result<Listed>;
 
     /// Why the pattern matches nothing, and what may be meant instead.
     async fn explain_nothing(&self) -> Result<String>;
@@ -96,9 +95,4 @@ impl Stat {
         };
         now.since(changed) < FRESH && changed.since(now) < FRESH
     }
-}
-
-pub(super) fn too_many() -> Error {
-    let what = format!("`path` matches more than {FILES_MAX} files");
-    Error::config("too_many_files", what).with_hint("narrow `source.file.path`")
 }

@@ -1,12 +1,65 @@
 //! The files that are there now, and the records that a file of a new name may be compared with. It decides nothing: content does.
 
-use std::collections::{HashMap, HashSet};
+use std::collections::HashSet;
+
+use forebay_core::{Error, Result};
 
 use super::folder::Found;
-use super::taken::{
-    INODE, LOOK, MODIFIED, PLACE, State, TakenRecord, VANISHED, inode_hash, look_hash,
-    modified_hash, place_hash,
+use super::record::{
+    INODE, LOOK, MODIFIED, PLACE, TakenRecord, VANISHED, inode_hash, look_hash, modified_hash,
+    place_hash,
 };
+use super::taken::State;
+use super::taken_files::TakenFiles;
+
+/// Most files that one pattern may match.
+const FILES_MAX: usize = 10_000_000;
+
+/// Most of them that are new at a time. Each costs some 300 bytes of memory.
+const NEW_FILES_MAX: usize = 1_000_000;
+
+/// What is kept of the files that are there while they are listed.
+#[derive(Debug, Default)]
+pub(super) struct Listed {
+    pub(super) state: State,
+    pub(super) present: Vec<PresentFile>,
+    /// Those that do not look as they did when they were taken.
+    pub(super) unknown: Vec<Found>,
+}
+
+impl Listed {
+    pub(super) fn new(state: State) -> Self {
+        Self {
+            state,
+            ..Self::default()
+        }
+    }
+
+    /// Adds a file.
+    ///
+    /// Errors: `Config` `too_many_files`.
+    pub(super) fn take(&mut self, found: Found) -> Result<()> {
+        if self.present.len() >= FILES_MAX {
+            let what = format!("`path` matches more than {FILES_MAX} files");
+            return Err(too_many(what).with_hint("narrow `source.file.path`"));
+        }
+        self.present.push(PresentFile::of(&found));
+        if !self.state.is_left(&found) && self.state.has_look(&found) {
+            return Ok(());
+        }
+        if self.unknown.len() >= NEW_FILES_MAX {
+            let what = format!("`path` matches more than {NEW_FILES_MAX} new files");
+            return Err(too_many(what)
+                .with_hint("narrow `source.file.path`, run, and widen it again part by part"));
+        }
+        self.unknown.push(found);
+        Ok(())
+    }
+}
+
+fn too_many(what: String) -> Error {
+    Error::config("too_many_files", what)
+}
 
 /// Which records a file is compared with.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -19,28 +72,36 @@ pub(super) struct Recognition {
     pub(super) rotated: bool,
 }
 
-/// The files that are there now, and those that a new name may stand for.
+/// The files that are there now, and those that a new name may stand for: 24 bytes for each file, and 52 for each record of one that
+/// is gone.
 #[derive(Debug, Default)]
 pub(super) struct Listing {
-    present: HashSet<([u8; PLACE], [u8; LOOK])>,
-    /// The files that are there, by name.
-    files: HashMap<[u8; PLACE], PresentFile>,
-    by_size: HashMap<u64, Vec<TakenRecord>>,
-    by_inode: HashMap<[u8; INODE], Vec<TakenRecord>>,
+    /// The files that are there, by place.
+    present: Vec<PresentFile>,
+    /// Records that a file of another name may have, by size.
+    by_size: Vec<TakenRecord>,
+    /// Records of files that are gone, by time of change and size.
+    by_time: Vec<TakenRecord>,
+    /// Records of files that are gone, by inode.
+    by_inode: Vec<TakenRecord>,
 }
 
 /// A file that is there.
 #[derive(Debug, Clone, Copy)]
-struct PresentFile {
+pub(super) struct PresentFile {
+    place: [u8; PLACE],
     size: u64,
+    look: [u8; LOOK],
     modified: [u8; MODIFIED],
     inode: Option<[u8; INODE]>,
 }
 
 impl PresentFile {
-    fn of(file: &Found) -> Self {
+    pub(super) fn of(file: &Found) -> Self {
         Self {
+            place: place_hash(&file.name),
             size: file.stat.size,
+            look: look_hash(&file.stat),
             modified: modified_hash(&file.stat),
             inode: inode_hash(&file.stat),
         }
@@ -48,91 +109,124 @@ impl PresentFile {
 }
 
 impl Listing {
-    pub(super) fn new(state: &State, found: &[Found], recognition: Recognition) -> Self {
+    pub(super) fn new(
+        taken: &TakenFiles,
+        present: Vec<PresentFile>,
+        recognition: Recognition,
+    ) -> Self {
         let mut listing = Self::default();
         if !(recognition.moved || recognition.copies || recognition.rotated) {
             return listing;
         }
-        let present = found
-            .iter()
-            .map(|file| (place_hash(&file.name), look_hash(&file.stat)));
-        listing.present = present.collect();
-        let files = found.iter();
-        let files = files.map(|file| (place_hash(&file.name), PresentFile::of(file)));
-        listing.files = files.collect();
-        for record in state.records.iter().filter(|record| record.size > 0) {
-            listing
-                .by_size
-                .entry(record.size)
-                .or_default()
-                .push(*record);
-            listing
-                .by_inode
-                .entry(record.inode)
-                .or_default()
-                .push(*record);
+        listing.present = present;
+        listing.present.sort_unstable_by_key(|file| file.place);
+        for record in taken.iter().filter(|record| record.size() > 0) {
+            let is_gone = listing.is_gone(record);
+            let may_have_moved = recognition.moved && is_gone && record.modified != VANISHED;
+            if recognition.copies || may_have_moved {
+                listing.by_size.push(*record);
+            }
+            if may_have_moved {
+                listing.by_time.push(*record);
+            }
+            if recognition.rotated && is_gone {
+                listing.by_inode.push(*record);
+            }
         }
+        listing.by_size.sort_unstable_by_key(TakenRecord::size);
+        let by_time = |record: &TakenRecord| (record.modified, record.size());
+        listing.by_time.sort_unstable_by_key(by_time);
+        listing.by_inode.sort_unstable_by_key(|record| record.inode);
         listing
+    }
+
+    fn at(&self, place: [u8; PLACE]) -> &[PresentFile] {
+        equal_range(&self.present, &place, |file| file.place)
     }
 
     /// Whether the file of a record is no longer there as it was taken. Of one that had only just changed then, no more is known
     /// than its inode.
     pub(super) fn is_gone(&self, record: &TakenRecord) -> bool {
+        let files = self.at(record.place);
         if record.look != [0; LOOK] {
-            return !self.present.contains(&(record.place, record.look));
+            return !files.iter().any(|file| file.look == record.look);
         }
-        match self.files.get(&record.place) {
-            None => true,
-            Some(file) => file.inode.is_some_and(|inode| inode != record.inode),
-        }
+        let is_another = |file: &PresentFile| file.inode.is_some_and(|inode| inode != record.inode);
+        files.iter().all(is_another)
     }
 
     /// Marks the records of files that have vanished and did not appear under another name at the same time: what appears later
     /// is another file, whatever it holds. Whether there were any.
-    pub(super) fn mark_vanished(&self, state: &mut State) -> bool {
-        let is_taken = |place: &[u8; PLACE], file: &PresentFile| {
-            let records = state.at(place);
-            records.iter().any(|record| record.size == file.size)
-        };
-        // Files that are left for the next run may be those that have vanished.
-        let waiting = self
-            .files
-            .iter()
-            .filter(|(place, file)| !is_taken(place, file));
-        let waiting: HashSet<(u64, [u8; MODIFIED])> = waiting
-            .map(|(_, file)| (file.size, file.modified))
-            .collect();
+    pub(super) fn mark_vanished(&self, taken: &mut TakenFiles) -> bool {
+        let absent =
+            |record: &&TakenRecord| record.modified != VANISHED && self.at(record.place).is_empty();
+        let absent: Vec<TakenRecord> = taken.iter().filter(absent).copied().collect();
+        if absent.is_empty() {
+            return false;
+        }
+        let waiting = self.waiting(taken);
         let mut has_any = false;
-        for record in &mut state.records {
-            let may_wait = waiting.contains(&(record.size, record.modified));
-            if record.modified != VANISHED && !self.files.contains_key(&record.place) && !may_wait {
-                record.modified = VANISHED;
+        for record in absent {
+            if !waiting.contains(&(record.size(), record.modified)) {
+                taken.remove(&record);
+                taken.insert(record.vanished());
                 has_any = true;
             }
         }
-        state.records.sort_unstable();
         has_any
     }
 
-    pub(super) fn candidates(&self, file: &Found, recognition: Recognition) -> Vec<TakenRecord> {
-        let mut candidates = Vec::new();
+    /// Size and time of the files that are left for the next run: they may be those that have vanished.
+    fn waiting(&self, taken: &TakenFiles) -> HashSet<(u64, [u8; MODIFIED])> {
+        let is_taken = |file: &PresentFile| {
+            let mut records = taken.at(file.place);
+            records.any(|record| record.size() == file.size)
+        };
+        let waiting = self.present.iter().filter(|file| !is_taken(file));
+        waiting.map(|file| (file.size, file.modified)).collect()
+    }
+
+    /// Records of files that are gone and had the same time of change.
+    pub(super) fn gone_of_time(&self, file: &Found) -> &[TakenRecord] {
         let modified = modified_hash(&file.stat);
-        for record in self.by_size.get(&file.stat.size).into_iter().flatten() {
-            let is_moved = recognition.moved && record.modified == modified && self.is_gone(record);
-            if recognition.copies || is_moved {
-                candidates.push(*record);
-            }
+        equal_range(&self.by_time, &modified, |record| record.modified)
+    }
+
+    /// Records of which a file of this size may be a copy, whatever it is called.
+    pub(super) fn copies(&self, size: u64, recognition: Recognition) -> &[TakenRecord] {
+        match recognition.copies {
+            true => equal_range(&self.by_size, &size, TakenRecord::size),
+            false => &[],
         }
-        let inode = inode_hash(&file.stat).filter(|_| recognition.rotated);
-        for record in inode
-            .and_then(|inode| self.by_inode.get(&inode))
-            .into_iter()
-            .flatten()
-        {
-            if record.size < file.stat.size && self.is_gone(record) {
-                candidates.push(*record);
-            }
+    }
+
+    /// The size of the largest file of which another may be a copy.
+    pub(super) fn largest(&self, recognition: Recognition) -> Option<u64> {
+        let largest = self.by_size.last().filter(|_| recognition.copies);
+        largest.map(TakenRecord::size)
+    }
+
+    pub(super) fn candidates(&self, file: &Found, recognition: Recognition) -> Vec<TakenRecord> {
+        let modified = modified_hash(&file.stat);
+        let same_size = equal_range(&self.by_size, &file.stat.size, TakenRecord::size);
+        let same_size = same_size
+            .iter()
+            .filter(|record| recognition.copies || record.modified == modified);
+        let mut candidates: Vec<TakenRecord> = same_size.copied().collect();
+        if let Some(inode) = inode_hash(&file.stat).filter(|_| recognition.rotated) {
+            let same_inode = equal_range(&self.by_inode, &inode, |record| record.inode);
+            let smaller = same_inode
+                .iter()
+                .filter(|record| record.size() < file.stat.size);
+            candidates.extend(smaller);
         }
         candidates
     }
+}
+
+/// The part of a sorted slice that has a key.
+fn equal_range<'a, T, K: Ord>(sorted: &'a [T], key: &K, key_of: impl Fn(&T) -> K) -> &'a [T] {
+    let from = sorted.partition_point(|item| key_of(item) < *key);
+    let to = sorted[from..].partition_point(|item| key_of(item) <= *key);
+    &sorted[from..from + to]
 }

@@ -8,7 +8,8 @@ use std::sync::Arc;
 use async_trait::async_trait;
 use forebay_core::{Error, Result, Timestamp};
 
-use super::folder::{DEPTH_MAX, FILES_MAX, Folder, Found, Identity, OpenFile, Stat, too_many};
+use super::folder::{DEPTH_MAX, Folder, Found, Identity, OpenFile, Stat};
+use super::listing::Listed;
 use super::pattern::{Part, Pattern};
 use super::{blocking, nothing, shown};
 
@@ -23,10 +24,10 @@ pub(super) struct LocalFolder {
 
 #[async_trait]
 impl Folder for LocalFolder {
-    async fn list(&self) -> Result<Vec<Found>> {
+    async fn list(&self, listed: Listed) -> Result<Listed> {
         let (pattern, project) = (self.pattern.clone(), self.project.clone());
         let workspace = self.workspace.clone();
-        blocking(move || list(&pattern, &project, &workspace)).await
+        blocking(move || list(&pattern, &project, &workspace, listed)).await
     }
 
     async fn explain_nothing(&self) -> Result<String> {
@@ -199,38 +200,41 @@ fn read_full(file: &File, offset: u64, mut room: &mut [u8]) -> std::io::Result<u
 /// The regular files that match.
 ///
 /// Errors: `NotFound` `no_such_file` for a plain path without a file, `Denied` for a folder that may not be read,
-/// `Config` `too_many_files`.
-fn list(pattern: &Pattern, project: &Path, workspace: &Path) -> Result<Vec<Found>> {
+/// and those of [`Listed::take`].
+fn list(pattern: &Pattern, project: &Path, workspace: &Path, listed: Listed) -> Result<Listed> {
     let bounds = Bounds::new(pattern, project, workspace)?;
     let project = project
         .canonicalize()
         .map_err(|error| failed(error, project))?;
     let fixed = project.join(&pattern.fixed);
-    let literal = project.join(&pattern.text);
+    let literal = clean(&project.join(&pattern.text));
     let mut walk = Walk {
         bounds,
         project,
-        found: Vec::new(),
+        listed,
+        literal: literal.clone(),
+        has_literal: false,
     };
     if pattern.rest.is_empty() {
         walk.plain(&fixed)?;
     } else if fixed.canonicalize().is_ok() {
         walk.folder(&clean(&fixed), &pattern.rest, 0)?;
         // A file may be named `[x].csv`.
-        let literal = clean(&literal);
-        let is_found = walk.found.iter().any(|found| found.path == literal);
-        if !is_found && literal.is_file() {
+        if !walk.has_literal && literal.is_file() {
             walk.take(&literal)?;
         }
     }
-    Ok(walk.found)
+    Ok(walk.listed)
 }
 
 struct Walk {
     project: PathBuf,
     /// Where a link may lead.
     bounds: Bounds,
-    found: Vec<Found>,
+    listed: Listed,
+    /// The path of a file that is named like the pattern, and whether it was found.
+    literal: PathBuf,
+    has_literal: bool,
 }
 
 impl Walk {
@@ -318,16 +322,13 @@ impl Walk {
                 "it is not a regular file (a folder, pipe, socket or device)",
             ));
         }
-        if self.found.len() >= FILES_MAX {
-            return Err(Refusal::Failed(too_many()));
-        }
-        let name = shown(path, &self.project);
-        self.found.push(Found {
+        self.has_literal |= path == self.literal;
+        let found = Found {
             path: path.to_owned(),
-            name,
+            name: shown(path, &self.project),
             stat: stat_of(&metadata),
-        });
-        Ok(())
+        };
+        self.listed.take(found).map_err(Refusal::Failed)
     }
 
     fn warn(&self, path: &Path, why: &str) {

@@ -37,6 +37,7 @@
 //! A path that ends with `/` means everything below it. Only keys below the folders before the first wildcard are
 //! listed. An object whose entity tag is the same is not read again.
 
+mod compressed;
 mod digest;
 mod folder;
 mod listing;
@@ -47,7 +48,9 @@ mod older;
 mod pattern;
 mod read;
 mod recognize;
+mod record;
 mod taken;
+mod taken_files;
 
 #[cfg(test)]
 mod tests;
@@ -63,7 +66,7 @@ use schemars::{JsonSchema, Schema, SchemaGenerator};
 use serde::{Deserialize, Serialize};
 
 use self::folder::{Folder, Found};
-use self::listing::{Listing, Recognition};
+use self::listing::{Listed, Listing, Recognition};
 use self::pattern::Pattern;
 use crate::extract::file_columns::{FileColumns, FileRules};
 use crate::file::Document;
@@ -216,18 +219,24 @@ impl Source for Files {
         context: SourceContext,
     ) -> Result<Box<dyn SplitReader>> {
         let state = match position {
-            Some(position) if !context.full => taken::State::read(position)?,
+            Some(position) if !context.full => {
+                taken::State::read(position, context.position_objects.as_ref()).await?
+            }
             _ => taken::State::default(),
         };
         let folder = self.folder(&context)?;
-        let found = folder.list().await?;
-        if found.is_empty() && state.count() == 0 {
+        let Listed {
+            state,
+            present,
+            unknown,
+        } = folder.list(Listed::new(state)).await?;
+        if present.is_empty() && state.count() == 0 {
             let why = folder.explain_nothing().await?;
             tracing::warn!(path = %self.config.path, "no file matches `source.file.path`: {why}");
         }
         let rules = self.recognition();
-        let listing = Listing::new(&state, &found, rules.recognition);
-        let files = self.select(found, &context, &state);
+        let listing = Listing::new(&state.files, present, rules.recognition);
+        let files = self.select(unknown, &context, &state);
         let selected = read::Selected { files, listing };
         let context = Arc::new(context);
         let reader = read::Reader::new(context, folder, state, rules, selected);
@@ -278,13 +287,12 @@ impl Files {
     ) -> Vec<Found> {
         let now = context.clock.now();
         let settle = self.config.settle.0;
-        let left = state.partial.as_ref().map(|partial| partial.file.as_str());
         found.retain(|file| {
             let settled = settle.is_zero() || now.since(file.stat.modified) >= settle;
             if !settled {
                 tracing::info!(file = %file.name, "left for the next run: it changed less than `settle` ago");
             }
-            settled || Some(file.name.as_str()) == left
+            settled || state.is_left(file)
         });
         match self.config.order {
             Order::Name => found.sort_by(|a, b| a.path.cmp(&b.path)),
@@ -292,7 +300,7 @@ impl Files {
                 found.sort_by(|a, b| (a.stat.modified, &a.path).cmp(&(b.stat.modified, &b.path)));
             }
         }
-        found.sort_by_key(|file| Some(file.name.as_str()) != left);
+        found.sort_by_key(|file| !state.is_left(file));
         found
     }
 }

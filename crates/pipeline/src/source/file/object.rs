@@ -15,7 +15,8 @@ use futures::StreamExt;
 use object_store::path::Path;
 use object_store::{GetOptions, GetRange, ObjectMeta, ObjectStore, ObjectStoreExt};
 
-use super::folder::{DEPTH_MAX, FILES_MAX, Folder, Found, Identity, OpenFile, Stat, too_many};
+use super::folder::{DEPTH_MAX, Folder, Found, Identity, OpenFile, Stat};
+use super::listing::Listed;
 use super::pattern::{Pattern, matches};
 use super::plain;
 
@@ -53,9 +54,12 @@ impl ObjectFolder {
         from_objects(what, place, error)
     }
 
-    async fn plain(&self, key: &Path) -> Result<Vec<Found>> {
+    async fn plain(&self, key: &Path, mut listed: Listed) -> Result<Listed> {
         let missing = match self.objects.head(key).await {
-            Ok(object) => return Ok(vec![self.found(object)]),
+            Ok(object) => {
+                listed.take(self.found(object))?;
+                return Ok(listed);
+            }
             Err(error @ object_store::Error::NotFound { .. }) => error,
             Err(error) => return Err(self.failed("look for an object", error)),
         };
@@ -99,25 +103,20 @@ impl ObjectFolder {
 
 #[async_trait]
 impl Folder for ObjectFolder {
-    async fn list(&self) -> Result<Vec<Found>> {
+    async fn list(&self, mut listed: Listed) -> Result<Listed> {
         let fixed = self.fixed()?;
         if self.pattern.rest.is_empty() {
-            return self.plain(&fixed).await;
+            return self.plain(&fixed, listed).await;
         }
         let prefix = (!fixed.as_ref().is_empty()).then_some(&fixed);
-        let mut listed = self.objects.list(prefix);
-        let mut found = Vec::new();
-        while let Some(object) = listed.next().await {
+        let mut objects = self.objects.list(prefix);
+        while let Some(object) = objects.next().await {
             let object = object.map_err(|error| self.failed("list the objects", error))?;
-            if !self.matches(&object.location) {
-                continue;
+            if self.matches(&object.location) {
+                listed.take(self.found(object))?;
             }
-            if found.len() >= FILES_MAX {
-                return Err(too_many());
-            }
-            found.push(self.found(object));
         }
-        Ok(found)
+        Ok(listed)
     }
 
     async fn explain_nothing(&self) -> Result<String> {

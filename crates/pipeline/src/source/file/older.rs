@@ -3,7 +3,7 @@
 use sha2::{Digest, Sha256};
 
 use super::folder::Found;
-use super::taken::{first, look_digest};
+use super::record::{first, look_digest};
 use crate::base64;
 
 const PLACE: usize = 6;

@@ -12,7 +12,8 @@ use super::digest::{Digest, hex};
 use super::folder::{Folder, Found, OpenFile};
 use super::listing::{Listing, Recognition};
 use super::recognize::{Share, Tail};
-use super::taken::{Known, Partial, State, TakenRecord, look};
+use super::record::{TakenRecord, look};
+use super::taken::{Known, Partial, State};
 use crate::extract::json::detect::is_lines_name;
 use crate::source::{Framing, SourceContext, SplitReader};
 
@@ -35,8 +36,8 @@ const RENAMED_MAX: usize = 16;
 /// A position costs its size: one is offered when this many bytes have come since the last.
 const POSITION_EVERY_BYTES: u64 = 8 << 20;
 
-/// … or this share of the files that it remembers.
-const POSITION_EVERY_SHARE: usize = 256;
+/// … or this share of the files that it lists itself.
+const POSITION_EVERY_SHARE: usize = 8;
 
 pub(super) struct Reader {
     pub(super) context: Arc<SourceContext>,
@@ -51,6 +52,8 @@ pub(super) struct Reader {
     unpositioned: (u64, usize),
     /// Whether anything has been learned that the last position does not say.
     pub(super) moved: bool,
+    /// The position at the end, when it differs from the last one that was offered.
+    end: Option<Position>,
     /// Whether files that changed just now have had time to change again.
     paused: bool,
 }
@@ -119,6 +122,7 @@ impl Reader {
             ordinal: 0,
             unpositioned: (0, 0),
             moved: false,
+            end: None,
             paused: false,
         }
     }
@@ -138,6 +142,9 @@ impl Reader {
                 Known::New => Share::Whole,
                 Known::Perhaps(candidates) => self.recognize(&found, candidates).await?,
             };
+            if share.is_whole() && self.was_taken_uncompressed(&found).await? {
+                continue;
+            }
             let open = match share {
                 Share::Nothing => continue,
                 Share::Whole => self.begin(found).await?,
@@ -149,7 +156,7 @@ impl Reader {
             }
         }
         if self.rules.recognition.moved {
-            self.moved |= self.listing.mark_vanished(&mut self.state);
+            self.moved |= self.listing.mark_vanished(&mut self.state.files);
         }
         Ok(false)
     }
@@ -346,7 +353,7 @@ impl Reader {
         }
         let is_grown = open.instead.is_some() && open.taken > 0;
         if last && bytes.is_empty() && (is_grown || open.follow) && !open.begun {
-            self.finish(&open)?;
+            self.finish(&open);
             return Ok(None);
         }
         let seen = open.digest.length().saturating_sub(open.taken);
@@ -354,10 +361,13 @@ impl Reader {
         open.digest.update(&bytes[seen..]);
         open.taken += bytes.len() as u64;
         self.unpositioned.0 += bytes.len() as u64;
-        let position = if last {
-            self.finish(&open)?
-        } else {
-            self.middle(&open, cut.is_some())?
+        let is_due = match last {
+            true => self.finish(&open),
+            false => self.middle(&open, cut.is_some()),
+        };
+        let position = match is_due {
+            true => Some(self.position().await?),
+            false => None,
         };
         if !open.heading.is_empty() {
             let mut whole = std::mem::take(&mut open.heading);
@@ -389,35 +399,30 @@ impl Reader {
         (!is_end).then_some(end)
     }
 
-    /// The file is taken as a whole.
-    fn finish(&mut self, open: &Open) -> Result<Option<Position>> {
+    /// The file is taken as a whole. Whether a position is due.
+    fn finish(&mut self, open: &Open) -> bool {
         let was_partial = self.state.partial.take().is_some();
         let now = self.context.clock.now();
         let (size, digest) = (open.digest.length(), open.digest.value());
-        self.state
-            .add(&open.found, size, &digest, now, open.instead.as_ref())?;
+        let instead = open.instead.as_ref();
+        self.state.add(&open.found, size, &digest, now, instead);
         self.moved = true;
         self.unpositioned.1 += 1;
         let (bytes, files) = self.unpositioned;
-        let due = was_partial
+        was_partial
             || self.context.chunk_records.is_some()
             || bytes >= POSITION_EVERY_BYTES
-            || files * POSITION_EVERY_SHARE >= self.state.count();
-        if due {
-            self.position().map(Some)
-        } else {
-            Ok(None)
-        }
+            || files * POSITION_EVERY_SHARE >= self.state.files.listed()
     }
 
-    /// The file is taken up to the end of a line.
-    fn middle(&mut self, open: &Open, at_line: bool) -> Result<Option<Position>> {
+    /// The file is taken up to the end of a line. Whether a position is due.
+    fn middle(&mut self, open: &Open, at_line: bool) -> bool {
         // A record that is loaded again lies before what the digest has seen.
         let is_seen = open.digest.length() == open.taken;
         let is_due =
             self.unpositioned.0 >= POSITION_EVERY_BYTES || self.context.chunk_records.is_some();
         if !at_line || !is_seen || !is_due {
-            return Ok(None);
+            return false;
         }
         let stat = &open.found.stat;
         let settled = !stat.is_fresh(self.context.clock.now());
@@ -427,14 +432,17 @@ impl Reader {
             sha256: hex(&open.digest.value()),
             chain: open.digest.chain(),
             look: settled.then(|| look(stat)),
-            grown_from: open.instead.map(|record| record.size),
+            grown_from: open.instead.map(|record| record.size()),
         });
-        self.position().map(Some)
+        true
     }
 
-    fn position(&mut self) -> Result<Position> {
+    async fn position(&mut self) -> Result<Position> {
         self.unpositioned = (0, 0);
         self.moved = false;
+        if let Some(storage) = &self.context.position_objects {
+            self.state.settle(storage).await?;
+        }
         self.state.position()
     }
 
@@ -453,6 +461,9 @@ impl SplitReader for Reader {
     async fn next(&mut self) -> Result<Option<Chunk>> {
         loop {
             if self.open.is_none() && !self.advance().await? {
+                if self.moved {
+                    self.end = Some(self.position().await?);
+                }
                 return Ok(None);
             }
             if let Some(open) = self.open.take()
@@ -464,12 +475,7 @@ impl SplitReader for Reader {
     }
 
     fn end_position(&self) -> Option<Position> {
-        // A position was written before, so it can be written now.
-        if self.moved {
-            self.state.position().ok()
-        } else {
-            None
-        }
+        self.end.clone()
     }
 }
 

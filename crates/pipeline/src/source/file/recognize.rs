@@ -8,7 +8,7 @@ use forebay_core::{Compression, Result};
 use super::digest::Digest;
 use super::folder::{Found, OpenFile};
 use super::read::{CHUNK_BYTES, Reader, START_BYTES, compression, feed};
-use super::taken::TakenRecord;
+use super::record::TakenRecord;
 use crate::extract::json::detect::is_lines_text;
 use crate::source::{FileHeading, Framing, RecordScan};
 
@@ -29,6 +29,17 @@ pub(super) enum Share {
     Nothing,
     Whole,
     Rest(Box<Tail>),
+}
+
+impl Share {
+    /// Whether the file is loaded from its beginning.
+    pub(super) fn is_whole(&self) -> bool {
+        match self {
+            Self::Nothing => false,
+            Self::Whole => true,
+            Self::Rest(tail) => tail.start == 0,
+        }
+    }
 }
 
 /// The beginning of a file that was taken, and its digest.
@@ -63,7 +74,7 @@ impl Reader {
         let mut digest = Digest::default();
         let mut longest: Option<Prefix> = None;
         for record in candidates {
-            feed(&mut digest, file.as_mut(), record.size).await?;
+            feed(&mut digest, file.as_mut(), record.size()).await?;
             if record.agrees(digest.length(), &digest.value()) {
                 longest = Some(Prefix {
                     record,
@@ -73,7 +84,7 @@ impl Reader {
         }
         if let Some(prefix) = longest {
             if prefix.digest.length() == found.stat.size {
-                self.know(found, &prefix.record, &prefix.digest)?;
+                self.know(found, &prefix.record, &prefix.digest);
                 return Ok(Share::Nothing);
             }
             return self.grown(found, file.as_mut(), prefix).await;
@@ -83,14 +94,14 @@ impl Reader {
         if is_taken {
             let (size, value) = (digest.length(), digest.value());
             let now = self.context.clock.now();
-            self.moved |= self.state.add(found, size, &value, now, None)?;
+            self.moved |= self.state.add(found, size, &value, now, None);
             return Ok(Share::Nothing);
         }
         Ok(Share::Whole)
     }
 
     /// Remembers what a file that was taken looks like now, or what its name is.
-    fn know(&mut self, found: &Found, record: &TakenRecord, digest: &Digest) -> Result<()> {
+    fn know(&mut self, found: &Found, record: &TakenRecord, digest: &Digest) {
         let is_moved = !record.is_at(&found.name);
         if is_moved {
             tracing::info!(file = %found.name, "not loaded again: its content was loaded under another name");
@@ -98,8 +109,7 @@ impl Reader {
         let instead = (is_moved && self.listing.is_gone(record)).then_some(record);
         let now = self.context.clock.now();
         let (size, value) = (digest.length(), digest.value());
-        self.moved |= self.state.add(found, size, &value, now, instead)?;
-        Ok(())
+        self.moved |= self.state.add(found, size, &value, now, instead);
     }
 
     /// What is new of a file that begins with what was taken.
@@ -122,7 +132,7 @@ impl Reader {
             compression: compression(&found.name, &start),
             heading: Vec::new(),
         };
-        if taken.size == 0 {
+        if taken.size() == 0 {
             return Ok(Share::Rest(Box::new(tail)));
         }
         if self.rules.follow == Some(false) {
@@ -143,7 +153,7 @@ impl Reader {
             );
             return Ok(Share::Rest(Box::new(tail)));
         }
-        let rest = self.start_of_rest(found, file, taken.size).await?;
+        let rest = self.start_of_rest(found, file, taken.size()).await?;
         let rest = rest.min(found.stat.size);
         let mut room = Vec::new();
         let wanted = HEADING_BYTES_MAX.min(usize::try_from(rest).unwrap_or(usize::MAX));
@@ -214,7 +224,7 @@ impl Reader {
         tail: &Tail,
     ) -> Result<u64> {
         let mut next = Vec::new();
-        file.read(tail.taken.size, START_BYTES, &mut next).await?;
+        file.read(tail.taken.size(), START_BYTES, &mut next).await?;
         if compression("", &next) != tail.compression {
             return Ok(0);
         }
@@ -223,7 +233,7 @@ impl Reader {
             warn_again(found, &tail.taken, why);
             return Ok(0);
         }
-        Ok(tail.taken.size)
+        Ok(tail.taken.size())
     }
 }
 
@@ -231,7 +241,7 @@ impl Reader {
 fn warn_again(found: &Found, taken: &TakenRecord, why: &str) {
     tracing::warn!(
         file = %found.name,
-        loaded_bytes = taken.size,
+        loaded_bytes = taken.size(),
         "the file has grown and is loaded again as a whole, so that rows may be there twice: {why}"
     );
 }

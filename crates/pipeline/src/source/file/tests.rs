@@ -1,8 +1,10 @@
 //! The file source against folders that change under it.
 #![expect(clippy::disallowed_methods, reason = "test files need not be durable")]
 
+mod compressed;
 mod grown;
 mod links;
+mod many;
 
 use std::collections::HashSet;
 use std::ffi::OsString;
@@ -357,8 +359,8 @@ struct NotedFile {
 
 #[async_trait]
 impl Folder for Noted {
-    async fn list(&self) -> Result<Vec<Found>> {
-        self.inner.list().await
+    async fn list(&self, listed: Listed) -> Result<Listed> {
+        self.inner.list(listed).await
     }
 
     async fn explain_nothing(&self) -> Result<String> {
@@ -407,10 +409,13 @@ async fn what_was_taken_is_read_again_only_when_the_file_looks_another() {
             },
             reads: Arc::clone(&reads),
         });
-        let found = folder.list().await.unwrap();
-        let state = position.map(|position| taken::State::read(position).unwrap());
+        let listed = folder.list(Listed::default()).await.unwrap();
+        let state = match position {
+            Some(position) => Some(taken::State::read(position, None).await.unwrap()),
+            None => None,
+        };
         let selected = read::Selected {
-            files: found,
+            files: listed.unknown,
             ..read::Selected::default()
         };
         let rules = source("big").recognition();

@@ -1,5 +1,7 @@
-use forebay_core::{RefName, Timestamp};
-use forebay_store::{AsOf, Forgotten, RunRecord, RunStatus};
+use std::collections::BTreeMap;
+
+use forebay_core::{Position, RefName, Timestamp};
+use forebay_store::{AsOf, Forgotten, Horizon, RunRecord, RunStatus};
 
 use super::*;
 
@@ -135,4 +137,72 @@ async fn a_long_log_is_forgotten_page_by_page() {
     assert_eq!(forgotten.log_rows, COMMITS as u64 - 1);
     assert_eq!(forgotten.commits, COMMITS as u64 - 1);
     assert_eq!(world.now(&main).await, format!("a.t=t{}", COMMITS - 1));
+}
+
+/// A position that names the object `o<n>`.
+fn naming(n: i64) -> Position {
+    let object =
+        serde_json::json!({"path": format!("o{n}"), "sha256": "", "bytes": 1, "entries": 1});
+    Position(serde_json::json!({"at": n, "objects": [object]}))
+}
+
+/// Numbers of the objects that positions name, and whether any of these is needed.
+async fn named(world: &World, horizon: Horizon) -> BTreeMap<i64, bool> {
+    let (mut found, mut from) = (BTreeMap::new(), None);
+    loop {
+        let page = world.store.logged_positions(horizon, from.as_ref());
+        let page = page.await.unwrap();
+        for logged in page.positions {
+            for object in logged.position.objects().unwrap() {
+                let n = object.path[1..].parse().unwrap();
+                *found.entry(n).or_default() |= logged.is_needed;
+            }
+        }
+        match page.next {
+            Some(next) => from = Some(next),
+            None => return found,
+        }
+    }
+}
+
+#[tokio::test]
+async fn a_position_that_names_objects_is_needed_as_long_as_its_state_is_kept() {
+    const COMMITS: i64 = 450;
+    let Some(world) = world().await else {
+        return;
+    };
+    let (main, nine) = (RefName::main(), branch("nine"));
+    let lease = world.store.take_lease(&request(&main, "a"), false).await;
+    let lease = lease.unwrap();
+    let mut commits = Vec::new();
+    for n in 0..COMMITS {
+        world.clock.set(1_000_000 + n * 1_000);
+        let mut commit = step(&main, &lease, n, n);
+        if n % 3 != 2 {
+            commit.positions[0].position = naming(n);
+        }
+        commits.push(world.store.commit(commit).await.unwrap());
+        if n == 9 {
+            world.store.create_branch(&nine, &main).await.unwrap();
+            let taken = world.store.take_lease(&request(&nine, "b"), false).await;
+            assert_eq!(taken.unwrap().position, Some(naming(9)));
+        }
+    }
+    let horizon = world.store.expire(commits[400].at).await.unwrap();
+    let all = (0..COMMITS).filter(|n| n % 3 != 2);
+    let expected: BTreeMap<i64, bool> = all.map(|n| (n, n == 9 || n >= 400)).collect();
+    assert_eq!(named(&world, horizon).await, expected);
+
+    world.store.forget(Timestamp(0)).await.unwrap();
+    let kept = expected.into_iter().filter(|(_, is_needed)| *is_needed);
+    let kept: BTreeMap<i64, bool> = kept.collect();
+    assert_eq!(named(&world, horizon).await, kept);
+
+    world.store.drop_branch(&nine).await.unwrap();
+    world.clock.set(1_000_000_000);
+    world.commit(&main, &[set("a.t", None, "t")]).await.unwrap();
+    let horizon = world.store.expire(Timestamp(1_000_000_000)).await.unwrap();
+    // The last position names none (449 % 3 == 2), and the state before is given up.
+    let found = named(&world, horizon).await;
+    assert!(found.values().all(|is_needed| !is_needed), "{found:?}");
 }

@@ -141,7 +141,7 @@ async fn records_of_a_growing_file_are_loaded_once_wherever_a_run_dies() {
             .collect();
         assert_eq!(taken, expected.concat(), "seed {seed}");
         assert!(setting.texts(&project, &mut position).await.is_empty());
-        let state = taken::State::read(position.unwrap()).unwrap();
+        let state = taken::State::read(position.unwrap(), None).await.unwrap();
         assert!(state.count() <= 1, "a file that grows costs one record");
     }
 }
