@@ -362,7 +362,7 @@ fn arrow_error(error: &ArrowError, phase: Phase, sql: &str) -> Error {
             .with_hint("cast to a wider type first: `a::decimal(38,0) + b`"),
         },
         ArrowError::CastError(message) => match phase {
-            Phase::Plan => bad_sql(&wording::plain(first_line(message)), Some((1, 1))),
+            Phase::Plan => bad_sql(wording::plain(first_line(message)), Some((1, 1))),
             Phase::Run => Error::data(
                 "bad_cast",
                 format!(
