@@ -4,9 +4,6 @@
 //! Formats other than `table` and `markdown` stream: memory does not grow with the answer. A reader that closes the pipe
 //! (`forebay sql … | head`) ends the answer with [`OUTPUT_CLOSED`], which is a success.
 
-mod csv;
-mod instant;
-mod json;
 mod terminal;
 pub(crate) mod visible;
 
@@ -14,11 +11,12 @@ use std::io::{BufWriter, Write};
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
 
-use arrow::array::{Array, ArrayRef, AsArray, RecordBatch, StringArray};
+use arrow::array::RecordBatch;
 use arrow::datatypes::SchemaRef;
-use arrow::util::display::{ArrayFormatter, FormatOptions};
+use arrow::util::display::FormatOptions;
 use clap::ValueEnum;
 use forebay_core::{Error, Result};
+use forebay_pipeline::text::{Csv, NullFields, json_writer};
 
 pub(crate) use terminal::Layout;
 use terminal::TABLE_ROWS_MAX;
@@ -79,14 +77,10 @@ impl<W: Write> Writer<W> {
             out,
             is_closed: is_closed.clone(),
         });
-        let json = || {
-            arrow::json::WriterBuilder::new()
-                .with_explicit_nulls(true)
-                .with_encoder_factory(Arc::new(json::FloatEncoders))
-        };
+        let json = json_writer(NullFields::Written);
         let kind = match format {
-            Format::Json => Kind::Json(json().build(out)),
-            Format::Ndjson => Kind::Ndjson(json().build(out)),
+            Format::Json => Kind::Json(json.build(out)),
+            Format::Ndjson => Kind::Ndjson(json.build(out)),
             Format::Csv => Kind::Csv {
                 out,
                 to_terminal: matches!(layout, Layout::Grid { width: Some(_) }),
@@ -118,33 +112,26 @@ impl<W: Write> Writer<W> {
     fn write_batch(&mut self, batch: &RecordBatch) -> Result<()> {
         let before = self.rows;
         self.rows += batch.num_rows();
-        let batch = &converted(batch, instant::shown)?;
         match &mut self.kind {
-            Kind::Json(writer) => {
-                let batch = converted(batch, json::with_text_keys)?;
-                writer.write(&batch).map_err(failed)
-            }
-            Kind::Ndjson(writer) => {
-                let batch = converted(batch, json::with_text_keys)?;
-                writer.write(&batch).map_err(failed)
-            }
+            Kind::Json(writer) => writer.write(batch).map_err(failed),
+            Kind::Ndjson(writer) => writer.write(batch).map_err(failed),
             Kind::Csv {
                 out,
                 to_terminal,
                 has_header,
             } => {
-                let text = as_text(batch)?;
-                let text = if *to_terminal { escaped(&text)? } else { text };
+                let mut text = Vec::new();
                 if !std::mem::replace(has_header, true) {
-                    csv::write_header(&text.schema(), out).map_err(failed)?;
+                    CSV.header(&self.schema, &mut text);
                 }
-                csv::write_rows(&text, out).map_err(failed)?;
+                CSV.rows(batch, &mut text)?;
+                write_csv(&text, *to_terminal, out).map_err(failed)?;
                 out.flush().map_err(failed)
             }
             Kind::Table { kept, .. } => {
                 let room = TABLE_ROWS_MAX.saturating_sub(before).min(batch.num_rows());
                 if room > 0 {
-                    kept.push(batch.slice(0, room));
+                    kept.push(with_shown_instants(&batch.slice(0, room))?);
                 }
                 Ok(())
             }
@@ -180,9 +167,9 @@ impl<W: Write> Writer<W> {
                 has_header,
             } => {
                 if !has_header {
-                    let empty = RecordBatch::new_empty(text_schema(&self.schema));
-                    let empty = if to_terminal { escaped(&empty)? } else { empty };
-                    csv::write_header(&empty.schema(), &mut out).map_err(failed)?;
+                    let mut text = Vec::new();
+                    CSV.header(&self.schema, &mut text);
+                    write_csv(&text, to_terminal, &mut out).map_err(failed)?;
                 }
                 out
             }
@@ -236,12 +223,22 @@ fn write_rows(
     Ok(())
 }
 
-/// The batch with each column converted; the columns keep their names.
-fn converted(
-    batch: &RecordBatch,
-    convert: fn(&ArrayRef) -> std::result::Result<ArrayRef, arrow::error::ArrowError>,
-) -> Result<RecordBatch> {
-    let columns = batch.columns().iter().map(convert);
+/// People read what is on a terminal, and programs what is in a file: texts of the data stay as they are.
+const CSV: Csv = Csv {
+    guard_formulas: false,
+};
+
+/// What a terminal would obey is shown there; a file has the bytes unchanged.
+fn write_csv(text: &[u8], to_terminal: bool, out: &mut impl Write) -> std::io::Result<()> {
+    match to_terminal {
+        true => out.write_all(visible_text(String::from_utf8_lossy(text)).as_bytes()),
+        false => out.write_all(text),
+    }
+}
+
+/// The batch with the timestamps and dates that Arrow cannot show as text.
+fn with_shown_instants(batch: &RecordBatch) -> Result<RecordBatch> {
+    let columns = batch.columns().iter().map(forebay_pipeline::text::shown);
     let columns = columns
         .collect::<std::result::Result<Vec<_>, _>>()
         .map_err(failed)?;
@@ -318,68 +315,9 @@ fn options() -> FormatOptions<'static> {
         .with_timestamp_tz_format(Some("%Y-%m-%dT%H:%M:%S%.fZ"))
 }
 
-/// CSV has no nesting: lists and structs become their JSON-like text.
-fn as_text(batch: &RecordBatch) -> Result<RecordBatch> {
-    let schema = text_schema(&batch.schema());
-    let columns = batch
-        .columns()
-        .iter()
-        .zip(schema.fields())
-        .map(|(column, field)| {
-            if column.data_type() == field.data_type() {
-                Ok(column.clone())
-            } else {
-                text_column(column)
-            }
-        });
-    RecordBatch::try_new(schema.clone(), columns.collect::<Result<Vec<_>>>()?).map_err(failed)
-}
-
-/// Names and texts with what a terminal would obey shown; for CSV on a terminal only, a file has the bytes unchanged.
-fn escaped(batch: &RecordBatch) -> Result<RecordBatch> {
-    let mut fields = Vec::with_capacity(batch.num_columns());
-    let mut columns = Vec::with_capacity(batch.num_columns());
-    for (field, column) in batch.schema().fields().iter().zip(batch.columns()) {
-        fields.push(field.as_ref().clone().with_name(visible_text(field.name())));
-        columns.push(match column.as_string_opt::<i32>() {
-            Some(texts) => Arc::new(StringArray::from_iter(
-                texts.iter().map(|text| text.map(visible_text)),
-            )) as ArrayRef,
-            None => column.clone(),
-        });
-    }
-    let schema = Arc::new(arrow::datatypes::Schema::new(fields));
-    RecordBatch::try_new(schema, columns).map_err(failed)
-}
-
-fn text_schema(schema: &SchemaRef) -> SchemaRef {
-    let fields = schema.fields().iter().map(|field| {
-        let field = field.as_ref().clone();
-        if field.data_type().is_nested() || field.data_type().is_binary() {
-            field
-                .with_data_type(arrow::datatypes::DataType::Utf8)
-                .with_nullable(true)
-        } else {
-            field
-        }
-    });
-    Arc::new(arrow::datatypes::Schema::new(fields.collect::<Vec<_>>()))
-}
-
-fn text_column(column: &ArrayRef) -> Result<ArrayRef> {
-    let options = options();
-    let formatter = ArrayFormatter::try_new(column, &options).map_err(failed)?;
-    let values = (0..column.len()).map(|row| {
-        column
-            .is_valid(row)
-            .then(|| formatter.value(row).to_string())
-    });
-    Ok(Arc::new(StringArray::from_iter(values)))
-}
-
 #[cfg(test)]
 mod tests {
-    use arrow::array::Int64Array;
+    use arrow::array::{ArrayRef, Int64Array, StringArray};
     use arrow::datatypes::{DataType, Field, Schema};
 
     use super::*;

@@ -23,6 +23,8 @@ pub mod buffer;
 
 pub mod load;
 
+pub mod text;
+
 pub mod quarantine;
 pub mod run;
 
@@ -31,5 +33,4 @@ pub mod timing;
 
 mod base64;
 mod cover;
-mod json_keys;
 mod rows;

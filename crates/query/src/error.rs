@@ -306,9 +306,20 @@ fn unknown_table(name: &str, place: Option<Place>, sql: &str, tables: &[String])
 
 /// Errors: `Unsupported`, without the engine's own notation.
 fn unsupported(message: &str, place: Option<Place>) -> Error {
+    if message.starts_with("Physical plan does not support logical expression") {
+        return subquery_unsupported();
+    }
     let message = wording::plain(first_line(message));
     let at = place.map_or_else(String::new, |(line, column)| format!("{line}:{column}: "));
     Error::unsupported("sql_unsupported", format!("{at}not supported: {message}"))
+}
+
+/// A subquery that could not be made a join.
+pub(crate) fn subquery_unsupported() -> Error {
+    let message = "not supported: a subquery that refers to the row outside in this form";
+    Error::unsupported("sql_unsupported", message).with_hint(
+        "refer to the row outside in conditions of its WHERE only, without UNION or LIMIT around them, and not from the ON of an outer join; or write a join",
+    )
 }
 
 /// The function that a message begins with.
@@ -351,7 +362,7 @@ fn arrow_error(error: &ArrowError, phase: Phase, sql: &str) -> Error {
             .with_hint("cast to a wider type first: `a::decimal(38,0) + b`"),
         },
         ArrowError::CastError(message) => match phase {
-            Phase::Plan => bad_sql(first_line(message), Some((1, 1))),
+            Phase::Plan => bad_sql(wording::plain(first_line(message)), Some((1, 1))),
             Phase::Run => Error::data(
                 "bad_cast",
                 format!(

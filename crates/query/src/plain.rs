@@ -1,5 +1,6 @@
 //! What leaves the engine has plain strings and bytes: views are the engine's own business.
 
+use std::collections::HashSet;
 use std::sync::Arc;
 
 use arrow::array::RecordBatch;
@@ -14,9 +15,25 @@ pub(crate) fn schema(schema: &Schema) -> SchemaRef {
         DataType::BinaryView => Arc::new(field.as_ref().clone().with_data_type(DataType::Binary)),
         _ => field.clone(),
     };
-    Arc::new(Schema::new(
-        schema.fields().iter().map(plain).collect::<Vec<_>>(),
-    ))
+    let fields: Vec<Arc<Field>> = schema.fields().iter().map(plain).collect();
+    Arc::new(Schema::new(with_own_names(fields)))
+}
+
+/// Columns of two tables may have one name, with which a reader of JSON would lose one: the later gets a number.
+fn with_own_names(mut fields: Vec<Arc<Field>>) -> Vec<Arc<Field>> {
+    let mut taken: HashSet<String> = fields.iter().map(|field| field.name().clone()).collect();
+    let mut seen = HashSet::new();
+    for field in &mut fields {
+        if seen.insert(field.name().clone()) {
+            continue;
+        }
+        let mut numbered = (2..).map(|number| format!("{}_{number}", field.name()));
+        let free = numbered.find(|name| !taken.contains(name));
+        let name = free.unwrap_or_default();
+        taken.insert(name.clone());
+        *field = Arc::new(field.as_ref().clone().with_name(name));
+    }
+    fields
 }
 
 /// The batch in its plain schema.

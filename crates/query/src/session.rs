@@ -26,6 +26,7 @@ use crate::error::{Phase, explain};
 use crate::plain;
 use crate::raw::PayloadReader;
 use crate::run::{self, PlannedStatement, panicked};
+use crate::spill::SpillFolder;
 use crate::state::{QueryState, Resources, for_queries};
 use crate::statement;
 
@@ -147,7 +148,10 @@ impl Query {
                 let output = plain::schema(&schema);
                 let to = output.clone();
                 let spill_failure = self.spill_failure();
+                // The session may end before its answer is read.
+                let spill_folder = self.spill_folder();
                 let batches = AssertUnwindSafe(stream).catch_unwind().map(move |batch| {
+                    let _kept = &spill_folder;
                     let batch = batch.map_err(|panic| panicked(panic.as_ref()))?;
                     let batch = batch.map_err(|error| {
                         let error = explain(&error, Phase::Run, &sql, &[]);
@@ -214,6 +218,10 @@ impl Query {
         let stream = planned.stream().await?;
         // Types are settled when the plan is made, not before.
         Ok((stream.schema(), stream))
+    }
+
+    fn spill_folder(&self) -> Option<Arc<SpillFolder>> {
+        self.state.get()?.session.config().get_extension()
     }
 
     fn spill_failure(&self) -> Option<Arc<str>> {

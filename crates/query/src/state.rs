@@ -102,7 +102,7 @@ pub(crate) fn for_queries(lake: Arc<dyn ObjectStore>, resources: &Resources) -> 
     // The lake's catalog has an `information_schema` of its own.
     let mut config = config(resources.threads).with_information_schema(false);
     if let Some(folder) = folder {
-        // Streams hold the configuration, so the folder is there as long as one of them.
+        // Answers hold it too: the folder is there as long as one of them.
         config = config.with_extension(folder);
     }
     Ok(QueryState {
@@ -159,15 +159,18 @@ fn scalars(memory_bytes: usize) -> Vec<Arc<ScalarUDF>> {
     let limit = ResultLimit::of_memory(memory_bytes);
     let own = SessionStateDefaults::default_scalar_functions();
     let own = own.into_iter().map(|function| limit.bound(function));
+    let own = own.map(function::map::with_keys_of_each_row);
     let mut functions: Vec<Arc<ScalarUDF>> = own.collect();
     functions.extend(function::all());
     functions.push(sized::cast_to());
     functions
 }
 
-/// The engine's own, with a `sum` and an `avg` that do not wrap round: of two with one name the later counts.
+/// The engine's own in their forms for moving frames, with a `sum` and an `avg` that do not wrap round: of two with one name the
+/// later counts.
 fn aggregates() -> Vec<Arc<AggregateUDF>> {
-    let mut functions = SessionStateDefaults::default_aggregate_functions();
+    let own = SessionStateDefaults::default_aggregate_functions().into_iter();
+    let mut functions: Vec<Arc<AggregateUDF>> = own.map(wide::over_frames).collect();
     functions.extend(wide::all());
     functions
 }

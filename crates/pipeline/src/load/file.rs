@@ -15,7 +15,6 @@
 //! file. The position is committed after that: a run that is cut off in between writes those rows again in the next file
 //! (at least once). An existing file is never changed.
 
-pub(crate) mod encode;
 mod part;
 
 use std::collections::BTreeMap;

@@ -25,8 +25,8 @@ use schemars::{JsonSchema, SchemaGenerator};
 use serde::{Deserialize, Serialize};
 
 use crate::file::Document;
-use crate::load::file::encode::{Csv, ndjson};
 use crate::load::{Delivered, Sink, SinkContext, SinkKind, Target};
+use crate::text::{Csv, NullFields, no_json, write_json_lines};
 
 /// `load: {stdout: …}`.
 #[derive(Debug)]
@@ -111,7 +111,9 @@ impl<W: Write + Send> Printer<W> {
         let records = named(batch)?;
         let mut text = Vec::new();
         match self.format {
-            StdoutFormat::Ndjson => ndjson(&records, &mut text)?,
+            StdoutFormat::Ndjson => {
+                write_json_lines(&records, NullFields::Omitted, &mut text).map_err(no_json)?;
+            }
             StdoutFormat::Csv => {
                 if self.schema.as_ref() != Some(records.schema_ref()) {
                     self.schema = Some(records.schema());

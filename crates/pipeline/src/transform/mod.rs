@@ -14,13 +14,12 @@ use std::sync::Arc;
 
 use arrow::array::{BooleanArray, RecordBatch};
 use arrow::compute::filter_record_batch;
-use arrow::json::WriterBuilder;
-use arrow::json::writer::LineDelimited;
 use async_trait::async_trait;
 use forebay_core::{Batch, Error, ErrorKind, Origins, Rejected, Result, SqlEngine};
 use schemars::Schema;
 
 use crate::file::{Document, suggest};
+use crate::text::{NullFields, no_json, write_json_lines};
 
 /// Every transform there is, in the order of the reference.
 pub const TRANSFORMS: &[&dyn TransformKind] =
@@ -142,17 +141,10 @@ fn filter(records: &RecordBatch, rows: &BooleanArray) -> Result<RecordBatch> {
 
 /// Each row as one JSON object, with its nulls.
 pub(crate) fn rows_as_json(records: &RecordBatch) -> Result<Vec<Vec<u8>>> {
-    let failed =
-        |error| Error::bug("row_as_json", "failed to write a row as JSON").with_source(error);
-    let mut writer = WriterBuilder::new()
-        .with_explicit_nulls(true)
-        .build::<_, LineDelimited>(Vec::new());
-    let records = crate::json_keys::with_text_keys(records).map_err(failed)?;
-    writer.write(&records).map_err(failed)?;
-    writer.finish().map_err(failed)?;
+    let mut lines = Vec::new();
+    write_json_lines(records, NullFields::Written, &mut lines).map_err(no_json)?;
     // A newline inside a string is escaped, so each line is a row.
-    Ok(writer
-        .into_inner()
+    Ok(lines
         .split(|byte| *byte == b'\n')
         .filter(|line| !line.is_empty())
         .map(<[u8]>::to_vec)

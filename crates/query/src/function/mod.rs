@@ -5,6 +5,8 @@
 pub(crate) mod concat;
 pub(crate) mod instant;
 pub(crate) mod json;
+pub(crate) mod map;
+pub(crate) mod number;
 pub(crate) mod parse;
 pub(crate) mod pattern;
 pub(crate) mod sized;

@@ -7,8 +7,8 @@ use std::sync::Arc;
 use arrow::array::timezone::Tz;
 use arrow::array::{Array, ArrayRef, AsArray, StringArray, TimestampMicrosecondArray};
 use arrow::compute::kernels::cast_utils::string_to_datetime;
-use arrow::compute::{CastOptions, cast, cast_with_options};
-use arrow::datatypes::{DataType, Float64Type, Int64Type, TimeUnit};
+use arrow::compute::{CastOptions, cast_with_options};
+use arrow::datatypes::{DataType, Float64Type, Int64Type};
 use chrono::format::{Parsed, StrftimeItems};
 use chrono::{DateTime, TimeZone, Utc};
 use datafusion::common::{DataFusionError, Result};
@@ -118,10 +118,7 @@ fn kernel(args: &[ArrayRef], unit: NumberUnit) -> Result<ArrayRef> {
             return Ok(cast_with_options(&args[0], &utc(), &options)?);
         }
     };
-    Ok(cast(
-        &stamps,
-        &DataType::Timestamp(TimeUnit::Microsecond, Some(Arc::from("+00:00"))),
-    )?)
+    Ok(Arc::new(stamps.with_timezone("+00:00")))
 }
 
 fn each<T>(

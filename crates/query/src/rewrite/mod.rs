@@ -11,10 +11,10 @@ use std::ops::ControlFlow;
 
 use datafusion::sql::parser::Statement;
 use datafusion::sql::sqlparser::ast::{
-    BinaryOperator, CastKind, DataType, ExactNumberInfo, Expr, Function, FunctionArg,
-    FunctionArgExpr, FunctionArgumentList, FunctionArguments, Ident, ObjectName, Query, SetExpr,
-    SetOperator, SetQuantifier, Spanned, TableFactor, UnaryOperator, Value, ValueWithSpan,
-    VisitMut, VisitorMut,
+    BinaryOperator, CastKind, DataType, DateTimeField, ExactNumberInfo, Expr, Function,
+    FunctionArg, FunctionArgExpr, FunctionArgumentList, FunctionArguments, Ident, ObjectName,
+    Query, SetExpr, SetOperator, SetQuantifier, Spanned, TableFactor, UnaryOperator, Value,
+    ValueWithSpan, VisitMut, VisitorMut,
 };
 use forebay_core::{Error, Result};
 
@@ -184,6 +184,18 @@ fn operator(expr: &mut Expr) -> ControlFlow<Box<Error>> {
             timestamp,
             time_zone,
         } => *expr = call("timezone", vec![*time_zone.clone(), *timestamp.clone()]),
+        // The engine counts from 0, SQL from 1.
+        Expr::Extract {
+            field: DateTimeField::Isodow,
+            ..
+        } => {
+            let day = std::mem::replace(expr, Expr::value(Value::Null));
+            *expr = next(day);
+        }
+        Expr::Function(function) if is_iso_weekday(function) => {
+            let day = std::mem::replace(expr, Expr::value(Value::Null));
+            *expr = next(day);
+        }
         Expr::Lambda(_) => {
             return ControlFlow::Break(unsupported(
                 expr,
@@ -194,6 +206,31 @@ fn operator(expr: &mut Expr) -> ControlFlow<Box<Error>> {
         _ => {}
     }
     ControlFlow::Continue(())
+}
+
+/// Whether it is `date_part('isodow', …)`.
+fn is_iso_weekday(function: &Function) -> bool {
+    let name = function.name.to_string().to_lowercase();
+    let FunctionArguments::List(list) = &function.args else {
+        return false;
+    };
+    let field = match list.args.first() {
+        Some(FunctionArg::Unnamed(FunctionArgExpr::Expr(Expr::Value(value)))) => &value.value,
+        _ => return false,
+    };
+    let is_field =
+        matches!(field, Value::SingleQuotedString(text) if text.eq_ignore_ascii_case("isodow"));
+    is_field && matches!(name.as_str(), "date_part" | "datepart")
+}
+
+fn next(number: Expr) -> Expr {
+    let one = Expr::value(Value::Number("1".to_owned(), false));
+    let sum = Expr::BinaryOp {
+        left: Box::new(number),
+        op: BinaryOperator::Plus,
+        right: Box::new(one),
+    };
+    Expr::Nested(Box::new(sum))
 }
 
 /// `EXCEPT ALL` and `INTERSECT ALL` count how often rows are there; the engine does not.

@@ -1,5 +1,5 @@
 //! Casts that round as SQL does, where the engine cuts or gives infinity: to whole numbers to the nearest one, to `real` an error
-//! for a double that has no place there.
+//! for a double that has no place there. A text without a digit is no decimal.
 
 use std::sync::Arc;
 
@@ -9,7 +9,7 @@ use arrow::datatypes::{DataType, Float32Type, Float64Type};
 use datafusion::common::{DFSchema, Result};
 use datafusion::logical_expr::{Cast, Expr, ExprSchemable, ScalarUDF, TryCast};
 
-use crate::function::{ScalarDefinition, execution};
+use crate::function::{ScalarDefinition, execution, number};
 
 /// Most digits of a decimal.
 const DIGITS_MAX: i16 = 38;
@@ -21,6 +21,8 @@ pub(super) struct RoundedCasts {
     to_real: Arc<ScalarUDF>,
     try_to_real: Arc<ScalarUDF>,
     unordered: Arc<ScalarUDF>,
+    decimal_text: Arc<ScalarUDF>,
+    try_decimal_text: Arc<ScalarUDF>,
 }
 
 impl RoundedCasts {
@@ -30,6 +32,8 @@ impl RoundedCasts {
         let float = |types: &[DataType]| Ok(types[0].clone());
         Self {
             unordered: super::float::unordered(),
+            decimal_text: number::decimal_text().shared(),
+            try_decimal_text: number::try_decimal_text().shared(),
             nearest: ScalarDefinition::new("nearest", float, same, |args| Ok(nearest(&args[0])))
                 .shared(),
             to_real: ScalarDefinition::new("to_real", real, same, |args| to_real(&args[0]))
@@ -67,6 +71,13 @@ impl RoundedCasts {
                     &self.to_real
                 };
                 return Some(function.call(vec![inner]));
+            }
+            (from, DataType::Decimal128(..)) if from.is_string() => {
+                let function = match is_try {
+                    true => &self.try_decimal_text,
+                    false => &self.decimal_text,
+                };
+                function.call(vec![cast(inner, DataType::Utf8, is_try)])
             }
             _ => return None,
         };

@@ -17,14 +17,22 @@ use datafusion::logical_expr::{
 /// Name of a subquery whose column is also called like one outside.
 const MEMBERS: &str = "__members";
 
-/// The filter with its memberships as tests for rows.
-pub(super) fn rewrite(filter: Filter) -> Result<Transformed<LogicalPlan>> {
-    if !has_membership(&filter.predicate) {
-        return Ok(Transformed::no(LogicalPlan::Filter(filter)));
+/// The plan with its memberships as tests for rows.
+pub(super) fn rewrite(plan: LogicalPlan) -> Result<Transformed<LogicalPlan>> {
+    match plan {
+        LogicalPlan::Filter(filter) if has_membership(&filter.predicate) => {
+            let predicate = when_true(filter.predicate, filter.input.schema())?;
+            let filter = Filter::try_new(predicate, filter.input)?;
+            Ok(Transformed::yes(LogicalPlan::Filter(filter)))
+        }
+        LogicalPlan::Projection(_) | LogicalPlan::Aggregate(_)
+            if plan.expressions().iter().any(has_membership) =>
+        {
+            let schema = plan.inputs()[0].schema().clone();
+            super::map_named(plan, |expr| exactly(expr, &schema).map(Transformed::yes))
+        }
+        other => Ok(Transformed::no(other)),
     }
-    let predicate = when_true(filter.predicate, filter.input.schema())?;
-    let filter = Filter::try_new(predicate, filter.input)?;
-    Ok(Transformed::yes(LogicalPlan::Filter(filter)))
 }
 
 fn has_membership(expr: &Expr) -> bool {

@@ -10,6 +10,8 @@ mod decimal;
 pub(crate) mod float;
 mod membership;
 mod null;
+mod recursion;
+mod subquery;
 
 use std::sync::Arc;
 
@@ -40,12 +42,16 @@ pub(crate) struct Semantics {
     extremes: float::Extremes,
     casts: RoundedCasts,
     limit: ResultLimit,
+    subqueries: subquery::Subqueries,
+    all_columns: Arc<ScalarUDF>,
 }
 
 impl Semantics {
     pub(crate) fn new(limit: ResultLimit) -> Self {
         Self {
             limit,
+            subqueries: subquery::Subqueries::default(),
+            all_columns: recursion::all_columns(),
             extremes: float::Extremes::new(),
             casts: RoundedCasts::new(),
             operators: CheckedOperators::new(),
@@ -102,11 +108,26 @@ impl Semantics {
         })?;
         let plan = plan.map_data(coerce::with_own_schema)?;
         let plan = plan.transform_data(|plan| float::distinct(plan, &self.comparable))?;
-        plan.transform_data(|plan| match plan {
-            LogicalPlan::Filter(filter) => membership::rewrite(filter),
-            other => Ok(Transformed::no(other)),
-        })
+        let plan = plan.transform_data(subquery::above_join)?;
+        let outside = merge_schema(&plan.data.inputs());
+        let plan =
+            plan.transform_data(|plan| map_named(plan, |expr| subquery::plain(expr, &outside)))?;
+        let plan = plan.transform_data(membership::rewrite)?;
+        let plan = plan.transform_data(|plan| self.subqueries.rewrite(plan))?;
+        plan.transform_data(|plan| recursion::keep_columns(plan, &self.all_columns))
     }
+}
+
+/// The plan with its expressions replaced, and its columns called as before.
+fn map_named(
+    plan: LogicalPlan,
+    mut replace: impl FnMut(Expr) -> Result<Transformed<Expr>>,
+) -> Result<Transformed<LogicalPlan>> {
+    let names = NamePreserver::new(&plan);
+    plan.map_expressions(|expr| {
+        let name = names.save(&expr);
+        Ok(replace(expr)?.update_data(|expr| name.restore(expr)))
+    })
 }
 
 /// Whether a cast changes the order of values, or makes one of several: the engine must not compare the lowest and highest value

@@ -2,12 +2,16 @@
 //!
 //! `sum` and `avg` fail when the result does not fit, instead of wrapping round: they run over wider decimals. 128 bits hold the
 //! sum of any number of 64-bit integers there can be, 256 bits that of decimals. Averages of decimals are rounded, half away
-//! from zero. `min` and `max` of floats run over integers of the same order, since the engine's lose infinities and NaN; over a moving window theirs is kept when the frame
-//! has no value any more. Only
+//! from zero. `min` and `max` of floats run over integers of the same order, since the engine's lose infinities and NaN. Only
 //! the result is brought back, and fails if it does not fit. Other types are the engine's alone.
+//!
+//! Over a moving frame the engine's `min` and `max` give the last value, and `avg` divides by zero, when the frame has no value
+//! any more: [`framed`] gives NULL. Floats that leave a frame are not subtracted: [`float_frame`], [`recomputed`].
 
 mod conversion;
+mod float_frame;
 mod framed;
+mod recomputed;
 
 use std::any::Any;
 use std::sync::Arc;
@@ -26,7 +30,9 @@ use datafusion::logical_expr::{
 };
 
 use conversion::Conversion;
+use float_frame::{FloatFrame, FrameResult};
 use framed::Framed;
+pub(crate) use recomputed::over_frames;
 
 /// Decimals of up to so many digits can be added up ten thousand million times in 128 bits.
 const NARROW_DIGITS_MAX: u8 = 28;
@@ -39,10 +45,12 @@ pub(crate) fn all() -> Vec<Arc<AggregateUDF>> {
         Arc::new(AggregateUDF::new_from_impl(Widened {
             inner: Sum::new(),
             widths: widths_of_sum,
+            of_floats: Some(FrameResult::Sum),
         })),
         Arc::new(AggregateUDF::new_from_impl(Widened {
             inner: Avg::new(),
             widths: widths_of_avg,
+            of_floats: Some(FrameResult::Average),
         })),
     ]
 }
@@ -55,10 +63,12 @@ pub(crate) fn extremes() -> [Arc<AggregateUDF>; 2] {
         Arc::new(AggregateUDF::new_from_impl(Widened {
             inner: Min::new(),
             widths: widths_of_extreme,
+            of_floats: None,
         })),
         Arc::new(AggregateUDF::new_from_impl(Widened {
             inner: Max::new(),
             widths: widths_of_extreme,
+            of_floats: None,
         })),
     ]
 }
@@ -122,6 +132,8 @@ fn widths_of_extreme(input: &DataType, _: &DataType) -> Option<Widths> {
 struct Widened<F> {
     inner: F,
     widths: WidthsOf,
+    /// What it gives over a moving frame of floats, where that is not the engine's.
+    of_floats: Option<FrameResult>,
 }
 
 // The function decides the widths.
@@ -217,6 +229,11 @@ where
     fn create_sliding_accumulator(&self, args: AccumulatorArgs) -> Result<Box<dyn Accumulator>> {
         if args.is_distinct {
             return not_impl_err!("{}(DISTINCT …) over a moving window", self.name());
+        }
+        if let Some(result) = self.of_floats
+            && args.return_field.data_type() == &DataType::Float64
+        {
+            return Ok(Box::new(FloatFrame::new(result)));
         }
         let none = ScalarValue::try_from(args.return_field.data_type())?;
         let inner = self.make(args, F::create_sliding_accumulator, |inner, conversion| {

@@ -240,6 +240,28 @@ async fn a_disk_that_takes_nothing_is_read_from_all_the_same() {
     );
 }
 
+/// `forebay sql` reads the answer when the session is gone.
+#[tokio::test]
+async fn an_answer_spills_after_its_session() {
+    let fixture = Fixture::new().await;
+    let folder = tempfile::tempdir().unwrap();
+    let query = fixture.query_with(QueryOptions {
+        memory_bytes: 32 << 20,
+        threads: 1,
+        spill_dir: Some(folder.path().join("spill")),
+        ..QueryOptions::default()
+    });
+    let sorted = "select max(n) from (select row_number() over (order by s) as n from (select repeat('x', 200) || value as s from generate_series(1, 400000)))";
+    let answer = query.execute(sorted).await.unwrap();
+    drop(query);
+    let rows = crate::fixture::shown(&answer.collect().await.unwrap());
+    assert_eq!(rows, ["400000"]);
+    let left: Vec<_> = std::fs::read_dir(folder.path().join("spill"))
+        .unwrap()
+        .collect();
+    assert_eq!(left.len(), 1, "only the guard: {left:?}");
+}
+
 #[tokio::test]
 async fn a_failed_or_dropped_query_leaves_nothing_spilled() {
     use futures::StreamExt;

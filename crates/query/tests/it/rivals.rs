@@ -216,3 +216,67 @@ async fn extremes_of_floats_know_nan_and_infinities() {
     ])
     .await;
 }
+
+#[tokio::test]
+async fn subqueries_know_the_row_outside() {
+    check(&[
+        ("NOT IN below a cross join with a constant", "select r.o.id, r.n.a from r.o, r.n where r.n.a = 3 and r.o.id not in (select t.id from r.o t where t.id < r.n.a)", &["3 | 3"]),
+        ("datafusion#24960", "select id from r.o where exists (select count(*) from r.i where r.i.id = r.o.id) order by id", &["1", "2", "3", ""]),
+        ("datafusion#24960", "select id from r.o where not exists (select count(*) from r.i where r.i.id = r.o.id)", &[]),
+        ("datafusion#24960", "select g from r.o where 0 in (select count(*) from r.i where r.i.id = r.o.id) order by g", &["1", "2", "3"]),
+        ("datafusion#24960", "select id from r.o where id not in (select count(*) from r.i where r.i.id = r.o.id) order by id", &["2", "3"]),
+        ("datafusion#24960", "select g from r.o where exists (select count(*) from r.i where r.i.id = r.o.id having count(*) = 0) order by g", &["1", "2", "3"]),
+        ("datafusion#25283", "select k from (values (1), (2), (3)) x(k) where exists (select * from (values (1), (1), (3)) y(v) where y.v = x.k offset 1)", &["1"]),
+        ("datafusion#25283", "select k from (values (1), (2), (3)) x(k) where not exists (select * from (values (1), (1), (3)) y(v) where y.v = x.k offset 1) order by k", &["2", "3"]),
+        ("axiom#1443", "select id in (select count(*) from r.i where r.i.id = r.o.id group by r.i.id) from r.o order by g, id", &["true", "false", "false", "false"]),
+        ("duckdb#15238", "select x in (select y from (values (cast(null as int)), (null)) u(y) where x = 4) from (values (4), (null)) t(x) order by x", &["", "false"]),
+        ("LATERAL over no rows", "select r.o.g, y.c from r.o, lateral (select count(*) as c from r.i where r.i.id = r.o.id) y order by 1, 2", &["1 | 0", "1 | 1", "2 | 0", "3 | 0"]),
+        ("two counts", "select g, (select count(*) from r.i where r.i.id = r.o.id) as a, (select count(*) from r.i where r.i.g = r.o.g) as b from r.o order by 1, 2", &["1 | 0 | 1", "1 | 1 | 1", "2 | 0 | 1", "3 | 0 | 1"]),
+        ("in a select list", "select g, id in (select id from r.i), exists (select 1 from r.i where r.i.id > r.o.g) from r.o order by g, id", &["1 | true | true", "1 |  | true", "2 |  | true", "3 |  | true"]),
+        ("in an aggregate", "select count(*) filter (where id in (select id from r.i)), sum(case when exists (select 1 from r.i where r.i.id = r.o.id) then g end) from r.o", &["1 | 1"]),
+        ("crate#19854", "select l.id from r.i l full join r.i r on l.id = r.id where coalesce(l.id, 15) not in (select id from r.i where id = 5) order by 1", &["1", "", ""]),
+    ])
+    .await;
+    let fixture = lake().await;
+    for sql in [
+        "select id from r.o where id in (select n from (select row_number() over (order by g) as n from r.i where r.i.g = r.o.g) x)",
+        "select id, (select count(*) from r.i where r.i.g % 2 = r.o.g) from r.o",
+        "select id from r.o where exists (select 1 from r.i where r.i.id = r.o.id and exists (select 1 from r.n where r.n.a = r.o.id))",
+        "select id from r.o where exists (select 1 from r.i where r.i.id = r.o.id union all select 1 from r.n where r.n.a = r.o.id)",
+        "select id from r.o where exists (select 1 from (select * from r.i where r.i.id = r.o.id) x join (select * from r.n order by a limit 1) y on x.id = y.a)",
+    ] {
+        let error = fixture.failure(sql).await;
+        assert_eq!(error.code(), "sql_unsupported", "{sql}: {error}");
+        assert!(error.hint().is_some(), "{sql}");
+    }
+}
+
+#[tokio::test]
+async fn texts_and_fields_are_read_as_sql_reads_them() {
+    check(&[
+        ("no digit", "select try_cast(s as decimal(5,1)) from (values (''), (' '), ('-'), ('.'), ('1e2'), (' 2.5 ')) t(s)", &["", "", "", "", "100.0", "2.5"]),
+        ("Sunday", "select extract(isodow from date '2024-01-07'), date_part('isodow', timestamp '2024-01-08 00:00:00'), extract(dow from date '2024-01-07')", &["7 | 1 | 0"]),
+        ("recursion", "with recursive r as (select 1 as n, 'x' as s union all select n + 1, s || s from r where n < 5) select max(length(s)) from r", &["16"]),
+        ("keys of maps", "select map(['a', 'b'], [id, g])['b'] from r.o order by id", &["1", "2", "3", "1"]),
+    ])
+    .await;
+    let fixture = lake().await;
+    let error = fixture
+        .failure("select cast(s as decimal(5,1)) from (values ('')) t(s)")
+        .await;
+    assert_eq!(error.code(), "bad_cast", "{error}");
+}
+
+#[tokio::test]
+async fn moving_frames_forget_what_has_left_them() {
+    check(&[
+        ("NaN and infinities", "select sum(x) over (order by id rows between current row and current row) from r.f order by id", &["0.0", "NaN", "-1.0", "-inf", ""]),
+        ("large values", "select sum(v) over (order by n rows between current row and current row) from (values (1, 1e300), (2, 1e0), (3, 2e0)) t(n, v) order by n", &["1e300", "1.0", "2.0"]),
+        ("averages", "select avg(x) over (order by id rows between 1 preceding and current row) from r.f order by id", &["0.0", "NaN", "NaN", "-inf", "-inf"]),
+        ("averages of nothing", "select avg(nullif(id, 3)) over (order by id rows between current row and current row) from r.f order by id", &["1.0", "2.0", "", "4.0", "5.0"]),
+        ("variances", "select var_pop(nullif(id, 2)) over (order by id rows between current row and current row) from r.f order by id", &["0.0", "", "0.0", "0.0", "0.0"]),
+        ("deviations", "select stddev_pop(x) over (order by id rows between 1 following and 1 following) from r.f order by id", &["0.0", "0.0", "0.0", "", ""]),
+        ("truth", "select bool_and(id <> 2) over (order by id rows between 1 preceding and current row), bool_or(id = 2) over (order by id rows between current row and 1 following) from r.f order by id", &["true | true", "false | true", "false | false", "true | false", "true | false"]),
+    ])
+    .await;
+}

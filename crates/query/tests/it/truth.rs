@@ -182,6 +182,13 @@ async fn text_columns_are_read_as_timestamps() {
     )
     .await;
     check(&fixture, "select to_timestamp_millis(id * 1000), to_timestamp('9999-12-31 00:00:00') from a.t where id = 2", &["1970-01-01T00:00:02Z | 9999-12-31T00:00:00Z"]).await;
+    // Beyond the years that the engine can show.
+    check(
+        &fixture,
+        "select extract(epoch from to_timestamp_micros(9223372036854775807 - id)) > 9e12, to_timestamp_micros(9223372036854775807) is null from a.t where id = 1",
+        &["true | false"],
+    )
+    .await;
     let error = fixture
         .failure("select to_timestamp(s, '%d/%m/%y') from a.t")
         .await;

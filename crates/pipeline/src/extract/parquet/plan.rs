@@ -18,6 +18,7 @@ use super::types::{convert, finer_rows, normal, to_normal, wider, word};
 use crate::extract::contract::{
     ColumnType, Contract, ContractPolicy, NewColumns, contract_broken, type_changed,
 };
+use crate::text::{NullFields, write_json_lines};
 
 /// Deepest type of a column, structs, lists and maps within each other; the contract's reader stops at 64.
 const TYPE_DEPTH_MAX: usize = 20;
@@ -427,10 +428,7 @@ pub(in crate::extract) fn row_as_json(
     row: usize,
 ) -> Result<Vec<u8>, ArrowError> {
     let mut line = Vec::new();
-    let mut writer = arrow::json::LineDelimitedWriter::new(&mut line);
-    let record = crate::json_keys::with_text_keys(&batch.slice(row, 1))?;
-    writer.write(&record)?;
-    writer.finish()?;
+    write_json_lines(&batch.slice(row, 1), NullFields::Omitted, &mut line)?;
     line.truncate(RECORD_BYTES_MAX);
     Ok(line)
 }

@@ -11,8 +11,8 @@ use parquet::arrow::ArrowWriter;
 use parquet::basic::{Compression, ZstdLevel};
 use parquet::file::properties::WriterProperties;
 
-use super::encode::{Csv, ndjson};
 use super::{FileFormat, FileSinkConfig};
+use crate::text::{Csv, NullFields, no_json, write_json_lines};
 
 /// A row group is closed when it holds this much.
 const ROW_GROUP_BYTES: usize = 64 << 20;
@@ -85,7 +85,7 @@ impl Part {
                 return written.map_err(|error| encoding(error, &self.hidden));
             }
             Some(Body::Ndjson(file)) => {
-                ndjson(records, &mut text)?;
+                write_json_lines(records, NullFields::Omitted, &mut text).map_err(no_json)?;
                 file.write_all(&text)
             }
             Some(Body::Csv(csv, file)) => {

@@ -3,8 +3,9 @@
 use arrow::array::{Array, ArrayRef, AsArray, RecordBatch};
 use arrow::compute::cast;
 use arrow::datatypes::DataType;
-use arrow::json::writer::{LineDelimited, WriterBuilder};
 use forebay_core::{Error, Result};
+
+use crate::text::{NullFields, no_json, write_json_lines};
 
 /// The messages of a batch.
 pub(super) struct Encoded {
@@ -19,19 +20,7 @@ impl Encoded {
     pub(super) fn new(records: &RecordBatch, key: Option<&str>) -> Result<Self> {
         let keys = key.map(|key| keys(records, key)).transpose()?;
         let mut text = Vec::new();
-        let mut writer = WriterBuilder::new()
-            .with_explicit_nulls(true)
-            .build::<_, LineDelimited>(&mut text);
-        crate::json_keys::with_text_keys(records)
-            .and_then(|records| writer.write(&records))
-            .and_then(|()| writer.finish())
-            .map_err(|error| {
-                Error::unsupported(
-                    "no_json",
-                    "rows with these columns cannot be written as JSON",
-                )
-                .with_source(error)
-            })?;
+        write_json_lines(records, NullFields::Written, &mut text).map_err(no_json)?;
         // JSON has no line feed inside.
         let ends: Vec<usize> = memchr::memchr_iter(b'\n', &text).collect();
         if ends.len() != records.num_rows() {
@@ -72,4 +61,23 @@ fn keys(records: &RecordBatch, key: &str) -> Result<ArrayRef> {
         );
         Error::config("bad_key_column", what).with_source(error)
     })
+}
+
+#[cfg(test)]
+mod tests {
+    use std::sync::Arc;
+
+    use arrow::array::Float64Array;
+
+    use super::*;
+
+    #[test]
+    fn what_json_has_no_number_for_is_no_null() {
+        let values = Float64Array::from(vec![Some(f64::NAN), Some(f64::INFINITY), None]);
+        let records = RecordBatch::try_from_iter([("v", Arc::new(values) as ArrayRef)]).unwrap();
+        let encoded = Encoded::new(&records, None).unwrap();
+        let texts: Vec<&[u8]> = (0..encoded.len()).map(|row| encoded.value(row)).collect();
+        let expected: [&[u8]; 3] = [br#"{"v":"NaN"}"#, br#"{"v":"Infinity"}"#, br#"{"v":null}"#];
+        assert_eq!(texts, expected);
+    }
 }

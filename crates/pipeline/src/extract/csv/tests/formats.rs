@@ -184,7 +184,7 @@ fn a_header_that_cannot_name_columns_is_refused_by_name() {
 
 #[test]
 fn a_row_without_a_value_in_a_file_of_one_column_comes_back() {
-    use crate::load::file::encode::Csv;
+    use crate::text::Csv;
     let column: arrow::array::ArrayRef = Arc::new(arrow::array::StringArray::from(vec![
         Some("x"),
         None,

@@ -2,10 +2,11 @@
 
 use arrow::array::{Array, ArrayRef, AsArray, StructArray};
 use arrow::datatypes::{DataType, Field, Float32Type, Float64Type};
-use arrow::json::writer::{EncoderOptions, make_encoder};
+use arrow::json::writer::make_encoder;
 use forebay_core::{Error, Result};
 
 use super::Misfit;
+use crate::text::{NullFields, encoder_options};
 
 /// The texts of a column, one behind the other.
 #[derive(Debug)]
@@ -22,9 +23,8 @@ impl Texts {
         let failed = |error| {
             Error::bug("row_as_json", "failed to write a column as JSON").with_source(error)
         };
-        let array = &crate::json_keys::column_with_text_keys(array).map_err(failed)?;
         let field = std::sync::Arc::new(Field::new("value", array.data_type().clone(), true));
-        let options = EncoderOptions::default().with_explicit_nulls(true);
+        let options = encoder_options(NullFields::Written);
         let mut encoder = make_encoder(&field, array, &options).map_err(failed)?;
         let (mut text, mut ends) = (Vec::new(), Vec::with_capacity(array.len() + 1));
         ends.push(0);

@@ -12,7 +12,7 @@ const DAY_MICROS: i64 = 86_400_000_000;
 const SHOWN_DAYS_MAX: i64 = 365 * 260_000;
 
 /// The column as text when Arrow cannot show a value of it, else the column.
-pub(super) fn shown(column: &ArrayRef) -> Result<ArrayRef, ArrowError> {
+pub fn shown(column: &ArrayRef) -> Result<ArrayRef, ArrowError> {
     Ok(match column.data_type() {
         DataType::Timestamp(TimeUnit::Microsecond, zone) => {
             let stamps = column.as_primitive::<TimestampMicrosecondType>();

@@ -1,0 +1,218 @@
+//! CSV as RFC 4180 has it, with `\n`: null is an empty field, an empty text is `""`, nested values are JSON.
+
+use std::borrow::Cow;
+use std::fmt::Write as _;
+
+use arrow::array::{Array, ArrayRef, RecordBatch};
+use arrow::datatypes::{DataType, Schema};
+use arrow::error::ArrowError;
+use arrow::util::display::{ArrayFormatter, FormatOptions};
+use forebay_core::{Error, Result};
+
+use super::instant::shown;
+use super::json::{NullFields, write_json_lines};
+
+/// CSV with or without a guard for spreadsheets.
+#[derive(Debug, Clone, Copy)]
+pub struct Csv {
+    /// Whether texts that a spreadsheet would run get a `'` before them.
+    pub guard_formulas: bool,
+}
+
+/// First characters that make a text a formula.
+const FORMULA: [char; 6] = ['=', '+', '-', '@', '\t', '\r'];
+
+impl Csv {
+    /// The names of the columns.
+    pub fn header(self, schema: &Schema, out: &mut Vec<u8>) {
+        for (column, field) in schema.fields().iter().enumerate() {
+            separate(column, out);
+            self.text(field.name(), out);
+        }
+        out.push(b'\n');
+    }
+
+    /// The rows of a batch.
+    ///
+    /// Errors: `Unsupported` for maps whose keys are lists or objects.
+    pub fn rows(self, records: &RecordBatch, out: &mut Vec<u8>) -> Result<()> {
+        let arrays: Vec<ArrayRef> = records
+            .columns()
+            .iter()
+            .map(shown)
+            .collect::<std::result::Result<_, _>>()
+            .map_err(failed)?;
+        let options = FormatOptions::default();
+        let cells = arrays
+            .iter()
+            .map(|array| Cells::new(array, &options))
+            .collect::<Result<Vec<_>>>()?;
+        let mut text = String::new();
+        for row in 0..records.num_rows() {
+            for (column, (cells, array)) in cells.iter().zip(&arrays).enumerate() {
+                separate(column, out);
+                if array.is_null(row) {
+                    continue;
+                }
+                text.clear();
+                cells.show(row, &mut text)?;
+                match cells {
+                    Cells::Plain(_) => quoted(&text, "", out),
+                    _ => self.text(&text, out),
+                }
+            }
+            out.push(b'\n');
+        }
+        Ok(())
+    }
+
+    fn text(self, text: &str, out: &mut Vec<u8>) {
+        let is_formula = self.guard_formulas && text.starts_with(FORMULA);
+        quoted(text, if is_formula { "'" } else { "" }, out);
+    }
+}
+
+fn separate(column: usize, out: &mut Vec<u8>) {
+    out.extend_from_slice(if column > 0 { b"," } else { b"" });
+}
+
+/// Quotes where the text would be read as another one without.
+fn quoted(text: &str, before: &str, out: &mut Vec<u8>) {
+    let needs_quotes = text.is_empty() || text.contains(['"', ',', '\n', '\r']);
+    let (quote, text) = match needs_quotes {
+        true => ("\"", Cow::Owned(text.replace('"', "\"\""))),
+        false => ("", Cow::Borrowed(text)),
+    };
+    for part in [quote, before, &text, quote] {
+        out.extend_from_slice(part.as_bytes());
+    }
+}
+
+/// The values of a column as text.
+enum Cells<'a> {
+    /// Numbers, times and bytes: a `-` before them makes no formula.
+    Plain(ArrayFormatter<'a>),
+    Text(ArrayFormatter<'a>),
+    /// One JSON value a row.
+    Nested(Vec<String>),
+}
+
+impl<'a> Cells<'a> {
+    fn new(array: &'a ArrayRef, options: &'a FormatOptions<'a>) -> Result<Self> {
+        if array.data_type().is_nested() {
+            return nested(array).map(Self::Nested).map_err(failed);
+        }
+        let formatter = ArrayFormatter::try_new(array, options).map_err(failed)?;
+        Ok(match is_text(array.data_type()) {
+            true => Self::Text(formatter),
+            false => Self::Plain(formatter),
+        })
+    }
+
+    fn show(&self, row: usize, out: &mut String) -> Result<()> {
+        let done = match self {
+            Self::Plain(formatter) | Self::Text(formatter) => {
+                write!(out, "{}", formatter.value(row))
+            }
+            Self::Nested(texts) => out.write_str(&texts[row]),
+        };
+        done.map_err(|_| Error::bug("encode_failed", "failed to show a value as text"))
+    }
+}
+
+fn is_text(kind: &DataType) -> bool {
+    match kind {
+        DataType::Dictionary(_, value) => is_text(value),
+        DataType::Utf8 | DataType::LargeUtf8 | DataType::Utf8View => true,
+        _ => false,
+    }
+}
+
+/// Each value as JSON: the rows of a batch that has only this column, without the name.
+fn nested(array: &ArrayRef) -> std::result::Result<Vec<String>, ArrowError> {
+    let records = RecordBatch::try_from_iter([("v", ArrayRef::clone(array))])?;
+    let mut lines = Vec::new();
+    write_json_lines(&records, NullFields::Omitted, &mut lines)?;
+    let text = String::from_utf8_lossy(&lines);
+    let value = |line: &str| {
+        line.strip_prefix("{\"v\":")
+            .and_then(|rest| rest.strip_suffix('}'))
+            .unwrap_or_default()
+            .to_owned()
+    };
+    Ok(text.lines().map(value).collect())
+}
+
+fn failed(error: ArrowError) -> Error {
+    Error::unsupported("no_csv", "rows with these columns cannot be written as CSV")
+        .with_source(error)
+}
+
+#[cfg(test)]
+mod tests {
+    use std::sync::Arc;
+
+    use arrow::array::{
+        BinaryArray, Float64Array, ListArray, StringArray, TimestampMicrosecondArray,
+    };
+    use arrow::compute::cast;
+    use arrow::datatypes::Int32Type;
+
+    use super::*;
+
+    fn rows(column: ArrayRef, guard_formulas: bool) -> String {
+        let records = RecordBatch::try_from_iter([("c", column)]).unwrap();
+        let mut out = Vec::new();
+        Csv { guard_formulas }.rows(&records, &mut out).unwrap();
+        String::from_utf8(out).unwrap()
+    }
+
+    #[test]
+    fn every_value_has_a_text_of_its_own() {
+        let floats = vec![f64::NAN, f64::NEG_INFINITY, -0.0];
+        assert_eq!(
+            rows(Arc::new(Float64Array::from(floats)), true),
+            "NaN\n-inf\n-0.0\n"
+        );
+        let bytes = BinaryArray::from(vec![Some(&b""[..]), None, Some(b"\x01")]);
+        assert_eq!(rows(Arc::new(bytes), true), "\"\"\n\n01\n");
+        let far = TimestampMicrosecondArray::from(vec![i64::MAX]);
+        assert_eq!(rows(Arc::new(far), true), "+294247-01-10T04:00:54.775807\n");
+        let texts: ArrayRef = Arc::new(StringArray::from(vec!["=1", "a,b"]));
+        let kind = DataType::Dictionary(Box::new(DataType::Int32), Box::new(DataType::Utf8));
+        assert_eq!(rows(cast(&texts, &kind).unwrap(), true), "'=1\n\"a,b\"\n");
+    }
+
+    #[test]
+    fn csv_tells_nothing_from_empty_and_guards_formulas() {
+        let list = ListArray::from_iter_primitive::<Int32Type, _, _>([
+            Some(vec![Some(1), None]),
+            None,
+            Some(vec![]),
+        ]);
+        let records = RecordBatch::try_from_iter([
+            (
+                "s",
+                Arc::new(StringArray::from(vec![Some(""), None, Some("-a\"b\n")])) as ArrayRef,
+            ),
+            ("d", Arc::new(Float64Array::from(vec![-1.5, 2.0, 1e300]))),
+            (
+                "t",
+                Arc::new(TimestampMicrosecondArray::from(vec![0, 1, 2]).with_timezone("+00:00")),
+            ),
+            ("l", Arc::new(list)),
+        ])
+        .unwrap();
+        let show = |guard_formulas| {
+            let (csv, mut out) = (Csv { guard_formulas }, Vec::new());
+            csv.header(records.schema_ref(), &mut out);
+            csv.rows(&records, &mut out).unwrap();
+            String::from_utf8(out).unwrap()
+        };
+        assert_eq!(
+            show(true),
+            "s,d,t,l\n\"\",-1.5,1970-01-01T00:00:00Z,\"[1,null]\"\n,2.0,1970-01-01T00:00:00.000001Z,\n\"'-a\"\"b\n\",1e300,1970-01-01T00:00:00.000002Z,[]\n"
+        );
+        assert!(show(false).contains("\"-a\"\"b\n\""));
+    }
+}

@@ -1,0 +1,262 @@
+//! The forms of subqueries that the engine joins rightly.
+//!
+//! An aggregate without `GROUP BY` has one row for every row outside, also where nothing inside fits it, which a join forgets.
+//! `LIMIT` and window functions count the rows of all rows outside together once their condition is lifted above them.
+
+use std::sync::Arc;
+
+use datafusion::common::tree_node::{Transformed, TreeNode, TreeNodeRecursion};
+use datafusion::common::{DFSchema, DataFusionError, Result};
+use datafusion::functions_aggregate::expr_fn::count;
+use datafusion::logical_expr::expr::{Exists, InSubquery};
+use datafusion::logical_expr::utils::{conjunction, split_conjunction_owned};
+use datafusion::logical_expr::{
+    Expr, FetchType, Filter, JoinType, LogicalPlan, LogicalPlanBuilder, SkipType, Subquery, lit,
+};
+use datafusion::prelude::coalesce;
+use forebay_core::Error;
+
+use super::{can_be_joined, is_correlated, subquery_of};
+use crate::error::{external, subquery_unsupported};
+use crate::semantics::map_named;
+
+/// The expression with `x IN (SELECT count(*) …)` as a comparison: the subquery has one row, always.
+///
+/// Errors: `Unsupported` for what would be joined wrongly. `outside` are the columns of the row outside.
+pub(in crate::semantics) fn plain(expr: Expr, outside: &DFSchema) -> Result<Transformed<Expr>> {
+    expr.transform_up(|expr| {
+        match &expr {
+            Expr::InSubquery(InSubquery { subquery, .. }) | Expr::ScalarSubquery(subquery) => {
+                check(&subquery.subquery)?;
+                check_level(subquery, outside)?;
+            }
+            Expr::Exists(exists) => check_level(&exists.subquery, outside)?,
+            _ => {}
+        }
+        match expr {
+            Expr::InSubquery(member) => compared(member),
+            Expr::ScalarSubquery(Subquery { ref subquery, .. })
+                if is_correlated(subquery) && !can_be_joined(subquery) =>
+            {
+                Err(external(subquery_unsupported()))
+            }
+            other => Ok(Transformed::no(other)),
+        }
+    })
+}
+
+/// Errors: for a subquery that refers to a row further out.
+fn check_level(subquery: &Subquery, outside: &DFSchema) -> Result<()> {
+    let is_outside = |expr: &Expr| match expr {
+        Expr::OuterReferenceColumn(_, column) => outside.has_column(column),
+        _ => true,
+    };
+    match subquery.outer_ref_columns.iter().all(is_outside) {
+        true => Ok(()),
+        false => Err(refused("a column of the statement around both")),
+    }
+}
+
+/// The conditions of an inner join that have subqueries as a filter above it, where the engine can join them.
+pub(in crate::semantics) fn above_join(plan: LogicalPlan) -> Result<Transformed<LogicalPlan>> {
+    let LogicalPlan::Join(mut join) = plan else {
+        return Ok(Transformed::no(plan));
+    };
+    let Some(filter) = join.filter.take_if(|_| join.join_type == JoinType::Inner) else {
+        return Ok(Transformed::no(LogicalPlan::Join(join)));
+    };
+    let parts = split_conjunction_owned(filter).into_iter();
+    let (above, kept): (Vec<Expr>, Vec<Expr>) = parts.partition(has_subquery);
+    join.filter = conjunction(kept);
+    let plan = LogicalPlan::Join(join);
+    Ok(match conjunction(above) {
+        Some(above) => Transformed::yes(LogicalPlan::Filter(Filter::try_new(above, plan.into())?)),
+        None => Transformed::no(plan),
+    })
+}
+
+fn has_subquery(expr: &Expr) -> bool {
+    let is_subquery = |expr: &Expr| {
+        matches!(
+            expr,
+            Expr::InSubquery(_) | Expr::Exists(_) | Expr::ScalarSubquery(_)
+        )
+    };
+    expr.exists(|expr| Ok(is_subquery(expr))).unwrap_or(false)
+}
+
+fn compared(member: InSubquery) -> Result<Transformed<Expr>> {
+    let rows = member.subquery.subquery.as_ref();
+    if !is_correlated(rows) {
+        return Ok(Transformed::no(Expr::InSubquery(member)));
+    }
+    if has_one_row(rows) {
+        let value = Expr::ScalarSubquery(member.subquery);
+        return Ok(Transformed::yes(match member.negated {
+            true => (*member.expr).not_eq(value),
+            false => (*member.expr).eq(value),
+        }));
+    }
+    match condition_of_aggregate(rows)? {
+        Some(_) => Err(refused("HAVING without GROUP BY")),
+        None => Ok(Transformed::no(Expr::InSubquery(member))),
+    }
+}
+
+/// The plan with every `EXISTS` in a form that can be joined.
+pub(super) fn existences(plan: LogicalPlan) -> Result<Transformed<LogicalPlan>> {
+    map_named(plan, |expr| {
+        expr.transform_up(|expr| match expr {
+            Expr::Exists(exists) if is_correlated(&exists.subquery.subquery) => {
+                existence(exists).map(Transformed::yes)
+            }
+            other => Ok(Transformed::no(other)),
+        })
+    })
+}
+
+fn existence(exists: Exists) -> Result<Expr> {
+    let Exists { subquery, negated } = exists;
+    let test = match Rows::of(subquery.subquery.as_ref().clone())? {
+        Rows::One => return Ok(lit(!negated)),
+        Rows::None => return Ok(lit(negated)),
+        Rows::OneWhere(condition) => {
+            let value = Expr::ScalarSubquery(subquery_of(condition, &subquery));
+            coalesce(vec![value, lit(false)])
+        }
+        Rows::MoreThan(count, rows) => more_than(count, rows, &subquery)?,
+        Rows::Any(rows) => {
+            check(&rows)?;
+            check_limits(&rows)?;
+            return Ok(Expr::Exists(Exists {
+                subquery: subquery_of(rows, &subquery),
+                negated,
+            }));
+        }
+    };
+    Ok(match negated {
+        true => Expr::Not(Box::new(test)),
+        false => test,
+    })
+}
+
+fn more_than(skipped: usize, rows: LogicalPlan, like: &Subquery) -> Result<Expr> {
+    let skipped = i64::try_from(skipped).unwrap_or(i64::MAX);
+    let none: Vec<Expr> = Vec::new();
+    let counted = LogicalPlanBuilder::from(rows).aggregate(none, vec![count(lit(1_i64))])?;
+    let counted = Expr::ScalarSubquery(subquery_of(counted.build()?, like));
+    Ok(counted.gt(lit(skipped)))
+}
+
+/// When a subquery has rows.
+enum Rows {
+    One,
+    None,
+    /// A plan with one boolean, which is true where there is a row.
+    OneWhere(LogicalPlan),
+    /// Where this plan has more rows than are left out.
+    MoreThan(usize, LogicalPlan),
+    Any(LogicalPlan),
+}
+
+impl Rows {
+    /// Takes away what changes columns or orders, but not whether there is a row.
+    fn of(plan: LogicalPlan) -> Result<Self> {
+        if has_one_row(&plan) {
+            return Ok(Self::One);
+        }
+        if let Some(condition) = condition_of_aggregate(&plan)? {
+            return Ok(Self::OneWhere(condition));
+        }
+        match plan {
+            LogicalPlan::Projection(projection) => Self::of(owned(projection.input)),
+            LogicalPlan::SubqueryAlias(alias) => Self::of(owned(alias.input)),
+            LogicalPlan::Distinct(distinct) => Self::of(distinct.input().as_ref().clone()),
+            LogicalPlan::Sort(sort) if sort.fetch.is_none() => Self::of(owned(sort.input)),
+            LogicalPlan::Aggregate(groups) if !has_sets(&groups.group_expr) => {
+                Self::of(owned(groups.input))
+            }
+            LogicalPlan::Limit(limit) => {
+                let (skip, fetch) = (limit.get_skip_type()?, limit.get_fetch_type()?);
+                match (skip, fetch) {
+                    (_, FetchType::Literal(Some(0))) => Ok(Self::None),
+                    (SkipType::Literal(0), FetchType::Literal(_)) => Self::of(owned(limit.input)),
+                    (SkipType::Literal(skipped), FetchType::Literal(_)) => {
+                        Ok(Self::MoreThan(skipped, owned(limit.input)))
+                    }
+                    _ => Ok(Self::Any(LogicalPlan::Limit(limit))),
+                }
+            }
+            other => Ok(Self::Any(other)),
+        }
+    }
+}
+
+fn owned(plan: Arc<LogicalPlan>) -> LogicalPlan {
+    Arc::unwrap_or_clone(plan)
+}
+
+fn has_sets(keys: &[Expr]) -> bool {
+    keys.iter().any(|key| matches!(key, Expr::GroupingSet(_)))
+}
+
+/// Whether the plan is an aggregate over all rows, and nothing that could take its row away.
+pub(super) fn has_one_row(plan: &LogicalPlan) -> bool {
+    match plan {
+        LogicalPlan::Projection(projection) => has_one_row(&projection.input),
+        LogicalPlan::SubqueryAlias(alias) => has_one_row(&alias.input),
+        LogicalPlan::Distinct(distinct) => has_one_row(distinct.input()),
+        LogicalPlan::Sort(sort) => has_one_row(&sort.input),
+        LogicalPlan::Aggregate(groups) => groups.group_expr.is_empty(),
+        _ => false,
+    }
+}
+
+/// The condition of `HAVING` over an aggregate of all rows, as the one value of a plan.
+fn condition_of_aggregate(plan: &LogicalPlan) -> Result<Option<LogicalPlan>> {
+    match plan {
+        LogicalPlan::Projection(projection) => condition_of_aggregate(&projection.input),
+        LogicalPlan::SubqueryAlias(alias) => condition_of_aggregate(&alias.input),
+        LogicalPlan::Distinct(distinct) => condition_of_aggregate(distinct.input()),
+        LogicalPlan::Sort(sort) => condition_of_aggregate(&sort.input),
+        LogicalPlan::Filter(filter) if has_one_row(&filter.input) => {
+            let condition = filter.predicate.clone().alias("condition");
+            let input = LogicalPlanBuilder::from(filter.input.as_ref().clone());
+            input.project(vec![condition])?.build().map(Some)
+        }
+        _ => Ok(None),
+    }
+}
+
+/// Errors: where a window function would see the rows of all rows outside.
+pub(super) fn check(plan: &LogicalPlan) -> Result<()> {
+    plan.apply(|plan| match plan {
+        LogicalPlan::Window(window) if is_correlated(&window.input) => Err(refused(
+            "a window function over rows chosen by the row outside",
+        )),
+        _ => Ok(TreeNodeRecursion::Continue),
+    })?;
+    Ok(())
+}
+
+/// Errors: where `LIMIT` stands over, or beside, rows that are chosen by the row outside.
+fn check_limits(plan: &LogicalPlan) -> Result<()> {
+    if !is_correlated(plan) {
+        return Ok(());
+    }
+    plan.apply(|plan| match plan {
+        LogicalPlan::Limit(_) => Err(refused("LIMIT inside EXISTS")),
+        _ => Ok(TreeNodeRecursion::Continue),
+    })?;
+    Ok(())
+}
+
+fn refused(what: &str) -> DataFusionError {
+    let error = Error::unsupported(
+        "sql_unsupported",
+        format!("{what} is not supported in a subquery that refers to the row outside"),
+    );
+    external(error.with_hint(
+        "compute it for all rows in a subquery without such a condition, and join that by its keys",
+    ))
+}
