@@ -14,18 +14,22 @@ pub mod partition;
 pub mod scan;
 mod schema;
 mod snapshot;
+mod spill;
 pub mod storage;
 mod table;
 mod turn;
 mod verify;
 mod write;
 
-pub use clean::{CleanRequest, Cleaned, CleanedRaw, CleanedTable, FileCount, SAFE_AGE_MIN};
+pub use clean::{
+    CleanRequest, Cleaned, CleanedRaw, CleanedTable, FileCount, SAFE_AGE_MIN, check_age,
+};
 pub use commit::{CommitRequest, LakeCommit, position_property};
 pub use draft::Draft;
 pub use lake::Lake;
 pub use partition::PartitionField;
 pub use schema::{TYPE_DEPTH_MAX, type_depth};
+pub use spill::SpillFolder;
 pub use table::{SnapshotInfo, Table};
 pub use verify::TableReport;
 pub use write::{DataFile, TableWriter, WriterOptions};

@@ -12,6 +12,7 @@ mod growth;
 mod history;
 mod objects;
 mod oracle;
+mod raw;
 mod site;
 
 /// The same suite with tables in a bucket.
