@@ -193,7 +193,11 @@ fn a_server_on_a_disk_that_fails_answers_503_and_loses_nothing_that_it_acknowled
     for (name, kind) in KINDS {
         assert_eq!(pusher.push(), 200, "{name}");
         disk.fail_from(kind, 1);
-        let answers: Vec<u16> = (0..20).map(|_| pusher.push()).collect();
+        let push_slowly = |_| {
+            std::thread::sleep(Duration::from_millis(10));
+            pusher.push()
+        };
+        let answers: Vec<u16> = (0..20).map(push_slowly).collect();
         let are_clear = answers.iter().all(|status| [200, 503].contains(status));
         assert!(are_clear, "{name}: {answers:?}");
         if [WRITE, SYNC].contains(&kind) {
@@ -212,15 +216,11 @@ fn a_server_on_a_disk_that_fails_answers_503_and_loses_nothing_that_it_acknowled
         assert!(begins_again, "{name}: {:#?}", server.said());
     }
     let acknowledged = pusher.acknowledged.clone();
-    until("what was acknowledged has landed", || {
-        let count = "SELECT count(*) FROM push.events";
-        let answer = project.run(&["sql", count, "--format", "csv"]);
-        let landed = answer.out.lines().nth(1).and_then(|n| n.parse().ok());
-        landed.is_some_and(|landed: usize| landed >= acknowledged.len())
-    });
     let said = server.said().join("\n");
     assert!(!said.contains("panic"), "{said}");
     assert_eq!(server.stop(), Some(0));
+    // What a run that failed has left to its next try.
+    project.ok(&["run", "events"]);
     assert_each_once(&project, "push.events", acknowledged.into_iter());
     project.ok(&["verify"]);
 }

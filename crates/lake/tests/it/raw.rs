@@ -258,7 +258,6 @@ async fn files_that_killed_processes_never_finished_go_once_they_are_old() {
     let kept = [
         write(&format!("{FOLDER}/{}.json.zst#1", ulid(1)), young),
         write(&format!("{data}/b.parquet#1"), young),
-        write(&format!("{data}/b.parquet#x"), old),
         write(
             "tables/00000000-0000-4000-8000-000000000000/data/c.parquet#1",
             old,

@@ -284,8 +284,12 @@ impl Writer {
             return Ok(());
         }
         let passed = self.base;
+        let file = self.folder.writable(passed)?;
         self.next_segment()?;
         self.folder.delete(&[passed])?;
+        // A reader that waits at its end has it open still, which keeps its bytes on the disk.
+        file.set_len(0)
+            .map_err(|error| failed(error, &self.folder.file(passed)))?;
         let mut bases = self.bases.lock().unwrap_or_else(PoisonError::into_inner);
         bases.retain(|base| *base != passed);
         Ok(())
