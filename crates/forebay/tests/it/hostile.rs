@@ -107,7 +107,8 @@ fn hostile_parquet(n: usize) -> Vec<u8> {
             usize::MAX,
         ),
         1 => {
-            let text = "x".repeat(48 << 20);
+            // One that is as large as a value may be, and one that would not fit into memory several times.
+            let text = "x".repeat(if n < 5 { 48 << 20 } else { 200 << 20 });
             parquet(
                 &[("id", Arc::new(StringArray::from(vec![text])) as ArrayRef)],
                 1,
