@@ -272,7 +272,7 @@ fn hostile_payloads_end_in_table_or_quarantine_and_no_other_pipeline_notices() {
         match n % 20 {
             5 => {
                 let (bomb, encoding) = &bombs[n / 20 % 2];
-                let is_in = push("flat", bomb.clone(), Some(encoding));
+                let is_in = push("flat", bomb.clone(), Some(*encoding));
                 assert!(!is_in, "a bomb is refused");
             }
             10 => good(),
