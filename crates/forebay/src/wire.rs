@@ -213,7 +213,7 @@ impl Workspace {
             as_of: Some(as_of),
             memory_bytes: usize::try_from(self.settings.sql.memory.0).unwrap_or(usize::MAX),
             payloads: Some(Arc::new(payloads::Payloads(payloads))),
-            spill_dir: Some(self.folder.join("spill")),
+            spill_dir: Some(self.spill_folder()),
             timeout: self.settings.sql.timeout.map(|timeout| timeout.0),
             ..QueryOptions::default()
         };
@@ -231,6 +231,11 @@ impl Workspace {
             .with_hint("wait for it to end, or stop it")
         };
         lock_file(&path, already_running).map(Lock)
+    }
+
+    /// Where statements spill and payloads are decompressed.
+    fn spill_folder(&self) -> PathBuf {
+        self.folder.join("spill")
     }
 
     /// Makes sure that this process alone serves the workspace. The file says who has it.
@@ -258,6 +263,7 @@ impl Workspace {
             clock: self.clock.clone(),
             seed,
             project: self.project.clone(),
+            spill: self.spill_folder(),
             branch: branch.clone(),
             owner: format!("{}-{:08x}", std::process::id(), rng.random::<u32>()),
             author: self.author(),

@@ -11,6 +11,7 @@ mod positions;
 mod raw;
 mod reach;
 mod sweep;
+mod unfinished;
 
 use std::collections::BTreeMap;
 use std::time::Duration;
@@ -22,6 +23,8 @@ use object_store::ObjectStoreExt;
 use object_store::path::Path;
 use uuid::Uuid;
 
+pub(crate) use raw::table_id;
+
 use crate::Lake;
 use crate::error::from_objects;
 
@@ -31,6 +34,20 @@ use self::reach::Reach;
 pub const DRAFT_AGE_MAX: Duration = Duration::from_secs(24 * 3_600);
 /// The youngest files that can be deleted. Longer than a draft may be old by more than clocks differ.
 pub const SAFE_AGE_MIN: Duration = Duration::from_secs(36 * 3_600);
+
+/// Whether files of before this instant may still be committed.
+///
+/// # Errors
+/// `Conflict` `draft_too_old`: they are no longer safe from [`Lake::clean`].
+pub fn check_age(made_at: Timestamp, now: Timestamp) -> Result<()> {
+    if now.since(made_at) <= DRAFT_AGE_MAX {
+        return Ok(());
+    }
+    let message = format!("the change was begun at {made_at} and is too old to be committed");
+    Err(Error::conflict("draft_too_old", message).with_hint(
+        "begin it again; make `buffer: {time}` shorter if a pipeline takes so long for one commit",
+    ))
+}
 
 /// What to keep.
 #[derive(Debug, Clone)]
@@ -76,7 +93,7 @@ pub struct CleanedTable {
 /// What happened to the raw zone.
 #[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
 pub struct CleanedRaw {
-    /// Without an index, and too young to tell whether it will get one.
+    /// No commit names them, and they are too young to tell whether one will.
     pub young: FileCount,
     /// Left by runs that failed before they committed. Deleted, or, in a dry run, what would be.
     pub orphaned: FileCount,
@@ -104,6 +121,8 @@ pub struct Cleaned {
     pub tables: BTreeMap<Uuid, CleanedTable>,
     pub raw: CleanedRaw,
     pub positions: CleanedPositions,
+    /// Written aside on a local disk by processes that were killed. Deleted, or, in a dry run, what would be.
+    pub unfinished: FileCount,
     /// Rows of the store; none in a dry run.
     pub forgotten: Forgotten,
 }
@@ -158,8 +177,9 @@ impl Lake {
         };
         let reach = Reach::of(self, horizon).await?;
         let tables = sweep::sweep(self, request, &reach).await?;
-        let raw = raw::sweep(self, request).await?;
+        let raw = raw::sweep(self, request, &reach).await?;
         let positions = positions::sweep(self, request, horizon).await?;
+        let unfinished = unfinished::sweep(self, request, &reach).await?;
         let mut forgotten = Forgotten::default();
         if !request.dry_run {
             forgotten = store.forget(request.log_from).await?;
@@ -169,21 +189,20 @@ impl Lake {
             tables,
             raw,
             positions,
+            unfinished,
             forgotten,
         })
     }
 }
 
 impl Cleaned {
-    /// What went of all tables, of the raw zone and of positions; in a dry run, what would.
+    /// What went of all tables, of the raw zone and of positions, and what was never finished; in a dry run, what would.
     pub fn deleted(&self) -> FileCount {
         let mut gone = FileCount::default();
         let tables = self.tables.values().filter(|table| !table.left_alone);
-        for count in tables.flat_map(|table| [table.data, table.metadata]) {
-            gone.files += count.files;
-            gone.bytes += count.bytes;
-        }
-        for count in [self.raw.orphaned, self.positions.unneeded] {
+        let of_tables = tables.flat_map(|table| [table.data, table.metadata]);
+        let others = [self.raw.orphaned, self.positions.unneeded, self.unfinished];
+        for count in of_tables.chain(others) {
             gone.files += count.files;
             gone.bytes += count.bytes;
         }

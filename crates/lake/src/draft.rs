@@ -12,7 +12,7 @@ use iceberg::spec::{
 use object_store::ObjectStoreExt;
 use uuid::Uuid;
 
-use crate::clean::DRAFT_AGE_MAX;
+use crate::clean::check_age;
 use crate::error::from_iceberg;
 use crate::metadata::{METADATA_LOG_MAX, rebuilt};
 use crate::rewrite::{TableRewrite, find_obstacle};
@@ -287,17 +287,7 @@ impl Draft {
 
     /// Errors: `Conflict` `draft_too_old`: its files are no longer safe from [`crate::Lake::clean`].
     pub(crate) fn check_age(&self, now: Timestamp) -> Result<()> {
-        if now.since(self.made_at) <= DRAFT_AGE_MAX {
-            return Ok(());
-        }
-        let message = format!(
-            "the change was begun at {} and is too old to be committed",
-            self.made_at
-        );
-        let error = Error::conflict("draft_too_old", message);
-        Err(error
-            .with_hint("begin it again; make `buffer: {time}` shorter if a pipeline takes so long for one commit")
-            .with_context("table", &self.name))
+        check_age(self.made_at, now).context("table", &self.name)
     }
 
     pub(crate) fn base(&self) -> Option<&Table> {

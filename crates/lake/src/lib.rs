@@ -15,6 +15,7 @@ mod rewrite;
 pub mod scan;
 mod schema;
 mod snapshot;
+mod spill;
 pub mod storage;
 mod table;
 mod turn;
@@ -23,7 +24,7 @@ mod write;
 
 pub use clean::{
     CleanRequest, Cleaned, CleanedPositions, CleanedRaw, CleanedTable, DRAFT_AGE_MAX, FileCount,
-    SAFE_AGE_MIN,
+    SAFE_AGE_MIN, check_age,
 };
 pub use commit::{CommitRequest, LakeCommit, position_property};
 pub use draft::Draft;
@@ -31,6 +32,7 @@ pub use lake::Lake;
 pub use partition::PartitionField;
 pub use rewrite::{REWRITE_BYTES_MAX, WideningObstacle};
 pub use schema::{TYPE_DEPTH_MAX, type_depth};
+pub use spill::SpillFolder;
 pub use table::{SnapshotInfo, Table};
 pub use verify::TableReport;
 pub use write::{DataFile, TableWriter, WriterOptions};

@@ -212,6 +212,11 @@ impl LakeStorage {
             .map(|local| local.file(&table.clone().join(".turn")))
     }
 
+    /// The folder that the lake lies in; `None` when it is not on this machine.
+    pub(crate) fn local_folder(&self) -> Option<&FsPath> {
+        self.local.as_ref().map(|local| local.dir.as_path())
+    }
+
     async fn make_durable(&self, path: &Path) -> Result<()> {
         match &self.local {
             Some(local) => local.sync(path).await,

@@ -24,7 +24,6 @@ mod rewrite;
 mod run;
 mod semantics;
 mod session;
-mod spill;
 mod state;
 pub mod statement;
 mod system;

@@ -16,13 +16,13 @@ use datafusion::execution::session_state::{SessionState, SessionStateBuilder};
 use datafusion::execution::{SessionStateDefaults, config::SessionConfig};
 use datafusion::logical_expr::{AggregateUDF, ScalarUDF, WindowUDF};
 use datafusion::optimizer::{Analyzer, AnalyzerRule};
+use forebay_lake::SpillFolder;
 use object_store::ObjectStore;
 
 use crate::function::sized::ResultLimit;
 use crate::function::{self, sized};
 use crate::semantics::Semantics;
 use crate::semantics::coerce::CommonTypes;
-use crate::spill::SpillFolder;
 use crate::{ntile, physical, types, wide};
 
 /// The one catalog; users never write it.

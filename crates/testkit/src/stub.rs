@@ -14,6 +14,7 @@ use hyper::server::conn::http1;
 use hyper::service::service_fn;
 use hyper_util::rt::TokioIo;
 use tokio::net::TcpListener;
+use tokio::sync::watch;
 use tokio::time::Instant;
 
 /// What came in.
@@ -83,6 +84,8 @@ pub struct Reply {
     pub body: Bytes,
     /// Wait so long before the first byte.
     pub delay: Duration,
+    /// Do not wait once so many requests are under way, this one among them.
+    pub until_open: usize,
     pub behaviour: Behaviour,
 }
 
@@ -93,6 +96,7 @@ impl Reply {
             headers: Vec::new(),
             body: Bytes::new(),
             delay: Duration::ZERO,
+            until_open: usize::MAX,
             behaviour: Behaviour::Normal,
         }
     }
@@ -123,6 +127,12 @@ impl Reply {
     }
 
     #[must_use]
+    pub fn until_open(mut self, requests: usize) -> Self {
+        self.until_open = requests;
+        self
+    }
+
+    #[must_use]
     pub fn behave(mut self, behaviour: Behaviour) -> Self {
         self.behaviour = behaviour;
         self
@@ -135,12 +145,48 @@ struct Shared {
     handler: Box<Handler>,
     start: Instant,
     seen: Mutex<Seen>,
+    /// Requests that have come and of whose answers nobody can have seen a byte.
+    open: watch::Sender<usize>,
+}
+
+impl Shared {
+    fn begin(&self) -> OpenRequest<'_> {
+        self.open.send_modify(|open| *open += 1);
+        let mut seen = self.lock();
+        seen.most_open = seen.most_open.max(*self.open.borrow());
+        OpenRequest(self)
+    }
+
+    fn lock(&self) -> std::sync::MutexGuard<'_, Seen> {
+        self.seen
+            .lock()
+            .expect("no handler panics while it holds the list")
+    }
+}
+
+/// A request that is under way; over when this is dropped.
+struct OpenRequest<'a>(&'a Shared);
+
+impl OpenRequest<'_> {
+    async fn wait(&self, reply: &Reply) {
+        let mut open = self.0.open.subscribe();
+        let enough = open.wait_for(|open| *open >= reply.until_open);
+        // When time is up there are not enough.
+        let _ = tokio::time::timeout(reply.delay, enough).await;
+    }
+}
+
+impl Drop for OpenRequest<'_> {
+    fn drop(&mut self) {
+        self.0.open.send_modify(|open| *open -= 1);
+    }
 }
 
 #[derive(Default)]
 struct Seen {
     requests: Vec<Request>,
     counts: HashMap<String, usize>,
+    most_open: usize,
 }
 
 /// The server. Dropping it closes the port.
@@ -180,6 +226,7 @@ impl StubHttp {
             handler: Box::new(handler),
             start: Instant::now(),
             seen: Mutex::default(),
+            open: watch::channel(0).0,
         });
         let server = tokio::spawn(accept(listener, Arc::clone(&shared)));
         Self {
@@ -213,11 +260,13 @@ impl StubHttp {
         self.lock().requests.clear();
     }
 
+    /// How many requests were under way at once, at most.
+    pub fn most_open(&self) -> usize {
+        self.lock().most_open
+    }
+
     fn lock(&self) -> std::sync::MutexGuard<'_, Seen> {
-        self.shared
-            .seen
-            .lock()
-            .expect("no handler panics while it holds the list")
+        self.shared.lock()
     }
 }
 
@@ -244,10 +293,12 @@ async fn answer(
 ) -> Result<hyper::Response<Body>, std::io::Error> {
     let (parts, sent) = request.into_parts();
     let sent = sent.collect().await.map_err(std::io::Error::other)?;
+    let open = shared.begin();
     let reply = (shared.handler)(&record(&parts, sent.to_bytes(), &shared));
     if !reply.delay.is_zero() {
-        tokio::time::sleep(reply.delay).await;
+        open.wait(&reply).await;
     }
+    drop(open);
     if reply.behaviour == Behaviour::ResetBeforeReply {
         return Err(std::io::Error::other("reset"));
     }
@@ -274,10 +325,7 @@ fn record(parts: &hyper::http::request::Parts, body: Bytes, shared: &Shared) -> 
         )
     });
     let path = parts.uri.path().to_owned();
-    let mut seen = shared
-        .seen
-        .lock()
-        .expect("no handler panics while it holds the list");
+    let mut seen = shared.lock();
     let count = seen.counts.entry(path.clone()).or_default();
     let recorded = Request {
         method: parts.method.to_string(),

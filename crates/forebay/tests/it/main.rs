@@ -11,6 +11,7 @@ mod columns;
 #[cfg(feature = "kafka")]
 mod damaged;
 mod demo;
+mod faulty_disk;
 mod files;
 mod flights;
 mod forebay;
@@ -37,6 +38,7 @@ mod serve;
 mod served;
 #[cfg(feature = "kafka")]
 mod shared;
+mod spilled;
 mod sql;
 mod stored;
 mod target;

@@ -9,7 +9,7 @@ use serde_json::Value;
 
 use crate::flights::variable;
 use crate::forebay::Project;
-use crate::served::{PIPELINE, Server, client, runtime, wait_for};
+use crate::served::{PIPELINE, Server, client, runtime, until, wait_for};
 
 /// What the process may have resident, whatever callers send.
 const MEMORY_MAX: u64 = 256 << 20;
@@ -187,10 +187,17 @@ fn bombs_and_floods_leave_the_memory_bounded() {
             assert!([400, 413, 429].contains(&status), "{status}");
         }
     }
-    let push = client
-        .post(server.url("/v1/ingest/events"))
-        .body("{\"n\": 1}");
-    assert_eq!(runtime.block_on(push.send()).unwrap().status(), 200);
+    // A caller that gave up may leave the server with its body: until that is done with, the answer is "later".
+    until("an honest push is taken", || {
+        let push = client.post(server.url("/v1/ingest/events"));
+        let answer = runtime.block_on(push.body("{\"n\": 1}").send());
+        let status = answer.map(|answer| answer.status().as_u16());
+        assert!(
+            status.is_err() || matches!(status, Ok(200 | 429 | 503)),
+            "{status:?}"
+        );
+        matches!(status, Ok(200))
+    });
     let peak = server.memory_peak();
     println!("peak of resident memory: {} MiB", peak >> 20);
     assert!(peak < MEMORY_MAX, "{peak} bytes");

@@ -209,3 +209,58 @@ fn a_server_takes_pushes_again_by_itself_when_a_full_disk_has_space() {
     assert_eq!(server.stop(), Some(0));
     assert_eq!(count(), Some(acknowledged));
 }
+
+/// Pushes alone fill the disk, several times over: what the pipeline has committed makes room for the next, and nobody has to.
+#[test]
+fn pushes_that_fill_the_disk_are_told_so_and_taken_again_when_the_pipeline_has_caught_up() {
+    let Some(disk) = SmallDisk::mount() else {
+        println!("skipped: this user may not mount a file system");
+        return;
+    };
+    let project = Project::new();
+    project.write("pipelines/events.yaml", PIPELINE);
+    let workspace = disk.path().join("workspace");
+    let workspace = ["--workspace", workspace.to_str().unwrap()];
+    let server = Server::start_with(&project, "127.0.0.1:0", &workspace);
+    let (runtime, client) = (runtime(), client());
+    let _inside = runtime.enter();
+    // Hardly anything in the raw zone and in the table: it is the journal that fills the disk.
+    let text = "x".repeat(200_000);
+    let push = |id: usize| {
+        let url = server.url("/v1/ingest/events");
+        let body = format!("{{\"id\":{id},\"text\":\"{text}\"}}");
+        runtime.block_on(async {
+            // Who gets no answer within the client's patience fails here.
+            let answer = client.post(url).body(body).send().await.unwrap();
+            (answer.status().as_u16(), answer.text().await.unwrap())
+        })
+    };
+    let mut was_full = false;
+    for id in 0..3 * DISK_BYTES / text.len() {
+        until("the push is taken", || {
+            let (status, answer) = push(id);
+            was_full |= answer.contains("disk_full");
+            assert!(
+                [200, 429, 503].contains(&status),
+                "push {id}: {status} {answer}"
+            );
+            if status != 200 {
+                assert_eq!(server.get(&runtime, "/healthz").trim(), "ok");
+            }
+            status == 200
+        });
+    }
+    assert!(was_full, "the disk was never full");
+    assert_eq!(server.stop(), Some(0));
+    let count = [
+        "sql",
+        "SELECT count(*), count(DISTINCT id) FROM push.events",
+    ];
+    let answer = project.ok(&[&count[..], &["--format", "csv"], &workspace[..]].concat());
+    let pushed = 3 * DISK_BYTES / text.len();
+    assert_eq!(
+        answer.out.lines().nth(1),
+        Some(format!("{pushed},{pushed}").as_str())
+    );
+    project.ok(&[&["verify"][..], &workspace[..]].concat());
+}

@@ -193,7 +193,7 @@ pub(crate) async fn push_until(url: String, stop: Arc<AtomicBool>, caller: u64) 
 }
 
 /// Waits until something is so, which `what` names.
-pub(crate) fn until(what: &str, is_so: impl Fn() -> bool) {
+pub(crate) fn until(what: &str, mut is_so: impl FnMut() -> bool) {
     for _ in 0..300 {
         if is_so() {
             return;

@@ -33,14 +33,25 @@ pub(super) struct Known {
     pub(super) name: TableName,
     /// Why not all of its states could be read.
     pub(super) problem: Option<String>,
+    /// A branch has it.
+    pub(super) has_head: bool,
+}
+
+impl Known {
+    fn new(name: TableName) -> Self {
+        Self {
+            name,
+            problem: None,
+            has_head: false,
+        }
+    }
 }
 
 impl Reach {
     pub(super) async fn of(lake: &Lake, horizon: Horizon) -> Result<Self> {
         let mut reach = Self::default();
         for (uuid, name) in lake.store().tables_ever().await? {
-            let problem = None;
-            reach.tables.insert(uuid, Known { name, problem });
+            reach.tables.insert(uuid, Known::new(name));
         }
         let mut from = None;
         loop {
@@ -57,7 +68,16 @@ impl Reach {
         self.files.contains(&hash(path))
     }
 
+    /// Whether every file that was ever committed to this table is reached, when nothing is taken away from it again.
+    pub(super) fn has_all_of(&self, table: Uuid) -> bool {
+        let known = self.tables.get(&table);
+        known.is_some_and(|known| known.has_head && known.problem.is_none())
+    }
+
     async fn add(&mut self, lake: &Lake, places: Vec<Place>) {
+        for place in places.iter().filter(|place| place.is_head) {
+            self.known(place).has_head = true;
+        }
         let states = places
             .into_iter()
             .map(|place| state(lake.clone(), place).boxed());
@@ -107,11 +127,13 @@ impl Reach {
     }
 
     fn fail(&mut self, place: &Place, error: &Error) {
-        let name = place.table.clone();
-        let problem = None;
-        let known = self.tables.entry(place.uuid);
-        let known = known.or_insert(Known { name, problem });
+        let known = self.known(place);
         known.problem.get_or_insert_with(|| error.to_string());
+    }
+
+    fn known(&mut self, place: &Place) -> &mut Known {
+        let known = self.tables.entry(place.uuid);
+        known.or_insert_with(|| Known::new(place.table.clone()))
     }
 }
 

@@ -15,6 +15,7 @@ use parquet::file::properties::{EnabledStatistics, WriterProperties};
 
 use super::stats::{self, Written};
 use super::{DataFile, Target, WriterOptions, dictionary};
+use crate::clean::table_id;
 use crate::storage::{ObjectSink, data_file_name};
 
 /// A row group is closed at this many encoded bytes, whatever its rows.
@@ -77,7 +78,7 @@ impl OpenFile {
         };
         let sink = target.storage.sink(path.clone())?.with_checksums();
         let sink = Loan(Some(sink));
-        let properties = properties(options, target.width, first)?;
+        let properties = properties(options, target, first)?;
         let writer = ArrowWriter::try_new(sink, Arc::clone(&target.arrow), Some(properties))
             .map_err(encode_error)?;
         Ok(Self {
@@ -164,18 +165,20 @@ impl OpenFile {
 
 fn properties(
     options: &WriterOptions,
-    width: usize,
+    target: &Target,
     first: &RecordBatch,
 ) -> Result<WriterProperties> {
     let mut group_rows = options.row_group_rows_max.max(1);
     let level = ZstdLevel::try_new(1).expect("zstd has level 1");
     let mut compression = Compression::ZSTD(level);
-    if width > dictionary::DICTIONARIES_MAX {
+    if target.width > dictionary::DICTIONARIES_MAX {
         group_rows = group_rows.min(WIDE_GROUP_ROWS_MAX);
         // The encoder makes a codec for each column; that of zstd takes 100 KiB.
         compression = Compression::SNAPPY;
     }
+    let table_id = options.has_table_id.then(|| vec![table_id(target.uuid)]);
     let builder = WriterProperties::builder()
+        .set_key_value_metadata(table_id)
         .set_created_by(format!("forebay {}", env!("CARGO_PKG_VERSION")))
         .set_compression(compression)
         .set_statistics_enabled(EnabledStatistics::Page)

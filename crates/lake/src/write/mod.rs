@@ -25,6 +25,7 @@ use arrow::compute::take_record_batch;
 use arrow::datatypes::SchemaRef;
 use forebay_core::{Context, Error, Result};
 use iceberg::spec::PartitionSpecRef;
+use uuid::Uuid;
 
 use crate::partition::split::{Group, Splitter};
 use crate::storage::LakeStorage;
@@ -61,6 +62,9 @@ pub struct WriterOptions {
     /// Writes to this path below the lake's object store instead of one under the table: for the raw zone's index, which
     /// lies beside its object. Only for a table without partitions, and one file.
     pub path: Option<object_store::path::Path>,
+    /// The footer says which table the file is for. [`crate::Lake::clean`] deletes such an index of the raw zone, with its object, when
+    /// it was never committed: not for one that something outside of the lake may still bring back.
+    pub has_table_id: bool,
 }
 
 impl Default for WriterOptions {
@@ -70,6 +74,7 @@ impl Default for WriterOptions {
             row_group_rows_max: 250_000,
             open_files_max: 32,
             path: None,
+            has_table_id: false,
         }
     }
 }
@@ -83,6 +88,7 @@ struct Target {
     width: usize,
     schema: iceberg::spec::SchemaRef,
     spec: PartitionSpecRef,
+    uuid: Uuid,
     /// The table's folder.
     folder: object_store::path::Path,
     storage: Arc<LakeStorage>,
@@ -97,6 +103,7 @@ impl Target {
             arrow,
             schema,
             spec: draft.partition_spec()?,
+            uuid: draft.uuid(),
             folder: draft.folder(),
             storage: Arc::clone(draft.storage()),
         })

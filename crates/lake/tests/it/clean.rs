@@ -314,42 +314,6 @@ async fn nothing_is_missing_after_cleaning_beside_writers() {
 }
 
 #[tokio::test(flavor = "multi_thread")]
-async fn raw_objects_that_runs_left_without_an_index_go_and_others_stay() {
-    let site = Site::new().await;
-    append(&site.lake, "a.t", id_rows([1])).await.unwrap();
-    let folder = "raw/p/all/dt=2026-01-01/hour=00";
-    let (whole, orphan) = ("01ARZ3NDEKTSV4RRFFQ69G5FAV", "01BX5ZZKBKACTAV9WEVGEMMVRZ");
-    let paths = [
-        format!("{folder}/{whole}.json.zst"),
-        format!("{folder}/{whole}.index.parquet"),
-        format!("{folder}/{orphan}.json.zst"),
-        format!("raw/p/other/dt=2026-01-01/hour=00/{whole}.json.zst"),
-        "raw/p/notes.txt".to_owned(),
-    ];
-    for path in &paths {
-        let payload = PutPayload::from_static(b"payload");
-        let path = Path::from(path.as_str());
-        site.place.objects.put(&path, payload).await.unwrap();
-    }
-    let now = asked(Timestamp(0));
-    let young = site.lake.clean(&now).await.unwrap().raw;
-    assert_eq!((young.young.files, young.orphaned.files), (2, 0));
-    let late = site.another_at(LATER).await;
-    let dry = CleanRequest {
-        dry_run: true,
-        ..asked(Timestamp(0))
-    };
-    let told = late.clean(&dry).await.unwrap().raw.orphaned;
-    assert_eq!((told.files, told.bytes), (2, 14));
-    let cleaned = late.clean(&asked(Timestamp(0))).await.unwrap();
-    assert_eq!(cleaned.raw.orphaned, told);
-    for (nth, path) in paths.iter().enumerate() {
-        let found = site.place.objects.head(&Path::from(path.as_str())).await;
-        assert_eq!(found.is_ok(), ![2, 3].contains(&nth), "{path}");
-    }
-}
-
-#[tokio::test(flavor = "multi_thread")]
 async fn a_change_that_is_given_up_leaves_no_file() {
     let site = Site::new().await;
     append(&site.lake, "a.t", id_rows([1])).await.unwrap();

@@ -60,6 +60,7 @@ async fn append_index(lake: &Lake, nth: i64) {
     let path = Path::from(format!("raw/t/split/{nth}.index.parquet"));
     let options = WriterOptions {
         path: Some(path),
+        has_table_id: true,
         ..WriterOptions::default()
     };
     let mut writer = draft.writer(options).unwrap();

@@ -12,6 +12,7 @@ mod growth;
 mod history;
 mod objects;
 mod oracle;
+mod raw;
 mod site;
 mod widened;
 

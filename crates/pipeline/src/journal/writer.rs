@@ -3,6 +3,7 @@
 use std::collections::VecDeque;
 use std::fs::File;
 use std::os::unix::fs::FileExt;
+use std::path::Path;
 use std::sync::{Arc, Mutex, PoisonError};
 use std::time::Duration;
 
@@ -27,9 +28,14 @@ const GATHER_BYTES: usize = 1 << 20;
 /// A journal that nobody writes to for this long notes what is durable, so that later damage of it shows.
 const IDLE: Duration = Duration::from_millis(100);
 
+/// Space on the disk that the journal leaves to the pipeline, which needs some to commit what waits; at most this share of the disk.
+pub(super) const RESERVE_BYTES: u64 = 256 << 20;
+const RESERVE_SHARE: u64 = 16;
+
 pub(super) struct Writer {
     folder: Folder,
     segment_bytes: u64,
+    reserve_bytes: u64,
     clock: Arc<dyn Clock>,
     keys: Arc<Mutex<Keys>>,
     ages: Arc<Mutex<Ages>>,
@@ -37,6 +43,7 @@ pub(super) struct Writer {
     bases: Arc<Mutex<Vec<u64>>>,
     figures: Arc<Figures>,
     durable: watch::Sender<u64>,
+    released: watch::Receiver<u64>,
     mark: MarkFile,
     /// Held until the last byte is written, which may be after the last handle is gone.
     _lock: File,
@@ -64,6 +71,8 @@ pub(super) struct Parts {
     pub(super) bases: Arc<Mutex<Vec<u64>>>,
     pub(super) figures: Arc<Figures>,
     pub(super) durable: watch::Sender<u64>,
+    pub(super) released: watch::Receiver<u64>,
+    pub(super) reserve_bytes: u64,
     pub(super) mark: MarkFile,
     pub(super) lock: File,
 }
@@ -86,6 +95,8 @@ impl Writer {
             bases: parts.bases,
             figures: parts.figures,
             durable: parts.durable,
+            released: parts.released,
+            reserve_bytes: parts.reserve_bytes,
             mark,
             _lock: parts.lock,
             file,
@@ -222,15 +233,19 @@ impl Writer {
             tracing::error!(%error, "the journal could not be cut back either; it is tried again");
         }
         append::free(&appends, &self.keys, self.clock.now());
-        append::refuse(appends, || {
-            Error::unavailable("journal_failed", error.to_string())
-        });
+        append::refuse(appends, || refused(error));
     }
 
     /// Makes sure that the segment can take more.
     fn ready(&mut self) -> Result<()> {
         if self.spoiled {
             self.repair()?;
+        }
+        if self.is_short_of_space()? {
+            self.give_back()?;
+            if self.is_short_of_space()? {
+                return Err(disk_full(&self.folder.path));
+            }
         }
         if self.end - self.base >= self.segment_bytes {
             self.next_segment()?;
@@ -239,24 +254,51 @@ impl Writer {
     }
 
     /// After a failed flush the system may have dropped pages and called them clean: the durable part is kept, the rest
-    /// cut off, and the file is opened anew.
+    /// cut off, and the file is opened anew. The rest may begin with a note of [`Self::vouch`], which no flush has covered.
     fn repair(&mut self) -> Result<()> {
         let path = self.folder.file(self.base);
+        let end = *self.durable.borrow();
         let file = self.folder.writable(self.base)?;
-        file.set_len(self.end - self.base)
+        file.set_len(end - self.base)
             .and_then(|()| file.sync_all())
             .map_err(|error| failed(error, &path))?;
         self.file = file;
+        self.end = end;
         self.spoiled = false;
         Ok(())
     }
 
+    /// Whether what is left of the disk is for the pipeline.
+    fn is_short_of_space(&self) -> Result<bool> {
+        let disk = rustix::fs::fstatvfs(&self.file)
+            .map_err(|error| failed(error.into(), &self.folder.path))?;
+        let size = disk.f_blocks.saturating_mul(disk.f_frsize);
+        let free = disk.f_bavail.saturating_mul(disk.f_frsize);
+        Ok(free < self.reserve_bytes.min(size / RESERVE_SHARE))
+    }
+
+    /// Deletes what the pipeline has committed, also when the segment is not full.
+    fn give_back(&mut self) -> Result<()> {
+        let is_passed = *self.released.borrow() >= *self.durable.borrow();
+        if !is_passed || self.end == self.base {
+            return Ok(());
+        }
+        let passed = self.base;
+        let file = self.folder.writable(passed)?;
+        self.next_segment()?;
+        self.folder.delete(&[passed])?;
+        // A reader that waits at its end has it open still, which keeps its bytes on the disk.
+        file.set_len(0)
+            .map_err(|error| failed(error, &self.folder.file(passed)))?;
+        let mut bases = self.bases.lock().unwrap_or_else(PoisonError::into_inner);
+        bases.retain(|base| *base != passed);
+        Ok(())
+    }
+
     fn next_segment(&mut self) -> Result<()> {
-        // Bytes that a failed write left behind must not stand after the last record of a full segment.
-        self.file
-            .set_len(self.end - self.base)
-            .and_then(|()| self.file.sync_all())
-            .map_err(|error| failed(error, &self.folder.file(self.base)))?;
+        // Nothing may stand after the last record of a full segment, and what cannot be cut off now is not called durable by a second
+        // try with the same file.
+        self.repair()?;
         self.folder.save_keys(self.base, &self.keyed)?;
         self.mark.sync();
         self.file = self.folder.writable(self.end)?;
@@ -277,4 +319,24 @@ impl Writer {
             self.end += frame.len() as u64;
         }
     }
+}
+
+/// What each caller is told.
+fn refused(error: &Error) -> Error {
+    let code = match error.code() {
+        "disk_full" => "disk_full",
+        _ => "journal_failed",
+    };
+    let refused = Error::unavailable(code, error.to_string());
+    match error.hint() {
+        Some(hint) => refused.with_hint(hint),
+        None => refused,
+    }
+}
+
+fn disk_full(journal: &Path) -> Error {
+    let what = "the disk of the journal is nearly full: what is left is for the pipeline to commit what waits";
+    Error::unavailable("disk_full", what)
+        .with_context("journal", journal.display())
+        .with_hint("free space on it: pushes are taken again by themselves")
 }

@@ -5,6 +5,7 @@ use std::path::PathBuf;
 use std::sync::Arc;
 
 use forebay_core::{Chunk, Clock, Error, Ident, Kept, PayloadHead, Position, Result, Timestamp};
+use forebay_lake::check_age;
 use forebay_lake::storage::Medium;
 use object_store::ObjectStore;
 use object_store::path::Path;
@@ -61,6 +62,8 @@ pub struct RawWriter {
     /// Ordinal of a payload that the last seal cut, and how many parts of it are sealed.
     cut: Option<(u64, u32)>,
     sealed: Vec<RawObject>,
+    /// When the first of them was complete.
+    sealed_since: Option<Timestamp>,
     /// Entries for what is kept already.
     pointers: Option<Pointers>,
     /// Messages that the entries held here name.
@@ -124,6 +127,7 @@ impl RawWriter {
             payload: None,
             cut: None,
             sealed: Vec::new(),
+            sealed_since: None,
             pointers: None,
             messages: 0,
             local_root: None,
@@ -176,7 +180,8 @@ impl RawWriter {
     ///
     /// A commit ends between payloads or at a position inside one; then the part so far becomes an entry of its own
     /// (see [`super::PART_ATTRIBUTE`]). Errors: `Bug` `raw_payload_open` when a payload is open at a place where its
-    /// source could not resume.
+    /// source could not resume; `Conflict` `draft_too_old` when an object has waited for the seal for so long that cleaning may take it for
+    /// a leftover.
     pub fn seal(&mut self) -> Result<Vec<RawObject>> {
         if let Some(payload) = &self.payload {
             if payload.position.is_none() {
@@ -189,6 +194,9 @@ impl RawWriter {
             self.end(true)?;
         }
         self.close()?;
+        if let Some(since) = self.sealed_since.take() {
+            check_age(since, self.clock.now())?;
+        }
         if let Some(root) = &self.local_root {
             flush(
                 root,
@@ -299,6 +307,7 @@ impl RawWriter {
     fn close(&mut self) -> Result<()> {
         if let Some(object) = self.open.take() {
             self.sealed.push(object.finish()?);
+            self.sealed_since.get_or_insert(self.clock.now());
         }
         Ok(())
     }

@@ -13,7 +13,7 @@ use tokio::runtime::Handle;
 
 use super::RunContext;
 use super::pour::Pour;
-use super::spill::{SpilledPayload, spill_folder};
+use super::spill::SpilledPayload;
 use super::stored::StoredPayload;
 use super::verify::verify;
 use crate::extract::decode;
@@ -58,7 +58,7 @@ impl Again {
             reader: RawReader::new(objects.clone()),
             objects,
             runtime,
-            spill: spill_folder(context),
+            spill: context.spill.clone(),
         }
     }
 

@@ -309,7 +309,9 @@ impl Loader {
         if let Some(outbox) = &mut self.outbox {
             outbox.add(&table, &rows, Some(path))?;
         }
-        self.tables.write_at(&table, &rows, path)
+        // What is in an outbox may still be committed by a later run.
+        let has_table_id = self.outbox.is_none();
+        self.tables.write_at(&table, &rows, path, has_table_id)
     }
 
     fn boundary(&mut self, boundary: Boundary) -> Result<()> {

@@ -76,6 +76,8 @@ pub struct RunContext {
     pub seed: u64,
     /// The folder of the project: relative paths in pipeline files are relative to it.
     pub project: PathBuf,
+    /// Where payloads are decompressed, see [`forebay_lake::SpillFolder`].
+    pub spill: PathBuf,
     pub branch: RefName,
     /// Identifies this process in leases.
     pub owner: String,

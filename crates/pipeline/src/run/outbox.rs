@@ -299,7 +299,7 @@ fn decode(text: &[u8], epoch: i64, tables: &mut Tables) -> Result<Head> {
     for (write, batches) in head.writes.iter().zip(writes) {
         for batch in &batches {
             match &write.path {
-                Some(path) => tables.write_at(&write.table, batch, &renamed(path, epoch))?,
+                Some(path) => tables.write_at(&write.table, batch, &renamed(path, epoch), false)?,
                 None => {
                     let options = forebay_lake::WriterOptions::default();
                     tables.write(&write.table, batch, &[], &options)?;

@@ -1,16 +1,15 @@
 //! Formats that are read at random, inside of a compression: decompressed into a file that lasts as long as it is read.
 
 use std::io::{BufWriter, Write};
-use std::path::{Path as FilePath, PathBuf};
+use std::path::Path as FilePath;
 use std::sync::Arc;
 
 use forebay_core::{Compression, Error, Result};
+use forebay_lake::SpillFolder;
 use object_store::ObjectStore;
 use object_store::local::LocalFileSystem;
 use object_store::path::Path;
-use tempfile::TempDir;
 
-use super::RunContext;
 use super::stored::StoredPayload;
 use crate::extract::decode::Decoder;
 
@@ -21,18 +20,9 @@ const FILE_NAME: &str = "payload";
 /// [`OUTPUT_BYTES_MAX`](crate::extract::decode::OUTPUT_BYTES_MAX).
 #[derive(Debug)]
 pub(super) struct SpilledPayload {
-    _folder: TempDir,
+    _folder: SpillFolder,
     pub(super) objects: Arc<dyn ObjectStore>,
     pub(super) path: Path,
-}
-
-/// Where payloads are decompressed: in the workspace, beside what queries spill.
-pub(super) fn spill_folder(context: &RunContext) -> PathBuf {
-    let workspace = match context.lake.root().strip_prefix("file://") {
-        Some(local) => PathBuf::from(local),
-        None => context.project.join(".forebay"),
-    };
-    workspace.join("spill")
 }
 
 impl SpilledPayload {
@@ -45,11 +35,7 @@ impl SpilledPayload {
         stored: &dyn StoredPayload,
     ) -> Result<Self> {
         let failed = |error: std::io::Error| spill_failed(parent).with_source(error);
-        std::fs::create_dir_all(parent).map_err(failed)?;
-        let folder = tempfile::Builder::new()
-            .prefix("payload-")
-            .tempdir_in(parent);
-        let folder = folder.map_err(failed)?;
+        let folder = SpillFolder::create(parent).map_err(failed)?;
         let file = std::fs::File::create_new(folder.path().join(FILE_NAME)).map_err(failed)?;
         let mut file = BufWriter::new(file);
         let mut take = |bytes: &[u8]| file.write_all(bytes).map_err(failed);

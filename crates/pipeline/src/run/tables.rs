@@ -254,15 +254,17 @@ impl Tables {
         Ok(true)
     }
 
-    /// Adds rows to the file at a given path below the workspace: a raw object's index.
+    /// Adds rows to the file at a given path below the workspace: a raw object's index. See [`WriterOptions::has_table_id`].
     pub(super) fn write_at(
         &mut self,
         name: &TableName,
         records: &RecordBatch,
         path: &Path,
+        has_table_id: bool,
     ) -> Result<()> {
         let options = WriterOptions {
             path: Some(path.clone()),
+            has_table_id,
             ..WriterOptions::default()
         };
         self.ensure(name, &records.schema(), &[], &options)

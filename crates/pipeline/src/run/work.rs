@@ -14,7 +14,7 @@ use tokio::sync::mpsc;
 
 use super::pour::Pour;
 use super::read::Read;
-use super::spill::{SpilledPayload, spill_folder};
+use super::spill::SpilledPayload;
 use super::stored::{HeldPayload, ObjectPayload, StoredPayload};
 use super::verify::{Verification, Verified};
 use super::{Figures, Job, attempts, random, stage_gone};
@@ -362,9 +362,9 @@ impl Worker {
             }),
         };
         if self.extraction.wants_object() {
-            let folder = spill_folder(&self.job.context);
+            let folder = &self.job.context.spill;
             let compression = pour.head.compression;
-            let spilled = SpilledPayload::write(&folder, compression, stored.as_ref())?;
+            let spilled = SpilledPayload::write(folder, compression, stored.as_ref())?;
             return self.read_object(&pour.head, &spilled.objects, &spilled.path);
         }
         let figures = self.job.context.figures.clone();

@@ -170,6 +170,7 @@ impl World {
             clock: self.clock.clone(),
             seed: 7,
             project: self.folder.path().to_owned(),
+            spill: self.folder.path().join("spill"),
             branch: RefName::main(),
             owner: "test".to_owned(),
             lease: Duration::from_secs(30),

@@ -23,7 +23,7 @@ fn trouble(error: &sqlx::Error) -> Trouble {
     match result_code(error) {
         Some(5 | 6) => Trouble::Busy,
         Some(13) => Trouble::Full,
-        Some(8 | 10 | 14) => Trouble::Io,
+        Some(8 | IOERR | 14) => Trouble::Io,
         Some(26) => Trouble::NotAStore,
         Some(11) => Trouble::Damaged,
         Some(_) => Trouble::Statement,
@@ -81,7 +81,7 @@ pub(crate) fn explain(error: sqlx::Error) -> Error {
         Trouble::Full => Error::unavailable("store_full", "the disk of the store is full")
             .with_hint("free space on it: work continues by itself"),
         Trouble::Io => Error::unavailable("store_io", "the store file cannot be read or written")
-            .with_hint("check that its folder exists, its permissions and its disk"),
+            .with_hint(CHECK_DISK),
         Trouble::Cut => Error::unavailable("store_unreachable", "the store does not answer"),
         Trouble::Denied => Error::config("store_denied", "the store's database does not let us in")
             .with_hint("check user, password, database and rights: `CREATE` on the database, or on a schema made for us"),
@@ -99,13 +99,28 @@ pub(crate) fn explain(error: sqlx::Error) -> Error {
     explained.with_source(error)
 }
 
-/// SQLite has found damage in a file.
+/// SQLite has found damage in a file, or could not read it.
 pub(super) fn damaged(what: &str) -> Error {
     let what = what.replace('\n', "; ");
+    if is_unreadable(&what) {
+        let what = format!("the store file cannot be read: {what}");
+        return Error::unavailable("store_io", what).with_hint(CHECK_DISK);
+    }
     Error::bug("store_corrupt", format!("the store is damaged: {what}")).with_hint(RESTORE)
 }
 
-const RESTORE: &str = "stop every process, keep a copy of it, and restore it from a backup";
+/// SQLite's checks name the result code of a page that the system did not give them.
+fn is_unreadable(what: &str) -> bool {
+    let code = what.split_once("error code=");
+    let digits = code.map(|(_, rest)| rest.chars().take_while(char::is_ascii_digit));
+    let code: Option<i32> = digits.and_then(|digits| digits.collect::<String>().parse().ok());
+    code.is_some_and(|code| code & 0xff == IOERR)
+}
+
+const IOERR: i32 = 10;
+const CHECK_DISK: &str = "check that its folder exists, its permissions and its disk";
+// SQLite calls a page that the disk does not give damaged, too.
+const RESTORE: &str = "look for errors of its disk first (`dmesg`); if there are none stop every process, keep a copy of it, and restore it from a backup";
 
 pub(super) fn too_new(version: i64, known: usize) -> Error {
     Error::config(
@@ -113,4 +128,19 @@ pub(super) fn too_new(version: i64, known: usize) -> Error {
         format!("the store has schema {version}, this program knows up to {known}"),
     )
     .with_hint("run the newer Forebay that wrote it")
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_page_that_the_disk_does_not_give_is_not_called_damage() {
+        let unreadable =
+            "*** in database main ***\nTree 12 page 12: unable to get the page. error code=8458";
+        assert_eq!(damaged(unreadable).code(), "store_io");
+        let torn =
+            "*** in database main ***\nTree 12 page 12: btreeInitPage() returns error code 11";
+        assert_eq!(damaged(torn).code(), "store_corrupt");
+    }
 }

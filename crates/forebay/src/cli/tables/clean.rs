@@ -19,8 +19,8 @@ use crate::wire::Workspace;
 #[command(
     after_help = "Without --delete nothing is changed: it only tells what would go. States of the lake older than `keep` of `[lake]` in\n\
     forebay.toml are given up, but for what branches are based on; then files go that no kept state reaches, raw objects\n\
-    without an index and objects that no kept position names, once they are older than `safe_age`. It may run at any time,\n\
-    beside runs and queries."
+    that were never committed and objects that no kept position names, once they are older than `safe_age`. It may run at any\n\
+    time, beside runs and queries."
 )]
 pub(super) struct Clean {
     /// Delete, instead of telling what would go
@@ -78,12 +78,20 @@ fn tell(cleaned: &Cleaned, deleted: bool) {
     let orphaned = cleaned.raw.orphaned;
     if orphaned.files > 0 {
         say::line(format_args!(
-            "{} files ({}) of the raw zone have no index: runs that failed left them",
+            "{} files ({}) of the raw zone were never committed: runs that failed left them",
             say::count(orphaned.files),
             say::bytes(orphaned.bytes)
         ));
     }
     tell_positions(&cleaned.positions);
+    let unfinished = cleaned.unfinished;
+    if unfinished.files > 0 {
+        say::line(format_args!(
+            "{} files ({}) were never finished: processes that were killed left them",
+            say::count(unfinished.files),
+            say::bytes(unfinished.bytes)
+        ));
+    }
     let unknown = cleaned.tables.values().filter(|table| table.name.is_none());
     match unknown.filter(|table| table.left_alone).count() {
         0 => (),

@@ -70,6 +70,7 @@ impl World {
             clock: self.clock.clone(),
             seed: u64::try_from(uuid::Uuid::new_v4().as_u128() >> 64).unwrap(),
             project: self.folder.path().to_owned(),
+            spill: self.folder.path().join("spill"),
             branch: RefName::main(),
             owner: "test".to_owned(),
             lease: std::time::Duration::from_secs(60),

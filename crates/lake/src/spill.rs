@@ -1,6 +1,6 @@
-//! Where statements spill: a folder of each session below the workspace's, which is gone when the session is.
+//! Where statements spill and payloads are decompressed: folders below the workspace's `spill`, each gone when its work is done.
 //!
-//! A killed process leaves its folder; the next one removes it. A lock file beside each folder, which the system unlocks when
+//! A killed process leaves its folder; whoever makes the next one removes it. A lock file beside each folder, which the system unlocks when
 //! the process ends however it ends, tells the folders in use from those left behind. Where nothing can be locked, nothing is
 //! removed.
 
@@ -19,15 +19,18 @@ static FOLDERS: AtomicU64 = AtomicU64::new(0);
 
 /// A folder to spill to, removed when this is dropped.
 #[derive(Debug)]
-pub(crate) struct SpillFolder {
+pub struct SpillFolder {
     path: PathBuf,
     /// Held for its lock.
     _lock: File,
 }
 
 impl SpillFolder {
-    /// Makes a folder below `root`, and removes those that ended processes left there.
-    pub(crate) fn create(root: &Path) -> io::Result<Self> {
+    /// Makes a folder below `root`, and removes those that ended processes left there. Blocks.
+    ///
+    /// # Errors
+    /// Those of the file system.
+    pub fn create(root: &Path) -> io::Result<Self> {
         std::fs::create_dir_all(root)?;
         let guard = open(&root.join(GUARD))?;
         match guard.lock() {
@@ -49,7 +52,7 @@ impl SpillFolder {
         Err(io::ErrorKind::AlreadyExists.into())
     }
 
-    pub(crate) fn path(&self) -> &Path {
+    pub fn path(&self) -> &Path {
         &self.path
     }
 }
@@ -72,7 +75,7 @@ fn lock_of(folder: &Path) -> PathBuf {
     folder.with_extension("lock")
 }
 
-/// Best effort: what cannot be removed now is tried again by the next session.
+/// Best effort: what cannot be removed now is tried again with the next folder.
 fn remove_leftovers(root: &Path) {
     let Ok(entries) = std::fs::read_dir(root) else {
         return;
