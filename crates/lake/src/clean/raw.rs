@@ -115,6 +115,8 @@ impl RawUnit {
 
 pub(super) fn is_young(modified_micros: i64, until: Timestamp) -> bool {
     modified_micros >= until.micros()
+}
+
 /// What is to happen to a unit.
 enum Verdict {
     Keep,
