@@ -13,15 +13,13 @@ use super::gap::{self, JournalGap};
 use super::keys::Keys;
 use super::mark::{MarkFile, read_mark};
 use super::segment::{Folder, Recovered, Segment};
-use super::writer::{Parts, RESERVE_BYTES, Writer};
+use super::writer::{Parts, Writer};
 use super::{Files, Journal, Limits, QUEUE_BYTES_MAX, QUEUE_MAX, Shared, Tracks, lock_of};
 
 /// The ends of a writer: where appends come out, and where it says what is durable.
 pub(super) struct Ends {
     pub(super) queue: mpsc::Receiver<Append>,
     pub(super) durable: watch::Sender<u64>,
-    /// Up to where the pipeline has committed.
-    pub(super) released: watch::Receiver<u64>,
 }
 
 /// Where a journal on the disk lies.
@@ -162,8 +160,6 @@ impl Journal {
             bases,
             figures: tracks.figures,
             durable: ends.durable,
-            released: ends.released,
-            reserve_bytes: RESERVE_BYTES,
             mark,
             lock,
         };
@@ -182,7 +178,7 @@ impl Journal {
     ) -> (Self, Ends) {
         let (appends, queue) = mpsc::channel(QUEUE_MAX);
         let (told, durable) = watch::channel(range.end);
-        let (released, passed) = watch::channel(range.start);
+        let (released, _) = watch::channel(range.start);
         let journal = Self(Arc::new(Shared {
             id,
             files,
@@ -194,12 +190,8 @@ impl Journal {
             released,
             tracks,
         }));
-        let ends = Ends {
-            queue,
-            durable: told,
-            released: passed,
-        };
-        (journal, ends)
+        let durable = told;
+        (journal, Ends { queue, durable })
     }
 }
 

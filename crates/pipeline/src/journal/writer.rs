@@ -3,7 +3,6 @@
 use std::collections::VecDeque;
 use std::fs::File;
 use std::os::unix::fs::FileExt;
-use std::path::Path;
 use std::sync::{Arc, Mutex, PoisonError};
 use std::time::Duration;
 
@@ -28,14 +27,9 @@ const GATHER_BYTES: usize = 1 << 20;
 /// A journal that nobody writes to for this long notes what is durable, so that later damage of it shows.
 const IDLE: Duration = Duration::from_millis(100);
 
-/// Space on the disk that the journal leaves to the pipeline, which needs some to commit what waits; at most this share of the disk.
-pub(super) const RESERVE_BYTES: u64 = 256 << 20;
-const RESERVE_SHARE: u64 = 16;
-
 pub(super) struct Writer {
     folder: Folder,
     segment_bytes: u64,
-    reserve_bytes: u64,
     clock: Arc<dyn Clock>,
     keys: Arc<Mutex<Keys>>,
     ages: Arc<Mutex<Ages>>,
@@ -43,7 +37,6 @@ pub(super) struct Writer {
     bases: Arc<Mutex<Vec<u64>>>,
     figures: Arc<Figures>,
     durable: watch::Sender<u64>,
-    released: watch::Receiver<u64>,
     mark: MarkFile,
     /// Held until the last byte is written, which may be after the last handle is gone.
     _lock: File,
@@ -71,8 +64,6 @@ pub(super) struct Parts {
     pub(super) bases: Arc<Mutex<Vec<u64>>>,
     pub(super) figures: Arc<Figures>,
     pub(super) durable: watch::Sender<u64>,
-    pub(super) released: watch::Receiver<u64>,
-    pub(super) reserve_bytes: u64,
     pub(super) mark: MarkFile,
     pub(super) lock: File,
 }
@@ -95,8 +86,6 @@ impl Writer {
             bases: parts.bases,
             figures: parts.figures,
             durable: parts.durable,
-            released: parts.released,
-            reserve_bytes: parts.reserve_bytes,
             mark,
             _lock: parts.lock,
             file,
@@ -233,19 +222,15 @@ impl Writer {
             tracing::error!(%error, "the journal could not be cut back either; it is tried again");
         }
         append::free(&appends, &self.keys, self.clock.now());
-        append::refuse(appends, || refused(error));
+        append::refuse(appends, || {
+            Error::unavailable("journal_failed", error.to_string())
+        });
     }
 
     /// Makes sure that the segment can take more.
     fn ready(&mut self) -> Result<()> {
         if self.spoiled {
             self.repair()?;
-        }
-        if self.is_short_of_space()? {
-            self.give_back()?;
-            if self.is_short_of_space()? {
-                return Err(disk_full(&self.folder.path));
-            }
         }
         if self.end - self.base >= self.segment_bytes {
             self.next_segment()?;
@@ -265,33 +250,6 @@ impl Writer {
         self.file = file;
         self.end = end;
         self.spoiled = false;
-        Ok(())
-    }
-
-    /// Whether what is left of the disk is for the pipeline.
-    fn is_short_of_space(&self) -> Result<bool> {
-        let disk = rustix::fs::fstatvfs(&self.file)
-            .map_err(|error| failed(error.into(), &self.folder.path))?;
-        let size = disk.f_blocks.saturating_mul(disk.f_frsize);
-        let free = disk.f_bavail.saturating_mul(disk.f_frsize);
-        Ok(free < self.reserve_bytes.min(size / RESERVE_SHARE))
-    }
-
-    /// Deletes what the pipeline has committed, also when the segment is not full.
-    fn give_back(&mut self) -> Result<()> {
-        let is_passed = *self.released.borrow() >= *self.durable.borrow();
-        if !is_passed || self.end == self.base {
-            return Ok(());
-        }
-        let passed = self.base;
-        let file = self.folder.writable(passed)?;
-        self.next_segment()?;
-        self.folder.delete(&[passed])?;
-        // A reader that waits at its end has it open still, which keeps its bytes on the disk.
-        file.set_len(0)
-            .map_err(|error| failed(error, &self.folder.file(passed)))?;
-        let mut bases = self.bases.lock().unwrap_or_else(PoisonError::into_inner);
-        bases.retain(|base| *base != passed);
         Ok(())
     }
 
@@ -319,24 +277,4 @@ impl Writer {
             self.end += frame.len() as u64;
         }
     }
-}
-
-/// What each caller is told.
-fn refused(error: &Error) -> Error {
-    let code = match error.code() {
-        "disk_full" => "disk_full",
-        _ => "journal_failed",
-    };
-    let refused = Error::unavailable(code, error.to_string());
-    match error.hint() {
-        Some(hint) => refused.with_hint(hint),
-        None => refused,
-    }
-}
-
-fn disk_full(journal: &Path) -> Error {
-    let what = "the disk of the journal is nearly full: what is left is for the pipeline to commit what waits";
-    Error::unavailable("disk_full", what)
-        .with_context("journal", journal.display())
-        .with_hint("free space on it: pushes are taken again by themselves")
 }

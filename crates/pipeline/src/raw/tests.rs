@@ -5,13 +5,11 @@ use std::collections::BTreeMap;
 use std::io::Read;
 use std::path::Path as FilePath;
 use std::sync::Arc;
-use std::time::Duration;
 
 use bytes::Bytes;
 use forebay_core::{
     Chunk, Clock, Compression, ErrorKind, PayloadHead, Position, Result, SystemClock, Timestamp,
 };
-use forebay_testkit::FakeClock;
 use object_store::ObjectStore;
 use object_store::local::LocalFileSystem;
 use object_store::path::Path;
@@ -39,10 +37,6 @@ impl Zone {
     }
 
     fn writer(&self, object_bytes: u64) -> RawWriter {
-        self.writer_at(object_bytes, SystemClock::shared())
-    }
-
-    fn writer_at(&self, object_bytes: u64, clock: Arc<dyn Clock>) -> RawWriter {
         let options = RawOptions {
             pipeline: "quakes".parse().unwrap(),
             split: "files".parse().unwrap(),
@@ -50,6 +44,7 @@ impl Zone {
             level: 1,
             seed: 7,
         };
+        let clock: Arc<dyn Clock> = SystemClock::shared();
         RawWriter::new(
             Arc::clone(&self.objects),
             clock,
@@ -460,22 +455,4 @@ fn a_flipped_bit_or_a_cut_in_a_raw_object_is_an_error_or_changes_nothing() {
         }
         assert!(errors >= DAMAGES, "{name}: {errors} errors");
     }
-}
-
-#[test]
-fn an_object_that_cleaning_may_take_for_a_leftover_is_not_committed() {
-    let zone = Zone::new();
-    let clock = FakeClock::manual(Timestamp(1_767_225_600_000_000));
-    let mut writer = zone.writer_at(1, clock.clone());
-    let push = |writer: &mut RawWriter, ordinal: u64| {
-        let head = Arc::new(head(ordinal, "page"));
-        writer.push(&chunk(&head, b"payload", true, None)).unwrap();
-    };
-    push(&mut writer, 0);
-    clock.advance(Duration::from_secs(24 * 3_600));
-    assert_eq!(writer.seal().unwrap().len(), 1);
-    push(&mut writer, 1);
-    clock.advance(Duration::from_secs(24 * 3_600 + 1));
-    push(&mut writer, 2);
-    assert_eq!(writer.seal().unwrap_err().code(), "draft_too_old");
 }
