@@ -105,8 +105,12 @@ async fn a_quoted_literal_beside_a_number_is_a_number() {
             &["100"],
         ),
         (
-            "select '10' in (select n from p.t), '3' in (select n from p.t)",
-            &["true | false"],
+            "select count(*) from p.t where '10.0' in (select n from p.t)",
+            &["3"],
+        ),
+        (
+            "select count(*) from p.t where '3' in (select n from p.t)",
+            &["0"],
         ),
         (
             "select n is distinct from '2.0' from p.t order by n",
