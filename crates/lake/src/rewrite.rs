@@ -48,6 +48,7 @@ impl TableRewrite {
             return Ok(None);
         }
         let target = RewriteTarget {
+            uuid: draft.uuid(),
             schema: draft.iceberg_schema()?,
             folder: draft.folder(),
             storage: Arc::clone(draft.storage()),

@@ -14,6 +14,7 @@ use datafusion::execution::object_store::ObjectStoreRegistry;
 use datafusion::execution::runtime_env::{RuntimeEnv, RuntimeEnvBuilder};
 use datafusion::execution::session_state::{SessionState, SessionStateBuilder};
 use datafusion::execution::{SessionStateDefaults, config::SessionConfig};
+use datafusion::logical_expr::planner::ExprPlanner;
 use datafusion::logical_expr::{AggregateUDF, ScalarUDF, WindowUDF};
 use datafusion::optimizer::{Analyzer, AnalyzerRule};
 use forebay_lake::SpillFolder;
@@ -23,6 +24,7 @@ use crate::function::sized::ResultLimit;
 use crate::function::{self, sized};
 use crate::semantics::Semantics;
 use crate::semantics::coerce::CommonTypes;
+use crate::semantics::operator::OwnOperators;
 use crate::{ntile, physical, types, wide};
 
 /// The one catalog; users never write it.
@@ -134,7 +136,7 @@ fn state(config: SessionConfig, runtime: Arc<RuntimeEnv>, memory_bytes: usize) -
     SessionStateBuilder::new()
         .with_config(config)
         .with_runtime_env(runtime)
-        .with_expr_planners(SessionStateDefaults::default_expr_planners())
+        .with_expr_planners(expr_planners())
         .with_type_planner(types::planner())
         .with_scalar_functions(scalars(memory_bytes))
         .with_aggregate_functions(aggregates())
@@ -143,6 +145,13 @@ fn state(config: SessionConfig, runtime: Arc<RuntimeEnv>, memory_bytes: usize) -
         .with_analyzer_rules(analyzer_rules(memory_bytes))
         .with_physical_optimizer_rules(physical::rules())
         .build()
+}
+
+/// Ours before the engine's own.
+fn expr_planners() -> Vec<Arc<dyn ExprPlanner>> {
+    let mut planners: Vec<Arc<dyn ExprPlanner>> = vec![Arc::new(OwnOperators::new())];
+    planners.extend(SessionStateDefaults::default_expr_planners());
+    planners
 }
 
 /// The engine's rules between ours: [`CommonTypes`] before types are settled, [`Semantics`] after.

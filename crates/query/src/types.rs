@@ -94,14 +94,15 @@ pub(crate) fn sql_name(kind: &DataType) -> String {
     name.to_owned()
 }
 
-/// Whether the type is, or holds at any depth, a floating point number.
-pub(crate) fn has_float(kind: &DataType) -> bool {
+/// Whether the type is, or holds at any depth, one whose equal values can have different bits: floating point numbers, intervals.
+pub(crate) fn has_many_forms(kind: &DataType) -> bool {
     match kind {
         DataType::Float16 | DataType::Float32 | DataType::Float64 => true,
+        DataType::Interval(IntervalUnit::MonthDayNano) => true,
         DataType::List(item) | DataType::LargeList(item) | DataType::FixedSizeList(item, _) => {
-            has_float(item.data_type())
+            has_many_forms(item.data_type())
         }
-        DataType::Struct(fields) => fields.iter().any(|field| has_float(field.data_type())),
+        DataType::Struct(fields) => fields.iter().any(|field| has_many_forms(field.data_type())),
         _ => false,
     }
 }

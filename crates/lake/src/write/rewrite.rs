@@ -22,6 +22,8 @@ use roaring::RoaringTreemap;
 use tokio::runtime::Handle;
 
 use super::file::{self, OpenFile};
+use uuid::Uuid;
+
 use super::{DataFile, Target, WriterOptions, adapt};
 use crate::error::explain_objects;
 use crate::partition::source::field_id;
@@ -35,6 +37,8 @@ const BATCH_ROWS_MAX: usize = 8_192;
 /// What a file is written for.
 #[derive(Debug)]
 pub(crate) struct RewriteTarget {
+    /// Of the table.
+    pub(crate) uuid: Uuid,
     pub(crate) schema: SchemaRef,
     pub(crate) folder: Path,
     pub(crate) storage: Arc<LakeStorage>,
@@ -64,6 +68,7 @@ pub(crate) fn rewrite_file(target: &RewriteTarget, old: &OldFile) -> Result<Opti
         arrow,
         schema: Arc::clone(&target.schema),
         spec: Arc::clone(&old.spec),
+        uuid: target.uuid,
         folder: target.folder.clone(),
         storage: Arc::clone(&target.storage),
     };
@@ -307,6 +312,7 @@ mod tests {
         let doubles = column(Arc::new(Float64Array::from(vec![0.5])));
         draft.widen(&doubles.schema()).unwrap();
         let target = RewriteTarget {
+            uuid: draft.uuid(),
             schema: draft.iceberg_schema().unwrap(),
             folder: draft.folder(),
             storage: Arc::clone(&storage),

@@ -4,13 +4,17 @@
 
 pub(crate) mod concat;
 pub(crate) mod instant;
+pub(crate) mod interval;
 pub(crate) mod json;
 pub(crate) mod map;
 pub(crate) mod number;
+pub(crate) mod number_text;
 pub(crate) mod parse;
 pub(crate) mod pattern;
 pub(crate) mod sized;
+pub(crate) mod text;
 pub(crate) mod truncate;
+pub(crate) mod whole;
 pub(crate) mod zone;
 
 use std::any::Any;
@@ -198,6 +202,11 @@ pub(crate) fn all() -> Vec<Arc<ScalarUDF>> {
         zone::timezone().shared(),
         pattern::like_escape().shared(),
         pattern::similar_pattern().shared(),
+        pattern::strftime_format().shared(),
+        text::replace().shared(),
+        text::levenshtein().shared(),
+        whole::ceil().shared(),
+        whole::floor().shared(),
     ];
     functions.extend(parse::all());
     functions.extend(json::all());

@@ -7,6 +7,7 @@ use arrow::datatypes::DataType;
 use datafusion::common::Result;
 
 use super::{ScalarDefinition, execution, wrong_arguments};
+use crate::rewrite::template::{STRFTIME_FORMAT, strftime};
 
 /// `like_escape(pattern, escape)`: the pattern with `\` as its escape character.
 pub(crate) fn like_escape() -> ScalarDefinition {
@@ -19,6 +20,16 @@ pub(crate) fn like_escape() -> ScalarDefinition {
 pub(crate) fn similar_pattern() -> ScalarDefinition {
     ScalarDefinition::new("similar_pattern", returns, coerces, |args| {
         each(args, regular)
+    })
+}
+
+/// `strftime_format(format)`: a format of `to_char` and its siblings as one of strftime.
+pub(crate) fn strftime_format() -> ScalarDefinition {
+    let one = |types: &[DataType]| Ok(vec![DataType::Utf8; types.len()]);
+    ScalarDefinition::new(STRFTIME_FORMAT, returns, one, |args| {
+        let formats = args[0].as_string::<i32>().iter();
+        let made = formats.map(|format| format.map(strftime).transpose().map_err(execution));
+        Ok(Arc::new(made.collect::<Result<StringArray>>()?))
     })
 }
 

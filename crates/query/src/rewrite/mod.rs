@@ -3,9 +3,12 @@
 //! What the planner takes for something else (`^`), takes and ignores (`TABLESAMPLE`, `FROM t` alone) or refuses (`LIKE … ESCAPE`,
 //! repeated columns) becomes what SQL means by it, or an error with a hint. Nothing here knows which tables or columns exist.
 
+mod calls;
 mod connective;
 mod names;
+mod recursive;
 mod sample;
+pub(crate) mod template;
 
 use std::ops::ControlFlow;
 
@@ -72,6 +75,7 @@ impl VisitorMut for Rewriter {
 
     fn pre_visit_query(&mut self, query: &mut Query) -> ControlFlow<Self::Break> {
         multiset(query)?;
+        recursive::name_first_terms(query);
         names::settle(&mut query.body, self.reader)?;
         floats_of_values(&mut query.body);
         ControlFlow::Continue(())
@@ -86,6 +90,8 @@ impl VisitorMut for Rewriter {
         operator(expr)?;
         connective::hoist(expr);
         pattern(expr);
+        template::translate(expr)?;
+        calls::rename(expr);
         seconds(expr);
         if self.reader == Reader::People {
             visible_cast(expr);
@@ -283,7 +289,8 @@ fn is_instant(kind: &DataType) -> bool {
     matches!(kind, DataType::Timestamp(..) | DataType::Datetime(_))
 }
 
-fn ends_with_minutes(text: &str) -> bool {
+/// Whether a text is a date, hours and minutes.
+pub(crate) fn ends_with_minutes(text: &str) -> bool {
     let Some((_, time)) = text.split_once([' ', 'T']) else {
         return false;
     };

@@ -17,7 +17,7 @@ use datafusion::logical_expr::{
 };
 use datafusion::optimizer::AnalyzerRule;
 
-use super::arithmetic;
+use super::{arithmetic, literal, operand};
 
 /// The rule; see the module.
 #[derive(Debug)]
@@ -39,6 +39,7 @@ fn rewrite_plan(plan: LogicalPlan) -> Result<Transformed<LogicalPlan>> {
         schema.merge(scan.projected_schema.as_ref());
     }
     let schema: DFSchemaRef = Arc::new(schema);
+    literal::check_keys(&plan)?;
     let names = NamePreserver::new(&plan);
     let plan = plan.map_expressions(|expr| {
         let name = names.save(&expr);
@@ -74,8 +75,9 @@ fn own_union(union: Union) -> Result<Union> {
 /// The expression with casts where peers need them.
 pub(crate) fn rewrite(expr: Expr, schema: &DFSchema) -> Result<Transformed<Expr>> {
     expr.transform_up(|expr| {
-        let settled = settle(expr, schema);
-        Ok(settled)
+        let expr = literal::read(expr, schema)?;
+        let expr = expr.transform_data(|expr| Ok(operand::settle(expr, schema)))?;
+        expr.transform_data(|expr| Ok(settle(expr, schema)))
     })
 }
 
@@ -363,7 +365,7 @@ fn with_time_of_day(expr: Expr, beside: &Expr, schema: &DFSchema) -> Expr {
     }
 }
 
-fn is_compared(operator: Operator) -> bool {
+pub(super) fn is_compared(operator: Operator) -> bool {
     matches!(
         operator,
         Operator::Eq

@@ -1,4 +1,5 @@
-//! Floats compare as in Postgres: -0.0 equals 0.0, every NaN equals every NaN and is greater than all numbers.
+//! Floats compare as in Postgres: -0.0 equals 0.0, every NaN equals every NaN and is greater than all numbers. Intervals compare by
+//! their length.
 //!
 //! Arrow orders floats by their bits. Where a float is compared, grouped, sorted or made distinct, its operand goes through
 //! [`comparable`], which gives equal values equal bits. A pruning rule cannot look through that function: bounds of files leave
@@ -10,7 +11,7 @@ use arrow::array::{
     Array, ArrayRef, ArrowPrimitiveType, AsArray, FixedSizeListArray, GenericListArray,
     OffsetSizeTrait, PrimitiveArray, StructArray,
 };
-use arrow::datatypes::{DataType, Float16Type, Float32Type, Float64Type};
+use arrow::datatypes::{DataType, Float16Type, Float32Type, Float64Type, IntervalUnit};
 use datafusion::common::tree_node::Transformed;
 use datafusion::common::{Column, DFSchema, JoinConstraint, Result, ScalarValue};
 use datafusion::logical_expr::expr::{
@@ -20,8 +21,8 @@ use datafusion::logical_expr::{
     AggregateUDF, Distinct, Expr, ExprSchemable, LogicalPlan, Operator, Projection, ScalarUDF,
 };
 
-use crate::function::ScalarDefinition;
-use crate::types::has_float;
+use crate::function::{ScalarDefinition, interval};
+use crate::types::has_many_forms;
 
 /// The name of the function, which `EXPLAIN` shows.
 pub(crate) const COMPARABLE: &str = "comparable";
@@ -177,6 +178,7 @@ fn with_equal_bits(array: &ArrayRef) -> ArrayRef {
                 },
             )
         }
+        DataType::Interval(IntervalUnit::MonthDayNano) => interval::canonical(array),
         DataType::List(_) => list::<i32>(array),
         DataType::LargeList(_) => list::<i64>(array),
         DataType::FixedSizeList(field, size) => {
@@ -189,7 +191,7 @@ fn with_equal_bits(array: &ArrayRef) -> ArrayRef {
                 lists.nulls().cloned(),
             ))
         }
-        DataType::Struct(fields) if has_float(array.data_type()) => {
+        DataType::Struct(fields) if has_many_forms(array.data_type()) => {
             let structs = array.as_struct();
             let columns = structs.columns().iter().map(with_equal_bits).collect();
             match StructArray::try_new(fields.clone(), columns, structs.nulls().cloned()) {
@@ -221,7 +223,7 @@ fn floats<T: ArrowPrimitiveType>(
 }
 
 fn list<O: OffsetSizeTrait>(array: &ArrayRef) -> ArrayRef {
-    if !has_float(array.data_type()) {
+    if !has_many_forms(array.data_type()) {
         return array.clone();
     }
     let lists = array.as_list::<O>();
@@ -235,7 +237,8 @@ fn list<O: OffsetSizeTrait>(array: &ArrayRef) -> ArrayRef {
 }
 
 fn is_float(expr: &Expr, schema: &DFSchema) -> bool {
-    expr.get_type(schema).is_ok_and(|kind| has_float(&kind))
+    expr.get_type(schema)
+        .is_ok_and(|kind| has_many_forms(&kind))
 }
 
 fn wrapped(expr: Expr, function: &Arc<ScalarUDF>) -> Expr {
@@ -443,14 +446,14 @@ pub(super) fn distinct(
 
 fn has_float_column(plan: &LogicalPlan) -> bool {
     let mut fields = plan.schema().fields().iter();
-    fields.any(|field| has_float(field.data_type()))
+    fields.any(|field| has_many_forms(field.data_type()))
 }
 
 /// The plan with every float column made comparable, under its own name.
 fn all_comparable(plan: Arc<LogicalPlan>, function: &Arc<ScalarUDF>) -> Result<LogicalPlan> {
     let columns = plan.schema().iter().map(|(relation, field)| {
         let column = Expr::Column(Column::new(relation.cloned(), field.name()));
-        if has_float(field.data_type()) {
+        if has_many_forms(field.data_type()) {
             function
                 .call(vec![column])
                 .alias_qualified(relation.cloned(), field.name())

@@ -8,8 +8,11 @@ mod cast;
 pub(crate) mod coerce;
 mod decimal;
 pub(crate) mod float;
+mod literal;
 mod membership;
 mod null;
+mod operand;
+pub(crate) mod operator;
 mod recursion;
 mod subquery;
 

@@ -7,6 +7,7 @@ mod duckdb;
 mod fixture;
 mod nested;
 mod oracle;
+mod postgres;
 mod raw;
 mod refused;
 mod rivals;

@@ -214,7 +214,7 @@ fn case() -> impl Strategy<Value = Case> {
             file_bytes_target: bytes,
             row_group_rows_max: rows,
             open_files_max: open,
-            path: None,
+            ..WriterOptions::default()
         });
     (
         prop::collection::vec(row(), 1..60),

@@ -1,0 +1,76 @@
+//! `ceil` and `floor` of decimals: the engine keeps the type of its argument, in which the next whole number may have no place.
+
+use std::sync::Arc;
+
+use arrow::array::{ArrayRef, AsArray, Decimal128Array};
+use arrow::compute::kernels::arity::unary;
+use arrow::datatypes::{DataType, Decimal128Type, Float32Type, Float64Type};
+use datafusion::common::Result;
+
+use super::{ScalarDefinition, wrong_arguments};
+
+/// `ceil(x)`, the next whole number that is not smaller.
+pub(crate) fn ceil() -> ScalarDefinition {
+    let define = ScalarDefinition::new("ceil", returns, coerces, |args| {
+        rounded(&args[0], f64::ceil, f32::ceil, |value, one| {
+            // Toward zero is up for negative ones.
+            value / one + i128::from(value % one > 0)
+        })
+    });
+    define.with_alias("ceiling")
+}
+
+/// `floor(x)`, the next whole number that is not greater.
+pub(crate) fn floor() -> ScalarDefinition {
+    ScalarDefinition::new("floor", returns, coerces, |args| {
+        rounded(&args[0], f64::floor, f32::floor, i128::div_euclid)
+    })
+}
+
+fn coerces(types: &[DataType]) -> Result<Vec<DataType>> {
+    match types {
+        [kind @ (DataType::Decimal128(..) | DataType::Float32 | DataType::Float64)] => {
+            Ok(vec![kind.clone()])
+        }
+        [kind] if kind.is_numeric() || *kind == DataType::Null => Ok(vec![DataType::Float64]),
+        _ => Err(wrong_arguments("ceil and floor", "a number", types)),
+    }
+}
+
+/// One digit more before the point, none behind.
+fn returns(types: &[DataType]) -> Result<DataType> {
+    Ok(match &types[0] {
+        DataType::Decimal128(digits, scale @ 1..) => {
+            DataType::Decimal128(digits.saturating_sub(scale.unsigned_abs()) + 1, 0)
+        }
+        other => other.clone(),
+    })
+}
+
+fn rounded(
+    array: &ArrayRef,
+    of_double: fn(f64) -> f64,
+    of_real: fn(f32) -> f32,
+    of_decimal: fn(i128, i128) -> i128,
+) -> Result<ArrayRef> {
+    Ok(match array.data_type() {
+        DataType::Decimal128(_, scale @ 1..) => {
+            let one = 10_i128.pow(u32::from(scale.unsigned_abs()));
+            let values: Decimal128Array =
+                unary::<_, _, Decimal128Type>(array.as_primitive::<Decimal128Type>(), |value| {
+                    of_decimal(value, one)
+                });
+            let kind = returns(std::slice::from_ref(array.data_type()))?;
+            Arc::new(values.with_data_type(kind))
+        }
+        DataType::Float64 => {
+            let doubles = array.as_primitive::<Float64Type>();
+            Arc::new(unary::<_, _, Float64Type>(doubles, of_double))
+        }
+        DataType::Float32 => {
+            let reals = array.as_primitive::<Float32Type>();
+            Arc::new(unary::<_, _, Float32Type>(reals, of_real))
+        }
+        _ => array.clone(),
+    })
+}
