@@ -26,9 +26,9 @@ use crate::error::{Phase, explain};
 use crate::plain;
 use crate::raw::PayloadReader;
 use crate::run::{self, PlannedStatement, panicked};
-use crate::spill::SpillFolder;
 use crate::state::{QueryState, Resources, for_queries};
 use crate::statement;
+use forebay_lake::SpillFolder;
 
 /// Memory of all statements of one session together, before they spill.
 pub const MEMORY_BYTES_DEFAULT: usize = 256 << 20;

@@ -20,10 +20,9 @@ use parquet::arrow::async_reader::{ParquetObjectReader, ParquetRecordBatchStream
 use parquet::errors::ParquetError;
 use roaring::RoaringTreemap;
 use tokio::runtime::Handle;
-
-use super::file::{self, OpenFile};
 use uuid::Uuid;
 
+use super::file::{self, OpenFile};
 use super::{DataFile, Target, WriterOptions, adapt};
 use crate::error::explain_objects;
 use crate::partition::source::field_id;

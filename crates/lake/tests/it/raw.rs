@@ -3,7 +3,7 @@
 use std::collections::BTreeSet;
 use std::time::{Duration, SystemTime};
 
-use forebay_core::{Clock as _, RefName, SystemClock, Timestamp};
+use forebay_core::{RefName, SystemClock, Timestamp};
 use forebay_lake::{CleanRequest, CleanedRaw, Draft, Lake, SAFE_AGE_MIN, WriterOptions};
 use forebay_store::{Change, Commit, HeadChange};
 use forebay_testkit::on_s3;
