@@ -238,6 +238,17 @@ impl Workspace {
         self.folder.join("spill")
     }
 
+    /// Makes sure that this process alone replays or discards what the pipeline refused; its runs may go on meanwhile.
+    pub(crate) fn lock_replay(&self, pipeline: &Ident) -> Result<Lock> {
+        let name = format!("{pipeline}.replay.lock");
+        let path = self.folder.join("locks").join(name);
+        let already_replaying = |_: &mut File| {
+            let what = format!("a replay or discard of {pipeline} is at work in another process");
+            Error::conflict("already_replaying", what).with_hint("wait for it to end")
+        };
+        lock_file(&path, already_replaying).map(Lock)
+    }
+
     /// Makes sure that this process alone serves the workspace. The file says who has it.
     pub(crate) fn lock_server(&self) -> Result<Lock> {
         let path = self.folder.join("serve.lock");

@@ -57,6 +57,7 @@ impl Pipeline {
             return Ok(ExitCode::SUCCESS);
         }
         let _alone = workspace.lock(&spec.name)?;
+        let _unreplayed = workspace.lock_replay(&spec.name)?;
         let plan = forebay_pipeline::run::reset(spec.clone(), context).await?;
         report(&spec, &plan, "dropped");
         say::good(format_args!(

@@ -160,7 +160,8 @@ async fn replay(
         &ProcessVariables { params },
         workspace.engine(),
     )?);
-    let _alone = workspace.lock(&spec.name)?;
+    // A run goes on meanwhile: one that follows pushes never ends. Whoever commits second reads the tables again.
+    let _alone = workspace.lock_replay(&spec.name)?;
     let context = workspace.run_context(
         &RefName::main(),
         false,

@@ -3,6 +3,10 @@
 use std::process::ExitCode;
 use std::sync::Arc;
 
+use arrow::array::{Array, ArrayRef, AsArray, ListArray, StructArray, new_empty_array};
+use arrow::buffer::{NullBuffer, OffsetBuffer};
+use arrow::datatypes::{DataType, Field};
+use arrow::error::ArrowError;
 use arrow::row::{RowConverter, SortField};
 use clap::Args;
 use forebay_core::{Error, RefName, Result, TableName};
@@ -41,7 +45,10 @@ impl Rebuild {
         // Nobody else may load the pipeline until the tables are exchanged.
         let _alone = if self.adopt {
             refuse_shared_table(&spec, &workspace, global, &self.variables())?;
-            Some(workspace.lock(&spec.name)?)
+            Some((
+                workspace.lock(&spec.name)?,
+                workspace.lock_replay(&spec.name)?,
+            ))
         } else {
             None
         };
@@ -65,7 +72,18 @@ impl Rebuild {
             say::counted(rebuilt.rejected, "refused record"),
             rebuilt.branch,
         ));
-        let equal = Box::pin(compare(&workspace, &rebuilt, self.adopt)).await?;
+        let equal = match Box::pin(compare(&workspace, &rebuilt, self.adopt)).await {
+            Ok(equal) => equal,
+            Err(error) => {
+                // Nobody has been told of the branch.
+                workspace
+                    .lake()
+                    .store()
+                    .drop_branch(&rebuilt.branch)
+                    .await?;
+                return Err(error);
+            }
+        };
         if self.adopt {
             forebay_pipeline::run::adopt(&spec, &context, &rebuilt).await?;
             let tables = rebuilt.tables.iter().map(ToString::to_string);
@@ -177,11 +195,13 @@ async fn fingerprint(workspace: &Workspace, as_of: AsOf, table: &TableName) -> R
         .await?;
     let mut order = (0..answer.schema.fields().len()).collect::<Vec<_>>();
     order.sort_by_key(|n| answer.schema.field(*n).name().clone());
-    let fields = order
-        .iter()
-        .map(|n| SortField::new(answer.schema.field(*n).data_type().clone()));
     let failed = |error| Error::bug("fingerprint", "failed to compare rows").with_source(error);
-    let converter = RowConverter::new(fields.collect()).map_err(failed)?;
+    let fields = order.iter().map(|n| {
+        let none = new_empty_array(answer.schema.field(*n).data_type());
+        without_maps(&none).map(|plain| SortField::new(plain.data_type().clone()))
+    });
+    let fields: Result<Vec<SortField>, ArrowError> = fields.collect();
+    let converter = fields.and_then(RowConverter::new).map_err(failed)?;
     let columns = order.iter().map(|n| {
         format!(
             "{} {}",
@@ -196,8 +216,9 @@ async fn fingerprint(workspace: &Workspace, as_of: AsOf, table: &TableName) -> R
     while let Some(batch) = answer.batches.try_next().await? {
         let columns = order
             .iter()
-            .map(|n| batch.column(*n).clone())
-            .collect::<Vec<_>>();
+            .map(|n| without_maps(batch.column(*n)))
+            .collect::<Result<Vec<_>, _>>()
+            .map_err(failed)?;
         for row in &converter.convert_columns(&columns).map_err(failed)? {
             let hash = Sha256::digest(row.as_ref());
             let half: [u8; 16] = hash[..16]
@@ -208,4 +229,73 @@ async fn fingerprint(workspace: &Workspace, as_of: AsOf, table: &TableName) -> R
         }
     }
     Ok(print)
+}
+
+/// The column with every map in it as the list of its entries: Arrow compares rows by lists, and not by maps.
+fn without_maps(array: &ArrayRef) -> Result<ArrayRef, ArrowError> {
+    match array.data_type() {
+        DataType::Map(..) => {
+            let map = array.as_map();
+            let entries: ArrayRef = Arc::new(map.entries().clone());
+            list(map.offsets(), &entries, map.nulls())
+        }
+        DataType::List(_) => {
+            let of = array.as_list::<i32>();
+            list(of.offsets(), of.values(), of.nulls())
+        }
+        DataType::Struct(fields) if !fields.is_empty() => {
+            let object = array.as_struct();
+            let columns = object.columns().iter().map(without_maps);
+            let columns = columns.collect::<Result<Vec<_>, _>>()?;
+            let fields = fields.iter().zip(&columns).map(|(field, column)| {
+                let kind = column.data_type().clone();
+                field.as_ref().clone().with_data_type(kind)
+            });
+            let nulls = object.nulls().cloned();
+            Ok(Arc::new(StructArray::try_new(
+                fields.collect(),
+                columns,
+                nulls,
+            )?))
+        }
+        _ => Ok(array.clone()),
+    }
+}
+
+fn list(
+    offsets: &OffsetBuffer<i32>,
+    values: &ArrayRef,
+    nulls: Option<&NullBuffer>,
+) -> Result<ArrayRef, ArrowError> {
+    let values = without_maps(values)?;
+    let element = Arc::new(Field::new("element", values.data_type().clone(), true));
+    let list = ListArray::try_new(element, offsets.clone(), values, nulls.cloned())?;
+    Ok(Arc::new(list))
+}
+
+#[cfg(test)]
+mod tests {
+    use arrow::array::{Int64Builder, MapBuilder, StringBuilder};
+
+    use super::*;
+
+    #[test]
+    fn rows_with_maps_are_compared_at_any_depth() {
+        let mut maps = MapBuilder::new(None, StringBuilder::new(), Int64Builder::new());
+        for (key, value) in [("a", Some(1)), ("b", None)] {
+            maps.keys().append_value(key);
+            maps.values().append_option(value);
+            maps.append(true).expect("keys and values are as many");
+        }
+        maps.append(false).expect("a map that is null");
+        let maps: ArrayRef = Arc::new(maps.finish());
+        let lists = list(&OffsetBuffer::from_lengths([1, 2]), &maps, None).expect("a list of maps");
+        for column in [maps, lists] {
+            let column = without_maps(&column).expect("the maps are lists");
+            let field = SortField::new(column.data_type().clone());
+            let converter = RowConverter::new(vec![field]).expect("rows can be compared");
+            let rows = converter.convert_columns(&[column]).expect("they are");
+            assert_ne!(rows.row(0), rows.row(1));
+        }
+    }
 }

@@ -94,7 +94,7 @@ fn a_transform_sees_a_declared_column_that_no_file_has() {
 }
 
 /// A Parquet file with one column of longs.
-fn parquet(name: &str, values: Vec<i64>) -> Vec<u8> {
+pub(crate) fn parquet(name: &str, values: Vec<i64>) -> Vec<u8> {
     let column: ArrayRef = Arc::new(Int64Array::from(values));
     let records = RecordBatch::try_from_iter([(name, column)]).unwrap();
     let mut writer = ArrowWriter::try_new(Vec::new(), records.schema(), None).unwrap();

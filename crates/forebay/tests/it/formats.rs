@@ -1,5 +1,11 @@
 //! Files that are not what the pipeline file says: named for what they are, and never a table of control characters.
 
+use std::sync::Arc;
+
+use arrow::array::{ArrayRef, Int64Builder, MapBuilder, RecordBatch, StringBuilder};
+use parquet::arrow::ArrowWriter;
+
+use crate::columns::parquet;
 use crate::forebay::Project;
 
 fn pipeline(extract: &str) -> String {
@@ -22,6 +28,7 @@ fn files_of_another_format_are_refused_by_name() {
         ("csv: {}", zip.as_slice(), "ZIP archive"),
         ("csv: {}", &tar, "tar archive"),
         ("csv: {}", b"PAR1\x15\x04\x15", "Parquet"),
+        ("csv: {}", b"ORC\n\x08\x03\x10", "ORC file"),
         ("json: {}", b"<?xml version=\"1.0\"?><a/>", "XML"),
         ("json: {lines: true}", b"SQLite format 3\0rest", "SQLite"),
     ] {
@@ -51,4 +58,121 @@ fn rows_without_any_value_are_counted() {
     project.ok(&["run"]);
     assert_eq!(project.value("SELECT count(*) FROM t.odd"), "3");
     project.ok(&["rebuild", "t.odd"]);
+}
+
+/// Whatever is given to whichever extractor: there are rows, or refusals, or the command fails.
+#[test]
+fn no_extractor_passes_over_a_file_of_another_kind() {
+    let parquet = parquet("n", vec![1, 2]);
+    let files: [(&str, &[u8]); 8] = [
+        ("csv", b"a,b\n1,2\n"),
+        ("json", b"[{\"a\": 1}]"),
+        ("lines", b"{\"a\": 1}\n{\"a\": 2}\n"),
+        ("parquet", parquet.as_slice()),
+        ("avro", b"Obj\x01\x02\x16avro.schema\x0e\"bytes\"\x00sixteen bytes it\x02\x04\x02asixteen bytes it"),
+        ("orc", b"ORC\n\x08\x03\x10"),
+        ("zip", b"PK\x03\x04rest"),
+        ("text", b"\x00\x00\x00\x00\x05hello"),
+    ];
+    let mut extractors = vec![
+        "csv: {}",
+        "json: {}",
+        "json: {lines: true}",
+        "json: {lines: false}",
+        "parquet: {}",
+    ];
+    if cfg!(feature = "kafka") {
+        extractors.extend(["avro: {}", "protobuf: {}"]);
+    }
+    for extract in extractors {
+        for (name, bytes) in files {
+            let project = Project::new();
+            project.write("pipelines/odd.yaml", &pipeline(extract));
+            project.write_bytes("data/a", bytes);
+            let run = project.run(&["run"]);
+            let failed = !run.err.contains('✓');
+            let tables = project.run(&["tables", "--format", "csv"]).out;
+            let counted = |table: &str| {
+                let statement = format!("SELECT count(*) FROM {table}");
+                tables.contains(table) && project.value(&statement) != "0"
+            };
+            assert!(
+                failed || counted("t.odd") || counted("quarantine.odd"),
+                "{name} as {extract}: {}",
+                run.err
+            );
+        }
+    }
+}
+
+#[cfg(feature = "kafka")]
+#[test]
+fn an_extractor_of_messages_does_not_check_beside_a_source_of_files() {
+    let project = Project::new();
+    project.write("pipelines/odd.yaml", &pipeline("protobuf: {}"));
+    let checked = project.run(&["check"]);
+    assert_ne!(checked.code, 0);
+    assert!(checked.err.contains("needs_messages"), "{}", checked.err);
+    assert!(checked.err.contains("odd.yaml:5"), "{}", checked.err);
+}
+
+#[test]
+fn a_pipeline_that_has_landed_no_row_takes_another_extractor() {
+    let project = Project::new();
+    project.write("pipelines/odd.yaml", &pipeline("csv: {}"));
+    project.write_bytes("data/a.parquet", &parquet("n", vec![1, 2]));
+    project.run(&["run"]);
+    project.write("pipelines/odd.yaml", &pipeline("parquet: {}"));
+    project.ok(&["quarantine", "replay", "odd"]);
+    assert_eq!(project.value("SELECT sum(n) FROM t.odd"), "3");
+    project.write_bytes("data/b.parquet", &parquet("n", vec![4]));
+    project.ok(&["run"]);
+    assert_eq!(project.value("SELECT sum(n) FROM t.odd"), "7");
+    // Now there is a table that it made.
+    project.write("pipelines/odd.yaml", &pipeline("csv: {}"));
+    let run = project.run(&["run"]);
+    assert!(run.err.contains("forebay pipeline reset"), "{}", run.err);
+}
+
+#[test]
+fn a_table_with_a_map_is_rebuilt() {
+    let mut maps = MapBuilder::new(None, StringBuilder::new(), Int64Builder::new());
+    for n in 0..3 {
+        maps.keys().append_value(format!("k{n}"));
+        maps.values().append_value(n);
+        maps.append(true).unwrap();
+    }
+    let maps: ArrayRef = Arc::new(maps.finish());
+    let records = RecordBatch::try_from_iter([("m", maps)]).unwrap();
+    let mut writer = ArrowWriter::try_new(Vec::new(), records.schema(), None).unwrap();
+    writer.write(&records).unwrap();
+    let project = Project::new();
+    project.write("pipelines/odd.yaml", &pipeline("parquet: {}"));
+    project.write_bytes("data/a.parquet", &writer.into_inner().unwrap());
+    project.ok(&["run"]);
+    let rebuilt = project.ok(&["rebuild", "t.odd"]);
+    assert!(
+        rebuilt.err.contains("t.odd: equal, 3 rows"),
+        "{}",
+        rebuilt.err
+    );
+}
+
+#[test]
+fn a_preview_shows_rows_of_the_source_once_each() {
+    let project = Project::new();
+    project.write("pipelines/odd.yaml", &pipeline("csv: {}"));
+    for n in 1..=2 {
+        project.write(&format!("data/{n}.csv"), &format!("id\n{n}\n"));
+    }
+    for _ in 0..2 {
+        let shown = project
+            .ok(&["run", "--limit", "10", "odd", "--format", "csv"])
+            .out;
+        let mut lines: Vec<&str> = shown.lines().collect();
+        lines.sort_unstable();
+        assert_eq!(lines, ["1", "2", "id"]);
+        project.ok(&["run"]);
+    }
+    assert_eq!(project.value("SELECT count(*) FROM t.odd"), "2");
 }

@@ -3,6 +3,8 @@
 #![allow(clippy::unwrap_used, clippy::print_stdout, reason = "this is a test")]
 
 mod admin;
+#[cfg(feature = "kafka")]
+mod avro;
 mod aws_sdks;
 mod canaries;
 mod clean;

@@ -101,6 +101,34 @@ fn many_small_pushes_share_payloads_and_come_again_as_they_were() {
 }
 
 #[test]
+fn what_was_refused_is_replayed_beside_the_server_that_goes_on() {
+    let project = Project::new();
+    let check = "schema: {columns: {n: {type: long, check: \"value < 500\"}}}\n";
+    project.write("pipelines/events.yaml", &format!("{PIPELINE}{check}"));
+    let server = Server::start(&project, "127.0.0.1:0");
+    let (url, client, runtime) = (server.url("/v1/ingest/events"), client(), runtime());
+    let push = |n: u64| {
+        let push = client.post(&url).body(format!("{{\"n\": {n}}}\n"));
+        let status = runtime.block_on(async { push.send().await.unwrap().status() });
+        assert_eq!(status, 200);
+    };
+    [1, 700, 2].into_iter().for_each(push);
+    wait_for(&project, 2);
+    project.write("pipelines/events.yaml", PIPELINE);
+    let replayed = project.ok(&["quarantine", "replay", "events"]);
+    assert!(replayed.err.contains("1 record landed"), "{}", replayed.err);
+    push(3);
+    wait_for(&project, 4);
+    push(4);
+    assert_eq!(server.stop(), Some(0));
+    project.ok(&["run"]);
+    assert_eq!(
+        project.value("SELECT count(DISTINCT n) || ' ' || count(*) FROM push.events"),
+        "5 5"
+    );
+}
+
+#[test]
 fn killed_again_and_again_every_acknowledged_push_is_there_once() {
     let kills = variable("FOREBAY_TEST_KILLS").map_or(KILLS, |text| text.parse().unwrap());
     let project = Project::new();

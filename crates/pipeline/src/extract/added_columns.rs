@@ -229,6 +229,10 @@ impl<S: ColumnSource> Extraction for ColumnExtraction<S> {
         self.inner.wants_object()
     }
 
+    fn knows(&self, start: &[u8]) -> bool {
+        self.inner.knows(start)
+    }
+
     fn is_between_records(&self) -> bool {
         self.inner.is_between_records()
     }

@@ -125,6 +125,9 @@ pub struct Contract {
     pub shape: serde_json::Value,
 }
 
+/// Code of the error for a contract of another extractor.
+pub(crate) const CONTRACT_MISMATCH: &str = "contract_mismatch";
+
 impl Contract {
     /// The shape, when this extractor wrote it.
     ///
@@ -137,8 +140,9 @@ impl Contract {
             "the table was made by extractor `{}` (contract version {}), not by `{extractor}` version {version}",
             self.extractor, self.version
         );
-        Err(Error::config("contract_mismatch", what)
-            .with_hint("load into another table, or go back to the extractor that made it"))
+        Err(Error::config(CONTRACT_MISMATCH, what).with_hint(
+            "load into another table, go back to the extractor that made it, or drop the table with all that the pipeline has kept: `forebay pipeline reset`",
+        ))
     }
 }
 

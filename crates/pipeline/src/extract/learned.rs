@@ -7,6 +7,7 @@ use std::collections::BTreeSet;
 use forebay_core::Result;
 
 use super::contract::Contract;
+use super::parquet::plan;
 use super::{csv, json};
 
 /// A column that was learned.
@@ -39,6 +40,16 @@ pub(crate) fn columns(contract: Contract) -> Result<Option<BTreeSet<LearnedColum
     let columns = columns.into_iter();
     let columns = columns.map(|(table, name)| LearnedColumn { table, name });
     Ok(Some(columns.collect()))
+}
+
+/// Whether nothing has taught the contract a column.
+pub(crate) fn is_empty(contract: &Contract) -> bool {
+    match contract.extractor.as_str() {
+        "parquet" => plan::has_no_columns("parquet", contract),
+        "avro" => plan::has_no_columns("avro", contract),
+        _ => columns(contract.clone())
+            .is_ok_and(|columns| columns.is_some_and(|columns| columns.is_empty())),
+    }
 }
 
 /// The contract without the columns (table and name) that are unwanted.

@@ -3,7 +3,7 @@
 //! A text extractor finds columns and records in anything, if only one with a name of control characters. Knows well-known
 //! formats only, and never refuses what it does not know.
 
-use forebay_core::Error;
+use forebay_core::{Compression, Error};
 
 /// Code of the error for such a payload.
 pub(crate) const FOREIGN_FORMAT: &str = "foreign_format";
@@ -43,7 +43,7 @@ const FORMATS: &[KnownFormat] = &[
     known(
         b"Obj\x01",
         "an Avro container file",
-        "convert it to Parquet or JSON",
+        "write `extract: {avro: {}}`",
     ),
     known(b"ARROW1\0\0", "an Arrow IPC file", "convert it to Parquet"),
     known(b"SQLite format 3\0", "an SQLite database", EXPORT),
@@ -51,16 +51,6 @@ const FORMATS: &[KnownFormat] = &[
     known(b"\x7fELF", "a program", EXPORT),
     known(b"\x89PNG\r\n", "a PNG image", EXPORT),
     known(b"\xff\xd8\xff", "a JPEG image", EXPORT),
-    known(
-        b"\x1f\x8b",
-        "gzip inside of another compression",
-        "compress the file once only",
-    ),
-    known(
-        b"\x28\xb5\x2f\xfd",
-        "zstd inside of another compression",
-        "compress the file once only",
-    ),
     known(
         b"BZh91AY&SY",
         "a bzip2 file",
@@ -83,6 +73,9 @@ const FORMATS: &[KnownFormat] = &[
     ),
 ];
 
+/// Compressions that are undone where they are known of: a file's from its first bytes, a push's from its header.
+const COMPRESSIONS: &[(&[u8], &str)] = &[(b"\x1f\x8b", "gzip"), (b"\x28\xb5\x2f\xfd", "zstd")];
+
 const fn known(mark: &'static [u8], name: &'static str, hint: &'static str) -> KnownFormat {
     KnownFormat { mark, name, hint }
 }
@@ -94,18 +87,45 @@ const MARKUP: &[(&str, &str)] = &[
     ("<html", "an HTML page"),
 ];
 
-/// Why the first bytes of a payload are not text of the kind that an extractor reads; `None` where they may be.
+/// Why the first bytes of a payload, `outer` compression undone, are not of the kind that an extractor reads; `None` where they may be.
 ///
 /// # Errors
 /// `Data` `foreign_format`, for the payload as a whole.
-pub(crate) fn foreign_format(start: &[u8]) -> Option<Error> {
+pub(crate) fn foreign_format(start: &[u8], outer: Compression) -> Option<Error> {
+    if let Some(error) = compressed(start, outer) {
+        return Some(error);
+    }
     let (name, hint) = recognised(start)?;
-    Some(Error::data(FOREIGN_FORMAT, format!("the payload is {name}, not text")).with_hint(hint))
+    let what =
+        format!("the payload is {name}, which the pipeline's extractor does not read: {hint}");
+    Some(Error::data(FOREIGN_FORMAT, what).with_hint(hint))
+}
+
+/// Why bytes are compressed data of a kind that is undone elsewhere.
+pub(crate) fn compressed(start: &[u8], outer: Compression) -> Option<Error> {
+    let (_, name) = COMPRESSIONS
+        .iter()
+        .find(|(mark, _)| start.starts_with(mark))?;
+    let (what, hint) = match outer {
+        Compression::None => (
+            format!("the payload is compressed with {name}, and nothing with it says so"),
+            format!("send it plain, or push it with the header `Content-Encoding: {name}`"),
+        ),
+        _ => (
+            format!("the payload is {name} inside of another compression"),
+            "compress it once only".to_owned(),
+        ),
+    };
+    let what = format!("{what}: {hint}");
+    Some(Error::data(FOREIGN_FORMAT, what).with_hint(hint))
 }
 
 fn recognised(start: &[u8]) -> Option<(&'static str, &'static str)> {
     if let Some(format) = FORMATS.iter().find(|format| start.starts_with(format.mark)) {
         return Some((format.name, format.hint));
+    }
+    if is_orc(start) {
+        return Some(("an ORC file", "convert it to Parquet"));
     }
     if is_portable_cpio(start) {
         return Some(("a cpio archive", UNPACK));
@@ -122,12 +142,14 @@ fn recognised(start: &[u8]) -> Option<(&'static str, &'static str)> {
         text.get(..mark.len())
             .is_some_and(|head| head.eq_ignore_ascii_case(mark.as_bytes()))
     });
-    markup.map(|(_, name)| {
-        (
-            *name,
-            "Forebay reads CSV, JSON and Parquet: convert it first",
-        )
-    })
+    markup.map(|(_, name)| (*name, "convert it to CSV, JSON or Parquet"))
+}
+
+/// `ORC` and binary data soon: a column of a table may have that name.
+fn is_orc(start: &[u8]) -> bool {
+    const NEAR_BYTES: usize = 64;
+    let behind = start.strip_prefix(b"ORC");
+    behind.is_some_and(|rest| rest.iter().take(NEAR_BYTES).any(|byte| *byte < b'\t'))
 }
 
 /// `cpio -o -H newc` and `odc`: a magic number and more digits, without a separator that a table would have.
@@ -152,13 +174,20 @@ mod tests {
             (b"\xef\xbb\xbf\n<?XML version", "XML"),
             (b"<!DOCTYPE html>", "HTML"),
             (b"SQLite format 3\0", "SQLite"),
+            (b"ORC\n\x08\x03", "ORC"),
+            (b"\x1f\x8b\x08", "Content-Encoding: gzip"),
         ] {
-            let error = foreign_format(bytes).unwrap();
+            let error = foreign_format(bytes, Compression::None).unwrap();
             assert!(error.message().contains(name), "{error}");
             assert!(error.hint().is_some());
         }
         let tar = [vec![b'a'; TAR_MARK_AT], b"ustar\0".to_vec()].concat();
-        assert!(foreign_format(&tar).unwrap().message().contains("tar"));
+        assert!(
+            foreign_format(&tar, Compression::None)
+                .unwrap()
+                .message()
+                .contains("tar")
+        );
         for text in [
             "",
             "a,b\n1,2\n",
@@ -170,8 +199,10 @@ mod tests {
             "BZ,1\n",
             "<htm",
             "070700,1\n",
+            "ORC\n1\n",
         ] {
-            assert!(foreign_format(text.as_bytes()).is_none(), "{text}");
+            let found = foreign_format(text.as_bytes(), Compression::None);
+            assert!(found.is_none(), "{text}");
         }
     }
 }

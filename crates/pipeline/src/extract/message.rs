@@ -13,11 +13,12 @@ use arrow::array::{Array, ArrayRef, AsArray, BinaryArray, new_null_array};
 use arrow::compute::{cast, interleave};
 use arrow::datatypes::{DataType, Field};
 use forebay_core::quarantine::Extent;
-use forebay_core::{Error, Messages, Origins, PayloadHead, Rejected, Result};
+use forebay_core::{Compression, Error, Messages, Origins, PayloadHead, Rejected, Result};
 use schemars::JsonSchema;
 use serde::Deserialize;
 
 use super::added_columns::{AddedColumn, ColumnExtraction, ColumnSource, OwnColumn};
+use super::magic::{FOREIGN_FORMAT, compressed};
 use crate::extract::{Extracted, Extraction, Value};
 use crate::file::Document;
 
@@ -167,7 +168,7 @@ impl MessagePacking {
                 "use the extractor of the pipeline that kept them, or another that takes messages",
             ));
         }
-        let values = self.admit(head, &messages, out);
+        let values = self.admit(head, (&messages, bytes), out);
         out.relieve()?;
         if self.packs {
             return inner.messages(head, bytes, &values, out);
@@ -180,7 +181,12 @@ impl MessagePacking {
     }
 
     /// The values to extract; what may not pass is refused here.
-    fn admit(&self, head: &PayloadHead, messages: &Messages, out: &mut Extracted) -> Vec<Value> {
+    fn admit(
+        &self,
+        head: &PayloadHead,
+        (messages, bytes): (&Messages, &[u8]),
+        out: &mut Extracted,
+    ) -> Vec<Value> {
         let keys = messages.column("key").map(|keys| keys.as_binary::<i32>());
         let keys = keys.filter(|_| self.rules.columns.key.is_some());
         let mut values = Vec::with_capacity(messages.len());
@@ -200,10 +206,16 @@ impl MessagePacking {
                     let what = "its key is not UTF-8: name it under `columns.key_bytes` instead of `columns.key`";
                     out.rejected.push(refuse("key_not_utf8", what, key));
                 }
-                (Some(value), None) => values.push(Value {
-                    at: value.start as u64,
-                    bytes: value,
-                }),
+                (Some(value), None) => match compressed(&bytes[value.clone()], Compression::None) {
+                    Some(error) => {
+                        out.rejected
+                            .push(refuse(FOREIGN_FORMAT, error.message(), &[]));
+                    }
+                    None => values.push(Value {
+                        at: value.start as u64,
+                        bytes: value,
+                    }),
+                },
             }
         }
         values

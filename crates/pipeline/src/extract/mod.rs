@@ -71,6 +71,11 @@ pub trait Extractor: fmt::Debug + Send + Sync {
         false
     }
 
+    /// Whether it reads nothing but messages whose schemas a registry has.
+    fn needs_registry(&self) -> bool {
+        false
+    }
+
     /// `contract` is what earlier runs have learned (`None` on the first). `records` is the path to the records that
     /// the source declares (`source.http.records`), if any.
     fn start(
@@ -244,6 +249,12 @@ pub trait Extraction: Send {
     }
 
     fn wants_object(&self) -> bool {
+        false
+    }
+
+    /// Whether a payload that begins so is of this extractor's own format, which others take for a foreign one.
+    fn knows(&self, start: &[u8]) -> bool {
+        let _ = start;
         false
     }
 

@@ -12,8 +12,9 @@ use serde::{Deserialize, Serialize};
 use sha2::{Digest, Sha256};
 
 use crate::cover::SecretCover;
-use crate::extract::contract::{Contract, ContractPolicy, TakenTables};
+use crate::extract::contract::{CONTRACT_MISMATCH, Contract, ContractPolicy, TakenTables};
 use crate::extract::file_columns::FileExtraction;
+use crate::extract::learned;
 use crate::extract::message::MessageExtraction;
 use crate::extract::{self, Extraction, Extractor};
 use crate::file::place::SourceText;
@@ -121,13 +122,25 @@ impl PipelineSpec {
         contract: Option<Contract>,
         taken: Option<Arc<TakenTables>>,
     ) -> Result<Box<dyn Extraction>> {
+        if self.extract.needs_registry() && !self.source.has_registry() {
+            let what = "the extractor reads messages whose schemas a registry has, and the source brings none";
+            return Err(Error::config("needs_messages", what)
+                .with_hint("read them with `source.kafka` and its `registry`"));
+        }
         let policy = ContractPolicy {
             taken,
             ..self.schema.clone()
         };
-        let inner = self
-            .extract
-            .start(contract, &policy, self.records.as_deref())?;
+        let start = |contract| {
+            let records = self.records.as_deref();
+            self.extract.start(contract, &policy, records)
+        };
+        let learns_nothing = contract.as_ref().is_some_and(learned::is_empty);
+        let inner = match start(contract) {
+            // Another extractor may take over what has no column yet.
+            Err(error) if learns_nothing && error.code() == CONTRACT_MISMATCH => start(None)?,
+            started => started?,
+        };
         if let Some(rules) = self.source.file_rules().filter(|rules| rules.add_columns()) {
             return Ok(Box::new(FileExtraction::new(inner, rules.clone())));
         }
@@ -300,7 +313,7 @@ impl<'a> Build<'a> {
         self.check_end(source.as_deref(), load.as_deref());
         self.check_table();
         self.check_partition(transform.as_deref(), load.as_deref());
-        Some(PipelineSpec {
+        let spec = PipelineSpec {
             name: name?,
             schedule: schedule?,
             source: source?,
@@ -313,7 +326,26 @@ impl<'a> Build<'a> {
             load: load?,
             digest,
             secrets: self.resolved.secrets(),
-        })
+        };
+        self.check_extraction(&spec);
+        Some(spec)
+    }
+
+    /// What would stop every run shows here: what the source brings and the extractor does not read.
+    fn check_extraction(&mut self, spec: &PipelineSpec) {
+        if !self.found.is_empty() {
+            return;
+        }
+        self.part("extract", |document| {
+            let fault = spec.extraction(None).err();
+            fault.map_or(Ok(()), |fault| {
+                let place = document.error(fault.code(), fault.message());
+                Err(match fault.hint() {
+                    Some(hint) => place.with_hint(hint),
+                    None => place,
+                })
+            })
+        });
     }
 
     /// The value at `key`, when it is there and valid by schema.

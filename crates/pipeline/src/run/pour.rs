@@ -6,6 +6,7 @@ use std::sync::Arc;
 
 use forebay_core::{Compression, Error, PayloadHead, Result};
 
+use super::verify::refuse_all;
 use crate::extract::decode::Decoder;
 use crate::extract::json::IDENTITY_ATTRIBUTE;
 use crate::extract::magic::{FOREIGN_FORMAT, foreign_format};
@@ -81,7 +82,12 @@ impl Pour {
                 decoder.finish(&mut |bytes| feed(extraction, &head, is_begun, bytes, out));
             self.keep(finished)?;
         }
-        extraction.end(&self.head, self.broken, out)
+        match self.broken {
+            // Refused here, whatever the extractor: none has been given a byte of it.
+            Some(error) => out.rejected.push(refuse_all(self.head.ordinal, &error)),
+            None => extraction.end(&self.head, None, out)?,
+        }
+        Ok(())
     }
 
     /// A payload of another format is the payload's fault; anything else ends the run.
@@ -118,7 +124,10 @@ fn feed(
     out: &mut Extracted,
 ) -> Result<()> {
     let is_first = !std::mem::replace(is_begun, true);
-    if is_first && let Some(error) = foreign_format(bytes) {
+    if is_first
+        && !extraction.knows(bytes)
+        && let Some(error) = foreign_format(bytes, head.compression)
+    {
         return Err(error);
     }
     for piece in bytes.chunks(PIECE_BYTES) {

@@ -99,7 +99,8 @@ fn fault(decoded: Result<()>) -> Result<Option<Error>> {
     }
 }
 
-fn refuse_all(ordinal: u64, error: &Error) -> Rejected {
+/// Refuses a payload whole.
+pub(super) fn refuse_all(ordinal: u64, error: &Error) -> Rejected {
     Rejected {
         payload: Some(ordinal),
         extent: Some(Extent::PAYLOAD),
@@ -108,7 +109,7 @@ fn refuse_all(ordinal: u64, error: &Error) -> Rejected {
         stage: "extract".to_owned(),
         code: error.code().to_owned(),
         reason: format!("{error}; nothing of the payload is loaded"),
-        // It lies in the raw zone; nobody reads compressed bytes.
+        // It lies in the raw zone; nobody reads such bytes.
         record: Vec::new(),
     }
 }

@@ -187,6 +187,11 @@ pub trait Source: fmt::Debug + Send + Sync {
         None
     }
 
+    /// Whether its messages may bring the schemas of a registry.
+    fn has_registry(&self) -> bool {
+        false
+    }
+
     /// What the pipeline says of files, for a source whose payloads are such.
     fn file_rules(&self) -> Option<&FileRules> {
         None

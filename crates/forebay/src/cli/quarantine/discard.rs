@@ -61,7 +61,7 @@ impl Discard {
             say::line("dry run: pass --yes to discard them");
             return Ok(code(&plan));
         }
-        let _alone = workspace.lock(&pipeline)?;
+        let _alone = workspace.lock_replay(&pipeline)?;
         let plan = discard(&pipeline, &filter, &context).await?;
         report(&plan, "discarded");
         let total = say::counted(plan.total(), "record");

@@ -1,7 +1,7 @@
 //! `forebay run --limit`: the first rows of a pipeline, shown and not kept.
 //!
-//! The run works on a branch of its own, which is dropped afterwards, so neither tables nor positions of any other branch
-//! move. Never for pushes, whose journal is emptied by a commit on any branch, nor for targets outside of the lake.
+//! The run works on a branch of its own, on which the pipeline has landed nothing and which is dropped afterwards, so neither
+//! tables nor positions of any other branch move. Never for pushes, whose journal is emptied by a commit on any branch, nor for targets outside of the lake.
 
 use std::process::ExitCode;
 use std::sync::Arc;
@@ -65,6 +65,12 @@ async fn run_on_branch(
     global: &Global,
 ) -> Result<()> {
     let spec = Arc::new(spec);
+    // What earlier runs have landed is no part of what the source gives.
+    let context = workspace.run_context(branch, false, &CancellationToken::new(), &Arc::default());
+    let landed = forebay_pipeline::run::plan_reset(&spec, &context).await?;
+    if !landed.tables.is_empty() || !landed.splits.is_empty() {
+        forebay_pipeline::run::reset(spec.clone(), context).await?;
+    }
     let order = Order {
         spec: spec.clone(),
         branch: branch.clone(),

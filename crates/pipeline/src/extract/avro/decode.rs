@@ -4,6 +4,7 @@ use std::panic::{AssertUnwindSafe, catch_unwind};
 
 use arrow::array::RecordBatch;
 use arrow::datatypes::SchemaRef;
+use arrow_avro::errors::AvroError;
 use arrow_avro::reader::{Decoder, ReaderBuilder};
 use arrow_avro::schema::{AvroSchema, Fingerprint, FingerprintAlgorithm, SchemaStore};
 use forebay_core::Result;
@@ -41,35 +42,38 @@ impl Decoding {
         self.columns.clone()
     }
 
-    /// Decodes messages up to the first that is bad: the rows of those before it, and why it is bad.
-    pub(super) fn decode<'m>(
+    /// Decodes messages up to the first that is bad: the rows of those before it, or of some of them, and why it is bad.
+    pub(super) fn decode(
         &mut self,
-        messages: impl Iterator<Item = &'m [u8]> + Clone,
+        messages: &[&[u8]],
     ) -> Result<(Option<RecordBatch>, Option<Unreadable>)> {
-        let (good, bad) = self.feed(messages.clone());
-        if bad.is_none() {
-            return Ok((self.flush(), None));
+        let (good, bad) = self.feed(messages);
+        if bad.is_some() {
+            // The bad one may have left something behind in the columns: take the others alone.
+            self.decoder = None;
+            self.feed(&messages[..good]);
         }
-        // The bad one may have left something behind in the columns: take the others alone.
-        self.decoder = None;
-        let (_, again) = self.feed(messages.take(good));
-        let batch = if again.is_none() { self.flush() } else { None };
-        Ok((batch, bad))
+        match self.flush() {
+            Ok(batch) => Ok((batch, bad)),
+            Err(error) => {
+                // Some of what is wrong with a value shows only when its column is made.
+                self.decoder = None;
+                match good {
+                    0 | 1 => Ok((None, Some(Unreadable::new("bad_avro", error.to_string())))),
+                    _ => self.decode(&messages[..good / 2]),
+                }
+            }
+        }
     }
 
     /// How many were taken, and what was wrong with the next.
-    fn feed<'m>(
-        &mut self,
-        messages: impl Iterator<Item = &'m [u8]>,
-    ) -> (usize, Option<Unreadable>) {
-        let mut taken = 0;
-        for message in messages {
+    fn feed(&mut self, messages: &[&[u8]]) -> (usize, Option<Unreadable>) {
+        for (taken, message) in messages.iter().enumerate() {
             if let Err(unreadable) = self.take(message) {
                 return (taken, Some(unreadable));
             }
-            taken += 1;
         }
-        (taken, None)
+        (messages.len(), None)
     }
 
     fn take(&mut self, message: &[u8]) -> Result<(), Unreadable> {
@@ -80,12 +84,11 @@ impl Decoding {
         let bad = |reason: String| Unreadable::new("bad_avro", reason);
         // A length that no message can have may end in a panic of an allocation.
         let consumed = catch_unwind(AssertUnwindSafe(|| decoder.decode(message)));
-        let consumed =
-            consumed.map_err(|_| bad("the message has a length that cannot be".to_owned()))?;
+        let consumed = consumed.map_err(|_| bad("it has a length that cannot be".to_owned()))?;
         match consumed {
             Ok(consumed) if consumed == message.len() => Ok(()),
             Ok(consumed) if consumed <= 5 => {
-                Err(bad("the message ends before its record does".to_owned()))
+                Err(bad("the bytes end before the record does".to_owned()))
             }
             Ok(consumed) => Err(bad(format!(
                 "the record ends at byte {consumed} of {}",
@@ -95,8 +98,9 @@ impl Decoding {
         }
     }
 
-    fn flush(&mut self) -> Option<RecordBatch> {
-        self.decoder.as_mut()?.flush().ok().flatten()
+    fn flush(&mut self) -> Result<Option<RecordBatch>, AvroError> {
+        let flushed = self.decoder.as_mut().map(Decoder::flush);
+        flushed.transpose().map(Option::flatten)
     }
 }
 

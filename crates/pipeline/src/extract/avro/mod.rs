@@ -1,4 +1,4 @@
-//! `extract: avro`: messages of a registry, each a record of an Avro schema.
+//! `extract: avro`: container files, and messages of a registry, each a record of an Avro schema.
 //!
 //! ```yaml
 //! source:
@@ -14,9 +14,13 @@
 //! more fields adds columns by policy. Avro 1.11 (<https://avro.apache.org/docs/1.11.1/specification/>), in Confluent's wire
 //! format. A union of several types becomes a column for each kind, by the rule of `extract: json`: `id: ["int", "string"]` is the
 //! column `id` and `id__v_string` beside it; several records in a union have a column by the name of each; a column whose type is
-//! declared has that type. A message that is no record (a union of records, a text) is the column `value`. Never reads container
-//! files.
+//! declared has that type. A message that is no record (a union of records, a text) is the column `value`.
+//!
+//! A container file (`.avro`, with the schema in its header) is read block by block, whatever source brings it. Codecs are `null`,
+//! `deflate`, `snappy` and `zstandard`. A block that cannot be decoded is refused; where the file is damaged between blocks, the rest
+//! of it is. A container that comes as a message among others is loaded whole or refused.
 
+mod container;
 mod decode;
 mod inline;
 #[cfg(test)]
@@ -33,6 +37,8 @@ use forebay_core::{Batch, Error, Origins, PayloadHead, Rejected, Result};
 use schemars::{JsonSchema, Schema, SchemaGenerator};
 use serde::{Deserialize, Serialize};
 
+use self::container::MAGIC;
+use self::container::reading::ContainerReading;
 use self::decode::Decoding;
 use super::contract::{Contract, ContractPolicy};
 use super::parquet::plan::{Part, Plan, Refusal, Table};
@@ -44,11 +50,14 @@ use crate::source::Framing;
 /// Messages that are decoded together; when one of them is bad, so many are decoded again at most.
 const TOGETHER: usize = 512;
 
+/// Bytes that a container file may expand to which came as one message among others.
+const FILE_MESSAGE_BYTES_MAX: u64 = 64 << 20;
+
 /// `extract: {avro: …}`.
 #[derive(Debug)]
 pub struct Kind;
 
-/// Reads Avro messages. Has no settings.
+/// Reads Avro files and messages. Has no settings.
 #[derive(Debug, Clone, Default, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
 #[serde(deny_unknown_fields)]
 pub struct AvroConfig {}
@@ -62,7 +71,7 @@ impl ExtractorKind for Kind {
     }
 
     fn summary(&self) -> &'static str {
-        "Avro messages whose schemas are in a registry"
+        "Avro container files, and messages whose schemas are in a registry"
     }
 
     fn schema(&self, generator: &mut SchemaGenerator) -> Schema {
@@ -93,6 +102,7 @@ impl Extractor for Avro {
         Ok(Box::new(AvroExtraction {
             table: Table::new("avro", contract, policy)?,
             known: wire::Known::new(),
+            file: None,
         }))
     }
 }
@@ -101,6 +111,8 @@ struct AvroExtraction {
     table: Table,
     /// How to read the messages of a schema, by its id.
     known: wire::Known<Known>,
+    /// The container file whose bytes are coming.
+    file: Option<ContainerReading>,
 }
 
 struct Known {
@@ -177,7 +189,7 @@ impl AvroExtraction {
             let messages = together
                 .iter()
                 .map(|value| &payload.bytes[value.bytes.clone()]);
-            let (decoded, bad) = known.decoding.decode(messages)?;
+            let (decoded, bad) = known.decoding.decode(&messages.collect::<Vec<_>>())?;
             let good = &together[..decoded.as_ref().map_or(0, RecordBatch::num_rows)];
             if let Some(batch) = decoded {
                 payload.give(&known.reading, &batch, good, out)?;
@@ -187,6 +199,41 @@ impl AvroExtraction {
                 out.rejected.push(payload.refuse(value, unreadable));
                 left = &left[1..];
             }
+        }
+        Ok(())
+    }
+}
+
+impl AvroExtraction {
+    /// Reads messages that are container files. The rows of one lie where their message does, so one is loaded whole or refused.
+    fn files(
+        &mut self,
+        payload: &Payload<'_>,
+        values: &[Value],
+        out: &mut Extracted,
+    ) -> Result<()> {
+        let head = payload.head;
+        for value in values {
+            let mut held = Extracted::default();
+            let mut file = ContainerReading::bounded(FILE_MESSAGE_BYTES_MAX);
+            file.push(&mut self.table, head, payload.message(value), &mut held)?;
+            file.end(&mut self.table, head, None, &mut held)?;
+            if let Some(first) = held.rejected.first() {
+                let reason = format!("{}; nothing of the file is loaded", first.reason);
+                let unreadable = Unreadable::new("bad_avro_file", reason);
+                out.rejected.push(payload.refuse(value, unreadable));
+                continue;
+            }
+            let length = u32::try_from(value.bytes.len()).unwrap_or(u32::MAX);
+            for mut batch in held.batches {
+                let mut origins = Origins::default();
+                for _ in 0..batch.records.num_rows() {
+                    origins.push(head.ordinal, value.at, length);
+                }
+                batch.origins = Some(origins);
+                out.batches.push(batch);
+            }
+            out.relieve()?;
         }
         Ok(())
     }
@@ -276,13 +323,28 @@ impl Payload<'_> {
 }
 
 impl Extraction for AvroExtraction {
-    fn push(&mut self, _: &Arc<PayloadHead>, _: &[u8], _: &mut Extracted) -> Result<()> {
-        let what = "the extractor `avro` reads messages of a registry, and the source brings files";
-        Err(Error::config("needs_messages", what))
+    fn knows(&self, start: &[u8]) -> bool {
+        start.starts_with(MAGIC)
     }
 
-    fn end(&mut self, _: &Arc<PayloadHead>, _: Option<Error>, _: &mut Extracted) -> Result<()> {
-        Ok(())
+    fn push(&mut self, head: &Arc<PayloadHead>, bytes: &[u8], out: &mut Extracted) -> Result<()> {
+        let file = self.file.get_or_insert_with(ContainerReading::new);
+        file.push(&mut self.table, head, bytes, out)
+    }
+
+    fn end(
+        &mut self,
+        head: &Arc<PayloadHead>,
+        broken: Option<Error>,
+        out: &mut Extracted,
+    ) -> Result<()> {
+        let broken = broken.map(|error| Unreadable::new("corrupt_avro", error.to_string()));
+        let file = self.file.take().unwrap_or_else(ContainerReading::new);
+        file.end(&mut self.table, head, broken, out)
+    }
+
+    fn is_between_records(&self) -> bool {
+        self.file.is_none()
     }
 
     fn messages(
@@ -294,8 +356,11 @@ impl Extraction for AvroExtraction {
     ) -> Result<()> {
         let payload = Payload { head, bytes };
         let id = |value: &Value| wire::split(&bytes[value.bytes.clone()]).map(|(id, _)| id);
-        for run in values.chunk_by(|one, other| id(one).ok() == id(other).ok()) {
+        let is_file = |value: &Value| bytes[value.bytes.clone()].starts_with(MAGIC);
+        let kind = |value: &Value| (id(value).ok(), is_file(value));
+        for run in values.chunk_by(|one, other| kind(one) == kind(other)) {
             match id(&run[0]) {
+                _ if is_file(&run[0]) => self.files(&payload, run, out)?,
                 Ok(schema) => self.run(&payload, schema, run, out)?,
                 Err(unreadable) => payload.refuse_all(run, &unreadable, out),
             }

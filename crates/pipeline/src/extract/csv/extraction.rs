@@ -357,10 +357,14 @@ impl CsvExtraction {
         let folded = |text: String| options.case.apply(&text).into_owned();
         let texts = texts.map(|texts| texts.into_iter().map(folded));
         let invalid = || {
-            (
-                "invalid_utf8",
-                format!("line {line}: the header is not valid text; set `encoding`"),
-            )
+            let begin = fields.first().map_or(0, |field| field.start as usize);
+            let what = match &self.raw[begin..] {
+                [0xff, 0xfe, ..] | [0xfe, 0xff, ..] => {
+                    "the file is UTF-16: set `extract.csv.encoding: utf-16`"
+                }
+                _ => "the header is not UTF-8: set `extract.csv.encoding`, such as windows-1252",
+            };
+            ("invalid_utf8", format!("line {line}: {what}"))
         };
         let names = header_names(texts.ok_or_else(invalid)?);
         let is_quoted = fields.first().is_some_and(|field| field.quoted);

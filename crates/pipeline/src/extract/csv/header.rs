@@ -41,7 +41,35 @@ pub(super) fn header_fault(
 ) -> Option<(&'static str, String)> {
     let other = || other_delimiter(names, is_quoted, delimiter);
     let bad = || bad_name(names).map(|reason| ("bad_column_name", reason));
-    other().or_else(bad)
+    let json = || json_line(names).filter(|_| !is_quoted);
+    let foreign = separator_line(names).or_else(json);
+    foreign.or_else(other).or_else(bad)
+}
+
+/// A line of JSON is no header: of a file in which nothing follows it not a record would be missed.
+fn json_line(names: &[String]) -> Option<(&'static str, String)> {
+    let first = names.first()?;
+    let is_json = ["{", "["].contains(&first.as_str())
+        || ["{\"", "[{", "[\""]
+            .iter()
+            .any(|begin| first.starts_with(begin));
+    let reason = "the first line is JSON and no header: set `extract: {json: {}}`";
+    is_json.then(|| ("json_header", reason.to_owned()))
+}
+
+/// A line such as `sep=;`, by which Excel knows the delimiter, is no header.
+fn separator_line(names: &[String]) -> Option<(&'static str, String)> {
+    let delimiter = names.first()?.strip_prefix("sep=")?;
+    let delimiter = match (names, delimiter) {
+        ([_], other) if other.chars().count() == 1 => format!(" and `delimiter: \"{other}\"`"),
+        // Split at the delimiter itself.
+        ([_, empty], "") if empty == "column_2" => String::new(),
+        _ => return None,
+    };
+    let reason = format!(
+        "the first line is no header but tells Excel the delimiter: set `extract.csv.skip_lines: 1`{delimiter}"
+    );
+    Some(("separator_line", reason))
 }
 
 /// A file of one column whose name holds a delimiter is rather a file of that delimiter.
@@ -101,6 +129,31 @@ mod tests {
     fn lines_of_a_name_are_joined() {
         let names = header_names(["Total\r\n Amount", "\n"].map(str::to_owned).into_iter());
         assert_eq!(names, ["Total Amount", "column_2"]);
+    }
+
+    #[test]
+    fn the_line_that_tells_excel_the_delimiter_is_no_header() {
+        let fault = |names: &[&str]| {
+            let names: Vec<String> = names.iter().map(|name| (*name).to_owned()).collect();
+            header_fault(&names, false, b',')
+        };
+        for names in [&["sep=;"][..], &["sep=", "column_2"]] {
+            let (code, reason) = fault(names).unwrap();
+            assert_eq!(code, "separator_line");
+            assert!(reason.contains("skip_lines: 1"), "{reason}");
+        }
+        assert_eq!(fault(&["sep=", "b"]), None);
+    }
+
+    #[test]
+    fn a_line_of_json_is_no_header() {
+        for first in ["{", "[{\"a\": 1}]", "{\"a\": 1"] {
+            let names = [first.to_owned(), "b".to_owned()];
+            let fault = |is_quoted| header_fault(&names, is_quoted, b',');
+            assert_eq!(fault(false).map(|(code, _)| code), Some("json_header"));
+            assert_eq!(fault(true), None);
+        }
+        assert_eq!(header_fault(&["[id]".to_owned()], false, b','), None);
     }
 
     #[test]

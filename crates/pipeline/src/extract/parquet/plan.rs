@@ -470,6 +470,11 @@ fn leaves(field: &Field) -> usize {
     }
 }
 
+/// Whether no file has given the contract a column.
+pub(in crate::extract) fn has_no_columns(extractor: &'static str, contract: &Contract) -> bool {
+    read(extractor, contract.clone()).is_ok_and(|columns| columns.is_empty())
+}
+
 fn read(extractor: &str, contract: Contract) -> Result<Vec<Field>> {
     let shape = contract.shape_by(extractor, VERSION)?;
     let hex = shape

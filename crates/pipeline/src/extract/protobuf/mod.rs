@@ -83,6 +83,10 @@ impl Extractor for Protobuf {
         true
     }
 
+    fn needs_registry(&self) -> bool {
+        true
+    }
+
     fn start(
         &self,
         contract: Option<Contract>,

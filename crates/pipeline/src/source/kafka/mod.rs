@@ -114,6 +114,10 @@ impl Source for Kafka {
     fn messages(&self) -> Option<&MessageRules> {
         Some(&self.rules)
     }
+
+    fn has_registry(&self) -> bool {
+        self.config.registry.is_some()
+    }
 }
 
 #[async_trait]

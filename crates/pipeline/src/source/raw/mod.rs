@@ -121,6 +121,11 @@ impl Source for Raw {
     fn messages(&self) -> Option<&MessageRules> {
         Some(&self.rules)
     }
+
+    /// The pipeline whose payloads they are may have one.
+    fn has_registry(&self) -> bool {
+        true
+    }
 }
 
 /// The payloads that this very pipeline has kept, in the order in which they were: what a source has taken before.
