@@ -16,7 +16,7 @@ use sqlx::{
     SqlitePool,
 };
 
-pub(crate) use self::error::{explain, is_busy, is_cut};
+pub(crate) use self::error::{explain, is_busy, is_cut, is_read_only};
 use self::postgres::answered;
 use self::query::Statement;
 pub(crate) use self::query::{Sql, Together, query, rows_of};

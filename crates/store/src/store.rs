@@ -10,7 +10,7 @@ use tokio::sync::{Notify, mpsc, oneshot};
 use tokio::task::JoinHandle;
 use uuid::Uuid;
 
-use crate::database::{Reader, Readers, explain};
+use crate::database::{Reader, Readers, explain, is_read_only};
 #[cfg(test)]
 use crate::sql::faults::Faults;
 use crate::sql::forget::{ForgetBranches, ForgetCommits, ForgetPage, ForgetRuns, Log};
@@ -41,7 +41,8 @@ impl Store {
         Self::open_url(&path.into(), clock).await
     }
 
-    /// Opens or creates the store at this place, and migrates it. Several processes may do so at once.
+    /// Opens or creates the store at this place, and migrates it. Several processes may do so at once. A file where nothing can
+    /// be written is opened all the same: it can be read, and every change fails with `Unavailable` `store_read_only`.
     ///
     /// Errors: `Config` `not_a_store`, `store_too_new` or `store_denied`, `Unavailable` when the file cannot be opened
     /// or the server not be reached.
@@ -50,8 +51,11 @@ impl Store {
         let database = url.database();
         let mut connection = database.open(clock.as_ref()).await.map_err(there)?;
         let mut sql = connection.sql();
-        let pruned = sql.prune().execute(&mut sql).await;
-        pruned.map_err(explain).map_err(there)?;
+        match sql.prune().execute(&mut sql).await {
+            // Whoever only reads needs no place to write.
+            Err(error) if is_read_only(&error) => {}
+            pruned => drop(pruned.map_err(explain).map_err(there)?),
+        }
         let readers = database.readers();
         let (queue, jobs) = mpsc::channel(writer::QUEUE_MAX);
         let closing = Arc::new(Notify::new());

@@ -10,20 +10,31 @@ enum Trouble {
     Io,
     Cut,
     Denied,
+    /// A standby.
     ReadOnly,
+    /// A disk or a folder that takes no writes.
+    ReadOnlyFile,
     NotAStore,
     Damaged,
     Statement,
 }
 
 fn trouble(error: &sqlx::Error) -> Trouble {
+    // Of a row that the store wrote: a value of another type, or no text at all.
+    if matches!(
+        error,
+        sqlx::Error::ColumnDecode { .. } | sqlx::Error::Decode(_)
+    ) {
+        return Trouble::Damaged;
+    }
     if let Some(code) = sqlstate(error) {
         return of_postgres(&code);
     }
     match result_code(error) {
         Some(5 | 6) => Trouble::Busy,
         Some(13) => Trouble::Full,
-        Some(8 | IOERR | 14) => Trouble::Io,
+        Some(8) => Trouble::ReadOnlyFile,
+        Some(IOERR | 14) => Trouble::Io,
         Some(26) => Trouble::NotAStore,
         Some(11) => Trouble::Damaged,
         Some(_) => Trouble::Statement,
@@ -89,6 +100,7 @@ pub(crate) fn explain(error: sqlx::Error) -> Error {
             Error::unavailable("store_read_only", "the store's server takes no writes")
                 .with_hint("name the primary server, not a standby, in the URL of the store")
         }
+        Trouble::ReadOnlyFile => read_only("the store cannot be written: its disk is read-only, or this user may not write there"),
         Trouble::NotAStore => {
             Error::config("not_a_store", "the store file is not a SQLite database")
         }
@@ -97,6 +109,17 @@ pub(crate) fn explain(error: sqlx::Error) -> Error {
         Trouble::Statement => Error::bug("store_sql", "the store refused a statement"),
     };
     explained.with_source(error)
+}
+
+/// The file, or its folder, takes no writes from us.
+pub(crate) fn is_read_only(error: &sqlx::Error) -> bool {
+    matches!(result_code(error), Some(8 | 14))
+}
+
+pub(super) fn read_only(what: &str) -> Error {
+    Error::unavailable("store_read_only", what).with_hint(
+        "work as a user who may write to the folder of the store, or with a copy of the workspace (`--workspace DIR`) on a disk that takes writes",
+    )
 }
 
 /// SQLite has found damage in a file, or could not read it.

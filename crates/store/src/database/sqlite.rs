@@ -4,13 +4,14 @@
 //! answered. The schema moves forward only, in one transaction, under the write lock.
 
 use std::path::{Path, PathBuf};
+use std::sync::OnceLock;
 use std::time::Duration;
 
 use forebay_core::{Clock, Result};
 use sqlx::sqlite::{SqliteConnectOptions, SqliteJournalMode, SqlitePoolOptions, SqliteSynchronous};
 use sqlx::{AssertSqlSafe, ConnectOptions, SqliteConnection, SqlitePool};
 
-use super::error::{damaged, explain, is_busy, too_new};
+use super::error::{damaged, explain, is_busy, is_read_only, read_only, too_new};
 use super::{Dialect, READERS_MAX};
 
 /// How long SQLite itself waits for another process's lock before it says busy.
@@ -43,6 +44,8 @@ pub(super) const DIALECT: Dialect = Dialect {
 pub(crate) struct File {
     writer: SqliteConnectOptions,
     reader: SqliteConnectOptions,
+    /// How all connections are made where nothing can be written, once that is known.
+    read_only: OnceLock<SqliteConnectOptions>,
     path: PathBuf,
 }
 
@@ -80,6 +83,7 @@ impl File {
         Self {
             writer,
             reader,
+            read_only: OnceLock::new(),
             path,
         }
     }
@@ -88,11 +92,12 @@ impl File {
         SqlitePoolOptions::new()
             .max_connections(READERS_MAX)
             .test_before_acquire(false)
-            .connect_lazy_with(self.reader.clone())
+            .connect_lazy_with(self.read_only.get().unwrap_or(&self.reader).clone())
     }
 
     pub(super) async fn connect(&self) -> Result<SqliteConnection, sqlx::Error> {
-        self.writer.connect().await
+        let options = self.read_only.get().unwrap_or(&self.writer);
+        options.connect().await
     }
 
     pub(super) async fn open(&self, clock: &dyn Clock) -> Result<SqliteConnection> {
@@ -103,12 +108,73 @@ impl File {
                     attempt += 1;
                     clock.sleep(OPEN_PAUSE).await;
                 }
+                Err(Opening::Sql(error)) if is_read_only(&error) && self.cannot_be_written() => {
+                    return self.open_read_only(error).await;
+                }
                 Err(Opening::Sql(error)) => return Err(explain(error)),
                 Err(Opening::Damaged(what)) => return Err(damaged(&what)),
                 Err(Opening::TooNew(version)) => return Err(too_new(version, MIGRATIONS.len())),
                 Ok(sql) => return Ok(sql),
             }
         }
+    }
+
+    /// Whether there is a store that we may read and not write: not one that fails for another reason.
+    fn cannot_be_written(&self) -> bool {
+        use rustix::fs::{Access, access};
+        let is_there = std::fs::metadata(&self.path).is_ok_and(|file| file.len() > 0);
+        let folder = self.path.parent().unwrap_or(Path::new("."));
+        let may_write = access(&self.path, Access::WRITE_OK).is_ok()
+            && access(folder, Access::WRITE_OK).is_ok();
+        is_there && !may_write
+    }
+
+    /// Opens a store that cannot be written: a disk that is read-only, or a user without the right. Whatever writes then fails
+    /// with `store_read_only`.
+    ///
+    /// Errors: `Unavailable` `store_read_only` when what is in the write-ahead log cannot be read without writing.
+    async fn open_read_only(&self, refused: sqlx::Error) -> Result<SqliteConnection> {
+        let shared = self.reader.clone().read_only(true);
+        // With the log of another process, if that can be read; without one nobody writes, and the file alone is all.
+        for (options, ignores_log) in [(shared.clone(), false), (shared.immutable(true), true)] {
+            if ignores_log && !self.is_log_empty() {
+                return Err(read_only(
+                    "the store has commits in its write-ahead log (store.db-wal), which cannot be read where nothing can be written",
+                )
+                .with_source(refused));
+            }
+            let Ok(mut sql) = options.connect().await else {
+                continue;
+            };
+            let Ok(found) = version(&mut sql).await else {
+                continue;
+            };
+            match pending(found) {
+                Ok([]) => {}
+                Ok(_) => {
+                    return Err(read_only(
+                        "the store is of an older version, which is brought up to date when it is first opened, and cannot be written",
+                    ));
+                }
+                Err(_) => return Err(too_new(found, MIGRATIONS.len())),
+            }
+            return match self.check(&mut sql).await {
+                Ok(()) => {
+                    let _ = self.read_only.set(options);
+                    Ok(sql)
+                }
+                Err(Opening::Damaged(what)) => Err(damaged(&what)),
+                Err(Opening::Sql(error)) => Err(explain(error)),
+                Err(Opening::TooNew(version)) => Err(too_new(version, MIGRATIONS.len())),
+            };
+        }
+        Err(explain(refused))
+    }
+
+    fn is_log_empty(&self) -> bool {
+        let mut log = self.path.clone().into_os_string();
+        log.push("-wal");
+        std::fs::metadata(PathBuf::from(log)).map_or(0, |log| log.len()) == 0
     }
 
     async fn try_open(&self) -> Result<SqliteConnection, Opening> {

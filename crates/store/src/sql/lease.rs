@@ -146,6 +146,12 @@ async fn next_epoch(
         return Ok(None);
     };
     stands.row(branch, pipeline, split).check(stands.checksum)?;
+    if let Some(newest) = newest_move(sql, branch, request).await? {
+        let stood = (newest.seq, newest.sequence, &newest.position);
+        if stood != (stands.seq, stands.sequence, &stands.position) {
+            return Err(older_than_log(request, &stands, &newest).into());
+        }
+    }
     stands.epoch += 1;
     let checksum = stands.row(branch, pipeline, split).checksum();
     query(
@@ -165,7 +171,45 @@ async fn next_epoch(
     }))
 }
 
-/// The split is new on this branch: it starts where the base stood when the branch was made.
+/// Where the log says that the split stands on the branch itself.
+async fn newest_move(
+    sql: &mut Sql<'_>,
+    branch: i64,
+    request: &LeaseRequest,
+) -> Result<Option<StoredPosition>, Stop> {
+    let (pipeline, split) = (request.pipeline.as_str(), request.split.as_str());
+    let newest: Option<StoredPosition> = query(
+        "SELECT epoch, sequence, position, seq, checksum FROM moves
+         WHERE branch = $1 AND pipeline = $2 AND split = $3 ORDER BY seq DESC LIMIT 1",
+    )
+    .bind(branch)
+    .bind(pipeline)
+    .bind(split)
+    .fetch_optional(sql)
+    .await?;
+    if let Some(newest) = &newest {
+        newest.row(branch, pipeline, split).check(newest.checksum)?;
+    }
+    Ok(newest)
+}
+
+/// A page of the file that was not written, say: its row is whole, but what was loaded since would be loaded again.
+fn older_than_log(
+    request: &LeaseRequest,
+    stands: &StoredPosition,
+    newest: &StoredPosition,
+) -> Error {
+    let message = format!(
+        "split {} of pipeline {} stands at commit {} in the catalog, its log says {}",
+        request.split, request.pipeline, stands.sequence, newest.sequence
+    );
+    Error::bug("store_corrupt", message).with_hint(
+        "stop every process, keep a copy of the store and restore it from a backup; `forebay verify` lists what is damaged",
+    )
+}
+
+/// The split is new on this branch, or has lost its row: it starts where the log says, on a new branch where the base stood when
+/// the branch was made.
 async fn first_epoch(
     sql: &mut Sql<'_>,
     branch: i64,
@@ -174,31 +218,37 @@ async fn first_epoch(
 ) -> Result<Lease, Stop> {
     let lineage = log::lineage(sql, branch, head).await?;
     let start = inherited(sql, &lineage, request).await?;
+    // Behind every epoch that a row which is gone has committed with.
+    let own = newest_move(sql, branch, request).await?;
+    let epoch = own.as_ref().map_or(1, |own| own.epoch + 1);
+    let seq = own.and_then(|own| own.seq);
     let (sequence, position) =
         start.map_or((0, None), |(sequence, position)| (sequence, Some(position)));
     let row = PositionRow {
         branch,
         pipeline: request.pipeline.as_str(),
         split: request.split.as_str(),
-        epoch: 1,
+        epoch,
         sequence,
         position: position.as_deref(),
-        seq: None,
+        seq,
     };
     query(
-        "INSERT INTO positions (branch, pipeline, split, epoch, sequence, position, checksum)
-         VALUES ($1, $2, $3, 1, $4, $5, $6)",
+        "INSERT INTO positions (branch, pipeline, split, epoch, sequence, position, seq, checksum)
+         VALUES ($1, $2, $3, $4, $5, $6, $7, $8)",
     )
     .bind(branch)
     .bind(request.pipeline.as_str())
     .bind(request.split.as_str())
+    .bind(epoch)
     .bind(sequence)
     .bind(position.as_deref())
+    .bind(seq)
     .bind(row.checksum())
     .execute(sql)
     .await?;
     Ok(Lease {
-        epoch: 1,
+        epoch,
         sequence,
         position: read_from(position)?,
     })

@@ -10,7 +10,7 @@ const FINDINGS_MAX: i64 = 20;
 const PAGE_ROWS: i64 = 2_000;
 
 /// What must find nothing: what it means, and the statement, which gives one text a row.
-const RULES: [(&str, &str); 6] = [
+const RULES: [(&str, &str); 8] = [
     (
         "a commit does not follow its parent",
         "SELECT c.id FROM commits c WHERE c.parent >= c.seq LIMIT $1",
@@ -33,6 +33,16 @@ const RULES: [(&str, &str); 6] = [
              OR EXISTS (SELECT 1 FROM changes n WHERE n.branch = h.branch AND n.namespace = h.namespace
                  AND n.name = h.name AND n.seq > h.seq) LIMIT $1",
     ),
+    // Once rows of the log have been deleted, the one before may be another.
+    (
+        "a table's head does not name the place before as the log says",
+        "SELECT h.namespace || '.' || h.name FROM heads h JOIN changes c
+             ON c.branch = h.branch AND c.namespace = h.namespace AND c.name = h.name AND c.seq = (
+                 SELECT max(o.seq) FROM changes o WHERE o.branch = h.branch AND o.namespace = h.namespace
+                     AND o.name = h.name AND o.seq < h.seq)
+         WHERE NOT EXISTS (SELECT 1 FROM horizon)
+             AND coalesce(c.metadata_location, '') <> coalesce(h.previous_metadata_location, '') LIMIT $1",
+    ),
     (
         "a table of the log has no head",
         "SELECT DISTINCT c.namespace || '.' || c.name FROM changes c JOIN branches b ON b.id = c.branch
@@ -44,7 +54,15 @@ const RULES: [(&str, &str); 6] = [
         "SELECT p.pipeline || '/' || p.split FROM positions p LEFT JOIN moves m
              ON m.branch = p.branch AND m.pipeline = p.pipeline AND m.split = p.split AND m.seq = p.seq
          WHERE p.seq IS NOT NULL AND (m.seq IS NULL OR m.sequence <> p.sequence
-             OR coalesce(m.position, '') <> coalesce(p.position, '')) LIMIT $1",
+             OR coalesce(m.position, '') <> coalesce(p.position, ''))
+             OR EXISTS (SELECT 1 FROM moves n WHERE n.branch = p.branch AND n.pipeline = p.pipeline
+                 AND n.split = p.split AND n.seq > coalesce(p.seq, 0)) LIMIT $1",
+    ),
+    (
+        "a split of the log has no position (the next run takes it from the log)",
+        "SELECT DISTINCT m.pipeline || '/' || m.split FROM moves m JOIN branches b ON b.id = m.branch
+         WHERE b.dropped_at IS NULL AND NOT EXISTS (SELECT 1 FROM positions p
+             WHERE p.branch = m.branch AND p.pipeline = m.pipeline AND p.split = m.split) LIMIT $1",
     ),
 ];
 

@@ -128,6 +128,8 @@ async fn a_row_that_was_changed_by_somebody_else_is_an_error() {
         "UPDATE changes SET table_uuid = '00000000-0000-0000-0000-000000000001'",
         "DELETE FROM changes",
         "UPDATE branches SET head_seq = 1",
+        // No UTF-8.
+        "UPDATE changes SET metadata_location = CAST(x'66ff' AS TEXT)",
     ] {
         let (dir, clock) = (tempfile::tempdir().unwrap(), SystemClock::shared());
         let path = dir.path().join("store.db");
@@ -161,7 +163,10 @@ async fn a_row_that_was_changed_by_somebody_else_is_an_error() {
         let store = Store::open(&path, clock).await.unwrap();
         let error = decisive(&store).await.unwrap_err();
         assert_eq!(error.code(), "store_corrupt", "{change}: {error}");
-        assert!(!store.verify().await.unwrap().is_empty(), "{change}");
+        match store.verify().await {
+            Ok(found) => assert!(!found.is_empty(), "{change}"),
+            Err(error) => assert_eq!(error.code(), "store_corrupt", "{change}: {error}"),
+        }
     }
 }
 
@@ -197,4 +202,74 @@ async fn rows_of_an_older_version_are_read_and_get_a_checksum_when_they_are_writ
         .unwrap();
     assert_eq!(unwritten.0, 0, "taking the split wrote it");
     sql.close().await.unwrap();
+}
+
+/// What a write that never reached the disk leaves: a row as it was, with its checksum.
+#[tokio::test]
+async fn a_position_older_than_the_log_is_an_error_and_a_deleted_one_is_taken_from_the_log() {
+    for (change, is_error) in [
+        (
+            "DELETE FROM positions; INSERT INTO positions SELECT * FROM kept",
+            true,
+        ),
+        ("DELETE FROM positions", false),
+    ] {
+        let (dir, clock) = (tempfile::tempdir().unwrap(), SystemClock::shared());
+        let path = dir.path().join("store.db");
+        let store = Store::open(&path, clock.clone()).await.unwrap();
+        let main = RefName::main();
+        let asked = request(&main, "one");
+        let lease = store.take_lease(&asked, false).await.unwrap();
+        let url = format!("sqlite://{}", path.display());
+        let mut sql = SqliteConnection::connect(&url).await.unwrap();
+        for n in 0..2 {
+            let positions = vec![moved(&lease, n, n * 10 + 1)];
+            let commit = Commit {
+                positions,
+                ..commit_on(&main)
+            };
+            store.commit(commit).await.unwrap();
+            let keep = "CREATE TABLE IF NOT EXISTS kept AS SELECT * FROM positions";
+            sqlx::raw_sql(keep).execute(&mut sql).await.unwrap();
+        }
+        let found = store.verify().await.unwrap();
+        assert_eq!(found, Vec::<String>::new());
+        sqlx::raw_sql(change).execute(&mut sql).await.unwrap();
+        sql.close().await.unwrap();
+        let found = store.verify().await.unwrap();
+        assert_eq!(found.len(), 1, "{change}: {found:?}");
+        assert!(found[0].ends_with("quakes/all"), "{found:?}");
+        match store.take_lease(&asked, false).await {
+            Err(error) => assert!(is_error && error.code() == "store_corrupt", "{error}"),
+            Ok(again) => {
+                assert!(!is_error, "{change}: {again:?}");
+                assert!(again.epoch > lease.epoch, "{again:?}");
+                assert_eq!(again.sequence, 2);
+                assert_eq!(store.verify().await.unwrap(), Vec::<String>::new());
+            }
+        }
+    }
+}
+
+#[tokio::test]
+async fn a_place_before_that_the_log_does_not_know_is_found() {
+    let (dir, clock) = (tempfile::tempdir().unwrap(), SystemClock::shared());
+    let path = dir.path().join("store.db");
+    let store = Store::open(&path, clock).await.unwrap();
+    for (before, after) in [(None, "m1"), (Some("m1"), "m2")] {
+        let commit = Commit {
+            heads: vec![set("space.table_0", before, after)],
+            ..commit_on(&RefName::main())
+        };
+        store.commit(commit).await.unwrap();
+    }
+    assert_eq!(store.verify().await.unwrap(), Vec::<String>::new());
+    let url = format!("sqlite://{}", path.display());
+    let mut sql = SqliteConnection::connect(&url).await.unwrap();
+    let change = "DROP TRIGGER heads_updated; UPDATE heads SET previous_metadata_location = 'm0'";
+    sqlx::raw_sql(change).execute(&mut sql).await.unwrap();
+    sql.close().await.unwrap();
+    let found = store.verify().await.unwrap();
+    assert_eq!(found.len(), 1, "{found:?}");
+    assert!(found[0].ends_with("space.table_0"), "{found:?}");
 }
