@@ -108,7 +108,7 @@ fn hostile_parquet(n: usize) -> Vec<u8> {
         ),
         1 => {
             // One that is as large as a value may be, and one that would not fit into memory several times.
-            let text = "x".repeat(if n < 5 { 48 << 20 } else { 200 << 20 });
+            let text = "x".repeat(if n < 5 { 30 << 20 } else { 200 << 20 });
             parquet(
                 &[("id", Arc::new(StringArray::from(vec![text])) as ArrayRef)],
                 1,

@@ -70,9 +70,9 @@ const HOLD_BYTES_MAX: u64 = 64 << 20;
 /// Decoded bytes that one call gives at most, about.
 const STEP_BYTES: u64 = 64 << 20;
 
-/// Largest value, also of those that the footer hints at by the mean of a column chunk: as large as a document of JSON by default. A value
-/// is in memory some four times until it is written.
-const VALUE_BYTES_MAX: u64 = 64 << 20;
+/// Largest value, also of those that the footer hints at by the mean of a column chunk. A value is in memory some four times until it is
+/// written, and other pipelines of the process want room beside it.
+const VALUE_BYTES_MAX: u64 = 32 << 20;
 
 /// Decoded bytes of one batch, about, by what the footer says.
 const BATCH_BYTES: u64 = 32 << 20;
