@@ -21,9 +21,10 @@ def check(name: str, found: list, expected: list, kind: type) -> None:
 
 
 table = SqlCatalog("forebay", uri=f"sqlite:///{sys.argv[1]}", warehouse="file:///nowhere").load_table("shop.prices")
-operations = [snapshot.summary.operation.value for snapshot in table.metadata.snapshots]
+snapshots = sorted(table.metadata.snapshots, key=lambda snapshot: snapshot.sequence_number)
+operations = [snapshot.summary.operation.value for snapshot in snapshots]
 assert operations == ["append", "replace", "append", "append"], operations
-first, replaced = (snapshot.snapshot_id for snapshot in table.metadata.snapshots[:2])
+first, replaced = (snapshot.snapshot_id for snapshot in snapshots[:2])
 
 
 def pyiceberg(**options) -> list:

@@ -45,7 +45,8 @@ impl Csv {
         let options = FormatOptions::default();
         let cells = arrays
             .iter()
-            .map(|array| Cells::new(array, &options))
+            .zip(records.columns())
+            .map(|(array, column)| Cells::new(array, is_text(column.data_type()), &options))
             .collect::<Result<Vec<_>>>()?;
         let mut text = String::new();
         for row in 0..records.num_rows() {
@@ -98,12 +99,13 @@ enum Cells<'a> {
 }
 
 impl<'a> Cells<'a> {
-    fn new(array: &'a ArrayRef, options: &'a FormatOptions<'a>) -> Result<Self> {
+    /// `array` is what is shown of a column, which `is_text` or something else.
+    fn new(array: &'a ArrayRef, is_text: bool, options: &'a FormatOptions<'a>) -> Result<Self> {
         if array.data_type().is_nested() {
             return nested(array).map(Self::Nested).map_err(failed);
         }
         let formatter = ArrayFormatter::try_new(array, options).map_err(failed)?;
-        Ok(match is_text(array.data_type()) {
+        Ok(match is_text {
             true => Self::Text(formatter),
             false => Self::Plain(formatter),
         })

@@ -143,12 +143,22 @@ fn value(yaml: &str) -> Value {
     document.parse().expect("every document is a JSON value")
 }
 
+/// A source of messages with their schemas.
+fn messages() -> &'static str {
+    let mut sources = OTHERS.iter().filter(|(stage, _)| *stage == "source");
+    let kafka = sources.find(|(_, yaml)| yaml.starts_with("kafka:"));
+    kafka.expect("there is one where there is protobuf").1
+}
+
 fn files() -> Vec<Value> {
     let mut all: Vec<Value> = FILES.iter().map(|yaml| value(yaml)).collect();
     let first = all[0].clone();
     all.extend(OTHERS.iter().map(|(stage, yaml)| {
         let mut file = first.clone();
         file[*stage] = value(yaml);
+        if file["extract"].get("protobuf").is_some() {
+            file["source"] = value(messages());
+        }
         file
     }));
     all
