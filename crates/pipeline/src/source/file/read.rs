@@ -37,7 +37,7 @@ const RENAMED_MAX: usize = 16;
 const POSITION_EVERY_BYTES: u64 = 8 << 20;
 
 /// … or this share of the files that it lists itself.
-const POSITION_EVERY_SHARE: usize = 8;
+const POSITION_EVERY_SHARE: usize = 64;
 
 pub(super) struct Reader {
     pub(super) context: Arc<SourceContext>,
