@@ -20,8 +20,10 @@ pub const STATEMENT_BYTES_MAX: usize = 1 << 20;
 /// Deepest nesting of parentheses, brackets and subqueries.
 pub const NESTING_MAX: usize = 64;
 /// Deepest expression: each operator of a chain (`a + b + …`, `… OR …`, `… UNION …`) is one level. What is planned, run and
-/// dropped by recursion fits the stack of any thread then.
+/// dropped by recursion fits in half of [`STACK_BYTES`] then, also without optimization.
 pub const DEPTH_MAX: usize = 100;
+/// Stack of a thread that plans, runs or drops statements.
+pub const STACK_BYTES: usize = 8 << 20;
 /// The parser counts several levels for one pair of parentheses.
 const PARSER_RECURSION_MAX: usize = 4 * NESTING_MAX;
 

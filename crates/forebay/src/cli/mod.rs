@@ -202,6 +202,7 @@ fn runtime() -> Result<tokio::runtime::Runtime> {
     crate::machine::check_file_handles()?;
     tokio::runtime::Builder::new_multi_thread()
         .enable_all()
+        .thread_stack_size(forebay_query::statement::STACK_BYTES)
         .build()
         .map_err(|error| {
             Error::new(

@@ -268,7 +268,20 @@ async fn hostile_statements_end_with_an_error() {
         "1,".repeat(6 << 20)
     );
     assert_eq!(failure(&long).await.code(), "sql_too_long");
-    // The deepest that is allowed is planned, run and dropped without overflowing this thread's stack.
+}
+
+#[test]
+fn the_deepest_statement_fits_in_half_of_the_stack() {
+    let thread = std::thread::Builder::new().stack_size(statement::STACK_BYTES / 2);
+    let runtime = tokio::runtime::Builder::new_current_thread()
+        .enable_all()
+        .build()
+        .unwrap();
+    let planning = thread.spawn(move || runtime.block_on(run_deepest()));
+    planning.unwrap().join().unwrap();
+}
+
+async fn run_deepest() {
     let most = statement::DEPTH_MAX - 5;
     for deepest in [
         format!("select id{} from input where id < 9", " + 1".repeat(most)),

@@ -1,54 +1,43 @@
-//! The number in a quoted literal: what it means without quotes.
+//! Numbers that are written as text: which texts are one, and what the quoted literal of one means without its quotes.
+
+use std::borrow::Cow;
+use std::str::FromStr;
 
 use arrow::datatypes::DataType;
 use datafusion::common::ScalarValue;
 
 /// Digits of the largest decimal.
 const DIGITS_MAX: usize = 38;
+/// Largest exponent: no decimal has so many digits.
+const EXPONENT_MAX: i32 = 100;
 
 /// The number in the text: a float beside a float, else a whole number or a decimal with all its digits; `None` for no number.
 pub(crate) fn read(text: &str, beside: &DataType) -> Option<ScalarValue> {
-    let text = text.trim();
     match beside {
-        DataType::Float32 | DataType::Float16 => {
-            return text
-                .parse()
-                .ok()
-                .map(|value| ScalarValue::Float32(Some(value)));
-        }
-        DataType::Float64 => {
-            return text
-                .parse()
-                .ok()
-                .map(|value| ScalarValue::Float64(Some(value)));
-        }
-        _ => {}
-    }
-    if let Ok(whole) = text.parse::<i64>() {
-        return Some(ScalarValue::Int64(Some(whole)));
-    }
-    match text.contains(['e', 'E']) {
-        true => double(text),
-        false => decimal(text),
+        DataType::Float32 | DataType::Float16 => parse(text).map(ScalarValue::from),
+        DataType::Float64 => parse::<f64>(text).map(ScalarValue::from),
+        _ => exact(&digits(text)?),
     }
 }
 
-/// `1e3`, not `Infinity`.
-fn double(text: &str) -> Option<ScalarValue> {
-    let value: f64 = text.parse().ok()?;
-    value
-        .is_finite()
-        .then_some(ScalarValue::Float64(Some(value)))
+fn parse<T: FromStr>(text: &str) -> Option<T> {
+    text.trim().parse().ok()
+}
+
+fn exact(digits: &str) -> Option<ScalarValue> {
+    match digits.parse::<i64>() {
+        Ok(whole) => Some(ScalarValue::from(whole)),
+        Err(_) => decimal(digits),
+    }
 }
 
 fn decimal(text: &str) -> Option<ScalarValue> {
-    let unsigned = text.strip_prefix(['-', '+']).unwrap_or(text);
+    let unsigned = text.trim_start_matches(['-', '+']);
     let (whole, fraction) = unsigned.split_once('.').unwrap_or((unsigned, ""));
     let digits = [whole, fraction].concat();
-    let is_number = !digits.is_empty() && digits.bytes().all(|byte| byte.is_ascii_digit());
     let significant = digits.trim_start_matches('0').len();
     let precision = significant.max(fraction.len()).max(1);
-    if !is_number || precision > DIGITS_MAX {
+    if precision > DIGITS_MAX {
         return None;
     }
     let value: i128 = digits.parse().ok()?;
@@ -60,36 +49,95 @@ fn decimal(text: &str) -> Option<ScalarValue> {
     Some(ScalarValue::Decimal128(Some(value), precision, scale))
 }
 
+/// The number without blanks around it and without an exponent; `None` for what is no number.
+pub(super) fn digits(text: &str) -> Option<Cow<'_, str>> {
+    let text = text.trim();
+    let unsigned = text.strip_prefix(['-', '+']).unwrap_or(text);
+    let (mantissa, exponent) = match unsigned.split_once(['e', 'E']) {
+        None => (unsigned, 0),
+        Some((mantissa, exponent)) => (mantissa, exponent.parse::<i32>().ok()?),
+    };
+    let (whole, fraction) = mantissa.split_once('.').unwrap_or((mantissa, ""));
+    let all = [whole, fraction].concat();
+    let is_number = !all.is_empty() && all.bytes().all(|byte| byte.is_ascii_digit());
+    if !is_number || exponent.abs() > EXPONENT_MAX {
+        return None;
+    }
+    if exponent == 0 && mantissa.len() == unsigned.len() {
+        return Some(Cow::Borrowed(text));
+    }
+    let sign = if text.starts_with('-') { "-" } else { "" };
+    let point = i32::try_from(whole.len()).ok()?.checked_add(exponent)?;
+    Some(Cow::Owned(format!("{sign}{}", with_point(&all, point))))
+}
+
+fn with_point(digits: &str, point: i32) -> String {
+    match usize::try_from(point) {
+        Ok(point) if point >= digits.len() => format!("{digits:0<point$}"),
+        Ok(point) => format!("{}.{}", &digits[..point], &digits[point..]),
+        Err(_) => format!("0.{}{digits}", "0".repeat(point.unsigned_abs() as usize)),
+    }
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;
 
     #[test]
-    fn a_text_is_a_number_or_nothing() {
-        let shown = |text: &str| read(text, &DataType::Int64).map(|value| value.to_string());
+    fn texts_are_numbers_or_nothing() {
         for (text, expected) in [
-            ("9", Some("9")),
-            (" -9 ", Some("-9")),
-            ("+9", Some("9")),
-            ("010", Some("10")),
-            ("10.5", Some("10.5")),
-            ("-.50", Some("-0.50")),
-            ("5.", Some("5")),
-            ("9223372036854775808", Some("9223372036854775808")),
+            ("1.5", Some("1.5")),
+            (" -0 ", Some("-0")),
+            (".5", Some(".5")),
+            ("5.", Some("5.")),
             ("1e3", Some("1000")),
+            ("-1.25E1", Some("-12.5")),
+            ("125e-4", Some("0.0125")),
+            ("1.5e0", Some("1.5")),
             ("", None),
+            (" ", None),
             ("-", None),
             (".", None),
+            ("e1", None),
+            ("1e", None),
+            ("1e999", None),
+            ("+-1", None),
             ("1 2", None),
+            ("NaN", None),
+            ("１", None),
+        ] {
+            assert_eq!(digits(text).as_deref(), expected, "{text:?}");
+        }
+    }
+
+    #[test]
+    fn a_quoted_number_keeps_all_its_digits() {
+        let decimal =
+            |value, precision, scale| Some(ScalarValue::Decimal128(Some(value), precision, scale));
+        for (text, expected) in [
+            ("9", Some(ScalarValue::from(9_i64))),
+            (" -9 ", Some(ScalarValue::from(-9_i64))),
+            ("+9", Some(ScalarValue::from(9_i64))),
+            ("010", Some(ScalarValue::from(10_i64))),
+            ("1e3", Some(ScalarValue::from(1000_i64))),
+            ("10.5", decimal(105, 3, 1)),
+            ("-.50", decimal(-50, 2, 2)),
+            ("5.", decimal(5, 1, 0)),
+            ("9223372036854775808", decimal(1 << 63, 19, 0)),
+            ("1e39", None),
+            ("", None),
             ("abc", None),
             ("inf", None),
-            ("1e999", None),
         ] {
-            assert_eq!(shown(text).as_deref(), expected, "{text:?}");
+            assert_eq!(read(text, &DataType::Int64), expected, "{text:?}");
         }
         assert_eq!(
             read("0.1", &DataType::Float64),
-            Some(ScalarValue::Float64(Some(0.1)))
+            Some(ScalarValue::from(0.1_f64))
+        );
+        assert_eq!(
+            read(" 0.1", &DataType::Float32),
+            Some(ScalarValue::from(0.1_f32))
         );
         assert!(read("NaN", &DataType::Float64).is_some());
     }
