@@ -128,7 +128,11 @@ impl Workspace {
             .with_source(error)
             .with_hint("choose another folder with `--workspace DIR`")
         };
-        std::fs::create_dir_all(folder.join("locks")).map_err(unusable)?;
+        match std::fs::create_dir_all(folder.join("locks")) {
+            // Reading needs no locks; what writes says that it cannot.
+            Err(_) if folder.join("store.db").exists() => {}
+            made => made.map_err(unusable)?,
+        }
         let folder = folder.canonicalize().map_err(unusable)?;
         let project = project.canonicalize().map_err(unusable)?;
         let clock = SystemClock::shared();

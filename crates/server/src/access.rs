@@ -7,7 +7,7 @@
 use std::net::IpAddr;
 
 use axum::extract::{Request, State as Shared};
-use axum::http::header::{AUTHORIZATION, HOST, ORIGIN};
+use axum::http::header::{HOST, ORIGIN};
 use axum::http::{HeaderMap, Uri};
 use axum::middleware::Next;
 use axum::response::{IntoResponse, Response};
@@ -16,7 +16,7 @@ use base64::engine::general_purpose::STANDARD;
 use forebay_core::{Error, Result, Secret};
 
 use crate::answer::{Refusal, shorten};
-use crate::ingest::auth::is_same;
+use crate::ingest::auth::{credentials, is_same};
 use crate::peers::{Peer, PeerKey};
 use crate::state::State;
 
@@ -98,11 +98,10 @@ impl Access {
 
 /// `Bearer TOKEN`, or the password of `Basic`, which is what browsers ask people for.
 fn shown(headers: &HeaderMap) -> Option<String> {
-    let value = headers.get(AUTHORIZATION)?.to_str().ok()?;
-    if let Some(token) = value.strip_prefix("Bearer ") {
-        return Some(token.trim().to_owned());
+    if let Some(token) = credentials(headers, "Bearer") {
+        return Some(token.to_owned());
     }
-    let pair = STANDARD.decode(value.strip_prefix("Basic ")?.trim()).ok()?;
+    let pair = STANDARD.decode(credentials(headers, "Basic")?).ok()?;
     let pair = String::from_utf8(pair).ok()?;
     pair.split_once(':')
         .map(|(_, password)| password.to_owned())

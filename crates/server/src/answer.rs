@@ -32,7 +32,7 @@ pub(crate) fn status(error: &Error) -> StatusCode {
         (_, "bad_encoding") => StatusCode::UNSUPPORTED_MEDIA_TYPE,
         (_, "key_reused") => StatusCode::CONFLICT,
         (_, "slow_push") => StatusCode::REQUEST_TIMEOUT,
-        (_, "journal_backlog" | "keys_full" | "journal_busy" | "server_busy") => {
+        (_, "journal_backlog" | "disk_full" | "keys_full" | "journal_busy" | "server_busy") => {
             StatusCode::TOO_MANY_REQUESTS
         }
         // The push is as good as ever; it is the server that has to be put right, or goes on with another journal.
@@ -40,6 +40,7 @@ pub(crate) fn status(error: &Error) -> StatusCode {
             StatusCode::SERVICE_UNAVAILABLE
         }
         (_, "too_many_failures") => StatusCode::TOO_MANY_REQUESTS,
+        (_, "bad_transfer_encoding") => StatusCode::NOT_IMPLEMENTED,
         (_, "no_such_method") => StatusCode::METHOD_NOT_ALLOWED,
         (_, "foreign_host" | "foreign_origin") => StatusCode::FORBIDDEN,
         (ErrorKind::Denied, _) => StatusCode::UNAUTHORIZED,

@@ -54,8 +54,13 @@ impl Verify {
     pub(super) async fn run(self, global: &Global) -> Result<ExitCode> {
         let workspace = Workspace::open(global).await?;
         let mut found = Findings::default();
-        for problem in workspace.lake().store().verify().await? {
-            found.add("catalog", problem);
+        match workspace.lake().store().verify().await {
+            Ok(problems) => problems
+                .into_iter()
+                .for_each(|problem| found.add("catalog", problem)),
+            // A row that cannot even be read.
+            Err(error) if error.code() == "store_corrupt" => found.add("catalog", error),
+            Err(error) => return Err(error),
         }
         let heads = self.heads(&workspace, &mut found).await;
         for head in &heads {

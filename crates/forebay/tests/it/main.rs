@@ -31,6 +31,7 @@ mod parts;
 mod postgres;
 mod pulled;
 mod raw;
+mod read_only;
 #[cfg(feature = "kafka")]
 mod registry;
 mod restored;

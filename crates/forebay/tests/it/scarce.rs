@@ -183,7 +183,7 @@ fn a_server_takes_pushes_again_by_itself_when_a_full_disk_has_space() {
     for round in 0..3 {
         assert_eq!(push(), 200, "round {round}");
         let ballast = disk.fill();
-        let refused = (0..2_000).any(|_| push() == 503);
+        let refused = (0..2_000).any(|_| push() == 429);
         assert!(refused, "round {round}: the disk is full");
         std::thread::sleep(Duration::from_secs(2));
         std::fs::remove_file(ballast).unwrap();

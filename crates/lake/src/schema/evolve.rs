@@ -69,11 +69,11 @@ impl Growth {
             let field = self.ids.field(new, false)?;
             let called = match source_name(new) {
                 same if same == new.name() => String::new(),
-                other => format!(" (`{other}` in the data)"),
+                other => format!(" (`{}` in the data)", printable(other)),
             };
             self.changes.push(format!(
-                "added column {prefix}{}: {}{called}",
-                field.name,
+                "added column {}: {}{called}",
+                printable(&format!("{prefix}{}", field.name)),
                 named(&field.field_type)
             ));
             fields.push(field);
@@ -222,4 +222,16 @@ fn named(kind: &Type) -> String {
             )
         }
     }
+}
+
+/// A name on one line, whatever is in it.
+fn printable(name: &str) -> String {
+    let mut shown = String::with_capacity(name.len());
+    for letter in name.chars() {
+        match letter.is_control() {
+            true => shown.extend(letter.escape_default()),
+            false => shown.push(letter),
+        }
+    }
+    shown
 }

@@ -208,6 +208,17 @@ fn a_table_grows_at_every_depth() {
 }
 
 #[test]
+fn a_name_cannot_forge_a_line_of_what_is_printed() {
+    let start = to_iceberg(&arrow_schema(vec![field("a", DataType::Int32)])).unwrap();
+    let incoming = arrow_schema(vec![
+        field("a", DataType::Int32),
+        field("b\nwarning: \u{1b}[31m\0", DataType::Int32),
+    ]);
+    let (_, changes) = evolve(&start, last_id(&start), &incoming).unwrap();
+    assert_eq!(changes, [r"added column b\nwarning: \u{1b}[31m\u{0}: int"]);
+}
+
+#[test]
 fn ids_of_dropped_columns_are_not_used_again() {
     let start = to_iceberg(&arrow_schema(vec![field("a", DataType::Int32)])).unwrap();
     let incoming = arrow_schema(vec![

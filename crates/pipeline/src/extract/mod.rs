@@ -8,6 +8,7 @@ mod added_columns;
 #[cfg(feature = "kafka")]
 pub mod avro;
 pub mod case;
+mod column_name;
 pub mod contract;
 pub mod csv;
 pub mod decode;

@@ -11,14 +11,19 @@ use std::fs::File;
 use std::io::ErrorKind as Io;
 use std::os::unix::fs::{FileExt, OpenOptionsExt};
 use std::path::{Path, PathBuf};
+use std::time::Duration;
 
 use forebay_core::{Ident, Result};
 
-use super::segment::failed;
+use super::segment::{failed, sync};
 
 const MAGIC: u32 = 0x4A42_4602;
 const MARK_BYTES: usize = 64;
 const NAME_BYTES_MAX: usize = MARK_BYTES - 17;
+
+/// Reads before a mark counts as damaged.
+const READS_MAX: u32 = 3;
+const READ_PAUSE: Duration = Duration::from_millis(5);
 
 /// What a mark says.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -26,6 +31,29 @@ pub(super) struct AcknowledgedMark {
     pub(super) journal: Ident,
     /// Everything before this offset was acknowledged.
     pub(super) offset: u64,
+}
+
+/// What the file of a mark holds.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub(super) enum StoredMark {
+    Whole(AcknowledgedMark),
+    Damaged,
+    Missing,
+}
+
+impl StoredMark {
+    pub(super) fn whole(&self) -> Option<&AcknowledgedMark> {
+        match self {
+            Self::Whole(mark) => Some(mark),
+            Self::Damaged | Self::Missing => None,
+        }
+    }
+
+    /// Up to where this journal was acknowledged; `None` when nothing tells.
+    pub(super) fn acknowledged(&self, journal: Option<&Ident>) -> Option<u64> {
+        let own = self.whole().filter(|mark| Some(&mark.journal) == journal);
+        own.map(|mark| mark.offset)
+    }
 }
 
 /// A mark that is kept up to date.
@@ -37,25 +65,32 @@ pub(super) struct MarkFile {
     has_failed: bool,
 }
 
-/// Reads a mark; `None` when there is none, or its bytes are damaged, which is logged.
+/// Reads a mark.
 ///
 /// Errors: `Unavailable` when the disk fails.
-pub(super) fn read_mark(path: &Path) -> Result<Option<AcknowledgedMark>> {
-    let bytes = match std::fs::read(path) {
-        Ok(bytes) => bytes,
-        Err(error) if error.kind() == Io::NotFound => return Ok(None),
-        Err(error) => return Err(failed(error, path)),
-    };
-    let mark = decode(&bytes);
-    if mark.is_none() {
-        tracing::warn!(file = %path.display(), "journal mark is damaged, missing records cannot be detected this time");
+pub(super) fn read_mark(path: &Path) -> Result<StoredMark> {
+    // A server may be writing it at this moment.
+    for _ in 1..READS_MAX {
+        match read_once(path)? {
+            StoredMark::Damaged => std::thread::sleep(READ_PAUSE),
+            found => return Ok(found),
+        }
     }
-    Ok(mark)
+    read_once(path)
+}
+
+fn read_once(path: &Path) -> Result<StoredMark> {
+    match std::fs::read(path) {
+        Ok(bytes) => Ok(decode(&bytes).map_or(StoredMark::Damaged, StoredMark::Whole)),
+        Err(error) if error.kind() == Io::NotFound => Ok(StoredMark::Missing),
+        Err(error) => Err(failed(error, path)),
+    }
 }
 
 impl MarkFile {
     /// Opens or creates the mark of this journal.
     pub(super) fn open(path: &Path, journal: &Ident) -> Result<Self> {
+        let is_new = !path.exists();
         let file = File::options()
             .create(true)
             .truncate(false)
@@ -63,6 +98,14 @@ impl MarkFile {
             .mode(0o600)
             .open(path)
             .map_err(|error| failed(error, path))?;
+        // Bytes behind a mark would damage it for ever.
+        let bytes = file.metadata().map_or(0, |file| file.len());
+        if bytes > MARK_BYTES as u64 {
+            file.set_len(0).map_err(|error| failed(error, path))?;
+        }
+        if let Some(folder) = path.parent().filter(|_| is_new) {
+            sync(folder)?;
+        }
         Ok(Self {
             file,
             path: path.to_owned(),
@@ -128,11 +171,11 @@ mod tests {
         let folder = tempfile::tempdir().unwrap();
         let path = folder.path().join("mark");
         let journal: Ident = "j01hzxj0000000000000000000".parse().unwrap();
-        assert_eq!(read_mark(&path).unwrap(), None);
+        assert_eq!(read_mark(&path).unwrap(), StoredMark::Missing);
         MarkFile::open(&path, &journal).unwrap().set(1_234_567);
         let offset = 1_234_567;
         let good = AcknowledgedMark { journal, offset };
-        assert_eq!(read_mark(&path).unwrap(), Some(good));
+        assert_eq!(read_mark(&path).unwrap(), StoredMark::Whole(good));
         let bytes = std::fs::read(&path).unwrap();
         for bit in 0..bytes.len() * 8 {
             let mut flipped = bytes.clone();

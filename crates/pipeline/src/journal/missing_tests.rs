@@ -216,3 +216,84 @@ async fn a_journal_without_a_mark_is_opened_as_before() {
     let (found, error) = read_from(&journal, 0).await;
     assert_eq!((found, error), (offsets, None));
 }
+
+#[derive(Debug, Clone, Copy)]
+enum MarkDamage {
+    Flip,
+    Empty,
+    Delete,
+}
+
+fn damage_mark(root: &Path, kind: MarkDamage) {
+    let path = root.join("p.mark");
+    let mut bytes = std::fs::read(&path).unwrap();
+    match kind {
+        MarkDamage::Flip => bytes[9] ^= 4,
+        MarkDamage::Empty => bytes.clear(),
+        MarkDamage::Delete => return std::fs::remove_file(path).unwrap(),
+    }
+    #[expect(clippy::disallowed_methods, reason = "a test's own file")]
+    std::fs::write(path, bytes).unwrap();
+}
+
+#[tokio::test]
+async fn without_a_mark_a_torn_end_is_a_loss_and_is_not_cut_off() {
+    for kind in [MarkDamage::Flip, MarkDamage::Empty, MarkDamage::Delete] {
+        let root = tempfile::tempdir().unwrap();
+        let journal = open(root.path(), 0).await;
+        let offsets = push(&journal, 30).await;
+        drop(journal);
+        drop(open(root.path(), 0).await);
+        damage_mark(root.path(), kind);
+        let journals = Journals::new(root.path().to_owned(), SystemClock::shared());
+        let pipeline = "p".parse().unwrap();
+        let findings = journals.verify(&pipeline).await.unwrap();
+        assert_eq!(findings.len(), 1, "{kind:?}: {findings:?}");
+        damage(root.path(), Damage::CutInRecord, &offsets);
+        let newest = segments(root.path()).pop().unwrap();
+        let bytes = std::fs::metadata(&newest).unwrap().len();
+        let findings = journals.verify(&pipeline).await.unwrap();
+        assert_eq!(findings.len(), 2, "{kind:?}: {findings:?}");
+        let journal = open(root.path(), 0).await;
+        assert!(journal.lost_bytes() > 0, "{kind:?}");
+        assert_eq!(std::fs::metadata(&newest).unwrap().len(), bytes, "{kind:?}");
+        let fresh = push(&journal, 3).await;
+        let (found, error) = read_from(&journal, 0).await;
+        assert_eq!(error.as_deref(), Some("journal_lost"), "{kind:?}");
+        let kept = found.len();
+        assert_eq!(found, offsets[..kept], "{kind:?}");
+        let (folder, at) = (root.path().join("p"), journal.durable());
+        for gap in gap::list_gaps(&folder).unwrap() {
+            gap::accept_gap(&folder, gap).unwrap();
+        }
+        let (found, error) = read_from(&journal, 0).await;
+        assert_eq!(error, None, "{kind:?}");
+        assert_eq!(found[kept..], fresh, "{kind:?}");
+        // The new mark tells again.
+        drop(journal);
+        assert_eq!(open(root.path(), 0).await.durable(), at);
+        assert_eq!(journals.verify(&pipeline).await.unwrap(), [], "{kind:?}");
+    }
+}
+
+#[tokio::test]
+async fn records_without_a_name_are_not_read_again_under_another_one() {
+    let root = tempfile::tempdir().unwrap();
+    let journal = open(root.path(), 0).await;
+    push(&journal, 3).await;
+    drop(journal);
+    drop(open(root.path(), 0).await);
+    damage_mark(root.path(), MarkDamage::Delete);
+    std::fs::remove_file(root.path().join("p/id")).unwrap();
+    let journals = Journals::new(root.path().to_owned(), SystemClock::shared());
+    let pipelines = journals.on_this_disk().unwrap();
+    assert_eq!(pipelines, ["p".parse().unwrap()]);
+    let findings = journals.verify(&pipelines[0]).await.unwrap();
+    assert_eq!(findings.len(), 2, "{findings:?}");
+    let site = DiskSite {
+        folder: root.path().join("p"),
+        mark: root.path().join("p.mark"),
+    };
+    let error = LockedJournal::lock(&site, SystemClock::shared().as_ref()).unwrap_err();
+    assert_eq!(error.code(), "journal_corrupt");
+}

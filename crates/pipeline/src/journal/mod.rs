@@ -142,7 +142,7 @@ impl Journal {
     /// leaves all of them or none.
     ///
     /// Errors: `Unavailable` `journal_backlog` when the pipeline is too far behind, `journal_busy` when the disk is,
-    /// `journal_failed` when it refuses; the caller may try again. Of a journal in the storage also `Unavailable` `journal_slow`
+    /// `disk_full` and `journal_failed` when it refuses; the caller may try again. Of a journal in the storage also `Unavailable` `journal_slow`
     /// when no answer came in time, `Conflict` `journal_taken` when another process has gone on with it; then, and after
     /// `journal_failed`, the records may come to be durable all the same.
     pub async fn append(&self, mut records: Vec<Record>) -> Result<Vec<Receipt>> {

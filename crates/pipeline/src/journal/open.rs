@@ -11,7 +11,7 @@ use tokio::sync::{Semaphore, mpsc, watch};
 use super::append::Append;
 use super::gap::{self, JournalGap};
 use super::keys::Keys;
-use super::mark::{MarkFile, read_mark};
+use super::mark::{MarkFile, StoredMark, read_mark};
 use super::segment::{Folder, Recovered, Segment};
 use super::writer::{Parts, Writer};
 use super::{Files, Journal, Limits, QUEUE_BYTES_MAX, QUEUE_MAX, Shared, Tracks, lock_of};
@@ -37,7 +37,8 @@ pub(super) struct LockedJournal {
     mark: PathBuf,
     lock: File,
     pub(super) id: Ident,
-    acknowledged: u64,
+    /// `None`: nothing tells.
+    acknowledged: Option<u64>,
 }
 
 impl LockedJournal {
@@ -46,27 +47,36 @@ impl LockedJournal {
         let folder = Folder::open(&site.folder)?;
         let lock = folder.lock()?;
         let mark = read_mark(&site.mark)?;
-        let id = folder.id(mark.as_ref().map(|mark| &mark.journal), clock)?;
-        if let Some(other) = mark.as_ref().filter(|mark| mark.journal != id) {
+        let id = folder.id(mark.whole().map(|mark| &mark.journal), clock)?;
+        let acknowledged = mark.acknowledged(Some(&id));
+        if acknowledged.is_none() && !folder.segments()?.is_empty() {
+            let path = site.mark.display();
+            let is_missing = mark == StoredMark::Missing;
+            tracing::error!(
+                journal = %id, mark = %path, is_missing,
+                "the journal's mark is damaged or missing: whether acknowledged pushes are missing from its end cannot be known"
+            );
+        }
+        if let Some(other) = mark.whole().filter(|mark| mark.journal != id) {
             tracing::error!(
                 journal = %id, missing = %other.journal, acknowledged = other.offset,
                 "the journal's folder was replaced: what journal {} held and was not committed is missing", other.journal
             );
         }
-        let own = mark.filter(|mark| mark.journal == id);
         Ok(Self {
             folder,
             mark: site.mark.clone(),
             lock,
             id,
-            acknowledged: own.map_or(0, |mark| mark.offset),
+            acknowledged,
         })
     }
 }
 
 impl Journal {
     /// Opens the journal in `folder`, making it when it is not there. A torn end of the newest segment, which nobody
-    /// was told of, is cut off. Records that had been acknowledged and are missing make a gap, see `gap.rs`.
+    /// was told of, is cut off; without a mark nobody knows whether somebody was, and it is a loss. Records that had been
+    /// acknowledged and are missing make a gap, see `gap.rs`.
     ///
     /// Errors: `Conflict` `journal_open` when another process has it open; `Data` `journal_corrupt` when bytes that had
     /// been acknowledged are damaged: nothing is cut then. `Unavailable` when the disk fails.
@@ -96,7 +106,7 @@ impl Journal {
             id,
             acknowledged,
         } = locked;
-        let floor = acknowledged.max(committed);
+        let mut floor = acknowledged.unwrap_or(0).max(committed);
         let mut segments = folder.segments()?;
         let last = match segments.pop() {
             Some(newest) => newest,
@@ -109,6 +119,8 @@ impl Journal {
         folder.load_keys(&segments, &mut lock_of(&keys), now)?;
         let was_missing = !folder.file(last.base).exists();
         let mut recovered = folder.recover(last.base, acknowledged)?;
+        let acknowledged = acknowledged.unwrap_or(recovered.torn_end);
+        floor = floor.max(acknowledged);
         for keyed in &recovered.keyed {
             lock_of(&keys).remember(keyed.key, keyed.seen, now);
         }
@@ -131,6 +143,7 @@ impl Journal {
                 bases.push(base);
                 recovered = Recovered {
                     end: base,
+                    torn_end: base,
                     keyed: Vec::new(),
                 };
             }

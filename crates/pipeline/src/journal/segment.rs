@@ -38,6 +38,8 @@ pub(super) struct Segment {
 #[derive(Debug)]
 pub(super) struct Recovered {
     pub(super) end: u64,
+    /// Where the torn end that was kept ends; `end` when there is none.
+    pub(super) torn_end: u64,
     pub(super) keyed: Vec<Keyed>,
 }
 
@@ -108,8 +110,8 @@ impl Folder {
 
     /// The journal's name, made when the folder is new. A folder that has lost it is still the journal that its mark names.
     ///
-    /// Errors: `Data` `journal_corrupt` when the name is damaged and there is no mark: under another name every record would be read
-    /// again.
+    /// Errors: `Data` `journal_corrupt` when the name is damaged, or gone from beside its records, and there is no mark: under
+    /// another name every record would be read again.
     pub(super) fn id(&self, known: Option<&Ident>, clock: &dyn Clock) -> Result<Ident> {
         let path = self.path.join(ID);
         let id = match (self.read_id()?, known) {
@@ -120,6 +122,9 @@ impl Folder {
                 id.clone()
             }
             (StoredId::Missing, Some(id)) => id.clone(),
+            (StoredId::Missing, None) if !self.segments()?.is_empty() => {
+                return Err(damaged_id(&path));
+            }
             (StoredId::Missing, None) => new_id(clock)?,
         };
         self.put(ID, id_text(&id).as_bytes())?;
@@ -227,9 +232,11 @@ impl Folder {
     }
 
     /// Cuts the torn end off the newest segment, with what was appended together with it, and returns where it ends. What lies
-    /// before `acknowledged` is no torn end: it is kept as it is, for whoever wants to rescue it.
-    pub(super) fn recover(&self, base: u64, acknowledged: u64) -> Result<Recovered> {
+    /// before `acknowledged` is no torn end: it is kept as it is, for whoever wants to rescue it. When nothing tells up to where
+    /// it was acknowledged, nothing is cut.
+    pub(super) fn recover(&self, base: u64, acknowledged: Option<u64>) -> Result<Recovered> {
         let file = self.writable(base)?;
+        let may_cut = |begin: u64| acknowledged.is_some_and(|acknowledged| begin >= acknowledged);
         let mut scan = Scan::new(file, base, base);
         let (mut keyed, mut part) = (Vec::new(), Part::default());
         let end = loop {
@@ -244,16 +251,16 @@ impl Folder {
                 Found::End => match part.begin() {
                     None => break scan.offset,
                     Some(begin) => {
-                        if begin >= acknowledged {
+                        if may_cut(begin) {
                             self.cut_off(&scan, base, begin)?;
                         }
                         break begin;
                     }
                 },
                 Found::Damaged(offset) => {
-                    self.check_torn(&mut scan, base, offset, acknowledged)?;
+                    self.check_torn(&mut scan, base, offset, acknowledged.unwrap_or(0))?;
                     let begin = part.begin().unwrap_or(offset);
-                    if begin >= acknowledged {
+                    if may_cut(begin) {
                         self.cut_off(&scan, base, begin)?;
                     }
                     break begin;
@@ -261,7 +268,12 @@ impl Folder {
             }
         };
         keyed.retain(|keyed: &Keyed| keyed.seen.offset < end);
-        Ok(Recovered { end, keyed })
+        let torn_end = end.max(base + self.size(base)?);
+        Ok(Recovered {
+            end,
+            torn_end,
+            keyed,
+        })
     }
 
     /// Says whether the file may be cut at `offset`: not if a later record, or the mark, says that what was there had been
@@ -427,7 +439,7 @@ fn parse_id(bytes: &[u8]) -> Option<Ident> {
 fn damaged_id(path: &Path) -> Error {
     Error::data(
         "journal_corrupt",
-        "the file with the journal's name is damaged",
+        "the file with the journal's name is damaged or missing",
     )
     .with_context("file", path.display())
     .with_hint("restore the file from a copy of the disk; nothing was changed")
@@ -465,7 +477,11 @@ fn remove(path: &Path) -> Result<()> {
 }
 
 pub(super) fn failed(error: std::io::Error, path: &Path) -> Error {
-    Error::unavailable("journal_failed", "the disk refused the journal")
+    let (code, what) = match error.kind() {
+        Io::StorageFull | Io::QuotaExceeded => ("disk_full", "the journal's disk is full"),
+        _ => ("journal_failed", "the disk refused the journal"),
+    };
+    Error::unavailable(code, what)
         .with_source(error)
         .with_context("file", path.display())
 }

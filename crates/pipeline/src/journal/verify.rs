@@ -3,12 +3,12 @@
 //! It may run beside the server that writes the journal. Nothing is changed but by [`Journals::accept_losses`].
 
 use std::fs::File;
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
 
 use forebay_core::{Error, Ident, Result};
 
 use super::gap::{accept_gap, list_gaps};
-use super::mark::read_mark;
+use super::mark::{StoredMark, read_mark};
 use super::opened::Journals;
 use super::scan::{Found, Scan};
 use super::segment::{Folder, Segment, StoredId, failed};
@@ -34,7 +34,7 @@ impl Journals {
         for entry in entries {
             let path = entry.map_err(|error| failed(error, &self.folder))?.path();
             let is_mark = path.extension().is_some_and(|found| found == "mark");
-            let is_journal = path.join("id").exists();
+            let is_journal = path.is_dir();
             let stem = path.file_stem().and_then(|stem| stem.to_str());
             if let Some(pipeline) = stem.filter(|_| is_mark || is_journal) {
                 pipelines.extend(pipeline.parse::<Ident>().ok());
@@ -53,37 +53,37 @@ impl Journals {
         // Before the records: a server may be writing.
         let mark = read_mark(&site.mark)?;
         if !site.folder.exists() {
-            let lost = mark.filter(|mark| mark.offset > 0);
-            let finding = lost.map(|mark| JournalFinding {
-                problem: format!(
-                    "journal {} is gone; it was acknowledged up to offset {}",
-                    mark.journal, mark.offset
-                ),
-                is_loss: true,
-            });
-            return Ok(finding.into_iter().collect());
+            return Ok(without_folder(&mark).into_iter().collect());
         }
         let folder = Folder {
             path: site.folder.clone(),
         };
+        let named = mark.whole().map(|mark| mark.journal.clone());
         let (id, damaged) = match folder.read_id()? {
             StoredId::Whole(id) => (Some(id), None),
-            StoredId::Missing => (None, None),
-            StoredId::Damaged => {
-                let named = mark.as_ref().map(|mark| mark.journal.clone());
-                (
-                    named,
-                    Some("the file `id` with the journal's name is damaged"),
-                )
-            }
+            StoredId::Missing if folder.segments()?.is_empty() => (None, None),
+            StoredId::Missing => (
+                named,
+                Some("the file `id` with the journal's name is missing"),
+            ),
+            StoredId::Damaged => (
+                named,
+                Some("the file `id` with the journal's name is damaged"),
+            ),
         };
         let committed = match &id {
             Some(id) => self.committed_offset(pipeline, id).await?,
             None => 0,
         };
-        let own = mark.filter(|mark| id.as_ref() == Some(&mark.journal));
-        let acknowledged = own.map_or(0, |mark| mark.offset);
-        let mut found = blocking(move || findings(&folder, committed, acknowledged)).await?;
+        let acknowledged = mark.acknowledged(id.as_ref());
+        let mut found = blocking(move || {
+            let mut found: Vec<_> = damaged_mark(&site.mark, &mark, &folder)?
+                .into_iter()
+                .collect();
+            found.extend(findings(&folder, committed, acknowledged)?);
+            Ok(found)
+        })
+        .await?;
         found.extend(damaged.map(|problem| JournalFinding {
             problem: problem.to_owned(),
             is_loss: false,
@@ -112,7 +112,43 @@ impl Journals {
     }
 }
 
-fn findings(folder: &Folder, committed: u64, acknowledged: u64) -> Result<Vec<JournalFinding>> {
+fn without_folder(mark: &StoredMark) -> Option<JournalFinding> {
+    let problem = match mark {
+        StoredMark::Whole(mark) if mark.offset > 0 => format!(
+            "journal {} is gone; it was acknowledged up to offset {}",
+            mark.journal, mark.offset
+        ),
+        StoredMark::Damaged => "the journal is gone and its mark is damaged".to_owned(),
+        StoredMark::Whole(_) | StoredMark::Missing => return None,
+    };
+    let is_loss = true;
+    Some(JournalFinding { problem, is_loss })
+}
+
+/// A mark that does not say up to where the records of the folder were acknowledged.
+fn damaged_mark(path: &Path, mark: &StoredMark, folder: &Folder) -> Result<Option<JournalFinding>> {
+    let what = match mark {
+        StoredMark::Whole(_) => return Ok(None),
+        StoredMark::Damaged => "damaged",
+        // A server may have made the journal since the mark was looked for.
+        StoredMark::Missing if folder.segments()?.is_empty() || path.exists() => return Ok(None),
+        StoredMark::Missing => "missing",
+    };
+    let problem = format!(
+        "the mark {} is {what}: whether acknowledged pushes are missing from the end of the journal cannot be known; \
+         whoever opens the journal next writes a new mark",
+        path.display()
+    );
+    let is_loss = false;
+    Ok(Some(JournalFinding { problem, is_loss }))
+}
+
+/// `acknowledged` is `None` when nothing tells.
+fn findings(
+    folder: &Folder,
+    committed: u64,
+    acknowledged: Option<u64>,
+) -> Result<Vec<JournalFinding>> {
     let keys = folder.damaged_keys()?.into_iter();
     let mut found: Vec<_> = keys.map(damaged_keys).collect();
     for gap in list_gaps(&folder.path)?
@@ -137,10 +173,11 @@ fn findings(folder: &Folder, committed: u64, acknowledged: u64) -> Result<Vec<Jo
         end = read.end;
         let is_committed = segment.end <= committed && !is_newest;
         let is_explained = read.end >= segment.end || folder.gap_at(read.end)?.is_some();
-        let is_torn = is_newest && read.end >= acknowledged;
+        let is_torn = is_newest && acknowledged.is_some_and(|offset| read.end >= offset);
         if is_committed || is_explained || is_torn {
             continue;
         }
+        let is_loss = is_newest && acknowledged.is_none();
         if is_newest && !read.is_damaged {
             continue;
         }
@@ -158,9 +195,9 @@ fn findings(folder: &Folder, committed: u64, acknowledged: u64) -> Result<Vec<Jo
                 segment.end
             )
         };
-        let is_loss = false;
         found.push(JournalFinding { problem, is_loss });
     }
+    let acknowledged = acknowledged.unwrap_or(0);
     let floor = acknowledged.max(committed);
     if end < floor && folder.gap_at(end)?.is_none() {
         found.push(JournalFinding {

@@ -52,6 +52,8 @@ pub(super) struct Writer {
     gathered: Vec<u8>,
     /// Whether a write or flush failed: what the file holds after `end` is not known, so nothing may follow it there.
     spoiled: bool,
+    /// Whether the last records were refused.
+    refuses: bool,
 }
 
 /// What a writer is made of.
@@ -95,6 +97,7 @@ impl Writer {
             callers: Handle::try_current().ok(),
             gathered: Vec::new(),
             spoiled: false,
+            refuses: false,
         })
     }
 
@@ -141,7 +144,12 @@ impl Writer {
             .ready()
             .and_then(|()| self.write(&mut appends, &mut offsets));
         match outcome {
-            Ok(()) => self.taken(appends, offsets),
+            Ok(()) => {
+                if std::mem::replace(&mut self.refuses, false) {
+                    tracing::info!(journal = %self.folder.path.display(), "the journal can be written again");
+                }
+                self.taken(appends, offsets);
+            }
             Err(error) => self.refuse(appends, &error),
         }
     }
@@ -215,16 +223,25 @@ impl Writer {
     /// Tells callers that their records were not taken, and cuts off what reached the file, so that it stays true.
     fn refuse(&mut self, appends: VecDeque<Append>, error: &Error) {
         self.figures.failed();
-        tracing::error!(%error, refused = appends.len(), "the journal could not be written");
+        // A full disk refuses every push until there is room again: one line says so.
+        let is_new = !std::mem::replace(&mut self.refuses, true);
+        let count = appends.len();
+        match is_new {
+            true => tracing::error!(%error, refused = count, "the journal could not be written"),
+            false => tracing::debug!(%error, refused = count, "the journal could not be written"),
+        }
         if self.spoiled
             && let Err(error) = self.repair()
         {
-            tracing::error!(%error, "the journal could not be cut back either; it is tried again");
+            match is_new {
+                true => {
+                    tracing::error!(%error, "the journal could not be cut back either; it is tried again");
+                }
+                false => tracing::debug!(%error, "the journal could not be cut back either"),
+            }
         }
         append::free(&appends, &self.keys, self.clock.now());
-        append::refuse(appends, || {
-            Error::unavailable("journal_failed", error.to_string())
-        });
+        append::refuse(appends, || refused(error));
     }
 
     /// Makes sure that the segment can take more.
@@ -276,5 +293,14 @@ impl Writer {
         if self.file.write_all_at(&frame, self.end - self.base).is_ok() {
             self.end += frame.len() as u64;
         }
+    }
+}
+
+/// What each caller is told: not where the journal lies.
+fn refused(error: &Error) -> Error {
+    let refused = Error::unavailable(error.code(), error.message());
+    match error.hint() {
+        Some(hint) => refused.with_hint(hint),
+        None => refused,
     }
 }

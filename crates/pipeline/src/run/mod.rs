@@ -362,7 +362,8 @@ impl NotedPosition {
     /// A commit moves table and catalog together. A table that the last one did not touch is behind, never ahead.
     fn compare(&self, job: &Job, position: &Position, raw: &Table) -> Result<()> {
         let lease = &job.lease;
-        let is_ahead = self.sequence > lease.sequence && self.epoch < lease.epoch;
+        // A later epoch is that of a process that took the split since; nobody else has committed with ours yet.
+        let is_ahead = self.sequence > lease.sequence && self.epoch <= lease.epoch;
         let differs = self.sequence == lease.sequence && self.position != *position;
         if !is_ahead && !differs {
             return Ok(());

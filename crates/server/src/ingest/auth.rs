@@ -37,12 +37,9 @@ pub(crate) fn before_body(auth: Option<&Auth>, headers: &HeaderMap) -> Result<Pr
     let Some(auth) = auth else {
         return Ok(Proof::Complete);
     };
-    let shown = headers
-        .get(AUTHORIZATION)
-        .and_then(|value| value.to_str().ok());
-    let shown = shown.and_then(|value| value.strip_prefix("Bearer "));
+    let shown = credentials(headers, "Bearer");
     match (&auth.token, shown, &auth.hmac) {
-        (Some(token), Some(shown), _) if is_same(token, shown.trim()) => Ok(Proof::Complete),
+        (Some(token), Some(shown), _) if is_same(token, shown) => Ok(Proof::Complete),
         (_, _, Some(hmac)) if headers.contains_key(hmac.header.as_str()) => Ok(Proof::Signature),
         (_, _, Some(hmac)) => Err(denied(&format!(
             "a signature of the body in the header `{}`",
@@ -52,6 +49,13 @@ pub(crate) fn before_body(auth: Option<&Auth>, headers: &HeaderMap) -> Result<Pr
             "`Authorization: Bearer TOKEN` with the pipeline's token",
         )),
     }
+}
+
+/// What `Authorization` shows under this scheme, whose case does not count (RFC 9110, section 11.1).
+pub(crate) fn credentials<'h>(headers: &'h HeaderMap, scheme: &str) -> Option<&'h str> {
+    let value = headers.get(AUTHORIZATION)?.to_str().ok()?;
+    let (named, shown) = value.split_once(' ')?;
+    named.eq_ignore_ascii_case(scheme).then(|| shown.trim())
 }
 
 /// Checks the signature of a body as it was sent; one that has a time is returned.

@@ -19,6 +19,7 @@ use tokio::time::timeout;
 use tokio_util::sync::CancellationToken;
 use tower::ServiceExt;
 
+use super::head;
 use super::slots::Slot;
 use super::{DRAIN_TIME_MAX, Patience};
 use crate::answer::Refusal;
@@ -198,6 +199,9 @@ impl Shared {
         request.extensions_mut().insert(self.peer);
         if self.ambiguous.swap(false, Ordering::Relaxed) {
             return Ok(Refusal(two_lengths()).into_response());
+        }
+        if let Err(error) = head::check(&request) {
+            return Ok(Refusal(error).into_response());
         }
         if let Err(error) = self.slot.admit(request.uri().path()).await {
             return Ok(Refusal(error).into_response());

@@ -1,6 +1,7 @@
 //! Connections: as many as a bound, none that hangs, all of them ended politely.
 
 mod connection;
+mod head;
 mod reserve;
 mod slots;
 

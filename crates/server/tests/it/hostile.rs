@@ -374,3 +374,81 @@ async fn bodies_share_a_bounded_room() {
     }
     panic!("the room of callers that went away is not given back");
 }
+
+/// What a proxy in front may read otherwise than this server does.
+#[tokio::test]
+async fn a_head_that_can_be_read_in_two_ways_is_refused() {
+    let server = Server::new(&["{}"]).await;
+    let door = server.open(HEAD_TIME).await;
+    let plain = "Content-Length: 2\r\n";
+    for (target, headers, body, status, code) in [
+        (
+            "/v1/ingest/p0",
+            format!("Host: localhost\r\nHost: evil.example\r\n{plain}"),
+            "{}",
+            "400",
+            "repeated_header",
+        ),
+        ("/v1/ingest/p0", plain.to_owned(), "{}", "400", "bad_host"),
+        (
+            "http://evil.example/v1/ingest/p0",
+            format!("Host: localhost\r\n{plain}"),
+            "{}",
+            "400",
+            "bad_host",
+        ),
+        (
+            "http://localhost/v1/ingest/p0",
+            format!("Host: LOCALHOST\r\n{plain}"),
+            "{}",
+            "200",
+            "offset",
+        ),
+        (
+            "/v1/ingest/p0",
+            format!("Host: x\r\nIdempotency-Key: a\r\nIdempotency-Key: b\r\n{plain}"),
+            "{}",
+            "400",
+            "repeated_header",
+        ),
+        (
+            "/v1/ingest/p0",
+            format!("Host: x\r\nAuthorization: Bearer a\r\nAuthorization: Bearer b\r\n{plain}"),
+            "{}",
+            "400",
+            "repeated_header",
+        ),
+        (
+            "/v1/ingest/p0",
+            "Host: x\r\nTransfer-Encoding: gzip, chunked\r\n".to_owned(),
+            "2\r\n{}\r\n0\r\n\r\n",
+            "501",
+            "bad_transfer_encoding",
+        ),
+        (
+            "/v1/ingest/p0",
+            "Host: x\r\nTransfer-Encoding: chunked, chunked\r\n".to_owned(),
+            "2\r\n{}\r\n0\r\n\r\n",
+            "501",
+            "bad_transfer_encoding",
+        ),
+        (
+            "/v1/ingest/p0",
+            "Host: x\r\nTransfer-Encoding: Chunked\r\n".to_owned(),
+            "2\r\n{}\r\n0\r\n\r\n",
+            "200",
+            "offset",
+        ),
+    ] {
+        let request = format!("POST {target} HTTP/1.1\r\nConnection: close\r\n{headers}\r\n{body}");
+        let answer = said(&door, request.as_bytes(), false).await;
+        assert_answer(&answer, status, code);
+    }
+    assert_eq!(server.kept().await.len(), 2);
+    let client = reqwest::Client::builder().http2_prior_knowledge();
+    let client = client.build().unwrap();
+    let url = format!("http://{}/v1/ingest/p0", door.address);
+    let asked = client.post(&url).header("host", "evil.example").body("{}");
+    let answer = asked.send().await.unwrap();
+    assert_eq!(answer.status().as_u16(), 400);
+}

@@ -1,5 +1,7 @@
 //! The header of a file: names for its columns, and why it cannot give them.
 
+use crate::extract::column_name::name_fault;
+
 /// Names for the columns of a header: what is empty is called by its place, what repeats gets a number, and the lines of a name
 /// that spreadsheets have broken are joined. Names that differ in
 /// case only stay: the table has both, under names that every engine tells apart.
@@ -23,9 +25,6 @@ pub(super) fn header_names(texts: impl Iterator<Item = String>) -> Vec<String> {
         })
         .collect()
 }
-
-/// Most bytes of a column's name, as in other formats.
-const NAME_BYTES_MAX: usize = 255;
 
 /// Characters of a bad name that are shown.
 const NAME_SHOWN: usize = 40;
@@ -98,15 +97,10 @@ fn other_delimiter(
 
 /// Why the names of a header cannot be those of columns, if so.
 fn bad_name(names: &[String]) -> Option<String> {
-    let is_bad = |name: &String| name.len() > NAME_BYTES_MAX || name.chars().any(char::is_control);
-    let at = names.iter().position(is_bad)?;
-    let begin: String = names[at].chars().take(NAME_SHOWN).collect();
-    let why = match names[at].len() {
-        0..=NAME_BYTES_MAX => "has a control character".to_owned(),
-        bytes => format!("has {bytes} bytes, more than the {NAME_BYTES_MAX} allowed"),
-    };
+    let faults = names.iter().map(|name| name_fault(name));
+    let (at, why) = faults.enumerate().find_map(|(at, why)| Some((at, why?)))?;
     Some(format!(
-        "the header's name of column {} {why}: {begin:?}; name the columns with `extract.csv.columns`",
+        "the header's name of column {} {why}; name the columns with `extract.csv.columns`",
         at + 1
     ))
 }

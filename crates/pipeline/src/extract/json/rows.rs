@@ -372,14 +372,7 @@ impl Rows {
     fn refuse_shape(&self, wider: &Object) -> Option<Refusal> {
         let columns = wider.columns(self.rules.nested);
         if let Some(clash) = shape::find_clash(&columns, self.rules.nested) {
-            let [one, other] = clash.paths;
-            return Some(Refusal::new(
-                "column_clash",
-                format!(
-                    "`{one}` and `{other}` would both be column `{}`",
-                    clash.name
-                ),
-            ));
+            return Some(Refusal::new("column_clash", clash.to_string()));
         }
         if let Some(taken) = self.taken_table(&columns) {
             return Some(taken);

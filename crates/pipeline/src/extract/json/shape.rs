@@ -4,11 +4,13 @@
 //! can grow beside it. It holds no values.
 
 use std::collections::HashMap;
+use std::fmt;
 
 use forebay_core::{Error, Result};
 use serde::{Deserialize, Serialize};
 
 use super::Nested;
+pub(super) use crate::extract::column_name::NAME_BYTES_MAX;
 use crate::extract::contract::{
     ColumnType, Contract, ContractPolicy, contract_broken, type_changed,
 };
@@ -17,8 +19,6 @@ use crate::extract::contract::{
 const VERSION: u32 = 1;
 const EXTRACTOR: &str = "json";
 
-/// Longest column name in bytes.
-pub(super) const NAME_BYTES_MAX: usize = 255;
 /// Deepest type that is learned, objects and lists within each other. A level takes at most five levels of JSON in the contract,
 /// and readers stop at 128.
 pub(super) const TYPE_DEPTH_MAX: usize = 20;
@@ -248,8 +248,23 @@ fn declare_key(
 /// Two things that would have one name.
 #[derive(Debug)]
 pub(super) struct Clash {
-    pub(super) name: String,
-    pub(super) paths: [String; 2],
+    name: String,
+    path: String,
+    /// `None`: the column is one that Forebay makes.
+    other: Option<String>,
+}
+
+impl fmt::Display for Clash {
+    fn fmt(&self, out: &mut fmt::Formatter<'_>) -> fmt::Result {
+        let Self { name, path, other } = self;
+        match other {
+            Some(other) => write!(out, "`{other}` and `{path}` would both be column `{name}`"),
+            None => write!(
+                out,
+                "`{path}` would be column `{name}`: with `nested: tables` names that begin with `_fb_` are Forebay's own"
+            ),
+        }
+    }
 }
 
 impl Object {
@@ -275,7 +290,8 @@ pub(super) fn find_clash(columns: &[Column], nested: Nested) -> Option<Clash> {
         if nested == Nested::Tables && folded.starts_with("_fb_") {
             return Some(Clash {
                 name: folded,
-                paths: [column.path.clone(), "a column of Forebay".to_owned()],
+                path: column.path.clone(),
+                other: None,
             });
         }
         let name = match column.table == TABLES {
@@ -285,7 +301,8 @@ pub(super) fn find_clash(columns: &[Column], nested: Nested) -> Option<Clash> {
         if let Some(other) = seen.insert((&column.table, name), &column.path) {
             return Some(Clash {
                 name: column.name.replace('\n', "."),
-                paths: [other.to_owned(), column.path.clone()],
+                path: column.path.clone(),
+                other: Some(other.to_owned()),
             });
         }
     }

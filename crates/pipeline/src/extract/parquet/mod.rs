@@ -63,12 +63,15 @@ pub const RATIO_MAX: u64 = 1_000;
 /// Decoded bytes below which the ratio is not looked at.
 pub const RATIO_FLOOR_BYTES: u64 = 1 << 30;
 
-/// Files that decode to at most this, by their footer, are read once and held until they have proved to be whole; larger
-/// ones are read twice.
+/// Files whose rows take at most this, with the place of each row, are read once and held until they have proved to be whole;
+/// larger ones are read twice.
 const HOLD_BYTES_MAX: u64 = 64 << 20;
 
-/// Decoded bytes that one call gives at most, about.
+/// Bytes of rows that one call gives at most, about, with the place of each row.
 const STEP_BYTES: u64 = 64 << 20;
+
+/// The place of a row in memory, see [`Origins`]: more than the row itself where columns are few and narrow.
+const ORIGIN_BYTES: u64 = 20;
 
 /// Largest value, also of those that the footer hints at by the mean of a column chunk. A value is in memory some four times until it is
 /// written, and other pipelines of the process want room beside it.
@@ -162,8 +165,8 @@ impl ParquetExtraction {
         let Some(mut pending) = self.pending.take() else {
             return Ok(false);
         };
-        let until = pending.rows.decoded_bytes + STEP_BYTES;
-        while pending.rows.decoded_bytes < until {
+        let until = pending.rows.bytes() + STEP_BYTES;
+        while pending.rows.bytes() < until {
             let before = pending.rows.read;
             match guarded(|| pending.rows.next()) {
                 Ok(None) => return Ok(false),
@@ -231,8 +234,8 @@ impl ParquetExtraction {
         loop {
             match guarded(|| rows.next()) {
                 Ok(None) => break,
-                Ok(Some(part)) if rows.decoded_bytes <= HOLD_BYTES_MAX => held.push(part),
-                Ok(Some(_)) => held.clear(),
+                Ok(Some(part)) if rows.bytes() <= HOLD_BYTES_MAX => held.push(part),
+                Ok(Some(_)) => held = Vec::new(),
                 Err(refusal) => {
                     // A broken file has no say in what the table looks like.
                     if self.table.contract() != before {
@@ -242,7 +245,7 @@ impl ParquetExtraction {
                 }
             }
         }
-        if rows.decoded_bytes <= HOLD_BYTES_MAX {
+        if rows.bytes() <= HOLD_BYTES_MAX {
             let mut at = 0;
             for part in held {
                 let count = part.records.num_rows() as u64;
@@ -382,6 +385,11 @@ impl Footer {
 }
 
 impl Rows {
+    /// What the rows read so far take in memory, about.
+    fn bytes(&self) -> u64 {
+        self.decoded_bytes + self.read * ORIGIN_BYTES
+    }
+
     /// The next rows, as the table has them; `None` when all that the footer promises have come.
     fn next(&mut self) -> Result<Option<Part>, Refusal> {
         let Some(batch) = self.reader.next() else {

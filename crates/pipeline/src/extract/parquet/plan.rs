@@ -15,6 +15,7 @@ use forebay_core::quarantine::{Extent, RECORD_BYTES_MAX};
 use forebay_core::{Error, PayloadHead, Rejected, Result};
 
 use super::types::{convert, finer_rows, normal, to_normal, wider, word};
+use crate::extract::column_name::field_fault;
 use crate::extract::contract::{
     ColumnType, Contract, ContractPolicy, NewColumns, contract_broken, type_changed,
 };
@@ -145,6 +146,9 @@ impl Table {
                 DataType::Null => continue,
                 _ => field,
             };
+            if let Some(fault) = self.name_fault(field) {
+                return Ok(Err(fault));
+            }
             let (name, kind) = match self.place(&mut columns, field)? {
                 Ok(place) => place,
                 Err(refusal) => return Ok(Err(refusal)),
@@ -211,6 +215,26 @@ impl Table {
             schema: Arc::new(Schema::new(fields)),
             missing,
         }))
+    }
+
+    /// Why a new column cannot be called what the file calls it, if so. What a table of the lake has is called what it is.
+    fn name_fault(&self, field: &Field) -> Option<Refusal> {
+        let is_known = self
+            .columns
+            .iter()
+            .any(|known| known.name() == field.name());
+        if is_known || self.extractor == "table" {
+            return None;
+        }
+        let why = field_fault(field)?;
+        let exclude = match self.extractor {
+            "parquet" => "; leave the column out with `extract.parquet.exclude`",
+            _ => "",
+        };
+        Some(Refusal {
+            code: "bad_column_name",
+            reason: format!("the name of a column {why}{exclude}"),
+        })
     }
 
     /// The column of the table that a column of the file goes to, and the type that it gets.

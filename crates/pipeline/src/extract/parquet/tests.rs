@@ -10,8 +10,9 @@ use ::parquet::arrow::arrow_writer::ArrowWriterOptions;
 use ::parquet::file::properties::WriterProperties;
 use arrow::array::{
     Array, ArrayRef, Date32Array, DictionaryArray, Int32Array, Int64Array, RecordBatch,
-    StringArray, TimestampNanosecondArray, UInt64Array,
+    StringArray, StructArray, TimestampNanosecondArray, UInt64Array,
 };
+use arrow::datatypes::{DataType, Field};
 use forebay_core::{Compression, Timestamp};
 use object_store::memory::InMemory;
 use object_store::{ObjectStore, ObjectStoreExt};
@@ -329,6 +330,65 @@ fn a_large_file_is_given_out_in_parts() {
     }
     assert_eq!(total as i64, count);
     assert!(calls >= 2);
+}
+
+/// One value for many rows is a small file of small columns; the places of the rows are what takes memory.
+#[test]
+fn many_narrow_rows_are_given_out_in_parts_too() {
+    let count = 8_000_000;
+    let mut reader = Reader::new(None, &ContractPolicy::default());
+    let path = object_store::path::Path::from("narrow.parquet");
+    let bytes = file(vec![("i", ints(vec![1; count]))]);
+    assert!(bytes.len() < 1 << 20, "{}", bytes.len());
+    reader
+        .runtime
+        .block_on(reader.objects.put(&path, bytes.into()))
+        .unwrap();
+    let input = ObjectInput {
+        objects: &reader.objects,
+        path: &path,
+        runtime: reader.runtime.handle(),
+    };
+    let mut out = Extracted::default();
+    reader.extraction.object(&head(0), input, &mut out).unwrap();
+    let (mut total, mut most) = (out.rows(), out.rows());
+    loop {
+        let mut out = Extracted::default();
+        let more = reader.extraction.more(&mut out).unwrap();
+        total += out.rows();
+        most = most.max(out.rows());
+        if !more {
+            break;
+        }
+    }
+    assert_eq!(total, count);
+    // With their places, 24 bytes or more each.
+    assert!(most * 24 <= 80 << 20, "{most} rows at once");
+}
+
+/// Names that JSON and CSV refuse too.
+#[test]
+fn names_that_cannot_be_those_of_columns_are_refused() {
+    let long = "y".repeat(256);
+    for name in ["a\nb", "A\0", "", "a\u{1b}[31m", &long] {
+        let mut reader = Reader::new(None, &ContractPolicy::default());
+        let out = reader.read(file(vec![(name, ints(vec![1]))])).unwrap();
+        assert_eq!((out.rows(), codes(&out)), (0, vec!["bad_column_name"]));
+        let nested = StructArray::from(vec![(
+            Arc::new(Field::new(name, DataType::Int32, true)),
+            ints(vec![1]),
+        )]);
+        let out = reader
+            .read(file(vec![("s", Arc::new(nested) as ArrayRef)]))
+            .unwrap();
+        assert_eq!((out.rows(), codes(&out)), (0, vec!["bad_column_name"]));
+        let config = ParquetConfig {
+            exclude: vec![name.to_owned()],
+        };
+        let mut reader = Reader::with(config, None, &ContractPolicy::default());
+        let both = file(vec![(name, ints(vec![1])), ("z", ints(vec![2]))]);
+        assert_eq!(reader.read(both).unwrap().rows(), 1);
+    }
 }
 
 #[test]

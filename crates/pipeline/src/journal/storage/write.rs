@@ -276,6 +276,6 @@ fn is_taken(error: &Error) -> bool {
 }
 
 fn failed(error: &Error) -> Error {
-    Error::unavailable("journal_failed", error.to_string())
+    Error::unavailable("journal_failed", error.message())
         .with_hint("send it again, under the same idempotency key: it may have been taken")
 }
