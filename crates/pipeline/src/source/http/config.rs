@@ -190,7 +190,7 @@ pub struct Offset {
     #[schemars(range(min = 1))]
     pub limit: u64,
     /// Records at the end of a page with which the next one begins, so that a list that moves while it is read is noticed. Needs
-    /// a `key`; 1 then for pages of 10 records or more, otherwise 0.
+    /// a `key`; 1 then, otherwise 0. With 0 and a `key` the list is read twice.
     #[serde(default)]
     pub overlap: Option<u64>,
 }
@@ -274,7 +274,8 @@ pub struct Rate {
     /// How the server counts.
     #[serde(default)]
     pub window: Window,
-    /// Requests under way at once. More than one helps with `page` and `offset` only.
+    /// Requests under way at once. More than one helps with `page` and `offset` only, and only with a `key`: without one nothing
+    /// would show what a list that moves loses between pages that are read side by side.
     #[serde(default = "concurrency")]
     #[schemars(range(min = 1, max = 64))]
     pub concurrency: usize,

@@ -37,6 +37,7 @@ mod retry;
 mod seen;
 mod shift;
 mod text;
+mod walk;
 
 use std::sync::Arc;
 

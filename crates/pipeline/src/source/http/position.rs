@@ -6,7 +6,7 @@
 use forebay_core::{Error, Position, Result};
 use serde::{Deserialize, Serialize};
 
-use super::config::Config;
+use super::config::{Config, Paginate};
 use super::cursor::{self, Edge, Mark};
 use super::paginate::At;
 use super::request::Bounds;
@@ -85,12 +85,58 @@ pub(super) struct Pass {
     /// The server rounds offsets down.
     #[serde(default, skip_serializing_if = "is_default")]
     pub(super) rounds: bool,
+    /// The page before held nothing but what it shared, from here on: behind it there is nothing, or it is read again.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub(super) tail: Option<u64>,
+    /// A page was taken that may not go on where the one before had ended: the list is read again.
+    #[serde(default, skip_serializing_if = "is_default")]
+    pub(super) unproven: bool,
+    /// How often the list was read again.
+    #[serde(default, skip_serializing_if = "is_default")]
+    pub(super) walks: u32,
+    /// Reading it again has shown a record that was missing.
+    #[serde(default, skip_serializing_if = "is_default")]
+    pub(super) found_missing: bool,
+    /// What lay from here on when that began is asked for by the next pass anyway.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub(super) due_from: Option<Mark>,
+    /// The list was begun anew: what was taken before that proves nothing about the page that follows.
+    #[serde(default, skip_serializing_if = "is_default")]
+    pub(super) anew: bool,
+    /// The page asked for at this offset was the one before again. The record before it is asked for next: if that brings the
+    /// same page once more, the server rounds offsets down.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub(super) rounding: Option<u64>,
+    /// The last record taken, which the next page begins with.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub(super) last_record: Option<String>,
     /// Pages that the pass went back because the list had moved.
     #[serde(default, skip_serializing_if = "is_default")]
     pub(super) steps_back: u32,
     /// Digests of the newest requests.
     #[serde(default, skip_serializing_if = "Vec::is_empty")]
     pub(super) asked: Vec<String>,
+}
+
+impl Pass {
+    /// Whether reading this page is to begin the list anew: it is the first, and records were taken before.
+    pub(super) fn begins_anew(&self, at: &At, paginate: Option<&Paginate>) -> bool {
+        self.last_record.is_some() && self.rounding.is_none() && *at == At::first(paginate)
+    }
+
+    /// Begins to read the list again.
+    pub(super) fn begin_walk(&mut self, due_from: Option<Mark>) {
+        self.walks += 1;
+        self.found_missing = false;
+        self.unproven = false;
+        self.rounds = false;
+        self.rounding = None;
+        self.due_from = due_from;
+        self.last_page = None;
+        self.overlap = None;
+        self.shared = 0;
+        self.tail = None;
+    }
 }
 
 impl Progress {
@@ -172,6 +218,14 @@ impl Progress {
             overlap: None,
             shared: 0,
             rounds: false,
+            tail: None,
+            unproven: false,
+            walks: 0,
+            found_missing: false,
+            due_from: None,
+            anew: false,
+            rounding: None,
+            last_record: None,
             steps_back: 0,
             asked: Vec::new(),
         });

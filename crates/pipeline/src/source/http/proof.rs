@@ -258,7 +258,7 @@ impl Reader {
 }
 
 /// Records of a full page, where the configuration says so.
-fn full_size(config: &Config) -> Option<u64> {
+pub(super) fn full_size(config: &Config) -> Option<u64> {
     paginate::page_size(config.paginate.as_ref()).or_else(|| paginate::size_asked(config))
 }
 

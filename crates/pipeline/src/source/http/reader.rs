@@ -4,7 +4,7 @@
 //! several at a time, as many as `rate.concurrency` allows, and are still handed out in order. Every page carries the
 //! position after it. A reader never moves a position and never changes a body.
 
-use std::collections::{BTreeMap, HashSet, VecDeque};
+use std::collections::{BTreeMap, VecDeque};
 use std::sync::Arc;
 
 use async_trait::async_trait;
@@ -15,15 +15,16 @@ use url::Url;
 
 use super::body::Outline;
 use super::config::Paginate;
-use super::cursor::Identity;
+use super::cursor::{Identity, from_hex, to_hex};
 use super::fetch::{Answer, Fetcher};
 use super::paginate::{At, Guard};
 use super::position::Progress;
 use super::resume::{self, Rewalk};
 use super::retry::{SOURCE_NOT_FOUND, Verdict, verdict};
-use super::seen::SeenRecords;
+use super::seen::{Recognised, Taken};
 use super::shift::{Overlap, PageRepeat};
 use super::text;
+use super::walk::may_go_abreast;
 use crate::source::SplitReader;
 
 /// Longest header value that is kept with a payload, in bytes.
@@ -49,12 +50,13 @@ pub(super) struct Reader {
     pub(super) guard: Guard,
     ahead: VecDeque<Ahead>,
     /// What the pass has taken, where records are told apart by a key.
-    pub(super) seen: Option<SeenRecords>,
+    pub(super) seen: Option<Taken>,
     /// The records of this pass that earlier runs have taken are not in `seen` yet.
     is_unrestored: bool,
-    /// Records that were taken from pages that did not begin where the one before had ended: what is before them may be missing. No
-    /// more than the pages have that a pass may go back.
-    pub(super) detached: HashSet<Identity>,
+    /// How often in a row there were records behind a page that held nothing but what it shared.
+    pub(super) tail_misses: u32,
+    /// How often this run has read the list again.
+    pub(super) walks: u32,
     pub(super) rewalk: Option<Rewalk>,
     pub(super) repeats: u32,
     pub(super) has_warned_of_future: bool,
@@ -83,7 +85,7 @@ impl Reader {
         let rewalk = progress.pass.as_mut().and_then(Rewalk::start);
         let asked = progress.pass.as_ref().filter(|_| rewalk.is_none());
         let guard = Guard::after(asked.map_or(&[], |pass| &pass.asked));
-        let seen = config.key().map(|_| SeenRecords::new());
+        let seen = config.key().map(|_| Taken::new());
         Ok(Self {
             progress,
             known: position,
@@ -91,7 +93,8 @@ impl Reader {
             ahead: VecDeque::new(),
             is_unrestored: is_resumed && seen.is_some(),
             seen,
-            detached: HashSet::new(),
+            tail_misses: 0,
+            walks: 0,
             rewalk,
             repeats: 0,
             has_warned_of_future: false,
@@ -123,8 +126,8 @@ impl Reader {
                 }
                 fetched => fetched?,
             };
-            let is_new = self.recognise(fetched.outline.as_ref()).await?;
-            if let Some(chunk) = self.take(&ahead.at, fetched, &is_new)? {
+            let recognised = self.recognise(&ahead.at, fetched.outline.as_ref()).await?;
+            if let Some(chunk) = self.take(&ahead.at, fetched, &recognised)? {
                 return Ok(Some(chunk));
             }
         }
@@ -138,37 +141,52 @@ impl Reader {
         if !std::mem::take(&mut self.is_unrestored) {
             return Ok(());
         }
-        let began = self.progress.pass.as_ref().and_then(|pass| pass.began);
-        if let (Some(began), Some(seen)) = (began, &mut self.seen) {
-            resume::restore(&self.fetcher, began, seen).await?;
+        let (Some(pass), Some(seen)) = (&self.progress.pass, &mut self.seen) else {
+            return Ok(());
+        };
+        if pass.anew {
+            seen.begin_anew();
+        }
+        if let Some(last) = pass.last_record.as_deref().and_then(from_hex) {
+            seen.add_last(last)?;
+        }
+        if let Some(began) = pass.began {
+            resume::restore(&self.fetcher, began, &mut seen.all).await?;
         }
         Ok(())
     }
 
-    /// For each record whether this pass sees it for the first time.
-    async fn recognise(&mut self, outline: Option<&Outline>) -> Result<Vec<bool>> {
-        let (Some(outline), Some(mut seen)) = (outline, self.seen.take()) else {
-            return Ok(Vec::new());
+    /// Whether a page goes on where the pass stands, and which of its records the pass sees for the first time.
+    async fn recognise(&mut self, at: &At, outline: Option<&Outline>) -> Result<Recognised> {
+        let joint = self.joint(at);
+        let records = outline.map_or(&[][..], |outline| outline.records.as_slice());
+        let identities: Vec<Identity> = records.iter().map(|record| record.identity).collect();
+        let Some(mut seen) = self.seen.take() else {
+            return Ok(Recognised {
+                is_joined: true,
+                is_new: Vec::new(),
+            });
         };
-        let identities: Vec<Identity> = outline
-            .records
-            .iter()
-            .map(|record| record.identity)
-            .collect();
+        if let Some(pass) = &mut self.progress.pass
+            && pass.begins_anew(at, self.fetcher.config.paginate.as_ref())
+        {
+            pass.anew = true;
+            seen.begin_anew();
+        }
         if seen.stays_in_memory(identities.len()) {
-            let is_new = seen.add(&identities);
+            let recognised = seen.add_page(joint, &identities);
             self.seen = Some(seen);
-            return is_new;
+            return recognised;
         }
         let task = tokio::task::spawn_blocking(move || {
-            let is_new = seen.add(&identities);
-            (seen, is_new)
+            let recognised = seen.add_page(joint, &identities);
+            (seen, recognised)
         });
-        let (seen, is_new) = task.await.map_err(|error| {
+        let (seen, recognised) = task.await.map_err(|error| {
             Error::bug("seen_task", "comparing records panicked").with_source(error)
         })?;
         self.seen = Some(seen);
-        is_new
+        recognised
     }
 
     /// Starts the request for a page that is certainly wanted.
@@ -219,7 +237,11 @@ impl Reader {
             // A server that caps pages is asked at other offsets than one can know ahead.
             return Ok(());
         }
-        while self.ahead.len() < self.fetcher.concurrency() {
+        let most = match may_go_abreast(&config) {
+            true => self.fetcher.concurrency(),
+            false => 1,
+        };
+        while self.ahead.len() < most {
             let page = self.page() + self.ahead.len() as u64;
             let next = self.ahead.back().and_then(|ahead| {
                 ahead
@@ -254,10 +276,15 @@ impl Reader {
 
     /// Takes a page: what is new on it, where the pass goes next, the position after it. `None` when nothing on it is
     /// new.
-    fn take(&mut self, at: &At, mut fetched: Fetched, is_new: &[bool]) -> Result<Option<Chunk>> {
+    fn take(
+        &mut self,
+        at: &At,
+        mut fetched: Fetched,
+        recognised: &Recognised,
+    ) -> Result<Option<Chunk>> {
         let page = self.page();
         let shown = self.fetcher.requests.shown(&fetched.answer.url);
-        let taken = self.take_page(at, &mut fetched, is_new);
+        let taken = self.take_page(at, &mut fetched, recognised);
         let taken =
             taken.map_err(|error| error.with_context("page", page).with_context("url", shown));
         let Some(skips) = taken? else {
@@ -278,17 +305,24 @@ impl Reader {
         &mut self,
         at: &At,
         fetched: &mut Fetched,
-        is_new: &[bool],
+        recognised: &Recognised,
     ) -> Result<Option<Vec<u64>>> {
         let config = Arc::clone(&self.fetcher.config);
         let facts = self.facts(&fetched.answer, fetched.outline.as_mut())?;
         let outline = fetched.outline.as_ref();
+        if !recognised.is_joined {
+            let back = self.go_back(at)?;
+            self.step(Some(back), None, None)?;
+            return Ok(None);
+        }
         let pass = self.progress.pass.as_mut();
         let overlap = pass.and_then(|pass| pass.overlap.take());
         let repeat = self.page_repeat(outline, overlap.as_ref())?;
         let mut skips = Vec::new();
         if let Some(outline) = outline {
-            skips = self.sift(outline, is_new, overlap.as_ref())?;
+            skips = self.sift(outline, &recognised.is_new, overlap.as_ref())?;
+            self.note_missing(outline, &skips);
+            self.note_last(outline);
         }
         let mut next = at.next(config.paginate.as_ref(), &facts);
         let mut overlap_next = self.overlap_after(at, outline, &facts);
@@ -297,24 +331,33 @@ impl Reader {
             next = Some(overlap.full_step);
             overlap_next = None;
         }
-        if let Some(back) = self.turn_back(at, outline, is_new, repeat)? {
-            next = Some(back);
+        if let Some(elsewhere) = self.note_joint(at, &facts, repeat) {
+            next = Some(elsewhere);
             overlap_next = None;
-        } else if let (Some(pass), At::Offset(_)) = (&mut self.progress.pass, at) {
-            pass.shared = match facts.records > facts.overlap {
-                true => facts.overlap,
-                false => 0,
-            };
         }
+        self.note_step(at, &facts, next.as_ref());
         let is_walked = self.is_walking_again(outline)?;
         if next.is_none() {
             self.check_last(&config, outline, &facts)?;
             self.check_walked()?;
+            next = self.walk_again()?;
+            overlap_next = None;
         }
         self.step(next, outline, overlap_next)?;
         let is_page = verdict(fetched.answer.status) == Verdict::Take;
         let has_new = outline.is_none_or(|outline| outline.count > skips.len() as u64);
         Ok((is_page && has_new && !is_walked && !is_rounded).then_some(skips))
+    }
+
+    /// Remembers the record that the next page is to begin with.
+    fn note_last(&mut self, outline: &Outline) {
+        if let (Some(pass), true, Some(last)) = (
+            &mut self.progress.pass,
+            self.seen.is_some(),
+            outline.records.last(),
+        ) {
+            pass.last_record = Some(to_hex(&last.identity));
+        }
     }
 
     /// Moves on to the next page, or ends the pass.
@@ -334,10 +377,19 @@ impl Reader {
         };
         pass.pages = page;
         pass.last_page = digest.or(pass.last_page);
+        if pass.begins_anew(&next, self.fetcher.config.paginate.as_ref()) {
+            pass.pages = 0;
+            pass.last_page = None;
+        }
         pass.overlap = overlap;
         pass.next = next.clone();
+        let is_elsewhere = self.ahead.front().is_some_and(|ahead| ahead.at != next);
         self.ask(next)?;
-        self.ask_ahead()
+        match is_elsewhere {
+            // The server may still be at work on the requests that are let go: no others beside this one yet.
+            true => Ok(()),
+            false => self.ask_ahead(),
+        }
     }
 
     fn head(&mut self, answer: &Answer, skips: &[u64]) -> Result<PayloadHead> {

@@ -24,6 +24,34 @@ const RUNS_MAX: usize = 8;
 
 const IDENTITY_BYTES: usize = size_of::<Identity>();
 
+/// What a page must begin with, so that nothing is missing between it and what was taken before.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(super) enum Joint {
+    /// Nothing can be asked of it.
+    Free,
+    /// With a record that was taken.
+    Known,
+    /// It must be empty.
+    Nothing,
+}
+
+/// What is known of the records of a page.
+#[derive(Debug)]
+pub(super) struct Recognised {
+    /// The page goes on where what was taken ends.
+    pub(super) is_joined: bool,
+    /// For each record whether the pass sees it for the first time; empty where records have no key.
+    pub(super) is_new: Vec<bool>,
+}
+
+/// What a pass has taken, and what of that proves that a page goes on where it ended.
+#[derive(Debug)]
+pub(super) struct Taken {
+    pub(super) all: SeenRecords,
+    /// Those since the list was begun anew; `None` while it never was: then it is all of them.
+    since_anew: Option<SeenRecords>,
+}
+
 /// The identities of the records of one pass.
 #[derive(Debug)]
 pub(super) struct SeenRecords {
@@ -48,8 +76,60 @@ struct RunCursor<'a> {
     at: usize,
 }
 
-impl SeenRecords {
+impl Taken {
     pub(super) fn new() -> Self {
+        Self {
+            all: SeenRecords::new(),
+            since_anew: None,
+        }
+    }
+
+    /// Forgets what proves anything.
+    pub(super) fn begin_anew(&mut self) {
+        self.since_anew = Some(SeenRecords::new());
+    }
+
+    /// Adds the record that was taken last by the run before.
+    ///
+    /// # Errors
+    /// As [`SeenRecords::add`].
+    pub(super) fn add_last(&mut self, identity: Identity) -> Result<()> {
+        let proving = self.since_anew.as_mut().unwrap_or(&mut self.all);
+        proving.add(&[identity])?;
+        Ok(())
+    }
+
+    /// Whether adding `count` identities stays in memory.
+    pub(super) fn stays_in_memory(&self, count: usize) -> bool {
+        let mut both = self.since_anew.iter().chain([&self.all]);
+        both.all(|seen| seen.stays_in_memory(count))
+    }
+
+    /// Adds the records of a page, if it begins as it must.
+    ///
+    /// # Errors
+    /// As [`SeenRecords::add`].
+    pub(super) fn add_page(&mut self, joint: Joint, identities: &[Identity]) -> Result<Recognised> {
+        let proving = self.since_anew.as_ref().unwrap_or(&self.all);
+        let is_joined = match (joint, identities.first()) {
+            (Joint::Free, _) | (Joint::Nothing, None) => true,
+            (Joint::Nothing, Some(_)) | (Joint::Known, None) => false,
+            (Joint::Known, Some(first)) => proving.contains(first)?,
+        };
+        if !is_joined {
+            let is_new = Vec::new();
+            return Ok(Recognised { is_joined, is_new });
+        }
+        if let Some(since_anew) = &mut self.since_anew {
+            since_anew.add(identities)?;
+        }
+        let is_new = self.all.add(identities)?;
+        Ok(Recognised { is_joined, is_new })
+    }
+}
+
+impl SeenRecords {
+    fn new() -> Self {
         Self::with_room_for(RECENT_MAX)
     }
 
@@ -61,8 +141,7 @@ impl SeenRecords {
         }
     }
 
-    /// Whether adding `count` identities stays in memory.
-    pub(super) fn stays_in_memory(&self, count: usize) -> bool {
+    fn stays_in_memory(&self, count: usize) -> bool {
         self.runs.is_empty() && self.recent.len() + count <= self.recent_max
     }
 
@@ -77,14 +156,21 @@ impl SeenRecords {
             .collect()
     }
 
-    fn add_one(&mut self, identity: &Identity) -> Result<bool> {
+    fn contains(&self, identity: &Identity) -> Result<bool> {
         if self.recent.contains(identity) {
-            return Ok(false);
+            return Ok(true);
         }
         for run in &self.runs {
             if run.contains(identity).map_err(failed)? {
-                return Ok(false);
+                return Ok(true);
             }
+        }
+        Ok(false)
+    }
+
+    fn add_one(&mut self, identity: &Identity) -> Result<bool> {
+        if self.contains(identity)? {
+            return Ok(false);
         }
         self.recent.insert(*identity);
         if self.recent.len() >= self.recent_max {

@@ -2,7 +2,7 @@
 //!
 //! An insertion moves records to a later page, where they are seen again; a page with hidden records makes the next offset
 //! overlap with it. What is seen again is left out, by key where one is named. A record that a deletion moves to an earlier page
-//! is looked for by offset (see [`super::deletion`]); by page number it cannot be seen, that takes a cursor of the API.
+//! is looked for by offset (see [`super::deletion`]); by page number the list is read again (see [`super::walk`]).
 
 use std::sync::Arc;
 
@@ -136,7 +136,15 @@ impl Reader {
             let records = 0..outline.records.len();
             return Ok(records.filter(|n| is_seen(*n)).map(|n| n as u64).collect());
         }
-        self.move_newest(&outline.records);
+        // What comes while the list is read again may hide others; the next pass asks for it.
+        if self
+            .progress
+            .pass
+            .as_ref()
+            .is_some_and(|pass| pass.walks == 0)
+        {
+            self.move_newest(&outline.records);
+        }
         let floor = self.progress.floor(&config);
         let Progress {
             edge,

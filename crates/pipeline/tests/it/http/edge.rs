@@ -174,8 +174,10 @@ async fn the_bound_is_sent_inclusively_and_known_records_are_left_out() {
         server.targets(),
         [
             "/q?since=50&offset=0",
+            "/q?since=50&offset=1",
             "/q?since=50&offset=2",
             "/q?since=102&offset=0",
+            "/q?since=102&offset=2",
             "/q?since=102&offset=3",
             "/q?since=102&offset=4"
         ]

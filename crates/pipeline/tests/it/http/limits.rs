@@ -126,11 +126,15 @@ async fn no_more_requests_are_under_way_than_allowed() {
                 open.fetch_sub(1, Ordering::SeqCst);
             });
             let page = param(request, "page");
-            Reply::json(&items((page < 30).then_some(page))).delay(Duration::from_millis(15))
+            let rows: Vec<_> = (page < 30)
+                .then(|| json!({"id": page}))
+                .into_iter()
+                .collect();
+            Reply::json(&json!({"items": rows})).delay(Duration::from_millis(15))
         })
         .await
     };
-    let config = "records: items\npaginate: {page: {param: page}}\nrate: {requests: 1000, per: 1s, concurrency: 3}";
+    let config = "records: items\nkey: id\npaginate: {page: {param: page}}\nrate: {requests: 1000, per: 1s, concurrency: 3}";
     let pulled = Bench::new(&server.url("/q"), config).take(None).await;
     assert_eq!(pulled.chunks.len(), 29);
     let most = most.load(Ordering::SeqCst);

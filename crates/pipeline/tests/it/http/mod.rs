@@ -3,6 +3,7 @@
 mod edge;
 mod failures;
 mod limits;
+mod moving;
 mod pages;
 mod proof;
 mod resume;
