@@ -1,7 +1,7 @@
-//! Bounds how large a statement grows once its `WITH` queries are put where they are named.
+//! Bounds how large and how deep a statement grows once its `WITH` queries are put where they are named.
 //!
 //! The engine copies such a query to each place that names it, so forty of them that each name the one before twice
-//! make a plan of 2^40 tables out of a kilobyte of text.
+//! make a plan of 2^40 tables out of a kilobyte of text, and a thousand that each name the one before a plan of a thousand levels.
 
 use std::collections::HashMap;
 use std::ops::ControlFlow;
@@ -10,15 +10,17 @@ use datafusion::sql::parser::Statement;
 use datafusion::sql::sqlparser::ast::{ObjectName, Query, Visit, Visitor};
 use forebay_core::{Error, Result};
 
+use crate::statement::NESTING_MAX;
+
 /// Most tables in a statement after expansion.
 const TABLES_MAX: u64 = 1_000;
 
-/// Refuses a statement that would grow beyond [`TABLES_MAX`].
+/// Refuses a statement that would grow beyond [`TABLES_MAX`], or to more queries within each other than [`NESTING_MAX`].
 pub(crate) fn bound(statement: &Statement) -> Result<()> {
     match statement {
         Statement::Statement(inner) => match inner.visit(&mut Sizes::default()) {
             ControlFlow::Continue(()) => Ok(()),
-            ControlFlow::Break(()) => Err(too_large()),
+            ControlFlow::Break(refused) => Err(refused),
         },
         Statement::Explain(explain) => bound(&explain.statement),
         _ => Ok(()),
@@ -30,64 +32,96 @@ fn too_large() -> Error {
         .with_hint("name each WITH query fewer times, or store its result as a table")
 }
 
-/// Counts tables of each query as they will be once expanded.
+fn too_deep() -> Error {
+    Error::config("sql_too_deep", format!("the statement has more than {NESTING_MAX} queries within each other once its WITH queries are put in place"))
+        .with_hint("do more in each WITH query, or store the result of one as a table")
+}
+
+/// What a query is once expanded.
+#[derive(Debug, Clone, Copy, Default)]
+struct Size {
+    tables: u64,
+    /// Queries within each other below it.
+    levels: usize,
+}
+
+impl Size {
+    fn add(&mut self, part: Self) {
+        self.tables = self.tables.saturating_add(part.tables);
+        self.levels = self.levels.max(part.levels);
+    }
+
+    fn max(self, other: Self) -> Self {
+        Self {
+            tables: self.tables.max(other.tables),
+            levels: self.levels.max(other.levels),
+        }
+    }
+}
+
+/// Counts tables and levels of each query as they will be once expanded.
 #[derive(Default)]
 struct Sizes {
     /// Expanded size by name of a `WITH` query. Scopes are not told apart: the larger of two of one name counts.
-    known: HashMap<String, u64>,
+    known: HashMap<String, Size>,
     /// The name of each `WITH` query that is still to be visited, by where its tree lies.
     names: HashMap<*const Query, String>,
     /// Sizes of the queries that are being visited, outermost first.
-    open: Vec<u64>,
+    open: Vec<Size>,
+}
+
+impl Sizes {
+    /// Adds a part to the query that is being visited.
+    fn add(&mut self, part: Size) -> ControlFlow<Error> {
+        let Some(open) = self.open.last_mut() else {
+            return ControlFlow::Continue(());
+        };
+        open.add(part);
+        match *open {
+            Size { tables, .. } if tables > TABLES_MAX => ControlFlow::Break(too_large()),
+            Size { levels, .. } if levels > NESTING_MAX => ControlFlow::Break(too_deep()),
+            _ => ControlFlow::Continue(()),
+        }
+    }
 }
 
 impl Visitor for Sizes {
-    type Break = ();
+    type Break = Error;
 
-    fn pre_visit_query(&mut self, query: &Query) -> ControlFlow<()> {
+    fn pre_visit_query(&mut self, query: &Query) -> ControlFlow<Error> {
         for cte in query.with.iter().flat_map(|with| &with.cte_tables) {
             self.names.insert(
                 std::ptr::from_ref(cte.query.as_ref()),
                 cte.alias.name.value.to_lowercase(),
             );
         }
-        self.open.push(0);
+        self.open.push(Size::default());
         ControlFlow::Continue(())
     }
 
-    fn pre_visit_relation(&mut self, relation: &ObjectName) -> ControlFlow<()> {
-        let size = self
-            .known
-            .get(&relation.to_string().replace('"', "").to_lowercase())
-            .copied()
-            .unwrap_or(1);
-        match self.open.last_mut() {
-            Some(open) => {
-                *open = open.saturating_add(size);
-                if *open > TABLES_MAX {
-                    ControlFlow::Break(())
-                } else {
-                    ControlFlow::Continue(())
-                }
-            }
-            None => ControlFlow::Continue(()),
-        }
+    fn pre_visit_relation(&mut self, relation: &ObjectName) -> ControlFlow<Error> {
+        let name = relation.to_string().replace('"', "").to_lowercase();
+        let table = Size {
+            tables: 1,
+            levels: 0,
+        };
+        self.add(self.known.get(&name).copied().unwrap_or(table))
     }
 
-    fn post_visit_query(&mut self, query: &Query) -> ControlFlow<()> {
-        let size = self.open.pop().unwrap_or(0);
+    fn post_visit_query(&mut self, query: &Query) -> ControlFlow<Error> {
+        let mut size = self.open.pop().unwrap_or_default();
+        size.levels += 1;
         match self.names.remove(&std::ptr::from_ref(query)) {
             Some(name) => {
-                let known = self.known.entry(name).or_insert(1);
+                let known = self.known.entry(name).or_insert(Size {
+                    tables: 1,
+                    levels: 0,
+                });
                 *known = size.max(*known);
+                ControlFlow::Continue(())
             }
-            None => {
-                if let Some(outer) = self.open.last_mut() {
-                    *outer = outer.saturating_add(size);
-                }
-            }
+            None => self.add(size),
         }
-        ControlFlow::Continue(())
     }
 }
 
@@ -109,6 +143,22 @@ mod tests {
             crate::statement::read(&nested).unwrap_err().code(),
             "sql_too_large"
         );
+    }
+
+    #[test]
+    fn queries_that_build_on_each_other_are_refused_beyond_a_depth() {
+        let chain = |count: usize| {
+            let mut sql = "with q0 as (select 1 as a)".to_owned();
+            for n in 1..count {
+                sql += &format!(", q{n} as (select a + 1 as a from q{})", n - 1);
+            }
+            sql + &format!(" select a from q{}", count - 1)
+        };
+        assert!(crate::statement::read(&chain(64)).is_ok());
+        for deep in [chain(66), chain(1_000), format!("explain {}", chain(1_000))] {
+            let error = crate::statement::read(&deep).unwrap_err();
+            assert_eq!(error.code(), "sql_too_deep");
+        }
     }
 
     #[test]

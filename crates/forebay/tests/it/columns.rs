@@ -217,3 +217,43 @@ fn nothing_of_a_compressed_payload_with_a_break_is_loaded_however_often_it_is_re
         }
     }
 }
+
+/// A file whose column is empty throughout stops no statement that names it.
+#[test]
+fn a_column_without_a_value_yet_can_be_named() {
+    for (extract, file, empty, full) in [
+        (
+            "csv: {}",
+            "data.csv",
+            "id,note,n\n1,,\n2,,\n",
+            "id,note,n\n3,x,7\n",
+        ),
+        (
+            "json: {}",
+            "data.ndjson",
+            "{\"id\":1,\"note\":null,\"n\":null}\n{\"id\":2,\"note\":null}\n",
+            "{\"id\":3,\"note\":\"x\",\"n\":7}\n",
+        ),
+    ] {
+        let project = Project::new();
+        let pipeline = format!(
+            "pipeline: p\nsource:\n  file: {{path: \"in/*\"}}\nextract:\n  {extract}\nschema:\n  columns: {{n: {{check: \"value < 10 or value is null\"}}}}\ntransform:\n  - sql: SELECT id, note, n, coalesce(note, 'none') AS told FROM input WHERE n IS NULL OR n > 1\nload:\n  iceberg: {{table: a.p}}\n"
+        );
+        project.write("pipelines/p.yaml", &pipeline);
+        project.write(&format!("in/1{file}"), empty);
+        project.ok(&["run"]);
+        let columns = "SELECT string_agg(column_name, ' ' ORDER BY column_name) FROM information_schema.columns WHERE table_name = 'p'";
+        assert_eq!(project.value(columns), "id told", "{extract}");
+        project.write(&format!("in/2{file}"), full);
+        project.ok(&["run"]);
+        assert_eq!(project.value(columns), "id n note told", "{extract}");
+        let told = "SELECT string_agg(told, ' ' ORDER BY id) FROM a.p";
+        assert_eq!(project.value(told), "none none x", "{extract}");
+        let rebuilt = project.ok(&["rebuild", "a.p"]);
+        assert!(
+            rebuilt.err.contains("a.p: equal, 3 rows"),
+            "{}",
+            rebuilt.err
+        );
+    }
+}

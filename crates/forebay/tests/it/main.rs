@@ -6,6 +6,7 @@ mod admin;
 #[cfg(feature = "kafka")]
 mod avro;
 mod aws_sdks;
+mod bombs;
 mod canaries;
 mod clean;
 mod cli;

@@ -65,7 +65,7 @@ fn who_may_only_read_can_ask_everything_and_is_told_what_cannot_be_written() {
         ),
         (&["verify"], ""),
         (&["tables"], "k.f"),
-        (&["runs"], "f"),
+        (&["runs", "ls"], "f"),
         (&["quarantine", "ls"], ""),
     ] {
         let (code, out, err) = reader(&project, args);

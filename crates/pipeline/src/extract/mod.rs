@@ -23,6 +23,7 @@ pub mod parquet;
 pub mod protobuf;
 pub(crate) mod shortest;
 pub mod table;
+pub(crate) mod untyped;
 mod wire;
 
 use std::fmt;

@@ -17,6 +17,7 @@ use super::evidence::ColumnEvidence;
 use super::ledger::RowPlace;
 use super::widen::ColumnWidening;
 use crate::extract::contract::Contract;
+use crate::extract::untyped::drop_untyped;
 use crate::file::PipelineSpec;
 use crate::transform::check::ColumnChecks;
 use crate::transform::{Refusal, Transformed, keep, refuse};
@@ -97,6 +98,7 @@ impl Steps {
         }
         self.refused.clear();
         if self.is_empty() {
+            let batch = typed(batch)?;
             let merged = self.widen(self.trim(batch.clone())?).await?;
             self.pending = Some(batch);
             return Ok((merged, Vec::new()));
@@ -212,7 +214,7 @@ impl Steps {
                 .context("step", &step.name)?;
             batch = self.settle(&came, &before, done, &mut rejected)?;
         }
-        Ok((batch, rejected))
+        Ok((typed(batch)?, rejected))
     }
 
     /// Leaves out rows that the table does not take, with all rows of their records; their children follow and are left out too.
@@ -427,4 +429,12 @@ mod tests {
             .unwrap();
         assert_eq!(children.records.num_rows(), 2);
     }
+}
+
+/// The batch without columns that have no type yet.
+fn typed(batch: Batch) -> Result<Batch> {
+    Ok(Batch {
+        records: drop_untyped(batch.records)?,
+        ..batch
+    })
 }

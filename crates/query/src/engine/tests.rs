@@ -321,9 +321,21 @@ async fn run_deepest() {
             "select id from input where id < 9{}",
             " union all select id from input where id > 9".repeat(40)
         ),
+        chain_of_queries(60),
     ] {
         assert!(run(&deepest).await.unwrap().num_rows() >= 3, "{deepest}");
     }
+}
+
+fn chain_of_queries(count: usize) -> String {
+    let mut sql = "with q0 as (select id from input where id < 9)".to_owned();
+    for n in 1..count {
+        sql += &format!(
+            ", q{n} as (select id + 1 as id from q{} where id > {n} - 9)",
+            n - 1
+        );
+    }
+    sql + &format!(" select id from q{}", count - 1)
 }
 
 #[tokio::test]

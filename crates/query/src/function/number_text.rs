@@ -14,7 +14,7 @@ const EXPONENT_MAX: i32 = 100;
 /// The number in the text: a float beside a float, else a whole number or a decimal with all its digits; `None` for no number.
 pub(crate) fn read(text: &str, beside: &DataType) -> Option<ScalarValue> {
     match beside {
-        DataType::Float32 | DataType::Float16 => parse(text).map(ScalarValue::from),
+        DataType::Float32 | DataType::Float16 => parse::<f32>(text).map(ScalarValue::from),
         DataType::Float64 => parse::<f64>(text).map(ScalarValue::from),
         _ => exact(&digits(text)?),
     }

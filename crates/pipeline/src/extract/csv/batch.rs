@@ -25,6 +25,7 @@ use super::split::{Field, unescape};
 use super::{Options, types};
 use crate::extract::contract::ColumnType;
 use crate::extract::doubles::doubles_of;
+use crate::extract::untyped::untyped_column;
 
 /// A record that is held.
 #[derive(Debug, Clone, Copy)]
@@ -148,6 +149,7 @@ pub(super) fn build(
     problems: &mut Problems,
 ) -> Result<Option<Batch>> {
     let (mut fields, mut arrays) = (Vec::new(), Vec::new());
+    let mut untyped = Vec::new();
     give_rows_a_column(texts, mapping, columns);
     for (position, &index) in mapping.iter().enumerate() {
         let column = &mut columns.list[index];
@@ -166,6 +168,7 @@ pub(super) fn build(
                 texts.rows,
                 problems,
             );
+            untyped.push(untyped_column(&column.name, texts.rows.len()));
             continue;
         };
         let read = read(texts, position, kind, !column.declared);
@@ -198,6 +201,10 @@ pub(super) fn build(
     for (name, kind) in columns.declared_absent(mapping) {
         fields.push(ArrowField::new(name, kind.arrow(), true));
         arrays.push(new_null_array(&kind.arrow(), texts.rows.len()));
+    }
+    for (field, array) in untyped {
+        fields.push(field);
+        arrays.push(array);
     }
     finish(Schema::new(fields), arrays, texts.rows, problems)
 }

@@ -68,11 +68,10 @@ pub(super) fn boolean(text: &str, learned: bool) -> Option<bool> {
 
 /// A whole number; learned ones have no sign `+`, no leading zero and are not `-0`.
 pub(super) fn long(text: &str, learned: bool) -> Option<i64> {
-    let digits = text.strip_prefix('-').unwrap_or(text).as_bytes();
     if learned {
-        match digits {
-            [b'0'] if digits.len() == text.len() => return Some(0),
-            [b'1'..=b'9', ..] => {}
+        match text.as_bytes() {
+            b"0" => return Some(0),
+            [b'1'..=b'9', ..] | [b'-', b'1'..=b'9', ..] => {}
             _ => return None,
         }
     }
@@ -86,10 +85,10 @@ pub(super) fn double(text: &str, learned: bool) -> Option<f64> {
         return None;
     }
     let value: f64 = text.parse().ok().filter(|value: &f64| value.is_finite())?;
-    let exact = match shape.digits.len() {
+    let exact = match shape.digit_count() {
         // Any 15 digits survive, unless the number is so small that a double thins out.
         0..=15 if value == 0.0 || value.abs() >= f64::MIN_POSITIVE => {
-            value != 0.0 || shape.digits.is_empty()
+            value != 0.0 || shape.digit_count() == 0
         }
         0..=17 => shape.comes_back(value),
         _ => false,
@@ -98,46 +97,41 @@ pub(super) fn double(text: &str, learned: bool) -> Option<f64> {
 }
 
 /// The parts of a decimal number.
-struct Number {
-    /// Significant digits, without zeros at either end.
-    digits: Vec<u8>,
+struct Number<'a> {
+    /// Significant digits before and behind the point: without zeros at either end of both together.
+    whole: &'a [u8],
+    fraction: &'a [u8],
     /// No `+`, no needless leading zero, digits on both sides of a point, not minus zero.
     canonical: bool,
 }
 
-impl Number {
-    fn parse(text: &str) -> Option<Self> {
-        let unsigned = text.strip_prefix(['-', '+']).unwrap_or(text);
-        let (mantissa, exponent) = match unsigned.split_once(['e', 'E']) {
-            Some((mantissa, exponent)) => (mantissa, Some(exponent)),
-            None => (unsigned, None),
+impl<'a> Number<'a> {
+    fn parse(text: &'a str) -> Option<Self> {
+        let (sign, unsigned) = split_sign(text.as_bytes());
+        let (whole, rest) = split_digits(unsigned);
+        let (fraction, rest, has_point) = match rest {
+            [b'.', rest @ ..] => {
+                let (fraction, rest) = split_digits(rest);
+                (fraction, rest, true)
+            }
+            _ => (&rest[..0], rest, false),
         };
-        let (whole, fraction) = match mantissa.split_once('.') {
-            Some((whole, fraction)) => (whole, Some(fraction)),
-            None => (mantissa, None),
-        };
-        let all_digits = |text: &str| text.bytes().all(|byte| byte.is_ascii_digit());
-        let power = exponent.map(|text| text.strip_prefix(['-', '+']).unwrap_or(text));
-        let shaped = all_digits(whole)
-            && fraction.is_none_or(all_digits)
-            && power.is_none_or(|text| !text.is_empty() && all_digits(text))
-            && !(whole.is_empty() && fraction.unwrap_or_default().is_empty());
-        if !shaped {
+        if !is_exponent(rest) || whole.is_empty() && fraction.is_empty() {
             return None;
         }
-        let digits: Vec<u8> = whole
-            .bytes()
-            .chain(fraction.unwrap_or_default().bytes())
-            .collect();
-        let zeros = |byte: &&u8| **byte == b'0';
-        let first = digits.iter().take_while(zeros).count();
-        let last = digits.len() - digits[first..].iter().rev().take_while(zeros).count();
-        let digits = digits[first..last.max(first)].to_vec();
-        let padded = whole != "0" && whole.starts_with('0');
-        let lopsided = whole.is_empty() || fraction == Some("");
-        let minus_zero = text.starts_with('-') && digits.is_empty();
-        let canonical = !(text.starts_with('+') || padded || lopsided || minus_zero);
-        Some(Self { digits, canonical })
+        let padded = whole.len() > 1 && whole[0] == b'0';
+        let lopsided = whole.is_empty() || has_point && fraction.is_empty();
+        let (whole, fraction) = significant(whole, fraction);
+        let minus_zero = sign == Some(b'-') && whole.is_empty() && fraction.is_empty();
+        Some(Self {
+            whole,
+            fraction,
+            canonical: !(sign == Some(b'+') || padded || lopsided || minus_zero),
+        })
+    }
+
+    fn digit_count(&self) -> usize {
+        self.whole.len() + self.fraction.len()
     }
 
     /// Whether a shortest text of `value` has the same digits.
@@ -147,9 +141,52 @@ impl Number {
             let digits = mantissa.bytes().filter(u8::is_ascii_digit);
             let digits: Vec<u8> = digits.collect();
             let end = digits.iter().rposition(|byte| *byte != b'0');
-            digits[..end.map_or(0, |last| last + 1)] == self.digits
+            digits[..end.map_or(0, |last| last + 1)]
+                .iter()
+                .eq(self.whole.iter().chain(self.fraction))
         })
     }
+}
+
+fn split_sign(text: &[u8]) -> (Option<u8>, &[u8]) {
+    match text {
+        [sign @ (b'-' | b'+'), rest @ ..] => (Some(*sign), rest),
+        _ => (None, text),
+    }
+}
+
+/// The digits at the beginning, and what follows.
+fn split_digits(text: &[u8]) -> (&[u8], &[u8]) {
+    let end = text.iter().position(|byte| !byte.is_ascii_digit());
+    text.split_at(end.unwrap_or(text.len()))
+}
+
+/// Whether this may stand behind the digits of a number: nothing, or an exponent.
+fn is_exponent(text: &[u8]) -> bool {
+    match text {
+        [] => true,
+        [b'e' | b'E', power @ ..] => {
+            let (_, digits) = split_sign(power);
+            !digits.is_empty() && digits.iter().all(u8::is_ascii_digit)
+        }
+        _ => false,
+    }
+}
+
+/// The digits before and behind a point, without zeros at either end of both together.
+fn significant<'a>(whole: &'a [u8], fraction: &'a [u8]) -> (&'a [u8], &'a [u8]) {
+    let is_zero = |byte: &&u8| **byte == b'0';
+    let whole = &whole[whole.iter().take_while(is_zero).count()..];
+    let fraction = &fraction[..fraction.len() - fraction.iter().rev().take_while(is_zero).count()];
+    if whole.is_empty() {
+        let leading = fraction.iter().take_while(is_zero).count();
+        return (whole, &fraction[leading..]);
+    }
+    if fraction.is_empty() {
+        let trailing = whole.iter().rev().take_while(is_zero).count();
+        return (&whole[..whole.len() - trailing], fraction);
+    }
+    (whole, fraction)
 }
 
 /// A declared `float`: exact when its shortest text has the digits of `text`.
@@ -359,7 +396,7 @@ mod tests {
         fn what_is_learned_as_a_double_is_exact(text in "-?[0-9]{1,20}(\\.[0-9]{1,20})?(e-?[0-9]{1,3})?") {
             if let Some(value) = double(&text, true) {
                 let shape = Number::parse(&text).unwrap();
-                prop_assert!(shape.comes_back(value) || value == 0.0 && shape.digits.is_empty(), "{} {}", text, value);
+                prop_assert!(shape.comes_back(value) || value == 0.0 && shape.digit_count() == 0, "{} {}", text, value);
             }
         }
 

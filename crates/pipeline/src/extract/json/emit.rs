@@ -21,6 +21,7 @@ use super::rows::Rules;
 use super::shape::{self, ELEMENT, Kind, SEPARATOR};
 use crate::extract::contract::ContractPolicy;
 use crate::extract::doubles;
+use crate::extract::untyped::untyped_column;
 
 /// Name of the elements' field in a list.
 const LIST_FIELD: &str = "element";
@@ -76,6 +77,7 @@ pub(super) fn emit(
     let mut table = Table {
         nested,
         columns: Vec::new(),
+        untyped: Vec::new(),
         lists: Vec::new(),
     };
     if nested == Nested::Tables {
@@ -83,6 +85,7 @@ pub(super) fn emit(
     }
     table.flat(root, "", rows)?;
     table.declare("", &rules.policy, rows);
+    table.add_untyped(rows);
     out.push(Batch::main(batch(table.columns, rows)?, Some(origins)));
     emit_children(table.lists, "", (ids, ids), &rules.policy, out)
 }
@@ -91,6 +94,8 @@ pub(super) fn emit(
 struct Table<'a> {
     nested: Nested,
     columns: Columns,
+    /// Names of those that have no type yet.
+    untyped: Vec<String>,
     lists: Vec<(String, &'a mut ListBuilder)>,
 }
 
@@ -99,6 +104,9 @@ impl<'a> Table<'a> {
         object.nulls.finish();
         for key in &mut object.keys {
             let base = shape::join(prefix, &key.key);
+            if key.kinds.is_empty() {
+                self.untyped.push(base.clone());
+            }
             let first = first_title(&key.kinds);
             for (i, kind) in key.kinds.iter_mut().enumerate() {
                 let name = shape::kind_name(&base, i, kind.title);
@@ -125,6 +133,15 @@ impl<'a> Table<'a> {
             if !is_there && !is_deep && !self.lists.iter().any(is_in_list) {
                 self.columns
                     .push((name.to_owned().into(), new_null_array(&kind.arrow(), rows)));
+            }
+        }
+    }
+
+    fn add_untyped(&mut self, rows: usize) {
+        for name in std::mem::take(&mut self.untyped) {
+            if self.columns.iter().all(|(column, _)| column.text != name) {
+                let (_, array) = untyped_column(&name, rows);
+                self.columns.push((name.into(), array));
             }
         }
     }
@@ -252,6 +269,7 @@ fn emit_child(
     let mut table = Table {
         nested: Nested::Tables,
         columns: places.columns()?,
+        untyped: Vec::new(),
         lists: Vec::new(),
     };
     let (objects, others): (Vec<_>, Vec<_>) = list

@@ -195,6 +195,17 @@ impl Table {
                 required: false,
             });
         }
+        for field in file.fields() {
+            let is_free = fields.iter().all(|known| known.name() != field.name());
+            if *field.data_type() == DataType::Null && is_free {
+                fields.push(Field::new(field.name(), DataType::Null, true));
+                steps.push(Step {
+                    from: None,
+                    kind: DataType::Null,
+                    required: false,
+                });
+            }
+        }
         let max = self.policy.columns_max();
         // What the pipeline file declares always fits.
         let counted = columns

@@ -20,6 +20,10 @@ pub(crate) enum PrivateHosts {
     None,
     /// This one, as it is written in a URL.
     Only(String),
+    #[cfg_attr(
+        not(feature = "kafka"),
+        allow(dead_code, reason = "a schema registry may be anywhere")
+    )]
     All,
 }
 

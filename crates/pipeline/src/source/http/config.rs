@@ -168,6 +168,9 @@ pub struct PageNumber {
     #[serde(default)]
     #[schemars(range(min = 1))]
     pub size: Option<u64>,
+    /// The list does not move while it is read: new records come at its end, and none goes. Nothing is read twice then.
+    #[serde(default)]
+    pub stable: bool,
 }
 
 fn one() -> u64 {
@@ -193,6 +196,9 @@ pub struct Offset {
     /// a `key`; 1 then, otherwise 0. With 0 and a `key` the list is read twice.
     #[serde(default)]
     pub overlap: Option<u64>,
+    /// The list does not move while it is read: new records come at its end, and none goes. Nothing is read twice then.
+    #[serde(default)]
+    pub stable: bool,
 }
 
 /// `paginate: cursor:`.
@@ -274,8 +280,8 @@ pub struct Rate {
     /// How the server counts.
     #[serde(default)]
     pub window: Window,
-    /// Requests under way at once. More than one helps with `page` and `offset` only, and only with a `key`: without one nothing
-    /// would show what a list that moves loses between pages that are read side by side.
+    /// Requests under way at once. More than one helps with `page` and `offset` only, and only with a `key`, or where
+    /// the list is `stable`: else nothing would show what is lost between pages that are read side by side.
     #[serde(default = "concurrency")]
     #[schemars(range(min = 1, max = 64))]
     pub concurrency: usize,

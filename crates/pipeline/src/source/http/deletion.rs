@@ -28,7 +28,8 @@ impl Offset {
     /// Records that a page shares with the one before, where records have a key.
     fn shared_records(&self) -> u64 {
         let most = self.limit.saturating_sub(1);
-        self.overlap.unwrap_or(1).min(most)
+        let usual = u64::from(!self.stable);
+        self.overlap.unwrap_or(usual).min(most)
     }
 }
 

@@ -25,6 +25,7 @@ mod config;
 mod cursor;
 mod deletion;
 mod end;
+mod exchange;
 mod fetch;
 mod json;
 mod paginate;

@@ -313,6 +313,7 @@ mod tests {
             limit_param: None,
             limit,
             overlap: None,
+            stable: false,
         })
     }
 
@@ -351,6 +352,7 @@ mod tests {
             start: 1,
             size_param: None,
             size: Some(5),
+            stable: false,
         });
         assert_eq!(
             At::Page(1).next(Some(&page), &facts(1, true)),

@@ -10,7 +10,7 @@ use reqwest::header::HeaderMap;
 use super::body::{Outline, Shape};
 use super::config::{Config, Paginate};
 use super::end::EndRule;
-use super::fetch::{Answer, NO_CONTENT};
+use super::exchange::{Answer, NO_CONTENT};
 use super::paginate::{self, At, Facts, NextValue};
 use super::reader::{self, Fetched, Reader};
 use super::retry::{SOURCE_NOT_FOUND, Verdict, verdict};

@@ -16,7 +16,8 @@ use url::Url;
 use super::body::Outline;
 use super::config::Paginate;
 use super::cursor::{Identity, from_hex, to_hex};
-use super::fetch::{Answer, Fetcher};
+use super::exchange::{self, Answer};
+use super::fetch::Fetcher;
 use super::paginate::{At, Guard};
 use super::position::Progress;
 use super::resume::{self, Rewalk};
@@ -36,7 +37,7 @@ pub(super) struct Fetched {
     pub(super) outline: Option<Outline>,
 }
 
-/// A request under way; dropping it ends it.
+/// A request under way, or waiting for its turn; dropping it lets it go.
 struct Ahead {
     at: At,
     fetched: AbortOnDropHandle<Result<Fetched>>,
@@ -383,13 +384,8 @@ impl Reader {
         }
         pass.overlap = overlap;
         pass.next = next.clone();
-        let is_elsewhere = self.ahead.front().is_some_and(|ahead| ahead.at != next);
         self.ask(next)?;
-        match is_elsewhere {
-            // The server may still be at work on the requests that are let go: no others beside this one yet.
-            true => Ok(()),
-            false => self.ask_ahead(),
-        }
+        self.ask_ahead()
     }
 
     fn head(&mut self, answer: &Answer, skips: &[u64]) -> Result<PayloadHead> {
@@ -465,7 +461,7 @@ pub(super) async fn outline(
     let plan = Arc::clone(&fetcher.plan);
     let headers = answer.headers.clone();
     let size = text.len();
-    super::fetch::blocking(size, move || plan.outline(&headers, &text))
+    exchange::blocking(size, move || plan.outline(&headers, &text))
         .await
         .map(Some)
 }

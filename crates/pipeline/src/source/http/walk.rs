@@ -60,7 +60,8 @@ impl Reader {
             return Ok(None);
         };
         let is_agreed = pass.walks > 0 && !pass.found_missing;
-        if self.seen.is_none() || !pass.unproven || is_agreed {
+        let is_proven = !pass.unproven || is_stable(&config);
+        if self.seen.is_none() || is_proven || is_agreed {
             return Ok(None);
         }
         if self.walks >= WALKS_MAX {
@@ -84,5 +85,14 @@ pub(super) fn may_go_abreast(config: &Config) -> bool {
         config.paginate,
         Some(Paginate::Page(_) | Paginate::Offset(_))
     );
-    !counted || config.key().is_some()
+    !counted || config.key().is_some() || is_stable(config)
+}
+
+/// Whether the file says that the list does not move.
+fn is_stable(config: &Config) -> bool {
+    match &config.paginate {
+        Some(Paginate::Page(page)) => page.stable,
+        Some(Paginate::Offset(offset)) => offset.stable,
+        _ => false,
+    }
 }

@@ -21,7 +21,7 @@ source:
     headers: {accept: application/json}
     params: {limit: 5, all: true}
     auth: {bearer: {token: "${secret:token}"}}
-    paginate: {page: {param: page, start: 1, size_param: size, size: 100}}
+    paginate: {page: {param: page, start: 1, size_param: size, size: 100, stable: true}}
     pages_max: 1000
     end: {field: meta.more, is: false}
     errors: [{field: meta.fault, is: true}]
@@ -78,7 +78,7 @@ load:
 const OTHERS: &[(&str, &str)] = &[
     (
         "source",
-        "http: {url: 'https://example.org', auth: {basic: {username: u, password: '${secret:token}'}}, paginate: {offset: {param: o, start: 0, limit_param: l, limit: 5, overlap: 1}}}",
+        "http: {url: 'https://example.org', auth: {basic: {username: u, password: '${secret:token}'}}, paginate: {offset: {param: o, start: 0, limit_param: l, limit: 5, overlap: 1, stable: false}}}",
     ),
     (
         "source",

@@ -388,3 +388,30 @@ async fn an_insertion_between_pages_that_are_read_side_by_side_loses_nothing() {
         assert_eq!(ids, (1..=12).collect::<Vec<_>>(), "{paginate}");
     }
 }
+
+/// What is said not to move is read once, side by side also without a key.
+#[tokio::test]
+async fn a_stable_list_is_read_once() {
+    for (paginate, key) in [
+        ("{page: {param: page, stable: true}}", "key: id"),
+        ("{page: {param: page, stable: true}}", ""),
+        (
+            "{offset: {param: offset, limit: 3, stable: true}}",
+            "key: id",
+        ),
+    ] {
+        let server = StubHttp::start(|request| {
+            let start = match request.param("page") {
+                Some(_) => (param(request, "page") - 1) * 3,
+                None => param(request, "offset"),
+            };
+            let rows: Vec<Value> = (start..12).take(3).map(|id| json!({"id": id})).collect();
+            Reply::json(&json!({ "rows": rows }))
+        })
+        .await;
+        let config = format!("records: rows\n{key}\npaginate: {paginate}");
+        let pulled = Bench::new(&server.url("/q"), &config).take(None).await;
+        assert_eq!(all_records(&pulled.chunks, "rows").len(), 12, "{paginate}");
+        assert_eq!(server.requests().len(), 5, "{paginate}");
+    }
+}

@@ -1,0 +1,171 @@
+//! Small files and pushes that expand to much: each is loaded or refused, and the memory of the server stays bounded.
+
+use std::sync::Arc;
+
+use arrow::array::{
+    ArrayRef, BooleanArray, Int64Array, ListArray, NullArray, RecordBatch, StringArray,
+};
+use arrow::buffer::OffsetBuffer;
+use arrow::datatypes::{DataType, Field};
+use forebay_testkit::{gzip, zstd};
+use parquet::arrow::ArrowWriter;
+use parquet::basic::{Compression, ZstdLevel};
+use parquet::file::properties::WriterProperties;
+
+use crate::forebay::Project;
+use crate::served::{Server, client, runtime, until};
+
+/// Memory that the server may have had resident.
+const MEMORY_MAX: u64 = 512 << 20;
+
+/// Bytes of a bomb: what one may push or drop without being noticed.
+const BOMB_MAX: usize = 1 << 20;
+
+fn parquet(columns: Vec<(&str, ArrayRef)>) -> Vec<u8> {
+    let batch = RecordBatch::try_from_iter_with_nullable(
+        columns.into_iter().map(|(name, array)| (name, array, true)),
+    );
+    let batch = batch.unwrap();
+    let level = ZstdLevel::try_new(9).unwrap();
+    let properties = WriterProperties::builder().set_compression(Compression::ZSTD(level));
+    let mut bytes = Vec::new();
+    let mut writer =
+        ArrowWriter::try_new(&mut bytes, batch.schema(), Some(properties.build())).unwrap();
+    writer.write(&batch).unwrap();
+    writer.close().unwrap();
+    assert!(bytes.len() <= BOMB_MAX, "{} bytes", bytes.len());
+    bytes
+}
+
+/// Rows that cost next to nothing in a file.
+fn narrow() -> Vec<u8> {
+    parquet(vec![(
+        "b",
+        Arc::new(BooleanArray::from(vec![true; 2_000_000])),
+    )])
+}
+
+/// Numbers that repeat: ten columns of a million.
+fn repeated() -> Vec<u8> {
+    let column = Arc::new(Int64Array::from(vec![7; 1_000_000])) as ArrayRef;
+    let names = ["a", "b", "c", "d", "e", "f", "g", "h", "i", "j"];
+    parquet(names.map(|name| (name, Arc::clone(&column))).to_vec())
+}
+
+/// Few values, and each of them is large.
+fn large_values() -> Vec<u8> {
+    let value = "x".repeat(24 << 20);
+    parquet(vec![(
+        "s",
+        Arc::new(StringArray::from(vec![value.as_str(); 6])),
+    )])
+}
+
+/// One row with millions of elements.
+fn long_list() -> Vec<u8> {
+    let values = Arc::new(Int64Array::from(vec![1; 5_000_000]));
+    let element = Arc::new(Field::new("element", DataType::Int64, true));
+    let list = ListArray::new(
+        element,
+        OffsetBuffer::from_lengths([5_000_000]),
+        values,
+        None,
+    );
+    parquet(vec![("l", Arc::new(list))])
+}
+
+/// Rows without a value.
+fn nulls() -> Vec<u8> {
+    let column = Arc::new(NullArray::new(3_000_000));
+    let numbers = Arc::new(Int64Array::from(vec![None; 3_000_000]));
+    parquet(vec![("n", column), ("m", numbers)])
+}
+
+fn texts() -> [Vec<u8>; 5] {
+    let lists = format!("{{\"l\":[{}1]}}\n", "1,".repeat(2_000_000));
+    [
+        "{}\n".repeat(600_000).into_bytes(),
+        format!("{{\"s\":\"{}\"}}\n", "x".repeat(100 << 20)).into_bytes(),
+        lists.into_bytes(),
+        "[".repeat(60 << 20).into_bytes(),
+        format!("[{}{{}}]", "{\"a\":1},".repeat(500_000)).into_bytes(),
+    ]
+}
+
+#[test]
+fn bombs_of_every_kind_leave_the_memory_bounded() {
+    let project = Project::new();
+    for (name, source, extract) in [
+        ("files", "file: {path: \"in/*.parquet\"}", "parquet: {}"),
+        ("lines", "push: {}", "json: {lines: true}"),
+        ("documents", "push: {}", "json: {}"),
+        ("sheets", "push: {}", "csv: {}"),
+        ("good", "push: {}", "json: {lines: true}"),
+    ] {
+        let schedule = match name {
+            "files" => "schedule: {every: 1h}\n",
+            _ => "",
+        };
+        project.write(
+            &format!("pipelines/{name}.yaml"),
+            &format!("pipeline: {name}\nsource: {{{source}}}\nextract: {{{extract}}}\nbuffer: {{time: 100ms}}\n{schedule}load: {{iceberg: {{table: bombs.{name}}}}}\n"),
+        );
+    }
+    let bombs = [narrow, repeated, large_values, long_list, nulls];
+    for (n, bomb) in bombs.iter().enumerate() {
+        project.write_bytes(&format!("in/{n}.parquet"), &bomb());
+    }
+    let texts = texts();
+    let compressed: Vec<(&str, Vec<u8>)> = texts
+        .iter()
+        .flat_map(|text| [("gzip", gzip(text)), ("zstd", zstd(text))])
+        .collect();
+    drop(texts);
+    let server = Server::start(&project, "127.0.0.1:0");
+    let (runtime, client) = (runtime(), client());
+    let _inside = runtime.enter();
+    let push = |name: &str, body: Vec<u8>, encoding: Option<&str>| {
+        let url = server.url(&format!("/v1/ingest/{name}"));
+        let mut request = client.post(url).body(body);
+        if let Some(encoding) = encoding {
+            request = request.header("content-encoding", encoding);
+        }
+        let status = runtime.block_on(request.send()).unwrap().status().as_u16();
+        assert!([200, 400, 413, 429].contains(&status), "{name}: {status}");
+    };
+    let committed = |name: &str, least: u64| {
+        let table = format!("SELECT count(*) FROM bombs.{name}");
+        let count = project.run(&["sql", &table, "--format", "csv"]).out;
+        let count = count
+            .lines()
+            .nth(1)
+            .and_then(|count| count.parse::<u64>().ok());
+        count.is_some_and(|count| count >= least)
+    };
+    for name in ["lines", "documents", "sheets"] {
+        for (encoding, body) in &compressed {
+            push(name, body.clone(), Some(encoding));
+        }
+        let last = match name {
+            "sheets" => "a,b\n1,2\n",
+            _ => "{\"a\":1}\n",
+        };
+        push(name, last.into(), None);
+    }
+    push("good", b"{\"n\":1}".to_vec(), None);
+    until("a good push is committed beside them", || {
+        committed("good", 1)
+    });
+    for (name, least) in [
+        ("lines", 1),
+        ("documents", 1),
+        ("sheets", 1),
+        ("files", 6_000_000),
+    ] {
+        until(name, || committed(name, least));
+    }
+    let peak = server.memory_peak();
+    println!("memory {} MiB", peak >> 20);
+    assert!(peak < MEMORY_MAX, "{} MiB", peak >> 20);
+    assert_eq!(server.stop(), Some(0));
+}
