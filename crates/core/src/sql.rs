@@ -1,5 +1,6 @@
 //! SQL as a stage sees it: named inputs, a statement, batches out.
 
+use std::collections::BTreeSet;
 use std::fmt;
 
 use arrow::array::RecordBatch;
@@ -23,6 +24,12 @@ pub struct Selected {
 pub struct InspectedStatement {
     /// The columns that the statement yields, when the text names every one.
     pub columns: Option<Vec<String>>,
+    /// Everything that may be the name of a column in it.
+    pub names: BTreeSet<String>,
+    /// Columns of the input that it yields as they are, under their names, and uses for nothing else.
+    pub passed: BTreeSet<String>,
+    /// Whether it yields all columns of the input that it does not name (`*`).
+    pub passes_others: bool,
 }
 
 /// Runs SQL over batches. The implementation lives in `query`, the only crate that knows the engine.

@@ -196,19 +196,15 @@ async fn fingerprint(workspace: &Workspace, as_of: AsOf, table: &TableName) -> R
     let mut order = (0..answer.schema.fields().len()).collect::<Vec<_>>();
     order.sort_by_key(|n| answer.schema.field(*n).name().clone());
     let failed = |error| Error::bug("fingerprint", "failed to compare rows").with_source(error);
-    let fields = order.iter().map(|n| {
+    let kinds = order.iter().map(|n| {
         let none = new_empty_array(answer.schema.field(*n).data_type());
-        without_maps(&none).map(|plain| SortField::new(plain.data_type().clone()))
+        comparable(&none).map(|plain| plain.data_type().clone())
     });
-    let fields: Result<Vec<SortField>, ArrowError> = fields.collect();
-    let converter = fields.and_then(RowConverter::new).map_err(failed)?;
-    let columns = order.iter().map(|n| {
-        format!(
-            "{} {}",
-            answer.schema.field(*n).name(),
-            answer.schema.field(*n).data_type()
-        )
-    });
+    let kinds: Vec<DataType> = kinds.collect::<Result<_, _>>().map_err(failed)?;
+    let fields = kinds.iter().cloned().map(SortField::new);
+    let converter = RowConverter::new(fields.collect()).map_err(failed)?;
+    let named = order.iter().zip(&kinds);
+    let columns = named.map(|(n, kind)| format!("{} {kind}", answer.schema.field(*n).name()));
     let mut print = Fingerprint {
         columns: columns.collect(),
         ..Fingerprint::default()
@@ -216,7 +212,7 @@ async fn fingerprint(workspace: &Workspace, as_of: AsOf, table: &TableName) -> R
     while let Some(batch) = answer.batches.try_next().await? {
         let columns = order
             .iter()
-            .map(|n| without_maps(batch.column(*n)))
+            .map(|n| comparable(batch.column(*n)))
             .collect::<Result<Vec<_>, _>>()
             .map_err(failed)?;
         for row in &converter.convert_columns(&columns).map_err(failed)? {
@@ -231,8 +227,9 @@ async fn fingerprint(workspace: &Workspace, as_of: AsOf, table: &TableName) -> R
     Ok(print)
 }
 
-/// The column with every map in it as the list of its entries: Arrow compares rows by lists, and not by maps.
-fn without_maps(array: &ArrayRef) -> Result<ArrayRef, ArrowError> {
+/// The column as it is compared: with every map in it as the list of its entries, since Arrow compares rows by lists, and not by
+/// maps, and with the columns of objects by name, since their order and ids say when each came.
+fn comparable(array: &ArrayRef) -> Result<ArrayRef, ArrowError> {
     match array.data_type() {
         DataType::Map(..) => {
             let map = array.as_map();
@@ -245,18 +242,16 @@ fn without_maps(array: &ArrayRef) -> Result<ArrayRef, ArrowError> {
         }
         DataType::Struct(fields) if !fields.is_empty() => {
             let object = array.as_struct();
-            let columns = object.columns().iter().map(without_maps);
+            let mut named: Vec<_> = fields.iter().zip(object.columns()).collect();
+            named.sort_by_key(|(field, _)| field.name());
+            let columns = named.iter().map(|(_, column)| comparable(column));
             let columns = columns.collect::<Result<Vec<_>, _>>()?;
-            let fields = fields.iter().zip(&columns).map(|(field, column)| {
-                let kind = column.data_type().clone();
-                field.as_ref().clone().with_data_type(kind)
+            let fields = named.iter().zip(&columns).map(|((field, _), column)| {
+                Field::new(field.name(), column.data_type().clone(), true)
             });
+            let fields = fields.collect();
             let nulls = object.nulls().cloned();
-            Ok(Arc::new(StructArray::try_new(
-                fields.collect(),
-                columns,
-                nulls,
-            )?))
+            Ok(Arc::new(StructArray::try_new(fields, columns, nulls)?))
         }
         _ => Ok(array.clone()),
     }
@@ -267,7 +262,7 @@ fn list(
     values: &ArrayRef,
     nulls: Option<&NullBuffer>,
 ) -> Result<ArrayRef, ArrowError> {
-    let values = without_maps(values)?;
+    let values = comparable(values)?;
     let element = Arc::new(Field::new("element", values.data_type().clone(), true));
     let list = ListArray::try_new(element, offsets.clone(), values, nulls.cloned())?;
     Ok(Arc::new(list))
@@ -291,7 +286,7 @@ mod tests {
         let maps: ArrayRef = Arc::new(maps.finish());
         let lists = list(&OffsetBuffer::from_lengths([1, 2]), &maps, None).expect("a list of maps");
         for column in [maps, lists] {
-            let column = without_maps(&column).expect("the maps are lists");
+            let column = comparable(&column).expect("the maps are lists");
             let field = SortField::new(column.data_type().clone());
             let converter = RowConverter::new(vec![field]).expect("rows can be compared");
             let rows = converter.convert_columns(&[column]).expect("they are");

@@ -89,6 +89,12 @@ impl ColumnEvidence {
         }
     }
 
+    /// Whether the main table's records have had this column.
+    pub(super) fn has_met(&self, name: &str) -> bool {
+        let column = column("", name.to_owned());
+        self.known.contains(&column) || self.landed.contains(&column)
+    }
+
     /// Whether refused rows alone had a value in the column.
     fn is_of_refused(&self, table: &str, name: &str) -> bool {
         let column = column(table, name.to_owned());

@@ -17,10 +17,10 @@ use super::evidence::ColumnEvidence;
 use super::ledger::RowPlace;
 use super::widen::ColumnWidening;
 use crate::extract::contract::Contract;
-use crate::extract::untyped::drop_untyped;
+use crate::extract::untyped::{add_untyped, drop_empty, drop_untyped, untyped};
 use crate::file::PipelineSpec;
 use crate::transform::check::ColumnChecks;
-use crate::transform::{Refusal, Transformed, keep, refuse};
+use crate::transform::{Refusal, Transformed, keep, refuse, variant};
 
 /// Key of a row, and of the main row that a child row hangs from (see [`crate::extract::json`]).
 const ID: &str = "_fb_id";
@@ -98,7 +98,8 @@ impl Steps {
         }
         self.refused.clear();
         if self.is_empty() {
-            let batch = typed(batch)?;
+            let records = drop_untyped(batch.records)?;
+            let batch = Batch { records, ..batch };
             let merged = self.widen(self.trim(batch.clone())?).await?;
             self.pending = Some(batch);
             return Ok((merged, Vec::new()));
@@ -199,22 +200,51 @@ impl Steps {
 
     /// Applies every step.
     async fn pass(&mut self, batch: Batch) -> Result<(Batch, Vec<Rejected>)> {
-        let batch = self.widen(batch).await?;
+        let batch = self.with_named(self.widen(batch).await?)?;
+        let has_untyped = untyped(&batch.records).next().is_some();
         let (came, before) = (Came::new(&batch), batch.records.clone());
         let mut rejected = Vec::new();
         let done = self.checks.apply(batch).await?;
         let mut batch = self.settle(&came, &before, done, &mut rejected)?;
         let spec = self.spec.clone();
         for (n, step) in spec.transform.iter().enumerate() {
+            let (before, stage) = (batch.records.clone(), format!("transform[{n}]"));
+            let overlooked = variant::overlooked(&batch.records, step.transform.as_ref());
+            let done = refuse(batch, overlooked, &stage)?;
+            batch = self.settle(&came, &before, done, &mut rejected)?;
             let before = batch.records.clone();
             let done = step
                 .transform
-                .apply(batch, &format!("transform[{n}]"))
+                .apply(batch, &stage)
                 .await
                 .context("step", &step.name)?;
             batch = self.settle(&came, &before, done, &mut rejected)?;
         }
-        Ok((typed(batch)?, rejected))
+        let records = match has_untyped {
+            true => drop_empty(batch.records)?,
+            false => batch.records,
+        };
+        Ok((Batch { records, ..batch }, rejected))
+    }
+
+    /// The batch with those columns that a step names and that came before, but not with these rows: they are null.
+    fn with_named(&self, batch: Batch) -> Result<Batch> {
+        let (Some(first), Some(evidence)) = (self.spec.transform.first(), &self.evidence) else {
+            return Ok(batch);
+        };
+        let schema = batch.records.schema();
+        let is_absent = |name: &&str| schema.index_of(name).is_err() && evidence.has_met(name);
+        let absent: Vec<&str> = first
+            .transform
+            .named()
+            .into_iter()
+            .filter(is_absent)
+            .collect();
+        if absent.is_empty() {
+            return Ok(batch);
+        }
+        let records = add_untyped(&batch.records, &absent)?;
+        Ok(Batch { records, ..batch })
     }
 
     /// Leaves out rows that the table does not take, with all rows of their records; their children follow and are left out too.
@@ -429,12 +459,4 @@ mod tests {
             .unwrap();
         assert_eq!(children.records.num_rows(), 2);
     }
-}
-
-/// The batch without columns that have no type yet.
-fn typed(batch: Batch) -> Result<Batch> {
-    Ok(Batch {
-        records: drop_untyped(batch.records)?,
-        ..batch
-    })
 }

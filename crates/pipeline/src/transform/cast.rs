@@ -70,6 +70,14 @@ impl Transform for Cast {
         !self.types.contains_key(column)
     }
 
+    fn named(&self) -> Vec<&str> {
+        self.types.keys().map(String::as_str).collect()
+    }
+
+    fn overlooks(&self, base: &str, variant: &str) -> bool {
+        self.types.contains_key(base) && !self.types.contains_key(variant)
+    }
+
     async fn apply(&self, batch: Batch, stage: &str) -> Result<Transformed> {
         let mut columns = batch.records.columns().to_vec();
         let mut fields: Vec<_> = batch

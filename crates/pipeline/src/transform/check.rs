@@ -312,18 +312,28 @@ impl ColumnChecks {
         let (Some(expression), Some(column)) = (&rule.check, column) else {
             return Ok(passed);
         };
+        let nulls = column.logical_nulls();
         let judged = judge(self.engine.as_ref(), &value_of(&column)?, expression).await?;
         let unmet = format!("`{name}` does not meet its check: {expression}");
         let subject = format!("the check of `{name}`");
-        let refusals = refusals(judged, |row| column.is_valid(row), &unmet, &subject);
+        let refusals = refusals(
+            judged,
+            |row| nulls.as_ref().is_none_or(|nulls| nulls.is_valid(row)),
+            &unmet,
+            &subject,
+        );
         passed.without(refusals, EXTRACT)
     }
 }
 
 fn missing(records: &RecordBatch, name: &str) -> Vec<Refusal> {
     let column = records.column_by_name(name);
-    let rows =
-        (0..records.num_rows()).filter(|row| column.is_none_or(|column| column.is_null(*row)));
+    let nulls = column.map(|column| column.logical_nulls());
+    let is_missing = |row: &usize| match &nulls {
+        None => true,
+        Some(nulls) => nulls.as_ref().is_some_and(|nulls| nulls.is_null(*row)),
+    };
+    let rows = (0..records.num_rows()).filter(is_missing);
     let refusal = |row| Refusal {
         row,
         code: "required_missing",

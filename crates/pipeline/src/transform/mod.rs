@@ -8,6 +8,7 @@ pub mod cast;
 pub mod check;
 pub mod rename;
 pub mod sql;
+pub(crate) mod variant;
 
 use std::fmt;
 use std::sync::Arc;
@@ -42,6 +43,17 @@ pub trait Transform: fmt::Debug + Send + Sync {
     /// Whether a column passes under its name, whatever its type.
     fn passes(&self, column: &str) -> bool {
         let _ = column;
+        false
+    }
+
+    /// Columns that it names.
+    fn named(&self) -> Vec<&str> {
+        Vec::new()
+    }
+
+    /// Whether it uses `base` and leaves out `variant`, the column beside it for values of another type.
+    fn overlooks(&self, base: &str, variant: &str) -> bool {
+        let _ = (base, variant);
         false
     }
 

@@ -96,6 +96,14 @@ impl Transform for Rename {
         !self.names.contains_key(column)
     }
 
+    fn named(&self) -> Vec<&str> {
+        self.names.keys().map(String::as_str).collect()
+    }
+
+    fn overlooks(&self, base: &str, variant: &str) -> bool {
+        self.names.contains_key(base) && !self.names.contains_key(variant)
+    }
+
     async fn apply(&self, batch: Batch, stage: &str) -> Result<Transformed> {
         let schema = Arc::new(self.schema(&batch.records).context("stage", stage)?);
         let options = RecordBatchOptions::new().with_row_count(Some(batch.records.num_rows()));

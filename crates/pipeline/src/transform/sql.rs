@@ -16,15 +16,18 @@
 use std::ops::Range;
 use std::sync::Arc;
 
-use arrow::array::RecordBatch;
+use arrow::array::{RecordBatch, new_null_array};
 use arrow::compute::concat_batches;
 use arrow::datatypes::{Schema as ArrowSchema, SchemaRef};
 use async_trait::async_trait;
-use forebay_core::{Batch, Context, Error, ErrorKind, Result, Selected, SqlEngine};
+use forebay_core::{
+    Batch, Context, Error, ErrorKind, InspectedStatement, Result, Selected, SqlEngine,
+};
 use schemars::{Schema, SchemaGenerator, json_schema};
 
 use super::bisect::{Divided, divide};
-use super::{Refusal, Transform, TransformKind, Transformed, own_fault, refuse};
+use super::{Refusal, Transform, TransformKind, Transformed, own_fault, refuse, variant};
+use crate::extract::untyped::{STAND_INS, untyped, with_stand_in};
 use crate::file::Document;
 
 const INPUT: &str = "input";
@@ -57,7 +60,7 @@ impl TransformKind for Kind {
             .inspect(INPUT, &statement)
             .map_err(|error| config.sql_error(&error))?;
         Ok(Box::new(Sql {
-            columns: inspected.columns,
+            inspected,
             statement,
             engine: engine.clone(),
         }))
@@ -67,7 +70,7 @@ impl TransformKind for Kind {
 #[derive(Debug)]
 struct Sql {
     statement: String,
-    columns: Option<Vec<String>>,
+    inspected: InspectedStatement,
     engine: Arc<dyn SqlEngine>,
 }
 
@@ -81,6 +84,23 @@ impl Sql {
             }
             done => done,
         }
+    }
+
+    /// The rows with types for columns that have none and that the statement names, such that it can be run.
+    async fn with_types(&self, records: RecordBatch) -> Result<RecordBatch> {
+        if !untyped(&records).any(|name| self.inspected.names.contains(name)) {
+            return Ok(records);
+        }
+        for stand_in in &STAND_INS {
+            let tried = with_stand_in(&records, stand_in)?;
+            let schema = tried.schema();
+            let probe = row_of_nulls(&tried.schema());
+            let done = self.engine.select(INPUT, probe, &self.statement).await;
+            if done.is_ok() {
+                return Ok(tried);
+            }
+        }
+        Ok(records)
     }
 
     async fn dividable(&self, error: Error, schema: SchemaRef) -> Result<Error> {
@@ -123,6 +143,17 @@ impl Sql {
     }
 }
 
+/// A row without values.
+fn row_of_nulls(schema: &ArrowSchema) -> RecordBatch {
+    let fields = schema.fields().iter();
+    let fields = fields.map(|field| field.as_ref().clone().with_nullable(true));
+    let schema = Arc::new(ArrowSchema::new(fields.collect::<Vec<_>>()));
+    let nulls = schema.fields().iter();
+    let nulls = nulls.map(|field| new_null_array(field.data_type(), 1));
+    let made = RecordBatch::try_new(Arc::clone(&schema), nulls.collect());
+    made.unwrap_or_else(|_| RecordBatch::new_empty(schema))
+}
+
 /// Config: the data cannot go anywhere as long as the statement is what it is.
 fn not_dividable(error: &Error, why_not: &str, statement: &str) -> Error {
     let shown: String = statement.chars().take(STATEMENT_CHARS_SHOWN).collect();
@@ -142,11 +173,33 @@ fn not_dividable(error: &Error, why_not: &str, statement: &str) -> Error {
 
 #[async_trait]
 impl Transform for Sql {
+    fn passes(&self, column: &str) -> bool {
+        let InspectedStatement {
+            names,
+            passed,
+            passes_others,
+            ..
+        } = &self.inspected;
+        passed.contains(column) || *passes_others && !names.contains(column)
+    }
+
+    fn named(&self) -> Vec<&str> {
+        self.inspected.names.iter().map(String::as_str).collect()
+    }
+
+    fn overlooks(&self, base: &str, variant: &str) -> bool {
+        let names = &self.inspected.names;
+        names.contains(base) && !names.contains(variant)
+    }
+
     fn columns(&self) -> Option<&[String]> {
-        self.columns.as_deref()
+        self.inspected.columns.as_deref()
     }
 
     async fn apply(&self, batch: Batch, stage: &str) -> Result<Transformed> {
+        let records = variant::with_named(batch.records, self.inspected.names.iter());
+        let records = self.with_types(records.context("stage", stage)?).await?;
+        let batch = Batch { records, ..batch };
         let select = |records| self.select(records);
         let Divided { passed, failed } = divide(&batch.records, select)
             .await

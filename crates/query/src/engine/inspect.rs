@@ -15,6 +15,7 @@ use datafusion::sql::sqlparser::ast::{
 };
 use forebay_core::{Error, InspectedStatement, Result};
 
+use super::mentions;
 use crate::error::nearest;
 use crate::statement;
 
@@ -35,14 +36,14 @@ pub(super) fn inspect(state: &SessionState, input: &str, sql: &str) -> Result<In
     };
     match inner.visit(&mut inspector) {
         ControlFlow::Break(error) => Err(*error),
-        ControlFlow::Continue(()) => Ok(InspectedStatement {
-            columns: columns(inner),
-        }),
+        ControlFlow::Continue(()) => Ok(mentions::of(inner)),
     }
 }
 
 /// The columns of the statement when each has a name of its own.
-fn columns(statement: &datafusion::sql::sqlparser::ast::Statement) -> Option<Vec<String>> {
+pub(super) fn columns(
+    statement: &datafusion::sql::sqlparser::ast::Statement,
+) -> Option<Vec<String>> {
     let datafusion::sql::sqlparser::ast::Statement::Query(query) = statement else {
         return None;
     };
@@ -58,7 +59,7 @@ fn columns(statement: &datafusion::sql::sqlparser::ast::Statement) -> Option<Vec
     select.projection.iter().map(name).collect()
 }
 
-fn normal(ident: &Ident) -> String {
+pub(super) fn normal(ident: &Ident) -> String {
     match ident.quote_style {
         Some(_) => ident.value.clone(),
         None => ident.value.to_lowercase(),

@@ -252,7 +252,7 @@ fn dialects_are_read() {
             "\u{feff}a,a,,A\n1,2,3,4\n",
             &["a=1 a_2=2 column_3=3 A=4"],
         ),
-        (base(), "a,b\n1,", &["a=1"]),
+        (base(), "a,b\n1,", &["a=1 b="]),
         (base(), "f\n=cmd()\n", &["f==cmd()"]),
         (base(), "", &[]),
         (base(), "a,b\n", &[]),

@@ -117,7 +117,7 @@ fn rows_of_columns_without_a_type_are_rows() {
         .read(file(vec![("a", nulls.clone()), ("b", nulls)]))
         .unwrap();
     assert_eq!(out.rows(), 3);
-    assert_eq!(names(&out), ["a string"]);
+    assert_eq!(names(&out), ["a string", "b other"]);
 }
 
 fn ints(values: Vec<i32>) -> ArrayRef {

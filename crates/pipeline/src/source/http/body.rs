@@ -103,6 +103,8 @@ pub(super) struct Outline {
     pub(super) digest: Option<u64>,
     /// Why no record has a readable cursor value.
     pub(super) cursor_fault: Option<Error>,
+    /// There are records, and none has the key.
+    pub(super) lacks_key: bool,
     pub(super) token: NextValue,
     pub(super) more: Option<bool>,
     pub(super) next: NextValue,
@@ -126,6 +128,8 @@ struct Tally {
     span: Option<Range<usize>>,
     /// A record has the cursor's field, if only as null.
     has_null: bool,
+    /// A record has the key.
+    has_key: bool,
     wrong: Option<Option<Range<usize>>>,
 }
 
@@ -316,6 +320,7 @@ impl Plan {
             count: tally.count,
             digest,
             cursor_fault: self.cursor_fault(text, &tally),
+            lacks_key: self.key.is_some() && tally.count > 0 && !tally.has_key,
             records: tally.records,
             token: NextValue::Absent,
             more: None,
@@ -354,6 +359,7 @@ impl Plan {
         let mut found = found.into_iter();
         let field = field.and_then(|_| found.next()).flatten();
         let key = found.next().flatten().map(|range| &record[range]);
+        tally.has_key |= key.is_some();
         let token = field.clone().map(|range| &record[range]);
         let format = self.cursor.as_ref().map(|cursor| cursor.format);
         let mark = format.and_then(|format| format.read(token?));

@@ -97,6 +97,9 @@ pub(super) struct Pass {
     /// Reading it again has shown a record that was missing.
     #[serde(default, skip_serializing_if = "is_default")]
     pub(super) found_missing: bool,
+    /// Reading it again has shown a record that was known.
+    #[serde(default, skip_serializing_if = "is_default")]
+    pub(super) met_known: bool,
     /// What lay from here on when that began is asked for by the next pass anyway.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub(super) due_from: Option<Mark>,
@@ -128,6 +131,7 @@ impl Pass {
     pub(super) fn begin_walk(&mut self, due_from: Option<Mark>) {
         self.walks += 1;
         self.found_missing = false;
+        self.met_known = false;
         self.unproven = false;
         self.rounds = false;
         self.rounding = None;
@@ -222,6 +226,7 @@ impl Progress {
             unproven: false,
             walks: 0,
             found_missing: false,
+            met_known: false,
             due_from: None,
             anew: false,
             rounding: None,

@@ -30,7 +30,7 @@ impl Reader {
     /// What a page says about the pass.
     ///
     /// # Errors
-    /// `error_body`, `records_missing`, `cursor_missing`, `cursor_unreadable`, `end_field_missing`, `next_page_unreadable`,
+    /// `error_body`, `records_missing`, `key_missing`, `cursor_missing`, `cursor_unreadable`, `end_field_missing`, `next_page_unreadable`,
     /// `bad_next_url`: when the answer is not a page.
     pub(super) fn facts(
         &mut self,
@@ -82,20 +82,22 @@ impl Reader {
             return Err(error_body(&self.shown(outline)));
         }
         let may_be_missing = self.page() > 1 && config.end.has(&EndRule::MissingRecords);
-        let is_other = config.records.is_none() && self.progress.lists_seen;
         match outline.shape {
             Shape::Missing if may_be_missing => {}
             Shape::Missing => {
                 return Err(records_missing(config, "has nothing", &self.shown(outline)));
             }
-            Shape::Scalar if config.records.is_some() => {
+            Shape::Null if config.records.is_none() => {
+                return Err(records_missing(config, "is null", &self.shown(outline)));
+            }
+            Shape::Scalar => {
                 return Err(records_missing(
                     config,
                     "has neither a list nor an object",
                     &self.shown(outline),
                 ));
             }
-            Shape::Object if is_other => {
+            Shape::Object if self.progress.lists_seen => {
                 return Err(records_missing(
                     config,
                     "has an object, where the pages before have a list,",
@@ -103,6 +105,9 @@ impl Reader {
                 ));
             }
             _ => {}
+        }
+        if let (true, Some(key)) = (outline.lacks_key, config.key()) {
+            return Err(key_missing(key, &self.shown(outline)));
         }
         if self.progress.newest.is_none()
             && let Some(error) = outline.cursor_fault.take()
@@ -289,6 +294,13 @@ fn records_missing(config: &Config, what: &str, excerpt: &str) -> Error {
     let message = format!("the body {what} at {path}; it begins with {excerpt}");
     Error::data("records_missing", message).with_hint(
         "write the path of the list of records, with dots; if the API leaves the list out behind its last page, set `end: missing_records`",
+    )
+}
+
+fn key_missing(key: &str, excerpt: &str) -> Error {
+    let message = format!("no record of the page has the key `{key}`; it begins with {excerpt}");
+    Error::data("key_missing", message).with_hint(
+        "write the path of what tells records apart, with dots; without `key` records that the list shows twice are loaded twice",
     )
 }
 

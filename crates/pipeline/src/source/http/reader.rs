@@ -159,12 +159,14 @@ impl Reader {
 
     /// Whether a page goes on where the pass stands, and which of its records the pass sees for the first time.
     async fn recognise(&mut self, at: &At, outline: Option<&Outline>) -> Result<Recognised> {
-        let joint = self.joint(at);
+        let overlap = usize::try_from(self.overlap()).unwrap_or(usize::MAX);
+        let joint = (self.joint(at), overlap);
         let records = outline.map_or(&[][..], |outline| outline.records.as_slice());
         let identities: Vec<Identity> = records.iter().map(|record| record.identity).collect();
         let Some(mut seen) = self.seen.take() else {
             return Ok(Recognised {
                 is_joined: true,
+                is_exact: true,
                 is_new: Vec::new(),
             });
         };
@@ -319,6 +321,10 @@ impl Reader {
         let pass = self.progress.pass.as_mut();
         let overlap = pass.and_then(|pass| pass.overlap.take());
         let repeat = self.page_repeat(outline, overlap.as_ref())?;
+        if let (false, Some(pass)) = (recognised.is_exact, &mut self.progress.pass) {
+            // Records have come before this page; one of them may have been behind it, and is not there any more.
+            pass.unproven = true;
+        }
         let mut skips = Vec::new();
         if let Some(outline) = outline {
             skips = self.sift(outline, &recognised.is_new, overlap.as_ref())?;

@@ -40,6 +40,8 @@ pub(super) enum Joint {
 pub(super) struct Recognised {
     /// The page goes on where what was taken ends.
     pub(super) is_joined: bool,
+    /// It begins with the very record that it was to begin with: the list has not moved before it.
+    pub(super) is_exact: bool,
     /// For each record whether the pass sees it for the first time; empty where records have no key.
     pub(super) is_new: Vec<bool>,
 }
@@ -50,6 +52,8 @@ pub(super) struct Taken {
     pub(super) all: SeenRecords,
     /// Those since the list was begun anew; `None` while it never was: then it is all of them.
     since_anew: Option<SeenRecords>,
+    /// The last records of the page before, as many as the next one shares with it.
+    shared: Vec<Identity>,
 }
 
 /// The identities of the records of one pass.
@@ -81,6 +85,7 @@ impl Taken {
         Self {
             all: SeenRecords::new(),
             since_anew: None,
+            shared: Vec::new(),
         }
     }
 
@@ -96,6 +101,7 @@ impl Taken {
     pub(super) fn add_last(&mut self, identity: Identity) -> Result<()> {
         let proving = self.since_anew.as_mut().unwrap_or(&mut self.all);
         proving.add(&[identity])?;
+        self.shared = vec![identity];
         Ok(())
     }
 
@@ -109,7 +115,11 @@ impl Taken {
     ///
     /// # Errors
     /// As [`SeenRecords::add`].
-    pub(super) fn add_page(&mut self, joint: Joint, identities: &[Identity]) -> Result<Recognised> {
+    pub(super) fn add_page(
+        &mut self,
+        (joint, overlap): (Joint, usize),
+        identities: &[Identity],
+    ) -> Result<Recognised> {
         let proving = self.since_anew.as_ref().unwrap_or(&self.all);
         let is_joined = match (joint, identities.first()) {
             (Joint::Free, _) | (Joint::Nothing, None) => true,
@@ -117,14 +127,24 @@ impl Taken {
             (Joint::Known, Some(first)) => proving.contains(first)?,
         };
         if !is_joined {
-            let is_new = Vec::new();
-            return Ok(Recognised { is_joined, is_new });
+            return Ok(Recognised {
+                is_joined,
+                is_exact: false,
+                is_new: Vec::new(),
+            });
         }
+        let is_exact = joint != Joint::Known || identities.first() == self.shared.first();
+        let shared = identities.len().saturating_sub(overlap);
+        self.shared = identities[shared..].to_vec();
         if let Some(since_anew) = &mut self.since_anew {
             since_anew.add(identities)?;
         }
         let is_new = self.all.add(identities)?;
-        Ok(Recognised { is_joined, is_new })
+        Ok(Recognised {
+            is_joined,
+            is_exact,
+            is_new,
+        })
     }
 }
 

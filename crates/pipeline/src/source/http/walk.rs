@@ -36,7 +36,8 @@ impl Reader {
         }
     }
 
-    /// Notes whether a page that is read again has a record that was missing. `skips` are those that were not.
+    /// Notes whether a page that is read again has a record that was missing. `skips` are those that were not. What stands before all
+    /// records that are known has come meanwhile.
     pub(super) fn note_missing(&mut self, outline: &Outline, skips: &[u64]) {
         let Some(pass) = self.progress.pass.as_mut().filter(|pass| pass.walks > 0) else {
             return;
@@ -44,9 +45,13 @@ impl Reader {
         // What the next pass asks for anyway is no loss: it may have come meanwhile.
         let is_due = |record: &Record| record.mark.is_some() && record.mark >= pass.due_from;
         let has_cursor = pass.due_from.is_some();
-        let records = outline.records.iter().zip(0_u64..);
-        let mut new = records.filter(|(_, n)| skips.binary_search(n).is_err());
-        pass.found_missing |= new.any(|(record, _)| !(has_cursor && is_due(record)));
+        for (record, n) in outline.records.iter().zip(0_u64..) {
+            if skips.binary_search(&n).is_ok() {
+                pass.met_known = true;
+            } else if pass.met_known && !(has_cursor && is_due(record)) {
+                pass.found_missing = true;
+            }
+        }
     }
 
     /// Where to begin again at the end of the list; `None` when the pass is complete.

@@ -187,10 +187,15 @@ fn epoch() -> u64 {
     NEW_YEAR.micros().unsigned_abs() / 1_000_000 - 100_000
 }
 
-/// A list that is read by offset, whose pages overlap.
+/// A list that is read by offset, whose pages overlap. Where records move to the front it is read again, as by page.
 fn by_offset(dice: &mut Dice) -> Case {
     let limit = dice.pick(&[2, 3, 3, 5, 10]);
-    let order = dice.pick(&[Order::OldestFirst, Order::OldestFirst, Order::Fixed]);
+    let order = dice.pick(&[
+        Order::OldestFirst,
+        Order::OldestFirst,
+        Order::NewestFirst,
+        Order::Fixed,
+    ]);
     let overlap = match limit > 3 && dice.percent(30) {
         true => ", overlap: 2",
         false => "",
@@ -203,7 +208,10 @@ fn by_offset(dice: &mut Dice) -> Case {
         concurrency: dice.pick(&[1, 1, 3]),
         fails: dice.percent(50),
         churn: dice.pick(&[10, 30, 60]),
-        changes: dice.pick(&[3, 10, 60]),
+        changes: match order {
+            Order::NewestFirst => 2,
+            _ => dice.pick(&[3, 10, 60]),
+        },
         deletes: order == Order::Fixed,
     }
 }
@@ -413,5 +421,85 @@ async fn a_stable_list_is_read_once() {
         let pulled = Bench::new(&server.url("/q"), &config).take(None).await;
         assert_eq!(all_records(&pulled.chunks, "rows").len(), 12, "{paginate}");
         assert_eq!(server.requests().len(), 5, "{paginate}");
+    }
+}
+
+/// Nine records, three a page; what the server does before the second request is told.
+async fn read_moved(
+    paginate: &str,
+    change: impl Fn(&mut Vec<u64>) + Send + Sync + 'static,
+) -> Vec<u64> {
+    let list = Mutex::new(((1..=9).collect::<Vec<u64>>(), 0));
+    let server = StubHttp::start(move |request| {
+        let mut list = list.lock().unwrap();
+        list.1 += 1;
+        if list.1 == 2 {
+            change(&mut list.0);
+        }
+        let start = match request.param("page") {
+            Some(_) => (param(request, "page") - 1) * 3,
+            None => param(request, "offset"),
+        };
+        let ids = list.0.iter().skip(start as usize).take(3);
+        let rows: Vec<Value> = ids.map(|id| json!({"id": id})).collect();
+        Reply::json(&json!({ "rows": rows }))
+    })
+    .await;
+    let config = format!("records: rows\nkey: id\npaginate: {paginate}");
+    let pulled = Bench::new(&server.url("/q"), &config).take(None).await;
+    let ids = all_records(&pulled.chunks, "rows");
+    let mut ids: Vec<u64> = ids.iter().map(|row| row["id"].as_u64().unwrap()).collect();
+    ids.sort_unstable();
+    ids
+}
+
+#[tokio::test]
+async fn a_record_that_moves_to_the_front_or_comes_there_is_loaded() {
+    for paginate in [
+        "{offset: {param: offset, limit: 3}}",
+        "{page: {param: page}}",
+    ] {
+        let moved = read_moved(paginate, |list| {
+            let record = list.remove(7);
+            list.insert(0, record);
+        });
+        assert_eq!(moved.await, (1..=9).collect::<Vec<_>>(), "{paginate}");
+        let moved = read_moved(paginate, |list| {
+            let record = list.remove(8);
+            list.insert(2, record);
+        });
+        assert_eq!(moved.await, (1..=9).collect::<Vec<_>>(), "{paginate}");
+        let grown = read_moved(paginate, |list| list.insert(0, 10));
+        assert_eq!(grown.await, (1..=10).collect::<Vec<_>>(), "{paginate}");
+    }
+}
+
+/// New records at the front with every request are no reason to read for ever.
+#[tokio::test]
+async fn a_list_that_grows_at_its_front_is_read_to_an_end() {
+    for paginate in [
+        "{offset: {param: offset, limit: 3}}",
+        "{page: {param: page}}",
+    ] {
+        let newest = Mutex::new(9_u64);
+        let server = StubHttp::start(move |request| {
+            let mut newest = newest.lock().unwrap();
+            *newest += 1;
+            let start = match request.param("page") {
+                Some(_) => (param(request, "page") - 1) * 3,
+                None => param(request, "offset"),
+            };
+            let ids = (1..=*newest).rev().skip(start as usize).take(3);
+            let rows: Vec<Value> = ids.map(|id| json!({"id": id})).collect();
+            Reply::json(&json!({ "rows": rows }))
+        })
+        .await;
+        let config = format!("records: rows\nkey: id\npaginate: {paginate}");
+        let pulled = Bench::new(&server.url("/q"), &config).take(None).await;
+        let ids = all_records(&pulled.chunks, "rows");
+        let mut ids: Vec<u64> = ids.iter().map(|row| row["id"].as_u64().unwrap()).collect();
+        ids.sort_unstable();
+        ids.retain(|id| *id <= 9);
+        assert_eq!(ids, (1..=9).collect::<Vec<_>>(), "{paginate}");
     }
 }

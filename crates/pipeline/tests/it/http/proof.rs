@@ -81,6 +81,10 @@ async fn an_error_in_place_of_a_page_fails_the_run_which_resumes_there() {
             ),
             (json!({}), "records_missing"),
             (json!({"items": "none"}), "records_missing"),
+            (
+                json!({"items": {"message": "slow down"}}),
+                "records_missing",
+            ),
             (json!({"items": [], "error": "ratelimited"}), "error_body"),
             (json!({"items": null, "ok": false}), "error_body"),
         ] {
@@ -380,16 +384,63 @@ async fn a_next_page_that_cannot_be_found_is_an_error() {
 }
 
 #[tokio::test]
-async fn an_object_behind_lists_is_not_a_record() {
-    let server = StubHttp::start(|request| match page_of(request) {
-        n @ 0..2 => Reply::json(&json!([n])),
-        _ => Reply::json(&json!({"message": "slow down"})),
-    })
-    .await;
-    let bench = Bench::new(&server.url("/q"), "paginate: {page: {param: page}}");
-    let pulled = bench.pull(None).await;
-    assert_eq!(pulled.error.unwrap().code(), "records_missing");
-    assert_eq!(all_records(&pulled.chunks, ""), [0, 1]);
+async fn what_is_no_list_behind_lists_is_neither_a_record_nor_the_end() {
+    for wrong in [
+        json!({"message": "slow down"}),
+        json!("maintenance"),
+        json!(""),
+        json!(null),
+        json!(5),
+        json!(true),
+    ] {
+        for (paginate, read) in [
+            ("{page: {param: page}}", vec![0, 1]),
+            ("{page: {param: page, stable: true}}", vec![0, 1]),
+            (
+                "{offset: {param: offset, limit: 2, stable: true}}",
+                vec![0, 1],
+            ),
+        ] {
+            let wrong = wrong.clone();
+            let server = StubHttp::start(move |request| match page_of(request) {
+                n @ 0..2 => Reply::json(&json!([n])),
+                _ => Reply::json(&wrong),
+            })
+            .await;
+            let bench = Bench::new(&server.url("/q"), &format!("paginate: {paginate}"));
+            let pulled = bench.pull(None).await;
+            assert_eq!(
+                pulled.error.unwrap().code(),
+                "records_missing",
+                "{paginate}"
+            );
+            let found = all_records(&pulled.chunks, "");
+            assert!(found.iter().all(|id| read.contains(&id.as_u64().unwrap())));
+        }
+    }
+    for first in [json!("x"), json!(null), json!(7)] {
+        let server = StubHttp::start(move |_| Reply::json(&first)).await;
+        assert_eq!(
+            Bench::new(&server.url("/q"), "{}").fails().await.0,
+            "records_missing"
+        );
+    }
+}
+
+/// Without its key no record is told from another: equal ones are not repeats.
+#[tokio::test]
+async fn a_key_that_no_record_has_is_an_error() {
+    let rows = json!({"items": [{"id": 1}, {"id": 1}]});
+    let server = StubHttp::start(move |_| Reply::json(&rows)).await;
+    for key in [
+        "key: idd",
+        "cursor: {field: id, param: since, format: raw, key: idd}",
+    ] {
+        let config = format!("records: items\n{key}");
+        let (code, error) = Bench::new(&server.url("/q"), &config).fails().await;
+        assert_eq!(code, "key_missing", "{error}");
+        assert!(error.to_string().contains("idd"), "{error}");
+    }
 }
 
 #[tokio::test]

@@ -1,0 +1,128 @@
+//! Columns beside others, for values of another type (`price__v_double` beside `price`), and records whose value a step does not read.
+//!
+//! Where the table may have one column of both, it has (see `run::widen`). Otherwise a step that uses `price` alone would take a record
+//! with a value beside it for one without: it would be filtered away, or become another number. Such a record is refused.
+
+use arrow::array::{Array, ArrayRef, AsArray, RecordBatch, new_null_array};
+use arrow::datatypes::{DataType, Field, Fields};
+use forebay_core::{Error, Result};
+
+use super::{Refusal, Transform};
+
+/// Between the name of a column and the type of the values beside it.
+const MARK: &str = "__v_";
+
+/// The records that have a value beside a column that the step reads, in a column that it does not read.
+pub(crate) fn overlooked(records: &RecordBatch, step: &dyn Transform) -> Vec<Refusal> {
+    if !has_variant(records.schema_ref().fields()) {
+        return Vec::new();
+    }
+    let mut found = Vec::new();
+    let mut note = |base: &Field, variant: &Field, values: Vec<usize>| {
+        if step.overlooks(base.name(), variant.name()) {
+            found.extend(values.into_iter().map(|row| refusal(row, base, variant)));
+        }
+    };
+    let all: Vec<usize> = (0..records.num_rows()).collect();
+    walk(
+        records.schema_ref().fields(),
+        records.columns(),
+        &all,
+        &mut note,
+    );
+    found.sort_by_key(|refusal| refusal.row);
+    found.dedup_by_key(|refusal| refusal.row);
+    found
+}
+
+fn has_variant(fields: &Fields) -> bool {
+    fields.iter().any(|field| match field.data_type() {
+        DataType::Struct(inner) => has_variant(inner),
+        _ => field.name().contains(MARK),
+    })
+}
+
+/// Calls `with` for each pair of columns, also of objects, with the rows that have a value in the second one. `rows` are those whose
+/// object is there.
+fn walk(
+    fields: &Fields,
+    arrays: &[ArrayRef],
+    rows: &[usize],
+    with: &mut dyn FnMut(&Field, &Field, Vec<usize>),
+) {
+    for (variant, array) in fields.iter().zip(arrays) {
+        if let DataType::Struct(inner) = variant.data_type() {
+            let object = array.as_struct();
+            let there: Vec<usize> = valid(array, rows).collect();
+            walk(inner, object.columns(), &there, with);
+        }
+        let base = variant.name().rsplit_once(MARK);
+        if let Some(base) = base.and_then(|(base, _)| find(fields, base)) {
+            with(base, variant, valid(array, rows).collect());
+        }
+    }
+}
+
+fn find<'f>(fields: &'f Fields, name: &str) -> Option<&'f Field> {
+    let found = fields.iter().find(|field| field.name() == name);
+    found.map(AsRef::as_ref)
+}
+
+fn valid(array: &ArrayRef, rows: &[usize]) -> impl Iterator<Item = usize> {
+    let nulls = array.logical_nulls();
+    let is_valid = move |row: &usize| nulls.as_ref().is_none_or(|nulls| nulls.is_valid(*row));
+    rows.iter().copied().filter(is_valid)
+}
+
+fn refusal(row: usize, base: &Field, variant: &Field) -> Refusal {
+    let (name, beside) = (base.name(), variant.name());
+    let kind = beside.rsplit_once(MARK).map_or("", |(_, kind)| kind);
+    let reason = format!(
+        "`{name}` has a {kind} here, which its type cannot hold, and the step reads `{name}` without `{beside}`: declare the type of `{name}` under `schema.columns`, or read both (`coalesce({name}, {beside})`)"
+    );
+    Refusal {
+        row,
+        code: "variant_not_read",
+        reason,
+    }
+}
+
+/// The rows with those columns for values of other types that the step names and that have had none yet: they are null.
+pub(crate) fn with_named<'n>(
+    records: RecordBatch,
+    names: impl Iterator<Item = &'n String>,
+) -> Result<RecordBatch> {
+    let schema = records.schema();
+    let has = |name: &str| find(schema.fields(), name).is_some();
+    let named = names.filter_map(|name| {
+        let (base, kind) = name.rsplit_once(MARK)?;
+        let is_new = has(base) && !has(name);
+        is_new.then(|| Field::new(name, typed(kind), true))
+    });
+    let added: Vec<Field> = named.collect();
+    if added.is_empty() {
+        return Ok(records);
+    }
+    let rows = records.num_rows();
+    let nulls = added
+        .iter()
+        .map(|field| new_null_array(field.data_type(), rows));
+    let arrays: Vec<ArrayRef> = records.columns().iter().cloned().chain(nulls).collect();
+    let fields = schema.fields().iter().cloned();
+    let fields: Fields = fields.chain(added.into_iter().map(Into::into)).collect();
+    let schema = arrow::datatypes::Schema::new_with_metadata(fields, schema.metadata().clone());
+    RecordBatch::try_new(schema.into(), arrays).map_err(|error| {
+        Error::bug("variant_columns", "failed to add columns to rows").with_source(error)
+    })
+}
+
+/// The type of values that the end of a name tells.
+fn typed(kind: &str) -> DataType {
+    match kind {
+        "double" => DataType::Float64,
+        "long" => DataType::Int64,
+        "string" => DataType::Utf8,
+        "boolean" => DataType::Boolean,
+        _ => DataType::Null,
+    }
+}
