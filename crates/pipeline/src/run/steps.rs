@@ -200,7 +200,8 @@ impl Steps {
 
     /// Applies every step.
     async fn pass(&mut self, batch: Batch) -> Result<(Batch, Vec<Rejected>)> {
-        let batch = self.with_named(self.widen(batch).await?)?;
+        let batch = self.widen(batch).await?;
+        let batch = self.with_named(batch)?;
         let has_untyped = untyped(&batch.records).next().is_some();
         let (came, before) = (Came::new(&batch), batch.records.clone());
         let mut rejected = Vec::new();

@@ -93,7 +93,6 @@ impl Sql {
         }
         for stand_in in &STAND_INS {
             let tried = with_stand_in(&records, stand_in)?;
-            let schema = tried.schema();
             let probe = row_of_nulls(&tried.schema());
             let done = self.engine.select(INPUT, probe, &self.statement).await;
             if done.is_ok() {
