@@ -42,6 +42,9 @@ pub(crate) fn explain(
     }
     match root {
         DataFusionError::SQL(error, _) => syntax(error),
+        // A function that finds out with the values at hand that an argument is none.
+        DataFusionError::Plan(message) if matches!(phase, Phase::Run) => value_error(message, phase),
+        DataFusionError::External(inner) if is_bad_pattern(inner.as_ref()) => value_error(&one_line(&inner.to_string()), phase),
         DataFusionError::SchemaError(error, _) => bad_schema(error, place, sql),
         DataFusionError::Plan(message) | DataFusionError::Configuration(message) => bad_plan(message, place, sql, tables),
         DataFusionError::NotImplemented(message) => unsupported(message, place),
@@ -327,6 +330,21 @@ fn called(message: &str) -> Option<&str> {
     let (name, _) = message.split_once('(')?;
     let is_name = !name.is_empty() && name.chars().all(|c| c.is_alphanumeric() || c == '_');
     is_name.then_some(name)
+}
+
+/// Whether a pattern is no regular expression, or one that would grow too large.
+fn is_bad_pattern(error: &(dyn StdError + 'static)) -> bool {
+    let text = error.to_string();
+    text.contains("regex parse error") || text.contains("regex exceeds size limit")
+}
+
+/// The text of an error with its last line, which says what is wrong, behind the first.
+fn one_line(text: &str) -> String {
+    let lines: Vec<&str> = text.lines().map(str::trim).collect();
+    match lines.as_slice() {
+        [first, .., last] => format!("{first} {last}"),
+        _ => text.to_owned(),
+    }
 }
 
 fn value_error(message: &str, phase: Phase) -> Error {

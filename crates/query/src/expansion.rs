@@ -7,13 +7,23 @@ use std::collections::HashMap;
 use std::ops::ControlFlow;
 
 use datafusion::sql::parser::Statement;
-use datafusion::sql::sqlparser::ast::{ObjectName, Query, Visit, Visitor};
+use datafusion::sql::sqlparser::ast::{Expr, ObjectName, Query, Visit, Visitor};
 use forebay_core::{Error, Result};
 
 use crate::statement::NESTING_MAX;
 
 /// Most tables in a statement after expansion.
 const TABLES_MAX: u64 = 1_000;
+
+/// Most `CASE`, `COALESCE` and subqueries that are values, within each other, and most `WITH` within each other: the engine takes twice the
+/// time for each further one.
+const BRANCHES_MAX: usize = 14;
+
+/// Most columns of a `CUBE`: it groups by every subset of them.
+const CUBE_MAX: usize = 10;
+
+/// Functions that the engine plans as a `CASE`.
+const BRANCHING_FUNCTIONS: [&str; 3] = ["coalesce", "nvl", "ifnull"];
 
 /// Refuses a statement that would grow beyond [`TABLES_MAX`], or to more queries within each other than [`NESTING_MAX`].
 pub(crate) fn bound(statement: &Statement) -> Result<()> {
@@ -35,6 +45,33 @@ fn too_large() -> Error {
 fn too_deep() -> Error {
     Error::config("sql_too_deep", format!("the statement has more than {NESTING_MAX} queries within each other once its WITH queries are put in place"))
         .with_hint("do more in each WITH query, or store the result of one as a table")
+}
+
+fn too_branched() -> Error {
+    Error::config("sql_too_deep", format!("the statement has more than {BRANCHES_MAX} CASE, COALESCE, subqueries or WITH within each other"))
+        .with_hint("write one CASE with many WHEN, or store the result of a part as a table")
+}
+
+fn cube_too_large() -> Error {
+    Error::config(
+        "sql_too_large",
+        format!("CUBE has more than {CUBE_MAX} columns, and groups by every subset of them"),
+    )
+    .with_hint("write the GROUPING SETS that you need")
+}
+
+/// Whether an expression is planned in two ways, both of which contain what is inside.
+fn branches(expr: &Expr) -> bool {
+    match expr {
+        Expr::Case { .. } | Expr::Subquery(_) | Expr::Exists { .. } | Expr::InSubquery { .. } => {
+            true
+        }
+        Expr::Function(call) => {
+            let name = call.name.to_string().to_lowercase();
+            BRANCHING_FUNCTIONS.contains(&name.as_str())
+        }
+        _ => false,
+    }
 }
 
 /// What a query is once expanded.
@@ -68,6 +105,9 @@ struct Sizes {
     names: HashMap<*const Query, String>,
     /// Sizes of the queries that are being visited, outermost first.
     open: Vec<Size>,
+    /// How many expressions that branch, and queries with `WITH`, are around this place.
+    branches: usize,
+    withs: usize,
 }
 
 impl Sizes {
@@ -96,6 +136,24 @@ impl Visitor for Sizes {
             );
         }
         self.open.push(Size::default());
+        self.withs += usize::from(query.with.is_some());
+        match self.withs > BRANCHES_MAX {
+            true => ControlFlow::Break(too_branched()),
+            false => ControlFlow::Continue(()),
+        }
+    }
+
+    fn pre_visit_expr(&mut self, expr: &Expr) -> ControlFlow<Error> {
+        self.branches += usize::from(branches(expr));
+        match expr {
+            _ if self.branches > BRANCHES_MAX => ControlFlow::Break(too_branched()),
+            Expr::Cube(sets) if sets.len() > CUBE_MAX => ControlFlow::Break(cube_too_large()),
+            _ => ControlFlow::Continue(()),
+        }
+    }
+
+    fn post_visit_expr(&mut self, expr: &Expr) -> ControlFlow<Error> {
+        self.branches -= usize::from(branches(expr));
         ControlFlow::Continue(())
     }
 
@@ -111,6 +169,7 @@ impl Visitor for Sizes {
     fn post_visit_query(&mut self, query: &Query) -> ControlFlow<Error> {
         let mut size = self.open.pop().unwrap_or_default();
         size.levels += 1;
+        self.withs -= usize::from(query.with.is_some());
         match self.names.remove(&std::ptr::from_ref(query)) {
             Some(name) => {
                 let known = self.known.entry(name).or_insert(Size {
@@ -159,6 +218,41 @@ mod tests {
             let error = crate::statement::read(&deep).unwrap_err();
             assert_eq!(error.code(), "sql_too_deep");
         }
+    }
+
+    #[test]
+    fn what_doubles_the_time_of_planning_is_bounded() {
+        let nested = |count: usize, open: &str, inner: &str, close: &str| {
+            format!(
+                "select {}{inner}{}",
+                open.repeat(count),
+                close.repeat(count)
+            )
+        };
+        for (open, inner, close) in [
+            ("case when true then ", "1", " end"),
+            ("case when false then 1 else ", "1", " end"),
+            ("coalesce(null, ", "1", ")"),
+            ("(select ", "1", ")"),
+            ("exists (select ", "1", ")"),
+            ("1 in (select ", "1", ")"),
+            ("(with q as (select ", "1", ") select * from q)"),
+        ] {
+            assert!(
+                crate::statement::read(&nested(6, open, inner, close)).is_ok(),
+                "{open}"
+            );
+            let error = crate::statement::read(&nested(20, open, inner, close)).unwrap_err();
+            assert_eq!(error.code(), "sql_too_deep", "{open}");
+        }
+        let names: Vec<String> = (0..20).map(|n| format!("c{n}")).collect();
+        let cube = format!("select 1 from x.t group by cube ({})", names.join(", "));
+        assert_eq!(
+            crate::statement::read(&cube).unwrap_err().code(),
+            "sql_too_large"
+        );
+        let whens = "when true then 1 ".repeat(200);
+        assert!(crate::statement::read(&format!("select case {whens} end")).is_ok());
     }
 
     #[test]

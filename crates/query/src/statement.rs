@@ -22,8 +22,8 @@ pub const NESTING_MAX: usize = 64;
 /// Deepest expression: each operator of a chain (`a + b + …`, `… OR …`, `… UNION …`) is one level. What is planned, run and
 /// dropped by recursion fits in half of [`STACK_BYTES`] then, also without optimization.
 pub const DEPTH_MAX: usize = 100;
-/// Stack of a thread that plans, runs or drops statements.
-pub const STACK_BYTES: usize = 8 << 20;
+/// Stack of a thread that plans, runs or drops statements. Memory is taken only for what is used of it.
+pub const STACK_BYTES: usize = 64 << 20;
 /// The parser counts several levels for one pair of parentheses.
 const PARSER_RECURSION_MAX: usize = 4 * NESTING_MAX;
 

@@ -19,6 +19,7 @@ mod verify;
 
 use std::path::PathBuf;
 use std::process::ExitCode;
+use std::time::Duration;
 
 use clap::{Args, CommandFactory, Parser, Subcommand};
 use forebay_core::{Error, ErrorKind, Result};
@@ -172,7 +173,12 @@ fn dispatch(cli: Cli) -> Result<ExitCode> {
         Command::Schema(command) => command.run(),
         Command::Components(command) => command.run(global),
         Command::Init(command) => command.run(global),
-        command => runtime()?.block_on(with_data(command, global)),
+        command => {
+            let runtime = runtime()?;
+            let done = runtime.block_on(with_data(command, global));
+            runtime.shutdown_timeout(SHUTDOWN_TIME_MAX);
+            done
+        }
     }
 }
 
@@ -197,6 +203,9 @@ async fn with_data(command: Command, global: &Global) -> Result<ExitCode> {
         | Command::Init(_) => Err(Error::bug("dispatch", "this command was handled before")),
     }
 }
+
+/// Longest that what is still at work is waited for at the end. Nothing depends on it: what is not committed is not there.
+const SHUTDOWN_TIME_MAX: Duration = Duration::from_secs(5);
 
 fn runtime() -> Result<tokio::runtime::Runtime> {
     crate::machine::check_file_handles()?;

@@ -226,7 +226,7 @@ pub(crate) fn type_changed(column: &str, held: &str, declared: ColumnType) -> Er
         format!("column `{column}` is {held} in the table, the file declares {declared}"),
     )
     .with_hint(format!(
-        "a column that is there can only widen (int to long, float to double, decimal to more digits): declare `{column}` as {held} and make a {declared} of it under another name in `transform`, or load into another table"
+        "a column that is there can only widen (int to long, float to double, decimal to more digits): make a table of the lake anew with this type by `forebay rebuild TABLE --adopt`; or declare `{column}` as {held} and make a {declared} of it under another name in `transform`; or load into another table"
     ))
 }
 

@@ -15,12 +15,12 @@ use super::json::{NullFields, write_json_lines};
 /// CSV with or without a guard for spreadsheets.
 #[derive(Debug, Clone, Copy)]
 pub struct Csv {
-    /// Whether texts that a spreadsheet would run get a `'` before them.
+    /// Whether texts that a spreadsheet would run get a `'` before them, and those that begin with `'`, so that it can be taken off again.
     pub guard_formulas: bool,
 }
 
-/// First characters that make a text a formula.
-const FORMULA: [char; 6] = ['=', '+', '-', '@', '\t', '\r'];
+/// First characters that make a text a formula, and that of the guard.
+const GUARDED: [char; 7] = ['=', '+', '-', '@', '\t', '\r', '\''];
 
 impl Csv {
     /// The names of the columns.
@@ -68,8 +68,8 @@ impl Csv {
     }
 
     fn text(self, text: &str, out: &mut Vec<u8>) {
-        let is_formula = self.guard_formulas && text.starts_with(FORMULA);
-        quoted(text, if is_formula { "'" } else { "" }, out);
+        let is_guarded = self.guard_formulas && text.starts_with(GUARDED);
+        quoted(text, if is_guarded { "'" } else { "" }, out);
     }
 }
 
@@ -216,5 +216,7 @@ mod tests {
             "s,d,t,l\n\"\",-1.5,1970-01-01T00:00:00Z,\"[1,null]\"\n,2.0,1970-01-01T00:00:00.000001Z,\n\"'-a\"\"b\n\",1e300,1970-01-01T00:00:00.000002Z,[]\n"
         );
         assert!(show(false).contains("\"-a\"\"b\n\""));
+        let texts = Arc::new(StringArray::from(vec!["=x", "'=x", "x'"]));
+        assert_eq!(rows(texts, true), "'=x\n''=x\nx'\n");
     }
 }

@@ -15,6 +15,7 @@ mod pure;
 mod row_wise;
 
 use std::collections::VecDeque;
+use std::panic::AssertUnwindSafe;
 use std::sync::{Arc, Mutex, OnceLock, PoisonError};
 use std::time::Duration;
 
@@ -24,10 +25,12 @@ use arrow::datatypes::SchemaRef;
 use async_trait::async_trait;
 use datafusion::execution::session_state::SessionState;
 use forebay_core::{Clock, Error, InspectedStatement, Result, Selected, SqlEngine, SystemClock};
+use futures::FutureExt;
 
 use crate::engine::deadline::Deadline;
 use crate::engine::plan::{Filter, Select};
 use crate::error::{Phase, explain};
+use crate::run;
 
 /// Plans kept ready; the one used longest ago goes first.
 const PLANS_MAX: usize = 256;
@@ -115,7 +118,15 @@ impl SqlEngine for Engine {
     async fn select(&self, input: &str, records: RecordBatch, statement: &str) -> Result<Selected> {
         let ready = self.prepare(input, &records.schema(), statement).await?;
         let deadline = Deadline::after(&self.clock, self.select_time_max);
-        ready.run(self.state()?, records, &deadline).await
+        let running = ready.run(self.state()?, records, &deadline);
+        // The engine panics on some values: what makes it panic is a value that makes the statement fail.
+        match AssertUnwindSafe(running).catch_unwind().await {
+            Ok(done) => done,
+            Err(panic) => Err(Error::data(
+                "sql_value",
+                run::panicked(panic.as_ref()).message(),
+            )),
+        }
     }
 
     async fn not_row_wise(

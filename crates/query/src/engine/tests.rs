@@ -304,8 +304,8 @@ async fn run_deepest() {
         ),
         format!(
             "select {}id{} from input where id < 9",
-            "case when true then ".repeat(most),
-            " end".repeat(most)
+            "case when true then ".repeat(14),
+            " end".repeat(14)
         ),
         format!(
             "select {}id{} from input where id < 9",
@@ -408,4 +408,27 @@ async fn plans_are_kept_but_not_without_end() {
             .unwrap();
     }
     assert_eq!(engine.filters.0.lock().unwrap().len(), PLANS_MAX);
+}
+
+/// What a record can do to a function that takes patterns, flags or places from it: that record fails, not the statement.
+#[tokio::test]
+async fn hostile_arguments_of_functions_are_values() {
+    for (expression, hostile) in [
+        ("regexp_replace('aaa', s, 'b')", "("),
+        ("regexp_replace('aaa', s, 'b')", "(a{1,1000}){1,1000}"),
+        ("regexp_replace('aaa', 'a', 'b', s)", "?"),
+        ("regexp_like('aaa', 'a', s)", "g"),
+        ("regexp_match('aaa', s)", "("),
+        ("overlay(s placing 'x' from -9223372036854775808)", "abc"),
+        ("array_resize([1], s::bigint)", "9223372036854775807"),
+        ("array_resize([1], s::bigint)", "-1"),
+    ] {
+        let texts: ArrayRef = Arc::new(StringArray::from(vec![hostile]));
+        let batch = RecordBatch::try_from_iter([("s", texts)]).unwrap();
+        let sql = format!("select {expression} as y from input");
+        match Engine::new().select("input", batch, &sql).await {
+            Ok(_) => {}
+            Err(error) => assert_eq!(error.kind(), ErrorKind::Data, "{sql} {hostile}: {error}"),
+        }
+    }
 }
