@@ -281,7 +281,7 @@ async fn segment(bodies: &[String]) -> (Vec<u8>, Vec<u64>) {
 fn with_segment(bytes: &[u8]) -> tempfile::TempDir {
     let folder = tempfile::tempdir().unwrap();
     let clock = SystemClock::new();
-    let id = segment::Folder::open(folder.path())
+    let id = Folder::open(folder.path())
         .unwrap()
         .id(None, &clock);
     let mark = folder.path().join("mark");
