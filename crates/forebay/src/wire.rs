@@ -207,12 +207,25 @@ impl Workspace {
 
     /// SQL over the lake as it is in `as_of`.
     pub(crate) fn query(&self, as_of: AsOf) -> Query {
+        Query::new(self.lake.clone(), self.query_options(as_of))
+    }
+
+    /// The same for statements that read rows in the order of their commits.
+    pub(crate) fn query_in_order(&self, as_of: AsOf) -> Query {
+        let options = QueryOptions {
+            threads: 1,
+            ..self.query_options(as_of)
+        };
+        Query::new(self.lake.clone(), options)
+    }
+
+    fn query_options(&self, as_of: AsOf) -> QueryOptions {
         let payloads = forebay_pipeline::raw::RawReader::new(self.lake.objects().clone());
         let branch = match &as_of {
             AsOf::Head(branch) | AsOf::Time(branch, _) => branch.clone(),
             AsOf::Commit(_) => RefName::main(),
         };
-        let options = QueryOptions {
+        QueryOptions {
             branch,
             as_of: Some(as_of),
             memory_bytes: usize::try_from(self.settings.sql.memory.0).unwrap_or(usize::MAX),
@@ -220,8 +233,7 @@ impl Workspace {
             spill_dir: Some(self.spill_folder()),
             timeout: self.settings.sql.timeout.map(|timeout| timeout.0),
             ..QueryOptions::default()
-        };
-        Query::new(self.lake.clone(), options)
+        }
     }
 
     /// Makes sure that this process alone runs the pipeline in this workspace.

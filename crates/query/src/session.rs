@@ -48,7 +48,7 @@ pub struct QueryOptions {
     pub spill_bytes: u64,
     /// Where to spill; the system's folder for temporary files when not given.
     pub spill_dir: Option<PathBuf>,
-    /// Threads of one statement.
+    /// Threads of one statement. A single one reads the rows of a table in the order of their commits.
     pub threads: usize,
     /// Longest that one statement may take, until its last row is read; without it any time.
     pub timeout: Option<Duration>,

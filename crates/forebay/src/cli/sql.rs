@@ -12,6 +12,7 @@ use std::process::ExitCode;
 use clap::Args;
 use forebay_core::unit::Span;
 use forebay_core::{CommitId, Error, RefName, Result, Timestamp};
+use forebay_query::Query;
 use forebay_store::AsOf;
 use futures::TryStreamExt;
 
@@ -111,7 +112,16 @@ pub(super) async fn execute(
     statement: &str,
     answering: Answering,
 ) -> Result<usize> {
-    let mut answer = workspace.query(as_of).execute(statement).await?;
+    print_answer(&workspace.query(as_of), statement, answering).await
+}
+
+/// The same in a session of its own.
+pub(super) async fn print_answer(
+    query: &Query,
+    statement: &str,
+    answering: Answering,
+) -> Result<usize> {
+    let mut answer = query.execute(statement).await?;
     let mut writer = Writer::with_layout(
         std::io::stdout(),
         answering.format,

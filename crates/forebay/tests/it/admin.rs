@@ -72,7 +72,10 @@ fn a_dropped_table_stays_readable_in_the_past() {
     let refused = project.run(&["tables", "drop", "shop.orders"]);
     assert_eq!(refused.code, 2, "{}", refused.err);
     let before = project.value("SELECT at FROM lake.commits ORDER BY at DESC LIMIT 1");
-    project.ok(&["tables", "drop", "shop.orders", "--force"]);
+    let planned = project.ok(&["tables", "drop", "shop.orders", "--force"]);
+    assert!(planned.err.contains("pass --yes"), "{}", planned.err);
+    assert!(tables(&project).contains(&"shop.orders".to_owned()));
+    project.ok(&["tables", "drop", "shop.orders", "--force", "--yes"]);
     assert!(!tables(&project).contains(&"shop.orders".to_owned()));
     let then = format!("SELECT count(*) FROM shop.orders FOR SYSTEM_TIME AS OF '{before}'");
     assert_eq!(project.value(&then), "4");

@@ -200,3 +200,69 @@ fn a_pattern_that_matches_nothing_is_a_warning() {
         run.err
     );
 }
+
+const STATE: &str = "pipeline: state\nsource:\n  file: {path: \"data/*\"}\nextract:\n  csv: {}\nload:\n  iceberg: {table: ops.state}\n";
+
+#[test]
+fn a_path_that_comes_back_to_an_earlier_content_lands_again() {
+    let project = Project::new();
+    project.write("pipelines/state.yaml", STATE);
+    for content in ["on", "off", "on", "off", "idle"] {
+        project.write("data/latest.csv", &format!("id,s\n1,{content}\n"));
+        project.ok(&["run"]);
+        project.ok(&["run"]);
+    }
+    let counts = "SELECT string_agg(s || n, ' ' ORDER BY s) FROM (SELECT s, count(*) n FROM ops.state GROUP BY s)";
+    assert_eq!(project.value(counts), "idle1 off2 on2");
+    std::fs::remove_file(project.path().join("data/latest.csv")).unwrap();
+    project.write("data/other.csv", "id,s\n2,idle\n");
+    project.ok(&["run"]);
+    project.write("data/latest.csv", "id,s\n1,idle\n");
+    project.ok(&["run"]);
+    assert_eq!(project.value(counts), "idle3 off2 on2");
+    // One commit for each run that loaded something: what became of earlier contents is part of it.
+    let commits = "SELECT count(*) FROM lake.commits WHERE run IS NOT NULL";
+    assert_eq!(project.value(commits), "7");
+}
+
+#[test]
+fn a_log_that_grew_before_it_was_rotated_lands_once() {
+    let project = Project::new();
+    project.write("pipelines/state.yaml", STATE);
+    let path = |name: &str| project.path().join(name);
+    project.write("data/app.log", "id\n1\n2\n");
+    project.ok(&["run"]);
+    project.write("data/app.log", "id\n1\n2\n3\n");
+    std::fs::rename(path("data/app.log"), path("data/app.log.1")).unwrap();
+    project.write("data/app.log", "id\n4\n");
+    project.ok(&["run"]);
+    let ids = "SELECT string_agg(CAST(id AS VARCHAR), ' ' ORDER BY id) FROM ops.state";
+    assert_eq!(project.value(ids), "1 2 3 4");
+
+    // A copy that is made before the log is cut has another inode: nobody can tell, so it is loaded and said.
+    std::fs::copy(path("data/app.log"), path("data/app.log.2")).unwrap();
+    project.write("data/app.log", "id\n5\n");
+    let run = project.ok(&["run"]);
+    assert!(
+        run.err.contains("begins with what was loaded"),
+        "{}",
+        run.err
+    );
+    assert_eq!(project.value(ids), "1 2 3 4 4 5");
+}
+
+#[test]
+fn a_preview_shows_the_first_rows() {
+    let project = Project::new();
+    project.write("pipelines/state.yaml", STATE);
+    let lines: String = (1..=2_000).map(|n| format!("{n}\n")).collect();
+    project.write("data/1.csv", &format!("id\n{lines}"));
+    project.write("data/2.csv", "id\n-1\n");
+    for limit in ["1", "3", "7"] {
+        let shown = project.ok(&["run", "state", "--limit", limit, "--format", "csv"]);
+        let first = 1..=limit.parse().unwrap();
+        let expected: Vec<String> = first.map(|n: u32| n.to_string()).collect();
+        let rows: Vec<&str> = shown.out.lines().skip(1).collect();
+        assert_eq!(rows, expected, "--limit {limit}");
+    }
+}

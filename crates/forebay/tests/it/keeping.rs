@@ -136,7 +136,7 @@ fn the_owner_of_a_table_decides_and_not_its_name() {
     std::fs::remove_file(project.path().join("pipelines/archive.yaml")).unwrap();
     let child = project.run(&["tables", "drop", "shop.orders__items"]);
     assert!(child.err.contains("table_in_use"), "{}", child.err);
-    project.ok(&["tables", "drop", "shop.orders__archive"]);
+    project.ok(&["tables", "drop", "shop.orders__archive", "--yes"]);
     pipeline("archive", "shop.orders__archive");
     project.ok(&["pipeline", "reset", "archive", "--yes"]);
     project.ok(&["run", "archive"]);

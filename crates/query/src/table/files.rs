@@ -6,8 +6,8 @@ use std::sync::Arc;
 use datafusion::common::stats::Precision;
 use datafusion::common::{ColumnStatistics, DataFusionError, Result, Statistics};
 use datafusion::datasource::listing::PartitionedFile;
-use datafusion::datasource::physical_plan::ParquetFileReaderFactory;
 use datafusion::datasource::physical_plan::parquet::CachedParquetFileReaderFactory;
+use datafusion::datasource::physical_plan::{FileGroup, ParquetFileReaderFactory};
 use datafusion::object_store::ObjectMeta;
 use datafusion::physical_plan::metrics::ExecutionPlanMetricsSet;
 use forebay_lake::scan::ScanFile;
@@ -40,6 +40,15 @@ pub(super) async fn partitioned(
         .buffered(FOOTERS_AT_ONCE)
         .try_collect()
         .await
+}
+
+/// One partition reads the files in the order of the scan; several share them out by path.
+pub(super) fn groups(files: Vec<PartitionedFile>, partitions: usize) -> Vec<FileGroup> {
+    let group = FileGroup::new(files);
+    match partitions {
+        0 | 1 => vec![group],
+        _ => group.split_files(partitions),
+    }
 }
 
 async fn partitioned_file(

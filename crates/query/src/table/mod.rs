@@ -22,7 +22,7 @@ use async_trait::async_trait;
 use datafusion::catalog::{Session, TableProvider};
 use datafusion::common::Result;
 use datafusion::datasource::physical_plan::parquet::CachedParquetFileReaderFactory;
-use datafusion::datasource::physical_plan::{FileGroup, FileScanConfigBuilder, ParquetSource};
+use datafusion::datasource::physical_plan::{FileScanConfigBuilder, ParquetSource};
 use datafusion::datasource::source::DataSourceExec;
 use datafusion::execution::object_store::ObjectStoreUrl;
 use datafusion::logical_expr::{Expr, TableProviderFilterPushDown, TableType};
@@ -82,7 +82,8 @@ impl TableProvider for LakeTable {
     ) -> Result<Arc<dyn ExecutionPlan>> {
         let predicate = Predicate::new(session, &self.columns, filters)?;
         let prune = predicate.as_ref().map(|predicate| predicate as &dyn Prune);
-        let plan = self.table.scan(prune).await.map_err(external)?;
+        let mut plan = self.table.scan(prune).await.map_err(external)?;
+        plan.files.sort_by_key(|file| file.sequence);
         if plan.files.is_empty() {
             let schema = match projection {
                 Some(columns) => Arc::new(self.schema().project(columns)?),
@@ -99,7 +100,7 @@ impl TableProvider for LakeTable {
         let statistics = files::merged_statistics(&self.columns, &plan.files)?;
         let early = pushdown::pays(&self.columns, filters, &statistics);
         let files = files::partitioned(&self.columns, plan.files, &reader).await?;
-        let groups = FileGroup::new(files).split_files(session.config().target_partitions().max(1));
+        let groups = files::groups(files, session.config().target_partitions());
         let mut source = ParquetSource::new(self.schema())
             .with_table_parquet_options(session.table_options().parquet.clone())
             .with_parquet_file_reader_factory(reader)

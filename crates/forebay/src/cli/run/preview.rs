@@ -15,7 +15,7 @@ use rand::Rng;
 use tokio_util::sync::CancellationToken;
 
 use super::super::Global;
-use super::super::sql::{Answering, execute};
+use super::super::sql::{Answering, print_answer};
 use super::{Order, one};
 use crate::say;
 use crate::wire::Workspace;
@@ -102,13 +102,8 @@ async fn run_on_branch(
         return Ok(());
     }
     let statement = format!("SELECT * FROM {table} LIMIT {limit}");
-    execute(
-        workspace,
-        as_of,
-        &statement,
-        Answering::plain(global.format),
-    )
-    .await?;
+    let query = workspace.query_in_order(as_of);
+    print_answer(&query, &statement, Answering::plain(global.format)).await?;
     say::line("preview only; nothing was kept");
     Ok(())
 }

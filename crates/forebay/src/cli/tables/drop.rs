@@ -1,4 +1,4 @@
-//! `forebay tables drop`: takes a table out of the catalog. Its files go when `tables clean` finds that no retained state needs them.
+//! `forebay tables drop`: takes a table out of the catalog. A dry run unless `--yes` is said. Its files go when `tables clean` finds that no retained state needs them.
 
 use std::process::ExitCode;
 
@@ -24,6 +24,9 @@ pub(crate) struct DropTable {
     /// Drop it also when a pipeline of the project loads it
     #[arg(long)]
     force: bool,
+    /// Do it; without this the command says what it would drop
+    #[arg(long)]
+    yes: bool,
 }
 
 impl DropTable {
@@ -40,6 +43,11 @@ impl DropTable {
         })?;
         if !self.force {
             self.refuse_loaded_table(workspace, global).await?;
+        }
+        if !self.yes {
+            say::line(format_args!("  would drop table {}", self.table));
+            say::line("dry run: pass --yes to drop the table");
+            return Ok(ExitCode::SUCCESS);
         }
         let now = workspace.clock().now();
         let commit = Commit {
@@ -100,7 +108,7 @@ impl DropTable {
                     format!("pipeline {} loads {}", spec.name, self.table),
                 )
                 .with_hint(format!(
-                    "`forebay pipeline reset {}` drops its tables and starts it over; `--force` drops this table alone",
+                    "`forebay pipeline reset {}` drops its tables and starts it over; `--force --yes` drops this table alone",
                     spec.name
                 )));
             }

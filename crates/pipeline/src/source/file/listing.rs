@@ -6,10 +6,11 @@ use forebay_core::{Error, Result};
 
 use super::folder::Found;
 use super::record::{
-    INODE, LOOK, MODIFIED, PLACE, TakenRecord, VANISHED, inode_hash, look_hash, modified_hash,
+    INODE, LOOK, MODIFIED, PLACE, Presence, TakenRecord, inode_hash, look_hash, modified_hash,
     place_hash,
 };
-use super::taken::State;
+use super::rotation::earlier_names;
+use super::taken::{Meeting, State};
 use super::taken_files::TakenFiles;
 
 /// Most files that one pattern may match.
@@ -25,6 +26,8 @@ pub(super) struct Listed {
     pub(super) present: Vec<PresentFile>,
     /// Those that do not look as they did when they were taken.
     pub(super) unknown: Vec<Found>,
+    /// Whether the state says more by now than the position did.
+    pub(super) has_news: bool,
 }
 
 impl Listed {
@@ -44,7 +47,7 @@ impl Listed {
             return Err(too_many(what).with_hint("narrow `source.file.path`"));
         }
         self.present.push(PresentFile::of(&found));
-        if !self.state.is_left(&found) && self.state.has_look(&found) {
+        if !self.state.is_left(&found) && self.is_known(&found) {
             return Ok(());
         }
         if self.unknown.len() >= NEW_FILES_MAX {
@@ -55,6 +58,12 @@ impl Listed {
         self.unknown.push(found);
         Ok(())
     }
+
+    fn is_known(&mut self, found: &Found) -> bool {
+        let meeting = self.state.meet(found);
+        self.has_news |= meeting == Meeting::News;
+        meeting != Meeting::Unknown
+    }
 }
 
 fn too_many(what: String) -> Error {
@@ -62,20 +71,31 @@ fn too_many(what: String) -> Error {
 }
 
 /// Which records a file is compared with.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
 pub(super) struct Recognition {
     /// A file of another name and the same content, when that file is gone.
     pub(super) moved: bool,
     /// Any file of the same content.
     pub(super) copies: bool,
-    /// A file that was renamed and has grown.
-    pub(super) rotated: bool,
+    /// A file that was renamed and has grown, by its inode.
+    pub(super) renamed: Renamed,
 }
 
-/// The files that are there now, and those that a new name may stand for: 24 bytes for each file, and 52 for each record of one that
+/// To which name a file may have been renamed that has grown. An inode is used again for another file as soon as one is removed.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
+pub(super) enum Renamed {
+    #[default]
+    Never,
+    /// To one that programs make when they rotate a log.
+    Rotated,
+    Any,
+}
+
+/// The files that are there now, and those that a new name may stand for: 24 bytes for each file, and 78 for each record of one that
 /// is gone.
 #[derive(Debug, Default)]
 pub(super) struct Listing {
+    recognition: Recognition,
     /// The files that are there, by place.
     present: Vec<PresentFile>,
     /// Records that a file of another name may have, by size.
@@ -114,22 +134,22 @@ impl Listing {
         present: Vec<PresentFile>,
         recognition: Recognition,
     ) -> Self {
-        let mut listing = Self::default();
-        if !(recognition.moved || recognition.copies || recognition.rotated) {
-            return listing;
-        }
-        listing.present = present;
+        let mut listing = Self {
+            recognition,
+            present,
+            ..Self::default()
+        };
         listing.present.sort_unstable_by_key(|file| file.place);
         for record in taken.iter().filter(|record| record.size() > 0) {
-            let is_gone = listing.is_gone(record);
-            let may_have_moved = recognition.moved && is_gone && record.modified != VANISHED;
+            let may_be_renamed = record.may_be_renamed() && listing.is_gone(record);
+            let may_have_moved = recognition.moved && may_be_renamed;
             if recognition.copies || may_have_moved {
                 listing.by_size.push(*record);
             }
             if may_have_moved {
                 listing.by_time.push(*record);
             }
-            if recognition.rotated && is_gone {
+            if recognition.renamed != Renamed::Never && may_be_renamed {
                 listing.by_inode.push(*record);
             }
         }
@@ -155,35 +175,43 @@ impl Listing {
         files.iter().all(is_another)
     }
 
-    /// Marks the records of files that have vanished and did not appear under another name at the same time: what appears later
-    /// is another file, whatever it holds. Whether there were any.
-    pub(super) fn mark_vanished(&self, taken: &mut TakenFiles) -> bool {
-        let absent =
-            |record: &&TakenRecord| record.modified != VANISHED && self.at(record.place).is_empty();
-        let absent: Vec<TakenRecord> = taken.iter().filter(absent).copied().collect();
+    /// Marks the records of files that have vanished or were replaced, and did not appear under another name at the same time: what
+    /// appears later is another file, whatever it holds. Whether there were any.
+    pub(super) fn settle_absent(&self, taken: &mut TakenFiles) -> bool {
+        let is_absent = |record: &&TakenRecord| match record.presence() {
+            Presence::Current => self.at(record.place).is_empty(),
+            Presence::Replaced => true,
+            Presence::Superseded | Presence::Vanished => false,
+        };
+        let mut absent: Vec<TakenRecord> = taken.iter().filter(is_absent).copied().collect();
         if absent.is_empty() {
             return false;
         }
         let waiting = self.waiting(taken);
-        let mut has_any = false;
-        for record in absent {
-            if !waiting.contains(&(record.size(), record.modified)) {
-                taken.remove(&record);
-                taken.insert(record.vanished());
-                has_any = true;
-            }
+        absent.retain(|record| !waiting.may_have(record));
+        for record in &absent {
+            taken.remove(record);
+            taken.insert(record.settled());
         }
-        has_any
+        !absent.is_empty()
     }
 
-    /// Size and time of the files that are left for the next run: they may be those that have vanished.
-    fn waiting(&self, taken: &TakenFiles) -> HashSet<(u64, [u8; MODIFIED])> {
+    /// The files that are left for the next run: they may be those that have vanished.
+    fn waiting(&self, taken: &TakenFiles) -> WaitingFiles {
         let is_taken = |file: &PresentFile| {
             let mut records = taken.at(file.place);
-            records.any(|record| record.size() == file.size)
+            records.any(|record| record.is_current() && record.size() == file.size)
         };
-        let waiting = self.present.iter().filter(|file| !is_taken(file));
-        waiting.map(|file| (file.size, file.modified)).collect()
+        let mut waiting = WaitingFiles::default();
+        for file in self.present.iter().filter(|file| !is_taken(file)) {
+            if self.recognition.moved {
+                waiting.moved.insert((file.size, file.modified));
+            }
+            if self.recognition.renamed != Renamed::Never {
+                waiting.renamed.extend(file.inode);
+            }
+        }
+        waiting
     }
 
     /// Records of files that are gone and had the same time of change.
@@ -206,21 +234,77 @@ impl Listing {
         largest.map(TakenRecord::size)
     }
 
+    /// Records of other names that a file may have.
     pub(super) fn candidates(&self, file: &Found, recognition: Recognition) -> Vec<TakenRecord> {
         let modified = modified_hash(&file.stat);
+        let place = place_hash(&file.name);
         let same_size = equal_range(&self.by_size, &file.stat.size, TakenRecord::size);
         let same_size = same_size
             .iter()
-            .filter(|record| recognition.copies || record.modified == modified);
+            .filter(|record| recognition.copies || record.modified == modified)
+            .filter(|record| record.place != place);
         let mut candidates: Vec<TakenRecord> = same_size.copied().collect();
-        if let Some(inode) = inode_hash(&file.stat).filter(|_| recognition.rotated) {
-            let same_inode = equal_range(&self.by_inode, &inode, |record| record.inode);
-            let smaller = same_inode
-                .iter()
-                .filter(|record| record.size() < file.stat.size);
-            candidates.extend(smaller);
+        match recognition.renamed {
+            Renamed::Never => {}
+            Renamed::Any => candidates.extend(self.smaller_of_inode(file)),
+            Renamed::Rotated => {
+                let places = earlier_places(file);
+                let renamed = self.smaller_of_inode(file);
+                candidates.extend(renamed.filter(|record| places.contains(&record.place)));
+            }
         }
         candidates
+    }
+
+    /// Records of files of other names that are gone, had the same inode and were smaller.
+    fn smaller_of_inode(&self, file: &Found) -> impl Iterator<Item = TakenRecord> {
+        let (place, size) = (place_hash(&file.name), file.stat.size);
+        let same_inode = match inode_hash(&file.stat) {
+            Some(inode) => equal_range(&self.by_inode, &inode, |record| record.inode),
+            None => &[],
+        };
+        let is_smaller = move |record: &&TakenRecord| record.place != place && record.size() < size;
+        same_inode.iter().filter(is_smaller).copied()
+    }
+
+    /// Records of files that are gone with whose content a file that is loaded as a whole may begin: it was renamed and has grown, or
+    /// is the copy that was made of a log before that was cut. By their sizes.
+    pub(super) fn repeated(&self, file: &Found, taken: &TakenFiles) -> Vec<TakenRecord> {
+        let mut repeated: Vec<TakenRecord> = Vec::new();
+        if self.recognition.renamed != Renamed::Never {
+            repeated.extend(self.smaller_of_inode(file));
+            let is_gone = |record: &&TakenRecord| record.may_be_renamed() && self.is_gone(record);
+            for place in earlier_places(file) {
+                repeated.extend(taken.at(place).filter(is_gone));
+            }
+        }
+        let at_place = taken.at(place_hash(&file.name));
+        repeated.extend(at_place.filter(|record| record.presence() == Presence::Vanished));
+        repeated.retain(|record| (1..=file.stat.size).contains(&record.size()));
+        repeated.sort_unstable_by_key(TakenRecord::size);
+        repeated
+    }
+}
+
+/// The places of the files that may have been renamed to this one when a log was rotated.
+fn earlier_places(file: &Found) -> Vec<[u8; PLACE]> {
+    let names = earlier_names(&file.name);
+    names.iter().map(|name| place_hash(name)).collect()
+}
+
+/// What is known of files that were not looked at.
+#[derive(Debug, Default)]
+struct WaitingFiles {
+    /// Sizes and times.
+    moved: HashSet<(u64, [u8; MODIFIED])>,
+    renamed: HashSet<[u8; INODE]>,
+}
+
+impl WaitingFiles {
+    /// Whether one of them may have the content of a record.
+    fn may_have(&self, record: &TakenRecord) -> bool {
+        self.moved.contains(&(record.size(), record.modified))
+            || self.renamed.contains(&record.inode)
     }
 }
 

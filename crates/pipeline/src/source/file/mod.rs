@@ -10,8 +10,8 @@
 //!   stdout: {format: ndjson}
 //! ```
 //!
-//! A file is known by its path and content, and after a move by its content and time: the same name with new content is taken
-//! again, as a new payload. Of a file of lines that grew only what was appended is taken, with its header, if it still begins
+//! A file is known by its path and the content that lies there, and after a move by its content and time: the same name with new
+//! content, be it an earlier one, is taken again, as a new payload. Of a file of lines that grew only what was appended is taken, with its header, if it still begins
 //! with what was taken (`recognize.rs`). A file that changes while it is read is left for the next run. `.gz` and `.zst` files (by first bytes, else by name) are
 //! decompressed on the way to the extractor and kept compressed in the raw zone. Only regular files are read: a pipe, a
 //! device, or a link that leads out of the folder before the first wildcard or into the workspace, is passed over with a warning.
@@ -49,6 +49,7 @@ mod pattern;
 mod read;
 mod recognize;
 mod record;
+mod rotation;
 mod taken;
 mod taken_files;
 
@@ -66,7 +67,7 @@ use schemars::{JsonSchema, Schema, SchemaGenerator};
 use serde::{Deserialize, Serialize};
 
 use self::folder::{Folder, Found};
-use self::listing::{Listed, Listing, Recognition};
+use self::listing::{Listed, Listing, Recognition, Renamed};
 use self::pattern::Pattern;
 use crate::extract::file_columns::{FileColumns, FileRules};
 use crate::file::Document;
@@ -229,6 +230,7 @@ impl Source for Files {
             state,
             present,
             unknown,
+            has_news,
         } = folder.list(Listed::new(state)).await?;
         if present.is_empty() && state.count() == 0 {
             let why = folder.explain_nothing().await?;
@@ -237,7 +239,11 @@ impl Source for Files {
         let rules = self.recognition();
         let listing = Listing::new(&state.files, present, rules.recognition);
         let files = self.select(unknown, &context, &state);
-        let selected = read::Selected { files, listing };
+        let selected = read::Selected {
+            files,
+            listing,
+            has_news,
+        };
         let context = Arc::new(context);
         let reader = read::Reader::new(context, folder, state, rules, selected);
         Ok(Box::new(reader))
@@ -254,7 +260,12 @@ impl Files {
             recognition: Recognition {
                 moved: *identity != FileIdentity::Name,
                 copies: *identity == FileIdentity::Content,
-                rotated: *follow == Some(true) && *identity != FileIdentity::Name,
+                renamed: match follow {
+                    _ if *identity == FileIdentity::Name => Renamed::Never,
+                    Some(true) => Renamed::Any,
+                    Some(false) => Renamed::Never,
+                    None => Renamed::Rotated,
+                },
             },
         }
     }

@@ -94,6 +94,8 @@ struct Open {
 pub(super) struct Selected {
     pub(super) files: Vec<Found>,
     pub(super) listing: Listing,
+    /// Whether listing them has told more than the position says.
+    pub(super) has_news: bool,
 }
 
 impl Open {
@@ -121,7 +123,7 @@ impl Reader {
             open: None,
             ordinal: 0,
             unpositioned: (0, 0),
-            moved: false,
+            moved: selected.has_news,
             end: None,
             paused: false,
         }
@@ -145,6 +147,9 @@ impl Reader {
             if share.is_whole() && self.was_taken_uncompressed(&found).await? {
                 continue;
             }
+            if matches!(share, Share::Whole) {
+                self.warn_if_repeated(&found).await?;
+            }
             let open = match share {
                 Share::Nothing => continue,
                 Share::Whole => self.begin(found).await?,
@@ -155,9 +160,7 @@ impl Reader {
                 return Ok(true);
             }
         }
-        if self.rules.recognition.moved {
-            self.moved |= self.listing.mark_vanished(&mut self.state.files);
-        }
+        self.moved |= self.listing.settle_absent(&mut self.state.files);
         Ok(false)
     }
 
@@ -406,6 +409,10 @@ impl Reader {
         let (size, digest) = (open.digest.length(), open.digest.value());
         let instead = open.instead.as_ref();
         self.state.add(&open.found, size, &digest, now, instead);
+        if self.files.is_empty() {
+            // Now, so that the position of this file says it and none has to follow.
+            self.listing.settle_absent(&mut self.state.files);
+        }
         self.moved = true;
         self.unpositioned.1 += 1;
         let (bytes, files) = self.unpositioned;

@@ -100,6 +100,29 @@ impl Reader {
         Ok(Share::Whole)
     }
 
+    /// Says when a file that is loaded as a whole begins with what was loaded from one that is gone.
+    pub(super) async fn warn_if_repeated(&mut self, found: &Found) -> Result<()> {
+        let records = self.listing.repeated(found, &self.state.files);
+        if records.is_empty() {
+            return Ok(());
+        }
+        let Some(mut file) = self.folder.open(found).await? else {
+            return Ok(());
+        };
+        let mut digest = Digest::default();
+        let mut repeated = None;
+        for record in records {
+            feed(&mut digest, file.as_mut(), record.size()).await?;
+            if record.agrees(digest.length(), &digest.value()) {
+                repeated = Some(record);
+            }
+        }
+        if let Some(record) = repeated {
+            warn_repeated(found, &record);
+        }
+        Ok(())
+    }
+
     /// Remembers what a file that was taken looks like now, or what its name is.
     fn know(&mut self, found: &Found, record: &TakenRecord, digest: &Digest) {
         let is_moved = !record.is_at(&found.name);
@@ -234,6 +257,26 @@ impl Reader {
             return Ok(0);
         }
         Ok(tail.taken.size())
+    }
+}
+
+/// What a file that is loaded as a whole begins with was loaded before.
+fn warn_repeated(found: &Found, record: &TakenRecord) {
+    let loaded_bytes = record.size();
+    if !record.is_at(&found.name) {
+        tracing::warn!(
+            file = %found.name,
+            loaded_bytes,
+            "the file begins with what was loaded from one that is gone and is loaded as a whole, so that rows may be there twice: a copy, or renamed; `follow: true` follows a renamed file"
+        );
+    } else if loaded_bytes < found.stat.size {
+        tracing::warn!(
+            file = %found.name,
+            loaded_bytes,
+            "the file was gone, has come back larger and is loaded as a whole, so that rows may be there twice"
+        );
+    } else {
+        tracing::info!(file = %found.name, "the file was gone, has come back with the same content and is loaded again");
     }
 }
 

@@ -11,8 +11,15 @@ const CONTENT: usize = 6;
 pub(super) const LOOK: usize = 5;
 pub(super) const MODIFIED: usize = 2;
 pub(super) const INODE: usize = 2;
-/// In place of the time of a file that has vanished: no file that appears later was moved from there.
-pub(super) const VANISHED: [u8; MODIFIED] = [0; MODIFIED];
+/// In place of the time of a file that has vanished, in records of earlier versions.
+const VANISHED_TIME: [u8; MODIFIED] = [0; MODIFIED];
+/// Set in every look. Without it a look is that of a file that has vanished.
+const LOOK_BIT: u8 = 1;
+const UNKNOWN: [u8; LOOK] = [0; LOOK];
+/// In place of the look, which is never like these: see [`Presence`].
+const REPLACED: [u8; LOOK] = [0, 0, 0, 0, 1];
+const SUPERSEDED: [u8; LOOK] = [0, 0, 0, 0, 2];
+const VANISHED: [u8; LOOK] = [0, 0, 0, 0, 3];
 /// Bytes of a record, in a position and in memory.
 pub(super) const RECORD_BYTES: usize = PLACE + SIZE + CONTENT + LOOK + MODIFIED + INODE;
 
@@ -28,12 +35,25 @@ pub(super) struct TakenRecord {
     size: [u8; SIZE],
     /// Digest of those bytes, cut.
     content: [u8; CONTENT],
-    /// Hash of all that [`Stat`] says: equal, the file is the same without reading it. Zeros when it says too little.
+    /// Hash of all that [`Stat`] says: equal, the file is the same without reading it. Zeros when it says too little; when the
+    /// content lies there no more, what became of it.
     pub(super) look: [u8; LOOK],
     /// Hash of the time of the last change of its content, which a move keeps.
     pub(super) modified: [u8; MODIFIED],
     /// Hash of inode and device, which a rename keeps.
     pub(super) inode: [u8; INODE],
+}
+
+/// Whether the content of a record still lies at its path, as far as a run has seen.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(super) enum Presence {
+    Current,
+    /// Another content lies there. Until a run has looked at all files, one of another name may be this one, renamed.
+    Replaced,
+    /// … and none was.
+    Superseded,
+    /// A run saw that there was no file any more, nor one that it could have been renamed to.
+    Vanished,
 }
 
 impl TakenRecord {
@@ -65,12 +85,69 @@ impl TakenRecord {
         (self.place, self.size, self.content) == (other.place, other.size, other.content)
     }
 
-    /// The record of the file once it has vanished.
-    pub(super) fn vanished(self) -> Self {
+    pub(super) fn presence(&self) -> Presence {
+        match self.look {
+            REPLACED => Presence::Replaced,
+            SUPERSEDED => Presence::Superseded,
+            UNKNOWN => Presence::Current,
+            look if look[0] & LOOK_BIT == 0 => Presence::Vanished,
+            _ if self.modified == VANISHED_TIME => Presence::Vanished,
+            _ => Presence::Current,
+        }
+    }
+
+    pub(super) fn is_current(&self) -> bool {
+        self.presence() == Presence::Current
+    }
+
+    /// Whether a file of another name may be this one, renamed since the run before.
+    pub(super) fn may_be_renamed(&self) -> bool {
+        matches!(self.presence(), Presence::Current | Presence::Replaced)
+    }
+
+    /// The record once another content lies at its path.
+    pub(super) fn replaced(self) -> Self {
+        let look = match self.presence() {
+            Presence::Current | Presence::Replaced => REPLACED,
+            Presence::Superseded | Presence::Vanished => SUPERSEDED,
+        };
+        Self { look, ..self }
+    }
+
+    /// The record once a run has looked for its content under every name.
+    pub(super) fn settled(self) -> Self {
+        let mut look = self.look;
+        match self.presence() {
+            Presence::Current if look == UNKNOWN => look = VANISHED,
+            Presence::Current | Presence::Vanished => look[0] &= !LOOK_BIT,
+            Presence::Replaced | Presence::Superseded => look = SUPERSEDED,
+        }
+        Self { look, ..self }
+    }
+
+    /// Whether a file looks as it did when it was taken, also when it had vanished since.
+    pub(super) fn has_look(&self, look: &[u8; LOOK]) -> bool {
+        let mut own = self.look;
+        if self.presence() == Presence::Vanished {
+            own[0] |= LOOK_BIT;
+        }
+        own == *look
+    }
+
+    /// The record of a file that [looks so](Self::has_look) and is there.
+    pub(super) fn met(self, file: &Found) -> Self {
         Self {
-            modified: VANISHED,
+            look: look_hash(&file.stat),
+            modified: modified_hash(&file.stat),
             ..self
         }
+    }
+
+    /// Whether a file that comes back is the one that vanished: its size and time are the same. Its content has to be, too.
+    pub(super) fn may_have_returned(&self, file: &Found) -> bool {
+        self.presence() == Presence::Vanished
+            && self.size() == file.stat.size
+            && self.modified == modified_hash(&file.stat)
     }
 
     /// The least of all records of a place.
@@ -127,14 +204,13 @@ pub(super) fn place_hash(name: &str) -> [u8; PLACE] {
 
 pub(super) fn look_hash(stat: &Stat) -> [u8; LOOK] {
     let mut look = first::<LOOK>(&look_digest(stat));
-    // Zeros mean that nothing is known.
-    look[0] |= 1;
+    look[0] |= LOOK_BIT;
     look
 }
 
 pub(super) fn modified_hash(stat: &Stat) -> [u8; MODIFIED] {
     match first(&Sha256::digest(stat.modified.micros().to_be_bytes())) {
-        VANISHED => [0, 1],
+        VANISHED_TIME => [0, 1],
         hash => hash,
     }
 }

@@ -13,7 +13,7 @@ use serde::{Deserialize, Serialize};
 use super::folder::{Found, Stat};
 use super::listing::{Listing, Recognition};
 use super::older::{self, OlderRecord};
-use super::record::{LOOK, TakenRecord, look_hash, modified_hash, place_hash};
+use super::record::{LOOK, Presence, TakenRecord, look_hash, modified_hash, place_hash};
 use super::taken_files::{Delta, TakenFiles, read_records, record_bytes};
 use crate::base64;
 use crate::position_objects::PositionObjects;
@@ -84,6 +84,17 @@ pub(super) enum Known {
     Perhaps(Vec<TakenRecord>),
 }
 
+/// What the look of a file says.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(super) enum Meeting {
+    /// Its content has to be compared.
+    Unknown,
+    /// It is as it was when it was taken.
+    Known,
+    /// … which the position does not say.
+    News,
+}
+
 impl State {
     /// Errors: `Data` `bad_position`, and those of reading the objects that it names.
     pub(super) async fn read(
@@ -147,7 +158,7 @@ impl State {
     pub(super) fn has_look(&self, file: &Found) -> bool {
         let look = look_hash(&file.stat);
         let mut at_place = self.files.at(place_hash(&file.name));
-        at_place.any(|record| record.look == look)
+        at_place.any(|record| record.has_look(&look))
     }
 
     pub(super) fn known(
@@ -160,14 +171,10 @@ impl State {
             return Known::Same;
         }
         let look = look_hash(&file.stat);
-        let at_place = self.files.at(place_hash(&file.name));
-        let mut candidates: Vec<TakenRecord> = at_place
-            .filter(|record| record.size() <= file.stat.size)
-            .copied()
-            .collect();
+        let mut candidates = self.candidates_at_path(file, recognition);
         candidates.extend(listing.candidates(file, recognition));
         candidates.sort_by_key(TakenRecord::size);
-        match older::known(&self.older, file) {
+        match older::known(self.older_of(file), file) {
             older::Known::Same(older) => {
                 // Its content is not read again: only the look of a file that is the same is known.
                 self.renew(file, &older, &look);
@@ -182,9 +189,27 @@ impl State {
         Known::Perhaps(candidates)
     }
 
+    /// Records that say what lies at the path of a file. A content that lay there before another is no reason to leave it out.
+    fn candidates_at_path(&self, file: &Found, recognition: Recognition) -> Vec<TakenRecord> {
+        let at_place = self.files.at(place_hash(&file.name));
+        let may_lie_there = |record: &&TakenRecord| match record.presence() {
+            Presence::Current => record.size() <= file.stat.size,
+            Presence::Vanished if recognition.copies => record.size() <= file.stat.size,
+            Presence::Vanished => record.may_have_returned(file),
+            Presence::Replaced | Presence::Superseded => false,
+        };
+        at_place.filter(may_lie_there).copied().collect()
+    }
+
+    /// Records of version 0.1.0 that a file may have: none once a later version has met its path.
+    fn older_of(&self, file: &Found) -> &[OlderRecord] {
+        let is_met = self.files.at(place_hash(&file.name)).next().is_some();
+        if is_met { &[] } else { &self.older }
+    }
+
     /// Whether version 0.1.0 took a file of this name, size and content.
     pub(super) fn has_older(&self, file: &Found, sha256: &[u8; 32]) -> bool {
-        older::has_content(&self.older, file, sha256)
+        older::has_content(self.older_of(file), file, sha256)
     }
 
     /// Turns a record of version 0.1.0 into one of now.
@@ -210,35 +235,77 @@ impl State {
         if !file.stat.is_fresh(now) {
             record.look = look_hash(&file.stat);
         }
-        if self.files.contains(&record) {
-            return false;
+        let is_new = !self.files.contains(&record);
+        if is_new {
+            self.put(record, instead);
         }
+        self.replace_others(&record) || is_new
+    }
+
+    fn put(&mut self, record: TakenRecord, instead: Option<&TakenRecord>) {
         if let Some(instead) = instead {
             self.files.remove(instead);
+            self.files.remove(&instead.replaced());
         }
-        let same = self
-            .files
-            .at(record.place)
-            .find(|other| other.is_same_content(&record))
-            .copied();
-        if let Some(same) = same {
-            self.files.remove(&same);
+        let at_place = self.files.at(record.place);
+        let is_same = |other: &&TakenRecord| other.is_same_content(&record);
+        let same: Vec<TakenRecord> = at_place.filter(is_same).copied().collect();
+        for record in &same {
+            self.files.remove(record);
         }
         self.files.insert(record);
-        true
+    }
+
+    /// Notes that the content of other records of a path does not lie there any more. Whether there were any.
+    fn replace_others(&mut self, current: &TakenRecord) -> bool {
+        let at_place = self.files.at(current.place);
+        let lies_there = |record: &&TakenRecord| {
+            matches!(record.presence(), Presence::Current | Presence::Vanished)
+        };
+        let is_other = |record: &&TakenRecord| lies_there(record) && *record != current;
+        let others: Vec<TakenRecord> = at_place.filter(is_other).copied().collect();
+        for record in &others {
+            self.files.remove(record);
+            self.files.insert(record.replaced());
+        }
+        !others.is_empty()
+    }
+
+    /// Notes that a file is there as it was when it was taken, and no other content of its path. Positions of earlier versions
+    /// do not say which content was the last. Whether the file looks so, and whether that was news.
+    pub(super) fn meet(&mut self, file: &Found) -> Meeting {
+        let look = look_hash(&file.stat);
+        let found = self
+            .files
+            .at(place_hash(&file.name))
+            .find(|record| record.has_look(&look))
+            .copied();
+        let Some(found) = found else {
+            return Meeting::Unknown;
+        };
+        let record = found.met(file);
+        if record != found {
+            self.files.remove(&found);
+            self.files.insert(record);
+        }
+        match self.replace_others(&record) || record != found {
+            true => Meeting::News,
+            false => Meeting::Known,
+        }
     }
 
     /// Records of a file of this name that changed when `stat` says.
     pub(super) fn of_time(&self, name: &str, stat: &Stat) -> impl Iterator<Item = TakenRecord> {
         let modified = modified_hash(stat);
         let records = self.files.at(place_hash(name)).copied();
-        records.filter(move |record| record.modified == modified)
+        records.filter(move |record| record.may_be_renamed() && record.modified == modified)
     }
 
     /// The record of the first `size` bytes of a file of this name.
     pub(super) fn taken_at(&self, name: &str, size: u64) -> Option<TakenRecord> {
         let mut records = self.files.at(place_hash(name));
-        records.find(|record| record.size() == size).copied()
+        let is_it = |record: &&TakenRecord| record.is_current() && record.size() == size;
+        records.find(is_it).copied()
     }
 }
 
@@ -260,7 +327,7 @@ fn encoded(bytes: &[u8]) -> String {
 #[cfg(test)]
 mod tests {
     use super::super::folder::Identity;
-    use super::super::listing::PresentFile;
+    use super::super::listing::{PresentFile, Renamed};
     use super::*;
 
     /// Long after every file of these tests changed.
@@ -268,7 +335,7 @@ mod tests {
     const MOVES: Recognition = Recognition {
         moved: true,
         copies: false,
-        rotated: false,
+        renamed: Renamed::Never,
     };
 
     fn file(name: &str, size: u64, inode: u64) -> Found {
