@@ -55,6 +55,8 @@ pub(crate) fn explain(
         .with_hint("raise `memory` in `[sql]` of forebay.toml, or read less: filter, fewer columns, no cross join"),
         DataFusionError::Execution(message) => value_error(message, phase),
         DataFusionError::ArrowError(error, _) => arrow_error(error, phase, sql),
+        // Functions say so of arguments that they cannot take.
+        DataFusionError::Internal(message) if matches!(phase, Phase::Run) => value_error(message, phase),
         DataFusionError::Internal(message) => Error::bug("sql_engine", format!("the SQL engine broke its own rules: {}", first_line(message))),
         DataFusionError::ParquetError(_) | DataFusionError::ObjectStore(_) | DataFusionError::IoError(_) => {
             read_failed(&root.to_string())

@@ -281,9 +281,7 @@ async fn segment(bodies: &[String]) -> (Vec<u8>, Vec<u64>) {
 fn with_segment(bytes: &[u8]) -> tempfile::TempDir {
     let folder = tempfile::tempdir().unwrap();
     let clock = SystemClock::new();
-    let id = Folder::open(folder.path())
-        .unwrap()
-        .id(None, &clock);
+    let id = Folder::open(folder.path()).unwrap().id(None, &clock);
     let mark = folder.path().join("mark");
     mark::MarkFile::open(&mark, &id.unwrap()).unwrap().set(0);
     std::fs::write(folder.path().join("00000000000000000000.segment"), bytes).unwrap();

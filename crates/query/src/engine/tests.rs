@@ -331,7 +331,7 @@ fn chain_of_queries(count: usize) -> String {
     let mut sql = "with q0 as (select id from input where id < 9)".to_owned();
     for n in 1..count {
         sql += &format!(
-            ", q{n} as (select id + 1 as id from q{} where id > {n} - 9)",
+            ", q{n} as (select id * 1 as id from q{} where id > {n} - 99)",
             n - 1
         );
     }
