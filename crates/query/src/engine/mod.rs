@@ -9,6 +9,7 @@ mod canonical;
 pub(crate) mod deadline;
 mod input;
 mod inspect;
+mod outputs;
 mod plan;
 mod pure;
 mod row_wise;
