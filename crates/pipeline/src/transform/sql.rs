@@ -20,7 +20,9 @@ use arrow::array::RecordBatch;
 use arrow::compute::concat_batches;
 use arrow::datatypes::{Schema as ArrowSchema, SchemaRef};
 use async_trait::async_trait;
-use forebay_core::{Batch, Context, Error, ErrorKind, Result, Selected, SqlEngine};
+use forebay_core::{
+    Batch, Context, Error, ErrorKind, InspectedStatement, Result, Selected, SqlEngine,
+};
 use schemars::{Schema, SchemaGenerator, json_schema};
 
 use super::bisect::{Divided, divide};
@@ -28,6 +30,8 @@ use super::{Refusal, Transform, TransformKind, Transformed, own_fault, refuse};
 use crate::file::Document;
 
 const INPUT: &str = "input";
+/// The code of the engine's error for a type that no table can hold.
+const UNSUPPORTED_TYPE: &str = "unsupported_type";
 /// So much of a statement is told in an error.
 const STATEMENT_CHARS_SHOWN: usize = 200;
 
@@ -57,7 +61,7 @@ impl TransformKind for Kind {
             .inspect(INPUT, &statement)
             .map_err(|error| config.sql_error(&error))?;
         Ok(Box::new(Sql {
-            columns: inspected.columns,
+            inspected,
             statement,
             engine: engine.clone(),
         }))
@@ -67,7 +71,7 @@ impl TransformKind for Kind {
 #[derive(Debug)]
 struct Sql {
     statement: String,
-    columns: Option<Vec<String>>,
+    inspected: InspectedStatement,
     engine: Arc<dyn SqlEngine>,
 }
 
@@ -143,7 +147,23 @@ fn not_dividable(error: &Error, why_not: &str, statement: &str) -> Error {
 #[async_trait]
 impl Transform for Sql {
     fn columns(&self) -> Option<&[String]> {
-        self.columns.as_deref()
+        self.inspected.columns.as_deref()
+    }
+
+    fn made(&self) -> &[String] {
+        &self.inspected.made
+    }
+
+    fn check_columns(&self, input: &SchemaRef) -> Result<()> {
+        for part in &self.inspected.parts {
+            let planned = self.engine.schema(INPUT, input.clone(), part);
+            match futures::executor::block_on(planned) {
+                Err(error) if error.code() == UNSUPPORTED_TYPE => return Err(error),
+                // What it needs besides is known when rows come.
+                _ => {}
+            }
+        }
+        Ok(())
     }
 
     async fn apply(&self, batch: Batch, stage: &str) -> Result<Transformed> {
