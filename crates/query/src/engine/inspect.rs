@@ -437,7 +437,7 @@ mod tests {
             (
                 "select id as a, id + 1 as A from input",
                 "bad_sql",
-                "1:25: two columns are named a",
+                "1:17: two columns are named a",
             ),
             (
                 "select id + 1, id + 1 from input",

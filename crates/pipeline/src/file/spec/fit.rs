@@ -5,14 +5,14 @@
 use std::sync::Arc;
 
 use arrow::datatypes::{Field, Schema};
-use forebay_core::{Error, Result};
+use forebay_core::Error;
 
 use super::{Build, Step};
+use crate::extract;
 use crate::extract::contract::{ColumnRule, ContractPolicy, NewColumns};
 use crate::file::{Document, suggest};
 use crate::load::Target;
 use crate::source::{self, Source};
-use crate::{extract, transform};
 
 impl Build<'_> {
     /// What a table source yields only the extractor of its name reads, and nothing else does.
@@ -108,7 +108,8 @@ impl Build<'_> {
             .document
             .get("extract")
             .and_then(|extract| extract.single());
-        let Some((extractor, _)) = extractor.filter(|(name, _)| name != "json") else {
+        let is_other = |name: &str| name != "json" && extract::find(name).is_ok();
+        let Some((extractor, _)) = extractor.filter(|(name, _)| is_other(name)) else {
             return;
         };
         let what = format!("`{key}` reads JSON, and `extract: {{{extractor}: …}}` reads none");
@@ -131,26 +132,28 @@ impl Build<'_> {
         let (Some(policy), Some(steps)) = (policy, steps) else {
             return;
         };
-        // Steps of other kinds keep the columns, but not all do.
-        let is_kept = |step: &&Step| {
+        let first = (0..steps.len()).find_map(|at| Some((at, self.statement(at)?)));
+        let Some((at, statement)) = first else {
+            return;
+        };
+        let passes = |step: &Step| {
             policy
                 .columns
                 .keys()
                 .all(|name| step.transform.passes(name))
         };
-        let before = steps.iter().take_while(is_kept).count();
-        let Some(step) = steps.get(before) else {
-            return;
+        let is_kept = steps[..at].iter().all(passes);
+        let known = match is_kept {
+            true => declared(policy),
+            false => Arc::new(Schema::empty()),
         };
-        let statement = self.statement(before);
-        if let Some(statement) = statement {
-            let checked = step.transform.check_columns(&declared(policy));
-            self.made(
-                &statement,
-                checked.map_err(|error| statement.sql_error(&error)),
-            );
-        }
-        for name in step.transform.made() {
+        let transform = &steps[at].transform;
+        let checked = transform.check_columns(&known);
+        self.made(
+            &statement,
+            checked.map_err(|error| statement.sql_error(&error)),
+        );
+        for name in transform.made().iter().filter(|_| is_kept) {
             self.check_made(name, policy);
         }
     }
