@@ -30,6 +30,10 @@ pub struct InspectedStatement {
     pub passed: BTreeSet<String>,
     /// Whether it yields all columns of the input that it does not name (`*`).
     pub passes_others: bool,
+    /// Columns that it makes of others: the names that it gives by `AS` and mentions nowhere else.
+    pub made: Vec<String>,
+    /// The statement with one of its computed columns each, for those whose types can be asked for alone.
+    pub parts: Vec<String>,
 }
 
 /// Runs SQL over batches. The implementation lives in `query`, the only crate that knows the engine.
@@ -37,8 +41,9 @@ pub struct InspectedStatement {
 pub trait SqlEngine: fmt::Debug + Send + Sync {
     /// Checks `statement` as a transform of the table `input`, whose columns are not known.
     ///
-    /// Errors: `Config` with line and column when it does not parse, names a table or function that does not exist, or when
-    /// what it yields for one row depends on other rows (`sql_not_row_wise`).
+    /// Errors: `Config` with line and column when it does not parse, names a table or function that does not exist, gives two
+    /// columns one name, when what it yields for one row depends on other rows (`sql_not_row_wise`), or on the moment
+    /// (`not_deterministic`).
     fn inspect(&self, input: &str, statement: &str) -> Result<InspectedStatement>;
 
     /// The schema that `statement` gives for an input of this schema, without running it.

@@ -24,3 +24,9 @@ pub(crate) fn longs_beside(variant: &str) -> String {
     let kind = variant.strip_suffix("double").unwrap_or(variant);
     format!("{kind}long")
 }
+
+/// Whether a double says the same as a whole number.
+pub(crate) fn is_exact(number: i64) -> bool {
+    let magnitude = number.unsigned_abs();
+    magnitude == 0 || 64 - magnitude.leading_zeros() - magnitude.trailing_zeros() <= 53
+}

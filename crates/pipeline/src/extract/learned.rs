@@ -7,8 +7,11 @@ use std::collections::BTreeSet;
 use forebay_core::Result;
 
 use super::contract::Contract;
-use super::parquet::plan;
+use super::parquet::shape;
 use super::{csv, json};
+
+/// Between the names of an object and of what is inside of it.
+pub(crate) const INSIDE: char = '\n';
 
 /// A column that was learned.
 #[derive(Debug, Clone, PartialEq, Eq, Hash, PartialOrd, Ord)]
@@ -45,8 +48,8 @@ pub(crate) fn columns(contract: Contract) -> Result<Option<BTreeSet<LearnedColum
 /// Whether nothing has taught the contract a column.
 pub(crate) fn is_empty(contract: &Contract) -> bool {
     match contract.extractor.as_str() {
-        "parquet" => plan::has_no_columns("parquet", contract),
-        "avro" => plan::has_no_columns("avro", contract),
+        "parquet" => shape::has_no_columns("parquet", contract),
+        "avro" => shape::has_no_columns("avro", contract),
         _ => columns(contract.clone())
             .is_ok_and(|columns| columns.is_some_and(|columns| columns.is_empty())),
     }
@@ -76,6 +79,8 @@ pub(crate) fn widen(
     match contract.extractor.as_str() {
         "json" => json::widen_contract(contract, widened),
         "csv" => csv::widen_contract(contract, widened),
+        "parquet" => shape::widen_contract("parquet", contract, widened),
+        "table" => shape::widen_contract("table", contract, widened),
         _ => Ok(contract),
     }
 }

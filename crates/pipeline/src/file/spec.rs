@@ -1,5 +1,7 @@
 //! A pipeline as its file describes it, typed.
 
+mod fit;
+
 use std::io::Read;
 use std::path::Path;
 use std::sync::Arc;
@@ -22,7 +24,7 @@ use crate::file::resolve::is_below;
 use crate::file::validate::{Finding, findings};
 use crate::file::{
     Diagnostic, Diagnostics, Document, Resolved, Span, TEXT_BYTES_MAX, Variables, pipeline_schema,
-    resolve, suggest, yaml,
+    resolve, yaml,
 };
 use crate::journal::WRITERS;
 use crate::load::{self, Target};
@@ -313,6 +315,8 @@ impl<'a> Build<'a> {
         self.check_end(source.as_deref(), load.as_deref());
         self.check_table();
         self.check_partition(transform.as_deref(), load.as_deref());
+        self.check_bodies(source.as_deref());
+        self.check_made_columns(schema.as_ref(), transform.as_deref());
         let spec = PipelineSpec {
             name: name?,
             schedule: schedule?,
@@ -453,90 +457,6 @@ impl<'a> Build<'a> {
             name: format!("transform[{index}]"),
             transform,
         })
-    }
-
-    /// What a table source yields only the extractor of its name reads, and nothing else does.
-    fn check_table(&mut self) {
-        let chosen = |key: &str| Some(self.document.get(key)?.single()?.0);
-        let (Some(source), Some(extract)) = (chosen("source"), chosen("extract")) else {
-            return;
-        };
-        let known = source::find(&source).is_ok() && extract::find(&extract).is_ok();
-        if known && (source == "table") != (extract == "table") {
-            self.part("extract", |document| {
-                Err::<(), _>(document.error(
-                    "extract_does_not_fit",
-                    "a table of the lake is read by `extract: {table: {}}`, and nothing else is",
-                ))
-            });
-        }
-        let named = |stage: &str, component: &str, key: &str| {
-            let config = self.document.get(stage)?.get(component)?;
-            config.get(key)?.as_str().map(str::to_owned)
-        };
-        let from = named("source", "table", "name");
-        if from.is_some() && from == named("load", "iceberg", "table") {
-            self.part("load", |document| {
-                Err::<(), _>(document.error(
-                    "endless_table",
-                    "the pipeline reads the table that it loads: each run would read what the last one has added",
-                ))
-            });
-        }
-    }
-
-    /// A target that is made anew at the end of a run needs a source that has one.
-    fn check_end(&mut self, source: Option<&dyn Source>, load: Option<&dyn Target>) {
-        let pushed = source.is_some_and(|source| source.push().is_some());
-        if pushed && load.is_some_and(|load| load.replaces()) {
-            self.part("load", |document| {
-                let place = document
-                    .single()
-                    .map_or_else(|| document.clone(), |(_, config)| config);
-                let place = place.get("mode").unwrap_or(place);
-                Err::<(), _>(place.error(
-                    "replace_without_end",
-                    "what is pushed never ends, so it cannot take the place of a table",
-                ))
-            });
-        }
-    }
-
-    /// A table is partitioned by columns that the last transform yields, as far as its text says which.
-    fn check_partition(&mut self, steps: Option<&[Step]>, load: Option<&dyn Target>) {
-        let columns = steps
-            .and_then(<[Step]>::last)
-            .and_then(|step| step.transform.columns());
-        let (Some(columns), Some(target)) = (columns, load.and_then(|load| load.lake())) else {
-            return;
-        };
-        let is_unknown =
-            |name: &str| !name.starts_with('_') && !columns.iter().any(|column| column == name);
-        let unknown = target
-            .partition
-            .iter()
-            .enumerate()
-            .find(|(_, field)| is_unknown(&field.column));
-        let Some((at, field)) = unknown else {
-            return;
-        };
-        let names = columns.iter().map(String::as_str);
-        let hint = match suggest::nearest(&field.column, names.clone()) {
-            Some(near) => format!("did you mean `{near}`?"),
-            None => format!("columns are {}", suggest::list(names)),
-        };
-        let what = format!(
-            "the table is partitioned by `{}`, which the last transform does not yield",
-            field.column
-        );
-        self.part("load", |document| {
-            let place = document
-                .single()
-                .map_or_else(|| document.clone(), |(_, config)| config);
-            let list = place.get("partition").unwrap_or(place);
-            let place = list.elements().into_iter().nth(at).unwrap_or(list);
-            Err::<(), _>(place.error("no_column", what).with_hint(hint))
-        });
     }
 
     fn records(&self) -> Option<String> {

@@ -14,10 +14,7 @@ use arrow::datatypes::{DataType, FieldRef, Fields, Schema, SchemaRef};
 use forebay_core::{Error, Result};
 
 use crate::extract::contract::{Contract, ContractPolicy};
-use crate::extract::learned::{self, LearnedColumn};
-
-/// Between the names of a column inside an object.
-pub(super) const INSIDE: char = '\n';
+use crate::extract::learned::{self, INSIDE, LearnedColumn};
 
 #[derive(Debug)]
 pub(super) struct ColumnEvidence {

@@ -4,7 +4,7 @@
 //! is refused, the others are left out too, and so are its children, which follow in the batches right after it and are
 //! known by their root's key. So a replay may land all of the record without landing anything twice.
 
-use std::collections::HashSet;
+use std::collections::{BTreeSet, HashSet};
 use std::sync::Arc;
 
 use arrow::array::{AsArray, BooleanArray, RecordBatch, StringArray};
@@ -15,7 +15,7 @@ use forebay_lake::Lake;
 
 use super::evidence::ColumnEvidence;
 use super::ledger::RowPlace;
-use super::widen::ColumnWidening;
+use super::widen::{self, ColumnWidening};
 use crate::extract::contract::Contract;
 use crate::extract::untyped::{add_untyped, drop_empty, drop_untyped, untyped};
 use crate::file::PipelineSpec;
@@ -39,6 +39,8 @@ pub(super) struct Steps {
     pending: Option<Batch>,
     /// Which columns of whole numbers become doubles, where the target can do that.
     widening: Option<ColumnWidening>,
+    /// Columns of doubles beside whole numbers that have been warned about, where the target cannot make one of both.
+    warned: BTreeSet<String>,
 }
 
 impl Steps {
@@ -51,6 +53,7 @@ impl Steps {
             evidence: None,
             pending: None,
             widening: None,
+            warned: BTreeSet::new(),
         }
     }
 
@@ -149,7 +152,10 @@ impl Steps {
     async fn widen(&mut self, batch: Batch) -> Result<Batch> {
         match &mut self.widening {
             Some(widening) => widening.apply(batch).await,
-            None => Ok(batch),
+            None => {
+                widen::warn_of_doubles(&batch, &mut self.warned);
+                Ok(batch)
+            }
         }
     }
 

@@ -5,4 +5,5 @@ mod documents;
 mod replaced;
 mod replays;
 mod widened;
+mod widened_files;
 mod world;

@@ -6,7 +6,7 @@
 
 mod merge;
 
-use std::collections::{BTreeMap, HashMap, HashSet};
+use std::collections::{BTreeMap, BTreeSet, HashMap, HashSet};
 use std::sync::Arc;
 
 use arrow::array::{Array, ArrayRef, AsArray, RecordBatch};
@@ -14,10 +14,9 @@ use arrow::datatypes::{DataType, Field, Fields, Int64Type, Schema};
 use forebay_core::{Batch, RefName, Result};
 use forebay_lake::Lake;
 
-use super::evidence::INSIDE;
 use crate::extract::contract::Contract;
-use crate::extract::doubles::{base_of, longs_beside};
-use crate::extract::learned::{self, HeldLongs, LearnedColumn};
+use crate::extract::doubles::{base_of, is_exact, longs_beside};
+use crate::extract::learned::{self, HeldLongs, INSIDE, LearnedColumn};
 use crate::file::PipelineSpec;
 use crate::load::iceberg::IcebergTarget;
 
@@ -197,6 +196,27 @@ impl ColumnWidening {
     }
 }
 
+/// Warns, once a column, that doubles go to a column beside whole numbers: for targets other than tables of the lake.
+pub(super) fn warn_of_doubles(batch: &Batch, warned: &mut BTreeSet<String>) {
+    if !has_doubles_beside(batch.records.schema_ref().fields()) {
+        return;
+    }
+    each_column(&batch.records, &mut |name, field, array| {
+        let Some(base) = base_of(field).filter(|_| has_value(array)) else {
+            return;
+        };
+        let doubles = column(&batch.child, name);
+        let column = beside(&doubles, base).shown();
+        let doubles = doubles.shown();
+        if warned.insert(doubles.clone()) {
+            tracing::warn!(
+                %column,
+                "column has whole numbers and decimals, decimals go to {doubles}; to have one column, load into a table of the lake, or write `coalesce({column}, {doubles})` in a `sql` step"
+            );
+        }
+    });
+}
+
 fn column(table: &str, name: String) -> LearnedColumn {
     LearnedColumn {
         table: table.to_owned(),
@@ -246,7 +266,7 @@ fn walk(
                 );
             }
         }
-        DataType::Int64 | DataType::Float64 => with(name, field, array),
+        DataType::Int32 | DataType::Int64 | DataType::Float64 => with(name, field, array),
         _ => {}
     }
 }
@@ -294,12 +314,6 @@ fn has_inexact(array: &ArrayRef) -> bool {
         && numbers.iter().flatten().any(|number| !is_exact(number))
 }
 
-/// Whether a double says the same.
-fn is_exact(number: i64) -> bool {
-    let magnitude = number.unsigned_abs();
-    magnitude == 0 || 64 - magnitude.leading_zeros() - magnitude.trailing_zeros() <= 53
-}
-
 /// The column at `path` alone, with doubles instead of whole numbers.
 fn with_double(fields: &Fields, path: &[&str]) -> Option<Field> {
     let (name, rest) = path.split_first()?;
@@ -311,7 +325,7 @@ fn doubled(field: &Field, path: &[&str]) -> Option<Field> {
     let kind = match field.data_type() {
         DataType::List(element) => DataType::List(Arc::new(doubled(element, path)?)),
         DataType::Struct(fields) => DataType::Struct(vec![with_double(fields, path)?].into()),
-        DataType::Int64 if path.is_empty() => DataType::Float64,
+        DataType::Int32 | DataType::Int64 if path.is_empty() => DataType::Float64,
         _ => return None,
     };
     Some(Field::new(field.name(), kind, true))

@@ -182,6 +182,11 @@ pub trait Source: fmt::Debug + Send + Sync {
         false
     }
 
+    /// The setting by which it looks for something in bodies, which must be JSON then.
+    fn json_key(&self) -> Option<&'static str> {
+        None
+    }
+
     /// What the pipeline says of messages, for a source whose payloads [pack](forebay_core::PayloadHead::messages) them.
     fn messages(&self) -> Option<&MessageRules> {
         None

@@ -105,7 +105,29 @@ fn check_expression(
     records: RecordBatch,
     expression: &str,
 ) -> Result<()> {
+    of_the_moment(engine, expression)?;
     futures::executor::block_on(engine.evaluate(&records, expression)).map(drop)
+}
+
+/// Refuses a condition that gives another answer on each run, whatever the columns are.
+fn of_the_moment(engine: &Arc<dyn SqlEngine>, expression: &str) -> Result<()> {
+    let statement = format!("SELECT 1 FROM input WHERE {expression}");
+    match engine.inspect("input", &statement) {
+        Err(error) if error.code() == "not_deterministic" => Err(without_place(error)),
+        // Anything else is told in the words of the condition.
+        _ => Ok(()),
+    }
+}
+
+/// The place is one in the statement around the condition.
+fn without_place(error: Error) -> Error {
+    let message = error.message();
+    let message = message.split_once(": ").map_or(message, |(_, what)| what);
+    let plain = Error::config(error.code(), message);
+    match error.hint() {
+        Some(hint) => plain.with_hint(hint),
+        None => plain,
+    }
 }
 
 /// Checks the `check` of a column as far as it can be without rows: fully when the type is known, else its syntax.

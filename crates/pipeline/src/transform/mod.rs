@@ -15,6 +15,7 @@ use std::sync::Arc;
 
 use arrow::array::{BooleanArray, RecordBatch};
 use arrow::compute::filter_record_batch;
+use arrow::datatypes::SchemaRef;
 use async_trait::async_trait;
 use forebay_core::{Batch, Error, ErrorKind, Origins, Rejected, Result, SqlEngine};
 use schemars::Schema;
@@ -55,6 +56,19 @@ pub trait Transform: fmt::Debug + Send + Sync {
     fn overlooks(&self, base: &str, variant: &str) -> bool {
         let _ = (base, variant);
         false
+    }
+
+    /// Checks the types of what it yields, as far as these columns of the input tell them.
+    ///
+    /// Errors: `Config` `unsupported_type` for a type that no table can hold.
+    fn check_columns(&self, input: &SchemaRef) -> Result<()> {
+        let _ = input;
+        Ok(())
+    }
+
+    /// Columns that it makes of others, and does not read.
+    fn made(&self) -> &[String] {
+        &[]
     }
 
     /// All columns of what it yields, whatever it is given; `None` when they depend on the input.

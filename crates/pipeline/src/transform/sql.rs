@@ -31,6 +31,8 @@ use crate::extract::untyped::{STAND_INS, untyped, with_stand_in};
 use crate::file::Document;
 
 const INPUT: &str = "input";
+/// The code of the engine's error for a type that no table can hold.
+const UNSUPPORTED_TYPE: &str = "unsupported_type";
 /// So much of a statement is told in an error.
 const STATEMENT_CHARS_SHOWN: usize = 200;
 
@@ -193,6 +195,22 @@ impl Transform for Sql {
 
     fn columns(&self) -> Option<&[String]> {
         self.inspected.columns.as_deref()
+    }
+
+    fn made(&self) -> &[String] {
+        &self.inspected.made
+    }
+
+    fn check_columns(&self, input: &SchemaRef) -> Result<()> {
+        for part in &self.inspected.parts {
+            let planned = self.engine.schema(INPUT, input.clone(), part);
+            match futures::executor::block_on(planned) {
+                Err(error) if error.code() == UNSUPPORTED_TYPE => return Err(error),
+                // What it needs besides is known when rows come.
+                _ => {}
+            }
+        }
+        Ok(())
     }
 
     async fn apply(&self, batch: Batch, stage: &str) -> Result<Transformed> {

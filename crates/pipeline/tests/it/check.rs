@@ -233,3 +233,60 @@ fn conditions_are_checked_before_the_first_row() {
     assert_eq!(found.0.len(), 1, "{found}");
     assert_eq!((found.0[0].code, found.0[0].place.line), ("bad_sql", 15));
 }
+
+/// The codes of the faults of a file, with their lines.
+fn faults(text: &str) -> Vec<(&'static str, usize)> {
+    let found = check(text).err().unwrap_or_default();
+    let faults = found.0.iter();
+    faults.map(|one| (one.code, one.place.line)).collect()
+}
+
+#[test]
+fn what_every_run_would_refuse_is_found_with_its_place() {
+    const FILE: &str = "pipeline: a\nsource: SOURCE\nextract: EXTRACT\nschema: {columns: {at: {type: timestamp}}}\ntransform:\n  - STEP\nload: {iceberg: {table: a.b}}\n";
+    let file = |source: &str, extract: &str, step: &str| {
+        let text = FILE.replace("SOURCE", source).replace("EXTRACT", extract);
+        text.replace("STEP", step)
+    };
+    let (files, csv) = ("{file: {path: a}}", "{csv: {}}");
+    let plain = "sql: SELECT id FROM input";
+    assert_eq!(faults(&file(files, csv, plain)), []);
+    for (step, code) in [
+        ("sql: SELECT now() AS n FROM input", "not_deterministic"),
+        (
+            "check: [{name: a, where: 'at < now()'}]",
+            "not_deterministic",
+        ),
+        ("sql: SELECT at - at AS d -- INTERVAL", "unsupported_type"),
+    ] {
+        assert_eq!(faults(&file(files, csv, step)), [(code, 6)], "{step}");
+    }
+    let http = |more: &str| format!("{{http: {{url: 'https://example.org', {more}}}}}");
+    let misfit = [("extract_does_not_fit", 2)];
+    for more in [
+        "paginate: {page: {param: p}}",
+        "paginate: {next: {path: next}}",
+        "cursor: {field: at, param: after}",
+    ] {
+        assert_eq!(faults(&file(&http(more), csv, plain)), misfit, "{more}");
+        let json = faults(&file(&http(more), "{json: {}}", plain));
+        assert_eq!(json, [], "{more}");
+    }
+    let linked = http("paginate: {link_header: {}}");
+    assert_eq!(faults(&file(&linked, csv, plain)), []);
+}
+
+#[test]
+fn a_declared_column_that_the_transform_makes_is_told() {
+    const FILE: &str = "pipeline: a\nsource: {file: {path: a}}\nextract: {csv: {}}\nschema:\n  columns:\n    made: {type: double}\ntransform:\n  - sql: SELECT b * 2 AS made FROM input\nload: {iceberg: {table: a.b}}\n";
+    assert_eq!(faults(FILE), [("column_made", 6)]);
+    for (from, to) in [
+        ("made: {type: double}", "other: {type: double}"),
+        // The record has to have it, whatever becomes of it.
+        ("{type: double}", "{type: double, required: true}"),
+        ("schema:\n", "schema:\n  new_columns: quarantine\n"),
+        ("AS made", "AS more"),
+    ] {
+        assert_eq!(faults(&FILE.replace(from, to)), [], "{to}");
+    }
+}

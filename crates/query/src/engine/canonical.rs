@@ -11,6 +11,8 @@ use arrow::compute::{CastOptions, cast_with_options};
 use arrow::datatypes::{DataType, Field, FieldRef, Schema, SchemaRef, TimeUnit};
 use forebay_core::{Error, Result};
 
+use crate::types::sql_name;
+
 /// The schema a table would have for these columns.
 ///
 /// Errors: `Config` for a type that no table can hold.
@@ -66,7 +68,7 @@ fn canonical_field(field: &Field) -> Result<FieldRef> {
             format!(
                 "column {} has type {}, which no table can hold",
                 field.name(),
-                field.data_type()
+                sql_name(field.data_type())
             ),
         )
         .with_hint("cast it in the statement")

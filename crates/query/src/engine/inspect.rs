@@ -8,6 +8,7 @@ use std::collections::HashSet;
 use std::ops::ControlFlow;
 
 use datafusion::execution::session_state::SessionState;
+use datafusion::logical_expr::Volatility;
 use datafusion::sql::parser::Statement;
 use datafusion::sql::sqlparser::ast::{
     Expr, GroupByExpr, Ident, ObjectName, Query, Select, SelectItem, SetExpr, SetOperator,
@@ -15,7 +16,7 @@ use datafusion::sql::sqlparser::ast::{
 };
 use forebay_core::{Error, InspectedStatement, Result};
 
-use super::mentions;
+use super::{mentions, outputs, pure};
 use crate::error::nearest;
 use crate::statement;
 
@@ -34,10 +35,19 @@ pub(super) fn inspect(state: &SessionState, input: &str, sql: &str) -> Result<In
         tables: HashSet::from([input.to_lowercase()]),
         reads: Vec::new(),
     };
-    match inner.visit(&mut inspector) {
-        ControlFlow::Break(error) => Err(*error),
-        ControlFlow::Continue(()) => Ok(mentions::of(inner)),
+    if let ControlFlow::Break(error) = inner.visit(&mut inspector) {
+        return Err(*error);
     }
+    if let Some((name, at)) = outputs::name_given_twice(inner) {
+        let message = format!(
+            "{}:{}: two columns are named {name}",
+            at.line.max(1),
+            at.column.max(1)
+        );
+        let error = Error::config("bad_sql", message);
+        return Err(error.with_hint("give one of them another name with AS"));
+    }
+    Ok(mentions::of(inner))
 }
 
 /// The columns of the statement when each has a name of its own.
@@ -185,6 +195,11 @@ impl Inspector<'_> {
         if !is_known {
             return ControlFlow::Break(self.unknown_function(&call.name, &name));
         }
+        if self.is_of_the_moment(&name) {
+            let start = call.name.span().start;
+            let error = pure::refused(&name, start.line.max(1), start.column.max(1));
+            return ControlFlow::Break(Box::new(error));
+        }
         if !self.is_over_input() {
             return ControlFlow::Continue(());
         }
@@ -197,6 +212,12 @@ impl Inspector<'_> {
             );
         }
         ControlFlow::Continue(())
+    }
+
+    /// Whether a function may give another answer on the next run.
+    fn is_of_the_moment(&self, name: &str) -> bool {
+        let function = self.state.scalar_functions().get(name);
+        function.is_some_and(|function| function.signature().volatility != Volatility::Immutable)
     }
 
     fn unknown_function(&self, at: &ObjectName, name: &str) -> Box<Error> {
@@ -375,6 +396,86 @@ mod tests {
             let error = engine.inspect("input", sql).unwrap_err();
             assert!(error.message().starts_with(message), "{sql}: {error}");
         }
+    }
+
+    #[test]
+    fn functions_of_the_moment_and_names_given_twice_are_found_without_columns() {
+        let engine = Engine::new();
+        for (sql, code, message) in [
+            (
+                "select id, now() as n from input",
+                "not_deterministic",
+                "1:12: now()",
+            ),
+            (
+                "select id, random() as n from input",
+                "not_deterministic",
+                "1:12: random()",
+            ),
+            (
+                "select\n uuid() as n from input",
+                "not_deterministic",
+                "2:2: uuid()",
+            ),
+            (
+                "select current_date as d from input",
+                "not_deterministic",
+                "1:8: current_date()",
+            ),
+            (
+                "select id from input where at < current_timestamp",
+                "not_deterministic",
+                "1:33:",
+            ),
+            (
+                "select (select max(random()) from (values (1)) t(v)) as r from input",
+                "not_deterministic",
+                "1:20: random()",
+            ),
+            (
+                "select id as a, id + 1 as A from input",
+                "bad_sql",
+                "1:17: two columns are named a",
+            ),
+            (
+                "select id + 1, id + 1 from input",
+                "bad_sql",
+                "1:16: two columns are named id + 1",
+            ),
+        ] {
+            let error = engine.inspect("input", sql).unwrap_err();
+            assert_eq!(error.code(), code, "{sql}: {error}");
+            assert!(error.message().starts_with(message), "{sql}: {error}");
+            assert!(error.hint().is_some(), "{sql}");
+        }
+        for sql in [
+            "select id, id from input",
+            "select a.id, n.id from input a cross join (values (1)) n(id)",
+            "select id as a, \"A\" from input",
+            "select * from input union all select * from input",
+        ] {
+            assert!(engine.inspect("input", sql).is_ok(), "{sql}");
+        }
+    }
+
+    #[test]
+    fn made_columns_are_those_that_the_statement_reads_nowhere() {
+        let engine = Engine::new();
+        let inspected = |sql| engine.inspect("input", sql).unwrap();
+        let sql = "select id, amount * 1.19 as gross, lower(name) as name from input";
+        assert_eq!(inspected(sql).made, ["gross"]);
+        let sql = "select amount * 1.19 as gross from input where input.gross is null";
+        assert_eq!(inspected(sql).made, Vec::<String>::new());
+        assert_eq!(
+            inspected(
+                "select id, at - \"Then\" as d, interval '1 day' as i from input where id > 1"
+            )
+            .parts,
+            [
+                "SELECT at - \"Then\" AS d FROM input WHERE id > 1",
+                "SELECT INTERVAL '1 day' AS i FROM input WHERE id > 1",
+            ]
+        );
     }
 
     #[test]

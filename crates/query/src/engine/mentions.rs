@@ -12,17 +12,22 @@ use datafusion::sql::sqlparser::ast::{
 use forebay_core::InspectedStatement;
 
 use super::inspect::{columns, normal};
+use super::outputs;
 
 /// What the statement says about columns.
 pub(super) fn of(statement: &Statement) -> InspectedStatement {
     let mut mentions = Mentions::default();
     let _ = statement.visit(&mut mentions);
     let plain = plain_select(statement);
+    let passed = plain.map_or_else(BTreeSet::new, |select| mentions.passed(select));
+    let names = mentions.counts.into_keys().collect();
     InspectedStatement {
         columns: columns(statement),
-        passed: plain.map_or_else(BTreeSet::new, |select| mentions.passed(select)),
+        made: outputs::made(statement, &names),
+        parts: outputs::parts(statement),
+        passed,
         passes_others: plain.is_some_and(has_plain_star),
-        names: mentions.counts.into_keys().collect(),
+        names,
     }
 }
 

@@ -10,6 +10,7 @@ pub(crate) mod deadline;
 mod input;
 mod inspect;
 mod mentions;
+mod outputs;
 mod plan;
 mod pure;
 mod row_wise;

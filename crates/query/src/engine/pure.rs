@@ -1,5 +1,7 @@
 //! Refuses functions whose answer depends on the moment they are called.
 
+use std::fmt::Display;
+
 use datafusion::common::Result;
 use datafusion::common::tree_node::{TreeNode, TreeNodeRecursion};
 use datafusion::logical_expr::expr::WindowFunctionDefinition;
@@ -20,7 +22,8 @@ pub(super) fn check_plan(plan: &LogicalPlan, sql: &str) -> Result<()> {
 pub(super) fn check(expr: &Expr, sql: &str) -> Result<()> {
     expr.apply(|expr| match function(expr) {
         Some((name, volatility)) if volatility != Volatility::Immutable => {
-            Err(external(refused(name, sql)))
+            let (line, column) = locate(sql, name).unwrap_or((1, 1));
+            Err(external(refused(name, line, column)))
         }
         _ => Ok(TreeNodeRecursion::Continue),
     })?;
@@ -43,8 +46,8 @@ fn function(expr: &Expr) -> Option<(&str, Volatility)> {
     }
 }
 
-fn refused(name: &str, sql: &str) -> Error {
-    let (line, column) = locate(sql, name).unwrap_or((1, 1));
+/// The error for a call at a line and column.
+pub(super) fn refused(name: &str, line: impl Display, column: impl Display) -> Error {
     Error::config("not_deterministic", format!("{line}:{column}: {name}() gives another answer on each run, so a replay would not give the same rows"))
         .with_hint("use a value of the record instead; the time a payload was taken is `received_at` in raw.<pipeline>")
 }

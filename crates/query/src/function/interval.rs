@@ -1,12 +1,17 @@
-//! Intervals as lengths: a month is 30 days and a day 24 hours where they are compared, as in Postgres.
+//! Intervals as lengths: a month is 30 days and a day 24 hours where they are compared, as in Postgres. Beside a time of day only
+//! their hours count.
 
 use std::sync::Arc;
 
-use arrow::array::{ArrayRef, AsArray, Float64Array, IntervalMonthDayNanoArray};
+use arrow::array::{
+    ArrayRef, AsArray, Float64Array, IntervalMonthDayNanoArray, Time64MicrosecondArray,
+};
+use arrow::compute::{binary, cast};
 use arrow::datatypes::{
     DataType, DurationMicrosecondType, Float64Type, IntervalMonthDayNano, IntervalMonthDayNanoType,
-    IntervalUnit, TimeUnit,
+    IntervalUnit, Time64MicrosecondType, TimeUnit,
 };
+use arrow::error::ArrowError;
 use datafusion::common::Result;
 
 use super::{ScalarDefinition, execution, wrong_arguments};
@@ -32,12 +37,32 @@ pub(crate) fn divided() -> ScalarDefinition {
     })
 }
 
+/// The time of day that is an interval later, modulo 24 hours; months and days of the interval have no effect.
+pub(crate) fn later() -> ScalarDefinition {
+    ScalarDefinition::new("time_later", time_type, with_time, |args| {
+        shifted(args, |time, micros| time + micros)
+    })
+}
+
+/// The same, earlier.
+pub(crate) fn earlier() -> ScalarDefinition {
+    ScalarDefinition::new("time_earlier", time_type, with_time, |args| {
+        shifted(args, |time, micros| time - micros)
+    })
+}
+
 /// The difference of two timestamps as days and the time that is left.
 pub(crate) fn days_and_time() -> ScalarDefinition {
     let one = |types: &[DataType]| Ok(vec![own(&types[0]).unwrap_or_else(|| types[0].clone())]);
     ScalarDefinition::new("days_and_time", interval_type, one, |args| {
         Ok(Arc::new(intervals(&args[0])))
     })
+}
+
+/// Differences of timestamps as [`days_and_time`] has them.
+pub(crate) fn of_difference(array: &ArrayRef) -> Result<ArrayRef, ArrowError> {
+    let micros = cast(array, &DataType::Duration(TimeUnit::Microsecond))?;
+    Ok(Arc::new(intervals(&micros)))
 }
 
 /// Intervals of equal length in one form, whose parts order as the lengths do.
@@ -62,6 +87,29 @@ fn canonical_one(interval: IntervalMonthDayNano) -> IntervalMonthDayNano {
 
 fn interval_type(_: &[DataType]) -> Result<DataType> {
     Ok(DataType::Interval(IntervalUnit::MonthDayNano))
+}
+
+fn time_type(_: &[DataType]) -> Result<DataType> {
+    Ok(DataType::Time64(TimeUnit::Microsecond))
+}
+
+fn with_time(types: &[DataType]) -> Result<Vec<DataType>> {
+    match types {
+        [DataType::Time32(_) | DataType::Time64(_), span] if own(span).is_some() => {
+            let kinds = [Some(time_type(types)?), own(span)];
+            Ok(kinds.into_iter().flatten().collect())
+        }
+        _ => Err(wrong_arguments("time", "a time and an interval", types)),
+    }
+}
+
+fn shifted(args: &[ArrayRef], shift: fn(i64, i64) -> i64) -> Result<ArrayRef> {
+    let times = args[0].as_primitive::<Time64MicrosecondType>();
+    let times: Time64MicrosecondArray = binary(times, &intervals(&args[1]), |time, interval| {
+        let micros = interval.nanoseconds.div_euclid(1_000);
+        shift(time, micros).rem_euclid(MICROS_OF_DAY)
+    })?;
+    Ok(Arc::new(times))
 }
 
 fn with_number(types: &[DataType]) -> Result<Vec<DataType>> {

@@ -3,6 +3,7 @@
 //! A function is data: a name, a signature, a return type and a kernel over arrays. Nothing here knows plans or tables.
 
 pub(crate) mod concat;
+pub(crate) mod digits;
 pub(crate) mod instant;
 pub(crate) mod interval;
 pub(crate) mod json;
@@ -197,6 +198,7 @@ pub(crate) fn local() -> DataType {
 pub(crate) fn all() -> Vec<Arc<ScalarUDF>> {
     let mut functions = vec![
         Arc::new(instant::Now::new().into()),
+        Arc::new(digits::Truncation::new().into()),
         truncate::date_trunc().shared(),
         truncate::date_bin().shared(),
         zone::timezone().shared(),

@@ -9,7 +9,7 @@ use arrow::datatypes::{DataType, Float32Type, Float64Type};
 use datafusion::common::{DFSchema, Result};
 use datafusion::logical_expr::{Cast, Expr, ExprSchemable, ScalarUDF, TryCast};
 
-use crate::function::{ScalarDefinition, execution, number};
+use crate::function::{ScalarDefinition, execution, interval, number};
 
 /// Most digits of a decimal.
 const DIGITS_MAX: i16 = 38;
@@ -21,6 +21,7 @@ pub(super) struct RoundedCasts {
     to_real: Arc<ScalarUDF>,
     try_to_real: Arc<ScalarUDF>,
     unordered: Arc<ScalarUDF>,
+    days_and_time: Arc<ScalarUDF>,
     decimal_text: Arc<ScalarUDF>,
     try_decimal_text: Arc<ScalarUDF>,
 }
@@ -32,6 +33,7 @@ impl RoundedCasts {
         let float = |types: &[DataType]| Ok(types[0].clone());
         Self {
             unordered: super::float::unordered(),
+            days_and_time: interval::days_and_time().shared(),
             decimal_text: number::decimal_text().shared(),
             try_decimal_text: number::try_decimal_text().shared(),
             nearest: ScalarDefinition::new("nearest", float, same, |args| Ok(nearest(&args[0])))
@@ -72,6 +74,7 @@ impl RoundedCasts {
                 };
                 return Some(function.call(vec![inner]));
             }
+            (DataType::Duration(_), to) if to.is_string() => self.days_and_time.call(vec![inner]),
             (from, DataType::Decimal128(..)) if from.is_string() => {
                 let function = match is_try {
                     true => &self.try_decimal_text,

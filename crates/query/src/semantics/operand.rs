@@ -31,6 +31,7 @@ pub(super) fn settle(expr: Expr, schema: &DFSchema) -> Transformed<Expr> {
             let is_cast = match call.func.name() {
                 "date_part" => days_apart(&mut call.args, schema),
                 "atan2" | "nanvl" => doubles(&mut call.args, schema),
+                "power" | "log" => doubles_of_decimals(&mut call.args, schema),
                 _ => false,
             };
             changed(Expr::ScalarFunction(call), is_cast)
@@ -94,6 +95,13 @@ fn doubles(args: &mut [Expr], schema: &DFSchema) -> bool {
         }
     }
     true
+}
+
+/// The engine gives a power the type of its base, and cuts, or overflows, without a word what has no place there; the logarithm
+/// of a decimal is a whole number, or NaN.
+fn doubles_of_decimals(args: &mut [Expr], schema: &DFSchema) -> bool {
+    let is_decimal = |arg: &Expr| matches!(arg.get_type(schema), Ok(kind) if kind.is_decimal());
+    args.iter().any(is_decimal) && doubles(args, schema)
 }
 
 fn cast(expr: &mut Expr, to: DataType) {

@@ -1,10 +1,10 @@
-//! Operators whose types the engine refuses while it plans: an interval times a number, and a quoted literal beside what the
-//! engine does not read it as.
+//! Operators whose types the engine refuses, or gets wrong, while it plans: an interval times a number, a time of day and an
+//! interval, and a quoted literal beside what the engine does not read it as.
 
 use std::sync::Arc;
 
 use arrow::datatypes::DataType;
-use datafusion::common::{DFSchema, Result};
+use datafusion::common::{DFSchema, Result, plan_err};
 use datafusion::logical_expr::planner::{ExprPlanner, PlannerResult, RawBinaryExpr};
 use datafusion::logical_expr::{Expr, ExprSchemable, ScalarUDF};
 use datafusion::sql::sqlparser::ast::BinaryOperator;
@@ -17,6 +17,8 @@ use crate::function::interval;
 pub(crate) struct OwnOperators {
     times: Arc<ScalarUDF>,
     divided: Arc<ScalarUDF>,
+    later: Arc<ScalarUDF>,
+    earlier: Arc<ScalarUDF>,
 }
 
 impl OwnOperators {
@@ -24,6 +26,8 @@ impl OwnOperators {
         Self {
             times: interval::times().shared(),
             divided: interval::divided().shared(),
+            later: interval::later().shared(),
+            earlier: interval::earlier().shared(),
         }
     }
 
@@ -45,6 +49,31 @@ impl OwnOperators {
     }
 }
 
+impl OwnOperators {
+    /// A time of day and an interval: the engine makes an interval of both.
+    ///
+    /// Errors: `Plan` for an interval without a time of day.
+    fn shifted(&self, expr: &RawBinaryExpr, kinds: &[DataType; 2]) -> Result<Option<Expr>> {
+        let (left, right) = (expr.left.clone(), expr.right.clone());
+        let [is_time_first, is_time_last] = [0, 1].map(|at| is_time(&kinds[at]));
+        Ok(match &expr.op {
+            BinaryOperator::Plus if is_time_first && is_span(&kinds[1]) => {
+                Some(self.later.call(vec![left, right]))
+            }
+            BinaryOperator::Plus if is_span(&kinds[0]) && is_time_last => {
+                Some(self.later.call(vec![right, left]))
+            }
+            BinaryOperator::Minus if is_time_first && is_span(&kinds[1]) => {
+                Some(self.earlier.call(vec![left, right]))
+            }
+            BinaryOperator::Minus if is_span(&kinds[0]) && is_time_last => {
+                return plan_err!("interval - time does not exist");
+            }
+            _ => None,
+        })
+    }
+}
+
 impl ExprPlanner for OwnOperators {
     fn plan_binary_op(
         &self,
@@ -59,6 +88,9 @@ impl ExprPlanner for OwnOperators {
         if let Some(scaled) = self.scaled(&expr, &kinds) {
             return Ok(PlannerResult::Planned(scaled));
         }
+        if let Some(shifted) = self.shifted(&expr, &kinds)? {
+            return Ok(PlannerResult::Planned(shifted));
+        }
         let has = |is_kind: fn(&DataType) -> bool| kinds.iter().any(is_kind);
         let is_refused = match is_computed(&expr.op) {
             true => has(DataType::is_numeric),
@@ -71,6 +103,10 @@ impl ExprPlanner for OwnOperators {
         }
         Ok(PlannerResult::Original(expr))
     }
+}
+
+fn is_time(kind: &DataType) -> bool {
+    matches!(kind, DataType::Time32(_) | DataType::Time64(_))
 }
 
 fn is_span(kind: &DataType) -> bool {

@@ -340,3 +340,82 @@ async fn functions_do_what_postgres_does() {
         .await;
     assert_eq!(error.code(), "sql_value_too_large", "{error}");
 }
+
+#[tokio::test]
+async fn a_time_of_day_with_an_interval_is_a_time_of_day() {
+    check(&[
+        ("select time '23:30' + interval '1 hour', time '10:00' - interval '11 hours'", &["00:30:00 | 23:00:00"]),
+        ("select interval '1 hour' + time '23:30', time '00:00' - interval '1 microsecond'", &["00:30:00 | 23:59:59.999999"]),
+        ("select time '10:00' + interval '1 month 2 days 1 hour', time '10:00' - interval '3 days'", &["11:00:00 | 10:00:00"]),
+        ("select time '10:00' + interval '-35 hours', time '10:00' + interval '1 day' * 1.5", &["23:00:00 | 22:00:00"]),
+        ("select t + i, i + t, t - i from (values (time '23:30', interval '1 hour'), (null, interval '1 hour'), (time '00:15', null)) v(t, i)", &["00:30:00 | 00:30:00 | 22:30:00", " |  |", " |  |"]),
+        ("select time '23:00' + (at - timestamp '1970-01-01 00:00:00') from p.t order by n", &["23:00:00", "11:00:00", "23:00:00"]),
+        ("select arrow_typeof(time '10:00' + interval '1 hour')", &["Time64(µs)"]),
+        ("select time '23:30' + interval '1 hour' < time '01:00', time '10:00' - time '11:00' = interval '-1 hour'", &["true | true"]),
+        ("select date '2024-01-01' + time '10:00'", &["2024-01-01T10:00:00"]),
+    ])
+    .await;
+    let fixture = lake().await;
+    let error = fixture
+        .failure("select interval '1 hour' - time '10:00'")
+        .await;
+    assert_eq!(error.code(), "bad_sql", "{error}");
+}
+
+#[tokio::test]
+async fn digits_of_decimals_are_cut_exactly() {
+    check(&[
+        ("select trunc(99999999999999999.99, 1), trunc(99999999999999999.99)", &["99999999999999999.9 | 99999999999999999"]),
+        ("select trunc(-1.29, 1), trunc(129.9, -1), trunc(-0.99), trunc(1.2, 5), trunc(1.2, -50), trunc(1234, -2)", &["-1.2 | 120 | 0 | 1.2 | 0 | 1200.0"]),
+        ("select trunc(x, k) from (values (123.456, 2), (123.456, -1), (-9.99, 0), (1.5, 40), (1.5, -40), (null, 1)) t(x, k)", &["123.450", "120.000", "-9.000", "1.500", "0.000", ""]),
+        ("select trunc(d, 1), trunc(-d), trunc(d + 0.99, -1) from p.t order by n", &["2.0 | -2 | 0", "10.5 | -10 | 10", "100.0 | -100 | 100"]),
+        ("select trunc(1.25, cast(1 as bigint)), trunc(1.25, null), trunc(cast(null as decimal(3,1)))", &["1.2 |  |"]),
+        ("select trunc(1.29e0, 1), trunc(f), trunc(n) from p.t where n = 10", &["1.2 | 10.0 | 10.0"]),
+        ("select arrow_typeof(trunc(1.25, 1)), arrow_typeof(trunc(0.99))", &["Decimal128(2, 1) | Decimal128(1, 0)"]),
+        ("select trunc(99999999999999999999999999999999999999, -37), trunc(-0.00000000000000000000000000000000000009, 37)", &["90000000000000000000000000000000000000 | 0.0000000000000000000000000000000000000"]),
+        ("select round(99999999999999999.995, 2), abs(-99999999999999999.99), mod(99999999999999999.99, 0.07)", &["100000000000000000.00 | 99999999999999999.99 | 0.02"]),
+    ])
+    .await;
+}
+
+#[tokio::test]
+async fn powers_of_decimals_are_doubles() {
+    check(&[
+        (
+            "select power(1.1, 2), 1.1^10, power(2.5, 3)",
+            &["1.2100000000000002 | 2.5937424601000023 | 15.625"],
+        ),
+        (
+            "select power(1.5, -1), power(4, 0.5), power(0.1, 2), pow(10.0, 40)",
+            &["0.6666666666666666 | 2.0 | 0.010000000000000002 | 1e40"],
+        ),
+        (
+            "select power(d, 2), d^0.5 from p.t where n = 2",
+            &["4.0 | 1.4142135623730951"],
+        ),
+        (
+            "select sqrt(2.0), round(log(10, 0.001), 9), log(2.5), ln(2.5)",
+            &["1.4142135623730951 | -3.0 | 0.3979400086720376 | 0.9162907318741551"],
+        ),
+    ])
+    .await;
+}
+
+#[tokio::test]
+async fn a_difference_of_timestamps_has_days_and_a_time_as_text_too() {
+    check(&[
+        ("select timestamp '2024-03-01 10:00:00' - timestamp '2020-01-01 00:00:01'", &["1521 days 9 hours 59 mins 59.000000000 secs"]),
+        ("select at - timestamp '1970-01-01 00:00:00' from p.t order by n", &["0 secs", "1 days 12 hours", "3 days"]),
+        ("select timestamp '1970-01-01 00:00:00' - at from p.t where n = 10", &["-1 days -12 hours"]),
+        ("select array_agg(at - timestamp '1970-01-01 00:00:00' order by n) from p.t where n < 50", &["[0 secs, 1 days 12 hours]"]),
+        ("select cast(at - timestamp '1970-01-01 00:00:00' as text) from p.t where n = 10", &["1 days 12 hours"]),
+    ])
+    .await;
+    let fixture = lake().await;
+    let answer = fixture
+        .query()
+        .execute("select at - at as d from p.t")
+        .await;
+    let kind = answer.unwrap().schema.field(0).data_type().clone();
+    assert_eq!(kind.to_string(), "Interval(MonthDayNano)");
+}

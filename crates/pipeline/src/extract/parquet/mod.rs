@@ -21,8 +21,10 @@ pub(in crate::extract) mod admit;
 mod encryption;
 pub(in crate::extract) mod input;
 mod int96;
+mod numbers;
 mod pages;
 pub(in crate::extract) mod plan;
+pub(in crate::extract) mod shape;
 mod thrift;
 pub(in crate::extract) mod types;
 

@@ -7,25 +7,20 @@ use arrow::array::{
     Array, ArrayRef, BooleanArray, RecordBatch, RecordBatchOptions, new_null_array,
 };
 use arrow::compute::nullif;
-use arrow::datatypes::{DataType, Field, Fields, Schema, SchemaRef};
+use arrow::datatypes::{DataType, Field, FieldRef, Schema, SchemaRef};
 use arrow::error::ArrowError;
-use arrow::ipc::convert::IpcSchemaEncoder;
-use arrow::ipc::root_as_schema;
 use forebay_core::quarantine::{Extent, RECORD_BYTES_MAX};
 use forebay_core::{Error, PayloadHead, Rejected, Result};
 
+use super::numbers::{self, Made, NumberColumn, NumberFit};
+use super::shape::{read, written};
 use super::types::{convert, finer_rows, normal, to_normal, wider, word};
 use crate::extract::column_name::field_fault;
-use crate::extract::contract::{
-    ColumnType, Contract, ContractPolicy, NewColumns, contract_broken, type_changed,
-};
+use crate::extract::contract::{ColumnType, Contract, ContractPolicy, NewColumns, type_changed};
 use crate::text::{NullFields, write_json_lines};
 
 /// Deepest type of a column, structs, lists and maps within each other; the contract's reader stops at 64.
 const TYPE_DEPTH_MAX: usize = 20;
-
-/// Version of the shape: `{"columns": <hex of an Arrow IPC schema>}`.
-const VERSION: u32 = 1;
 
 /// The table as learned so far.
 #[derive(Debug)]
@@ -52,7 +47,26 @@ struct Step {
     from: Option<usize>,
     /// The type it gets, when that is another than its normal one.
     kind: DataType,
+    /// The columns that are made of it, when its numbers are of another kind than the table's: it is read in its normal type then.
+    numbers: Option<NumberFit>,
     required: bool,
+}
+
+/// Where a column of a file goes.
+struct Placed {
+    field: Field,
+    kind: DataType,
+    numbers: Option<NumberFit>,
+}
+
+impl Placed {
+    fn at(name: &str, kind: DataType) -> Self {
+        Self {
+            field: Field::new(name, kind.clone(), true),
+            kind,
+            numbers: None,
+        }
+    }
 }
 
 /// Some rows of a file as the table has them.
@@ -133,6 +147,7 @@ impl Table {
     pub(in crate::extract) fn plan(&mut self, file: &Schema) -> Result<Result<Plan, Refusal>> {
         let mut columns = self.columns.clone();
         let (mut steps, mut fields) = (Vec::new(), Vec::new());
+        let mut beside = Vec::new();
         // Rows without any value still are rows: where no column has a type, the first becomes text.
         let is_untyped = file
             .fields()
@@ -149,30 +164,37 @@ impl Table {
             if let Some(fault) = self.name_fault(field) {
                 return Ok(Err(fault));
             }
-            let (name, kind) = match self.place(&mut columns, field)? {
-                Ok(place) => place,
+            let placed = match self.place(&mut columns, field)? {
+                Ok(placed) => placed,
                 Err(refusal) => return Ok(Err(refusal)),
             };
-            if fields.iter().any(|field: &Field| field.name() == &name) {
+            let name = placed.field.name();
+            if fields.iter().any(|field: &Field| field.name() == name) {
                 let reason = format!("the file has two columns `{name}`");
                 return Ok(Err(Refusal {
                     code: "duplicate_column",
                     reason,
                 }));
             }
-            let required = self
-                .policy
-                .columns
-                .get(&name)
-                .is_some_and(|rule| rule.required);
-            fields.push(Field::new(&name, kind.clone(), true));
+            let named = match &placed.numbers {
+                Some(_) => field.name(),
+                None => name,
+            };
+            let rule = self.policy.columns.get(named);
+            let made = placed.numbers.as_ref().map(|fit| fit.fields(named));
+            beside.extend(made.and_then(|made| made.beside));
             steps.push(Step {
                 from: Some(from),
-                kind,
-                required,
+                kind: placed.kind,
+                numbers: placed.numbers,
+                required: rule.is_some_and(|rule| rule.required),
             });
+            fields.push(placed.field);
         }
-        let has = |name: &str| fields.iter().any(|field: &Field| field.name() == name);
+        let has = |name: &str| {
+            let mut made = fields.iter().chain(&beside);
+            made.any(|field: &Field| field.name() == name)
+        };
         let missing = self
             .policy
             .columns
@@ -192,6 +214,7 @@ impl Table {
             steps.push(Step {
                 from: None,
                 kind,
+                numbers: None,
                 required: false,
             });
         }
@@ -202,6 +225,7 @@ impl Table {
                 steps.push(Step {
                     from: None,
                     kind: DataType::Null,
+                    numbers: None,
                     required: false,
                 });
             }
@@ -249,11 +273,7 @@ impl Table {
     }
 
     /// The column of the table that a column of the file goes to, and the type that it gets.
-    fn place(
-        &self,
-        columns: &mut Vec<Field>,
-        field: &Field,
-    ) -> Result<Result<(String, DataType), Refusal>> {
+    fn place(&self, columns: &mut Vec<Field>, field: &Field) -> Result<Result<Placed, Refusal>> {
         let name = field.name();
         let declared = self.policy.declared(name);
         let Some(kind) = declared
@@ -288,16 +308,14 @@ impl Table {
             None if held && declared.is_none() => self.refuse_new(name).map(Err),
             None => {
                 columns.push(Field::new(name, kind.clone(), true));
-                Ok(Ok((name.clone(), kind)))
+                Ok(Ok(Placed::at(name, kind)))
             }
             Some(at) => match wider(columns[at].data_type(), &kind) {
                 Some(wide) if !held || &wide == columns[at].data_type() => {
                     columns[at] = Field::new(name, wide.clone(), true);
                     // A struct keeps its own fields: the table adds what it lacks.
-                    Ok(Ok((
-                        name.clone(),
-                        if kind.is_nested() { kind } else { wide },
-                    )))
+                    let kind = if kind.is_nested() { kind } else { wide };
+                    Ok(Ok(Placed::at(name, kind)))
                 }
                 _ if held => {
                     let (now, then) = (word(&kind), word(columns[at].data_type()));
@@ -307,7 +325,10 @@ impl Table {
                         reason,
                     }))
                 }
-                _ => self.variant(columns, name, kind),
+                _ => match self.with_numbers(columns, at, &kind) {
+                    Some(placed) => Ok(Ok(placed)),
+                    None => self.variant(columns, name, kind),
+                },
             },
         }
     }
@@ -318,8 +339,8 @@ impl Table {
         columns: &mut Vec<Field>,
         name: &str,
         kind: DataType,
-    ) -> Result<Result<(String, DataType), Refusal>> {
-        let name = format!("{name}__v_{}", word(&kind));
+    ) -> Result<Result<Placed, Refusal>> {
+        let name = numbers::variant(name, &kind);
         match columns.iter().find(|column| column.name() == &name) {
             None => columns.push(Field::new(&name, kind.clone(), true)),
             Some(column) if column.data_type() == &kind => {}
@@ -334,7 +355,36 @@ impl Table {
                 }));
             }
         }
-        Ok(Ok((name, kind)))
+        Ok(Ok(Placed::at(&name, kind)))
+    }
+
+    /// The place of a column whose numbers are of another kind than those of the table's column `at`; `None` when that is not what
+    /// is different, or something else is in the way.
+    fn with_numbers(&self, columns: &mut Vec<Field>, at: usize, kind: &DataType) -> Option<Placed> {
+        // What an Avro schema says are kinds of their own, unions too, stay that.
+        if self.extractor == "avro" {
+            return None;
+        }
+        let known = columns[at].data_type().clone();
+        let numbers = NumberFit::of(&known, kind)?;
+        let made = numbers.fields(columns[at].name());
+        let field = Field::new(made.own.name(), made.own.data_type().clone(), true);
+        match made.beside {
+            None => {
+                let wide = wider(&known, field.data_type())?;
+                columns[at] = field.with_data_type(wide);
+            }
+            Some(_) => match columns.iter().find(|known| known.name() == field.name()) {
+                None => columns.push(field),
+                Some(known) if known.data_type() == field.data_type() => {}
+                Some(_) => return None,
+            },
+        }
+        Some(Placed {
+            field: made.own,
+            kind: kind.clone(),
+            numbers: Some(numbers),
+        })
     }
 
     /// The type of a column that has been declared.
@@ -361,18 +411,7 @@ impl Table {
     }
 
     pub(in crate::extract) fn contract(&self) -> Contract {
-        let schema = Schema::new(self.columns.clone());
-        let encoded = IpcSchemaEncoder::new().schema_to_fb(&schema);
-        let hex: String = encoded
-            .finished_data()
-            .iter()
-            .map(|byte| format!("{byte:02x}"))
-            .collect();
-        Contract {
-            extractor: self.extractor.to_owned(),
-            version: VERSION,
-            shape: serde_json::json!({ "columns": hex }),
-        }
+        written(self.extractor, self.columns.clone())
     }
 }
 
@@ -388,14 +427,24 @@ impl Plan {
         batch: &RecordBatch,
         mut finer: BTreeMap<usize, String>,
     ) -> Result<Part, Refusal> {
-        let arrays = self.steps.iter().map(|step| match step.from {
-            Some(from) => column(batch, from, &step.kind, &mut finer),
-            None => Ok(new_null_array(&step.kind, batch.num_rows())),
-        });
-        let arrays = arrays.collect::<Result<Vec<_>, _>>()?;
-        let options = RecordBatchOptions::new().with_row_count(Some(batch.num_rows()));
-        let records = RecordBatch::try_new_with_options(Arc::clone(&self.schema), arrays, &options);
-        let records = records.map_err(|error| Refusal {
+        let rows = batch.num_rows();
+        let mut made = Vec::new();
+        let mut beside = Vec::new();
+        for (step, field) in self.steps.iter().zip(self.schema.fields()) {
+            let array = match step.from {
+                Some(from) => column(batch, from, &step.kind, &mut finer)?,
+                None => new_null_array(&step.kind, rows),
+            };
+            match step.with_numbers(batch, &array)? {
+                None => made.push((field.clone(), array)),
+                Some(numbers) => {
+                    made.push(numbers.own.parts());
+                    beside.extend(numbers.beside.map(NumberColumn::parts));
+                }
+            }
+        }
+        made.append(&mut beside);
+        let records = records(made, rows).map_err(|error| Refusal {
             code: "corrupt_parquet",
             reason: error.to_string(),
         })?;
@@ -426,6 +475,35 @@ impl Plan {
     }
 }
 
+impl Step {
+    /// The columns that are made of an array of the file, when its numbers are of another kind than the table's.
+    fn with_numbers(
+        &self,
+        batch: &RecordBatch,
+        array: &ArrayRef,
+    ) -> Result<Option<Made<NumberColumn>>, Refusal> {
+        let (Some(numbers), Some(from)) = (&self.numbers, self.from) else {
+            return Ok(None);
+        };
+        let name = batch.schema_ref().field(from).name();
+        let made = numbers.columns(name, array);
+        made.map(Some).map_err(|reason| does_not_fit(name, &reason))
+    }
+}
+
+fn records(columns: Vec<(FieldRef, ArrayRef)>, rows: usize) -> Result<RecordBatch, ArrowError> {
+    let options = RecordBatchOptions::new().with_row_count(Some(rows));
+    let (fields, arrays): (Vec<FieldRef>, Vec<ArrayRef>) = columns.into_iter().unzip();
+    RecordBatch::try_new_with_options(Arc::new(Schema::new(fields)), arrays, &options)
+}
+
+fn does_not_fit(column: &str, why: &str) -> Refusal {
+    Refusal {
+        code: "value_does_not_fit",
+        reason: format!("column `{column}`: {why}"),
+    }
+}
+
 /// A column of the file as `kind`; the rows whose times are too fine are null, and noted in `finer` with the column.
 fn column(
     batch: &RecordBatch,
@@ -434,10 +512,7 @@ fn column(
     finer: &mut BTreeMap<usize, String>,
 ) -> Result<ArrayRef, Refusal> {
     let name = || batch.schema_ref().field(from).name();
-    let refusal = |why: String| Refusal {
-        code: "value_does_not_fit",
-        reason: format!("column `{}`: {why}", name()),
-    };
+    let refusal = |why: String| does_not_fit(name(), &why);
     let mut array = Arc::clone(batch.column(from));
     if let Some(rows) = finer_rows(&array) {
         for row in (0..rows.len()).filter(|row| rows[*row]) {
@@ -503,29 +578,4 @@ fn leaves(field: &Field) -> usize {
         DataType::List(field) | DataType::Map(field, _) => leaves(field),
         _ => 1,
     }
-}
-
-/// Whether no file has given the contract a column.
-pub(in crate::extract) fn has_no_columns(extractor: &'static str, contract: &Contract) -> bool {
-    read(extractor, contract.clone()).is_ok_and(|columns| columns.is_empty())
-}
-
-fn read(extractor: &str, contract: Contract) -> Result<Vec<Field>> {
-    let shape = contract.shape_by(extractor, VERSION)?;
-    let hex = shape
-        .get("columns")
-        .and_then(serde_json::Value::as_str)
-        .ok_or_else(contract_broken)?;
-    let digits = hex
-        .as_bytes()
-        .chunks(2)
-        .map(|pair| std::str::from_utf8(pair).ok());
-    let bytes: Option<Vec<u8>> = digits
-        .map(|pair| u8::from_str_radix(pair?, 16).ok())
-        .collect();
-    let bytes = bytes.ok_or_else(contract_broken)?;
-    let schema =
-        root_as_schema(&bytes).map_err(|error| contract_broken().with_source(error.to_string()))?;
-    let fields: Fields = arrow::ipc::convert::fb_to_schema(schema).fields;
-    Ok(fields.iter().map(|field| field.as_ref().clone()).collect())
 }

@@ -7,14 +7,14 @@ use arrow::array::{
     Array, ArrayRef, AsArray, Float64Array, Int64Array, ListArray, RecordBatch, RecordBatchOptions,
     StructArray,
 };
+use arrow::compute::cast;
 use arrow::datatypes::{DataType, Field, FieldRef, Fields, Float64Type, Int64Type, Schema};
 use arrow::error::ArrowError;
 use forebay_core::{Error, Result};
 
-use super::{WidenedColumn, column, has_value, is_exact};
-use crate::extract::doubles::{base_of, longs_beside};
-use crate::extract::learned::LearnedColumn;
-use crate::run::evidence::INSIDE;
+use super::{WidenedColumn, column, has_value};
+use crate::extract::doubles::{base_of, is_exact, longs_beside};
+use crate::extract::learned::{INSIDE, LearnedColumn};
 
 pub(super) struct Merging<'a> {
     pub(super) table: &'a str,
@@ -143,6 +143,7 @@ struct Merged {
 fn merge(base: &ArrayRef, doubles: Option<&ArrayRef>) -> Result<Merged> {
     match base.data_type() {
         DataType::Int64 => merge_numbers(base, doubles),
+        DataType::Int32 => merge(&cast(base, &DataType::Int64).map_err(broken)?, doubles),
         DataType::List(element) => {
             let list = base.as_list::<i32>();
             let beside = doubles.map(|doubles| doubles.as_list::<i32>());

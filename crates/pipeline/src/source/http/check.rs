@@ -45,6 +45,18 @@ impl Config {
         Ok(())
     }
 
+    /// The setting that finds something in bodies: all but links in headers do.
+    pub(super) fn json_key(&self) -> Option<&'static str> {
+        match &self.paginate {
+            Some(Paginate::LinkHeader(_)) | None => {}
+            Some(_) => return Some("paginate"),
+        }
+        if self.cursor.is_some() {
+            return Some("cursor");
+        }
+        self.key.as_ref().map(|_| "key")
+    }
+
     fn check_url(&self) -> Result<()> {
         let base = self.base()?;
         address::check(&base, &PrivateHosts::of(&base, self.allow_private))

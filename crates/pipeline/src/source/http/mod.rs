@@ -97,6 +97,10 @@ impl HttpSource {
 
 #[async_trait]
 impl Source for HttpSource {
+    fn json_key(&self) -> Option<&'static str> {
+        self.config.json_key()
+    }
+
     async fn open(
         &self,
         _: &Ident,

@@ -143,6 +143,9 @@ fn value(yaml: &str) -> Value {
     document.parse().expect("every document is a JSON value")
 }
 
+/// A source whose pages are found in headers.
+const LINKED: &str = "http: {url: 'https://example.org', paginate: {link_header: {}}}";
+
 /// A source of messages with their schemas.
 fn messages() -> &'static str {
     let mut sources = OTHERS.iter().filter(|(stage, _)| *stage == "source");
@@ -158,6 +161,9 @@ fn files() -> Vec<Value> {
         file[*stage] = value(yaml);
         if file["extract"].get("protobuf").is_some() {
             file["source"] = value(messages());
+        } else if file["extract"].get("json").is_none() && file["extract"].get("table").is_none() {
+            // Pages that are found in bodies are JSON.
+            file["source"] = value(LINKED);
         }
         file
     }));
