@@ -10,7 +10,7 @@ use std::time::Duration;
 
 use forebay_core::{Clock, Error, Result};
 use sqlx::sqlite::{SqliteConnectOptions, SqliteJournalMode, SqlitePoolOptions, SqliteSynchronous};
-use sqlx::{AssertSqlSafe, ConnectOptions, SqliteConnection, SqlitePool};
+use sqlx::{AssertSqlSafe, ConnectOptions, Connection as _, SqliteConnection, SqlitePool};
 
 use super::error::{damaged, explain, is_busy, is_read_only, mark_unreadable, read_only, too_new};
 use super::mark::StoredMark;
@@ -182,6 +182,8 @@ impl File {
         let bytes = std::fs::metadata(&self.path).map_or(0, |file| file.len());
         let found = match bytes {
             0 => self.compare(&CatalogProgress::default(), marked),
+            // Nothing can be changed, and it is compared all the same.
+            _ if self.cannot_be_written() => Ok(()),
             _ => self.compare_read_only(marked).await,
         };
         match found {
@@ -193,7 +195,10 @@ impl File {
     async fn compare_read_only(&self, marked: &CatalogProgress) -> Result<(), Opening> {
         let options = self.reader.clone().read_only(true);
         let mut sql = options.connect().await?;
-        self.compare(&progress(&mut sql).await?, marked)
+        let progress = progress(&mut sql).await;
+        // Its locks must be gone before the next connection asks.
+        sql.close().await?;
+        self.compare(&progress?, marked)
     }
 
     fn compare(&self, progress: &CatalogProgress, marked: &CatalogProgress) -> Result<(), Opening> {

@@ -11,9 +11,12 @@ use tempfile::TempDir;
 
 use crate::world::{branch, commit_on, moved, request, set};
 
-/// Flips, and cuts, of one log.
-const FLIPS: u64 = 160;
+/// Flips, and cuts, of one log, beside the cuts between its frames.
+const FLIPS: u64 = 240;
 const CUTS: u64 = 40;
+/// Bytes of a log before its first frame, and of a frame with its page.
+const LOG_HEADER: usize = 32;
+const FRAME: usize = 24 + 4096;
 /// Commits that are in the log alone.
 const COMMITS: i64 = 12;
 
@@ -121,8 +124,9 @@ fn damages(log: &[u8]) -> Vec<(String, Option<Vec<u8>>)> {
         ("removed".to_owned(), None),
         ("emptied".to_owned(), Some(Vec::new())),
     ];
-    for _ in 0..CUTS {
-        let length = random(&mut seed, log.len());
+    let between_frames = (LOG_HEADER..log.len()).step_by(FRAME);
+    let anywhere = (0..CUTS).map(|_| random(&mut seed, log.len()));
+    for length in between_frames.chain(anywhere).collect::<Vec<_>>() {
         damages.push((format!("cut to {length}"), Some(log[..length].to_vec())));
     }
     for _ in 0..FLIPS {
