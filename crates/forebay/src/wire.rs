@@ -91,11 +91,25 @@ impl Workspace {
     /// Opens the workspace of the project, making it if it is not there.
     pub(crate) async fn open(global: &Global) -> Result<Self> {
         let settings = Settings::load(&global.project)?;
-        let folder = global
-            .workspace
-            .clone()
-            .unwrap_or_else(|| global.project.join(WORKSPACE));
+        let folder = workspace_folder(global);
         Self::at(&folder, &global.project, settings).await
+    }
+
+    /// Accepts that the catalog has lost its newest transactions; gives what was wrong, `None` when nothing was.
+    ///
+    /// # Errors
+    /// Those of [`Self::open`].
+    pub(crate) async fn accept_catalog_loss(global: &Global) -> Result<Option<String>> {
+        let settings = Settings::load(&global.project)?;
+        let folder = workspace_folder(global);
+        if settings.store.url.is_some() || !folder.exists() {
+            return Ok(None);
+        }
+        if settings.storage.url.is_none() {
+            check_store_file(&folder)?;
+        }
+        let url = folder.join("store.db").as_path().into();
+        Store::accept_loss(&url, SystemClock::shared()).await
     }
 
     /// [`Self::open`] for a command that only reads: where there is no project and no workspace, none is made.
@@ -103,10 +117,7 @@ impl Workspace {
     /// # Errors
     /// `NotFound` `no_project`.
     pub(crate) async fn open_existing(global: &Global) -> Result<Self> {
-        let folder = global
-            .workspace
-            .clone()
-            .unwrap_or_else(|| global.project.join(WORKSPACE));
+        let folder = workspace_folder(global);
         if folder.exists() || project::is_project(&global.project) {
             return Self::open(global).await;
         }
@@ -308,6 +319,11 @@ impl Workspace {
     }
 }
 
+fn workspace_folder(global: &Global) -> PathBuf {
+    let chosen = global.workspace.clone();
+    chosen.unwrap_or_else(|| global.project.join(WORKSPACE))
+}
+
 /// A workspace whose catalog is gone must not begin as a new one: everything would be loaded again.
 ///
 /// Errors: `Data` `store_missing`.
@@ -328,7 +344,7 @@ fn check_store_file(folder: &Path) -> Result<()> {
         file.display()
     );
     Err(Error::data("store_missing", what).with_hint(format!(
-        "restore store.db from a backup; to begin anew move {0}/tables, {0}/raw and {0}/journal away",
+        "restore store.db from a backup; to begin anew move {0}/tables, {0}/raw, {0}/journal and {0}/store.db-mark away",
         folder.display()
     )))
 }
@@ -405,7 +421,13 @@ mod private {
 
     /// Folders and files of a workspace, those in it follow.
     const FOLDERS: [&str; 6] = ["journal", "raw", "tables", "spill", "locks", "owner"];
-    const FILES: [&str; 4] = ["store.db", "store.db-wal", "store.db-shm", "sql_history"];
+    const FILES: [&str; 5] = [
+        "store.db",
+        "store.db-mark",
+        "store.db-wal",
+        "store.db-shm",
+        "sql_history",
+    ];
 
     /// Makes what is ours private, and what this process makes from here on too where its tables lie in the workspace: tables
     /// elsewhere may be meant for other users.

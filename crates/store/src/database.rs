@@ -4,7 +4,9 @@
 //! first statement of a transaction to its end. What the store asks for in SQL stands in `sql/`, once for both.
 
 mod error;
+mod mark;
 mod postgres;
+mod progress;
 mod query;
 mod sqlite;
 mod url;
@@ -17,7 +19,9 @@ use sqlx::{
 };
 
 pub(crate) use self::error::{explain, is_busy, is_cut, is_read_only};
+pub(crate) use self::mark::{CatalogMark, StoredMark};
 use self::postgres::answered;
+pub(crate) use self::progress::CatalogProgress;
 use self::query::Statement;
 pub(crate) use self::query::{Sql, Together, query, rows_of};
 pub use self::url::StoreUrl;
@@ -46,6 +50,22 @@ impl Database {
         match self {
             Self::Sqlite(file) => file.connect().await.map(Connection::Sqlite),
             Self::Postgres(server) => Ok(Connection::Postgres(Box::new(server.connect().await?))),
+        }
+    }
+
+    /// The mark beside the catalog; Postgres has none.
+    pub(crate) fn mark(&self) -> Option<CatalogMark> {
+        match self {
+            Self::Sqlite(file) => Some(file.mark().clone()),
+            Self::Postgres(_) => None,
+        }
+    }
+
+    /// Lets the mark say what the catalog has, also when that is less; gives what was wrong.
+    pub(crate) async fn accept_loss(&self, clock: &dyn Clock) -> Result<Option<String>> {
+        match self {
+            Self::Sqlite(file) => file.accept_loss(clock).await,
+            Self::Postgres(_) => Ok(None),
         }
     }
 

@@ -10,7 +10,9 @@ use tokio::sync::{Notify, mpsc, oneshot};
 use tokio::task::JoinHandle;
 use uuid::Uuid;
 
-use crate::database::{Reader, Readers, explain, is_read_only};
+use crate::database::{
+    CatalogMark, CatalogProgress, Reader, Readers, StoredMark, explain, is_read_only,
+};
 #[cfg(test)]
 use crate::sql::faults::Faults;
 use crate::sql::forget::{ForgetBranches, ForgetCommits, ForgetPage, ForgetRuns, Log};
@@ -29,6 +31,7 @@ use crate::{
 pub struct Store {
     queue: mpsc::Sender<Job>,
     pub(crate) readers: Readers,
+    mark: Option<CatalogMark>,
     closing: Arc<Notify>,
     writer: Arc<Mutex<Option<JoinHandle<()>>>>,
     #[cfg(test)]
@@ -45,7 +48,7 @@ impl Store {
     /// be written is opened all the same: it can be read, and every change fails with `Unavailable` `store_read_only`.
     ///
     /// Errors: `Config` `not_a_store`, `store_too_new` or `store_denied`, `Unavailable` when the file cannot be opened
-    /// or the server not be reached.
+    /// or the server not be reached, `Bug` `store_corrupt` when the file is damaged or older than its mark.
     pub async fn open_url(url: &StoreUrl, clock: Arc<dyn Clock>) -> Result<Self> {
         let there = |error: Error| error.with_context("store", url);
         let database = url.database();
@@ -57,6 +60,7 @@ impl Store {
             pruned => drop(pruned.map_err(explain).map_err(there)?),
         }
         let readers = database.readers();
+        let mark = database.mark();
         let (queue, jobs) = mpsc::channel(writer::QUEUE_MAX);
         let closing = Arc::new(Notify::new());
         let writer = Writer::new(database, clock, connection);
@@ -66,11 +70,21 @@ impl Store {
         Ok(Self {
             queue,
             readers,
+            mark,
             closing,
             writer: Arc::new(Mutex::new(Some(task))),
             #[cfg(test)]
             faults,
         })
+    }
+
+    /// Accepts that a SQLite catalog is older than its mark, or has none: afterwards the mark says what the catalog has. Gives what
+    /// was wrong, in words; `None` when nothing was. What is missing stays missing.
+    ///
+    /// Errors: as [`Store::open_url`], but for a catalog that is older than its mark.
+    pub async fn accept_loss(url: &StoreUrl, clock: Arc<dyn Clock>) -> Result<Option<String>> {
+        let accepted = url.database().accept_loss(clock.as_ref()).await;
+        accepted.map_err(|error| error.with_context("store", url))
     }
 
     /// Does what is queued, then closes the file; every later call fails with `Unavailable` `store_closed`. Not
@@ -351,11 +365,33 @@ impl Store {
         }
     }
 
-    /// Compares the catalog with itself: pages, log, heads, positions, and the checksum of each row. Says what is wrong, in
-    /// words; changes nothing. Reads everything, some thousand rows at once.
+    /// Compares the catalog with its mark and with itself: pages, log, heads, positions, and the checksum of each row. Says what
+    /// is wrong, in words; changes nothing. Reads everything, some thousand rows at once.
     pub async fn verify(&self) -> Result<Vec<String>> {
+        let mut found = self.verify_mark().await?;
         let mut reader = self.reader().await?;
-        verify::findings(&mut reader.sql()).await.map_err(explain)
+        let rows = verify::findings(&mut reader.sql()).await;
+        found.extend(rows.map_err(explain)?);
+        Ok(found)
+    }
+
+    async fn verify_mark(&self) -> Result<Vec<String>> {
+        let Some(mark) = &self.mark else {
+            return Ok(Vec::new());
+        };
+        // Before the catalog: a commit in between must not look like a loss.
+        let stored = mark.read();
+        let mut reader = self.reader().await?;
+        let progress = CatalogProgress::read(&mut reader.sql()).await;
+        let progress = progress.map_err(explain)?;
+        let problem = match &stored {
+            Err(error) => Some(format!("failed to read {}: {error}", mark.path().display())),
+            Ok(StoredMark::Whole(marked)) => progress
+                .is_behind(marked)
+                .then(|| progress.loss(marked, mark.path())),
+            Ok(stored) => progress.mark_problem(stored, mark.path()),
+        };
+        Ok(problem.into_iter().collect())
     }
 
     async fn write<O: Operation>(&self, operation: O) -> Result<O::Answer> {

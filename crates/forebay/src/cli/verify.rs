@@ -25,7 +25,7 @@ const RAW: &str = "raw";
     is wrong."
 )]
 pub(crate) struct Verify {
-    /// Accept acknowledged pushes that are missing from a journal, so that its pipeline can pass over them
+    /// Accept what is missing for good: acknowledged pushes of a journal, the newest transactions of the catalog
     #[arg(long)]
     repair: bool,
     /// Do not read the payloads of the raw zone
@@ -52,8 +52,11 @@ impl Findings {
 
 impl Verify {
     pub(super) async fn run(self, global: &Global) -> Result<ExitCode> {
-        let workspace = Workspace::open(global).await?;
         let mut found = Findings::default();
+        if self.repair {
+            accept_catalog_loss(global, &mut found).await?;
+        }
+        let workspace = Workspace::open(global).await?;
         match workspace.lake().store().verify().await {
             Ok(problems) => problems
                 .into_iter()
@@ -206,6 +209,16 @@ impl Verify {
         }
         Ok(())
     }
+}
+
+/// Before the workspace is opened, which a catalog that is older than its mark prevents.
+async fn accept_catalog_loss(global: &Global, found: &mut Findings) -> Result<()> {
+    if let Some(problem) = Workspace::accept_catalog_loss(global).await? {
+        found.add("catalog", problem);
+        found.repaired += 1;
+        say::good("catalog: accepted, the mark says what the catalog has");
+    }
+    Ok(())
 }
 
 fn is_raw(table: &TableName) -> bool {

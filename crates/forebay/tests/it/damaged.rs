@@ -1,4 +1,5 @@
-//! A broker whose disk has damaged a batch: what cannot be read is said, and nothing else is lost.
+//! A disk that has damaged a batch of a broker, or lost the newest commits of the catalog: what cannot be read is said, and
+//! nothing else is lost.
 
 use std::ops::Range;
 use std::path::Path;
@@ -9,7 +10,7 @@ use serde_json::json;
 use crate::flights::variable;
 use crate::forebay::Project;
 use crate::kafka::{peer, rows, wait_for};
-use crate::served::Server;
+use crate::served::{self, Server, client, runtime};
 
 /// Bytes before the records of a batch, and where the last offset's delta stands in it
 /// (<https://kafka.apache.org/documentation/#recordbatch>).
@@ -137,4 +138,61 @@ fn a_batch_with_a_wrong_checksum_is_lost_whole_and_nothing_else_is() {
     );
     assert_eq!(following.stop(), Some(0));
     assert_eq!(project.value("SELECT count(*) FROM quarantine.orders"), "2");
+}
+
+/// Pushes each id as one record, and waits until all are in the table.
+fn push_all(project: &Project, server: &Server, ids: Range<usize>) {
+    let url = server.url("/v1/ingest/events");
+    let end = ids.end;
+    runtime().block_on(async {
+        for id in ids {
+            let push = client().post(&url).body(json!({"id": id}).to_string());
+            assert_eq!(push.send().await.unwrap().status(), 200);
+        }
+    });
+    served::wait_for(project, end);
+}
+
+#[test]
+fn a_catalog_whose_log_is_gone_is_refused_until_the_loss_is_accepted() {
+    let project = Project::new();
+    project.write("pipelines/events.yaml", served::PIPELINE);
+    let server = Server::start(&project, "127.0.0.1:0");
+    push_all(&project, &server, 0..5);
+    assert_eq!(server.stop(), Some(0));
+    let server = Server::start(&project, "127.0.0.1:0");
+    push_all(&project, &server, 5..12);
+    server.kill();
+    let log = project.path().join(".forebay/store.db-wal");
+    assert!(
+        std::fs::metadata(&log).unwrap().len() > 0,
+        "nothing to lose"
+    );
+    std::fs::remove_file(&log).unwrap();
+
+    let count = "SELECT count(*) FROM push.events";
+    for args in [
+        &["sql", count][..],
+        &["verify"],
+        &["run"],
+        &["serve", "--listen", "127.0.0.1:0"],
+    ] {
+        let refused = project.run(args);
+        assert_ne!(refused.code, 0, "{args:?}");
+        for part in ["store_corrupt", "newest commit", "forebay verify --repair"] {
+            assert!(refused.err.contains(part), "{args:?}: {}", refused.err);
+        }
+    }
+    let accepted = project.run(&["verify", "--repair"]);
+    assert_eq!(accepted.code, 1, "{}", accepted.err);
+    assert!(accepted.err.contains("1 repaired"), "{}", accepted.err);
+
+    project.ok(&["verify"]);
+    assert_eq!(project.value(count), "5", "what was before the log");
+    // The journal still has the pushes: their position is as old as the catalog.
+    let server = Server::start(&project, "127.0.0.1:0");
+    served::wait_for(&project, 12);
+    assert_eq!(server.stop(), Some(0));
+    served::assert_each_once(&project, "push.events", 0..12);
+    project.ok(&["verify"]);
 }

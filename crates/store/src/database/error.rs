@@ -1,5 +1,7 @@
 //! What an error of a database means to a caller. Never decides whether to try again: that is the writer's business.
 
+use std::path::Path;
+
 use forebay_core::Error;
 
 enum Trouble {
@@ -138,6 +140,14 @@ fn is_unreadable(what: &str) -> bool {
     let digits = code.map(|(_, rest)| rest.chars().take_while(char::is_ascii_digit));
     let code: Option<i32> = digits.and_then(|digits| digits.collect::<String>().parse().ok());
     code.is_some_and(|code| code & 0xff == IOERR)
+}
+
+/// The system does not give us the mark, or does not take it.
+pub(super) fn mark_unreadable(error: std::io::Error, mark: &Path) -> Error {
+    let what = format!("failed to open catalog mark {}", mark.display());
+    Error::unavailable("store_io", what)
+        .with_hint(CHECK_DISK)
+        .with_source(error)
 }
 
 const IOERR: i32 = 10;

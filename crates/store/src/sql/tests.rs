@@ -239,7 +239,7 @@ async fn a_caller_that_is_dropped_does_not_take_its_commit_along() {
 }
 
 #[tokio::test]
-async fn a_closed_store_says_so_and_leaves_one_file() {
+async fn a_closed_store_says_so_and_leaves_no_log() {
     let (store, dir) = store().await;
     let queued = tokio::spawn({
         let store = store.clone();
@@ -258,7 +258,10 @@ async fn a_closed_store_says_so_and_leaves_one_file() {
     );
     assert_eq!(store.branches().await.unwrap_err().code(), "store_closed");
     let files = std::fs::read_dir(dir.path()).unwrap().count();
-    assert_eq!(files, 1, "the write-ahead log should be gone");
+    assert_eq!(
+        files, 2,
+        "the catalog and its mark; the write-ahead log should be gone"
+    );
     let again = Store::open(&dir.path().join("store.db"), Arc::new(SystemClock::new()))
         .await
         .unwrap();

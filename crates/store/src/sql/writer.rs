@@ -16,7 +16,9 @@ use uuid::Uuid;
 use super::faults::Faults;
 use super::group;
 use super::operation::Job;
-use crate::database::{Connection, Database, Sql, explain, is_busy, is_cut, query};
+use crate::database::{
+    CatalogMark, CatalogProgress, Connection, Database, Sql, explain, is_busy, is_cut, query,
+};
 
 /// Operations waiting for the writer; a caller waits for room.
 pub(crate) const QUEUE_MAX: usize = 1024;
@@ -37,12 +39,60 @@ pub(crate) struct Writer {
     id: Uuid,
     batch: i64,
     connection: Option<Connection>,
+    mark: Option<WriterMark>,
     #[cfg(test)]
     pub(crate) faults: Arc<Faults>,
 }
 
+/// The mark of the catalog, and what it will say after the transaction at work.
+struct WriterMark {
+    mark: CatalogMark,
+    next: CatalogProgress,
+    has_failed: bool,
+}
+
+impl WriterMark {
+    fn new(mark: CatalogMark) -> Self {
+        Self {
+            mark,
+            next: CatalogProgress::default(),
+            has_failed: false,
+        }
+    }
+
+    /// Takes the ordinal for a transaction that holds the write lock. The catalog then has everything that the mark can know.
+    async fn prepare(&mut self, sql: &mut Sql<'_>) -> Result<(), Failed> {
+        // A mark that cannot be read is written, or told of, after the commit.
+        let stored = self.mark.read().ok();
+        let progress = CatalogProgress::read(sql).await?;
+        let marked = stored.as_ref().and_then(|stored| stored.whole());
+        if let Some(marked) = marked.filter(|marked| progress.is_behind(marked)) {
+            let error = progress.loss_error(marked, self.mark.path());
+            return Err(Failed::Behind(error));
+        }
+        self.next = progress;
+        self.next.transaction += 1;
+        Ok(())
+    }
+
+    /// After COMMIT. A failure leaves an older mark and fails nothing.
+    fn advance(&mut self) {
+        match self.mark.advance(&self.next) {
+            Ok(()) => self.has_failed = false,
+            Err(error) if !self.has_failed => {
+                let path = self.mark.path().display();
+                tracing::warn!(%error, file = %path, "failed to write catalog mark");
+                self.has_failed = true;
+            }
+            Err(_) => {}
+        }
+    }
+}
+
 /// Where a group's SQL transaction failed.
 enum Failed {
+    /// The catalog is older than its mark: nothing is written to it.
+    Behind(Error),
     /// Before COMMIT was sent: nothing of it is there.
     Before(sqlx::Error),
     /// In COMMIT: it may be there.
@@ -57,9 +107,11 @@ impl From<sqlx::Error> for Failed {
 
 impl Writer {
     pub(crate) fn new(database: Database, clock: Arc<dyn Clock>, connection: Connection) -> Self {
+        let mark = database.mark().map(WriterMark::new);
         Self {
             database,
             clock,
+            mark,
             id: Uuid::now_v7(),
             batch: 0,
             connection: Some(connection),
@@ -109,6 +161,10 @@ impl Writer {
         loop {
             let error = match self.transact(jobs).await {
                 Ok(()) => return Ok(()),
+                Err(Failed::Behind(error)) => {
+                    self.disconnect().await;
+                    return Err(error);
+                }
                 Err(Failed::Before(error)) => {
                     self.disconnect().await;
                     if !is_busy(&error) && !is_cut(&error) {
@@ -120,6 +176,7 @@ impl Writer {
                     // Who asked gets the error in the end, and tells of it once.
                     tracing::debug!(%error, "COMMIT failed, looking for what became of it");
                     if self.settle().await? {
+                        self.advance_mark();
                         return Ok(());
                     }
                     error
@@ -138,7 +195,23 @@ impl Writer {
         if !self.prepare(jobs).await? {
             return Ok(());
         }
-        self.commit().await.map_err(Failed::Committing)
+        self.prepare_mark().await?;
+        self.commit().await.map_err(Failed::Committing)?;
+        self.advance_mark();
+        Ok(())
+    }
+
+    async fn prepare_mark(&mut self) -> Result<(), Failed> {
+        let (Some(mark), Some(prepared)) = (&mut self.mark, &mut self.connection) else {
+            return Ok(());
+        };
+        mark.prepare(&mut prepared.sql()).await
+    }
+
+    fn advance_mark(&mut self) {
+        if let Some(mark) = &mut self.mark {
+            mark.advance();
+        }
     }
 
     /// Everything up to COMMIT; `false` when nothing was accepted and the transaction is over.

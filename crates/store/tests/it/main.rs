@@ -6,6 +6,7 @@
     reason = "the suite is compiled once for each database"
 )]
 
+mod mark;
 mod on_postgres;
 mod on_sqlite;
 mod postgres;
