@@ -64,7 +64,7 @@ impl Visitor for Mentions {
         match expr {
             Expr::Identifier(name) => self.note(normal(name)),
             Expr::CompoundIdentifier(parts) => {
-                parts.iter().for_each(|name| self.note(normal(name)))
+                parts.iter().for_each(|name| self.note(normal(name)));
             }
             // `object['name']`
             Expr::Value(value) => {

@@ -36,6 +36,7 @@ impl SqlEngine for Lenient {
             columns: None,
             made: made.into_iter().collect(),
             parts: vec![statement.to_owned()],
+            ..InspectedStatement::default()
         })
     }
 
