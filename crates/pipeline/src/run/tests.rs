@@ -4,5 +4,6 @@ mod compressed;
 mod documents;
 mod replaced;
 mod replays;
+mod small_payloads;
 mod widened;
 mod world;
