@@ -6,6 +6,10 @@ use std::time::Duration;
 
 use crate::file::BufferSpec;
 
+/// Payloads of a commit at most, about: each has an entry of the raw index, a name and a position in memory until then, some
+/// 8 KiB however few bytes it has.
+pub(crate) const PAYLOADS_MAX: u64 = 10_000;
+
 /// Counts what has come since the last commit.
 #[derive(Debug)]
 pub struct Buffer {
@@ -14,6 +18,7 @@ pub struct Buffer {
     /// Rows that the extractor holds back.
     pending: u64,
     bytes: u64,
+    payloads: u64,
     /// Monotonic time when the first bytes after the last commit came.
     since: Option<Duration>,
 }
@@ -25,6 +30,7 @@ impl Buffer {
             rows: 0,
             pending: 0,
             bytes: 0,
+            payloads: 0,
             since: None,
         }
     }
@@ -36,6 +42,11 @@ impl Buffer {
         self.since.get_or_insert(now);
     }
 
+    /// Counts a payload that begins.
+    pub fn add_payload(&mut self) {
+        self.payloads += 1;
+    }
+
     /// Says how many rows the extractor holds back now.
     pub fn set_pending(&mut self, rows: u64) {
         self.pending = rows;
@@ -45,7 +56,7 @@ impl Buffer {
         self.since.is_none()
     }
 
-    /// Whether one of the three limits is reached.
+    /// Whether one of the three limits is reached, or there are too many payloads to hold.
     pub fn is_due(&self, now: Duration) -> bool {
         let waited = self
             .since
@@ -53,6 +64,7 @@ impl Buffer {
         !self.is_empty()
             && (self.rows + self.pending >= self.spec.rows
                 || self.bytes >= self.spec.bytes.0
+                || self.payloads >= PAYLOADS_MAX
                 || waited >= self.spec.time.0)
     }
 
@@ -63,7 +75,7 @@ impl Buffer {
     }
 
     pub fn clear(&mut self) {
-        (self.rows, self.pending, self.bytes, self.since) = (0, 0, 0, None);
+        *self = Self::new(self.spec.clone());
     }
 }
 
@@ -109,6 +121,21 @@ mod tests {
         buffer.set_pending(6);
         assert!(buffer.is_due(Duration::ZERO));
         buffer.set_pending(5);
+        assert!(!buffer.is_due(Duration::ZERO));
+    }
+
+    #[test]
+    fn many_small_payloads_make_a_commit_due() {
+        let mut buffer = buffer();
+        buffer.add(1, 1, Duration::ZERO);
+        for _ in 1..PAYLOADS_MAX {
+            buffer.add_payload();
+        }
+        assert!(!buffer.is_due(Duration::ZERO));
+        buffer.add_payload();
+        assert!(buffer.is_due(Duration::ZERO));
+        buffer.clear();
+        buffer.add(1, 1, Duration::ZERO);
         assert!(!buffer.is_due(Duration::ZERO));
     }
 

@@ -6,7 +6,7 @@ use clap::Args;
 use forebay_core::{Error, Ident, RefName, Result, TableName};
 use forebay_lake::position_property;
 use forebay_pipeline::position_objects;
-use forebay_pipeline::raw::RawReader;
+use forebay_pipeline::raw::{RawEntry, RawReader};
 use forebay_store::{AsOf, Head};
 use futures::TryStreamExt;
 use serde_json::Value;
@@ -157,24 +157,11 @@ impl Verify {
             raw.name
         );
         let mut answer = query.execute(&statement).await?.batches;
+        let mut frames = FramesRead::default();
         while let Some(batch) = answer.try_next().await? {
             for entry in reader.entries(&batch)? {
-                let mut payload = match reader.open(&entry).await {
-                    Ok(payload) => payload,
-                    Err(error) => {
-                        found.add(raw, error);
-                        continue;
-                    }
-                };
-                loop {
-                    match payload.next().await {
-                        Ok(Some(_)) => {}
-                        Ok(None) => break,
-                        Err(error) => {
-                            found.add(raw, error);
-                            break;
-                        }
-                    }
+                if let Err(error) = frames.read(&reader, &entry).await {
+                    found.add(raw, error);
                 }
             }
         }
@@ -219,6 +206,28 @@ async fn accept_catalog_loss(global: &Global, found: &mut Findings) -> Result<()
         say::good("catalog: accepted, the mark says what the catalog has");
     }
     Ok(())
+}
+
+/// Which frame of the raw zone was read to its end last: many small payloads share one.
+#[derive(Default)]
+struct FramesRead {
+    object: String,
+    frame: u64,
+}
+
+impl FramesRead {
+    /// Reads a payload, and the frame that it ends in up to its checksum.
+    async fn read(&mut self, reader: &RawReader, entry: &RawEntry) -> Result<()> {
+        let mut payload = reader.open(entry).await?;
+        while payload.next().await?.is_some() {}
+        let is_known = self.object == entry.object && self.frame == entry.frame;
+        if !is_known || !payload.is_in_first_frame() {
+            payload.finish_frame().await?;
+        }
+        self.object.clone_from(&entry.object);
+        self.frame = entry.frame;
+        Ok(())
+    }
 }
 
 fn is_raw(table: &TableName) -> bool {

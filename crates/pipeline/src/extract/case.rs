@@ -30,7 +30,12 @@ impl NameCase {
 
     /// Whether two names are one.
     pub(crate) fn is_same(self, one: &str, other: &str) -> bool {
-        one == other || self == Self::Fold && one.to_lowercase() == other.to_lowercase()
+        match self {
+            Self::Keep => one == other,
+            // No memory is taken for what nearly all names are.
+            Self::Fold if one.is_ascii() && other.is_ascii() => one.eq_ignore_ascii_case(other),
+            Self::Fold => one == other || one.to_lowercase() == other.to_lowercase(),
+        }
     }
 
     /// # Errors

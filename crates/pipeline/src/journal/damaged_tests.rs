@@ -117,6 +117,43 @@ async fn content(root: &Path, committed: u64) -> Result<JournalContent> {
     })
 }
 
+#[tokio::test]
+async fn the_last_byte_of_every_segment_and_of_the_name_counts() {
+    let root = tempfile::tempdir().unwrap();
+    let journal = open(root.path(), 0).await.unwrap();
+    for n in 0..RECORDS {
+        journal.append(vec![record(n)]).await.unwrap();
+    }
+    let end = journal.durable();
+    drop(journal);
+    let path = root.path().join("p");
+    let folder = Folder { path: path.clone() };
+    let find = || verify::findings(&folder, end, Some(end)).unwrap();
+    assert_eq!(find(), []);
+    let segments = folder.segments().unwrap();
+    assert!(segments.len() > 1);
+    for segment in segments {
+        let file = folder.file(segment.base);
+        let whole = std::fs::read(&file).unwrap();
+        cut_last_byte(&file);
+        assert!(!find().is_empty(), "{}", segment.base);
+        #[expect(clippy::disallowed_methods, reason = "a test's own file")]
+        std::fs::write(&file, whole).unwrap();
+    }
+    cut_last_byte(&path.join("id"));
+    let journals = Journals::new(root.path().to_owned(), SystemClock::shared());
+    let found = journals.verify(&pipeline()).await.unwrap();
+    assert_eq!(found.len(), 1, "{found:?}");
+    // Its name can still be read.
+    open(root.path(), end).await.unwrap();
+}
+
+fn cut_last_byte(path: &Path) {
+    let file = std::fs::File::options().write(true).open(path).unwrap();
+    let length = file.metadata().unwrap().len();
+    file.set_len(length - 1).unwrap();
+}
+
 /// Files below the root that are not empty, by kind.
 fn files_by_kind(root: &Path) -> BTreeMap<String, Vec<PathBuf>> {
     let mut kinds: BTreeMap<String, Vec<PathBuf>> = BTreeMap::new();

@@ -140,6 +140,14 @@ impl Folder {
         }
     }
 
+    /// Whether the file of the name has every byte that it was written with; one without a checksum is of an earlier version.
+    pub(super) fn has_exact_id(&self, id: &Ident) -> Result<bool> {
+        let path = self.path.join(ID);
+        let bytes = std::fs::read(&path).map_err(|error| failed(error, &path))?;
+        Ok(bytes == id_text(id).as_bytes()
+            || std::str::from_utf8(&bytes).is_ok_and(|name| is_id(name.trim_end())))
+    }
+
     /// Writes a small file that is there wholly or not at all.
     fn put(&self, name: &str, bytes: &[u8]) -> Result<()> {
         let (path, part) = (self.path.join(name), self.path.join(format!("{name}.part")));

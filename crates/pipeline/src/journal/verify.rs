@@ -14,6 +14,8 @@ use super::scan::{Found, Scan};
 use super::segment::{Folder, Segment, StoredId, failed};
 use super::{Limits, Place, blocking};
 
+const DAMAGED_ID: &str = "the file `id` with the journal's name is damaged";
+
 /// Something that is wrong with a journal.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct JournalFinding {
@@ -60,16 +62,14 @@ impl Journals {
         };
         let named = mark.whole().map(|mark| mark.journal.clone());
         let (id, damaged) = match folder.read_id()? {
-            StoredId::Whole(id) => (Some(id), None),
+            StoredId::Whole(id) if folder.has_exact_id(&id)? => (Some(id), None),
+            StoredId::Whole(id) => (Some(id), Some(DAMAGED_ID)),
             StoredId::Missing if folder.segments()?.is_empty() => (None, None),
             StoredId::Missing => (
                 named,
                 Some("the file `id` with the journal's name is missing"),
             ),
-            StoredId::Damaged => (
-                named,
-                Some("the file `id` with the journal's name is damaged"),
-            ),
+            StoredId::Damaged => (named, Some(DAMAGED_ID)),
         };
         let committed = match &id {
             Some(id) => self.committed_offset(pipeline, id).await?,
@@ -144,7 +144,7 @@ fn damaged_mark(path: &Path, mark: &StoredMark, folder: &Folder) -> Result<Optio
 }
 
 /// `acknowledged` is `None` when nothing tells.
-fn findings(
+pub(super) fn findings(
     folder: &Folder,
     committed: u64,
     acknowledged: Option<u64>,
@@ -171,7 +171,7 @@ fn findings(
         let is_newest = n + 1 == segments.len();
         let read = read_segment(folder, *segment)?;
         end = read.end;
-        let is_committed = segment.end <= committed && !is_newest;
+        let is_committed = segment.end <= committed && !is_newest && !read.is_damaged;
         let is_explained = read.end >= segment.end || folder.gap_at(read.end)?.is_some();
         let is_torn = is_newest && acknowledged.is_some_and(|offset| read.end >= offset);
         if is_committed || is_explained || is_torn {

@@ -44,6 +44,10 @@ pub struct RawPayload {
     skip: u64,
     left: u64,
     digest: Sha256,
+    /// Whether the frame under way has not ended, with its checksum.
+    is_in_frame: bool,
+    /// Frames that have ended.
+    frames: u64,
     done: bool,
 }
 
@@ -112,6 +116,8 @@ impl RawReader {
             skip,
             left: entry.length,
             digest: Sha256::new(),
+            is_in_frame: false,
+            frames: 0,
             done: false,
         })
     }
@@ -205,6 +211,33 @@ impl RawPayload {
         }
     }
 
+    /// Reads on behind the payload to the end of the frame that holds its last byte, whose checksum comes last. What is read
+    /// there belongs to other payloads.
+    ///
+    /// Errors: as [`Self::next`].
+    pub async fn finish_frame(&mut self) -> Result<()> {
+        while self.is_in_frame {
+            if self.input.is_empty() {
+                self.input = match self.stream.next().await {
+                    Some(Ok(bytes)) => bytes,
+                    Some(Err(error)) => return Err(unreachable_object(&self.entry, error)),
+                    None => Bytes::new(),
+                };
+            }
+            let (is_at_end, decoded) = (self.input.is_empty(), self.decode()?);
+            if is_at_end && decoded.is_empty() && self.is_in_frame {
+                let why = "the object ends before its last zstd frame does";
+                return Err(corrupt(&self.entry, why));
+            }
+        }
+        Ok(())
+    }
+
+    /// Whether all that has been read lies in the frame that the entry names.
+    pub fn is_in_first_frame(&self) -> bool {
+        self.frames == 0
+    }
+
     /// Some bytes of the payload; empty when what was decoded lies before it.
     async fn piece(&mut self) -> Result<Bytes> {
         if self.input.is_empty() {
@@ -238,17 +271,20 @@ impl RawPayload {
         let Some(decoder) = &mut self.decoder else {
             return Ok(self.input.split_to(self.input.len().min(PIECE_BYTES_MAX)));
         };
-        let wanted = self
-            .skip
-            .saturating_add(self.left)
-            .clamp(1, PIECE_BYTES_MAX as u64);
+        // Behind the payload nothing but the frame's checksum counts.
+        let wanted = match self.left {
+            0 => PIECE_BYTES_MAX as u64,
+            left => self.skip.saturating_add(left).min(PIECE_BYTES_MAX as u64),
+        };
         let mut room = vec![0; usize::try_from(wanted).unwrap_or(PIECE_BYTES_MAX)];
         let mut source = InBuffer::around(&self.input);
         let mut target = OutBuffer::around(room.as_mut_slice());
         let broken = |error| corrupt(&self.entry, "a zstd frame is broken").with_source(error);
         let hint = decoder.run(&mut source, &mut target).map_err(broken)?;
         let (read, written) = (source.pos(), target.pos());
+        self.is_in_frame = hint > 0;
         if hint == 0 {
+            self.frames += 1;
             decoder.reinit().map_err(broken)?;
         }
         let _ = self.input.split_to(read);

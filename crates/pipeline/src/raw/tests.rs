@@ -113,6 +113,46 @@ fn text(seed: u64, length: usize) -> Vec<u8> {
     std::iter::repeat_with(next).take(length).collect()
 }
 
+#[test]
+fn a_cut_in_the_checksum_of_the_last_frame_is_found() {
+    let zone = Zone::new();
+    let mut writer = zone.writer(1 << 30);
+    for ordinal in 0..3 {
+        let head = Arc::new(head(ordinal, "a.json"));
+        let bytes = text(ordinal, 700_000);
+        writer
+            .push(&chunk(&head, &bytes, true, Some(ordinal)))
+            .unwrap();
+    }
+    let objects = writer.seal().unwrap();
+    let (file, entries) = (zone.file(&objects[0]), &objects[0].entries);
+    let whole = std::fs::read(&file).unwrap();
+    let finish = |entry: &RawEntry| {
+        let reader = RawReader::new(Arc::clone(&zone.objects));
+        zone.runtime.block_on(async {
+            let mut payload = reader.open(entry).await?;
+            while payload.next().await?.is_some() {}
+            payload.finish_frame().await
+        })
+    };
+    for entry in entries {
+        finish(entry).unwrap();
+    }
+    for cut in 1..9 {
+        std::fs::write(&file, &whole[..whole.len() - cut]).unwrap();
+        assert_eq!(
+            finish(&entries[2]).unwrap_err().code(),
+            "raw_corrupt",
+            "{cut}"
+        );
+        finish(&entries[0]).unwrap();
+    }
+    let mut flipped = whole.clone();
+    *flipped.last_mut().unwrap() ^= 1;
+    std::fs::write(&file, &flipped).unwrap();
+    assert_eq!(finish(&entries[2]).unwrap_err().code(), "raw_corrupt");
+}
+
 proptest! {
     #![proptest_config(ProptestConfig::with_cases(24))]
 

@@ -1,29 +1,38 @@
 //! `audit.requests`: every request to a third party and its outcome, as a lake table.
 
 use std::collections::VecDeque;
-use std::sync::{Arc, Mutex};
+use std::sync::{Arc, Mutex, MutexGuard};
 
 use arrow::array::{
     ArrayRef, Int32Array, Int64Array, RecordBatch, StringArray, TimestampMicrosecondArray,
 };
 use arrow::datatypes::{DataType, Field, Schema, SchemaRef, TimeUnit};
 use forebay_core::{Error, Ident, Result, RunId, TableName};
+use tokio::sync::Notify;
 
 use crate::source::{RequestLog, RequestRecord};
 
-/// Requests that wait for the next commit at most; beyond it the oldest are counted and let go, so that a source that
-/// fails for hours does not fill the memory.
+/// Requests that wait for the next commit at most; beyond it the oldest are counted and let go, so that commits that
+/// fail for hours do not fill the memory.
 const REQUESTS_MAX: usize = 100_000;
+
+/// So many requests make a commit due, long before any is let go.
+const REQUESTS_DUE: usize = 10_000;
 
 /// Collects request records until a commit takes them.
 #[derive(Debug, Default)]
-pub(super) struct Requests(Mutex<Waiting>);
+pub(super) struct Requests {
+    waiting: Mutex<Waiting>,
+    crowded: Notify,
+}
 
 #[derive(Debug, Default)]
 struct Waiting {
     /// Oldest first.
     records: VecDeque<RequestRecord>,
     dropped: u64,
+    /// A commit that takes them is on its way.
+    has_commit: bool,
 }
 
 impl Waiting {
@@ -38,21 +47,40 @@ impl Waiting {
 
 impl RequestLog for Requests {
     fn record(&self, record: RequestRecord) {
-        let mut waiting = self
-            .0
-            .lock()
-            .unwrap_or_else(std::sync::PoisonError::into_inner);
+        let mut waiting = self.waiting();
         waiting.records.push_back(record);
         waiting.trim();
+        if waiting.records.len() >= REQUESTS_DUE {
+            self.crowded.notify_one();
+        }
     }
 }
 
 impl Requests {
-    pub(super) fn take(&self) -> Vec<RequestRecord> {
-        let mut waiting = self
-            .0
+    fn waiting(&self) -> MutexGuard<'_, Waiting> {
+        self.waiting
             .lock()
-            .unwrap_or_else(std::sync::PoisonError::into_inner);
+            .unwrap_or_else(std::sync::PoisonError::into_inner)
+    }
+
+    /// Whether they are so many that a commit is due, and none is on its way.
+    pub(super) fn is_crowded(&self) -> bool {
+        let waiting = self.waiting();
+        !waiting.has_commit && waiting.records.len() >= REQUESTS_DUE
+    }
+
+    /// A commit is on its way.
+    pub(super) fn expect_commit(&self) {
+        self.waiting().has_commit = true;
+    }
+
+    /// Waits until [`Self::is_crowded`] may be so.
+    pub(super) async fn crowded(&self) {
+        self.crowded.notified().await;
+    }
+
+    pub(super) fn take(&self) -> Vec<RequestRecord> {
+        let mut waiting = self.waiting();
         if waiting.dropped > 0 {
             tracing::warn!(
                 dropped = waiting.dropped,
@@ -60,15 +88,13 @@ impl Requests {
             );
             waiting.dropped = 0;
         }
+        waiting.has_commit = false;
         std::mem::take(&mut waiting.records).into()
     }
 
     /// Puts records back, before those that came since, after a commit that failed.
     pub(super) fn put_back(&self, records: Vec<RequestRecord>) {
-        let mut waiting = self
-            .0
-            .lock()
-            .unwrap_or_else(std::sync::PoisonError::into_inner);
+        let mut waiting = self.waiting();
         let mut records = VecDeque::from(records);
         records.append(&mut waiting.records);
         waiting.records = records;
@@ -182,6 +208,22 @@ mod tests {
     fn urls(records: &[RequestRecord]) -> Vec<usize> {
         let numbers = records.iter().map(|record| record.url.parse().unwrap());
         numbers.collect()
+    }
+
+    #[tokio::test]
+    async fn many_requests_make_one_commit_due() {
+        let requests = Requests::default();
+        for n in 1..REQUESTS_DUE {
+            requests.record(record(n));
+        }
+        assert!(!requests.is_crowded());
+        requests.record(record(REQUESTS_DUE));
+        requests.crowded().await;
+        assert!(requests.is_crowded());
+        requests.expect_commit();
+        assert!(!requests.is_crowded());
+        assert_eq!(requests.take().len(), REQUESTS_DUE);
+        assert!(!requests.is_crowded());
     }
 
     #[test]

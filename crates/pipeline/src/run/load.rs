@@ -123,6 +123,7 @@ impl Loader {
                 Work::Rejected(rejected) => self.quarantine(rejected)?,
                 Work::Index(path, entries) => self.index(&path, &entries)?,
                 Work::Boundary(boundary) => self.boundary(boundary)?,
+                Work::Requests => self.requests_alone()?,
                 Work::Settle(done) => {
                     // Who waits for it may have failed meanwhile.
                     let _ = done.send(());
@@ -351,6 +352,15 @@ impl Loader {
             outbox.set_property(&table, key, &contract, self.contract.as_deref());
         }
         Ok(Some(contract))
+    }
+
+    /// Commits requests right after a boundary, while a source asks again and again and nothing comes.
+    fn requests_alone(&mut self) -> Result<()> {
+        // They are the lake's alone: the target has nothing to commit with them.
+        let outbox = self.outbox.take();
+        let committed = self.commit(None);
+        self.outbox = outbox;
+        committed
     }
 
     /// What no boundary has taken: requests after the last one, and all of them when nothing came.

@@ -230,9 +230,10 @@ async fn stages(
     let reader = tokio::spawn(read.instrument(span.clone()));
     let worker = {
         let (job, runtime, span) = (job.clone(), runtime.clone(), span.clone());
+        let requests = requests.clone();
         tokio::task::spawn_blocking(move || {
             let _in_run = span.enter();
-            work::Worker::new(job, runtime, extraction, work_in).run(chunks_out)
+            work::Worker::new(job, runtime, extraction, requests, work_in).run(chunks_out)
         })
     };
     let loader = tokio::task::spawn_blocking(move || {

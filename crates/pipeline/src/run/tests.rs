@@ -4,6 +4,7 @@ mod compressed;
 mod documents;
 mod replaced;
 mod replays;
+mod small_payloads;
 mod widened;
 mod widened_files;
 mod world;

@@ -12,6 +12,7 @@ use object_store::path::Path;
 use tokio::runtime::Handle;
 use tokio::sync::mpsc;
 
+use super::audit::Requests;
 use super::pour::Pour;
 use super::read::Read;
 use super::spill::SpilledPayload;
@@ -35,6 +36,8 @@ pub(super) enum Work {
     /// A part of the raw index, and the file it belongs in.
     Index(Path, Vec<RawEntry>),
     Boundary(Boundary),
+    /// There are many requests, and nothing since the last boundary that a commit of them could take along.
+    Requests,
     /// Everything before it is to be done with; then this is answered.
     Settle(std::sync::mpsc::Sender<()>),
     /// The source has been read to its end, and all of it has been handed on.
@@ -55,6 +58,7 @@ pub(super) struct Worker {
     extraction: Box<dyn Extraction>,
     raw: RawWriter,
     buffer: Buffer,
+    requests: Arc<Requests>,
     passage: Arc<Passage>,
     /// Head of the newest payload.
     head: Option<Arc<PayloadHead>>,
@@ -111,6 +115,7 @@ impl Worker {
         job: Job,
         runtime: Handle,
         extraction: Box<dyn Extraction>,
+        requests: Arc<Requests>,
         out: mpsc::Sender<Work>,
     ) -> Self {
         let context = &job.context;
@@ -144,6 +149,7 @@ impl Worker {
             extraction,
             raw,
             buffer,
+            requests,
             head: None,
             current: None,
             verification: None,
@@ -162,27 +168,35 @@ impl Worker {
                 Received::Closed => return self.end(None),
                 Received::Late => {}
             }
-            if self.buffer.is_due(self.job.context.clock.monotonic()) {
+            let is_crowded = self.requests.is_crowded();
+            if is_crowded && self.buffer.is_empty() {
+                self.requests.expect_commit();
+                self.send(Work::Requests)?;
+            } else if is_crowded || self.buffer.is_due(self.job.context.clock.monotonic()) {
                 self.boundary()?;
             }
         }
     }
 
-    /// The next chunk, or `Late` when the buffer's time is up before one comes.
+    /// The next chunk, or `Late` when the buffer's time is up, or there are many requests, before one comes.
     fn receive(&self, chunks: &mut mpsc::Receiver<Read>) -> Received {
         let clock = &self.job.context.clock;
         let wait = self
             .buffer
             .remaining(clock.monotonic())
             .filter(|_| self.resumable.is_some());
+        let time_up = async {
+            match wait {
+                Some(wait) => clock.sleep(wait).await,
+                None => std::future::pending().await,
+            }
+        };
         self.runtime.block_on(async {
-            let Some(wait) = wait else {
-                return chunks.recv().await.map_or(Received::Closed, Received::Read);
-            };
             tokio::select! {
                 biased;
                 read = chunks.recv() => read.map_or(Received::Closed, Received::Read),
-                () = clock.sleep(wait) => Received::Late,
+                () = self.requests.crowded() => Received::Late,
+                () = time_up => Received::Late,
             }
         })
     }
@@ -228,6 +242,9 @@ impl Worker {
             chunk.bytes.len() as u64,
             self.job.context.clock.monotonic(),
         );
+        if begins {
+            self.buffer.add_payload();
+        }
         self.buffer.set_pending(self.extraction.pending_rows());
         let may_end = self.extraction.is_between_records();
         self.resumable = chunk.position.filter(|_| may_end);
@@ -420,6 +437,7 @@ impl Worker {
         let objects = raw.iter().filter(|object| object.path.is_some());
         Figures::count(&figures.raw_objects, objects.count() as u64);
         self.buffer.clear();
+        self.requests.expect_commit();
         self.send(Work::Boundary(Boundary {
             position,
             raw,

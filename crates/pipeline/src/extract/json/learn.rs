@@ -10,7 +10,7 @@ use simd_json::{Node, StaticNode};
 use super::number;
 use super::refuse::duplicate;
 use super::shape::{self, ELEMENT, Key, Kind, NAME_BYTES_MAX, Object, TYPE_DEPTH_MAX};
-use super::walk::{Parsed, Stop};
+use super::walk::{Parsed, Refusal, Stop};
 use crate::extract::case::NameCase;
 use crate::extract::contract::ContractPolicy;
 
@@ -79,7 +79,8 @@ impl Learner<'_> {
                 continue;
             }
             if self.added.len() > self.policy.columns_max() {
-                return Err(too_many_columns(self.policy.columns_max()));
+                let refusal = too_many_columns(self.policy.columns_max());
+                return Err(Stop::Refuse(Box::new(refusal)));
             }
             let i = self.find_or_add(shape, spelled, guess, prefix)?;
             guess = i + 1;
@@ -183,7 +184,7 @@ impl Learner<'_> {
         Ok(())
     }
 
-    /// The key of an object; `guess` is where it probably is.
+    /// The key of an object; see [`find_key`].
     fn find_or_add(
         &self,
         shape: &mut Object,
@@ -191,23 +192,25 @@ impl Learner<'_> {
         guess: usize,
         prefix: &str,
     ) -> Result<usize, Stop> {
-        let keys = &shape.keys;
-        if keys.get(guess).is_some_and(|known| known.key == key) {
-            return Ok(guess);
-        }
-        let exact = keys.iter().position(|known| known.key == key);
-        let is_same = |known: &Key| self.case.is_same(&known.key, key);
-        let found = exact.or_else(|| match self.case {
-            NameCase::Keep => None,
-            NameCase::Fold => keys.iter().position(is_same),
-        });
-        if let Some(i) = found {
+        if let Some(i) = find_key(&shape.keys, key, guess, self.case) {
             return Ok(i);
         }
         check_key(key, &shape::join(prefix, key))?;
         shape.keys.push(Key::new(&self.case.apply(key)));
         Ok(shape.keys.len() - 1)
     }
+}
+
+/// Where a key is; `guess` is where it probably is.
+pub(super) fn find_key(keys: &[Key], key: &str, guess: usize, case: NameCase) -> Option<usize> {
+    if keys.get(guess).is_some_and(|known| known.key == key) {
+        return Some(guess);
+    }
+    let exact = keys.iter().position(|known| known.key == key);
+    exact.or_else(|| match case {
+        NameCase::Keep => None,
+        NameCase::Fold => keys.iter().position(|known| case.is_same(&known.key, key)),
+    })
 }
 
 /// Whether a column can be learned from the value at `at` of `name`, where `inner` is the prefix of the keys of an object. Lists and
@@ -266,9 +269,9 @@ fn check_key(key: &str, name: &str) -> Result<(), Stop> {
 }
 
 /// The record has more columns than its table may have.
-pub(super) fn too_many_columns(max: usize) -> Stop {
+pub(super) fn too_many_columns(max: usize) -> Refusal {
     let reason = format!("the record would add columns beyond {max}: raise `schema.columns_max`");
-    Stop::refuse("too_many_columns", reason)
+    Refusal::new("too_many_columns", reason)
 }
 
 fn too_deep(name: &str) -> Stop {

@@ -32,11 +32,13 @@
 //! Never builds a document tree, never drops a record: each is a row or a `Rejected`.
 
 mod build;
+mod census;
 mod column;
 mod declared;
 pub(crate) mod detect;
 mod document;
 mod emit;
+mod excerpt;
 mod frame;
 mod id;
 mod learn;

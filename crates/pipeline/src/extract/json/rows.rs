@@ -2,7 +2,6 @@
 //!
 //! Knows nothing of payloads' framing. Every record that is given becomes a row or a [`Rejected`].
 
-use std::collections::HashMap;
 use std::sync::Arc;
 
 use forebay_core::quarantine::{Extent, RECORD_BYTES_MAX};
@@ -11,15 +10,17 @@ use simd_json::Node;
 
 use super::Nested;
 use super::build::{ObjectBuilder, Walk};
+use super::census::{AddedColumns, Census};
 use super::column::Column;
 use super::emit;
+use super::excerpt::excerpt;
 use super::id;
 use super::learn::{self, Added};
 use super::number;
 use super::parse::Parser;
 use super::required::{self, Required};
 use super::sample::Sample;
-use super::shape::{self, Object, RowKeys, Stored, TABLES_MAX};
+use super::shape::{self, Object, RowKeys, Stored};
 use super::walk::{Parsed, Refusal, Stop};
 use crate::extract::Extracted;
 use crate::extract::case::NameCase;
@@ -90,6 +91,8 @@ pub(super) struct Rows {
     rules: Arc<Rules>,
     required: Required,
     shape: Object,
+    /// The columns of the shape, counted when a record first brings more.
+    census: Option<Census>,
     /// Whether the contract is there: then the policy says what may be added.
     learned: bool,
     sample: Sample,
@@ -109,8 +112,27 @@ pub(super) struct Rows {
 enum Outcome {
     Row { cells: usize },
     Text { always: bool },
-    Wider(Object, Vec<Added>),
+    Wider(Growth),
     Refused(Refusal),
+}
+
+/// What a record would add to the shape.
+struct Growth {
+    added: Vec<Added>,
+    columns: AddedColumns,
+}
+
+impl Growth {
+    /// Learns from a record beside the shape, as most that would grow a wide one are refused.
+    fn weigh(shape: &Object, parsed: &Parsed<'_>, rules: &Rules) -> Result<Self, Stop> {
+        let before = excerpt(shape, parsed, rules.case);
+        let mut grown = before.clone();
+        let added = learn::learn(&mut grown, parsed, &rules.policy, rules.case)?;
+        Ok(Self {
+            added,
+            columns: AddedColumns::between(&before, &grown, rules.nested),
+        })
+    }
 }
 
 impl Rows {
@@ -134,6 +156,7 @@ impl Rows {
             },
             learned: !shape.keys.is_empty(),
             shape: Object::default(),
+            census: None,
             sample: Sample::default(),
             parser: Parser::new(rules.depth_max, rules.elements_max.saturating_mul(8)),
             text: false,
@@ -294,15 +317,16 @@ impl Rows {
                     text = true;
                     self.text |= always;
                 }
-                Outcome::Wider(shape, added) => match self.weigh(&shape, &added)? {
-                    None => {
-                        let grown = std::mem::take(&mut self.shape);
-                        before.get_or_insert(grown);
-                        self.root.truncate(self.origins.len());
-                        self.set_shape(shape);
+                Outcome::Wider(growth) => {
+                    if let Some(refusal) = self.weigh(&growth)? {
+                        return Ok(Err(refusal));
                     }
-                    Some(refusal) => return Ok(Err(refusal)),
-                },
+                    let wider = self.learn(record, text)?;
+                    let grown = std::mem::take(&mut self.shape);
+                    before.get_or_insert(grown);
+                    self.root.truncate(self.origins.len());
+                    self.set_shape(wider);
+                }
             }
             self.root.truncate(self.origins.len());
         }
@@ -326,14 +350,11 @@ impl Rows {
                 Ok(outcome) => outcome,
                 Err(Stop::Text) => Outcome::Text { always: true },
                 Err(Stop::Refuse(refusal)) => Outcome::Refused(*refusal),
-                Err(Stop::Grow) => {
-                    let mut wider = shape.clone();
-                    match learn::learn(&mut wider, parsed, &rules.policy, rules.case) {
-                        Ok(added) => Outcome::Wider(wider, added),
-                        Err(Stop::Refuse(refusal)) => Outcome::Refused(*refusal),
-                        Err(Stop::Text | Stop::Grow) => Outcome::Text { always: false },
-                    }
-                }
+                Err(Stop::Grow) => match Growth::weigh(shape, parsed, rules) {
+                    Ok(growth) => Outcome::Wider(growth),
+                    Err(Stop::Refuse(refusal)) => Outcome::Refused(*refusal),
+                    Err(Stop::Text | Stop::Grow) => Outcome::Text { always: false },
+                },
             }
         });
         match read {
@@ -348,10 +369,26 @@ impl Rows {
         }
     }
 
-    /// Whether the shape may become `wider`; an error stops the run.
-    fn weigh(&self, wider: &Object, added: &[Added]) -> Result<Option<Refusal>> {
+    /// The shape with what a record adds to it.
+    fn learn(&mut self, record: &[u8], text: bool) -> Result<Object> {
+        let mut wider = self.shape.clone();
+        let rules = &self.rules;
+        let learned = self.parser.with(record, text, |parsed| {
+            learn::learn(&mut wider, parsed, &rules.policy, rules.case)
+        });
+        match learned {
+            Ok(Ok(_)) => Ok(wider),
+            _ => Err(Error::bug(
+                "shape_differs",
+                "a record that the shape may grow by was refused by the whole of it",
+            )),
+        }
+    }
+
+    /// Why the shape may not grow so; an error stops the run.
+    fn weigh(&mut self, growth: &Growth) -> Result<Option<Refusal>> {
         if self.learned
-            && let Some(new) = added.iter().find(|added| !added.declared)
+            && let Some(new) = growth.added.iter().find(|added| !added.declared)
         {
             let what = format!(
                 "column `{}` of kind {} is not in the contract",
@@ -366,59 +403,9 @@ impl Rows {
                 }
             }
         }
-        Ok(self.refuse_shape(wider))
-    }
-
-    fn refuse_shape(&self, wider: &Object) -> Option<Refusal> {
-        let columns = wider.columns(self.rules.nested);
-        if let Some(clash) = shape::find_clash(&columns, self.rules.nested) {
-            return Some(Refusal::new("column_clash", clash.to_string()));
-        }
-        if let Some(taken) = self.taken_table(&columns) {
-            return Some(taken);
-        }
-        let max = self.rules.policy.columns_max();
-        let mut tables: HashMap<&str, usize> = HashMap::new();
-        // What the file declares always fits.
-        let policy = &self.rules.policy;
-        let is_declared = |column: &shape::Column| {
-            policy
-                .declared(&shape::join(&column.table, &column.name))
-                .is_some()
-        };
-        let counted = columns
-            .iter()
-            .filter(|column| column.is_leaf && !is_declared(column));
-        for column in counted {
-            *tables.entry(&column.table).or_default() += 1;
-        }
-        if tables.len() > TABLES_MAX {
-            return Some(Refusal::new(
-                "too_many_tables",
-                format!("the record would add child tables beyond {TABLES_MAX}"),
-            ));
-        }
-        let (_, widest) = tables.iter().max_by_key(|(_, columns)| **columns)?;
-        (*widest > max).then(|| {
-            Refusal::new(
-                "too_many_columns",
-                format!("the record would add columns beyond {max}: raise `schema.columns_max`"),
-            )
-        })
-    }
-
-    /// A list whose child table belongs to somebody else. A shape may have had it for long: then only a further one counts.
-    fn taken_table(&self, columns: &[shape::Column]) -> Option<Refusal> {
-        let taken = self.rules.policy.taken.as_ref()?;
-        let lists = columns.iter().filter(|column| column.table == "\n");
-        let (list, table) = lists
-            .filter_map(|list| Some((list, taken.find(&list.name)?)))
-            .next()?;
-        let reason = format!(
-            "the rows of `{}` would go into {table}, which belongs to another pipeline",
-            list.path
-        );
-        Some(Refusal::new("table_taken", reason))
+        let (shape, rules) = (&self.shape, &self.rules);
+        let census = self.census.get_or_insert_with(|| Census::of(shape, rules));
+        Ok(census.refuse(&growth.columns, rules))
     }
 
     fn set_shape(&mut self, shape: Object) {
@@ -428,6 +415,7 @@ impl Rows {
         let width: usize = shape.keys.iter().map(shape::Key::width).sum();
         self.rows_max = (CELLS_MAX / width.max(1)).clamp(1, ROWS_MAX);
         self.shape = shape;
+        self.census = None;
     }
 
     fn cut(&mut self, out: &mut Extracted) -> Result<()> {

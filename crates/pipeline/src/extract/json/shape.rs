@@ -3,9 +3,6 @@
 //! This is what the contract stores. It only ever grows, at the end of its lists, so that the builders made from it
 //! can grow beside it. It holds no values.
 
-use std::collections::HashMap;
-use std::fmt;
-
 use forebay_core::{Error, Result};
 use serde::{Deserialize, Serialize};
 
@@ -245,28 +242,6 @@ fn declare_key(
     Ok(())
 }
 
-/// Two things that would have one name.
-#[derive(Debug)]
-pub(super) struct Clash {
-    name: String,
-    path: String,
-    /// `None`: the column is one that Forebay makes.
-    other: Option<String>,
-}
-
-impl fmt::Display for Clash {
-    fn fmt(&self, out: &mut fmt::Formatter<'_>) -> fmt::Result {
-        let Self { name, path, other } = self;
-        match other {
-            Some(other) => write!(out, "`{other}` and `{path}` would both be column `{name}`"),
-            None => write!(
-                out,
-                "`{path}` would be column `{name}`: with `nested: tables` names that begin with `_fb_` are Forebay's own"
-            ),
-        }
-    }
-}
-
 impl Object {
     /// Every column, table by table as they are emitted.
     pub(super) fn columns(&self, nested: Nested) -> Vec<Column> {
@@ -281,36 +256,8 @@ impl Object {
     }
 }
 
-/// Finds names that are there twice, or that are taken by Forebay. Names of tables count whatever their case; of columns that
-/// differ in case only the lake keeps both, under names that do not.
-pub(super) fn find_clash(columns: &[Column], nested: Nested) -> Option<Clash> {
-    let mut seen: HashMap<(&str, String), &str> = HashMap::with_capacity(columns.len());
-    for column in columns {
-        let folded = column.name.to_lowercase();
-        if nested == Nested::Tables && folded.starts_with("_fb_") {
-            return Some(Clash {
-                name: folded,
-                path: column.path.clone(),
-                other: None,
-            });
-        }
-        let name = match column.table == TABLES {
-            true => folded,
-            false => column.name.clone(),
-        };
-        if let Some(other) = seen.insert((&column.table, name), &column.path) {
-            return Some(Clash {
-                name: column.name.replace('\n', "."),
-                path: column.path.clone(),
-                other: Some(other.to_owned()),
-            });
-        }
-    }
-    None
-}
-
 /// Stands for the table that names tables.
-const TABLES: &str = "\n";
+pub(super) const TABLES: &str = "\n";
 
 struct Scope<'a> {
     table: &'a str,

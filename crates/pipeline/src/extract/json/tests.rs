@@ -5,6 +5,7 @@ mod declared;
 mod framing;
 mod numbers;
 mod shapes;
+mod wide;
 
 use std::collections::BTreeMap;
 use std::sync::Arc;

@@ -19,8 +19,10 @@
 
 pub(in crate::extract) mod admit;
 mod encryption;
+mod hybrid;
 pub(in crate::extract) mod input;
 mod int96;
+mod lists;
 mod numbers;
 mod pages;
 pub(in crate::extract) mod plan;
@@ -494,6 +496,9 @@ fn by_footer(metadata: &ParquetMetaData, file_bytes: u64) -> Result<usize, Refus
         });
         if largest / count > VALUE_BYTES_MAX {
             return Err(value_too_large());
+        }
+        for chunk in group.columns() {
+            lists::check_mean(chunk, count)?;
         }
         total = total.saturating_add(bytes);
         rows = rows.min((BATCH_BYTES / (bytes / count).max(1)).max(1));

@@ -13,6 +13,7 @@ use ::parquet::file::serialized_reader::SerializedPageReader;
 use bytes::Bytes;
 
 use super::input::ObjectFile;
+use super::lists::{self, WindowBytes};
 use super::plan::Refusal;
 use super::thrift::PageHeader;
 use super::{BATCH_BYTES, BATCH_ROWS, RATIO_FLOOR_BYTES, RATIO_MAX, VALUE_BYTES_MAX, corrupt};
@@ -33,6 +34,7 @@ pub(super) fn check(file: &ObjectFile, metadata: &ParquetMetaData) -> Result<usi
         stored: 0,
         decoded: 0,
         rows: BATCH_ROWS as u64,
+        first_row: 0,
     };
     for group in metadata.row_groups() {
         check.group(group)?;
@@ -59,21 +61,31 @@ struct Check<'a> {
     stored: u64,
     decoded: u64,
     rows: u64,
+    /// The row of the file that the row group begins with.
+    first_row: u64,
 }
 
 impl Check<'_> {
     fn group(&mut self, group: &RowGroupMetaData) -> Result<(), Refusal> {
         let mut row_bytes = 0_u64;
+        let mut lists = WindowBytes::default();
         for chunk in group.columns() {
-            let longest = self.chunk(chunk)?;
+            let pages = self.chunk(chunk)?;
+            let longest = self.longest(chunk, pages.dictionary)?;
             row_bytes = row_bytes.saturating_add(longest);
+            if is_large_list(chunk, &pages) {
+                lists.add(lists::measure(self.file, chunk, self.first_row)?);
+            }
         }
-        self.rows = self.rows.min((BATCH_BYTES / row_bytes.max(1)).max(1));
+        let rows = (BATCH_BYTES / row_bytes.max(1)).max(1);
+        self.rows = self.rows.min(rows).min(lists.rows());
+        let count = u64::try_from(group.num_rows()).unwrap_or(0);
+        self.first_row = self.first_row.saturating_add(count);
         Ok(())
     }
 
-    /// Checks a column chunk, and returns the bytes of its longest value as far as a dictionary could repeat it.
-    fn chunk(&mut self, chunk: &ColumnChunkMetaData) -> Result<u64, Refusal> {
+    /// Checks a column chunk, and returns what its page headers say.
+    fn chunk(&mut self, chunk: &ColumnChunkMetaData) -> Result<ChunkPages, Refusal> {
         let (start, length) = chunk.byte_range();
         self.stored = self.stored.saturating_add(length);
         if self.stored > self.file.len() {
@@ -109,7 +121,7 @@ impl Check<'_> {
         let least = values.saturating_mul(width(chunk));
         self.decoded = self.decoded.saturating_add(expanded.max(least));
         check_ratio(self.file.len(), self.decoded)?;
-        self.longest(chunk, dictionary)
+        Ok(ChunkPages { dictionary, values })
     }
 
     /// Bytes of the longest value in the chunk's dictionary, which few bytes of a page can repeat many times.
@@ -121,7 +133,7 @@ impl Check<'_> {
         let pages = SerializedPageReader::new(Arc::new(self.file.clone()), chunk, 0, None);
         let page = pages.and_then(|mut pages| pages.get_next_page());
         let longest = match page.map_err(super::refused)? {
-            Some(Page::DictionaryPage { buf, .. }) => longest_text(&buf),
+            Some(Page::DictionaryPage { buf, .. }) => text_lengths(&buf).max().unwrap_or(0).into(),
             _ => dictionary,
         };
         if longest > VALUE_BYTES_MAX {
@@ -131,8 +143,22 @@ impl Check<'_> {
     }
 }
 
+/// What the headers of a chunk's pages say.
+struct ChunkPages {
+    /// Bytes of the dictionary.
+    dictionary: u64,
+    values: u64,
+}
+
+/// Whether one row of a chunk of lists could be too large, or too many rows of it.
+fn is_large_list(chunk: &ColumnChunkMetaData, pages: &ChunkPages) -> bool {
+    let is_list = chunk.column_descr().max_rep_level() > 0;
+    let most = lists::element_bytes(chunk).saturating_add(pages.dictionary);
+    is_list && pages.values.saturating_mul(most) > BATCH_BYTES.min(VALUE_BYTES_MAX)
+}
+
 /// Bytes that every value of a chunk has in memory at least.
-fn width(chunk: &ColumnChunkMetaData) -> u64 {
+pub(super) fn width(chunk: &ColumnChunkMetaData) -> u64 {
     match chunk.column_type() {
         Type::BOOLEAN => 0,
         Type::INT32 | Type::FLOAT | Type::BYTE_ARRAY => 4,
@@ -143,15 +169,15 @@ fn width(chunk: &ColumnChunkMetaData) -> u64 {
     }
 }
 
-/// The longest of texts that follow each other with their length before them.
-fn longest_text(mut rest: &[u8]) -> u64 {
-    let mut longest = 0;
-    while let Some((length, texts)) = rest.split_first_chunk::<4>() {
+/// Lengths of texts that follow each other with their length before them.
+pub(super) fn text_lengths(texts: &[u8]) -> impl Iterator<Item = u32> {
+    let mut rest = texts;
+    std::iter::from_fn(move || {
+        let (length, texts) = rest.split_first_chunk::<4>()?;
         let length = u32::from_le_bytes(*length);
-        longest = longest.max(u64::from(length));
         rest = texts.get(length as usize..).unwrap_or_default();
-    }
-    longest
+        Some(length)
+    })
 }
 
 /// The pages of a column chunk, one after the other.

@@ -2,6 +2,7 @@
 
 mod int96;
 mod kinds;
+mod lists;
 
 use std::collections::BTreeMap;
 

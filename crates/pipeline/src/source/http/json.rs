@@ -8,8 +8,8 @@ use std::ops::Range;
 
 use memchr::memchr2;
 
-/// Deepest nesting that is followed.
-pub(super) const DEPTH_MAX: usize = 1_024;
+/// Nesting that is followed without taking memory; each level beyond it takes a bit.
+const DEPTH_USUAL: usize = 1_024;
 
 /// A path of keys from the root: `data.items`. Empty is the root itself.
 #[derive(Debug, Clone, PartialEq, Eq, Default)]
@@ -33,8 +33,6 @@ pub(super) enum Fault {
     Ended,
     /// What stands at this byte cannot stand there.
     Unexpected(usize),
-    /// Deeper than [`DEPTH_MAX`].
-    Deep,
 }
 
 /// Finds the values at `paths` in one JSON text; of a key that stands twice the last counts.
@@ -247,32 +245,20 @@ impl Scan<'_> {
     }
 
     fn brackets(&self, open: usize) -> Result<usize, Fault> {
-        // One bit a level: set for a list.
-        let mut lists = [0_u64; DEPTH_MAX / 64];
-        let (mut depth, mut at) = (0_usize, open);
+        let mut levels = Levels::default();
+        let mut at = open;
         loop {
             match self.byte(at)? {
                 b'"' => {
                     at = self.string(at)?;
                     continue;
                 }
-                byte @ (b'{' | b'[') => {
-                    let word = lists.get_mut(depth / 64).ok_or(Fault::Deep)?;
-                    let bit = 1 << (depth % 64);
-                    *word = if byte == b'[' {
-                        *word | bit
-                    } else {
-                        *word & !bit
-                    };
-                    depth += 1;
-                }
+                byte @ (b'{' | b'[') => levels.open(byte == b'['),
                 byte @ (b'}' | b']') => {
-                    depth -= 1;
-                    let is_list = lists[depth / 64] >> (depth % 64) & 1 == 1;
-                    if is_list != (byte == b']') {
+                    if levels.close() != (byte == b']') {
                         return Err(Fault::Unexpected(at));
                     }
-                    if depth == 0 {
+                    if levels.depth == 0 {
                         return Ok(at + 1);
                     }
                 }
@@ -280,6 +266,45 @@ impl Scan<'_> {
             }
             at += 1;
         }
+    }
+}
+
+/// Which of the open brackets are lists: a bit each. There are no more of them than the text has bytes, which the limits of a
+/// body bound.
+#[derive(Default)]
+struct Levels {
+    depth: usize,
+    usual: [u64; DEPTH_USUAL / 64],
+    deeper: Vec<u64>,
+}
+
+impl Levels {
+    fn word(&mut self) -> &mut u64 {
+        let at = self.depth / 64;
+        match at.checked_sub(self.usual.len()) {
+            None => &mut self.usual[at],
+            Some(at) => {
+                if at == self.deeper.len() {
+                    self.deeper.push(0);
+                }
+                &mut self.deeper[at]
+            }
+        }
+    }
+
+    fn open(&mut self, is_list: bool) {
+        let bit = 1 << (self.depth % 64);
+        let word = self.word();
+        *word &= !bit;
+        *word |= bit * u64::from(is_list);
+        self.depth += 1;
+    }
+
+    /// Whether what is closed is a list.
+    fn close(&mut self) -> bool {
+        self.depth -= 1;
+        let shift = self.depth % 64;
+        *self.word() >> shift & 1 == 1
     }
 }
 
@@ -311,7 +336,9 @@ mod tests {
 
     #[test]
     fn what_is_not_one_json_value_is_a_fault() {
-        let deep = "[".repeat(DEPTH_MAX + 1);
+        let depth = DEPTH_USUAL + 130;
+        let deep = "[".repeat(depth);
+        let crossed = format!("{deep}{}}}", "]".repeat(100));
         for (text, fault) in [
             ("", Fault::Ended),
             ("<html>", Fault::Unexpected(0)),
@@ -322,7 +349,8 @@ mod tests {
             ("[1}", Fault::Unexpected(2)),
             (r#"{"a" 1}"#, Fault::Unexpected(5)),
             ("{1: 2}", Fault::Unexpected(1)),
-            (deep.as_str(), Fault::Deep),
+            (deep.as_str(), Fault::Ended),
+            (crossed.as_str(), Fault::Unexpected(depth + 100)),
         ] {
             assert_eq!(
                 find(text.as_bytes(), &[&Path::new("a")]),
@@ -330,6 +358,18 @@ mod tests {
                 "{text:.20}"
             );
         }
+    }
+
+    #[test]
+    fn a_value_of_any_depth_is_passed_over() {
+        let levels = 200_000;
+        let deep = format!("{}1{}", "[{\"k\":".repeat(levels), "}]".repeat(levels));
+        let text = format!("{{\"a\":[{deep},{{\"b\":2}}],\"next\":\"x\"}}");
+        assert_eq!(at(&text, "next"), Some("\"x\""));
+        let list = at(&text, "a").unwrap();
+        let records = elements(list.as_bytes(), 0..list.len());
+        let records: Vec<&str> = records.map(|range| &list[range.unwrap()]).collect();
+        assert_eq!(records, [deep.as_str(), "{\"b\":2}"]);
     }
 
     #[test]

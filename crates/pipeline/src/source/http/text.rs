@@ -11,7 +11,7 @@ use forebay_core::{Compression, Error, Result};
 use reqwest::header::{CONTENT_ENCODING, CONTENT_TYPE, HeaderMap};
 
 use super::cursor::Format;
-use super::json::{self, Fault};
+use super::json::Fault;
 use crate::cover::SecretCover;
 
 /// A body may expand to this many times its size, once it is larger than [`EXPANSION_FREE`].
@@ -175,7 +175,6 @@ pub(super) fn not_json(text: &[u8], fault: Fault, cover: &SecretCover) -> Error 
     let what = match fault {
         Fault::Ended => "ends in the middle".to_owned(),
         Fault::Unexpected(at) => format!("breaks off at byte {at}"),
-        Fault::Deep => format!("is nested deeper than {} levels", json::DEPTH_MAX),
     };
     let error = Error::data(
         "not_json",
