@@ -147,7 +147,7 @@ fn a_cut_in_the_checksum_of_the_last_frame_is_found() {
         );
         finish(&entries[0]).unwrap();
     }
-    let mut flipped = whole.clone();
+    let mut flipped = whole;
     *flipped.last_mut().unwrap() ^= 1;
     std::fs::write(&file, &flipped).unwrap();
     assert_eq!(finish(&entries[2]).unwrap_err().code(), "raw_corrupt");
