@@ -79,7 +79,9 @@ fn drop_columns(
     match kept.len() {
         all if all == records.num_columns() => Ok(records),
         // Rows without any value still are rows: the first column becomes text.
-        0 => with_stand_in(&records.project(&[0]).map_err(failed)?, &DataType::Utf8),
+        0 if records.num_rows() > 0 => {
+            with_stand_in(&records.project(&[0]).map_err(failed)?, &DataType::Utf8)
+        }
         _ => records.project(&kept).map_err(failed),
     }
 }

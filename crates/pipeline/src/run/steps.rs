@@ -207,10 +207,14 @@ impl Steps {
     /// Applies every step.
     async fn pass(&mut self, batch: Batch) -> Result<(Batch, Vec<Rejected>)> {
         let batch = self.widen(batch).await?;
+        let foreign = self.foreign(&batch.records);
         let batch = self.with_named(batch)?;
         let has_untyped = untyped(&batch.records).next().is_some();
         let (came, before) = (Came::new(&batch), batch.records.clone());
         let mut rejected = Vec::new();
+        let done = refuse(batch, foreign, "transform[0]")?;
+        let batch = self.settle(&came, &before, done, &mut rejected)?;
+        let before = batch.records.clone();
         let done = self.checks.apply(batch).await?;
         let mut batch = self.settle(&came, &before, done, &mut rejected)?;
         let spec = self.spec.clone();
@@ -232,6 +236,29 @@ impl Steps {
             false => batch.records,
         };
         Ok((Batch { records, ..batch }, rejected))
+    }
+
+    /// Refuses rows that have none of the columns which the first step names and other records have had: they are of something else.
+    fn foreign(&self, records: &RecordBatch) -> Vec<Refusal> {
+        let (Some(first), Some(evidence)) = (self.spec.transform.first(), &self.evidence) else {
+            return Vec::new();
+        };
+        let named = first.transform.named();
+        let has = |name: &&str| records.schema_ref().index_of(name).is_ok();
+        if named.iter().any(has) || !named.iter().any(|name| evidence.has_met(name)) {
+            return Vec::new();
+        }
+        let met = named.into_iter().filter(|name| evidence.has_met(name));
+        let reason = format!(
+            "the record has none of the columns that the step names: {}",
+            met.collect::<Vec<_>>().join(", ")
+        );
+        let refusal = |row| Refusal {
+            row,
+            code: "columns_missing",
+            reason: reason.clone(),
+        };
+        (0..records.num_rows()).map(refusal).collect()
     }
 
     /// The batch with those columns that a step names and that came before, but not with these rows: they are null.

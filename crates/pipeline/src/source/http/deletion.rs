@@ -20,8 +20,8 @@ use super::shift::PageRepeat;
 /// Pages that a pass may go back, all together.
 const STEPS_BACK_MAX: u32 = 1_000;
 
-/// How often records are found behind a page that goes on holding nothing but what it shares: then the server hides records, and
-/// offsets count them.
+/// How often a run finds records behind a page that holds nothing but what it shares: then the server hides records that offsets
+/// count, or the list grows as fast as it is read. The list is read again instead.
 const TAIL_MISSES_MAX: u32 = 3;
 
 impl Offset {
@@ -108,9 +108,6 @@ impl Reader {
             return None;
         }
         pass.unproven |= is_unjoined;
-        if !is_unjoined {
-            self.tail_misses *= u32::from(records <= overlap);
-        }
         if repeat == PageRepeat::Shifted && shared > 0 {
             return pass.check_rounding(*from, shared);
         }

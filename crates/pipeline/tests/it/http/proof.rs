@@ -393,13 +393,9 @@ async fn what_is_no_list_behind_lists_is_neither_a_record_nor_the_end() {
         json!(5),
         json!(true),
     ] {
-        for (paginate, read) in [
-            ("{page: {param: page}}", vec![0, 1]),
-            ("{page: {param: page, stable: true}}", vec![0, 1]),
-            (
-                "{offset: {param: offset, limit: 2, stable: true}}",
-                vec![0, 1],
-            ),
+        for paginate in [
+            "{page: {param: page}}",
+            "{page: {param: page, stable: true}}",
         ] {
             let wrong = wrong.clone();
             let server = StubHttp::start(move |request| match page_of(request) {
@@ -414,8 +410,7 @@ async fn what_is_no_list_behind_lists_is_neither_a_record_nor_the_end() {
                 "records_missing",
                 "{paginate}"
             );
-            let found = all_records(&pulled.chunks, "");
-            assert!(found.iter().all(|id| read.contains(&id.as_u64().unwrap())));
+            assert_eq!(all_records(&pulled.chunks, ""), [0, 1], "{paginate}");
         }
     }
     for first in [json!("x"), json!(null), json!(7)] {
