@@ -394,7 +394,7 @@ fn what_is_made_of_nulls_alone_has_no_type() {
             "2026-12-31T00:00:00",
         ),
         ("extract(year FROM x)", "2026-12-31", "2026"),
-        ("x * 1.19", "7.5", "8.925"),
+        ("x * 2", "7.5", "15.0"),
         ("upper(x)", "abc", "ABC"),
     ] {
         let project = Project::new();

@@ -168,6 +168,7 @@ impl Reader {
                 is_joined: true,
                 is_exact: true,
                 is_new: Vec::new(),
+                is_older: Vec::new(),
             });
         };
         if let Some(pass) = &mut self.progress.pass
@@ -328,7 +329,7 @@ impl Reader {
         let mut skips = Vec::new();
         if let Some(outline) = outline {
             skips = self.sift(outline, &recognised.is_new, overlap.as_ref())?;
-            self.note_missing(outline, &skips);
+            self.note_missing(outline, &skips, &recognised.is_older);
             self.note_last(outline);
         }
         let mut next = at.next(config.paginate.as_ref(), &facts);

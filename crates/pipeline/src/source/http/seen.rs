@@ -44,6 +44,8 @@ pub(super) struct Recognised {
     pub(super) is_exact: bool,
     /// For each record whether the pass sees it for the first time; empty where records have no key.
     pub(super) is_new: Vec<bool>,
+    /// For each record whether it had been taken before this reading of the list began.
+    pub(super) is_older: Vec<bool>,
 }
 
 /// What a pass has taken, and what of that proves that a page goes on where it ended.
@@ -54,6 +56,8 @@ pub(super) struct Taken {
     since_anew: Option<SeenRecords>,
     /// The last records of the page before, as many as the next one shares with it.
     shared: Vec<Identity>,
+    /// Records that this reading of the list was the first to show, as far as there is room.
+    fresh: HashSet<Identity>,
 }
 
 /// The identities of the records of one pass.
@@ -86,12 +90,14 @@ impl Taken {
             all: SeenRecords::new(),
             since_anew: None,
             shared: Vec::new(),
+            fresh: HashSet::new(),
         }
     }
 
     /// Forgets what proves anything.
     pub(super) fn begin_anew(&mut self) {
         self.since_anew = Some(SeenRecords::new());
+        self.fresh.clear();
     }
 
     /// Adds the record that was taken last by the run before.
@@ -131,6 +137,7 @@ impl Taken {
                 is_joined,
                 is_exact: false,
                 is_new: Vec::new(),
+                is_older: Vec::new(),
             });
         }
         let is_exact = joint != Joint::Known || identities.first() == self.shared.first();
@@ -140,9 +147,22 @@ impl Taken {
             since_anew.add(identities)?;
         }
         let is_new = self.all.add(identities)?;
+        if self.since_anew.is_some() {
+            let new = identities
+                .iter()
+                .zip(&is_new)
+                .filter(|(_, is_new)| **is_new);
+            let room = RECENT_MAX.saturating_sub(self.fresh.len());
+            self.fresh
+                .extend(new.map(|(identity, _)| *identity).take(room));
+        }
+        let is_older = identities
+            .iter()
+            .map(|identity| !self.fresh.contains(identity));
         Ok(Recognised {
             is_joined,
             is_exact,
+            is_older: is_older.collect(),
             is_new,
         })
     }

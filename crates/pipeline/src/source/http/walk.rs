@@ -38,19 +38,17 @@ impl Reader {
 
     /// Notes whether a page that is read again has a record that was missing. `skips` are those that were not. What stands before all
     /// records that are known has come meanwhile.
-    pub(super) fn note_missing(&mut self, outline: &Outline, skips: &[u64]) {
+    pub(super) fn note_missing(&mut self, outline: &Outline, skips: &[u64], is_older: &[bool]) {
         let Some(pass) = self.progress.pass.as_mut().filter(|pass| pass.walks > 0) else {
             return;
         };
         // What the next pass asks for anyway is no loss: it may have come meanwhile.
         let is_due = |record: &Record| record.mark.is_some() && record.mark >= pass.due_from;
         let has_cursor = pass.due_from.is_some();
-        for (record, n) in outline.records.iter().zip(0_u64..) {
-            if skips.binary_search(&n).is_ok() {
-                pass.met_known = true;
-            } else if pass.met_known && !(has_cursor && is_due(record)) {
-                pass.found_missing = true;
-            }
+        for ((record, is_older), n) in outline.records.iter().zip(is_older).zip(0_u64..) {
+            let is_taken = skips.binary_search(&n).is_ok();
+            pass.met_known |= is_taken && *is_older;
+            pass.found_missing |= !is_taken && pass.met_known && !(has_cursor && is_due(record));
         }
     }
 

@@ -416,7 +416,10 @@ async fn what_is_no_list_behind_lists_is_neither_a_record_nor_the_end() {
     for first in [json!("x"), json!(null), json!(7)] {
         let server = StubHttp::start(move |_| Reply::json(&first)).await;
         assert_eq!(
-            Bench::new(&server.url("/q"), "{}").fails().await.0,
+            Bench::new(&server.url("/q"), "paginate: {page: {param: page}}")
+                .fails()
+                .await
+                .0,
             "records_missing"
         );
     }
