@@ -237,16 +237,16 @@ fn a_column_without_a_value_yet_can_be_named() {
     ] {
         let project = Project::new();
         let pipeline = format!(
-            "pipeline: p\nsource:\n  file: {{path: \"in/*\"}}\nextract:\n  {extract}\nschema:\n  columns: {{n: {{check: \"value < 10 or value is null\"}}}}\ntransform:\n  - sql: SELECT id, note, n, coalesce(note, 'none') AS told FROM input WHERE n IS NULL OR n > 1\nload:\n  iceberg: {{table: a.p}}\n"
+            "pipeline: p\nsource:\n  file: {{path: \"in/*\"}}\nextract:\n  {extract}\nschema:\n  columns: {{n: {{check: \"value < 10 or value is null\"}}}}\ntransform:\n  - sql: SELECT id, note, n, coalesce(note, 'none') AS told, nullif(id, id) AS never FROM input WHERE n IS NULL OR n > 1\nload:\n  iceberg: {{table: a.p}}\n"
         );
         project.write("pipelines/p.yaml", &pipeline);
         project.write(&format!("in/1{file}"), empty);
         project.ok(&["run"]);
         let columns = "SELECT string_agg(column_name, ' ' ORDER BY column_name) FROM information_schema.columns WHERE table_schema = 'a' AND table_name = 'p'";
-        assert_eq!(project.value(columns), "id told", "{extract}");
+        assert_eq!(project.value(columns), "id never told", "{extract}");
         project.write(&format!("in/2{file}"), full);
         project.ok(&["run"]);
-        assert_eq!(project.value(columns), "id n note told", "{extract}");
+        assert_eq!(project.value(columns), "id n never note told", "{extract}");
         let told = "SELECT string_agg(told, ' ' ORDER BY id) FROM a.p";
         assert_eq!(project.value(told), "none none x", "{extract}");
         let rebuilt = project.ok(&["rebuild", "a.p"]);

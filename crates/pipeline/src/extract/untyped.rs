@@ -4,6 +4,7 @@
 //! them: what leaves the last step untyped is taken out, until a value gives it a type. Nor does what a step has made of such nulls
 //! alone give a column its type.
 
+use std::collections::BTreeSet;
 use std::sync::Arc;
 
 use arrow::array::{Array, ArrayRef, NullArray, RecordBatch, new_null_array};
@@ -61,20 +62,23 @@ pub(crate) fn with_stand_in(records: &RecordBatch, stand_in: &DataType) -> Resul
 
 /// The rows without columns that have no type.
 pub(crate) fn drop_untyped(records: RecordBatch) -> Result<RecordBatch> {
-    drop_columns(records, |array| *array.data_type() == DataType::Null)
+    drop_columns(records, |_, array| *array.data_type() == DataType::Null)
 }
 
-/// The rows without columns that have no value.
-pub(crate) fn drop_empty(records: RecordBatch) -> Result<RecordBatch> {
-    drop_columns(records, |array| array.logical_null_count() == array.len())
+/// The rows without those of these columns that have no value.
+pub(crate) fn drop_empty(records: RecordBatch, names: &BTreeSet<String>) -> Result<RecordBatch> {
+    drop_columns(records, |name, array| {
+        names.contains(name) && array.logical_null_count() == array.len()
+    })
 }
 
 fn drop_columns(
     records: RecordBatch,
-    is_dropped: impl Fn(&ArrayRef) -> bool,
+    is_dropped: impl Fn(&str, &ArrayRef) -> bool,
 ) -> Result<RecordBatch> {
-    let arrays = records.columns().iter().enumerate();
-    let kept = arrays.filter(|(_, array)| !is_dropped(array));
+    let fields = records.schema_ref().fields().iter();
+    let columns = fields.zip(records.columns()).enumerate();
+    let kept = columns.filter(|(_, (field, array))| !is_dropped(field.name(), array));
     let kept: Vec<usize> = kept.map(|(index, _)| index).collect();
     match kept.len() {
         all if all == records.num_columns() => Ok(records),

@@ -17,7 +17,7 @@ use super::evidence::ColumnEvidence;
 use super::ledger::RowPlace;
 use super::widen::{self, ColumnWidening};
 use crate::extract::contract::Contract;
-use crate::extract::untyped::{add_untyped, drop_empty, drop_untyped, untyped};
+use crate::extract::untyped::{add_untyped, drop_untyped};
 use crate::file::PipelineSpec;
 use crate::transform::check::ColumnChecks;
 use crate::transform::{Refusal, Transformed, keep, refuse, variant};
@@ -209,7 +209,6 @@ impl Steps {
         let batch = self.widen(batch).await?;
         let foreign = self.foreign(&batch.records);
         let batch = self.with_named(batch)?;
-        let has_untyped = untyped(&batch.records).next().is_some();
         let (came, before) = (Came::new(&batch), batch.records.clone());
         let mut rejected = Vec::new();
         let done = refuse(batch, foreign, "transform[0]")?;
@@ -231,10 +230,7 @@ impl Steps {
                 .context("step", &step.name)?;
             batch = self.settle(&came, &before, done, &mut rejected)?;
         }
-        let records = match has_untyped {
-            true => drop_empty(batch.records)?,
-            false => batch.records,
-        };
+        let records = drop_untyped(batch.records)?;
         Ok((Batch { records, ..batch }, rejected))
     }
 

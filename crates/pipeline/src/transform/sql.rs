@@ -13,12 +13,13 @@
 //! zero, an overflow) is refused, the others are processed. Any other statement (a join with `VALUES`, `UNION ALL`, `ORDER
 //! BY`) makes rows whose record is not known, and a value on which it fails ends the run.
 
+use std::collections::BTreeSet;
 use std::ops::Range;
 use std::sync::Arc;
 
 use arrow::array::{RecordBatch, new_null_array};
 use arrow::compute::concat_batches;
-use arrow::datatypes::{Schema as ArrowSchema, SchemaRef};
+use arrow::datatypes::{Field, Schema as ArrowSchema, SchemaRef};
 use async_trait::async_trait;
 use forebay_core::{
     Batch, Context, Error, ErrorKind, InspectedStatement, Result, Selected, SqlEngine,
@@ -27,7 +28,7 @@ use schemars::{Schema, SchemaGenerator, json_schema};
 
 use super::bisect::{Divided, divide};
 use super::{Refusal, Transform, TransformKind, Transformed, own_fault, refuse, variant};
-use crate::extract::untyped::{STAND_INS, untyped, with_stand_in};
+use crate::extract::untyped::{STAND_INS, drop_empty, untyped, with_stand_in};
 use crate::file::Document;
 
 const INPUT: &str = "input";
@@ -88,20 +89,25 @@ impl Sql {
         }
     }
 
-    /// The rows with types for columns that have none and that the statement names, such that it can be run.
-    async fn with_types(&self, records: RecordBatch) -> Result<RecordBatch> {
-        if !untyped(&records).any(|name| self.inspected.names.contains(name)) {
-            return Ok(records);
+    /// The rows with types for columns that have none and that the statement names, such that it can be run; and which columns of
+    /// the answer have no type of their own: it would be another with other types.
+    async fn with_types(&self, records: RecordBatch) -> Result<(RecordBatch, BTreeSet<String>)> {
+        let names: BTreeSet<String> = untyped(&records).map(str::to_owned).collect();
+        if names.is_disjoint(&self.inspected.names) {
+            return Ok((records, BTreeSet::new()));
         }
+        let (mut chosen, mut answers) = (None, Vec::new());
         for stand_in in &STAND_INS {
             let tried = with_stand_in(&records, stand_in)?;
             let probe = row_of_nulls(&tried.schema());
-            let done = self.engine.select(INPUT, probe, &self.statement).await;
-            if done.is_ok() {
-                return Ok(tried);
+            let (given, statement) = (tried.schema(), &self.statement);
+            if self.engine.select(INPUT, probe, statement).await.is_ok() {
+                answers.push(self.engine.schema(INPUT, given, statement).await?);
+                chosen.get_or_insert(tried);
             }
         }
-        Ok(records)
+        let open = open_columns(&answers, names);
+        Ok((chosen.unwrap_or(records), open))
     }
 
     async fn dividable(&self, error: Error, schema: SchemaRef) -> Result<Error> {
@@ -142,6 +148,23 @@ impl Sql {
             origins: origins.map(|(origins, rows)| origins.of(rows)),
         })
     }
+}
+
+/// Columns of the first answer whose types are others in another one, or whose names are those of columns without a type.
+fn open_columns(answers: &[SchemaRef], mut untyped: BTreeSet<String>) -> BTreeSet<String> {
+    let Some((first, others)) = answers.split_first() else {
+        return untyped;
+    };
+    let is_open = |field: &Field| {
+        let is_other = |schema: &SchemaRef| {
+            let found = schema.field_with_name(field.name());
+            found.is_ok_and(|found| found.data_type() != field.data_type())
+        };
+        others.iter().any(is_other)
+    };
+    let open = first.fields().iter().filter(|field| is_open(field));
+    untyped.extend(open.map(|field| field.name().clone()));
+    untyped
 }
 
 /// A row without values.
@@ -215,13 +238,14 @@ impl Transform for Sql {
 
     async fn apply(&self, batch: Batch, stage: &str) -> Result<Transformed> {
         let records = variant::with_named(batch.records, self.inspected.names.iter());
-        let records = self.with_types(records.context("stage", stage)?).await?;
+        let (records, open) = self.with_types(records.context("stage", stage)?).await?;
         let batch = Batch { records, ..batch };
         let select = |records| self.select(records);
         let Divided { passed, failed } = divide(&batch.records, select)
             .await
             .context("stage", stage)?;
-        let made = self.join(&batch, passed).await.context("stage", stage)?;
+        let mut made = self.join(&batch, passed).await.context("stage", stage)?;
+        made.records = drop_empty(made.records, &open)?;
         let refusal = |(row, error): (usize, Error)| Refusal {
             row,
             code: error.code(),
