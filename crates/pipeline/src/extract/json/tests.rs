@@ -18,6 +18,7 @@ use serde_json::{Value, json};
 use super::*;
 use crate::extract::Extracted;
 use crate::extract::contract::{ColumnRule, ColumnType, NewColumns};
+use crate::extract::untyped::untyped;
 
 pub(super) fn lines() -> Config {
     Config {
@@ -89,6 +90,12 @@ fn codes(out: &Extracted) -> Vec<&str> {
         .iter()
         .map(|rejected| rejected.code.as_str())
         .collect()
+}
+
+/// Columns of the first batch that have a type.
+fn typed_columns(out: &Extracted) -> usize {
+    let records = &out.batches[0].records;
+    records.num_columns() - untyped(records).count()
 }
 
 /// Extracts lines with the default policy.

@@ -126,7 +126,7 @@ fn a_list_of_several_kinds_is_a_list_for_each() {
 fn a_column_comes_with_its_first_value() {
     let out = flat("{\"a\":null,\"b\":{},\"c\":[],\"d\":[null,{}],\"e\":1}\n");
     assert_eq!(rows(&out, ""), [json!({"e": 1})]);
-    assert_eq!(out.batches[0].records.num_columns(), 1);
+    assert_eq!(typed_columns(&out), 1);
     assert_eq!(
         codes(&flat("{}\n{\"a\":null}\n")),
         ["no_values", "no_values"]
