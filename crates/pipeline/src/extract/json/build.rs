@@ -3,8 +3,6 @@
 //! The builders mirror the shape. They allocate per batch, never per record. A value that has no builder stops the
 //! walk (`Stop::Grow`); the caller grows the shape by policy, or takes the row back with `truncate`.
 
-use std::collections::BTreeSet;
-
 use arrow::array::NullBufferBuilder;
 use hashbrown::HashMap;
 use simd_json::{Node, StaticNode};
@@ -19,9 +17,9 @@ use super::refuse::{
 };
 use super::required::Required;
 use super::shape::{self, Key, Kind, Object};
+use super::untyped_keys::UntypedKeys;
 use super::walk::{Parsed, Stop};
 use crate::extract::case::NameCase;
-use crate::extract::column_name::name_fault;
 use crate::extract::contract::{ColumnType, ContractPolicy};
 
 /// What a walk needs besides the builders.
@@ -75,13 +73,10 @@ pub(super) struct ObjectBuilder {
     /// Required columns of this table that no key of the shape has.
     missing: Vec<String>,
     /// Keys that have come without a value, and are not in the shape.
-    pub(super) untyped: BTreeSet<Box<str>>,
+    pub(super) untyped: UntypedKeys,
     /// Its flattened name.
     pub(super) prefix: Box<str>,
 }
-
-/// Keys without a value that an object remembers; statements can name no others.
-const UNTYPED_MAX: usize = 256;
 
 /// Builders of the values of a key, one for each kind.
 #[derive(Debug)]
@@ -124,7 +119,7 @@ impl ObjectBuilder {
             nulls: NullBufferBuilder::new(0),
             requires: false,
             missing: Vec::new(),
-            untyped: BTreeSet::new(),
+            untyped: UntypedKeys::default(),
             prefix: Box::default(),
         }
     }
@@ -187,7 +182,7 @@ impl ObjectBuilder {
                 if walk.parsed.has_value(next + 1) || self.brings_value(name, next + 1, walk) {
                     return Err(Stop::Grow);
                 }
-                self.note_untyped(name, walk.case);
+                self.untyped.note(name, walk.case);
                 next = walk.parsed.after(next + 1);
                 continue;
             };
@@ -233,14 +228,6 @@ impl ObjectBuilder {
             self.keys[before as usize].next = found;
         }
         Some(found)
-    }
-
-    #[cold]
-    fn note_untyped(&mut self, key: &str, case: NameCase) {
-        let is_known = self.untyped.len() >= UNTYPED_MAX || self.untyped.contains(key);
-        if !is_known && name_fault(key).is_none() {
-            self.untyped.insert(case.apply(key).into());
-        }
     }
 
     /// Whether a column can be learned from the list or object at `at`, which holds no value.

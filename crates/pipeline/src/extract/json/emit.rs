@@ -102,9 +102,7 @@ struct Table<'a> {
 impl<'a> Table<'a> {
     fn flat(&mut self, object: &'a mut ObjectBuilder, prefix: &str, rows: usize) -> Result<()> {
         object.nulls.finish();
-        let untyped = object.untyped.iter();
-        self.untyped
-            .extend(untyped.map(|key| shape::join(&object.prefix, key)));
+        self.untyped.extend(object.untyped.names(&object.prefix));
         for key in &mut object.keys {
             let base = shape::join(prefix, &key.key);
             if key.kinds.is_empty() {

@@ -55,6 +55,7 @@ mod shape;
 mod spans;
 #[cfg(test)]
 mod tests;
+mod untyped_keys;
 mod walk;
 mod widen;
 
