@@ -4,6 +4,7 @@
 
 mod wording;
 
+use std::any::Any;
 use std::error::Error as StdError;
 
 use arrow::error::ArrowError;
@@ -407,6 +408,17 @@ fn arrow_error(error: &ArrowError, phase: Phase, sql: &str) -> Error {
         ),
         other => value_error(&other.to_string(), phase),
     }
+}
+
+/// The engine panics on some values; that ends the statement, not the process.
+pub(crate) fn panicked(panic: &(dyn Any + Send)) -> Error {
+    let text = panic
+        .downcast_ref::<String>()
+        .map(String::as_str)
+        .or_else(|| panic.downcast_ref::<&str>().copied())
+        .unwrap_or("no message");
+    let text = text.lines().next().unwrap_or(text);
+    Error::bug("sql_engine", format!("the SQL engine failed: {text}"))
 }
 
 /// The name most like `wanted`, if one is like enough.

@@ -83,6 +83,11 @@ struct Size {
 }
 
 impl Size {
+    const TABLE: Self = Self {
+        tables: 1,
+        levels: 0,
+    };
+
     fn add(&mut self, part: Self) {
         self.tables = self.tables.saturating_add(part.tables);
         self.levels = self.levels.max(part.levels);
@@ -159,11 +164,7 @@ impl Visitor for Sizes {
 
     fn pre_visit_relation(&mut self, relation: &ObjectName) -> ControlFlow<Error> {
         let name = relation.to_string().replace('"', "").to_lowercase();
-        let table = Size {
-            tables: 1,
-            levels: 0,
-        };
-        self.add(self.known.get(&name).copied().unwrap_or(table))
+        self.add(self.known.get(&name).copied().unwrap_or(Size::TABLE))
     }
 
     fn post_visit_query(&mut self, query: &Query) -> ControlFlow<Error> {
@@ -172,10 +173,7 @@ impl Visitor for Sizes {
         self.withs -= usize::from(query.with.is_some());
         match self.names.remove(&std::ptr::from_ref(query)) {
             Some(name) => {
-                let known = self.known.entry(name).or_insert(Size {
-                    tables: 1,
-                    levels: 0,
-                });
+                let known = self.known.entry(name).or_insert(Size::TABLE);
                 *known = size.max(*known);
                 ControlFlow::Continue(())
             }

@@ -16,6 +16,7 @@ mod error;
 mod expansion;
 mod function;
 mod information;
+mod name;
 mod ntile;
 mod physical;
 mod plain;

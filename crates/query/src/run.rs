@@ -2,7 +2,6 @@
 //!
 //! Nothing here plans text or knows tables.
 
-use std::any::Any;
 use std::sync::Arc;
 use std::time::Duration;
 
@@ -108,15 +107,4 @@ fn timed_out(limit: Duration) -> Error {
         format!("the query took longer than {} s", limit.as_secs_f64()),
     )
     .with_hint("filter more, or raise `timeout` in `[sql]` of forebay.toml or with --timeout")
-}
-
-/// The engine panics on some values; that ends the statement, not the process.
-pub(crate) fn panicked(panic: &(dyn Any + Send)) -> Error {
-    let text = panic
-        .downcast_ref::<String>()
-        .map(String::as_str)
-        .or_else(|| panic.downcast_ref::<&str>().copied())
-        .unwrap_or("no message");
-    let text = text.lines().next().unwrap_or(text);
-    Error::bug("sql_engine", format!("the SQL engine failed: {text}"))
 }

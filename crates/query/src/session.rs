@@ -22,10 +22,10 @@ use futures::{FutureExt, StreamExt, TryStreamExt};
 
 use crate::catalog::{Catalogs, Pinned};
 use crate::describe::describe;
-use crate::error::{Phase, explain};
+use crate::error::{Phase, explain, panicked};
 use crate::plain;
 use crate::raw::PayloadReader;
-use crate::run::{self, PlannedStatement, panicked};
+use crate::run::{self, PlannedStatement};
 use crate::state::{QueryState, Resources, for_queries};
 use crate::statement;
 use forebay_lake::SpillFolder;

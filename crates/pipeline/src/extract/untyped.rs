@@ -25,14 +25,20 @@ pub(super) fn untyped_column(name: &str, rows: usize) -> (Field, ArrayRef) {
     (field, Arc::new(NullArray::new(rows)))
 }
 
-/// The rows with further columns that have no type.
-pub(crate) fn add_untyped(records: &RecordBatch, names: &[&str]) -> Result<RecordBatch> {
-    let rows = records.num_rows();
-    let added = names.iter().map(|name| untyped_column(name, rows));
-    let (new, nulls): (Vec<Field>, Vec<ArrayRef>) = added.unzip();
-    let fields = records.schema_ref().fields().iter().cloned();
-    let fields: Vec<_> = fields.chain(new.into_iter().map(Arc::new)).collect();
-    let arrays = records.columns().iter().cloned().chain(nulls).collect();
+/// The rows with further columns, of these types, that have no value.
+pub(crate) fn with_nulls(
+    records: RecordBatch,
+    columns: impl Iterator<Item = (String, DataType)>,
+) -> Result<RecordBatch> {
+    let mut fields = records.schema_ref().fields().to_vec();
+    let mut arrays = records.columns().to_vec();
+    for (name, kind) in columns {
+        arrays.push(new_null_array(&kind, records.num_rows()));
+        fields.push(Arc::new(Field::new(name, kind, true)));
+    }
+    if arrays.len() == records.num_columns() {
+        return Ok(records);
+    }
     let schema = Schema::new_with_metadata(fields, records.schema_ref().metadata().clone());
     RecordBatch::try_new(Arc::new(schema), arrays).map_err(failed)
 }

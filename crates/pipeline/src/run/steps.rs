@@ -8,6 +8,7 @@ use std::collections::{BTreeSet, HashSet};
 use std::sync::Arc;
 
 use arrow::array::{AsArray, BooleanArray, RecordBatch, StringArray};
+use arrow::datatypes::DataType;
 use forebay_core::{
     Batch, Context, Error, ErrorKind, Origins, RefName, Rejected, Result, SqlEngine,
 };
@@ -17,7 +18,7 @@ use super::evidence::ColumnEvidence;
 use super::ledger::RowPlace;
 use super::widen::{self, ColumnWidening};
 use crate::extract::contract::Contract;
-use crate::extract::untyped::{add_untyped, drop_untyped};
+use crate::extract::untyped::{drop_untyped, with_nulls};
 use crate::file::PipelineSpec;
 use crate::transform::check::ColumnChecks;
 use crate::transform::{Refusal, Transformed, keep, refuse, variant};
@@ -207,8 +208,13 @@ impl Steps {
     /// Applies every step.
     async fn pass(&mut self, batch: Batch) -> Result<(Batch, Vec<Rejected>)> {
         let batch = self.widen(batch).await?;
-        let foreign = self.foreign(&batch.records);
-        let batch = self.with_named(batch)?;
+        let absent = self.absent(&batch.records);
+        let foreign = self.foreign(&batch.records, &absent);
+        let untyped = absent
+            .iter()
+            .map(|name| ((*name).to_owned(), DataType::Null));
+        let records = with_nulls(batch.records, untyped)?;
+        let batch = Batch { records, ..batch };
         let (came, before) = (Came::new(&batch), batch.records.clone());
         let mut rejected = Vec::new();
         let done = refuse(batch, foreign, "transform[0]")?;
@@ -218,7 +224,8 @@ impl Steps {
         let mut batch = self.settle(&came, &before, done, &mut rejected)?;
         let spec = self.spec.clone();
         for (n, step) in spec.transform.iter().enumerate() {
-            let (before, stage) = (batch.records.clone(), format!("transform[{n}]"));
+            let before = batch.records.clone();
+            let stage = format!("transform[{n}]");
             let overlooked = variant::overlooked(&batch.records, step.transform.as_ref());
             let done = refuse(batch, overlooked, &stage)?;
             batch = self.settle(&came, &before, done, &mut rejected)?;
@@ -234,47 +241,32 @@ impl Steps {
         Ok((Batch { records, ..batch }, rejected))
     }
 
-    /// Refuses rows that have none of the columns which the first step names and other records have had: they are of something else.
-    fn foreign(&self, records: &RecordBatch) -> Vec<Refusal> {
+    /// Columns that the first step names and that came before, but not with these rows.
+    fn absent(&self, records: &RecordBatch) -> Vec<&str> {
         let (Some(first), Some(evidence)) = (self.spec.transform.first(), &self.evidence) else {
             return Vec::new();
         };
-        let named = first.transform.named();
-        let has = |name: &&str| records.schema_ref().index_of(name).is_ok();
-        if named.iter().any(has) || !named.iter().any(|name| evidence.has_met(name)) {
+        let mut named = first.transform.named();
+        named.retain(|name| evidence.has_met(name) && records.schema_ref().index_of(name).is_err());
+        named
+    }
+
+    /// Refuses rows that have none of the columns which the first step names: they are of something else.
+    fn foreign(&self, records: &RecordBatch, absent: &[&str]) -> Vec<Refusal> {
+        let named = self.spec.transform.first();
+        let mut named = named.into_iter().flat_map(|step| step.transform.named());
+        if absent.is_empty() || named.any(|name| records.schema_ref().index_of(name).is_ok()) {
             return Vec::new();
         }
-        let met = named.into_iter().filter(|name| evidence.has_met(name));
-        let reason = format!(
-            "the record has none of the columns that the step names: {}",
-            met.collect::<Vec<_>>().join(", ")
-        );
         let refusal = |row| Refusal {
             row,
             code: "columns_missing",
-            reason: reason.clone(),
+            reason: format!(
+                "the record has none of the columns that the step names: {}",
+                absent.join(", ")
+            ),
         };
         (0..records.num_rows()).map(refusal).collect()
-    }
-
-    /// The batch with those columns that a step names and that came before, but not with these rows: they are null.
-    fn with_named(&self, batch: Batch) -> Result<Batch> {
-        let (Some(first), Some(evidence)) = (self.spec.transform.first(), &self.evidence) else {
-            return Ok(batch);
-        };
-        let schema = batch.records.schema();
-        let is_absent = |name: &&str| schema.index_of(name).is_err() && evidence.has_met(name);
-        let absent: Vec<&str> = first
-            .transform
-            .named()
-            .into_iter()
-            .filter(is_absent)
-            .collect();
-        if absent.is_empty() {
-            return Ok(batch);
-        }
-        let records = add_untyped(&batch.records, &absent)?;
-        Ok(Batch { records, ..batch })
     }
 
     /// Leaves out rows that the table does not take, with all rows of their records; their children follow and are left out too.

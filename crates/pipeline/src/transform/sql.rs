@@ -15,11 +15,11 @@
 
 use std::collections::BTreeSet;
 use std::ops::Range;
-use std::sync::Arc;
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 
 use arrow::array::{RecordBatch, new_null_array};
 use arrow::compute::concat_batches;
-use arrow::datatypes::{Field, Schema as ArrowSchema, SchemaRef};
+use arrow::datatypes::{DataType, Field, Schema as ArrowSchema, SchemaRef};
 use async_trait::async_trait;
 use forebay_core::{
     Batch, Context, Error, ErrorKind, InspectedStatement, Result, Selected, SqlEngine,
@@ -66,6 +66,7 @@ impl TransformKind for Kind {
             inspected,
             statement,
             engine: engine.clone(),
+            choice: Mutex::default(),
         }))
     }
 }
@@ -75,6 +76,15 @@ struct Sql {
     statement: String,
     inspected: InspectedStatement,
     engine: Arc<dyn SqlEngine>,
+    choice: Mutex<Option<Choice>>,
+}
+
+/// The type that columns without one are given in rows of one schema, and which columns of the answer have none of their own then.
+#[derive(Debug, Clone)]
+struct Choice {
+    schema: SchemaRef,
+    stand_in: DataType,
+    open: BTreeSet<String>,
 }
 
 impl Sql {
@@ -96,18 +106,38 @@ impl Sql {
         if names.is_disjoint(&self.inspected.names) {
             return Ok((records, BTreeSet::new()));
         }
-        let (mut chosen, mut answers) = (None, Vec::new());
+        let Choice { stand_in, open, .. } = self.choose(&records, names).await?;
+        Ok((with_stand_in(&records, &stand_in)?, open))
+    }
+
+    /// Chooses a type, once for rows of one schema. `untyped` are the columns without one.
+    async fn choose(&self, records: &RecordBatch, untyped: BTreeSet<String>) -> Result<Choice> {
+        let last = self.lock_choice().clone();
+        if let Some(last) = last.filter(|last| last.schema == records.schema()) {
+            return Ok(last);
+        }
+        let mut chosen = None;
+        let mut answers = Vec::new();
         for stand_in in &STAND_INS {
-            let tried = with_stand_in(&records, stand_in)?;
-            let probe = row_of_nulls(&tried.schema());
-            let (given, statement) = (tried.schema(), &self.statement);
+            let given = with_stand_in(&records.slice(0, 0), stand_in)?.schema();
+            let probe = row_of_nulls(&given);
+            let statement = &self.statement;
             if self.engine.select(INPUT, probe, statement).await.is_ok() {
                 answers.push(self.engine.schema(INPUT, given, statement).await?);
-                chosen.get_or_insert(tried);
+                chosen.get_or_insert(stand_in);
             }
         }
-        let open = open_columns(&answers, names);
-        Ok((chosen.unwrap_or(records), open))
+        let choice = Choice {
+            schema: records.schema(),
+            stand_in: chosen.unwrap_or(&DataType::Null).clone(),
+            open: open_columns(&answers, untyped),
+        };
+        *self.lock_choice() = Some(choice.clone());
+        Ok(choice)
+    }
+
+    fn lock_choice(&self) -> MutexGuard<'_, Option<Choice>> {
+        self.choice.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
     async fn dividable(&self, error: Error, schema: SchemaRef) -> Result<Error> {

@@ -3,11 +3,12 @@
 //! Where the table may have one column of both, it has (see `run::widen`). Otherwise a step that uses `price` alone would take a record
 //! with a value beside it for one without: it would be filtered away, or become another number. Such a record is refused.
 
-use arrow::array::{Array, ArrayRef, AsArray, RecordBatch, new_null_array};
+use arrow::array::{Array, ArrayRef, AsArray, RecordBatch};
 use arrow::datatypes::{DataType, Field, Fields};
-use forebay_core::{Error, Result};
+use forebay_core::Result;
 
 use super::{Refusal, Transform};
+use crate::extract::untyped::with_nulls;
 
 /// Between the name of a column and the type of the values beside it.
 const MARK: &str = "__v_";
@@ -97,23 +98,9 @@ pub(crate) fn with_named<'n>(
     let named = names.filter_map(|name| {
         let (base, kind) = name.rsplit_once(MARK)?;
         let is_new = has(base) && !has(name);
-        is_new.then(|| Field::new(name, typed(kind), true))
+        is_new.then(|| (name.clone(), typed(kind)))
     });
-    let added: Vec<Field> = named.collect();
-    if added.is_empty() {
-        return Ok(records);
-    }
-    let rows = records.num_rows();
-    let nulls = added
-        .iter()
-        .map(|field| new_null_array(field.data_type(), rows));
-    let arrays: Vec<ArrayRef> = records.columns().iter().cloned().chain(nulls).collect();
-    let fields = schema.fields().iter().cloned();
-    let fields: Fields = fields.chain(added.into_iter().map(Into::into)).collect();
-    let schema = arrow::datatypes::Schema::new_with_metadata(fields, schema.metadata().clone());
-    RecordBatch::try_new(schema.into(), arrays).map_err(|error| {
-        Error::bug("variant_columns", "failed to add columns to rows").with_source(error)
-    })
+    with_nulls(records, named)
 }
 
 /// The type of values that the end of a name tells.

@@ -11,13 +11,14 @@ use datafusion::execution::session_state::SessionState;
 use datafusion::logical_expr::Volatility;
 use datafusion::sql::parser::Statement;
 use datafusion::sql::sqlparser::ast::{
-    Expr, GroupByExpr, Ident, ObjectName, Query, Select, SelectItem, SetExpr, SetOperator,
-    SetQuantifier, Spanned, TableFactor, Visit, Visitor,
+    Expr, GroupByExpr, ObjectName, Query, Select, SetExpr, SetOperator, SetQuantifier, Spanned,
+    TableFactor, Visit, Visitor,
 };
 use forebay_core::{Error, InspectedStatement, Result};
 
 use super::{mentions, outputs, pure};
 use crate::error::nearest;
+use crate::name::normal;
 use crate::statement;
 
 /// Checks a transform over the table `input`.
@@ -48,32 +49,6 @@ pub(super) fn inspect(state: &SessionState, input: &str, sql: &str) -> Result<In
         return Err(error.with_hint("give one of them another name with AS"));
     }
     Ok(mentions::of(inner))
-}
-
-/// The columns of the statement when each has a name of its own.
-pub(super) fn columns(
-    statement: &datafusion::sql::sqlparser::ast::Statement,
-) -> Option<Vec<String>> {
-    let datafusion::sql::sqlparser::ast::Statement::Query(query) = statement else {
-        return None;
-    };
-    let SetExpr::Select(select) = query.body.as_ref() else {
-        return None;
-    };
-    let name = |item: &SelectItem| match item {
-        SelectItem::ExprWithAlias { alias, .. } => Some(normal(alias)),
-        SelectItem::UnnamedExpr(Expr::Identifier(ident)) => Some(normal(ident)),
-        SelectItem::UnnamedExpr(Expr::CompoundIdentifier(parts)) => parts.last().map(normal),
-        _ => None,
-    };
-    select.projection.iter().map(name).collect()
-}
-
-pub(super) fn normal(ident: &Ident) -> String {
-    match ident.quote_style {
-        Some(_) => ident.value.clone(),
-        None => ident.value.to_lowercase(),
-    }
 }
 
 struct Inspector<'a> {

@@ -11,8 +11,8 @@ use datafusion::sql::sqlparser::ast::{
 };
 use forebay_core::InspectedStatement;
 
-use super::inspect::{columns, normal};
 use super::outputs;
+use crate::name::normal;
 
 /// What the statement says about columns.
 pub(super) fn of(statement: &Statement) -> InspectedStatement {
@@ -22,7 +22,7 @@ pub(super) fn of(statement: &Statement) -> InspectedStatement {
     let passed = plain.map_or_else(BTreeSet::new, |select| mentions.passed(select));
     let names = mentions.counts.into_keys().collect();
     InspectedStatement {
-        columns: columns(statement),
+        columns: outputs::columns(statement),
         made: outputs::made(statement, &names),
         parts: outputs::parts(statement),
         passed,

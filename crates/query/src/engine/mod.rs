@@ -30,8 +30,7 @@ use futures::FutureExt;
 
 use crate::engine::deadline::Deadline;
 use crate::engine::plan::{Filter, Select};
-use crate::error::{Phase, explain};
-use crate::run;
+use crate::error::{Phase, explain, panicked};
 
 /// Plans kept ready; the one used longest ago goes first.
 const PLANS_MAX: usize = 256;
@@ -123,10 +122,7 @@ impl SqlEngine for Engine {
         // The engine panics on some values: what makes it panic is a value that makes the statement fail.
         match AssertUnwindSafe(running).catch_unwind().await {
             Ok(done) => done,
-            Err(panic) => Err(Error::data(
-                "sql_value",
-                run::panicked(panic.as_ref()).message(),
-            )),
+            Err(panic) => Err(Error::data("sql_value", panicked(panic.as_ref()).message())),
         }
     }
 

@@ -8,10 +8,27 @@ use datafusion::sql::sqlparser::ast::{
 };
 use datafusion::sql::sqlparser::tokenizer::Location;
 
-use super::inspect::normal;
+use crate::name::normal;
 
 /// Computed columns whose types are asked for; those behind are known when rows come.
 const PARTS_MAX: usize = 200;
+
+/// The columns of the statement when each has a name of its own.
+pub(super) fn columns(statement: &Statement) -> Option<Vec<String>> {
+    let Statement::Query(query) = statement else {
+        return None;
+    };
+    let SetExpr::Select(select) = query.body.as_ref() else {
+        return None;
+    };
+    let name = |item: &SelectItem| match item {
+        SelectItem::ExprWithAlias { alias, .. } => Some(normal(alias)),
+        SelectItem::UnnamedExpr(Expr::Identifier(ident)) => Some(normal(ident)),
+        SelectItem::UnnamedExpr(Expr::CompoundIdentifier(parts)) => parts.last().map(normal),
+        _ => None,
+    };
+    select.projection.iter().map(name).collect()
+}
 
 /// A name that two computed columns have, and where the second is.
 pub(super) fn name_given_twice(statement: &Statement) -> Option<(String, Location)> {

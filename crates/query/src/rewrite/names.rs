@@ -9,6 +9,7 @@ use datafusion::sql::sqlparser::ast::{
 use forebay_core::Error;
 
 use super::{Reader, unsupported};
+use crate::name::normal;
 
 /// Longest name made of a text, in characters.
 const NAME_CHARS_MAX: usize = 64;
@@ -80,13 +81,6 @@ fn given_name(item: &SelectItem) -> Option<String> {
     match item {
         SelectItem::ExprWithAlias { alias, .. } => Some(normal(alias)),
         _ => None,
-    }
-}
-
-fn normal(ident: &Ident) -> String {
-    match ident.quote_style {
-        Some(_) => ident.value.clone(),
-        None => ident.value.to_lowercase(),
     }
 }
 

@@ -54,7 +54,7 @@ pub(super) struct Reader {
     pub(super) seen: Option<Taken>,
     /// The records of this pass that earlier runs have taken are not in `seen` yet.
     is_unrestored: bool,
-    /// How often in a row there were records behind a page that held nothing but what it shared.
+    /// How often this run has found records behind a page that held nothing but what it shared.
     pub(super) tail_misses: u32,
     /// How often this run has read the list again.
     pub(super) walks: u32,

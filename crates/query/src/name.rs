@@ -1,0 +1,11 @@
+//! The names that identifiers stand for.
+
+use datafusion::sql::sqlparser::ast::Ident;
+
+/// As the engine compares it: as it is written in quotes, in lower case without.
+pub(crate) fn normal(ident: &Ident) -> String {
+    match ident.quote_style {
+        Some(_) => ident.value.clone(),
+        None => ident.value.to_lowercase(),
+    }
+}
