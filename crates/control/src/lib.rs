@@ -1,6 +1,6 @@
 //! Deciding when a pipeline runs.
 //!
-//! Knows pipelines as [`forebay_pipeline::file::PipelineSpec`] and what it takes to run one through [`orchestrate::Site`];
+//! Knows pipelines as [`forebay_pipeline::spec::PipelineSpec`] and runs one through [`orchestrate::Site`];
 //! it opens no store, no folder and no port itself.
 
 pub mod orchestrate;

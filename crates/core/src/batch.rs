@@ -26,7 +26,7 @@ impl Batch {
     }
 }
 
-/// The place of each row in its payload, column-wise; all three have one value per row of the batch.
+/// The place of each row in its payload, column-wise; each column has one value per row of the batch.
 #[derive(Debug, Clone, Default, PartialEq, Eq)]
 pub struct Origins {
     /// [`crate::PayloadHead::ordinal`] of the payload.
@@ -35,6 +35,8 @@ pub struct Origins {
     pub offsets: Vec<u64>,
     /// Length of the record in bytes.
     pub lengths: Vec<u32>,
+    /// 1-based line in the payload, 0 where it is not known; empty when it is known of no row.
+    pub lines: Vec<u64>,
 }
 
 impl Origins {
@@ -42,23 +44,58 @@ impl Origins {
         self.payloads.push(payload);
         self.offsets.push(offset);
         self.lengths.push(length);
+        if !self.lines.is_empty() {
+            self.lines.push(0);
+        }
+    }
+
+    /// As [`Self::push`], for formats that have lines.
+    pub fn push_on_line(&mut self, payload: u64, offset: u64, length: u32, line: u64) {
+        self.lines.resize(self.payloads.len(), 0);
+        self.payloads.push(payload);
+        self.offsets.push(offset);
+        self.lengths.push(length);
+        self.lines.push(line);
+    }
+
+    /// As [`Self::push`], with the line where it is known.
+    pub fn push_with_line(&mut self, payload: u64, offset: u64, length: u32, line: Option<u64>) {
+        match line {
+            Some(line) => self.push_on_line(payload, offset, length, line),
+            None => self.push(payload, offset, length),
+        }
+    }
+
+    /// The line on which the record of a row begins.
+    pub fn line(&self, row: usize) -> Option<u64> {
+        self.lines.get(row).copied().filter(|line| *line > 0)
     }
 
     /// The record of a row, as a refusal names it.
     ///
-    /// Panics when there is no such row.
+    /// Panics if a row is out of range.
     pub fn extent(&self, row: usize) -> Extent {
         Extent::record(self.offsets[row], u64::from(self.lengths[row]))
     }
 
-    /// The places of these rows, in this order; a row may come more than once.
+    /// Whether two rows are of one record.
     ///
-    /// Panics when there is no such row.
+    /// Panics if a row is out of range.
+    pub fn is_same(&self, row: usize, other: usize) -> bool {
+        (self.payloads[row], self.offsets[row]) == (self.payloads[other], self.offsets[other])
+    }
+
+    /// The places of these rows, in this order; a row may be repeated.
+    ///
+    /// Panics if a row is out of range.
     #[must_use]
     pub fn of(&self, rows: impl IntoIterator<Item = usize>) -> Self {
         let mut places = Self::default();
         for row in rows {
-            places.push(self.payloads[row], self.offsets[row], self.lengths[row]);
+            let payload = self.payloads[row];
+            let offset = self.offsets[row];
+            let length = self.lengths[row];
+            places.push_with_line(payload, offset, length, self.line(row));
         }
         places
     }
@@ -69,5 +106,23 @@ impl Origins {
 
     pub fn is_empty(&self) -> bool {
         self.payloads.is_empty()
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_row_keeps_its_line() {
+        let mut places = Origins::default();
+        places.push(0, 0, 5);
+        places.push_on_line(1, 0, 5, 2);
+        places.push(2, 0, 5);
+        let lines = |places: &Origins| (0..places.len()).map(|row| places.line(row)).collect();
+        let found: Vec<Option<u64>> = lines(&places);
+        assert_eq!(found, [None, Some(2), None]);
+        let found: Vec<Option<u64>> = lines(&places.of([2, 1, 1]));
+        assert_eq!(found, [None, Some(2), Some(2)]);
     }
 }

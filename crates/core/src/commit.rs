@@ -24,7 +24,7 @@ macro_rules! ulid_id {
 
         impl fmt::Display for $name {
             fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-                // Lower case: it also stands in paths and refs.
+                // Lower case: it is also used in paths and refs.
                 f.write_str(&self.0.to_string().to_ascii_lowercase())
             }
         }

@@ -1,4 +1,4 @@
-//! JSON of any depth: what readers with a bound on nesting refuse.
+//! JSON of any depth, beyond the nesting limits of other readers.
 //!
 //! `serde_json` stops at 128 levels. Documents that were written before their depth was bounded are read here: without recursion
 //! into a tree, then on a thread with room for the recursion of the types themselves. Never the way for data; it is slow.
@@ -39,8 +39,7 @@ pub fn from_deep<T: DeserializeOwned + Send + 'static>(text: &[u8]) -> Result<T>
     let text = text.to_vec();
     let read = move || -> Result<T> {
         let value = parse_deep(&text)?;
-        serde_json::from_value(value)
-            .map_err(|error| bad("it is not what it should be").with_source(error))
+        serde_json::from_value(value).map_err(|error| bad("wrong shape").with_source(error))
     };
     let thread = std::thread::Builder::new().stack_size(STACK_BYTES);
     let reading = thread.spawn(read).map_err(|error| {

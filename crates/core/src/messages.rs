@@ -1,8 +1,8 @@
-//! Messages that travel together: one payload of many small values, with what is known of each.
+//! Messages packed together: one payload of many small values, with the metadata of each.
 //!
-//! A stream brings values of a few hundred bytes. One payload each would cost more than the values do, so a source packs
-//! them: the payload's bytes are the values one after the other, with nothing in between, and [`Messages`] says where
-//! each ends and what else came with it. It never holds the values themselves.
+//! Values of a stream often have a few hundred bytes. One payload each would cost more than the values do, so a source packs
+//! them: the payload's bytes are the concatenated values, and [`Messages`] holds the end offset and the metadata of each.
+//! It never holds the values themselves.
 
 use std::ops::Range;
 use std::sync::{Arc, OnceLock};
@@ -15,7 +15,7 @@ use arrow::datatypes::{DataType, Field, Fields, Int32Type, Int64Type, TimeUnit};
 
 use crate::{Error, Result, Timestamp};
 
-/// What is known of the messages of one payload, in the order of their values.
+/// Metadata of the messages of one payload, in the order of their values.
 #[derive(Debug, Clone, PartialEq)]
 pub struct Messages {
     rows: StructArray,
@@ -33,15 +33,14 @@ pub const MESSAGES_MAX: usize = 1 << 16;
 pub const MESSAGES_BYTES: usize = 1 << 20;
 
 impl Messages {
-    /// Columns: `partition` (int), `offset` (long: where the message stands in its partition), `timestamp` (when it was made,
-    /// as its producer or broker says), `key` (binary), `headers` (list of `name`, `value`), `length` (bytes of its value;
-    /// null when it has none: a tombstone).
+    /// Columns: `partition` (int), `offset` (long, within its partition), `timestamp` (create time, set by the producer or
+    /// broker), `key` (binary), `headers` (list of `name`, `value`), `length` (bytes of its value; null for a tombstone).
     pub fn fields() -> Fields {
         static FIELDS: OnceLock<Fields> = OnceLock::new();
         FIELDS.get_or_init(fields).clone()
     }
 
-    /// Takes rows of [`Self::fields`].
+    /// Accepts rows of [`Self::fields`].
     ///
     /// # Errors
     /// `Data` `bad_messages` when the columns are others or a length is negative.
@@ -80,9 +79,9 @@ impl Messages {
         self.ends.last().copied().unwrap_or(0)
     }
 
-    /// Where the value of message `n` lies in the payload's bytes; `None` for one without a value.
+    /// The byte range of the value of message `n` in the payload; `None` for a message without a value.
     ///
-    /// Panics when there is no such message.
+    /// Panics if `n` is out of range.
     pub fn value(&self, n: usize) -> Option<Range<usize>> {
         let start = n.checked_sub(1).map_or(0, |before| self.ends[before]);
         let is_there = self.rows.column(LENGTH).is_valid(n);
@@ -97,7 +96,7 @@ impl Messages {
 
     /// Partition and offset of message `n`, for people.
     ///
-    /// Panics when there is no such message.
+    /// Panics if `n` is out of range.
     pub fn place(&self, n: usize) -> (i32, i64) {
         let partition = self.rows.column(PARTITION).as_primitive::<Int32Type>();
         let offset = self.rows.column(OFFSET).as_primitive::<Int64Type>();
@@ -226,7 +225,7 @@ impl MessagesBuilder {
         self.headers.append(!headers.is_empty());
     }
 
-    /// What was collected; the builder is empty afterwards.
+    /// The collected messages; the builder is empty afterwards.
     ///
     /// # Errors
     /// `Bug` when the columns do not fit together.

@@ -8,7 +8,7 @@ use std::str::FromStr;
 
 use serde::{Deserialize, Serialize};
 
-use crate::{Error, Result};
+use crate::{Error, Result, shortened_value};
 
 /// Longest identifier in bytes.
 pub const IDENT_BYTES_MAX: usize = 100;
@@ -35,6 +35,7 @@ impl FromStr for Ident {
         if starts && rest && text.len() <= IDENT_BYTES_MAX {
             return Ok(Self(text.to_owned()));
         }
+        let text = shortened_value(text);
         Err(Error::config(
             "bad_identifier",
             format!(
@@ -110,6 +111,7 @@ impl FromStr for TableName {
 
     fn from_str(text: &str) -> Result<Self> {
         let (namespace, name) = text.split_once('.').ok_or_else(|| {
+            let text = shortened_value(text);
             Error::config(
                 "bad_table_name",
                 format!("{text:?} is not a table name: write `namespace.table`"),
@@ -165,6 +167,7 @@ impl FromStr for RefName {
         if starts && rest && text.len() <= IDENT_BYTES_MAX {
             return Ok(Self(text.to_owned()));
         }
+        let text = shortened_value(text);
         Err(Error::config(
             "bad_ref_name",
             format!("{text:?} is not a branch name: use `[a-z][a-z0-9_./-]*`"),

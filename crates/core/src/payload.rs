@@ -1,4 +1,4 @@
-//! What a source yields: payloads, in chunks, unchanged.
+//! The output of a source: payloads, in chunks, unchanged.
 //!
 //! A payload is one thing that arrived: a response body, a file, a message. It travels as [`Chunk`]s so that no
 //! payload needs to fit in memory.
@@ -22,12 +22,12 @@ pub enum Compression {
     Zstd,
 }
 
-/// What is known about a payload besides its bytes.
+/// Metadata of a payload.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct PayloadHead {
     /// Counts the payloads of a run from 0; unique within the run and split.
     pub ordinal: u64,
-    /// What people would call it: a URL without secrets, a file name.
+    /// Display name: a URL without secrets, a file name.
     pub name: String,
     pub received_at: Timestamp,
     pub content_type: Option<String>,
@@ -45,7 +45,7 @@ impl PayloadHead {
     /// the same records.
     pub const SKIP_ATTRIBUTE: &str = "skip_records";
 
-    /// The attribute that says at which byte of its source a payload begins that goes on where an earlier run left it.
+    /// The attribute with the byte of its source at which a payload begins that resumes after an earlier run.
     pub const OFFSET_ATTRIBUTE: &str = "offset";
 
     /// Records of this payload that an earlier payload has already brought, as half-open ranges of ordinals (from 0, in
@@ -113,13 +113,13 @@ pub struct Chunk {
     pub last: bool,
     /// Set when the source could resume right after this chunk; a commit may only end here.
     pub position: Option<Position>,
-    /// What the source itself knows to be missing or unreadable at this place, for quarantine.
+    /// Data that the source itself reports as missing or unreadable at this place, for quarantine.
     pub refused: Vec<Rejected>,
     /// Set when the bytes were read from the raw zone: they are not kept a second time.
     pub kept: Option<Arc<Kept>>,
 }
 
-/// Where a payload, or a part of one, lies in the raw zone already. All chunks of it share one value.
+/// The location of a payload, or a part of one, that is already in the raw zone. All its chunks share one value.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Kept {
     /// Path of the object below the workspace.

@@ -1,4 +1,4 @@
-//! Where a reader of a split stands.
+//! The position of a reader in a split.
 
 use std::fmt;
 
@@ -8,16 +8,16 @@ use serde_json::Value;
 
 use crate::{Error, Result};
 
-/// A source's own description of "everything up to here has been taken": small JSON that only that source reads.
+/// A source's own description of its progress: small JSON that only that source reads.
 ///
-/// A position moves in the commit that holds the data before it, and nowhere else. What would make it large lies in objects
+/// A position moves only in the commit that holds the data before it. State that would make it large is stored in objects
 /// that it names under the key `objects` ([`PositionObject`]).
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(transparent)]
 pub struct Position(pub Value);
 
 impl Position {
-    /// Largest position in bytes of JSON; a source that needs more must bound what it remembers.
+    /// Largest position in bytes of JSON; a source that needs more must limit its state.
     pub const BYTES_MAX: usize = 1 << 20;
 
     /// The position of a split that was set back: it is read from its start, as a split that was never read.
@@ -30,10 +30,10 @@ impl Position {
         self.0.is_null()
     }
 
-    /// A place as a position.
+    /// A serialized value as a position.
     ///
     /// # Errors
-    /// `Bug` when the place is not JSON.
+    /// `Bug` when the value cannot be serialized as JSON.
     pub fn of<T: Serialize>(place: &T) -> Result<Self> {
         let value = serde_json::to_value(place);
         value.map(Self).map_err(|error| {
@@ -41,7 +41,7 @@ impl Position {
         })
     }
 
-    /// The place that [`Self::of`] was given; `what` says what is wrong when it is none.
+    /// The value passed to [`Self::of`]; `what` is the error message if it has another shape.
     ///
     /// # Errors
     /// `Data` `bad_position`.
@@ -51,7 +51,7 @@ impl Position {
     }
 }
 
-/// An object of the storage that holds a part of what a position says. It is written before the commit that names it, and never
+/// An object of the storage that holds a part of a position. It is written before the commit that names it, and never
 /// changed.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 pub struct PositionObject {
@@ -60,7 +60,7 @@ pub struct PositionObject {
     /// Of its bytes, in hex.
     pub sha256: String,
     pub bytes: u64,
-    /// What it holds, counted as its source counts.
+    /// Number of entries, in the source's own unit.
     pub entries: u64,
 }
 

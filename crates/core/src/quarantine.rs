@@ -1,6 +1,10 @@
-//! A record that cannot go on, with all that is needed to try again.
+//! A rejected record, with everything needed to replay it.
+
+use std::borrow::Cow;
 
 use serde::{Deserialize, Serialize};
+
+use crate::text::{MESSAGE_BYTES_MAX, shortened};
 
 /// Largest part of a record that is kept in the quarantine table itself; the whole stays in the raw zone.
 pub const RECORD_BYTES_MAX: usize = 1 << 20;
@@ -13,7 +17,7 @@ pub struct Rejected {
     pub payload: Option<u64>,
     /// All that was refused with it; `None` where that is not known.
     pub extent: Option<Extent>,
-    /// Byte offset in the decompressed payload of what is wrong, for people. It may lie inside the extent.
+    /// Byte offset of the fault in the decompressed payload, for people. It may be inside the extent.
     pub offset: Option<u64>,
     /// 1-based line in the payload, for formats that have lines.
     pub line: Option<u64>,
@@ -21,13 +25,20 @@ pub struct Rejected {
     pub stage: String,
     /// Stable reason code, such as `number_out_of_range`.
     pub code: String,
-    /// What is wrong, for people: names the field, never repeats more of the record than needed.
+    /// Explanation for people: names the field, never repeats more of the record than needed.
     pub reason: String,
-    /// The record as it came (`extract`), or the row as one JSON object (a transform).
+    /// The record as received (`extract`), or the row as one JSON object (a transform).
     pub record: Vec<u8>,
 }
 
-/// What a refusal is about.
+impl Rejected {
+    /// The reason as it is stored and shown: a value of the record, or a statement, may be repeated in it.
+    pub fn shown_reason(&self) -> Cow<'_, str> {
+        shortened(&self.reason, MESSAGE_BYTES_MAX)
+    }
+}
+
+/// The scope of a refusal.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, Serialize, Deserialize)]
 pub enum Scope {
     /// Everything in the payload.
@@ -85,12 +96,12 @@ impl Extent {
         }
     }
 
-    /// Whether what begins at `offset` is in it.
+    /// Whether it contains what begins at `offset`.
     pub fn contains(&self, offset: u64) -> bool {
         self.start <= offset && (offset < self.end || self.end == u64::MAX)
     }
 
-    /// Whether `other` lies in it and is less than all of it.
+    /// Whether `other` is a proper part of it.
     pub fn holds_part(&self, other: &Self) -> bool {
         let is_inside = self.start <= other.start && other.end <= self.end;
         let is_all = self.start == other.start && self.end == other.end;

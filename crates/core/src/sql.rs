@@ -9,6 +9,13 @@ use async_trait::async_trait;
 
 use crate::Result;
 
+/// Most bytes that a statement may make of one batch, or of one record: one that multiplies rows without end stops here.
+pub const OUTPUT_BYTES_MAX: usize = 128 << 20;
+/// … and of several records where they are known, since fewer can be taken at a time.
+pub const ROWS_BYTES_MAX: usize = 64 << 20;
+/// The code of a statement that made more.
+pub const OUTPUT_TOO_LARGE: &str = "sql_output_too_large";
+
 /// The rows that a statement made.
 #[derive(Debug, Clone, Default)]
 pub struct Selected {
@@ -17,9 +24,11 @@ pub struct Selected {
     /// For each row of `records`, in order, the row of the input that it came from; several rows may name the same one.
     /// `None` for a statement that is not row-wise.
     pub rows: Option<Vec<u32>>,
+    /// Bytes of `records`.
+    pub bytes: usize,
 }
 
-/// What the text of a statement says without its input being known.
+/// Properties of a statement that are known from its text, without its input.
 #[derive(Debug, Clone, Default, PartialEq, Eq)]
 pub struct InspectedStatement {
     /// The columns that the statement yields, when the text names every one.
@@ -32,7 +41,7 @@ pub struct InspectedStatement {
     pub passes_others: bool,
     /// Columns that it makes of others: the names that it gives by `AS` and mentions nowhere else.
     pub made: Vec<String>,
-    /// The statement with one of its computed columns each, for those whose types can be asked for alone.
+    /// The statement with one of its computed columns each, for those whose types can be inferred alone.
     pub parts: Vec<String>,
 }
 
@@ -42,7 +51,7 @@ pub trait SqlEngine: fmt::Debug + Send + Sync {
     /// Checks `statement` as a transform of the table `input`, whose columns are not known.
     ///
     /// Errors: `Config` with line and column when it does not parse, names a table or function that does not exist, gives two
-    /// columns one name, when what it yields for one row depends on other rows (`sql_not_row_wise`), or on the moment
+    /// columns one name, when its result for one row depends on other rows (`sql_not_row_wise`), or on the time
     /// (`not_deterministic`).
     fn inspect(&self, input: &str, statement: &str) -> Result<InspectedStatement>;
 
@@ -52,23 +61,11 @@ pub trait SqlEngine: fmt::Debug + Send + Sync {
     async fn schema(&self, input: &str, schema: SchemaRef, statement: &str) -> Result<SchemaRef>;
 
     /// Runs one `SELECT` over `records` as the table `input`. Row order is kept for statements without
-    /// aggregation, join or `ORDER BY`.
+    /// aggregation, join or `ORDER BY`. A statement is *row-wise* when it only projects, filters and unnests.
     ///
-    /// Errors: `Config` as above, and when the statement makes more than it may or takes too long; `Data` when a value
-    /// makes the statement fail.
+    /// Errors: `Config` as above; `Data` when a value makes the statement fail, and when the statement takes too long for these rows or
+    /// makes more of them than it may.
     async fn select(&self, input: &str, records: RecordBatch, statement: &str) -> Result<Selected>;
-
-    /// Why `statement` is not row-wise, as the end of a sentence (`it has a join`); `None` when it is. A statement is
-    /// row-wise when each row of its answer comes from one row of the input and from no other: then rows can be left out
-    /// of the input without a change to what the others give.
-    ///
-    /// Errors: as [`SqlEngine::schema`].
-    async fn not_row_wise(
-        &self,
-        input: &str,
-        schema: SchemaRef,
-        statement: &str,
-    ) -> Result<Option<String>>;
 
     /// Evaluates a boolean expression for each row; the answer has one value per row, null counts as not true.
     ///

@@ -1,7 +1,7 @@
 //! Instants and the clock that yields them.
 //!
-//! Nothing in Forebay reads the wall clock except through [`Clock`], so that tests and simulations decide what
-//! time it is. A [`Timestamp`] is microseconds since 1970-01-01T00:00:00Z, the precision of every table.
+//! Nothing in Forebay reads the wall clock except through [`Clock`], so that tests and simulations control the
+//! time. A [`Timestamp`] is microseconds since 1970-01-01T00:00:00Z, the precision of every table.
 
 use std::fmt;
 use std::sync::Arc;

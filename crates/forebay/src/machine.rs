@@ -1,6 +1,6 @@
 //! How much memory the machine has, as far as this process may use it, and whether it may open files.
 //!
-//! Linux tells it in `/proc/meminfo` and in the files of the control group; elsewhere a small machine is assumed.
+//! Linux reports it in `/proc/meminfo` and in the files of the control group; elsewhere a small machine is assumed.
 
 use std::fs::{File, read_to_string};
 
@@ -9,7 +9,7 @@ use forebay_core::{Error, Result};
 /// File handles that the runtime takes when it starts, and more: it panics without them.
 const HANDLES_MIN: usize = 16;
 
-/// Errors: `Unavailable` `no_file_handles` when the process may not open what every command needs.
+/// Errors: `Unavailable` `no_file_handles` when the process may not open the files that every command needs.
 pub(crate) fn check_file_handles() -> Result<()> {
     let handles: std::io::Result<Vec<File>> =
         (0..HANDLES_MIN).map(|_| File::open("/dev/null")).collect();
@@ -20,7 +20,7 @@ pub(crate) fn check_file_handles() -> Result<()> {
     })
 }
 
-/// What is assumed where nothing tells: 4 GiB.
+/// Assumed where the system does not report it: 4 GiB.
 const ASSUMED_BYTES: u64 = 4 << 30;
 /// Limits of a control group, of version 2 and 1. A container sees its own group at the root.
 const GROUP_LIMITS: [&str; 2] = [

@@ -13,16 +13,17 @@ use std::sync::atomic::{AtomicBool, Ordering};
 
 use arrow::array::RecordBatch;
 use arrow::datatypes::SchemaRef;
+use arrow::error::ArrowError;
 use arrow::util::display::FormatOptions;
 use clap::ValueEnum;
 use forebay_core::{Error, Result};
-use forebay_pipeline::text::{Csv, NullFields, json_writer};
+use forebay_formats::text::{Csv, NullFields, json_writer, no_text};
 
 pub(crate) use terminal::Layout;
 use terminal::TABLE_ROWS_MAX;
-use visible::visible_text;
+use visible::{JsonEscaper, visible_text};
 
-/// Code of the error that says that nobody reads the answer any more: no failure.
+/// Code of the error when the reader has closed stdout: not a failure.
 pub(crate) const OUTPUT_CLOSED: &str = "output_closed";
 
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Default, ValueEnum)]
@@ -73,9 +74,11 @@ impl<W: Write> Writer<W> {
     /// [`Self::new`] with the layout of `table` chosen.
     pub(crate) fn with_layout(out: W, format: Format, layout: Layout, schema: SchemaRef) -> Self {
         let is_closed = Arc::new(AtomicBool::new(false));
+        let is_json = matches!(format, Format::Json | Format::Ndjson);
         let out = BufWriter::new(Pipe {
             out,
             is_closed: is_closed.clone(),
+            escaper: (is_json && layout.is_on_terminal()).then(JsonEscaper::default),
         });
         let json = json_writer(NullFields::Written);
         let kind = match format {
@@ -83,7 +86,7 @@ impl<W: Write> Writer<W> {
             Format::Ndjson => Kind::Ndjson(json.build(out)),
             Format::Csv => Kind::Csv {
                 out,
-                to_terminal: matches!(layout, Layout::Grid { width: Some(_) }),
+                to_terminal: layout.is_on_terminal(),
                 has_header: false,
             },
             Format::Table | Format::Markdown => Kind::Table {
@@ -113,8 +116,8 @@ impl<W: Write> Writer<W> {
         let before = self.rows;
         self.rows += batch.num_rows();
         match &mut self.kind {
-            Kind::Json(writer) => writer.write(batch).map_err(failed),
-            Kind::Ndjson(writer) => writer.write(batch).map_err(failed),
+            Kind::Json(writer) => writer.write(batch).map_err(unwritten),
+            Kind::Ndjson(writer) => writer.write(batch).map_err(unwritten),
             Kind::Csv {
                 out,
                 to_terminal,
@@ -178,7 +181,7 @@ impl<W: Write> Writer<W> {
                 layout,
                 kept,
             } => {
-                write_rows(&mut out, &self.schema, &kept, layout).map_err(failed)?;
+                write_rows(&mut out, &self.schema, &kept, layout)?;
                 let more = self.rows.saturating_sub(TABLE_ROWS_MAX);
                 if more > 0 {
                     writeln!(out, "… and {more} more rows: `--format csv` or `\\format csv` in the shell shows all")
@@ -203,32 +206,34 @@ fn write_rows(
     schema: &SchemaRef,
     kept: &[RecordBatch],
     layout: Layout,
-) -> std::result::Result<(), Box<dyn std::error::Error + Send + Sync>> {
+) -> Result<()> {
     let rendered = terminal::render(schema, kept, layout)?;
     if !rendered.text.is_empty() {
-        writeln!(out, "{}", rendered.text)?;
+        writeln!(out, "{}", rendered.text).map_err(failed)?;
     }
     if rendered.hidden_columns > 0 {
         writeln!(
             out,
             "… and {} more columns: `\\x` in the shell or `--format csv` shows all",
             rendered.hidden_columns
-        )?;
+        )
+        .map_err(failed)?;
     } else if rendered.is_cut {
         writeln!(
             out,
             "… values are cut to fit: `\\x` in the shell or `--format csv` shows them whole"
-        )?;
+        )
+        .map_err(failed)?;
     }
     Ok(())
 }
 
-/// People read what is on a terminal, and programs what is in a file: texts of the data stay as they are.
+/// A terminal is for people, a file for programs: in a file texts of the data stay unchanged.
 const CSV: Csv = Csv {
     guard_formulas: false,
 };
 
-/// What a terminal would obey is shown there; a file has the bytes unchanged.
+/// On a terminal control characters are shown escaped; a file has the bytes unchanged.
 fn write_csv(text: &[u8], to_terminal: bool, out: &mut impl Write) -> std::io::Result<()> {
     match to_terminal {
         true => out.write_all(visible_text(String::from_utf8_lossy(text)).as_bytes()),
@@ -238,7 +243,7 @@ fn write_csv(text: &[u8], to_terminal: bool, out: &mut impl Write) -> std::io::R
 
 /// The batch with the timestamps and dates that Arrow cannot show as text.
 fn with_shown_instants(batch: &RecordBatch) -> Result<RecordBatch> {
-    let columns = batch.columns().iter().map(forebay_pipeline::text::shown);
+    let columns = batch.columns().iter().map(forebay_formats::text::shown);
     let columns = columns
         .collect::<std::result::Result<Vec<_>, _>>()
         .map_err(failed)?;
@@ -252,10 +257,12 @@ fn with_shown_instants(batch: &RecordBatch) -> Result<RecordBatch> {
     RecordBatch::try_new_with_options(Arc::new(schema), columns, &options).map_err(failed)
 }
 
-/// Remembers that the reader of stdout has closed it, which the error of a format's writer does not tell.
+/// Remembers that the reader of stdout has closed it, which the error of a format's writer does not show.
 struct Pipe<W> {
     out: W,
     is_closed: Arc<AtomicBool>,
+    /// Of JSON on a terminal.
+    escaper: Option<JsonEscaper>,
 }
 
 impl<W: Write> Pipe<W> {
@@ -271,7 +278,14 @@ impl<W: Write> Pipe<W> {
 
 impl<W: Write> Write for Pipe<W> {
     fn write(&mut self, bytes: &[u8]) -> std::io::Result<usize> {
-        let done = self.out.write(bytes);
+        let done = match &mut self.escaper {
+            None => self.out.write(bytes),
+            Some(escaper) => {
+                let text = escaper.escape(bytes);
+                let done = self.out.write_all(text.as_bytes());
+                done.map(|()| bytes.len())
+            }
+        };
         self.note(done)
     }
 
@@ -281,7 +295,7 @@ impl<W: Write> Write for Pipe<W> {
     }
 }
 
-/// Text on stdout, such as a schema or completions. A closed pipe is no failure.
+/// Text on stdout, such as a schema or completions. A closed pipe is not a failure.
 pub(crate) fn print_text(text: &str) -> Result<()> {
     let mut out = std::io::stdout().lock();
     let written = out.write_all(text.as_bytes()).and_then(|()| out.flush());
@@ -304,6 +318,14 @@ pub(crate) fn print(format: Format, schema: SchemaRef, batches: &[RecordBatch]) 
     writer.finish()
 }
 
+/// A value without a text, or an answer that could not be written.
+fn unwritten(error: ArrowError) -> Error {
+    match error {
+        ArrowError::CastError(_) => no_text().with_source(error),
+        other => failed(other),
+    }
+}
+
 fn failed(error: impl Into<Box<dyn std::error::Error + Send + Sync>>) -> Error {
     Error::unavailable("output_failed", "failed to write the answer").with_source(error)
 }
@@ -317,7 +339,7 @@ fn options() -> FormatOptions<'static> {
 
 #[cfg(test)]
 mod tests {
-    use arrow::array::{ArrayRef, Int64Array, StringArray};
+    use arrow::array::{ArrayRef, Int64Array, StringArray, Time64MicrosecondArray};
     use arrow::datatypes::{DataType, Field, Schema};
 
     use super::*;
@@ -399,6 +421,18 @@ mod tests {
             let mut writer = Writer::new(ClosedReader, *format, schema.clone());
             let done = writer.write(&batch).and_then(|()| writer.finish());
             assert_eq!(done.unwrap_err().code(), OUTPUT_CLOSED, "{format:?}");
+        }
+    }
+
+    #[test]
+    fn a_value_without_a_text_is_an_error_in_every_format() {
+        let times: ArrayRef = Arc::new(Time64MicrosecondArray::from(vec![86_400_000_000]));
+        let batch = RecordBatch::try_from_iter([("t", times)]).unwrap();
+        for format in Format::value_variants() {
+            let mut out = Vec::new();
+            let mut writer = Writer::new(&mut out, *format, batch.schema());
+            let done = writer.write(&batch).and_then(|()| writer.finish());
+            assert_eq!(done.unwrap_err().code(), "no_text", "{format:?}");
         }
     }
 

@@ -5,8 +5,9 @@ use std::os::unix::fs::MetadataExt;
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
 
+use forebay_config::{Diagnostics, Variables};
 use forebay_core::{Error, Ident, Result, SqlEngine};
-use forebay_pipeline::file::{Diagnostics, PipelineSpec, Variables};
+use forebay_pipeline::spec::PipelineSpec;
 
 /// Folder of the pipeline files.
 pub(crate) const PIPELINES: &str = "pipelines";
@@ -32,10 +33,11 @@ pub(crate) fn tests(folder: &Path) -> Result<Vec<PathBuf>> {
     files(&folder.join(TESTS), &["sql"])
 }
 
-/// What a command says when no pipeline file loads the table that it names.
+/// The error of a command when no pipeline file loads the table that it names.
 pub(crate) fn no_loader(table: &str) -> Error {
     let message = format!("no pipeline of this project loads {table}");
-    Error::not_found("no_such_table", message).with_hint("`forebay check` lists what each loads")
+    Error::not_found("no_such_table", message)
+        .with_hint("run `forebay check` to list the pipelines and their tables")
 }
 
 fn files(folder: &Path, extensions: &[&str]) -> Result<Vec<PathBuf>> {
@@ -84,7 +86,7 @@ pub(crate) fn find(folder: &Path, name: &str) -> Result<PathBuf> {
     let error = Error::config(
         "no_such_pipeline",
         format!(
-            "there is no pipeline `{name}` in {}",
+            "pipeline `{name}` not found in {}",
             folder.join(PIPELINES).display()
         ),
     );
@@ -95,23 +97,24 @@ pub(crate) fn find(folder: &Path, name: &str) -> Result<PathBuf> {
         Some(nearest) if strsim::jaro_winkler(nearest, name) > 0.8 => {
             error.with_hint(format!("did you mean `{nearest}`?"))
         }
-        Some(_) => error.with_hint(format!("there are: {}", names.join(", "))),
+        Some(_) => error.with_hint(format!("the pipelines are {}", names.join(", "))),
         None => error.with_hint(
-            "`forebay init` makes a project with a first pipeline, `forebay demo` a whole example",
+            "run `forebay init` to create a project with a first pipeline, `forebay demo` for a whole example",
         ),
     })
 }
 
-/// What tells one state of a file from another without reading it.
+/// A stamp of the state of a file, without reading it.
 pub(crate) fn stamp(path: &Path) -> Result<String> {
     let metadata = std::fs::metadata(path).map_err(|error| {
         Error::config(
             "unreadable_file",
-            format!("failed to look at {}", path.display()),
+            format!("failed to read the metadata of {}", path.display()),
         )
         .with_source(error)
     })?;
-    let (size, inode) = (metadata.size(), metadata.ino());
+    let size = metadata.size();
+    let inode = metadata.ino();
     Ok(format!(
         "{size}-{inode}-{}-{}",
         metadata.ctime(),
@@ -125,7 +128,7 @@ pub(crate) fn load(
     variables: &dyn Variables,
     engine: &Arc<dyn SqlEngine>,
 ) -> std::result::Result<PipelineSpec, Diagnostics> {
-    forebay_pipeline::file::load(path, variables, engine)
+    forebay_pipeline::spec::load(path, variables, engine)
 }
 
 /// The pipelines of some files, and an error for each file that has none.
@@ -162,7 +165,7 @@ pub(crate) fn load_all(
     loaded
 }
 
-/// Two files with one name would share positions and tables, and each would skip what the other has read.
+/// Two files with one name would share positions and tables, and each would skip the data that the other has read.
 pub(crate) fn duplicate_pipeline(name: &Ident, first: &Path, second: &Path) -> Error {
     Error::config(
         "duplicate_pipeline",
@@ -175,7 +178,7 @@ pub(crate) fn duplicate_pipeline(name: &Ident, first: &Path, second: &Path) -> E
     .with_hint("change `pipeline:` in one of them")
 }
 
-/// [`load`], with all that is wrong as one error.
+/// [`load`], with all faults as one error.
 pub(crate) fn load_or_error(
     path: &Path,
     variables: &dyn Variables,
@@ -184,7 +187,7 @@ pub(crate) fn load_or_error(
     load(path, variables, engine).map_err(|diagnostics| as_error(path, &diagnostics))
 }
 
-/// [`load_or_error`], with no line of the file in the error: it goes to a log, and to who asks over HTTP.
+/// [`load_or_error`], with no line of the file in the error: for logs and HTTP responses.
 pub(crate) fn load_or_error_without_lines(
     path: &Path,
     variables: &dyn Variables,

@@ -1,4 +1,4 @@
-//! What the binary says to people, on stderr; data goes to stdout through [`crate::output`]. Where the log is JSON, it is lines
+//! Messages to people, on stderr; data goes to stdout through [`crate::output`]. Where the log is JSON, they are lines
 //! of the log.
 
 use std::fmt::Display;
@@ -23,7 +23,7 @@ pub(crate) fn line(text: impl Display) {
     print(visible_text(text));
 }
 
-/// What may hold our own colours.
+/// Text that may contain our own colours.
 fn print(text: impl Display) {
     let _ = writeln!(anstream::stderr(), "{text}");
 }
@@ -53,7 +53,7 @@ pub(crate) fn warn(text: impl Display) {
     ));
 }
 
-/// An error with its code, and what to do next.
+/// An error with its code and hint.
 pub(crate) fn error(error: &Error) {
     if log::is_json() {
         return tracing::error!(code = error.code(), hint = error.hint(), "{error}");

@@ -1,30 +1,29 @@
 //! Settings of the process: `forebay.toml`, over it the environment, over it the command line.
 //!
 //! A setting `memory` in `[sql]` is `FOREBAY__SQL__MEMORY` in the environment. This is the only place that reads the
-//! environment. Settings are data; the objects that they describe are made in [`crate::wire`].
+//! environment. Settings are data; the objects that they describe are made in `wire.rs`.
 
+mod log;
 mod run;
 mod server;
 
+pub(crate) use log::{Destination, Log, LogFormat, Otlp};
 pub(crate) use run::Run;
 
-use std::collections::BTreeMap;
 use std::ffi::OsString;
 use std::path::Path;
 use std::time::Duration;
 
+use forebay_config::{Document, SECRET_VARIABLE_PREFIX, Variables, resolve, validate};
 use forebay_core::unit::{Size, Span};
 use forebay_core::{Error, Result, Secret, Timestamp};
 use forebay_lake::CleanRequest;
-use forebay_lake::storage::{AwsVariables, RETRY_FOR, S3Options};
-use forebay_pipeline::file::{Document, SECRET_VARIABLE_PREFIX, Variables, resolve, validate};
+use forebay_objects::{AwsVariables, RETRY_FOR, S3Options};
 use forebay_store::StoreUrl;
 use schemars::JsonSchema;
 use serde::Deserialize;
-use tracing_subscriber::EnvFilter;
 
 pub(crate) use self::server::{Server, ServerTls};
-use crate::log::{Destination, Format};
 
 /// Name of the file, in the project's folder.
 pub(crate) const FILE: &str = "forebay.toml";
@@ -41,30 +40,30 @@ pub(crate) struct Settings {
     pub(crate) sql: Sql,
     /// The HTTP server of `forebay serve`.
     pub(crate) server: Server,
-    /// Where the raw zone and the tables lie.
+    /// Storage of the raw zone and the tables.
     pub(crate) storage: Storage,
-    /// How much of the past is kept.
+    /// Retention.
     pub(crate) lake: Lake,
-    /// What is written to stderr.
+    /// The log on stderr.
     pub(crate) log: Log,
-    /// Where traces go.
+    /// Export of traces.
     pub(crate) otlp: Otlp,
 }
 
 /// A query reads one state for as long as it runs.
 const KEEP_MIN: Duration = Duration::from_secs(3_600);
 
-/// `[lake]`: what `forebay tables clean` leaves.
+/// `[lake]`: retention, applied by `forebay tables clean`.
 #[derive(Debug, Clone, Deserialize, JsonSchema)]
 #[serde(deny_unknown_fields, default)]
 pub(crate) struct Lake {
     /// How long every state of the lake can be read with `FOR SYSTEM_TIME AS OF` and `--as-of`.
     pub(crate) keep: Span,
-    /// How long the records of commits and runs stay: who changed what and when.
+    /// How long the records of commits and runs are kept.
     pub(crate) keep_log: Span,
-    /// Files that nothing names yet stay for this long, since a run may be about to commit them; at least 36h.
+    /// Unreferenced files are kept for this long, since a run may be about to commit them; at least 36h.
     pub(crate) safe_age: Span,
-    /// How often `forebay serve` does what `forebay tables clean --delete` does; without it never.
+    /// How often `forebay serve` runs `forebay tables clean --delete`; without it never.
     pub(crate) clean_every: Option<Span>,
 }
 
@@ -80,31 +79,8 @@ impl Default for Lake {
     }
 }
 
-/// `[otlp]`
-#[derive(Debug, Clone, Deserialize, JsonSchema)]
-#[serde(deny_unknown_fields, default)]
-pub(crate) struct Otlp {
-    /// A collector of OpenTelemetry that speaks OTLP over HTTP, such as `http://127.0.0.1:4318`; without it nothing is sent.
-    /// `OTEL_EXPORTER_OTLP_ENDPOINT` sets it too.
-    pub(crate) endpoint: Option<String>,
-    /// Headers of each request to it, such as the ones that say who sends.
-    pub(crate) headers: BTreeMap<String, Secret>,
-    /// Which part of the traces that begin here is sent, 0 to 1.
-    pub(crate) ratio: f64,
-}
-
-impl Default for Otlp {
-    fn default() -> Self {
-        Self {
-            endpoint: None,
-            headers: BTreeMap::new(),
-            ratio: 1.0,
-        }
-    }
-}
-
 impl Lake {
-    /// What to keep, and that the rest goes.
+    /// The clean-up for this retention.
     ///
     /// Errors: `Config` `keep_too_short`.
     pub(crate) fn clean_request(&self, now: Timestamp) -> Result<CleanRequest> {
@@ -113,8 +89,9 @@ impl Lake {
                 "states must be kept for an hour at least, not {}",
                 self.keep
             );
-            return Err(Error::config("keep_too_short", what)
-                .with_hint("queries that run now read a state of when they began"));
+            return Err(Error::config("keep_too_short", what).with_hint(
+                "set `keep` to 1h or more: a running query reads the state of its start",
+            ));
         }
         let before = |span: Duration| {
             let micros = i64::try_from(span.as_micros()).unwrap_or(i64::MAX);
@@ -146,65 +123,6 @@ impl Lake {
     }
 }
 
-impl Otlp {
-    /// With what the environment says, in our names and in those of OpenTelemetry. Errors: `Config` `bad_ratio`.
-    pub(crate) fn destination(
-        &self,
-        variable: &dyn Fn(&str) -> Option<String>,
-    ) -> Result<Option<Destination>> {
-        let ratio = parsed(variable, "FOREBAY__OTLP__RATIO")?.unwrap_or(self.ratio);
-        if !(0.0..=1.0).contains(&ratio) {
-            let what = format!("`ratio` of `[otlp]` is {ratio}; it may be 0 to 1");
-            return Err(Error::config("bad_ratio", what));
-        }
-        let whole = variable("OTEL_EXPORTER_OTLP_TRACES_ENDPOINT");
-        let base = variable("FOREBAY__OTLP__ENDPOINT")
-            .or_else(|| variable("OTEL_EXPORTER_OTLP_ENDPOINT"))
-            .or_else(|| self.endpoint.clone());
-        let below = |base: String| format!("{}/v1/traces", base.trim_end_matches('/'));
-        let Some(url) = whole.or(base.map(below)).filter(|url| !url.is_empty()) else {
-            return Ok(None);
-        };
-        let mut headers: Vec<(String, Secret)> = self.headers.clone().into_iter().collect();
-        let more = variable("OTEL_EXPORTER_OTLP_HEADERS").unwrap_or_default();
-        let pairs = more.split(',').filter_map(|pair| pair.split_once('='));
-        headers.extend(pairs.map(|(name, value)| {
-            let value = Secret::new(value.trim().to_owned());
-            (name.trim().to_owned(), value)
-        }));
-        Ok(Some(Destination {
-            url,
-            headers,
-            ratio,
-        }))
-    }
-}
-
-/// `[log]`
-#[derive(Debug, Clone, Default, Deserialize, JsonSchema)]
-#[serde(deny_unknown_fields, default)]
-pub(crate) struct Log {
-    /// `json` for one object a line.
-    pub(crate) format: Format,
-    /// What is worth a line: `info`, or in detail as in `warn,forebay=debug`. Without it warnings, and in JSON also what Forebay
-    /// does. `FOREBAY_LOG` and `-v` go over it.
-    pub(crate) level: Option<String>,
-}
-
-impl Log {
-    fn check(&self) -> Result<()> {
-        let Some(level) = &self.level else {
-            return Ok(());
-        };
-        EnvFilter::try_new(level).map(drop).map_err(|error| {
-            let what = format!("`level = {level:?}` of `[log]` says no level");
-            Error::config("bad_log_level", what)
-                .with_source(error)
-                .with_hint("error, warn, info, debug and trace are levels")
-        })
-    }
-}
-
 /// `[storage]`
 #[derive(Debug, Clone, Deserialize, JsonSchema)]
 #[serde(deny_unknown_fields, default)]
@@ -227,11 +145,11 @@ impl Default for Storage {
     }
 }
 
-/// How long others wait for a process that is gone; short enough that nobody is called, and long enough for a machine that
+/// How long others wait for a dead process; short enough that nobody is paged, and long enough for a machine that
 /// stutters.
 const LEASE: Duration = Duration::from_secs(30);
 
-/// A shorter lease is renewed so often that this is all that the store does.
+/// With a shorter lease the store would be busy with renewals only.
 const LEASE_MIN: Duration = Duration::from_secs(2);
 
 /// `[store]`
@@ -239,10 +157,10 @@ const LEASE_MIN: Duration = Duration::from_secs(2);
 #[serde(deny_unknown_fields, default)]
 pub(crate) struct Store {
     /// `postgres://user@host:5432/database?schema=forebay&sslmode=verify-full`, or `sqlite:PATH`. Without it the store
-    /// is the file `store.db` of the workspace. A password need not stand in the file: write `${secret:NAME}` for the
+    /// is the file `store.db` of the workspace. To keep a password out of the file write `${secret:NAME}` for the
     /// whole URL, set `FOREBAY__STORE__URL`, or let `PGPASSWORD` or `~/.pgpass` hold it.
     pub(crate) url: Option<Private>,
-    /// For how long a process that dies still has what it worked on, where several share a store: then the others take it
+    /// For how long a dead process keeps its leases, where several share a store: then the others take its work
     /// over. At least 2s.
     pub(crate) lease: Span,
 }
@@ -256,7 +174,7 @@ impl Default for Store {
     }
 }
 
-/// A text that is never shown, since a password may stand in it.
+/// A text that is never shown, since it may contain a password.
 #[derive(Clone, Deserialize, JsonSchema)]
 #[serde(transparent)]
 pub(crate) struct Private(String);
@@ -343,9 +261,12 @@ fn parsed<T: std::str::FromStr>(
     let Some(text) = variable(name) else {
         return Ok(None);
     };
-    text.parse()
-        .map(Some)
-        .map_err(|_| Error::config("bad_variable", format!("{text:?} is no value for {name}")))
+    text.parse().map(Some).map_err(|_| {
+        Error::config(
+            "bad_variable",
+            format!("invalid value for {name}: {text:?}"),
+        )
+    })
 }
 
 /// A variable that holds a secret, if it is set. Errors: `Config` `empty_secret` naming it.
@@ -364,10 +285,10 @@ fn secret(variable: &dyn Fn(&str) -> Option<String>, name: &str) -> Result<Optio
 #[derive(Debug, Clone, Deserialize, JsonSchema)]
 #[serde(deny_unknown_fields, default)]
 pub(crate) struct Sql {
-    /// What queries may hold in memory before they spill to disk; without it half of the memory of the machine, or of the control
+    /// Memory that queries may use before they spill to disk; without it half of the memory of the machine, or of the control
     /// group when that has less.
     pub(crate) memory: Size,
-    /// Longest that one statement may take; without it any time. `forebay sql --timeout` sets it too.
+    /// Time limit of a statement; without it none. `forebay sql --timeout` sets it too.
     pub(crate) timeout: Option<Span>,
 }
 
@@ -464,7 +385,7 @@ pub(crate) fn variable(name: &str) -> Option<String> {
     std::env::var(name).ok()
 }
 
-/// What the environment says about access to AWS and what speaks like it; each client picks what it knows.
+/// Environment variables for access to AWS and compatible stores; each client picks those it knows.
 pub(crate) fn aws_variables() -> AwsVariables {
     let text = |(name, value): (OsString, OsString)| {
         Some((name.into_string().ok()?, value.into_string().ok()?))

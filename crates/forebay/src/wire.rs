@@ -7,11 +7,11 @@ use std::sync::Arc;
 
 use forebay_core::unit::Span;
 use forebay_core::{Clock, Error, Ident, RefName, Result, SqlEngine, SystemClock};
+use forebay_journal::Journals;
 use forebay_lake::Lake;
-use forebay_lake::storage::StorageUrl;
-use forebay_pipeline::journal::Journals;
+use forebay_objects::StorageUrl;
 use forebay_pipeline::run::{Figures, RunContext};
-use forebay_query::{Engine, Query, QueryOptions};
+use forebay_query::{Engine, Query, QueryCancellation, QueryOptions};
 use forebay_store::{AsOf, Store};
 use object_store::ObjectStore;
 use object_store::local::LocalFileSystem;
@@ -19,14 +19,14 @@ use object_store::prefix::PrefixStore;
 use rand::Rng;
 use tokio_util::sync::CancellationToken;
 
-use crate::cli::Global;
+use crate::options::Global;
 use crate::project;
 use crate::settings::{Settings, Storage, aws_variables, variable};
 
 /// Bytes of the lock file of a server that are read.
 const PROCESS_ID_BYTES_MAX: u64 = 20;
 
-/// Folder of the workspace below the project, unless the user says otherwise.
+/// Folder of the workspace below the project, by default.
 const WORKSPACE: &str = ".forebay";
 
 /// The SQL engine of transforms and checks; needs no workspace.
@@ -34,7 +34,7 @@ pub(crate) fn engine(_: &Settings) -> Arc<dyn SqlEngine> {
     Arc::new(Engine::new())
 }
 
-/// The file at `path`, locked; `held` tells what it means that another process has it.
+/// The file at `path`, locked; `held` makes the error when another process holds it.
 fn lock_file(path: &Path, held: impl FnOnce(&mut File) -> Error) -> Result<File> {
     let mut file = File::options()
         .create(true)
@@ -55,7 +55,7 @@ fn lock_failed(path: &Path, error: std::io::Error) -> Error {
     Error::unavailable("lock_failed", message).with_source(error)
 }
 
-/// Another process serves the workspace; what the file of its lock says of it.
+/// The error when another process serves the workspace, with the process id in the lock file.
 fn already_serving(folder: &Path, lock: &mut File) -> Error {
     let mut text = String::new();
     let read = lock.take(PROCESS_ID_BYTES_MAX).read_to_string(&mut text);
@@ -83,7 +83,7 @@ pub(crate) struct Workspace {
     journals: Arc<Journals>,
 }
 
-/// Held while a pipeline runs, or a server; the system lets go of it when the process ends, however it ends.
+/// Held while a pipeline or a server runs; the system releases it when the process ends in any way.
 #[derive(Debug)]
 pub(crate) struct Lock(#[expect(dead_code, reason = "held for its lock")] File);
 
@@ -95,7 +95,7 @@ impl Workspace {
         Self::at(&folder, &global.project, settings).await
     }
 
-    /// Accepts that the catalog has lost its newest transactions; gives what was wrong, `None` when nothing was.
+    /// Accepts that the catalog has lost its newest transactions; returns the problem found, if any.
     ///
     /// # Errors
     /// Those of [`Self::open`].
@@ -112,7 +112,7 @@ impl Workspace {
         Store::accept_loss(&url, SystemClock::shared()).await
     }
 
-    /// [`Self::open`] for a command that only reads: where there is no project and no workspace, none is made.
+    /// [`Self::open`] for a command that only reads: it creates neither a project nor a workspace.
     ///
     /// # Errors
     /// `NotFound` `no_project`.
@@ -140,7 +140,7 @@ impl Workspace {
             .with_hint("choose another folder with `--workspace DIR`")
         };
         match std::fs::create_dir_all(folder.join("locks")) {
-            // Reading needs no locks; what writes says that it cannot.
+            // Reading needs no locks; writing commands report their own error.
             Err(_) if folder.join("store.db").exists() => {}
             made => made.map_err(unusable)?,
         }
@@ -150,16 +150,20 @@ impl Workspace {
         let place = settings.store.place()?;
         let is_own_storage = settings.storage.url.is_none();
         private::tighten(&folder, is_own_storage);
-        if place.is_none() && is_own_storage {
+        let is_one_folder = place.is_none() && is_own_storage;
+        if is_one_folder {
             check_store_file(&folder)?;
         }
         let place = place.unwrap_or_else(|| folder.join("store.db").as_path().into());
         let store = Store::open_url(&place, clock.clone()).await?;
         private::tighten(&folder, is_own_storage);
         let (objects, root) = storage(&settings.storage, &folder, &project)?;
-        let lake = Lake::new(store, objects, root, clock.clone());
+        let lake = match is_one_folder {
+            true => Lake::in_one_folder(store, objects, root, clock.clone()),
+            false => Lake::new(store, objects, root, clock.clone()),
+        };
         let engine = engine(&settings);
-        // The lock of a folder is of this machine; others may share a store, and only its leases tell.
+        // The lock of a folder is of this machine; others may share a store, and only its leases show it.
         let exclusive = settings.store.url.is_none();
         let journals = Journals::new(folder.join("journal"), clock.clone());
         let journals = Arc::new(journals.in_lake(lake.clone(), exclusive));
@@ -194,7 +198,7 @@ impl Workspace {
         self.clock.clone()
     }
 
-    /// Who is named in the log of the catalog.
+    /// The user named in the log of the catalog.
     #[expect(clippy::unused_self, reason = "a setting of the workspace in time")]
     pub(crate) fn author(&self) -> String {
         variable("USER").unwrap_or_else(|| "forebay".to_owned())
@@ -219,6 +223,15 @@ impl Workspace {
     /// SQL over the lake as it is in `as_of`.
     pub(crate) fn query(&self, as_of: AsOf) -> Query {
         Query::new(self.lake.clone(), self.query_options(as_of))
+    }
+
+    /// The same for statements that can be cancelled.
+    pub(crate) fn cancellable_query(&self, as_of: AsOf, cancellation: QueryCancellation) -> Query {
+        let options = QueryOptions {
+            cancellation: Some(cancellation),
+            ..self.query_options(as_of)
+        };
+        Query::new(self.lake.clone(), options)
     }
 
     /// The same for statements that read rows in the order of their commits.
@@ -265,18 +278,18 @@ impl Workspace {
         self.folder.join("spill")
     }
 
-    /// Makes sure that this process alone replays or discards what the pipeline refused; its runs may go on meanwhile.
+    /// Makes sure that this process alone replays or discards the rejected records of the pipeline; its runs are not blocked.
     pub(crate) fn lock_replay(&self, pipeline: &Ident) -> Result<Lock> {
         let name = format!("{pipeline}.replay.lock");
         let path = self.folder.join("locks").join(name);
         let already_replaying = |_: &mut File| {
-            let what = format!("a replay or discard of {pipeline} is at work in another process");
+            let what = format!("a replay or discard of {pipeline} is running in another process");
             Error::conflict("already_replaying", what).with_hint("wait for it to end")
         };
         lock_file(&path, already_replaying).map(Lock)
     }
 
-    /// Makes sure that this process alone serves the workspace. The file says who has it.
+    /// Makes sure that this process alone serves the workspace. The file has its process id.
     pub(crate) fn lock_server(&self) -> Result<Lock> {
         let path = self.folder.join("serve.lock");
         let mut file = lock_file(&path, |file| already_serving(&self.folder, file))?;
@@ -310,7 +323,7 @@ impl Workspace {
             full,
             follow: false,
             journals: self.journals.clone(),
-            // The lock is of this machine; others may share a store, and only its leases tell.
+            // The lock is of this machine; others may share a store, and only its leases show it.
             exclusive: self.settings.store.url.is_none(),
             lease: self.settings.store.lease.0,
             aws: aws_variables(),
@@ -324,7 +337,7 @@ fn workspace_folder(global: &Global) -> PathBuf {
     chosen.unwrap_or_else(|| global.project.join(WORKSPACE))
 }
 
-/// A workspace whose catalog is gone must not begin as a new one: everything would be loaded again.
+/// A workspace that has lost its catalog must not start as a new one: everything would be loaded again.
 ///
 /// Errors: `Data` `store_missing`.
 fn check_store_file(folder: &Path) -> Result<()> {
@@ -334,22 +347,22 @@ fn check_store_file(folder: &Path) -> Result<()> {
         let entries = std::fs::read_dir(folder.join(name));
         entries.is_ok_and(|mut entries| entries.next().is_some())
     };
-    // A new store lies in its write-ahead log until the first checkpoint.
+    // A new store is in its write-ahead log until the first checkpoint.
     let log = std::fs::metadata(folder.join("store.db-wal")).map_or(0, |metadata| metadata.len());
     if bytes > 0 || log > 0 || !(has_files("tables") || has_files("raw")) {
         return Ok(());
     }
     let what = format!(
-        "the catalog {} is missing or empty, but there are tables or a raw zone beside it",
+        "the catalog {} is missing or empty, but tables or a raw zone exist beside it",
         file.display()
     );
     Err(Error::data("store_missing", what).with_hint(format!(
-        "restore store.db from a backup; to begin anew move {0}/tables, {0}/raw, {0}/journal and {0}/store.db-mark away",
+        "restore store.db from a backup; to start from scratch move {0}/tables, {0}/raw, {0}/journal and {0}/store.db-mark away",
         folder.display()
     )))
 }
 
-/// The object store that raw zone and tables lie in, and the URL it is rooted at.
+/// The object store of raw zone and tables, and its root URL.
 fn storage(
     settings: &Storage,
     folder: &Path,
@@ -413,7 +426,7 @@ fn url(folder: &Path) -> Result<String> {
 }
 
 mod private {
-    //! Nobody but the owner reads a workspace: it holds what was pushed, whole.
+    //! Only the owner may read a workspace: it holds all pushed data.
 
     use std::fs::Permissions;
     use std::os::unix::fs::{MetadataExt, PermissionsExt};
@@ -429,7 +442,7 @@ mod private {
         "sql_history",
     ];
 
-    /// Makes what is ours private, and what this process makes from here on too where its tables lie in the workspace: tables
+    /// Makes our files private, and new files of this process too if its tables are in the workspace: tables
     /// elsewhere may be meant for other users.
     pub(super) fn tighten(workspace: &Path, is_own_storage: bool) {
         if is_own_storage {
@@ -444,7 +457,7 @@ mod private {
         }
     }
 
-    /// Only what is open to others and belongs to this user. A workspace of somebody else stays as it is.
+    /// Only files that are open to others and belong to this user. A workspace of somebody else stays as it is.
     fn set_mode(path: &Path, mode: u32) {
         let Ok(metadata) = std::fs::symlink_metadata(path) else {
             return;

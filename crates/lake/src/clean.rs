@@ -1,10 +1,10 @@
-//! Deleting what no kept state of the lake needs: files of expired states, and what killed writers left behind, in the folders of tables,
+//! Deletes what no kept state of the lake needs: files of expired states and leftovers of killed writers, in the folders of tables,
 //! in the raw zone (see [`raw`]) and among the objects of positions (see [`positions`]).
 //!
-//! A file goes only when it lies in the folder of a table of this catalog, no kept state of any branch reaches it, and it
-//! is older than the safe age. In this order: the horizon moves, so that what goes is no longer read; every kept state is
-//! followed to its files; then the folders are listed. A commit that lands meanwhile names files that a head reached
-//! already, or files younger than [`DRAFT_AGE_MAX`]: an older draft is refused. When the states of a table cannot be read
+//! A file is deleted only when it is in the folder of a table of this catalog, no kept state of any branch reaches it, and it
+//! is older than the safe age. In this order: the horizon moves, so that deleted states are no longer read; every kept state
+//! is followed to its files; then the folders are listed. A concurrent commit names files that a head reached
+//! already, or files younger than [`DRAFT_AGE_MAX`](crate::DRAFT_AGE_MAX): an older draft is refused. When the states of a table cannot be read
 //! to the end, none of its files goes.
 
 mod positions;
@@ -23,42 +23,22 @@ use object_store::ObjectStoreExt;
 use object_store::path::Path;
 use uuid::Uuid;
 
-pub(crate) use raw::table_id;
-
 use crate::Lake;
-use crate::error::from_objects;
+use crate::age::SAFE_AGE_MIN;
+use forebay_objects::from_objects;
 
 use self::reach::Reach;
 
-/// A draft that is older is not committed: `clean` may have taken its files for leftovers.
-pub const DRAFT_AGE_MAX: Duration = Duration::from_secs(24 * 3_600);
-/// The youngest files that can be deleted. Longer than a draft may be old by more than clocks differ.
-pub const SAFE_AGE_MIN: Duration = Duration::from_secs(36 * 3_600);
-
-/// Whether files of before this instant may still be committed.
-///
-/// # Errors
-/// `Conflict` `draft_too_old`: they are no longer safe from [`Lake::clean`].
-pub fn check_age(made_at: Timestamp, now: Timestamp) -> Result<()> {
-    if now.since(made_at) <= DRAFT_AGE_MAX {
-        return Ok(());
-    }
-    let message = format!("the change was begun at {made_at} and is too old to be committed");
-    Err(Error::conflict("draft_too_old", message).with_hint(
-        "begin it again; make `buffer: {time}` shorter if a pipeline takes so long for one commit",
-    ))
-}
-
-/// What to keep.
+/// Retention of a clean-up.
 #[derive(Debug, Clone)]
 pub struct CleanRequest {
-    /// States of before this instant are given up, but for what branches are based on.
+    /// States from before this instant expire, except for the bases of branches.
     pub keep_from: Timestamp,
-    /// Records of commits and runs of before this instant go, as far as no kept state needs them.
+    /// Records of commits and runs from before this instant are deleted, unless a kept state needs them.
     pub log_from: Timestamp,
-    /// Files younger than this stay, whoever wrote them; at least [`SAFE_AGE_MIN`].
+    /// Files younger than this stay, whichever process wrote them; at least [`SAFE_AGE_MIN`].
     pub safe_age: Duration,
-    /// Also the folders below `tables/` that this catalog has never heard of. Only for a place that no other catalog uses.
+    /// Also the folders below `tables/` that are unknown to this catalog. Only for a place that no other catalog uses.
     pub unknown_tables: bool,
     /// Count, and change nothing.
     pub dry_run: bool,
@@ -71,16 +51,16 @@ pub struct FileCount {
     pub bytes: u64,
 }
 
-/// What happened to the files of one table.
+/// Clean-up of the files of one table.
 #[derive(Debug, Clone, Default, PartialEq, Eq)]
 pub struct CleanedTable {
-    /// `None`: a folder that this catalog has never heard of.
+    /// `None`: a folder that is unknown to this catalog.
     pub name: Option<TableName>,
     /// Reached by a kept state.
     pub needed: FileCount,
-    /// Not reached, and too young to tell whether they will be.
+    /// Not reached, but too young to delete.
     pub young: FileCount,
-    /// Deleted, or, in a dry run, what would be.
+    /// Deleted, or, in a dry run, to be deleted.
     pub data: FileCount,
     /// … manifests, their lists, metadata files.
     pub metadata: FileCount,
@@ -90,48 +70,48 @@ pub struct CleanedTable {
     pub problem: Option<String>,
 }
 
-/// What happened to the raw zone.
+/// Clean-up of the raw zone.
 #[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
 pub struct CleanedRaw {
-    /// No commit names them, and they are too young to tell whether one will.
+    /// Not named by a commit, but too young to delete.
     pub young: FileCount,
-    /// Left by runs that failed before they committed. Deleted, or, in a dry run, what would be.
+    /// Left by runs that failed before they committed. Deleted, or, in a dry run, to be deleted.
     pub orphaned: FileCount,
 }
 
-/// What happened to the objects that positions name.
+/// Clean-up of the objects that positions name.
 #[derive(Debug, Clone, Default, PartialEq, Eq)]
 pub struct CleanedPositions {
     /// Named by a position that is needed.
     pub needed: FileCount,
-    /// Not named, and too young to tell whether they will be.
+    /// Not named, but too young to delete.
     pub young: FileCount,
-    /// Deleted, or, in a dry run, what would be.
+    /// Deleted, or, in a dry run, to be deleted.
     pub unneeded: FileCount,
-    /// Of runs that this catalog has never heard of.
+    /// Of runs that are unknown to this catalog.
     pub unknown: FileCount,
     /// Why nothing was deleted: a position cannot be read.
     pub problem: Option<String>,
 }
 
-/// What [`Lake::clean`] did.
+/// The result of [`Lake::clean`].
 #[derive(Debug)]
 pub struct Cleaned {
     pub horizon: Horizon,
     pub tables: BTreeMap<Uuid, CleanedTable>,
     pub raw: CleanedRaw,
     pub positions: CleanedPositions,
-    /// Written aside on a local disk by processes that were killed. Deleted, or, in a dry run, what would be.
+    /// Temporary files of killed processes on a local disk. Deleted, or, in a dry run, to be deleted.
     pub unfinished: FileCount,
     /// Rows of the store; none in a dry run.
     pub forgotten: Forgotten,
 }
 
-/// How far this machine's clock may be from that of the storage, by which files are dated.
+/// Allowed difference between this machine's clock and that of the storage, which dates the files.
 const CLOCK_DIFFERENCE_MAX: Duration = Duration::from_secs(60);
 
 impl Lake {
-    /// Compares this machine's clock with that of the storage, by an object that is made and deleted: whoever deletes files by
+    /// Compares this machine's clock with that of the storage, by an object that is made and deleted: deleting files by
     /// their age must not believe a clock that is wrong.
     ///
     /// Errors: `Config` `clock_differs`, and those of the storage.
@@ -150,7 +130,7 @@ impl Lake {
             return Ok(());
         }
         let message = format!(
-            "this machine's clock says {now}, the storage's {made}: they differ by more than {} s",
+            "this machine's clock is at {now}, the storage's at {made}: they differ by more than {} s",
             CLOCK_DIFFERENCE_MAX.as_secs()
         );
         Err(Error::config("clock_differs", message)
@@ -158,9 +138,9 @@ impl Lake {
     }
 
     /// Deletes files and rows that no kept state needs; with `dry_run` only counts them. Holds some 16 bytes in memory for
-    /// every file of every kept state. Several may run at once, and runs go on meanwhile.
+    /// every file of every kept state. Several may run at once, also beside runs.
     ///
-    /// Errors: `Config` `unsafe_age`. A table that cannot be read is no error: its files stay and its `problem` says why.
+    /// Errors: `Config` `unsafe_age`. An unreadable table is not an error: its files stay and its `problem` has the reason.
     pub async fn clean(&self, request: &CleanRequest) -> Result<Cleaned> {
         if request.safe_age < SAFE_AGE_MIN {
             let message = format!(
@@ -196,7 +176,7 @@ impl Lake {
 }
 
 impl Cleaned {
-    /// What went of all tables, of the raw zone and of positions, and what was never finished; in a dry run, what would.
+    /// Totals over tables, raw zone, positions and unfinished files; in a dry run, to be deleted.
     pub fn deleted(&self) -> FileCount {
         let mut gone = FileCount::default();
         let tables = self.tables.values().filter(|table| !table.left_alone);

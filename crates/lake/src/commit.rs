@@ -17,7 +17,7 @@ use self::notes::Notes;
 pub use self::notes::position_property;
 use self::stack::{Top, prepared, stacked};
 
-/// How often a commit is tried on newer heads before it gives up.
+/// How often a commit is retried on newer heads before it fails.
 const ATTEMPTS_MAX: u32 = 40;
 const PAUSE_FIRST: Duration = Duration::from_millis(1);
 const PAUSE_MAX: Duration = Duration::from_millis(200);
@@ -80,7 +80,9 @@ pub(crate) async fn commit(lake: &Lake, mut request: CommitRequest) -> Result<La
         }
         pause = (pause * 2).min(PAUSE_MAX);
     }
-    let message = format!("gave up after {ATTEMPTS_MAX} attempts: other writers were always first");
+    let message = format!(
+        "commit failed after {ATTEMPTS_MAX} attempts: other writers committed first each time"
+    );
     Err(Error::conflict("commit_contended", message).with_context("commit", request.id))
 }
 

@@ -9,10 +9,9 @@ use iceberg::spec::{
     FormatVersion, PartitionSpecRef, SortOrder, TableMetadata, TableMetadataBuilder,
     TableMetadataRef,
 };
-use object_store::ObjectStoreExt;
 use uuid::Uuid;
 
-use crate::clean::check_age;
+use crate::age::check_age;
 use crate::error::from_iceberg;
 use crate::metadata::{METADATA_LOG_MAX, rebuilt};
 use crate::rewrite::{TableRewrite, find_obstacle};
@@ -41,7 +40,7 @@ pub struct Draft {
     /// Files that were written before that.
     stale: Vec<DataFile>,
     properties: BTreeMap<String, String>,
-    /// What properties must be when the change lands.
+    /// Required values of properties when the change lands.
     expected: BTreeMap<String, Option<String>>,
 }
 
@@ -61,7 +60,9 @@ impl Draft {
     }
 
     fn empty(name: TableName, uuid: Uuid, storage: Arc<LakeStorage>, made_at: Timestamp) -> Self {
-        let (files, properties, expected) = (Vec::new(), BTreeMap::new(), BTreeMap::new());
+        let files = Vec::new();
+        let properties = BTreeMap::new();
+        let expected = BTreeMap::new();
         Self {
             name,
             uuid,
@@ -94,7 +95,7 @@ impl Draft {
     /// The schema as it will be, with Iceberg field ids in the metadata of every field at every depth
     /// (`PARQUET:field_id`). `None` before [`Draft::create`] on a new table.
     pub fn schema(&self) -> Option<SchemaRef> {
-        // What an Arrow schema became can become one again.
+        // A schema made from an Arrow schema converts back to one.
         self.metadata
             .as_ref()
             .and_then(|metadata| schema::to_arrow(metadata.current_schema()).ok())
@@ -122,7 +123,7 @@ impl Draft {
     /// Grows the table so that rows of `schema` fit: columns that it lacks are added (also inside structs and
     /// lists), types are widened where Iceberg allows (int→long, float→double, decimal precision), a column that
     /// `schema` lacks stays and becomes optional. Columns are matched by the name that the data has for them; one whose path
-    /// another column has, whatever the case, gets a number (`ID_2`). Returns what changed, for people
+    /// another column has, whatever the case, gets a number (`ID_2`). Returns the changes, for people
     /// (`added column note: string`); empty when the schema already fits.
     ///
     /// Errors: `Config` `incompatible_type` when a type cannot be widened, `type_too_deep`.
@@ -149,7 +150,7 @@ impl Draft {
     }
 
     /// Why the columns of whole numbers over which `schema` has doubles may not become doubles; `None` when they may, or there are
-    /// none. Costs a look at the manifests of the table, and at the footers of its files for columns in lists.
+    /// none. Reads the manifests of the table, and at the footers of its files for columns in lists.
     pub async fn widening_obstacle(&self, schema: &SchemaRef) -> Result<Option<WideningObstacle>> {
         let (Some(base), Some(widened)) = (&self.base, self.planned_widening(schema)?) else {
             return Ok(None);
@@ -159,7 +160,7 @@ impl Draft {
     }
 
     /// Makes the columns of whole numbers over which `schema` has doubles doubles, at every depth. The files of the table are
-    /// written again in the commit, and so are those of this draft. Returns what changed, for people.
+    /// written again in the commit, and so are those of this draft. Returns the changes, for people.
     pub fn widen(&mut self, schema: &SchemaRef) -> Result<Vec<String>> {
         let Some(WidenedSchema {
             schema,
@@ -199,9 +200,10 @@ impl Draft {
         TableWriter::new(self, options)
     }
 
-    /// The same change without its files: to see what would become of rows before the change takes them.
+    /// The same change without its files: to preview the effect on rows before the change takes them.
     pub fn trial(&self) -> Self {
-        let (storage, made_at) = (Arc::clone(&self.storage), self.made_at);
+        let storage = Arc::clone(&self.storage);
+        let made_at = self.made_at;
         Self {
             base: self.base.clone(),
             metadata: self.metadata.clone(),
@@ -215,10 +217,10 @@ impl Draft {
     }
 
     /// Gives up the change and deletes its files. Only for a change that was never given to [`crate::Lake::commit`]: after an error of
-    /// that it may not be known whether it landed. What cannot be deleted is left to [`crate::Lake::clean`].
+    /// that it may not be known whether it landed. Files that cannot be deleted are left to [`crate::Lake::clean`].
     pub async fn discard(self) {
         for file in self.files.iter().chain(&self.stale) {
-            delete_unnamed(&self.storage, &file.path).await;
+            self.storage.delete_unnamed(&file.path).await;
         }
     }
 
@@ -233,7 +235,7 @@ impl Draft {
         self.properties.insert(key.into(), value.into());
     }
 
-    /// The change is for a table whose property is that, in which `None` is none: the commit is refused when it is something
+    /// The change is for a table whose property has this value, or is unset for `None`: the commit is refused when it is something
     /// else by then.
     ///
     /// Errors: `Conflict` `property_moved` when it is already.
@@ -244,7 +246,7 @@ impl Draft {
             .context("table", &self.name)
     }
 
-    // What `write` builds files from, and `commit` the commit.
+    // The inputs of `write` for files, and of `commit` for the commit.
 
     /// Errors: `Bug` before a new table was created.
     pub(crate) fn planned(&self) -> Result<&TableMetadataRef> {
@@ -272,7 +274,7 @@ impl Draft {
     /// The folder of the table in the object store; data files lie in `data` below it.
     pub(crate) fn folder(&self) -> object_store::path::Path {
         match &self.metadata {
-            // A table that came from elsewhere may lie under another name.
+            // An imported table may be stored under another name.
             Some(metadata) => self
                 .storage
                 .path(metadata.location())
@@ -285,7 +287,7 @@ impl Draft {
         &self.storage
     }
 
-    /// Errors: `Conflict` `draft_too_old`: its files are no longer safe from [`crate::Lake::clean`].
+    /// Errors: `Conflict` `draft_too_old`: [`crate::Lake::clean`] may already have deleted its files.
     pub(crate) fn check_age(&self, now: Timestamp) -> Result<()> {
         check_age(self.made_at, now).context("table", &self.name)
     }
@@ -322,7 +324,7 @@ impl Draft {
         let Some((key, _)) = self.expected.iter().find(moved) else {
             return Ok(());
         };
-        let what = format!("another writer has changed the property `{key}` meanwhile");
+        let what = format!("another writer changed the property `{key}`");
         let error = Error::conflict("property_moved", what);
         Err(error.with_hint("read the table again and redo the change"))
     }
@@ -357,13 +359,6 @@ impl Draft {
         built
             .map(|built| built.metadata)
             .map_err(|e| from_iceberg("lay out the new table", e))
-    }
-}
-
-/// Deletes a file that no commit has named; `clean` takes what is left.
-pub(crate) async fn delete_unnamed(storage: &LakeStorage, path: &object_store::path::Path) {
-    if let Err(error) = storage.objects().delete(path).await {
-        tracing::debug!(%error, file = %path, "failed to delete a file of a change that was given up");
     }
 }
 

@@ -9,11 +9,12 @@ use object_store::ObjectStore;
 use object_store::path::Path;
 use uuid::Uuid;
 
-use crate::error::GONE;
 use crate::metadata::MetadataFiles;
-use crate::storage::{Created, LakeStorage};
+use crate::storage::LakeStorage;
 use crate::turn::Turns;
 use crate::{CommitRequest, Draft, LakeCommit, Table};
+use forebay_objects::Created;
+use forebay_objects::GONE;
 
 /// Tables over a catalog and an object store; cheap to clone.
 #[derive(Debug, Clone)]
@@ -38,7 +39,26 @@ impl Lake {
         root: String,
         clock: Arc<dyn Clock>,
     ) -> Self {
-        let storage = Arc::new(LakeStorage::new(objects, &root));
+        Self::with_storage(store, LakeStorage::new(objects, &root), clock)
+    }
+
+    /// The same for a workspace in one folder, which holds the files of `store` too: when it was copied or moved, the
+    /// locations of before are found in it.
+    ///
+    /// The catalog must not be shared with processes that have the folder elsewhere: locations in it
+    /// would mean other files to them.
+    pub fn in_one_folder(
+        store: Store,
+        objects: Arc<dyn ObjectStore>,
+        root: String,
+        clock: Arc<dyn Clock>,
+    ) -> Self {
+        let storage = LakeStorage::new(objects, &root).with_its_catalog();
+        Self::with_storage(store, storage, clock)
+    }
+
+    fn with_storage(store: Store, storage: LakeStorage, clock: Arc<dyn Clock>) -> Self {
+        let storage = Arc::new(storage);
         let metadata = MetadataFiles::new(Arc::clone(&storage));
         Self(Arc::new(Inner {
             store,
@@ -62,11 +82,11 @@ impl Lake {
         self.0.storage.root()
     }
 
-    /// Makes an object that is no file of a table; durable on return, never over another. After an error it is not known
-    /// whether it is there: the same call, with the same `nonce` and bytes, tells. On a local disk two writers are told apart
-    /// by their bytes, so these must say who wrote them.
+    /// Creates an object that is not a file of a table; durable on return, never overwrites. After an error it is unknown
+    /// whether it exists: repeat the call with the same `nonce` and bytes to find out. On a local disk two writers are
+    /// distinguished by their bytes, so these must identify the writer.
     ///
-    /// Errors: `Denied`, `Unavailable` and the others of [`crate::storage::from_objects`]; all of them leave it open.
+    /// Errors: `Denied`, `Unavailable` and the others of [`forebay_objects::from_objects`]; all of them leave it open.
     pub async fn create(&self, path: &Path, bytes: Bytes, nonce: &str) -> Result<Created> {
         self.0.storage.create(path, bytes, nonce).await
     }
@@ -78,7 +98,7 @@ impl Lake {
         }
     }
 
-    /// The table as it was `versions` metadata files before, or as its oldest file says that the metadata still names;
+    /// The table as it was `versions` metadata files before, or as in the oldest file that the metadata still names;
     /// `None` for the first of all.
     ///
     /// Errors: `NotFound` when that file has been cleaned away.
@@ -113,7 +133,7 @@ impl Lake {
 
     /// Writes manifests and metadata of every draft, then makes one commit in the store.
     ///
-    /// A table that moved meanwhile is rebased (appends commute); a draft that changes a schema which also moved
+    /// A table that moved since is rebased (appends commute); a draft that changes a schema which also moved
     /// gives `Conflict` `schema_moved`, a draft of more than a day `draft_too_old`. `Conflict` `stale_epoch` from the store is passed on. Nothing is visible
     /// before the store's commit, and after an error nothing is; files written for it are left to orphan cleanup.
     pub async fn commit(&self, request: CommitRequest) -> Result<LakeCommit> {

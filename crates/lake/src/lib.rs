@@ -4,11 +4,16 @@
 //! other crate. A table's locations hold UUIDs only, never names. This crate never runs a query: a scan is planned
 //! here ([`scan`]) and read by `query`.
 
+mod age;
+mod bound;
 mod clean;
 mod commit;
 mod draft;
 mod error;
+mod field_count;
+mod file_owner;
 mod lake;
+mod manifest_cache;
 mod metadata;
 pub mod partition;
 mod rewrite;
@@ -19,19 +24,19 @@ mod spill;
 pub mod storage;
 mod table;
 mod turn;
+mod value;
 mod verify;
 mod write;
+mod write_memory;
 
-pub use clean::{
-    CleanRequest, Cleaned, CleanedPositions, CleanedRaw, CleanedTable, DRAFT_AGE_MAX, FileCount,
-    SAFE_AGE_MIN, check_age,
-};
+pub use age::{DRAFT_AGE_MAX, SAFE_AGE_MIN, check_age};
+pub use clean::{CleanRequest, Cleaned, CleanedPositions, CleanedRaw, CleanedTable, FileCount};
 pub use commit::{CommitRequest, LakeCommit, position_property};
 pub use draft::Draft;
 pub use lake::Lake;
 pub use partition::PartitionField;
 pub use rewrite::{REWRITE_BYTES_MAX, WideningObstacle};
-pub use schema::{TYPE_DEPTH_MAX, type_depth};
+pub use schema::TYPE_DEPTH_MAX;
 pub use spill::SpillFolder;
 pub use table::{SnapshotInfo, Table};
 pub use verify::TableReport;

@@ -7,11 +7,13 @@ use std::sync::{Arc, Mutex, PoisonError};
 use forebay_core::{Context, Error, ErrorKind, Result, Timestamp, json};
 use iceberg::MetadataLocation;
 use iceberg::io::FileIO;
-use iceberg::spec::{Schema, TableMetadata, TableMetadataBuilder, TableMetadataRef};
+use iceberg::spec::{TableMetadata, TableMetadataBuilder, TableMetadataRef};
 use serde_json::{Value, json};
 
-use crate::error::{GONE, from_iceberg};
+use crate::error::from_iceberg;
+use crate::field_count::{FIELD_BYTES, fields_of};
 use crate::storage::LakeStorage;
+use forebay_objects::GONE;
 
 /// Nesting that the usual reader reads. Types were not bounded before, so older tables may be deeper.
 pub(crate) const NESTING_USUAL: usize = 127;
@@ -23,8 +25,7 @@ pub(crate) const METADATA_LOG_MAX: usize = 20;
 /// Metadata files kept parsed, and the memory that they may take, roughly: those of a wide table take some MiB each.
 const CACHED_MAX: usize = 256;
 const CACHED_BYTES_MAX: usize = 64 << 20;
-/// Memory of a field of a parsed schema, with its entries in the indexes by id and by name; of a snapshot; of the rest.
-pub(crate) const FIELD_BYTES: usize = 700;
+/// Memory of a snapshot of parsed metadata, and of the rest.
 const SNAPSHOT_BYTES: usize = 1_500;
 const REST_BYTES: usize = 8 << 10;
 
@@ -69,11 +70,6 @@ fn parsed_bytes(metadata: &TableMetadata) -> usize {
     fields * FIELD_BYTES + metadata.snapshots().len() * SNAPSHOT_BYTES + REST_BYTES
 }
 
-/// Fields of a schema at every depth: at most so many.
-pub(crate) fn fields_of(schema: &Schema) -> usize {
-    usize::try_from(schema.highest_field_id()).unwrap_or(0)
-}
-
 impl MetadataFiles {
     pub(crate) fn new(storage: Arc<LakeStorage>) -> Self {
         Self {
@@ -100,7 +96,7 @@ impl MetadataFiles {
 
     /// Reads a file past the cache.
     ///
-    /// Errors: `NotFound` when it is gone, `Data` `metadata_corrupt`, `Unsupported` `format_version`.
+    /// Errors: `NotFound` when it is missing, `Data` `metadata_corrupt`, `Unsupported` `format_version`.
     pub(crate) async fn read_file(&self, location: &str) -> Result<TableMetadata> {
         let failed = |e| from_iceberg("read the table's metadata", e);
         let read = TableMetadata::read_from(&self.storage.file_io(), location).await;
@@ -118,7 +114,7 @@ impl MetadataFiles {
         {
             return Ok(metadata);
         }
-        // Whatever its checksum: what it says of itself explains more.
+        // Whatever its checksum: its content explains more.
         let bytes = self.storage.read_unverified(&path).await?;
         Err(unreadable(&bytes, error))
     }
@@ -141,7 +137,7 @@ impl MetadataFiles {
         let (folder, file) = location_text
             .rsplit_once('/')
             .ok_or_else(|| Error::bug("bad_metadata", "a metadata file has no folder"))?;
-        // `<version>-<uuid>.metadata.json`: another UUID, which says what is in the file.
+        // `<version>-<uuid>.metadata.json`: another UUID, with the checksum of the file.
         let (version, rest) = file.split_once('-').unwrap_or(("00000", file));
         let suffix = rest.get(UUID_CHARS..).unwrap_or(".metadata.json");
         self.storage
@@ -158,7 +154,7 @@ impl MetadataFiles {
 /// The newest version of the format that is read.
 const FORMAT_VERSION_MAX: u64 = 3;
 
-/// Why these bytes are no metadata.
+/// The reason why these bytes are not valid metadata.
 fn unreadable(bytes: &[u8], error: Error) -> Error {
     let version = serde_json::from_slice::<Value>(bytes)
         .ok()
@@ -213,8 +209,8 @@ fn next_location(previous: Option<&str>, metadata: &TableMetadata) -> Result<Met
     })
 }
 
-/// Changes metadata whatever the machine's clock says, which the builder of `iceberg` reads: it refuses a change that is dated a
-/// minute before the newest entry of a log, so the logs are put aside meanwhile. The time of the last change never goes back.
+/// Changes metadata independently of the machine's clock, which the builder of `iceberg` reads: it refuses a change dated a
+/// minute before the newest entry of a log, so the logs are removed during the change. The time of the last change never goes back.
 /// `previous` is the file that the metadata was read from. For changes without a snapshot, which dates its metadata itself.
 pub(crate) fn rebuilt(
     metadata: &TableMetadata,

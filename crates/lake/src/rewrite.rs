@@ -1,8 +1,8 @@
 //! A table whose files are written again, because columns of whole numbers become doubles.
 //!
-//! It is part of a commit: a snapshot that replaces every file by one with the same rows, and on it the snapshot of what the
-//! commit appends. Until the store's answer nobody sees any of it. What other writers append meanwhile is written again too,
-//! file by file, before the next attempt. Bounded by what the table holds: see [`REWRITE_BYTES_MAX`].
+//! It is part of a commit: a snapshot that replaces every file by one with the same rows, and on it the snapshot of the
+//! appended rows. Nothing of it is visible before the store's commit. Files that other writers append concurrently are
+//! rewritten too, before the next attempt. Bounded by the size of the table: see [`REWRITE_BYTES_MAX`].
 
 mod obstacle;
 
@@ -14,7 +14,6 @@ use iceberg::spec::TableMetadata;
 use object_store::path::Path;
 use tokio::sync::Mutex;
 
-use crate::draft::delete_unnamed;
 use crate::scan::{ScanFile, TableFile};
 use crate::snapshot::Change;
 use crate::write::rewrite::{OldFile, RewriteTarget, rewrite_file};
@@ -37,7 +36,7 @@ pub(crate) struct TableRewrite {
 /// A snapshot that replaces all files of a table.
 pub(crate) struct Replacement {
     pub(crate) change: Change,
-    /// What [`REWRITTEN_PROPERTY`] becomes.
+    /// The new value of [`REWRITTEN_PROPERTY`].
     pub(crate) bytes_total: u64,
 }
 
@@ -76,7 +75,7 @@ impl TableRewrite {
                 deleted: None,
             };
             renewed.extend(self.written(old).await?);
-            delete_unnamed(&self.target.storage, &file.path).await;
+            self.target.storage.delete_unnamed(&file.path).await;
         }
         Ok(renewed)
     }
@@ -102,7 +101,7 @@ impl TableRewrite {
         Ok(files)
     }
 
-    /// The replacement of what `head` holds, for `ground`, which is `head` with the widened schema.
+    /// The replacement of the files of `head`, for `ground`, which is `head` with the widened schema.
     pub(crate) async fn replacement(
         &self,
         head: &Table,
@@ -133,8 +132,8 @@ impl TableRewrite {
 
 /// Bytes of a table that were written again so far.
 pub(crate) fn rewritten_bytes(table: &TableMetadata) -> u64 {
-    let told = table.properties().get(REWRITTEN_PROPERTY);
-    told.and_then(|told| told.parse().ok()).unwrap_or(0)
+    let recorded = table.properties().get(REWRITTEN_PROPERTY);
+    recorded.and_then(|bytes| bytes.parse().ok()).unwrap_or(0)
 }
 
 fn old_file(table: &TableMetadata, file: &ScanFile) -> Result<OldFile> {
@@ -161,7 +160,7 @@ fn inexact_is_outdated(error: Error) -> Error {
 }
 
 fn outdated(why: &str) -> Error {
-    let message = format!("another writer has changed the table while columns were widened: {why}");
+    let message = format!("another writer changed the table while columns were widened: {why}");
     Error::conflict("widening_outdated", message)
         .with_hint("read the table again and redo the change")
 }

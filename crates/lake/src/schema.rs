@@ -4,13 +4,14 @@
 //! never lose anything by a type chosen here: integers widen, unsigned 64-bit become `decimal(20, 0)`.
 
 mod arrow;
+mod chosen;
 mod evolve;
 mod names;
 mod widen;
 
 pub(crate) use arrow::{to_arrow, to_iceberg};
 pub(crate) use evolve::evolve;
-pub use names::{TYPE_DEPTH_MAX, type_depth};
+pub use names::TYPE_DEPTH_MAX;
 pub(crate) use names::{assign, source_name};
 pub(crate) use widen::{WidenedFields, WidenedSchema, widen};
 

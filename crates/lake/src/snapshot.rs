@@ -1,7 +1,7 @@
 //! A new snapshot of a table: manifests of its files, the manifest list on top of the parent's, the summary.
 //!
-//! What does not depend on the parent (manifests of new files) is written once and survives a rebase; the list is
-//! written anew for each parent. Nothing here is visible before a metadata file names it, and nothing is deleted.
+//! Manifests of new files do not depend on the parent: they are written once and survive a rebase. The list is
+//! written again for each parent. Nothing here is visible before a metadata file names it, and nothing is deleted.
 
 mod expire;
 mod manifest;
@@ -22,7 +22,8 @@ use uuid::Uuid;
 
 use crate::DataFile;
 use crate::error::from_iceberg;
-use crate::scan::{LiveManifest, TableFile};
+use crate::manifest_cache::LiveManifest;
+use crate::scan::TableFile;
 use crate::storage::LakeStorage;
 
 pub(crate) use self::expire::{named_by_refs, outgrown, unused_schemas};
@@ -31,13 +32,13 @@ pub(crate) use self::manifest::{read_list, unknown_spec};
 use self::merge::Carried;
 use self::summary::Counts;
 
-/// A snapshot on top of a parent, and what is in the manifests that were written for it: true once it has landed.
+/// A snapshot on top of a parent, and the entries of the manifests written for it: valid once it has landed.
 pub(crate) struct Stacked {
     pub(crate) snapshot: Snapshot,
     pub(crate) fresh: Vec<(String, LiveManifest)>,
 }
 
-/// What one snapshot does to a table, ready to be put on top of any parent.
+/// The change of one snapshot to a table, ready to be put on top of any parent.
 #[derive(Debug)]
 pub(crate) struct Change {
     id: i64,
@@ -70,7 +71,7 @@ impl Change {
         })
     }
 
-    /// Writes the manifests of files that take the place of all that `table` has: the same rows, so they keep the sequence
+    /// Writes the manifests of files that replace all files of `table`: the same rows, so they keep the sequence
     /// numbers of the files that held them.
     pub(crate) async fn replace(
         table: &TableMetadata,
@@ -191,7 +192,7 @@ impl Change {
     }
 }
 
-/// Where a manifest list lies until its bytes, and so its name, are known.
+/// Location of a manifest list until its bytes, and so its name, are known.
 const LIST_IN_MEMORY: &str = "memory:/list";
 
 /// Later than everything the table has seen, also when this machine's clock is behind.

@@ -1,8 +1,7 @@
-//! Where statements spill and payloads are decompressed: folders below the workspace's `spill`, each gone when its work is done.
+//! Where statements spill and payloads are decompressed: folders below the workspace's `spill`, each deleted when its work is done.
 //!
-//! A killed process leaves its folder; whoever makes the next one removes it. A lock file beside each folder, which the system unlocks when
-//! the process ends however it ends, tells the folders in use from those left behind. Where nothing can be locked, nothing is
-//! removed.
+//! A killed process leaves its folder; the next one that makes a folder removes it. A lock file beside each folder, which the
+//! system unlocks when the process ends in any way, marks the folders in use. Where nothing can be locked, nothing is removed.
 
 use std::fs::{File, TryLockError};
 use std::io;
@@ -75,7 +74,7 @@ fn lock_of(folder: &Path) -> PathBuf {
     folder.with_extension("lock")
 }
 
-/// Best effort: what cannot be removed now is tried again with the next folder.
+/// Best effort: a failed removal is retried with the next folder.
 fn remove_leftovers(root: &Path) {
     let Ok(entries) = std::fs::read_dir(root) else {
         return;

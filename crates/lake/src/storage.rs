@@ -4,14 +4,10 @@
 //! `object_store` itself does not. Nothing here is ever overwritten or deleted on the way of a commit: names are fresh,
 //! and in a remote store an object is only ever created.
 
-pub mod address;
 mod checksum;
-mod create;
-mod guard;
 mod iceberg_io;
-mod s3;
+mod moved;
 mod sink;
-mod url;
 mod verified;
 
 use std::collections::HashSet;
@@ -24,20 +20,16 @@ use iceberg::io::FileIO;
 use object_store::path::Path;
 use object_store::{ObjectStore, ObjectStoreExt};
 
-use crate::error::gone;
-use crate::scan::ManifestCache;
-use crate::write::WriteMemory;
+use crate::manifest_cache::ManifestCache;
+use crate::write_memory::WriteMemory;
+use forebay_objects::{Created, Medium, from_objects, gone};
 
+use moved::FormerRoots;
 use verified::VerifiedStore;
 
 pub(crate) use checksum::{checksum_name, data_file_name};
-pub(crate) use verified::MISMATCH;
 
-pub use crate::error::{GONE, explain_objects, explain_text, from_objects};
-pub use create::{Created, Medium, NewObject, PART_BYTES, PARTS_MAX};
-pub use s3::{AwsVariables, RETRY_FOR, S3Options};
 pub(crate) use sink::ObjectSink;
-pub use url::StorageUrl;
 
 /// Directories remembered as synced; beyond it they are synced again.
 const DURABLE_DIRS_MAX: usize = 10_000;
@@ -49,6 +41,8 @@ pub(crate) struct LakeStorage {
     unverified: Arc<dyn ObjectStore>,
     root: String,
     local: Option<LocalRoot>,
+    /// Where the lake may have been before; `None` when its catalog is elsewhere, and other processes may use the lake there.
+    former: Option<FormerRoots>,
     manifests: ManifestCache,
     write_memory: WriteMemory,
 }
@@ -62,12 +56,26 @@ impl LakeStorage {
             unverified: objects,
             root,
             local,
+            former: None,
             manifests: ManifestCache::default(),
             write_memory: WriteMemory::default(),
         }
     }
 
-    /// The same files, whatever their checksums say.
+    /// The same for a lake whose folder holds its catalog too, so that it can be copied and moved as a whole.
+    pub(crate) fn with_its_catalog(self) -> Self {
+        let former = Some(FormerRoots::default());
+        Self { former, ..self }
+    }
+
+    /// Deletes a file that no commit has named; `clean` deletes any leftovers.
+    pub(crate) async fn delete_unnamed(&self, path: &Path) {
+        if let Err(error) = self.objects.delete(path).await {
+            tracing::debug!(%error, file = %path, "failed to delete file of a discarded change");
+        }
+    }
+
+    /// The same files, without verifying checksums.
     #[cfg(test)]
     pub(crate) fn without_checks(&self) -> Self {
         Self {
@@ -85,7 +93,7 @@ impl LakeStorage {
         &self.manifests
     }
 
-    /// What the writers of the lake hold.
+    /// Memory held by the writers of the lake.
     pub(crate) fn write_memory(&self) -> &WriteMemory {
         &self.write_memory
     }
@@ -101,21 +109,21 @@ impl LakeStorage {
 
     /// The object that a location in table metadata means, in any of the spellings that other writers use.
     ///
-    /// Errors: `Unsupported` when it lies outside the lake.
+    /// Errors: `Unsupported` when it is outside the lake.
     pub(crate) fn path(&self, location: &str) -> Result<Path> {
         let normal = normalize(location);
         let below = normal
             .strip_prefix(&self.root)
             .and_then(|rest| rest.strip_prefix('/'));
-        let below = below.ok_or_else(|| {
-            Error::unsupported(
-                "outside_lake",
-                format!("{location} is not a file of this lake"),
-            )
-            .with_context("root", &self.root)
-            .with_hint("A lake reads files below its own root only: copy the table into it.")
-        })?;
+        let below = below.or_else(|| self.moved(&normal));
+        let below = below.ok_or_else(|| moved::outside_lake(location, &self.root))?;
         Path::parse(below).map_err(|e| from_objects("read a location", location, e.into()))
+    }
+
+    /// The same of a location from before the lake was moved.
+    fn moved<'a>(&self, location: &'a str) -> Option<&'a str> {
+        let dir = self.local_folder()?;
+        self.former.as_ref()?.below(location, dir)
     }
 
     /// An object that a table names.
@@ -130,7 +138,7 @@ impl LakeStorage {
             .map_err(fail)
     }
 
-    /// The same whatever its checksum says: to explain what is wrong, never to use it.
+    /// The same without comparing the checksum: to explain a fault, never to use the bytes.
     pub(crate) async fn read_unverified(&self, path: &Path) -> Result<Bytes> {
         let fail = |e| gone(from_objects("read an object", path, e));
         let object = self.unverified.get(path).await.map_err(fail)?;
@@ -141,7 +149,7 @@ impl LakeStorage {
     ///
     /// Errors: `Conflict` `object_exists` when a remote store has another object of this name.
     pub(crate) async fn write(&self, path: &Path, bytes: Bytes) -> Result<()> {
-        let made = create::create(self.objects.as_ref(), path, bytes, self.medium()).await;
+        let made = forebay_objects::create(self.objects.as_ref(), path, bytes, self.medium()).await;
         made.map_err(|e| from_objects("write an object", path, e))?;
         self.make_durable(path).await
     }
@@ -165,7 +173,7 @@ impl LakeStorage {
     pub(crate) async fn create(&self, path: &Path, bytes: Bytes, nonce: &str) -> Result<Created> {
         match &self.local {
             Some(local) => local.create(path, bytes, nonce).await,
-            None => create::create_as(self.objects.as_ref(), path, bytes, nonce)
+            None => forebay_objects::create_as(self.objects.as_ref(), path, bytes, nonce)
                 .await
                 .map_err(|e| from_objects("make an object", path, e)),
         }
@@ -212,7 +220,7 @@ impl LakeStorage {
             .map(|local| local.file(&table.clone().join(".turn")))
     }
 
-    /// The folder that the lake lies in; `None` when it is not on this machine.
+    /// The folder of the lake; `None` when it is not on this machine.
     pub(crate) fn local_folder(&self) -> Option<&FsPath> {
         self.local.as_ref().map(|local| local.dir.as_path())
     }
@@ -225,7 +233,7 @@ impl LakeStorage {
     }
 }
 
-/// The folder behind a `file://` root; it syncs what `object_store` only wrote.
+/// The folder behind a `file://` root; it syncs files that `object_store` only wrote.
 #[derive(Debug)]
 struct LocalRoot {
     dir: PathBuf,
@@ -248,9 +256,10 @@ impl LocalRoot {
     }
 
     /// Makes a file that is there wholly, or not at all, also after a power cut. A name that is taken is ours when the bytes
-    /// are the same: a caller that needs to tell two writers apart writes who it is.
+    /// are the same: a caller that needs to distinguish two writers includes its identity.
     async fn create(&self, path: &Path, bytes: Bytes, nonce: &str) -> Result<Created> {
-        let (file, nonce) = (self.file(path), nonce.to_owned());
+        let file = self.file(path);
+        let nonce = nonce.to_owned();
         let made = tokio::task::spawn_blocking(move || link_new(&file, &bytes, &nonce)).await;
         let made = made.unwrap_or_else(|e| Err(std::io::Error::other(e)));
         let made = made.map_err(|e| disk_error("make a file", path, e))?;

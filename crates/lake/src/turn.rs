@@ -2,7 +2,7 @@
 //!
 //! Two writers that commit without a pause take equally long, so the one that lost once would lose every time. Writers of
 //! one process queue for a table; processes on one machine queue for a lock on a file beside it. Only speed depends on
-//! all this: what keeps a commit right is the compare-and-set in the store, so whoever cannot get a turn goes on
+//! all this: the compare-and-set in the store keeps a commit correct, so a writer that cannot get a turn commits
 //! without one.
 
 use std::collections::HashMap;
@@ -110,11 +110,13 @@ mod tests {
     #[tokio::test]
     async fn a_lock_is_waited_for_and_given_back() {
         let folder = tempfile::tempdir().unwrap();
-        let (path, clock) = (folder.path().join(".turn"), SystemClock::shared());
+        let path = folder.path().join(".turn");
+        let clock = SystemClock::shared();
         let first = locked(&path, &clock).await;
         assert!(first.is_some());
         let second = tokio::spawn({
-            let (path, clock) = (path.clone(), clock.clone());
+            let path = path.clone();
+            let clock = clock.clone();
             async move { locked(&path, &clock).await.is_some() }
         });
         tokio::time::sleep(Duration::from_millis(20)).await;

@@ -1,4 +1,4 @@
-//! Reading everything that a table's newest state names, to find what is missing or damaged. Changes nothing.
+//! Reads everything that a table's newest state names, to find missing or damaged files. Changes nothing.
 
 use std::sync::Arc;
 
@@ -11,14 +11,14 @@ use object_store::{ObjectStore, ObjectStoreExt};
 use parquet::arrow::async_reader::{AsyncFileReader, ParquetObjectReader};
 
 use crate::Lake;
-use crate::error::from_objects;
 use crate::scan::read_live;
 use crate::snapshot::read_list;
+use forebay_objects::from_objects;
 
 /// Problems of one table that are listed.
 const PROBLEMS_MAX: usize = 100;
 
-/// What was read of a table, and what is wrong with it.
+/// The verified files of a table, and their faults.
 #[derive(Debug, Clone, Default, PartialEq, Eq)]
 pub struct TableReport {
     pub files: u64,

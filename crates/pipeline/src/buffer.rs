@@ -4,13 +4,38 @@
 
 use std::time::Duration;
 
-use crate::file::BufferSpec;
+use forebay_core::unit::{Size, Span};
+use schemars::JsonSchema;
+use serde::{Deserialize, Serialize};
 
-/// Payloads of a commit at most, about: each has an entry of the raw index, a name and a position in memory until then, some
-/// 8 KiB however few bytes it has.
+/// Payloads of a commit at most, about: each has an entry of the raw index, a name and a position in memory until then,
+/// some 8 KiB however few bytes it has.
 pub(crate) const PAYLOADS_MAX: u64 = 10_000;
 
-/// Counts what has come since the last commit.
+/// `buffer:` in a pipeline file: a commit is made when the first of the three is reached.
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize, JsonSchema)]
+#[serde(deny_unknown_fields, default)]
+pub struct BufferSpec {
+    /// Rows of all tables of the pipeline.
+    #[schemars(range(min = 1))]
+    pub rows: u64,
+    /// Bytes of payload, uncompressed.
+    pub bytes: Size,
+    /// Time since the first row in the buffer.
+    pub time: Span,
+}
+
+impl Default for BufferSpec {
+    fn default() -> Self {
+        Self {
+            rows: 2_000_000,
+            bytes: Size(512 << 20),
+            time: Span(Duration::from_secs(60)),
+        }
+    }
+}
+
+/// Counts rows and bytes since the last commit.
 #[derive(Debug)]
 pub struct Buffer {
     spec: BufferSpec,
@@ -19,7 +44,7 @@ pub struct Buffer {
     pending: u64,
     bytes: u64,
     payloads: u64,
-    /// Monotonic time when the first bytes after the last commit came.
+    /// Monotonic time of the first bytes after the last commit.
     since: Option<Duration>,
 }
 
@@ -35,7 +60,7 @@ impl Buffer {
         }
     }
 
-    /// `rows` of all tables and refused records, `bytes` of payload.
+    /// `rows` of all tables and rejected records, `bytes` of payload.
     pub fn add(&mut self, rows: u64, bytes: u64, now: Duration) {
         self.rows += rows;
         self.bytes += bytes;
@@ -47,7 +72,7 @@ impl Buffer {
         self.payloads += 1;
     }
 
-    /// Says how many rows the extractor holds back now.
+    /// Sets the number of rows that the extractor holds back.
     pub fn set_pending(&mut self, rows: u64) {
         self.pending = rows;
     }

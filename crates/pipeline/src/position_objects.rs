@@ -1,23 +1,25 @@
-//! Objects of the storage that hold what is too large for a position: `positions/<run>/<ulid>.zst`.
+//! Objects of the storage with the large parts of positions: `positions/<run>/<ulid>.zst`.
 //!
-//! An object is durable before the commit that names it, and is never changed. A process that dies in between leaves one that
-//! no position names; `forebay tables clean` deletes it. Whoever deletes goes by age, so an object that is named for the first
-//! time must be young (`check_age`).
+//! An object is durable before the commit that references it, and is never changed. A process that dies in between leaves
+//! an unreferenced one; `forebay tables clean` deletes it. Cleaning goes by age, so an object that is referenced for the
+//! first time must be young (`check_age`).
 
 use std::collections::HashSet;
 use std::time::Duration;
 
+use async_trait::async_trait;
+use forebay_connectors::source::PositionStorage;
 use forebay_core::{Error, ErrorKind, Position, PositionObject, Result, RunId, Timestamp};
-use forebay_lake::storage::{Created, from_objects};
 use forebay_lake::{DRAFT_AGE_MAX, Lake};
+use forebay_objects::{Created, from_objects};
 use object_store::ObjectStoreExt;
 use object_store::path::Path;
 use sha2::{Digest, Sha256};
 use ulid::Ulid;
 
-const RESTORE: &str = "restore the object from a backup of the storage; without it `forebay run PIPELINE --full` loads everything again";
+const RESTORE: &str = "restore the object from a backup of the storage; without a backup load everything again with `forebay run PIPELINE --full`";
 
-/// Where a run keeps what is too large for its positions.
+/// Where a run stores the large parts of its positions.
 #[derive(Debug, Clone)]
 pub struct PositionObjects {
     lake: Lake,
@@ -28,13 +30,15 @@ impl PositionObjects {
     pub fn new(lake: Lake, run: RunId) -> Self {
         Self { lake, run }
     }
+}
 
-    /// Makes an object; durable on return.
-    pub(crate) async fn create(&self, bytes: Vec<u8>, entries: u64) -> Result<PositionObject> {
+#[async_trait]
+impl PositionStorage for PositionObjects {
+    async fn create(&self, bytes: Vec<u8>, entries: u64) -> Result<PositionObject> {
         create_in(&self.lake, &self.run.to_string(), bytes, entries).await
     }
 
-    pub(crate) async fn read(&self, object: &PositionObject) -> Result<Vec<u8>> {
+    async fn read(&self, object: &PositionObject) -> Result<Vec<u8>> {
         read(&self.lake, object).await
     }
 }
@@ -57,13 +61,13 @@ async fn create_in(
     match lake.create(&path, bytes.into(), &name).await? {
         Created::Ours => Ok(object),
         Created::Another => {
-            let what = format!("another process has made the object {path}");
+            let what = format!("another process has created the object {path}");
             Err(Error::conflict("object_exists", what))
         }
     }
 }
 
-/// A name that nobody has used, and that says when it was made.
+/// A unique name with the creation time.
 fn new_name(now: Timestamp) -> String {
     let millis = u64::try_from(now.micros() / 1_000).unwrap_or(0);
     let salt = uuid::Uuid::new_v4().as_u128();
@@ -85,7 +89,7 @@ pub async fn read(lake: &Lake, object: &PositionObject) -> Result<Vec<u8>> {
     let got = lake.objects().get(&path).await.map_err(failed)?;
     let bytes = got.bytes().await.map_err(failed)?;
     if bytes.len() as u64 != object.bytes || sha256(&bytes) != object.sha256 {
-        let what = "an object of a position is not what was written: its checksum differs";
+        let what = "an object of a position is damaged: its checksum differs";
         return Err(Error::data("damaged_position", what)
             .with_context("object", &path)
             .with_hint(RESTORE));
@@ -104,13 +108,13 @@ pub(crate) async fn create_again(
     create_in(lake, folder, bytes, object.entries).await
 }
 
-/// Paths of the objects that a position names.
+/// Paths of the objects that a position references.
 pub(crate) fn object_paths(position: &Position) -> Result<HashSet<String>> {
     let objects = position.objects()?;
     Ok(objects.into_iter().map(|object| object.path).collect())
 }
 
-/// The objects of `position` that `before` does not name.
+/// The objects of `position` that `before` does not reference.
 pub(crate) fn new_objects(
     position: &Position,
     before: &HashSet<String>,
@@ -120,7 +124,7 @@ pub(crate) fn new_objects(
     Ok(objects)
 }
 
-/// Refuses an object that is named for the first time and may have been deleted meanwhile as one that nothing names.
+/// Rejects an object that is referenced for the first time and may have been deleted in the meantime as unreferenced.
 ///
 /// Errors: `Conflict` `draft_too_old`.
 pub(crate) fn check_age(objects: &[PositionObject], now: Timestamp) -> Result<()> {
@@ -136,7 +140,7 @@ pub(crate) fn check_age(objects: &[PositionObject], now: Timestamp) -> Result<()
     }
 }
 
-/// Since it was made, by its name.
+/// Since its creation, by its name.
 fn age(object: &PositionObject, now: Timestamp) -> Duration {
     let name = object.path.rsplit('/').next().unwrap_or_default();
     let ulid = name.split('.').next().map(Ulid::from_string);
@@ -154,7 +158,41 @@ fn sha256(bytes: &[u8]) -> String {
 
 #[cfg(test)]
 mod tests {
+    use forebay_core::SystemClock;
+    use forebay_store::Store;
+    use object_store::memory::InMemory;
+    use object_store::{ObjectStoreExt, PutPayload};
+
     use super::*;
+
+    #[tokio::test]
+    async fn an_object_that_is_damaged_or_gone_is_an_error() {
+        let folder = tempfile::tempdir().unwrap();
+        let clock = SystemClock::shared();
+        let database = folder.path().join("store.db");
+        let store = Store::open(&database, clock.clone());
+        let objects = std::sync::Arc::new(InMemory::new());
+        let root = "memory://test".to_owned();
+        let lake = Lake::new(store.await.unwrap(), objects.clone(), root, clock);
+        let run = RunId::new(lake.clock().now(), 7);
+        let storage = PositionObjects::new(lake, run);
+        let bytes = b"the part of a position".to_vec();
+        let object = storage.create(bytes.clone(), 1).await.unwrap();
+        assert_eq!(storage.read(&object).await.unwrap(), bytes);
+        let path = Path::from(object.path.as_str());
+        for bit in [0, bytes.len() * 4, bytes.len() * 8 - 1] {
+            let mut flipped = bytes.clone();
+            flipped[bit / 8] ^= 1 << (bit % 8);
+            let put = objects.put(&path, PutPayload::from(flipped));
+            put.await.unwrap();
+            let error = storage.read(&object).await.unwrap_err();
+            assert_eq!(error.code(), "damaged_position");
+        }
+        objects.delete(&path).await.unwrap();
+        let error = storage.read(&object).await.unwrap_err();
+        assert_eq!(error.kind(), ErrorKind::NotFound);
+        assert!(error.to_string().contains(path.as_ref()), "{error}");
+    }
 
     fn named(name: &str) -> PositionObject {
         PositionObject {

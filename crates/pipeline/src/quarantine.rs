@@ -1,11 +1,11 @@
-//! The quarantine table of a pipeline: `quarantine.<pipeline>`, one row an event.
+//! The quarantine table of a pipeline: `quarantine.<pipeline>`, one row per event.
 //!
-//! A refused record is an event `rejected`, written in the commit that moves the position past it. A replay that lands it
+//! A rejected record is an event `rejected`, written in the commit that moves the position past it. A replay that lands it
 //! is an event `replayed` with the same id, written in the commit that holds its rows; `superseded` is written when the
-//! whole target was made anew by a later run or an adopted rebuild; `discarded` when somebody gives it up. A record is open while no other event names it, so nothing is ever rewritten
-//! and a replay can land once only.
+//! whole target was replaced by a later run or an adopted rebuild; `discarded` when somebody discards it. A record is open
+//! while no other event names it, so nothing is ever rewritten and a replay can land once only.
 //!
-//! Rows of older versions have no `extent`: what they refused is told from `offset` and the length of `record`.
+//! Rows of older versions have no `extent`: it is derived from `offset` and the length of `record`.
 
 use std::collections::HashSet;
 use std::sync::Arc;
@@ -27,7 +27,7 @@ pub struct Event {
     pub at: Timestamp,
     pub run: RunId,
     pub split: Ident,
-    /// The payload it came in, where that is known.
+    /// The payload of the record, where that is known.
     pub payload: Option<PayloadKey>,
     pub rejected: Rejected,
 }
@@ -45,9 +45,9 @@ pub enum EventKind {
     Rejected,
     /// Its rows have landed.
     Replayed,
-    /// The whole target has been made anew, and what had to be refused then is refused by an event of its own.
+    /// The whole target has been replaced, and records rejected then have events of their own.
     Superseded,
-    /// Somebody has given it up.
+    /// The record was discarded by somebody.
     Discarded,
 }
 
@@ -131,7 +131,7 @@ pub fn to_batch(events: &[Event]) -> Result<RecordBatch> {
         long(|r| r.line),
         text(|e| e.rejected.stage.clone()),
         text(|e| e.rejected.code.clone()),
-        text(|e| e.rejected.reason.clone()),
+        text(|e| e.rejected.shown_reason().into_owned()),
         Arc::new(BinaryArray::from_iter_values(
             events.iter().map(|e| &e.rejected.record),
         )),
@@ -150,8 +150,7 @@ fn scope_name(scope: Scope) -> &'static str {
     }
 }
 
-/// Rows of the table, in any order, to the events that are still open, in the order they came, without the records'
-/// bytes.
+/// Rows of the table, in any order, to the events that are still open, in their original order, without the records' bytes.
 #[derive(Debug, Default)]
 pub struct OpenEvents {
     rejected: Vec<Event>,
@@ -159,7 +158,7 @@ pub struct OpenEvents {
 }
 
 impl OpenEvents {
-    /// Takes rows as a query of the table gives them (all columns of [`schema`], by name).
+    /// Takes rows returned by a query of the table (all columns of [`schema`], by name).
     pub fn add(&mut self, rows: &RecordBatch) -> Result<()> {
         let columns = Columns::new(rows)?;
         for row in 0..rows.num_rows() {
@@ -183,7 +182,7 @@ impl OpenEvents {
 struct Columns<'a>(&'a RecordBatch, RecordBatch);
 
 impl<'a> Columns<'a> {
-    /// Brings the columns to the types of [`schema`]; a query may give views.
+    /// Converts the columns to the types of [`schema`]; a query may return views.
     fn new(rows: &'a RecordBatch) -> Result<Self> {
         let wrong = |error| {
             Error::bug("quarantine_rows", "the quarantine table has other columns")
@@ -226,7 +225,7 @@ impl<'a> Columns<'a> {
         Ok(Timestamp(column.value(row)))
     }
 
-    /// The payload, when both its name and its time are there.
+    /// The payload, when both its name and its time are present.
     fn payload(&self, row: usize) -> Result<Option<PayloadKey>> {
         let is_known =
             self.column("payload")?.is_valid(row) && self.column("received_at")?.is_valid(row);
@@ -243,7 +242,7 @@ impl<'a> Columns<'a> {
         let offset = self.long("offset", row)?;
         if !self.column("extent")?.is_valid(row) {
             return Ok(match offset {
-                // An older version refused whole payloads only while it extracted.
+                // Older versions rejected whole payloads only while extracting.
                 None => (self.text("stage", row)? == "extract").then_some(Extent::PAYLOAD),
                 Some(start) => {
                     let record = self.column("record")?.as_binary::<i32>().value(row);
@@ -355,6 +354,16 @@ mod tests {
             ("r-1", Some(Extent::record(10, 9)))
         );
         assert!(record.is_empty());
+    }
+
+    #[test]
+    fn a_reason_repeats_no_megabyte() {
+        let mut long = event("r", EventKind::Rejected, None);
+        long.rejected.reason = format!("{} is not a number", "x".repeat(1 << 20));
+        let left = open(&[to_batch(&[long]).unwrap()]);
+        let reason = &left[0].rejected.reason;
+        assert!(reason.len() <= forebay_core::text::MESSAGE_BYTES_MAX);
+        assert!(reason.ends_with("x is not a number"));
     }
 
     #[test]

@@ -1,4 +1,4 @@
-//! Rows of one file of a table that pipelines keep for themselves (raw index, quarantine): without an engine, in file order.
+//! Rows of one file of an internal table of pipelines (raw index, quarantine): without an engine, in file order.
 
 use std::sync::Arc;
 
@@ -32,7 +32,8 @@ impl File<'_> {
         skip: usize,
         rows_max: usize,
     ) -> Result<BoxStream<'static, Result<RecordBatch>>> {
-        let (table, path) = (self.table.clone(), self.path.clone());
+        let table = self.table.clone();
+        let path = self.path.clone();
         let failed = move |error: ParquetError| {
             Error::data("unreadable_file", "failed to read a file of the table")
                 .with_source(error)

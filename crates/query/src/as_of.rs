@@ -25,7 +25,8 @@ pub(crate) fn fold(tokens: Vec<TokenWithSpan>) -> Result<Vec<TokenWithSpan>> {
     while at < tokens.len() {
         let clause = Words::after(&tokens, at);
         if keyword(&tokens[at]) != Some(Keyword::FOR)
-            || clause.peek().and_then(keyword) != Some(Keyword::SYSTEM_TIME)
+            || !clause.peek().and_then(keyword).is_some_and(is_version)
+            || !is_as_of(clause)
         {
             folded.push(tokens[at].clone());
             at += 1;
@@ -36,6 +37,20 @@ pub(crate) fn fold(tokens: Vec<TokenWithSpan>) -> Result<Vec<TokenWithSpan>> {
         at = end;
     }
     Ok(folded)
+}
+
+/// Words of other engines (Trino, Spark) for the same: a commit or a time.
+fn is_version(word: Keyword) -> bool {
+    matches!(
+        word,
+        Keyword::SYSTEM_TIME | Keyword::VERSION | Keyword::TIMESTAMP
+    )
+}
+
+/// Whether it is the clause: `FOR SYSTEM_TIME` alone is one without its end, the other words may be names.
+fn is_as_of(mut clause: Words<'_>) -> bool {
+    let word = clause.take().and_then(keyword);
+    word == Some(Keyword::SYSTEM_TIME) || clause.peek().and_then(keyword) == Some(Keyword::AS)
 }
 
 /// Walks over tokens, leaving out spaces and comments.
@@ -85,7 +100,8 @@ fn version(mut words: Words<'_>, start: &TokenWithSpan) -> Result<(String, usize
         Error::config("bad_as_of", format!("{}:{}: expected FOR SYSTEM_TIME AS OF and a time or commit in quotes", place.line, place.column))
             .with_hint("write FOR SYSTEM_TIME AS OF '2026-01-31T12:00:00Z', or a commit id from lake.commits in quotes")
     };
-    for wanted in [Keyword::SYSTEM_TIME, Keyword::AS, Keyword::OF] {
+    words.take();
+    for wanted in [Keyword::AS, Keyword::OF] {
         let token = words.take();
         if token.and_then(keyword) != Some(wanted) {
             return Err(bad(token));
@@ -215,6 +231,14 @@ mod tests {
             "SELECT * FROM a.\"b@2026-01-01 00:00:00\" old JOIN a.b ON true",
         );
         check(
+            "select * from a.b for version as of '01jfz6v6q8k7g5r3m2n1p0qrst'",
+            "SELECT * FROM a.\"b@01jfz6v6q8k7g5r3m2n1p0qrst\" AS \"b\"",
+        );
+        check(
+            "select * from a.b for timestamp as of timestamp '2026-01-01 00:00:00'",
+            "SELECT * FROM a.\"b@2026-01-01 00:00:00\" AS \"b\"",
+        );
+        check(
             "explain select 1 from a.b for system_time as of 'x' as c",
             "EXPLAIN SELECT 1 AS \"1\" FROM a.\"b@x\" AS c",
         );
@@ -229,6 +253,7 @@ mod tests {
         for bad in [
             "select * from a.b for system_time as of now()",
             "select * from a.b for system_time '2026-01-01'",
+            "select * from a.b for version as of 12",
             "select * from (select 1) for system_time as of '2026-01-01'",
             "select * from a.b for system_time as of '2026-01-01' for system_time as of '2026-01-01'",
         ] {

@@ -7,7 +7,11 @@ use datafusion::sql::sqlparser::keywords::Keyword;
 use datafusion::sql::sqlparser::tokenizer::{Token, TokenWithSpan};
 use forebay_core::{Error, Result};
 
-use crate::statement::{DEPTH_MAX, NESTING_MAX};
+/// Deepest nesting of parentheses, brackets and subqueries.
+pub const NESTING_MAX: usize = 64;
+/// Deepest expression: each operator of a chain (`a + b + …`, `… OR …`, `… UNION …`) is one level. Recursion in planning, execution and
+/// drop then fits in half of the stack of a planning thread, also without optimization.
+pub const DEPTH_MAX: usize = 100;
 
 /// Refuses a statement that is nested or chained too deeply.
 pub(crate) fn bound(tokens: &[TokenWithSpan]) -> Result<()> {

@@ -1,4 +1,5 @@
-//! The grammar: sqlparser's generic dialect, with `^` as the power that it is in Postgres and DuckDB.
+//! The grammar: sqlparser's generic dialect, with `^` as the power that it is in Postgres and DuckDB, and `||`, `->` and the like
+//! between `+` and comparisons.
 //!
 //! Every switch of the generic dialect is repeated here, because a dialect cannot be built upon another.
 
@@ -11,11 +12,14 @@ use datafusion::sql::sqlparser::tokenizer::Token;
 /// `^` binds tighter than `*` (40) and looser than `::` (50).
 const POWER_PRECEDENCE: u8 = 45;
 
+/// `||`, `->`, `@>`, `~` and the like bind looser than `+` (30) and tighter than comparisons (20), as in Postgres.
+const OPERATOR_PRECEDENCE: u8 = 25;
+
 /// The dialect; see the module.
 #[derive(Debug, Default, Clone, Copy)]
 pub(crate) struct ForebayDialect;
 
-/// Methods that say `true`.
+/// Methods that return `true`.
 macro_rules! has {
     ($($name:ident)*) => {
         $(fn $name(&self) -> bool {
@@ -43,7 +47,22 @@ impl Dialect for ForebayDialect {
     }
 
     fn get_next_precedence(&self, parser: &Parser) -> Option<Result<u8, ParserError>> {
-        (parser.peek_token().token == Token::Caret).then_some(Ok(POWER_PRECEDENCE))
+        match parser.peek_token().token {
+            Token::Caret => Some(Ok(POWER_PRECEDENCE)),
+            Token::StringConcat
+            | Token::Arrow
+            | Token::LongArrow
+            | Token::HashArrow
+            | Token::HashLongArrow
+            | Token::AtArrow
+            | Token::ArrowAt
+            | Token::Overlap
+            | Token::Tilde
+            | Token::TildeAsterisk
+            | Token::ExclamationMarkTilde
+            | Token::ExclamationMarkTildeAsterisk => Some(Ok(OPERATOR_PRECEDENCE)),
+            _ => None,
+        }
     }
 
     has! {

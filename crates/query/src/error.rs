@@ -1,4 +1,4 @@
-//! DataFusion's errors as Forebay's: the kind says what to do, the message says where in the statement.
+//! DataFusion's errors as Forebay's: the kind decides the reaction, the message has the place in the statement.
 //!
 //! Nothing here logs, and nothing here knows which tables exist beyond the names it is handed.
 
@@ -10,13 +10,16 @@ use std::error::Error as StdError;
 use arrow::error::ArrowError;
 use datafusion::common::{Column, DataFusionError, SchemaError};
 use datafusion::sql::sqlparser::parser::ParserError;
-use forebay_core::{Error, ErrorKind};
-use forebay_lake::storage::{GONE, explain_objects, explain_text};
+use forebay_core::{Error, ErrorKind, panic_message};
+use forebay_objects::{GONE, explain_objects, explain_text};
 
 /// How alike two names must be (normalised edit distance) before one is suggested for the other.
 const SUGGEST_LIKENESS_MIN: f64 = 0.6;
 
-/// When an error came up: a value that fails while a constant is folded is the statement's fault, not the data's.
+/// The engine's column with the level of a grouping set.
+const GROUPING_ID: &str = "__grouping_id";
+
+/// The phase of an error: a value that fails while a constant is folded is the statement's fault, not the data's.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(crate) enum Phase {
     Plan,
@@ -42,10 +45,10 @@ pub(crate) fn explain(
         return spill_failed(error);
     }
     match root {
-        DataFusionError::SQL(error, _) => syntax(error),
-        // A function that finds out with the values at hand that an argument is none.
-        DataFusionError::Plan(message) if matches!(phase, Phase::Run) => value_error(message, phase),
-        DataFusionError::External(inner) if is_bad_pattern(inner.as_ref()) => value_error(&one_line(&inner.to_string()), phase),
+        DataFusionError::SQL(error, _) => syntax(error, sql),
+        // A function that finds an invalid argument only at run time.
+        DataFusionError::Plan(message) if matches!(phase, Phase::Run) => value_error(message, phase, sql),
+        DataFusionError::External(inner) if is_bad_pattern(inner.as_ref()) => value_error(&one_line(&inner.to_string()), phase, sql),
         DataFusionError::SchemaError(error, _) => bad_schema(error, place, sql),
         DataFusionError::Plan(message) | DataFusionError::Configuration(message) => bad_plan(message, place, sql, tables),
         DataFusionError::NotImplemented(message) => unsupported(message, place),
@@ -54,11 +57,11 @@ pub(crate) fn explain(
             format!("the query needs more memory than it may use: {}", first_line(message)),
         )
         .with_hint("raise `memory` in `[sql]` of forebay.toml, or read less: filter, fewer columns, no cross join"),
-        DataFusionError::Execution(message) => value_error(message, phase),
+        DataFusionError::Execution(message) => value_error(message, phase, sql),
         DataFusionError::ArrowError(error, _) => arrow_error(error, phase, sql),
-        // Functions say so of arguments that they cannot take.
-        DataFusionError::Internal(message) if matches!(phase, Phase::Run) => value_error(message, phase),
-        DataFusionError::Internal(message) => Error::bug("sql_engine", format!("the SQL engine broke its own rules: {}", first_line(message))),
+        // Functions return it for invalid arguments.
+        DataFusionError::Internal(message) if matches!(phase, Phase::Run) => value_error(message, phase, sql),
+        DataFusionError::Internal(message) => Error::bug("sql_engine", format!("internal SQL engine error: {}", first_line(message))),
         DataFusionError::ParquetError(_) | DataFusionError::ObjectStore(_) | DataFusionError::IoError(_) => {
             read_failed(&root.to_string())
         }
@@ -69,7 +72,7 @@ pub(crate) fn explain(
 /// Position of the first character of a span, 1-based.
 type Place = (u64, u64);
 
-/// Steps through the wrappers to the error that says what happened, noting the innermost place on the way.
+/// Unwraps an error to its cause, noting the innermost place on the way.
 fn unwrap<'a>(error: &'a DataFusionError, place: &mut Option<Place>) -> &'a DataFusionError {
     match error {
         DataFusionError::Context(_, inner) => unwrap(inner, place),
@@ -105,7 +108,7 @@ fn own_error(error: &DataFusionError) -> Option<&Error> {
     }
 }
 
-/// Causes that are looked at below an error.
+/// Causes that are inspected below an error.
 const CAUSES_MAX: usize = 16;
 
 /// The error of this type below another, which the engine and its readers wrap in their own.
@@ -129,7 +132,7 @@ fn storage_error(error: &object_store::Error) -> Error {
     }
 }
 
-/// Queries write only what they spill.
+/// Queries write only spill files.
 fn cannot_write(error: &std::io::Error) -> bool {
     use std::io::ErrorKind::{QuotaExceeded, ReadOnlyFilesystem, StorageFull};
     matches!(
@@ -143,7 +146,7 @@ fn spill_failed(error: &std::io::Error) -> Error {
         "spill_failed",
         format!("the query outgrew its memory and failed to spill to disk: {error}"),
     )
-    .with_hint("make room where the workspace's folder `spill` lies, or raise `memory` in `[sql]` of forebay.toml")
+    .with_hint("free disk space in the workspace's folder `spill`, or raise `memory` in `[sql]` of forebay.toml")
 }
 
 /// The engine's reader of Parquet makes text of the errors of the store.
@@ -154,14 +157,14 @@ fn read_failed(text: &str) -> Error {
     })
 }
 
-/// Errors cannot be cloned; the engine may share one, so its words are taken over.
+/// Errors cannot be cloned; the engine may share one, so its text is copied.
 fn copy(error: &Error) -> Error {
     let mut message = error.message().to_owned();
     if let Some(cause) = std::error::Error::source(error) {
         message = format!("{message}: {cause}");
     }
     let copied = Error::new(error.kind(), error.code(), message);
-    let copied = error.context().iter().fold(copied, |copied, (key, value)| {
+    let copied = error.context().fold(copied, |copied, (key, value)| {
         copied.with_context(key, value)
     });
     match error.hint() {
@@ -182,7 +185,7 @@ fn bad_sql(message: impl std::fmt::Display, place: Option<Place>) -> Error {
     }
 }
 
-fn syntax(error: &ParserError) -> Error {
+fn syntax(error: &ParserError, sql: &str) -> Error {
     match error {
         ParserError::RecursionLimitExceeded => {
             Error::config("sql_too_deep", "the statement is nested too deeply")
@@ -190,7 +193,15 @@ fn syntax(error: &ParserError) -> Error {
         }
         ParserError::ParserError(message) | ParserError::TokenizerError(message) => {
             let (message, place) = split_place(message);
-            bad_sql(format!("syntax error: {message}"), place)
+            let place = place.unwrap_or_else(|| end_of(sql));
+            if message.to_ascii_lowercase().ends_with("found: exclude") {
+                let (line, column) = place;
+                let message =
+                    format!("{line}:{column}: EXCLUDE of a window frame is not supported");
+                return Error::unsupported("sql_unsupported", message)
+                    .with_hint("take the value of the row itself away: sum(x) OVER (…) - x");
+            }
+            bad_sql(format!("syntax error: {message}"), Some(place))
         }
     }
 }
@@ -209,8 +220,31 @@ fn split_place(message: &str) -> (&str, Option<Place>) {
     (head, place)
 }
 
+/// The place behind the last character, where the parser finds no token and names no place.
+fn end_of(sql: &str) -> Place {
+    let sql = sql.trim_end();
+    let line = sql.matches('\n').count() + 1;
+    let last = sql.rsplit('\n').next().unwrap_or_default();
+    let column = last.chars().count() + 1;
+    (line as u64, column as u64)
+}
+
+/// Whether a column is one of the join that the engine makes of a subquery.
+fn is_of_join(column: &Column) -> bool {
+    let relation = column.relation.as_ref();
+    relation.is_some_and(|relation| relation.table().starts_with("__correlated_sq"))
+}
+
 fn bad_schema(error: &SchemaError, place: Option<Place>, sql: &str) -> Error {
     match error {
+        // The engine computes equal aggregates once, and loses its column of levels on the way.
+        SchemaError::FieldNotFound { field, .. } if is_of_join(field) => subquery_unsupported(),
+        SchemaError::FieldNotFound { field, .. } if field.name() == GROUPING_ID => {
+            let message = "grouping() beside two aggregates that compute the same is not supported";
+            Error::unsupported("sql_unsupported", message).with_hint(
+                "write such an aggregate once, and use its column twice around the query",
+            )
+        }
         SchemaError::FieldNotFound {
             field,
             valid_fields,
@@ -232,7 +266,7 @@ fn bad_schema(error: &SchemaError, place: Option<Place>, sql: &str) -> Error {
         }
         SchemaError::DuplicateQualifiedField { name, .. }
         | SchemaError::DuplicateUnqualifiedField { name } => bad_sql(
-            format!("column {name} would be there twice"),
+            format!("duplicate column {name}"),
             place.or_else(|| locate(sql, name)),
         )
         .with_hint("give one of them another name with AS"),
@@ -266,25 +300,29 @@ fn bad_plan(message: &str, place: Option<Place>, sql: &str, tables: &[String]) -
     let place = place.or_else(|| quoted(message).and_then(|name| locate(sql, name)));
     let place = place.or_else(|| called(message).and_then(|name| locate(sql, name)));
     let mut lines = message.lines();
-    let first = wording::plain(lines.next().unwrap_or(message));
-    let error = bad_sql(first, place.or(Some((1, 1))));
+    let first = lines.next().unwrap_or(message);
+    let place = place.or_else(|| wording::operator(first).and_then(|of| locate_only(sql, of)));
+    let error = bad_sql(wording::plain(first), place);
     match lines.find(|line| line.starts_with("Did you mean")) {
         Some(hint) => error.with_hint(hint.replace("Did", "did")),
-        None => error,
+        None => match wording::hint(first) {
+            Some(hint) => error.with_hint(hint),
+            None => error,
+        },
     }
 }
 
 fn unknown_table(name: &str, place: Option<Place>, sql: &str, tables: &[String]) -> Error {
-    // The engine says `catalog.namespace.table@as_of`.
+    // The engine writes `catalog.namespace.table@as_of`.
     let (name, version) = match name.split_once('@') {
         Some((name, version)) => (name, Some(version)),
         None => (name, None),
     };
     let short = name
-        .strip_prefix(&format!("{}.", crate::state::CATALOG))
+        .strip_prefix(&format!("{}.", crate::address::CATALOG))
         .unwrap_or(name);
     let short = short
-        .strip_prefix(&format!("{}.", crate::state::NO_NAMESPACE))
+        .strip_prefix(&format!("{}.", crate::address::NO_NAMESPACE))
         .unwrap_or(short);
     let last = short.rsplit('.').next().unwrap_or(short);
     if let Some(version) = version
@@ -306,7 +344,7 @@ fn unknown_table(name: &str, place: Option<Place>, sql: &str, tables: &[String])
     }
     match nearest(short, tables.iter().map(String::as_str)) {
         Some(near) => error.with_hint(format!("did you mean {near}?")),
-        None => error.with_hint("SHOW TABLES lists what is there"),
+        None => error.with_hint("run SHOW TABLES to list the tables"),
     }
 }
 
@@ -324,7 +362,7 @@ fn unsupported(message: &str, place: Option<Place>) -> Error {
 pub(crate) fn subquery_unsupported() -> Error {
     let message = "not supported: a subquery that refers to the row outside in this form";
     Error::unsupported("sql_unsupported", message).with_hint(
-        "refer to the row outside in conditions of its WHERE only, without UNION or LIMIT around them, and not from the ON of an outer join; or write a join",
+        "refer to the row outside in conditions of its WHERE only, without UNION or LIMIT around them, and not from the ON of an outer join; or write a join. A list is unnested in the SELECT list: SELECT id, unnest(tags) AS tag",
     )
 }
 
@@ -335,13 +373,13 @@ fn called(message: &str) -> Option<&str> {
     is_name.then_some(name)
 }
 
-/// Whether a pattern is no regular expression, or one that would grow too large.
+/// Whether a pattern is an invalid regular expression, or one that would grow too large.
 fn is_bad_pattern(error: &(dyn StdError + 'static)) -> bool {
     let text = error.to_string();
     text.contains("regex parse error") || text.contains("regex exceeds size limit")
 }
 
-/// The text of an error with its last line, which says what is wrong, behind the first.
+/// The first line of an error joined with its last line, which has the cause.
 fn one_line(text: &str) -> String {
     let lines: Vec<&str> = text.lines().map(str::trim).collect();
     match lines.as_slice() {
@@ -350,10 +388,10 @@ fn one_line(text: &str) -> String {
     }
 }
 
-fn value_error(message: &str, phase: Phase) -> Error {
+fn value_error(message: &str, phase: Phase, sql: &str) -> Error {
     let message = &wording::plain(first_line(message));
     match phase {
-        Phase::Plan => bad_sql(message, Some((1, 1))),
+        Phase::Plan => bad_sql(message, locate_value(sql, message)),
         Phase::Run => Error::data(
             "sql_value",
             format!("a value makes the statement fail: {message}"),
@@ -364,7 +402,7 @@ fn value_error(message: &str, phase: Phase) -> Error {
 fn arrow_error(error: &ArrowError, phase: Phase, sql: &str) -> Error {
     match error {
         ArrowError::DivideByZero => match phase {
-            Phase::Plan => bad_sql("division by zero", locate(sql, "/").or(Some((1, 1)))),
+            Phase::Plan => bad_sql("division by zero", locate_only(sql, "/")),
             Phase::Run => Error::data(
                 "divide_by_zero",
                 "a value makes the statement fail: division by zero",
@@ -372,7 +410,7 @@ fn arrow_error(error: &ArrowError, phase: Phase, sql: &str) -> Error {
             .with_hint("write `a / nullif(b, 0)` to get null instead"),
         },
         ArrowError::ArithmeticOverflow(message) => match phase {
-            Phase::Plan => bad_sql(message, Some((1, 1))),
+            Phase::Plan => bad_sql(message, None),
             Phase::Run => Error::data(
                 "overflow",
                 format!(
@@ -380,10 +418,13 @@ fn arrow_error(error: &ArrowError, phase: Phase, sql: &str) -> Error {
                     wording::plain(first_line(message))
                 ),
             )
-            .with_hint("cast to a wider type first: `a::decimal(38,0) + b`"),
+            .with_hint(wider_type(message)),
         },
         ArrowError::CastError(message) => match phase {
-            Phase::Plan => bad_sql(wording::plain(first_line(message)), Some((1, 1))),
+            Phase::Plan => bad_sql(
+                wording::plain(first_line(message)),
+                locate_value(sql, message),
+            ),
             Phase::Run => Error::data(
                 "bad_cast",
                 format!(
@@ -401,24 +442,16 @@ fn arrow_error(error: &ArrowError, phase: Phase, sql: &str) -> Error {
         ArrowError::NotYetImplemented(message) => unsupported(message, None),
         ArrowError::SchemaError(message) => Error::bug(
             "sql_engine",
-            format!(
-                "the SQL engine broke its own rules: {}",
-                first_line(message)
-            ),
+            format!("internal SQL engine error: {}", first_line(message)),
         ),
-        other => value_error(&other.to_string(), phase),
+        other => value_error(&other.to_string(), phase, sql),
     }
 }
 
 /// The engine panics on some values; that ends the statement, not the process.
 pub(crate) fn panicked(panic: &(dyn Any + Send)) -> Error {
-    let text = panic
-        .downcast_ref::<String>()
-        .map(String::as_str)
-        .or_else(|| panic.downcast_ref::<&str>().copied())
-        .unwrap_or("no message");
-    let text = text.lines().next().unwrap_or(text);
-    Error::bug("sql_engine", format!("the SQL engine failed: {text}"))
+    let message = panic_message(panic);
+    Error::bug("sql_engine", format!("the SQL engine failed: {message}"))
 }
 
 /// The name most like `wanted`, if one is like enough.
@@ -438,13 +471,48 @@ fn quoted(message: &str) -> Option<&str> {
     message.split('\'').nth(1).filter(|name| !name.is_empty())
 }
 
-/// Where a word first stands in the statement, for errors that the engine gives without a place.
+/// The type that holds more than the one that has overflowed: whole numbers have at most 20 digits, decimals 38.
+fn wider_type(message: &str) -> &'static str {
+    let mut numbers = message.split(|c: char| !c.is_ascii_digit());
+    let is_decimal = message.contains("38 digits") || numbers.any(|digits| digits.len() > 20);
+    match is_decimal {
+        true => "a decimal has at most 38 digits; compute with doubles: `a::double + b`",
+        false => "cast to a wider type first: `a::decimal(38,0) + b`",
+    }
+}
+
+/// The first place of a word in the statement, for errors of the engine without a place.
 pub(crate) fn locate(sql: &str, word: &str) -> Option<Place> {
-    let at = sql.to_ascii_lowercase().find(&word.to_ascii_lowercase())?;
+    let text = sql.to_ascii_lowercase();
+    let word = word.to_ascii_lowercase();
+    let mut found = text.match_indices(&word).map(|(at, _)| at);
+    let at = found.find(|at| is_whole_word(&text[..*at], &word, &text[at + word.len()..]))?;
     let before = &sql[..at];
     let line = before.matches('\n').count() as u64 + 1;
     let column = before.rsplit('\n').next().unwrap_or("").chars().count() as u64 + 1;
     Some((line, column))
+}
+
+fn is_whole_word(before: &str, word: &str, after: &str) -> bool {
+    let is_letter = |c: Option<char>| c.is_some_and(|c| c.is_alphanumeric() || c == '_');
+    let goes_on_before = is_letter(before.chars().next_back()) && is_letter(word.chars().next());
+    let goes_on_after = is_letter(word.chars().next_back()) && is_letter(after.chars().next());
+    !goes_on_before && !goes_on_after
+}
+
+/// The place of a word that is there once: of several, the first one may be the wrong one.
+fn locate_only(sql: &str, word: &str) -> Option<Place> {
+    let count = sql
+        .to_ascii_lowercase()
+        .matches(&word.to_ascii_lowercase())
+        .count();
+    (count == 1).then(|| locate(sql, word)).flatten()
+}
+
+/// The place of the literal that a message quotes.
+fn locate_value(sql: &str, message: &str) -> Option<Place> {
+    let value = quoted(message)?;
+    locate_only(sql, &format!("'{value}'"))
 }
 
 #[cfg(test)]
@@ -501,10 +569,10 @@ mod tests {
                 (ErrorKind::Unavailable, "object_store")
             );
         }
-        let told =
+        let wrapped =
             ParquetError::General(format!("Failed to fetch metadata for file x: {}", denied()));
-        let told = DataFusionError::ParquetError(Box::new(told));
-        assert_eq!(explained(&told), (ErrorKind::Denied, "object_denied"));
+        let wrapped = DataFusionError::ParquetError(Box::new(wrapped));
+        assert_eq!(explained(&wrapped), (ErrorKind::Denied, "object_denied"));
         let torn = DataFusionError::ParquetError(Box::new(ParquetError::General("torn".into())));
         assert_eq!(explained(&torn), (ErrorKind::Unavailable, "read_failed"));
     }

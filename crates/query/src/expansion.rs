@@ -10,7 +10,7 @@ use datafusion::sql::parser::Statement;
 use datafusion::sql::sqlparser::ast::{Expr, ObjectName, Query, Visit, Visitor};
 use forebay_core::{Error, Result};
 
-use crate::statement::NESTING_MAX;
+use crate::depth::NESTING_MAX;
 
 /// Most tables in a statement after expansion.
 const TABLES_MAX: u64 = 1_000;
@@ -38,18 +38,28 @@ pub(crate) fn bound(statement: &Statement) -> Result<()> {
 }
 
 fn too_large() -> Error {
-    Error::config("sql_too_large", format!("the statement reads more than {TABLES_MAX} tables once its WITH queries are put in place"))
-        .with_hint("name each WITH query fewer times, or store its result as a table")
+    Error::config(
+        "sql_too_large",
+        format!(
+            "the statement reads more than {TABLES_MAX} tables once its WITH queries are expanded"
+        ),
+    )
+    .with_hint("name each WITH query fewer times, or store its result as a table")
 }
 
 fn too_deep() -> Error {
-    Error::config("sql_too_deep", format!("the statement has more than {NESTING_MAX} queries within each other once its WITH queries are put in place"))
+    Error::config("sql_too_deep", format!("the statement has more than {NESTING_MAX} nested queries once its WITH queries are expanded"))
         .with_hint("do more in each WITH query, or store the result of one as a table")
 }
 
 fn too_branched() -> Error {
-    Error::config("sql_too_deep", format!("the statement has more than {BRANCHES_MAX} CASE, COALESCE, subqueries or WITH within each other"))
-        .with_hint("write one CASE with many WHEN, or store the result of a part as a table")
+    Error::config(
+        "sql_too_deep",
+        format!(
+            "the statement has more than {BRANCHES_MAX} nested CASE, COALESCE, subqueries or WITH"
+        ),
+    )
+    .with_hint("write one CASE with many WHEN, or store the result of a part as a table")
 }
 
 fn cube_too_large() -> Error {
@@ -60,7 +70,7 @@ fn cube_too_large() -> Error {
     .with_hint("write the GROUPING SETS that you need")
 }
 
-/// Whether an expression is planned in two ways, both of which contain what is inside.
+/// Whether an expression is planned in two ways, both of which contain its children.
 fn branches(expr: &Expr) -> bool {
     match expr {
         Expr::Case { .. } | Expr::Subquery(_) | Expr::Exists { .. } | Expr::InSubquery { .. } => {
@@ -74,7 +84,7 @@ fn branches(expr: &Expr) -> bool {
     }
 }
 
-/// What a query is once expanded.
+/// The size of a query once expanded.
 #[derive(Debug, Clone, Copy, Default)]
 struct Size {
     tables: u64,
@@ -104,9 +114,9 @@ impl Size {
 /// Counts tables and levels of each query as they will be once expanded.
 #[derive(Default)]
 struct Sizes {
-    /// Expanded size by name of a `WITH` query. Scopes are not told apart: the larger of two of one name counts.
+    /// Expanded size by name of a `WITH` query. Scopes are not distinguished: the larger of two of one name counts.
     known: HashMap<String, Size>,
-    /// The name of each `WITH` query that is still to be visited, by where its tree lies.
+    /// The name of each `WITH` query that is still to be visited, by the address of its tree.
     names: HashMap<*const Query, String>,
     /// Sizes of the queries that are being visited, outermost first.
     open: Vec<Size>,

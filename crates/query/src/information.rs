@@ -14,15 +14,15 @@ use datafusion::datasource::memory::MemorySourceConfig;
 use datafusion::logical_expr::{Expr, TableType};
 use datafusion::physical_plan::ExecutionPlan;
 
+use crate::address::CATALOG;
 use crate::describe::sql_type;
-use crate::state::CATALOG;
 
 /// The name of the namespace.
 pub(crate) const NAMESPACE: &str = INFORMATION_SCHEMA;
 /// The table that is ours.
 const COLUMNS: &str = "columns";
 
-/// The namespace over the catalogs that it tells of.
+/// The namespace over the catalogs that it describes.
 pub(crate) struct InformationSchema {
     catalogs: Arc<dyn CatalogProviderList>,
     engine: InformationSchemaProvider,

@@ -1,11 +1,12 @@
 //! SQL over batches and over the lake: the only crate that knows DataFusion.
 //!
-//! [`Engine`] is what a pipeline's transforms call through [`forebay_core::SqlEngine`]; [`Query`] answers people. Both only
+//! Transforms of a pipeline call [`Engine`] through [`forebay_core::SqlEngine`]; [`Query`] is for people. Both only
 //! read: no statement here changes a table, reaches a file outside the lake or runs without a memory limit.
 //!
 //! Reading order: [`statement`] (text to one allowed statement) → [`as_of`] (time travel) → `state` (how the engine is set
 //! up) → [`engine`] for transforms; `session` → `catalog` → `table` / `system` / `raw` for people.
 
+mod address;
 pub mod as_of;
 mod catalog;
 mod depth;
@@ -18,7 +19,10 @@ mod function;
 mod information;
 mod name;
 mod ntile;
+mod optimize;
 mod physical;
+mod pinned;
+mod place;
 mod plain;
 mod raw;
 mod rewrite;
@@ -33,5 +37,7 @@ mod types;
 mod wide;
 
 pub use engine::Engine;
+pub use engine::deadline::{QUERY_CANCELLED, QueryCancellation};
+pub use place::StatementStart;
 pub use raw::{PAYLOAD_COLUMN, PayloadReader};
 pub use session::{Answer, MEMORY_BYTES_DEFAULT, Query, QueryOptions, SPILL_BYTES_DEFAULT};

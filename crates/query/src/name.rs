@@ -1,4 +1,4 @@
-//! The names that identifiers stand for.
+//! Names of identifiers.
 
 use datafusion::sql::sqlparser::ast::Ident;
 

@@ -1,6 +1,7 @@
 //! The engine's physical rules, with two of their faults kept away.
 //!
-//! An outer `ORDER BY` is moved below `OFFSET` with too few rows for it to skip: a boundary above `OFFSET` stops it. Filters are
+//! An outer `ORDER BY` is moved below `OFFSET` with too few rows for it to skip, and with its `LIMIT` below groups, of which each
+//! takes several rows: a boundary above both stops it. Filters are
 //! moved by the names of columns: where a join has two columns of one name they stay where the logical rules put them.
 
 use std::any::Any;
@@ -8,12 +9,14 @@ use std::collections::HashSet;
 use std::fmt;
 use std::sync::Arc;
 
-use datafusion::common::Result;
 use datafusion::common::config::ConfigOptions;
+use datafusion::common::{JoinType, Result};
 use datafusion::execution::{SendableRecordBatchStream, TaskContext};
 use datafusion::physical_expr::EquivalenceProperties;
 use datafusion::physical_optimizer::PhysicalOptimizerRule;
 use datafusion::physical_optimizer::optimizer::PhysicalOptimizer;
+use datafusion::physical_plan::aggregates::{AggregateExec, AggregateMode};
+use datafusion::physical_plan::joins::NestedLoopJoinExec;
 use datafusion::physical_plan::limit::GlobalLimitExec;
 use datafusion::physical_plan::sorts::sort::SortExec;
 use datafusion::physical_plan::{
@@ -21,47 +24,65 @@ use datafusion::physical_plan::{
     with_new_children_if_necessary,
 };
 
-/// The engine's rules with the boundary first and careful filters.
-pub(crate) fn rules() -> Vec<Rule> {
+use crate::function::sized::ResultLimit;
+use crate::function::sized::unnest::UnnestPieces;
+
+/// The engine's rules with the boundary first, careful filters, and `unnest` in pieces.
+pub(crate) fn rules(limit: ResultLimit) -> Vec<Rule> {
     let mut rules: Vec<Rule> = vec![Arc::new(Boundaries)];
     rules.extend(PhysicalOptimizer::new().rules.into_iter().map(careful));
+    rules.push(Arc::new(UnnestPieces(limit)));
     rules
 }
 
 type Rule = Arc<dyn PhysicalOptimizerRule + Send + Sync>;
 
 fn careful(rule: Rule) -> Rule {
-    match rule.name().starts_with("FilterPushdown") {
-        true => Arc::new(CarefulFilters(rule)),
-        false => rule,
-    }
+    let is_misled = match rule.name() {
+        name if name.starts_with("FilterPushdown") => has_repeated_names,
+        "ProjectionPushdown" => has_mark,
+        _ => return rule,
+    };
+    Arc::new(Careful { rule, is_misled })
 }
 
-/// The engine's rule, for plans whose columns have different names in every operator.
+/// A rule of the engine, left out for plans that it misreads.
 #[derive(Debug)]
-struct CarefulFilters(Rule);
+struct Careful {
+    rule: Rule,
+    is_misled: fn(&Arc<dyn ExecutionPlan>) -> bool,
+}
 
-impl PhysicalOptimizerRule for CarefulFilters {
+impl PhysicalOptimizerRule for Careful {
     fn optimize(
         &self,
         plan: Arc<dyn ExecutionPlan>,
         config: &ConfigOptions,
     ) -> Result<Arc<dyn ExecutionPlan>> {
-        match has_repeated_names(&plan) {
+        match (self.is_misled)(&plan) {
             true => Ok(plan),
-            false => self.0.optimize(plan, config),
+            false => self.rule.optimize(plan, config),
         }
     }
 
     fn name(&self) -> &str {
-        self.0.name()
+        self.rule.name()
     }
 
     fn schema_check(&self) -> bool {
-        self.0.schema_check()
+        self.rule.schema_check()
     }
 }
 
+/// Whether a join makes a mark: projections take it for a column of its right side.
+fn has_mark(plan: &Arc<dyn ExecutionPlan>) -> bool {
+    let join = plan.as_any().downcast_ref::<NestedLoopJoinExec>();
+    let is_mark = join
+        .is_some_and(|join| matches!(join.join_type(), JoinType::LeftMark | JoinType::RightMark));
+    is_mark || plan.children().into_iter().any(has_mark)
+}
+
+/// Whether an operator has two columns of one name: filters take the one for the other.
 fn has_repeated_names(plan: &Arc<dyn ExecutionPlan>) -> bool {
     let schema = plan.schema();
     let mut seen = HashSet::new();
@@ -91,7 +112,7 @@ impl PhysicalOptimizerRule for Boundaries {
     }
 }
 
-/// Only below an operator that orders rows anew: elsewhere the order of the rows below is that of the answer.
+/// Only below an operator that reorders rows: elsewhere the order of the rows below is that of the result.
 fn with_boundaries(
     plan: Arc<dyn ExecutionPlan>,
     is_ordered_above: bool,
@@ -101,11 +122,23 @@ fn with_boundaries(
     let children = children.map(|child| with_boundaries(child, is_ordered));
     let children = children.collect::<Result<Vec<_>>>()?;
     let plan = with_new_children_if_necessary(plan, children)?;
+    Ok(
+        match is_ordered_above && (skips_rows(&plan) || makes_groups(&plan)) {
+            true => Arc::new(OrderBoundary::new(plan)),
+            false => plan,
+        },
+    )
+}
+
+fn skips_rows(plan: &Arc<dyn ExecutionPlan>) -> bool {
     let limit = plan.as_any().downcast_ref::<GlobalLimitExec>();
-    Ok(match limit {
-        Some(limit) if is_ordered_above && limit.skip() > 0 => Arc::new(OffsetBoundary::new(plan)),
-        _ => plan,
-    })
+    limit.is_some_and(|limit| limit.skip() > 0)
+}
+
+/// The last step of an aggregate: a sort with a limit that is moved below it counts rows, not groups.
+fn makes_groups(plan: &Arc<dyn ExecutionPlan>) -> bool {
+    let groups = plan.as_any().downcast_ref::<AggregateExec>();
+    groups.is_some_and(|groups| *groups.mode() != AggregateMode::Partial)
 }
 
 fn orders(plan: &Arc<dyn ExecutionPlan>) -> bool {
@@ -113,14 +146,14 @@ fn orders(plan: &Arc<dyn ExecutionPlan>) -> bool {
     plan.as_any().is::<SortExec>() || required.any(|ordering| ordering.is_some())
 }
 
-/// Gives the rows of its input on, and says nothing of their order.
+/// Passes on the rows of its input, without declaring their order.
 #[derive(Debug)]
-struct OffsetBoundary {
+struct OrderBoundary {
     input: Arc<dyn ExecutionPlan>,
     properties: Arc<PlanProperties>,
 }
 
-impl OffsetBoundary {
+impl OrderBoundary {
     fn new(input: Arc<dyn ExecutionPlan>) -> Self {
         let properties = PlanProperties::new(
             EquivalenceProperties::new(input.schema()),
@@ -135,15 +168,15 @@ impl OffsetBoundary {
     }
 }
 
-impl DisplayAs for OffsetBoundary {
+impl DisplayAs for OrderBoundary {
     fn fmt_as(&self, _: DisplayFormatType, f: &mut fmt::Formatter) -> fmt::Result {
-        f.write_str("OffsetBoundary")
+        f.write_str("OrderBoundary")
     }
 }
 
-impl ExecutionPlan for OffsetBoundary {
+impl ExecutionPlan for OrderBoundary {
     fn name(&self) -> &str {
-        "OffsetBoundary"
+        "OrderBoundary"
     }
 
     fn as_any(&self) -> &dyn Any {

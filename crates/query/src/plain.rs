@@ -1,4 +1,4 @@
-//! What leaves the engine has plain strings and bytes: views are the engine's own business. A difference of timestamps is an interval
+//! Results of the engine have plain strings and bytes: views are the engine's own business. A difference of timestamps is an interval
 //! with days and a time, as all others.
 
 use std::collections::HashSet;
@@ -46,7 +46,8 @@ fn column(column: &ArrayRef, kind: &DataType) -> Result<ArrayRef, ArrowError> {
         (DataType::List(_), DataType::List(element)) if has_difference(column.data_type()) => {
             let list = column.as_list::<i32>();
             let values = self::column(list.values(), element.data_type())?;
-            let (offsets, nulls) = (list.offsets().clone(), list.nulls().cloned());
+            let offsets = list.offsets().clone();
+            let nulls = list.nulls().cloned();
             let made = ListArray::try_new(element.clone(), offsets, values, nulls)?;
             Ok(Arc::new(made))
         }

@@ -37,7 +37,7 @@ pub trait PayloadReader: Send + Sync {
     /// One payload per row of `index`, which has every column of the raw index table: a `Binary` array, null where the
     /// payload is not kept any more.
     ///
-    /// Errors: `Unavailable` when storage does not answer, `Data` when a payload is not what its index says.
+    /// Errors: `Unavailable` when storage does not answer, `Data` when a payload does not match its index.
     async fn read(&self, index: &RecordBatch) -> forebay_core::Result<ArrayRef>;
 }
 
@@ -219,14 +219,17 @@ impl ExecutionPlan for PayloadExec {
         partition: usize,
         context: Arc<TaskContext>,
     ) -> Result<SendableRecordBatchStream> {
-        let (all, wanted, payloads) =
-            (self.all.clone(), self.wanted.clone(), self.payloads.clone());
+        let all = self.all.clone();
+        let wanted = self.wanted.clone();
+        let payloads = self.payloads.clone();
         let rows = self.index.execute(partition, context)?;
         let pieces = rows
             .map_ok(|batch| stream::iter(pieces(&batch).into_iter().map(Ok)))
             .try_flatten();
         let filled = pieces.and_then(move |index: RecordBatch| {
-            let (all, wanted, payloads) = (all.clone(), wanted.clone(), payloads.clone());
+            let all = all.clone();
+            let wanted = wanted.clone();
+            let payloads = payloads.clone();
             async move { fill(&index, &all, &wanted, payloads.as_ref()).await }
         });
         Ok(Box::pin(RecordBatchStreamAdapter::new(
@@ -255,9 +258,10 @@ fn pieces(index: &RecordBatch) -> Vec<RecordBatch> {
         .column_by_name(LENGTH_COLUMN)
         .and_then(|column| column.as_primitive_opt::<Int64Type>());
     let mut pieces = Vec::new();
-    let (mut start, mut bytes) = (0, 0);
+    let mut start = 0;
+    let mut bytes = 0;
     for row in 0..index.num_rows() {
-        // Without a length every row stands alone.
+        // Without a length every row is a piece of its own.
         let length = lengths
             .filter(|lengths| lengths.is_valid(row))
             .map_or(BATCH_BYTES_MAX, |lengths| lengths.value(row));

@@ -15,7 +15,7 @@ use datafusion::physical_plan::{ExecutionPlan, execute_stream};
 use forebay_core::{Clock, Error};
 use futures::{StreamExt, TryStreamExt};
 
-use crate::engine::deadline::{Deadline, bounded};
+use crate::engine::deadline::{Deadline, QueryCancellation, bounded};
 
 /// A planned statement.
 pub(crate) struct PlannedStatement {
@@ -71,7 +71,7 @@ impl PlannedStatement {
     ) -> Result<Arc<dyn ExecutionPlan>, DataFusionError> {
         let plan = state.create_physical_plan(&self.logical).await?;
         match &self.deadline {
-            // What is explained is the plan without the limit.
+            // The explained plan is the one without the limit.
             Some(deadline) if !is_explained(&self.logical) => bounded(plan, deadline),
             _ => Ok(plan),
         }
@@ -96,9 +96,17 @@ fn is_out_of_memory(error: &DataFusionError) -> bool {
     matches!(error.find_root(), DataFusionError::ResourcesExhausted(_))
 }
 
-/// The time limit of one statement.
-pub(crate) fn deadline(clock: &Arc<dyn Clock>, limit: Option<Duration>) -> Option<Arc<Deadline>> {
-    limit.map(|limit| Deadline::with_error(clock, limit, timed_out))
+/// The time limit of one statement, and what cancels it.
+pub(crate) fn deadline(
+    clock: &Arc<dyn Clock>,
+    limit: Option<Duration>,
+    cancellation: Option<QueryCancellation>,
+) -> Option<Arc<Deadline>> {
+    let limit = limit.map(|limit| Deadline::with_error(clock, limit, timed_out));
+    match cancellation {
+        Some(cancellation) => Some(Deadline::cancellable(limit, cancellation)),
+        None => limit,
+    }
 }
 
 fn timed_out(limit: Duration) -> Error {

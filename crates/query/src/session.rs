@@ -20,9 +20,11 @@ use forebay_store::AsOf;
 use futures::stream::BoxStream;
 use futures::{FutureExt, StreamExt, TryStreamExt};
 
-use crate::catalog::{Catalogs, Pinned};
+use crate::catalog::Catalogs;
 use crate::describe::describe;
+use crate::engine::deadline::QueryCancellation;
 use crate::error::{Phase, explain, panicked};
+use crate::pinned::Pinned;
 use crate::plain;
 use crate::raw::PayloadReader;
 use crate::run::{self, PlannedStatement};
@@ -37,7 +39,7 @@ pub const SPILL_BYTES_DEFAULT: u64 = 16 << 30;
 /// Names compared with a wrong table name.
 const SUGGESTIONS_MAX: usize = 10_000;
 
-/// What a session reads and what it may use.
+/// The state that a session reads, and its limits.
 #[derive(Clone)]
 pub struct QueryOptions {
     /// The branch whose newest state is read, and in which `FOR SYSTEM_TIME AS OF` looks.
@@ -52,6 +54,8 @@ pub struct QueryOptions {
     pub threads: usize,
     /// Longest that one statement may take, until its last row is read; without it any time.
     pub timeout: Option<Duration>,
+    /// Ends running statements.
+    pub cancellation: Option<QueryCancellation>,
     /// Gives `raw.<pipeline>` its column `payload`.
     pub payloads: Option<Arc<dyn PayloadReader>>,
 }
@@ -66,6 +70,7 @@ impl Default for QueryOptions {
             spill_dir: None,
             threads: std::thread::available_parallelism().map_or(1, usize::from),
             timeout: None,
+            cancellation: None,
             payloads: None,
         }
     }
@@ -213,7 +218,11 @@ impl Query {
         let planned = PlannedStatement {
             state,
             logical,
-            deadline: run::deadline(self.lake.clock(), self.options.timeout),
+            deadline: run::deadline(
+                self.lake.clock(),
+                self.options.timeout,
+                self.options.cancellation.clone(),
+            ),
         };
         let stream = planned.stream().await?;
         // Types are settled when the plan is made, not before.
@@ -242,7 +251,7 @@ impl Query {
         Ok(self.state.get_or_init(|| state))
     }
 
-    /// The error with the lake's own table names at hand, when a name is what is wrong.
+    /// The error with a suggestion from the lake's own table names, for an unknown name.
     async fn explain(&self, error: &DataFusionError, sql: &str, pinned: &Pinned) -> Error {
         let plain = explain(error, Phase::Plan, sql, &[]);
         if plain.kind() != ErrorKind::Config || !plain.message().contains("no table") {
@@ -268,7 +277,7 @@ impl Query {
 fn with_spill_failure(error: Error, failure: Option<&str>) -> Error {
     match failure {
         Some(failure) if error.code() == "query_memory" => error.with_hint(format!(
-            "nothing can be spilled to {failure}; make room there, or raise `memory` in `[sql]` of forebay.toml"
+            "nothing can be spilled to {failure}; free disk space there, or raise `memory` in `[sql]` of forebay.toml"
         )),
         _ => error,
     }

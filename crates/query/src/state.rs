@@ -20,27 +20,23 @@ use datafusion::optimizer::{Analyzer, AnalyzerRule};
 use forebay_lake::SpillFolder;
 use object_store::ObjectStore;
 
+use crate::address::{CATALOG, LAKE_URL, NO_NAMESPACE};
 use crate::function::sized::ResultLimit;
 use crate::function::{self, sized};
 use crate::semantics::Semantics;
 use crate::semantics::coerce::CommonTypes;
+use crate::semantics::lifted::LiftedKeys;
 use crate::semantics::operator::OwnOperators;
-use crate::{ntile, physical, types, wide};
+use crate::{ntile, optimize, physical, types, wide};
 
-/// The one catalog; users never write it.
-pub(crate) const CATALOG: &str = "forebay";
-/// Where a table name without a namespace is looked for; it is always empty.
-pub(crate) const NO_NAMESPACE: &str = "no_namespace";
-/// Address under which the lake's store is registered.
-pub(crate) const LAKE_URL: &str = "forebay://lake";
 /// Rows in one batch between operators.
 const BATCH_ROWS: usize = 8_192;
 /// Parquet footers kept in memory.
 const FOOTER_CACHE_BYTES_MAX: usize = 64 << 20;
 /// Memory of all transforms of one engine together.
-pub(crate) const TRANSFORM_MEMORY_BYTES_MAX: usize = 256 << 20;
+const TRANSFORM_MEMORY_BYTES_MAX: usize = 256 << 20;
 
-/// What a query for people may use.
+/// Limits of an interactive query.
 #[derive(Debug, Clone)]
 pub(crate) struct Resources {
     pub(crate) memory_bytes: usize,
@@ -52,7 +48,7 @@ pub(crate) struct Resources {
 /// State for SQL over batches in memory: one thread, nothing on disk, no store.
 pub(crate) fn for_transforms() -> Result<SessionState> {
     let mut config = config(1);
-    // What a transform yields becomes a table, whose strings are Utf8.
+    // The result of a transform becomes a table, whose strings are Utf8.
     config.options_mut().sql_parser.map_string_types_to_utf8view = false;
     let runtime = RuntimeEnvBuilder::new()
         .with_memory_pool(Arc::new(GreedyMemoryPool::new(TRANSFORM_MEMORY_BYTES_MAX)))
@@ -61,14 +57,14 @@ pub(crate) fn for_transforms() -> Result<SessionState> {
         )
         .with_object_store_registry(Arc::new(OnlyLake(None)))
         .build_arc()?;
-    Ok(state(config, runtime, TRANSFORM_MEMORY_BYTES_MAX))
+    Ok(state(config, runtime, ResultLimit::TRANSFORM))
 }
 
 /// State for queries over the lake.
 #[derive(Debug)]
 pub(crate) struct QueryState {
     pub(crate) session: SessionState,
-    /// Why nothing can be spilled: a full or read-only disk is no reason not to read.
+    /// Why nothing can be spilled: queries run even on a full or read-only disk.
     pub(crate) spill_failure: Option<Arc<str>>,
 }
 
@@ -101,6 +97,7 @@ pub(crate) fn for_queries(lake: Arc<dyn ObjectStore>, resources: &Resources) -> 
         .with_metadata_cache_limit(FOOTER_CACHE_BYTES_MAX)
         .with_object_store_registry(Arc::new(OnlyLake(Some(lake))))
         .build_arc()?;
+    let limit = ResultLimit::of_memory(resources.memory_bytes);
     // The lake's catalog has an `information_schema` of its own.
     let mut config = config(resources.threads).with_information_schema(false);
     if let Some(folder) = folder {
@@ -108,7 +105,7 @@ pub(crate) fn for_queries(lake: Arc<dyn ObjectStore>, resources: &Resources) -> 
         config = config.with_extension(folder);
     }
     Ok(QueryState {
-        session: state(config, runtime, resources.memory_bytes),
+        session: state(config, runtime, limit),
         spill_failure,
     })
 }
@@ -132,18 +129,19 @@ fn config(threads: usize) -> SessionConfig {
     config
 }
 
-fn state(config: SessionConfig, runtime: Arc<RuntimeEnv>, memory_bytes: usize) -> SessionState {
+fn state(config: SessionConfig, runtime: Arc<RuntimeEnv>, limit: ResultLimit) -> SessionState {
     SessionStateBuilder::new()
         .with_config(config)
         .with_runtime_env(runtime)
         .with_expr_planners(expr_planners())
         .with_type_planner(types::planner())
-        .with_scalar_functions(scalars(memory_bytes))
+        .with_scalar_functions(scalars(limit))
         .with_aggregate_functions(aggregates())
         .with_window_functions(windows())
         .with_table_function_list(SessionStateDefaults::default_table_functions())
-        .with_analyzer_rules(analyzer_rules(memory_bytes))
-        .with_physical_optimizer_rules(physical::rules())
+        .with_analyzer_rules(analyzer_rules(limit))
+        .with_optimizer_rules(optimize::rules())
+        .with_physical_optimizer_rules(physical::rules(limit))
         .build()
 }
 
@@ -154,21 +152,24 @@ fn expr_planners() -> Vec<Arc<dyn ExprPlanner>> {
     planners
 }
 
-/// The engine's rules between ours: [`CommonTypes`] before types are settled, [`Semantics`] after.
-fn analyzer_rules(memory_bytes: usize) -> Vec<Arc<dyn AnalyzerRule + Send + Sync>> {
-    let mut rules: Vec<Arc<dyn AnalyzerRule + Send + Sync>> = vec![Arc::new(CommonTypes)];
+/// The engine's rules between ours: [`LiftedKeys`] and [`CommonTypes`] before types are settled, [`Semantics`] after.
+fn analyzer_rules(limit: ResultLimit) -> Vec<Arc<dyn AnalyzerRule + Send + Sync>> {
+    let mut rules: Vec<Arc<dyn AnalyzerRule + Send + Sync>> =
+        vec![Arc::new(LiftedKeys), Arc::new(CommonTypes)];
     rules.extend(Analyzer::new().rules);
-    let limit = ResultLimit::of_memory(memory_bytes);
     rules.push(Arc::new(Semantics::new(limit)));
     rules
 }
 
 /// The engine's own with bounds, and ours: of two with one name the later counts.
-fn scalars(memory_bytes: usize) -> Vec<Arc<ScalarUDF>> {
-    let limit = ResultLimit::of_memory(memory_bytes);
+fn scalars(limit: ResultLimit) -> Vec<Arc<ScalarUDF>> {
     let own = SessionStateDefaults::default_scalar_functions();
-    let own = own.into_iter().map(|function| limit.bound(function));
+    let own = own.into_iter().map(function::time_text::of_instants);
+    let own = own.map(function::series::with_instants);
+    let own = own.map(function::nested::with_items);
+    let own = own.map(|function| limit.bound(function));
     let own = own.map(function::map::with_keys_of_each_row);
+    let own = own.map(function::peers::with_literals);
     let mut functions: Vec<Arc<ScalarUDF>> = own.collect();
     functions.extend(function::all());
     functions.push(sized::cast_to());

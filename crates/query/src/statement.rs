@@ -15,14 +15,11 @@ use crate::error::{Phase, explain};
 use crate::rewrite::{Reader, rewrite};
 use crate::{depth, expansion};
 
+pub use crate::depth::{DEPTH_MAX, NESTING_MAX};
+
 /// Longest statement in bytes.
 pub const STATEMENT_BYTES_MAX: usize = 1 << 20;
-/// Deepest nesting of parentheses, brackets and subqueries.
-pub const NESTING_MAX: usize = 64;
-/// Deepest expression: each operator of a chain (`a + b + …`, `… OR …`, `… UNION …`) is one level. What is planned, run and
-/// dropped by recursion fits in half of [`STACK_BYTES`] then, also without optimization.
-pub const DEPTH_MAX: usize = 100;
-/// Stack of a thread that plans, runs or drops statements. Memory is taken only for what is used of it.
+/// Stack of a thread that plans, runs or drops statements. Only the used part takes memory.
 pub const STACK_BYTES: usize = 64 << 20;
 /// The parser counts several levels for one pair of parentheses.
 const PARSER_RECURSION_MAX: usize = 4 * NESTING_MAX;
@@ -107,7 +104,7 @@ fn one(sql: &str) -> Result<Statement> {
             expansion::bound(&statement)?;
             Ok(statement)
         }
-        (None, _) => Err(Error::config("bad_sql", "1:1: there is no statement")),
+        (None, _) => Err(Error::config("bad_sql", "1:1: the statement is empty")),
         (Some(_), more) => Err(Error::config(
             "bad_sql",
             format!("there are {} statements where one is expected", more + 1),

@@ -1,4 +1,4 @@
-//! SQL type names, both ways: what a name in a statement means, and what a type is called in a message.
+//! SQL type names, both ways: parsed from statements, and shown in messages.
 
 use std::sync::Arc;
 
@@ -7,10 +7,18 @@ use datafusion::common::{Result, plan_err};
 use datafusion::logical_expr::planner::TypePlanner;
 use datafusion::sql::sqlparser::ast::{DataType as SqlType, TimezoneInfo};
 
-use crate::function::{local, utc};
-
 /// Most digits behind the point of a second that are kept.
 const SECOND_DIGITS_MAX: u64 = 6;
+
+/// Microseconds in UTC, the type of every instant.
+pub(crate) fn utc() -> DataType {
+    DataType::Timestamp(TimeUnit::Microsecond, Some(Arc::from("+00:00")))
+}
+
+/// Microseconds without a zone.
+pub(crate) fn local() -> DataType {
+    DataType::Timestamp(TimeUnit::Microsecond, None)
+}
 
 /// Instants and times have microseconds, whatever precision a statement names: nanoseconds would end at the year 2262.
 #[derive(Debug)]

@@ -1,39 +1,34 @@
-//! Who may see what: which hosts a request may name, and who may see the state of the pipelines.
+//! Authorization: which hosts a request may name, and which callers may see the state of the pipelines.
 //!
 //! A server that only its own machine reaches shows its state to every program there. But a browser is such a program, and any page
 //! in it can send requests: the name in `Host` shows a page that got here by DNS rebinding, `Origin` one that sends from elsewhere.
-//! Beyond loopback the state needs the status token. What may be pushed is the business of each pipeline's `auth`.
+//! Beyond loopback the state needs the status token. Pushes are authorized by each pipeline's `auth`.
 
 use std::net::IpAddr;
 
-use axum::extract::{Request, State as Shared};
 use axum::http::header::{HOST, ORIGIN};
 use axum::http::{HeaderMap, Uri};
-use axum::middleware::Next;
-use axum::response::{IntoResponse, Response};
 use base64::Engine;
 use base64::engine::general_purpose::STANDARD;
 use forebay_core::{Error, Result, Secret};
 
-use crate::answer::{Refusal, shorten};
-use crate::ingest::auth::{credentials, is_same};
-use crate::peers::{Peer, PeerKey};
-use crate::state::State;
+use crate::answer::shorten;
+use crate::credentials::{credentials, is_same};
 
-/// How the server is reached, and what that allows.
+/// How the server is reached, and the resulting rights.
 #[derive(Debug, Clone)]
 pub struct Access {
     /// Whether only this machine reaches it.
     pub is_local: bool,
     /// Names of this server besides its loopback addresses, such as the one that a proxy on this machine is reached by.
     pub hosts: Vec<String>,
-    /// What shows who may see the state of the pipelines.
+    /// The token for the state of the pipelines.
     pub status_token: Option<Secret>,
 }
 
 impl Access {
     /// Errors: `Denied` `foreign_host`, `foreign_origin`.
-    fn check_origin(&self, headers: &HeaderMap, uri: &Uri) -> Result<()> {
+    pub(crate) fn check_origin(&self, headers: &HeaderMap, uri: &Uri) -> Result<()> {
         if !self.is_local {
             return Ok(());
         }
@@ -96,7 +91,7 @@ impl Access {
     }
 }
 
-/// `Bearer TOKEN`, or the password of `Basic`, which is what browsers ask people for.
+/// `Bearer TOKEN`, or the password of `Basic`, which browsers prompt for.
 fn shown(headers: &HeaderMap) -> Option<String> {
     if let Some(token) = credentials(headers, "Bearer") {
         return Some(token.to_owned());
@@ -118,30 +113,6 @@ fn name_of(authority: &str) -> &str {
     match authority.rsplit_once(':') {
         Some((name, port)) if port.bytes().all(|byte| byte.is_ascii_digit()) => name,
         _ => authority,
-    }
-}
-
-/// Refuses requests that no program of this machine has sent of its own will.
-pub(crate) async fn check(Shared(state): Shared<State>, request: Request, next: Next) -> Response {
-    let checked = state
-        .access()
-        .check_origin(request.headers(), request.uri());
-    match checked {
-        Ok(()) => next.run(request).await,
-        Err(error) => Refusal(error).into_response(),
-    }
-}
-
-/// Refuses those who may not see the state of the pipelines.
-pub(crate) async fn check_status(
-    Shared(state): Shared<State>,
-    request: Request,
-    next: Next,
-) -> Response {
-    let peer = PeerKey::of(request.extensions().get::<Peer>().copied());
-    match state.access().check_status(request.headers()) {
-        Ok(()) => next.run(request).await,
-        Err(error) => Refusal(state.failed(peer, error)).into_response(),
     }
 }
 

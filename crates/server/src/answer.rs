@@ -12,7 +12,7 @@ use serde::Serialize;
 /// After how many seconds a refused push is worth another try.
 const RETRY_SECONDS: &str = "1";
 
-/// Characters of what a caller wrote that are shown to it or logged.
+/// Characters of a caller's text that are shown or logged.
 const SHOWN_CHARS_MAX: usize = 200;
 
 /// An error on its way to a caller.
@@ -25,7 +25,7 @@ impl From<Error> for Refusal {
     }
 }
 
-/// The status of an error. What the caller did wrong is 4xx; what may pass is 429 or 503, and says when to come again.
+/// The status of an error. Errors of the caller are 4xx; temporary ones are 429 or 503, with the time to retry.
 pub(crate) fn status(error: &Error) -> StatusCode {
     match (error.kind(), error.code()) {
         (_, "push_too_large" | "ratio_exceeded") => StatusCode::PAYLOAD_TOO_LARGE,
@@ -35,7 +35,7 @@ pub(crate) fn status(error: &Error) -> StatusCode {
         (_, "journal_backlog" | "disk_full" | "keys_full" | "journal_busy" | "server_busy") => {
             StatusCode::TOO_MANY_REQUESTS
         }
-        // The push is as good as ever; it is the server that has to be put right, or goes on with another journal.
+        // The push is valid; the server has to be repaired, or continues with another journal.
         (_, "journal_taken" | "journal_lost" | "journal_corrupt" | "journal_open") => {
             StatusCode::SERVICE_UNAVAILABLE
         }
@@ -54,7 +54,7 @@ pub(crate) fn status(error: &Error) -> StatusCode {
     }
 }
 
-/// The error behind an answer, for the one who writes the log.
+/// The error behind a response, for the log.
 #[derive(Debug, Clone)]
 pub(crate) struct Told(pub(crate) Arc<Error>);
 
@@ -89,7 +89,7 @@ impl IntoResponse for Refusal {
 }
 
 pub(crate) async fn no_such_path(uri: Uri) -> Refusal {
-    let what = format!("there is no `{}`", shorten(uri.path()));
+    let what = format!("`{}` not found", shorten(uri.path()));
     let hint = "GET / shows the pipelines, GET /openapi.json describes every path";
     Refusal(Error::not_found("no_such_path", what).with_hint(hint))
 }
@@ -98,7 +98,7 @@ pub(crate) async fn no_such_method(method: Method, uri: Uri) -> Refusal {
     let path = shorten(uri.path());
     let what = format!("`{path}` does not accept {}", shorten(method.as_str()));
     let hint = match path {
-        "/" => "GET shows the pipelines, POST takes calls of AWS clients",
+        "/" => "GET shows the pipelines, POST accepts calls of AWS clients",
         path if path.starts_with("/v1/ingest/") => "send pushes with POST",
         _ => "use GET; GET /openapi.json describes every path",
     };

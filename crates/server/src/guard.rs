@@ -1,8 +1,8 @@
-//! Looks at the head of each request as it comes in, for what the HTTP library passes over.
+//! Inspects the head of each incoming request for faults that the HTTP library ignores.
 //!
 //! A request with both `Content-Length` and `Transfer-Encoding` is how one request is hidden in another behind a proxy that
-//! believes the other of the two (RFC 9112, section 6.3). The library believes `Transfer-Encoding`, says nothing, and closes the
-//! connection after its answer; here the request is found, so that it can be refused. Requests that come before the answer
+//! believes the other of the two (RFC 9112, section 6.3). The library uses `Transfer-Encoding` silently, and closes the
+//! connection after its response; here the request is detected, so that it can be refused. Requests that arrive before the response
 //! to the one before them are left to the library.
 
 use std::io;
@@ -13,17 +13,17 @@ use std::task::{Context, Poll, ready};
 
 use tokio::io::{AsyncRead, AsyncWrite, ReadBuf};
 
-/// Bytes of a head that are looked at, which are more than the library takes.
+/// Bytes of a head that are inspected, more than the library accepts.
 const HEAD_BYTES_MAX: usize = 128 << 10;
 
-/// Headers of a head that are looked at: as many as the library takes.
+/// Headers of a head that are inspected: as many as the library accepts.
 const HEADERS_MAX: usize = 100;
 
-/// A connection whose heads are looked at.
+/// A connection whose request heads are inspected.
 #[derive(Debug)]
 pub(crate) struct Guarded<S> {
     stream: S,
-    /// What was read before to tell the protocol, and is read again.
+    /// Bytes that were read to detect the protocol, and are read again.
     begun: Vec<u8>,
     /// The begin of a head, when it did not come at once.
     part: Vec<u8>,
@@ -72,7 +72,7 @@ impl<S> Guarded<S> {
     }
 }
 
-/// Whether a head names two lengths; `None` while it is not whole. What is no head is refused by the library.
+/// Whether a head names two lengths; `None` while it is incomplete. The library refuses invalid heads.
 fn lengths(bytes: &[u8]) -> Option<bool> {
     let mut headers = [httparse::EMPTY_HEADER; HEADERS_MAX];
     let mut head = httparse::Request::new(&mut headers);

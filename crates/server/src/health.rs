@@ -14,10 +14,14 @@ pub(crate) async fn live() -> &'static str {
 }
 
 /// The store answers and pushes are taken. A pipeline that fails does not make the process unready: the others work.
-/// Why it is not ready is told to those who may see the state of the pipelines.
+/// The reason is shown only to callers that may see the state of the pipelines.
 pub(crate) async fn ready(Shared(state): Shared<State>, headers: HeaderMap) -> Response {
     if state.is_draining() {
-        return Refusal(Error::unavailable("draining", "the server is ending")).into_response();
+        return Refusal(Error::unavailable(
+            "draining",
+            "the server is shutting down",
+        ))
+        .into_response();
     }
     match state.probe().probe().await {
         Ok(()) => (StatusCode::OK, "ok\n").into_response(),

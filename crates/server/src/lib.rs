@@ -1,28 +1,33 @@
-//! The HTTP side of `forebay serve`: pushes, health, metrics, and what the pipelines are doing.
+//! The HTTP side of `forebay serve`: pushes, health, metrics, and the status of pipelines.
 //!
-//! A push is answered when its [journal](forebay_pipeline::journal) says that it is durable, and never before. Nothing here
-//! extracts, loads or decides when a pipeline runs. What a caller sends is looked at no further than its credentials allow.
+//! A push is answered when it is durable in its [journal](forebay_journal), and never before. Nothing here
+//! extracts, loads or decides when a pipeline runs. A request is parsed no further than its credentials allow.
 
 mod access;
 mod answer;
 mod aws;
+mod body;
+mod credentials;
+mod examiners;
 mod guard;
 mod health;
 mod ingest;
 mod listen;
 mod metrics;
-mod observe;
+mod middleware;
 mod openapi;
 mod page;
 mod peers;
 mod pipelines;
 mod replays;
+mod request_counts;
+mod request_id;
 mod state;
 mod timed;
 mod tls;
 
 use axum::Router;
-use axum::middleware;
+use axum::middleware::from_fn_with_state;
 use axum::routing::{get, post};
 
 pub use access::Access;
@@ -45,9 +50,9 @@ const ROUTES: [&str; 8] = [
     "/",
 ];
 
-/// What answers each of `ROUTES`.
+/// The handlers of `ROUTES`.
 pub fn router(state: State) -> Router {
-    let status = middleware::from_fn_with_state(state.clone(), access::check_status);
+    let status = from_fn_with_state(state.clone(), middleware::access::check_status);
     let status = Router::new()
         .route("/metrics", get(metrics::metrics))
         .route("/v1/pipelines", get(pipelines::list))
@@ -63,10 +68,7 @@ pub fn router(state: State) -> Router {
         .merge(status)
         .fallback(answer::no_such_path)
         .method_not_allowed_fallback(answer::no_such_method)
-        .layer(middleware::from_fn_with_state(state.clone(), access::check))
-        .layer(middleware::from_fn_with_state(
-            state.clone(),
-            observe::observe,
-        ))
+        .layer(from_fn_with_state(state.clone(), middleware::access::check))
+        .layer(from_fn_with_state(state.clone(), middleware::observe))
         .with_state(state)
 }

@@ -23,7 +23,8 @@ const STYLE: &str = "body{font:15px/1.5 system-ui,sans-serif;margin:2rem}table{b
     .n{text-align:right}.failed{color:#b00020}pre{white-space:pre-wrap;max-width:60rem}";
 
 pub(crate) async fn show(Shared(state): Shared<State>) -> Response {
-    let (all, broken) = (state.registry().all(), state.registry().broken());
+    let all = state.registry().all();
+    let broken = state.registry().broken();
     let mut page = format!(
         "<!doctype html><html lang=\"en\"><meta charset=\"utf-8\"><title>Forebay</title><style>{STYLE}</style>\
         <h1>Forebay</h1><table><tr><th>Pipeline<th>Schedule<th>Phase<th>Since<th class=\"n\">Rows committed\
@@ -76,7 +77,8 @@ fn row(status: &Status, page: &mut String) {
 fn problem(subject: &str, error: Option<&str>, page: &mut String) {
     if let Some(error) = error {
         let error: String = error.chars().take(ERROR_CHARS_MAX).collect();
-        let (subject, error) = (escape(subject), escape(&error));
+        let subject = escape(subject);
+        let error = escape(&error);
         let _ = write!(
             page,
             "<h2 class=\"failed\">{subject}</h2><pre>{error}</pre>"

@@ -1,6 +1,6 @@
-//! Who is at the other end of a connection, what one peer may take of what all share, and how often it failed to authenticate.
+//! The peer of a connection, its share of common limits, and its failed attempts to authenticate.
 //!
-//! A peer is an IPv4 address or the /64 of an IPv6 address, which is what one machine can choose from. Nothing here trusts a header:
+//! A peer is an IPv4 address or the /64 of an IPv6 address, the addresses that one machine can choose from. No header is trusted:
 //! callers behind one proxy are one peer.
 
 use std::collections::HashMap;
@@ -10,7 +10,7 @@ use std::time::Duration;
 
 use forebay_core::{Error, Result};
 
-/// Failed attempts of one peer within a window after which it is answered without a look at what it shows.
+/// Failed attempts of one peer within a window after which it is answered without checking its credentials.
 const FAILED_ATTEMPTS_MAX: u32 = 100;
 
 /// How long failed attempts count.
@@ -23,12 +23,12 @@ const FAILED_PEERS_MAX: usize = 10_000;
 #[derive(Debug, Clone, Copy)]
 pub(crate) struct Peer(pub(crate) SocketAddr);
 
-/// What limits count as one peer.
+/// The unit of limits per peer.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, Default)]
 pub(crate) struct PeerKey(u128);
 
 impl PeerKey {
-    /// A request that came over no connection is of the peer `::`.
+    /// A request without a connection has the peer `::`.
     pub(crate) fn of(peer: Option<Peer>) -> Self {
         peer.map_or(Self::default(), |Peer(address)| Self::from(address.ip()))
     }
@@ -43,11 +43,11 @@ impl From<IpAddr> for PeerKey {
     }
 }
 
-/// What each peer has of something now; a peer that has nothing costs nothing.
+/// The usage of each peer; a peer without usage costs nothing.
 #[derive(Debug, Clone, Default)]
 pub(crate) struct PeerShares(Arc<Mutex<HashMap<PeerKey, usize>>>);
 
-/// What one peer has, given back when it is dropped.
+/// The usage of one peer, released on drop.
 #[derive(Debug)]
 pub(crate) struct PeerShare {
     shares: PeerShares,
@@ -109,7 +109,7 @@ struct Attempts {
 }
 
 impl FailedAttempts {
-    /// Errors: `Unavailable` `too_many_failures`: the peer failed so often that nothing more of it is looked at.
+    /// Errors: `Unavailable` `too_many_failures`: the peer failed too often, so its requests are not checked any more.
     pub(crate) fn check(&self, peer: PeerKey, now: Duration) -> Result<()> {
         let peers = self.lock();
         let attempts = peers.get(&peer).filter(|found| !found.is_over(now));
@@ -177,7 +177,8 @@ mod tests {
     #[test]
     fn a_share_is_bounded_and_given_back() {
         let shares = PeerShares::default();
-        let (a, b) = (key("10.0.0.1"), key("10.0.0.2"));
+        let a = key("10.0.0.1");
+        let b = key("10.0.0.2");
         let held = shares.take(a, 3, 4).unwrap();
         assert!(shares.take(a, 2, 4).is_none());
         assert!(shares.take(b, 2, 4).is_some());
@@ -188,8 +189,10 @@ mod tests {
 
     #[test]
     fn attempts_that_failed_count_for_a_minute_and_for_their_peer_alone() {
-        let (failed, second) = (FailedAttempts::default(), Duration::from_secs(1));
-        let (a, b) = (key("10.0.0.1"), key("10.0.0.2"));
+        let failed = FailedAttempts::default();
+        let second = Duration::from_secs(1);
+        let a = key("10.0.0.1");
+        let b = key("10.0.0.2");
         for _ in 0..FAILED_ATTEMPTS_MAX {
             failed.check(a, second).unwrap();
             failed.count(a, second);

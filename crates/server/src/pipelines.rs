@@ -1,4 +1,4 @@
-//! What the pipelines are doing, as JSON.
+//! The status of the pipelines, as JSON.
 
 use axum::Json;
 use axum::extract::rejection::PathRejection;
@@ -32,15 +32,16 @@ pub(crate) async fn show(
     let status = found.ok_or_else(|| {
         Error::not_found(
             "no_such_pipeline",
-            format!("there is no pipeline `{pipeline}`"),
+            format!("pipeline `{pipeline}` not found"),
         )
-        .with_hint("GET /v1/pipelines lists them")
+        .with_hint("call GET /v1/pipelines to list the pipelines")
     })?;
     Ok(Json(shown(status)))
 }
 
 fn shown(status: &Status) -> Value {
-    let (figures, get) = (&status.figures, Figures::get);
+    let figures = &status.figures;
+    let get = Figures::get;
     let mut value = serde_json::to_value(status).unwrap_or_default();
     value["since"] = status.since.to_string().into();
     value["next_at"] = status.next_at.map(|at| at.to_string()).into();

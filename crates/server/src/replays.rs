@@ -1,7 +1,7 @@
-//! Signatures that were taken, for as long as their time makes them valid: whoever sends one again gets the first answer.
+//! Accepted signatures, for as long as their time is valid: a replayed request gets the first response.
 //!
 //! A signed request that somebody has seen can be sent again. Within the validity of its time it lands once; after it the time is
-//! refused. This is memory of the process: the idempotency keys of the [journal](forebay_pipeline::journal) are what a restart leaves.
+//! refused. This is memory of the process: the idempotency keys of the [journal](forebay_journal) survive a restart.
 
 use std::collections::{HashMap, VecDeque};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
@@ -19,11 +19,11 @@ pub(crate) struct Replays(Arc<Mutex<Inner>>);
 #[derive(Debug, Default)]
 struct Inner {
     taken: HashMap<Print, Taken>,
-    /// In the order in which they came.
+    /// In order of arrival.
     order: VecDeque<(Print, Timestamp)>,
 }
 
-/// What is kept of a signature.
+/// The stored entry of a signature.
 type Print = [u8; 16];
 
 #[derive(Debug, Clone, Copy)]
@@ -112,7 +112,7 @@ fn print(signature: &[u8]) -> Print {
 }
 
 fn under_way() -> Error {
-    let what = "a request with the same signature is under way";
+    let what = "a request with the same signature is in progress";
     Error::unavailable("replay_under_way", what).with_hint("send it again a little later")
 }
 

@@ -1,26 +1,26 @@
-//! What every request may use.
+//! The shared state of all requests.
 
 use std::fmt;
 use std::sync::Arc;
 
 use forebay_control::orchestrate::Registry;
 use forebay_core::{Clock, Error, ErrorKind, Result};
-use forebay_pipeline::file::PipelineSpec;
-use forebay_pipeline::journal::{Journal, Journals};
-use forebay_pipeline::source::push::PushConfig;
+use forebay_journal::{Journal, Journals};
+use forebay_pipeline::platform::push::PushConfig;
+use forebay_pipeline::spec::PipelineSpec;
 use tokio_util::sync::CancellationToken;
 
 use crate::access::Access;
-use crate::aws::Examiners;
-use crate::ingest::body::Bodies;
-use crate::metrics::Requests;
-use crate::observe::Ids;
+use crate::body::Bodies;
+use crate::examiners::Examiners;
 use crate::peers::{FailedAttempts, PeerKey, too_many_failures};
 use crate::replays::Replays;
+use crate::request_counts::Requests;
+use crate::request_id::Ids;
 
 /// Asks the parts that a push or a commit needs whether they work.
 pub trait Probe: Send + Sync + 'static {
-    /// Names what does not work.
+    /// Names the failed parts.
     fn probe(&self) -> std::pin::Pin<Box<dyn Future<Output = Result<()>> + Send + '_>>;
 }
 
@@ -150,16 +150,15 @@ impl State {
         let spec = self.registry().spec(pipeline);
         let Some(spec) = spec.filter(|spec| spec.source.push().is_some()) else {
             if self.is_broken(pipeline) {
-                let what = format!(
-                    "the file of pipeline `{pipeline}` does not check, so it is not at work"
-                );
+                let what =
+                    format!("the file of pipeline `{pipeline}` is invalid, so it does not run");
                 return Err(Error::unavailable("pipeline_broken", what).with_hint(
-                    "GET /v1/pipelines says what is wrong with it; send the push again later",
+                    "call GET /v1/pipelines for the errors; send the push again later",
                 ));
             }
-            let what = format!("there is no pipeline `{pipeline}` that takes pushes");
+            let what = format!("pipeline `{pipeline}` not found, or it does not accept pushes");
             return Err(Error::not_found("no_such_pipeline", what).with_hint(
-                "a pipeline takes pushes when its source is `push`; GET /v1/pipelines lists them",
+                "only pipelines with source `push` accept pushes; call GET /v1/pipelines to list the pipelines",
             ));
         };
         let journal = self.journal(&spec).await?;
@@ -179,7 +178,8 @@ impl State {
         if let Some(journal) = self.journals().find(&spec.name) {
             return Ok(journal);
         }
-        let (state, spec) = (self.0.clone(), spec.clone());
+        let state = self.0.clone();
+        let spec = spec.clone();
         let open = async move {
             let push = push(&spec)?;
             state
@@ -187,7 +187,7 @@ impl State {
                 .of(&spec.name, push.journal, push.limits())
                 .await
         };
-        // It goes on when who asks goes away: others wait for it too.
+        // It continues when the caller disconnects: others wait for it too.
         tokio::spawn(open).await.map_err(|error| {
             Error::bug("journal_task", "opening a journal panicked").with_source(error)
         })?
@@ -195,8 +195,8 @@ impl State {
 }
 
 pub(crate) fn draining() -> Error {
-    Error::unavailable("draining", "the server is ending")
-        .with_hint("send it again to the one that takes over")
+    Error::unavailable("draining", "the server is shutting down")
+        .with_hint("send it again to the server that replaces it")
 }
 
 /// One pipeline's way in.
@@ -213,5 +213,5 @@ impl Door {
 
 fn push(spec: &PipelineSpec) -> Result<&PushConfig> {
     let push = spec.source.push();
-    push.ok_or_else(|| Error::bug("no_push", "the source of a push takes no pushes"))
+    push.ok_or_else(|| Error::bug("no_push", "a pipeline without a push source got a push"))
 }

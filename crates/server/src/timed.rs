@@ -1,6 +1,6 @@
-//! A bound on how long a caller may take to read what it is sent.
+//! A time limit for a caller to read the response.
 //!
-//! Without one, callers that ask and never read keep their connections for ever.
+//! Without one, callers that send requests and never read keep their connections for ever.
 
 use std::io;
 use std::pin::Pin;

@@ -18,7 +18,7 @@ use rustls::sign::CertifiedKey;
 use tokio_rustls::TlsAcceptor;
 use tokio_util::sync::CancellationToken;
 
-/// How often the files are looked at.
+/// How often the files are checked for changes.
 const LOOK_EVERY: Duration = Duration::from_secs(5);
 
 /// Bytes of each of the files.
@@ -33,7 +33,7 @@ pub struct TlsFiles {
     pub key: PathBuf,
 }
 
-/// What callers are shown.
+/// The served certificate.
 pub(crate) struct Tls {
     files: TlsFiles,
     current: Arc<CurrentKey>,
@@ -121,7 +121,7 @@ impl Tls {
                 tracing::info!(certificate = %self.files.certificate.display(), "certificate reloaded");
             }
             Err(error) => {
-                tracing::error!(%error, "failed to reload the certificate; the one before stays in use");
+                tracing::error!(%error, "failed to reload the certificate, keeping the previous one");
             }
         }
     }
@@ -129,7 +129,8 @@ impl Tls {
 
 impl TlsFiles {
     fn read(&self) -> Result<CertifiedKey> {
-        let (certificate, key) = (&self.certificate, &self.key);
+        let certificate = &self.certificate;
+        let key = &self.key;
         let pem = read(certificate, "bad_certificate")?;
         let chain: std::result::Result<Vec<CertificateDer<'static>>, _> =
             CertificateDer::pem_slice_iter(&pem).collect();
@@ -163,7 +164,7 @@ impl TlsFiles {
         })
     }
 
-    /// What tells one state of the files from another.
+    /// A stamp of the state of the files.
     fn stamp(&self) -> Vec<Option<(u64, u64, i64, i64)>> {
         let stamp = |path: &PathBuf| {
             let found = std::fs::metadata(path).ok()?;

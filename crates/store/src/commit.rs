@@ -33,7 +33,7 @@ pub enum Change {
     Drop,
 }
 
-/// Moves one writer's position; refused unless the writer still holds `epoch` and stands at `sequence`.
+/// Moves one writer's position; refused unless the writer still holds `epoch` and is at `sequence`.
 #[derive(Debug, Clone)]
 pub struct PositionMove {
     pub pipeline: Ident,
@@ -44,7 +44,7 @@ pub struct PositionMove {
     pub position: Position,
 }
 
-/// What a commit became.
+/// The result of a commit.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Committed {
     pub id: CommitId,

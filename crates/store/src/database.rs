@@ -1,7 +1,7 @@
-//! The two databases that can be behind a store, and all that differs between them: opening, locking, a few statements.
+//! The two databases of a store and their differences: opening, locking, a few statements.
 //!
 //! Whichever it is, one writer at a time holds the store: SQLite's write lock, or an advisory lock of Postgres, from the
-//! first statement of a transaction to its end. What the store asks for in SQL stands in `sql/`, once for both.
+//! first statement of a transaction to its end. The SQL statements of the store are in `sql/`, once for both.
 
 mod error;
 mod mark;
@@ -61,7 +61,7 @@ impl Database {
         }
     }
 
-    /// Lets the mark say what the catalog has, also when that is less; gives what was wrong.
+    /// Sets the mark to the state of the catalog, even if that is older; returns the problem found.
     pub(crate) async fn accept_loss(&self, clock: &dyn Clock) -> Result<Option<String>> {
         match self {
             Self::Sqlite(file) => file.accept_loss(clock).await,
@@ -107,7 +107,7 @@ struct Dialect {
     begin: &'static str,
     /// Keeps the last batch of a writer, then COMMIT: the values are an id and a number of our own.
     mark_and_commit: fn(id: &uuid::Uuid, batch: i64) -> String,
-    /// Forgets writers that are long gone.
+    /// Deletes writers that ended long ago.
     prune: &'static str,
 }
 
@@ -119,7 +119,7 @@ impl Sql<'_> {
         }
     }
 
-    /// Begins a transaction that alone may write: what it reads stays true until it ends.
+    /// Begins the only transaction that may write: the state that it reads stays valid until it ends.
     pub(crate) async fn begin(&mut self) -> Result<(), sqlx::Error> {
         self.command(self.dialect().begin).await
     }

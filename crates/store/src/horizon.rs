@@ -1,9 +1,9 @@
-//! How far back states of the lake are kept, and what those states need.
+//! How far back states of the lake are kept, and the tables and positions that those states need.
 
 use forebay_core::{CommitId, Position, TableName, Timestamp};
 use uuid::Uuid;
 
-/// States from here on are kept: as of this instant, of every later commit, and what branches are based on.
+/// States from here on are kept: as of this instant, of every later commit, and the bases of branches.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub struct Horizon {
     pub at: Timestamp,

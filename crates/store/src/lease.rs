@@ -1,4 +1,4 @@
-//! Who works on a split now. A lease is a hint; the epoch checked inside the commit is what keeps a zombie out.
+//! The current worker of a split. A lease is a hint; the epoch checked inside the commit fences out a zombie.
 
 use std::time::Duration;
 

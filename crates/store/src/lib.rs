@@ -1,5 +1,5 @@
 //! The platform's own memory: the catalog as a versioned log with branches, positions of writers, leases, runs.
-//! It lies in a SQLite file or in a schema of a Postgres database; callers see no difference.
+//! It is stored in a SQLite file or in a schema of a Postgres database; callers see no difference.
 //!
 //! One commit is one SQL transaction (see [`Store::commit`]). Big facts (requests, quarantined rows, raw indexes) are
 //! lake tables and never rows here. This crate never reads or writes a table's files and knows no Iceberg type:

@@ -1,4 +1,4 @@
-//! What ran, when, and what it did.
+//! The history of runs.
 
 use forebay_core::{Ident, RefName, RunId, Timestamp};
 

@@ -1,4 +1,4 @@
-//! What the store asks of its database: each statement once, for SQLite and for Postgres.
+//! The SQL statements of the store, once for SQLite and Postgres.
 
 pub(crate) mod checksum;
 pub(crate) mod commit;

@@ -26,7 +26,7 @@ use crate::{
 
 /// A handle of the store; clones share one writer. Several processes, and several handles, may open one store.
 ///
-/// What is asked of the store is done even when the future that asks is dropped, once it stands in the queue.
+/// A queued request is carried out even if its future is dropped.
 #[derive(Debug, Clone)]
 pub struct Store {
     queue: mpsc::Sender<Job>,
@@ -55,7 +55,7 @@ impl Store {
         let mut connection = database.open(clock.as_ref()).await.map_err(there)?;
         let mut sql = connection.sql();
         match sql.prune().execute(&mut sql).await {
-            // Whoever only reads needs no place to write.
+            // Reading needs no writable folder.
             Err(error) if is_read_only(&error) => {}
             pruned => drop(pruned.map_err(explain).map_err(there)?),
         }
@@ -78,8 +78,8 @@ impl Store {
         })
     }
 
-    /// Accepts that a SQLite catalog is older than its mark, or has none: afterwards the mark says what the catalog has. Gives what
-    /// was wrong, in words; `None` when nothing was. What is missing stays missing.
+    /// Accepts that a SQLite catalog is older than its mark, or has none: afterwards the mark matches the catalog. Returns the
+    /// problem found; `None` without one. Lost transactions stay lost.
     ///
     /// Errors: as [`Store::open_url`], but for a catalog that is older than its mark.
     pub async fn accept_loss(url: &StoreUrl, clock: Arc<dyn Clock>) -> Result<Option<String>> {
@@ -87,7 +87,7 @@ impl Store {
         accepted.map_err(|error| error.with_context("store", url))
     }
 
-    /// Does what is queued, then closes the file; every later call fails with `Unavailable` `store_closed`. Not
+    /// Applies the queued requests, then closes the file; every later call fails with `Unavailable` `store_closed`. Not
     /// needed for durability: it leaves a file without its write-ahead log beside it.
     pub async fn close(&self) {
         self.readers.close().await;
@@ -99,14 +99,14 @@ impl Store {
         if let Some(task) = task {
             self.closing.notify_one();
             if let Err(error) = task.await {
-                tracing::error!(%error, "the writer of the store ended badly");
+                tracing::error!(%error, "store writer task panicked");
             }
         }
     }
 
     /// Makes one change of the lake. After an unknown result the store itself looks for the commit id, so the
-    /// answer is definite: Ok, or an error after which nothing of the commit is there. A commit whose id is in the
-    /// log already is answered with what it became, and changes nothing.
+    /// result is definite: Ok, or an error after which nothing of the commit is stored. A commit whose id is in the
+    /// log already returns its earlier result, and changes nothing.
     ///
     /// Errors: `Conflict` `stale_head` (a table moved: reload and try again), `Conflict` `stale_epoch` (another
     /// process took the split: stop), `NotFound` `no_such_branch`, `Unavailable` when the database cannot be
@@ -156,7 +156,7 @@ impl Store {
         Ok(log::log(sql, &lineage, limit).await?)
     }
 
-    /// A branch of what `from` is now; nothing is copied.
+    /// A branch of the current state of `from`; nothing is copied.
     ///
     /// Errors: `Conflict` `branch_exists`, `NotFound` `no_such_branch` for `from`.
     pub async fn create_branch(&self, name: &RefName, from: &RefName) -> Result<Branch> {
@@ -180,7 +180,7 @@ impl Store {
     }
 
     /// Takes the split: the epoch goes up, so every earlier holder is fenced. With `steal` also from a live owner.
-    /// A split that is new on the branch starts where the base stood when the branch was made.
+    /// A split that is new on the branch starts at the position of the base when the branch was made.
     ///
     /// Errors: `Conflict` `leased` when another owner holds it and has not expired.
     pub async fn take_lease(&self, request: &LeaseRequest, steal: bool) -> Result<Lease> {
@@ -211,7 +211,7 @@ impl Store {
         .await
     }
 
-    /// Until when somebody holds the split; `None` when nobody does, or whoever did has let it run out before `now`.
+    /// When the lease on the split expires; `None` without a lease, or when it expired before `now`.
     pub async fn held_until(
         &self,
         branch: &RefName,
@@ -228,7 +228,7 @@ impl Store {
         self.write(member::Attend(member.clone())).await
     }
 
-    /// No longer counts it. Whoever dies without a word is counted until its time is up.
+    /// Deregisters a member. One that dies without deregistering is counted until its heartbeat expires.
     pub async fn leave(&self, member: &Member) -> Result<()> {
         self.write(member::Leave(member.clone())).await
     }
@@ -248,7 +248,7 @@ impl Store {
         self.write(runs::Record(run.clone())).await
     }
 
-    /// Marks as `Lost` the runs of a pipeline on a branch that say they are running, but for the one that has just
+    /// Marks as `Lost` the runs of a pipeline on a branch with status running, except the one that has just
     /// taken the lease. Gives those it marked.
     pub async fn mark_lost(
         &self,
@@ -295,21 +295,21 @@ impl Store {
         horizon.map_err(explain)
     }
 
-    /// What [`Store::expire`] would answer.
+    /// The horizon that [`Store::expire`] would return.
     pub async fn horizon_at(&self, before: Timestamp) -> Result<Horizon> {
         let horizon = horizon::at(&mut self.reader().await?.sql(), before).await;
         horizon.map_err(explain)
     }
 
-    /// Stops promising states of before an instant: from now on they are not read any more, and what only they need may
-    /// be deleted. Kept are the state at that instant, all later ones, and what branches are based on. A horizon never
+    /// Expires states from before an instant: they can no longer be read, and data that only they need may
+    /// be deleted. Kept are the state at that instant, all later ones, and the bases of branches. A horizon never
     /// goes back.
     pub async fn expire(&self, before: Timestamp) -> Result<Horizon> {
         self.write(horizon::Expire(before)).await
     }
 
     /// Where tables are in the states that are kept from a horizon on, a part at a time; the first without a cursor.
-    /// What a commit puts somewhere meanwhile may or may not be among them.
+    /// Tables of concurrent commits may or may not be included.
     pub async fn places(&self, horizon: Horizon, from: Option<&PlaceCursor>) -> Result<Places> {
         let mut reader = self.reader().await?;
         let sql = &mut reader.sql();
@@ -319,7 +319,7 @@ impl Store {
     }
 
     /// Positions that name objects of the storage, needed from a horizon on or not, a part at a time; the first without a cursor.
-    /// What a commit moves meanwhile may or may not be among them.
+    /// Positions of concurrent commits may or may not be included.
     pub async fn logged_positions(
         &self,
         horizon: Horizon,
@@ -336,13 +336,13 @@ impl Store {
         Ok(found)
     }
 
-    /// Every table that the log or a branch still tells of, dropped ones too, with a name that it had.
+    /// Every table that is still in the log or on a branch, dropped ones too, with a name that it had.
     pub async fn tables_ever(&self) -> Result<Vec<(Uuid, TableName)>> {
         Ok(horizon::tables_ever(&mut self.reader().await?.sql()).await?)
     }
 
-    /// Deletes what no state from the horizon on needs, and records of commits and runs of before `log_before`. Many short
-    /// transactions: commits go on meanwhile, and after an error the rest is done by the next call.
+    /// Deletes rows that no state from the horizon on needs, and records of commits and runs older than `log_before`. Uses many
+    /// short transactions: concurrent commits are not blocked, and after an error the next call does the rest.
     pub async fn forget(&self, log_before: Timestamp) -> Result<Forgotten> {
         let mut forgotten = Forgotten::default();
         for log in [Log::Changes, Log::Moves] {
@@ -365,8 +365,8 @@ impl Store {
         }
     }
 
-    /// Compares the catalog with its mark and with itself: pages, log, heads, positions, and the checksum of each row. Says what
-    /// is wrong, in words; changes nothing. Reads everything, some thousand rows at once.
+    /// Compares the catalog with its mark and with itself: pages, log, heads, positions, and the checksum of each row. Returns
+    /// the faults found; changes nothing. Reads everything, some thousand rows at once.
     pub async fn verify(&self) -> Result<Vec<String>> {
         let mut found = self.verify_mark().await?;
         let mut reader = self.reader().await?;

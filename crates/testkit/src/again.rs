@@ -4,13 +4,13 @@ use std::process::Command;
 
 use crate::S3Server;
 
-/// Variable that tells a test process where tables lie.
+/// Variable with the storage of tables for a test process.
 const STORAGE: &str = "FOREBAY_TEST_STORAGE";
 
 /// Whether the tests of this process keep tables on S3.
 #[expect(
     clippy::disallowed_methods,
-    reason = "the test that started this process tells by the environment"
+    reason = "the test that started this process sets the variable"
 )]
 pub fn on_s3() -> bool {
     std::env::var(STORAGE).is_ok_and(|storage| storage == "s3")

@@ -1,4 +1,4 @@
-//! A clock that goes when the test says so.
+//! A clock controlled by the test.
 
 use std::sync::{Arc, Mutex, MutexGuard};
 use std::time::Duration;
@@ -7,7 +7,7 @@ use async_trait::async_trait;
 use forebay_core::{Clock, Timestamp};
 use tokio::sync::Notify;
 
-/// Virtual time. [`FakeClock::auto`] jumps to the end of every sleep at once; [`FakeClock::manual`] stands still
+/// Virtual time. [`FakeClock::auto`] jumps to the end of every sleep at once; [`FakeClock::manual`] is stopped
 /// until [`FakeClock::advance`].
 #[derive(Debug)]
 pub struct FakeClock {
@@ -45,7 +45,7 @@ impl FakeClock {
         }
     }
 
-    /// Lets time pass and wakes who slept until then.
+    /// Advances time and wakes the sleepers that are due.
     pub fn advance(&self, by: Duration) {
         self.lock().passed += by;
         self.moved.notify_waiters();
@@ -56,7 +56,7 @@ impl FakeClock {
         self.lock().skew_us += micros;
     }
 
-    /// How long each sleep so far was asked to be, in the order in which they began.
+    /// The requested length of each sleep so far, in the order in which they began.
     pub fn sleeps(&self) -> Vec<Duration> {
         self.lock().sleeps.clone()
     }

@@ -1,6 +1,6 @@
-//! A server process of a test in a temporary folder: both are gone when our process is, however it ends.
+//! A server process of a test in a temporary folder: both are removed when our process ends in any way.
 //!
-//! Never knows what the server is.
+//! Independent of the kind of server.
 
 use std::io::Write;
 use std::net::{TcpListener, TcpStream};

@@ -1,4 +1,4 @@
-//! What tests need and no program ships: a fake clock, a stub HTTP server, an object store that loses answers, real servers (Kafka,
+//! Helpers for tests only: a fake clock, a stub HTTP server, an object store that loses answers, real servers (Kafka,
 //! Postgres, S3, a schema registry), a temporary workspace, the shared data.
 //!
 //! Only `[dev-dependencies]` name this crate. It knows `core` and none of the crates it helps to test.
@@ -30,6 +30,6 @@ pub use workspace::{Workspace, shared_data, shared_files};
 
 /// Installs the process-wide TLS provider, as the binary does at its start. May be called by every test.
 pub fn install_crypto() {
-    // An error says that another test was first.
+    // An error means that another test was first.
     let _ = rustls::crypto::ring::default_provider().install_default();
 }

@@ -16,14 +16,14 @@ use object_store::{
     UploadPart,
 };
 
-/// What happens to the requests that make objects, one after the other; then all is well.
+/// The fate of the requests that make objects, one after the other; then all is well.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Fault {
     /// It is carried out, and the answer is lost.
     Applied,
     /// It never arrives.
     Lost,
-    /// It is carried out, and the client's second try is told that the object is there.
+    /// It is carried out, and the client's retry gets the answer that the object exists.
     Twice,
     /// It is carried out, its answer is lost, and so is that to the question that follows.
     Silent,
@@ -63,7 +63,7 @@ impl LossyStore {
         Arc::new(store)
     }
 
-    /// What happens to the next requests that make objects.
+    /// The fate of the next requests that make objects.
     ///
     /// # Panics
     /// When another thread panicked here.
@@ -71,7 +71,7 @@ impl LossyStore {
         *self.faults.lock().expect("nobody panics here") = faults.iter().rev().copied().collect();
     }
 
-    /// How many uploads in parts were given up.
+    /// How many multipart uploads were aborted.
     ///
     /// # Panics
     /// When another thread panicked here.
@@ -83,7 +83,7 @@ impl LossyStore {
         faults.lock().expect("nobody panics here").pop()
     }
 
-    /// What an object holds, when it is there.
+    /// The content of an object, if it exists.
     pub async fn content(&self, path: &Path) -> Option<Bytes> {
         self.inner.get(path).await.ok()?.bytes().await.ok()
     }

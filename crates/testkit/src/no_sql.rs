@@ -35,10 +35,6 @@ impl SqlEngine for NoSql {
         Err(refused())
     }
 
-    async fn not_row_wise(&self, _: &str, _: SchemaRef, _: &str) -> Result<Option<String>> {
-        Err(refused())
-    }
-
     async fn evaluate(&self, _: &RecordBatch, _: &str) -> Result<BooleanArray> {
         Err(refused())
     }

@@ -1,4 +1,4 @@
-//! A Postgres server of a test's own: its data in a temporary folder, reached by a socket in it, gone with the value.
+//! A Postgres server of a test's own: its data in a temporary folder, reached by a socket in it, removed on drop.
 //!
 //! It syncs to the disk as a real one does. The programs come from the folder that `FOREBAY_TEST_POSTGRES` names
 //! (`test.sh` installs them).
@@ -69,7 +69,7 @@ impl PostgresServer {
         )
     }
 
-    /// What `psql` prints for these statements, unaligned and without headers, lines without the last newline.
+    /// The output of `psql` for these statements, unaligned and without headers, lines without the last newline.
     ///
     /// # Panics
     /// When a statement fails.
@@ -80,7 +80,8 @@ impl PostgresServer {
             .stdin(Stdio::null())
             .output()
             .expect("psql can be started");
-        let (out, errors) = (&output.stdout, String::from_utf8_lossy(&output.stderr));
+        let out = &output.stdout;
+        let errors = String::from_utf8_lossy(&output.stderr);
         assert!(output.status.success(), "{statements}: {errors}");
         String::from_utf8_lossy(out).trim_end().to_owned()
     }
@@ -174,7 +175,7 @@ impl Drop for PostgresServer {
     }
 }
 
-/// Whether root has made the folder, which is who we are then.
+/// Whether root has made the folder, and so runs this process.
 fn is_ours_by_root(path: &Path) -> bool {
     std::fs::metadata(path).is_ok_and(|about| about.uid() == 0)
 }

@@ -46,7 +46,7 @@ impl RegistryServer {
         format!("http://127.0.0.1:{}/{API}", self.port)
     }
 
-    /// Ends it as a power cut would; what was registered stays.
+    /// Ends it as a power cut would; registered schemas stay.
     pub fn kill(&mut self) {
         self.kept.end("KILL");
     }

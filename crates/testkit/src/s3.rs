@@ -20,7 +20,7 @@ const PORTS_MAX: usize = 5;
 const GUARD: &str =
     r#""$@" & server=$!; cat >/dev/null; kill -9 $server; wait $server 2>/dev/null"#;
 
-/// versitygw over a temporary folder, on a port of its own; gone when it is dropped, or when the process dies.
+/// versitygw over a temporary folder, on a port of its own; removed on drop, or when the process dies.
 #[derive(Debug)]
 pub struct S3Server {
     program: PathBuf,
@@ -33,7 +33,7 @@ impl S3Server {
     pub const ACCESS_KEY: &'static str = "forebay";
     pub const SECRET_KEY: &'static str = "forebay-secret";
 
-    /// Whether there is a program to start; says so when not.
+    /// Whether there is a program to start; prints a line if not.
     pub fn is_installed() -> bool {
         program().is_some()
     }
@@ -115,7 +115,7 @@ impl S3Server {
         Arc::new(client.expect("the options are complete"))
     }
 
-    /// Kills the server; what it holds stays.
+    /// Kills the server; its objects stay.
     pub fn stop(&mut self) {
         if let Some(mut process) = self.process.take() {
             drop(process.stdin.take());
@@ -169,7 +169,7 @@ impl Drop for S3Server {
 #[expect(
     clippy::disallowed_methods,
     clippy::print_stderr,
-    reason = "what test.sh has installed is told by the environment; a test that skips says so"
+    reason = "test.sh passes its installed programs by the environment; a skipped test prints so"
 )]
 fn program() -> Option<PathBuf> {
     let program = std::env::var("FOREBAY_TEST_S3").ok().map(PathBuf::from);

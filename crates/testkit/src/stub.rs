@@ -1,4 +1,4 @@
-//! An HTTP server on a loopback port that answers as a test tells it to, well or badly.
+//! An HTTP server on a loopback port with scripted responses, good or bad.
 
 use std::collections::{BTreeMap, HashMap};
 use std::net::SocketAddr;
@@ -17,7 +17,7 @@ use tokio::net::TcpListener;
 use tokio::sync::watch;
 use tokio::time::Instant;
 
-/// What came in.
+/// A received request.
 #[derive(Debug, Clone)]
 pub struct Request {
     pub method: String,
@@ -68,15 +68,15 @@ pub enum Behaviour {
     Normal,
     /// The body again and again, for ever.
     NeverEnd,
-    /// So many bytes a second.
+    /// This many bytes a second.
     Drip(u32),
-    /// The length of the whole body is promised, so many bytes are sent, then the connection is closed.
+    /// The length of the whole body is announced, this many bytes are sent, then the connection is closed.
     Cut(usize),
-    /// The connection is closed before anything is said.
+    /// The connection is closed without a response.
     ResetBeforeReply,
 }
 
-/// What goes out.
+/// A response.
 #[derive(Debug, Clone)]
 pub struct Reply {
     pub status: u16,
@@ -84,7 +84,7 @@ pub struct Reply {
     pub body: Bytes,
     /// Wait so long before the first byte.
     pub delay: Duration,
-    /// Do not wait once so many requests are under way, this one among them.
+    /// Do not wait once this many requests are in flight, this one included.
     pub until_open: usize,
     pub behaviour: Behaviour,
 }
@@ -245,17 +245,17 @@ impl StubHttp {
         self.address.port()
     }
 
-    /// Everything asked so far, in order of arrival.
+    /// All requests so far, in order of arrival.
     pub fn requests(&self) -> Vec<Request> {
         self.lock().requests.clone()
     }
 
-    /// [`Request::target`] of everything asked so far.
+    /// [`Request::target`] of all requests so far.
     pub fn targets(&self) -> Vec<String> {
         self.lock().requests.iter().map(Request::target).collect()
     }
 
-    /// Forgets what was asked; the counts go on.
+    /// Forgets the requests; the counts continue.
     pub fn forget(&self) {
         self.lock().requests.clear();
     }
@@ -276,7 +276,7 @@ async fn accept(listener: TcpListener, shared: Arc<Shared>) {
         let shared = Arc::clone(&shared);
         connections.spawn(async move {
             let service = service_fn(move |request| answer(request, Arc::clone(&shared)));
-            // A connection that breaks is what many tests ask for.
+            // Many tests break connections on purpose.
             let _ = http1::Builder::new()
                 .serve_connection(TokioIo::new(stream), service)
                 .await;

@@ -45,7 +45,7 @@ impl Workspace {
     }
 }
 
-/// Real data that lies beside the repository and is never committed; `None`, with a line on stderr, where it is absent.
+/// Real data stored beside the repository and never committed; `None`, with a line on stderr, where it is absent.
 #[expect(clippy::print_stderr, reason = "a test that skips says so")]
 pub fn shared_data() -> Option<PathBuf> {
     let folder = Path::new(env!("CARGO_MANIFEST_DIR")).join("../../../shared/data");

@@ -15,16 +15,52 @@ const LONG_FILES: &[(&str, usize)] = &[];
 /// "A <- B" means B may use A; a crate may use everything that stands left of it in a row.
 const ARROWS: &[(&str, &[&str])] = &[
     ("core", &[]),
+    ("config", &["core"]),
+    ("objects", &["core"]),
+    ("formats", &["core", "config"]),
+    ("connectors", &["core", "config", "objects", "formats"]),
     ("store", &["core"]),
-    ("lake", &["core", "store"]),
-    ("pipeline", &["core", "store", "lake"]),
-    ("query", &["core", "store", "lake"]),
-    ("control", &["core", "store", "lake", "pipeline"]),
-    ("server", &["core", "store", "lake", "pipeline", "control"]),
+    ("lake", &["core", "objects", "store"]),
+    ("journal", &["core", "objects", "store", "lake"]),
+    (
+        "pipeline",
+        &[
+            "core",
+            "config",
+            "objects",
+            "formats",
+            "connectors",
+            "store",
+            "lake",
+            "journal",
+        ],
+    ),
+    ("query", &["core", "objects", "store", "lake"]),
+    (
+        "control",
+        &["core", "config", "store", "lake", "journal", "pipeline"],
+    ),
+    (
+        "server",
+        &[
+            "core", "config", "formats", "store", "lake", "journal", "pipeline", "control",
+        ],
+    ),
     (
         "forebay",
         &[
-            "core", "store", "lake", "pipeline", "control", "server", "query",
+            "core",
+            "config",
+            "objects",
+            "formats",
+            "connectors",
+            "store",
+            "lake",
+            "journal",
+            "pipeline",
+            "control",
+            "server",
+            "query",
         ],
     ),
     ("testkit", &["core"]),
@@ -35,13 +71,14 @@ const OWNERS: &[(&str, &str)] = &[
     ("datafusion", "query"),
     ("sqlx", "store"),
     ("iceberg", "lake"),
-    ("reqwest", "pipeline"),
-    ("tokio-postgres", "pipeline"),
-    ("serde-saphyr", "pipeline"),
+    ("reqwest", "connectors"),
+    ("tokio-postgres", "connectors"),
+    ("serde-saphyr", "config"),
     ("axum", "server"),
-    ("rdkafka", "pipeline"),
-    ("arrow-avro", "pipeline"),
-    ("prost-reflect", "pipeline"),
+    ("rdkafka", "connectors"),
+    ("arrow-avro", "formats"),
+    ("prost-reflect", "formats"),
+    ("simd-json", "formats"),
 ];
 
 /// Crates of which two versions would split the types.
@@ -137,39 +174,44 @@ fn the_lock_file_has_one_version_of_the_spine() {
     }
 }
 
-/// Components of a stage: files and folders beside `mod.rs` whose code implements the stage's kind.
-fn components(stage: &str, kind: &str) -> BTreeSet<String> {
-    let folder = format!("crates/pipeline/src/{stage}");
-    let implements = |path: &Path| {
-        std::fs::read_to_string(path)
-            .unwrap_or_default()
-            .contains(&format!("impl {kind} for Kind"))
+/// Modules below `folder` whose code implements `kind`, as paths: `file::source`.
+fn components(folder: &str, kind: &str) -> BTreeSet<String> {
+    let folder = root().join(folder);
+    let mut files = Vec::new();
+    rust_files(&folder, &mut files);
+    let implements = |path: &&PathBuf| {
+        let text = std::fs::read_to_string(path).unwrap();
+        text.contains(&format!("impl {kind} for Kind"))
     };
-    let mut found = BTreeSet::new();
-    for name in entries(&folder) {
-        let path = root().join(&folder).join(&name);
-        let inside = path.is_dir().then(|| {
-            std::fs::read_dir(&path)
-                .unwrap()
-                .map(|entry| entry.unwrap().path())
-                .any(|path| implements(&path))
-        });
-        if inside.unwrap_or_else(|| implements(&path)) {
-            found.insert(name.trim_end_matches(".rs").to_owned());
-        }
-    }
-    found
+    let module = |path: &PathBuf| {
+        let path = path.strip_prefix(&folder).unwrap().to_str().unwrap();
+        let path = path.trim_end_matches(".rs").trim_end_matches("/mod");
+        path.replace('/', "::")
+    };
+    files.iter().filter(implements).map(module).collect()
 }
 
 #[test]
 fn component_folders_equal_their_tables() {
-    for (stage, table, kind) in [
-        ("source", "SOURCES", "SourceKind"),
-        ("extract", "EXTRACTORS", "ExtractorKind"),
-        ("transform", "TRANSFORMS", "TransformKind"),
-        ("load", "SINKS", "SinkKind"),
+    for (folder, file, table, kind) in [
+        ("connectors/src", "lib.rs", "SOURCES", "SourceKind"),
+        ("connectors/src", "lib.rs", "SINKS", "SinkKind"),
+        ("formats/src", "lib.rs", "EXTRACTORS", "ExtractorKind"),
+        (
+            "pipeline/src/platform",
+            "mod.rs",
+            "SOURCES",
+            "PlatformSourceKind",
+        ),
+        (
+            "pipeline/src/transform",
+            "mod.rs",
+            "TRANSFORMS",
+            "TransformKind",
+        ),
     ] {
-        let text = read(format!("crates/pipeline/src/{stage}/mod.rs"));
+        let folder = format!("crates/{folder}");
+        let text = read(format!("{folder}/{file}"));
         let line = text
             .split(&format!("pub const {table}:"))
             .nth(1)
@@ -183,8 +225,49 @@ fn component_folders_equal_their_tables() {
             .collect();
         assert_eq!(
             listed,
-            components(stage, kind),
-            "{table} and the folder {stage}/ differ"
+            components(&folder, kind),
+            "{table} of {folder}/{file} and the folders differ"
+        );
+    }
+}
+
+/// A new connector is a folder and a line: nothing else may know one of them.
+#[test]
+fn nothing_outside_of_its_folder_names_a_connector() {
+    let systems: BTreeSet<String> = ["SourceKind", "SinkKind"]
+        .iter()
+        .flat_map(|kind| components("crates/connectors/src", kind))
+        .map(|module| module.split("::").next().unwrap().to_owned())
+        .collect();
+    assert!(systems.len() > 3, "{systems:?}");
+    let mut files = Vec::new();
+    rust_files(&root().join("crates"), &mut files);
+    for path in files {
+        let name = path.strip_prefix(root()).unwrap().to_str().unwrap();
+        if name.starts_with("crates/connectors/") || name.contains("/tests/") {
+            continue;
+        }
+        let text = std::fs::read_to_string(&path).unwrap();
+        for system in &systems {
+            let named = format!("connectors::{system}::");
+            assert!(!text.contains(&named), "{name} names `{named}`");
+        }
+    }
+}
+
+/// Rows pass through most crates, so none may be forgotten when the profile decides how well each is compiled.
+#[test]
+fn the_release_profile_names_every_crate() {
+    let manifest = read("Cargo.toml");
+    for name in entries("crates") {
+        let package = match name.as_str() {
+            "testkit" => continue,
+            "forebay" => "forebay".to_owned(),
+            name => format!("forebay-{name}"),
+        };
+        assert!(
+            manifest.contains(&format!("[profile.release.package.{package}]\n")),
+            "Cargo.toml has no [profile.release.package.{package}]"
         );
     }
 }

@@ -16,23 +16,23 @@ use std::sync::Arc;
 
 use async_trait::async_trait;
 use forebay_core::{Ident, Result, Timestamp};
-use forebay_pipeline::file::PipelineSpec;
 use forebay_pipeline::run::Figures;
+use forebay_pipeline::spec::PipelineSpec;
 use tokio_util::sync::CancellationToken;
 
 pub use status::{Phase, Registry, Status};
 pub use supervisor::Supervisor;
 
-/// What the supervisor needs from its process.
+/// The supervisor's interface to its process.
 #[async_trait]
 pub trait Site: Send + Sync + 'static {
     /// The pipeline files that there are now.
     fn files(&self) -> Result<Vec<PathBuf>>;
 
-    /// What tells one state of a file from another, without reading it: any change changes it.
+    /// A stamp of the state of a file, without reading it: any change changes it.
     fn stamp(&self, file: &Path) -> Result<String>;
 
-    /// Reads and checks a file. The error says everything that is wrong with it.
+    /// Reads and checks a file. The error has all faults.
     fn load(&self, file: &Path) -> Result<PipelineSpec>;
 
     /// When the last run of a pipeline began, in whichever process.

@@ -4,8 +4,8 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use forebay_core::{Clock, Error, Ident, Result, Timestamp};
-use forebay_pipeline::file::PipelineSpec;
 use forebay_pipeline::run::Figures;
+use forebay_pipeline::spec::PipelineSpec;
 use tokio::sync::watch;
 use tokio_util::sync::CancellationToken;
 
@@ -17,7 +17,7 @@ const PAUSE_FIRST: Duration = Duration::from_secs(1);
 /// The longest pause.
 const PAUSE_MAX: Duration = Duration::from_secs(300);
 
-/// A run that worked this long before it failed starts the pauses anew.
+/// A run that worked this long before it failed resets the back-off.
 const HEALTHY: Duration = Duration::from_secs(600);
 
 pub(super) struct Pipeline<S> {
@@ -33,7 +33,7 @@ pub(super) struct Pipeline<S> {
     pub(super) failed_with: Option<String>,
 }
 
-/// What the runs of a pipeline have counted.
+/// Counters over the runs of a pipeline.
 #[derive(Debug, Clone, Copy)]
 struct Counts {
     rows: u64,
@@ -119,7 +119,7 @@ impl<S: Site> Pipeline<S> {
         }
         let last = self.site.last_begun(&self.name).await;
         let last = last.unwrap_or_else(|error| {
-            tracing::warn!(pipeline = %self.name, %error, "failed to read when it last ran; it runs now");
+            tracing::warn!(pipeline = %self.name, %error, "failed to read the time of the last run, running now");
             None
         });
         let Some(last) = last else {
@@ -137,7 +137,8 @@ impl<S: Site> Pipeline<S> {
     async fn run(&mut self, spec: Arc<PipelineSpec>) -> Result<()> {
         self.phase(Phase::Running, None);
         let cancel = self.stop.child_token();
-        let (site, figures) = (self.site.clone(), self.figures.clone());
+        let site = self.site.clone();
+        let figures = self.figures.clone();
         let run = tokio::spawn({
             let cancel = cancel.clone();
             async move { site.run(spec, figures, cancel).await }

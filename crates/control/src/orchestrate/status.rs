@@ -1,14 +1,14 @@
-//! What each pipeline is doing, for whoever asks.
+//! The status of each pipeline.
 
 use std::collections::BTreeMap;
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 
 use forebay_core::{Ident, Timestamp};
-use forebay_pipeline::file::PipelineSpec;
 use forebay_pipeline::run::Figures;
+use forebay_pipeline::spec::PipelineSpec;
 use serde::Serialize;
 
-/// What a pipeline is doing.
+/// The phase of a pipeline.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize)]
 #[serde(rename_all = "snake_case")]
 pub enum Phase {
@@ -20,7 +20,7 @@ pub enum Phase {
     Failed,
     /// It has no schedule and its source ends: `forebay run` runs it.
     Manual,
-    /// The process is ending, or the file is gone.
+    /// The process is shutting down, or the file was removed.
     Stopped,
 }
 
@@ -30,19 +30,19 @@ pub struct Status {
     pub pipeline: Ident,
     pub file: String,
     pub phase: Phase,
-    /// When it came into this phase.
+    /// When it entered this phase.
     pub since: Timestamp,
     /// When the next run or try begins, where that is known.
     pub next_at: Option<Timestamp>,
     /// Why the last run failed; `None` once one has succeeded.
     pub error: Option<String>,
-    /// What is wrong with the file that is there now; the version before it is at work.
+    /// The error of the current file; the previous version is in use.
     pub broken: Option<String>,
     /// When a run last ended well.
     pub succeeded_at: Option<Timestamp>,
     pub runs: u64,
     pub failures: u64,
-    /// Changes of the file that were taken over.
+    /// Changes of the file that were applied.
     pub changes: u64,
     /// Counters of all its runs in this process.
     #[serde(skip)]
@@ -58,7 +58,7 @@ pub struct Registry(Arc<Mutex<Inner>>);
 #[derive(Debug, Default)]
 struct Inner {
     pipelines: BTreeMap<Ident, Status>,
-    /// Files that have never checked, with what is wrong.
+    /// Files that were never valid, with their errors.
     broken: BTreeMap<String, String>,
 }
 
@@ -68,7 +68,7 @@ impl Registry {
         self.lock().pipelines.values().cloned().collect()
     }
 
-    /// Files that are no pipeline yet, with what is wrong with them.
+    /// Files that were never valid, with their errors.
     pub fn broken(&self) -> Vec<(String, String)> {
         let inner = self.lock();
         let broken = inner.broken.iter();

@@ -1,4 +1,4 @@
-//! The project's files, looked at again and again: what is new starts, what changed is taken over, what is gone stops.
+//! Polls the project's files: starts new pipelines, reloads changed ones, stops removed ones.
 
 use std::collections::BTreeMap;
 use std::path::{Path, PathBuf};
@@ -6,7 +6,7 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use forebay_core::{Clock, Ident};
-use forebay_pipeline::file::PipelineSpec;
+use forebay_pipeline::spec::PipelineSpec;
 use tokio::sync::watch;
 use tokio::task::JoinHandle;
 use tokio_util::sync::CancellationToken;
@@ -14,7 +14,7 @@ use tokio_util::sync::CancellationToken;
 use super::pipeline::Pipeline;
 use super::{Phase, Registry, Site, Status};
 
-/// How often the files are looked at.
+/// How often the files are polled.
 const LOOK_EVERY: Duration = Duration::from_secs(1);
 
 /// Pipelines of one process.
@@ -29,7 +29,7 @@ pub struct Supervisor<S> {
     files: BTreeMap<PathBuf, File>,
 }
 
-/// A file that has been looked at.
+/// A pipeline file that was read.
 struct File {
     stamp: String,
     live: Option<Live>,
@@ -74,12 +74,12 @@ impl<S: Site> Supervisor<S> {
         }
     }
 
-    /// Brings what runs in line with the files that are there.
+    /// Reconciles the running pipelines with the files.
     pub async fn look(&mut self) {
         let files = match self.site.files() {
             Ok(files) => files,
             Err(error) => {
-                tracing::error!(%error, "failed to list the pipeline files; what runs goes on");
+                tracing::error!(%error, "failed to list pipeline files, keeping the running pipelines");
                 return;
             }
         };
@@ -109,7 +109,7 @@ impl<S: Site> Supervisor<S> {
     }
 
     async fn file(&mut self, path: &Path) {
-        // A file that cannot be looked at is about to be replaced or is gone: the next look tells.
+        // A file that cannot be read is being replaced or was removed: the next poll decides.
         let Ok(stamp) = self.site.stamp(path) else {
             return;
         };
@@ -132,7 +132,7 @@ impl<S: Site> Supervisor<S> {
         let live = self.files.get(path).and_then(|file| file.live.as_ref());
         match live {
             Some(live) => {
-                tracing::error!(pipeline = %live.name, %why, "changed pipeline file is invalid, the version before it stays in use");
+                tracing::error!(pipeline = %live.name, %why, "changed pipeline file is invalid, keeping the previous version");
                 let change = |status: &mut Status| status.broken = Some(why.to_owned());
                 self.registry.change(&live.name, change);
             }
@@ -162,7 +162,7 @@ impl<S: Site> Supervisor<S> {
                 status.spec = spec.clone();
             });
             if changed {
-                tracing::info!(pipeline = %name, "pipeline file reloaded, in use from the next commit");
+                tracing::info!(pipeline = %name, "pipeline file reloaded, applied from the next commit");
                 live.wanted.send_replace(spec);
             }
             return;
@@ -187,7 +187,8 @@ impl<S: Site> Supervisor<S> {
     }
 
     fn start(&self, path: &Path, spec: Arc<PipelineSpec>) -> Live {
-        let (name, digest) = (spec.name.clone(), spec.digest.clone());
+        let name = spec.name.clone();
+        let digest = spec.digest.clone();
         let (wanted, receiver) = watch::channel(spec.clone());
         let stop = self.stop.child_token();
         let figures = Arc::default();
@@ -231,7 +232,7 @@ impl Live {
     async fn end(self) {
         self.stop.cancel();
         if let Err(error) = self.task.await {
-            tracing::error!(pipeline = %self.name, %error, "the pipeline's task panicked");
+            tracing::error!(pipeline = %self.name, %error, "pipeline task panicked");
         }
     }
 }

@@ -2,8 +2,9 @@ use std::collections::BTreeMap;
 use std::sync::{Mutex, MutexGuard};
 use std::time::Duration;
 
+use forebay_config::Variables;
 use forebay_core::{Clock, Error};
-use forebay_pipeline::file::{self, Variables};
+use forebay_pipeline::spec;
 use forebay_testkit::{FakeClock, NoSql};
 
 use super::*;
@@ -14,11 +15,11 @@ struct Fake {
     files: Mutex<BTreeMap<PathBuf, String>>,
     /// Pipelines whose runs fail at once.
     failing: Mutex<Vec<String>>,
-    /// Pipelines whose runs end at once; others work until they are asked to end.
+    /// Pipelines whose runs end at once; others work until they are stopped.
     ending: Mutex<Vec<String>>,
     /// Name and address of the source of each run, as it began.
     begun: Mutex<Vec<String>>,
-    /// The same of each run that was asked to end.
+    /// The same of each run that was stopped.
     ended: Mutex<Vec<String>>,
     last: Mutex<Option<Timestamp>>,
 }
@@ -49,7 +50,7 @@ impl Site for Fake {
 
     fn load(&self, file: &Path) -> Result<PipelineSpec> {
         let text = lock(&self.files).get(file).cloned().unwrap_or_default();
-        file::parse("a.yaml", &text, &Nothing, &NoSql::shared())
+        spec::parse("a.yaml", &text, &Nothing, &NoSql::shared())
             .map_err(|wrong| Error::config("bad_pipeline", wrong.to_string()))
     }
 
@@ -83,7 +84,7 @@ fn lock<T>(mutex: &Mutex<T>) -> MutexGuard<'_, T> {
     mutex.lock().unwrap()
 }
 
-/// A pipeline that is continuous; `rows` tells its versions apart.
+/// A continuous pipeline; `rows` distinguishes its versions.
 fn pushed(name: &str, rows: u32) -> String {
     format!(
         "pipeline: {name}\nsource: {{push: {{}}}}\nextract: {{json: {{}}}}\nbuffer: {{rows: {rows}}}\nload: {{iceberg: {{table: a.{name}}}}}\n"
@@ -107,7 +108,8 @@ impl World {
     fn new(files: &[(&str, String)]) -> Self {
         let site = Arc::new(Fake::default());
         let clock = FakeClock::manual(Timestamp(1_000_000_000));
-        let (registry, stop) = (Registry::default(), CancellationToken::new());
+        let registry = Registry::default();
+        let stop = CancellationToken::new();
         let supervisor = Supervisor::new(
             site.clone(),
             clock.clone() as Arc<dyn Clock>,
@@ -136,7 +138,7 @@ impl World {
         settle().await;
     }
 
-    /// Lets time pass for who sleeps now.
+    /// Advances time for current sleepers.
     async fn pass(&self, time: Duration) {
         settle().await;
         self.clock.advance(time);
@@ -155,7 +157,7 @@ impl World {
     }
 }
 
-/// Runs every task that can go on.
+/// Runs every task that can make progress.
 async fn settle() {
     for _ in 0..50 {
         tokio::task::yield_now().await;

@@ -8,13 +8,13 @@ use clap::Subcommand;
 use forebay_core::{Error, RefName, Result};
 use forebay_store::Branch as CatalogBranch;
 
-use super::Global;
+use crate::options::Global;
 use crate::wire::Workspace;
 use crate::{output, say};
 
 #[derive(Debug, Subcommand)]
 pub(crate) enum Branch {
-    /// List branches with what they are based on
+    /// List branches with their base
     Ls,
     /// Create a branch
     Create {

@@ -7,7 +7,7 @@ use std::process::ExitCode;
 use clap::Args;
 use forebay_core::{Ident, Result};
 
-use super::Global;
+use crate::options::Global;
 use crate::settings::{ProcessVariables, Settings};
 use crate::{project, say, wire};
 

@@ -1,4 +1,4 @@
-//! `forebay components`: what a pipeline file may name, from the tables themselves.
+//! `forebay components`: the components that a pipeline file may name, from the registries themselves.
 
 use std::process::ExitCode;
 use std::sync::Arc;
@@ -6,9 +6,10 @@ use std::sync::Arc;
 use arrow::array::{ArrayRef, RecordBatch, StringArray};
 use clap::Args;
 use forebay_core::{Error, Result};
-use forebay_pipeline::{extract, load, source, transform};
 
-use super::Global;
+use forebay_pipeline::spec::components::{Stage, components};
+
+use crate::options::Global;
 use crate::output;
 
 #[derive(Debug, Args)]
@@ -35,26 +36,9 @@ impl Components {
 }
 
 fn rows() -> Vec<(&'static str, &'static str, &'static str)> {
-    let mut rows = Vec::new();
-    rows.extend(
-        source::SOURCES
-            .iter()
-            .map(|kind| ("source", kind.name(), kind.summary())),
-    );
-    rows.extend(
-        extract::EXTRACTORS
-            .iter()
-            .map(|kind| ("extract", kind.name(), kind.summary())),
-    );
-    rows.extend(
-        transform::TRANSFORMS
-            .iter()
-            .map(|kind| ("transform", kind.name(), kind.summary())),
-    );
-    rows.extend(
-        load::SINKS
-            .iter()
-            .map(|kind| ("load", kind.name(), kind.summary())),
-    );
-    rows
+    let of_stage = |stage: Stage| {
+        let kinds = components(stage).into_iter();
+        kinds.map(move |kind| (stage.key(), kind.name(), kind.summary()))
+    };
+    Stage::ALL.into_iter().flat_map(of_stage).collect()
 }

@@ -13,13 +13,13 @@ use forebay_store::AsOf;
 use futures::TryStreamExt;
 use tokio_util::sync::CancellationToken;
 
-use super::Global;
 use crate::demo::{self, api, chart};
+use crate::options::Global;
 use crate::settings::{ProcessVariables, Settings};
 use crate::wire::Workspace;
 use crate::{project, say};
 
-/// The question that the demo asks: how many quakes of which strength.
+/// The query of the demo: the number of quakes by magnitude.
 const QUESTION: &str = "SELECT floor(magnitude) AS magnitude, count(*) AS quakes FROM quakes.events WHERE magnitude IS NOT NULL GROUP BY 1 ORDER BY 1";
 
 const STRONGEST: &str = "SELECT magnitude, place, at FROM quakes.events WHERE magnitude IS NOT NULL ORDER BY magnitude DESC, at LIMIT 3";
@@ -156,11 +156,10 @@ async fn question(workspace: &Workspace) -> Result<()> {
         let failed = |error| {
             Error::bug("demo_answer", "the demo's answer has another shape").with_source(error)
         };
-        let (magnitudes, counts) = (as_long(0).map_err(failed)?, as_long(1).map_err(failed)?);
-        let (magnitudes, counts) = (
-            magnitudes.as_primitive::<Int64Type>(),
-            counts.as_primitive::<Int64Type>(),
-        );
+        let magnitudes = as_long(0).map_err(failed)?;
+        let counts = as_long(1).map_err(failed)?;
+        let magnitudes = magnitudes.as_primitive::<Int64Type>();
+        let counts = counts.as_primitive::<Int64Type>();
         let pairs = magnitudes.values().iter().zip(counts.values());
         rows.extend(pairs.map(|(magnitude, count)| {
             (format!("M {magnitude}"), u64::try_from(*count).unwrap_or(0))

@@ -8,8 +8,8 @@ use std::process::ExitCode;
 use clap::Args;
 use forebay_core::{Error, Result};
 
-use super::Global;
 use crate::demo::files::{self, File};
+use crate::options::Global;
 use crate::{project, say};
 
 const PIPELINE: &str = "\

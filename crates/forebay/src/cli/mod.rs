@@ -12,19 +12,20 @@ mod run;
 mod runs;
 mod schema;
 mod serve;
+mod shared_table;
 mod sql;
 mod tables;
 mod test;
 mod verify;
 
-use std::path::PathBuf;
 use std::process::ExitCode;
 use std::time::Duration;
 
-use clap::{Args, CommandFactory, Parser, Subcommand};
+use clap::{CommandFactory, Parser, Subcommand};
 use forebay_core::{Error, ErrorKind, Result};
 
-use crate::output::{Format, OUTPUT_CLOSED, print_text};
+use crate::options::Global;
+use crate::output::{OUTPUT_CLOSED, print_text};
 use crate::{log, say};
 
 /// Data pipelines and a lakehouse in one binary: from any source to Iceberg tables to SQL.
@@ -33,56 +34,13 @@ use crate::{log, say};
     name = "forebay",
     version,
     max_term_width = 100,
-    after_help = "Start with `forebay demo`. Every failure ends with what to do next."
+    after_help = "Start with `forebay demo`. Every error ends with a hint."
 )]
 struct Cli {
     #[command(flatten)]
     global: Global,
     #[command(subcommand)]
     command: Command,
-}
-
-/// Heading of the options that every command has.
-const GLOBAL: &str = "Global options";
-
-/// Options of every command.
-#[derive(Debug, Clone, Args)]
-pub(crate) struct Global {
-    /// Where Forebay keeps its data: catalog, raw zone, tables [default: PROJECT/.forebay]
-    #[arg(long, global = true, help_heading = GLOBAL, value_name = "DIR", env = "FOREBAY_WORKSPACE")]
-    pub(crate) workspace: Option<PathBuf>,
-    /// The folder with `forebay.toml` and `pipelines/`
-    #[arg(
-        long,
-        global = true,
-        help_heading = GLOBAL,
-        value_name = "DIR",
-        default_value = ".",
-        env = "FOREBAY_PROJECT"
-    )]
-    pub(crate) project: PathBuf,
-    /// Output format on stdout
-    #[arg(long, global = true, value_enum, default_value_t, help_heading = GLOBAL)]
-    format: Format,
-    /// No progress on stderr
-    #[arg(long, global = true, help_heading = GLOBAL)]
-    no_progress: bool,
-    /// Only results and errors
-    #[arg(long, short, global = true, help_heading = GLOBAL)]
-    quiet: bool,
-    /// More detail on stderr (-v, -vv)
-    #[arg(long, short, global = true, help_heading = GLOBAL, action = clap::ArgAction::Count)]
-    verbose: u8,
-    /// Log format [default: `log.format` of forebay.toml, text]
-    #[arg(
-        long,
-        global = true,
-        help_heading = GLOBAL,
-        value_enum,
-        value_name = "FORMAT",
-        env = "FOREBAY__LOG__FORMAT"
-    )]
-    log: Option<log::Format>,
 }
 
 #[derive(Debug, Subcommand)]
@@ -128,7 +86,7 @@ enum Command {
 }
 
 pub(crate) fn main() -> ExitCode {
-    // TLS is asked for by the first request; which implementation is decided here, once.
+    // The first request needs TLS; its implementation is selected here, once.
     let _ = rustls::crypto::ring::default_provider().install_default();
     let cli = match Cli::try_parse() {
         Ok(cli) => cli,
@@ -137,7 +95,7 @@ pub(crate) fn main() -> ExitCode {
             return ExitCode::from(u8::try_from(error.exit_code()).unwrap_or(2));
         }
     };
-    // What is still to be sent is sent when this is dropped.
+    // Remaining spans are sent on drop.
     let started = log::start(log::Wanted {
         format: cli.global.log,
         verbose: cli.global.verbose,
@@ -151,7 +109,7 @@ pub(crate) fn main() -> ExitCode {
     });
     match done {
         Ok(code) => code,
-        // `forebay sql … | head`: whoever reads has what they wanted.
+        // `forebay sql … | head`: the reader has enough.
         Err(error) if error.code() == OUTPUT_CLOSED => ExitCode::SUCCESS,
         Err(error) => {
             say::error(&error);
@@ -204,7 +162,7 @@ async fn with_data(command: Command, global: &Global) -> Result<ExitCode> {
     }
 }
 
-/// Longest that what is still at work is waited for at the end. Nothing depends on it: what is not committed is not there.
+/// Time limit for background work at exit. Nothing depends on it: uncommitted work is not visible.
 const SHUTDOWN_TIME_MAX: Duration = Duration::from_secs(5);
 
 fn runtime() -> Result<tokio::runtime::Runtime> {

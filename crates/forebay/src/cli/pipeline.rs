@@ -4,12 +4,13 @@ use std::process::ExitCode;
 use std::sync::Arc;
 
 use clap::Subcommand;
-use forebay_core::{Error, RefName, Result};
-use forebay_pipeline::file::PipelineSpec;
+use forebay_core::{RefName, Result};
 use forebay_pipeline::run::{Figures, ResetPlan};
+use forebay_pipeline::spec::PipelineSpec;
 use tokio_util::sync::CancellationToken;
 
-use super::Global;
+use super::shared_table::refuse_shared_table;
+use crate::options::Global;
 use crate::settings::ProcessVariables;
 use crate::wire::Workspace;
 use crate::{project, say};
@@ -19,7 +20,7 @@ pub(crate) enum Pipeline {
     /// Drop the pipeline's tables, raw index, quarantine and positions: the next run starts from nothing
     Reset {
         pipeline: String,
-        /// Do it; without this the command lists what it would drop
+        /// Do it; without this the command lists the tables it would drop
         #[arg(long)]
         yes: bool,
         #[arg(long, default_value = "main")]
@@ -42,7 +43,7 @@ impl Pipeline {
         let variables = ProcessVariables { params };
         let file = project::find(&global.project, &pipeline)?;
         let spec = project::load_or_error(&file, &variables, workspace.engine())?;
-        refuse_shared_table(&spec, &workspace, global, &variables)?;
+        refuse_shared_table(&spec, &workspace, global, &variables).await?;
         let spec = Arc::new(spec);
         let context = workspace.run_context(
             &branch,
@@ -82,37 +83,4 @@ fn report(spec: &PipelineSpec, plan: &ResetPlan, verb: &str) {
             say::counted(splits, "split")
         ));
     }
-}
-
-/// Rows of another pipeline in the same table would go, too, and never come back. Whose a table is its owner tells, not its
-/// name: a pipeline may load `shop.orders__archive` beside one that loads `shop.orders`.
-pub(super) fn refuse_shared_table(
-    spec: &PipelineSpec,
-    workspace: &Workspace,
-    global: &Global,
-    variables: &ProcessVariables,
-) -> Result<()> {
-    let Some(target) = spec.load.lake() else {
-        return Ok(());
-    };
-    for file in project::pipelines(&global.project)? {
-        let Ok(other) = project::load(&file, variables, workspace.engine()) else {
-            continue;
-        };
-        let is_shared = other.name != spec.name
-            && other
-                .load
-                .lake()
-                .is_some_and(|other| target.table == other.table);
-        if is_shared {
-            return Err(Error::config(
-                "shared_table",
-                format!("pipeline {} loads {} too", other.name, spec.load.describe()),
-            )
-            .with_hint(
-                "remove or change the other pipeline first: its rows would be dropped as well",
-            ));
-        }
-    }
-    Ok(())
 }

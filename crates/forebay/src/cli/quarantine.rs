@@ -7,12 +7,12 @@ use std::sync::Arc;
 
 use clap::Subcommand;
 use forebay_core::{Error, Ident, RefName, Result};
-use forebay_pipeline::run::Figures;
+use forebay_pipeline::run::{DiscardFilter, Figures, RunContext, plan_discard};
 use forebay_store::AsOf;
 use tokio_util::sync::CancellationToken;
 
-use super::Global;
 use super::sql::{Answering, execute};
+use crate::options::Global;
 use crate::settings::ProcessVariables;
 use crate::wire::Workspace;
 use crate::{project, say};
@@ -34,7 +34,7 @@ pub(crate) enum Quarantine {
         #[arg(long = "param", value_name = "NAME=VALUE", value_parser = super::run::param)]
         params: Vec<(String, String)>,
     },
-    /// Give up rejected records: they are no longer listed nor replayed
+    /// Discard rejected records: they are no longer listed nor replayed
     Discard(discard::Discard),
 }
 
@@ -46,15 +46,7 @@ impl Quarantine {
                 pipeline: Some(pipeline),
                 limit,
             } => {
-                if !has_quarantine(&workspace, &pipeline, global).await? {
-                    say::good(format_args!("{pipeline} has no rejected records"));
-                    return Ok(ExitCode::SUCCESS);
-                }
-                let open = open_events(&pipeline);
-                let statement = format!(
-                    "SELECT id, at, code, reason, payload, \"offset\", line, stage FROM {open} ORDER BY id LIMIT {limit}"
-                );
-                ask(&workspace, &statement, global).await?;
+                list(&workspace, &pipeline, limit, global).await?;
             }
             Self::Ls { pipeline: None, .. } => summary(&workspace, global).await?,
             Self::Show { pipeline, id } => show(&workspace, &pipeline, &id, global).await?,
@@ -65,6 +57,42 @@ impl Quarantine {
         }
         Ok(ExitCode::SUCCESS)
     }
+}
+
+/// The context to read and write quarantine: nothing runs.
+fn run_context(workspace: &Workspace) -> RunContext {
+    workspace.run_context(
+        &RefName::main(),
+        false,
+        &CancellationToken::new(),
+        &Arc::new(Figures::default()),
+    )
+}
+
+async fn list(workspace: &Workspace, pipeline: &Ident, limit: u32, global: &Global) -> Result<()> {
+    if !has_quarantine(workspace, pipeline, global).await? {
+        say::good(format_args!("{pipeline} has no rejected records"));
+        return Ok(());
+    }
+    let open = open_events(pipeline);
+    let statement = format!(
+        "SELECT id, at, code, reason, payload, \"offset\", line, stage FROM {open} ORDER BY id LIMIT {limit}"
+    );
+    let shown = ask(workspace, &statement, global).await? as u64;
+    if shown < u64::from(limit) {
+        return Ok(());
+    }
+    let context = run_context(workspace);
+    let total = plan_discard(pipeline, &DiscardFilter::default(), &context)
+        .await?
+        .total();
+    if total > shown {
+        let hint = format!("--limit {total} lists all of them");
+        say::line(format_args!(
+            "{shown} of {total} records are listed: {hint}"
+        ));
+    }
+    Ok(())
 }
 
 /// The events of a pipeline that no replay has landed, as a subquery.
@@ -125,11 +153,11 @@ async fn summary(workspace: &Workspace, global: &Global) -> Result<()> {
 }
 
 async fn show(workspace: &Workspace, pipeline: &Ident, id: &str, global: &Global) -> Result<()> {
-    has_quarantine(workspace, pipeline, global).await?;
-    if !id
-        .bytes()
-        .all(|b| b.is_ascii_alphanumeric() || b == b'-' || b == b'_')
-    {
+    let is_id = |b: u8| b.is_ascii_alphanumeric() || b == b'-' || b == b'_';
+    if !has_quarantine(workspace, pipeline, global).await? {
+        return Err(no_such_record(pipeline, id));
+    }
+    if !id.bytes().all(is_id) {
         return Err(
             Error::config("bad_id", format!("{id:?} is not the id of a record"))
                 .with_hint(format!("forebay quarantine ls {pipeline}")),
@@ -139,13 +167,15 @@ async fn show(workspace: &Workspace, pipeline: &Ident, id: &str, global: &Global
         "SELECT id, event, at, run, payload, received_at, \"offset\", line, stage, code, reason, CAST(record AS VARCHAR) AS record FROM quarantine.{pipeline} WHERE id = '{id}' ORDER BY at"
     );
     if ask(workspace, &statement, global).await? == 0 {
-        return Err(Error::not_found(
-            "no_such_record",
-            format!("quarantine.{pipeline} has no record {id}"),
-        )
-        .with_hint(format!("forebay quarantine ls {pipeline}")));
+        return Err(no_such_record(pipeline, id));
     }
     Ok(())
+}
+
+fn no_such_record(pipeline: &Ident, id: &str) -> Error {
+    let message = format!("quarantine.{pipeline} has no record {id}");
+    Error::not_found("no_such_record", message)
+        .with_hint(format!("forebay quarantine ls {pipeline}"))
 }
 
 async fn replay(
@@ -160,28 +190,26 @@ async fn replay(
         &ProcessVariables { params },
         workspace.engine(),
     )?);
-    // A run goes on meanwhile: one that follows pushes never ends. Whoever commits second reads the tables again.
+    // A run may be active: one that follows pushes never ends. The second one to commit reads the tables again.
     let _alone = workspace.lock_replay(&spec.name)?;
-    let context = workspace.run_context(
-        &RefName::main(),
-        false,
-        &CancellationToken::new(),
-        &Arc::new(Figures::default()),
-    );
+    let context = run_context(workspace);
     let done = Box::pin(forebay_pipeline::run::replay(spec.clone(), context)).await?;
-    let rows = match done.rows {
-        rows if rows == done.landed => String::new(),
-        rows => format!(", with {}", say::counted(rows, "row")),
-    };
-    say::good(format_args!(
-        "{} landed in {}{rows}",
-        say::counted(done.landed, "record"),
-        spec.load.describe()
-    ));
-    if done.refused > 0 {
+    let target = spec.load.describe();
+    let landed = say::counted(done.landed, "record");
+    match done.rows {
+        rows if rows == done.landed => say::good(format_args!("{landed} landed in {target}")),
+        // Documents whose every record is refused: each of them is open now in their place.
+        0 if done.inner > 0 => say::warn(format_args!("no rows landed in {target}")),
+        rows => {
+            let rows = say::counted(rows, "row");
+            say::good(format_args!("{landed} landed in {target}, with {rows}"));
+        }
+    }
+    let refused = done.refused + done.inner;
+    if refused > 0 {
         say::warn(format_args!(
             "refused again: {}",
-            say::counted(done.refused, "record")
+            say::counted(refused, "record")
         ));
         done.reasons
             .iter()
@@ -189,12 +217,12 @@ async fn replay(
     }
     if done.without_place > 0 {
         say::warn(format_args!(
-            "{} refused after an SQL step that is not row-wise (it joins, aggregates or sorts), so the source is not known: fix the step, then forebay rebuild {}",
+            "{} refused after an SQL step that is not row-wise (it joins, aggregates or sorts), so their source is unknown: fix the step, then forebay rebuild {}",
             say::counted(done.without_place, "record"),
             spec.load.describe(),
         ));
     }
-    Ok(if done.refused + done.without_place == 0 {
+    Ok(if refused + done.without_place == 0 {
         ExitCode::SUCCESS
     } else {
         ExitCode::FAILURE

@@ -10,22 +10,22 @@ use arrow::error::ArrowError;
 use arrow::row::{RowConverter, SortField};
 use clap::Args;
 use forebay_core::{Error, RefName, Result, TableName};
-use forebay_pipeline::file::PipelineSpec;
 use forebay_pipeline::run::{Figures, Rebuilt};
+use forebay_pipeline::spec::PipelineSpec;
 use forebay_store::AsOf;
 use futures::TryStreamExt;
 use sha2::{Digest, Sha256};
 use tokio_util::sync::CancellationToken;
 
-use super::Global;
-use super::pipeline::refuse_shared_table;
+use super::shared_table::refuse_shared_table;
+use crate::options::Global;
 use crate::settings::ProcessVariables;
 use crate::wire::Workspace;
 use crate::{project, say};
 
 #[derive(Debug, Args)]
 #[command(
-    after_help = "Without --adopt the branch stays: query it with `forebay sql --branch …`, drop it with `forebay branch drop …`; the pipeline may run meanwhile, also under `forebay serve`."
+    after_help = "Without --adopt the branch stays: query it with `forebay sql --branch …`, drop it with `forebay branch drop …`; the pipeline may keep running, also under `forebay serve`."
 )]
 pub(crate) struct Rebuild {
     /// The table, or a child table of the same pipeline
@@ -42,9 +42,10 @@ impl Rebuild {
     pub(super) async fn run(self, global: &Global) -> Result<ExitCode> {
         let workspace = Workspace::open(global).await?;
         let spec = Arc::new(self.pipeline(&workspace, global).await?);
+        // The rows of another pipeline would be missing, so the tables could only differ.
+        refuse_shared_table(&spec, &workspace, global, &self.variables()).await?;
         // Nobody else may load the pipeline until the tables are exchanged.
         let _alone = if self.adopt {
-            refuse_shared_table(&spec, &workspace, global, &self.variables())?;
             Some((
                 workspace.lock(&spec.name)?,
                 workspace.lock_replay(&spec.name)?,
@@ -75,7 +76,7 @@ impl Rebuild {
         let equal = match Box::pin(compare(&workspace, &rebuilt, self.adopt)).await {
             Ok(equal) => equal,
             Err(error) => {
-                // Nobody has been told of the branch.
+                // The branch was not shown to anybody.
                 workspace
                     .lake()
                     .store()
@@ -104,8 +105,8 @@ impl Rebuild {
         }
     }
 
-    /// The pipeline of the project that loads the table: its owner tells, and for a table without one its name, which may be that
-    /// of a child table. A file with errors is in nobody else's way.
+    /// The pipeline of the project that loads the table: by the table's owner, or without one by its name, which may be that
+    /// of a child table. A file with errors does not affect other pipelines.
     async fn pipeline(&self, workspace: &Workspace, global: &Global) -> Result<PipelineSpec> {
         let variables = self.variables();
         let main = AsOf::Head(RefName::main());
@@ -113,7 +114,8 @@ impl Rebuild {
         let owner = table.as_ref().and_then(forebay_pipeline::run::owner);
         let is_owned = owner.is_some();
         let name = owner.unwrap_or_else(|| self.table.to_string());
-        let (mut parent, mut broken) = (None, None);
+        let mut parent = None;
+        let mut broken = None;
         for file in project::pipelines(&global.project)? {
             let spec = match project::load_or_error(&file, &variables, workspace.engine()) {
                 Ok(spec) => spec,
@@ -141,10 +143,10 @@ impl Rebuild {
     }
 }
 
-/// Says how the tables differ; that is an error unless the rebuilt ones are to take their place.
+/// Reports how the tables differ; that is an error unless the rebuilt ones replace them.
 async fn compare(workspace: &Workspace, rebuilt: &Rebuilt, is_adopted: bool) -> Result<bool> {
     let mut equal = true;
-    // The pipeline may have committed meanwhile.
+    // The pipeline may have committed since.
     let base = rebuilt
         .base
         .map_or_else(|| AsOf::Head(RefName::main()), AsOf::Commit);
@@ -176,7 +178,7 @@ async fn compare(workspace: &Workspace, rebuilt: &Rebuilt, is_adopted: bool) -> 
     Ok(equal)
 }
 
-/// What a table holds, whatever the order of its rows: their number and the sum of their hashes. Two tables with the
+/// The content of a table, in any order of rows: their number and the sum of their hashes. Two tables with the
 /// same rows have the same fingerprint; two with different rows have not, but for a collision of SHA-256 halves.
 #[derive(Debug, PartialEq, Eq, Default)]
 struct Fingerprint {
@@ -228,7 +230,7 @@ async fn fingerprint(workspace: &Workspace, as_of: AsOf, table: &TableName) -> R
 }
 
 /// The column as it is compared: with every map in it as the list of its entries, since Arrow compares rows by lists, and not by
-/// maps, and with the columns of objects by name, since their order and ids say when each came.
+/// maps, and with the columns of objects by name, since their order and ids depend on when each was added.
 fn comparable(array: &ArrayRef) -> Result<ArrayRef, ArrowError> {
     match array.data_type() {
         DataType::Map(..) => {

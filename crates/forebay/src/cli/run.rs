@@ -8,18 +8,18 @@ use std::sync::Arc;
 
 use clap::Args;
 use forebay_core::{Error, ErrorKind, RefName, Result};
-use forebay_pipeline::file::PipelineSpec;
 use forebay_pipeline::run::{Figures, RunReport};
+use forebay_pipeline::spec::PipelineSpec;
 use tokio::signal::unix::{Signal, SignalKind, signal};
 use tokio_util::sync::CancellationToken;
 
-use super::Global;
+use crate::options::Global;
 use crate::progress::Progress;
 use crate::settings::ProcessVariables;
 use crate::wire::Workspace;
 use crate::{project, say};
 
-/// What a command gives that the user stopped.
+/// Exit code of a command that the user stopped.
 const INTERRUPTED: u8 = 130;
 
 #[derive(Debug, Args)]
@@ -27,7 +27,7 @@ const INTERRUPTED: u8 = 130;
 pub(crate) struct Run {
     /// Pipelines by name or file [default: all of the project]
     pipelines: Vec<String>,
-    /// Read everything again, whatever was taken before; rows land a second time unless the table is new
+    /// Read everything again from the start; rows land a second time unless the table is new
     #[arg(long)]
     full: bool,
     /// Show the first rows of one pipeline and keep nothing
@@ -48,7 +48,7 @@ pub(super) fn param(text: &str) -> std::result::Result<(String, String), String>
         .ok_or_else(|| "write NAME=VALUE".to_owned())
 }
 
-/// The files that `names` mean; all of the project when there are none.
+/// The files of `names`; all of the project without names.
 pub(super) fn files(global: &Global, names: &[String]) -> Result<Vec<PathBuf>> {
     if !names.is_empty() {
         return names
@@ -61,12 +61,12 @@ pub(super) fn files(global: &Global, names: &[String]) -> Result<Vec<PathBuf>> {
         return Err(Error::config(
             "no_pipelines",
             format!(
-                "there are no pipelines in {}",
+                "no pipelines found in {}",
                 global.project.join(project::PIPELINES).display()
             ),
         )
         .with_hint(
-            "`forebay init` makes a project with a first pipeline, `forebay demo` a whole example",
+            "run `forebay init` to create a project with a first pipeline, `forebay demo` for a whole example",
         ));
     }
     Ok(all)
@@ -135,7 +135,7 @@ impl Run {
     }
 }
 
-/// What to do after a failure: the same run again helps only where the cause may pass by itself.
+/// The hint after a failure: the same run again helps only if the cause may be temporary.
 fn next_step(error: &Error, spec: &PipelineSpec) -> String {
     let again = format!("forebay run {}", spec.name);
     match error.kind() {
@@ -180,7 +180,7 @@ pub(crate) async fn one(
 /// Code of the error of a run that refused every record.
 const ALL_REFUSED: &str = "all_records_refused";
 
-/// A run that refused every record it read is no success, for people and for what started it.
+/// A run that refused every record is a failure, for people and for the calling process.
 fn landed(spec: &PipelineSpec, figures: &Figures) -> Result<()> {
     let Some(first) = figures.refused_all() else {
         return Ok(());
@@ -242,8 +242,8 @@ fn summary(spec: &PipelineSpec, report: &RunReport, figures: &Figures) {
     }
 }
 
-/// The first ctrl-c or SIGTERM ends the run at its last complete commit; the second ends the process. From here on neither ends it
-/// by itself.
+/// The first ctrl-c or SIGTERM ends the run at its last complete commit; the second ends the process. From here on neither kills it
+/// directly.
 pub(super) fn stop_on_signal() -> CancellationToken {
     let token = CancellationToken::new();
     let stop = token.clone();
@@ -258,7 +258,7 @@ pub(super) fn stop_on_signal() -> CancellationToken {
     token
 }
 
-/// What asks the process to end. One that cannot be waited for ends it at once, as the system does.
+/// The stop signals. One that cannot be waited for ends the process at once, as the system does.
 struct Signals {
     interrupt: Option<Signal>,
     terminate: Option<Signal>,

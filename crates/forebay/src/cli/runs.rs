@@ -9,7 +9,7 @@ use clap::Subcommand;
 use forebay_core::{Error, Ident, Result, RunId};
 use forebay_store::{RunRecord, RunStatus};
 
-use super::Global;
+use crate::options::Global;
 use crate::wire::Workspace;
 use crate::{output, say};
 
@@ -41,8 +41,8 @@ impl Runs {
             }
             Self::Show { run } => {
                 let found = store.run(run).await?.ok_or_else(|| {
-                    Error::not_found("no_such_run", format!("there is no run {run}"))
-                        .with_hint("`forebay runs ls` lists them")
+                    Error::not_found("no_such_run", format!("run {run} not found"))
+                        .with_hint("run `forebay runs ls` to list the runs")
                 })?;
                 heading(&found);
                 let batch = steps(&found)?;

@@ -12,7 +12,7 @@ use crate::settings::Settings;
     after_help = "Put `# yaml-language-server: $schema=pipeline.schema.json` on the first line of a pipeline file."
 )]
 pub(crate) struct Schema {
-    /// Of what
+    /// The kind of file
     #[arg(value_enum, default_value_t)]
     of: Of,
 }
@@ -29,7 +29,7 @@ enum Of {
 impl Schema {
     pub(super) fn run(&self) -> Result<ExitCode> {
         let schema = match self.of {
-            Of::Pipeline => forebay_pipeline::file::pipeline_schema(),
+            Of::Pipeline => forebay_pipeline::spec::pipeline_schema(),
             Of::Settings => schemars::schema_for!(Settings),
         };
         let text = serde_json::to_string_pretty(&schema).map_err(|error| {

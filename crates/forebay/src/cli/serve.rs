@@ -11,22 +11,22 @@ use async_trait::async_trait;
 use clap::Args;
 use forebay_control::orchestrate::{Registry, Site, Supervisor};
 use forebay_core::{Error, Ident, RefName, Result, Timestamp};
-use forebay_pipeline::file::PipelineSpec;
 use forebay_pipeline::run::Figures;
+use forebay_pipeline::spec::PipelineSpec;
 use forebay_server::{Access, Probe, State, TlsFiles};
 use rustix::process::{Resource, Rlimit, getrlimit, setrlimit};
 use tokio_util::sync::CancellationToken;
 
-use super::Global;
 use super::run::{param, stop_on_signal};
+use crate::options::Global;
 use crate::settings::{ProcessVariables, ServerTls};
 use crate::wire::Workspace;
 use crate::{project, say};
 
 #[derive(Debug, Args)]
 #[command(
-    after_help = "A changed pipeline file is taken over at the next commit; one that does not check leaves the old version at work.\n\
-    SIGTERM or ctrl-c: no more pushes are taken, every pipeline makes its last commit, the process ends."
+    after_help = "A changed pipeline file is applied at the next commit; an invalid one keeps the old version in use.\n\
+        SIGTERM or ctrl-c: no more pushes are accepted, every pipeline makes its last commit, the process ends."
 )]
 pub(crate) struct Serve {
     /// Address and port of the HTTP server [default: `server.listen` of forebay.toml, 127.0.0.1:7400]
@@ -94,7 +94,7 @@ impl Serve {
         }
         let known = registry.clone();
         let mut supervisor = Supervisor::new(site, workspace.clock(), registry, stop.clone());
-        // Before the pipelines are known a push would be answered that there is none.
+        // A push before the pipelines are loaded would get 404.
         supervisor.look().await;
         if !global.quiet {
             listing::say(&known, &url);
@@ -103,7 +103,7 @@ impl Serve {
         let server = tokio::spawn(server);
         let cleaning = tokio::spawn(clean::regularly(workspace.clone(), stop));
         supervisor.run().await;
-        // What it has not deleted by now it deletes another time.
+        // The next clean-up deletes the rest.
         cleaning.abort();
         let ended = server.await;
         ended.map_err(|error| {
@@ -111,7 +111,7 @@ impl Serve {
         })?;
         workspace.journals().close().await;
         if !global.quiet {
-            say::good("every pipeline has made its last commit");
+            say::good("all pipelines have committed");
         }
         Ok(ExitCode::SUCCESS)
     }
@@ -125,12 +125,13 @@ fn no_tls(address: &str) -> Error {
     )
 }
 
-/// How many files the process may have open, once it has asked for as many as it may get. Callers get half of them: the other half
+/// How many files the process may have open, after raising the limit as far as allowed. Callers get half of them: the other half
 /// is for the journals, the store and the tables.
 fn files_max() -> usize {
     let limit = getrlimit(Resource::Nofile);
-    let (current, maximum) = (limit.maximum, limit.maximum);
-    // Refused or not, what holds is asked for again.
+    let current = limit.maximum;
+    let maximum = limit.maximum;
+    // Refused or not, the limit in force is read again.
     let _ = setrlimit(Resource::Nofile, Rlimit { current, maximum });
     let files = getrlimit(Resource::Nofile).current;
     files.map_or(usize::MAX, |files| {
@@ -157,7 +158,8 @@ impl Site for Project {
     }
 
     fn load(&self, file: &Path) -> Result<PipelineSpec> {
-        let (variables, engine) = (&self.variables, self.workspace.engine());
+        let variables = &self.variables;
+        let engine = self.workspace.engine();
         let spec = project::load_or_error_without_lines(file, variables, engine)?;
         let open = spec.source.push().is_some_and(|push| push.auth.is_none());
         if open && !self.is_local {

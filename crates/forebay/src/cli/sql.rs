@@ -1,5 +1,6 @@
 //! `forebay sql`: one statement, or a shell.
 
+mod cancel;
 mod command;
 mod complete;
 mod shell;
@@ -9,14 +10,16 @@ pub(super) use split::statements;
 
 use std::process::ExitCode;
 
+use cancel::cancellable;
 use clap::Args;
 use forebay_core::unit::Span;
 use forebay_core::{CommitId, Error, RefName, Result, Timestamp};
 use forebay_query::Query;
 use forebay_store::AsOf;
 use futures::TryStreamExt;
+use split::ScriptStatement;
 
-use super::Global;
+use crate::options::Global;
 use crate::output::{Format, Layout, Writer};
 use crate::wire::Workspace;
 
@@ -113,6 +116,21 @@ pub(super) async fn execute(
     answering: Answering,
 ) -> Result<usize> {
     print_answer(&workspace.query(as_of), statement, answering).await
+}
+
+/// The same for one of several statements.
+async fn execute_in_script(
+    workspace: &Workspace,
+    as_of: AsOf,
+    statement: ScriptStatement<'_>,
+    answering: Answering,
+) -> Result<usize> {
+    let done = cancellable(async |cancellation| {
+        let query = workspace.cancellable_query(as_of, cancellation);
+        print_answer(&query, statement.text, answering).await
+    });
+    let done = done.await;
+    done.map_err(|error| statement.locate(error))
 }
 
 /// The same in a session of its own.

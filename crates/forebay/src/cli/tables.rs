@@ -1,4 +1,4 @@
-//! `forebay tables`: what the lake holds, describing and dropping a table, and cleaning up.
+//! `forebay tables`: lists, describes and drops tables, and cleans up.
 
 mod clean;
 mod drop;
@@ -8,11 +8,11 @@ use std::process::ExitCode;
 use clap::{Args, Subcommand};
 use forebay_core::{Result, TableName};
 
-use super::Global;
 use super::sql::{Answering, At, execute};
+use crate::options::Global;
 use crate::wire::Workspace;
 
-/// What people look for; the rest comes with `--all`.
+/// The main columns; `--all` shows the rest.
 const LIST: &str =
     "SELECT \"table\", columns, partition, rows, files, bytes, problem FROM lake.tables ORDER BY 1";
 const LIST_ALL: &str = "SELECT * FROM lake.tables ORDER BY 1";

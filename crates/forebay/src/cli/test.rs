@@ -7,8 +7,8 @@ use forebay_core::{Context, Error, RefName, Result};
 use forebay_store::AsOf;
 use futures::TryStreamExt;
 
-use super::Global;
 use super::sql::statements;
+use crate::options::Global;
 use crate::wire::Workspace;
 use crate::{output, project, say};
 
@@ -30,7 +30,7 @@ impl Test {
             return Err(Error::config(
                 "no_tests",
                 format!(
-                    "there are no tests in {}",
+                    "no tests found in {}",
                     global.project.join(project::TESTS).display()
                 ),
             )
@@ -45,8 +45,9 @@ impl Test {
             })?;
             let mut found = 0;
             for statement in statements(&text) {
-                found += rows(&workspace, &self.branch, statement, global)
+                found += rows(&workspace, &self.branch, statement.text, global)
                     .await
+                    .map_err(|error| statement.locate(error))
                     .context("test", &name)?;
             }
             if found == 0 {

@@ -1,4 +1,4 @@
-//! `forebay verify`: compares catalog, tables, raw zone, positions and journals with each other, and says what is damaged.
+//! `forebay verify`: compares catalog, tables, raw zone, positions and journals with each other, and reports damage.
 
 use std::process::ExitCode;
 
@@ -11,7 +11,7 @@ use forebay_store::{AsOf, Head};
 use futures::TryStreamExt;
 use serde_json::Value;
 
-use super::Global;
+use crate::options::Global;
 use crate::say;
 use crate::wire::Workspace;
 
@@ -25,7 +25,7 @@ const RAW: &str = "raw";
     is wrong."
 )]
 pub(crate) struct Verify {
-    /// Accept what is missing for good: acknowledged pushes of a journal, the newest transactions of the catalog
+    /// Accept permanent losses: acknowledged pushes of a journal, the newest transactions of the catalog
     #[arg(long)]
     repair: bool,
     /// Do not read the payloads of the raw zone
@@ -36,7 +36,7 @@ pub(crate) struct Verify {
     branch: RefName,
 }
 
-/// What has been found so far; each finding is printed at once.
+/// The findings so far; each is printed at once.
 #[derive(Default)]
 struct Findings {
     count: u64,
@@ -91,7 +91,7 @@ impl Verify {
         }
     }
 
-    /// The catalog's positions and what the raw table says of them move in one commit.
+    /// The positions in the catalog and in the raw table move in one commit.
     async fn verify_positions(&self, workspace: &Workspace, raw: &TableName, found: &mut Findings) {
         if let Err(error) = self.compare_positions(workspace, raw, found).await {
             found.add(raw, error);
@@ -203,7 +203,7 @@ async fn accept_catalog_loss(global: &Global, found: &mut Findings) -> Result<()
     if let Some(problem) = Workspace::accept_catalog_loss(global).await? {
         found.add("catalog", problem);
         found.repaired += 1;
-        say::good("catalog: accepted, the mark says what the catalog has");
+        say::good("catalog: loss accepted, the mark matches the catalog");
     }
     Ok(())
 }

@@ -22,7 +22,7 @@ use tokio::task::JoinSet;
 
 use super::data::Quake;
 
-/// Where `forebay demo --serve` listens, and what the demo's pipeline asks by default.
+/// The address of `forebay demo --serve`, and the default of the demo's pipeline.
 pub(crate) const PORT: u16 = 7373;
 
 /// Requests a second before the API answers 429.
@@ -49,7 +49,7 @@ impl Api {
         format!("http://{}/quakes", self.address)
     }
 
-    /// Serves until the process is told to stop.
+    /// Serves until the process is stopped.
     pub(crate) async fn wait(mut self) {
         let _ = (&mut self.task).await;
     }

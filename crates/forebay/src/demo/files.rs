@@ -23,7 +23,7 @@ impl File {
         }
     }
 
-    /// Writes the file unless there is one: what the user has edited stays.
+    /// Writes the file unless it exists: edits of the user stay.
     pub(crate) fn write(&self, folder: &Path) -> Result<()> {
         let path = folder.join(self.path.as_ref());
         if path.exists() {
@@ -49,7 +49,7 @@ impl File {
 
 /// JSON Schema of pipeline files, for editors.
 pub(crate) fn pipeline_schema() -> Result<File> {
-    let schema = forebay_pipeline::file::pipeline_schema();
+    let schema = forebay_pipeline::spec::pipeline_schema();
     let text = serde_json::to_string_pretty(&schema).map_err(|error| {
         Error::bug("schema_json", "failed to write the schema").with_source(error)
     })?;

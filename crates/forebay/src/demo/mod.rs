@@ -1,4 +1,4 @@
-//! The demo: a real data set, a third party that behaves like one, and a small project to go on with.
+//! The demo: a real data set, a third party that behaves like one, and a small project to start from.
 
 pub(crate) mod api;
 pub(crate) mod chart;
@@ -17,7 +17,7 @@ pub(crate) const FOLDER: &str = "forebay-demo";
 /// Quakes that the API keeps back the first time, so that a second demo has something new to pull.
 const LATER: usize = 200;
 
-/// What the API serves: on the first day all but the newest, afterwards all.
+/// The records that the API serves: on the first day all but the newest, afterwards all.
 pub(crate) fn quakes(first_day: bool) -> Result<Vec<Quake>> {
     let mut quakes = data::quakes()?;
     if first_day {

@@ -17,7 +17,7 @@ use tracing_subscriber::registry::LookupSpan;
 use super::fields::Each;
 use crate::output::visible::is_hidden;
 
-/// Writes events as lines to what `out` opens.
+/// Writes events as lines to the writer that `out` opens.
 pub(super) struct Lines<F> {
     clock: Arc<dyn Clock>,
     out: F,
@@ -92,7 +92,7 @@ where
     }
 }
 
-/// JSON lets characters stand that act on a terminal; here they are escapes, which say the same.
+/// JSON allows characters that control a terminal; here they are escaped, with the same meaning.
 fn escaped(json: &str) -> String {
     if !json.contains(is_hidden) {
         return json.to_owned();

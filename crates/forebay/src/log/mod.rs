@@ -1,6 +1,6 @@
 //! The log, on stderr: text for people, one JSON object a line for machines.
 //!
-//! Nobody who sends something can forge a line, colour a terminal or turn text around: control characters and those that change the
+//! Logged data cannot forge a line, colour a terminal or turn text around: control characters and those that change the
 //! direction of text are escaped in both.
 
 mod fields;
@@ -11,43 +11,29 @@ mod traces;
 use std::path::Path;
 use std::sync::atomic::{AtomicBool, Ordering};
 
-use clap::ValueEnum;
 use forebay_core::{Result, SystemClock};
-use schemars::JsonSchema;
-use serde::Deserialize;
 use tracing_subscriber::filter::{LevelFilter, Targets};
 use tracing_subscriber::layer::SubscriberExt;
 use tracing_subscriber::util::SubscriberInitExt;
 use tracing_subscriber::{EnvFilter, Layer};
 
-pub(crate) use traces::{Destination, Exporter};
+pub(crate) use traces::Exporter;
 
-use crate::settings::{self, Settings, variable};
+use crate::settings::{Destination, Log, LogFormat, Settings, variable};
 
-/// How lines of the log look.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, Default, ValueEnum, Deserialize, JsonSchema)]
-#[serde(rename_all = "snake_case")]
-pub(crate) enum Format {
-    /// For people.
-    #[default]
-    Text,
-    /// One object a line: time, level, target, message, fields, span (the run, the commit).
-    Json,
-}
-
-/// Whether machines read what is said.
+/// Whether the log is read by machines.
 static IS_JSON: AtomicBool = AtomicBool::new(false);
 
 pub(crate) fn is_json() -> bool {
     IS_JSON.load(Ordering::Relaxed)
 }
 
-/// What the command line says about the log.
+/// Log options of the command line.
 #[derive(Debug, Clone, Copy)]
 pub(crate) struct Wanted<'a> {
-    pub(crate) format: Option<Format>,
+    pub(crate) format: Option<LogFormat>,
     pub(crate) verbose: u8,
-    /// Whether the log is what the command is for: a server without a person in front of it.
+    /// Whether the log is the main output of the command, as for a server.
     pub(crate) is_server: bool,
     pub(crate) project: &'a Path,
 }
@@ -55,11 +41,11 @@ pub(crate) struct Wanted<'a> {
 /// Begins the log of this process: the command line goes over the environment, that over `[log]` of `forebay.toml`. Traces
 /// are sent until the exporter is dropped.
 ///
-/// Errors: `Config` when `[otlp]` does not say where traces can go.
+/// Errors: `Config` when `[otlp]` has no valid destination.
 pub(crate) fn start(wanted: Wanted<'_>) -> Result<Option<Exporter>> {
     let (settings, destination) = settings(wanted.project)?;
     let format = wanted.format.unwrap_or(settings.format);
-    IS_JSON.store(format == Format::Json, Ordering::Relaxed);
+    IS_JSON.store(format == LogFormat::Json, Ordering::Relaxed);
     let filter = filter(wanted, format, settings.level.as_deref());
     let clock = SystemClock::shared();
     let sent = destination.map(|to| traces::start(&to, clock.clone()));
@@ -68,8 +54,8 @@ pub(crate) fn start(wanted: Wanted<'_>) -> Result<Option<Exporter>> {
         .with_target("forebay", LevelFilter::ERROR)
         .with_target(forebay_server::TRACE, LevelFilter::TRACE);
     let lines = match format {
-        Format::Text => text::layer(wanted.verbose > 1).with_filter(filter).boxed(),
-        Format::Json => json::Lines::new(clock, std::io::stderr)
+        LogFormat::Text => text::layer(wanted.verbose > 1).with_filter(filter).boxed(),
+        LogFormat::Json => json::Lines::new(clock, std::io::stderr)
             .with_filter(filter)
             .boxed(),
     };
@@ -81,18 +67,18 @@ pub(crate) fn start(wanted: Wanted<'_>) -> Result<Option<Exporter>> {
     Ok(exporter)
 }
 
-/// A file that is wrong is told by the command that reads it, in text.
-fn settings(project: &Path) -> Result<(settings::Log, Option<Destination>)> {
+/// The command that reads an invalid file reports it, in text.
+fn settings(project: &Path) -> Result<(Log, Option<Destination>)> {
     let settings = Settings::load(project).unwrap_or_default();
     let destination = settings.otlp.destination(&variable)?;
     Ok((settings.log, destination))
 }
 
-/// `-v` shows what Forebay does, `-vv` also what its libraries do; `FOREBAY_LOG` says it in detail.
-fn filter(wanted: Wanted<'_>, format: Format, level: Option<&str>) -> EnvFilter {
+/// `-v` shows events of Forebay, `-vv` also of its libraries; `FOREBAY_LOG` sets levels in detail.
+fn filter(wanted: Wanted<'_>, format: LogFormat, level: Option<&str>) -> EnvFilter {
     let verbose = wanted.verbose;
     let default = match (verbose, format) {
-        (0, Format::Text) if !wanted.is_server => "warn",
+        (0, LogFormat::Text) if !wanted.is_server => "warn",
         (0, _) => "warn,forebay=info",
         (1, _) => "info,forebay=debug",
         _ => "debug",

@@ -30,8 +30,7 @@ fn field(writer: &mut Writer<'_>, field: &Field, value: &dyn fmt::Debug) -> fmt:
     write!(Escaping(writer), "{value:?}")
 }
 
-/// Passes text on with the characters written out that act on what shows it; a further line is indented, so that it cannot look like one of the
-/// log's own.
+/// Passes text on with control characters escaped; a further line is indented, so that it cannot look like one of the log's own.
 struct Escaping<W>(W);
 
 impl<W: Write> Write for Escaping<W> {

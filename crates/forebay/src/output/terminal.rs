@@ -2,6 +2,8 @@
 //!
 //! Holds at most [`TABLE_ROWS_MAX`] rows; the formats that stream are in [`super`].
 
+use std::io::IsTerminal;
+
 use arrow::array::{AsArray, RecordBatch};
 use arrow::datatypes::SchemaRef;
 use arrow::util::display::ArrayFormatter;
@@ -10,7 +12,7 @@ use forebay_core::Result;
 use unicode_width::{UnicodeWidthChar, UnicodeWidthStr};
 
 use super::visible::{visible_line, visible_text};
-use super::{failed, options};
+use super::{failed, options, unwritten};
 
 /// Rows that are kept and shown; the rest is counted.
 pub(super) const TABLE_ROWS_MAX: usize = 1_000;
@@ -18,7 +20,10 @@ pub(super) const TABLE_ROWS_MAX: usize = 1_000;
 /// Narrowest column before columns are left out.
 const COLUMN_WIDTH_MIN: usize = 12;
 
-/// What stands for a value that is not there.
+/// Width of a terminal that does not tell its own.
+const TERMINAL_WIDTH: usize = 80;
+
+/// Placeholder of a missing value.
 pub(super) const NULL: &str = "NULL";
 
 /// How rows are laid out for people.
@@ -38,7 +43,19 @@ impl Layout {
     pub(crate) fn grid() -> Self {
         let size = terminal_size::terminal_size_of(std::io::stdout());
         let width = size.map(|(width, _)| usize::from(width.0));
-        Self::Grid { width }
+        let is_terminal = std::io::stdout().is_terminal();
+        Self::Grid {
+            width: width.or_else(|| is_terminal.then_some(TERMINAL_WIDTH)),
+        }
+    }
+
+    /// Whether the answer is for a terminal. Only its shell has the expanded layout.
+    pub(super) fn is_on_terminal(self) -> bool {
+        match self {
+            Self::Grid { width } => width.is_some(),
+            Self::Expanded => std::io::stdout().is_terminal(),
+            Self::Markdown => false,
+        }
     }
 }
 
@@ -122,7 +139,7 @@ impl Cells {
             for row in 0..batch.num_rows() {
                 let mut cells = Vec::with_capacity(columns.len());
                 for column in &columns {
-                    let text = column.value(row).try_to_string().map_err(failed)?;
+                    let text = column.value(row).try_to_string().map_err(unwritten)?;
                     cells.push(visible_line(&text).into_owned());
                 }
                 rows.push(cells);
@@ -297,7 +314,7 @@ fn cut(text: &str, width_max: usize, is_cut: &mut bool) -> String {
     kept
 }
 
-/// `|` would end the cell, a backslash would escape what follows.
+/// `|` would end the cell, a backslash would escape the next character.
 fn escape_markdown(text: &str) -> String {
     text.replace('\\', "\\\\").replace('|', "\\|")
 }

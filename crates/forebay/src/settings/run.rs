@@ -1,4 +1,4 @@
-//! `[run]` of `forebay.toml`: how pipelines run. Says nothing of what they do, which their files say.
+//! `[run]` of `forebay.toml`: how pipelines run. Their files define the rest.
 
 use forebay_core::{Error, Result};
 use schemars::JsonSchema;
@@ -8,7 +8,7 @@ use serde::Deserialize;
 #[derive(Debug, Clone, Deserialize, JsonSchema)]
 #[serde(deny_unknown_fields, default)]
 pub(crate) struct Run {
-    /// A payload at which so many processes have ended, one after the other, goes to quarantine; 0: never. Raise it where
+    /// A payload at which this many processes in a row have died is quarantined; 0: never. Raise it where
     /// processes are killed often.
     pub(crate) payload_attempts: u32,
 }

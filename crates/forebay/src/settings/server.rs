@@ -1,9 +1,9 @@
-//! `[server]`: where `forebay serve` listens, and whom it shows what.
+//! `[server]`: where `forebay serve` listens, and who may see its state.
 
 use std::path::PathBuf;
 
 use forebay_core::{Error, Result, Secret};
-use forebay_pipeline::source::push::SECRET_BYTES_MIN;
+use forebay_pipeline::platform::push::SECRET_BYTES_MIN;
 use schemars::JsonSchema;
 use serde::Deserialize;
 
@@ -13,14 +13,14 @@ use super::{parsed, secret};
 #[derive(Debug, Clone, Deserialize, JsonSchema)]
 #[serde(deny_unknown_fields, default)]
 pub(crate) struct Server {
-    /// Address and port. Beyond this machine only with TLS (or `insecure`), and with `auth` on every pipeline that takes pushes.
+    /// Address and port. Beyond this machine only with TLS (or `insecure`), and with `auth` on every pipeline that accepts pushes.
     pub(crate) listen: String,
-    /// Certificate and key; with them the server speaks TLS and nothing else.
+    /// Certificate and key; with them the server accepts TLS only.
     pub(crate) tls: Option<ServerTls>,
     /// Listens beyond loopback without TLS: a proxy in front of it terminates TLS.
     pub(crate) insecure: bool,
-    /// Shows who may see the state of the pipelines: `/`, `/v1/pipelines`, `/metrics` and why `/readyz` fails. Beyond loopback nobody
-    /// sees them without it. At least 16 bytes.
+    /// Token for the state of the pipelines: `/`, `/v1/pipelines`, `/metrics` and the reason when `/readyz` fails. Required for these
+    /// beyond loopback. At least 16 bytes.
     pub(crate) status_token: Option<Secret>,
     /// Host names besides localhost that a server on loopback answers to, such as the one of a proxy in front of it.
     pub(crate) hosts: Vec<String>,

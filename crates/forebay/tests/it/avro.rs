@@ -156,7 +156,7 @@ fn an_unknown_codec_and_a_file_of_another_kind_are_named() {
     let bzip2 = container(NUMBER, "bzip2", &[numbers(0..1)]);
     for (file, says) in [
         (bzip2.as_slice(), "bzip2"),
-        (b"a,b\n1,2\n", "no Avro container file"),
+        (b"a,b\n1,2\n", "not an Avro container file"),
     ] {
         let project = project(&[("a", file)]);
         project.run(&["run"]);

@@ -165,3 +165,111 @@ fn bombs_of_every_kind_leave_the_memory_bounded() {
     assert!(peak < MEMORY_MAX, "{} MiB", peak >> 20);
     assert_eq!(server.stop(), Some(0));
 }
+
+/// A pipeline whose step makes far more of its records than they hold.
+struct Multiplied {
+    name: &'static str,
+    step: String,
+    body: String,
+    /// Rows of the records that can be loaded; one more record is refused.
+    landed: &'static str,
+    code: &'static str,
+}
+
+impl Multiplied {
+    fn write(&self, project: &Project) {
+        let Self { name, step, .. } = self;
+        project.write(
+            &format!("pipelines/{name}.yaml"),
+            &format!("pipeline: {name}\nsource: {{push: {{}}}}\nextract: {{json: {{lines: true}}}}\nbuffer: {{time: 100ms}}\ntransform: [{{sql: '{step}'}}]\nload: {{iceberg: {{table: bombs.{name}}}}}\n"),
+        );
+    }
+
+    fn push(&self, server: &Server) {
+        let runtime = runtime();
+        let _inside = runtime.enter();
+        let url = server.url(&format!("/v1/ingest/{}", self.name));
+        let request = client().post(url).body(self.body.clone());
+        let status = runtime.block_on(request.send()).unwrap().status();
+        assert_eq!(status.as_u16(), 200, "{}", self.name);
+    }
+
+    fn check(&self, project: &Project) {
+        let Self { name, code, .. } = self;
+        let count = |from: String| {
+            let counted = format!("SELECT count(*) FROM {from}");
+            let counted = project.run(&["sql", &counted, "--format", "csv"]).out;
+            counted.lines().nth(1).map(str::to_owned)
+        };
+        until(name, || {
+            count(format!("bombs.{name}")).as_deref() == Some(self.landed)
+        });
+        let refused = count(format!("quarantine.{name} WHERE code = '{code}'"));
+        assert_eq!(refused.as_deref(), Some("1"), "{name}");
+    }
+}
+
+fn check_multiplied(pipelines: &[Multiplied]) {
+    let project = Project::new();
+    for pipeline in pipelines {
+        pipeline.write(&project);
+    }
+    let server = Server::start(&project, "127.0.0.1:0");
+    for pipeline in pipelines {
+        pipeline.push(&server);
+    }
+    for pipeline in pipelines {
+        pipeline.check(&project);
+    }
+    let peak = server.memory_peak();
+    println!("memory {} MiB", peak >> 20);
+    assert!(peak < MEMORY_MAX, "{} MiB", peak >> 20);
+    assert_eq!(server.stop(), Some(0));
+}
+
+/// A record with a text of this length and a list of this length.
+fn long_record(id: usize, text: usize, items: usize) -> String {
+    let items = vec!["1"; items].join(",");
+    let text = "x".repeat(text);
+    format!("{{\"id\":{id},\"text\":\"{text}\",\"items\":[{items}]}}\n")
+}
+
+/// `unnest` beside a large text, and texts that a function makes of short ones.
+#[test]
+fn records_that_a_step_multiplies_are_loaded_or_refused_one_by_one() {
+    let text = |id: usize, times: u64| {
+        format!("{{\"id\":{id},\"text\":\"0123456789\",\"times\":{times}}}\n")
+    };
+    let rows = (0..40).map(|id| long_record(id, 100_000, 100));
+    let texts = (0..200).map(|id| text(id, 100_000));
+    check_multiplied(&[
+        Multiplied {
+            name: "rows",
+            step: "SELECT id, text, unnest(items) AS item FROM input".to_owned(),
+            body: long_record(40, 500_000, 100_000) + &rows.collect::<String>(),
+            landed: "4000",
+            code: "sql_value_too_large",
+        },
+        Multiplied {
+            name: "texts",
+            step: "SELECT id, repeat(text, CAST(times AS BIGINT)) AS long FROM input".to_owned(),
+            body: text(200, 1_000_000_000_000) + &texts.collect::<String>(),
+            landed: "200",
+            code: "sql_value_too_large",
+        },
+    ]);
+}
+
+/// A join that repeats each row: it is not row-wise, but the record that is too large for it is still the only one refused.
+#[test]
+fn records_that_a_join_multiplies_are_loaded_or_refused_one_by_one() {
+    let values = vec!["(1)"; 300].join(", ");
+    let rows = (0..6).map(|id| long_record(id, 100_000, 1));
+    check_multiplied(&[Multiplied {
+        name: "joined",
+        step: format!("SELECT id, text, v.n FROM input CROSS JOIN (VALUES {values}) AS v(n)"),
+        body: long_record(6, 10_000_000, 1) + &rows.collect::<String>(),
+        landed: "1800",
+        code: "sql_output_too_large",
+    }]);
+}

@@ -57,6 +57,69 @@ fn a_wrong_file_gets_all_its_errors_at_once_and_exit_code_2() {
 }
 
 #[test]
+fn mistakes_in_several_steps_and_files_are_all_reported() {
+    let project = Project::new();
+    for name in ["a", "b"] {
+        let text = format!(
+            "pipeline: {name}\nsource: {{file: {{path: x}}}}\nextract: {{json: {{}}}}\ntransform:\n  - sql: SELEC 1\n  - check:\n      - {{name: x, where: id >}}\n      - {{name: y, where: 1 +}}\n  - sql: SELECT nope(1) FROM input\nload: {{stdout: {{}}}}\n"
+        );
+        project.write(&format!("pipelines/{name}.yaml"), &text);
+    }
+    let answer = project.run(&["check"]);
+    assert_eq!(answer.code, 2, "{}", answer.err);
+    for name in ["a", "b"] {
+        for line in [5, 7, 8, 9] {
+            let place = format!("{name}.yaml:{line}:");
+            assert!(answer.err.contains(&place), "{place}\n{}", answer.err);
+        }
+    }
+    assert!(answer.err.contains("8 errors in 2 files"), "{}", answer.err);
+}
+
+#[test]
+fn no_message_repeats_a_large_value() {
+    const BYTES_MAX: usize = 6 << 10;
+    let project = Project::new();
+    let value = "x".repeat(1 << 20);
+    let pipeline = |statement: &str| {
+        format!(
+            "pipeline: a\nsource: {{file: {{path: 'in/*'}}}}\nextract: {{json: {{lines: true}}}}\ntransform:\n  - sql: {statement}\nload: {{iceberg: {{table: a.b}}}}\n"
+        )
+    };
+    project.write(
+        "in/a",
+        &format!("{{\"id\": 1, \"v\": \"7\"}}\n{{\"id\": 2, \"v\": \"{value}\"}}\n"),
+    );
+    let name = "y".repeat(100 << 10);
+    let wrong = project.run(&["sql", &format!("SELECT {name}")]);
+    assert!(wrong.err.len() < BYTES_MAX, "{}", wrong.err.len());
+    for statement in [
+        format!("SELEC {name}"),
+        format!("SELECT {name}(id) FROM input"),
+    ] {
+        project.write("pipelines/a.yaml", &pipeline(&statement));
+        let wrong = project.run(&["check"]);
+        assert_eq!(wrong.code, 2);
+        assert!(wrong.err.len() < BYTES_MAX, "{}", wrong.err.len());
+    }
+    // Only the first rows show that the column does not exist.
+    let statement = format!("SELECT id, {name} FROM input");
+    project.write("pipelines/a.yaml", &pipeline(&statement));
+    let failed = project.run(&["run"]);
+    assert_ne!(failed.code, 0);
+    assert!(failed.err.len() < BYTES_MAX, "{}", failed.err.len());
+    let runs = project.ok(&["runs", "ls", "--format", "json"]);
+    assert!(runs.out.len() < BYTES_MAX, "{}", runs.out.len());
+    project.write(
+        "pipelines/a.yaml",
+        &pipeline("SELECT id, CAST(v AS bigint) AS v FROM input"),
+    );
+    project.ok(&["run"]);
+    let reasons = "SELECT length(reason) BETWEEN 20 AND 2048 FROM quarantine.a";
+    assert_eq!(project.value(reasons), "true");
+}
+
+#[test]
 fn a_pipeline_that_is_not_there_gets_a_suggestion() {
     let project = Project::new();
     project.ok(&["init"]);

@@ -418,3 +418,52 @@ fn what_is_made_of_nulls_alone_has_no_type() {
         );
     }
 }
+
+#[test]
+fn names_of_columns_do_not_depend_on_the_commits() {
+    for (extract, records) in [
+        (
+            "nested: keep",
+            &[
+                "{\"n\":{\"x\":1},\"n.x\":2}\n",
+                "{\"id\":11,\"n\":{\"X\":7}}\n",
+            ][..],
+        ),
+        (
+            "nested: keep",
+            &[
+                "{\"n\":{\"y\":1}}\n",
+                "{\"n.x\":2}\n",
+                "{\"n\":{\"x\":3.5}}\n",
+            ],
+        ),
+        (
+            "nested: flatten",
+            &[
+                "{\"l\":[{\"y\":1}]}\n",
+                "{\"l.element.x\":2}\n",
+                "{\"l\":[{\"x\":3}]}\n",
+            ],
+        ),
+        (
+            "nested: keep",
+            &[
+                "{\"n\":{\"x\":1}}\n",
+                "{\"n.x\":\"a\"}\n",
+                "{\"n\":{\"x\":1.5}}\n",
+            ],
+        ),
+    ] {
+        let project = Project::new();
+        project.write(
+            "pipelines/p.yaml",
+            &format!("pipeline: p\nsource: {{file: {{path: \"data/*\"}}}}\nextract: {{json: {{lines: true, {extract}}}}}\nload: {{iceberg: {{table: t.p}}}}\n"),
+        );
+        for (n, record) in records.iter().enumerate() {
+            project.write(&format!("data/{n}.ndjson"), record);
+            project.ok(&["run"]);
+        }
+        let rebuilt = project.run(&["rebuild", "t.p"]);
+        assert_eq!(rebuilt.code, 0, "{records:?}: {}", rebuilt.err);
+    }
+}

@@ -153,8 +153,8 @@ fn push_all(project: &Project, server: &Server, ids: Range<usize>) {
     served::wait_for(project, end);
 }
 
-#[test]
-fn a_catalog_whose_log_is_gone_is_refused_until_the_loss_is_accepted() {
+/// A project whose newest commits were in the log of SQLite, which is gone.
+fn without_log() -> Project {
     let project = Project::new();
     project.write("pipelines/events.yaml", served::PIPELINE);
     let server = Server::start(&project, "127.0.0.1:0");
@@ -169,6 +169,21 @@ fn a_catalog_whose_log_is_gone_is_refused_until_the_loss_is_accepted() {
         "nothing to lose"
     );
     std::fs::remove_file(&log).unwrap();
+    project
+}
+
+/// Tries to be killed at another moment than while SQLite moves the log into the file: that one is damaged then, and refused as such.
+const KILLS_MAX: usize = 10;
+
+#[test]
+fn a_catalog_whose_log_is_gone_is_refused_until_the_loss_is_accepted() {
+    let is_whole = |project: &Project| {
+        let refused = project.run(&["sql", "SHOW TABLES"]);
+        assert!(refused.err.contains("store_corrupt"), "{}", refused.err);
+        !refused.err.contains("malformed")
+    };
+    let mut projects = (0..KILLS_MAX).map(|_| without_log());
+    let project = projects.find(is_whole).expect("a file that is whole");
 
     for args in [
         &["sql", "SHOW TABLES"][..],

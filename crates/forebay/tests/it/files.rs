@@ -244,7 +244,8 @@ fn a_log_that_grew_before_it_was_rotated_lands_once() {
     project.write("data/app.log", "id\n5\n");
     let run = project.ok(&["run"]);
     assert!(
-        run.err.contains("begins with what was loaded"),
+        run.err
+            .contains("begins with the content of a removed file"),
         "{}",
         run.err
     );

@@ -48,16 +48,34 @@ fn files_of_another_format_are_refused_by_name() {
 }
 
 #[test]
-fn rows_without_any_value_are_counted() {
+fn rows_without_any_value_land_once_there_is_a_column() {
     let project = Project::new();
     project.write("pipelines/odd.yaml", &pipeline("csv: {}"));
     project.write("data/a.csv", "a,b\n,\n,\n");
+    project.run(&["run"]);
+    project.write("data/b.csv", "a,b\n1,2.5\n");
     project.ok(&["run"]);
-    assert_eq!(project.value("SELECT count(*) FROM t.odd"), "2");
-    project.write("data/b.csv", "a,b\n1,2\n");
-    project.ok(&["run"]);
-    assert_eq!(project.value("SELECT count(*) FROM t.odd"), "3");
+    assert_eq!(project.value("SELECT sum(a) FROM t.odd"), "1");
     project.ok(&["rebuild", "t.odd"]);
+    project.ok(&["quarantine", "replay", "odd"]);
+    assert_eq!(project.value("SELECT count(*) FROM t.odd"), "3");
+    project.write("data/c.csv", "a,b\n,\n");
+    project.ok(&["run"]);
+    assert_eq!(project.value("SELECT count(*) FROM t.odd"), "4");
+}
+
+#[test]
+fn a_transform_that_makes_only_nulls_gives_no_column_a_type() {
+    let project = Project::new();
+    let select = "json: {lines: true}\ntransform: [{sql: SELECT note FROM input}]";
+    project.write("pipelines/odd.yaml", &pipeline(select));
+    project.write("data/a.ndjson", "{\"id\": 1, \"note\": null}\n");
+    project.run(&["run"]);
+    project.write("data/b.ndjson", "{\"id\": 2, \"note\": 5}\n");
+    project.ok(&["run"]);
+    project.ok(&["quarantine", "replay", "odd"]);
+    assert_eq!(project.value("SELECT count(*) FROM t.odd"), "2");
+    assert_eq!(project.value("SELECT sum(note) FROM t.odd"), "5");
 }
 
 /// Whatever is given to whichever extractor: there are rows, or refusals, or the command fails.

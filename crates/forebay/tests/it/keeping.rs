@@ -31,6 +31,28 @@ fn open(project: &Project) -> Vec<(String, String)> {
 }
 
 #[test]
+fn a_list_of_refusals_says_when_it_is_not_all_of_them() {
+    let project = refusing();
+    let listed = project.ok(&["quarantine", "ls", "orders", "--limit", "2"]);
+    let hint = "2 of 3 records are listed: --limit 3 lists all of them";
+    assert!(listed.err.contains(hint), "{}", listed.err);
+    let all = project.ok(&["quarantine", "ls", "orders", "--limit", "3"]);
+    assert!(!all.err.contains("are listed"), "{}", all.err);
+    project.write(
+        "pipelines/calm.yaml",
+        &CHECKED
+            .replace(": orders", ": calm")
+            .replace("shop.orders", "shop.calm"),
+    );
+    for pipeline in ["orders", "calm"] {
+        let shown = project.run(&["quarantine", "show", pipeline, "01J"]);
+        assert!(shown.err.contains("no_such_record"), "{}", shown.err);
+    }
+    let unknown = project.run(&["quarantine", "show", "nobody", "01J"]);
+    assert!(unknown.err.contains("no_such_pipeline"), "{}", unknown.err);
+}
+
+#[test]
 fn discarded_records_are_neither_listed_nor_replayed_and_stay_as_evidence() {
     let project = refusing();
     let discard =
@@ -149,4 +171,88 @@ fn the_owner_of_a_table_decides_and_not_its_name() {
     pipeline("second", "shop.orders__archive");
     let shared = project.run(&["rebuild", "shop.orders__archive", "--adopt"]);
     assert!(shared.err.contains("shared_table"), "{}", shared.err);
+}
+
+#[test]
+fn a_rebuild_never_drops_the_rows_of_a_pipeline_that_was_renamed() {
+    let project = Project::new();
+    let pipeline = |name: &str| {
+        format!(
+            "pipeline: {name}\nsource: {{file: {{path: \"data/*\"}}}}\nextract: {{json: {{}}}}\nload: {{iceberg: {{table: t.p}}}}\n"
+        )
+    };
+    project.write("pipelines/p.yaml", &pipeline("p"));
+    project.write("data/a.ndjson", "{\"id\":1}\n");
+    project.ok(&["run"]);
+    project.ok(&["rebuild", "t.p", "--adopt"]);
+    std::fs::remove_file(project.path().join("pipelines/p.yaml")).unwrap();
+    std::fs::remove_file(project.path().join("data/a.ndjson")).unwrap();
+    project.write("pipelines/p2.yaml", &pipeline("p2"));
+    project.write("data/b.ndjson", "{\"id\":2}\n");
+    project.ok(&["run"]);
+    for command in [
+        &["rebuild", "t.p"][..],
+        &["rebuild", "t.p", "--adopt"],
+        &["pipeline", "reset", "p2", "--yes"],
+    ] {
+        let refused = project.run(command);
+        assert_eq!(refused.code, 2, "{}", refused.err);
+        assert!(refused.err.contains("shared_table"), "{}", refused.err);
+        assert!(refused.err.contains("pipeline p too"), "{}", refused.err);
+    }
+    assert_eq!(project.value("SELECT sum(id) FROM t.p"), "3");
+    // Its rows are given up.
+    project.ok(&["tables", "drop", "t.p", "--force", "--yes"]);
+    project.ok(&["rebuild", "t.p", "--adopt"]);
+    assert_eq!(project.value("SELECT sum(id) FROM t.p"), "2");
+    project.ok(&["rebuild", "t.p"]);
+}
+
+#[test]
+fn a_rebuild_of_a_table_of_two_pipelines_names_the_other_at_once() {
+    let project = Project::new();
+    for name in ["one", "two"] {
+        let text = format!(
+            "pipeline: {name}\nsource: {{file: {{path: \"{name}/*\"}}}}\nextract: {{json: {{}}}}\nload: {{iceberg: {{table: t.p}}}}\n"
+        );
+        project.write(&format!("pipelines/{name}.yaml"), &text);
+        project.write(&format!("{name}/a.ndjson"), "{\"id\":1}\n");
+    }
+    project.ok(&["run"]);
+    let refused = project.run(&["rebuild", "t.p"]);
+    assert_eq!(refused.code, 2, "{}", refused.err);
+    assert!(refused.err.contains("shared_table"), "{}", refused.err);
+    assert!(!refused.err.contains("--adopt"), "{}", refused.err);
+}
+
+#[test]
+fn a_replay_says_when_every_record_is_refused_again() {
+    let project = Project::new();
+    let pipeline = |records: &str| {
+        format!(
+            "pipeline: p\nsource: {{file: {{path: \"data/*\"}}}}\nextract: {{json: {{lines: false{records}}}}}\nschema: {{columns: {{id: {{type: long}}}}}}\nload: {{iceberg: {{table: t.p}}}}\n"
+        )
+    };
+    // Nothing is at this path, so the documents are refused as a whole.
+    project.write("pipelines/p.yaml", &pipeline(", records: rows"));
+    project.write("data/a.json", "[{\"id\":\"x\"},{\"id\":\"y\"}]");
+    project.run(&["run"]);
+    project.write("pipelines/p.yaml", &pipeline(""));
+    let replayed = project.run(&["quarantine", "replay", "p"]);
+    assert_eq!(replayed.code, 1, "{}", replayed.err);
+    assert!(
+        !replayed.err.contains("landed in t.p, with"),
+        "{}",
+        replayed.err
+    );
+    assert!(
+        replayed.err.contains("no rows landed in t.p"),
+        "{}",
+        replayed.err
+    );
+    assert!(
+        replayed.err.contains("refused again: 2 records"),
+        "{}",
+        replayed.err
+    );
 }

@@ -15,6 +15,7 @@ mod columns;
 mod damaged;
 mod demo;
 mod faulty_disk;
+mod file_sink;
 mod files;
 mod flights;
 mod forebay;

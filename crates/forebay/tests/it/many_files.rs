@@ -92,7 +92,7 @@ fn objects_without_a_position_are_cleaned_and_those_with_one_are_checked() {
     assert!(told.err.contains("would delete 1 files"), "{}", told.err);
     let done = project.ok(&["tables", "clean", "--delete"]);
     assert!(
-        done.err.contains("of no run of this catalog"),
+        done.err.contains("belong to no run of this catalog"),
         "{}",
         done.err
     );

@@ -15,6 +15,39 @@ use crate::served::{PIPELINE, Server, client, runtime, until, wait_for};
 const MEMORY_MAX: u64 = 256 << 20;
 
 #[test]
+fn after_a_kill_lag_and_backlog_are_those_of_what_is_not_loaded() {
+    let runtime = runtime();
+    let _inside = runtime.enter();
+    // Loaded before the kill, and after it.
+    for buffer in ["100ms", "2s"] {
+        let project = Project::new();
+        let pipeline = PIPELINE.replace("100ms", buffer);
+        project.write("pipelines/events.yaml", &pipeline);
+        let server = Server::start(&project, "127.0.0.1:0");
+        let push = client()
+            .post(server.url("/v1/ingest/events"))
+            .body("{\"n\": 1}\n");
+        assert_eq!(runtime.block_on(push.send()).unwrap().status(), 200);
+        if buffer == "100ms" {
+            wait_for(&project, 1);
+        }
+        // The idle journal adds a record of its own.
+        std::thread::sleep(Duration::from_millis(500));
+        server.kill();
+        let server = Server::start(&project, "127.0.0.1:0");
+        wait_for(&project, 1);
+        until("nothing is behind", || {
+            let metrics = server.get(&runtime, "/metrics");
+            let is_zero = |name: &str| {
+                let line = format!("forebay_pipeline_{name}{{pipeline=\"events\"}} 0.0");
+                metrics.lines().any(|found| found == line)
+            };
+            is_zero("lag_seconds") && is_zero("backlog_bytes")
+        });
+    }
+}
+
+#[test]
 fn promtool_has_nothing_to_say_about_the_metrics() {
     let project = Project::new();
     project.write("pipelines/events.yaml", PIPELINE);

@@ -1,5 +1,7 @@
 //! A catalog that came back without all that it knew.
 
+use std::path::Path;
+
 use forebay_core::{CommitId, RefName, SystemClock, Timestamp};
 use forebay_store::{AsOf, Change, Commit, HeadChange, Store};
 
@@ -56,4 +58,54 @@ fn what_was_loaded_is_not_loaded_again_because_the_position_is_lost() {
     assert_eq!(project.value("SELECT count(*) FROM shop.orders"), "4");
     project.ok(&["run"]);
     assert_eq!(project.value("SELECT count(*) FROM shop.orders"), "4");
+}
+
+fn copy_folder(from: &Path, to: &Path) {
+    std::fs::create_dir_all(to).unwrap();
+    for entry in std::fs::read_dir(from).unwrap() {
+        let entry = entry.unwrap();
+        let copy = to.join(entry.file_name());
+        match entry.file_type().unwrap().is_dir() {
+            true => copy_folder(&entry.path(), &copy),
+            false => std::fs::copy(entry.path(), copy).map(drop).unwrap(),
+        }
+    }
+}
+
+/// The project in another folder, and the one before gone.
+fn moved(project: Project) -> Project {
+    let copy = Project::new();
+    copy_folder(project.path(), copy.path());
+    copy
+}
+
+#[test]
+fn a_workspace_works_in_the_folder_that_it_was_copied_to() {
+    let mut project = Project::new();
+    project.write("pipelines/orders.yaml", PIPELINE);
+    project.write("in/0.ndjson", "{\"id\":0}\n[]\n");
+    project.ok(&["run"]);
+    for n in 1..=2 {
+        project = moved(project);
+        assert_eq!(
+            project.value("SELECT count(*) FROM shop.orders"),
+            n.to_string()
+        );
+        project.write(&format!("in/{n}.ndjson"), &format!("{{\"id\":{n}}}\n"));
+        project.ok(&["run"]);
+        assert_eq!(
+            project.value("SELECT count(*) FROM shop.orders"),
+            (n + 1).to_string(),
+            "each file is loaded once"
+        );
+        assert_eq!(
+            project.value("SELECT count(*) FROM raw.orders"),
+            (n + 1).to_string()
+        );
+        assert_eq!(project.value("SELECT count(*) FROM quarantine.orders"), "1");
+        project.ok(&["verify"]);
+        project.ok(&["tables", "clean"]);
+        project.ok(&["rebuild", "shop.orders"]);
+    }
+    project.ok(&["verify"]);
 }

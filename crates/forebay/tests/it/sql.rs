@@ -141,16 +141,106 @@ fn a_condition_that_fails_on_a_value_refuses_that_row() {
 }
 
 #[test]
-fn a_statement_that_cannot_be_divided_says_why() {
-    let sorted = "  - sql: SELECT id, CAST(qty AS bigint) AS qty FROM input ORDER BY id\n";
-    let project = project("flatten", sorted, "{\"id\":1,\"qty\":\"many\"}\n");
-    let failed = project.run(&["run"]);
-    assert_ne!(failed.code, 0);
-    for part in [
-        "not row-wise: it has ORDER BY",
-        "transform[0]",
-        "SELECT id, CAST(qty AS bigint)",
+fn a_record_on_which_a_join_or_a_sort_fails_waits_and_the_others_go_on() {
+    let names = "(VALUES (1, 'one'), (2, 'two')) AS names(id, name)";
+    let cast = "CAST(qty AS bigint) AS qty";
+    for step in [
+        format!("SELECT id, {cast} FROM input ORDER BY id"),
+        format!("SELECT input.id, {cast}, name FROM input LEFT JOIN {names} USING (id)"),
+        format!(
+            "SELECT id, {cast} FROM input WHERE id < 2 UNION ALL SELECT id, {cast} FROM input WHERE id > 1"
+        ),
     ] {
-        assert!(failed.err.contains(part), "{part}: {}", failed.err);
+        let data =
+            "{\"id\":1,\"qty\":\"5\"}\n{\"id\":2,\"qty\":\"many\"}\n{\"id\":3,\"qty\":\"7\"}\n";
+        let project = project("flatten", &format!("  - sql: \"{step}\"\n"), data);
+        project.ok(&["run"]);
+        assert_eq!(
+            project.value("SELECT sum(qty) FROM shop.orders"),
+            "12",
+            "{step}"
+        );
+        assert_eq!(quarantined(&project), "1", "{step}");
+        let payloads = "SELECT count(payload) FROM quarantine.orders WHERE code = 'bad_cast'";
+        assert_eq!(project.value(payloads), "1", "{step}");
     }
+}
+
+#[test]
+fn a_list_on_whose_value_a_cast_fails_is_refused_alone() {
+    let step = "SELECT id, CAST(l AS bigint[]) AS l, s['k'] AS k FROM input";
+    let data = "{\"id\":1,\"l\":[\"1\"],\"s\":{\"k\":[1]}}\n{\"id\":2,\"l\":[\"x\"],\"s\":{\"k\":[2]}}\n{\"id\":3,\"l\":[\"3\",null],\"s\":{\"k\":[3]}}\n";
+    let project = project("keep", &format!("  - sql: \"{step}\"\n"), data);
+    project.ok(&["run"]);
+    let lists = "SELECT sum(l[1] * 10 + k[1]) FROM shop.orders";
+    assert_eq!(project.value(lists), "44");
+    assert_eq!(quarantined(&project), "1");
+}
+
+#[test]
+fn an_error_names_its_place_in_the_whole_text() {
+    let project = Project::new();
+    project.write("q.sql", "SELECT 1;\n\n  SELECT\n    2;\nSELECT no_column\n");
+    project.write(
+        "marked.sql",
+        "\u{feff}SELECT 1;\n  SELECT 1 / (id - 1) FROM (VALUES (1)) t(id);\n",
+    );
+    project.write("tests/a.sql", "SELECT 1 WHERE false;\nSELECT no_column\n");
+    project.write("pipelines/a.yaml", "pipeline: a\nsource: {file: {path: a.csv}}\nextract: {csv: {}}\nload: {iceberg: {table: a.b}}\n");
+    project.write("a.csv", "a\n1\n");
+    project.ok(&["run"]);
+    for (args, place) in [
+        (&["sql", "SELECT 1; SELECT no_column"][..], " 1:18: "),
+        (&["sql", "SELECT 'é;'; SELECT 1 1"], " 1:23: "),
+        (&["sql", "-f", "q.sql"], " q.sql:5:8: "),
+        (&["sql", "SELECT 1; SELECT sum(; SELECT 2"], " 1:22: "),
+        (
+            &["sql", "SELECT 1; -- one\n SELECT 1 / 0; SELECT 2"],
+            " 2:2: ",
+        ),
+        (&["sql", "-f", "marked.sql"], " marked.sql:2:3: "),
+        (&["test"], " 2:8: "),
+    ] {
+        let wrong = project.run(args);
+        assert_ne!(wrong.code, 0);
+        assert!(wrong.err.contains(place), "{place}: {}", wrong.err);
+    }
+}
+
+#[test]
+fn a_refused_row_of_csv_has_its_line_at_every_step() {
+    let project = Project::new();
+    project.write("pipelines/a.yaml", "pipeline: a\nsource: {file: {path: 'in/*'}}\nextract: {csv: {}}\nschema: {columns: {id: {type: long, check: 'value <> 2'}}}\ntransform:\n  - cast: {n: long}\n  - sql: SELECT id, 10 / n AS part FROM input\n  - check: [{name: small, where: part < 10}]\nload: {iceberg: {table: a.b}}\n");
+    // A value over two lines, so that lines and records differ.
+    project.write(
+        "in/a.csv",
+        "id,n,t\n1,2,\"a\nb\"\n2,2,\n3,2.5,\n4,0,\n5,1,\n6,2,\n",
+    );
+    project.ok(&["run"]);
+    assert_eq!(project.value("SELECT count(*) FROM a.b"), "2");
+    let lines = "SELECT string_agg(concat(stage, ' ', line), ', ' ORDER BY line) FROM quarantine.a";
+    assert_eq!(
+        project.value(lines),
+        "\"extract 4, transform[0] 5, transform[1] 6, transform[2] 7\""
+    );
+}
+
+#[test]
+fn a_refused_line_of_json_has_its_number_at_every_step() {
+    let project = Project::new();
+    project.write("pipelines/a.yaml", "pipeline: a\nsource: {file: {path: 'in/*'}}\nextract: {json: {}}\ntransform:\n  - cast: {n: long}\n  - sql: SELECT id, 10 / n AS part FROM input\n  - check: [{name: small, where: part < 10}]\nload: {iceberg: {table: a.b}}\n");
+    let lines = [
+        ("1", "\"2\""),
+        ("2", "\"2.5\""),
+        ("3", "\"0\""),
+        ("4", "\"1\""),
+    ];
+    let lines = lines.map(|(id, n)| format!("{{\"id\":{id},\"n\":{n}}}\n\n"));
+    project.write("in/a.ndjson", &lines.concat());
+    project.ok(&["run"]);
+    let lines = "SELECT string_agg(concat(stage, ' ', line), ', ' ORDER BY line) FROM quarantine.a";
+    assert_eq!(
+        project.value(lines),
+        "\"transform[0] 3, transform[1] 5, transform[2] 7\""
+    );
 }

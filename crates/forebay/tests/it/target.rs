@@ -374,6 +374,38 @@ fn a_target_that_was_restored_is_not_loaded_twice() {
     assert!(shown, "the target is named: {told}");
 }
 
+#[test]
+fn a_target_of_another_workspace_with_as_many_commits_is_refused() {
+    let Some(server) = PostgresServer::start() else {
+        return;
+    };
+    let project = |first: usize| {
+        let project = Project::new();
+        project.write("pipelines/orders.yaml", INTO);
+        project.write("data/a.ndjson", &format!("{{\"id\":{first}}}\n"));
+        ok(&project, &server, &["run"]);
+        project
+    };
+    project(1);
+    server.sql("CREATE TABLE kept AS SELECT position, outbox FROM shop.forebay_positions");
+    server.sql("DROP TABLE shop.forebay_positions, shop.orders");
+    let second = project(2);
+    second.write("data/b.ndjson", "{\"id\":3}\n");
+    server.sql(
+        "UPDATE shop.forebay_positions SET position = kept.position, outbox = kept.outbox FROM kept",
+    );
+    let run = second
+        .command(&["run"])
+        .env("WAREHOUSE", server.url())
+        .output();
+    let told = String::from_utf8_lossy(&run.unwrap().stderr).into_owned();
+    assert!(
+        told.contains("target_disagrees") && told.contains("another workspace"),
+        "{told}"
+    );
+    assert_eq!(server.sql("SELECT count(*) FROM shop.orders"), "1");
+}
+
 /// A process of `forebay serve`, and where it listens; ended with the value.
 struct Serving(Child, String);
 
@@ -491,4 +523,31 @@ fn what_is_pushed_goes_through_the_lake_into_postgres_and_survives_lost_connecti
         "SELECT count(*) || ' ' || count(DISTINCT id) FROM shop.copied",
         "4 4",
     );
+}
+
+#[test]
+fn a_replace_that_refuses_every_record_or_finds_no_file_keeps_the_rows() {
+    let Some(server) = PostgresServer::start() else {
+        return;
+    };
+    let project = Project::new();
+    let text = INTO.replace("table: shop.orders", "table: shop.orders, mode: replace")
+        + "schema: {columns: {id: {type: long, required: true}}}\n";
+    project.write("pipelines/orders.yaml", &text);
+    project.write("data/a.ndjson", "{\"id\":1}\n{\"id\":2}\n");
+    ok(&project, &server, &["run", "orders"]);
+    let run = || {
+        let mut command = project.command(&["run", "orders"]);
+        let output = command.env("WAREHOUSE", server.url()).output().unwrap();
+        (
+            output.status.success(),
+            server.sql("SELECT count(*) FROM shop.orders"),
+        )
+    };
+    project.write("data/a.ndjson", "{\"ident\":1}\n");
+    assert_eq!(run(), (false, "2".to_owned()), "every record is refused");
+    std::fs::remove_file(project.path().join("data/a.ndjson")).unwrap();
+    assert_eq!(run(), (true, "2".to_owned()), "no file is there");
+    project.write("data/a.ndjson", "");
+    assert_eq!(run(), (true, "0".to_owned()), "a file without rows");
 }

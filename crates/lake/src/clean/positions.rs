@@ -13,13 +13,13 @@ use futures::TryStreamExt;
 use object_store::path::Path;
 
 use crate::Lake;
-use crate::error::from_objects;
+use forebay_objects::from_objects;
 
 use super::raw::is_young;
 use super::sweep::{DELETED_AT_ONCE, before, delete};
 use super::{CleanRequest, CleanedPositions};
 
-/// Folders of which it is remembered whether they belong to this catalog; beyond it the catalog is asked again.
+/// Size of the cache of folders that belong, or do not belong, to this catalog; beyond it the catalog is asked again.
 const FOLDERS_MAX: usize = 100_000;
 
 /// Finds them, and deletes them unless it is a dry run. Holds 8 bytes for every object that a position names in memory.
@@ -60,7 +60,7 @@ pub(super) async fn sweep(
     Ok(cleaned)
 }
 
-/// What positions of the catalog name.
+/// The objects that positions of the catalog name.
 #[derive(Debug, Default)]
 struct NamedObjects {
     /// Hashes of paths. Two paths with one hash: at worst an object stays that could go.

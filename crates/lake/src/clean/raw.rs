@@ -8,9 +8,9 @@
 //! - An index that was never committed, and its object. They go once they are also older than the states that are kept. The index
 //!   says in its footer for which table it was written; that table must be one of this catalog, be there, and be readable to the end.
 //!
-//! All else stays: indexes of a table that was dropped (other pipelines may name its objects), of another catalog, and of a run whose
-//! target commits by itself, since its outbox may still bring the index back. The zone is listed once, and one folder of it, an hour
-//! of a split, is held in memory.
+//! All else stays: indexes of a dropped table (other pipelines may name its objects), of another catalog, and of a run whose
+//! target commits on its own, since its outbox may still restore the index. The zone is listed once, and one folder of it, an
+//! hour of a split, is held in memory.
 
 use std::collections::BTreeMap;
 use std::sync::Arc;
@@ -20,17 +20,17 @@ use futures::{StreamExt, TryStreamExt, stream};
 use object_store::path::Path;
 use object_store::{Error, ObjectMeta, ObjectStoreExt};
 use parquet::arrow::async_reader::{AsyncFileReader, ParquetObjectReader};
-use parquet::file::metadata::KeyValue;
 use uuid::Uuid;
 
 use crate::Lake;
-use crate::error::from_objects;
+use crate::file_owner::TABLE_ID;
+use forebay_objects::from_objects;
 
 use super::reach::Reach;
 use super::sweep::{DELETED_AT_ONCE, before, delete};
 use super::{CleanRequest, CleanedRaw, FileCount};
 
-/// What follows the ULID in the name of an index.
+/// Suffix after the ULID in the name of an index.
 const INDEX: &str = "index.";
 /// How the name of the folder of objects begins; other folders of the raw zone hold other things.
 const HOUR: &str = "hour=";
@@ -38,14 +38,6 @@ const HOUR: &str = "hour=";
 const ULID_CHARS: usize = 26;
 /// Indexes whose footers are read at once.
 const READS_MAX: usize = 16;
-/// The key in the footer of an index that says which table it is for.
-const TABLE_ID: &str = "forebay.table";
-
-/// What the footer of an index says of its table.
-pub(crate) fn table_id(table: Uuid) -> KeyValue {
-    KeyValue::new(TABLE_ID.to_owned(), table.to_string())
-}
-
 /// Finds them, and deletes them unless it is a dry run.
 pub(super) async fn sweep(
     lake: &Lake,
@@ -61,7 +53,7 @@ pub(super) async fn sweep(
         let Some((path, ulid)) = name_parts(&object.location) else {
             continue;
         };
-        // Stores list what lies in one folder together.
+        // Stores list the objects of one folder together.
         if path != folder.path {
             sweep.clean_folder(std::mem::take(&mut folder)).await?;
             folder.path = path;
@@ -117,7 +109,7 @@ pub(super) fn is_young(modified_micros: i64, until: Timestamp) -> bool {
     modified_micros >= until.micros()
 }
 
-/// What is to happen to a unit.
+/// The action for a unit.
 enum Verdict {
     Keep,
     /// It may come to be committed.
@@ -238,7 +230,7 @@ impl<'a> RawSweep<'a> {
             ParquetObjectReader::new(objects, index.location.clone()).with_file_size(index.size);
         let footer = reader.get_metadata(None).await;
         let footer = footer
-            .inspect_err(|error| tracing::warn!(%error, index = %index.location, "failed to read a raw index; it stays"))
+            .inspect_err(|error| tracing::warn!(%error, index = %index.location, "failed to read raw index, keeping it"))
             .ok()?;
         let pairs = footer.file_metadata().key_value_metadata()?;
         let pair = pairs.iter().find(|pair| pair.key == TABLE_ID)?;
@@ -246,7 +238,7 @@ impl<'a> RawSweep<'a> {
     }
 }
 
-/// What an object and its index have in common: folder and ULID. `None` for what is neither.
+/// The common part of an object and its index: folder and ULID. `None` for other objects.
 fn name_parts(path: &Path) -> Option<(String, String)> {
     let (folder, file) = path.as_ref().rsplit_once('/')?;
     let (ulid, _) = file.split_once('.')?;

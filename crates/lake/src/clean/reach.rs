@@ -20,7 +20,7 @@ const READS_MAX: usize = 16;
 
 #[derive(Debug, Default)]
 pub(super) struct Reach {
-    /// Hashes stand for the paths. Two paths with one hash: at worst a file stays that could go.
+    /// Hashes of paths. At worst, two paths have the same hash and a file stays that could be deleted.
     files: HashSet<u64>,
     /// Manifests that were read. Here two with one hash would be a manifest that is not, so the hashes are longer.
     read: HashSet<(u64, u64)>,
@@ -137,14 +137,14 @@ impl Reach {
     }
 }
 
-/// What one metadata file names.
+/// The files that one metadata file names.
 #[derive(Default)]
 struct State {
     files: Vec<Path>,
     manifests: Vec<Named>,
 }
 
-/// A manifest, and who names it.
+/// A manifest, and the snapshots that name it.
 struct Named {
     path: Path,
     manifest: ManifestFile,
@@ -172,7 +172,7 @@ async fn read_state(lake: &Lake, place: &Arc<Place>) -> Result<State> {
     for location in statistics.chain(partitions.map(|s| &s.statistics_path)) {
         state.files.push(storage.path(location)?);
     }
-    // What the state itself and the table's own branches and tags stand on.
+    // The snapshots of the state itself and of the table's own branches and tags.
     let mut needed = named_by_refs(&of);
     needed.extend(of.current_snapshot_id());
     for snapshot in of.snapshots() {

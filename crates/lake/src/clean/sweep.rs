@@ -1,4 +1,4 @@
-//! Going through the folders of tables and deleting what is not reached.
+//! Lists the folders of tables and deletes unreached files.
 
 use std::collections::BTreeMap;
 use std::time::Duration;
@@ -10,7 +10,7 @@ use object_store::path::Path;
 use uuid::Uuid;
 
 use crate::Lake;
-use crate::error::from_objects;
+use forebay_objects::from_objects;
 
 use super::reach::Reach;
 use super::{CleanRequest, CleanedTable};

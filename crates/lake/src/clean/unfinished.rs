@@ -71,7 +71,7 @@ impl UnfinishedSweep {
 
     fn clean_file(&self, path: &Path, count: &mut FileCount) -> std::io::Result<()> {
         let metadata = match std::fs::symlink_metadata(path) {
-            // It was finished meanwhile.
+            // Its writer has finished it since.
             Err(error) if error.kind() == std::io::ErrorKind::NotFound => return Ok(()),
             metadata => metadata?,
         };

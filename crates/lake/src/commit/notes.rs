@@ -1,4 +1,4 @@
-//! What a commit says of itself in the metadata of every table that it moves.
+//! The properties that a commit writes into the metadata of every table that it moves.
 
 use std::collections::BTreeMap;
 
@@ -11,13 +11,13 @@ use super::CommitRequest;
 /// table's properties have them.
 const SUMMARY_POSITIONS_BYTES_MAX: usize = 2 << 10;
 
-/// The property of every table of a commit that says where a split stood after it: JSON with `epoch`, `sequence` and
+/// The property of every table of a commit with the position of a split after it: JSON with `epoch`, `sequence` and
 /// `position`.
 pub fn position_property(pipeline: &Ident, split: &Ident) -> String {
     format!("forebay.position.{pipeline}.{split}")
 }
 
-/// What every table of a commit says of it, so that the catalog could be rebuilt from the tables.
+/// The properties in every table of a commit, so that the catalog could be rebuilt from the tables.
 pub(super) struct Notes {
     pub(super) properties: BTreeMap<String, String>,
     pub(super) summary: BTreeMap<String, String>,
@@ -46,7 +46,8 @@ impl Notes {
 
 fn position_note(moved: &PositionMove) -> (String, String) {
     let key = position_property(&moved.pipeline, &moved.split);
-    let (epoch, sequence) = (moved.epoch, moved.sequence + 1);
+    let epoch = moved.epoch;
+    let sequence = moved.sequence + 1;
     let value =
         serde_json::json!({ "epoch": epoch, "sequence": sequence, "position": moved.position });
     (key, value.to_string())

@@ -8,9 +8,9 @@ use futures::{StreamExt, TryStreamExt, stream};
 use iceberg::spec::{Snapshot, TableMetadata, TableMetadataRef};
 
 use crate::error::from_iceberg;
+use crate::manifest_cache::LiveManifest;
 use crate::metadata::{check_readable, rebuilt, stamped};
 use crate::rewrite::{REWRITTEN_PROPERTY, Replacement, TableRewrite};
-use crate::scan::LiveManifest;
 use crate::snapshot::{Change, outgrown, unused_schemas};
 use crate::{Draft, Lake, Table};
 
@@ -133,9 +133,9 @@ fn check_rebase(draft: &Draft, head: Option<&Table>) -> Result<()> {
     let moved = |what: &str| {
         Err(Error::conflict(
             "schema_moved",
-            format!("the table was {what} by another writer meanwhile"),
+            format!("the table was {what} by another writer"),
         )
-        .with_hint("Read the table again and redo the change."))
+        .with_hint("read the table again and redo the change"))
     };
     draft.check_properties(head)?;
     match (draft.base(), head) {
@@ -153,11 +153,13 @@ fn check_rebase(draft: &Draft, head: Option<&Table>) -> Result<()> {
     }
 }
 
-/// Whether what files of `base` hold has a place in `head`. A field that is gone has been widened or dropped: its values would be
+/// Whether all fields in files of `base` are in `head`. A missing field was widened or dropped: its values would be
 /// in no column.
 fn has_fields_of(head: &Table, base: &Table) -> bool {
-    let (base, head) = (base.metadata(), head.metadata());
-    let (written, current) = (base.current_schema(), head.current_schema());
+    let base = base.metadata();
+    let head = head.metadata();
+    let written = base.current_schema();
+    let current = head.current_schema();
     written == current
         || (1..=written.highest_field_id())
             .filter(|id| written.field_by_id(*id).is_some())
@@ -165,7 +167,8 @@ fn has_fields_of(head: &Table, base: &Table) -> bool {
 }
 
 fn same_schema(base: &Table, head: &Table) -> bool {
-    let (base, head) = (base.metadata(), head.metadata());
+    let base = base.metadata();
+    let head = head.metadata();
     base.current_schema() == head.current_schema() && base.last_column_id() == head.last_column_id()
 }
 
@@ -218,7 +221,8 @@ async fn replaced(
     replacement: &Replacement,
     now: Timestamp,
 ) -> Result<TableMetadata> {
-    let (change, none) = (&replacement.change, BTreeMap::new());
+    let change = &replacement.change;
+    let none = BTreeMap::new();
     let stacked = change.on_top_of(ground, lake.storage(), now, &none).await?;
     let rewritten = (REWRITTEN_PROPERTY, replacement.bytes_total);
     let properties = [(rewritten.0.to_owned(), rewritten.1.to_string())].into();
@@ -251,7 +255,7 @@ fn finished(
             builder.set_properties(properties.into_iter().collect())
         });
     };
-    // Only with a new snapshot: what is outgrown now is so with the next one too.
+    // Only with a new snapshot: expired snapshots can wait for the next one.
     let outgrown = outgrown(ground, now);
     let unused = unused_schemas(ground, &outgrown);
     let build = || {
@@ -275,7 +279,7 @@ fn finished(
         .map_err(|e| from_iceberg("put the change on top of the table", e))
 }
 
-/// Never before the change that the head stands for.
+/// Never before the change that made the head.
 fn last_change(head: Option<&Table>, now: Timestamp) -> Timestamp {
     let last = head.map_or(i64::MIN, |head| {
         head.metadata().last_updated_ms().saturating_mul(1_000)

@@ -1,10 +1,10 @@
-//! From partition values back to what the source column can hold.
+//! From partition values back to the range of the source column.
 
 use iceberg::spec::{PrimitiveLiteral, PrimitiveType, Transform};
 
 use super::transform::first_day;
-use crate::scan::Value;
-use crate::write::bound::{after_bytes, after_prefix};
+use crate::bound::{after_bytes, after_prefix};
+use crate::value::Value;
 
 const MICROS_PER_HOUR: i64 = 3_600_000_000;
 const HOURS_PER_DAY: i64 = 24;
@@ -16,7 +16,7 @@ pub(crate) struct Range {
     pub(crate) upper: Option<Value>,
 }
 
-/// What a column of type `source` can hold in rows whose partition values lie between `low` and `high`.
+/// The range of a column of type `source` in rows whose partition values are between `low` and `high`.
 ///
 /// Never narrower than the truth. The two ends may come from different files, so both are inverted on their own.
 pub(crate) fn range(

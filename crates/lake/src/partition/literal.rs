@@ -8,7 +8,7 @@ use arrow::datatypes::{
 use forebay_core::{Error, Result};
 use iceberg::spec::{Literal, PrimitiveType};
 
-/// `None` for null. `kind` tells a UUID from other bytes.
+/// `None` for null. `kind` distinguishes a UUID from other bytes.
 pub(super) fn literal(
     array: &dyn Array,
     row: usize,

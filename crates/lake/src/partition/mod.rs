@@ -1,7 +1,7 @@
 //! How a table is partitioned, as a pipeline file writes it: `day(at)`, `bucket(16, id)`, `truncate(4, code)`, `region`.
 //!
-//! Here is all that is known of partitions: a table's spec (`spec`), the forward way from rows to partition values
-//! (`transform`, `split`), the way back from a partition value to what its rows can hold (`invert`), and text for
+//! Everything about partitions: a table's spec (`spec`), the forward way from rows to partition values
+//! (`transform`, `split`), the way back from a partition value to the values of its rows (`invert`), and text for
 //! people (`text`).
 
 pub(crate) mod invert;

@@ -23,7 +23,7 @@ pub(crate) fn field_id(field: &Field) -> Option<i32> {
 pub(crate) struct SourcePath(Vec<i32>);
 
 impl SourcePath {
-    /// `None` when the field is not there or lies inside a list or map.
+    /// `None` when the field does not exist or is inside a list or map.
     pub(crate) fn find(schema: &Schema, id: i32) -> Option<Self> {
         let mut path = Vec::new();
         descend(schema.as_struct(), id, &mut path).then_some(Self(path))

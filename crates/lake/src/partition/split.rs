@@ -117,7 +117,8 @@ fn encode(columns: &[ArrayRef]) -> Result<Rows> {
 /// The group number of every row, and the first row of every group.
 fn number_groups(rows: &Rows) -> (Vec<u32>, Vec<u32>) {
     let mut known: HashMap<&[u8], u32> = HashMap::new();
-    let (mut groups, mut firsts) = (Vec::with_capacity(rows.num_rows()), Vec::new());
+    let mut groups = Vec::with_capacity(rows.num_rows());
+    let mut firsts = Vec::new();
     let mut last: Option<(&[u8], u32)> = None;
     for (i, row) in rows.iter().enumerate() {
         let bytes = row.data();

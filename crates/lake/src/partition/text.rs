@@ -6,7 +6,7 @@ use chrono::{DateTime, NaiveDate};
 use iceberg::spec::{Literal, PartitionSpec, PrimitiveType, Schema, Struct, Transform};
 
 use super::transform::year_and_month;
-use crate::scan::Value;
+use crate::value::Value;
 
 /// Empty for a table without partitions.
 pub(crate) fn partition_text(spec: &PartitionSpec, partition: &Struct, schema: &Schema) -> String {

@@ -109,7 +109,8 @@ pub(super) fn year_and_month(day: i32) -> (i32, i32) {
 
 /// Days since 1970-01-01 of the first day of a month, counted from January 1970.
 pub(super) fn first_day(months: i64) -> i64 {
-    let (year, month) = (1970 + months.div_euclid(12), months.rem_euclid(12) + 1);
+    let year = 1970 + months.div_euclid(12);
+    let month = months.rem_euclid(12) + 1;
     let year = year - i64::from(month <= 2);
     let from_march = if month > 2 { month - 3 } else { month + 9 };
     let day_of_year = (153 * from_march + 2) / 5;

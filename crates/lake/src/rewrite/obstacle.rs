@@ -1,4 +1,4 @@
-//! What keeps a column of whole numbers from becoming a double.
+//! Obstacles to widening a column of whole numbers to double.
 
 use std::collections::{BTreeSet, HashSet};
 
@@ -11,10 +11,11 @@ use parquet::file::statistics::Statistics;
 
 use super::rewritten_bytes;
 use crate::Table;
-use crate::scan::{ScanFile, Value};
+use crate::scan::ScanFile;
 use crate::storage::LakeStorage;
+use crate::value::Value;
 
-/// Bytes of data files that one commit may write again. A record decides that a column is widened, so whoever may send records
+/// Bytes of data files that one commit may write again. A record decides that a column is widened, so anybody who may send records
 /// could make a commit as long as the table is big.
 pub const REWRITE_BYTES_MAX: u64 = 1 << 30;
 /// Files that one commit may write again.
@@ -32,7 +33,7 @@ pub struct WideningObstacle {
     pub reason: String,
 }
 
-/// What keeps the fields of these ids, which are whole numbers, from becoming doubles.
+/// The obstacle to widening the fields of these ids, which are whole numbers, to doubles.
 pub(crate) async fn find_obstacle(
     table: &Table,
     ids: &BTreeSet<i32>,
@@ -88,7 +89,8 @@ async fn of_files(table: &Table, ids: &BTreeSet<i32>) -> Result<Option<String>> 
     };
     let bytes: u64 = plan.files.iter().map(|file| file.bytes).sum();
     if bytes > REWRITE_BYTES_MAX || plan.files.len() > REWRITE_FILES_MAX {
-        let (files, max) = (plan.files.len(), REWRITE_BYTES_MAX >> 20);
+        let files = plan.files.len();
+        let max = REWRITE_BYTES_MAX >> 20;
         return Ok(Some(format!(
             "the table has {} MiB in {files} files, a commit writes at most {max} MiB in {REWRITE_FILES_MAX} files again",
             bytes >> 20
@@ -106,7 +108,7 @@ async fn of_files(table: &Table, ids: &BTreeSet<i32>) -> Result<Option<String>> 
     }))
 }
 
-/// Whether a file may hold a whole number that is no double.
+/// Whether a file may hold a whole number without an exact double.
 async fn has_inexact(table: &Table, files: &[ScanFile], ids: &BTreeSet<i32>) -> Result<bool> {
     let mut unbounded = Vec::new();
     for file in files {
@@ -136,7 +138,7 @@ async fn has_inexact(table: &Table, files: &[ScanFile], ids: &BTreeSet<i32>) -> 
     Ok(false)
 }
 
-/// Whether the bounds of a column say that it is exact; `None` when there are none.
+/// Whether the bounds of a column show that it is exact; `None` without bounds.
 fn bounded(file: &ScanFile, id: i32) -> Option<bool> {
     if file.bounds.nulls.get(&id) == Some(&file.rows) {
         return Some(true);
@@ -153,7 +155,7 @@ fn is_within(value: i64) -> bool {
     (-EXACT_MAX..=EXACT_MAX).contains(&value)
 }
 
-/// Whether the footer of a file says that these columns are exact: the bounds of columns in lists are told there alone.
+/// Whether the footer of a file shows that these columns are exact: the bounds of columns in lists are only there.
 async fn is_exact(storage: &LakeStorage, file: &ScanFile, ids: HashSet<i32>) -> Result<bool> {
     let objects = std::sync::Arc::clone(storage.objects());
     let mut reader =

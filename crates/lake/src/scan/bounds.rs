@@ -1,4 +1,4 @@
-//! What a manifest list says of manifests, and a manifest of files, as [`Bounds`].
+//! The statistics of manifests and files, as [`Bounds`].
 //!
 //! A bound is used only when it is certain: floats need a count of NaNs that is zero (NaN is beyond every bound in the
 //! order that queries compare in), types without a [`Value`] give nothing.
@@ -10,8 +10,9 @@ use iceberg::spec::{
     PrimitiveLiteral, PrimitiveType, Schema, Transform, Type,
 };
 
-use super::{Bounds, Value};
+use super::Bounds;
 use crate::partition::invert::{Range, range};
+use crate::value::Value;
 
 /// Of a whole manifest, from the summary of its partitions.
 pub(super) fn of_manifest(
@@ -139,7 +140,7 @@ fn partition_range(
     }
 }
 
-/// Partition values that stand for the column itself; a file may lack such a column (tables migrated from Hive).
+/// Partition values that replace the column itself; a file may lack such a column (tables migrated from Hive).
 pub(super) fn identity_values(
     file: &DataFile,
     spec: Option<&PartitionSpec>,

@@ -75,7 +75,8 @@ impl<'a> Targets<'a> {
             oldest: i64::MAX,
         };
         for live in data {
-            let (file, sequence) = (live.entry.data_file(), live.sequence());
+            let file = live.entry.data_file();
+            let sequence = live.sequence();
             targets
                 .files
                 .insert(snapshot.storage.path(file.file_path())?, sequence);
@@ -90,7 +91,8 @@ impl<'a> Targets<'a> {
     }
 
     fn may_hit(&self, snapshot: &Snapshot<'_>, delete: &Live) -> Result<bool> {
-        let (file, sequence) = (delete.entry.data_file(), delete.sequence());
+        let file = delete.entry.data_file();
+        let sequence = delete.sequence();
         if file.content_type() == DataContentType::EqualityDeletes {
             // They apply to strictly older files only.
             return if self.oldest < sequence {
@@ -124,7 +126,7 @@ fn equality_deletes(file: &DataFile) -> Error {
     .with_hint("Compact the table with the engine that wrote them.")
 }
 
-/// The one data file that a delete file is about, if it says so. Older writers say it by equal bounds of the path.
+/// The one data file that a delete file applies to, if recorded. Older writers record it by equal bounds of the path.
 fn target(file: &DataFile) -> Option<String> {
     if let Some(target) = file.referenced_data_file() {
         return Some(target);
@@ -180,7 +182,7 @@ async fn vector(snapshot: &Snapshot<'_>, file: &DataFile) -> Result<Vec<(String,
     let torn = || {
         Error::data(
             "bad_deletion_vector",
-            "a deletion vector does not say where it lies or what it is about",
+            "a deletion vector has no location or no data file",
         )
     };
     let offset = file

@@ -1,4 +1,4 @@
-//! Manifests whose file header does not say what is in them.
+//! Manifests whose file header is incomplete.
 //!
 //! The format asks for the table's schema and partition spec in the header of every manifest, and the `iceberg` crate
 //! does not read one without. Engines that take both from the table's metadata do, so such tables exist. Here the
@@ -74,7 +74,7 @@ fn written(entries: &[(&[u8], &[u8])], rest: &[u8]) -> Bytes {
     made.freeze()
 }
 
-/// A manifest as an engine writes it that leaves out what the table's metadata says.
+/// A manifest of an engine that omits what the table's metadata contains.
 #[cfg(test)]
 pub(crate) fn without_schema(manifest: &Bytes) -> Bytes {
     let header = Header::read(manifest).unwrap();

@@ -11,16 +11,16 @@ use iceberg::spec::{
     ManifestStatus, PartitionSpec, Schema, TableMetadata,
 };
 
-use super::cache::{LiveManifest, ManifestCache};
 use super::header;
 use crate::Table;
 use crate::error::{from_iceberg, read_avro};
+use crate::manifest_cache::{LiveManifest, ManifestCache};
 use crate::storage::LakeStorage;
 
 /// Manifests read at once.
 const READS_MAX: usize = 8;
 
-/// One snapshot of a table with what is needed to read it.
+/// One snapshot of a table with everything needed to read it.
 pub(super) struct Snapshot<'a> {
     pub(super) metadata: &'a TableMetadata,
     pub(super) storage: &'a Arc<LakeStorage>,
@@ -142,7 +142,7 @@ pub(crate) async fn read_live(
     })
 }
 
-/// What an entry leaves out is what the manifest list says of its manifest.
+/// An entry inherits missing values from its manifest in the manifest list.
 fn inherit(entry: &ManifestEntryRef, manifest: &ManifestFile) -> ManifestEntryRef {
     let mut whole = ManifestEntry::clone(entry);
     whole.snapshot_id.get_or_insert(manifest.added_snapshot_id);

@@ -1,17 +1,15 @@
 //! Planning a scan: which files of a snapshot can hold rows that a query wants.
 //!
 //! Pruning happens twice with the same question, first over whole manifests, then over single files. The predicate
-//! itself belongs to the caller: it sees column bounds and says what to keep. Nothing here opens a data file.
+//! itself belongs to the caller: it sees column bounds and decides which files to keep. Nothing here opens a data file.
 
 mod bounds;
-mod cache;
 mod deletes;
 mod header;
 mod manifests;
 mod positions;
 #[cfg(test)]
 pub(crate) mod tests;
-mod value;
 
 use std::collections::HashMap;
 use std::sync::Arc;
@@ -21,33 +19,13 @@ use iceberg::spec::{DataContentType, DataFileFormat, Struct};
 
 use crate::Table;
 use crate::partition::text::partition_text;
-pub(crate) use cache::{LiveManifest, ManifestCache};
+pub use crate::value::Value;
 #[cfg(test)]
 pub(crate) use header::without_schema;
 pub(crate) use manifests::read_live;
 use manifests::{Live, Snapshot};
 
-/// A value in a bound, in the table's type of that column.
-#[derive(Debug, Clone, PartialEq)]
-pub enum Value {
-    Boolean(bool),
-    Int(i32),
-    /// Also a time of day, in microseconds.
-    Long(i64),
-    Float(f32),
-    Double(f64),
-    /// Days since 1970-01-01.
-    Date(i32),
-    /// Microseconds since 1970-01-01 (UTC for `timestamptz`).
-    Timestamp(i64),
-    /// Unscaled value; precision and scale are the column's.
-    Decimal(i128),
-    String(String),
-    /// Also a UUID or a fixed number of bytes.
-    Binary(Vec<u8>),
-}
-
-/// What is known of one manifest or file without opening it. Bounds are per Iceberg field id, inclusive, and may be
+/// The statistics of one manifest or file, known without opening it. Bounds are per Iceberg field id, inclusive, and may be
 /// wider than the truth (strings are cut), never narrower. A float column has bounds only when it holds no NaN.
 #[derive(Debug, Clone, Default)]
 pub struct Bounds {
@@ -91,7 +69,7 @@ pub struct ScanPlan {
     pub files_total: usize,
 }
 
-/// What a file of a table is for.
+/// The role of a file of a table.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
 pub enum FileContent {
     Data,

@@ -63,10 +63,8 @@ fn collect(
     let paths = cast(batch.column(path), &DataType::Utf8).map_err(|e| bad_file().with_source(e))?;
     let positions =
         cast(batch.column(position), &DataType::Int64).map_err(|e| bad_file().with_source(e))?;
-    let (paths, positions) = (
-        paths.as_string::<i32>(),
-        positions.as_primitive::<Int64Type>(),
-    );
+    let paths = paths.as_string::<i32>();
+    let positions = positions.as_primitive::<Int64Type>();
     if paths.null_count() + positions.null_count() > 0 {
         return Err(bad_file());
     }

@@ -6,6 +6,7 @@ use std::sync::Arc;
 use arrow::datatypes::{
     DataType, Field, FieldRef, Fields, Schema as ArrowSchema, SchemaRef, TimeUnit,
 };
+use forebay_core::data_type::list_element;
 use forebay_core::{Context, Error, Result};
 use iceberg::spec::{
     ListType, MapType, NestedField, NestedFieldRef, PrimitiveType, Schema, StructType, Type,
@@ -84,7 +85,8 @@ impl Ids {
 
     fn map(&mut self, entries: &Field) -> Result<Type> {
         let (key, value) = map_fields(entries)?;
-        let (key_id, value_id) = (self.next(), self.next());
+        let key_id = self.next();
+        let value_id = self.next();
         let key = NestedField::map_key_element(key_id, self.kind(key.data_type())?);
         let value = NestedField::map_value_element(
             value_id,
@@ -105,18 +107,6 @@ pub(super) fn check_names(fields: &Fields) -> Result<()> {
             format!("two columns are called {:?}", twice.name()),
         )
         .with_hint("Rename one of them in `transform`.")),
-    }
-}
-
-/// The element of any kind of Arrow list.
-pub(super) fn list_element(kind: &DataType) -> Option<&FieldRef> {
-    match kind {
-        DataType::List(element)
-        | DataType::LargeList(element)
-        | DataType::ListView(element)
-        | DataType::LargeListView(element)
-        | DataType::FixedSizeList(element, _) => Some(element),
-        _ => None,
     }
 }
 

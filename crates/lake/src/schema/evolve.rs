@@ -3,6 +3,7 @@
 use std::collections::HashSet;
 
 use arrow::datatypes::{DataType, Field, Fields, Schema as ArrowSchema};
+use forebay_core::data_type::list_element;
 use forebay_core::{Error, Result};
 use iceberg::spec::{
     ListType, MapType, NestedField, NestedFieldRef, PrimitiveType, Schema, StructType, Type,
@@ -10,13 +11,13 @@ use iceberg::spec::{
 
 use crate::error::from_iceberg;
 
-use super::arrow::{Ids, check_names, list_element, map_fields, primitive};
+use super::arrow::{Ids, check_names, map_fields, primitive};
 use super::names::source_name;
 
 /// The most digits of a decimal in Iceberg.
 const PRECISION_MAX: u32 = 38;
 
-/// The schema that holds old and incoming rows, and what changed, for people; without changes it is `current`.
+/// The schema that holds old and incoming rows, and the changes, for people; without changes it is `current`.
 ///
 /// `last_column_id` is the highest field id that the table ever used.
 ///
@@ -135,7 +136,7 @@ impl Growth {
             &map.key_field.field_type,
             key.data_type(),
         )?;
-        // Values are found by their key, so a key's type stays what it is.
+        // Values are found by their key, so a key's type does not change.
         if held != *map.key_field.field_type {
             return Err(incompatible(
                 &format!("{path}.key"),
@@ -208,7 +209,7 @@ fn incompatible(path: &str, current: &Type, incoming: &DataType) -> Error {
     ))
 }
 
-/// A type as a message names it; what a struct holds is left out.
+/// The name of a type in messages; members of a struct are left out.
 fn named(kind: &Type) -> String {
     match kind {
         Type::Primitive(kind) => kind.to_string(),

@@ -1,30 +1,32 @@
-//! Names of a table's columns for what the data calls otherwise.
+//! Names of table columns that differ from the names in the data.
 //!
-//! Iceberg finds a column by its dotted path, and many engines do not tell upper from lower case. Data has `id` beside `ID`, and
+//! Iceberg finds a column by its dotted path, and many engines ignore case. Data has `id` beside `ID`, and
 //! a key `n.x` beside an object `n` with a member `x`. The column that comes first has the plain name; a later one whose path
-//! would be the same, whatever the case, gets a number: `ID_2`. What the data calls it is kept as the column's comment, so it is
-//! the same column in every later batch. Here is also the bound on how deep a type may be. Never looks at values.
+//! would be the same, whatever the case, gets a number: `ID_2`. Its name in the data is kept as the column's comment, so it is
+//! the same column in every later batch. Also limits the depth of types. Never inspects values.
 
-use std::collections::HashSet;
+use std::collections::HashMap;
 use std::sync::Arc;
 
 use arrow::datatypes::{DataType, Field, FieldRef, Fields, Schema as ArrowSchema};
+use forebay_core::data_type::{list_element, type_depth};
 use forebay_core::{Error, Result};
 use iceberg::spec::{NestedField, NestedFieldRef, Schema, Type};
 
-use super::arrow::{check_names, list_element};
+use super::arrow::check_names;
+use super::chosen::choose_names;
 
 /// Deepest type of a column: structs, lists and maps within each other, the value itself included. A level takes at most three
 /// levels of JSON in the table's metadata, and readers stop at 128.
 pub const TYPE_DEPTH_MAX: usize = 32;
 
-/// Key in the metadata of an Arrow field: what the data calls a column that has another name in the table.
+/// Key in the metadata of an Arrow field: the name in the data of a column that has another name in the table.
 const SOURCE_NAME: &str = "forebay.source_name";
 
 /// Begins the comment of such a column; the name follows.
 const COMMENT: &str = "name in the data: ";
 
-/// What the data calls the column of a table.
+/// The name in the data of a table column.
 pub(crate) fn source_name(field: &Field) -> &str {
     field
         .metadata()
@@ -32,7 +34,7 @@ pub(crate) fn source_name(field: &Field) -> &str {
         .map_or(field.name(), String::as_str)
 }
 
-/// The metadata that says what the data calls a column.
+/// The metadata with the name of a column in the data.
 pub(super) fn source_entry(field: &NestedField) -> Option<(String, String)> {
     let name = field.doc.as_deref()?.strip_prefix(COMMENT)?;
     Some((SOURCE_NAME.to_owned(), name.to_owned()))
@@ -50,33 +52,20 @@ fn stored_source_name(field: &NestedField) -> &str {
         .unwrap_or(&field.name)
 }
 
-/// How deep a type is: 1 for a plain value.
-pub fn type_depth(kind: &DataType) -> usize {
-    let below = match kind {
-        DataType::Struct(fields) => fields
-            .iter()
-            .map(|field| type_depth(field.data_type()))
-            .max()
-            .unwrap_or(0),
-        DataType::Map(entries, _) => type_depth(entries.data_type()).saturating_sub(1),
-        DataType::Dictionary(_, values) => return type_depth(values),
-        DataType::RunEndEncoded(_, values) => return type_depth(values.data_type()),
-        kind => list_element(kind).map_or(0, |element| type_depth(element.data_type())),
-    };
-    1 + below
-}
-
-/// The incoming columns under the names that they have, or get, in the table.
+/// The incoming columns under the names that they have, or get, in the table. New ones are named in the order in which they
+/// were learned, whatever their level, so that names do not depend on how many come at once.
 ///
 /// Errors: `Config` `duplicate_column` when two have one name, `type_too_deep` when a new one is deeper than
 /// [`TYPE_DEPTH_MAX`].
 pub(crate) fn assign(current: Option<&Schema>, incoming: &ArrowSchema) -> Result<ArrowSchema> {
-    let mut names = Names::default();
     let current = current.map_or(&[][..], |schema| schema.as_struct().fields());
-    for field in current {
-        names.take_field(field, "");
-    }
-    let place = Place { path: "", depth: 0 };
+    let chosen = choose_names(current, incoming.fields());
+    let place = Place {
+        path: "",
+        source: "",
+        depth: 0,
+    };
+    let mut names = Names { chosen: &chosen };
     Ok(ArrowSchema::new(names.fields(
         current,
         incoming.fields(),
@@ -84,34 +73,20 @@ pub(crate) fn assign(current: Option<&Schema>, incoming: &ArrowSchema) -> Result
     )?))
 }
 
-/// Where fields lie: the path of what holds them, and how many types that is.
+/// Location of fields: the path of the enclosing types in the table and in the data, and their number.
 struct Place<'p> {
     path: &'p str,
+    source: &'p str,
     depth: usize,
 }
 
-/// Paths that are taken, in lower case.
-#[derive(Default)]
-struct Names(HashSet<String>);
+/// Gives the incoming columns their names.
+struct Names<'c> {
+    /// Names of new columns, by their path in the data.
+    chosen: &'c HashMap<String, String>,
+}
 
-impl Names {
-    fn take_field(&mut self, field: &NestedField, path: &str) {
-        let path = join(path, &field.name);
-        match field.field_type.as_ref() {
-            Type::Struct(members) => members
-                .fields()
-                .iter()
-                .for_each(|field| self.take_field(field, &path)),
-            Type::List(list) => self.take_field(&list.element_field, &path),
-            Type::Map(map) => {
-                self.take_field(&map.key_field, &path);
-                self.take_field(&map.value_field, &path);
-            }
-            Type::Primitive(_) => {}
-        }
-        self.0.insert(path.to_lowercase());
-    }
-
+impl Names<'_> {
     fn fields(
         &mut self,
         current: &[NestedFieldRef],
@@ -121,14 +96,9 @@ impl Names {
         check_names(incoming)?;
         incoming
             .iter()
-            .map(|field| {
-                let known = current
-                    .iter()
-                    .find(|known| stored_source_name(known) == field.name());
-                match known {
-                    Some(known) => self.known(known, field, place),
-                    None => self.new_field(field, place),
-                }
+            .map(|field| match find_known(current, field) {
+                Some(known) => self.known(known, field, place),
+                None => self.new_field(field, place),
             })
             .collect()
     }
@@ -136,6 +106,7 @@ impl Names {
     fn known(&mut self, known: &NestedField, field: &Field, place: &Place<'_>) -> Result<FieldRef> {
         let place = Place {
             path: &join(place.path, &known.name),
+            source: &source_path(place.source, field.name()),
             depth: place.depth + 1,
         };
         let kind = self.kind(Some(&known.field_type), field.data_type(), &place)?;
@@ -147,34 +118,21 @@ impl Names {
         if depth > TYPE_DEPTH_MAX {
             return Err(too_deep(&join(place.path, field.name()), depth));
         }
-        let name = self.free(field, place.path);
+        let source = source_path(place.source, field.name());
+        let name = self.chosen.get(&source).unwrap_or(field.name());
         let inner = Place {
-            path: &join(place.path, &name),
+            path: &join(place.path, name),
+            source: &source,
             depth: place.depth + 1,
         };
-        self.0.insert(inner.path.to_lowercase());
+        let made = Field::new(name, DataType::Null, field.is_nullable());
         let kind = self.kind(None, field.data_type(), &inner)?;
-        let made = Field::new(&name, kind, field.is_nullable());
-        if name == *field.name() {
+        let made = made.with_data_type(kind);
+        if made.name() == field.name() {
             return Ok(Arc::new(made));
         }
         let entry = (SOURCE_NAME.to_owned(), field.name().clone());
         Ok(Arc::new(made.with_metadata([entry].into())))
-    }
-
-    /// The first of `name`, `name_2`, `name_3` … that is free together with the paths below it that have no name of their own.
-    fn free(&self, field: &Field, path: &str) -> String {
-        let base = field.name();
-        let is_free = |name: &String| {
-            let path = join(path, name).to_lowercase();
-            !self.0.contains(&path)
-                && unnamed(field.data_type())
-                    .iter()
-                    .all(|below| !self.0.contains(&format!("{path}{below}")))
-        };
-        let numbered = (2_u64..).map(|n| format!("{base}_{n}"));
-        let mut names = std::iter::once(base.clone()).chain(numbered);
-        names.find(is_free).unwrap_or_else(|| base.clone())
     }
 
     fn kind(
@@ -262,9 +220,9 @@ impl Names {
     ) -> Result<FieldRef> {
         let place = Place {
             path: &join(place.path, name),
+            source: &source_path(place.source, name),
             depth: place.depth + 1,
         };
-        self.0.insert(place.path.to_lowercase());
         let kind = self.kind(current, field.data_type(), &place)?;
         Ok(Arc::new(Field::new(
             field.name(),
@@ -275,7 +233,7 @@ impl Names {
 }
 
 /// Paths below a column of this type that the format names: `.element`, `.key`, `.value`.
-fn unnamed(kind: &DataType) -> Vec<String> {
+pub(super) fn unnamed(kind: &DataType) -> Vec<String> {
     let under = |name: &str, kind: &DataType| {
         let own = std::iter::once(format!(".{name}"));
         let deeper = unnamed(kind)
@@ -298,7 +256,20 @@ fn unnamed(kind: &DataType) -> Vec<String> {
     }
 }
 
-fn join(path: &str, name: &str) -> String {
+/// The path in the data; names have no line feed.
+pub(super) fn source_path(path: &str, name: &str) -> String {
+    format!("{path}\n{name}")
+}
+
+pub(super) fn find_known<'f>(
+    current: &'f [NestedFieldRef],
+    field: &Field,
+) -> Option<&'f NestedFieldRef> {
+    let mut current = current.iter();
+    current.find(|known| stored_source_name(known) == field.name())
+}
+
+pub(super) fn join(path: &str, name: &str) -> String {
     if path.is_empty() {
         name.to_owned()
     } else {

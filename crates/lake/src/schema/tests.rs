@@ -2,6 +2,7 @@ use std::collections::HashMap;
 use std::sync::Arc;
 
 use ::arrow::datatypes::{DataType, Field, Fields, Schema as ArrowSchema, TimeUnit};
+use forebay_core::data_type::with_learned_order;
 use iceberg::spec::Schema;
 use proptest::prelude::*;
 
@@ -334,7 +335,7 @@ proptest! {
         let (same, changes) = evolve(&table, last_id(&table), &first).unwrap();
         prop_assert!(changes.is_empty() && same == table, "its own schema fits: {changes:?}");
         let Ok((grown, changes)) = evolve(&table, last_id(&table), &second) else { return Ok(()) };
-        prop_assert_eq!(changes.is_empty(), grown == table, "changes are told: {:?}", changes);
+        prop_assert_eq!(changes.is_empty(), grown == table, "changes are reported: {:?}", changes);
         for (id, name) in table.field_id_to_name_map() {
             prop_assert_eq!(grown.name_by_field_id(*id), Some(name.as_str()), "fields stay");
             let required = |schema: &Schema| schema.field_by_id(*id).is_some_and(|field| field.required);
@@ -407,6 +408,41 @@ fn names_that_differ_in_case_only_are_numbered_and_stay_so() {
 }
 
 #[test]
+fn names_do_not_depend_on_how_many_columns_come_at_once() {
+    let learned = |name: &str, kind: DataType, order: u32| {
+        with_learned_order(Field::new(name, kind, true), order)
+    };
+    let long = |name: &str, order: u32| learned(name, DataType::Int64, order);
+    // {"n": {"x": 1}, "n.x": 2}, then {"n": {"X": 3}}
+    let first = vec![
+        learned("n", structure(vec![long("x", 2)]), 1),
+        long("n.x", 3),
+    ];
+    let both = vec![
+        learned("n", structure(vec![long("x", 2), long("X", 4)]), 1),
+        long("n.x", 3),
+    ];
+    let apart = names_after(&[arrow_schema(first), arrow_schema(both.clone())]);
+    assert_eq!(apart, ["n", "n.x", "n.x_2", "n.X_3"]);
+    let mut joined = names_after(&[arrow_schema(both)]);
+    joined.sort();
+    let mut apart = apart;
+    apart.sort();
+    assert_eq!(joined, apart);
+    // {"n": {"y": 1}}, then {"n.x": 2}, then {"n": {"x": 3}}
+    let joined = names_after(&[arrow_schema(vec![
+        learned(
+            "n",
+            list(field("item", structure(vec![long("y", 2), long("x", 4)]))),
+            1,
+        ),
+        long("n.element.x", 3),
+    ])]);
+    assert!(joined.contains(&"n.element.x".to_owned()), "{joined:?}");
+    assert!(joined.contains(&"n.element.x_2".to_owned()), "{joined:?}");
+}
+
+#[test]
 fn dotted_names_beside_nested_ones_are_numbered() {
     let long = |name: &str| field(name, DataType::Int64);
     let nested = || field("n", structure(vec![long("x")]));
@@ -473,7 +509,7 @@ fn types_are_bounded_in_depth_where_a_table_grows() {
     };
     let fits = to_iceberg(&assign(None, &deep(TYPE_DEPTH_MAX)).unwrap()).unwrap();
     let text = serde_json::to_vec(&fits).unwrap();
-    // With what the metadata puts around it.
+    // With the enclosing metadata.
     assert!(forebay_core::json::nesting(&text) + 8 < 110);
     let error = assign(None, &deep(TYPE_DEPTH_MAX + 1)).unwrap_err();
     assert_eq!(error.code(), "type_too_deep");

@@ -1,31 +1,31 @@
 //! Columns of whole numbers that become doubles.
 //!
 //! Iceberg promotes no `long` to `double`: files keep their bytes, and readers would take them for another number. So the column
-//! gets a new field under its name, and the table's files are written again with it (see [`crate::rewrite`]). Snapshots of before
+//! gets a new field under its name, and the table's files are written again with it (see `rewrite.rs`). Earlier snapshots
 //! keep the schema and the files that they had.
 
 use std::collections::BTreeMap;
 
 use arrow::datatypes::{DataType, Fields, Schema as ArrowSchema};
 use forebay_core::Result;
+use forebay_core::data_type::list_element;
 use iceberg::spec::{
     ListType, NestedField, NestedFieldRef, PrimitiveType, Schema, StructType, Type,
 };
 
-use super::arrow::list_element;
 use crate::error::from_iceberg;
 
 /// A schema in which columns of whole numbers are doubles.
 #[derive(Debug)]
 pub(crate) struct WidenedSchema {
     pub(crate) schema: Schema,
-    /// The field that each new field stands for.
+    /// The field that each new field replaces.
     pub(crate) fields: WidenedFields,
     /// For people.
     pub(crate) changes: Vec<String>,
 }
 
-/// Fields of doubles by id, each with the id of the field of whole numbers that it stands for.
+/// Fields of doubles by id, each with the id of the field of whole numbers that it replaces.
 pub(crate) type WidenedFields = BTreeMap<i32, i32>;
 
 /// `current` with a double for every whole number over which `incoming` has a double, at every depth but in the keys and values

@@ -1,6 +1,6 @@
 //! Snapshots that the newest metadata of a table stops naming.
 //!
-//! Every commit writes the whole metadata file again, so what it names must not grow. Nothing is deleted here: older
+//! Every commit writes the whole metadata file again, so its size must not grow. Nothing is deleted here: older
 //! states stay readable through the catalog's log, whose metadata files still name them, until `clean` takes them. Only
 //! other engines, which travel by snapshot id in the newest metadata, see fewer.
 
@@ -9,15 +9,15 @@ use std::collections::HashSet;
 use forebay_core::Timestamp;
 use iceberg::spec::TableMetadata;
 
-use crate::metadata::fields_of;
+use crate::field_count::fields_of;
 
-/// The newest snapshots, which stay whatever their age, and the table property that says another number.
+/// The newest snapshots, which stay at any age, and the table property that overrides the number.
 const KEPT_MIN: usize = 20;
 const KEPT_MIN_PROPERTY: &str = "history.expire.min-snapshots-to-keep";
-/// Older snapshots go, and the table property that says another age.
+/// Older snapshots expire, and the table property that overrides the age.
 const AGE_MAX_MS: i64 = 5 * 24 * 3_600 * 1_000;
 const AGE_MAX_PROPERTY: &str = "history.expire.max-snapshot-age-ms";
-/// Snapshots of any age, and the table property that says another number. About 700 bytes each in a file that every
+/// Snapshots of any age, and the table property that overrides the number. About 700 bytes each in a file that every
 /// commit writes.
 const KEPT_MAX: usize = 50;
 const KEPT_MAX_PROPERTY: &str = "forebay.history.max-snapshots";
@@ -27,8 +27,8 @@ const SLACK: usize = 10;
 /// whose schemas have as many go, whatever their number.
 const SCHEMA_FIELDS_MAX: usize = 10_000;
 
-/// What leaves when one more snapshot comes: those beyond the newest that are too old or too many. What a branch or tag
-/// of the table itself stands on stays.
+/// The snapshots that expire when one more is added: those beyond the newest that are too old or too many. Snapshots of
+/// the table's own branches and tags stay.
 pub(crate) fn outgrown(head: &TableMetadata, now: Timestamp) -> Vec<i64> {
     let limits = Limits::of(head);
     let mut snapshots: Vec<(i64, i64, i64)> = head
@@ -72,7 +72,7 @@ fn affordable_snapshots(head: &TableMetadata, newest_first: &[(i64, i64, i64)]) 
     newest_first.len()
 }
 
-/// Schemas that nothing names once these snapshots are gone.
+/// Schemas that are unreferenced once these snapshots have expired.
 pub(crate) fn unused_schemas(head: &TableMetadata, gone: &[i64]) -> Vec<i32> {
     let kept = head.snapshots();
     let kept = kept.filter(|snapshot| !gone.contains(&snapshot.snapshot_id()));
@@ -102,7 +102,7 @@ impl Limits {
     }
 }
 
-/// What the table's own branches and tags stand on, and as many ancestors as a branch asks for. `iceberg` shows the refs
+/// The snapshots of the table's own branches and tags, and as many ancestors as a branch asks for. `iceberg` shows the refs
 /// of a table only in its JSON.
 pub(crate) fn named_by_refs(head: &TableMetadata) -> HashSet<i64> {
     let value = serde_json::to_value(head).unwrap_or_default();

@@ -12,7 +12,7 @@ use iceberg::spec::{
 
 use crate::DataFile;
 use crate::error::{from_iceberg, read_avro};
-use crate::scan::LiveManifest;
+use crate::manifest_cache::LiveManifest;
 use crate::storage::LakeStorage;
 
 /// A new file takes the sequence number of the commit that lands it, whichever that will be.
@@ -30,7 +30,7 @@ pub(crate) async fn read_list(
     Ok(list.consume_entries().into_iter().collect())
 }
 
-/// A manifest of new files, and what is in it.
+/// A manifest of new files, and its entries.
 #[derive(Debug)]
 pub(super) struct Added {
     pub(super) manifest: ManifestFile,
@@ -61,7 +61,7 @@ impl Added {
     }
 }
 
-/// Where a manifest lies until its bytes, and so its name, are known.
+/// Location of a manifest until its bytes, and so its name, are known.
 const IN_MEMORY: &str = "memory:/manifest";
 
 /// A manifest that is being written.
@@ -110,7 +110,7 @@ impl ManifestFolder {
         Ok(OpenManifest { writer, memory })
     }
 
-    /// Gives the manifest a name that says what is in it, and makes it durable.
+    /// Gives the manifest a name that contains its checksum, and makes it durable.
     pub(super) async fn close(&self, manifest: OpenManifest) -> Result<ManifestFile> {
         let OpenManifest { writer, memory } = manifest;
         let mut file = writer.write_manifest_file().await.map_err(write_failed)?;

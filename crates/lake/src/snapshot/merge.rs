@@ -11,7 +11,8 @@ use iceberg::spec::{
 };
 
 use crate::error::from_iceberg;
-use crate::scan::{LiveManifest, read_live};
+use crate::manifest_cache::LiveManifest;
+use crate::scan::read_live;
 use crate::storage::LakeStorage;
 
 use super::manifest::{ManifestFolder, unknown_spec, write_failed};
@@ -44,7 +45,7 @@ pub(super) async fn merge_small(
 #[derive(Debug, Default)]
 pub(super) struct Carried {
     pub(super) manifests: Vec<ManifestFile>,
-    /// What is in those that were written just now.
+    /// Entries of the manifests that were written just now.
     pub(super) fresh: Vec<(String, LiveManifest)>,
 }
 
@@ -184,7 +185,7 @@ fn primitive(value: Option<&Literal>) -> Option<&PrimitiveLiteral> {
     }
 }
 
-/// The file keeps the snapshot and the sequence numbers that it came with.
+/// The file keeps its snapshot and sequence numbers.
 fn copy(entry: &ManifestEntryRef, writer: &mut ManifestWriter) -> Result<()> {
     let broken = || {
         Error::data(

@@ -1,4 +1,4 @@
-//! What a snapshot's summary counts: what it added, and what the table holds after it.
+//! The counts of a snapshot's summary: rows and files added, and the totals of the table.
 
 use std::collections::{HashMap, HashSet};
 
@@ -47,7 +47,7 @@ impl Counts {
         ]))
     }
 
-    /// Of files that take the place of all that a table has.
+    /// Of files that replace all files of a table.
     pub(super) fn of_replaced<'f>(
         added: impl Iterator<Item = &'f DataFile> + Clone,
         replaced: &[TableFile],

@@ -70,7 +70,7 @@ const KEPT_MIN: &str = "history.expire.min-snapshots-to-keep";
 const KEPT_MAX: &str = "forebay.history.max-snapshots";
 const AGE_MAX: &str = "history.expire.max-snapshot-age-ms";
 
-/// What goes, ascending, `age_ms` after the last of `count` snapshots.
+/// The expired snapshots, ascending, `age_ms` after the last of `count` snapshots.
 fn gone(count: i64, properties: &[(&str, &str)], tagged: i64, age_ms: i64) -> Vec<i64> {
     let now = Timestamp((count * 1_000 + age_ms) * 1_000);
     let mut gone = outgrown(&table(count, properties, tagged), now);
@@ -136,7 +136,7 @@ async fn strip_manifests(storage: &LakeStorage) {
 #[test]
 fn small_manifests_without_a_schema_are_merged() {
     let (_folder, storage) = site::storage();
-    // Another engine's manifests have other names, which say nothing of their bytes.
+    // Another engine's manifests have other names, without checksums.
     let storage = Arc::new(storage.without_checks());
     let row = |n: i64| {
         let ids: ArrayRef = Arc::new(Int64Array::from(vec![n]));

@@ -1,9 +1,9 @@
 //! Which manifests one commit merges.
 //!
-//! Manifests stand in tiers by their number of files, each tier [`FAN`] times the one below. When a tier has [`FAN`]
+//! Manifests are in tiers by their number of files, each tier [`FAN`] times the one below. When a tier has [`FAN`]
 //! manifests they become one of the next tier. So a commit of one file reads and writes few entries, an entry is written
 //! again once a tier, and a table of n small commits has about `FAN` manifests a tier and one for every
-//! [`FILES_TARGET`] files. What is big enough is left alone for ever, and stays in the cache of whoever reads it.
+//! [`FILES_TARGET`] files. A manifest that is big enough is never merged again, and stays in the caches of readers.
 
 use std::collections::BTreeMap;
 
@@ -17,9 +17,9 @@ pub(super) const FAN: usize = 16;
 const FILES_TARGET: u64 = 4_096;
 /// Size of a merged manifest, about.
 const BYTES_TARGET: i64 = 8 << 20;
-/// Bytes of manifests that one commit reads to merge them; what is over waits for a later one.
+/// Bytes of manifests that one commit reads to merge them; the rest waits for a later one.
 const BYTES_AT_ONCE_MAX: i64 = 16 << 20;
-/// Stands for an entry where a manifest does not say how many it has.
+/// Assumed size of an entry where a manifest does not have its number of entries.
 const ENTRY_BYTES: i64 = 1 << 10;
 
 /// Manifests that become fewer in one commit, oldest first, and those that stay as they are.
@@ -30,7 +30,7 @@ pub(super) struct Choice {
 }
 
 /// One tier of one partition spec and content, the smallest that is full. At most one is merged in a commit: each
-/// stays short, and the next commit goes on.
+/// stays short, and the next commit continues.
 pub(super) fn choose(manifests: Vec<ManifestFile>) -> Choice {
     let mut tiers: BTreeMap<(u32, i32, bool), Vec<usize>> = BTreeMap::new();
     for (at, manifest) in manifests.iter().enumerate() {
@@ -114,9 +114,10 @@ mod tests {
         }
     }
 
-    /// The numbers of files per manifest after so many commits of one file.
+    /// The numbers of files per manifest after this many commits of one file.
     fn after(commits: i64) -> (Vec<u32>, usize) {
-        let (mut table, mut rewritten) = (Vec::new(), 0);
+        let mut table = Vec::new();
+        let mut rewritten = 0;
         for sequence in 0..commits {
             let choice = choose(table);
             table = choice.kept;

@@ -1,7 +1,7 @@
-//! Checksums of files at rest: how they are written, and what a reader compares.
+//! Checksums of files at rest: how they are written and compared.
 //!
 //! A Parquet file carries the CRC-32 of each block of its bytes between its last page index and its footer, where the format
-//! leaves room and no reader looks: other engines read the file as ever. Metadata files, manifests and manifest lists carry the
+//! leaves room and no reader looks: other engines read the file as usual. Metadata files, manifests and manifest lists carry the
 //! CRC-32 of all their bytes in their name, which is a version 8 UUID: its last four bytes are the checksum, the rest is
 //! random. A data file has such a name too, with a fixed end, so that one whose checksums were overwritten is not taken for
 //! another writer's. Files without checksums are read as they are.
@@ -16,7 +16,7 @@ use uuid::{Builder, Uuid, Version};
 pub(crate) const BLOCK_BYTES: u64 = 64 << 10;
 
 const MAGIC: &[u8; 8] = b"FBYCRC01";
-/// What follows the checksums of the blocks.
+/// The trailer after the checksums of the blocks.
 const TAIL_BYTES: usize = 28;
 /// The end of the name of a data file whose checksums are in it.
 const IN_FILE: [u8; 4] = *b"FBYD";
@@ -41,7 +41,7 @@ fn name_ending(end: [u8; 4]) -> Uuid {
         .into_uuid()
 }
 
-/// What the name of a file says of its bytes.
+/// The checksum in the name of a file.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(super) enum NamedChecksum {
     /// Nothing: another writer's, or older than checksums.
@@ -122,7 +122,7 @@ impl BlockHasher {
         self.open_bytes = 0;
     }
 
-    /// The checksums as they stand in the file, before this footer.
+    /// The checksums as written to the file, before this footer.
     pub(super) fn finish(mut self, footer: &[u8]) -> Vec<u8> {
         if self.open_bytes > 0 {
             self.close_block();
@@ -146,7 +146,7 @@ impl BlockHasher {
 pub(super) struct FileChecksums {
     blocks: Vec<u32>,
     block_bytes: u64,
-    /// What the blocks cover.
+    /// The bytes that the blocks cover.
     pub(super) covered: u64,
     pub(super) footer_start: u64,
     footer_crc: u32,
@@ -154,10 +154,10 @@ pub(super) struct FileChecksums {
     pub(super) size: u64,
 }
 
-/// What the end of a Parquet file says of its checksums.
+/// The location of the checksums, read from the end of a Parquet file.
 #[derive(Debug)]
 pub(super) enum TailChecksums {
-    /// This many bytes of the end are needed to tell.
+    /// This many bytes of the end are needed.
     Needs(u64),
     /// It has none, or is no Parquet file.
     Absent,
@@ -221,7 +221,7 @@ pub(super) fn parse_tail(tail: &[u8], size: u64) -> TailChecksums {
 }
 
 impl FileChecksums {
-    /// What has to be read so that `range` can be checked.
+    /// The range to read so that `range` can be checked.
     pub(super) fn widen(&self, range: &std::ops::Range<u64>) -> std::ops::Range<u64> {
         let start = if range.start < self.covered {
             range.start - range.start % self.block_bytes

@@ -15,7 +15,8 @@ use object_store::ObjectStoreExt;
 use object_store::path::Path;
 use serde::{Deserialize, Deserializer, Serialize, Serializer};
 
-use crate::error::{from_objects, to_iceberg};
+use crate::error::to_iceberg;
+use forebay_objects::from_objects;
 
 use super::LakeStorage;
 

@@ -8,14 +8,14 @@ use forebay_core::{Error, Result};
 use object_store::path::Path;
 use tokio::runtime::Handle;
 
-use crate::error::from_objects;
+use forebay_objects::{NewObject, PART_BYTES, PARTS_MAX, from_objects};
 
+use super::LakeStorage;
 use super::checksum::{BlockHasher, PARQUET_END_BYTES};
-use super::{LakeStorage, NewObject, PART_BYTES, PARTS_MAX};
 
 /// Writes one object through [`io::Write`]. Blocks on the object store: use it on a blocking thread.
 ///
-/// Dropped before [`ObjectSink::finish`] it aborts what was sent.
+/// Dropped before [`ObjectSink::finish`] it aborts the upload.
 pub(crate) struct ObjectSink {
     storage: Arc<LakeStorage>,
     path: Path,
@@ -23,7 +23,7 @@ pub(crate) struct ObjectSink {
     buffer: BytesMut,
     object: NewObject,
     bytes: u64,
-    /// Of a Parquet file: its checksums, and what is held back since its footer may have begun.
+    /// Of a Parquet file: its checksums, and the bytes held back since its footer may have begun.
     hasher: Option<BlockHasher>,
     tail: Option<Vec<u8>>,
 }
@@ -70,7 +70,7 @@ impl ObjectSink {
         }
     }
 
-    /// Puts the checksums between what was written and the footer.
+    /// Puts the checksums before the footer.
     fn insert_checksums(&mut self) -> io::Result<()> {
         let Some(mut tail) = self.tail.take() else {
             return Ok(());

@@ -61,7 +61,8 @@ async fn a_sink_writes_small_and_large_objects() {
     ));
     for size in [0, 10, 20 << 20] {
         let path = Path::from(format!("tables/t/data/{size}"));
-        let (storage, at) = (Arc::clone(&storage), path.clone());
+        let storage = Arc::clone(&storage);
+        let at = path.clone();
         let wanted: Vec<u8> = (0..size).map(|i: usize| (i % 251) as u8).collect();
         let bytes = wanted.clone();
         let written = tokio::task::spawn_blocking(move || {

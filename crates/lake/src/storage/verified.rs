@@ -1,8 +1,9 @@
-//! The lake's object store, which compares what it reads with the checksums that were written with it.
+//! The lake's object store, which verifies the checksums of the files that it reads.
 //!
 //! Everything that reads files of the lake goes through here: the `iceberg` crate, DataFusion, the raw zone. Only bytes that a
 //! caller asked for are compared, in whole blocks, see `checksum.rs`. Files of other writers pass as they are. It never repairs.
 
+use forebay_objects::MISMATCH;
 use std::collections::{HashMap, VecDeque};
 use std::fmt;
 use std::ops::Range;
@@ -28,16 +29,13 @@ const WINDOW_BYTES: u64 = 8 << 20;
 /// Memory for checksums of files that were read before.
 const CACHE_BYTES_MAX: usize = 32 << 20;
 
-/// Bytes at rest that are not what was written.
+/// Bytes at rest that differ from those written.
 #[derive(Debug)]
 pub(crate) struct ChecksumMismatch {
     object: String,
     /// Where the damaged block begins; `None`: somewhere in the file.
     offset: Option<u64>,
 }
-
-/// Begins every message of a [`ChecksumMismatch`], also where a reader has made text of it.
-pub(crate) const MISMATCH: &str = "checksum mismatch in ";
 
 impl fmt::Display for ChecksumMismatch {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
@@ -155,7 +153,7 @@ impl Verifier {
         cache.forget(path);
     }
 
-    /// Reads a range and compares the blocks that it lies in.
+    /// Reads a range and verifies the blocks that it overlaps.
     async fn read(&self, path: &Path, sums: &FileChecksums, range: Range<u64>) -> Result<Bytes> {
         let wide = sums.widen(&range);
         let bytes = self.objects.get_range(path, wide.clone()).await?;
@@ -169,10 +167,14 @@ impl Verifier {
         sums: &Arc<FileChecksums>,
         range: Range<u64>,
     ) -> BoxStream<'static, Result<Bytes>> {
-        let (verifier, path, sums) = (Arc::clone(self), path.clone(), Arc::clone(sums));
+        let verifier = Arc::clone(self);
+        let path = path.clone();
+        let sums = Arc::clone(sums);
         let begin = range.start;
         let pieces = futures::stream::try_unfold(begin, move |at| {
-            let (verifier, path, sums) = (Arc::clone(&verifier), path.clone(), Arc::clone(&sums));
+            let verifier = Arc::clone(&verifier);
+            let path = path.clone();
+            let sums = Arc::clone(&sums);
             let end = range.end;
             async move {
                 if at >= end {
@@ -205,7 +207,7 @@ impl Verifier {
         if range.is_empty() {
             return self.objects.get_opts(path, options).await;
         }
-        // The first piece at once: an error is told to who asked, not to who reads.
+        // The first piece at once: an error is returned by this request, not while the body is read.
         let first = range.start..range.end.min(range.start.saturating_add(WINDOW_BYTES));
         let wide = sums.widen(&first);
         let options = GetOptions {
@@ -213,7 +215,8 @@ impl Verifier {
             ..options
         };
         let result = self.objects.get_opts(path, options).await?;
-        let (meta, attributes) = (result.meta.clone(), result.attributes.clone());
+        let meta = result.meta.clone();
+        let attributes = result.attributes.clone();
         if meta.size != sums.size {
             self.forget(path);
             return Err(mismatch(path, None));
@@ -231,7 +234,8 @@ impl Verifier {
 
     async fn get_whole(&self, path: &Path, options: GetOptions, crc: u32) -> Result<GetResult> {
         let result = self.objects.get_opts(path, options).await?;
-        let (meta, range) = (result.meta.clone(), result.range.clone());
+        let meta = result.meta.clone();
+        let range = result.range.clone();
         let attributes = result.attributes.clone();
         let bytes = result.bytes().await?;
         if crc32fast::hash(&bytes) != crc {

@@ -2,6 +2,7 @@
 //!
 //! Nothing is lost here: a column or value that has no exact place in the table is an error, never dropped or rounded.
 
+use std::collections::{HashMap, HashSet};
 use std::sync::Arc;
 
 use arrow::array::{
@@ -33,7 +34,7 @@ pub(super) fn batch(records: &RecordBatch, schema: &SchemaRef) -> Result<RecordB
     })
 }
 
-/// The columns or struct members `to`, found among `from` by what the data calls them; `parent` says which rows exist at all.
+/// The columns or struct members `to`, found among `from` by their names in the data; `parent` says which rows exist at all.
 fn columns(
     from: &Fields,
     arrays: &[ArrayRef],
@@ -42,20 +43,35 @@ fn columns(
     parent: Option<&NullBuffer>,
     path: &str,
 ) -> Result<Vec<ArrayRef>> {
-    let names: Vec<&str> = to.iter().map(|field| source_name(field)).collect();
-    refuse_unknown(from, arrays, &names, path)?;
+    let places = index_names(from, path)?;
+    refuse_unknown(from, arrays, to, path)?;
     to.iter()
-        .zip(&names)
-        .map(|(field, name)| {
+        .map(|field| {
+            let nulls = || new_null_array(field.data_type(), rows);
+            let array = places.get(source_name(field)).map(|place| &arrays[*place]);
+            let array = array.map_or_else(nulls, Arc::clone);
+            if field.is_nullable() && array.data_type() == field.data_type() {
+                return Ok(array);
+            }
             let path = join(path, field.name());
-            let array = match from.iter().position(|f| f.name() == name) {
-                Some(index) => adapt(&arrays[index], field, &path)?,
-                None => new_null_array(field.data_type(), rows),
-            };
+            let array = adapt(&array, field, &path)?;
             refuse_null(array.as_ref(), field, parent, &path)?;
             Ok(array)
         })
         .collect()
+}
+
+/// The places of fields by name. A table may have thousands of columns, and this runs for every batch.
+fn index_names<'f>(fields: &'f Fields, path: &str) -> Result<HashMap<&'f str, usize>> {
+    let mut places = HashMap::with_capacity(fields.len());
+    for (place, field) in fields.iter().enumerate() {
+        if places.insert(field.name().as_str(), place).is_some() {
+            let path = join(path, field.name());
+            let what = format!("column {path} comes twice in a batch");
+            return Err(Error::bug("double_column", what));
+        }
+    }
+    Ok(places)
 }
 
 fn join(path: &str, name: &str) -> String {
@@ -67,25 +83,18 @@ fn join(path: &str, name: &str) -> String {
 }
 
 /// A column that the table lacks may only come when it says nothing.
-fn refuse_unknown(from: &Fields, arrays: &[ArrayRef], to: &[&str], path: &str) -> Result<()> {
-    for (i, (field, array)) in from.iter().zip(arrays).enumerate() {
-        let path = || join(path, field.name());
-        if from.iter().take(i).any(|f| f.name() == field.name()) {
-            return Err(Error::bug(
-                "double_column",
-                format!("column {} comes twice in a batch", path()),
-            ));
-        }
-        let known = to.iter().any(|name| name == field.name());
-        if !known && array.logical_null_count() < array.len() {
-            return Err(Error::bug(
-                "unknown_column",
-                format!("column {} of a batch is not a column of the table", path()),
-            )
-            .with_hint("evolve the draft to the batch's schema before writing"));
-        }
-    }
-    Ok(())
+fn refuse_unknown(from: &Fields, arrays: &[ArrayRef], to: &Fields, path: &str) -> Result<()> {
+    let known: HashSet<&str> = to.iter().map(|field| source_name(field)).collect();
+    let unknown = from.iter().zip(arrays).find(|(field, array)| {
+        !known.contains(field.name().as_str()) && array.logical_null_count() < array.len()
+    });
+    let Some((field, _)) = unknown else {
+        return Ok(());
+    };
+    let path = join(path, field.name());
+    let what = format!("column {path} of a batch is not a column of the table");
+    Err(Error::bug("unknown_column", what)
+        .with_hint("evolve the draft to the batch's schema before writing"))
 }
 
 /// Errors when a required column has a null in a row that exists.
@@ -165,7 +174,8 @@ fn structs(array: &StructArray, from: &Fields, to: &Fields, path: &str) -> Resul
 fn list(array: &ListArray, item: &FieldRef, path: &str) -> Result<ArrayRef> {
     // A sliced list carries values outside of its rows; they are not part of the batch.
     let offsets = array.value_offsets();
-    let (start, end) = (offsets[0], offsets[array.len()]);
+    let start = offsets[0];
+    let end = offsets[array.len()];
     let rebased = offsets.iter().map(|offset| offset - start).collect();
     let values = array.values().slice(start as usize, (end - start) as usize);
     let values = items(&values, item, path)?;
@@ -201,7 +211,8 @@ fn map(array: &MapArray, entries: &FieldRef, sorted: bool, path: &str) -> Result
         ));
     };
     let offsets = array.value_offsets();
-    let (start, end) = (offsets[0], offsets[array.len()]);
+    let start = offsets[0];
+    let end = offsets[array.len()];
     let rebased = offsets.iter().map(|offset| offset - start).collect();
     let own = array
         .entries()

@@ -1,6 +1,6 @@
 //! Which columns are better off without a dictionary: those whose values hardly ever repeat.
 //!
-//! Parquet gives a dictionary up by itself once it is too big, after having built it for nothing. A column is judged
+//! Parquet drops a dictionary on its own once it is too big, after having built it for nothing. A column is judged
 //! by the first rows of a file; the threshold is so high that a value drawn from fewer than about 400,000 others (which
 //! a dictionary may still serve) keeps its dictionary.
 
@@ -14,7 +14,7 @@ use forebay_core::{Error, Result};
 use parquet::arrow::ArrowSchemaConverter;
 use parquet::schema::types::ColumnPath;
 
-/// Values that are looked at; with fewer than the lower bound nothing can be said.
+/// Values that are sampled; fewer than the lower bound are not enough for a decision.
 const SAMPLE_VALUES_MIN: usize = 4_096;
 const SAMPLE_VALUES_MAX: usize = 8_192;
 /// Distinct values among 100 from which on a column counts as unique.

@@ -15,7 +15,7 @@ use parquet::file::properties::{EnabledStatistics, WriterProperties};
 
 use super::stats::{self, Written};
 use super::{DataFile, Target, WriterOptions, dictionary};
-use crate::clean::table_id;
+use crate::file_owner::table_id;
 use crate::storage::{ObjectSink, data_file_name};
 
 /// A row group is closed at this many encoded bytes, whatever its rows.
@@ -23,8 +23,8 @@ const ROW_GROUP_BYTES_MAX: usize = 64 << 20;
 /// Rows and bytes of Arrow data that are encoded between two looks at the limits.
 const CHUNK_ROWS_MAX: usize = 16_384;
 const CHUNK_BYTES_MAX: usize = 8 << 20;
-/// Rows of a row group of a file with more columns than get a dictionary: so many that no column ends a page before the group is
-/// closed, since each that has keeps a compressor of its own until then.
+/// Rows of a row group of a file with more columns than get a dictionary: few enough that no column ends a page before the group
+/// is closed, since each such column keeps a compressor of its own until then.
 const WIDE_GROUP_ROWS_MAX: usize = 16_384;
 
 /// How many rows of `records` to encode at once.
@@ -33,7 +33,7 @@ pub(super) fn chunk_rows(records: &RecordBatch) -> usize {
     (CHUNK_BYTES_MAX / row_bytes.max(1)).clamp(1, CHUNK_ROWS_MAX)
 }
 
-/// Lends the sink to the encoder, which does not give it back by itself; `None` once it was taken.
+/// Lends the sink to the encoder, which does not return it; `None` once it was taken.
 #[derive(Debug)]
 struct Loan(Option<ObjectSink>);
 
@@ -61,7 +61,7 @@ pub(super) struct OpenFile {
 }
 
 impl OpenFile {
-    /// `first` is what will be written first: it decides which columns get a dictionary.
+    /// `first` is the first batch: it decides which columns get a dictionary.
     pub(super) fn open(
         target: &Target,
         options: &WriterOptions,

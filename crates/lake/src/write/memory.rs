@@ -1,22 +1,18 @@
 //! Memory that the unfinished row groups of all writers of a lake hold together.
 
 use std::sync::Arc;
-use std::sync::atomic::{AtomicUsize, Ordering};
+use std::sync::atomic::Ordering;
 
 use crate::storage::LakeStorage;
 
-/// What one writer may hold.
+/// Memory limit of one writer.
 const WRITER_BYTES_MAX: usize = 128 << 20;
-/// What all writers may hold: a writer that grows beyond it writes its row groups out early.
+/// Memory limit of all writers: a writer that grows beyond it writes its row groups out early.
 const LAKE_BYTES_MAX: usize = 192 << 20;
-/// What a writer may hold in any case: smaller row groups would cost every reader.
+/// Memory that a writer may always hold: smaller row groups would cost every reader.
 const WRITER_BYTES_MIN: usize = 4 << 20;
 
-/// What all writers hold.
-#[derive(Debug, Default)]
-pub(crate) struct WriteMemory(AtomicUsize);
-
-/// What one writer holds of it, until it is dropped.
+/// The share of one writer, until it is dropped.
 #[derive(Debug)]
 pub(super) struct HeldMemory {
     storage: Arc<LakeStorage>,
@@ -28,7 +24,7 @@ impl HeldMemory {
         Self { storage, bytes: 0 }
     }
 
-    /// Notes what the writer holds now; whether that is too much.
+    /// Records the memory that the writer holds; returns whether it is too much.
     pub(super) fn exceeds(&mut self, bytes: usize) -> bool {
         let all = &self.storage.write_memory().0;
         all.fetch_add(bytes, Ordering::Relaxed);

@@ -5,7 +5,6 @@
 //! committed, and a writer dropped before [`TableWriter::finish`] leaves no half-written file behind.
 
 mod adapt;
-pub(crate) mod bound;
 mod cast;
 mod dictionary;
 mod file;
@@ -33,8 +32,6 @@ use crate::{Draft, schema};
 use file::OpenFile;
 use memory::HeldMemory;
 
-pub(crate) use memory::WriteMemory;
-
 /// Cells, empty ones too, that a batch may have when it is fitted to the table: it is taken in parts, since a narrow batch in a wide
 /// table is mostly columns that it lacks.
 const PART_CELLS_MAX: usize = 1 << 20;
@@ -45,7 +42,7 @@ pub struct DataFile {
     pub path: object_store::path::Path,
     pub rows: u64,
     pub bytes: u64,
-    /// What the manifest will say of it.
+    /// Its manifest entry.
     pub(crate) file: iceberg::spec::DataFile,
     /// The partition spec it was written under ([`iceberg::spec::DataFile`] keeps that to itself).
     pub(crate) spec_id: i32,
@@ -60,7 +57,7 @@ pub struct WriterOptions {
     /// Files open at once; the one written longest ago is closed when a further partition comes.
     pub open_files_max: usize,
     /// Writes to this path below the lake's object store instead of one under the table: for the raw zone's index, which
-    /// lies beside its object. Only for a table without partitions, and one file.
+    /// is stored beside its object. Only for a table without partitions, and one file.
     pub path: Option<object_store::path::Path>,
     /// The footer says which table the file is for. [`crate::Lake::clean`] deletes such an index of the raw zone, with its object, when
     /// it was never committed: not for one that something outside of the lake may still bring back.
@@ -79,7 +76,7 @@ impl Default for WriterOptions {
     }
 }
 
-/// Where a writer's files go and what they must look like.
+/// The location and layout of a writer's files.
 #[derive(Debug)]
 struct Target {
     /// Arrow schema with field ids at every depth.
@@ -120,7 +117,7 @@ pub struct TableWriter {
     open: HashMap<Box<[u8]>, OpenFile>,
     done: Vec<DataFile>,
     rows: u64,
-    /// Counts writes, to tell which file was written longest ago.
+    /// Counts writes, to find the least recently written file.
     tick: u64,
     held: HeldMemory,
 }

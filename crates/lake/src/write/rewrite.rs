@@ -24,16 +24,16 @@ use uuid::Uuid;
 
 use super::file::{self, OpenFile};
 use super::{DataFile, Target, WriterOptions, adapt};
-use crate::error::explain_objects;
 use crate::partition::source::field_id;
 use crate::schema::{self, WidenedFields, source_name};
 use crate::storage::LakeStorage;
+use forebay_objects::explain_objects;
 
 /// Cells of a batch that is read.
 const BATCH_CELLS_MAX: usize = 1 << 18;
 const BATCH_ROWS_MAX: usize = 8_192;
 
-/// What a file is written for.
+/// The purpose of a rewrite.
 #[derive(Debug)]
 pub(crate) struct RewriteTarget {
     /// Of the table.
@@ -117,7 +117,7 @@ impl Rewriting<'_> {
         builder.with_batch_size(rows).build().map_err(unreadable)
     }
 
-    /// A file of a table that came from Hive may lack the columns that its folders name.
+    /// A file of a table migrated from Hive may lack the columns that its folders name.
     fn check_identity(&self, own: &ArrowSchema) -> Result<()> {
         let has = |id: i32| {
             own.flattened_fields()
@@ -157,8 +157,8 @@ impl Rewriting<'_> {
             let file = match &mut self.file {
                 Some(file) => file,
                 none => {
-                    let (options, partition) =
-                        (WriterOptions::default(), self.old.partition.clone());
+                    let options = WriterOptions::default();
+                    let partition = self.old.partition.clone();
                     none.insert(OpenFile::open(self.target, &options, partition, &chunk)?)
                 }
             };
@@ -225,7 +225,8 @@ impl Naming<'_> {
                 let list = array.as_list::<i32>();
                 let values = self.column(list.values(), element)?;
                 let field = Arc::new(Field::new("element", values.data_type().clone(), true));
-                let (offsets, nulls) = (list.offsets().clone(), list.nulls().cloned());
+                let offsets = list.offsets().clone();
+                let nulls = list.nulls().cloned();
                 Arc::new(ListArray::try_new(field, offsets, values, nulls).map_err(broken)?)
             }
             (DataType::Map(entries, sorted), DataType::Map(wanted, _)) => {
@@ -237,7 +238,8 @@ impl Naming<'_> {
 
     fn object(&self, object: &StructArray, own: &Fields, wanted: &Fields) -> Result<StructArray> {
         let (fields, arrays) = self.members(own, object.columns(), wanted)?;
-        let (fields, nulls) = (Fields::from(fields), object.nulls().cloned());
+        let fields = Fields::from(fields);
+        let nulls = object.nulls().cloned();
         StructArray::try_new_with_length(fields, arrays, nulls, object.len()).map_err(broken)
     }
 
@@ -264,7 +266,8 @@ impl Naming<'_> {
         let fields: Fields = fields.collect();
         let pairs = StructArray::try_new(fields.clone(), columns, None).map_err(broken)?;
         let entries = Field::new(entries.name(), DataType::Struct(fields), false);
-        let (offsets, nulls) = (map.offsets().clone(), map.nulls().cloned());
+        let offsets = map.offsets().clone();
+        let nulls = map.nulls().cloned();
         let made = MapArray::try_new(Arc::new(entries), offsets, pairs, nulls, sorted);
         Ok(Arc::new(made.map_err(broken)?))
     }

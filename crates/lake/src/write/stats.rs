@@ -1,4 +1,4 @@
-//! What a manifest says of a data file, read from the file's own Parquet footer.
+//! The statistics of a data file for its manifest, read from the file's own Parquet footer.
 //!
 //! The `iceberg` crate has a writer that does this too; it forgets truncated bounds of all but one row group, so that
 //! readers skip files that hold matching rows. Here a column without trustworthy statistics in any row group gets no
@@ -17,10 +17,10 @@ use iceberg::spec::{
 use parquet::file::metadata::{ColumnChunkMetaData, ParquetMetaData};
 use parquet::file::statistics::Statistics;
 
-use super::bound;
+use crate::bound;
 use crate::partition::source::field_id;
 
-/// What the footer does not say.
+/// Facts that are not in the footer.
 pub(super) struct Written {
     pub(super) location: String,
     pub(super) bytes: u64,

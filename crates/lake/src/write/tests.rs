@@ -526,7 +526,8 @@ fn extreme_values_have_a_partition_or_are_refused_one_by_one() {
         "truncate(10, c)",
         "truncate(4294967295, c)",
     ];
-    let (mut in_table, mut refused) = (0, Vec::new());
+    let mut in_table = 0;
+    let mut refused = Vec::new();
     for (kind, array) in extremes() {
         let batch = one("c", array);
         for text in transforms {

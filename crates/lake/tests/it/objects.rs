@@ -3,7 +3,7 @@
 use std::sync::Arc;
 
 use bytes::Bytes;
-use forebay_lake::storage::{Medium, NewObject, PART_BYTES};
+use forebay_objects::{Medium, NewObject, PART_BYTES};
 use forebay_testkit::S3Server;
 use object_store::path::Path;
 use object_store::{Error, ObjectStore, ObjectStoreExt};

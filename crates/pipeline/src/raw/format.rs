@@ -1,6 +1,6 @@
-//! What a payload is called in the raw zone, and whether it is compressed already.
+//! The object name of a payload in the raw zone, and whether it is compressed already.
 //!
-//! Only extensions of a fixed list enter a path, so nothing that a source says can.
+//! Only extensions of a fixed list enter a path, so nothing from a source can.
 
 use forebay_core::{Compression, PayloadHead};
 
@@ -47,7 +47,7 @@ const ALIASES: [(&str, &str); 3] = [
 /// Formats that compress themselves: a second compression costs time and gains nothing.
 const COMPRESSED: [&str; 5] = ["parquet", "avro", "orc", "zip", "xlsx"];
 
-/// First bytes of formats that are compressed already, whatever their name says.
+/// First bytes of formats that are compressed already, whatever their name.
 const MAGICS: [(&[u8], &str); 6] = [
     (b"PAR1", "parquet"),
     (b"PARE", "parquet"),
@@ -57,12 +57,12 @@ const MAGICS: [(&[u8], &str); 6] = [
     (b"\xfd7zXZ\0", "xz"),
 ];
 
-/// How the object of a payload is made.
+/// The form of the object of a payload.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub(super) struct Format {
     /// With the compression of a kept payload (`json.gz`), without the `.zst` of a packed one.
     pub(super) extension: String,
-    /// Kept as it came, in an object of its own.
+    /// Stored unchanged, in an object of its own.
     pub(super) kept: bool,
 }
 
@@ -112,7 +112,7 @@ pub(super) fn of(head: &PayloadHead, first: &[u8]) -> Format {
 fn extension(head: &PayloadHead) -> &'static str {
     let by_name = || by_name(&head.name);
     match by_media_type(head.content_type.as_deref().unwrap_or_default()) {
-        // Servers say text/plain for everything; a name is better.
+        // Servers send text/plain for everything; a name is better.
         Some("txt") | None => by_name().unwrap_or(if head.content_type.is_some() {
             "txt"
         } else {

@@ -1,6 +1,6 @@
-//! Bytes to zstd frames.
+//! Compresses bytes into zstd frames.
 //!
-//! Frames are cut about every [`FRAME_BYTES`] of input and, once a frame is worth it, where a payload begins, so that a
+//! Frames are cut about every [`FRAME_BYTES`] of input and, once a frame is large enough, where a payload begins, so that a
 //! reader of one payload decompresses little more than that payload. A frame carries its length and a checksum.
 
 use forebay_core::{Error, Result};
@@ -11,18 +11,18 @@ pub(super) const FRAME_BYTES: usize = 1 << 20;
 /// A payload that begins after this much of a frame begins a new one.
 const FRAME_BYTES_MIN: usize = 256 << 10;
 
-/// Collects input and gives up compressed frames.
+/// Collects input and returns compressed frames.
 pub(super) struct Frames {
     compressor: zstd::bulk::Compressor<'static>,
     /// Input of the frame that is open.
     pending: Vec<u8>,
-    /// Input taken so far, without what is pending.
+    /// Input taken so far, without `pending`.
     taken: u64,
-    /// Bytes of frames given up so far.
+    /// Bytes of frames returned so far.
     written: u64,
 }
 
-/// Where a payload begins.
+/// The start of a payload.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(super) struct Start {
     /// In the decompressed object.
@@ -76,7 +76,7 @@ impl Frames {
         Ok(())
     }
 
-    /// Gives up the last frame. An object is never without one, so that `zstdcat` takes an empty object too.
+    /// Returns the last frame. An object always has one, so that `zstdcat` accepts an empty object too.
     pub(super) fn finish(&mut self, out: &mut Vec<u8>) -> Result<()> {
         if !self.pending.is_empty() || self.written == 0 {
             self.cut(out)
@@ -85,7 +85,7 @@ impl Frames {
         }
     }
 
-    /// Bytes that this object takes in storage so far, with the open frame at its full length.
+    /// Storage size of this object so far, with the open frame at its full length.
     pub(super) fn stored_bytes(&self) -> u64 {
         self.written + self.pending.len() as u64
     }

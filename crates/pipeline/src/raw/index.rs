@@ -1,4 +1,4 @@
-//! The index of a raw object: one row a payload.
+//! The index of a raw object: one row per payload.
 
 use std::collections::BTreeMap;
 use std::sync::Arc;
@@ -28,12 +28,12 @@ pub struct RawEntry {
     pub split: Ident,
     /// Path of the object below the workspace.
     pub object: String,
-    /// Where the payload begins in the decompressed object, in bytes.
+    /// Offset of the payload in the decompressed object, in bytes.
     pub offset: u64,
     /// Bytes of the payload as received.
     pub length: u64,
-    /// Where the zstd frame that holds its first byte begins in the object file, and where that frame begins in the
-    /// decompressed object: a reader may start there instead of at 0.
+    /// Offset of the zstd frame with its first byte in the object file, and of the frame's content in the decompressed
+    /// object: a reader may start there instead of at 0.
     pub frame: u64,
     pub frame_offset: u64,
     /// [`forebay_core::PayloadHead::ordinal`] in the run that took it.
@@ -43,17 +43,17 @@ pub struct RawEntry {
     /// The position right after it, when the source gave one.
     pub position: Option<Position>,
     pub content_type: Option<String>,
-    /// Compression of the payload itself, as it came.
+    /// Compression of the payload itself, as received.
     pub compression: Compression,
     pub attributes: BTreeMap<String, String>,
     /// Lower-case hex of the payload's bytes.
     pub sha256: String,
-    /// What the payload packs, when it does.
+    /// The packed messages of the payload, if any.
     pub messages: Option<Arc<Messages>>,
 }
 
 impl RawEntry {
-    /// The entry of a payload, or of a part of it, that lies there; the inverse of [`Self::head`] and [`Self::kept`].
+    /// The entry of a payload, or of a part of it, that is stored there; the inverse of [`Self::head`] and [`Self::kept`].
     pub(super) fn new(id: String, split: &Ident, head: &PayloadHead, kept: Kept) -> Self {
         let mut attributes = head.attributes.clone();
         if let Some(part) = kept.part {
@@ -79,12 +79,12 @@ impl RawEntry {
         }
     }
 
-    /// Where the index of an object belongs: beside it, by the name that both have.
+    /// Path of an object's index: beside it, under the same name.
     pub(super) fn index_path(folder: &str, ulid: Ulid) -> Path {
         Path::from(format!("{folder}/{ulid}.index.parquet"))
     }
 
-    /// The head of the payload as it was when it came, numbered anew.
+    /// The head of the payload as received, with a new number.
     pub fn head(&self, ordinal: u64) -> PayloadHead {
         let mut attributes = self.attributes.clone();
         attributes.remove(PART_ATTRIBUTE);
@@ -99,7 +99,7 @@ impl RawEntry {
         }
     }
 
-    /// Where its bytes lie.
+    /// Location of its bytes.
     pub fn kept(&self) -> Kept {
         Kept {
             object: self.object.clone(),
@@ -115,8 +115,9 @@ impl RawEntry {
 
 const UTC: &str = "+00:00";
 
-/// Columns of `raw.<pipeline>`: `id, split, object, offset, length, frame, frame_offset, ordinal, name, received_at, position,
-/// content_type, compression, attributes (JSON text), sha256`, and `messages` (a list of [`Messages::fields`]) where payloads pack any. In SQL a column `payload` (binary) is added by `query`.
+/// Columns of `raw.<pipeline>`: `id, split, object, offset, length, frame, frame_offset, ordinal, name, received_at,
+/// position, content_type, compression, attributes (JSON text), sha256`, and `messages` (a list of [`Messages::fields`])
+/// where payloads pack any. In SQL a column `payload` (binary) is added by `query`.
 pub fn index_schema() -> SchemaRef {
     let text = |name: &str| Field::new(name, DataType::Utf8, false);
     let number = |name: &str| Field::new(name, DataType::Int64, false);
@@ -189,7 +190,7 @@ pub fn to_batch(entries: &[RawEntry]) -> Result<RecordBatch> {
     })
 }
 
-/// Rows of `raw.<pipeline>` to entries. Columns are found by name; others are passed over.
+/// Rows of `raw.<pipeline>` to entries. Columns are found by name; others are ignored.
 pub(super) fn from_batch(batch: &RecordBatch) -> Result<Vec<RawEntry>> {
     let columns = Columns(batch);
     let [id, split, object, name, compression, attributes, sha256] = [
@@ -202,13 +203,22 @@ pub(super) fn from_batch(batch: &RecordBatch) -> Result<Vec<RawEntry>> {
         "sha256",
     ]
     .map(|name| columns.text(name));
-    let (id, split, object, name) = (id?, split?, object?, name?);
-    let (compression, attributes, sha256) = (compression?, attributes?, sha256?);
-    let (position, content_type) = (columns.text("position")?, columns.text("content_type")?);
+    let id = id?;
+    let split = split?;
+    let object = object?;
+    let name = name?;
+    let compression = compression?;
+    let attributes = attributes?;
+    let sha256 = sha256?;
+    let position = columns.text("position")?;
+    let content_type = columns.text("content_type")?;
     let [offset, length, frame, frame_offset, ordinal] =
         ["offset", "length", "frame", "frame_offset", "ordinal"].map(|name| columns.numbers(name));
-    let (offset, length, frame, frame_offset, ordinal) =
-        (offset?, length?, frame?, frame_offset?, ordinal?);
+    let offset = offset?;
+    let length = length?;
+    let frame = frame?;
+    let frame_offset = frame_offset?;
+    let ordinal = ordinal?;
     let received = columns.get(
         "received_at",
         &DataType::Timestamp(TimeUnit::Microsecond, Some(UTC.into())),
@@ -244,7 +254,7 @@ pub(super) fn from_batch(batch: &RecordBatch) -> Result<Vec<RawEntry>> {
         .collect()
 }
 
-/// Columns by name, whatever string or integer type a reader gave them.
+/// Columns by name, of any string or integer type.
 struct Columns<'a>(&'a RecordBatch);
 
 impl Columns<'_> {
@@ -279,7 +289,7 @@ fn bad_index(what: String) -> Error {
 
 fn json<T: serde::de::DeserializeOwned>(text: &str) -> Result<T> {
     serde_json::from_str(text)
-        .map_err(|error| bad_index("a JSON value is broken".to_owned()).with_source(error))
+        .map_err(|error| bad_index("invalid JSON value".to_owned()).with_source(error))
 }
 
 fn compression_name(compression: Compression) -> &'static str {

@@ -1,14 +1,13 @@
-//! The raw zone: every payload as it came, compressed, with an index beside it.
+//! The raw zone: every payload as received, compressed, with an index beside it.
 //!
-//! Layout: `raw/<pipeline>/<split>/dt=YYYY-MM-DD/hour=HH/<ulid>.<ext>.zst` and `<ulid>.index.parquet`. Objects are immutable.
-//! The index is at once a data file of the Iceberg table `raw.<pipeline>`, so exactly the payloads whose commit was
-//! made are visible. The raw zone never looks into a payload, except at its first bytes to see whether it is
-//! compressed already.
+//! Layout: `raw/<pipeline>/<split>/dt=YYYY-MM-DD/hour=HH/<ulid>.<ext>.zst` and `<ulid>.index.parquet`. Objects are
+//! immutable. The index is also a data file of the Iceberg table `raw.<pipeline>`, so exactly the committed payloads are
+//! visible. The raw zone never reads a payload, except its first bytes to detect compression.
 //!
 //! Two kinds of object. A *packed* object (`.<ext>.zst`) is a row of zstd frames, each with a checksum: `zstdcat` of it
-//! gives exactly the bytes received, in order, and a reader may start at any frame. What came compressed (`.json.gz`,
-//! `.parquet`) is *kept*: one payload, one object, byte for byte, without another compression on top. What a pipeline reads from
-//! the raw zone itself gets an index only, which names the objects that are there.
+//! returns exactly the bytes received, in order, and a reader may start at any frame. Compressed payloads (`.json.gz`,
+//! `.parquet`) are *kept*: one payload, one object, byte for byte, without another compression. Payloads that a pipeline
+//! reads from the raw zone itself get an index only, which references the existing objects.
 
 mod format;
 mod frames;

@@ -53,7 +53,7 @@ fn broken(error: arrow::error::ArrowError) -> Error {
     .with_source(error)
 }
 
-/// The column as it is read.
+/// The column as read.
 pub(super) struct Packed(Option<ListArray>);
 
 impl Packed {

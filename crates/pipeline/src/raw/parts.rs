@@ -1,4 +1,4 @@
-//! Parts of payloads: a run that commits inside a payload leaves an entry for each part, one behind the other in the index.
+//! Parts of payloads: a run that commits inside a payload leaves an entry for each part, consecutive in the index.
 
 use crate::raw::RawEntry;
 
@@ -22,8 +22,8 @@ pub struct Parts {
 }
 
 impl Parts {
-    /// Takes the next entry of the index, and gives the payload before it if that ended there, whether or not all of it
-    /// ever came.
+    /// Takes the next entry of the index, and returns the payload before it if that ended there, whether or not all of it
+    /// ever arrived.
     pub fn push(&mut self, entry: RawEntry) -> Option<Vec<RawEntry>> {
         if self.held.last().is_some_and(|last| follows(&entry, last)) {
             self.held.push(entry);
@@ -33,14 +33,14 @@ impl Parts {
         (!before.is_empty()).then_some(before)
     }
 
-    /// What is held, when nothing can follow it.
+    /// The held entries, when nothing can follow them.
     pub fn whole(&mut self) -> Option<Vec<RawEntry>> {
         let part = self.held.last()?.attributes.get(PART_ATTRIBUTE);
         let ends = part.is_none_or(|part| part.contains('/'));
         ends.then(|| std::mem::take(&mut self.held))
     }
 
-    /// What is held, once there is nothing more.
+    /// The held entries, once there is nothing more.
     pub fn finish(self) -> Option<Vec<RawEntry>> {
         (!self.held.is_empty()).then_some(self.held)
     }

@@ -1,7 +1,7 @@
-//! Entries for what the raw zone has already: an index without an object of its own.
+//! Entries for payloads already in the raw zone: an index without an object of its own.
 //!
-//! A pipeline that reads another one's raw zone names the same bytes in its own index, so that its tables can be made again
-//! and its quarantine replayed like those of any other. The bytes are never copied, and never looked at.
+//! A pipeline that reads another one's raw zone references the same bytes in its own index, so that its tables can be
+//! rebuilt and its quarantine replayed like those of any other. The bytes are never copied, and never read.
 
 use std::sync::Arc;
 
@@ -17,7 +17,7 @@ use crate::raw::{RawEntry, RawObject};
 pub(super) struct Pointers {
     ulid: Ulid,
     folder: String,
-    /// What the last entry names, while more chunks of it may come.
+    /// The location in the last entry, while more chunks of it may come.
     open: Option<Arc<Kept>>,
     entries: Vec<RawEntry>,
     /// Entries that were taken before these.
@@ -36,7 +36,7 @@ impl Pointers {
         }
     }
 
-    /// Takes the next chunk of what is kept already; says how many messages its entry brings.
+    /// Takes the next chunk of a payload that is stored already; returns the number of messages in its entry.
     pub(super) fn push(&mut self, split: &Ident, chunk: &Chunk, kept: &Arc<Kept>) -> usize {
         let is_new = !self
             .open
@@ -55,12 +55,12 @@ impl Pointers {
         if is_new { messages_of(&chunk.head) } else { 0 }
     }
 
-    /// Where the index belongs.
+    /// Path of the index.
     pub(super) fn index(&self) -> Path {
         RawEntry::index_path(&self.folder, self.ulid)
     }
 
-    /// The entries so far but for one that is open.
+    /// The entries so far, except an open one.
     pub(super) fn take(&mut self) -> Vec<RawEntry> {
         let open = usize::from(self.open.is_some());
         let complete = self.entries.len() - open.min(self.entries.len());

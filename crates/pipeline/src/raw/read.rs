@@ -9,7 +9,7 @@ use std::sync::Arc;
 use arrow::array::RecordBatch;
 use bytes::Bytes;
 use forebay_core::{Compression, Error, Result};
-use forebay_lake::storage::from_objects;
+use forebay_objects::from_objects;
 use futures::StreamExt;
 use futures::stream::BoxStream;
 use object_store::path::Path;
@@ -19,11 +19,11 @@ use zstd::stream::raw::{Decoder, InBuffer, Operation, OutBuffer};
 
 use crate::raw::{RawEntry, index};
 
-/// Bytes asked for at once: a request has a time limit, however long the payload is.
+/// Bytes fetched at once: a request has a time limit, however long the payload is.
 const WINDOW_BYTES: u64 = 8 << 20;
 const WINDOW_BYTES_MIN: u64 = 4 << 10;
 
-/// Largest piece that [`RawPayload::next`] gives.
+/// Largest piece that [`RawPayload::next`] returns.
 const PIECE_BYTES_MAX: usize = 1 << 20;
 
 /// Reads payloads of the raw zone; checks each against its sha256.
@@ -36,15 +36,15 @@ pub struct RawReader {
 pub struct RawPayload {
     entry: RawEntry,
     stream: BoxStream<'static, object_store::Result<Bytes>>,
-    /// `None` for a payload that is kept as it came.
+    /// `None` for a payload that is stored unchanged.
     decoder: Option<Decoder<'static>>,
     /// Bytes of the object that are not decoded yet.
     input: Bytes,
-    /// Decoded bytes before the payload, still to be passed over.
+    /// Decoded bytes before the payload, still to be skipped.
     skip: u64,
     left: u64,
     digest: Sha256,
-    /// Whether the frame under way has not ended, with its checksum.
+    /// Whether the current frame has not ended, with its checksum.
     is_in_frame: bool,
     /// Frames that have ended.
     frames: u64,
@@ -101,7 +101,7 @@ impl RawReader {
         let path = Path::parse(&entry.object)
             .map_err(|error| corrupt(entry, "its path is not valid").with_source(error))?;
         let stream = match entry.length {
-            // Its place may be the very end of the object, where no range can begin.
+            // The payload may start at the very end of the object, where no range can begin.
             0 => futures::stream::empty().boxed(),
             _ => self.stream(entry, &path).await?,
         };
@@ -152,17 +152,18 @@ impl RawReader {
     }
 }
 
-/// Reads an object from a place on. It never changes, so windows of it belong together.
+/// Reads an object from an offset on. It never changes, so windows of it belong together.
 struct Windows {
     objects: Arc<dyn ObjectStore>,
     path: Path,
     next: u64,
-    /// Of the object, once an answer has told.
+    /// Of the object, once a response has returned it.
     size: u64,
     window: u64,
 }
 
-/// No more than the payload can take up in the object, so that a small one costs a small request.
+/// Limits the first request to the payload's largest possible size in the object, so that a small one costs a small
+/// request.
 fn window_bytes(entry: &RawEntry) -> u64 {
     let decoded = entry
         .offset
@@ -211,8 +212,8 @@ impl RawPayload {
         }
     }
 
-    /// Reads on behind the payload to the end of the frame that holds its last byte, whose checksum comes last. What is read
-    /// there belongs to other payloads.
+    /// Reads on after the payload to the end of the frame with its last byte, whose checksum comes last. Bytes read there
+    /// belong to other payloads.
     ///
     /// Errors: as [`Self::next`].
     pub async fn finish_frame(&mut self) -> Result<()> {
@@ -224,7 +225,8 @@ impl RawPayload {
                     None => Bytes::new(),
                 };
             }
-            let (is_at_end, decoded) = (self.input.is_empty(), self.decode()?);
+            let is_at_end = self.input.is_empty();
+            let decoded = self.decode()?;
             if is_at_end && decoded.is_empty() && self.is_in_frame {
                 let why = "the object ends before its last zstd frame does";
                 return Err(corrupt(&self.entry, why));
@@ -233,12 +235,12 @@ impl RawPayload {
         Ok(())
     }
 
-    /// Whether all that has been read lies in the frame that the entry names.
+    /// Whether all bytes read so far are in the frame that the entry names.
     pub fn is_in_first_frame(&self) -> bool {
         self.frames == 0
     }
 
-    /// Some bytes of the payload; empty when what was decoded lies before it.
+    /// Some bytes of the payload; empty when the decoded bytes are before it.
     async fn piece(&mut self) -> Result<Bytes> {
         if self.input.is_empty() {
             self.input = match self.stream.next().await {
@@ -271,7 +273,7 @@ impl RawPayload {
         let Some(decoder) = &mut self.decoder else {
             return Ok(self.input.split_to(self.input.len().min(PIECE_BYTES_MAX)));
         };
-        // Behind the payload nothing but the frame's checksum counts.
+        // After the payload only the frame's checksum counts.
         let wanted = match self.left {
             0 => PIECE_BYTES_MAX as u64,
             left => self.skip.saturating_add(left).min(PIECE_BYTES_MAX as u64),
@@ -279,9 +281,10 @@ impl RawPayload {
         let mut room = vec![0; usize::try_from(wanted).unwrap_or(PIECE_BYTES_MAX)];
         let mut source = InBuffer::around(&self.input);
         let mut target = OutBuffer::around(room.as_mut_slice());
-        let broken = |error| corrupt(&self.entry, "a zstd frame is broken").with_source(error);
+        let broken = |error| corrupt(&self.entry, "corrupt zstd frame").with_source(error);
         let hint = decoder.run(&mut source, &mut target).map_err(broken)?;
-        let (read, written) = (source.pos(), target.pos());
+        let read = source.pos();
+        let written = target.pos();
         self.is_in_frame = hint > 0;
         if hint == 0 {
             self.frames += 1;
@@ -292,7 +295,7 @@ impl RawPayload {
         Ok(room.into())
     }
 
-    /// Cuts off what lies before and after the payload.
+    /// Cuts off the bytes before and after the payload.
     fn trim(&mut self, mut bytes: Bytes) -> Bytes {
         let before = self.skip.min(bytes.len() as u64);
         self.skip -= before;
@@ -326,7 +329,7 @@ fn unreachable_object(entry: &RawEntry, error: object_store::Error) -> Error {
     }
 }
 
-/// Whether a range was asked for that lies behind the end: stores have no kind of error for it, only words.
+/// Whether the requested range is past the end: stores have no error kind for it, only messages.
 fn is_beyond_end(error: &object_store::Error) -> bool {
     let text = error.to_string();
     [

@@ -1,4 +1,4 @@
-//! The raw zone against its promise: what comes back is what came in, or an error that names it.
+//! The raw zone against its contract: payloads read back are identical to the received ones, or an error names them.
 #![expect(clippy::disallowed_methods, reason = "test files need not be durable")]
 
 use std::collections::BTreeMap;
@@ -91,7 +91,7 @@ fn chunk(head: &Arc<PayloadHead>, bytes: &[u8], last: bool, position: Option<u64
     chunk
 }
 
-/// What `zstdcat` prints.
+/// The output of `zstdcat`.
 fn zstdcat(file: &FilePath) -> Vec<u8> {
     let mut whole = Vec::new();
     zstd::stream::read::Decoder::new(std::fs::File::open(file).unwrap())
@@ -125,7 +125,8 @@ fn a_cut_in_the_checksum_of_the_last_frame_is_found() {
             .unwrap();
     }
     let objects = writer.seal().unwrap();
-    let (file, entries) = (zone.file(&objects[0]), &objects[0].entries);
+    let file = zone.file(&objects[0]);
+    let entries = &objects[0].entries;
     let whole = std::fs::read(&file).unwrap();
     let finish = |entry: &RawEntry| {
         let reader = RawReader::new(Arc::clone(&zone.objects));
@@ -402,7 +403,8 @@ fn an_index_of_many_messages_is_given_out_on_the_way_each_entry_once() {
     let zone = Zone::new();
     let mut writer = zone.writer(1 << 20);
     let mut entries = Vec::new();
-    let (mut on_the_way, mut files) = (0, std::collections::BTreeSet::new());
+    let mut on_the_way = 0;
+    let mut files = std::collections::BTreeSet::new();
     for ordinal in 0..100 {
         let mut builder = MessagesBuilder::default();
         for offset in 0..8_000 {
@@ -467,7 +469,8 @@ fn a_flipped_bit_or_a_cut_in_a_raw_object_is_an_error_or_changes_nothing() {
             .iter()
             .map(|entry| zone.read(entry).unwrap())
             .collect();
-        let (mut state, mut errors) = (0x5EED_u64, 0);
+        let mut state = 0x5EED_u64;
+        let mut errors = 0;
         for nth in 0..DAMAGES {
             state = state
                 .wrapping_mul(6_364_136_223_846_793_005)

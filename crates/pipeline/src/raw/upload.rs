@@ -1,6 +1,6 @@
-//! Bytes to an object that becomes visible at once, when it is complete.
+//! Uploads bytes to an object that becomes visible atomically, when it is complete.
 //!
-//! How an object is made, and that it is never made over another, is the lake's rule ([`NewObject`]). An upload that is
+//! The creation of an object, never over an existing one, follows the lake's rule ([`NewObject`]). An upload that is
 //! dropped leaves nothing visible.
 
 use std::collections::BTreeSet;
@@ -9,12 +9,12 @@ use std::sync::Arc;
 
 use forebay_core::{Error, Result};
 use forebay_lake::Lake;
-use forebay_lake::storage::{Medium, NewObject, PART_BYTES, from_objects};
+use forebay_objects::{Medium, NewObject, PART_BYTES, from_objects};
 use object_store::ObjectStore;
 use object_store::path::Path;
 use tokio::runtime::Handle;
 
-/// Where objects go.
+/// The target of objects.
 #[derive(Debug, Clone)]
 pub(super) struct Destination {
     pub(super) objects: Arc<dyn ObjectStore>,
@@ -43,7 +43,7 @@ impl Upload {
         }
     }
 
-    /// Hands over what is in the buffer when it is enough for a part. Blocks while too many parts are under way.
+    /// Hands over the buffer when it is enough for a part. Blocks while too many parts are in progress.
     pub(super) fn advance(&mut self) -> Result<()> {
         if self.buffer.len() < PART_BYTES {
             return Ok(());
@@ -65,7 +65,7 @@ impl Upload {
     }
 }
 
-/// Flushes objects of the local disk and the folders that lead to them: only then does a power cut leave them there.
+/// Flushes objects of the local disk and the folders that lead to them: only then do they survive a power cut.
 pub(super) fn flush<'a>(root: &FilePath, objects: impl Iterator<Item = &'a Path>) -> Result<()> {
     let mut folders = BTreeSet::new();
     for path in objects {
@@ -81,7 +81,7 @@ pub(super) fn flush<'a>(root: &FilePath, objects: impl Iterator<Item = &'a Path>
     folders.iter().rev().try_for_each(|folder| sync(folder))
 }
 
-/// Makes a small object of bytes at hand, durable when this returns. Blocks.
+/// Creates a small object from bytes in memory, durable when this returns. Blocks.
 pub(crate) fn put_object(lake: &Lake, runtime: &Handle, path: &Path, bytes: Vec<u8>) -> Result<()> {
     let root = lake.root().strip_prefix("file://");
     let medium = if root.is_some() {

@@ -6,7 +6,7 @@ use std::sync::Arc;
 
 use forebay_core::{Chunk, Clock, Error, Ident, Kept, PayloadHead, Position, Result, Timestamp};
 use forebay_lake::check_age;
-use forebay_lake::storage::Medium;
+use forebay_objects::Medium;
 use object_store::ObjectStore;
 use object_store::path::Path;
 use rand::rngs::StdRng;
@@ -21,7 +21,7 @@ use crate::raw::parts;
 use crate::raw::pointers::Pointers;
 use crate::raw::upload::{Destination, Upload, flush};
 
-/// Messages whose place, time and key wait for the next seal: some 50 bytes each and the key.
+/// Messages whose position, time and key wait for the next seal: some 50 bytes each and the key.
 const MESSAGES_HELD_MAX: usize = 1 << 18;
 
 #[derive(Debug, Clone)]
@@ -38,9 +38,9 @@ pub struct RawOptions {
 /// A sealed object with its index.
 #[derive(Debug, Clone)]
 pub struct RawObject {
-    /// `None` when the entries name bytes that lie elsewhere in the raw zone.
+    /// `None` when the entries reference existing bytes of the raw zone.
     pub path: Option<Path>,
-    /// Where its index belongs, beside it.
+    /// Path of its index, beside it.
     pub index: Path,
     /// Without those that [`RawWriter::take_index`] has given already.
     pub entries: Vec<RawEntry>,
@@ -51,7 +51,7 @@ pub struct RawObject {
 /// Packs the payloads of one commit after another. CPU work happens on the calling thread, which also waits for
 /// uploads: call it from a blocking thread of `runtime` or from a plain thread.
 ///
-/// Dropping a writer leaves nothing visible but the objects that were full already; no index names them.
+/// Dropping a writer leaves nothing visible except objects that were full already; no index references them.
 pub struct RawWriter {
     destination: Destination,
     clock: Arc<dyn Clock>,
@@ -64,9 +64,9 @@ pub struct RawWriter {
     sealed: Vec<RawObject>,
     /// When the first of them was complete.
     sealed_since: Option<Timestamp>,
-    /// Entries for what is kept already.
+    /// Entries for payloads that are stored already.
     pointers: Option<Pointers>,
-    /// Messages that the entries held here name.
+    /// Messages in the entries held here.
     messages: usize,
     local_root: Option<PathBuf>,
 }
@@ -134,8 +134,8 @@ impl RawWriter {
         }
     }
 
-    /// Says which folder the object store is rooted at when it is the local disk. `object_store` does not flush there,
-    /// so only with it does [`Self::seal`] keep its promise on a disk; a remote store needs nothing.
+    /// Sets the root folder of the object store when it is the local disk. `object_store` does not flush there, so only
+    /// with it does [`Self::seal`] keep its contract on a disk; a remote store needs nothing.
     #[must_use]
     pub fn on_local_disk(mut self, root: impl Into<PathBuf>) -> Self {
         self.local_root = Some(root.into());
@@ -145,7 +145,7 @@ impl RawWriter {
 
     /// Takes the next chunk. Chunks of one payload must be consecutive.
     ///
-    /// Errors: `Unavailable` or `Denied` when the store refuses; `Bug` when a payload begins inside another.
+    /// Errors: `Unavailable` or `Denied` when the store fails; `Bug` when a payload begins inside another.
     pub fn push(&mut self, chunk: &Chunk) -> Result<()> {
         if let Some(kept) = &chunk.kept {
             return self.point(chunk, kept);
@@ -178,9 +178,9 @@ impl RawWriter {
 
     /// Makes everything durable and returns the objects since the last seal.
     ///
-    /// A commit ends between payloads or at a position inside one; then the part so far becomes an entry of its own
-    /// (see [`super::PART_ATTRIBUTE`]). Errors: `Bug` `raw_payload_open` when a payload is open at a place where its
-    /// source could not resume; `Conflict` `draft_too_old` when an object has waited for the seal for so long that cleaning may take it for
+    /// A commit ends between payloads or at a position inside one; then the part so far becomes an entry of its own (see
+    /// [`super::PART_ATTRIBUTE`]). Errors: `Bug` `raw_payload_open` when a payload is open where its source could not
+    /// resume; `Conflict` `draft_too_old` when an object has waited for the seal for so long that cleaning may take it for
     /// a leftover.
     pub fn seal(&mut self) -> Result<Vec<RawObject>> {
         if let Some(payload) = &self.payload {
@@ -210,8 +210,8 @@ impl RawWriter {
         Ok(std::mem::take(&mut self.sealed))
     }
 
-    /// The index so far, once it is too much to be held until the next seal: where each part of it belongs, and entries
-    /// that come nowhere else again.
+    /// The index so far, once it is too large to be held until the next seal: the path of each part of it, and its entries,
+    /// which are returned only here.
     pub fn take_index(&mut self) -> Vec<(Path, Vec<RawEntry>)> {
         if self.messages < MESSAGES_HELD_MAX {
             return Vec::new();
@@ -245,7 +245,7 @@ impl RawWriter {
         last.ok_or_else(no_payload)
     }
 
-    /// Names what is kept already in the index.
+    /// References an existing payload in the index.
     fn point(&mut self, chunk: &Chunk, kept: &Arc<Kept>) -> Result<()> {
         let mut pointers = match self.pointers.take() {
             Some(pointers) => pointers,
@@ -353,7 +353,7 @@ impl RawWriter {
 }
 
 impl OpenObject {
-    /// Whether a payload that begins with `chunk` belongs into this object.
+    /// Whether a payload that begins with `chunk` can go into this object.
     fn takes(&self, format: &Format, chunk: &Chunk, object_bytes: u64) -> bool {
         let stored = self.frames.as_ref().map_or(u64::MAX, Frames::stored_bytes);
         !self.format.kept
@@ -411,7 +411,7 @@ impl OpenObject {
         }
     }
 
-    /// Where its index belongs.
+    /// Path of its index.
     fn index(&self) -> Path {
         let folder = self.path.as_ref().rsplit_once('/');
         RawEntry::index_path(folder.map_or("", |(folder, _)| folder), self.ulid)
@@ -437,7 +437,7 @@ impl OpenObject {
     }
 }
 
-/// How many messages a payload packs.
+/// Number of messages in a payload.
 pub(super) fn messages_of(head: &PayloadHead) -> usize {
     head.messages.as_ref().map_or(0, |messages| messages.len())
 }

@@ -1,4 +1,4 @@
-//! Rows that a table of the lake cannot hold: found one by one, so that the others land.
+//! Finds the rows that a lake table cannot hold, one by one, so that the others land.
 //!
 //! A value may have no partition (the least `int` under `truncate`, the year 290000 under `hour`), or no exact place in its column.
 //! Looked for only after a write has failed; a batch that fits costs nothing.
@@ -9,10 +9,10 @@ use forebay_lake::PartitionField;
 
 use super::steps::Steps;
 use super::tables::Tables;
-use crate::load::iceberg::IcebergTarget;
+use crate::platform::iceberg::IcebergTarget;
 use crate::transform::Refusal;
 
-/// Writes the rows of a batch to their table, but for records that it cannot hold: those are given back as refused.
+/// Writes the rows of a batch to their table; records that the table cannot hold are returned as rejected.
 pub(super) fn write_rows(
     tables: &mut Tables,
     steps: &mut Steps,
@@ -20,7 +20,7 @@ pub(super) fn write_rows(
     batch: Batch,
 ) -> Result<Vec<Rejected>> {
     let (name, partition) = target.place(&batch.child)?;
-    // An error of the table itself is no matter of a record.
+    // An error of the table itself is not the fault of a record.
     tables.claim_rows(target, &batch.child)?;
     let is_main = batch.child.is_empty();
     let schema = batch.records.schema();
@@ -29,7 +29,7 @@ pub(super) fn write_rows(
             .would_change(&name, &schema)
             .context("table", &name)?;
     let checked = match changes {
-        // Before the table changes: a record that it does not take teaches it nothing.
+        // Before the table changes: a rejected record must not add columns to it.
         true => tables.check(&name, &batch.records, partition),
         false => Ok(()),
     };
@@ -61,7 +61,7 @@ fn without_misfits(
     Ok(refused)
 }
 
-/// The rows of `records` that `table`, to which they fit as a whole, does not take, and why.
+/// The rows of `records` that `table` rejects, with the reasons; the schema as a whole fits.
 fn misfits(
     tables: &mut Tables,
     (table, partition): (&TableName, &[PartitionField]),

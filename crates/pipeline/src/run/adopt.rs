@@ -1,20 +1,21 @@
-//! Puts the tables of a rebuild in the place of those that they were rebuilt from.
+//! Replaces the tables of a pipeline by those of a rebuild.
 //!
-//! One commit: the pipeline's tables, its quarantine and its contract become those of the rebuild's branch, positions stay. It
-//! is refused when anything of it has changed since the rebuild began. The state before stays readable by `AS OF`.
+//! One commit: the pipeline's tables, its quarantine and its contract become those of the rebuild's branch, positions stay.
+//! It is refused when any of them has changed since the rebuild started. The state before stays readable by `AS OF`.
 
 use forebay_core::{CommitId, Context, Error, Ident, Result, TableName};
 use forebay_store::{AsOf, Change, Commit, Head, HeadChange, Lease, LeaseRequest, PositionMove};
 
 use super::rebuild::Rebuilt;
 use super::{RunContext, random, replay, split, tables};
-use crate::file::PipelineSpec;
 use crate::quarantine;
+use crate::spec::PipelineSpec;
 
 /// Adopts a rebuild, and drops its branch.
 ///
 /// # Errors
-/// `Conflict` `leased` while the pipeline runs somewhere, `rebuild_outdated` when it has made a commit since the rebuild began.
+/// `Conflict` `leased` while the pipeline runs somewhere, `rebuild_outdated` when it has made a commit since the rebuild
+/// started.
 pub async fn adopt(spec: &PipelineSpec, context: &RunContext, rebuilt: &Rebuilt) -> Result<()> {
     let mut held = Vec::new();
     let outcome = take_and_commit(spec, context, rebuilt, &mut held).await;
@@ -61,7 +62,7 @@ async fn take_and_commit(
     }
 }
 
-/// The position as it is, which fences whoever had the split before.
+/// The unchanged position; committing it fences the previous owner of the split.
 fn stays((request, lease): &(LeaseRequest, Lease)) -> Option<PositionMove> {
     Some(PositionMove {
         pipeline: request.pipeline.clone(),
@@ -72,7 +73,7 @@ fn stays((request, lease): &(LeaseRequest, Lease)) -> Option<PositionMove> {
     })
 }
 
-/// Every table of the pipeline from what it was when the rebuild began to what the rebuild has made of it.
+/// The changes that replace every table of the pipeline, as of the start of the rebuild, by the rebuilt one.
 async fn changes(
     spec: &PipelineSpec,
     context: &RunContext,
@@ -107,7 +108,7 @@ fn change(table: TableName, before: Option<&Head>, made: Option<Head>) -> Option
 
 fn outdated(spec: &PipelineSpec) -> Error {
     let message = format!(
-        "{} has made a commit since the rebuild began, so the rebuild lacks it",
+        "{} has made a commit since the rebuild started, which the rebuild does not contain",
         spec.name
     );
     Error::conflict("rebuild_outdated", message)

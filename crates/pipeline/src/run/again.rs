@@ -1,7 +1,7 @@
-//! Extracting payloads of the raw zone again: what replay and rebuild have in common.
+//! Extracts payloads of the raw zone again: the common part of replay and rebuild.
 //!
-//! A payload goes through the same decoder and extractor as when it came, with the same identity, so its records get
-//! the same keys.
+//! A payload goes through the same decoder and extractor as on arrival, with the same identity, so its records get the same
+//! keys.
 
 use std::path::PathBuf;
 use std::sync::Arc;
@@ -16,15 +16,15 @@ use super::pour::Pour;
 use super::spill::SpilledPayload;
 use super::stored::StoredPayload;
 use super::verify::verify;
-use crate::extract::decode;
-use crate::extract::{Extracted, Extraction, ObjectInput};
-use crate::file::PipelineSpec;
-use crate::load::iceberg::IcebergTarget;
+use crate::platform::iceberg::IcebergTarget;
 use crate::raw::{RawEntry, RawReader};
+use crate::spec::PipelineSpec;
+use forebay_formats::decode;
+use forebay_formats::{Extracted, Extraction, ObjectInput};
 
 /// The table that the pipeline loads.
 ///
-/// Errors: `Unsupported` when it loads into something else.
+/// Errors: `Unsupported` for any other target.
 pub(super) fn target(spec: &PipelineSpec) -> Result<IcebergTarget> {
     spec.load
         .lake()
@@ -33,14 +33,15 @@ pub(super) fn target(spec: &PipelineSpec) -> Result<IcebergTarget> {
 }
 
 pub(super) fn not_in_the_lake(spec: &PipelineSpec) -> Error {
-    let (name, sink) = (&spec.name, spec.load.describe());
+    let name = &spec.name;
+    let sink = spec.load.describe();
     Error::unsupported(
         "not_in_the_lake",
         format!("{name} loads into {sink}, not into a table of the lake"),
     )
 }
 
-/// Gets what an extractor gives.
+/// Receives the output of an extractor.
 type Take<'a> = dyn FnMut(Extracted) -> Result<()> + 'a;
 
 /// Reads payloads of the raw zone into an extractor. Blocks.
@@ -66,7 +67,7 @@ impl Again {
         &self.reader
     }
 
-    /// Extracts one payload, given as its parts in order; `take` gets what comes out, piece by piece.
+    /// Extracts one payload, given as its parts in order; `take` gets the output, piece by piece.
     pub(super) fn extract(
         &self,
         extraction: &mut dyn Extraction,

@@ -1,10 +1,10 @@
-//! Payloads that end the process, or make a stage panic: each is found, and goes to quarantine whole.
+//! Detects payloads that crash the process or panic a stage, and quarantines each as a whole.
 //!
-//! A split whose stage has panicked, or whose process has died twice at the same position, begins again at its last commit and works
-//! *carefully*: one payload at a time, each written down before it is begun and committed when it is done. What a payload was
-//! begun for that never ended is known so. A panic refuses that payload at once; dead processes do when as many as
-//! [`RunContext::payload_attempts`] were working on it, one after the other. When enough
-//! payloads have passed the split works as usual again. As long as nothing fails this module does nothing.
+//! A split whose stage has panicked, or whose process has died twice at the same position, restarts at its last commit and
+//! works *carefully*: one payload at a time, each recorded before it is started and committed when it is done. So the
+//! payload at which the process died is known. A panic rejects that payload at once; dead processes do when
+//! [`RunContext::payload_attempts`] of them in a row were working on it. When enough payloads have passed the split works
+//! as usual again. As long as nothing fails this module does nothing.
 
 use std::collections::BTreeMap;
 use std::sync::atomic::{AtomicBool, Ordering};
@@ -22,13 +22,13 @@ const DEATHS_CAREFUL: usize = 2;
 /// Payloads that pass carefully before the split works as usual again.
 const CAREFUL_PAYLOADS: u32 = 64;
 
-/// Payloads refused one after the other, none between them landing, until the run fails: the fault is then hardly theirs.
+/// Payloads rejected in a row, none between them landing, until the run fails: the cause is then hardly the payloads.
 const REFUSED_MAX: u32 = 32;
 
-/// Earlier runs that are looked at.
+/// Earlier runs that are read.
 const RUNS_MAX: u32 = 32;
 
-/// Name of the step in a run's record that says where its splits are.
+/// Name of the step in a run's record that holds the state of its splits.
 const STEP: &str = "attempt";
 
 /// Code of the error that ends careful work.
@@ -37,15 +37,15 @@ const CAREFULLY_DONE: &str = "carefully_done";
 /// Largest part of a refused payload that is kept in the quarantine table.
 const EXCERPT_BYTES: usize = 64 << 10;
 
-/// Where the splits of a run are, for its record.
+/// The state of the splits of a run, for its record.
 #[derive(Debug, Default)]
 pub(super) struct Attempts(Mutex<BTreeMap<Ident, Note>>);
 
 #[derive(Debug, Clone, PartialEq, Eq)]
 struct Note {
-    /// Commits of the split before the one under way.
+    /// Commits of the split before the one in progress.
     sequence: i64,
-    /// The payload that is worked on, when it is worked on carefully.
+    /// The payload in progress, in careful mode.
     payload: Option<String>,
 }
 
@@ -68,7 +68,7 @@ impl Attempts {
     }
 }
 
-/// What is known of the attempts of one split in this run.
+/// The attempts of one split in this run.
 #[derive(Debug)]
 pub(super) struct Attempt {
     split: Ident,
@@ -79,16 +79,16 @@ pub(super) struct Attempt {
 
 #[derive(Debug, Default)]
 struct State {
-    /// Whether earlier runs have been looked at.
+    /// Whether earlier runs have been read.
     looked: bool,
     sequence: i64,
     current: Option<String>,
-    /// Payloads to refuse, and why.
+    /// Payloads to reject, with the reasons.
     refused: BTreeMap<String, String>,
-    /// Refused since a payload has landed.
+    /// Payloads rejected since the last one that landed.
     in_row: u32,
     passed: u32,
-    /// What a stage behind the source has failed with, if that may be the payload's fault.
+    /// The error of a stage after the source, if a payload may have caused it.
     failure: Option<String>,
 }
 
@@ -102,7 +102,7 @@ impl Attempt {
         })
     }
 
-    /// The split begins at the commit that `sequence` counts. Looks at earlier runs, once.
+    /// The split starts at the commit that `sequence` counts. Reads earlier runs, once.
     pub(super) async fn begin_split(
         &self,
         context: &RunContext,
@@ -119,7 +119,7 @@ impl Attempt {
             return Ok(());
         }
         let store = context.lake.store();
-        // Usually the run before has ended well, and no more is read.
+        // Usually the previous run has ended normally, and no more is read.
         let newest = store.runs(Some(&run.pipeline), 2).await?;
         if !newest.iter().any(|before| is_lost(before, run)) {
             return Ok(());
@@ -129,7 +129,7 @@ impl Attempt {
         Ok(())
     }
 
-    /// `runs` are the newest first; `attempts_max` 0 refuses no payload.
+    /// `runs` are the newest first; `attempts_max` 0 rejects no payload.
     fn learn(&self, runs: &[RunRecord], run: &RunRecord, attempts_max: u32) {
         let mut state = lock(&self.state);
         let others = runs
@@ -142,6 +142,11 @@ impl Attempt {
             return;
         }
         self.careful.store(true, Ordering::Relaxed);
+        tracing::warn!(
+            split = %self.split,
+            deaths = dead.len(),
+            "a payload may have made a stage fail: the process has died more than once since the last commit, continuing one payload at a time"
+        );
         let Some(payload) = self.payload_of(dead[0]) else {
             return;
         };
@@ -150,12 +155,12 @@ impl Attempt {
             .take_while(|run| self.payload_of(run).as_ref() == Some(&payload))
             .count();
         if attempts_max > 0 && attempts >= attempts_max as usize {
-            let reason = format!("the process ended {attempts} times at this payload");
+            let reason = format!("the process died {attempts} times at this payload");
             state.refused.insert(payload, reason);
         }
     }
 
-    /// The payload that a run was working on carefully when it ended.
+    /// The payload that a run had started carefully when it ended.
     fn payload_of(&self, run: &RunRecord) -> Option<String> {
         self.note_of(run)?.payload
     }
@@ -179,12 +184,12 @@ impl Attempt {
         })
     }
 
-    /// Whether one payload at a time is worked on.
+    /// Whether payloads are processed one at a time.
     pub(super) fn is_careful(&self) -> bool {
         self.careful.load(Ordering::Relaxed)
     }
 
-    /// A payload is begun carefully; `Some` says why it is to be refused. The caller writes the run's record before it goes on.
+    /// Starts a payload carefully; `Some` is the reason to reject it. The caller writes the run's record before continuing.
     pub(super) fn begin(&self, head: &PayloadHead) -> Option<String> {
         let mut state = lock(&self.state);
         let name = identity(head);
@@ -195,7 +200,7 @@ impl Attempt {
         refused
     }
 
-    /// The payload that was begun is done. Errors: `Conflict` when the split is to be started again, to work as usual.
+    /// The started payload is done. Errors: `Conflict` when the split has to restart, to work as usual.
     pub(super) fn end(&self, refused: bool) -> Result<()> {
         let mut state = lock(&self.state);
         state.current = None;
@@ -211,7 +216,7 @@ impl Attempt {
         self.careful.store(false, Ordering::Relaxed);
         Err(Error::conflict(
             CAREFULLY_DONE,
-            "the payloads at which it had failed are behind it",
+            "the payloads at which the split had failed are processed",
         ))
     }
 
@@ -223,14 +228,14 @@ impl Attempt {
         self.all.set(&self.split, sequence, payload);
     }
 
-    /// A stage behind the source has failed.
+    /// A stage after the source has failed.
     pub(super) fn note_failure(&self, error: &Error) {
         if error.kind() == ErrorKind::Bug {
             lock(&self.state).failure.get_or_insert(error.to_string());
         }
     }
 
-    /// Whether the split, which has just failed, is to be started again because a payload may have made it fail.
+    /// Whether the failed split has to restart because a payload may have caused the failure.
     pub(super) fn may_restart(&self) -> bool {
         let mut state = lock(&self.state);
         let Some(failure) = state.failure.take() else {
@@ -254,7 +259,7 @@ fn is_lost(other: &RunRecord, run: &RunRecord) -> bool {
     other.id != run.id && other.status == RunStatus::Lost && other.branch == run.branch
 }
 
-/// What is the same when the payload comes again.
+/// The identity of a payload across attempts.
 fn identity(head: &PayloadHead) -> String {
     match head.attributes.get(PayloadHead::OFFSET_ATTRIBUTE) {
         Some(offset) => format!("{}@{offset}", head.name),
@@ -262,7 +267,7 @@ fn identity(head: &PayloadHead) -> String {
     }
 }
 
-/// A payload refused as a whole: a replay takes all of it.
+/// Rejects a payload as a whole: a replay takes all of it.
 pub(super) fn refuse_whole(head: &PayloadHead, reason: String, begin: &[u8]) -> Rejected {
     Rejected {
         payload: Some(head.ordinal),
@@ -355,7 +360,7 @@ mod tests {
         attempt.note_failure(&Error::bug("stage_panicked", "a stage panicked"));
         assert!(
             attempt.may_restart(),
-            "the first time it is not known whose it is"
+            "the first failure is not attributed to a payload"
         );
         attempt.note_failure(&Error::bug("stage_panicked", "a stage panicked"));
         assert!(!attempt.may_restart());

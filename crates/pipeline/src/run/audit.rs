@@ -10,13 +10,13 @@ use arrow::datatypes::{DataType, Field, Schema, SchemaRef, TimeUnit};
 use forebay_core::{Error, Ident, Result, RunId, TableName};
 use tokio::sync::Notify;
 
-use crate::source::{RequestLog, RequestRecord};
+use forebay_connectors::source::{RequestLog, RequestRecord};
 
-/// Requests that wait for the next commit at most; beyond it the oldest are counted and let go, so that commits that
-/// fail for hours do not fill the memory.
+/// Most requests that wait for the next commit; beyond it the oldest are counted and dropped, so that commits failing for
+/// hours do not fill the memory.
 const REQUESTS_MAX: usize = 100_000;
 
-/// So many requests make a commit due, long before any is let go.
+/// At this many requests a commit is due, long before any is dropped.
 const REQUESTS_DUE: usize = 10_000;
 
 /// Collects request records until a commit takes them.
@@ -31,12 +31,12 @@ struct Waiting {
     /// Oldest first.
     records: VecDeque<RequestRecord>,
     dropped: u64,
-    /// A commit that takes them is on its way.
+    /// A commit that takes them is in progress.
     has_commit: bool,
 }
 
 impl Waiting {
-    /// Lets the oldest go until there are no more than may wait.
+    /// Drops the oldest until the limit is met.
     fn trim(&mut self) {
         while self.records.len() > REQUESTS_MAX {
             self.records.pop_front();
@@ -63,18 +63,18 @@ impl Requests {
             .unwrap_or_else(std::sync::PoisonError::into_inner)
     }
 
-    /// Whether they are so many that a commit is due, and none is on its way.
+    /// Whether there are enough of them for a commit, and none is in progress.
     pub(super) fn is_crowded(&self) -> bool {
         let waiting = self.waiting();
         !waiting.has_commit && waiting.records.len() >= REQUESTS_DUE
     }
 
-    /// A commit is on its way.
+    /// A commit is in progress.
     pub(super) fn expect_commit(&self) {
         self.waiting().has_commit = true;
     }
 
-    /// Waits until [`Self::is_crowded`] may be so.
+    /// Waits until [`Self::is_crowded`] may be true.
     pub(super) async fn crowded(&self) {
         self.crowded.notified().await;
     }
@@ -84,7 +84,7 @@ impl Requests {
         if waiting.dropped > 0 {
             tracing::warn!(
                 dropped = waiting.dropped,
-                "too many requests between two commits; some are not in audit.requests"
+                "too many requests between two commits, dropped the oldest from audit.requests"
             );
             waiting.dropped = 0;
         }
@@ -92,7 +92,7 @@ impl Requests {
         std::mem::take(&mut waiting.records).into()
     }
 
-    /// Puts records back, before those that came since, after a commit that failed.
+    /// Puts records back, before later ones, after a failed commit.
     pub(super) fn put_back(&self, records: Vec<RequestRecord>) {
         let mut waiting = self.waiting();
         let mut records = VecDeque::from(records);

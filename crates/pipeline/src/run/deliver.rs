@@ -1,61 +1,83 @@
-//! What a run and a sink with positions of its own owe each other.
+//! Reconciles a run with a sink that keeps its own positions.
 //!
-//! Before anything is read the target is asked where it stands. As far as the catalog: go on. One commit further: a
-//! process died between the two commits, so the lake's part is made from the outbox first. Anything else means that one of
-//! the two was restored, made anew or written by somebody else; then rows would be lost or land twice, and the run stops.
+//! Before anything is read the target is asked for its position. If it equals the catalog's, the run continues. If it is
+//! one commit ahead, a process died between the two commits, so the lake's part is made from the outbox first. Anything
+//! else means that one of the two was restored, recreated or written by somebody else; then rows would be lost or land
+//! twice, and the run fails.
 
 use std::sync::Arc;
 use std::time::Duration;
 
-use forebay_core::{CommitId, Error, ErrorKind, Ident, Result};
+use forebay_core::{CommitId, Error, ErrorKind, Ident, Result, RunId, Timestamp};
 use forebay_lake::CommitRequest;
-use forebay_store::{Lease, PositionMove};
+use forebay_store::{Lease, PositionMove, RunStatus};
 use tokio::runtime::Handle;
 
 use super::tables::Tables;
 use super::{RunContext, outbox, random, split};
-use crate::file::PipelineSpec;
-use crate::load::{Delivered, Sink, SinkContext, Standing, TARGET_GONE};
+use crate::spec::PipelineSpec;
+use forebay_connectors::sink::{Delivered, Sink, SinkContext, Standing, TARGET_GONE};
 
-/// How long a run goes on trying while its target does not answer and no commit is made.
+/// How long a run retries while its target does not answer and no commit is made.
 const GONE_MAX: Duration = Duration::from_secs(300);
 
 const PAUSE_FIRST: Duration = Duration::from_millis(250);
 const PAUSE_MAX: Duration = Duration::from_secs(15);
 
-/// Opens the sink of a split, and makes catalog and target agree. `lease` is moved to where both stand.
+/// Runs that are looked at for rows of a commit that was not made. Each run removes those of the runs before it, so a few would do.
+const UNFINISHED_RUNS_MAX: u32 = 100;
+
+/// Opens the sink of a split, and reconciles catalog and target. `lease` is moved to their common position. A replay is no
+/// `run`.
 pub(super) async fn open(
     spec: &Arc<PipelineSpec>,
     context: &RunContext,
     split: &Ident,
     lease: &mut Lease,
-    replay: bool,
+    run: Option<RunId>,
 ) -> Result<Option<Box<dyn Sink>>> {
-    if spec.load.lake().is_some() {
-        return Ok(None);
-    }
+    let replay = run.is_none();
+    let own = || RunId::new(Timestamp(0), random(context.seed, 10));
     let asked = SinkContext {
         project: context.project.clone(),
         pipeline: spec.name.clone(),
         branch: context.branch.clone(),
         split: split.clone(),
         epoch: lease.epoch,
+        sequence: lease.sequence,
+        run: run.unwrap_or_else(own),
+        unfinished_runs: find_unfinished_runs(spec, context).await?,
         full: context.full,
         replay,
         cancel: context.cancel.clone(),
         clock: context.clock.clone(),
     };
-    let mut sink = spec.load.open(asked).await?;
+    let Some(mut sink) = spec.load.open(asked).await? else {
+        return Ok(None);
+    };
     let Some(standing) = sink.standing() else {
         return Ok(Some(sink));
     };
     if replay && standing.sequence.is_none() {
-        // What has been replayed is known by the quarantine; the target need only count from here.
+        // The quarantine records which refusals were replayed; the target only counts from here.
         sink.adopt(lease.sequence).await?;
         return Ok(Some(sink));
     }
     agree(spec, context, split, lease, (sink.as_mut(), standing)).await?;
     Ok(Some(sink))
+}
+
+/// The newest runs of the pipeline on this branch that have not succeeded. Needed by sinks without a position of their own only.
+async fn find_unfinished_runs(spec: &PipelineSpec, context: &RunContext) -> Result<Vec<RunId>> {
+    if spec.load.lake().is_some() || spec.load.is_transactional() {
+        return Ok(Vec::new());
+    }
+    let store = context.lake.store();
+    let runs = store.runs(Some(&spec.name), UNFINISHED_RUNS_MAX).await?;
+    let unfinished = runs
+        .into_iter()
+        .filter(|run| run.branch == context.branch && run.status != RunStatus::Succeeded);
+    Ok(unfinished.map(|run| run.id).collect())
 }
 
 async fn agree(
@@ -65,7 +87,8 @@ async fn agree(
     lease: &mut Lease,
     (sink, standing): (&mut dyn Sink, Standing),
 ) -> Result<()> {
-    let (division, position) = (spec.source.division(), lease.position.as_ref());
+    let division = spec.source.division();
+    let position = lease.position.as_ref();
     let is_rearranged = division
         .zip(position)
         .is_some_and(|(division, position)| division.is_rearranged(position));
@@ -74,44 +97,65 @@ async fn agree(
             .sequence
             .is_none_or(|sequence| sequence + 1 == lease.sequence)
     {
-        // The catalog alone has moved since the target was asked last.
+        // Only the catalog has moved since the last commit to the target.
         return sink.adopt(lease.sequence).await;
     }
     let Some(sequence) = standing.sequence else {
         if lease.sequence == 0 || context.full {
             return sink.adopt(lease.sequence).await;
         }
-        let what = "the catalog says that this pipeline has loaded before, and the target has never heard of it";
+        let what =
+            "the target has no committed position for this pipeline, but the catalog has one";
         return Err(disagree(spec, what.to_owned()));
     };
     if sequence == lease.sequence {
-        return Ok(());
+        return check_workspace(context, lease, standing.last).await;
     }
-    if sequence == lease.sequence + 1
-        && let Some(last) = standing.last
-    {
-        return finish(spec, context, split, lease, last).await;
+    match standing.last {
+        Some(last) if sequence == lease.sequence + 1 => {
+            return finish(spec, context, split, lease, last).await;
+        }
+        // To empty it would be the wrong advice.
+        Some(last) if !context.full => {
+            outbox::check_raw_objects(&context.lake, last.outbox).await?;
+        }
+        _ => {}
     }
     if context.full {
         return sink.adopt(lease.sequence).await;
     }
     let what = format!(
-        "the target holds {sequence} commits of split `{split}`, the catalog {}: one of them was restored or made anew",
+        "the target holds {sequence} commits of split `{split}`, the catalog {}: one of them was restored or recreated",
         lease.sequence
     );
     Err(disagree(spec, what))
+}
+
+/// Two workspaces may have made as many commits each: then the positions differ, and the raw objects of the target's last commit are
+/// in the other one.
+async fn check_workspace(
+    context: &RunContext,
+    lease: &Lease,
+    last: Option<Delivered>,
+) -> Result<()> {
+    match last {
+        Some(last) if lease.position.as_ref() != Some(&last.position) => {
+            outbox::check_raw_objects(&context.lake, last.outbox).await
+        }
+        _ => Ok(()),
+    }
 }
 
 fn disagree(spec: &PipelineSpec, what: String) -> Error {
     Error::data("target_disagrees", what)
         .with_context("target", spec.load.describe())
         .with_hint(format!(
-            "empty the target if its rows are to be loaded again, then `forebay run {} --full`",
+            "empty the target to load its rows again, then run `forebay run {} --full`",
             spec.name
         ))
 }
 
-/// Makes the lake's part of a commit that the target has.
+/// Makes the lake's part of a commit that the target already has.
 async fn finish(
     spec: &Arc<PipelineSpec>,
     context: &RunContext,
@@ -119,7 +163,7 @@ async fn finish(
     lease: &mut Lease,
     last: Delivered,
 ) -> Result<()> {
-    tracing::warn!(pipeline = %spec.name, %split, "the target is one commit ahead; its part of the lake is made now");
+    tracing::warn!(pipeline = %spec.name, %split, "target is one commit ahead, applying its outbox to the lake");
     let mut restarts = 0;
     loop {
         let made = finish_once(spec, context, split, lease, last.clone()).await;
@@ -141,10 +185,13 @@ async fn finish_once(
     lease: &mut Lease,
     last: Delivered,
 ) -> Result<()> {
-    let (lake, branch, epoch) = (context.lake.clone(), context.branch.clone(), lease.epoch);
+    let lake = context.lake.clone();
+    let branch = context.branch.clone();
+    let epoch = lease.epoch;
+    let pipeline = spec.name.clone();
     let runtime = Handle::current();
     let written = tokio::task::spawn_blocking(move || {
-        let mut tables = Tables::new(lake.clone(), branch, runtime.clone());
+        let mut tables = Tables::new(lake.clone(), branch, pipeline, runtime.clone());
         let redone = outbox::redo(&lake, &runtime, last, epoch, &mut tables)?;
         Ok((tables.finish()?, redone))
     });
@@ -173,7 +220,7 @@ async fn finish_once(
     Ok(())
 }
 
-/// Waits between tries while a target is gone, for a limited time without a commit.
+/// Waits between retries while a target is unavailable, for a limited time without a commit.
 #[derive(Debug)]
 pub(super) struct Patience {
     pause: Duration,
@@ -190,7 +237,7 @@ impl Patience {
         }
     }
 
-    /// Whether to try again after `error`; then the pause is over. `commits` counts what was made so far.
+    /// Whether to retry after `error`; returns after the pause. `commits` is the number of commits so far.
     pub(super) async fn again(
         &mut self,
         error: &Error,

@@ -1,4 +1,4 @@
-//! Closes open refusals without landing them: the records are given up on purpose.
+//! Closes open refusals without landing them: the records are discarded on purpose.
 //!
 //! Each becomes an event `discarded`, in one commit that names the author. Nothing is rewritten: the rows of the quarantine
 //! stay as evidence, and the records' bytes stay in the raw zone. Holds the lease that keeps two replays apart, so a record
@@ -16,7 +16,7 @@ use super::tables::Tables;
 use super::{RunContext, random, replay, scan, split};
 use crate::quarantine::{self, Event, EventKind, OpenEvents};
 
-/// Which open refusals of a pipeline are meant: those that meet everything that is said.
+/// Selects open refusals of a pipeline: those that meet every given condition.
 #[derive(Debug, Clone, Default, PartialEq, Eq)]
 pub struct DiscardFilter {
     /// Any of these ids; all when there are none.
@@ -44,12 +44,12 @@ impl DiscardFilter {
     }
 }
 
-/// What is or would be discarded.
+/// The records that are or would be discarded.
 #[derive(Debug, Clone, Default, PartialEq, Eq)]
 pub struct DiscardPlan {
-    /// How many, by the code of the refusal.
+    /// Number of records by error code.
     pub records: BTreeMap<String, u64>,
-    /// Ids that were asked for and are not open.
+    /// Requested ids that are not open.
     pub unknown: Vec<String>,
 }
 
@@ -71,7 +71,7 @@ impl DiscardPlan {
     }
 }
 
-/// What [`discard`] would close.
+/// The refusals that [`discard`] would close.
 pub async fn plan_discard(
     pipeline: &Ident,
     filter: &DiscardFilter,
@@ -85,10 +85,10 @@ pub async fn plan_discard(
     Ok(DiscardPlan::new(filter, &events))
 }
 
-/// Closes the open refusals that `filter` means.
+/// Closes the open refusals that `filter` selects.
 ///
 /// # Errors
-/// `Conflict` `leased` while a replay of the pipeline is at work.
+/// `Conflict` `leased` while a replay of the pipeline runs.
 pub async fn discard(
     pipeline: &Ident,
     filter: &DiscardFilter,
@@ -146,10 +146,12 @@ async fn close(
         .collect();
     let rows = quarantine::to_batch(&events)?;
     let table = quarantine::table(pipeline)?;
-    let (lake, branch) = (context.lake.clone(), context.branch.clone());
+    let lake = context.lake.clone();
+    let branch = context.branch.clone();
+    let writer = pipeline.clone();
     let runtime = Handle::current();
     let writing = tokio::task::spawn_blocking(move || {
-        let mut tables = Tables::new(lake, branch, runtime);
+        let mut tables = Tables::new(lake, branch, writer, runtime);
         tables.write(&table, &rows, &[], &WriterOptions::default())?;
         tables.finish()
     });

@@ -1,8 +1,8 @@
-//! Which columns only refused records had values in: a refused record teaches no column.
+//! Finds columns that only rejected records had values in: a rejected record must not add a column.
 //!
-//! An extractor learns columns before a check or a transform refuses some of the records. This keeps what rows that went on
-//! and rows that were refused had values in; a column of the refused alone is taken out of batches and of the contract
-//! until a row that goes on has a value in it. It never takes a value away.
+//! An extractor learns columns before a check or a transform rejects some of the records. This tracks which columns had
+//! values in accepted rows and in rejected rows; a column of rejected rows alone is removed from batches and from the
+//! contract until an accepted row has a value in it. It never removes a value.
 
 use std::collections::{BTreeSet, HashMap, HashSet};
 use std::sync::Arc;
@@ -13,15 +13,16 @@ use arrow::array::{
 use arrow::datatypes::{DataType, FieldRef, Fields, Schema, SchemaRef};
 use forebay_core::{Error, Result};
 
-use crate::extract::contract::{Contract, ContractPolicy};
-use crate::extract::learned::{self, INSIDE, LearnedColumn};
+use forebay_formats::contract::{Contract, ContractPolicy};
+use forebay_formats::learned;
+use forebay_formats::learned::{INSIDE, LearnedColumn};
 
 #[derive(Debug)]
 pub(super) struct ColumnEvidence {
-    /// Columns that were there before, or that the file declares, are not in question.
+    /// Existing and declared columns are never removed.
     known: BTreeSet<LearnedColumn>,
     declared: BTreeSet<String>,
-    /// What rows that went on had values in, and refused ones.
+    /// Columns with values in accepted rows, and in rejected ones.
     landed: HashSet<LearnedColumn>,
     refused: HashSet<LearnedColumn>,
     /// By table: columns of its last batch that no row has had a value in.
@@ -35,7 +36,7 @@ struct UnseenColumns {
 }
 
 impl ColumnEvidence {
-    /// For an extraction that begins with `known`; `None` when it learns nothing from records.
+    /// For an extraction that starts with `known`; `None` when it learns nothing from records.
     pub(super) fn new(known: Contract, policy: &ContractPolicy) -> Result<Option<Self>> {
         let columns = learned::columns(known)?;
         let declared = policy.declared_columns().map(|(name, _)| name.to_owned());
@@ -48,7 +49,7 @@ impl ColumnEvidence {
         }))
     }
 
-    /// Takes note of rows that go on.
+    /// Records the columns of accepted rows.
     pub(super) fn note_landed(&mut self, table: &str, rows: &RecordBatch) {
         let schema = rows.schema_ref();
         let last = self.unseen.remove(table);
@@ -76,7 +77,7 @@ impl ColumnEvidence {
         self.unseen.insert(table.to_owned(), unseen);
     }
 
-    /// Takes note of rows of which some are refused; those that go on are noted as landed.
+    /// Records the columns of rows of which some are rejected; the accepted ones are recorded as landed.
     pub(super) fn note_refused(&mut self, table: &str, rows: &RecordBatch) {
         for (field, array) in rows.schema_ref().fields().iter().zip(rows.columns()) {
             let found = valued_columns(field.name(), array).into_iter();
@@ -92,7 +93,7 @@ impl ColumnEvidence {
         self.known.contains(&column) || self.landed.contains(&column)
     }
 
-    /// Whether refused rows alone had a value in the column.
+    /// Whether only rejected rows had a value in the column.
     fn is_of_refused(&self, table: &str, name: &str) -> bool {
         let column = column(table, name.to_owned());
         let is_of_refused = self.refused.contains(&column) && !self.landed.contains(&column);
@@ -107,7 +108,7 @@ impl ColumnEvidence {
         }
     }
 
-    /// The rows without the empty columns of the refused; `None` when there are none.
+    /// The rows without the empty columns of rejected rows; `None` when there are no such columns.
     pub(super) fn trim(&self, table: &str, rows: &RecordBatch) -> Result<Option<RecordBatch>> {
         if self.refused.is_empty() {
             return Ok(None);
@@ -131,7 +132,7 @@ impl ColumnEvidence {
         trimmed.map(Some).map_err(failed)
     }
 
-    /// The column as far as it stays.
+    /// The remaining part of the column.
     fn trim_column(
         &self,
         table: &str,
@@ -147,7 +148,8 @@ impl ColumnEvidence {
                 let Some((element, values)) = trimmed else {
                     return Ok(None);
                 };
-                let (offsets, nulls) = (list.offsets().clone(), list.nulls().cloned());
+                let offsets = list.offsets().clone();
+                let nulls = list.nulls().cloned();
                 let list = ListArray::try_new(element, offsets, values, nulls).map_err(failed)?;
                 Ok(Some(retyped(field, Arc::new(list))))
             }
@@ -177,7 +179,7 @@ impl ColumnEvidence {
         Ok(Some(retyped(field, Arc::new(object))))
     }
 
-    /// The contract without the columns of the refused.
+    /// The contract without the columns of rejected rows.
     pub(super) fn prune(&self, contract: Contract) -> Result<Contract> {
         let is_any = self
             .refused
@@ -219,7 +221,8 @@ fn valued_columns(name: &str, array: &ArrayRef) -> Vec<(String, bool)> {
         }
         DataType::List(_) => {
             let list = array.as_list::<i32>();
-            let (from, to) = (list.value_offsets()[0], list.value_offsets()[list.len()]);
+            let from = list.value_offsets()[0];
+            let to = list.value_offsets()[list.len()];
             let values = list.values().slice(from as usize, (to - from) as usize);
             valued_columns(name, &values)
         }

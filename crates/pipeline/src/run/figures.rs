@@ -1,4 +1,4 @@
-//! The figures of a run, counted while it goes; read by progress bars and written to the run record.
+//! The metrics of a run, counted while it runs; read by progress bars and written to the run record.
 
 use std::sync::atomic::{AtomicI64, AtomicU64, Ordering};
 use std::sync::{Mutex, PoisonError};
@@ -8,7 +8,7 @@ use forebay_core::{Rejected, Timestamp};
 use forebay_store::StepRecord;
 use serde_json::Value;
 
-use crate::timing::Timing;
+use forebay_core::timing::Timing;
 
 /// Counters of one stage.
 #[derive(Debug, Default)]
@@ -35,7 +35,8 @@ impl Stage {
 
     /// Adds the time that `work` took on this thread.
     pub(crate) fn time<T>(&self, work: impl FnOnce() -> T) -> T {
-        let (cpu, wall) = (thread_cpu(), wall());
+        let cpu = thread_cpu();
+        let wall = wall();
         let result = work();
         let micros = |from: Duration, to: Duration| {
             u64::try_from((to.saturating_sub(from)).as_micros()).unwrap_or(0)
@@ -65,20 +66,21 @@ pub struct Figures {
     pub committed: AtomicU64,
     /// Those of them that are in child tables.
     pub committed_children: AtomicU64,
-    /// Splits that are worked on now.
+    /// Splits in progress.
     pub splits: AtomicU64,
     /// Time of each commit, from the first manifest to the store's answer.
     pub commit: Timing,
     /// Microseconds since 1970; 0 before the first commit.
     committed_at: AtomicI64,
-    /// What the contract or a table learned, for people.
+    /// Changes of the contract or of tables, for display.
     pub changes: Mutex<Vec<String>>,
     pub source: Stage,
     pub raw: Stage,
     pub extract: Stage,
     pub transform: Stage,
     pub load: Stage,
-    /// The steps when the present run began. Under `serve` the counters are those of all runs since the process began.
+    /// The steps at the start of the present run. Under `serve` the counters are those of all runs since the process
+    /// started.
     before: Mutex<Vec<StepRecord>>,
 }
 
@@ -89,7 +91,7 @@ impl Figures {
         *self.before.lock().unwrap_or_else(PoisonError::into_inner) = now;
     }
 
-    /// What the present run has done, one record a stage, in flow order.
+    /// The steps of the present run, one record per stage, in flow order.
     pub fn steps(&self) -> Vec<StepRecord> {
         let mut steps = self.total_steps();
         let before = self.before.lock().unwrap_or_else(PoisonError::into_inner);
@@ -108,16 +110,16 @@ impl Figures {
         counter.load(Ordering::Relaxed)
     }
 
-    /// Remembers why a record is refused, if it is the first.
+    /// Records why a record is rejected, if it is the first.
     pub(super) fn note_refusal(&self, rejected: &Rejected) {
         let mut first = self
             .first_refusal
             .lock()
             .unwrap_or_else(PoisonError::into_inner);
-        first.get_or_insert_with(|| format!("{}: {}", rejected.code, rejected.reason));
+        first.get_or_insert_with(|| format!("{}: {}", rejected.code, rejected.shown_reason()));
     }
 
-    /// Why the first record was refused, when nothing else came of the run: every record it read is in quarantine.
+    /// Why the first record was rejected, when the run has no other result: every record it read is in quarantine.
     pub fn refused_all(&self) -> Option<String> {
         if Self::get(&self.quarantined) == 0 || Self::get(&self.committed) > 0 {
             return None;
@@ -129,7 +131,7 @@ impl Figures {
         Some(first.clone().unwrap_or_default())
     }
 
-    /// Counts a split as worked on, until what this gives is dropped.
+    /// Counts a split as active until the returned guard is dropped.
     pub(super) fn at_work(&self) -> impl Drop {
         struct AtWork<'f>(&'f AtomicU64);
         impl Drop for AtWork<'_> {
@@ -187,7 +189,7 @@ impl Figures {
     }
 }
 
-/// Takes off a step what earlier runs have counted.
+/// Subtracts the counts of earlier runs from a step.
 fn subtract(step: &mut StepRecord, before: &StepRecord) {
     step.rows = step.rows.saturating_sub(before.rows);
     step.bytes = step.bytes.saturating_sub(before.bytes);
@@ -218,7 +220,7 @@ fn clock(id: rustix::time::ClockId) -> Duration {
     Duration::new(u64::try_from(at.tv_sec).unwrap_or(0), nanos)
 }
 
-/// Peak resident memory of the process in bytes; 0 where the system does not tell (`/proc` is Linux's).
+/// Peak resident memory of the process in bytes; 0 on systems without `/proc` (Linux).
 fn memory_peak() -> u64 {
     let status = std::fs::read_to_string("/proc/self/status").unwrap_or_default();
     let line = status.lines().find_map(|line| line.strip_prefix("VmHWM:"));

@@ -1,8 +1,8 @@
-//! Which refusals of a payload land when it is extracted again: what became of everything in the extent of each.
+//! Decides which refusals of a payload land when it is extracted again, by the outcome of everything in the extent of each.
 //!
-//! A refusal lands as a whole: every row that begins in its extent, while what is still refused inside of it becomes a
-//! refusal of its own. Where the rows are cut otherwise than they were (a row reaches over the edge of an extent), or where
-//! it cannot be told what a refusal is about, it stays open: a row may land once, never twice.
+//! A refusal lands as a whole: every row that begins in its extent, while records rejected again inside it become refusals
+//! of their own. Where the row boundaries differ from the first time (a row crosses the edge of an extent), or where the
+//! extent of a refusal is unknown, it stays open: a row may land once, never twice.
 
 use forebay_core::Rejected;
 use forebay_core::quarantine::{Extent, Scope};
@@ -11,7 +11,7 @@ use crate::quarantine::Event;
 
 /// Why a refusal stays open though nothing was refused again.
 const MOVED: &str =
-    "the record is not at its place any more: the extractor's settings have changed";
+    "the record is no longer at its position: the extractor's settings have changed";
 
 /// The place of a row in its payload.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -32,9 +32,9 @@ impl RowPlace {
 struct Tracked {
     event: Event,
     extent: Extent,
-    /// The record that a refusal without a length is about.
+    /// The record of a refusal without a length.
     record: Option<Extent>,
-    /// How long the record was, for a refusal that kept nothing else.
+    /// Length of the record, for a refusal that kept nothing else.
     record_bytes: Option<u64>,
     has_rows: bool,
     /// Why it stays open.
@@ -59,7 +59,7 @@ impl Tracked {
         })
     }
 
-    /// Takes note of a row that is in the extent at least in part; whether it belongs to it.
+    /// Records a row that overlaps the extent; returns whether it belongs to it.
     fn row(&mut self, row: RowPlace, is_csv: bool) -> bool {
         if let Some(bytes) = self.record_bytes {
             let is_its_own = self.is_the_record(row, bytes, is_csv);
@@ -77,8 +77,9 @@ impl Tracked {
         true
     }
 
-    /// Whether a row is the record of a refusal that kept a place and the record's length: the one around the place with that
-    /// length. A step behind the extractor kept where the record begins; so did CSV, with the header before the record.
+    /// Whether a row is the record of a refusal that kept a position and the record's length: the one around the position
+    /// with that length. A step after the extractor kept the start of the record; so did CSV, with the header before the
+    /// record.
     fn is_the_record(&self, row: RowPlace, bytes: u64, is_csv: bool) -> bool {
         let begins_there = row.offset == self.extent.start;
         let rejected = &self.event.rejected;
@@ -92,7 +93,7 @@ impl Tracked {
         row.length == bytes
     }
 
-    /// All that lands with it.
+    /// The extent of everything that lands with it.
     fn whole(&self) -> &Extent {
         self.record.as_ref().unwrap_or(&self.extent)
     }
@@ -106,7 +107,7 @@ impl Tracked {
 /// The open refusals of one payload.
 #[derive(Debug)]
 pub(super) struct Ledger {
-    /// By where they begin.
+    /// Sorted by start.
     tracked: Vec<Tracked>,
     /// The greatest end of this one and those before it.
     ends: Vec<u64>,
@@ -144,7 +145,7 @@ impl Ledger {
         (first..behind).rev()
     }
 
-    /// Takes note of a row that passes; whether it belongs to a refusal.
+    /// Records an accepted row; returns whether it belongs to a refusal.
     pub(super) fn row(&mut self, row: RowPlace) -> bool {
         let mut belongs = false;
         for i in self.near(row.offset, row.end()) {
@@ -155,10 +156,11 @@ impl Ledger {
         belongs
     }
 
-    /// Takes note of what is refused again.
+    /// Records a record that is rejected again.
     pub(super) fn refuse(&mut self, rejected: &Rejected) {
         let Some(extent) = rejected.extent else {
-            self.blocked.get_or_insert_with(|| rejected.reason.clone());
+            self.blocked
+                .get_or_insert_with(|| rejected.shown_reason().into_owned());
             return;
         };
         for i in self.near(extent.start, extent.end) {
@@ -166,7 +168,7 @@ impl Ledger {
             if tracked.extent.overlaps(&extent) && !tracked.extent.holds_part(&extent) {
                 tracked
                     .blocked
-                    .get_or_insert_with(|| rejected.reason.clone());
+                    .get_or_insert_with(|| rejected.shown_reason().into_owned());
             }
         }
     }
@@ -184,7 +186,7 @@ impl Ledger {
         })
     }
 
-    /// The refusal that lands and has this one inside of it, and the number of such a one; `None` for any other.
+    /// The landing refusal that contains this one, and a number for the inner one; `None` for any other.
     pub(super) fn inner(&mut self, extent: &Extent) -> Option<(Event, usize)> {
         let found = self.near(extent.start, extent.end).find(|i| {
             let tracked = &self.tracked[*i];
@@ -194,9 +196,10 @@ impl Ledger {
         Some((self.tracked[found].event.clone(), self.further))
     }
 
-    /// What lands, and why the others do not.
+    /// The refusals that land, and the reasons why the others do not.
     pub(super) fn finish(self) -> (Vec<Event>, Vec<String>) {
-        let (mut landed, mut refused) = (Vec::new(), Vec::new());
+        let mut landed = Vec::new();
+        let mut refused = Vec::new();
         for tracked in self.tracked {
             let lands = tracked.lands();
             match self.blocked.as_ref().or(tracked.blocked.as_ref()) {
@@ -258,7 +261,7 @@ mod tests {
             assert_eq!(ledger.row(row(place, 9)), belongs, "{place}");
         }
         assert!(ledger.lands(row(20, 9)) && !ledger.lands(row(40, 9)));
-        assert_eq!(landed(ledger), ["10"], "no row came at 50");
+        assert_eq!(landed(ledger), ["10"], "there was no row at 50");
     }
 
     #[test]

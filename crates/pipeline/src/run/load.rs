@@ -8,7 +8,9 @@ use std::sync::Arc;
 
 use arrow::array::RecordBatch;
 use arrow::datatypes::{Field, Schema};
-use forebay_core::{Batch, CommitId, Error, Origins, Position, Rejected, Result, TableName};
+use forebay_core::{
+    Batch, CommitId, Error, ErrorKind, Origins, Position, Rejected, Result, TableName,
+};
 use forebay_lake::{CommitRequest, WriterOptions};
 use forebay_store::PositionMove;
 use object_store::path::Path;
@@ -19,15 +21,16 @@ use super::admit;
 use super::audit::{self, Requests};
 use super::discard::open_events;
 use super::outbox::Outbox;
+use super::pieces::Pieces;
 use super::steps::Steps;
 use super::tables::{self, Tables};
 use super::work::{Boundary, Work};
 use super::{CONTRACT_PROPERTY, Figures, Job, KnownContract, contract_text, random};
-use crate::extract::contract::Contract;
-use crate::load::{Delivered, Sink};
 use crate::position_objects::{self, object_paths};
 use crate::quarantine::{self, Event, EventKind, PayloadKey};
 use crate::raw::{self, RawEntry};
+use forebay_connectors::sink::{Delivered, Sink};
+use forebay_formats::contract::Contract;
 
 pub(super) struct Loader {
     job: Job,
@@ -37,19 +40,23 @@ pub(super) struct Loader {
     steps: Steps,
     /// The sink of a pipeline that does not load into the lake.
     sink: Option<Box<dyn Sink>>,
-    /// What the lake has to learn of the next commit of a sink that has one of its own.
+    /// The lake's part of the next commit of a sink that keeps its own positions.
     outbox: Option<Outbox>,
-    /// Names of the payloads since the last boundary and when they came, for what is quarantined.
+    /// Names and receive times of the payloads since the last boundary, for quarantined records.
     heads: BTreeMap<u64, PayloadKey>,
     events: u64,
+    /// Payloads that were read.
+    payloads: u64,
+    /// Rows of earlier commits.
+    loaded: u64,
     rows: u64,
     /// Those of them that are in child tables.
     child_rows: u64,
     commits: u64,
     sequence: i64,
-    /// Paths of the objects that the last position names.
+    /// Paths of the objects that the last position references.
     position_objects: HashSet<String>,
-    /// The contract as the raw table keeps it.
+    /// The contract as stored in the raw table.
     contract: Option<String>,
 }
 
@@ -65,6 +72,7 @@ impl Loader {
         let tables = Tables::new(
             context.lake.clone(),
             context.branch.clone(),
+            job.spec.name.clone(),
             runtime.clone(),
         );
         let sequence = job.lease.sequence;
@@ -75,7 +83,8 @@ impl Loader {
         let heads = BTreeMap::new();
         let lake = context.lake.clone();
         let outbox = job.spec.load.is_transactional().then(|| {
-            let (pipeline, split) = (&job.spec.name, &job.split);
+            let pipeline = &job.spec.name;
+            let split = &job.split;
             Outbox::new(lake, runtime.clone(), pipeline, split)
         });
         let mut steps = Steps::new(job.spec.clone(), &job.context.engine);
@@ -91,6 +100,8 @@ impl Loader {
             outbox,
             heads,
             events: 0,
+            payloads: 0,
+            loaded: 0,
             rows: 0,
             child_rows: 0,
             commits: 0,
@@ -102,11 +113,11 @@ impl Loader {
 
     pub(super) fn run(mut self, mut work: mpsc::Receiver<Work>) -> Result<()> {
         let done = self.take_all(&mut work);
-        // Nothing may wait for this stage any more, whatever happened.
+        // No stage may wait for this one any more, whatever happened.
         drop(work);
-        // Requests are evidence also when the run fails; the error that ended it is the one that counts.
-        let told = self.commit_requests();
-        done.and(told)
+        // Requests are evidence also when the run fails; the error that ended the run takes precedence.
+        let requests = self.commit_requests();
+        done.and(requests)
     }
 
     fn take_all(&mut self, work: &mut mpsc::Receiver<Work>) -> Result<()> {
@@ -117,6 +128,7 @@ impl Loader {
                         name: head.name.clone(),
                         received_at: head.received_at,
                     };
+                    self.payloads += 1;
                     self.heads.insert(head.ordinal, key);
                 }
                 Work::Rows(batch) => self.rows(batch)?,
@@ -125,7 +137,7 @@ impl Loader {
                 Work::Boundary(boundary) => self.boundary(boundary)?,
                 Work::Requests => self.requests_alone()?,
                 Work::Settle(done) => {
-                    // Who waits for it may have failed meanwhile.
+                    // The receiver may have failed in between.
                     let _ = done.send(());
                 }
                 Work::End => self.end()?,
@@ -136,7 +148,15 @@ impl Loader {
 
     fn rows(&mut self, batch: Batch) -> Result<()> {
         let figures = self.job.context.figures.clone();
-        let batch = figures.transform.time(|| self.transform(batch))?;
+        let mut pieces = Pieces::new(batch);
+        while let Some(batch) = figures.transform.time(|| self.transform(&mut pieces))? {
+            batch.map_or(Ok(()), |batch| self.load(batch))?;
+        }
+        Ok(())
+    }
+
+    fn load(&mut self, batch: Batch) -> Result<()> {
+        let figures = self.job.context.figures.clone();
         let rows = batch.records.num_rows() as u64;
         figures.load.add(rows, 0);
         if !batch.child.is_empty() {
@@ -146,18 +166,19 @@ impl Loader {
         figures.load.time(|| self.write(batch))
     }
 
-    fn transform(&mut self, batch: Batch) -> Result<Batch> {
-        let (batch, refused) = self.runtime.block_on(self.steps.apply(batch))?;
-        Figures::count(&self.job.context.figures.quarantined, refused.len() as u64);
+    /// The next piece of a batch, if it gives rows; `None` at its end.
+    fn transform(&mut self, pieces: &mut Pieces) -> Result<Option<Option<Batch>>> {
+        let next = self.runtime.block_on(pieces.next(&mut self.steps))?;
+        let Some((batch, refused)) = next else {
+            return Ok(None);
+        };
+        let figures = self.job.context.figures.clone();
+        Figures::count(&figures.quarantined, refused.len() as u64);
         self.quarantine(refused)?;
-        if batch.child.is_empty() {
-            self.job
-                .context
-                .figures
-                .transform
-                .add(batch.records.num_rows() as u64, 0);
+        if let Some(batch) = batch.as_ref().filter(|batch| batch.child.is_empty()) {
+            figures.transform.add(batch.records.num_rows() as u64, 0);
         }
-        Ok(batch)
+        Ok(Some(batch))
     }
 
     fn write(&mut self, batch: Batch) -> Result<()> {
@@ -177,7 +198,7 @@ impl Loader {
         self.refused(refused)
     }
 
-    /// Records that the target has refused.
+    /// Records rejected by the target.
     fn refused(&mut self, rejected: Vec<Rejected>) -> Result<()> {
         if rejected.is_empty() {
             return Ok(());
@@ -189,6 +210,11 @@ impl Loader {
     }
 
     fn end(&mut self) -> Result<()> {
+        if let Some(reason) = self.reason_to_keep() {
+            let target = self.job.spec.load.describe();
+            tracing::warn!(%target, "{reason}: the rows of the target are not replaced");
+            return Ok(());
+        }
         match &mut self.sink {
             Some(sink) => self.runtime.block_on(sink.end())?,
             None => self.create_declared()?,
@@ -199,7 +225,20 @@ impl Loader {
         Ok(())
     }
 
-    /// Columns that the file declares make the table also when no record has come.
+    /// Why a run must not replace the rows of its target: it has none, and not because its source is empty.
+    fn reason_to_keep(&self) -> Option<&'static str> {
+        if !self.job.spec.load.replaces() || self.loaded > 0 {
+            return None;
+        }
+        let has_files = self.job.spec.source.capabilities().file_rules.is_some();
+        match (self.events, self.payloads) {
+            (1.., _) => Some("every record was refused"),
+            (0, 0) if has_files => Some("no file was read"),
+            _ => None,
+        }
+    }
+
+    /// Declared columns create the table even before the first record.
     fn create_declared(&mut self) -> Result<()> {
         let policy = &self.job.spec.schema;
         // A name with the separator may lead into a list or an object.
@@ -226,14 +265,15 @@ impl Loader {
         }
     }
 
-    /// The target holds what this attempt has read, and nothing else: what earlier ones refused is no longer of it.
+    /// The target holds only the output of this attempt: open refusals of earlier ones no longer concern it.
     fn supersede(&mut self) -> Result<()> {
         let context = &self.job.context;
         let pipeline = &self.job.spec.name;
         let table = quarantine::table(pipeline)?;
         let open = open_events(&context.lake, &context.branch, pipeline);
         let older = self.runtime.block_on(open)?.into_iter();
-        let (own, at) = (self.own_events(), context.clock.now());
+        let own = self.own_events();
+        let at = context.clock.now();
         let closed: Vec<Event> = older
             .filter(|event| !event.id.starts_with(&own))
             .map(|event| Event {
@@ -245,7 +285,7 @@ impl Loader {
         if closed.is_empty() {
             return Ok(());
         }
-        // The lake's alone: the target has been committed, and a run that dies here leaves them to the next.
+        // Only for the lake: the target has been committed, and a run that dies here leaves them to the next.
         self.outbox = None;
         let rows = quarantine::to_batch(&closed)?;
         self.tables
@@ -253,10 +293,11 @@ impl Loader {
         self.commit(None)
     }
 
-    fn quarantine(&mut self, rejected: Vec<Rejected>) -> Result<()> {
+    fn quarantine(&mut self, mut rejected: Vec<Rejected>) -> Result<()> {
         if rejected.is_empty() {
             return Ok(());
         }
+        self.job.spec.secrets.cover_reasons(&mut rejected);
         self.job.context.figures.note_refusal(&rejected[0]);
         let at = self.job.context.clock.now();
         let mut events = Vec::with_capacity(rejected.len());
@@ -280,14 +321,16 @@ impl Loader {
         self.note(&table, &quarantine::to_batch(&events)?)
     }
 
-    /// A run that starts again at its last commit has another epoch then, so no id comes twice.
+    /// A run that restarts at its last commit then has another epoch, so ids stay unique.
     fn event_id(&self) -> String {
         format!("{}{:010}", self.own_events(), self.events)
     }
 
-    /// What the ids of this attempt's events begin with.
+    /// The prefix of the ids of this attempt's events.
     fn own_events(&self) -> String {
-        let (run, split, epoch) = (self.job.run.id, &self.job.split, self.job.lease.epoch);
+        let run = self.job.run.id;
+        let split = &self.job.split;
+        let epoch = self.job.lease.epoch;
         format!("{run}-{split}-{epoch:06}-")
     }
 
@@ -310,7 +353,7 @@ impl Loader {
         if let Some(outbox) = &mut self.outbox {
             outbox.add(&table, &rows, Some(path))?;
         }
-        // What is in an outbox may still be committed by a later run.
+        // Files referenced by an outbox may still be committed by a later run.
         let has_table_id = self.outbox.is_none();
         self.tables.write_at(&table, &rows, path, has_table_id)
     }
@@ -335,14 +378,16 @@ impl Loader {
         })
     }
 
-    /// Keeps a contract that is not what the raw table keeps; gives it when it goes into the commit. Another writer of the
-    /// pipeline may have learned something meanwhile: then nothing is committed, and this one begins again with that.
+    /// Keeps a contract that differs from the one in the raw table; returns it when it goes into the commit. If another
+    /// writer of the pipeline has extended the contract in the meantime, nothing is committed, and this one restarts with
+    /// that contract.
     fn learned(&mut self, contract: &Contract) -> Result<Option<String>> {
         let contract = contract_text(contract)?;
         if self.contract.as_ref() == Some(&contract) {
             return Ok(None);
         }
-        let (table, key) = (tables::raw(&self.job.spec.name)?, CONTRACT_PROPERTY);
+        let table = tables::raw(&self.job.spec.name)?;
+        let key = CONTRACT_PROPERTY;
         if !self.tables.set_property(&table, key, &contract)? {
             return Ok(None);
         }
@@ -354,18 +399,18 @@ impl Loader {
         Ok(Some(contract))
     }
 
-    /// Commits requests right after a boundary, while a source asks again and again and nothing comes.
+    /// Commits requests right after a boundary, while a source polls without new data.
     fn requests_alone(&mut self) -> Result<()> {
-        // They are the lake's alone: the target has nothing to commit with them.
+        // They go to the lake only: the target has nothing to commit with them.
         let outbox = self.outbox.take();
         let committed = self.commit(None);
         self.outbox = outbox;
         committed
     }
 
-    /// What no boundary has taken: requests after the last one, and all of them when nothing came.
+    /// Commits requests after the last boundary, and all of them when there was none.
     fn commit_requests(&mut self) -> Result<()> {
-        // Rows since the last boundary are not committed: their position is not known.
+        // Rows since the last boundary are not committed: their position is unknown.
         self.outbox = None;
         self.tables.discard();
         self.rows = 0;
@@ -385,7 +430,7 @@ impl Loader {
     fn try_commit(
         &mut self,
         position: Option<Position>,
-        requests: &[crate::source::RequestRecord],
+        requests: &[forebay_connectors::source::RequestRecord],
     ) -> Result<()> {
         let job = self.job.clone();
         if !requests.is_empty() {
@@ -433,7 +478,11 @@ impl Loader {
         );
         let _in_commit = span.enter();
         let begun = job.context.clock.monotonic();
-        self.runtime.block_on(job.context.lake.commit(request))?;
+        let committed = self.runtime.block_on(job.context.lake.commit(request));
+        if moved && let Err(error) = &committed {
+            self.withdraw_refused(error);
+        }
+        committed?;
         let took = job.context.clock.monotonic().saturating_sub(begun);
         job.context.figures.commit.add(took);
         let quarantined_total = Figures::get(&job.context.figures.quarantined);
@@ -449,8 +498,22 @@ impl Loader {
         self.committed(moved)
     }
 
-    /// Refuses objects that may have been deleted before a commit names them. A target that commits before the lake carries
-    /// their content along: until the lake's part is made no position of the catalog names them.
+    /// Takes back the rows of the commit that the catalog has refused just now: it is made again, maybe by another process that has the
+    /// split by now. After any other error the catalog may have it.
+    fn withdraw_refused(&mut self, refused: &Error) {
+        let Some(sink) = &mut self.sink else {
+            return;
+        };
+        if refused.kind() != ErrorKind::Conflict {
+            return;
+        }
+        if let Err(error) = self.runtime.block_on(sink.withdraw()) {
+            tracing::warn!(%error, "failed to remove the rows of a refused commit from the target");
+        }
+    }
+
+    /// Refuses objects that may have been deleted before a commit references them. A target that commits before the lake
+    /// carries their content along: until the lake's part is made no position of the catalog references them.
     fn check_objects(&mut self, position: &Position) -> Result<()> {
         let objects = position_objects::new_objects(position, &self.position_objects)?;
         position_objects::check_age(&objects, self.job.context.clock.now())?;
@@ -462,7 +525,7 @@ impl Loader {
             .try_for_each(|object| outbox.keep_object(object))
     }
 
-    /// Commits the rows in a target that is not the lake, with all that the lake has to learn of it.
+    /// Commits the rows in a target other than the lake, with the lake's part of the commit.
     fn deliver(&mut self, position: &Position) -> Result<()> {
         let message = self.message(true);
         let Some(sink) = &mut self.sink else {
@@ -500,6 +563,7 @@ impl Loader {
             figures.set_committed_at(self.job.context.clock.now());
             Figures::count(&figures.commits, 1);
             Figures::count(&self.job.commits, 1);
+            self.loaded += self.rows;
             Figures::count(&figures.committed, self.rows);
             Figures::count(&figures.committed_children, self.child_rows);
         }
@@ -511,7 +575,7 @@ impl Loader {
             .extend(changes);
         self.rows = 0;
         self.child_rows = 0;
-        // A payload may go on after the boundary.
+        // A payload may continue after the boundary.
         if let Some(last) = self.heads.pop_last() {
             self.heads = BTreeMap::from([last]);
         }

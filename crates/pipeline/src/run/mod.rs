@@ -1,8 +1,8 @@
-//! A run: one pipeline from its position to the end of what its source has now.
+//! A run: one pipeline from its position to the current end of its source.
 //!
-//! Three stages work at once, joined by bounded channels: `read` asks the source, `work` keeps the raw bytes and
-//! extracts rows, `load` transforms, writes files and commits. When a later stage is slow the earlier ones wait, up
-//! to the source. The commit in `load` moves the position; whatever a cut-off run leaves behind is invisible.
+//! Three stages work concurrently, joined by bounded channels: `read` polls the source, `work` keeps the raw bytes and
+//! extracts rows, `load` transforms, writes files and commits. When a later stage is slow the earlier ones wait, up to the
+//! source. The commit in `load` moves the position; uncommitted output of an interrupted run is invisible.
 
 mod admit;
 mod adopt;
@@ -15,7 +15,9 @@ mod evidence;
 mod figures;
 mod ledger;
 mod load;
+mod loaders;
 mod outbox;
+mod pieces;
 mod pour;
 mod read;
 mod rearrange;
@@ -40,10 +42,10 @@ use std::sync::atomic::AtomicU64;
 use std::time::Duration;
 
 use forebay_core::{
-    Clock, Context, Error, Ident, Position, RefName, Result, RunId, SqlEngine, json,
+    Clock, Context, Error, Ident, Position, RefName, Result, RunId, SqlEngine, json, panic_message,
 };
-use forebay_lake::storage::AwsVariables;
 use forebay_lake::{Lake, Table, position_property};
+use forebay_objects::AwsVariables;
 use forebay_store::{AsOf, Lease, RunRecord, RunStatus};
 use tokio::sync::watch;
 use tokio_util::sync::CancellationToken;
@@ -53,20 +55,21 @@ pub use adopt::adopt;
 pub use audit::{requests_schema, requests_table};
 pub use discard::{DiscardFilter, DiscardPlan, discard, plan_discard};
 pub use figures::{Figures, Stage};
+pub use loaders::find_other_loaders;
 pub use rebuild::{Rebuilt, rebuild};
 pub use replay::{Replayed, replay};
 pub use reset::{ResetPlan, plan_reset, reset};
 pub use tables::{is_owned, owner};
 
-use crate::extract::contract::{Contract, TakenTables};
-use crate::file::PipelineSpec;
-use crate::journal::Journals;
-use crate::load::Sink;
+use crate::spec::PipelineSpec;
+use forebay_connectors::sink::Sink;
+use forebay_formats::contract::{Contract, TakenTables};
+use forebay_journal::Journals;
 
 /// Property of `raw.<pipeline>` that holds the contract.
 const CONTRACT_PROPERTY: &str = "forebay.contract";
 
-/// Everything a run needs from outside.
+/// The environment of a run.
 #[derive(Debug, Clone)]
 pub struct RunContext {
     pub lake: Lake,
@@ -81,28 +84,28 @@ pub struct RunContext {
     pub branch: RefName,
     /// Identifies this process in leases.
     pub owner: String,
-    /// How long a lease lasts without renewal: what a process had that died stays where it is for so long.
+    /// How long a lease lasts without renewal: the splits of a dead process stay unavailable for this long.
     pub lease: Duration,
-    /// Who is named in the log.
+    /// The author in the log.
     pub author: String,
     pub cancel: CancellationToken,
     pub figures: Arc<Figures>,
-    /// Read everything again, whatever the position says.
+    /// Read everything again, whatever the position.
     pub full: bool,
-    /// Wait for more when a source that can has been read to its end.
+    /// Wait for more data at the end of a source that can be followed.
     pub follow: bool,
-    /// Where pushes wait.
+    /// The journals of pushes.
     pub journals: Arc<Journals>,
-    /// The caller has made sure that no other process runs this pipeline, so leases that are still held belong to the
-    /// dead.
+    /// The caller guarantees that no other process runs this pipeline, so leases that are still held belong to dead
+    /// processes.
     pub exclusive: bool,
     /// The process's `AWS_*` variables.
     pub aws: AwsVariables,
-    /// Processes that may end while they work on one payload, and on it alone, until it goes to quarantine; 0: any number.
+    /// Processes that may die while working on one payload alone before it is quarantined; 0: any number.
     pub payload_attempts: u32,
 }
 
-/// What a run did.
+/// The result of a run.
 #[derive(Debug, Clone)]
 pub struct RunReport {
     pub id: RunId,
@@ -111,7 +114,7 @@ pub struct RunReport {
     pub interrupted: bool,
 }
 
-/// Runs a pipeline until its source has nothing more. The run record tells the story also when this fails.
+/// Runs a pipeline until its source has nothing more. The run record is written also when this fails.
 pub async fn run(spec: Arc<PipelineSpec>, context: RunContext) -> Result<RunReport> {
     let started_at = context.clock.now();
     let id = RunId::new(started_at, random(context.seed, 0));
@@ -131,7 +134,7 @@ pub async fn run(spec: Arc<PipelineSpec>, context: RunContext) -> Result<RunRepo
     if context.exclusive {
         store.mark_lost(&context.branch, &spec.name, id).await?;
     }
-    // Whatever is logged from here on says which run it is about, whatever the level.
+    // Everything logged from here on carries the run's fields, whatever the level.
     let span = tracing::error_span!("run", pipeline = %spec.name, run = %id);
     let outcome = all_splits(&spec, &context, &record).instrument(span).await;
     record.ended_at = Some(context.clock.now());
@@ -184,7 +187,7 @@ async fn all_splits(
     share::work(&run, splits).await
 }
 
-/// One split of one run, as its stages see it.
+/// One split of one run, as seen by its stages.
 #[derive(Debug, Clone)]
 struct Job {
     spec: Arc<PipelineSpec>,
@@ -192,18 +195,18 @@ struct Job {
     run: RunRecord,
     split: Ident,
     lease: Lease,
-    /// Told to the source after each commit.
+    /// Sent to the source after each commit.
     committed: Arc<watch::Sender<Option<Position>>>,
     /// Commits of this split in this run.
     commits: Arc<AtomicU64>,
-    /// Payloads at which it failed before.
+    /// Payloads at which the split failed before.
     attempt: Arc<attempts::Attempt>,
-    /// Where all splits of the run are, for its record.
+    /// The state of all splits of the run, for its record.
     attempts: Arc<attempts::Attempts>,
 }
 
-/// Runs the three stages and waits for all of them. The first error in flow order is the one that is told: what the
-/// other stages say then is only that their neighbour is gone.
+/// Runs the three stages and waits for all of them. The first error in flow order is returned: the errors of the other
+/// stages only report that their neighbour is gone.
 async fn stages(
     job: Job,
     requests: Arc<audit::Requests>,
@@ -229,7 +232,9 @@ async fn stages(
     let read = read::read(job.clone(), requests.clone(), chunks_in, stop.clone());
     let reader = tokio::spawn(read.instrument(span.clone()));
     let worker = {
-        let (job, runtime, span) = (job.clone(), runtime.clone(), span.clone());
+        let job = job.clone();
+        let runtime = runtime.clone();
+        let span = span.clone();
         let requests = requests.clone();
         tokio::task::spawn_blocking(move || {
             let _in_run = span.enter();
@@ -241,7 +246,7 @@ async fn stages(
         load::Loader::new(job, runtime, requests, sink, known)?.run(work_out)
     });
 
-    // A stage that fails ends the others, also one that waits for a source that is silent.
+    // A failed stage ends the others, also one that waits for an idle source.
     let watched = |handle: tokio::task::JoinHandle<Result<()>>| {
         let stop = stop.clone();
         async move {
@@ -272,11 +277,7 @@ async fn stages(
 
 fn panicked(error: tokio::task::JoinError) -> Error {
     let text = match error.try_into_panic() {
-        Ok(panic) => panic
-            .downcast_ref::<String>()
-            .cloned()
-            .or_else(|| panic.downcast_ref::<&str>().map(|text| (*text).to_owned()))
-            .unwrap_or_default(),
+        Ok(panic) => panic_message(panic.as_ref()),
         Err(error) => error.to_string(),
     };
     Error::bug(
@@ -297,7 +298,7 @@ async fn raw_table(context: &RunContext, pipeline: &Ident) -> Result<Option<Tabl
     context.lake.table(&branch, &tables::raw(pipeline)?).await
 }
 
-/// Tables that a child table of the pipeline would be called by its name, and that belong to another one.
+/// Tables of other pipelines with the name of a child table of this pipeline.
 async fn taken_tables(
     context: &RunContext,
     spec: &PipelineSpec,
@@ -321,8 +322,8 @@ async fn taken_tables(
     Ok((!taken.is_empty()).then(|| Arc::new(taken)))
 }
 
-/// A store that has lost the position of a split, or holds another than its tables do, must not have anything loaded again
-/// or passed over.
+/// When the store has lost the position of a split, or its position differs from that of its tables, nothing may be loaded
+/// again or skipped.
 ///
 /// Errors: `Data` `position_lost`, `position_mismatch`.
 fn check_position(job: &Job, raw: Option<&Table>) -> Result<()> {
@@ -341,7 +342,7 @@ fn check_position(job: &Job, raw: Option<&Table>) -> Result<()> {
         return noted.compare(job, position, raw);
     }
     let message = format!(
-        "the catalog has no position for split {}, but {} says that it was loaded up to {noted}",
+        "the catalog has no position for split {}, but {} was loaded up to {noted}",
         job.split,
         raw.name()
     );
@@ -351,7 +352,7 @@ fn check_position(job: &Job, raw: Option<&Table>) -> Result<()> {
         .with_context("file", raw.metadata_location()))
 }
 
-/// What a table says of a split: see [`position_property`].
+/// The position of a split according to a table: see [`position_property`].
 #[derive(serde::Deserialize)]
 struct NotedPosition {
     epoch: i64,
@@ -360,7 +361,7 @@ struct NotedPosition {
 }
 
 impl NotedPosition {
-    /// A commit moves table and catalog together. A table that the last one did not touch is behind, never ahead.
+    /// A commit moves table and catalog together. A table untouched by the last commit is behind, never ahead.
     fn compare(&self, job: &Job, position: &Position, raw: &Table) -> Result<()> {
         let lease = &job.lease;
         // A later epoch is that of a process that took the split since; nobody else has committed with ours yet.
@@ -383,15 +384,15 @@ impl NotedPosition {
     }
 }
 
-/// What is known of the records when a run begins.
+/// The contract at the start of a run.
 struct KnownContract {
-    /// The contract as the raw table keeps it.
+    /// The contract as stored in the raw table.
     kept: Option<String>,
-    /// The same as the extraction reads it, with what the file declares.
+    /// The same as the extraction reads it, with the declared columns.
     begins_with: Contract,
 }
 
-/// What earlier runs have learned, as the raw table of the pipeline keeps it.
+/// The contract of earlier runs, as stored in the raw table of the pipeline.
 fn kept_contract(raw: Option<&Table>) -> Option<String> {
     raw?.properties().remove(CONTRACT_PROPERTY)
 }
@@ -406,7 +407,7 @@ fn read_contract(pipeline: &Ident, kept: Option<&str>) -> Result<Option<Contract
     })
 }
 
-/// Contracts were not bounded in depth before, so one may be deeper than the usual reader goes.
+/// Contracts had no depth limit before, so one may be deeper than the default reader accepts.
 fn parse_contract(text: &str) -> Result<Contract> {
     let usual = serde_json::from_str(text);
     usual.or_else(|error| match json::nesting(text.as_bytes()) {
@@ -417,10 +418,10 @@ fn parse_contract(text: &str) -> Result<Contract> {
     })
 }
 
-/// Nesting of JSON that the usual reader reads.
+/// Nesting of JSON that the default reader accepts.
 const NESTING_USUAL: usize = 127;
 
-/// The text of a contract, which has been read again: one that no later run could read is not committed.
+/// The text of a contract, read back as a check: a contract that no later run could read is not committed.
 ///
 /// Errors: `Bug` `contract_json`.
 fn contract_text(contract: &Contract) -> Result<String> {

@@ -1,16 +1,18 @@
-//! The outbox: what the lake has to learn of a commit that another database makes.
+//! The outbox: the lake's part of a commit that another database makes.
 //!
 //! Raw index, quarantine, requests and contract belong to the same commit as the rows. When the rows are committed by a
-//! target of its own, that commit carries them along; a run that finds the target one commit ahead of the catalog makes
-//! the lake's part from here. It holds rows of the lake's tables, not files: a file that a dead process has written may be
-//! there and is left to orphan cleanup. What grows too large for a row of the target lies in an object beside the raw zone.
+//! target other than the lake, that commit carries them along; a run that finds the target one commit ahead of the catalog
+//! makes the lake's part from here. It holds rows of the lake's tables, not files: files of a dead process may exist and
+//! are left to orphan cleanup. Content too large for a row of the target is stored in an object beside the raw zone.
 
-use arrow::array::RecordBatch;
+use std::collections::BTreeSet;
+
+use arrow::array::{AsArray, RecordBatch};
 use arrow::ipc::reader::StreamReader;
 use arrow::ipc::writer::StreamWriter;
 use forebay_core::{Error, Ident, Position, PositionObject, Result, TableName};
 use forebay_lake::Lake;
-use forebay_lake::storage::from_objects;
+use forebay_objects::from_objects;
 use object_store::ObjectStoreExt;
 use object_store::path::Path;
 use serde::{Deserialize, Serialize};
@@ -18,9 +20,9 @@ use tokio::runtime::Handle;
 use ulid::Ulid;
 
 use super::tables::Tables;
-use crate::load::Delivered;
 use crate::position_objects;
 use crate::raw::put_object;
+use forebay_connectors::sink::Delivered;
 
 /// Bytes of rows that stay in memory and go into the target; more go to an object.
 const INLINE_BYTES_MAX: usize = 4 << 20;
@@ -35,12 +37,12 @@ const LEVEL: i32 = 1;
 #[derive(Debug)]
 struct Write {
     table: TableName,
-    /// The file they belong in, when they are the index of a raw object.
+    /// Their target file, when they are the index of a raw object.
     path: Option<Path>,
     rows: RecordBatch,
 }
 
-/// What stands before the rows.
+/// The header before the rows.
 #[derive(Debug, Default, Serialize, Deserialize)]
 struct Head {
     version: u32,
@@ -48,17 +50,17 @@ struct Head {
     writes: Vec<WriteHead>,
     /// Table, key and value.
     properties: Vec<(TableName, String, String)>,
-    /// What each property was when the commit was made; older versions did not say.
+    /// The value of each property when the commit was made; missing in older versions.
     #[serde(default)]
     expected: Vec<Option<String>>,
     /// Objects with further rows, in the same form.
     objects: Vec<String>,
-    /// Objects that the position is the first to name.
+    /// Objects that this position references first.
     #[serde(default, skip_serializing_if = "Vec::is_empty")]
     position: Vec<KeptObject>,
 }
 
-/// The content of an object of the position, which nobody deletes before the lake's part is made.
+/// The content of an object of the position, so that its deletion before the lake's part is made does no harm.
 #[derive(Debug, Clone, Serialize, Deserialize)]
 struct KeptObject {
     object: PositionObject,
@@ -72,7 +74,7 @@ struct WriteHead {
     bytes: usize,
 }
 
-/// Collects what one commit brings to the lake.
+/// Collects the lake's part of one commit.
 #[derive(Debug)]
 pub(super) struct Outbox {
     lake: Lake,
@@ -102,7 +104,7 @@ impl Outbox {
         }
     }
 
-    /// Copies an object of the position that the commit is the first to name.
+    /// Copies an object of the position that this commit references first.
     pub(super) fn keep_object(&mut self, object: PositionObject) -> Result<()> {
         let read = position_objects::read(&self.lake, &object);
         let copy = self.put(self.runtime.block_on(read)?)?;
@@ -131,7 +133,7 @@ impl Outbox {
         Ok(())
     }
 
-    /// `expected` is what the property was before.
+    /// `expected` is the previous value of the property.
     pub(super) fn set_property(
         &mut self,
         table: &TableName,
@@ -175,7 +177,7 @@ impl Outbox {
         encode(head, &self.writes)
     }
 
-    /// The lake has learned it all: begins the next commit.
+    /// The lake's part is committed: starts the next commit.
     pub(super) fn clear(&mut self) {
         (self.bytes, self.writes) = (0, Vec::new());
         self.properties.clear();
@@ -183,10 +185,10 @@ impl Outbox {
         let copies = std::mem::take(&mut self.position).into_iter();
         let copies = copies.map(|kept| Path::from(kept.copy));
         for path in std::mem::take(&mut self.objects).into_iter().chain(copies) {
-            // Nothing names it any more; one that stays is an orphan.
+            // Nothing references it any more; if the deletion fails, it is an orphan.
             let deleted = self.runtime.block_on(self.lake.objects().delete(&path));
             if let Err(error) = deleted {
-                tracing::debug!(%error, %path, "an object of an outbox stays");
+                tracing::debug!(%error, %path, "failed to delete outbox object");
             }
         }
     }
@@ -218,22 +220,22 @@ fn encode(mut head: Head, writes: &[Write]) -> Result<Vec<u8>> {
         .map_err(|error| Error::bug("outbox", "failed to write the outbox").with_source(error))
 }
 
-/// With a checksum, so that a bit that changes at rest is found.
+/// With a checksum, so that a bit that changes at rest is detected.
 fn compressed(text: &[u8]) -> std::io::Result<Vec<u8>> {
     let mut compressor = zstd::bulk::Compressor::new(LEVEL)?;
     compressor.include_checksum(true)?;
     compressor.compress(text)
 }
 
-/// What the lake's part of a commit that a target has made consists of, besides rows.
+/// The lake's part of a commit of a target, without the rows.
 pub(super) struct Redone {
     pub(super) message: String,
     pub(super) position: Position,
 }
 
-/// Writes what the outbox of a commit holds to the tables. Blocks.
+/// Writes the rows in the outbox of a commit to the tables. Blocks.
 ///
-/// Files get names with `epoch` in them: the process that made the outbox may have made theirs.
+/// File names contain `epoch`: the process that made the outbox may have written its own files.
 pub(super) fn redo(
     lake: &Lake,
     runtime: &Handle,
@@ -241,10 +243,11 @@ pub(super) fn redo(
     epoch: i64,
     tables: &mut Tables,
 ) -> Result<Redone> {
-    let head = decode(&last.outbox, epoch, tables)?;
+    let exists = |object: &str| runtime.block_on(check_raw_object(lake, object));
+    let head = decode(&last.outbox, epoch, tables, &exists)?;
     for path in &head.objects {
         let text = runtime.block_on(read_object(lake, path))?;
-        decode(&text, epoch, tables)?;
+        decode(&text, epoch, tables, &exists)?;
     }
     for (i, property) in head.properties.iter().enumerate() {
         restore_property(tables, property, head.expected.get(i))?;
@@ -263,7 +266,7 @@ async fn read_object(lake: &Lake, path: &str) -> Result<Vec<u8>> {
     Ok(object.bytes().await.map_err(failed)?.into())
 }
 
-/// Makes the objects again that the position is the first to name: as no position of the catalog did so, they may be gone.
+/// Recreates the objects that this position references first: as no position of the catalog did so, they may be deleted.
 async fn restore_objects(lake: &Lake, kept: &[KeptObject], position: Position) -> Result<Position> {
     let mut objects = position.objects()?;
     for KeptObject { object, copy } in kept {
@@ -276,7 +279,7 @@ async fn restore_objects(lake: &Lake, kept: &[KeptObject], position: Position) -
     position.with_objects(&objects)
 }
 
-/// Sets a property to what the commit made of it, unless another writer has changed it since: what that one knows is newer.
+/// Sets a property to the value in the commit, unless another writer has changed it since: that value is newer.
 fn restore_property(
     tables: &mut Tables,
     (table, key, value): &(TableName, String, String),
@@ -287,17 +290,75 @@ fn restore_property(
         return Ok(());
     }
     if expected.is_some_and(|expected| *expected != now) {
-        tracing::warn!(%table, key, "another writer has changed the property since; its value stays");
+        tracing::warn!(%table, key, "another writer has changed the property since, keeping its value");
         return Ok(());
     }
     tables.set_property(table, key, value)?;
     tables.expect_property(table, key, now.as_deref())
 }
 
-fn decode(text: &[u8], epoch: i64, tables: &mut Tables) -> Result<Head> {
+/// The raw object of a commit is written before the target commits: where it is missing, another workspace has made the commit.
+///
+/// # Errors
+/// `Data` `target_disagrees`.
+async fn check_raw_object(lake: &Lake, object: &str) -> Result<()> {
+    let path = Path::from(object);
+    match lake.objects().head(&path).await {
+        Ok(_) => Ok(()),
+        Err(object_store::Error::NotFound { .. }) => {
+            let what = format!(
+                "the last commit of the target is of another workspace: its raw object {object} is not in this one"
+            );
+            Err(Error::data("target_disagrees", what).with_hint(
+                "give each project a target of its own: another pipeline name, or another schema of the database; where this workspace was made anew, empty the target and run with `--full`",
+            ))
+        }
+        Err(error) => Err(from_objects("look for a raw object", &path, error)),
+    }
+}
+
+/// Checks the raw objects of a commit that are named in its outbox itself.
+///
+/// # Errors
+/// `Data` `target_disagrees`.
+pub(super) async fn check_raw_objects(lake: &Lake, outbox: Vec<u8>) -> Result<()> {
+    let named = tokio::task::spawn_blocking(move || named_raw_objects(&outbox));
+    let named = named.await.unwrap_or_else(|error| {
+        Err(Error::bug("outbox", "reading an outbox panicked").with_source(error))
+    })?;
+    for object in &named {
+        check_raw_object(lake, object).await?;
+    }
+    Ok(())
+}
+
+fn named_raw_objects(outbox: &[u8]) -> Result<BTreeSet<String>> {
+    let (head, writes) = parsed(outbox)?;
+    let indexes = head.writes.iter().zip(&writes);
+    let indexes = indexes.filter(|(write, _)| write.path.is_some());
+    let objects = indexes.flat_map(|(_, batches)| batches.iter().flat_map(raw_objects));
+    Ok(objects.map(str::to_owned).collect())
+}
+
+/// The raw objects that the rows of an index are about.
+fn raw_objects(rows: &RecordBatch) -> BTreeSet<&str> {
+    let objects = rows.column_by_name("object");
+    let objects = objects.and_then(|objects| objects.as_string_opt::<i32>());
+    objects.into_iter().flatten().flatten().collect()
+}
+
+fn decode(
+    text: &[u8],
+    epoch: i64,
+    tables: &mut Tables,
+    check_raw: &dyn Fn(&str) -> Result<()>,
+) -> Result<Head> {
     let (head, writes) = parsed(text)?;
     for (write, batches) in head.writes.iter().zip(writes) {
         for batch in &batches {
+            if write.path.is_some() {
+                raw_objects(batch).into_iter().try_for_each(check_raw)?;
+            }
             match &write.path {
                 Some(path) => tables.write_at(&write.table, batch, &renamed(path, epoch), false)?,
                 None => {
@@ -310,7 +371,7 @@ fn decode(text: &[u8], epoch: i64, tables: &mut Tables) -> Result<Head> {
     Ok(head)
 }
 
-/// What an outbox says, and the rows of each of its writes.
+/// The header of an outbox, and the rows of each of its writes.
 fn parsed(text: &[u8]) -> Result<(Head, Vec<Vec<RecordBatch>>)> {
     let text = zstd::bulk::decompress(text, EXPANDED_BYTES_MAX).map_err(broken)?;
     let (length, rest) = text.split_first_chunk::<8>().ok_or_else(cut)?;
@@ -318,7 +379,7 @@ fn parsed(text: &[u8]) -> Result<(Head, Vec<Vec<RecordBatch>>)> {
     let (json, mut rows) = rest.split_at_checked(length).ok_or_else(cut)?;
     let head: Head = serde_json::from_slice(json).map_err(broken)?;
     if head.version != VERSION {
-        let message = format!("an outbox of version {} is not understood", head.version);
+        let message = format!("unsupported outbox version {}", head.version);
         return Err(Error::unsupported("outbox_version", message)
             .with_hint("run the pipeline with the version of Forebay that ran it last"));
     }
@@ -331,7 +392,7 @@ fn parsed(text: &[u8]) -> Result<(Head, Vec<Vec<RecordBatch>>)> {
         writes.push(batches.map_err(broken)?);
     }
     if !rows.is_empty() {
-        return Err(broken("there is more behind its rows"));
+        return Err(broken("trailing bytes after its rows"));
     }
     Ok((head, writes))
 }
@@ -347,7 +408,7 @@ fn broken(error: impl Into<Box<dyn std::error::Error + Send + Sync>>) -> Error {
 }
 
 fn cut() -> Error {
-    broken("it ends too soon")
+    broken("it is truncated")
 }
 
 #[cfg(test)]

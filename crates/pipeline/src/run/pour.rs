@@ -1,4 +1,4 @@
-//! One payload into an extractor: decompressed on the way, the same when it first comes and when it comes again.
+//! Feeds one payload into an extractor: decompressed on the way, the same on arrival and on replay.
 //!
 //! A compressed payload has been [verified](super::verify) before.
 
@@ -7,24 +7,24 @@ use std::sync::Arc;
 use forebay_core::{Compression, Error, PayloadHead, Result};
 
 use super::verify::refuse_all;
-use crate::extract::decode::Decoder;
-use crate::extract::json::IDENTITY_ATTRIBUTE;
-use crate::extract::magic::{FOREIGN_FORMAT, foreign_format};
-use crate::extract::{Extracted, Extraction};
+use forebay_formats::decode::Decoder;
+use forebay_formats::json::IDENTITY_ATTRIBUTE;
+use forebay_formats::magic::{FOREIGN_FORMAT, foreign_format};
+use forebay_formats::{Extracted, Extraction};
 
-/// Bytes that an extractor gets at once: what they expand to is handed on before the next.
+/// Bytes that an extractor gets at once: their expansion is handed on before the next.
 const PIECE_BYTES: usize = 128 << 10;
 
-/// A payload whose bytes are coming.
+/// A payload that is being received.
 pub(super) struct Pour {
     pub(super) head: Arc<PayloadHead>,
     decoder: Option<Decoder>,
-    /// Why it is not of a kind that an extractor reads; what follows is not extracted.
+    /// Why its format is not supported by the extractor; the rest is not extracted.
     broken: Option<Error>,
     /// The bytes so far of a payload that packs messages; it is bounded by
     /// [`MESSAGES_BYTES`](forebay_core::messages::MESSAGES_BYTES) and one message.
     packed: Vec<u8>,
-    /// Whether the first bytes have been looked at.
+    /// Whether the first bytes have been inspected.
     is_begun: bool,
 }
 
@@ -83,7 +83,7 @@ impl Pour {
             self.keep(finished)?;
         }
         match self.broken {
-            // Refused here, whatever the extractor: none has been given a byte of it.
+            // Rejected here, whatever the extractor, which has not received a byte of it.
             Some(error) => out.rejected.push(refuse_all(self.head.ordinal, &error)),
             None => extraction.end(&self.head, None, out)?,
         }
@@ -115,7 +115,7 @@ fn changed_since(error: Error) -> Error {
     .with_hint("restore the object from a copy")
 }
 
-/// Hands bytes to the extractor in pieces; the first ones only when they are not of a known binary format.
+/// Hands bytes to the extractor in pieces; the first ones only when they do not match a known binary format.
 fn feed(
     extraction: &mut dyn Extraction,
     head: &Arc<PayloadHead>,

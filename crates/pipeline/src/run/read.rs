@@ -1,4 +1,4 @@
-//! The first stage: asks the source for chunks and hands them on, no faster than they are taken.
+//! The first stage: reads chunks from the source and hands them on, no faster than they are taken.
 
 use std::sync::Arc;
 use std::time::Duration;
@@ -9,18 +9,20 @@ use tokio_util::sync::CancellationToken;
 
 use super::audit::Requests;
 use super::{Figures, Job, RunContext, stage_gone};
-use crate::cover::SecretCover;
-use crate::file::PipelineSpec;
+use crate::platform::PlatformContext;
+use crate::platform::raw::OwnPayloads;
 use crate::position_objects::PositionObjects;
-use crate::source::{RequestLog, RequestRecord, SourceContext};
+use crate::spec::PipelineSpec;
+use forebay_config::SecretCover;
+use forebay_connectors::source::{RequestLog, RequestRecord, SourceContext};
 
 /// Chunks between the source and the next stage; with chunks of at most a page or a few MiB this bounds the memory.
 pub(super) const CHUNKS_MAX: usize = 4;
 
-/// How long a source may go on with what it has when the run is to end.
+/// How long a source may drain its buffered data when the run has to end.
 const DRAIN: Duration = Duration::from_secs(10);
 
-/// What the reader hands on.
+/// The output of the reader.
 #[derive(Debug)]
 pub(super) enum Read {
     Chunk(Chunk),
@@ -28,7 +30,7 @@ pub(super) enum Read {
     End(Option<Position>),
 }
 
-/// Counts requests for the figures and passes them on, without the secrets of the pipeline file.
+/// Counts requests in the metrics and passes them on, without the secrets of the pipeline file.
 struct Counted {
     requests: Arc<Requests>,
     figures: Arc<Figures>,
@@ -52,10 +54,9 @@ pub(super) fn source_context(
     spec: &PipelineSpec,
     context: &RunContext,
     requests: &Arc<Requests>,
-) -> SourceContext {
-    SourceContext {
+) -> PlatformContext {
+    let source = SourceContext {
         pipeline: spec.name.clone(),
-        branch: context.branch.clone(),
         clock: context.clock.clone(),
         seed: context.seed,
         project: context.project.clone(),
@@ -71,12 +72,20 @@ pub(super) fn source_context(
         }),
         full: context.full,
         follow: context.follow,
-        journals: context.journals.clone(),
         committed: watch::channel(None).1,
         aws: context.aws.clone(),
+        position_storage: None,
+        stored: None,
+        lake_root: Some(context.lake.root().to_owned()),
+    };
+    let mut platform = PlatformContext {
+        source,
+        branch: context.branch.clone(),
+        journals: context.journals.clone(),
         lake: Some(context.lake.clone()),
-        position_objects: None,
-    }
+    };
+    platform.source.stored = Some(Arc::new(OwnPayloads(platform.clone())));
+    platform
 }
 
 /// Commits of fewer rows than this ask sources for smaller chunks; larger ones do not notice where a chunk ends.
@@ -87,21 +96,20 @@ fn chunk_records(spec: &PipelineSpec) -> Option<usize> {
     usize::try_from(rows).ok().map(|rows| rows.max(1))
 }
 
-/// Reads until the source ends, the run is cancelled or the next stage is gone. A cancelled reader just stops, but for one
-/// that [drains](crate::source::SplitReader::drain): what is complete by then is committed.
+/// Reads until the source ends, the run is cancelled or the next stage is gone. A cancelled reader just stops, except one
+/// that [drains](forebay_connectors::source::SplitReader::drain): its complete data is committed.
 pub(super) async fn read(
     job: Job,
     requests: Arc<Requests>,
     out: mpsc::Sender<Read>,
     stop: CancellationToken,
 ) -> Result<()> {
-    let context = SourceContext {
-        cancel: stop.clone(),
-        committed: job.committed.subscribe(),
-        packs: job.spec.extract.takes_messages() && !job.attempt.is_careful(),
-        position_objects: Some(PositionObjects::new(job.context.lake.clone(), job.run.id)),
-        ..source_context(&job.spec, &job.context, &requests)
-    };
+    let positions = PositionObjects::new(job.context.lake.clone(), job.run.id);
+    let mut context = source_context(&job.spec, &job.context, &requests);
+    context.source.cancel = stop.clone();
+    context.source.committed = job.committed.subscribe();
+    context.source.packs &= !job.attempt.is_careful();
+    context.source.position_storage = Some(Arc::new(positions));
     let source = job
         .spec
         .source
@@ -110,7 +118,8 @@ pub(super) async fn read(
         reader = source => reader?,
         () = stop.cancelled() => return Ok(()),
     };
-    let (figures, clock) = (&job.context.figures, &job.context.clock);
+    let figures = &job.context.figures;
+    let clock = &job.context.clock;
     let mut give_up = None;
     loop {
         let next = match give_up {
@@ -127,7 +136,7 @@ pub(super) async fn read(
             Some(at) => tokio::select! {
                 biased;
                 next = reader.next() => next?,
-                // What it cannot read by then stays for the next run.
+                // Data that is not read by then is left to the next run.
                 () = clock.sleep(at.saturating_sub(clock.monotonic())) => return Ok(()),
             },
         };
@@ -150,7 +159,7 @@ fn check_position(position: Option<&Position>) -> Result<()> {
         return Err(Error::unsupported(
             "position_too_large",
             format!(
-                "the source's position has {bytes} bytes; at most {} can be kept",
+                "the source's position is too large: {bytes} bytes (limit {})",
                 Position::BYTES_MAX
             ),
         ));

@@ -1,8 +1,8 @@
-//! Goes over to other splits when a pipeline is divided otherwise than before.
+//! Repartitions a pipeline: moves its positions to other splits.
 //!
-//! Every split of the old division and of the new one is taken, so that nobody else can commit to any of them, and one commit
-//! moves the positions of all: what has been read is read by nobody again, and nothing is left out. A process that still has
-//! the old division keeps the others waiting until it goes over, too.
+//! Every old and new split is acquired, so that nobody else can commit to any of them, and one commit moves the positions
+//! of all: nothing is read twice, and nothing is left out. A process that still works on the old splits keeps the others
+//! waiting until it repartitions, too.
 
 use forebay_core::{CommitId, Context, Error, Ident, Position, Result};
 use forebay_lake::CommitRequest;
@@ -10,9 +10,9 @@ use forebay_store::{Lease, LeaseRequest, PositionMove};
 
 use super::split::{Run, is_anothers, request};
 use super::{deliver, random, read, replay};
-use crate::source::Division;
+use forebay_connectors::source::Division;
 
-/// Makes the positions those of the splits that there are now.
+/// Moves the positions to the current splits.
 pub(super) async fn rearrange(run: &Run) -> Result<()> {
     let context = &run.context;
     let Some(division) = run.spec.source.division() else {
@@ -21,7 +21,7 @@ pub(super) async fn rearrange(run: &Run) -> Result<()> {
     loop {
         match once(run, division).await {
             Err(error) if context.follow && is_anothers(&error) => {
-                tracing::info!(%error, "another process works on splits of another division; waiting for it");
+                tracing::info!(%error, "another process still works on the old splits, waiting for it");
                 tokio::select! {
                     () = context.clock.sleep(context.lease / 4) => {}
                     () = context.cancel.cancelled() => return Ok(()),
@@ -41,28 +41,28 @@ async fn once(run: &Run, division: &dyn Division) -> Result<()> {
         .map(|(split, _, position)| (split, position));
     let context = read::source_context(&run.spec, &run.context, &run.requests);
     let of_source: Vec<_> = of_source.collect();
-    let moves = division.rearranged(&of_source, &context).await?;
+    let moves = division.rearranged(&of_source, &context.source).await?;
     if moves.is_empty() {
         return Ok(());
     }
     let mut held = Vec::new();
     let outcome = async {
         let positions = taken(run, &moves, &mut held).await?;
-        // Only now nobody else moves them.
-        let moves = division.rearranged(&positions, &context).await?;
+        // From here on nobody else moves them.
+        let moves = division.rearranged(&positions, &context.source).await?;
         commit(run, moves, &held).await
     };
     let outcome = outcome.await;
     for (request, lease) in &held {
-        // Who is fenced by now has nothing to give back.
+        // A fenced owner has nothing to release.
         if let Err(error) = store.release_lease(request, lease.epoch).await {
-            tracing::debug!(%error, "failed to give a split back");
+            tracing::debug!(%error, "failed to release a split");
         }
     }
     outcome
 }
 
-/// Takes the splits; gives the positions that they have now.
+/// Acquires the splits; returns their current positions.
 async fn taken(
     run: &Run,
     moves: &[(Ident, Position)],
@@ -74,9 +74,9 @@ async fn taken(
         let request = request(&run.spec, context, split);
         let store = context.lake.store();
         let mut lease = store.take_lease(&request, context.exclusive).await?;
-        // A target with positions of its own may be one commit ahead.
+        // A target that keeps its own positions may be one commit ahead.
         let level = match run.spec.load.is_transactional() {
-            true => deliver::open(&run.spec, context, split, &mut lease, false)
+            true => deliver::open(&run.spec, context, split, &mut lease, Some(run.record.id))
                 .await
                 .map(drop),
             false => Ok(()),
@@ -98,7 +98,12 @@ async fn commit(
     let mut positions = Vec::with_capacity(moves.len());
     for (split, position) in moves {
         let held = held.iter().find(|(request, _)| request.split == split);
-        let moved = || Error::conflict("leased", "the pipeline was divided otherwise meanwhile");
+        let moved = || {
+            Error::conflict(
+                "leased",
+                "the pipeline was repartitioned by another process",
+            )
+        };
         let (_, lease) = held.ok_or_else(moved)?;
         positions.push(PositionMove {
             pipeline: run.spec.name.clone(),
@@ -117,12 +122,12 @@ async fn commit(
         id: CommitId::new(context.clock.now(), salt),
         branch: context.branch.clone(),
         author: context.author.clone(),
-        message: format!("{}: divided into other splits", run.spec.name),
+        message: format!("{}: repartitioned", run.spec.name),
         run: Some(run.record.id),
         drafts: Vec::new(),
         positions,
     };
     context.lake.commit(request).await?;
-    tracing::info!(splits, "the pipeline is divided into other splits");
+    tracing::info!(splits, "pipeline repartitioned");
     Ok(())
 }

@@ -1,14 +1,14 @@
-//! Makes the tables of a pipeline again from its raw zone, on a branch of their own.
+//! Rebuilds the tables of a pipeline from its raw zone, on a branch of their own.
 //!
-//! The branch has the same base as the branch it is compared with, its tables start empty, and nothing that exists is
-//! touched: whoever likes the result can compare, query and [adopt](super::adopt()) it. What the rebuild refuses and what it has
-//! learned is on its branch too. The pipeline may be at work meanwhile: what it commits is behind the base.
+//! The branch has the same base as the branch it is compared with, its tables start empty, and nothing existing is touched:
+//! the result can be compared, queried and [adopted](super::adopt()). The rebuild's rejected records and its contract are
+//! on its branch too. The pipeline may run at the same time: its later commits are after the base.
 
 use std::collections::BTreeMap;
 use std::sync::Arc;
 
 use forebay_core::{
-    CommitId, Error, Ident, RefName, Rejected, Result, RunId, TableName, Timestamp,
+    Batch, CommitId, Error, Ident, RefName, Rejected, Result, RunId, TableName, Timestamp,
 };
 use forebay_lake::{CommitRequest, WriterOptions};
 use forebay_store::{AsOf, Change, Commit, Head, HeadChange};
@@ -18,28 +18,29 @@ use tokio::runtime::Handle;
 use super::admit;
 use super::again::{self, Again};
 use super::discard::open_events;
+use super::pieces::Pieces;
 use super::steps::Steps;
 use super::tables::{self, Tables};
 use super::{RunContext, random, scan};
-use crate::extract::contract::{Contract, TakenTables};
-use crate::extract::{Extracted, Extraction, learned};
-use crate::file::PipelineSpec;
-use crate::load::iceberg::IcebergTarget;
+use crate::platform::iceberg::IcebergTarget;
 use crate::quarantine::{self, Event, EventKind, PayloadKey};
 use crate::raw::{Parts, RawEntry};
+use crate::spec::PipelineSpec;
+use forebay_formats::contract::{Contract, TakenTables};
+use forebay_formats::{Extracted, Extraction, learned};
 
-/// What a rebuild made.
+/// The result of a rebuild.
 #[derive(Debug, Clone)]
 pub struct Rebuilt {
     pub branch: RefName,
-    /// The commit whose raw zone was read: what the tables are to be compared with. `None` when there was none.
+    /// The commit whose raw zone was read, the base of the comparison. `None` when there was none.
     pub base: Option<CommitId>,
     /// The main table and its children, as they are on both branches together.
     pub tables: Vec<TableName>,
     pub payloads: u64,
     pub rows: u64,
     pub rejected: u64,
-    /// Everything that the rebuild has made anew, as it was on the branch that it is compared with.
+    /// Everything that the rebuild has recreated, as it was on the branch that it is compared with.
     pub(super) before: Vec<Head>,
 }
 
@@ -70,7 +71,7 @@ struct Rebuild {
 /// The branch of a rebuild before anything is written to it.
 struct StartedBranch {
     base: Option<CommitId>,
-    /// Everything that is made anew, as it was: the branch lacks the pipeline's tables.
+    /// Everything that is recreated, as it was: the branch lacks the pipeline's tables.
     before: Vec<Head>,
 }
 
@@ -79,7 +80,12 @@ impl Rebuild {
         let target = again::target(&spec)?;
         let id = CommitId::new(context.clock.now(), random(context.seed, 2));
         let branch: RefName = format!("rebuild/{}-{id}", spec.name).parse()?;
-        let tables = Tables::new(context.lake.clone(), branch.clone(), runtime.clone());
+        let tables = Tables::new(
+            context.lake.clone(),
+            branch.clone(),
+            spec.name.clone(),
+            runtime.clone(),
+        );
         let steps = Steps::new(spec.clone(), &context.engine);
         let run = RunId::new(context.clock.now(), random(context.seed, 7));
         let refusals = Refusals::new(run, context.clock.now())?;
@@ -99,7 +105,8 @@ impl Rebuild {
 
     /// Rebuilds; a rebuild that fails leaves no branch behind.
     fn run(self) -> Result<Rebuilt> {
-        let (lake, runtime) = (self.context.lake.clone(), self.runtime.clone());
+        let lake = self.context.lake.clone();
+        let runtime = self.runtime.clone();
         let branch = self.branch.clone();
         let rebuilt = self.rebuilt();
         if rebuilt.is_err() {
@@ -113,7 +120,7 @@ impl Rebuild {
 
     fn rebuilt(mut self) -> Result<Rebuilt> {
         let started = self.start_branch()?;
-        // As the branch has it: what is loaded from here on is not rebuilt.
+        // As of the branch: data loaded from here on is not rebuilt.
         let raw = tables::raw(&self.spec.name)?;
         let index = scan::rows(&self.context.lake, &self.branch, &raw);
         let mut index = self.runtime.block_on(index)?;
@@ -155,7 +162,7 @@ impl Rebuild {
         self.finish(started, contract)
     }
 
-    /// An extraction that learns everything anew, and makes the keys of rows as the tables have them.
+    /// An extraction that learns everything from scratch, and makes the keys of rows as the tables have them.
     fn extraction(&self, taken: Option<Arc<TakenTables>>) -> Result<Box<dyn Extraction>> {
         let fresh = self.spec.extraction_beside(None, taken.clone())?;
         let raw = super::raw_table(&self.context, &self.spec.name);
@@ -179,7 +186,8 @@ impl Rebuild {
             let branch = store
                 .create_branch(&self.branch, &self.context.branch)
                 .await?;
-            let (lake, main) = (&self.context.lake, &self.target.table);
+            let lake = &self.context.lake;
+            let main = &self.target.table;
             let mut before = tables::owned_heads(lake, &self.branch, main).await?;
             if !before.is_empty() {
                 let heads = before.iter().cloned().map(|head| HeadChange {
@@ -219,24 +227,32 @@ impl Rebuild {
     fn take(&mut self, out: Extracted) -> Result<()> {
         self.refuse(out.rejected)?;
         for batch in out.batches {
-            let (batch, refused) = self.runtime.block_on(self.steps.apply(batch))?;
-            self.refuse(refused)?;
-            if batch.records.num_rows() == 0 {
-                continue;
+            let mut pieces = Pieces::new(batch);
+            while let Some((batch, refused)) =
+                self.runtime.block_on(pieces.next(&mut self.steps))?
+            {
+                self.refuse(refused)?;
+                batch.map_or(Ok(()), |batch| self.write(batch))?;
             }
-            let rows = batch.records.num_rows() as u64;
-            let refused =
-                admit::write_rows(&mut self.tables, &mut self.steps, &self.target, batch)?;
-            self.rows += rows.saturating_sub(refused.len() as u64);
-            self.refuse(refused)?;
         }
         Ok(())
     }
 
-    fn refuse(&mut self, rejected: Vec<Rejected>) -> Result<()> {
+    fn write(&mut self, batch: Batch) -> Result<()> {
+        let rows = batch.records.num_rows() as u64;
+        if rows == 0 {
+            return Ok(());
+        }
+        let refused = admit::write_rows(&mut self.tables, &mut self.steps, &self.target, batch)?;
+        self.rows += rows.saturating_sub(refused.len() as u64);
+        self.refuse(refused)
+    }
+
+    fn refuse(&mut self, mut rejected: Vec<Rejected>) -> Result<()> {
         if rejected.is_empty() {
             return Ok(());
         }
+        self.spec.secrets.cover_reasons(&mut rejected);
         let events = self.refusals.events(rejected);
         self.quarantine(&events)
     }
@@ -248,7 +264,7 @@ impl Rebuild {
             .write(&table, &rows, &[], &WriterOptions::default())
     }
 
-    /// What was refused before is refused again by now, or has a row.
+    /// Records rejected before are rejected again by now, or have a row.
     fn supersede(&mut self) -> Result<()> {
         let open = open_events(&self.context.lake, &self.branch, &self.spec.name);
         let open = self.runtime.block_on(open)?;
@@ -265,7 +281,7 @@ impl Rebuild {
         }
     }
 
-    /// Writes down what was learned, for the runs that follow if the rebuild is adopted.
+    /// Stores the contract, for the following runs if the rebuild is adopted.
     fn keep_contract(&mut self, contract: Contract) -> Result<()> {
         let raw = tables::raw(&self.spec.name)?;
         let kept = self
@@ -321,7 +337,7 @@ impl Rebuild {
     }
 }
 
-/// What a rebuild refuses, as events of the quarantine.
+/// The rejected records of a rebuild, as events of the quarantine.
 struct Refusals {
     run: RunId,
     at: Timestamp,

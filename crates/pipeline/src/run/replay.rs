@@ -1,10 +1,10 @@
 //! Sends quarantined records through the pipeline again, after a fix.
 //!
-//! A refusal says which part of which payload it is about. The payload is extracted again from the raw zone, twice: first to
-//! see what becomes of each refusal (see [`super::ledger`]), then to write the rows of those that land. Rows and `replayed`
-//! events are one commit, fenced by a lease of its own, so each record lands once however often and from wherever replay
-//! is called. Into a target that keeps positions of its own rows go with an outbox, as in a run (see [`super::deliver`]). A
-//! target that each run makes anew is not replayed into: the next run has the record.
+//! A refusal names a part of a payload. The payload is extracted again from the raw zone, twice: first to find the outcome
+//! of each refusal (see [`super::ledger`]), then to write the rows of those that land. Rows and `replayed` events are one
+//! commit, fenced by a lease of its own, so each record lands once however often and from wherever replay is called. Into a
+//! target that keeps its own positions rows go with an outbox, as in a run (see [`super::deliver`]). A target that is
+//! recreated by each run is not replayed into: the next run has the record.
 
 use std::collections::HashMap;
 use std::sync::Arc;
@@ -21,45 +21,48 @@ use super::deliver;
 use super::discard::open_events;
 use super::ledger::{Ledger, RowPlace};
 use super::outbox::Outbox;
+use super::pieces::Pieces;
 use super::steps::{Steps, Wanted};
 use super::tables::{self, Tables};
 use super::{RunContext, random, scan, split};
-use crate::extract::contract::{Contract, TakenTables};
-use crate::extract::{Extracted, Extraction};
-use crate::file::PipelineSpec;
-use crate::load::iceberg::IcebergTarget;
-use crate::load::{Delivered, Sink};
+use crate::platform::iceberg::IcebergTarget;
 use crate::quarantine::{self, Event, EventKind, PayloadKey};
 use crate::raw::{Parts, RawEntry};
+use crate::spec::PipelineSpec;
+use forebay_connectors::sink::{Delivered, Sink};
+use forebay_formats::contract::{Contract, TakenTables};
+use forebay_formats::{Extracted, Extraction};
 
-/// The split whose lease and position keep two replays apart.
+/// The split whose lease and position keep concurrent replays apart.
 pub(super) const SPLIT: &str = "replay";
 
-/// What a replay did.
+/// The result of a replay.
 #[derive(Debug, Clone, Default)]
 pub struct Replayed {
     /// Refusals whose rows landed now.
     pub landed: u64,
     /// Rows that landed with them, without those of child tables.
     pub rows: u64,
-    /// Refusals that stay, with the newest reason of each; at most `REASONS_MAX`.
+    /// Refusals of records inside those that landed: they are open under ids of their own.
+    pub inner: u64,
+    /// Refusals that stay open, with the newest reason of each and of the inner ones; at most `REASONS_MAX`.
     pub refused: u64,
     pub reasons: Vec<String>,
-    /// Records whose place is not known: refused after an SQL transform that is not row-wise. They need a rebuild.
+    /// Records without a known position: rejected after an SQL transform that is not row-wise. They need a rebuild.
     pub without_place: u64,
 }
 
 /// Reasons that are reported.
 const REASONS_MAX: usize = 10;
 
-/// Bytes of refused records that wait for the end of their payload; beyond it they are kept without their bytes, which lie in the
-/// raw zone.
+/// Bytes of rejected records that wait for the end of their payload; beyond it they are kept without their bytes, which are
+/// in the raw zone.
 const RECORDS_BYTES_MAX: usize = 64 << 20;
 
 /// Replays every open record of the pipeline's quarantine.
 ///
 /// Errors: `Unsupported` for a pipeline that loads neither into the lake nor into a target that keeps positions, and for
-/// one whose target each run makes anew.
+/// one whose target is recreated by each run.
 pub async fn replay(spec: Arc<PipelineSpec>, context: RunContext) -> Result<Replayed> {
     let request = split::request(&spec, &context, &SPLIT.parse()?);
     if spec.load.lake().is_none() && !spec.load.is_transactional() {
@@ -67,7 +70,7 @@ pub async fn replay(spec: Arc<PipelineSpec>, context: RunContext) -> Result<Repl
     }
     if spec.load.replaces() {
         let what = format!(
-            "each run of {} makes {} anew, with the records that it refused before",
+            "each run of {} recreates {}, including the records rejected before",
             spec.name,
             spec.load.describe()
         );
@@ -76,7 +79,8 @@ pub async fn replay(spec: Arc<PipelineSpec>, context: RunContext) -> Result<Repl
     }
     let mut restarts = 0;
     loop {
-        let (spec, again) = (spec.clone(), context.clone());
+        let spec = spec.clone();
+        let again = context.clone();
         let work = async |lease| leased(spec, again, &request.split, lease).await;
         match split::held(&request, &context, work).await {
             Err(error) if split::may_restart(&error) && restarts < split::RESTARTS_MAX => {
@@ -95,7 +99,7 @@ async fn leased(
     split: &Ident,
     mut lease: Lease,
 ) -> Result<Replayed> {
-    let sink = deliver::open(&spec, &context, split, &mut lease, true).await?;
+    let sink = deliver::open(&spec, &context, split, &mut lease, None).await?;
     let runtime = Handle::current();
     let target = match (spec.load.lake().cloned(), sink) {
         (Some(table), _) => Target::Lake(table),
@@ -117,7 +121,7 @@ async fn leased(
     })
 }
 
-/// Where rows land.
+/// The target of the rows.
 enum Target {
     Lake(IcebergTarget),
     Sink(Box<dyn Sink>, Outbox),
@@ -131,12 +135,12 @@ struct Replay {
     lease: Lease,
     tables: Tables,
     taken: Option<Arc<TakenTables>>,
-    /// The contract as the raw table keeps it.
+    /// The contract as stored in the raw table.
     kept: Option<String>,
     contract: Option<Contract>,
     done: Replayed,
     landed: Vec<Event>,
-    /// What was refused inside of what landed.
+    /// Records rejected inside a landing refusal.
     inner: Vec<Event>,
 }
 
@@ -151,6 +155,7 @@ impl Replay {
         let tables = Tables::new(
             context.lake.clone(),
             context.branch.clone(),
+            spec.name.clone(),
             runtime.clone(),
         );
         let raw = runtime.block_on(super::raw_table(&context, &spec.name))?;
@@ -210,7 +215,7 @@ impl Replay {
         Ok(waiting)
     }
 
-    /// A payload of the raw zone, when something of it was refused.
+    /// A payload of the raw zone, when it has refusals.
     fn known_payload(
         &mut self,
         again: &Again,
@@ -230,7 +235,7 @@ impl Replay {
         }
     }
 
-    /// Extracts one payload again and lands what was refused then and passes now.
+    /// Extracts one payload again and lands the refusals that pass now.
     fn payload(&mut self, again: &Again, parts: &[RawEntry], events: Vec<Event>) -> Result<()> {
         let is_csv = self
             .contract
@@ -260,7 +265,7 @@ impl Replay {
         Ok(())
     }
 
-    /// Writes the rows of what lands; gives the contract with them, unless the target has taken none of it.
+    /// Writes the landing rows; returns the contract with them, unless the target has accepted none of them.
     fn land(&mut self, pass: &Pass<'_>, ledger: &mut Ledger) -> Result<Option<Contract>> {
         if let Target::Sink(sink, _) = &mut self.target {
             self.runtime.block_on(sink.mark())?;
@@ -275,21 +280,22 @@ impl Replay {
             record_bytes: 0,
             rows: 0,
         };
-        let (target, tables) = (&mut self.target, &mut self.tables);
+        let target = &mut self.target;
+        let tables = &mut self.tables;
         let runtime = self.runtime.clone();
         let mut refused = Vec::new();
         let contract = pass.extract(&mut |out| {
             landing.refuse(out.rejected);
             for batch in out.batches {
-                let Some(batch) = landing.take(batch, ledger, &runtime)? else {
-                    continue;
-                };
-                refused.extend(match &mut *target {
-                    Target::Lake(table) => {
-                        admit::write_rows(tables, &mut landing.steps, table, batch)?
-                    }
-                    Target::Sink(sink, _) => runtime.block_on(sink.write(batch))?,
-                });
+                let mut pieces = landing.pieces(batch, ledger)?;
+                while let Some(batch) = landing.take(&mut pieces, &runtime)? {
+                    refused.extend(match &mut *target {
+                        Target::Lake(table) => {
+                            admit::write_rows(tables, &mut landing.steps, table, batch)?
+                        }
+                        Target::Sink(sink, _) => runtime.block_on(sink.write(batch))?,
+                    });
+                }
             }
             Ok(())
         })?;
@@ -313,13 +319,19 @@ impl Replay {
         Ok(Some(contract))
     }
 
-    /// What is refused inside of what lands stays open, under an id of its own.
-    fn note_inner(&mut self, rejected: Vec<Rejected>, ledger: &mut Ledger) {
-        let (at, epoch) = (self.context.clock.now(), self.lease.epoch);
+    /// Records rejected inside a landing refusal stay open, under an id of their own.
+    fn note_inner(&mut self, mut rejected: Vec<Rejected>, ledger: &mut Ledger) {
+        self.spec.secrets.cover_reasons(&mut rejected);
+        let at = self.context.clock.now();
+        let epoch = self.lease.epoch;
         for rejected in rejected {
             let Some((outer, n)) = rejected.extent.and_then(|extent| ledger.inner(&extent)) else {
                 continue;
             };
+            self.done.inner += 1;
+            if self.done.reasons.len() < REASONS_MAX {
+                self.done.reasons.push(rejected.reason.clone());
+            }
             self.inner.push(Event {
                 id: format!("{}-r{epoch:06}-{n:06}", outer.id),
                 at,
@@ -333,7 +345,11 @@ impl Replay {
         let (landed, refused) = ledger.finish();
         self.done.refused += refused.len() as u64;
         let room = REASONS_MAX.saturating_sub(self.done.reasons.len());
-        self.done.reasons.extend(refused.into_iter().take(room));
+        let reasons = refused.iter().take(room);
+        let secrets = &self.spec.secrets;
+        self.done
+            .reasons
+            .extend(reasons.map(|reason| secrets.cover(reason)));
         self.done.landed += landed.len() as u64;
         let at = self.context.clock.now();
         self.landed.extend(landed.into_iter().map(|event| Event {
@@ -343,7 +359,7 @@ impl Replay {
         }));
     }
 
-    /// Commits the rows in a target that is not the lake, with what the lake has to learn of it.
+    /// Commits the rows in a target other than the lake, with the lake's part of the commit.
     fn deliver(&mut self, message: &str, position: &Position, events: &[Event]) -> Result<()> {
         let learned = self.learned()?;
         let Target::Sink(sink, outbox) = &mut self.target else {
@@ -368,7 +384,7 @@ impl Replay {
         self.runtime.block_on(sink.commit(sequence, delivered))
     }
 
-    /// The contract, when it is not what the raw table keeps.
+    /// The contract, when it differs from the one in the raw table.
     fn learned(&self) -> Result<Option<String>> {
         let contract = self.contract.as_ref().map(serde_json::to_string);
         let contract = contract.transpose().map_err(|error| {
@@ -393,7 +409,8 @@ impl Replay {
             &WriterOptions::default(),
         )?;
         if let Some(text) = &self.learned()? {
-            // A run may have learned something meanwhile: then nothing is committed, and the replay begins again with that.
+            // If a run has extended the contract in the meantime, nothing is committed, and the replay restarts with that
+            // contract.
             let raw = tables::raw(&self.spec.name)?;
             self.tables
                 .set_property(&raw, super::CONTRACT_PROPERTY, text)?;
@@ -428,7 +445,7 @@ impl Replay {
     }
 }
 
-/// What a pass over a payload begins with: the same for both.
+/// The initial state of a pass over a payload: the same for both.
 struct Pass<'a> {
     spec: Arc<PipelineSpec>,
     contract: Option<Contract>,
@@ -438,13 +455,13 @@ struct Pass<'a> {
 }
 
 impl Pass<'_> {
-    /// An extraction that knows what was known before the payload.
+    /// An extraction with the contract from before the payload.
     fn extraction(&self) -> Result<Box<dyn Extraction>> {
         self.spec
             .extraction_beside(self.contract.clone(), self.taken.clone())
     }
 
-    /// Extracts the payload from what was known before it; gives what is known then.
+    /// Extracts the payload with the contract from before it; returns the contract after it.
     fn extract(&self, take: &mut dyn FnMut(Extracted) -> Result<()>) -> Result<Contract> {
         let mut extraction = self.extraction()?;
         self.again
@@ -456,7 +473,7 @@ impl Pass<'_> {
     }
 }
 
-/// The first pass over a payload: what becomes of each refusal.
+/// The first pass over a payload: finds the outcome of each refusal.
 struct Survey {
     ledger: Ledger,
     wanted: Wanted,
@@ -470,8 +487,10 @@ impl Survey {
             let ledger = &mut self.ledger;
             let batch = self.wanted.keep(batch, &mut |row| ledger.row(row))?;
             if batch.records.num_rows() > 0 || !batch.child.is_empty() {
-                let (_, rejected) = runtime.block_on(self.steps.apply(batch))?;
-                self.refuse(&rejected);
+                let mut pieces = Pieces::new(batch);
+                while let Some((_, rejected)) = runtime.block_on(pieces.next(&mut self.steps))? {
+                    self.refuse(&rejected);
+                }
             }
         }
         Ok(())
@@ -484,32 +503,46 @@ impl Survey {
     }
 }
 
-/// The second pass over a payload: the rows that land.
+/// The second pass over a payload: writes the rows that land.
 struct Landing {
     wanted: Wanted,
     steps: Steps,
-    /// What is refused, as far as it may belong to what lands.
+    /// Rejected records that may belong to a landing refusal.
     rejected: Vec<Rejected>,
     record_bytes: usize,
     rows: u64,
 }
 
 impl Landing {
-    /// The rows of a batch that land.
-    fn take(&mut self, batch: Batch, ledger: &Ledger, runtime: &Handle) -> Result<Option<Batch>> {
+    /// The rows of a batch that land, before the steps.
+    fn pieces(&mut self, batch: Batch, ledger: &Ledger) -> Result<Pieces> {
         self.steps.note_left_out(&batch);
         let batch = self
             .wanted
             .keep(batch, &mut |row: RowPlace| ledger.lands(row))?;
-        if batch.records.num_rows() == 0 && batch.child.is_empty() {
-            return Ok(None);
+        Ok(
+            match batch.records.num_rows() == 0 && batch.child.is_empty() {
+                true => Pieces::none(batch),
+                false => Pieces::new(batch),
+            },
+        )
+    }
+
+    /// The next rows that land; `None` at the end.
+    fn take(&mut self, pieces: &mut Pieces, runtime: &Handle) -> Result<Option<Batch>> {
+        while let Some((batch, rejected)) = runtime.block_on(pieces.next(&mut self.steps))? {
+            self.refuse(rejected);
+            let Some(batch) = batch else {
+                continue;
+            };
+            if batch.child.is_empty() {
+                self.rows += batch.records.num_rows() as u64;
+            }
+            if batch.records.num_rows() > 0 {
+                return Ok(Some(batch));
+            }
         }
-        let (batch, rejected) = runtime.block_on(self.steps.apply(batch))?;
-        self.refuse(rejected);
-        if batch.child.is_empty() {
-            self.rows += batch.records.num_rows() as u64;
-        }
-        Ok(Some(batch).filter(|batch| batch.records.num_rows() > 0))
+        Ok(None)
     }
 
     fn refuse(&mut self, rejected: Vec<Rejected>) {

@@ -1,6 +1,6 @@
-//! Sets a pipeline back to its beginning: its tables, its kept payloads and its positions go in one commit.
+//! Resets a pipeline to its beginning: its tables, its kept payloads and its positions are deleted in one commit.
 //!
-//! The state before stays readable by `AS OF` until its retention ends. Never touches what another pipeline made, nor a
+//! The state before stays readable by `AS OF` until its retention ends. Never touches tables of another pipeline, nor a
 //! target outside of the lake.
 
 use std::sync::Arc;
@@ -9,18 +9,18 @@ use forebay_core::{CommitId, Error, Ident, Position, Result, TableName};
 use forebay_store::{AsOf, Change, Commit, Head, HeadChange, Lease, LeaseRequest, PositionMove};
 
 use super::{RunContext, again, random, split, tables};
-use crate::file::PipelineSpec;
 use crate::quarantine;
+use crate::spec::PipelineSpec;
 
-/// What a reset takes away.
+/// The effect of a reset.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct ResetPlan {
     pub tables: Vec<TableName>,
-    /// Splits whose position is forgotten. Those of pushes keep theirs: what was acknowledged is in no other place.
+    /// Splits whose position is deleted. Those of pushes keep theirs: acknowledged pushes are stored nowhere else.
     pub splits: Vec<Ident>,
 }
 
-/// What [`reset`] would take away.
+/// The tables and positions that [`reset`] would delete.
 ///
 /// # Errors
 /// `Unsupported` `reset_target` for a pipeline that loads into another database.
@@ -29,13 +29,13 @@ pub async fn plan_reset(spec: &PipelineSpec, context: &RunContext) -> Result<Res
         return Err(Error::unsupported(
             "reset_target",
             format!(
-                "{} loads into {}, which keeps positions of its own",
+                "{} loads into {}, which keeps its own positions",
                 spec.name,
                 spec.load.describe()
             ),
         )
         .with_hint(format!(
-            "empty the target and read everything again: forebay run {} --full",
+            "empty the target, then run `forebay run {} --full`",
             spec.name
         )));
     }
@@ -46,7 +46,7 @@ pub async fn plan_reset(spec: &PipelineSpec, context: &RunContext) -> Result<Res
     })
 }
 
-/// Takes away what [`plan_reset`] lists. The next run reads the source from its start.
+/// Deletes everything that [`plan_reset`] lists. The next run reads the source from its start.
 ///
 /// # Errors
 /// As [`plan_reset`]; `Conflict` `leased` while the pipeline runs somewhere.

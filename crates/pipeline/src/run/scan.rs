@@ -8,7 +8,7 @@ use futures::{StreamExt, TryStreamExt, stream::BoxStream};
 
 use crate::rows;
 
-/// Every row of a table, oldest commit first; nothing when there is no such table. One file is open at a time.
+/// Every row of a table, oldest commit first; nothing when the table does not exist. One file is open at a time.
 pub(super) async fn rows(
     lake: &Lake,
     branch: &RefName,
@@ -22,7 +22,8 @@ pub(super) async fn rows(
     let objects = lake.objects().clone();
     let name = name.clone();
     let batches = futures::stream::iter(files).then(move |file| {
-        let (objects, table) = (objects.clone(), name.clone());
+        let objects = objects.clone();
+        let table = name.clone();
         async move {
             let file = rows::File {
                 table: &table,

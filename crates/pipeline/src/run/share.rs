@@ -1,9 +1,9 @@
-//! Which splits of a pipeline this process works on.
+//! Assigns the splits of a pipeline to this process.
 //!
-//! A run that ends takes every split, some at the same time. One that follows shares them with every other process that
-//! runs the pipeline: each counts itself as a member, and takes as many as fall to it. Who has too many lets go of some at
-//! their next commit, who has too few takes those that are free; a process that dies is counted until its lease is over. The
-//! count is a hint like a lease: two processes that both believe in a split are kept apart by its epoch.
+//! A bounded run takes every split, some concurrently. A continuous run shares them with every other process that runs the
+//! pipeline: each registers as a member, and takes its fair share. A process with too many splits releases some at their
+//! next commit, one with too few takes free ones; a dead process counts as a member until its lease expires. The assignment
+//! is a hint like a lease: two processes that both claim a split are kept apart by its epoch.
 
 use std::collections::BTreeMap;
 
@@ -17,7 +17,7 @@ use super::split::{self, Run};
 
 /// Works on the splits until their sources have nothing more, or the run is cancelled.
 pub(super) async fn work(run: &Run, splits: Vec<Ident>) -> Result<()> {
-    if !run.spec.source.is_shared() {
+    if !run.spec.source.capabilities().is_shared {
         for split in splits {
             let stop = run.context.cancel.clone();
             run.clone().split(split, stop).await?;
@@ -33,13 +33,13 @@ pub(super) async fn work(run: &Run, splits: Vec<Ident>) -> Result<()> {
     outcome.and(ended)
 }
 
-/// The splits that this process works on.
+/// The splits assigned to this process.
 struct Crew<'r> {
     run: &'r Run,
     splits: Vec<Ident>,
     at_work: JoinSet<(Ident, Result<()>)>,
     stops: BTreeMap<Ident, CancellationToken>,
-    /// How many of them fall to this process; `None` before it is known.
+    /// Target number of splits of this process; `None` before it is known.
     wanted: Option<usize>,
 }
 
@@ -54,7 +54,7 @@ impl<'r> Crew<'r> {
         }
     }
 
-    /// All of them to their end, as many at a time as there are cores.
+    /// All of them to their end, as many concurrently as there are cores.
     async fn finish(&mut self) -> Result<()> {
         let at_once = std::thread::available_parallelism().map_or(1, usize::from);
         for split in self.splits.clone() {
@@ -71,9 +71,10 @@ impl<'r> Crew<'r> {
         Ok(())
     }
 
-    /// As many as fall to it, until the run is cancelled or a source ends by itself.
+    /// The assigned share, until the run is cancelled or a source ends.
     async fn follow(&mut self) -> Result<()> {
-        let (clock, cancel) = (&self.run.context.clock, &self.run.context.cancel);
+        let clock = &self.run.context.clock;
+        let cancel = &self.run.context.cancel;
         let attend_every = self.run.context.lease / 4;
         loop {
             let wanted = self.fall_to_us().await?;
@@ -116,12 +117,12 @@ impl<'r> Crew<'r> {
             (Ok(members), _) => share(&members, &member, all),
             (Err(error), None) => return Err(error),
             (Err(error), Some(known)) => {
-                tracing::warn!(%error, "failed to ask who shares the splits; going on as before");
+                tracing::warn!(%error, "could not refresh pipeline membership, keeping the current assignment");
                 known
             }
         };
         if self.wanted.replace(wanted) != Some(wanted) {
-            tracing::info!(wanted, of = all, "so many splits fall to this process");
+            tracing::info!(wanted, of = all, "split assignment changed");
         }
         Ok(wanted)
     }
@@ -131,7 +132,7 @@ impl<'r> Crew<'r> {
         stops.filter(|stop| !stop.is_cancelled()).count()
     }
 
-    /// The surplus ends at its next commit.
+    /// Surplus splits end at their next commit.
     fn let_go(&self, wanted: usize) {
         let surplus = self.at_work().saturating_sub(wanted);
         let held = self.stops.values().rev();
@@ -140,8 +141,7 @@ impl<'r> Crew<'r> {
         }
     }
 
-    /// Takes what is free, up to what is wanted. While others of its splits are at work, a store that does not answer is no
-    /// reason to end them.
+    /// Acquires free splits, up to `wanted`. While others of its splits are active, an unavailable store does not end them.
     async fn take(&mut self, wanted: usize) -> Result<()> {
         for split in self.splits.clone() {
             if self.at_work() >= wanted {
@@ -155,7 +155,7 @@ impl<'r> Crew<'r> {
                 Ok(false) => {}
                 Err(error) if self.stops.is_empty() => return Err(error),
                 Err(error) => {
-                    tracing::warn!(%error, "failed to ask for free splits; going on with those at work");
+                    tracing::warn!(%error, "could not look up free splits, continuing with the active ones");
                     break;
                 }
             }
@@ -168,7 +168,8 @@ impl<'r> Crew<'r> {
         if context.exclusive {
             return Ok(true);
         }
-        let (pipeline, now) = (&self.run.spec.name, context.clock.now());
+        let pipeline = &self.run.spec.name;
+        let now = context.clock.now();
         let store = context.lake.store();
         let until = store.held_until(&context.branch, pipeline, split, now);
         Ok(until.await?.is_none())
@@ -182,7 +183,7 @@ impl<'r> Crew<'r> {
         self.at_work.spawn(work.in_current_span());
     }
 
-    /// Whether a split that has ended was asked to, and what came of it.
+    /// Whether a finished split was cancelled, and its result.
     fn done(&mut self, done: Result<(Ident, Result<()>), JoinError>) -> Result<(bool, Result<()>)> {
         let (split, outcome) = done.map_err(|error| {
             Error::bug("split_panicked", "the work on a split panicked").with_source(error)
@@ -191,7 +192,7 @@ impl<'r> Crew<'r> {
         Ok((stop.is_some_and(|stop| stop.is_cancelled()), outcome))
     }
 
-    /// Lets go of everything at its next commit, and waits for that.
+    /// Releases all splits at their next commit, and waits for that.
     async fn end(&mut self) -> Result<()> {
         self.stops.values().for_each(CancellationToken::cancel);
         let mut outcome = Ok(());
@@ -206,17 +207,17 @@ impl<'r> Crew<'r> {
         if self.wanted.is_some()
             && let Err(error) = self.run.context.lake.store().leave(&self.member()).await
         {
-            tracing::debug!(%error, "failed to leave; the others wait until the lease is over");
+            tracing::debug!(%error, "could not deregister, peers will wait for the lease to expire");
         }
         outcome
     }
 }
 
 fn taken_over(error: &Error) {
-    tracing::info!(%error, "another process has taken the split");
+    tracing::info!(%error, "another process has taken over the split");
 }
 
-/// How many of `splits` fall to a member. Who gets one more than others differs from pipeline to pipeline, so that many
+/// A member's share of `splits`. The members with one more than the others differ from pipeline to pipeline, so that many
 /// pipelines of one split are spread too.
 fn share(members: &[String], me: &Member, splits: usize) -> usize {
     let order = |owner: &str| {

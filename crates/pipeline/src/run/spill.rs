@@ -1,4 +1,4 @@
-//! Formats that are read at random, inside of a compression: decompressed into a file that lasts as long as it is read.
+//! Decompresses payloads of random-access formats into a file that lasts as long as it is read.
 
 use std::io::{BufWriter, Write};
 use std::path::Path as FilePath;
@@ -11,13 +11,13 @@ use object_store::local::LocalFileSystem;
 use object_store::path::Path;
 
 use super::stored::StoredPayload;
-use crate::extract::decode::Decoder;
+use forebay_formats::decode::Decoder;
 
 /// Name of the one file in the folder.
 const FILE_NAME: &str = "payload";
 
 /// A decompressed payload on the local disk; it is removed with this value. Its size is bounded by
-/// [`OUTPUT_BYTES_MAX`](crate::extract::decode::OUTPUT_BYTES_MAX).
+/// [`OUTPUT_BYTES_MAX`](forebay_formats::decode::OUTPUT_BYTES_MAX).
 #[derive(Debug)]
 pub(super) struct SpilledPayload {
     _folder: SpillFolder,
@@ -28,7 +28,7 @@ pub(super) struct SpilledPayload {
 impl SpilledPayload {
     /// Decompresses a payload into a new folder below `parent`.
     ///
-    /// Errors: `Unavailable` `spill_failed` when the disk does not take it; those of the decoder and of reading.
+    /// Errors: `Unavailable` `spill_failed` when writing to the disk fails; those of the decoder and of reading.
     pub(super) fn write(
         parent: &FilePath,
         compression: Compression,
@@ -59,5 +59,5 @@ fn spill_failed(folder: &FilePath) -> Error {
         "failed to decompress a payload to the local disk",
     )
     .with_context("folder", folder.display())
-    .with_hint("make room there, or decompress the file yourself")
+    .with_hint("free disk space there, or decompress the file first")
 }

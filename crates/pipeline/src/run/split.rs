@@ -1,6 +1,6 @@
-//! One split of a run: takes its lease, works until its source has nothing more, and starts again where that helps.
+//! One split of a run: acquires its lease, works until its source has nothing more, and restarts after a conflict.
 //!
-//! Which splits this process works on is the matter of [`super::share`].
+//! The splits of this process are assigned by [`super::share`].
 
 use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, Ordering};
@@ -15,16 +15,16 @@ use tracing::Instrument;
 use super::attempts::{Attempt, Attempts};
 use super::audit::Requests;
 use super::{Job, RunContext, deliver, random, stages};
-use crate::file::PipelineSpec;
+use crate::spec::PipelineSpec;
 
-/// How often a split is started again after another writer was first and before it commits, until the run gives up. Each time
-/// somebody else has made a commit, so this is also how many writers may begin with a table at once.
+/// Restarts after a commit conflict without a commit in between, until the run fails. Each time another writer has made a
+/// commit, so this is also how many writers may start on a table at once.
 pub(super) const RESTARTS_MAX: u32 = 32;
 
-/// The pause before such a start, times how many there were.
+/// The pause before a restart, times the number of restarts.
 pub(super) const RESTART_PAUSE: Duration = Duration::from_millis(20);
 
-/// What the splits of a run have in common.
+/// The shared state of the splits of a run.
 #[derive(Clone)]
 pub(super) struct Run {
     pub(super) spec: Arc<PipelineSpec>,
@@ -35,7 +35,7 @@ pub(super) struct Run {
 }
 
 impl Run {
-    /// Works on a split until it is at its end, or `stop`.
+    /// Works on a split to its end, or until `stop`.
     pub(super) async fn split(self, split: Ident, stop: CancellationToken) -> Result<()> {
         let span = tracing::error_span!("split", %split);
         let outcome = self.again(&split, stop).instrument(span).await;
@@ -48,11 +48,12 @@ impl Run {
         let commits = Arc::new(AtomicU64::new(0));
         let mut context = RunContext {
             cancel: stop,
-            // What is made of it (ids, jitter) is no other split's.
+            // Ids and jitter must differ from those of other splits.
             seed: seed(self.context.seed, split),
             ..self.context.clone()
         };
-        let (mut restarts, mut seen) = (0, 0);
+        let mut restarts = 0;
+        let mut seen = 0;
         let mut patience = deliver::Patience::new();
         let attempt = Attempt::new(split, self.attempts.clone());
         loop {
@@ -64,16 +65,16 @@ impl Run {
             match outcome {
                 Err(error) if may_restart(&error) && restarts < RESTARTS_MAX => {
                     restarts += 1;
-                    tracing::info!(%split, %error, "another writer was first; starting again at the last commit");
+                    tracing::info!(%split, %error, "commit conflict, retrying split from the last commit");
                     context.clock.sleep(RESTART_PAUSE * restarts).await;
                 }
                 Err(error) if !context.cancel.is_cancelled() && attempt.may_restart() => {
-                    tracing::error!(%split, %error, "a payload may have made a stage fail; starting again at the last commit, one payload at a time");
+                    tracing::error!(%split, %error, "a payload may have made a stage fail, retrying split from the last commit, one payload at a time");
                 }
                 Err(error) if patience.again(&error, done, &context).await => {}
                 other => return other,
             }
-            // What this run has committed is not read a second time.
+            // Data committed by this run is not read again.
             context.full &= done == 0 || self.spec.load.replaces();
         }
     }
@@ -93,7 +94,8 @@ impl Run {
                 taken.await?;
             }
             let _at_work = context.figures.at_work();
-            let sink = deliver::open(&self.spec, context, split, &mut lease, false).await?;
+            let sink =
+                deliver::open(&self.spec, context, split, &mut lease, Some(self.record.id)).await?;
             let begun = attempt.begin_split(context, &self.record, lease.sequence);
             begun.await?;
             let job = Job {
@@ -113,7 +115,7 @@ impl Run {
     }
 }
 
-/// Takes a split, does the work while its lease is renewed, and gives it back.
+/// Acquires a split, works on it while its lease is renewed, and releases it.
 pub(super) async fn held<T>(
     request: &LeaseRequest,
     context: &RunContext,
@@ -147,14 +149,14 @@ fn seed(run: u64, split: &Ident) -> u64 {
     u64::try_from(random(run, split) >> 64).unwrap_or(run)
 }
 
-/// A fenced writer must stop; any other conflict is over once the tables are read again.
+/// A fenced writer must stop; any other conflict is resolved by loading the tables again.
 pub(super) fn may_restart(error: &Error) -> bool {
     error.kind() == ErrorKind::Conflict
         && !is_anothers(error)
-        && error.code() != crate::source::REARRANGED
+        && error.code() != forebay_connectors::source::REARRANGED
 }
 
-/// Whether another process has the split.
+/// Whether another process holds the split.
 pub(super) fn is_anothers(error: &Error) -> bool {
     error.kind() == ErrorKind::Conflict && ["stale_epoch", "leased"].contains(&error.code())
 }
@@ -166,7 +168,7 @@ async fn renew(request: &LeaseRequest, epoch: i64, context: &RunContext) -> Erro
         match context.lake.store().renew_lease(request, epoch).await {
             Err(error) if error.kind() == ErrorKind::Conflict => return error,
             Err(error) => {
-                tracing::warn!(%error, "failed to renew the lease; the next commit will tell");
+                tracing::warn!(%error, "failed to renew the lease; the next commit fails if it was taken over");
             }
             Ok(()) => {}
         }

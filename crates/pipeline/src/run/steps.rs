@@ -1,8 +1,8 @@
-//! Contract rules and transforms, in order, and what they mean for child tables.
+//! Contract rules and transforms, in order, and their effect on child tables.
 //!
-//! Transforms see main rows only. A record is refused as a whole: when a step has made several rows of it and one of them
-//! is refused, the others are left out too, and so are its children, which follow in the batches right after it and are
-//! known by their root's key. So a replay may land all of the record without landing anything twice.
+//! Transforms see main rows only. A record is rejected as a whole: when a step has made several rows of it and one of them
+//! is rejected, the others are left out too, and so are its children, which follow in the batches right after it and are
+//! found by their root's key. So a replay may land all of the record without landing anything twice.
 
 use std::collections::{BTreeSet, HashSet};
 use std::sync::Arc;
@@ -17,13 +17,13 @@ use forebay_lake::Lake;
 use super::evidence::ColumnEvidence;
 use super::ledger::RowPlace;
 use super::widen::{self, ColumnWidening};
-use crate::extract::contract::Contract;
-use crate::extract::untyped::{drop_untyped, with_nulls};
-use crate::file::PipelineSpec;
+use crate::spec::PipelineSpec;
 use crate::transform::check::ColumnChecks;
 use crate::transform::{Refusal, Transformed, keep, refuse, variant};
+use forebay_formats::contract::Contract;
+use forebay_formats::untyped::{NO_VALUES, drop_untyped, has_no_column, with_nulls};
 
-/// Key of a row, and of the main row that a child row hangs from (see [`crate::extract::json`]).
+/// Key of a row, and of the main row that a child row hangs from (see [`forebay_formats::json`]).
 const ID: &str = "_fb_id";
 const ROOT_ID: &str = "_fb_root_id";
 
@@ -32,15 +32,15 @@ const ROOT_ID: &str = "_fb_root_id";
 pub(super) struct Steps {
     spec: Arc<PipelineSpec>,
     checks: ColumnChecks,
-    /// Keys of main rows of the last main batch that were refused.
+    /// Keys of rejected main rows of the last main batch.
     refused: HashSet<String>,
-    /// What rows had values in, where rows may be refused or left out.
+    /// Columns with values, where rows may be rejected or left out.
     evidence: Option<ColumnEvidence>,
-    /// Main rows of the last batch that go on, as the extractor gave them: the table may refuse some yet.
+    /// Accepted main rows of the last batch, as extracted: the table may still reject some.
     pending: Option<Batch>,
-    /// Which columns of whole numbers become doubles, where the target can do that.
+    /// The columns of whole numbers that become doubles, for targets that support it.
     widening: Option<ColumnWidening>,
-    /// Columns of doubles beside whole numbers that have been warned about, where the target cannot make one of both.
+    /// Columns of doubles beside whole numbers that have been warned about, for targets that cannot merge them.
     warned: BTreeSet<String>,
 }
 
@@ -58,23 +58,23 @@ impl Steps {
         }
     }
 
-    /// Lets columns of whole numbers become doubles.
+    /// Enables widening columns of whole numbers to doubles.
     pub(super) fn widen_columns(&mut self, lake: &Lake, branch: &RefName) {
         self.widening = ColumnWidening::new(lake, branch, &self.spec);
     }
 
-    /// Lets refused records teach no columns to an extraction that begins with this contract.
+    /// Keeps rejected records from adding columns to an extraction that starts with this contract.
     pub(super) fn watch_columns(&mut self, known: Contract) -> Result<()> {
         self.evidence = ColumnEvidence::new(known, &self.spec.schema)?;
         Ok(())
     }
 
-    /// Whether every row passes as it is.
+    /// Whether every row passes unchanged.
     pub(super) fn is_empty(&self) -> bool {
         self.checks.is_empty() && self.spec.transform.is_empty()
     }
 
-    /// What the extractor has learned, without what only refused records had.
+    /// The learned contract, without columns that only rejected records had.
     pub(super) fn learned(&mut self, contract: Contract) -> Result<Contract> {
         self.note_pending();
         let contract = match &self.evidence {
@@ -87,20 +87,31 @@ impl Steps {
         }
     }
 
-    /// Takes note of rows of which some are left out before they come here.
+    /// Records the columns of rows of which some are left out before the steps.
     pub(super) fn note_left_out(&mut self, batch: &Batch) {
         if let Some(evidence) = &mut self.evidence {
             evidence.note_refused(&batch.child, &batch.records);
         }
     }
 
-    /// Takes batches in the order an extractor gives them. A record is refused once at most, and teaches no column then.
+    /// Takes batches in extractor order. A record is rejected at most once, and then adds no column.
     pub(super) async fn apply(&mut self, batch: Batch) -> Result<(Batch, Vec<Rejected>)> {
+        self.apply_piece(batch, false).await
+    }
+
+    /// The same for a part of a batch; `goes_on` for all but the first. Nothing of a part is taken when it fails.
+    pub(super) async fn apply_piece(
+        &mut self,
+        batch: Batch,
+        goes_on: bool,
+    ) -> Result<(Batch, Vec<Rejected>)> {
         self.note_pending();
         if !batch.child.is_empty() {
             return Ok((self.apply_to_children(batch).await?, Vec::new()));
         }
-        self.refused.clear();
+        if !goes_on {
+            self.refused.clear();
+        }
         if self.is_empty() {
             let records = drop_untyped(batch.records)?;
             let batch = Batch { records, ..batch };
@@ -123,6 +134,23 @@ impl Steps {
         Ok((self.pass_again(left, passed).await?, rejected))
     }
 
+    /// Rejects the one record of a piece, whose output is too large.
+    pub(super) fn refuse_piece(&mut self, piece: Batch, error: &Error) -> Result<Vec<Rejected>> {
+        self.note_left_out(&piece);
+        let refusal = |row| Refusal {
+            row,
+            code: error.code(),
+            reason: error.message().to_owned(),
+        };
+        let refusals = (0..piece.records.num_rows()).map(refusal).collect();
+        let came = Came::new(&piece);
+        let before = piece.records.clone();
+        let mut rejected = Vec::new();
+        let done = refuse(piece, refusals, "transform")?;
+        self.settle(&came, &before, done, &mut rejected)?;
+        Ok(rejected)
+    }
+
     async fn apply_to_children(&mut self, batch: Batch) -> Result<Batch> {
         if !self.refused.is_empty() {
             self.note_left_out(&batch);
@@ -133,7 +161,7 @@ impl Steps {
         Ok(merged)
     }
 
-    /// Takes note of the rows of the last batch: the table has taken what it has not refused.
+    /// Records the columns of the last batch: the table has accepted all rows that it has not rejected.
     fn note_pending(&mut self) {
         if let Some(batch) = self.pending.take() {
             self.note_landed(&batch);
@@ -149,7 +177,7 @@ impl Steps {
         }
     }
 
-    /// The batch with one column where it has whole numbers and doubles of one key.
+    /// The batch with whole numbers and doubles of one key merged into one column.
     async fn widen(&mut self, batch: Batch) -> Result<Batch> {
         match &mut self.widening {
             Some(widening) => widening.apply(batch).await,
@@ -160,7 +188,7 @@ impl Steps {
         }
     }
 
-    /// The batch without the empty columns of refused records.
+    /// The batch without the empty columns of rejected records.
     fn trim(&self, batch: Batch) -> Result<Batch> {
         Ok(self.trimmed(&batch)?.unwrap_or(batch))
     }
@@ -176,8 +204,8 @@ impl Steps {
         }))
     }
 
-    /// What the steps make of rows that have passed once, as if the columns of the refused had never been there. A statement
-    /// that names such a column has it.
+    /// The output of the steps for accepted rows, as if the columns of the rejected ones had never existed. A statement
+    /// that names such a column still has it.
     async fn pass_again(&mut self, left: Batch, passed: Batch) -> Result<Batch> {
         let Some(trimmed) = self.trimmed(&left)? else {
             return Ok(passed);
@@ -215,7 +243,8 @@ impl Steps {
             .map(|name| ((*name).to_owned(), DataType::Null));
         let records = with_nulls(batch.records, untyped)?;
         let batch = Batch { records, ..batch };
-        let (came, before) = (Came::new(&batch), batch.records.clone());
+        let came = Came::new(&batch);
+        let before = batch.records.clone();
         let mut rejected = Vec::new();
         let done = refuse(batch, foreign, "transform[0]")?;
         let batch = self.settle(&came, &before, done, &mut rejected)?;
@@ -237,11 +266,16 @@ impl Steps {
                 .context("step", &step.name)?;
             batch = self.settle(&came, &before, done, &mut rejected)?;
         }
+        if has_no_column(&batch.records) {
+            let before = batch.records.clone();
+            let done = refuse(batch, without_values(before.num_rows()), "load")?;
+            batch = self.settle(&came, &before, done, &mut rejected)?;
+        }
         let records = drop_untyped(batch.records)?;
         Ok((Batch { records, ..batch }, rejected))
     }
 
-    /// Columns that the first step names and that came before, but not with these rows.
+    /// Existing columns named by the first step that these rows lack.
     fn absent(&self, records: &RecordBatch) -> Vec<&str> {
         let (Some(first), Some(evidence)) = (self.spec.transform.first(), &self.evidence) else {
             return Vec::new();
@@ -251,7 +285,7 @@ impl Steps {
         named
     }
 
-    /// Refuses rows that have none of the columns which the first step names: they are of something else.
+    /// Rejects rows that have none of the columns named by the first step: they are other records.
     fn foreign(&self, records: &RecordBatch, absent: &[&str]) -> Vec<Refusal> {
         let named = self.spec.transform.first();
         let mut named = named.into_iter().flat_map(|step| step.transform.named());
@@ -262,20 +296,21 @@ impl Steps {
             row,
             code: "columns_missing",
             reason: format!(
-                "the record has none of the columns that the step names: {}",
+                "the record has none of the columns used by the step: {}",
                 absent.join(", ")
             ),
         };
         (0..records.num_rows()).map(refusal).collect()
     }
 
-    /// Leaves out rows that the table does not take, with all rows of their records; their children follow and are left out too.
+    /// Leaves out rows rejected by the table, with all rows of their records; their children follow and are left out too.
     pub(super) async fn refuse_rows(
         &mut self,
         batch: Batch,
         refusals: Vec<Refusal>,
     ) -> Result<(Batch, Vec<Rejected>)> {
-        let (came, before) = (Came::new(&batch), batch.records.clone());
+        let came = Came::new(&batch);
+        let before = batch.records.clone();
         let mut rejected = Vec::new();
         let done = refuse(batch, refusals, "load")?;
         let batch = self.settle(&came, &before, done, &mut rejected)?;
@@ -288,7 +323,7 @@ impl Steps {
         Ok((self.pass_again(left, batch).await?, rejected))
     }
 
-    /// Takes over what a step refused, and gives the rows that go on.
+    /// Adds the rejected records of a step, and returns the accepted rows.
     fn settle(
         &mut self,
         came: &Came,
@@ -313,7 +348,7 @@ impl Steps {
         without_places(done.batch, &places)
     }
 
-    /// Where places are not known, what a step has taken away is told by the keys, as long as the rows still carry them.
+    /// Where origins are unknown, removed rows are found by their keys, as long as the rows still carry them.
     fn note_gone(&mut self, before: &RecordBatch, after: &RecordBatch) {
         let (Some(before), Some(after)) = (keys(before, ID), keys(after, ID)) else {
             return;
@@ -339,6 +374,17 @@ impl Steps {
     }
 }
 
+/// Refuses rows that have no column for a table: where every value is null, the type of a column is unknown.
+fn without_values(rows: usize) -> Vec<Refusal> {
+    let refusal = |row| Refusal {
+        row,
+        code: NO_VALUES,
+        reason: "every value that the steps made is null, and no record has given a column a type"
+            .to_owned(),
+    };
+    (0..rows).map(refusal).collect()
+}
+
 /// Payload and offset of a record.
 type Place = (u64, u64);
 
@@ -354,7 +400,7 @@ fn places(origins: &Origins) -> impl Iterator<Item = Place> {
     payloads.zip(origins.offsets.iter().copied())
 }
 
-/// The main rows as they came: keys by place, also after a step that drops the keys.
+/// The main rows before the steps: keys by origin, also after a step that drops the keys.
 struct Came {
     origins: Option<Origins>,
     keys: Option<StringArray>,
@@ -470,6 +516,7 @@ mod tests {
             payloads: vec![0; 3],
             offsets: vec![0, 10, 20],
             lengths: vec![5; 3],
+            ..Origins::default()
         });
         let mut wanted = Wanted::default();
         let kept = wanted.keep(main, &mut |row| row.offset == 10).unwrap();

@@ -1,4 +1,4 @@
-//! The stored bytes of a payload, read again as often as it takes.
+//! The stored bytes of a payload, readable repeatedly.
 
 use std::sync::Arc;
 
@@ -7,14 +7,14 @@ use object_store::path::Path;
 use object_store::{ObjectStore, ObjectStoreExt};
 use tokio::runtime::Handle;
 
-use crate::extract::decode::Take;
+use forebay_formats::decode::Take;
 
 /// Bytes asked for at once: a request has a time limit, however large the object is.
 const WINDOW_BYTES: u64 = 8 << 20;
 
 /// Bytes that can be read from their beginning more than once.
 pub(super) trait StoredPayload {
-    /// Hands all bytes on, piece by piece. Blocks.
+    /// Passes all bytes on, piece by piece. Blocks.
     ///
     /// Errors: `Unavailable` when the store does not answer; and whatever `take` returns.
     fn read(&self, take: &mut Take<'_>) -> Result<()>;
@@ -30,7 +30,7 @@ impl StoredPayload for HeldPayload {
     }
 }
 
-/// A payload that has an object of the raw zone to itself.
+/// A payload that is the only one in its raw object.
 #[derive(Debug)]
 pub(super) struct ObjectPayload {
     pub(super) objects: Arc<dyn ObjectStore>,

@@ -1,7 +1,7 @@
 //! The tables that one commit of a pipeline touches, each with its open files.
 
-use std::collections::BTreeMap;
 use std::collections::btree_map::Entry;
+use std::collections::{BTreeMap, BTreeSet};
 
 use arrow::datatypes::SchemaRef;
 use arrow::record_batch::RecordBatch;
@@ -11,15 +11,19 @@ use forebay_store::{AsOf, Head};
 use object_store::path::Path;
 use tokio::runtime::Handle;
 
-use crate::load::iceberg::IcebergTarget;
+use crate::platform::iceberg::IcebergTarget;
 
 /// `raw.<pipeline>`.
 pub(super) fn raw(pipeline: &Ident) -> Result<TableName> {
     Ok(TableName::new("raw".parse()?, pipeline.clone()))
 }
 
-/// Property of a table of rows: the main table that it is or belongs to. Whoever declares that one as a target may write here.
+/// Property of a data table: the main table that it is or belongs to. Pipelines with that table as their target may write
+/// here.
 const OWNER_PROPERTY: &str = "forebay.owner";
+
+/// Property of a main table: the pipelines whose rows it has, with commas between their names. A rebuild has the rows of one.
+const LOADERS_PROPERTY: &str = "forebay.loaders";
 
 /// Columns that every child table has.
 const CHILD_COLUMNS: [&str; 4] = ["_fb_id", "_fb_parent_id", "_fb_root_id", "_fb_index"];
@@ -30,17 +34,29 @@ pub(super) fn may_be_child(name: &TableName, main: &TableName) -> bool {
     name.namespace == main.namespace && rest.is_some_and(|rest| rest.starts_with("__"))
 }
 
-/// Whether a table belongs to `main`. One that was made before tables had owners does when it looks like a child table.
+/// Whether a table belongs to `main`. A table without a recorded owner does when it looks like a child table.
 pub fn is_owned(table: &Table, main: &TableName) -> bool {
     belongs_to(table.name(), main, owner(table).as_deref(), &table.schema())
 }
 
-/// The main table that a table is or belongs to, where that is written down.
+/// The recorded main table that a table is or belongs to.
 pub fn owner(table: &Table) -> Option<String> {
     table.properties().remove(OWNER_PROPERTY)
 }
 
-/// Heads of the main table and its child tables on a branch. A table of another pipeline may be called like a child.
+/// The pipelines recorded as loaders of a table; none in tables of earlier versions.
+pub(super) fn loaders(table: &Table) -> BTreeSet<String> {
+    let recorded = table.properties().remove(LOADERS_PROPERTY);
+    names_of(recorded.as_deref())
+}
+
+fn names_of(recorded: Option<&str>) -> BTreeSet<String> {
+    let names = recorded.unwrap_or_default().split(',');
+    let names = names.filter(|name| !name.is_empty());
+    names.map(str::to_owned).collect()
+}
+
+/// Heads of the main table and its child tables on a branch. A table of another pipeline may have the name of a child.
 pub(super) async fn owned_heads(
     lake: &Lake,
     branch: &RefName,
@@ -75,9 +91,10 @@ fn belongs_to(name: &TableName, main: &TableName, owner: Option<&str>, schema: &
 pub(super) struct Tables {
     lake: Lake,
     branch: RefName,
+    pipeline: Ident,
     runtime: Handle,
     open: BTreeMap<TableName, Open>,
-    /// What was learned, for people: `quakes.events: added column note`.
+    /// Changes of tables, for display: `quakes.events: added column note`.
     pub(super) changes: Vec<String>,
 }
 
@@ -86,10 +103,10 @@ struct Open {
     writer: Option<TableWriter>,
     /// Files at given paths.
     files: BTreeMap<Path, TableWriter>,
-    /// The schema that was last seen to fit; most batches have the same.
+    /// The last schema that was found to fit; most batches have the same.
     fits: Option<SchemaRef>,
     options: WriterOptions,
-    /// Whether it is known that the pipeline may write here.
+    /// Whether the pipeline is known to own the target.
     is_claimed: bool,
 }
 
@@ -116,10 +133,11 @@ impl Open {
 }
 
 impl Tables {
-    pub(super) fn new(lake: Lake, branch: RefName, runtime: Handle) -> Self {
+    pub(super) fn new(lake: Lake, branch: RefName, pipeline: Ident, runtime: Handle) -> Self {
         Self {
             lake,
             branch,
+            pipeline,
             runtime,
             open: BTreeMap::new(),
             changes: Vec::new(),
@@ -140,7 +158,7 @@ impl Tables {
         self.write(&name, records, partition, &options)
     }
 
-    /// Opens the main table of a pipeline, or that of the list at `child`; gives how its files are written.
+    /// Opens the main table of a pipeline, or that of the list at `child`; returns how its files are written.
     ///
     /// Errors: `Config` `table_taken` when the table belongs to another pipeline.
     pub(super) fn claim_rows(
@@ -159,6 +177,7 @@ impl Tables {
     }
 
     fn claim(&mut self, name: &TableName, main: &TableName, options: &WriterOptions) -> Result<()> {
+        let pipeline = self.pipeline.clone();
         let open = self.opened(name, options)?;
         if open.is_claimed {
             return Ok(());
@@ -175,11 +194,14 @@ impl Tables {
                 open.draft.expect_property(OWNER_PROPERTY, None)?;
             }
         }
+        if name == main {
+            record_loader(&mut open.draft, &pipeline)?;
+        }
         open.is_claimed = true;
         Ok(())
     }
 
-    /// Adds rows. A table that is not there is created with `partition`; one that lacks columns gets them.
+    /// Adds rows. A missing table is created with `partition`; missing columns are added.
     pub(super) fn write(
         &mut self,
         name: &TableName,
@@ -210,7 +232,7 @@ impl Tables {
         Ok(!trial.evolve(schema)?.is_empty())
     }
 
-    /// Whether the rows fit the table as it would be with them. Nothing is written, and the table does not change.
+    /// Whether the rows fit the table with its pending changes. Nothing is written, and the table does not change.
     pub(super) fn check(
         &mut self,
         name: &TableName,
@@ -236,7 +258,7 @@ impl Tables {
         &self.runtime
     }
 
-    /// Makes the main table of a pipeline, when it is not there yet, without rows. Whether it was made.
+    /// Creates the main table of a pipeline without rows, if it does not exist. Returns whether it was created.
     pub(super) fn create(&mut self, target: &IcebergTarget, schema: &SchemaRef) -> Result<bool> {
         let (name, partition) = target.place("")?;
         if self.open.contains_key(&name) {
@@ -277,7 +299,7 @@ impl Tables {
         writer.write(records).context("table", name)
     }
 
-    /// Sets a property of a table that is there or being made; a table that is neither is left alone. Whether it will be so.
+    /// Sets a property of an existing or new table; any other table is left alone. Returns whether it was set.
     pub(super) fn set_property(
         &mut self,
         name: &TableName,
@@ -300,7 +322,7 @@ impl Tables {
         Ok(true)
     }
 
-    /// A table that is changed is changed only while the property is `value`. Told at once when it is something else.
+    /// The table may only be changed while the property is `value`. Fails at once if it differs.
     ///
     /// Errors: `Conflict` `property_moved`.
     pub(super) fn expect_property(
@@ -315,7 +337,7 @@ impl Tables {
         }
     }
 
-    /// Closes every file and gives the changes to commit.
+    /// Closes every file and returns the changes to commit.
     pub(super) fn finish(&mut self) -> Result<Vec<Draft>> {
         let mut drafts = Vec::new();
         for (name, mut open) in std::mem::take(&mut self.open) {
@@ -325,8 +347,8 @@ impl Tables {
         Ok(drafts)
     }
 
-    /// Gives up everything that was written and not [finished](Self::finish), and deletes its files: a run that fails again and again on a
-    /// full disk must not fill it.
+    /// Discards everything that was written and not [finished](Self::finish), and deletes its files: a run that fails again
+    /// and again on a full disk must not fill it.
     pub(super) fn discard(&mut self) {
         self.changes.clear();
         for mut open in std::mem::take(&mut self.open).into_values() {
@@ -388,7 +410,22 @@ impl Tables {
     }
 }
 
-/// Makes columns of whole numbers doubles where `schema` has them and the table can.
+/// Notes that the table has rows of the pipeline.
+fn record_loader(draft: &mut Draft, pipeline: &Ident) -> Result<()> {
+    let recorded = draft.property(LOADERS_PROPERTY);
+    let mut names = names_of(recorded.as_deref());
+    if !names.insert(pipeline.to_string()) {
+        return Ok(());
+    }
+    let names: Vec<String> = names.into_iter().collect();
+    draft.set_property(LOADERS_PROPERTY, names.join(","));
+    match draft.exists() {
+        true => draft.expect_property(LOADERS_PROPERTY, recorded.as_deref()),
+        false => Ok(()),
+    }
+}
+
+/// Widens columns of whole numbers to doubles where `schema` has them and the table supports it.
 fn widen(runtime: &Handle, open: &mut Open, schema: &SchemaRef) -> Result<Vec<String>> {
     if !may_widen(runtime, &open.draft, schema)? {
         return Ok(Vec::new());
@@ -404,7 +441,7 @@ fn may_widen(runtime: &Handle, draft: &Draft, schema: &SchemaRef) -> Result<bool
     }
     let obstacle = runtime.block_on(draft.widening_obstacle(schema));
     let obstacle = obstacle.map_err(|error| match error.kind() {
-        // A table that cannot be read is no matter of the rows that come.
+        // A table that cannot be read is not the fault of the incoming rows.
         ErrorKind::Data => {
             Error::unavailable("table_unreadable", "failed to read the table").with_source(error)
         }
@@ -419,7 +456,7 @@ fn may_widen(runtime: &Handle, draft: &Draft, schema: &SchemaRef) -> Result<bool
 fn taken(name: &TableName, owner: Option<&str>) -> Error {
     let owner = owner.unwrap_or("another pipeline");
     Error::config("table_taken", format!("{name} belongs to {owner}"))
-        .with_hint("load into another table, or give the list another name in the records")
+        .with_hint("load into another table, or rename the list in the records")
 }
 
 fn gone(name: &TableName) -> Error {

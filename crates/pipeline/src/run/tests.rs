@@ -1,4 +1,4 @@
-//! Whole runs and replays in one process: what a table holds after a fix does not depend on when the fix was made.
+//! Whole runs and replays in one process: the content of a table after a fix does not depend on when the fix was made.
 
 mod compressed;
 mod documents;

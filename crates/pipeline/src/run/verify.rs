@@ -1,18 +1,19 @@
-//! Compressed payloads, proved whole before a byte of them is extracted.
+//! Verifies compressed payloads before a byte of them is extracted.
 //!
-//! A checksum comes last, and rows before it read like any others when a byte has changed. So a payload is decompressed twice: first to
-//! nothing, then into the extractor. Small ones are held meanwhile; large ones are read back from the raw zone.
+//! A checksum comes last, and rows before it look valid even when a byte has changed. So a payload is decompressed twice:
+//! first to verify it, then into the extractor. Small ones are kept in memory in between; large ones are read back from the
+//! raw zone.
 
 use forebay_core::quarantine::Extent;
 use forebay_core::{Compression, Error, PayloadHead, Rejected, Result};
 
 use super::stored::StoredPayload;
-use crate::extract::decode::Decoder;
+use forebay_formats::decode::Decoder;
 
-/// Compressed bytes that are held until the payload has proved to be whole.
+/// Compressed bytes that are kept in memory until the payload is verified.
 const HELD_BYTES_MAX: usize = 8 << 20;
 
-/// A compressed payload that is being decompressed to nothing.
+/// A compressed payload that is being decompressed to verify it.
 #[derive(Debug)]
 pub(super) struct Verification {
     ordinal: u64,
@@ -22,7 +23,7 @@ pub(super) struct Verification {
     held: Option<Vec<u8>>,
 }
 
-/// What has been found.
+/// The result of a verification.
 #[derive(Debug)]
 pub(super) enum Verified {
     /// The payload is whole; with its compressed bytes when they were few.
@@ -76,7 +77,7 @@ impl Verification {
     }
 }
 
-/// Decompresses a payload that is kept to nothing; gives why nothing of it may be loaded, if so.
+/// Verifies a payload that is stored; returns why nothing of it may be loaded, if so.
 pub(super) fn verify(head: &PayloadHead, stored: &dyn StoredPayload) -> Result<Option<Rejected>> {
     let Some(mut verification) = Verification::begin(head)? else {
         return Ok(None);
@@ -90,7 +91,7 @@ pub(super) fn verify(head: &PayloadHead, stored: &dyn StoredPayload) -> Result<O
     })
 }
 
-/// What is wrong with the payload; any other error ends the run.
+/// The fault of the payload; any other error ends the run.
 fn fault(decoded: Result<()>) -> Result<Option<Error>> {
     match decoded {
         Ok(()) => Ok(None),
@@ -99,7 +100,7 @@ fn fault(decoded: Result<()>) -> Result<Option<Error>> {
     }
 }
 
-/// Refuses a payload whole.
+/// Rejects a whole payload.
 pub(super) fn refuse_all(ordinal: u64, error: &Error) -> Rejected {
     Rejected {
         payload: Some(ordinal),
@@ -109,7 +110,7 @@ pub(super) fn refuse_all(ordinal: u64, error: &Error) -> Rejected {
         stage: "extract".to_owned(),
         code: error.code().to_owned(),
         reason: format!("{error}; nothing of the payload is loaded"),
-        // It lies in the raw zone; nobody reads such bytes.
+        // It is in the raw zone; the bytes are of no use in the quarantine table.
         record: Vec::new(),
     }
 }

@@ -1,8 +1,9 @@
-//! Makes one column of whole numbers and the doubles that came later, where the table's column may become one of doubles.
+//! Merges a column of whole numbers with later doubles, where the table's column may be widened to double.
 //!
-//! An extractor gives both, side by side (see [`crate::extract::doubles`]), for it does not know the table. Here the table is asked,
-//! once a column, when a record that goes on has the first double; what the table then does is in `lake::rewrite`. A column that
-//! may not be widened keeps the other beside it. Nothing is rounded: a whole number that is no double gets a column of its own.
+//! An extractor returns both, side by side (see [`forebay_formats::doubles`]), because it does not know the table. Here the
+//! table is checked, once per column, when an accepted record has the first double; the widening itself is in
+//! `lake::rewrite`. A column that may not be widened keeps the other beside it. Nothing is rounded: whole numbers without
+//! an exact double get a column of their own.
 
 mod merge;
 
@@ -14,35 +15,36 @@ use arrow::datatypes::{DataType, Field, Fields, Int64Type, Schema};
 use forebay_core::{Batch, RefName, Result};
 use forebay_lake::Lake;
 
-use crate::extract::contract::Contract;
-use crate::extract::doubles::{base_of, is_exact, longs_beside};
-use crate::extract::learned::{self, HeldLongs, INSIDE, LearnedColumn};
-use crate::file::PipelineSpec;
-use crate::load::iceberg::IcebergTarget;
+use crate::platform::iceberg::IcebergTarget;
+use crate::spec::PipelineSpec;
+use forebay_formats::contract::Contract;
+use forebay_formats::doubles::{base_of, is_exact, longs_beside};
+use forebay_formats::learned;
+use forebay_formats::learned::{HeldLongs, INSIDE, LearnedColumn};
 
 use self::merge::Merging;
 
-/// Whole numbers up to this magnitude are exact doubles, all of them.
+/// Whole numbers up to this magnitude are exact as doubles.
 const EXACT_MAX: i64 = 1 << 53;
 
-/// Which columns of whole numbers have become columns of doubles.
+/// The columns of whole numbers that have become columns of doubles.
 #[derive(Debug)]
 pub(super) struct ColumnWidening {
     lake: Lake,
     branch: RefName,
     spec: Arc<PipelineSpec>,
     target: IcebergTarget,
-    /// Whether columns that were asked about may be widened.
+    /// Whether the checked columns may be widened.
     decisions: HashMap<LearnedColumn, bool>,
-    /// Columns that hold, or held before they were widened, whole numbers that are no doubles.
+    /// Columns that hold, or held before they were widened, whole numbers without an exact double.
     inexact: HashSet<LearnedColumn>,
-    /// Columns of rows that went on that are doubles now.
+    /// Columns of accepted rows that are doubles now.
     widened: BTreeMap<LearnedColumn, WidenedColumn>,
 }
 
 #[derive(Debug)]
 struct WidenedColumn {
-    /// The name of the column beside it for whole numbers that are no doubles, and whether there is one.
+    /// The name of the column beside it for whole numbers without an exact double, and whether it exists.
     longs: String,
     has_longs: bool,
 }
@@ -61,9 +63,10 @@ impl ColumnWidening {
         })
     }
 
-    /// Takes note of rows that go on, as the extractor gave them.
+    /// Records the columns of accepted rows, as extracted.
     pub(super) fn note_landed(&mut self, batch: &Batch) {
-        let (table, mut noted) = (batch.child.as_str(), Vec::new());
+        let table = batch.child.as_str();
+        let mut noted = Vec::new();
         each_column(&batch.records, &mut |name, field, array| {
             noted.push((column(table, name), field.clone(), array.clone()));
         });
@@ -99,7 +102,7 @@ impl ColumnWidening {
         self.inexact.insert(column);
     }
 
-    /// The batch with one column where it has whole numbers and doubles that the table may hold in one.
+    /// The batch with whole numbers and doubles merged into one column where the table may hold both in one.
     pub(super) async fn apply(&mut self, batch: Batch) -> Result<Batch> {
         if has_doubles_beside(batch.records.schema_ref().fields()) {
             self.ask(&batch).await?;
@@ -119,7 +122,7 @@ impl ColumnWidening {
         })
     }
 
-    /// Asks the table about columns that have a double for the first time.
+    /// Checks the table for columns that have a double for the first time.
     async fn ask(&mut self, batch: &Batch) -> Result<()> {
         let mut new = Vec::new();
         let mut bases = HashMap::new();
@@ -160,7 +163,7 @@ impl ColumnWidening {
         let Some(schema) = draft.schema() else {
             return Ok(true);
         };
-        // What has a column of its own in the table stays there.
+        // Values with a column of their own in the table stay there.
         if has_column(schema.fields(), &path(variant)) {
             return Ok(false);
         }
@@ -181,7 +184,7 @@ impl ColumnWidening {
         Ok(false)
     }
 
-    /// The contract in which what was widened is doubles.
+    /// The contract with widened columns as doubles.
     pub(super) fn learned(&self, contract: Contract) -> Result<Contract> {
         if self.widened.is_empty() {
             return Ok(contract);
@@ -196,7 +199,7 @@ impl ColumnWidening {
     }
 }
 
-/// Warns, once a column, that doubles go to a column beside whole numbers: for targets other than tables of the lake.
+/// Warns, once per column, that doubles go to a column beside whole numbers: for targets other than lake tables.
 pub(super) fn warn_of_doubles(batch: &Batch, warned: &mut BTreeSet<String>) {
     if !has_doubles_beside(batch.records.schema_ref().fields()) {
         return;
@@ -224,7 +227,7 @@ fn column(table: &str, name: String) -> LearnedColumn {
     }
 }
 
-/// The column called `name` where `column` is.
+/// The column called `name` beside `column`.
 fn beside(column: &LearnedColumn, name: &str) -> LearnedColumn {
     let name = match column.name.rsplit_once(INSIDE) {
         Some((prefix, _)) => format!("{prefix}{INSIDE}{name}"),
@@ -240,7 +243,7 @@ fn path(column: &LearnedColumn) -> Vec<&str> {
     column.name.split(INSIDE).collect()
 }
 
-/// Calls `with` for every column, those in objects and in lists of objects too: the names of those around it, joined.
+/// Calls `with` for every column, those in objects and in lists of objects too: the names of the enclosing ones, joined.
 fn each_column(records: &RecordBatch, with: &mut dyn FnMut(String, &Field, &ArrayRef)) {
     for (field, array) in records.schema_ref().fields().iter().zip(records.columns()) {
         walk(field.name().clone(), field, array, with);
@@ -271,11 +274,12 @@ fn walk(
     }
 }
 
-/// The elements of lists, however deep; an array that is none as it is.
+/// The elements of lists, at any depth; any other array as it is.
 fn innermost(array: &ArrayRef) -> ArrayRef {
     let mut inner = array.clone();
     while let Some(list) = inner.as_list_opt::<i32>() {
-        let (from, to) = (list.value_offsets()[0], list.value_offsets()[list.len()]);
+        let from = list.value_offsets()[0];
+        let to = list.value_offsets()[list.len()];
         inner = list.values().slice(from as usize, (to - from) as usize);
     }
     inner
@@ -301,13 +305,13 @@ fn has_value(array: &ArrayRef) -> bool {
     inner.logical_null_count() < inner.len()
 }
 
-/// Whether a whole number is no double.
+/// Whether a whole number has no exact double.
 fn has_inexact(array: &ArrayRef) -> bool {
     let inner = innermost(array);
     let Some(numbers) = inner.as_primitive_opt::<Int64Type>() else {
         return false;
     };
-    // Most columns are seen to be exact by these two.
+    // Most columns are shown to be exact by these two.
     let bounds = [arrow::compute::min(numbers), arrow::compute::max(numbers)];
     let is_beyond = |bound: i64| !(-EXACT_MAX..=EXACT_MAX).contains(&bound);
     bounds.into_iter().flatten().any(is_beyond)

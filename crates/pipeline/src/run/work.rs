@@ -1,4 +1,4 @@
-//! The second stage: keeps the raw bytes, decompresses a copy, extracts rows, and says where a commit may be made.
+//! The second stage: keeps the raw bytes, decompresses a copy, extracts rows, and marks commit boundaries.
 //!
 //! Works on a blocking thread of its own. It commits nothing: at a boundary it seals the raw objects and hands
 //! everything before it to [`super::load`].
@@ -20,27 +20,27 @@ use super::stored::{HeldPayload, ObjectPayload, StoredPayload};
 use super::verify::{Verification, Verified};
 use super::{Figures, Job, attempts, random, stage_gone};
 use crate::buffer::Buffer;
-use crate::extract::contract::Contract;
-use crate::extract::{Extracted, Extraction, ObjectInput, Outlet, REFUSALS_MAX};
 use crate::raw::{RawEntry, RawObject, RawOptions, RawWriter};
+use forebay_formats::contract::Contract;
+use forebay_formats::{Extracted, Extraction, ObjectInput, Outlet, REFUSALS_MAX};
 
-/// Messages between this stage and the next. A batch may have 8 MiB; three keep both stages at work, and more were not quicker.
+/// Messages between this stage and the next. A batch may have 8 MiB; three keep both stages busy, and more were not faster.
 pub(super) const WORK_MAX: usize = 3;
 
-/// What the worker hands on, in order.
+/// The output of the worker, in order.
 #[derive(Debug)]
 pub(super) enum Work {
     Payload(Arc<PayloadHead>),
     Rows(Batch),
     Rejected(Vec<Rejected>),
-    /// A part of the raw index, and the file it belongs in.
+    /// A part of the raw index, and its target file.
     Index(Path, Vec<RawEntry>),
     Boundary(Boundary),
-    /// There are many requests, and nothing since the last boundary that a commit of them could take along.
+    /// There are many requests, and no boundary since the last one that could commit them.
     Requests,
-    /// Everything before it is to be done with; then this is answered.
+    /// Everything before it has to be processed; then this is answered.
     Settle(std::sync::mpsc::Sender<()>),
-    /// The source has been read to its end, and all of it has been handed on.
+    /// The source has been read to its end, and all of its data has been handed on.
     End,
 }
 
@@ -62,22 +62,22 @@ pub(super) struct Worker {
     passage: Arc<Passage>,
     /// Head of the newest payload.
     head: Option<Arc<PayloadHead>>,
-    /// The payload whose chunks are coming.
+    /// The payload that is being received.
     current: Option<Pour>,
-    /// Whether that payload, when it is compressed, is whole; nothing of it is extracted before.
+    /// The verification of that payload, when it is compressed; nothing of it is extracted before.
     verification: Option<Verification>,
     /// The last chunk's position, if a commit may be made right after it.
     resumable: Option<Position>,
-    /// The payload whose chunks are kept and not extracted, as it was refused whole.
+    /// The payload whose chunks are kept and not extracted, as it was rejected whole.
     refused: Option<u64>,
 }
 
-/// The way of rows and refusals to the next stage: in bounded pieces, and counted.
+/// Passes rows and rejected records to the next stage: in bounded pieces, and counted.
 #[derive(Debug)]
 struct Passage {
     out: mpsc::Sender<Work>,
     figures: Arc<Figures>,
-    /// Rows of all tables and refusals since the buffer was last told.
+    /// Rows of all tables and rejected records since the buffer was last updated.
     passed: AtomicU64,
 }
 
@@ -103,7 +103,7 @@ impl Outlet for Passage {
         self.count(piece.rejected.len());
         while !piece.rejected.is_empty() {
             let rest = piece.rejected.len().saturating_sub(REFUSALS_MAX);
-            // The last ones go first; their order says nothing.
+            // The last ones go first; their order does not matter.
             self.send(Work::Rejected(piece.rejected.split_off(rest)))?;
         }
         Ok(())
@@ -178,7 +178,7 @@ impl Worker {
         }
     }
 
-    /// The next chunk, or `Late` when the buffer's time is up, or there are many requests, before one comes.
+    /// The next chunk, or `Late` when the buffer interval has passed, or there are many requests, before one arrives.
     fn receive(&self, chunks: &mut mpsc::Receiver<Read>) -> Received {
         let clock = &self.job.context.clock;
         let wait = self
@@ -201,11 +201,11 @@ impl Worker {
         })
     }
 
-    /// The source is exhausted, or stopped. What ends at a position is committed; a torn payload is not.
+    /// The source is exhausted, or stopped. Data up to a position is committed; a torn payload is not.
     fn end(&mut self, position: Option<Position>) -> Result<()> {
         if position.is_some() {
             self.resumable = position;
-            // A pass that moved nothing but the position still has to be written down.
+            // A pass that moved only the position still has to be committed.
             self.buffer.add(0, 0, self.job.context.clock.monotonic());
         }
         self.boundary()
@@ -254,7 +254,7 @@ impl Worker {
         Ok(())
     }
 
-    /// Writes down which payload is begun; gives why it is to be refused, if it is.
+    /// Records which payload is started; returns the reason to reject it, if any.
     fn begin_carefully(&self, head: &PayloadHead) -> Result<Option<String>> {
         let refused = self.job.attempt.begin(head);
         let mut record = self.job.run.clone();
@@ -265,17 +265,17 @@ impl Worker {
         Ok(refused)
     }
 
-    /// Refuses a payload, which is kept in the raw zone, without looking into it.
+    /// Rejects a payload, which is kept in the raw zone, without reading it.
     fn refuse_whole(&mut self, chunk: &Chunk, reason: String) -> Result<()> {
         let head = &chunk.head;
-        tracing::warn!(payload = %head.name, %reason, "payload refused whole");
+        tracing::warn!(payload = %head.name, %reason, "payload rejected whole");
         self.refused = Some(head.ordinal);
         self.send(Work::Payload(head.clone()))?;
         let refused = attempts::refuse_whole(head, reason, &chunk.bytes);
         self.passage.take(Extracted::of(Vec::new(), vec![refused]))
     }
 
-    /// Commits what there is, if the source can resume here, and waits until all of it is done.
+    /// Commits pending data, if the source can resume here, and waits until all of it is done.
     fn end_carefully(&mut self, payload: u64) -> Result<()> {
         self.boundary()?;
         self.give_up_held()?;
@@ -285,7 +285,7 @@ impl Worker {
         self.job.attempt.end(self.refused == Some(payload))
     }
 
-    /// The head with what the extractor carries over from an earlier part of the same file.
+    /// The head with the state that the extractor carries over from an earlier part of the same file.
     fn whole_head(&mut self, head: Arc<PayloadHead>) -> Arc<PayloadHead> {
         if let Some(known) = &self.head
             && known.ordinal == head.ordinal
@@ -303,7 +303,7 @@ impl Worker {
         self.head.insert(head).clone()
     }
 
-    /// Extracts what a chunk brings and hands it on.
+    /// Extracts a chunk and hands its rows on.
     fn extract(&mut self, chunk: &mut Chunk) -> Result<()> {
         let mut pour = match self.current.take() {
             Some(pour) if pour.head.ordinal == chunk.head.ordinal => pour,
@@ -344,7 +344,7 @@ impl Worker {
         Ok(pour)
     }
 
-    /// Takes a chunk of a compressed payload, which is extracted once its last chunk has shown that it is whole.
+    /// Takes a chunk of a compressed payload, which is extracted once its last chunk has verified it.
     fn extract_verified(&mut self, pour: Pour, chunk: &mut Chunk) -> Result<()> {
         let refused = std::mem::take(&mut chunk.refused);
         self.passage.take(Extracted::of(Vec::new(), refused))?;
@@ -361,14 +361,15 @@ impl Worker {
         match figures.extract.time(|| verification.finish())? {
             Verified::Whole(held) => self.extract_stored(pour, held),
             Verified::Refused(refused) => {
-                let (payload, reason) = (&pour.head.name, &refused.reason);
-                tracing::warn!(%payload, %reason, "compressed payload refused whole");
+                let payload = &pour.head.name;
+                let reason = refused.shown_reason();
+                tracing::warn!(%payload, %reason, "compressed payload rejected whole");
                 self.passage.take(Extracted::of(Vec::new(), vec![refused]))
             }
         }
     }
 
-    /// Extracts a compressed payload that is whole.
+    /// Extracts a verified compressed payload.
     fn extract_stored(&mut self, mut pour: Pour, held: Option<Vec<u8>>) -> Result<()> {
         let stored: Box<dyn StoredPayload> = match held {
             Some(bytes) => Box::new(HeldPayload(bytes)),
@@ -394,7 +395,7 @@ impl Worker {
         self.passage.take(out)
     }
 
-    /// Formats with a footer are read at random once the payload is whole.
+    /// Formats with a footer are read at random once the payload is complete.
     fn read_object(
         &mut self,
         head: &Arc<PayloadHead>,
@@ -417,7 +418,7 @@ impl Worker {
         self.passage.take(out)
     }
 
-    /// Hands on the rows that the extractor holds back.
+    /// Hands on rows that the extractor holds back.
     fn give_up_held(&mut self) -> Result<()> {
         let figures = self.job.context.figures.clone();
         let mut out = Extracted::into_outlet(self.passage.clone());
@@ -425,7 +426,7 @@ impl Worker {
         self.passage.take(out)
     }
 
-    /// Ends a commit's worth here, if the source can resume here.
+    /// Ends a commit here, if the source can resume here.
     fn boundary(&mut self) -> Result<()> {
         let Some(position) = self.resumable.take().filter(|_| !self.buffer.is_empty()) else {
             return Ok(());

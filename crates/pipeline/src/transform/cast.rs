@@ -1,12 +1,13 @@
-//! `cast`: columns get other types.
+//! `cast`: changes the types of columns.
 //!
 //! ```yaml
 //! transform:
 //!   - cast: {mag: double, time: timestamptz, price: "decimal(20, 4)"}
 //! ```
 //!
-//! A cast never rounds: a value that the new type cannot hold exactly is quarantined with its row, the others go on.
-//! Null stays null. What each type takes:
+//! A cast never rounds: a value that the new type cannot hold exactly is quarantined with its row, the others are
+//! processed.
+//! Null stays null. Accepted values of each type:
 //!
 //! | from | takes |
 //! | --- | --- |
@@ -31,13 +32,13 @@ use forebay_core::{Batch, Context, Error, Result, SqlEngine};
 use schemars::{Schema, SchemaGenerator};
 
 use super::{Refusal, Transform, TransformKind, Transformed, column, keep, refuse};
-use crate::extract::contract::ColumnType;
-use crate::file::Document;
+use forebay_config::{Component, Document};
+use forebay_formats::contract::ColumnType;
 
 #[derive(Debug)]
 pub struct Kind;
 
-impl TransformKind for Kind {
+impl Component for Kind {
     fn name(&self) -> &'static str {
         "cast"
     }
@@ -51,7 +52,9 @@ impl TransformKind for Kind {
         schema.insert("minProperties".to_owned(), 1.into());
         schema
     }
+}
 
+impl TransformKind for Kind {
     fn build(&self, config: &Document, _: &Arc<dyn SqlEngine>) -> Result<Box<dyn Transform>> {
         Ok(Box::new(Cast {
             types: config.parse()?,
@@ -114,7 +117,7 @@ impl Transform for Cast {
     }
 }
 
-/// A refused row is kept as it was before the cast.
+/// A rejected row is kept as before the cast.
 fn finish(
     batch: Batch,
     records: RecordBatch,
@@ -152,7 +155,8 @@ fn unfit(before: &ArrayRef, after: &ArrayRef) -> Vec<usize> {
     if nulls(before) == nulls(after) {
         return Vec::new();
     }
-    let (had, has) = (before.logical_nulls(), after.logical_nulls());
+    let had = before.logical_nulls();
+    let has = after.logical_nulls();
     let valid = |nulls: &Option<arrow::buffer::NullBuffer>, row| {
         nulls.as_ref().is_none_or(|nulls| nulls.is_valid(row))
     };

@@ -23,9 +23,10 @@ use schemars::{JsonSchema, Schema, SchemaGenerator};
 use serde::Deserialize;
 
 use super::bisect::judge;
-use super::{Refusal, Transform, TransformKind, Transformed, own_fault, refuse, rows_as_json};
-use crate::extract::contract::{ColumnRule, ColumnType, ContractPolicy};
-use crate::file::Document;
+use super::{Refusal, Transform, TransformKind, Transformed, own_fault, refuse};
+use forebay_config::{Component, Document};
+use forebay_formats::contract::{ColumnRule, ColumnType, ContractPolicy};
+use forebay_formats::text::rows_as_json;
 
 /// Bytes of the example row in an error.
 const EXAMPLE_BYTES_MAX: usize = 500;
@@ -45,7 +46,7 @@ struct Rule {
     /// SQL condition that must be true for every row.
     #[schemars(length(min = 1))]
     r#where: String,
-    /// What happens when it is not.
+    /// Handling of rows that do not meet it.
     #[serde(default)]
     on_fail: OnFail,
 }
@@ -53,14 +54,14 @@ struct Rule {
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Default, Deserialize, JsonSchema)]
 #[serde(rename_all = "snake_case")]
 enum OnFail {
-    /// The row is quarantined, the others go on.
+    /// The row is quarantined, the others are processed.
     #[default]
     Quarantine,
     /// The run fails.
     Fail,
 }
 
-impl TransformKind for Kind {
+impl Component for Kind {
     fn name(&self) -> &'static str {
         "check"
     }
@@ -74,30 +75,56 @@ impl TransformKind for Kind {
         schema.insert("minItems".to_owned(), 1.into());
         schema
     }
+}
+
+impl TransformKind for Kind {
+    fn faults(&self, config: &Document, engine: &Arc<dyn SqlEngine>) -> Vec<Error> {
+        match config.parse::<Vec<Rule>>() {
+            Ok(rules) => rule_faults(&rules, config, engine).collect(),
+            Err(error) => vec![error],
+        }
+    }
 
     fn build(&self, config: &Document, engine: &Arc<dyn SqlEngine>) -> Result<Box<dyn Transform>> {
         let rules: Vec<Rule> = config.parse()?;
-        let mut names = HashSet::new();
-        for (rule, place) in rules.iter().zip(config.elements()) {
-            let at = |key| place.get(key).unwrap_or_else(|| place.clone());
-            if !names.insert(rule.name.as_str()) {
-                return Err(at("name").error(
-                    "name_taken",
-                    format!("two rules cannot both be named `{}`", rule.name),
-                ));
-            }
-            let checked = check_expression(
-                engine,
-                RecordBatch::new_empty(Arc::new(ArrowSchema::empty())),
-                &rule.r#where,
-            );
-            own_fault(checked).map_err(|error| at("where").sql_error(&error))?;
+        if let Some(fault) = rule_faults(&rules, config, engine).next() {
+            return Err(fault);
         }
         Ok(Box::new(Check {
             rules,
             engine: engine.clone(),
         }))
     }
+}
+
+/// The mistakes of each rule, in order.
+fn rule_faults(
+    rules: &[Rule],
+    config: &Document,
+    engine: &Arc<dyn SqlEngine>,
+) -> impl Iterator<Item = Error> {
+    let mut names = HashSet::new();
+    let places = rules.iter().zip(config.elements());
+    places.flat_map(move |(rule, place)| {
+        let is_taken = !names.insert(rule.name.as_str());
+        let taken = is_taken.then(|| name_taken(&place, &rule.name));
+        let wrong = condition_fault(&place, &rule.r#where, engine);
+        [taken, wrong].into_iter().flatten()
+    })
+}
+
+fn name_taken(rule: &Document, name: &str) -> Error {
+    let place = rule.get("name").unwrap_or_else(|| rule.clone());
+    let what = format!("two rules cannot both be named `{name}`");
+    place.error("name_taken", what)
+}
+
+fn condition_fault(rule: &Document, condition: &str, engine: &Arc<dyn SqlEngine>) -> Option<Error> {
+    let no_columns = RecordBatch::new_empty(Arc::new(ArrowSchema::empty()));
+    let checked = check_expression(engine, no_columns, condition);
+    let place = rule.get("where").unwrap_or_else(|| rule.clone());
+    let fault = own_fault(checked).err()?;
+    Some(place.sql_error(&fault))
 }
 
 fn check_expression(
@@ -109,17 +136,17 @@ fn check_expression(
     futures::executor::block_on(engine.evaluate(&records, expression)).map(drop)
 }
 
-/// Refuses a condition that gives another answer on each run, whatever the columns are.
+/// Rejects a condition with another result on each run, whatever the columns are.
 fn of_the_moment(engine: &Arc<dyn SqlEngine>, expression: &str) -> Result<()> {
     let statement = format!("SELECT 1 FROM input WHERE {expression}");
     match engine.inspect("input", &statement) {
         Err(error) if error.code() == "not_deterministic" => Err(without_place(error)),
-        // Anything else is told in the words of the condition.
+        // Other errors are reported in terms of the condition.
         _ => Ok(()),
     }
 }
 
-/// The place is one in the statement around the condition.
+/// The location is in the statement around the condition.
 fn without_place(error: Error) -> Error {
     let message = error.message();
     let message = message.split_once(": ").map_or(message, |(_, what)| what);
@@ -187,10 +214,10 @@ impl Transform for Check {
     }
 }
 
-/// The answers of a condition, and the rows that make it fail.
+/// The results of a condition, and the rows that make it fail.
 type Judged = (BooleanArray, Vec<(usize, Error)>);
 
-/// Why rows are refused, of those that the condition is for.
+/// Why rows are rejected, of those that the condition applies to.
 fn refusals(
     (met, failed): Judged,
     is_for: impl Fn(usize) -> bool,
@@ -251,7 +278,7 @@ fn failure(rule: &Rule, records: &RecordBatch, failing: &[usize]) -> Result<Erro
         &row[..cut]
     );
     Ok(Error::data("check_failed", message)
-        .with_hint("fix the data, or set `on_fail: quarantine` to go on without such rows"))
+        .with_hint("fix the data, or set `on_fail: quarantine` to continue without such rows"))
 }
 
 /// Rows that met every rule so far.
@@ -276,7 +303,7 @@ const VALUE: &str = "value";
 
 /// `required` and `check` of the columns in `schema.columns`, for the rows of an extractor before any transform.
 ///
-/// Null meets every `check`: whether a value must be there is what `required` says.
+/// Null meets every `check`: `required` decides whether a value must be present.
 #[derive(Debug)]
 pub struct ColumnChecks {
     rules: Vec<(String, ColumnRule)>,
@@ -302,7 +329,7 @@ impl ColumnChecks {
         self.rules.is_empty()
     }
 
-    /// Refuses the rows of the main table that break a rule, at stage `extract`. Child tables pass unchanged.
+    /// Rejects the rows of the main table that break a rule, at stage `extract`. Child tables pass unchanged.
     ///
     /// Errors: `Config` when a condition does not fit the type of its column.
     pub async fn apply(&self, batch: Batch) -> Result<Transformed> {

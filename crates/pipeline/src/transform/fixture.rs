@@ -30,7 +30,7 @@ fn words(statement: &str) -> Result<Vec<&str>> {
     Ok(words.ok_or_else(|| syntax(statement))?.split(' ').collect())
 }
 
-/// Fails when an `n` is not below the bound that the words give.
+/// Fails when an `n` is not below the bound in the words.
 fn below(records: &RecordBatch, words: &[&str]) -> Result<()> {
     let Some(at) = words.iter().position(|word| *word == "below") else {
         return Ok(());
@@ -66,12 +66,8 @@ impl SqlEngine for LessThan {
         Ok(Selected {
             records: batches.collect(),
             rows: (!words.contains(&"sorted")).then_some(rows),
+            ..Selected::default()
         })
-    }
-
-    async fn not_row_wise(&self, _: &str, _: SchemaRef, statement: &str) -> Result<Option<String>> {
-        let sorted = words(statement)?.contains(&"sorted");
-        Ok(sorted.then(|| "it is sorted".to_owned()))
     }
 
     async fn evaluate(&self, records: &RecordBatch, expression: &str) -> Result<BooleanArray> {

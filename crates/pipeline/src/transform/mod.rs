@@ -1,7 +1,7 @@
 //! Transforms: from batches to batches, in the order a pipeline file lists them.
 //!
 //! Transforms see the main table only; child tables pass unchanged. A transform does no I/O besides SQL through
-//! [`SqlEngine`], and never drops a row silently: a row it refuses becomes a [`Rejected`].
+//! [`SqlEngine`], and never drops a row silently: a rejected row becomes a [`Rejected`].
 
 mod bisect;
 pub mod cast;
@@ -18,27 +18,29 @@ use arrow::compute::filter_record_batch;
 use arrow::datatypes::SchemaRef;
 use async_trait::async_trait;
 use forebay_core::{Batch, Error, ErrorKind, Origins, Rejected, Result, SqlEngine};
-use schemars::Schema;
 
-use crate::file::{Document, suggest};
-use crate::text::{NullFields, no_json, write_json_lines};
+use forebay_config::{Component, Document, find_component, suggest};
+use forebay_formats::text::rows_as_json;
 
 /// Every transform there is, in the order of the reference.
 pub const TRANSFORMS: &[&dyn TransformKind] =
     &[&sql::Kind, &rename::Kind, &cast::Kind, &check::Kind];
 
-/// A kind of transform: what an element of `transform:` may be.
-pub trait TransformKind: fmt::Debug + Send + Sync {
-    fn name(&self) -> &'static str;
-    fn summary(&self) -> &'static str;
-    fn schema(&self, generator: &mut schemars::SchemaGenerator) -> Schema;
+/// A kind of transform: the configuration of an element of `transform:`.
+pub trait TransformKind: Component {
+    /// All that is wrong with it, for a kind of several parts, so that all is reported at once: `build` stops at the first.
+    fn faults(&self, config: &Document, engine: &Arc<dyn SqlEngine>) -> Vec<Error> {
+        let _ = (config, engine);
+        Vec::new()
+    }
+
     fn build(&self, config: &Document, engine: &Arc<dyn SqlEngine>) -> Result<Box<dyn Transform>>;
 }
 
 /// One configured step.
 #[async_trait]
 pub trait Transform: fmt::Debug + Send + Sync {
-    /// `stage` is its place, such as `transform[1]`, for what it rejects.
+    /// `stage` is its position, such as `transform[1]`, for rejected rows.
     async fn apply(&self, batch: Batch, stage: &str) -> Result<Transformed>;
 
     /// Whether a column passes under its name, whatever its type.
@@ -58,7 +60,7 @@ pub trait Transform: fmt::Debug + Send + Sync {
         false
     }
 
-    /// Checks the types of what it yields, as far as these columns of the input tell them.
+    /// Checks its output types, as far as they follow from these columns of the input.
     ///
     /// Errors: `Config` `unsupported_type` for a type that no table can hold.
     fn check_columns(&self, input: &SchemaRef) -> Result<()> {
@@ -66,12 +68,12 @@ pub trait Transform: fmt::Debug + Send + Sync {
         Ok(())
     }
 
-    /// Columns that it makes of others, and does not read.
+    /// Columns that it computes from others, and does not read.
     fn made(&self) -> &[String] {
         &[]
     }
 
-    /// All columns of what it yields, whatever it is given; `None` when they depend on the input.
+    /// All output columns, whatever the input; `None` when they depend on the input.
     fn columns(&self) -> Option<&[String]> {
         None
     }
@@ -83,21 +85,12 @@ pub struct Transformed {
     pub rejected: Vec<Rejected>,
 }
 
-/// The kind of this name.
+/// The transform of this name.
 pub fn find(name: &str) -> Result<&'static dyn TransformKind> {
-    TRANSFORMS
-        .iter()
-        .copied()
-        .find(|kind| kind.name() == name)
-        .ok_or_else(|| {
-            Error::config(
-                "unknown_component",
-                format!("there is no transform `{name}`"),
-            )
-        })
+    find_component(TRANSFORMS, "transform", name)
 }
 
-/// Why a row is refused.
+/// Why a row is rejected.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub(crate) struct Refusal {
     pub(crate) row: usize,
@@ -105,7 +98,7 @@ pub(crate) struct Refusal {
     pub(crate) reason: String,
 }
 
-/// Takes the refused rows out of `batch`. `refusals` are in row order, one a row.
+/// Removes the rejected rows from `batch`. `refusals` are in row order, one per row.
 pub(crate) fn refuse(batch: Batch, refusals: Vec<Refusal>, stage: &str) -> Result<Transformed> {
     if refusals.is_empty() {
         return Ok(Transformed {
@@ -135,7 +128,10 @@ pub(crate) fn refuse(batch: Batch, refusals: Vec<Refusal>, stage: &str) -> Resul
                 .as_ref()
                 .map(|origins| origins.extent(refusal.row)),
             offset: origin(refusal.row).map(|(_, offset)| offset),
-            line: None,
+            line: batch
+                .origins
+                .as_ref()
+                .and_then(|origins| origins.line(refusal.row)),
             stage: stage.to_owned(),
             code: refusal.code.to_owned(),
             reason: refusal.reason,
@@ -165,19 +161,7 @@ fn filter(records: &RecordBatch, rows: &BooleanArray) -> Result<RecordBatch> {
         .map_err(|error| Error::bug("filter", "failed to filter a batch").with_source(error))
 }
 
-/// Each row as one JSON object, with its nulls.
-pub(crate) fn rows_as_json(records: &RecordBatch) -> Result<Vec<Vec<u8>>> {
-    let mut lines = Vec::new();
-    write_json_lines(records, NullFields::Written, &mut lines).map_err(no_json)?;
-    // A newline inside a string is escaped, so each line is a row.
-    Ok(lines
-        .split(|byte| *byte == b'\n')
-        .filter(|line| !line.is_empty())
-        .map(<[u8]>::to_vec)
-        .collect())
-}
-
-/// Keeps an error of a statement that was tried without knowing the columns, when it is the statement's own fault.
+/// Keeps an error of a statement that was tried without knowing the columns, when the statement itself is invalid.
 pub(crate) fn own_fault<T>(tried: Result<T>) -> Result<()> {
     const CODES: [&str; 4] = [
         "not_a_select",
@@ -201,7 +185,7 @@ pub(crate) fn column(records: &RecordBatch, name: &str) -> Result<usize> {
         let names = schema.fields().iter().map(|field| field.name().as_str());
         let error = Error::config(
             "no_column",
-            format!("there is no column `{name}` in the rows"),
+            format!("column `{name}` not found in the rows"),
         );
         error.with_hint(match suggest::nearest(name, names.clone()) {
             Some(meant) => format!("did you mean `{meant}`?"),
@@ -210,6 +194,6 @@ pub(crate) fn column(records: &RecordBatch, name: &str) -> Result<usize> {
     })
 }
 
-/// An SQL engine for tests of transforms: knows no SQL, answers what the test says.
+/// An SQL engine for tests of transforms: returns the results of the test, without SQL.
 #[cfg(test)]
 pub(crate) mod fixture;

@@ -1,4 +1,4 @@
-//! `rename`: columns get other names.
+//! `rename`: renames columns.
 //!
 //! ```yaml
 //! transform:
@@ -17,12 +17,12 @@ use forebay_core::{Batch, Context, Error, Result, SqlEngine};
 use schemars::{Schema, SchemaGenerator, json_schema};
 
 use super::{Transform, TransformKind, Transformed, column};
-use crate::file::Document;
+use forebay_config::{Component, Document};
 
 #[derive(Debug)]
 pub struct Kind;
 
-impl TransformKind for Kind {
+impl Component for Kind {
     fn name(&self) -> &'static str {
         "rename"
     }
@@ -38,7 +38,9 @@ impl TransformKind for Kind {
             "minProperties": 1,
         })
     }
+}
 
+impl TransformKind for Kind {
     fn build(&self, config: &Document, _: &Arc<dyn SqlEngine>) -> Result<Box<dyn Transform>> {
         let names: BTreeMap<String, String> = config.parse()?;
         let mut taken = HashSet::new();

@@ -5,42 +5,43 @@
 //!   - sql: SELECT id, mag AS magnitude FROM input WHERE mag IS NOT NULL
 //! ```
 //!
-//! The statement sees the rows of one batch at a time. One whose answer for a row depends on other rows (an aggregate, `GROUP BY`,
-//! `DISTINCT`, `LIMIT`, a window function, a join of the input with itself) is refused when the pipeline is read.
+//! The statement sees the rows of one batch at a time. One whose result for a row depends on other rows (an aggregate,
+//! `GROUP BY`, `DISTINCT`, `LIMIT`, a window function, a join of the input with itself) is rejected when the pipeline is
+//! loaded.
+//!
+//! A record on whose values the statement fails (a cast, a division by zero, an overflow) is rejected, the others are processed.
 //!
 //! A *row-wise* statement only projects, filters and unnests: each of its rows comes from one record and keeps that
-//! record's place, so what a later step refuses can be replayed. A record on whose values it fails (a cast, a division by
-//! zero, an overflow) is refused, the others are processed. Any other statement (a join with `VALUES`, `UNION ALL`, `ORDER
-//! BY`) makes rows whose record is not known, and a value on which it fails ends the run.
+//! record's origin, so records rejected by a later step can be replayed. Any other statement (a join with `VALUES`, `UNION
+//! ALL`, `ORDER BY`) makes rows whose record is unknown.
 
 use std::collections::BTreeSet;
 use std::ops::Range;
+use std::sync::atomic::{AtomicUsize, Ordering};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 
 use arrow::array::{RecordBatch, new_null_array};
 use arrow::compute::concat_batches;
 use arrow::datatypes::{DataType, Field, Schema as ArrowSchema, SchemaRef};
 use async_trait::async_trait;
-use forebay_core::{
-    Batch, Context, Error, ErrorKind, InspectedStatement, Result, Selected, SqlEngine,
-};
+use forebay_core::{Batch, Context, Error, InspectedStatement, Result, Selected, SqlEngine, sql};
 use schemars::{Schema, SchemaGenerator, json_schema};
 
 use super::bisect::{Divided, divide};
 use super::{Refusal, Transform, TransformKind, Transformed, own_fault, refuse, variant};
-use crate::extract::untyped::{STAND_INS, drop_empty, untyped, with_stand_in};
-use crate::file::Document;
+use forebay_config::{Component, Document};
+use forebay_formats::untyped::{STAND_INS, drop_empty, untyped, with_stand_in};
 
 const INPUT: &str = "input";
 /// The code of the engine's error for a type that no table can hold.
 const UNSUPPORTED_TYPE: &str = "unsupported_type";
-/// So much of a statement is told in an error.
-const STATEMENT_CHARS_SHOWN: usize = 200;
+/// The error code of a step with too much output at once.
+pub(crate) const OUTPUT_TOO_LARGE: &str = "transform_output_too_large";
 
 #[derive(Debug)]
 pub struct Kind;
 
-impl TransformKind for Kind {
+impl Component for Kind {
     fn name(&self) -> &'static str {
         "sql"
     }
@@ -52,7 +53,9 @@ impl TransformKind for Kind {
     fn schema(&self, _: &mut SchemaGenerator) -> Schema {
         json_schema!({ "type": "string", "minLength": 1 })
     }
+}
 
+impl TransformKind for Kind {
     fn build(&self, config: &Document, engine: &Arc<dyn SqlEngine>) -> Result<Box<dyn Transform>> {
         let statement: String = config.parse()?;
         // The columns are not known before the first rows; the syntax is.
@@ -79,7 +82,7 @@ struct Sql {
     choice: Mutex<Option<Choice>>,
 }
 
-/// The type that columns without one are given in rows of one schema, and which columns of the answer have none of their own then.
+/// The chosen types of untyped columns for rows of one schema, and the output columns without a type of their own then.
 #[derive(Debug, Clone)]
 struct Choice {
     schema: SchemaRef,
@@ -88,19 +91,8 @@ struct Choice {
 }
 
 impl Sql {
-    /// As [`SqlEngine::select`]; `Data` only when the rows can be divided to find the one that fails.
-    async fn select(&self, records: RecordBatch) -> Result<Selected> {
-        let schema = records.schema();
-        match self.engine.select(INPUT, records, &self.statement).await {
-            Err(error) if error.kind() == ErrorKind::Data => {
-                Err(self.dividable(error, schema).await?)
-            }
-            done => done,
-        }
-    }
-
-    /// The rows with types for columns that have none and that the statement names, such that it can be run; and which columns of
-    /// the answer have no type of their own: it would be another with other types.
+    /// The rows with types for the untyped columns that the statement names, such that it can be run; and the output
+    /// columns without a type of their own: their type depends on the chosen ones.
     async fn with_types(&self, records: RecordBatch) -> Result<(RecordBatch, BTreeSet<String>)> {
         let names: BTreeSet<String> = untyped(&records).map(str::to_owned).collect();
         if names.is_disjoint(&self.inspected.names) {
@@ -140,20 +132,10 @@ impl Sql {
         self.choice.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
-    async fn dividable(&self, error: Error, schema: SchemaRef) -> Result<Error> {
-        let why_not = self
-            .engine
-            .not_row_wise(INPUT, schema, &self.statement)
-            .await?;
-        match why_not {
-            None => Ok(error),
-            Some(why_not) => Err(not_dividable(&error, &why_not, &self.statement)),
-        }
-    }
-
-    /// The batch of what the ranges of the input gave.
+    /// The batch of the results for the ranges of the input.
     async fn join(&self, batch: &Batch, passed: Vec<(Range<usize>, Selected)>) -> Result<Batch> {
-        let (mut made, mut rows) = (Vec::new(), Some(Vec::new()));
+        let mut made = Vec::new();
+        let mut rows = Some(Vec::new());
         for (range, selected) in passed {
             made.extend(selected.records);
             rows = rows.zip(selected.rows).map(|(mut rows, more)| {
@@ -180,7 +162,26 @@ impl Sql {
     }
 }
 
-/// Columns of the first answer whose types are others in another one, or whose names are those of columns without a type.
+fn bytes_max(batch: &Batch) -> usize {
+    let origins = batch.origins.as_ref();
+    let is_one_record = batch.records.num_rows() <= 1
+        || origins.is_some_and(|origins| (1..origins.len()).all(|row| origins.is_same(0, row)));
+    match is_one_record {
+        true => sql::OUTPUT_BYTES_MAX,
+        false => sql::ROWS_BYTES_MAX,
+    }
+}
+
+/// Errors: `Config` `transform_output_too_large`, at which the caller takes fewer rows.
+fn within_bound(bytes: usize, bytes_max: usize) -> Result<()> {
+    if bytes <= bytes_max {
+        return Ok(());
+    }
+    let what = format!("a step made more than {bytes_max} bytes of one record");
+    Err(Error::config(OUTPUT_TOO_LARGE, what))
+}
+
+/// Columns of the first result whose types differ in another one, or whose names are those of columns without a type.
 fn open_columns(answers: &[SchemaRef], mut untyped: BTreeSet<String>) -> BTreeSet<String> {
     let Some((first, others)) = answers.split_first() else {
         return untyped;
@@ -206,23 +207,6 @@ fn row_of_nulls(schema: &ArrowSchema) -> RecordBatch {
     let nulls = nulls.map(|field| new_null_array(field.data_type(), 1));
     let made = RecordBatch::try_new(Arc::clone(&schema), nulls.collect());
     made.unwrap_or_else(|_| RecordBatch::new_empty(schema))
-}
-
-/// Config: the data cannot go anywhere as long as the statement is what it is.
-fn not_dividable(error: &Error, why_not: &str, statement: &str) -> Error {
-    let shown: String = statement.chars().take(STATEMENT_CHARS_SHOWN).collect();
-    let cut = if shown.len() < statement.len() {
-        "…"
-    } else {
-        ""
-    };
-    let message = format!(
-        "{}; the record cannot be left out, because the statement is not row-wise: {why_not}",
-        error.message()
-    );
-    Error::config("sql_not_row_wise", message)
-        .with_hint("let a `sql` step before it, one that only projects and filters, do what can fail on a value; or use try_cast and nullif")
-        .with_context("statement", format!("{shown}{cut}"))
 }
 
 #[async_trait]
@@ -259,7 +243,7 @@ impl Transform for Sql {
             let planned = self.engine.schema(INPUT, input.clone(), part);
             match futures::executor::block_on(planned) {
                 Err(error) if error.code() == UNSUPPORTED_TYPE => return Err(error),
-                // What it needs besides is known when rows come.
+                // The rest is known with the first rows.
                 _ => {}
             }
         }
@@ -270,7 +254,13 @@ impl Transform for Sql {
         let records = variant::with_named(batch.records, self.inspected.names.iter());
         let (records, open) = self.with_types(records.context("stage", stage)?).await?;
         let batch = Batch { records, ..batch };
-        let select = |records| self.select(records);
+        let made_bytes = AtomicUsize::new(0);
+        let bytes_max = bytes_max(&batch);
+        let select = |records| async {
+            let selected = self.engine.select(INPUT, records, &self.statement).await?;
+            let bytes = made_bytes.fetch_add(selected.bytes, Ordering::Relaxed) + selected.bytes;
+            within_bound(bytes, bytes_max).map(|()| selected)
+        };
         let Divided { passed, failed } = divide(&batch.records, select)
             .await
             .context("stage", stage)?;
@@ -292,8 +282,8 @@ impl Transform for Sql {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::file::Diagnostic;
     use crate::transform::fixture;
+    use forebay_config::Diagnostic;
 
     fn built(text: &str) -> Result<Box<dyn Transform>> {
         Kind.build(
@@ -353,19 +343,18 @@ mod tests {
     }
 
     #[tokio::test]
-    async fn a_statement_that_is_not_row_wise_loses_places_and_fails_as_a_whole() {
+    async fn a_statement_that_is_not_row_wise_loses_places_and_refuses_the_failing_record_alone() {
         let made = applied("sql: SELECT sorted FROM input\n")
             .await
             .expect("it runs");
         assert!(made.batch.origins.is_none() && made.rejected.is_empty());
-        let error = applied("sql: SELECT sorted below 30 FROM input\n")
+        let made = applied("sql: SELECT sorted below 30 FROM input\n")
             .await
-            .expect_err("40");
-        assert_eq!(error.kind(), ErrorKind::Config);
-        assert_eq!(
-            error.to_string(),
-            "40 is not below 30; the record cannot be left out, because the statement is not row-wise: it is sorted (stage transform[0], statement SELECT sorted below 30 FROM input)"
-        );
+            .expect("it runs");
+        assert!(made.batch.origins.is_none());
+        assert_eq!(made.batch.records.num_rows(), 3);
+        let refused = made.rejected.iter().map(|rejected| rejected.offset);
+        assert_eq!(refused.collect::<Vec<_>>(), [Some(300)]);
     }
 
     #[test]

@@ -1,14 +1,15 @@
 //! Columns beside others, for values of another type (`price__v_double` beside `price`), and records whose value a step does not read.
 //!
-//! Where the table may have one column of both, it has (see `run::widen`). Otherwise a step that uses `price` alone would take a record
-//! with a value beside it for one without: it would be filtered away, or become another number. Such a record is refused.
+//! Where the table can merge both into one column, it does (see `run::widen`). Otherwise a step that uses `price` alone
+//! would take a record with a value beside it for one without: it would be filtered out, or become another number. Such a
+//! record is rejected.
 
 use arrow::array::{Array, ArrayRef, AsArray, RecordBatch};
 use arrow::datatypes::{DataType, Field, Fields};
 use forebay_core::Result;
 
 use super::{Refusal, Transform};
-use crate::extract::untyped::with_nulls;
+use forebay_formats::untyped::with_nulls;
 
 /// Between the name of a column and the type of the values beside it.
 const MARK: &str = "__v_";
@@ -103,7 +104,7 @@ pub(crate) fn with_named<'n>(
     with_nulls(records, named)
 }
 
-/// The type of values that the end of a name tells.
+/// The type of values according to the suffix of a name.
 fn typed(kind: &str) -> DataType {
     match kind {
         "double" => DataType::Float64,

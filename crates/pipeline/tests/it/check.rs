@@ -4,7 +4,8 @@ mod corpus;
 mod engine;
 mod hostile;
 
-use forebay_pipeline::file::{Diagnostics, PipelineSpec, Variables, parse};
+use forebay_config::{Diagnostics, Variables};
+use forebay_pipeline::spec::{PipelineSpec, parse};
 
 pub(crate) struct Set;
 
@@ -232,6 +233,32 @@ fn conditions_are_checked_before_the_first_row() {
     let found = errors(&text);
     assert_eq!(found.0.len(), 1, "{found}");
     assert_eq!((found.0[0].code, found.0[0].place.line), ("bad_sql", 15));
+}
+
+#[test]
+fn mistakes_in_several_steps_and_rules_are_all_reported() {
+    let steps = "transform:
+  - sql: SELEC id FROM input
+  - check:
+      - {name: a, where: SELEC id}
+      - {name: a, where: id > 1}
+      - {name: b, where: SELEC mag}
+  - sql: SELEC mag FROM input
+load:";
+    let (before, _) = QUAKES.split_once("transform:").unwrap();
+    let (_, after) = QUAKES.split_once("load:").unwrap();
+    let text = format!("{before}{steps}{after}");
+    let first = before.lines().count() + 2;
+    let expected = [
+        ("bad_sql", first),
+        ("bad_sql", first + 2),
+        ("name_taken", first + 3),
+        ("bad_sql", first + 4),
+        ("bad_sql", first + 5),
+    ];
+    let mut found = faults(&text);
+    found.retain(|(code, _)| *code != "no_column");
+    assert_eq!(found, expected);
 }
 
 /// The codes of the faults of a file, with their lines.

@@ -3,9 +3,5 @@
 #![allow(clippy::unwrap_used, clippy::print_stdout, reason = "this is a test")]
 
 mod check;
-mod files;
-mod http;
-mod json;
 mod poison;
 mod raw;
-mod s3;

@@ -6,18 +6,21 @@ use std::time::Duration;
 use arrow::array::{AsArray, BooleanArray, RecordBatch};
 use arrow::datatypes::{Int64Type, SchemaRef};
 use async_trait::async_trait;
+use forebay_config::Variables;
+use forebay_connectors::source::SourceContext;
 use forebay_core::{
     Clock, Error, InspectedStatement, PayloadHead, RefName, Result, RunId, Selected, SqlEngine,
     SystemClock, TableName,
 };
+use forebay_formats::contract::{Contract, ContractPolicy};
+use forebay_formats::framing::Framing;
+use forebay_formats::{Extracted, Extraction, Extractor};
+use forebay_journal::Journals;
 use forebay_lake::Lake;
-use forebay_lake::storage::AwsVariables;
-use forebay_pipeline::extract::contract::{Contract, ContractPolicy};
-use forebay_pipeline::extract::{Extracted, Extraction, Extractor};
-use forebay_pipeline::file::{self, PipelineSpec, Variables};
-use forebay_pipeline::journal::Journals;
+use forebay_objects::AwsVariables;
+use forebay_pipeline::platform::PlatformContext;
 use forebay_pipeline::run::{self, Figures, RunContext};
-use forebay_pipeline::source::{Framing, SourceContext};
+use forebay_pipeline::spec::{self, PipelineSpec};
 use forebay_store::{AsOf, RunRecord, RunStatus, StepRecord, Store};
 use object_store::local::LocalFileSystem;
 use tokio_util::sync::CancellationToken;
@@ -40,11 +43,8 @@ impl SqlEngine for Superstitious {
         Ok(Selected {
             rows: None,
             records: vec![records],
+            ..Selected::default()
         })
-    }
-
-    async fn not_row_wise(&self, _: &str, _: SchemaRef, _: &str) -> Result<Option<String>> {
-        Ok(None)
     }
 
     async fn evaluate(&self, records: &RecordBatch, _: &str) -> Result<BooleanArray> {
@@ -160,7 +160,7 @@ impl World {
 
     fn spec(&self) -> PipelineSpec {
         let engine: Arc<dyn SqlEngine> = Arc::new(Superstitious);
-        file::parse("p.yaml", PIPELINE, &Nothing, &engine).unwrap()
+        spec::parse("p.yaml", PIPELINE, &Nothing, &engine).unwrap()
     }
 
     fn context(&self, figures: &Arc<Figures>) -> RunContext {
@@ -259,7 +259,8 @@ async fn a_payload_that_ended_the_process_three_times_is_refused_whole() {
     let world = world(&files).await;
     let spec = world.spec();
     let framing = spec.extract.framing();
-    let context = SourceContext::alone(world.clock.clone(), world.folder.path(), framing).unwrap();
+    let context = SourceContext::alone(world.clock.clone(), world.folder.path(), framing);
+    let context = PlatformContext::alone(context.unwrap());
     let split = spec.source.splits(&context).await.unwrap().remove(0);
     let name = {
         let mut reader = spec.source.open(&split, None, context).await.unwrap();

@@ -1,8 +1,8 @@
-//! The types that a table can hold: what a statement yields is brought to them, or refused.
+//! The types that a table can hold: the result of a statement is cast to them, or refused.
 //!
 //! Strings become `Utf8`, instants microseconds (UTC when they have a zone), lists `List`, dictionaries plain values, small and
 //! unsigned integers the next signed type that holds every value. Nothing is rounded except instants finer than a microsecond,
-//! which lose what is below it.
+//! which lose anything finer.
 
 use std::sync::Arc;
 

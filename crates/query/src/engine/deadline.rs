@@ -1,12 +1,13 @@
-//! The time limit of a run: looked at each time an operator is asked for rows and each time a join weighs pairs.
+//! The time limit of a run, and its cancellation: checked each time an operator is polled for rows and each time a join compares pairs.
 //!
-//! A statement is not interrupted by a timer: the engine may go on for hours without giving way (an aggregate over a
-//! cross join). What one function does with one batch of rows is not interrupted.
+//! A statement is not interrupted by a timer: the engine may run for hours without yielding (an aggregate over a
+//! cross join). A function call on one batch of rows is not interrupted.
 
 use std::any::Any;
 use std::fmt;
 use std::hash::{Hash, Hasher};
 use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::Duration;
 
 use arrow::array::RecordBatch;
@@ -27,9 +28,34 @@ use futures::StreamExt;
 
 use crate::error::external;
 
+const TOO_SLOW: &str = "sql_too_slow";
+
+/// Code of the error of a cancelled statement.
+pub const QUERY_CANCELLED: &str = "query_cancelled";
+
+/// Cancels statements from another thread: they end as they would at their time limit.
+#[derive(Debug, Clone, Default)]
+pub struct QueryCancellation(Arc<AtomicBool>);
+
+impl QueryCancellation {
+    pub fn cancel(&self) {
+        self.0.store(true, Ordering::Relaxed);
+    }
+
+    pub fn is_cancelled(&self) -> bool {
+        self.0.load(Ordering::Relaxed)
+    }
+}
+
 /// When a run must have ended.
 #[derive(Debug)]
 pub(crate) struct Deadline {
+    limit: Option<TimeLimit>,
+    cancellation: Option<QueryCancellation>,
+}
+
+#[derive(Debug)]
+struct TimeLimit {
     clock: Arc<dyn Clock>,
     at: Duration,
     limit: Duration,
@@ -49,31 +75,58 @@ impl Deadline {
         exceeded: fn(Duration) -> Error,
     ) -> Arc<Self> {
         Arc::new(Self {
-            at: clock.monotonic().saturating_add(limit),
-            clock: clock.clone(),
-            limit,
-            exceeded,
+            limit: Some(TimeLimit {
+                at: clock.monotonic().saturating_add(limit),
+                clock: clock.clone(),
+                limit,
+                exceeded,
+            }),
+            cancellation: None,
+        })
+    }
+
+    /// The same, if there is a limit, and until it is cancelled.
+    pub(crate) fn cancellable(
+        limit: Option<Arc<Self>>,
+        cancellation: QueryCancellation,
+    ) -> Arc<Self> {
+        Arc::new(Self {
+            limit: limit
+                .and_then(Arc::into_inner)
+                .and_then(|bound| bound.limit),
+            cancellation: Some(cancellation),
         })
     }
 
     pub(crate) fn check(&self) -> Result<()> {
-        if self.clock.monotonic() > self.at {
-            Err(external((self.exceeded)(self.limit)))
-        } else {
-            Ok(())
+        if self
+            .cancellation
+            .as_ref()
+            .is_some_and(QueryCancellation::is_cancelled)
+        {
+            return Err(external(cancelled()));
+        }
+        match &self.limit {
+            Some(limit) if limit.clock.monotonic() > limit.at => {
+                Err(external((limit.exceeded)(limit.limit)))
+            }
+            _ => Ok(()),
         }
     }
 }
 
+fn cancelled() -> Error {
+    Error::unavailable(QUERY_CANCELLED, "query cancelled")
+}
+
+/// Fewer rows are tried next, until the slow one is isolated.
 fn too_slow(limit: Duration) -> Error {
-    Error::config(
-        "sql_too_slow",
-        format!(
-            "the statement took more than {} s for one batch",
-            limit.as_secs_f64()
-        ),
+    let seconds = limit.as_secs_f64();
+    Error::data(
+        TOO_SLOW,
+        format!("the statement took more than {seconds} s for one record"),
     )
-    .with_hint("a join without a condition multiplies rows: give it one, or use a smaller buffer")
+    .with_hint("joins, recursion and lists that are unnested one within the other multiply rows: filter before")
 }
 
 /// The plan with the deadline in every operator. Only for a plan that is run next: the optimizer does not know it.
@@ -120,7 +173,7 @@ fn bounded_filter(filter: &JoinFilter, deadline: &Arc<Deadline>) -> JoinFilter {
     )
 }
 
-/// An operator that looks at the deadline before each batch.
+/// An operator that checks the deadline before each batch.
 #[derive(Debug)]
 struct Bounded {
     inner: Arc<dyn ExecutionPlan>,
@@ -167,7 +220,8 @@ impl ExecutionPlan for Bounded {
         context: Arc<TaskContext>,
     ) -> Result<SendableRecordBatchStream> {
         let inner = self.inner.execute(partition, context)?;
-        let (schema, deadline) = (inner.schema(), self.deadline.clone());
+        let schema = inner.schema();
+        let deadline = self.deadline.clone();
         let mut inner = inner;
         let stream = futures::stream::poll_fn(move |context| match deadline.check() {
             Ok(()) => inner.poll_next_unpin(context),
@@ -177,7 +231,7 @@ impl ExecutionPlan for Bounded {
     }
 }
 
-/// The condition of a join, which looks at the deadline before each batch of pairs.
+/// The condition of a join, which checks the deadline before each batch of pairs.
 #[derive(Debug)]
 struct BoundedExpr {
     inner: Arc<dyn PhysicalExpr>,

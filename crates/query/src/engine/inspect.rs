@@ -1,4 +1,4 @@
-//! What the text of a transform says without its columns being known: that it reads the input row by row, calls functions that
+//! Checks the text of a transform without knowing its columns: that it reads the input row by row, calls functions that
 //! there are, and which columns it yields.
 //!
 //! A transform sees one batch at a time, and how rows come in batches depends on load and limits. So a statement whose answer for
@@ -11,8 +11,8 @@ use datafusion::execution::session_state::SessionState;
 use datafusion::logical_expr::Volatility;
 use datafusion::sql::parser::Statement;
 use datafusion::sql::sqlparser::ast::{
-    Expr, GroupByExpr, ObjectName, Query, Select, SetExpr, SetOperator, SetQuantifier, Spanned,
-    TableFactor, Visit, Visitor,
+    Expr, GroupByExpr, JoinOperator, ObjectName, Query, Select, SetExpr, SetOperator,
+    SetQuantifier, Spanned, TableFactor, TableWithJoins, Visit, Visitor,
 };
 use forebay_core::{Error, InspectedStatement, Result};
 
@@ -39,6 +39,9 @@ pub(super) fn inspect(state: &SessionState, input: &str, sql: &str) -> Result<In
     if let ControlFlow::Break(error) = inner.visit(&mut inspector) {
         return Err(*error);
     }
+    if !inspector.reads_input(inner.as_ref()) {
+        return Err(*inspector.refused(inner.as_ref(), "a query without the input"));
+    }
     if let Some((name, at)) = outputs::name_given_twice(inner) {
         let message = format!(
             "{}:{}: two columns are named {name}",
@@ -50,6 +53,8 @@ pub(super) fn inspect(state: &SessionState, input: &str, sql: &str) -> Result<In
     }
     Ok(mentions::of(inner))
 }
+
+const KEEPS_OTHERS: &str = "a join that keeps rows without a row of the input";
 
 struct Inspector<'a> {
     state: &'a SessionState,
@@ -88,6 +93,9 @@ impl Inspector<'_> {
 
     fn check_body(&self, body: &SetExpr) -> ControlFlow<Box<Error>> {
         match body {
+            other if !self.reads_input(other) => {
+                ControlFlow::Break(self.refused(body, "a query without the input"))
+            }
             SetExpr::Select(select) => self.check_select(select),
             SetExpr::SetOperation {
                 op,
@@ -126,6 +134,14 @@ impl Inspector<'_> {
             "TOP"
         } else if self.joins_input(select) {
             "a join of the input with itself"
+        } else if select
+            .from
+            .iter()
+            .any(|table| self.keeps_rows_without_input(table))
+        {
+            KEEPS_OTHERS
+        } else if self.has_subquery_over_input(select) {
+            "a subquery over the input"
         } else {
             return ControlFlow::Continue(());
         };
@@ -138,13 +154,42 @@ impl Inspector<'_> {
             [&table.relation].into_iter().chain(joined)
         });
         let from = factors.filter(|factor| self.reads_input(*factor)).count();
+        from > 1 || (from == 1 && self.has_subquery_over_input(select))
+    }
+
+    fn has_subquery_over_input(&self, select: &Select) -> bool {
         let mut subqueries = Subqueries {
             inspector: self,
             found: false,
         };
         let _ = select.projection.visit(&mut subqueries);
         let _ = select.selection.visit(&mut subqueries);
-        from > 1 || (from == 1 && subqueries.found)
+        subqueries.found
+    }
+
+    /// Whether a row of another table may be in the answer, or be left out, because of all rows of the input.
+    fn keeps_rows_without_input(&self, table: &TableWithJoins) -> bool {
+        let mut left = self.reads_input(&table.relation);
+        table.joins.iter().any(|join| {
+            let right = self.reads_input(&join.relation);
+            let is_kept = match join.join_operator {
+                JoinOperator::Left(_)
+                | JoinOperator::LeftOuter(_)
+                | JoinOperator::Semi(_)
+                | JoinOperator::LeftSemi(_)
+                | JoinOperator::Anti(_)
+                | JoinOperator::LeftAnti(_)
+                | JoinOperator::OuterApply => right,
+                JoinOperator::Right(_)
+                | JoinOperator::RightOuter(_)
+                | JoinOperator::RightSemi(_)
+                | JoinOperator::RightAnti(_) => left,
+                JoinOperator::FullOuter(_) => left || right,
+                _ => false,
+            };
+            left |= right;
+            is_kept
+        })
     }
 
     fn reads_input(&self, node: &impl Visit) -> bool {
@@ -251,6 +296,11 @@ impl Visitor for Inspector<'_> {
 
     fn pre_visit_table_factor(&mut self, factor: &TableFactor) -> ControlFlow<Self::Break> {
         match factor {
+            TableFactor::NestedJoin {
+                table_with_joins, ..
+            } if self.keeps_rows_without_input(table_with_joins) => {
+                ControlFlow::Break(self.refused(factor, KEEPS_OTHERS))
+            }
             TableFactor::Table {
                 name, args: None, ..
             } => {
@@ -346,8 +396,40 @@ mod tests {
                 "a join of the input",
             ),
             (
+                "select id from input union all select 99",
+                "a query without the input",
+            ),
+            (
+                "with c as (select 1 as id) select id from input union all (select id from c)",
+                "a query without the input",
+            ),
+            (
+                "select id from (select id from input union all values (9)) t",
+                "a query without the input",
+            ),
+            (
+                "select k as id from (values (1)) v(k)",
+                "a query without the input",
+            ),
+            (
+                "select t.id from (values (1)) t(id) left join input on input.id = t.id",
+                "a join that keeps rows",
+            ),
+            (
+                "select t.id from input right join (values (1)) t(id) on input.id = t.id",
+                "a join that keeps rows",
+            ),
+            (
+                "select t.id from (input full join (values (1)) t(id) on input.id = t.id)",
+                "a join that keeps rows",
+            ),
+            (
+                "select id from (values (1)) t(id) where not exists (select 1 from input where input.id = t.id)",
+                "a subquery over the input",
+            ),
+            (
                 "select id, (select count(*) from input) from (values (1)) t(id)",
-                "the aggregate count()",
+                "a subquery over the input",
             ),
         ] {
             let error = engine.inspect("input", sql).unwrap_err();

@@ -1,6 +1,6 @@
-//! Which columns a transform names, and which it hands on as they are.
+//! The columns that a transform names, and those that it passes through.
 //!
-//! From the text alone, without knowing the columns: a name may turn out to be something else. What is said to pass surely does.
+//! From the text alone, without knowing the columns: a name may turn out to be something else. Reported columns surely pass through.
 
 use std::collections::{BTreeMap, BTreeSet};
 use std::ops::ControlFlow;
@@ -14,7 +14,7 @@ use forebay_core::InspectedStatement;
 use super::outputs;
 use crate::name::normal;
 
-/// What the statement says about columns.
+/// The columns that the statement mentions.
 pub(super) fn of(statement: &Statement) -> InspectedStatement {
     let mut mentions = Mentions::default();
     let _ = statement.visit(&mut mentions);

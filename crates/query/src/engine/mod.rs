@@ -5,6 +5,7 @@
 //! row of the input that it came from. Functions whose answer depends on the moment
 //! (`now()`, `random()`, `uuid()`) are refused: a replay must give the same rows.
 
+mod batch_rows;
 mod canonical;
 pub(crate) mod deadline;
 mod input;
@@ -14,9 +15,11 @@ mod outputs;
 mod plan;
 mod pure;
 mod row_wise;
+mod trial;
 
+use std::any::Any;
 use std::collections::VecDeque;
-use std::panic::AssertUnwindSafe;
+use std::panic::{AssertUnwindSafe, catch_unwind};
 use std::sync::{Arc, Mutex, OnceLock, PoisonError};
 use std::time::Duration;
 
@@ -34,11 +37,9 @@ use crate::error::{Phase, explain, panicked};
 
 /// Plans kept ready; the one used longest ago goes first.
 const PLANS_MAX: usize = 256;
-/// Most bytes that one batch may grow to; a statement that multiplies rows without end stops here.
-pub const OUTPUT_BYTES_MAX: usize = 512 << 20;
 
-/// Longest that one batch may take; see [`deadline`] for when it is looked at.
-const SELECT_TIME_MAX: Duration = Duration::from_secs(300);
+/// Time limit of one batch; see [`deadline`] for when it is checked.
+const SELECT_TIME_MAX: Duration = Duration::from_secs(60);
 
 /// The SQL engine of pipelines. Cheap to make: it sets itself up when first used.
 #[derive(Debug)]
@@ -104,7 +105,10 @@ impl Engine {
 #[async_trait]
 impl SqlEngine for Engine {
     fn inspect(&self, input: &str, statement: &str) -> Result<InspectedStatement> {
-        inspect::inspect(self.state()?, input, statement)
+        let state = self.state()?;
+        let inspected = inspect::inspect(state, input, statement)?;
+        trial::check(state, input, statement, &inspected.names)?;
+        Ok(inspected)
     }
 
     async fn schema(&self, input: &str, schema: SchemaRef, statement: &str) -> Result<SchemaRef> {
@@ -119,33 +123,27 @@ impl SqlEngine for Engine {
         let ready = self.prepare(input, &records.schema(), statement).await?;
         let deadline = Deadline::after(&self.clock, self.select_time_max);
         let running = ready.run(self.state()?, records, &deadline);
-        // The engine panics on some values: what makes it panic is a value that makes the statement fail.
         match AssertUnwindSafe(running).catch_unwind().await {
             Ok(done) => done,
-            Err(panic) => Err(Error::data("sql_value", panicked(panic.as_ref()).message())),
+            Err(panic) => Err(value_panic(panic.as_ref())),
         }
     }
 
-    async fn not_row_wise(
-        &self,
-        input: &str,
-        schema: SchemaRef,
-        statement: &str,
-    ) -> Result<Option<String>> {
-        let ready = self.prepare(input, &schema, statement).await?;
-        Ok(ready.not_row_wise().map(str::to_owned))
-    }
-
     async fn evaluate(&self, records: &RecordBatch, expression: &str) -> Result<BooleanArray> {
-        let answer = self
-            .prepare_filter(&records.schema(), expression)?
-            .evaluate(records)?;
+        let ready = self.prepare_filter(&records.schema(), expression)?;
+        let evaluated = catch_unwind(AssertUnwindSafe(|| ready.evaluate(records)));
+        let answer = evaluated.unwrap_or_else(|panic| Err(value_panic(panic.as_ref())))?;
         Ok(if answer.null_count() > 0 {
             prep_null_mask_filter(&answer)
         } else {
             answer
         })
     }
+}
+
+/// The engine panics on some values: the value is at fault, and the rows can be divided to find it.
+fn value_panic(panic: &(dyn Any + Send)) -> Error {
+    Error::data("sql_value", panicked(panic).message())
 }
 
 impl Default for Engine {

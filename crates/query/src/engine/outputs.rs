@@ -1,5 +1,5 @@
 //! The columns that the text of a transform yields: names that are given twice, columns that it makes, and statements that yield one
-//! of them each. Never looks at types.
+//! of them each. Never inspects types.
 
 use std::collections::{BTreeSet, HashSet};
 
@@ -10,7 +10,7 @@ use datafusion::sql::sqlparser::tokenizer::Location;
 
 use crate::name::normal;
 
-/// Computed columns whose types are asked for; those behind are known when rows come.
+/// Computed columns whose types are inferred; the types of later ones are known with the first rows.
 const PARTS_MAX: usize = 200;
 
 /// The columns of the statement when each has a name of its own.
@@ -32,14 +32,29 @@ pub(super) fn columns(statement: &Statement) -> Option<Vec<String>> {
 
 /// A name that two computed columns have, and where the second is.
 pub(super) fn name_given_twice(statement: &Statement) -> Option<(String, Location)> {
+    let Statement::Query(query) = statement else {
+        return None;
+    };
+    given_twice_in(&query.body)
+}
+
+fn given_twice_in(body: &SetExpr) -> Option<(String, Location)> {
+    let select = match body {
+        SetExpr::Select(select) => select,
+        SetExpr::Query(query) => return given_twice_in(&query.body),
+        SetExpr::SetOperation { left, right, .. } => {
+            return given_twice_in(left).or_else(|| given_twice_in(right));
+        }
+        _ => return None,
+    };
     let mut seen = HashSet::new();
-    let items = select(statement)?.projection.iter();
+    let items = select.projection.iter();
     let mut named = items.filter_map(|item| Some((computed_name(item)?, item)));
     let (name, item) = named.find(|(name, _)| !seen.insert(name.clone()))?;
     Some((name, item.span().start))
 }
 
-/// What a column that is no plain column of the input is called.
+/// The name of a computed column.
 fn computed_name(item: &SelectItem) -> Option<String> {
     match item {
         SelectItem::ExprWithAlias { alias, .. } => Some(normal(alias)),
@@ -49,7 +64,7 @@ fn computed_name(item: &SelectItem) -> Option<String> {
     }
 }
 
-/// Names that are given with `AS` and are none of those that stand for a column somewhere.
+/// Names given with `AS` that are not used as a column elsewhere.
 pub(super) fn made(statement: &Statement, mentioned: &BTreeSet<String>) -> Vec<String> {
     let items = select(statement).map(|select| select.projection.iter());
     let names = items.into_iter().flatten().filter_map(|item| match item {

@@ -11,28 +11,30 @@ use datafusion::catalog::{CatalogProviderList, MemoryCatalogProviderList, Schema
 use datafusion::common::{DFSchema, DataFusionError};
 use datafusion::execution::TaskContext;
 use datafusion::execution::session_state::{SessionState, SessionStateBuilder};
-use datafusion::logical_expr::{ExprSchemable, LogicalPlan};
+use datafusion::logical_expr::ExprSchemable;
 use datafusion::physical_expr::PhysicalExpr;
 use datafusion::physical_plan::execution_plan::reset_plan_states;
 use datafusion::physical_plan::{ExecutionPlan, execute_stream};
+use datafusion::sql::parser::Statement;
+use forebay_core::sql::{OUTPUT_BYTES_MAX, OUTPUT_TOO_LARGE, ROWS_BYTES_MAX};
 use forebay_core::{Error, Result, Selected};
 use futures::StreamExt;
 
+use super::batch_rows::rows_within_bytes;
 use super::deadline::{Deadline, bounded};
 use super::input::{Input, Rows};
-use super::row_wise::Reason;
-use super::{OUTPUT_BYTES_MAX, canonical, pure, row_wise};
+use super::{canonical, pure, row_wise};
+use crate::address::{CATALOG, NO_NAMESPACE};
 use crate::error::{Phase, explain};
-use crate::state::{CATALOG, NO_NAMESPACE};
 use crate::statement;
 
 /// A `SELECT` over one input, ready to run.
 pub(super) struct Select {
     sql: String,
     plan: Arc<dyn ExecutionPlan>,
-    /// What the statement gives; the plan of a row-wise one gives the number of the row besides, as its last column.
+    /// The plan of the statement; that of a row-wise one adds the row number as its last column.
     schema: SchemaRef,
-    not_row_wise: Option<Reason>,
+    is_row_wise: bool,
 }
 
 impl fmt::Debug for Select {
@@ -51,34 +53,19 @@ impl Select {
         let tables = [input.to_owned()];
         let explain = |error: DataFusionError| explain(&error, Phase::Plan, sql, &tables);
         let parsed = statement::select(sql)?;
-        let state = with_input(state, input, schema).map_err(explain)?;
-        let logical = state.statement_to_plan(parsed).await.map_err(explain)?;
-        pure::check_plan(&logical, sql).map_err(explain)?;
-        let named = output(&logical).clone();
-        let not_row_wise = row_wise::why_not(&logical).map_err(explain)?;
-        let logical = match not_row_wise {
-            Some(_) => logical,
-            None => row_wise::numbered(&logical).map_err(explain)?,
-        };
-        let plan = state
-            .create_physical_plan(&logical)
-            .await
-            .map_err(explain)?;
-        let output = canonical::schema(&with_types_of(&named, &plan.schema()))?;
+        let planned = Planned::new(state, input, schema, parsed, sql).await;
+        let planned = planned.map_err(explain)?;
+        let schema = with_types_of(&planned.named, &planned.plan.schema());
         Ok(Self {
             sql: sql.to_owned(),
-            plan,
-            schema: output,
-            not_row_wise,
+            plan: planned.plan,
+            schema: canonical::schema(&schema)?,
+            is_row_wise: planned.is_row_wise,
         })
     }
 
     pub(super) fn schema(&self) -> &SchemaRef {
         &self.schema
-    }
-
-    pub(super) fn not_row_wise(&self) -> Option<Reason> {
-        self.not_row_wise
     }
 
     pub(super) async fn run(
@@ -88,15 +75,21 @@ impl Select {
         deadline: &Arc<Deadline>,
     ) -> Result<Selected> {
         let explain = |error: DataFusionError| explain(&error, Phase::Run, &self.sql, &[]);
-        let records = match self.not_row_wise {
-            Some(_) => records,
-            None => row_wise::number(&records).map_err(|error| explain(error.into()))?,
+        let rows = records.num_rows();
+        let mut batch_rows = state.config().batch_size();
+        let records = match self.is_row_wise {
+            true => row_wise::number(&records).map_err(|error| explain(error.into()))?,
+            false => {
+                batch_rows = rows_within_bytes(&records, batch_rows);
+                records
+            }
         };
         // A plan that has run remembers it (a join its built side): each run gets a fresh copy.
         let plan = reset_plan_states(self.plan.clone()).map_err(explain)?;
         let plan = bounded(plan, deadline).map_err(explain)?;
-        let mut stream = execute_stream(plan, context(state, records)).map_err(explain)?;
-        let mut made = Made::new(self);
+        let mut stream =
+            execute_stream(plan, context(state, records, batch_rows)).map_err(explain)?;
+        let mut made = Made::new(self, rows);
         while let Some(batch) = stream.next().await {
             made.take(batch.map_err(explain)?)?;
         }
@@ -104,22 +97,59 @@ impl Select {
     }
 }
 
-/// What a run has made so far.
+/// What the engine plans for a statement.
+pub(super) struct Planned {
+    plan: Arc<dyn ExecutionPlan>,
+    /// The columns of the statement, as it names them.
+    named: Schema,
+    is_row_wise: bool,
+}
+
+impl Planned {
+    pub(super) async fn new(
+        state: &SessionState,
+        input: &str,
+        schema: SchemaRef,
+        statement: Statement,
+        sql: &str,
+    ) -> Result<Self, DataFusionError> {
+        let state = with_input(state, input, schema)?;
+        let logical = state.statement_to_plan(statement).await?;
+        pure::check_plan(&logical, sql)?;
+        let named = logical.schema().as_arrow().clone();
+        let is_row_wise = row_wise::is_row_wise(&logical)?;
+        let logical = match is_row_wise {
+            true => row_wise::numbered(&logical)?,
+            false => logical,
+        };
+        Ok(Self {
+            plan: state.create_physical_plan(&logical).await?,
+            named,
+            is_row_wise,
+        })
+    }
+}
+
+/// The output of a run so far.
 struct Made<'a> {
     schema: &'a SchemaRef,
     selected: Selected,
-    bytes: usize,
+    bytes_max: usize,
 }
 
 impl<'a> Made<'a> {
-    fn new(select: &'a Select) -> Self {
+    /// Of several rows the caller can take fewer.
+    fn new(select: &'a Select, rows: usize) -> Self {
         Self {
             schema: &select.schema,
             selected: Selected {
-                records: Vec::new(),
-                rows: select.not_row_wise.is_none().then(Vec::new),
+                rows: select.is_row_wise.then(Vec::new),
+                ..Selected::default()
             },
-            bytes: 0,
+            bytes_max: match rows > 1 {
+                true => ROWS_BYTES_MAX,
+                false => OUTPUT_BYTES_MAX,
+            },
         }
     }
 
@@ -135,16 +165,25 @@ impl<'a> Made<'a> {
             rows.extend_from_slice(numbers.values());
         }
         let batch = canonical::cast(&batch, self.schema)?;
-        self.bytes += bytes(&batch);
-        if self.bytes > OUTPUT_BYTES_MAX {
-            return Err(too_large());
+        self.selected.bytes += bytes(&batch);
+        if self.selected.bytes > self.bytes_max {
+            return Err(self.too_large());
         }
         self.selected.records.push(batch);
         Ok(())
     }
+
+    fn too_large(&self) -> Error {
+        let made = format!(
+            "the statement made more than {} bytes from one record",
+            self.bytes_max
+        );
+        Error::data(OUTPUT_TOO_LARGE, made)
+            .with_hint("a join or `unnest` multiplies rows: filter before")
+    }
 }
 
-/// Bytes of the batch's own rows; what it shares with the batches that it is a slice of counts once.
+/// Bytes of the batch's own rows; buffers shared with batches that it is a slice of count once.
 fn bytes(batch: &RecordBatch) -> usize {
     let column = |column: &ArrayRef| {
         let data = column.to_data();
@@ -155,8 +194,8 @@ fn bytes(batch: &RecordBatch) -> usize {
 }
 
 /// The batch of a run travels in its context; the functions are in the plan already.
-fn context(state: &SessionState, records: RecordBatch) -> Arc<TaskContext> {
-    let config = state.config().clone();
+fn context(state: &SessionState, records: RecordBatch, batch_rows: usize) -> Arc<TaskContext> {
+    let config = state.config().clone().with_batch_size(batch_rows);
     Arc::new(TaskContext::new(
         None,
         state.session_id().to_owned(),
@@ -168,11 +207,6 @@ fn context(state: &SessionState, records: RecordBatch) -> Arc<TaskContext> {
     ))
 }
 
-fn too_large() -> Error {
-    Error::config("sql_output_too_large", format!("the statement made more than {OUTPUT_BYTES_MAX} bytes from one batch"))
-        .with_hint("a join without a condition or a generated series multiplies rows: filter before, or use a smaller buffer")
-}
-
 /// The columns of the statement with the types that the plan gives them: those are settled when the plan is made. The plan may
 /// have a hidden column more.
 fn with_types_of(named: &Schema, planned: &Schema) -> Schema {
@@ -182,10 +216,6 @@ fn with_types_of(named: &Schema, planned: &Schema) -> Schema {
         field.as_ref().clone().with_data_type(kind)
     });
     Schema::new_with_metadata(fields.collect::<Vec<_>>(), named.metadata().clone())
-}
-
-fn output(plan: &LogicalPlan) -> &Schema {
-    plan.schema().as_arrow()
 }
 
 /// The state with a catalog that holds the input and nothing else.

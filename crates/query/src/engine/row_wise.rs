@@ -20,60 +20,35 @@ use super::input::Input;
 /// The hidden column. A statement that has a column of this name itself is not row-wise.
 const ROW: &str = "_fb_input_row";
 
-/// What ends the sentence "the statement is not row-wise: …".
-pub(super) type Reason = &'static str;
-
-/// Why the plan over this input is not row-wise, if it is not.
-pub(super) fn why_not(plan: &LogicalPlan) -> Result<Option<Reason>> {
-    let mut reason = None;
-    plan.apply(|node| {
-        reason = why_not_node(node)?;
-        Ok(match reason {
-            Some(_) => TreeNodeRecursion::Stop,
-            None => TreeNodeRecursion::Continue,
-        })
-    })?;
-    Ok(reason)
+/// Whether the plan over this input is row-wise.
+pub(super) fn is_row_wise(plan: &LogicalPlan) -> Result<bool> {
+    let is_other = plan.exists(|node| Ok(!is_row_wise_node(node)?))?;
+    Ok(!is_other)
 }
 
-fn why_not_node(node: &LogicalPlan) -> Result<Option<Reason>> {
-    if node
-        .schema()
-        .fields()
-        .iter()
-        .any(|field| field.name() == ROW)
-    {
-        return Ok(Some("it has a column _fb_input_row"));
+fn is_row_wise_node(node: &LogicalPlan) -> Result<bool> {
+    let mut fields = node.schema().fields().iter();
+    if fields.any(|field| field.name() == ROW) {
+        return Ok(false);
     }
     Ok(match node {
-        LogicalPlan::Projection(_) | LogicalPlan::Filter(_) => why_not_expressions(node)?,
-        LogicalPlan::SubqueryAlias(_) | LogicalPlan::Unnest(_) => None,
+        LogicalPlan::Projection(_) | LogicalPlan::Filter(_) => !has_subquery(node)?,
+        LogicalPlan::SubqueryAlias(_) | LogicalPlan::Unnest(_) => true,
         LogicalPlan::TableScan(scan) => {
             let source = source_as_provider(&scan.source)?;
-            (!source.as_any().is::<Input>()).then_some("it reads something else than the input")
+            source.as_any().is::<Input>()
         }
-        LogicalPlan::Aggregate(_) => Some("it aggregates"),
-        LogicalPlan::Window(_) => Some("it has a window function"),
-        LogicalPlan::Sort(_) => Some("it has ORDER BY"),
-        LogicalPlan::Limit(_) => Some("it has LIMIT"),
-        LogicalPlan::Distinct(_) => Some("it has DISTINCT"),
-        LogicalPlan::Join(_) => Some("it has a join"),
-        LogicalPlan::Union(_) => Some("it has UNION"),
-        LogicalPlan::RecursiveQuery(_) => Some("it is recursive"),
-        LogicalPlan::EmptyRelation(_) | LogicalPlan::Values(_) => {
-            Some("it does not read the input")
-        }
-        _ => Some("it does more than to project and filter"),
+        _ => false,
     })
 }
 
-fn why_not_expressions(node: &LogicalPlan) -> Result<Option<Reason>> {
-    let mut subquery = false;
+fn has_subquery(node: &LogicalPlan) -> Result<bool> {
+    let mut has_subquery = false;
     node.apply_expressions(|expr| {
-        subquery |= expr.exists(|expr| Ok(is_subquery(expr)))?;
+        has_subquery |= expr.exists(|expr| Ok(is_subquery(expr)))?;
         Ok(TreeNodeRecursion::Continue)
     })?;
-    Ok(subquery.then_some("it has a subquery in an expression"))
+    Ok(has_subquery)
 }
 
 fn is_subquery(expr: &Expr) -> bool {

@@ -355,7 +355,10 @@ async fn a_cross_join_without_end_is_stopped() {
         ["sql_output_too_large", "query_memory"].contains(&error.code()),
         "{error}"
     );
-    assert_ne!(error.kind(), ErrorKind::Data);
+    assert_eq!(
+        error.kind() == ErrorKind::Data,
+        error.code() == "sql_output_too_large"
+    );
 }
 
 #[tokio::test]
@@ -410,7 +413,7 @@ async fn plans_are_kept_but_not_without_end() {
     assert_eq!(engine.filters.0.lock().unwrap().len(), PLANS_MAX);
 }
 
-/// What a record can do to a function that takes patterns, flags or places from it: that record fails, not the statement.
+/// A bad pattern, flag or place in a record fails that record, not the statement.
 #[tokio::test]
 async fn hostile_arguments_of_functions_are_values() {
     for (expression, hostile) in [
@@ -426,9 +429,65 @@ async fn hostile_arguments_of_functions_are_values() {
         let texts: ArrayRef = Arc::new(StringArray::from(vec![hostile]));
         let batch = RecordBatch::try_from_iter([("s", texts)]).unwrap();
         let sql = format!("select {expression} as y from input");
-        match Engine::new().select("input", batch, &sql).await {
+        match Engine::new().select("input", batch.clone(), &sql).await {
             Ok(_) => {}
             Err(error) => assert_eq!(error.kind(), ErrorKind::Data, "{sql} {hostile}: {error}"),
         }
+        let condition = format!("({expression}) is not null");
+        match Engine::new().evaluate(&batch, &condition).await {
+            Ok(_) => {}
+            Err(error) => assert_eq!(
+                error.kind(),
+                ErrorKind::Data,
+                "{condition} {hostile}: {error}"
+            ),
+        }
     }
+}
+
+/// Patterns from a column are compiled a few at a time, whatever calls for them.
+#[tokio::test]
+async fn patterns_of_a_column_mean_what_constants_mean() {
+    let texts = [Some("aaa"), Some("aaa"), Some("AAA"), Some("b"), None];
+    let patterns = [
+        Some("(a{1,90}|b1){1,5}"),
+        Some("b{2}"),
+        Some("a+"),
+        None,
+        Some("a"),
+    ];
+    let texts: ArrayRef = Arc::new(StringArray::from(texts.to_vec()));
+    let patterns: ArrayRef = Arc::new(StringArray::from(patterns.to_vec()));
+    let rows = RecordBatch::try_from_iter([("s", texts), ("p", patterns)]).unwrap();
+    for (expression, expected) in [
+        ("regexp_like(s, p)", [Some(true), Some(false), Some(false)]),
+        ("s ~ p", [Some(true), Some(false), Some(false)]),
+        ("s ~* p", [Some(true), Some(false), Some(true)]),
+        ("s !~ p", [Some(false), Some(true), Some(true)]),
+        ("s similar to p", [Some(true), Some(false), Some(false)]),
+    ] {
+        let sql = format!("select {expression} as y from input");
+        let selected = Engine::new().select("input", rows.clone(), &sql).await;
+        let selected = selected.unwrap_or_else(|error| panic!("{expression}: {error:?}"));
+        let found: Vec<Option<bool>> = selected.records[0].column(0).as_boolean().iter().collect();
+        let unknown = [None, None];
+        assert_eq!(found, [&expected[..], &unknown].concat(), "{expression}");
+    }
+}
+
+/// Rows of which a statement makes too much at once can be taken fewer at a time.
+#[tokio::test]
+async fn rows_that_a_statement_multiplies_can_be_divided() {
+    let texts: ArrayRef = Arc::new(StringArray::from(vec!["x".repeat(1 << 20); 20]));
+    let rows = RecordBatch::try_from_iter([("s", texts)]).unwrap();
+    let sql = "select s, unnest(range(0, 10)) as n from input";
+    let engine = Engine::new();
+    let error = engine.select("input", rows.clone(), sql).await.unwrap_err();
+    assert_eq!(
+        (error.kind(), error.code()),
+        (ErrorKind::Data, "sql_output_too_large")
+    );
+    let part = engine.select("input", rows.slice(0, 5), sql).await.unwrap();
+    assert_eq!(part.rows.unwrap().len(), 50);
+    assert!(part.bytes > 50 << 20, "{}", part.bytes);
 }

@@ -35,7 +35,7 @@ const PARAMETERIZED: [(&str, &str); 5] = [
     ("Duration(", "interval"),
 ];
 
-/// Beginnings of what follows as a tree or a list of signatures.
+/// Beginnings of a trailing tree or list of signatures.
 const NOTATIONS: [&str; 6] = [
     " { ",
     "Some(",
@@ -53,7 +53,8 @@ pub(super) fn plain(message: &str) -> String {
         .trim_start_matches("Arrow error: ");
     let known = unknown_function(message)
         .or_else(|| wrong_arguments(message))
-        .or_else(|| no_signature(message));
+        .or_else(|| no_signature(message))
+        .or_else(|| plainer(message));
     if let Some(plain) = known {
         return plain;
     }
@@ -82,6 +83,78 @@ fn no_signature(message: &str) -> Option<String> {
     let (_, received) = after.split_once("(DataType: ")?;
     let (kind, _) = received.split_once(')')?;
     Some(format!("{name}({}) does not exist", with_sql_types(kind)))
+}
+
+/// Messages of the engine that name its rules instead of the fault.
+fn plainer(message: &str) -> Option<String> {
+    if let Some(operands) = arithmetic(message) {
+        return Some(format!("{} does not exist", with_sql_types(operands)));
+    }
+    if let Some(rest) = message.strip_prefix("Projections require unique expression names") {
+        let (expression, _) = rest.split_once("\" at position ")?;
+        let (_, expression) = expression.split_once('"')?;
+        let name = expression
+            .rsplit_once(" AS ")
+            .map_or(expression, |(_, name)| name);
+        return Some(format!(
+            "two columns have the name {}",
+            with_sql_types(name)
+        ));
+    }
+    if let Some(rest) = message.strip_prefix("Order by column out of bounds, specified: ") {
+        let (place, count) = rest.split_once(", max: ")?;
+        let columns = if count == "1" { "column" } else { "columns" };
+        return Some(format!(
+            "ORDER BY {place} is out of bounds: the select list has {count} {columns}"
+        ));
+    }
+    let known = match message {
+        message if message.starts_with(SUBSTRING) => "substring() takes FROM, FOR or both",
+        message if message.starts_with(SERIES) => "a series of timestamps is not supported in FROM",
+        message if message.starts_with(CORRELATED_VALUE) => {
+            "a subquery that is a value and refers to the row outside may have several rows"
+        }
+        _ => return None,
+    };
+    Some(known.to_owned())
+}
+
+const SUBSTRING: &str = "Substring without for/from is not valid";
+
+/// The engine takes timestamps in nanoseconds only there.
+const SERIES: &str = "First argument must be a timestamp";
+
+const CORRELATED_VALUE: &str = "Correlated scalar subquery must be aggregated";
+
+/// The operands and the operator of a sum or product that the engine has no rule for.
+fn arithmetic(message: &str) -> Option<&str> {
+    let rest = message.strip_prefix("Cannot coerce arithmetic expression ")?;
+    rest.strip_suffix(" to valid types")
+}
+
+/// The operator that a message is about.
+pub(super) fn operator(message: &str) -> Option<&str> {
+    let operands = arithmetic(message)?;
+    let mut words = operands.split(' ');
+    words.find(|word| matches!(*word, "+" | "-" | "*" | "/" | "%"))
+}
+
+/// What to write instead.
+pub(super) fn hint(message: &str) -> Option<&'static str> {
+    Some(match message {
+        message if arithmetic(message).is_some() => "cast one side: CAST(x AS type)",
+        message if message.starts_with("Projections require unique expression names") => {
+            "give one of them another name with AS"
+        }
+        message if message.starts_with(SUBSTRING) => "write substring(x FROM 2 FOR 3)",
+        message if message.starts_with(SERIES) => {
+            "write SELECT unnest(generate_series(…)) AS at in a subquery"
+        }
+        message if message.starts_with(CORRELATED_VALUE) => {
+            "write an aggregate in it, such as max(x), or a join"
+        }
+        _ => return None,
+    })
 }
 
 fn without_notation(message: &str) -> String {
@@ -132,7 +205,15 @@ mod tests {
             ("Invalid function 'lenght'.", "unknown function lenght()"),
             (
                 "Cannot coerce arithmetic expression Utf8View + Int64 to valid types",
-                "Cannot coerce arithmetic expression text + bigint to valid types",
+                "text + bigint does not exist",
+            ),
+            (
+                "Projections require unique expression names but the expression \"Int64(1) AS a\" at position 0 and \"Int64(2) AS a\" at position 1 have the same name. Consider",
+                "two columns have the name a",
+            ),
+            (
+                "Order by column out of bounds, specified: 3, max: 1",
+                "ORDER BY 3 is out of bounds: the select list has 1 column",
             ),
             (
                 "Internal error: Expect TypeSignatureClass::Native(..). No function matches the given name and argument types 'upper(Int64, Timestamp(µs, \"+00:00\"))'. You might",

@@ -6,7 +6,7 @@ use std::sync::Arc;
 use arrow::array::{Array, ArrayRef, AsArray, StringViewBuilder};
 use arrow::compute::kernels::concat_elements::concat_elements_utf8;
 use arrow::datatypes::DataType;
-use datafusion::common::{DFSchema, Result, internal_err};
+use datafusion::common::{DFSchema, Result, ScalarValue, internal_err};
 use datafusion::logical_expr::{
     BinaryExpr, ColumnarValue, Expr, ExprSchemable, Operator, ScalarFunctionArgs, ScalarUDF,
     ScalarUDFImpl, Signature, Volatility,
@@ -74,6 +74,11 @@ impl ScalarUDFImpl for TextConcat {
     }
 
     fn invoke_with_args(&self, args: ScalarFunctionArgs) -> Result<ColumnarValue> {
+        // The engine puts a null without a type in the place of an aggregate of no rows.
+        if args.args.iter().any(|arg| arg.data_type().is_null()) {
+            let null = ScalarValue::try_from(args.return_field.data_type())?;
+            return Ok(ColumnarValue::Scalar(null));
+        }
         over_arrays(&args.args, args.number_rows, |args| {
             concat(&args[0], &args[1])
         })

@@ -1,6 +1,6 @@
 //! `trunc`: the engine computes in doubles, which do not hold the digits of a decimal.
 //!
-//! Never changes what doubles give: these go to the engine's own function.
+//! Doubles go to the engine's own function, unchanged.
 
 use std::any::Any;
 use std::sync::Arc;
@@ -120,7 +120,7 @@ fn scale_kept(digits: &ScalarValue, scale: i8) -> Result<i8> {
     }
 }
 
-/// The numbers without what is behind their digits, with `scale_kept` digits behind the point.
+/// The numbers without the digits behind the kept ones, with `scale_kept` digits behind the point.
 fn truncated(numbers: &ArrayRef, digits: &ArrayRef, scale_kept: i8) -> Result<Decimal128Array> {
     let numbers = numbers.as_primitive::<Decimal128Type>();
     let scale = i32::from(numbers.scale());

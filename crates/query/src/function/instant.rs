@@ -11,7 +11,7 @@ use datafusion::logical_expr::{
     ColumnarValue, Expr, ScalarFunctionArgs, ScalarUDFImpl, Signature, Volatility,
 };
 
-use super::utc;
+use crate::types::utc;
 
 /// The function; see the module.
 #[derive(Debug, PartialEq, Eq, Hash)]

@@ -17,8 +17,11 @@ use datafusion::common::Result;
 use super::{ScalarDefinition, execution, wrong_arguments};
 
 const DAYS_OF_MONTH: i32 = 30;
+const SECONDS_OF_YEAR: i64 = 31_557_600;
 const NANOS_OF_DAY: i64 = 86_400_000_000_000;
 const MICROS_OF_DAY: i64 = 86_400_000_000;
+/// Microseconds whose nanoseconds have 64 bits.
+const MICROS_MAX: f64 = 9.2e15;
 
 /// The interval times a number; a part of a month becomes days, a part of a day time.
 pub(crate) fn times() -> ScalarDefinition {
@@ -57,6 +60,25 @@ pub(crate) fn days_and_time() -> ScalarDefinition {
     ScalarDefinition::new("days_and_time", interval_type, one, |args| {
         Ok(Arc::new(intervals(&args[0])))
     })
+}
+
+/// The seconds of an interval as Postgres counts them: a year has 365.25 days, a month that is left 30.
+pub(crate) fn epoch() -> ScalarDefinition {
+    let double = |_: &[DataType]| Ok(DataType::Float64);
+    let one = |types: &[DataType]| Ok(vec![own(&types[0]).unwrap_or_else(|| types[0].clone())]);
+    ScalarDefinition::new("interval_epoch", double, one, |args| {
+        let seconds: Float64Array = intervals(&args[0]).unary(seconds_of);
+        Ok(Arc::new(seconds))
+    })
+}
+
+#[expect(clippy::cast_precision_loss, reason = "seconds are a double")]
+fn seconds_of(interval: IntervalMonthDayNano) -> f64 {
+    // A quarter of a day is whole seconds.
+    let days =
+        i64::from(interval.days) + i64::from(interval.months % 12) * i64::from(DAYS_OF_MONTH);
+    let whole = i64::from(interval.months / 12) * SECONDS_OF_YEAR + days * 86_400;
+    whole as f64 + interval.nanoseconds as f64 / 1e9
 }
 
 /// Differences of timestamps as [`days_and_time`] has them.
@@ -167,10 +189,17 @@ fn scale(interval: IntervalMonthDayNano, factor: f64) -> Result<IntervalMonthDay
     let days_left = (wide_months - wide_months.trunc()) * f64::from(DAYS_OF_MONTH);
     let wide_days = f64::from(interval.days) * factor + rounded(days_left);
     let time_left = rounded(wide_days - wide_days.trunc()) * MICROS_OF_DAY as f64;
-    let micros = (interval.nanoseconds as f64 / 1e3 * factor + time_left).round();
+    let wide_micros = (interval.nanoseconds as f64 / 1e3 * factor + time_left).round();
+    // More hours than 64 bits of nanoseconds have become days.
+    let carried_days = match wide_micros.abs() < MICROS_MAX {
+        true => 0.0,
+        false => (wide_micros / MICROS_OF_DAY as f64).trunc(),
+    };
+    let wide_days = wide_days.trunc() + carried_days;
+    let micros = wide_micros - carried_days * MICROS_OF_DAY as f64;
     let fits = |value: f64, most: f64| value.is_finite() && value.abs() < most;
     let parts = [wide_months, wide_days].map(|value| fits(value, f64::from(i32::MAX)));
-    if parts.contains(&false) || !fits(micros, 9.2e15) {
+    if parts.contains(&false) || !fits(micros, MICROS_MAX) {
         return Err(execution("an interval times this number is out of range"));
     }
     Ok(IntervalMonthDayNano {

@@ -85,7 +85,7 @@ fn each(args: &[ArrayRef], shown: fn(&RawValue) -> Option<String>) -> Result<Arr
     Ok(Arc::new(texts))
 }
 
-/// For each row what lies at the end of the path, if anything does.
+/// For each row the value at the end of the path, if any.
 fn found_rows<T, C: FromIterator<Option<T>>>(
     args: &[ArrayRef],
     with: impl Fn(&RawValue) -> Result<Option<T>>,

@@ -1,4 +1,4 @@
-//! Numbers that are written as text: which texts are one, and what the quoted literal of one means without its quotes.
+//! Numbers written as text: which texts are valid, and the number that a quoted literal means.
 
 use std::borrow::Cow;
 use std::str::FromStr;
@@ -8,7 +8,7 @@ use datafusion::common::ScalarValue;
 
 /// Digits of the largest decimal.
 const DIGITS_MAX: usize = 38;
-/// Largest exponent: no decimal has so many digits.
+/// Largest exponent: no decimal has that many digits.
 const EXPONENT_MAX: i32 = 100;
 
 /// The number in the text: a float beside a float, else a whole number or a decimal with all its digits; `None` for no number.
@@ -42,14 +42,12 @@ fn decimal(text: &str) -> Option<ScalarValue> {
     }
     let value: i128 = digits.parse().ok()?;
     let value = if text.starts_with('-') { -value } else { value };
-    let (precision, scale) = (
-        u8::try_from(precision).ok()?,
-        i8::try_from(fraction.len()).ok()?,
-    );
+    let precision = u8::try_from(precision).ok()?;
+    let scale = i8::try_from(fraction.len()).ok()?;
     Some(ScalarValue::Decimal128(Some(value), precision, scale))
 }
 
-/// The number without blanks around it and without an exponent; `None` for what is no number.
+/// The number without blanks around it and without an exponent; `None` for other text.
 pub(super) fn digits(text: &str) -> Option<Cow<'_, str>> {
     let text = text.trim();
     let unsigned = text.strip_prefix(['-', '+']).unwrap_or(text);

@@ -1,6 +1,6 @@
 //! `to_timestamp` and its siblings: text, with or without a format, and numbers as instants in microseconds.
 //!
-//! Text without a zone is UTC. What lies below a microsecond is cut. Values out of range are errors, never other instants.
+//! Text without a zone is UTC. Digits below a microsecond are cut. Values out of range are errors, never other instants.
 
 use std::sync::Arc;
 
@@ -14,16 +14,23 @@ use chrono::{DateTime, TimeZone, Utc};
 use datafusion::common::{DataFusionError, Result};
 use datafusion::logical_expr::ScalarUDF;
 
-use super::{ScalarDefinition, execution, utc, wrong_arguments};
+use super::{ScalarDefinition, execution, wrong_arguments};
+use crate::types::utc;
 
 /// Formats that one call may name.
 const FORMATS_MAX: usize = 16;
+
+/// `to_timestamp` alone.
+pub(crate) fn to_timestamp() -> Arc<ScalarUDF> {
+    let seconds: super::Kernel = |args| kernel(args, NumberUnit::Second);
+    ScalarDefinition::new("to_timestamp", returns, coerces, seconds).shared()
+}
 
 /// `to_timestamp`, `to_timestamp_seconds`, `_millis`, `_micros` and `_nanos`.
 pub(crate) fn all() -> Vec<Arc<ScalarUDF>> {
     let define = |name, kernel| ScalarDefinition::new(name, returns, coerces, kernel).shared();
     vec![
-        define("to_timestamp", |args| kernel(args, NumberUnit::Second)),
+        to_timestamp(),
         define("to_timestamp_seconds", |args| {
             kernel(args, NumberUnit::Second)
         }),
@@ -39,7 +46,7 @@ pub(crate) fn all() -> Vec<Arc<ScalarUDF>> {
     ]
 }
 
-/// What a number counts.
+/// The unit of a number.
 #[derive(Debug, Clone, Copy)]
 enum NumberUnit {
     Second,

@@ -1,4 +1,4 @@
-//! Patterns of `LIKE … ESCAPE` and `SIMILAR TO`, brought to what the engine matches: `LIKE` with `\`, and regular expressions.
+//! Patterns of `LIKE … ESCAPE` and `SIMILAR TO`, converted to patterns of the engine: `LIKE` with `\`, and regular expressions.
 
 use std::sync::Arc;
 
@@ -113,7 +113,7 @@ fn regular(pattern: &str, escape: Option<char>) -> Result<String> {
             }
             '%' => made.push_str(".*"),
             '_' => made.push('.'),
-            '|' | '*' | '+' | '?' | '{' | '}' | '(' | ')' => made.push(c),
+            '|' | '*' | '+' | '?' | '{' | '}' | ',' | '(' | ')' => made.push(c),
             other => push_plain(&mut made, other),
         }
     }

@@ -1,10 +1,10 @@
-//! Functions of text: `replace`, which the engine takes to insert where it looks for nothing, and `levenshtein`, which it lets
-//! run for hours.
+//! Functions of text: `replace`, which the engine lets insert for an empty search text, `string_to_array`, which it lets make an item of
+//! an empty text, and `levenshtein`, which it lets run for hours.
 
 use std::sync::Arc;
 
-use arrow::array::{ArrayRef, AsArray, Int32Array, StringArray};
-use arrow::datatypes::DataType;
+use arrow::array::{Array, ArrayRef, AsArray, Int32Array, ListBuilder, StringArray, StringBuilder};
+use arrow::datatypes::{DataType, Field};
 use datafusion::common::Result;
 use forebay_core::Error;
 
@@ -41,6 +41,45 @@ pub(crate) fn levenshtein() -> ScalarDefinition {
         });
         Ok(Arc::new(rows.collect::<Result<Int32Array>>()?) as ArrayRef)
     })
+}
+
+/// `string_to_array(text, delimiter[, null])`: an empty text has no items, a null delimiter is between all characters.
+pub(crate) fn string_to_array() -> ScalarDefinition {
+    let list = |_: &[DataType]| {
+        let item = Field::new_list_field(DataType::Utf8, true);
+        Ok(DataType::List(Arc::new(item)))
+    };
+    let types = |types: &[DataType]| texts("string_to_array", types.len().clamp(2, 3), types);
+    ScalarDefinition::new("string_to_array", list, types, split).with_alias("string_to_list")
+}
+
+fn split(args: &[ArrayRef]) -> Result<ArrayRef> {
+    let [texts, delimiters] = [0, 1].map(|at| args[at].as_string::<i32>());
+    let nulls = args.get(2).map(|nulls| nulls.as_string::<i32>());
+    let mut made = ListBuilder::new(StringBuilder::new());
+    for row in 0..texts.len() {
+        if texts.is_null(row) {
+            made.append_null();
+            continue;
+        }
+        let text = texts.value(row);
+        let null = nulls.and_then(|nulls| nulls.is_valid(row).then(|| nulls.value(row)));
+        let mut push = |item: &str| {
+            made.values()
+                .append_option((null != Some(item)).then_some(item));
+        };
+        match delimiters.is_valid(row).then(|| delimiters.value(row)) {
+            _ if text.is_empty() => {}
+            Some("") => push(text),
+            Some(delimiter) => text.split(delimiter).for_each(push),
+            None => text
+                .split("")
+                .filter(|item| !item.is_empty())
+                .for_each(push),
+        }
+        made.append(true);
+    }
+    Ok(Arc::new(made.finish()))
 }
 
 fn texts(name: &str, count: usize, types: &[DataType]) -> Result<Vec<DataType>> {

@@ -13,7 +13,8 @@ use arrow::datatypes::{
 use chrono::{DateTime, Datelike, Months, NaiveDate, NaiveDateTime};
 use datafusion::common::Result;
 
-use super::{ScalarDefinition, execution, local, utc, wrong_arguments};
+use super::{ScalarDefinition, execution, wrong_arguments};
+use crate::types::{local, utc};
 
 const SECOND: i64 = 1_000_000;
 const DAY: i64 = 86_400 * SECOND;
@@ -183,7 +184,7 @@ fn civil(micros: i64) -> Result<NaiveDateTime> {
         .ok_or_else(|| out_of_range(micros))
 }
 
-/// The first microsecond of the month that is so many months from January of year 0.
+/// The first microsecond of the month that is this many months from January of year 0.
 fn start_of_month(months: i64) -> Result<i64> {
     let year = i32::try_from(months.div_euclid(12)).unwrap_or(i32::MAX);
     let month = u32::try_from(months.rem_euclid(12)).unwrap_or(0) + 1;

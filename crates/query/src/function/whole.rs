@@ -1,13 +1,15 @@
 //! `ceil` and `floor` of decimals: the engine keeps the type of its argument, in which the next whole number may have no place.
+//! `factorial`, which the engine makes 1 of a negative number.
 
 use std::sync::Arc;
 
-use arrow::array::{ArrayRef, AsArray, Decimal128Array};
+use arrow::array::{ArrayRef, AsArray, Decimal128Array, Int64Array};
 use arrow::compute::kernels::arity::unary;
-use arrow::datatypes::{DataType, Decimal128Type, Float32Type, Float64Type};
+use arrow::datatypes::{DataType, Decimal128Type, Float32Type, Float64Type, Int64Type};
+use arrow::error::ArrowError;
 use datafusion::common::Result;
 
-use super::{ScalarDefinition, wrong_arguments};
+use super::{ScalarDefinition, execution, wrong_arguments};
 
 /// `ceil(x)`, the next whole number that is not smaller.
 pub(crate) fn ceil() -> ScalarDefinition {
@@ -25,6 +27,31 @@ pub(crate) fn floor() -> ScalarDefinition {
     ScalarDefinition::new("floor", returns, coerces, |args| {
         rounded(&args[0], f64::floor, f32::floor, i128::div_euclid)
     })
+}
+
+/// `factorial(n)` of 0 to 20.
+pub(crate) fn factorial() -> ScalarDefinition {
+    let number = |_: &[DataType]| Ok(DataType::Int64);
+    let numbers = |types: &[DataType]| match types {
+        [kind] if kind.is_integer() || *kind == DataType::Null => Ok(vec![DataType::Int64]),
+        _ => Err(wrong_arguments("factorial", "a whole number", types)),
+    };
+    ScalarDefinition::new("factorial", number, numbers, |args| {
+        let numbers = args[0].as_primitive::<Int64Type>();
+        let made: Int64Array = numbers.try_unary(factorial_of)?;
+        Ok(Arc::new(made))
+    })
+}
+
+fn factorial_of(number: i64) -> Result<i64> {
+    if number < 0 {
+        return Err(execution(format!("factorial({number}) is not defined")));
+    }
+    (1..=number)
+        .try_fold(1_i64, i64::checked_mul)
+        .ok_or_else(|| {
+            ArrowError::ArithmeticOverflow(format!("Overflow on factorial({number})")).into()
+        })
 }
 
 fn coerces(types: &[DataType]) -> Result<Vec<DataType>> {

@@ -12,7 +12,8 @@ use arrow::datatypes::{DataType, TimestampMicrosecondType};
 use chrono::{DateTime, LocalResult, NaiveDateTime, Offset, TimeDelta, TimeZone};
 use datafusion::common::Result;
 
-use super::{ScalarDefinition, execution, local, utc, wrong_arguments};
+use super::{ScalarDefinition, execution, wrong_arguments};
+use crate::types::{local, utc};
 
 /// `timezone(zone, timestamp)`.
 pub(crate) fn timezone() -> ScalarDefinition {

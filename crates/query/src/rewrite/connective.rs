@@ -1,6 +1,6 @@
 //! `a IS DISTINCT FROM b AND c`: the parser takes all that follows for the right side, whatever binds it less.
 //!
-//! What is in parentheses has a node of its own, so an `AND` or `OR` without them below something that binds more is misplaced.
+//! An expression in parentheses has a node of its own, so an `AND` or `OR` without them below something that binds more is misplaced.
 
 use datafusion::sql::sqlparser::ast::{BinaryOperator, Expr, UnaryOperator, Value};
 

@@ -1,20 +1,26 @@
-//! Rewrites a parsed statement to what the engine's planner understands, before it is planned.
+//! Rewrites a parsed statement for the engine's planner, before it is planned.
 //!
-//! What the planner takes for something else (`^`), takes and ignores (`TABLESAMPLE`, `FROM t` alone) or refuses (`LIKE … ESCAPE`,
-//! repeated columns) becomes what SQL means by it, or an error with a hint. Nothing here knows which tables or columns exist.
+//! Syntax that the planner misreads (`^`), ignores (`TABLESAMPLE`, `FROM t` alone) or refuses (`LIKE … ESCAPE`,
+//! repeated columns) is rewritten to its SQL meaning, or is an error with a hint. Nothing here knows which tables or columns exist.
 
+mod aggregates;
 mod calls;
+mod clauses;
 mod connective;
+mod long_interval;
 mod names;
+mod quantified;
 mod recursive;
+mod rows;
 mod sample;
+mod sign;
 pub(crate) mod template;
 
 use std::ops::ControlFlow;
 
 use datafusion::sql::parser::Statement;
 use datafusion::sql::sqlparser::ast::{
-    BinaryOperator, CastKind, DataType, DateTimeField, ExactNumberInfo, Expr, Function,
+    Array, BinaryOperator, CastKind, DataType, DateTimeField, ExactNumberInfo, Expr, Function,
     FunctionArg, FunctionArgExpr, FunctionArgumentList, FunctionArguments, Ident, ObjectName,
     Query, SetExpr, SetOperator, SetQuantifier, Spanned, TableFactor, UnaryOperator, Value,
     ValueWithSpan, VisitMut, VisitorMut,
@@ -24,7 +30,7 @@ use forebay_core::{Error, Result};
 /// Digits of the largest decimal.
 const DIGITS_MAX: usize = 38;
 
-/// Who reads the answer.
+/// The reader of the result.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(crate) enum Reader {
     /// People: unnamed columns are called by their text.
@@ -60,7 +66,7 @@ struct Rewriter {
     reader: Reader,
 }
 
-/// Errors: `Unsupported` `sql_unsupported`, at the start of what is refused.
+/// Errors: `Unsupported` `sql_unsupported`, at the start of the refused part.
 fn unsupported(at: &impl Spanned, message: &str, hint: &str) -> Box<Error> {
     let start = at.span().start;
     let message = match start.line {
@@ -75,6 +81,8 @@ impl VisitorMut for Rewriter {
 
     fn pre_visit_query(&mut self, query: &mut Query) -> ControlFlow<Self::Break> {
         multiset(query)?;
+        clauses::limit_of_fetch(query)?;
+        rows::settle_conditions(&mut query.body);
         recursive::name_first_terms(query);
         names::settle(&mut query.body, self.reader)?;
         floats_of_values(&mut query.body);
@@ -85,6 +93,11 @@ impl VisitorMut for Rewriter {
         sample::replace(factor, self.reader)
     }
 
+    fn pre_visit_expr(&mut self, expr: &mut Expr) -> ControlFlow<Self::Break> {
+        sign::settle(expr);
+        rows::check(expr)
+    }
+
     fn post_visit_expr(&mut self, expr: &mut Expr) -> ControlFlow<Self::Break> {
         number(expr)?;
         operator(expr)?;
@@ -92,7 +105,13 @@ impl VisitorMut for Rewriter {
         pattern(expr);
         template::translate(expr)?;
         calls::rename(expr);
+        calls::settle(expr)?;
+        aggregates::settle(expr)?;
+        clauses::without_collation(expr)?;
+        rows::settle(expr);
+        quantified::settle(expr)?;
         seconds(expr);
+        long_interval::settle(expr);
         if self.reader == Reader::People {
             visible_cast(expr);
         }
@@ -118,6 +137,13 @@ fn call(name: &str, args: Vec<Expr>) -> Expr {
         null_treatment: None,
         over: None,
         within_group: Vec::new(),
+    })
+}
+
+fn list(items: Vec<Expr>) -> Expr {
+    Expr::Array(Array {
+        elem: items,
+        named: true,
     })
 }
 
@@ -185,6 +211,23 @@ fn operator(expr: &mut Expr) -> ControlFlow<Box<Error>> {
                 _ => return ControlFlow::Continue(()),
             };
             *expr = call(name, vec![*left.clone(), *right.clone()]);
+        }
+        // The planner calls the engine's function, which counts bytes.
+        Expr::Overlay {
+            expr: value,
+            overlay_what,
+            overlay_from,
+            overlay_for,
+        } => {
+            let mut args = vec![*value.clone(), *overlay_what.clone(), *overlay_from.clone()];
+            args.extend(overlay_for.as_deref().cloned());
+            *expr = call("overlay", args);
+        }
+        // The planner calls the engine's function, not ours with keys for each row.
+        Expr::Map(map) => {
+            let entries = std::mem::take(&mut map.entries).into_iter();
+            let (keys, values) = entries.map(|entry| (*entry.key, *entry.value)).unzip();
+            *expr = call("map", vec![list(keys), list(values)]);
         }
         Expr::AtTimeZone {
             timestamp,

@@ -72,7 +72,7 @@ fn settle_select(select: &mut Select, reader: Reader) -> ControlFlow<Box<Error>>
     ControlFlow::Continue(())
 }
 
-/// A cast has the name of what it casts: in a table `SELECT x, cast(x as int)` would be one name twice.
+/// A cast has the name of its operand: in a table `SELECT x, cast(x as int)` would be one name twice.
 fn is_hidden_name(expr: &Expr) -> bool {
     matches!(expr, Expr::Cast { expr, .. } if column(expr).is_some())
 }

@@ -15,63 +15,72 @@ use crate::dialect::ForebayDialect;
 const HINT: &str =
     "write TABLESAMPLE (10 PERCENT), or ORDER BY random() LIMIT n for a number of rows";
 
-/// Replaces a sampled table by a query that takes each row with the wanted chance.
+/// Replaces a sampled table, function or subquery by a query that takes each row with the wanted chance.
 pub(super) fn replace(factor: &mut TableFactor, reader: Reader) -> ControlFlow<Box<Error>> {
-    let TableFactor::Table {
-        name,
-        alias,
-        sample: sample @ Some(_),
-        ..
-    } = factor
-    else {
+    let Some(clause) = take_clause(factor) else {
         return ControlFlow::Continue(());
     };
-    let Some(TableSampleKind::BeforeTableAlias(clause) | TableSampleKind::AfterTableAlias(clause)) =
-        sample.take()
-    else {
-        return ControlFlow::Continue(());
-    };
+    let refused = |message: &str, hint| ControlFlow::Break(unsupported(factor, message, hint));
     if reader == Reader::Table {
-        return ControlFlow::Break(unsupported(
-            name,
-            "TABLESAMPLE gives other rows on each run",
-            "filter by a value of the record instead",
-        ));
+        let message = "TABLESAMPLE gives other rows on each run";
+        return refused(message, "filter by a value of the record instead");
     }
     let Some(share) = share(&clause) else {
-        return ControlFlow::Break(unsupported(
-            name,
-            &format!("{} is not supported", clause.to_string().trim()),
-            HINT,
-        ));
+        let clause = clause.to_string();
+        return refused(&format!("{} is not supported", clause.trim()), HINT);
     };
-    let last = name.0.last().and_then(ObjectNamePart::as_ident);
-    let own = last.map(|ident| ident.value.clone()).unwrap_or_default();
-    let own = own.split('@').next().unwrap_or_default().to_owned();
-    let alias = alias.take().unwrap_or(TableAlias {
-        explicit: true,
-        name: Ident::with_quote('"', own),
-        columns: Vec::new(),
-    });
-    let text = format!("SELECT * FROM {name} WHERE random() < {share}");
+    if matches!(factor, TableFactor::Derived { lateral: true, .. }) {
+        let hint = "write WHERE random() < 0.1 within the subquery";
+        return refused("TABLESAMPLE of LATERAL is not supported", hint);
+    }
+    let text = format!("SELECT * FROM __sampled WHERE random() < {share}");
     let parsed = Parser::parse_sql(&ForebayDialect, &text).ok();
     let Some(Statement::Query(mut query)) = parsed.and_then(|mut all| all.pop()) else {
-        return ControlFlow::Break(unsupported(name, "TABLESAMPLE of this table", HINT));
+        return refused("TABLESAMPLE of this table is not supported", HINT);
     };
+    let alias = take_alias(factor);
     // The table keeps its position in the text, for errors that name it.
     if let SetExpr::Select(select) = query.body.as_mut()
-        && let Some(TableFactor::Table { name: inner, .. }) =
-            select.from.first_mut().map(|from| &mut from.relation)
+        && let Some(from) = select.from.first_mut()
     {
-        *inner = name.clone();
+        std::mem::swap(&mut from.relation, factor);
     }
     *factor = TableFactor::Derived {
         lateral: false,
         subquery: query,
-        alias: Some(alias),
+        alias,
         sample: None,
     };
     ControlFlow::Continue(())
+}
+
+fn take_clause(factor: &mut TableFactor) -> Option<Box<TableSample>> {
+    let (TableFactor::Table { sample, .. } | TableFactor::Derived { sample, .. }) = factor else {
+        return None;
+    };
+    match sample.take()? {
+        TableSampleKind::BeforeTableAlias(clause) | TableSampleKind::AfterTableAlias(clause) => {
+            Some(clause)
+        }
+    }
+}
+
+/// The name by which the statement knows the rows.
+fn take_alias(factor: &mut TableFactor) -> Option<TableAlias> {
+    match factor {
+        TableFactor::Derived { alias, .. } => alias.take(),
+        TableFactor::Table { name, alias, .. } => {
+            let last = name.0.last().and_then(ObjectNamePart::as_ident);
+            let own = last.map(|ident| ident.value.clone()).unwrap_or_default();
+            let own = own.split('@').next().unwrap_or_default().to_owned();
+            Some(alias.take().unwrap_or(TableAlias {
+                explicit: true,
+                name: Ident::with_quote('"', own),
+                columns: Vec::new(),
+            }))
+        }
+        _ => None,
+    }
 }
 
 /// The chance of a row, 0 to 1.

@@ -11,7 +11,7 @@ use forebay_core::Error;
 
 use super::{call, unsupported};
 
-/// The function that brings a format to strftime where it is no literal.
+/// The function that converts a format to strftime at run time, where it is not a literal.
 pub(crate) const STRFTIME_FORMAT: &str = "strftime_format";
 
 /// Patterns of Postgres, the longer first, with theirs of strftime.
@@ -44,7 +44,7 @@ const PATTERNS: [(&str, &str); 26] = [
     ("Q", "%q"),
 ];
 
-/// Patterns whose letters say how the text is written.
+/// Patterns whose letters set the case of the text.
 const TEXT_PATTERNS: [(&str, &str); 6] = [
     ("Mon", "%b"),
     ("Dy", "%a"),
@@ -108,7 +108,7 @@ fn translate_formats(function: &mut Function, of_postgres: bool) -> Result<(), S
     Ok(())
 }
 
-/// The format for strftime. Errors: what is not understood.
+/// The format for strftime. Errors: the part that is not understood.
 pub(crate) fn strftime(format: &str) -> Result<String, String> {
     if format.contains('%') {
         return Ok(format.to_owned());
@@ -149,8 +149,9 @@ fn pattern_of(text: &str) -> Option<(&'static str, &'static str)> {
         .filter(|(pattern, _)| is_named(pattern))
         .chain(&TEXT_PATTERNS);
     let named = named.find(|(pattern, _)| text.starts_with(pattern));
-    // `Month` and `Day` without FM have blanks behind them, ordinal numbers `th`.
-    let is_padded = ["month", "day"].iter().any(|word| begins(word));
+    // `Month` and `Day` without FM have blanks behind them, ordinal numbers `th`; `SSSS` and `IDDD` are not two patterns.
+    let others = ["month", "day", "ssss", "iddd"];
+    let is_padded = others.iter().any(|word| begins(word));
     let mut plain = PATTERNS.iter().filter(|(pattern, _)| !is_named(pattern));
     let found = named.or_else(|| plain.find(|(pattern, _)| begins(pattern)))?;
     let rest = text[found.0.len()..].get(..2);
@@ -187,6 +188,9 @@ mod tests {
             "D",
             "TZ",
             "999.99",
+            "SSSS",
+            "SSSSS",
+            "IYYY-IDDD",
             "x",
             "\"x",
         ] {

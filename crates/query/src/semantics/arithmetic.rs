@@ -51,7 +51,7 @@ impl CheckedOperators {
         }
     }
 
-    /// The operator's checked version. A type that cannot be told here (an outer column) leaves the engine's operator in place.
+    /// The operator's checked version. A type that is unknown here (an outer column) leaves the engine's operator in place.
     pub(super) fn checked(&self, expr: &Expr, schema: &DFSchema) -> Option<Expr> {
         match expr {
             Expr::BinaryExpr(BinaryExpr { left, op, right }) => {
@@ -198,6 +198,9 @@ impl ScalarUDFImpl for Checked {
     }
 
     fn invoke_with_args(&self, args: ScalarFunctionArgs) -> Result<ColumnarValue> {
+        if let Some(null) = without_type(&args) {
+            return null;
+        }
         let (left, right) = match args.args.as_slice() {
             [only] => return negate(only),
             [left, right] => (left, right),
@@ -236,6 +239,15 @@ impl ScalarUDFImpl for Checked {
     }
 }
 
+/// The result over a null without a type, which the engine puts in the place of an aggregate of no rows.
+fn without_type(args: &ScalarFunctionArgs) -> Option<Result<ColumnarValue>> {
+    let mut kinds = args.args.iter().map(ColumnarValue::data_type);
+    kinds.any(|kind| kind.is_null()).then(|| {
+        let null = ScalarValue::try_from(args.return_field.data_type())?;
+        Ok(ColumnarValue::Scalar(null))
+    })
+}
+
 /// Years from 1970 that a moment may be away, and years that an interval may be long, so that their sum is a date that can be
 /// computed at all: the calendar ends 262,000 years from 1970 in both directions.
 const MOMENT_YEARS_MAX: i64 = 200_000;
@@ -243,7 +255,7 @@ const INTERVAL_YEARS_MAX: i64 = 50_000;
 const DAYS_PER_YEAR_MAX: i64 = 366;
 const DAY_MICROS: i64 = 86_400_000_000;
 
-/// Errors: `Execution` when a moment or an interval lies outside of the calendar.
+/// Errors: `Execution` when an instant or an interval is outside of the calendar.
 fn in_calendar(moment: &ColumnarValue, interval: &ColumnarValue) -> Result<()> {
     let days = match extent(moment)? {
         Some(extent) => extent,

@@ -2,6 +2,7 @@
 //!
 //! A decimal beside a float becomes a float (the engine takes both to `decimal(30,15)`, which cuts or fails); text beside a
 //! timestamp becomes a timestamp in microseconds (the engine takes nanoseconds, which end at the year 2262), a date likewise.
+//! Lists, structs and maps follow with what is in them.
 
 use std::sync::Arc;
 
@@ -13,11 +14,12 @@ use datafusion::logical_expr::expr::InSubquery;
 use datafusion::logical_expr::expr_rewriter::NamePreserver;
 use datafusion::logical_expr::utils::merge_schema;
 use datafusion::logical_expr::{
-    Cast, Expr, ExprSchemable, LogicalPlan, Operator, Projection, Union,
+    Case, Cast, Expr, ExprSchemable, LogicalPlan, Operator, Projection, Union,
 };
 use datafusion::optimizer::AnalyzerRule;
 
-use super::{arithmetic, literal, operand};
+use super::{arithmetic, conversion, frame, literal, operand, peer_arguments, row_types};
+use crate::function::nested::common_type;
 
 /// The rule; see the module.
 #[derive(Debug)]
@@ -45,11 +47,9 @@ fn rewrite_plan(plan: LogicalPlan) -> Result<Transformed<LogicalPlan>> {
         let name = names.save(&expr);
         Ok(rewrite(expr, &schema)?.update_data(|expr| name.restore(expr)))
     })?;
+    let plan = plan.transform_data(frame::by_order)?;
     let plan = plan.map_data(with_own_schema)?;
-    plan.transform_data(|plan| match plan {
-        LogicalPlan::Union(union) => union_of_floats(union),
-        other => Ok(Transformed::no(other)),
-    })
+    plan.transform_data(row_types::settle)
 }
 
 /// A node knows the types of its columns from when it was made; those of its inputs may have changed since.
@@ -75,8 +75,10 @@ fn own_union(union: Union) -> Result<Union> {
 /// The expression with casts where peers need them.
 pub(crate) fn rewrite(expr: Expr, schema: &DFSchema) -> Result<Transformed<Expr>> {
     expr.transform_up(|expr| {
+        conversion::check(&expr, schema)?;
         let expr = literal::read(expr, schema)?;
         let expr = expr.transform_data(|expr| Ok(operand::settle(expr, schema)))?;
+        let expr = expr.transform_data(|expr| frame::settle(expr, schema))?;
         expr.transform_data(|expr| Ok(settle(expr, schema)))
     })
 }
@@ -91,7 +93,12 @@ fn settle(expr: Expr, schema: &DFSchema) -> Transformed<Expr> {
             }
             if is_compared(binary.op) || is_computed(binary.op) {
                 let kinds = kinds(&[&binary.left, &binary.right], schema);
-                let to = common(&kinds, is_compared(binary.op));
+                let purpose = match is_compared(binary.op) {
+                    true => Purpose::Compared,
+                    false if is_difference(binary.op, &kinds) => Purpose::Chosen,
+                    false => Purpose::Computed,
+                };
+                let to = common(&kinds, purpose);
                 let left = binary.left.clone();
                 binary.left = Box::new(cast_to(*binary.left, &to, schema));
                 binary.right = Box::new(cast_to(*binary.right, &to, schema));
@@ -104,7 +111,7 @@ fn settle(expr: Expr, schema: &DFSchema) -> Transformed<Expr> {
         }
         Expr::Between(mut between) => {
             let kinds = kinds(&[&between.expr, &between.low, &between.high], schema);
-            let to = common(&kinds, true);
+            let to = common(&kinds, Purpose::Compared);
             between.expr = Box::new(cast_to(*between.expr, &to, schema));
             between.low = Box::new(cast_to(*between.low, &to, schema));
             between.high = Box::new(cast_to(*between.high, &to, schema));
@@ -113,7 +120,7 @@ fn settle(expr: Expr, schema: &DFSchema) -> Transformed<Expr> {
         Expr::InList(mut list) => {
             let mut peers: Vec<&Expr> = vec![&list.expr];
             peers.extend(&list.list);
-            let to = common(&kinds(&peers, schema), true);
+            let to = common(&kinds(&peers, schema), Purpose::Compared);
             list.expr = Box::new(cast_to(*list.expr, &to, schema));
             list.list = each(list.list, &to, schema);
             Transformed::yes(Expr::InList(list))
@@ -121,13 +128,13 @@ fn settle(expr: Expr, schema: &DFSchema) -> Transformed<Expr> {
         Expr::Case(mut case) => {
             let results = case.when_then_expr.iter().map(|(_, then)| then.as_ref());
             let results: Vec<&Expr> = results.chain(case.else_expr.as_deref()).collect();
-            let to = common(&kinds(&results, schema), false);
+            let to = common(&kinds(&results, schema), Purpose::Chosen);
             let whens = case.when_then_expr.iter().map(|(when, _)| when.as_ref());
             let compared: Vec<&Expr> = case.expr.as_deref().into_iter().chain(whens).collect();
             let compared = case
                 .expr
                 .is_some()
-                .then(|| common(&kinds(&compared, schema), true));
+                .then(|| common(&kinds(&compared, schema), Purpose::Compared));
             case.when_then_expr = case
                 .when_then_expr
                 .into_iter()
@@ -154,14 +161,23 @@ fn settle(expr: Expr, schema: &DFSchema) -> Transformed<Expr> {
             call.args = call.args.into_iter().map(int_literal).collect();
             Transformed::yes(Expr::ScalarFunction(call))
         }
+        Expr::ScalarFunction(call) if call.func.name() == "nvl2" && call.args.len() == 3 => {
+            let mut args = call.args.into_iter();
+            let [tested, value, otherwise] =
+                [args.next(), args.next(), args.next()].map(Option::unwrap_or_default);
+            let case = Case::new(
+                None,
+                vec![(Box::new(tested.is_not_null()), Box::new(value))],
+                Some(Box::new(otherwise)),
+            );
+            Transformed::yes(settle(Expr::Case(case), schema).data)
+        }
         Expr::ScalarFunction(mut call) => {
-            let peers: Vec<&Expr> = call.args.iter().collect();
-            let to = common(&kinds(&peers, schema), false);
-            if to == Common::Float && takes_peers(call.func.name()) {
-                call.args = each(call.args, &to, schema);
-                return Transformed::yes(Expr::ScalarFunction(call));
+            let is_settled = peer_arguments::settle(call.func.name(), &mut call.args, schema);
+            match is_settled {
+                true => Transformed::yes(Expr::ScalarFunction(call)),
+                false => Transformed::no(Expr::ScalarFunction(call)),
             }
-            Transformed::no(Expr::ScalarFunction(call))
         }
         Expr::AggregateFunction(mut call) => {
             // Percentiles and the like are floats.
@@ -189,7 +205,7 @@ fn settle_membership(member: InSubquery, schema: &DFSchema) -> Transformed<Expr>
     let column = Expr::Column(Column::new(relation.cloned(), field.name()));
     let mut kinds = kinds(&[&member.expr], schema);
     kinds.push(field.data_type().clone());
-    let to = common(&kinds, true);
+    let to = common(&kinds, Purpose::Compared);
     let column = cast_to(column, &to, members).alias_qualified(relation.cloned(), field.name());
     let rows = member.subquery.subquery.clone();
     match Projection::try_new(vec![column], rows) {
@@ -217,55 +233,81 @@ fn int_literal(expr: Expr) -> Expr {
     }
 }
 
-/// Functions whose arguments come to one type.
-fn takes_peers(name: &str) -> bool {
-    matches!(
-        name,
-        "coalesce"
-            | "nvl"
-            | "ifnull"
-            | "nvl2"
-            | "nullif"
-            | "greatest"
-            | "least"
-            | "make_array"
-            | "array_append"
-            | "array_prepend"
-            | "array_has"
-            | "array_position"
-            | "array_positions"
-            | "array_remove"
-            | "array_remove_all"
-            | "array_replace"
-            | "array_replace_all"
-            | "array_resize"
-    )
-}
-
 fn kinds(peers: &[&Expr], schema: &DFSchema) -> Vec<DataType> {
     let known = peers.iter().filter_map(|expr| expr.get_type(schema).ok());
     known.collect()
 }
 
-/// What peers come to, where the engine must not choose.
+/// The common type of peers, where the engine must not choose.
 #[derive(Debug, Clone, PartialEq)]
-enum Common {
+pub(super) enum Common {
     AsTheEngineDoes,
     Float,
     Instant(DataType),
     /// Decimals of more digits than 38, only to compare.
     WideDecimal(DataType),
+    /// Lists, structs or maps, in which the engine would choose wrongly.
+    Nested(DataType),
 }
 
-fn common(kinds: &[DataType], is_compared: bool) -> Common {
+impl Common {
+    /// The type that a value of this one is cast to; `None` where it is left as it is.
+    pub(super) fn target(&self, kind: &DataType) -> Option<DataType> {
+        let to = match self {
+            Self::Float if kind.is_decimal() => DataType::Float64,
+            Self::WideDecimal(wide) if kind.is_decimal() || kind.is_integer() => wide.clone(),
+            Self::Instant(instant)
+                if kind.is_string()
+                    || matches!(kind, DataType::Date32 | DataType::Timestamp(..)) =>
+            {
+                instant.clone()
+            }
+            Self::Nested(nested) if kind.is_nested() => nested.clone(),
+            _ => return None,
+        };
+        (to != *kind).then_some(to)
+    }
+
+    /// The type of all of them; `None` where the engine finds it.
+    pub(super) fn into_type(self) -> Option<DataType> {
+        match self {
+            Self::AsTheEngineDoes => None,
+            Self::Float => Some(DataType::Float64),
+            Self::Instant(kind) | Self::WideDecimal(kind) | Self::Nested(kind) => Some(kind),
+        }
+    }
+}
+
+/// What peers come to one type for.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(super) enum Purpose {
+    /// To be compared: texts are read, and decimals may be wide.
+    Compared,
+    /// To be results, one of which is chosen.
+    Chosen,
+    /// To be computed with: dates and timestamps are different operands.
+    Computed,
+}
+
+pub(super) fn common(kinds: &[DataType], purpose: Purpose) -> Common {
+    let is_compared = purpose == Purpose::Compared;
     let has = |is_kind: fn(&DataType) -> bool| kinds.iter().any(is_kind);
-    if has(|kind| kind.is_floating() || is_list_of_floats(kind)) && has(DataType::is_decimal) {
+    if has(DataType::is_nested) {
+        return common_nested(kinds, purpose);
+    }
+    if has(DataType::is_floating) && has(DataType::is_decimal) {
         return Common::Float;
     }
     if is_compared && let Some(wide) = wide_decimal(kinds) {
         return Common::WideDecimal(wide);
     }
-    if is_compared {
+    let is_text = |kind: &DataType| kind.is_string();
+    let is_settled = match purpose {
+        Purpose::Compared => true,
+        Purpose::Chosen => !has(is_text),
+        Purpose::Computed => false,
+    };
+    if is_settled {
         let instants = kinds.iter().filter_map(|kind| match kind {
             DataType::Timestamp(_, zone) => Some(zone.clone()),
             _ => None,
@@ -280,6 +322,15 @@ fn common(kinds: &[DataType], is_compared: bool) -> Common {
         }
     }
     Common::AsTheEngineDoes
+}
+
+/// The common type of what is in lists, structs and maps is that of scalars.
+fn common_nested(kinds: &[DataType], purpose: Purpose) -> Common {
+    let leaf = |kinds: &[DataType]| common(kinds, purpose).into_type();
+    match common_type(kinds, &leaf) {
+        Some(common) if common.is_own => Common::Nested(common.kind),
+        _ => Common::AsTheEngineDoes,
+    }
 }
 
 /// A decimal with all digits of these, where 38 are not enough: a number must not be rounded, or fail, because of its peer.
@@ -300,38 +351,25 @@ fn wide_decimal(kinds: &[DataType]) -> Option<DataType> {
     is_wide.then(|| DataType::Decimal256(76, i8::try_from(scale).unwrap_or(38)))
 }
 
-fn is_list_of_floats(kind: &DataType) -> bool {
-    matches!(kind, DataType::List(item) if item.data_type().is_floating())
-}
-
 fn each(exprs: Vec<Expr>, to: &Common, schema: &DFSchema) -> Vec<Expr> {
     let cast = exprs.into_iter().map(|expr| cast_to(expr, to, schema));
     cast.collect()
 }
 
-fn cast_to(expr: Expr, to: &Common, schema: &DFSchema) -> Expr {
+pub(super) fn cast_to(expr: Expr, to: &Common, schema: &DFSchema) -> Expr {
     let Ok(kind) = expr.get_type(schema) else {
         return expr;
     };
-    match to {
-        Common::AsTheEngineDoes => expr,
-        Common::Float if kind.is_decimal() => match float_literal(expr) {
-            literal @ Expr::Literal(ScalarValue::Float64(_), _) => literal,
-            other => Expr::Cast(Cast::new(Box::new(other), DataType::Float64)),
-        },
-        Common::WideDecimal(wide) if kind.is_decimal() || kind.is_integer() => {
-            Expr::Cast(Cast::new(Box::new(expr), wide.clone()))
-        }
-        Common::Instant(instant)
-            if kind.is_string() || matches!(kind, DataType::Date32 | DataType::Timestamp(..)) =>
-        {
-            if kind == *instant {
-                expr
-            } else {
-                Expr::Cast(Cast::new(Box::new(expr), instant.clone()))
-            }
-        }
+    let Some(target) = to.target(&kind) else {
+        return expr;
+    };
+    let expr = match target {
+        DataType::Float64 => float_literal(expr),
         _ => expr,
+    };
+    match expr {
+        literal @ Expr::Literal(ScalarValue::Float64(_), _) => literal,
+        other => Expr::Cast(Cast::new(Box::new(other), target)),
     }
 }
 
@@ -359,7 +397,7 @@ fn with_time_of_day(expr: Expr, beside: &Expr, schema: &DFSchema) -> Expr {
         other => matches!(other.get_type(schema), Ok(DataType::Interval(_))),
     };
     if has_hours && matches!(expr.get_type(schema), Ok(DataType::Date32)) {
-        Expr::Cast(Cast::new(Box::new(expr), crate::function::local()))
+        Expr::Cast(Cast::new(Box::new(expr), crate::types::local()))
     } else {
         expr
     }
@@ -379,54 +417,15 @@ pub(super) fn is_compared(operator: Operator) -> bool {
     )
 }
 
+/// Whether a date and a timestamp, or two, are subtracted.
+fn is_difference(operator: Operator, kinds: &[DataType]) -> bool {
+    let is_moment = |kind: &DataType| matches!(kind, DataType::Date32 | DataType::Timestamp(..));
+    operator == Operator::Minus && kinds.iter().all(is_moment)
+}
+
 fn is_computed(operator: Operator) -> bool {
     matches!(
         operator,
         Operator::Plus | Operator::Minus | Operator::Multiply | Operator::Divide | Operator::Modulo
     )
-}
-
-/// Decimal columns of a union that are floats in another branch become floats.
-fn union_of_floats(union: Union) -> Result<Transformed<LogicalPlan>> {
-    let width = union.schema.fields().len();
-    let is_mixed = |at: usize| {
-        let mut kinds = union
-            .inputs
-            .iter()
-            .map(|input| input.schema().field(at).data_type());
-        let kinds: Vec<DataType> = kinds.by_ref().cloned().collect();
-        common(&kinds, false) == Common::Float
-    };
-    let has_width = union
-        .inputs
-        .iter()
-        .all(|input| input.schema().fields().len() == width);
-    let mixed: Vec<usize> = if has_width {
-        (0..width).filter(|at| is_mixed(*at)).collect()
-    } else {
-        Vec::new()
-    };
-    if mixed.is_empty() {
-        return Ok(Transformed::no(LogicalPlan::Union(union)));
-    }
-    let inputs = union.inputs.into_iter().map(|input| {
-        let columns = input
-            .schema()
-            .iter()
-            .enumerate()
-            .map(|(at, (relation, field))| {
-                let column = Expr::Column(Column::new(relation.cloned(), field.name()));
-                if mixed.contains(&at) && field.data_type().is_decimal() {
-                    Expr::Cast(Cast::new(Box::new(column), DataType::Float64))
-                        .alias_qualified(relation.cloned(), field.name())
-                } else {
-                    column
-                }
-            });
-        let columns = columns.collect();
-        Projection::try_new(columns, input).map(|made| Arc::new(LogicalPlan::Projection(made)))
-    });
-    let inputs = inputs.collect::<Result<Vec<_>>>()?;
-    let union = Union::try_new_with_loose_types(inputs)?;
-    Ok(Transformed::yes(LogicalPlan::Union(union)))
 }

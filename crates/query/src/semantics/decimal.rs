@@ -82,7 +82,7 @@ pub(super) fn in_digits(made: &ColumnarValue) -> Result<()> {
 
 fn check(array: &ArrayRef) -> Result<()> {
     let numbers = array.as_primitive::<Decimal128Type>();
-    // What lies below a null is no number.
+    // The value of a null slot is arbitrary.
     let is_beyond = |value: i128| value.unsigned_abs() >= BEYOND;
     let found = if numbers.null_count() == 0 {
         numbers
@@ -112,10 +112,8 @@ pub(super) fn divide(
 ) -> Result<ColumnarValue> {
     let args = [left.clone(), right.clone()];
     over_arrays(&args, rows, |args| {
-        let (left, right) = (
-            args[0].as_primitive::<Decimal128Type>(),
-            args[1].as_primitive::<Decimal128Type>(),
-        );
+        let left = args[0].as_primitive::<Decimal128Type>();
+        let right = args[1].as_primitive::<Decimal128Type>();
         let DataType::Decimal128(precision, scale) = kind else {
             return plan_err!("{kind} is not a decimal");
         };

@@ -3,7 +3,7 @@
 //!
 //! Arrow orders floats by their bits. Where a float is compared, grouped, sorted or made distinct, its operand goes through
 //! [`comparable`], which gives equal values equal bits. A pruning rule cannot look through that function: bounds of files leave
-//! out NaN, so only [`crate::table`] prunes by floats, where that is right.
+//! out NaN, so only the scan of a table prunes by floats, where that is right.
 
 use std::sync::Arc;
 
@@ -15,12 +15,14 @@ use arrow::datatypes::{DataType, Float16Type, Float32Type, Float64Type, Interval
 use datafusion::common::tree_node::Transformed;
 use datafusion::common::{Column, DFSchema, JoinConstraint, Result, ScalarValue};
 use datafusion::logical_expr::expr::{
-    AggregateFunctionParams, Alias, InSubquery, WindowFunctionDefinition,
+    AggregateFunctionParams, Alias, InSubquery, Sort, WindowFunctionDefinition,
 };
 use datafusion::logical_expr::{
-    AggregateUDF, Distinct, Expr, ExprSchemable, LogicalPlan, Operator, Projection, ScalarUDF,
+    AggregateUDF, Distinct, DistinctOn, Expr, ExprSchemable, LogicalPlan, Operator, Projection,
+    ScalarUDF,
 };
 
+use crate::function::nested::is_quantified;
 use crate::function::{ScalarDefinition, interval};
 use crate::types::has_many_forms;
 
@@ -323,7 +325,10 @@ pub(super) fn compared(
             subquery.subquery = Arc::new(plan);
             Expr::InSubquery(InSubquery::new(boxed(expr), subquery, negated))
         }
-        Expr::ScalarFunction(mut call) if COMPARING_FUNCTIONS.contains(&call.func.name()) => {
+        Expr::ScalarFunction(mut call)
+            if COMPARING_FUNCTIONS.contains(&call.func.name())
+                || is_quantified(call.func.name()) =>
+        {
             if !call.args.iter().any(|arg| is_float(arg, schema)) {
                 return Ok(Transformed::no(Expr::ScalarFunction(call)));
             }
@@ -421,6 +426,7 @@ pub(super) fn distinct(
                 input,
             ))))
         }
+        LogicalPlan::Distinct(Distinct::On(on)) => distinct_on(on, function),
         LogicalPlan::Aggregate(mut node)
             if has_float_column(&node.input)
                 && node
@@ -442,6 +448,25 @@ pub(super) fn distinct(
         }
         other => Ok(Transformed::no(other)),
     }
+}
+
+/// The keys of `DISTINCT ON` and the order that has to begin with them, with each key once: the engine cannot sort by one twice.
+fn distinct_on(on: DistinctOn, function: &Arc<ScalarUDF>) -> Result<Transformed<LogicalPlan>> {
+    let schema = Arc::clone(on.input.schema());
+    let wrap = |expr: Expr| wrap_if_float(expr, &schema, function);
+    let keys = on.on_expr.into_iter().map(wrap).collect();
+    let order = on.sort_expr.map(|order| {
+        let mut once: Vec<Sort> = Vec::with_capacity(order.len());
+        for mut sort in order {
+            sort.expr = wrap(sort.expr);
+            if once.iter().all(|earlier| earlier.expr != sort.expr) {
+                once.push(sort);
+            }
+        }
+        once
+    });
+    let on = DistinctOn::try_new(keys, on.select_expr, order, on.input)?;
+    Ok(Transformed::yes(LogicalPlan::Distinct(Distinct::On(on))))
 }
 
 fn has_float_column(plan: &LogicalPlan) -> bool {

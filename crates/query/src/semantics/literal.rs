@@ -1,4 +1,4 @@
-//! A quoted literal takes the type of what it stands beside, as in Postgres: `n < '9'` compares numbers, not texts.
+//! A quoted literal takes the type of the other operand, as in Postgres: `n < '9'` compares numbers, not texts.
 //!
 //! A quoted number means what it means without quotes, so `'10.5'` beside a whole number is compared exactly. A text that is no
 //! literal is not compared with a number.
@@ -12,15 +12,18 @@ use forebay_core::Error;
 
 use super::coerce::is_compared;
 use crate::error::external;
+use crate::function::nested::{is_quantified, item_of, peer_field};
 use crate::function::number_text;
 
-/// What is done with a text that is no literal.
+/// How to treat a text that is not a literal.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(super) enum Texts {
     /// A comparison with a number is an error.
     Compared,
     /// The engine finds the common type.
     Kept,
+    /// As arguments of one function: literals are read as dates and times too, and other texts beside those are errors.
+    Arguments,
 }
 
 /// The expression with its literals read. Errors: `Config` `bad_sql` for one that cannot be, and for a text beside a number.
@@ -58,8 +61,16 @@ pub(super) fn read(mut expr: Expr, schema: &DFSchema) -> Result<Transformed<Expr
             read_peers(results, schema, Texts::Kept)? || is_compared
         }
         Expr::InSubquery(member) => read_member(member, schema)?,
+        Expr::ScalarFunction(call) if is_quantified(call.func.name()) => {
+            read_quantified(&mut call.args, schema)?
+        }
+        Expr::WindowFunction(window) if matches!(window.fun.name(), "lag" | "lead") => {
+            let peers = window.params.args.iter_mut().enumerate();
+            let peers = peers.filter_map(|(at, peer)| (at != 1).then_some(peer));
+            read_peers(peers, schema, Texts::Arguments)?
+        }
         Expr::ScalarFunction(call) => match first_peer(call.func.name()) {
-            Some(first) => read_peers(call.args.iter_mut().skip(first), schema, Texts::Kept)?,
+            Some(first) => read_peers(call.args.iter_mut().skip(first), schema, Texts::Arguments)?,
             None => false,
         },
         _ => false,
@@ -95,6 +106,22 @@ fn read_member(member: &mut InSubquery, schema: &DFSchema) -> Result<bool> {
     read_known(peers, Texts::Compared)
 }
 
+/// A value that is compared with the items of a list.
+fn read_quantified(args: &mut [Expr], schema: &DFSchema) -> Result<bool> {
+    let [value, list] = args else {
+        return Ok(false);
+    };
+    let (Ok(kind), Ok(of_list)) = (value.get_type(schema), list.get_type(schema)) else {
+        return Ok(false);
+    };
+    let Some(item) = item_of(&of_list) else {
+        return Ok(false);
+    };
+    let mut item_value = Expr::Column(Column::new_unqualified("an item of the list"));
+    let peers = vec![(value, kind), (&mut item_value, item.clone())];
+    read_known(peers, Texts::Compared)
+}
+
 /// Columns that a join compares. Errors: as [`read`].
 pub(super) fn check_keys(plan: &LogicalPlan) -> Result<()> {
     let LogicalPlan::Join(join) = plan else {
@@ -108,16 +135,16 @@ pub(super) fn check_keys(plan: &LogicalPlan) -> Result<()> {
             continue;
         };
         if one.is_string() && other.is_numeric() {
-            return Err(text_beside_number(left, &other));
+            return Err(text_beside_number(left, &one, &other));
         }
         if one.is_numeric() && other.is_string() {
-            return Err(text_beside_number(right, &one));
+            return Err(text_beside_number(right, &other, &one));
         }
     }
     Ok(())
 }
 
-/// Reads the literals among expressions that stand beside each other; whether there were any.
+/// Reads the literals among expressions of one comparison or list; returns whether there were any.
 pub(super) fn read_peers<'a>(
     peers: impl IntoIterator<Item = &'a mut Expr>,
     schema: &DFSchema,
@@ -131,27 +158,81 @@ pub(super) fn read_peers<'a>(
 }
 
 fn read_known(peers: Vec<(&mut Expr, DataType)>, texts: Texts) -> Result<bool> {
-    let Some(beside) = read_as(peers.iter().map(|(_, kind)| kind)) else {
+    if texts == Texts::Compared {
+        check_nested(&peers)?;
+    }
+    let Some(beside) = read_as(peers.iter().map(|(_, kind)| kind), texts) else {
         return Ok(false);
     };
     let mut is_changed = false;
-    for (peer, _) in peers.into_iter().filter(|(_, kind)| kind.is_string()) {
+    for (peer, kind) in peers.into_iter().filter(|(_, kind)| kind.is_string()) {
         match text(peer) {
             Some(text) => {
                 *peer = value(&text, &beside)?;
                 is_changed = true;
             }
-            None if texts == Texts::Compared && beside.is_numeric() => {
-                return Err(text_beside_number(peer, &beside));
-            }
-            None => {}
+            None => match texts {
+                Texts::Compared if beside.is_numeric() => {
+                    return Err(text_beside_number(peer, &kind, &beside));
+                }
+                Texts::Arguments if !beside.is_numeric() => {
+                    return Err(text_beside_number(peer, &kind, &beside));
+                }
+                _ => {}
+            },
         }
     }
     Ok(is_changed)
 }
 
+/// Texts within lists, structs and maps are not read as numbers, but for those of a list that is written out.
+fn check_nested(peers: &[(&mut Expr, DataType)]) -> Result<()> {
+    let nested = peers.iter().filter(|(_, kind)| kind.is_nested());
+    let nested: Vec<&(&mut Expr, DataType)> = nested.collect();
+    for (at, (one, kind)) in nested.iter().enumerate() {
+        for (other, of_other) in &nested[at + 1..] {
+            if !is_list_of_literals(one) && has_text_beside_number(kind, of_other) {
+                return Err(text_beside_number(one, kind, of_other));
+            }
+            if !is_list_of_literals(other) && has_text_beside_number(of_other, kind) {
+                return Err(text_beside_number(other, of_other, kind));
+            }
+        }
+    }
+    Ok(())
+}
+
+fn is_list_of_literals(expr: &Expr) -> bool {
+    match expr {
+        Expr::ScalarFunction(call) if call.func.name() == "make_array" => {
+            call.args.iter().all(|item| text(item).is_some())
+        }
+        _ => false,
+    }
+}
+
+/// Whether the one has a text where the other has a number.
+fn has_text_beside_number(one: &DataType, other: &DataType) -> bool {
+    match (one, other) {
+        (DataType::Struct(fields), DataType::Struct(others)) => {
+            let mut all = fields.iter().enumerate();
+            all.any(|(at, field)| {
+                let peer = peer_field(fields, at, others);
+                peer.is_some_and(|peer| has_text_beside_number(field.data_type(), peer.data_type()))
+            })
+        }
+        (DataType::Map(entry, _), DataType::Map(of_other, _)) => {
+            has_text_beside_number(entry.data_type(), of_other.data_type())
+        }
+        _ => match (item_of(one), item_of(other)) {
+            (Some(one), Some(other)) => has_text_beside_number(one, other),
+            _ => one.is_string() && other.is_numeric(),
+        },
+    }
+}
+
 /// The type that literals beside these are read as; `None` where the engine reads them.
-fn read_as<'a>(kinds: impl Iterator<Item = &'a DataType>) -> Option<DataType> {
+fn read_as<'a>(kinds: impl Iterator<Item = &'a DataType>, texts: Texts) -> Option<DataType> {
     let mut found: Option<DataType> = None;
     for kind in kinds {
         let is_read = kind.is_numeric()
@@ -161,10 +242,12 @@ fn read_as<'a>(kinds: impl Iterator<Item = &'a DataType>) -> Option<DataType> {
                     | DataType::Interval(_)
                     | DataType::Duration(_)
                     | DataType::Timestamp(..)
-            );
+            )
+            || (texts == Texts::Arguments && is_date_or_time(kind));
         // The widest of several numbers.
         let is_wider = |found: &DataType| match kind {
             DataType::Float64 => true,
+            DataType::Timestamp(..) => *found == DataType::Date32,
             kind => kind.is_floating() && !found.is_floating(),
         };
         if is_read && found.as_ref().is_none_or(is_wider) {
@@ -172,6 +255,13 @@ fn read_as<'a>(kinds: impl Iterator<Item = &'a DataType>) -> Option<DataType> {
         }
     }
     found
+}
+
+fn is_date_or_time(kind: &DataType) -> bool {
+    matches!(
+        kind,
+        DataType::Date32 | DataType::Time32(_) | DataType::Time64(_)
+    )
 }
 
 fn text(expr: &Expr) -> Option<String> {
@@ -208,6 +298,10 @@ fn value(text: &str, kind: &DataType) -> Result<Expr> {
                 None,
             ))
         }
+        kind if is_date_or_time(kind) => {
+            let text = Expr::Literal(ScalarValue::Utf8(Some(text.to_owned())), None);
+            Ok(Expr::Cast(Cast::new(Box::new(text), kind.clone())))
+        }
         DataType::Interval(_) | DataType::Duration(_) => {
             let text = Expr::Literal(ScalarValue::Utf8(Some(text.to_owned())), None);
             let interval = DataType::Interval(IntervalUnit::MonthDayNano);
@@ -230,21 +324,30 @@ const SHOWN_MAX: usize = 100;
 
 fn unreadable(text: &str, what: &str) -> datafusion::common::DataFusionError {
     let shown: String = text.chars().take(SHOWN_MAX).collect();
-    let message = format!("'{shown}' stands beside a {what} and is none");
+    let message = format!("'{shown}' is not a valid {what}, the type of the other operand");
     external(
         Error::config("bad_sql", message)
-            .with_hint("a quoted literal is read in the type of what it stands beside: cast that to text to compare texts"),
+            .with_hint("cast the other operand to text to compare texts: CAST(… AS text)"),
     )
 }
 
-fn text_beside_number(text: &Expr, number: &DataType) -> datafusion::common::DataFusionError {
+fn text_beside_number(
+    text: &Expr,
+    kind: &DataType,
+    number: &DataType,
+) -> datafusion::common::DataFusionError {
     let name = match text {
         Expr::Column(column) | Expr::OuterReferenceColumn(_, column) => column.name.clone(),
         _ => "an expression".to_owned(),
     };
     let number = crate::types::sql_name(number);
-    let message = format!("{name} is text and is compared with a {number}");
-    external(Error::config("bad_sql", message).with_hint(format!(
-        "cast one side: CAST({name} AS {number}), or CAST(… AS text) for the other"
-    )))
+    let kind = crate::types::sql_name(kind);
+    let message = format!("{name} is {kind} and is compared with a {number}");
+    let hint = match kind.ends_with(']') || kind.ends_with(')') {
+        true => format!("cast one side: CAST({name} AS {number})"),
+        false => {
+            format!("cast one side: CAST({name} AS {number}), or CAST(… AS text) for the other")
+        }
+    };
+    external(Error::config("bad_sql", message).with_hint(hint))
 }

@@ -111,7 +111,8 @@ impl Membership {
             return Ok(None);
         }
         let (relation, field) = members.qualified_field(0);
-        let (name, has_nullable_member) = (field.name().clone(), field.is_nullable());
+        let name = field.name().clone();
+        let has_nullable_member = field.is_nullable();
         let mut member = Column::new(relation.cloned(), name.clone());
         let mut subquery = expr.subquery.clone();
         // Of the same table inside and outside the two columns would be one.

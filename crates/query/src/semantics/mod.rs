@@ -1,4 +1,4 @@
-//! What operators mean: integers and decimals that do not fit fail, floats compare as in Postgres, instants stay microseconds.
+//! Semantics of operators: integers and decimals that do not fit fail, floats compare as in Postgres, instants stay microseconds.
 //!
 //! Two analyzer rules. [`coerce`] runs before the engine settles types, so that it settles them as SQL does; [`Semantics`] runs
 //! after and replaces operators whose engine version is silently wrong. Neither changes the name or type of a column.
@@ -6,14 +6,25 @@
 mod arithmetic;
 mod cast;
 pub(crate) mod coerce;
+mod conversion;
 mod decimal;
 pub(crate) mod float;
+mod frame;
+mod in_list;
+pub(crate) mod lifted;
 mod literal;
 mod membership;
+mod nested;
+mod nested_cast;
 mod null;
 mod operand;
 pub(crate) mod operator;
+mod peer_arguments;
 mod recursion;
+mod refused;
+mod regular;
+mod row_source;
+mod row_types;
 mod subquery;
 
 use std::sync::Arc;
@@ -25,16 +36,18 @@ use datafusion::common::{DFSchema, DFSchemaRef, Result};
 use datafusion::logical_expr::expr_rewriter::NamePreserver;
 use datafusion::logical_expr::simplify::SimplifyContext;
 use datafusion::logical_expr::utils::merge_schema;
-use datafusion::logical_expr::{Cast, Expr, ExprSchemable, LogicalPlan, ScalarUDF, TryCast};
+use datafusion::logical_expr::{
+    Aggregate, Cast, Distinct, Expr, ExprSchemable, LogicalPlan, ScalarUDF, TryCast,
+};
 use datafusion::optimizer::AnalyzerRule;
 use datafusion::optimizer::simplify_expressions::ExprSimplifier;
 
 use arithmetic::CheckedOperators;
 use cast::RoundedCasts;
+use nested::NestedValues;
 
 use crate::function::concat;
 use crate::function::sized::ResultLimit;
-use crate::state::TRANSFORM_MEMORY_BYTES_MAX;
 
 /// The rule that runs after types are settled; see the module.
 #[derive(Debug)]
@@ -44,6 +57,7 @@ pub(crate) struct Semantics {
     unordered: Arc<ScalarUDF>,
     extremes: float::Extremes,
     casts: RoundedCasts,
+    nested: NestedValues,
     limit: ResultLimit,
     subqueries: subquery::Subqueries,
     all_columns: Arc<ScalarUDF>,
@@ -57,6 +71,7 @@ impl Semantics {
             all_columns: recursion::all_columns(),
             extremes: float::Extremes::new(),
             casts: RoundedCasts::new(),
+            nested: NestedValues::new(),
             operators: CheckedOperators::new(),
             comparable: float::comparable(),
             unordered: float::unordered(),
@@ -65,10 +80,11 @@ impl Semantics {
 
     fn rewrite(&self, expr: Expr, schema: &DFSchema) -> Result<Transformed<Expr>> {
         expr.transform_up(|expr| {
+            conversion::check_inserted(&expr, schema)?;
             if let Some(checked) = self.operators.checked(&expr, schema) {
                 return Ok(Transformed::yes(checked));
             }
-            if is_unordered_cast(&expr, schema) {
+            if is_unordered_cast(&expr, schema) || row_source::may_have_no_row(&expr) {
                 return Ok(Transformed::yes(self.unordered.call(vec![expr])));
             }
             if let Some(rounded) = self.casts.rounded(&expr, schema) {
@@ -77,16 +93,27 @@ impl Semantics {
             if let Some(concat) = concat::of_operator(&expr, schema) {
                 return Ok(self.limit.bound_call(concat));
             }
+            if let Some(like) = regular::like_of_column(&expr) {
+                return Ok(self.limit.bound_call(like));
+            }
+            if let Some(matched) = regular::kept_pattern(&expr) {
+                return Ok(Transformed::yes(matched));
+            }
             if let Some(guarded) = null::guarded(&expr, schema) {
                 return Ok(Transformed::yes(guarded));
             }
+            let (expr, nulls) = in_list::split_nulls(expr);
             let expr = float::compared(expr, schema, &self.comparable)?;
+            let expr = expr.transform_data(|expr| Ok(self.nested.settle(expr, schema)))?;
             let expr = expr.transform_data(|expr| Ok(self.limit.bound_call(expr)))?;
-            expr.transform_data(|expr| Ok(self.extremes.replace(expr, schema)))
+            let expr = expr.transform_data(|expr| Ok(self.extremes.replace(expr, schema)))?;
+            Ok(nulls.add_to(expr))
         })
     }
 
     fn rewrite_plan(&self, plan: LogicalPlan) -> Result<Transformed<LogicalPlan>> {
+        refused::check(&plan)?;
+        let plan = row_source::settled(nested::sorted(plan))?.data;
         let mut schema = merge_schema(&plan.inputs());
         if let LogicalPlan::TableScan(scan) = &plan {
             schema.merge(scan.projected_schema.as_ref());
@@ -111,6 +138,7 @@ impl Semantics {
         })?;
         let plan = plan.map_data(coerce::with_own_schema)?;
         let plan = plan.transform_data(|plan| float::distinct(plan, &self.comparable))?;
+        let plan = plan.transform_data(grouped)?;
         let plan = plan.transform_data(subquery::above_join)?;
         let outside = merge_schema(&plan.data.inputs());
         let plan =
@@ -119,6 +147,22 @@ impl Semantics {
         let plan = plan.transform_data(|plan| self.subqueries.rewrite(plan))?;
         plan.transform_data(|plan| recursion::keep_columns(plan, &self.all_columns))
     }
+}
+
+/// `DISTINCT` as the groups of all columns: the engine leaves it out over what was grouped once, also where a join has repeated it
+/// since.
+fn grouped(plan: LogicalPlan) -> Result<Transformed<LogicalPlan>> {
+    let LogicalPlan::Distinct(Distinct::All(input)) = plan else {
+        return Ok(Transformed::no(plan));
+    };
+    let columns: Vec<Expr> = input
+        .schema()
+        .columns()
+        .into_iter()
+        .map(Expr::Column)
+        .collect();
+    let groups = Aggregate::try_new(input, columns, Vec::new())?;
+    Ok(Transformed::yes(LogicalPlan::Aggregate(groups)))
 }
 
 /// The plan with its expressions replaced, and its columns called as before.
@@ -134,7 +178,7 @@ fn map_named(
 }
 
 /// Whether a cast changes the order of values, or makes one of several: the engine must not compare the lowest and highest value
-/// through it, nor a literal with what is inside.
+/// through it, nor a literal with its content.
 fn is_unordered_cast(expr: &Expr, schema: &DFSchema) -> bool {
     let (Expr::Cast(Cast {
         expr,
@@ -152,12 +196,48 @@ fn is_unordered_cast(expr: &Expr, schema: &DFSchema) -> bool {
     };
     match to {
         DataType::Boolean => from != DataType::Boolean && !from.is_string(),
-        DataType::Decimal128(_, scale) => {
-            from.is_floating() || matches!(from, DataType::Decimal128(_, more) if more > *scale)
+        DataType::Decimal128(..) if from.is_floating() => true,
+        // A value that does not fit fails or is NULL, whatever it is compared with.
+        // Those of decimals with digits behind the point to whole numbers are rounded, by a function.
+        to if to.is_integer() => {
+            let is_whole = from.is_integer() || matches!(from, DataType::Decimal128(_, ..=0));
+            is_whole && is_narrowing(&from, to)
         }
+        to @ DataType::Decimal128(..) => is_narrowing(&from, to),
         DataType::Time32(_) | DataType::Time64(_) => matches!(from, DataType::Timestamp(..)),
         _ => false,
     }
+}
+
+/// Whether one numeric type does not hold all values of the other; `false` for types that are no numbers.
+fn is_narrowing(from: &DataType, to: &DataType) -> bool {
+    match (digits(from), digits(to)) {
+        (Some((whole, scale)), Some((to_whole, to_scale))) => {
+            let is_signed = !from.is_unsigned_integer();
+            let has_other_sign = match to.is_unsigned_integer() {
+                true => is_signed,
+                false => from.is_unsigned_integer() && to.is_integer() && whole == to_whole,
+            };
+            whole > to_whole || scale > to_scale || has_other_sign
+        }
+        _ => false,
+    }
+}
+
+/// Digits before and behind the point. Of integers as many bits as they have tell more: each type has a number of its own.
+fn digits(kind: &DataType) -> Option<(i16, i16)> {
+    Some(match kind {
+        DataType::Int8 | DataType::UInt8 => (3, 0),
+        DataType::Int16 | DataType::UInt16 => (5, 0),
+        DataType::Int32 | DataType::UInt32 => (10, 0),
+        DataType::Int64 => (19, 0),
+        DataType::UInt64 => (20, 0),
+        DataType::Decimal128(precision, scale) => {
+            let scale = i16::from(*scale);
+            (i16::from(*precision) - scale, scale)
+        }
+        _ => return None,
+    })
 }
 
 /// The same for one expression outside a plan: settles its types, then the meaning of its operators.
@@ -165,8 +245,9 @@ pub(crate) fn over(expr: Expr, schema: &DFSchema) -> Result<Expr> {
     let expr = coerce::rewrite(expr, schema)?.data;
     let context = SimplifyContext::default().with_schema(Arc::new(schema.clone()));
     let expr = ExprSimplifier::new(context).coerce(expr, schema)?;
-    let limit = ResultLimit::of_memory(TRANSFORM_MEMORY_BYTES_MAX);
-    Ok(Semantics::new(limit).rewrite(expr, schema)?.data)
+    Ok(Semantics::new(ResultLimit::TRANSFORM)
+        .rewrite(expr, schema)?
+        .data)
 }
 
 impl AnalyzerRule for Semantics {

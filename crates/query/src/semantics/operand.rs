@@ -6,7 +6,8 @@ use datafusion::common::tree_node::Transformed;
 use datafusion::logical_expr::expr::WindowFunctionDefinition;
 use datafusion::logical_expr::{Cast, Expr, ExprSchemable};
 
-use crate::function::interval;
+use crate::function::nested::common;
+use crate::function::{interval, parse};
 
 /// Digits of the largest decimal.
 const DIGITS_MAX: u8 = 38;
@@ -23,13 +24,21 @@ pub(super) fn settle(expr: Expr, schema: &DFSchema) -> Transformed<Expr> {
                 WindowFunctionDefinition::AggregateUDF(func) => {
                     widen(func.name(), &mut window.params.args, schema)
                 }
-                WindowFunctionDefinition::WindowUDF(_) => false,
+                WindowFunctionDefinition::WindowUDF(func) => {
+                    matches!(func.name(), "lag" | "lead")
+                        && fit_default(&mut window.params.args, schema)
+                }
             };
             changed(Expr::WindowFunction(window), is_cast)
         }
         Expr::ScalarFunction(mut call) => {
             let is_cast = match call.func.name() {
+                "date_part" if is_epoch_of_interval(&call.args, schema) => {
+                    let interval = call.args.pop().unwrap_or_default();
+                    return Transformed::yes(interval::epoch().shared().call(vec![interval]));
+                }
                 "date_part" => days_apart(&mut call.args, schema),
+                "to_unixtime" => instant_of_text(&mut call.args, schema),
                 "atan2" | "nanvl" => doubles(&mut call.args, schema),
                 "power" | "log" => doubles_of_decimals(&mut call.args, schema),
                 _ => false,
@@ -70,6 +79,19 @@ fn widen(name: &str, args: &mut [Expr], schema: &DFSchema) -> bool {
     true
 }
 
+/// Whether it is the seconds of an interval, whose years the engine counts as 360 days.
+fn is_epoch_of_interval(args: &[Expr], schema: &DFSchema) -> bool {
+    let [Expr::Literal(field, _), interval] = args else {
+        return false;
+    };
+    let field = field.try_as_str().flatten();
+    field.is_some_and(|field| field.eq_ignore_ascii_case("epoch"))
+        && matches!(
+            interval.get_type(schema),
+            Ok(DataType::Interval(_) | DataType::Duration(_))
+        )
+}
+
 /// A difference of timestamps has days and a time of day, as in Postgres; the engine counts all of its hours beside its days.
 fn days_apart(args: &mut [Expr], schema: &DFSchema) -> bool {
     let Some(last) = args.last_mut() else {
@@ -83,7 +105,50 @@ fn days_apart(args: &mut [Expr], schema: &DFSchema) -> bool {
     is_difference
 }
 
-/// The engine computes in 32 bits what is no double.
+/// The engine reads a text as nanoseconds, which end at the year 2262.
+fn instant_of_text(args: &mut Vec<Expr>, schema: &DFSchema) -> bool {
+    let is_text = |arg: &Expr| arg.get_type(schema).is_ok_and(|kind| kind.is_string());
+    let is_read = args.first().is_some_and(is_text);
+    if is_read {
+        let instant = parse::to_timestamp().call(std::mem::take(args));
+        args.push(instant);
+    }
+    is_read
+}
+
+/// `lag` and `lead` in a type that holds their default too: the engine cuts it to the type of the column.
+fn fit_default(args: &mut [Expr], schema: &DFSchema) -> bool {
+    let [value, _, default] = args else {
+        return false;
+    };
+    let (Ok(kind), Ok(of_default)) = (value.get_type(schema), default.get_type(schema)) else {
+        return false;
+    };
+    if kind.is_string() || kind.is_null() || of_default.is_null() || fits(default, &kind) {
+        return false;
+    }
+    match common(&kind, &of_default) {
+        Some(to) if to != kind => {
+            cast(value, to);
+            true
+        }
+        _ => false,
+    }
+}
+
+/// Whether a whole number, which is a bigint where it is written out, is one of a smaller type too.
+fn fits(number: &Expr, kind: &DataType) -> bool {
+    match number {
+        Expr::Literal(number, _) if kind.is_integer() && number.data_type().is_integer() => {
+            let cast = number.cast_to(kind);
+            cast.is_ok_and(|cast| !cast.is_null())
+        }
+        Expr::Negative(number) => fits(number, kind),
+        _ => false,
+    }
+}
+
+/// The engine computes other types than double in 32 bits.
 fn doubles(args: &mut [Expr], schema: &DFSchema) -> bool {
     let is_real = |arg: &Expr| matches!(arg.get_type(schema), Ok(DataType::Float32));
     if args.iter().all(is_real) {
@@ -97,7 +162,7 @@ fn doubles(args: &mut [Expr], schema: &DFSchema) -> bool {
     true
 }
 
-/// The engine gives a power the type of its base, and cuts, or overflows, without a word what has no place there; the logarithm
+/// The engine gives a power the type of its base, and truncates, or overflows, silently; the logarithm
 /// of a decimal is a whole number, or NaN.
 fn doubles_of_decimals(args: &mut [Expr], schema: &DFSchema) -> bool {
     let is_decimal = |arg: &Expr| matches!(arg.get_type(schema), Ok(kind) if kind.is_decimal());

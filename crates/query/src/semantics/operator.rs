@@ -1,16 +1,18 @@
 //! Operators whose types the engine refuses, or gets wrong, while it plans: an interval times a number, a time of day and an
-//! interval, and a quoted literal beside what the engine does not read it as.
+//! interval, a quoted literal beside a type that the engine does not convert it to, and lists that contain each other.
 
 use std::sync::Arc;
 
 use arrow::datatypes::DataType;
 use datafusion::common::{DFSchema, Result, plan_err};
+use datafusion::functions_nested::concat::{array_append_udf, array_prepend_udf};
 use datafusion::logical_expr::planner::{ExprPlanner, PlannerResult, RawBinaryExpr};
 use datafusion::logical_expr::{Expr, ExprSchemable, ScalarUDF};
 use datafusion::sql::sqlparser::ast::BinaryOperator;
 
 use super::literal::{Texts, read_peers};
-use crate::function::interval;
+use crate::function::nested::item_of;
+use crate::function::{interval, nested};
 
 /// See the module.
 #[derive(Debug)]
@@ -19,6 +21,10 @@ pub(crate) struct OwnOperators {
     divided: Arc<ScalarUDF>,
     later: Arc<ScalarUDF>,
     earlier: Arc<ScalarUDF>,
+    has_all: Arc<ScalarUDF>,
+    has_any: Arc<ScalarUDF>,
+    appended: Arc<ScalarUDF>,
+    prepended: Arc<ScalarUDF>,
 }
 
 impl OwnOperators {
@@ -28,12 +34,50 @@ impl OwnOperators {
             divided: interval::divided().shared(),
             later: interval::later().shared(),
             earlier: interval::earlier().shared(),
+            has_all: nested::has_all(),
+            has_any: nested::has_any(),
+            appended: nested::with_items(array_append_udf()),
+            prepended: nested::with_items(array_prepend_udf()),
+        }
+    }
+
+    /// Lists that contain each other or overlap; one that is null is unknown, which the engine does not see in a literal.
+    fn of_lists(&self, expr: &RawBinaryExpr, kinds: &[DataType; 2]) -> Option<Expr> {
+        let is_list = |kind: &DataType| item_of(kind).is_some();
+        let is_either = |kind: &DataType| is_list(kind) || *kind == DataType::Null;
+        if !kinds.iter().any(is_list) || !kinds.iter().all(is_either) {
+            return None;
+        }
+        let left = expr.left.clone();
+        let right = expr.right.clone();
+        match &expr.op {
+            BinaryOperator::AtArrow => Some(self.has_all.call(vec![left, right])),
+            BinaryOperator::ArrowAt => Some(self.has_all.call(vec![right, left])),
+            BinaryOperator::PGOverlap => Some(self.has_any.call(vec![left, right])),
+            _ => None,
+        }
+    }
+
+    /// A list with a number before or behind it, of a type that the engine does not take.
+    fn of_item(&self, expr: &RawBinaryExpr, kinds: &[DataType; 2]) -> Option<Expr> {
+        let left = expr.left.clone();
+        let right = expr.right.clone();
+        let item = |list: &DataType| item_of(list).is_some_and(DataType::is_numeric);
+        match &expr.op {
+            BinaryOperator::StringConcat if item(&kinds[0]) && kinds[1].is_numeric() => {
+                Some(self.appended.call(vec![left, right]))
+            }
+            BinaryOperator::StringConcat if kinds[0].is_numeric() && item(&kinds[1]) => {
+                Some(self.prepended.call(vec![left, right]))
+            }
+            _ => None,
         }
     }
 
     /// An interval times or by a number.
     fn scaled(&self, expr: &RawBinaryExpr, kinds: &[DataType; 2]) -> Option<Expr> {
-        let (left, right) = (expr.left.clone(), expr.right.clone());
+        let left = expr.left.clone();
+        let right = expr.right.clone();
         match (&expr.op, is_span(&kinds[0]), is_span(&kinds[1])) {
             (BinaryOperator::Multiply, true, false) if kinds[1].is_numeric() => {
                 Some(self.times.call(vec![left, right]))
@@ -54,7 +98,8 @@ impl OwnOperators {
     ///
     /// Errors: `Plan` for an interval without a time of day.
     fn shifted(&self, expr: &RawBinaryExpr, kinds: &[DataType; 2]) -> Result<Option<Expr>> {
-        let (left, right) = (expr.left.clone(), expr.right.clone());
+        let left = expr.left.clone();
+        let right = expr.right.clone();
         let [is_time_first, is_time_last] = [0, 1].map(|at| is_time(&kinds[at]));
         Ok(match &expr.op {
             BinaryOperator::Plus if is_time_first && is_span(&kinds[1]) => {
@@ -90,6 +135,12 @@ impl ExprPlanner for OwnOperators {
         }
         if let Some(shifted) = self.shifted(&expr, &kinds)? {
             return Ok(PlannerResult::Planned(shifted));
+        }
+        if let Some(tested) = self.of_lists(&expr, &kinds) {
+            return Ok(PlannerResult::Planned(tested));
+        }
+        if let Some(longer) = self.of_item(&expr, &kinds) {
+            return Ok(PlannerResult::Planned(longer));
         }
         let has = |is_kind: fn(&DataType) -> bool| kinds.iter().any(is_kind);
         let is_refused = match is_computed(&expr.op) {

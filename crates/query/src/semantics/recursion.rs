@@ -1,5 +1,5 @@
 //! `WITH RECURSIVE` keeps all of its columns: the engine leaves out those that the statement does not read, also where the next
-//! step needs them. A condition on all of them that is always true stands above it.
+//! step needs them. An always true condition on all of them is added above it.
 
 use std::sync::Arc;
 

@@ -11,7 +11,7 @@ use forebay_core::Result;
 use forebay_store::{AsOf, CommitRecord};
 
 use super::{SystemTable, batch, instant, text};
-use crate::catalog::Pinned;
+use crate::pinned::Pinned;
 
 /// Commits that the table shows at most.
 const COMMITS_MAX: u32 = 100_000;

@@ -10,7 +10,7 @@ use forebay_core::Result;
 use forebay_lake::scan::{FileContent, TableFile};
 
 use super::{SystemTable, all_tables, batch, count, text, whole};
-use crate::catalog::Pinned;
+use crate::pinned::Pinned;
 
 #[derive(Debug)]
 pub(super) struct Files;

@@ -1,4 +1,4 @@
-//! `lake.*`: what the lake knows of itself, as tables. Rows are made when a query reads them.
+//! `lake.*`: the lake's metadata as tables. Rows are made when a query reads them.
 
 mod commits;
 mod files;
@@ -21,8 +21,8 @@ use forebay_lake::Table;
 use futures::future::BoxFuture;
 use futures::{FutureExt, StreamExt, stream};
 
-use crate::catalog::Pinned;
 use crate::error::external;
+use crate::pinned::Pinned;
 
 /// The namespace of the system tables.
 pub(crate) const NAMESPACE: &str = "lake";

@@ -9,7 +9,7 @@ use forebay_core::Result;
 use forebay_lake::SnapshotInfo;
 
 use super::{SystemTable, all_tables, batch, instant, text, whole};
-use crate::catalog::Pinned;
+use crate::pinned::Pinned;
 
 #[derive(Debug)]
 pub(super) struct Snapshots;

@@ -9,7 +9,7 @@ use forebay_core::{Result, TableName};
 use forebay_lake::Table;
 
 use super::{SystemTable, batch, each_table, text, whole};
-use crate::catalog::Pinned;
+use crate::pinned::Pinned;
 
 #[derive(Debug)]
 pub(super) struct Tables;

@@ -1,11 +1,11 @@
-//! Deleted rows as a plan of what to read of a file: row groups that are wholly deleted are not opened, the others are
+//! Deleted rows as a read plan of a file: row groups that are wholly deleted are not opened, the others are
 //! read in runs between the deleted rows.
 
 use datafusion::datasource::physical_plan::parquet::ParquetAccessPlan;
 use datafusion::parquet::arrow::arrow_reader::{RowSelection, RowSelector};
 use roaring::RoaringTreemap;
 
-/// What to read of a file whose row groups have these numbers of rows.
+/// The read plan of a file whose row groups have these numbers of rows.
 pub(super) fn access_plan(group_rows: &[u64], deleted: &RoaringTreemap) -> ParquetAccessPlan {
     let mut plan = ParquetAccessPlan::new_all(group_rows.len());
     let mut positions = deleted.iter().peekable();
@@ -66,7 +66,8 @@ mod tests {
             let total: u64 = groups.iter().sum();
             let deleted: RoaringTreemap = (0..total).filter(|row| marks[*row as usize] % one_in == 0).collect();
             let plan = access_plan(&groups, &deleted);
-            let (mut start, mut read) = (0, Vec::new());
+            let mut start = 0;
+            let mut read = Vec::new();
             for (rows, access) in groups.iter().zip(plan.inner()) {
                 match access {
                     RowGroupAccess::Skip => {}

@@ -4,7 +4,7 @@ use std::fmt::Debug;
 use std::sync::Arc;
 
 use datafusion::common::stats::Precision;
-use datafusion::common::{ColumnStatistics, DataFusionError, Result, Statistics};
+use datafusion::common::{ColumnStatistics, DataFusionError, Result, ScalarValue, Statistics};
 use datafusion::datasource::listing::PartitionedFile;
 use datafusion::datasource::physical_plan::parquet::CachedParquetFileReaderFactory;
 use datafusion::datasource::physical_plan::{FileGroup, ParquetFileReaderFactory};
@@ -95,8 +95,8 @@ async fn with_deletes(
     Ok(file.with_extensions(Arc::new(access_plan(&rows, deleted))))
 }
 
-/// What is known of a file. The engine also reads a column from here, without opening it, when its lowest and highest value
-/// are exact and equal: so an identity partition stands for a column that the file lacks.
+/// The statistics of a file. The engine also reads a column from here, without opening it, when its lowest and highest value
+/// are exact and equal: so an identity partition replaces a column that the file lacks.
 fn statistics(columns: &Columns, file: &ScanFile) -> Statistics {
     let deleted = file.deleted.as_ref().map_or(0, |deleted| deleted.len());
     Statistics {
@@ -136,12 +136,21 @@ fn column(field: &arrow::datatypes::Field, file: &ScanFile, has_deletes: bool) -
     let exact = !has_deletes && nulls.is_some() && bounds_are_exact(kind);
     let bound = |value| {
         scalar(value, kind)
+            .filter(fits_estimates)
             .map(|value| precision(exact, value))
             .unwrap_or_default()
     };
     known.min_value = file.bounds.lower.get(&id).map(bound).unwrap_or_default();
     known.max_value = file.bounds.upper.get(&id).map(bound).unwrap_or_default();
     known
+}
+
+/// Whether the engine can estimate with a bound: it counts the values between two of them in 64 bits.
+fn fits_estimates(bound: &ScalarValue) -> bool {
+    match bound {
+        ScalarValue::Int64(Some(value)) => value.unsigned_abs() <= 1 << 62,
+        _ => true,
+    }
 }
 
 fn precision<T: Debug + Clone + PartialEq + Eq + PartialOrd>(

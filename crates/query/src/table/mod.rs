@@ -31,8 +31,8 @@ use datafusion::physical_plan::empty::EmptyExec;
 use forebay_lake::Table;
 use forebay_lake::scan::Prune;
 
+use crate::address::LAKE_URL;
 use crate::error::external;
-use crate::state::LAKE_URL;
 use adapter::ByFieldId;
 use columns::Columns;
 use prune::Predicate;

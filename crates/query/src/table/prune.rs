@@ -1,7 +1,7 @@
 //! Answers the lake's question "can this manifest or file hold a wanted row?" with the engine's pruning.
 //!
-//! The engine is asked only what bounds can answer. Bounds of floats leave out NaN and may have either zero, so of floats only
-//! "less than", "at most" and "equal to" a number are asked, and a pattern is asked by its true prefix.
+//! The engine gets only predicates that bounds can decide. Bounds of floats leave out NaN and may have either zero, so of floats only
+//! "less than", "at most" and "equal to" a number are passed, and a pattern as its exact prefix.
 
 use std::collections::HashSet;
 use std::sync::Arc;
@@ -27,8 +27,8 @@ pub(super) struct Predicate {
     columns: Arc<Columns>,
 }
 
-/// A filter on the rows of a file that only the engine's reader can compare with the bounds of row groups and pages: what the
-/// filters imply of floats and patterns, which the engine cannot see through. `None` when they imply nothing.
+/// A filter on the rows of a file that only the engine's reader can compare with the bounds of row groups and pages: those that the
+/// filters imply for floats and patterns, which the engine cannot see through. `None` when they imply nothing.
 pub(super) fn implied(
     session: &dyn Session,
     columns: &Columns,
@@ -49,7 +49,7 @@ pub(super) fn implied(
 }
 
 impl Predicate {
-    /// `None` when nothing can be told from bounds.
+    /// `None` when bounds do not decide.
     pub(super) fn new(
         session: &dyn Session,
         columns: &Arc<Columns>,
@@ -98,7 +98,7 @@ fn with_plain_strings(filter: Expr) -> Result<Expr> {
     Ok(plain.data)
 }
 
-/// What the filter implies that bounds can answer: true for every row for which the filter is.
+/// The implied predicate that bounds can decide: true for every row for which the filter is.
 fn bounded(filter: &Expr) -> Expr {
     match filter {
         Expr::BinaryExpr(BinaryExpr { left, op, right })
@@ -205,7 +205,7 @@ fn prefix(pattern: &str, escape: Option<char>) -> (String, bool) {
             '%' | '_' => return (prefix, false),
             c if c == escape => match chars.next() {
                 Some(literal) => prefix.push(literal),
-                // What a lone escape at the end means is the engine's business.
+                // A lone escape at the end is left to the engine.
                 None => return (prefix, false),
             },
             c => prefix.push(c),
@@ -295,7 +295,7 @@ impl PruningStatistics for Containers<'_> {
     }
 
     fn row_counts(&self, _: &Column) -> Option<ArrayRef> {
-        // A manifest may not say how many rows it has; zero then means unknown.
+        // A manifest may lack its number of rows; zero then means unknown.
         let rows = self
             .bounds
             .iter()

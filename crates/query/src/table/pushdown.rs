@@ -9,7 +9,7 @@ use datafusion::logical_expr::{BinaryExpr, Expr, Operator};
 
 use super::columns::Columns;
 
-/// A column of whole numbers with at least so many possible values is taken for a key.
+/// A column of whole numbers with at least this many possible values is taken for a key.
 const KEY_VALUES_MIN: i128 = 10_000;
 
 /// Whether some filter asks for one value of a column that has many.

@@ -39,7 +39,7 @@ pub(super) fn scalar(value: &Value, kind: &DataType) -> Option<ScalarValue> {
 }
 
 /// Whether the lowest and highest value in the lake are exactly those in the file: strings are cut, floats leave out NaN,
-/// decimals and bytes depend on who wrote them.
+/// decimals and bytes depend on the writer.
 pub(super) fn bounds_are_exact(kind: &DataType) -> bool {
     matches!(
         kind,

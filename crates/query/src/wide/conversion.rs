@@ -91,7 +91,8 @@ fn overflow() -> ArrowError {
 }
 
 fn round(value: i128, unit: i128) -> i128 {
-    let (whole, rest) = (value / unit, value % unit);
+    let whole = value / unit;
+    let rest = value % unit;
     if rest.abs() * 2 >= unit && unit > 1 {
         whole + value.signum()
     } else {

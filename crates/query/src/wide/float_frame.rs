@@ -1,7 +1,7 @@
 //! `sum` and `avg` of floats over a moving frame, without taking values away again.
 //!
-//! The engine's subtract what leaves the frame: `1e300` takes every smaller value with it, and after an infinity or NaN all that
-//! follows is NaN. Here the values of the frame lie on two stacks with the sum of what is below each: values come to one, leave
+//! The engine's subtract values that leave the frame: `1e300` absorbs every smaller value, and after an infinity or NaN every
+//! result is NaN. Here the values of the frame are on two stacks with running sums: values are pushed to one, leave
 //! from the other, and when that is empty all are moved over. Each value is added twice, whatever the length of the frame.
 
 use arrow::array::{ArrayRef, AsArray};
@@ -19,7 +19,7 @@ pub(super) enum FrameResult {
 #[derive(Debug)]
 pub(super) struct FloatFrame {
     result: FrameResult,
-    /// Values that came since the last move, and their sum.
+    /// Values added since the last move, and their sum.
     arrived: Vec<f64>,
     arrived_sum: f64,
     /// For each value that will leave, the next one last, the sum from it to the newest of these.

@@ -1,7 +1,7 @@
 //! An aggregate over a moving frame: NULL while the frame has no value.
 //!
-//! The engine's `min` and `max` go on to give the last value that they had, and its `avg` divides by a count of zero. Its `sum`
-//! knows, and is asked all the same: one way for all.
+//! The engine's `min` and `max` keep returning their last value, and its `avg` divides by a count of zero. Its `sum`
+//! is correct, and wrapped all the same, for uniformity.
 
 use arrow::array::ArrayRef;
 use datafusion::common::{Result, ScalarValue};

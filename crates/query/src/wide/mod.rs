@@ -34,7 +34,7 @@ use float_frame::{FloatFrame, FrameResult};
 use framed::Framed;
 pub(crate) use recomputed::over_frames;
 
-/// Decimals of up to so many digits can be added up ten thousand million times in 128 bits.
+/// Decimals of up to this many digits can be added up ten thousand million times in 128 bits.
 const NARROW_DIGITS_MAX: u8 = 28;
 /// Digits of the widest decimal.
 const WIDE_DIGITS: u8 = 76;
@@ -57,7 +57,7 @@ pub(crate) fn all() -> Vec<Arc<AggregateUDF>> {
 
 /// `min` and `max` of floats, and of all types over moving windows; the engine's own stay for the rest.
 ///
-/// These say nothing of their direction, so that no top-k plan compares the values by itself.
+/// These do not declare their direction, so that no top-k plan compares the values itself.
 pub(crate) fn extremes() -> [Arc<AggregateUDF>; 2] {
     [
         Arc::new(AggregateUDF::new_from_impl(Widened {
@@ -132,7 +132,7 @@ fn widths_of_extreme(input: &DataType, _: &DataType) -> Option<Widths> {
 struct Widened<F> {
     inner: F,
     widths: WidthsOf,
-    /// What it gives over a moving frame of floats, where that is not the engine's.
+    /// Its implementation over a moving frame of floats, where it differs from the engine's.
     of_floats: Option<FrameResult>,
 }
 

@@ -1,7 +1,7 @@
-//! Aggregates over a moving frame that are computed anew for each row, from the rows of its frame.
+//! Aggregates over a moving frame that are recomputed for each row, from the rows of its frame.
 //!
 //! The engine's take a value away from a variance, which leaves NaN for ever when the frame was empty once or held an infinity,
-//! and has nothing at all for `bool_and`. What a frame holds is kept, and counted as memory; the engine's own do the rest.
+//! and has nothing at all for `bool_and`. The values of a frame are kept, and counted as memory; the engine's own do the rest.
 
 use std::any::Any;
 use std::collections::VecDeque;
@@ -208,7 +208,7 @@ impl Accumulator for KeptFrame {
     }
 }
 
-/// What an accumulator is made from.
+/// The arguments of an accumulator.
 #[derive(Debug)]
 struct AccumulatorMaker {
     function: Arc<AggregateUDF>,

@@ -124,8 +124,34 @@ impl Fixture {
             .unwrap_or_else(|error| panic!("{sql}: {error} ({:?})", error.hint()))
     }
 
+    /// Compares the rows of statements, and reports every one that is wrong.
+    pub(crate) async fn check(&self, cases: &[(&str, &[&str])]) {
+        let mut wrong = Vec::new();
+        for (sql, expected) in cases {
+            let found = rows(&self.query(), sql).await;
+            if !found.as_ref().is_ok_and(|rows| rows == expected) {
+                wrong.push(format!("{sql}\n  {found:?}, not {expected:?}"));
+            }
+        }
+        assert!(wrong.is_empty(), "{}", wrong.join("\n"));
+    }
+
     pub(crate) async fn failure(&self, sql: &str) -> Error {
         rows(&self.query(), sql).await.expect_err(sql)
+    }
+}
+
+/// Compares the rows of statements over an empty lake.
+pub(crate) async fn check(cases: &[(&str, &[&str])]) {
+    Fixture::new().await.check(cases).await;
+}
+
+/// Compares the codes of statements that fail over an empty lake.
+pub(crate) async fn check_refused(cases: &[(&str, &str)]) {
+    let fixture = Fixture::new().await;
+    for (sql, code) in cases {
+        let error = fixture.failure(sql).await;
+        assert_eq!(error.code(), *code, "{sql}: {error}");
     }
 }
 

@@ -2,15 +2,26 @@
 
 #![allow(clippy::unwrap_used, clippy::print_stdout, reason = "this is a test")]
 
+mod cancelled;
+mod common_forms;
+mod common_types;
+mod conversion;
 mod damaged;
 mod duckdb;
+mod far_dates;
 mod fixture;
+mod forms;
+mod frames;
+mod functions;
+mod lists;
 mod nested;
 mod oracle;
 mod postgres;
 mod raw;
 mod refused;
 mod rivals;
+mod sampled;
+mod subqueries;
 mod system;
 mod travel;
 mod truth;

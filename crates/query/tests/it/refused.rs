@@ -286,3 +286,84 @@ async fn a_failed_or_dropped_query_leaves_nothing_spilled() {
         .collect();
     assert_eq!(left.len(), 1, "only the guard: {left:?}");
 }
+
+#[tokio::test]
+async fn grouping_beside_equal_aggregates_is_refused() {
+    let fixture = Fixture::new().await;
+    fixture.append(&[("a.t", &[], ids(10))]).await;
+    let sql = "select id, grouping(id), count(*), count(1 * 1) from a.t group by rollup(id)";
+    let error = fixture.failure(sql).await;
+    assert_eq!(error.code(), "sql_unsupported", "{error}");
+    assert!(error.message().starts_with("grouping()"), "{error}");
+}
+
+#[tokio::test]
+async fn places_before_the_first_row_of_a_frame_are_refused() {
+    let fixture = Fixture::new().await;
+    for sql in [
+        "select nth_value(1, 0) over ()",
+        "select nth_value(1, -1) over ()",
+    ] {
+        let error = fixture.failure(sql).await;
+        assert_eq!(error.code(), "bad_sql", "{sql}: {error}");
+    }
+    let sql = "select nth_value(x, 2) over (order by x) from (values (1), (2)) t(x) order by x";
+    assert_eq!(fixture.rows(sql).await, ["", "2"]);
+}
+
+#[tokio::test]
+async fn errors_name_the_right_place_or_none() {
+    let fixture = Fixture::new().await;
+    for (sql, expected) in [
+        (
+            "select 1, a + 1 from (select true a)",
+            "1:13: boolean + bigint does not exist",
+        ),
+        (
+            "select a from (values (1)) t(a) order by 3",
+            "ORDER BY 3 is out of bounds: the select list has 1 column",
+        ),
+        (
+            "select 1, '2020-13-01'::date",
+            "1:11: Cannot cast string '2020-13-01' to value of date type",
+        ),
+        ("select 1 as a, 2 as a", "two columns have the name a"),
+        (
+            "select substring('abc')",
+            "substring() takes FROM, FOR or both",
+        ),
+        (
+            "select * from generate_series(timestamp '2300-01-01', timestamp '2300-01-03', interval '1 day')",
+            "a series of timestamps is not supported in FROM",
+        ),
+        ("select not 5", "Cannot infer common argument type"),
+    ] {
+        let error = fixture.failure(sql).await;
+        assert!(error.message().starts_with(expected), "{sql}: {error}");
+    }
+}
+
+#[tokio::test]
+async fn hints_of_overflows_name_a_wider_type() {
+    let fixture = Fixture::new().await;
+    for (sql, hint) in [
+        (
+            "select x + x from (values (99999999999999999999999999999999999999)) t(x)",
+            "double",
+        ),
+        (
+            "select x + 1 from (values (99999999999999999999999999999999999999)) t(x)",
+            "double",
+        ),
+        (
+            "select x + y from (values (9223372036854775807, 1)) t(x, y)",
+            "decimal(38,0)",
+        ),
+    ] {
+        let error = fixture.failure(sql).await;
+        assert!(
+            error.hint().is_some_and(|found| found.contains(hint)),
+            "{sql}: {error}"
+        );
+    }
+}

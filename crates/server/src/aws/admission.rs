@@ -1,6 +1,6 @@
-//! Who may call: decided from the head of a request as far as that goes, then from the hash of its body and the stream that it names.
+//! Authentication of calls: from the head of a request as far as possible, then from the hash of its body and the stream that it names.
 //!
-//! A caller that shows no right signature cannot tell a stream that is there from one that is not: both have the same answer, after
+//! A caller without a valid signature cannot distinguish existing from missing streams: both get the same response, after
 //! the same work.
 
 use std::sync::Arc;
@@ -8,8 +8,7 @@ use std::sync::Arc;
 use axum::http::request::Parts;
 use bytes::Bytes;
 use forebay_core::{Error, Result, Secret};
-use forebay_pipeline::file::PipelineSpec;
-use tokio::sync::Semaphore;
+use forebay_pipeline::spec::PipelineSpec;
 
 use super::operation::{Encoding, Operation};
 use super::scan;
@@ -17,47 +16,10 @@ use super::sigv4::{self, Claim, Signed};
 use crate::peers::PeerKey;
 use crate::state::{State, draining};
 
-/// Large bodies that are hashed and scanned at once; each has a thread meanwhile.
-const EXAMINED_AT_ONCE_MAX: usize = 2;
-
-/// A body up to this size is examined where it is: that takes less than a millisecond.
-const INLINE_BYTES_MAX: usize = 128 << 10;
-
 /// Tokens that a signature is compared with when it is not that of the stream it names.
 const TOKENS_TRIED_MAX: usize = 1_000;
 
-/// Turns for large bodies; cheap to clone.
-#[derive(Debug, Clone)]
-pub(crate) struct Examiners(Arc<Semaphore>);
-
-impl Default for Examiners {
-    fn default() -> Self {
-        Self(Arc::new(Semaphore::new(EXAMINED_AT_ONCE_MAX)))
-    }
-}
-
-impl Examiners {
-    /// Runs work that takes a processor for as long as the body is large.
-    pub(super) async fn run<T: Send + 'static>(
-        &self,
-        bytes: usize,
-        work: impl FnOnce() -> Result<T> + Send + 'static,
-    ) -> Result<T> {
-        if bytes <= INLINE_BYTES_MAX {
-            return work();
-        }
-        let turn = self.0.clone().acquire_owned().await;
-        let task = tokio::task::spawn_blocking(move || {
-            let _turn = turn;
-            work()
-        });
-        task.await.map_err(|error| {
-            Error::bug("examine_task", "examining a request panicked").with_source(error)
-        })?
-    }
-}
-
-/// What a caller may do.
+/// The permissions of a caller.
 #[derive(Debug, Default)]
 pub(super) struct Admitted {
     /// The stream that the request names; empty when the operation names none.
@@ -78,7 +40,8 @@ struct Doors {
 
 impl Doors {
     fn of(state: &State) -> Self {
-        let (mut has_open, mut has_token) = (false, false);
+        let mut has_open = false;
+        let mut has_token = false;
         for spec in specs(state) {
             match door(&spec) {
                 Some(None) => has_open = true,
@@ -106,7 +69,7 @@ fn door(spec: &PipelineSpec) -> Option<Option<&Secret>> {
     }
 }
 
-/// What the head claims; `None` for a call without a signature, which a pipeline without `auth` may take.
+/// The claims of the head; `None` for a call without a signature, which a pipeline without `auth` may accept.
 ///
 /// Errors: `Denied` `missing_signature`, `bad_signature`; `NotFound` `no_aws_door`; `Unavailable` `draining`, `too_many_failures`.
 pub(super) fn before_body(
@@ -121,7 +84,7 @@ pub(super) fn before_body(
     state.check_failures(peer)?;
     let doors = Doors::of(state);
     if !doors.has_open && !doors.has_token {
-        let what = "no pipeline of this server takes calls of AWS clients";
+        let what = "no pipeline of this server accepts calls of AWS clients";
         return Err(Error::not_found("no_aws_door", what).with_hint(
             "they need a pipeline whose source is `push` with `auth: {token: …}`, or without `auth`",
         ));
@@ -129,7 +92,7 @@ pub(super) fn before_body(
     let claim = Claim::of(parts, operation.service(), state.clock().now());
     match claim {
         Ok(None) if !doors.has_open => Err(sigv4::missing()),
-        // A pipeline without `auth` looks at no signature.
+        // A pipeline without `auth` checks no signature.
         Err(_) if doors.has_open && !doors.has_token => Ok(None),
         claim => claim,
     }
@@ -143,7 +106,8 @@ pub(super) async fn admit(
     encoding: Encoding,
     body: Bytes,
 ) -> Result<Admitted> {
-    let (examiners, bytes) = (state.examiners(), body.len());
+    let examiners = state.examiners();
+    let bytes = body.len();
     let state = state.clone();
     let work = move || {
         let examined = Examined {
@@ -206,7 +170,7 @@ impl Examined<'_> {
         };
         match &self.signed {
             _ if is_known || tokens.is_empty() => {
-                let what = format!("there is no stream `{stream}` that this caller may use");
+                let what = format!("stream `{stream}` not found, or this caller may not use it");
                 Error::not_found("no_such_pipeline", what)
             }
             Some(_) => sigv4::wrong("the signature does not match"),

@@ -1,14 +1,13 @@
-//! Records that the Kinesis Producer Library has put together in one: taken apart again.
+//! Deaggregation of records of the Kinesis Producer Library.
 //!
 //! Layout: the bytes F3 89 9A C2 · a Protobuf message `AggregatedRecord` · its MD5. The message has a table of partition keys (field
 //! 1), a table of explicit hash keys (2), and records (3), each with the index of its partition key (1), the index of its explicit
 //! hash key (2), its data (3) and tags (4) (<https://github.com/awslabs/amazon-kinesis-producer/blob/master/aggregation-format.md>).
 //!
-//! The door does this, and not the source that reads the journal: the layout is of the transport, as the base64 and the list of
-//! records of a call are. What somebody has pushed are the records in it. So each of them is a push of its own, with its own bytes in
-//! the raw zone, its own place and its own keys; nothing of the layout that says anything is left out; and the journal makes all of a
-//! call durable together. What is not such a layout through and through is one record, kept as it came, as Amazon's own
-//! consumers do it. This never looks into the data of a record.
+//! The HTTP side does this, and not the source that reads the journal: the layout belongs to the transport, like the base64 and the
+//! list of records of a call. Each contained record is a push of its own, with its own bytes in the raw zone, its own place and its
+//! own keys; no information of the layout is lost; and the journal makes all records of a call durable together. Anything that is
+//! not entirely such a layout is one record, kept as received, as Amazon's own consumers do it. The data of a record is never parsed.
 
 #[cfg(test)]
 mod tests;
@@ -16,10 +15,10 @@ mod tests;
 use std::collections::BTreeMap;
 
 use bytes::Bytes;
-use forebay_pipeline::journal::{HEAD_BYTES_MAX, Record};
+use forebay_journal::{HEAD_BYTES_MAX, Record};
 use md5::{Digest, Md5};
 
-/// What such a record begins with.
+/// Magic bytes of an aggregated record.
 const MAGIC: &[u8] = &[0xF3, 0x89, 0x9A, 0xC2];
 
 const MD5_BYTES: usize = 16;
@@ -27,13 +26,13 @@ const MD5_BYTES: usize = 16;
 /// Most bytes of the keys and tags of one record: they must fit into the head of a push, also with each character escaped.
 const KEYS_BYTES_MAX: usize = HEAD_BYTES_MAX / 8;
 
-/// The attribute of a push that says which one of the records that came together it is, from 0.
+/// The attribute of a push with its index among the records that were aggregated, from 0.
 const NUMBER: &str = "sub_sequence_number";
 
-/// What the records of one call may become, taken apart.
+/// Limits for deaggregating the records of one call.
 pub(super) struct Room {
     records: usize,
-    /// Bytes of keys and tags: the layout says a key once, and each record has it after.
+    /// Bytes of keys and tags: the layout has a key once, and each record has a copy afterwards.
     key_bytes: usize,
 }
 
@@ -51,7 +50,7 @@ impl Room {
         }
     }
 
-    /// `None` when there is none left.
+    /// `None` when the limit is reached.
     fn take(&mut self, key_bytes: usize) -> Option<()> {
         self.records = self.records.checked_sub(1)?;
         self.key_bytes = self.key_bytes.checked_sub(key_bytes)?;
@@ -69,7 +68,7 @@ pub(super) fn records(record: Record, room: &mut Room) -> Option<Vec<Record>> {
     }
 }
 
-/// The Protobuf message, if the mark and the checksum say that it is one.
+/// The Protobuf message, if the magic bytes and the checksum match.
 fn message(body: &Bytes) -> Option<Bytes> {
     let rest = body.strip_prefix(MAGIC)?;
     let (message, md5) = rest.split_at_checked(rest.len().checked_sub(MD5_BYTES)?)?;
@@ -122,7 +121,7 @@ struct Keys<'b> {
 }
 
 impl<'b> Keys<'b> {
-    /// `None` when the message is none, or has more keys than it can have records.
+    /// `None` when the message is invalid, or has more keys than it can have records.
     fn of(message: &'b [u8]) -> Option<Self> {
         let mut keys = Self::default();
         for field in Fields(message) {
@@ -136,9 +135,11 @@ impl<'b> Keys<'b> {
         Some(keys)
     }
 
-    /// The data of a record, and what came with it; `None` when it is not one.
+    /// The data of a record, and its attributes; `None` for an invalid record.
     fn record(&self, bytes: &'b [u8]) -> Option<(&'b [u8], BTreeMap<String, String>)> {
-        let (mut partition_key, mut hash_key, mut data) = (None, None, None);
+        let mut partition_key = None;
+        let mut hash_key = None;
+        let mut data = None;
         let mut attributes = BTreeMap::new();
         let key = |table: &[&'b str], index: Value<'b>| {
             let index = usize::try_from(index.number()?).ok()?;
@@ -168,7 +169,8 @@ impl<'b> Keys<'b> {
 
 /// A tag: its name (field 1), and its value (field 2), which may be missing.
 fn tag(bytes: &[u8]) -> Option<(&str, &str)> {
-    let (mut name, mut text) = (None, "");
+    let mut name = None;
+    let mut text = "";
     for field in Fields(bytes) {
         match field? {
             (1, value) => name = Some(value.text()?),
@@ -208,7 +210,7 @@ impl<'b> Value<'b> {
     }
 }
 
-/// The fields of a message with their numbers; `None`, and nothing behind it, where it is none
+/// The fields of a message with their numbers; `None`, and nothing behind it, where it is invalid
 /// (<https://protobuf.dev/programming-guides/encoding/>).
 struct Fields<'b>(&'b [u8]);
 
@@ -237,7 +239,7 @@ fn field<'b>(bytes: &mut &'b [u8]) -> Option<(u64, Value<'b>)> {
             Value::Bytes(take(bytes, length)?)
         }
         5 => take(bytes, 4).map(|_| Value::Other)?,
-        // Groups are gone since the second version, and there are no others.
+        // Groups were removed in the second version; other types do not exist.
         _ => return None,
     };
     Some((key >> 3, value))

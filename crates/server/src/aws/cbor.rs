@@ -1,6 +1,6 @@
 //! CBOR (RFC 8949), as much of it as AWS's clients for Java write: read without a tree, written from JSON values.
 //!
-//! Nothing here allocates for what is skipped, and depth is bounded. Texts and bytes are parts of the request, unless they come in
+//! Skipped values cause no allocation, and depth is bounded. Texts and bytes are parts of the request, unless they come in
 //! chunks.
 
 use std::borrow::Cow;
@@ -14,7 +14,7 @@ const DEPTH_MAX: usize = 64;
 #[derive(Debug, Clone, Copy)]
 pub(super) struct Reader<'b>(pub(super) &'b [u8]);
 
-/// What a collection has left.
+/// Remaining items of a collection.
 #[derive(Debug, Clone, Copy)]
 pub(super) enum Left {
     Items(u64),
@@ -44,7 +44,8 @@ impl<'b> Reader<'b> {
     /// Major type and argument of the next head; no argument means an indefinite length.
     fn head(&mut self) -> Option<(u8, Option<u64>)> {
         let first = self.take(1)?[0];
-        let (major, short) = (first >> 5, first & 0x1F);
+        let major = first >> 5;
+        let short = first & 0x1F;
         let argument = match short {
             0..=23 => u64::from(short),
             24..=27 => {
@@ -71,7 +72,7 @@ impl<'b> Reader<'b> {
         }
     }
 
-    /// Whether a null came, which is then read.
+    /// Whether the next value is a null, which is then read.
     pub(super) fn null(&mut self) -> bool {
         let is_null = self.0.first() == Some(&NULL);
         if is_null {
@@ -130,7 +131,8 @@ impl<'b> Reader<'b> {
         if let Some(length) = length {
             return self.take(length).map(Cow::Borrowed);
         }
-        let (mut whole, mut left) = (Vec::new(), Left::Unknown);
+        let mut whole = Vec::new();
+        let mut left = Left::Unknown;
         while self.more(&mut left)? {
             let (major, length) = self.head()?;
             (major == wanted).then_some(())?;
@@ -238,7 +240,7 @@ mod tests {
             (json!([false, true, null]), "83f4f5f6"),
             (json!({"a": "A", "b": [1]}), "a2616161416162 8101"),
         ] {
-            let hex = crate::ingest::auth::from_hex(&hex.replace(' ', "")).unwrap();
+            let hex = crate::credentials::from_hex(&hex.replace(' ', "")).unwrap();
             assert_eq!(write(&value), hex, "{value}");
             let mut reader = Reader(&hex);
             assert_eq!(reader.skip(), Some(()), "{value}");

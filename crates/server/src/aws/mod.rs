@@ -25,16 +25,14 @@ use axum::http::request::Parts;
 use axum::http::{HeaderValue, StatusCode};
 use axum::response::{IntoResponse, Response};
 use forebay_core::{Error, ErrorKind, Result};
-use forebay_pipeline::source::push::SIGNED_BYTES_MAX;
+use forebay_pipeline::platform::push::SIGNED_BYTES_MAX;
 use serde_json::{Value, json};
-
-pub(crate) use self::admission::Examiners;
 
 use self::operation::{Encoding, Operation};
 use crate::answer::Told;
-use crate::ingest::body::Reading;
-use crate::observe::RequestId;
+use crate::body::Reading;
 use crate::peers::{Peer, PeerKey};
+use crate::request_id::RequestId;
 use crate::state::State;
 
 /// Largest request: base64 of the largest batch, and its JSON.
@@ -86,7 +84,8 @@ async fn answer(state: &State, parts: &Parts, body: Body, target: &str) -> Resul
         peer,
         is_proven: false,
     };
-    let (bodies, clock) = (state.bodies(), state.clock());
+    let bodies = state.bodies();
+    let clock = state.clock();
     let mut sent = bodies.read(&parts.headers, body, reading, clock).await?;
     let encoding = Encoding::of(&parts.headers);
     let body = sent.bytes.clone();

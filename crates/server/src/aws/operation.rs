@@ -14,7 +14,7 @@ pub(super) enum Service {
 }
 
 impl Service {
-    /// As it stands in the scope of a signature.
+    /// The name in the scope of a signature.
     pub(super) fn name(self) -> &'static str {
         match self {
             Service::Kinesis => "kinesis",
@@ -23,7 +23,7 @@ impl Service {
     }
 }
 
-/// What is asked for.
+/// The requested operation.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(super) enum Operation {
     PutRecord,

@@ -1,25 +1,25 @@
-//! Records of a call made durable: all that can be kept together, each with its own answer.
+//! Makes the records of a call durable: all valid ones together, each with its own result.
 
 use axum::http::request::Parts;
 use forebay_core::{Error, Result};
-use forebay_pipeline::journal::{Receipt, Record};
+use forebay_journal::{Receipt, Record};
 use serde_json::{Value, json};
 
 use super::admission::Admitted;
 use super::aggregated::{self, Room};
 use super::operation::{Encoding, Operation, Service};
 use super::{kinesis, refused, request};
-use crate::ingest::body::Sent;
+use crate::body::Sent;
 use crate::replays::Seen;
 use crate::state::{Door, State};
 
-/// What each record of a call costs beside its bytes.
+/// Memory overhead of each record of a call.
 const RECORD_COST_BYTES: usize = 128;
 
-/// What became of a record: the journal's offset, or why it could not be kept.
+/// The result of a record: the journal's offset, or why it could not be kept.
 type Outcome = std::result::Result<u64, Error>;
 
-/// Where the first record of each one that was sent stands among the pushes, or why it could not be kept.
+/// The index of the first push of each sent record, or why it could not be kept.
 struct Pushes {
     records: Vec<Record>,
     firsts: Vec<std::result::Result<usize, Error>>,
@@ -34,7 +34,8 @@ pub(super) async fn put(
 ) -> Result<Value> {
     let door = state.door(&admitted.stream).await?;
     let encoding = Encoding::of(&parts.headers);
-    let (body, at) = (sent.bytes.clone(), state.clock().now());
+    let body = sent.bytes.clone();
+    let at = state.clock().now();
     // Base64 is decoded into new bytes; CBOR lends its own.
     if encoding == Encoding::Json {
         sent.held.grow(body.len() / 4 * 3)?;
@@ -58,7 +59,9 @@ pub(super) async fn put(
 
 /// Takes the records apart that hold others.
 fn apart(operation: Operation, sent: Vec<Result<Record>>) -> Result<Pushes> {
-    let (mut room, mut records, mut firsts) = (Room::new(), Vec::new(), Vec::new());
+    let mut room = Room::new();
+    let mut records = Vec::new();
+    let mut firsts = Vec::new();
     for record in sent {
         firsts.push(record.as_ref().map(|_| records.len()).map_err(clone));
         let Ok(record) = record else { continue };
@@ -79,7 +82,8 @@ fn clone(error: &Error) -> Error {
 }
 
 fn too_many() -> Error {
-    let (records, bytes) = (Room::RECORDS_MAX, Room::KEY_BYTES_MAX);
+    let records = Room::RECORDS_MAX;
+    let bytes = Room::KEY_BYTES_MAX;
     let what = format!(
         "the records of a call hold more than {records} aggregated ones, or more than {bytes} bytes of their keys"
     );
@@ -106,7 +110,7 @@ async fn append(
     {
         Seen::Again(offset) => Ok((offset..).take(records.len()).collect()),
         Seen::First(first) => {
-            // An id that is not signed could be changed by who has seen the request; the signature cannot.
+            // Anybody who has seen the request could change an unsigned id; the signature cannot be changed.
             let key = invocation(parts).filter(|_| admitted.is_invocation_signed);
             let key = key.unwrap_or_else(|| by_signature(&signed.signature));
             let offsets = append_once(door, records, Some(key)).await?;
@@ -119,7 +123,7 @@ async fn append(
 }
 
 async fn append_once(door: &Door, records: Vec<Record>, key: Option<String>) -> Result<Vec<u64>> {
-    // These services promise no more than once or more: many small calls must not be held up by a full memory.
+    // These services promise at least once: many small calls must not be held up by a full memory.
     let key = key.filter(|_| door.journal.has_room_for_keys());
     let receipts: Vec<Receipt> = match key {
         Some(key) => door.journal.append_once(records, &key).await?,
@@ -128,7 +132,7 @@ async fn append_once(door: &Door, records: Vec<Record>, key: Option<String>) -> 
     Ok(receipts.iter().map(|receipt| receipt.offset).collect())
 }
 
-/// What the AWS SDKs call a call, the same however often they try it: a call whose answer got lost lands once.
+/// The invocation id of the AWS SDKs, the same for all attempts: a call whose response got lost lands once.
 fn invocation(parts: &Parts) -> Option<String> {
     let id = parts.headers.get("amz-sdk-invocation-id")?;
     let id = id.to_str().ok().filter(|id| !id.is_empty())?;

@@ -1,4 +1,4 @@
-//! A request that may be answered, parsed: typed, bounded, with its bytes borrowed. What it has besides is passed over.
+//! A request that may be answered, parsed: typed, bounded, with its bytes borrowed. Unknown fields are ignored.
 
 use std::borrow::Cow;
 use std::fmt;
@@ -7,7 +7,7 @@ use base64::Engine;
 use base64::engine::general_purpose::STANDARD;
 use bytes::Bytes;
 use forebay_core::{Error, Result, Timestamp};
-use forebay_pipeline::journal::{BODY_BYTES_MAX, Head, Record};
+use forebay_journal::{BODY_BYTES_MAX, Head, Record};
 use serde::de::{Error as _, SeqAccess, Visitor};
 use serde::{Deserialize, Deserializer};
 
@@ -150,7 +150,8 @@ fn cbor<'b>(operation: Operation, mut reader: Reader<'b>) -> Option<Vec<SentReco
     if operation == Operation::PutRecord {
         return Some(vec![cbor_record(&mut reader)?]);
     }
-    let (mut records, mut left) = (Vec::new(), reader.map()?);
+    let mut records = Vec::new();
+    let mut left = reader.map()?;
     while reader.more(&mut left)? {
         match &*reader.text()? {
             "Record" if operation == Operation::PutDeliveryRecord => {
@@ -171,7 +172,8 @@ fn cbor<'b>(operation: Operation, mut reader: Reader<'b>) -> Option<Vec<SentReco
 }
 
 fn cbor_record<'b>(reader: &mut Reader<'b>) -> Option<SentRecord<'b>> {
-    let (mut record, mut left) = (SentRecord::default(), reader.map()?);
+    let mut record = SentRecord::default();
+    let mut left = reader.map()?;
     while reader.more(&mut left)? {
         let key = reader.text()?;
         if reader.null() {
@@ -188,7 +190,7 @@ fn cbor_record<'b>(reader: &mut Reader<'b>) -> Option<SentRecord<'b>> {
 }
 
 impl SentRecord<'_> {
-    /// What is kept of it. Errors: `Data` `bad_request`: this record cannot be kept, which says nothing of the others.
+    /// The stored part of it. Errors: `Data` `bad_request`: this record cannot be kept; the others are not affected.
     fn record(self, request: &Bytes, at: Timestamp) -> Result<Record> {
         let body = match self.data {
             None => return Err(bad("a record has no `Data`")),

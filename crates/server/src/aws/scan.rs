@@ -1,5 +1,5 @@
-//! Which stream a request is about, found before anybody knows who sent it: one pass over its bytes, no tree, no allocation that
-//! follows what was sent. What is malformed further on is found later, once the signature was right.
+//! The stream of a request, found before the caller is authenticated: one pass over its bytes, no tree, no allocation that
+//! depends on the request. Other faults are found later, once the signature was valid.
 
 use forebay_core::{Error, Result};
 
@@ -31,7 +31,7 @@ pub(super) fn stream(encoding: Encoding, body: &[u8]) -> Result<String> {
         _ => &found,
     };
     if name.chars().any(char::is_control) {
-        let what = "the name of a stream has no control characters";
+        let what = "the name of the stream contains control characters";
         return Err(Error::data("bad_name", what));
     }
     Ok(name.to_owned())
@@ -90,7 +90,7 @@ impl<'b> Walk<'b> {
         is_there.then_some(())
     }
 
-    /// What stands between the quotes, as it is written.
+    /// The text between the quotes, still escaped.
     fn string(&mut self) -> Option<&'b [u8]> {
         self.expect(b'"')?;
         let start = self.at;

@@ -2,7 +2,7 @@
 //!
 //! Source: AWS, "Create a signed AWS API request" (Signature Version 4). Only the header form is taken, as clients of the
 //! services here use. Any region and key id will do; the date and the service of the scope must be those of the request, and every
-//! `x-amz-*` header that was sent must be signed. Nothing here looks at the body but for its hash.
+//! `x-amz-*` header that was sent must be signed. The body is only hashed here.
 
 use std::collections::BTreeMap;
 use std::fmt::Write;
@@ -17,17 +17,17 @@ use sha2::{Digest, Sha256};
 
 use super::operation::Service;
 use crate::access::host;
-use crate::ingest::auth::from_hex;
+use crate::credentials::from_hex;
 
 const ALGORITHM: &str = "AWS4-HMAC-SHA256";
 
-/// What a signature covers the host as: in HTTP/2 the SDK for JavaScript signs the pseudo-header.
+/// Names of the host in signatures: in HTTP/2 the SDK for JavaScript signs the pseudo-header.
 const HOSTS: [&str; 2] = ["host", ":authority"];
 
 /// How far the caller's clock may be off.
 const SKEW_MAX: Duration = Duration::from_secs(15 * 60);
 
-/// What a request claims, as far as its head shows.
+/// The claims in the head of a request.
 #[derive(Debug)]
 pub(super) struct Claim {
     /// Date, region, service, `aws4_request`.
@@ -60,7 +60,7 @@ impl Claim {
         let Some(shown) = Shown::parse(&authorization) else {
             return Ok(None);
         };
-        let date = header(parts, "x-amz-date")?.ok_or_else(|| wrong("there is no X-Amz-Date"))?;
+        let date = header(parts, "x-amz-date")?.ok_or_else(|| wrong("X-Amz-Date is missing"))?;
         let at = time(&date, now)?;
         let day = date.get(..8).unwrap_or_default();
         if shown.scope[0] != day || shown.scope[3] != "aws4_request" {
@@ -130,7 +130,7 @@ fn time(date: &str, now: Timestamp) -> Result<Timestamp> {
     Ok(at)
 }
 
-/// What is not signed could be changed by who has seen the request.
+/// Anybody who has seen the request could change unsigned headers.
 fn check_signed(parts: &Parts, signed: &[&str]) -> Result<()> {
     let has_host = HOSTS.iter().any(|name| signed.contains(name));
     if !has_host || !signed.contains(&"x-amz-date") {
@@ -142,7 +142,7 @@ fn check_signed(parts: &Parts, signed: &[&str]) -> Result<()> {
         .find(|name| !signed.contains(name));
     match unsigned {
         Some(_) => Err(wrong(
-            "every `x-amz-*` header must be signed, also the target",
+            "every `x-amz-*` header must be signed, including the target",
         )),
         None => Ok(()),
     }
@@ -152,7 +152,7 @@ fn sha256(key: &[u8]) -> hmac::Key {
     hmac::Key::new(hmac::HMAC_SHA256, key)
 }
 
-/// What `Authorization` says.
+/// The parsed `Authorization` header.
 #[derive(Debug)]
 struct Shown<'a> {
     /// Four parts.
@@ -190,7 +190,7 @@ fn canonical(parts: &Parts, signed: &[&str]) -> Result<String> {
     Ok(text)
 }
 
-/// Values of a header that came more than once are one list. In HTTP/2 the host is the authority.
+/// Values of a repeated header are one list. In HTTP/2 the host is the authority.
 fn header(parts: &Parts, name: &str) -> Result<Option<String>> {
     let values = parts.headers.get_all(name).iter();
     let values: std::result::Result<Vec<&str>, _> = values.map(|value| value.to_str()).collect();
@@ -218,7 +218,7 @@ pub(super) fn missing() -> Error {
 pub(super) fn wrong(why: &str) -> Error {
     Error::denied(
         "bad_signature",
-        format!("the request is not signed as it should be: {why}"),
+        format!("invalid signature of the request: {why}"),
     )
     .with_hint("the secret access key is the pipeline's token")
 }

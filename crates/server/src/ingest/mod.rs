@@ -1,10 +1,5 @@
 //! `POST /v1/ingest/{pipeline}`: one push, answered when it is durable.
 
-pub(crate) mod auth;
-pub(crate) mod body;
-mod expand;
-pub(crate) mod room;
-
 use axum::body::Body;
 use axum::extract::rejection::PathRejection;
 use axum::extract::{Path, Request, State as Shared};
@@ -12,14 +7,14 @@ use axum::http::HeaderMap;
 use axum::http::header::CONTENT_TYPE;
 use axum::response::Response;
 use forebay_core::{Compression, Error, Result, Timestamp};
-use forebay_pipeline::journal::{Head, Journal, Receipt, Record};
-use forebay_pipeline::source::push::PushConfig;
+use forebay_journal::{Head, Journal, Receipt, Record};
+use forebay_pipeline::platform::push::PushConfig;
 use serde::Serialize;
 use tracing::Instrument;
 
-use self::auth::{Proof, TimedSignature};
-use self::body::Reading;
 use crate::answer::{Refusal, json};
+use crate::body::Reading;
+use crate::credentials::{self, Proof, TimedSignature};
 use crate::peers::{Peer, PeerKey};
 use crate::replays::Seen;
 use crate::state::State;
@@ -30,7 +25,7 @@ const KEY_BYTES_MAX: usize = 255;
 /// Longest value of a header that is kept with a payload.
 const HEADER_BYTES_MAX: usize = 4096;
 
-/// What a caller is told: the push is durable.
+/// The response to a caller: the push is durable.
 #[derive(Serialize)]
 struct Answer<'a> {
     pipeline: &'a str,
@@ -51,10 +46,11 @@ pub(crate) async fn ingest(
     let door = state.door(&pipeline).await?;
     let config = door.config()?;
     let (parts, body) = request.into_parts();
-    let (headers, clock) = (&parts.headers, state.clock());
+    let headers = &parts.headers;
+    let clock = state.clock();
     let peer = PeerKey::of(parts.extensions.get::<Peer>().copied());
-    // Who may not push learns it before anything is read from them, where that can be known.
-    let proof = auth::before_body(config.auth.as_ref(), headers);
+    // Unauthorized callers are refused before their body is read, where possible.
+    let proof = credentials::before_body(config.auth.as_ref(), headers);
     let proof = proof.map_err(|error| state.failed(peer, error))?;
     if proof == Proof::Signature {
         state.check_failures(peer)?;
@@ -68,7 +64,8 @@ pub(crate) async fn ingest(
     let mut sent = state.bodies().read(headers, body, reading, clock).await?;
     let mut timed = None;
     if proof == Proof::Signature {
-        let checked = auth::signature(config.auth.as_ref(), headers, &sent.bytes, clock.now());
+        let checked =
+            credentials::signature(config.auth.as_ref(), headers, &sent.bytes, clock.now());
         timed = checked.map_err(|error| state.failed(peer, error))?;
         state.bodies().admit(&mut sent, peer)?;
     }
@@ -142,7 +139,7 @@ pub(crate) fn name(path: std::result::Result<Path<String>, PathRejection>) -> Re
 /// The receipt of the only record.
 pub(crate) fn first<T>(receipts: Vec<T>) -> Result<T> {
     let first = receipts.into_iter().next();
-    first.ok_or_else(|| Error::bug("no_receipt", "a push was taken without a receipt"))
+    first.ok_or_else(|| Error::bug("no_receipt", "a push was accepted without a receipt"))
 }
 
 fn head(
@@ -162,7 +159,7 @@ fn head(
     Ok(head)
 }
 
-/// The value of a header that is kept. Errors: `Data` `bad_header`: what is asked for must not be lost without a word.
+/// The value of a header that is kept. Errors: `Data` `bad_header`: a requested header must not be lost silently.
 fn text(headers: &HeaderMap, name: &str) -> Result<Option<String>> {
     let Some(value) = headers.get(name) else {
         return Ok(None);

@@ -41,17 +41,17 @@ const STREAMS_MAX: u32 = 64;
 const STREAM_WINDOW_BYTES: u32 = 256 << 10;
 const CONNECTION_WINDOW_BYTES: u32 = 1 << 20;
 
-/// What an HTTP/2 connection begins with (RFC 9113, section 3.4).
+/// The preface of an HTTP/2 connection (RFC 9113, section 3.4).
 const PREFACE: &[u8] = b"PRI * HTTP/2.0\r\n\r\nSM\r\n\r\n";
 
-/// Who is served, and how patiently.
+/// The peer and its time limits.
 #[derive(Debug, Clone, Copy)]
 pub(super) struct Caller {
     pub(super) peer: Peer,
     pub(super) patience: Patience,
 }
 
-/// A connection and what it needs.
+/// A connection and its context.
 pub(super) struct Connection {
     pub(super) caller: Caller,
     pub(super) slot: Slot,
@@ -80,7 +80,8 @@ impl Connection {
         let Some(tls) = tls else {
             return self.speak(stream).await;
         };
-        let (stop, head_time) = (self.stop.clone(), self.head_time());
+        let stop = self.stop.clone();
+        let head_time = self.head_time();
         let shaken = tokio::select! {
             shaken = timeout(head_time, tls.acceptor().accept(stream)) => shaken,
             () = stop.cancelled() => return,
@@ -120,7 +121,8 @@ impl Connection {
         let stream = TokioIo::new(stream);
         let head_time = self.head_time();
         let life = self.caller.patience.life;
-        let (stop, activity) = (self.stop.clone(), Arc::new(Activity::default()));
+        let stop = self.stop.clone();
+        let activity = Arc::new(Activity::default());
         let shared = Arc::new(Shared {
             slot: self.slot,
             peer: self.caller.peer,
@@ -166,7 +168,7 @@ impl Connection {
     }
 }
 
-/// Reads until it is clear which protocol it is: the preface of HTTP/2, or what is none.
+/// Reads until the protocol is clear: the preface of HTTP/2, or anything else.
 async fn begin(stream: &mut (impl AsyncRead + Unpin)) -> io::Result<Vec<u8>> {
     let mut begun = vec![0; PREFACE.len()];
     let mut length = 0;
@@ -181,7 +183,7 @@ async fn begin(stream: &mut (impl AsyncRead + Unpin)) -> io::Result<Vec<u8>> {
     Ok(begun)
 }
 
-/// What the requests of a connection share.
+/// Shared state of the requests of a connection.
 struct Shared {
     slot: Slot,
     peer: Peer,
@@ -210,7 +212,7 @@ impl Shared {
     }
 }
 
-/// Whether anything is asked on a connection.
+/// Tracks requests on a connection.
 #[derive(Debug, Default)]
 struct Activity {
     active: AtomicU64,
@@ -218,7 +220,7 @@ struct Activity {
 }
 
 impl Activity {
-    /// Returns when nothing was asked for this time.
+    /// Returns when the connection was idle for this time.
     async fn idle(&self, time: Duration) {
         let mut before = u64::MAX;
         loop {

@@ -1,4 +1,4 @@
-//! What the head of a request must be like: one host, one way of framing, one value where two would mean two things.
+//! Checks of the head of a request: one host, one framing, no ambiguous duplicates of headers.
 //!
 //! The HTTP library takes the first of two headers, or the last; a proxy in front may take the other one.
 
@@ -22,7 +22,7 @@ pub(super) fn check<B>(request: &Request<B>) -> Result<()> {
         .iter()
         .find(|name| headers.get_all(*name).iter().nth(1).is_some())
     {
-        let what = format!("the header `{name}` is there more than once");
+        let what = format!("the header `{name}` is repeated");
         return Err(Error::data("repeated_header", what).with_hint("send it once"));
     }
     check_host(request)?;

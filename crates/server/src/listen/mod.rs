@@ -103,14 +103,14 @@ impl Listening {
         self
     }
 
-    /// Takes fewer connections at once than 10,000, as when the process may not open so many files.
+    /// Accepts fewer than 10,000 concurrent connections, for processes with a lower limit of open files.
     #[must_use]
     pub fn with_connections(mut self, connections: usize) -> Self {
         self.connections = connections.clamp(1, CONNECTIONS_MAX);
         self
     }
 
-    /// Speaks TLS, and nothing else. Files that change are looked at every 5 s, or every `look_every`.
+    /// Serves TLS only. The files are checked for changes every 5 s, or every `look_every`.
     ///
     /// Errors: `Config` `bad_certificate`, `bad_key`.
     pub fn with_tls(mut self, files: TlsFiles, look_every: Option<Duration>) -> Result<Self> {
@@ -171,12 +171,12 @@ impl Listening {
             .await
             .is_err()
         {
-            tracing::warn!("requests were still under way when the time to end was up");
+            tracing::warn!("shutdown timed out with requests in flight");
         }
     }
 }
 
-/// The connection that was taken; when none could be, whoever waits is told so if possible.
+/// The accepted connection; on failure the waiting caller gets an error if possible.
 async fn welcome(
     accepted: std::io::Result<(TcpStream, SocketAddr)>,
     listener: &TcpListener,
@@ -190,12 +190,12 @@ async fn welcome(
             Some((stream, Peer(peer)))
         }
         Err(error) if is_out_of_handles(&error) => {
-            tracing::warn!(%error, "no file handle is left for a connection");
+            tracing::warn!(%error, "no file handle left for a connection");
             reserved.refuse(listener, is_tls).await;
             None
         }
         Err(error) => {
-            tracing::warn!(%error, "failed to take a connection");
+            tracing::warn!(%error, "failed to accept a connection");
             tokio::time::sleep(REFUSED_PAUSE).await;
             None
         }

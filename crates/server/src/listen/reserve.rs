@@ -1,4 +1,4 @@
-//! A file handle that is kept for when there is no other: callers are told that, and do not wait in the system's queue.
+//! A reserved file handle for when no other is left: callers get an error and do not wait in the system's queue.
 
 use std::fs::File;
 use std::io;
@@ -8,23 +8,23 @@ use tokio::io::{AsyncReadExt, AsyncWriteExt};
 use tokio::net::{TcpListener, TcpStream};
 use tokio::time::{sleep, timeout};
 
-/// What the system says when the process, or the whole machine, has no file handle left: `EMFILE` and `ENFILE`.
+/// The system's errors when the process, or the whole machine, has no file handle left: `EMFILE` and `ENFILE`.
 const NO_HANDLE: [i32; 2] = [24, 23];
 
-/// How long one caller is told, and how long a pause is when nobody can be.
+/// Time limit to answer one caller, and the pause when none can be answered.
 const REFUSAL_TIME_MAX: Duration = Duration::from_millis(100);
 
-/// What a caller gets.
+/// The response body.
 const BODY: &str = r#"{"error":{"code":"no_file_handle","message":"the server has no file handle left for the connection","hint":"try again later"}}"#;
 
-/// Whether a connection was refused since there is no file handle for it.
+/// Whether a connection was refused for lack of a file handle.
 pub(super) fn is_out_of_handles(error: &io::Error) -> bool {
     error
         .raw_os_error()
         .is_some_and(|code| NO_HANDLE.contains(&code))
 }
 
-/// A handle that is given up for a moment to answer a caller.
+/// A handle that is released for a moment to answer a caller.
 #[derive(Debug)]
 pub(super) struct ReservedHandle(Option<File>);
 
@@ -40,14 +40,14 @@ impl ReservedHandle {
         } else if let Ok(Ok((stream, _))) = timeout(REFUSAL_TIME_MAX, listener.accept()).await
             && !is_tls
         {
-            // Who is slow learns it from the end of the connection.
+            // A slow caller only sees the connection close.
             let _ = timeout(REFUSAL_TIME_MAX, answer(stream)).await;
         }
         self.0 = File::open("/dev/null").ok();
     }
 }
 
-/// What was sent is read: a connection that is closed before would be reset, and the answer with it.
+/// Reads the request first: a connection that is closed before would be reset, and the response lost.
 async fn answer(mut stream: TcpStream) -> io::Result<()> {
     let length = BODY.len();
     let answer = format!(

@@ -1,6 +1,6 @@
 //! Which connections are served: a bounded number, of which one peer has a part, and a few beside them for health checks.
 //!
-//! When all usual slots are taken, a further connection gets a reserved one: it is asked about health at once, and waits for a usual
+//! When all usual slots are taken, a further connection gets a reserved one: it serves health checks at once, and waits for a usual
 //! slot with everything else.
 
 use std::sync::Arc;
@@ -38,13 +38,13 @@ pub(super) struct Slots {
     per_peer: usize,
 }
 
-/// A place for the next connection, whoever comes.
+/// A slot for the next connection of any peer.
 pub(super) enum Seat {
     Usual(OwnedSemaphorePermit),
     Reserved(OwnedSemaphorePermit),
 }
 
-/// What a connection holds.
+/// The slot of a connection.
 pub(super) struct Slot {
     usual: Arc<Semaphore>,
     usual_shares: PeerShares,
@@ -73,8 +73,10 @@ impl Slots {
 
     /// Waits until one more connection may be taken.
     pub(super) async fn wait(&self) -> Seat {
-        let (usual, reserved) = (self.usual.clone(), self.reserved.clone());
-        let (usual, reserved) = (usual.acquire_owned(), reserved.acquire_owned());
+        let usual = self.usual.clone();
+        let reserved = self.reserved.clone();
+        let usual = usual.acquire_owned();
+        let reserved = reserved.acquire_owned();
         // Neither is ever closed.
         let found = tokio::select! {
             biased;
@@ -118,7 +120,7 @@ impl Slots {
 }
 
 impl Slot {
-    /// Whether it was reserved when the connection came.
+    /// Whether it was reserved when the connection was accepted.
     pub(super) fn was_reserved(&self) -> bool {
         self.is_reserved
     }
@@ -138,7 +140,7 @@ impl Slot {
         let permit = tokio::time::timeout(WAIT_MAX, usual).await;
         let share = self.usual_shares.take(self.peer, 1, self.per_peer);
         let (Ok(Ok(permit)), Some(share)) = (permit, share) else {
-            let what = "all connections that this server takes are in use";
+            let what = "all connections of this server are in use";
             return Err(Error::unavailable("server_full", what).with_hint("try again later"));
         };
         *held = Held {

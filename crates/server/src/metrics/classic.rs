@@ -1,7 +1,7 @@
 //! OpenMetrics text as the classic text format of Prometheus, which most tools read.
 //!
-//! They differ in three things here: the family of a counter is named as its samples are, with `_total`; there are no units;
-//! and there is no line that marks the end.
+//! They differ in three things here: the family of a counter is named like its samples, with `_total`; units are left out;
+//! and so is the end marker.
 
 /// The same metrics in the classic format.
 pub(super) fn of(open: &str) -> String {

@@ -1,9 +1,9 @@
-//! The journals that pushes go to: what waits in them, and how long the disk or the storage takes.
+//! The journals of pushes: their backlog, and the latency of the disk or the storage.
 
 use std::fmt;
 
 use forebay_core::Ident;
-use forebay_pipeline::journal::Journal;
+use forebay_journal::Journal;
 use prometheus_client::collector::Collector;
 use prometheus_client::encoding::DescriptorEncoder;
 
@@ -35,7 +35,7 @@ impl Collector for Collected {
             &mut encoder,
             Named(
                 "pipeline_lag_seconds",
-                "Age of the oldest push that is not committed yet, 0 when there is none",
+                "Age of the oldest uncommitted push, 0 without one",
             ),
             all.iter().map(|one| {
                 let left = journals.left(&one.0);

@@ -1,6 +1,6 @@
-//! `/metrics`: what the pipelines, the journals, the HTTP side and the process are doing, for Prometheus.
+//! `/metrics`: metrics of pipelines, journals, HTTP and the process, for Prometheus.
 //!
-//! One encoder, two formats: OpenMetrics for who asks for it, the classic text format for everybody else.
+//! One encoder, two formats: OpenMetrics on request, the classic text format otherwise.
 
 mod classic;
 mod http;
@@ -15,7 +15,7 @@ use axum::http::HeaderMap;
 use axum::http::header::ACCEPT;
 use axum::response::{IntoResponse, Response};
 use forebay_core::Error;
-use forebay_pipeline::timing::Timing;
+use forebay_core::timing::Timing;
 use prometheus_client::encoding::text::{encode_eof, encode_registry};
 use prometheus_client::encoding::{DescriptorEncoder, EncodeLabelSet, MetricEncoder, NoLabelSet};
 use prometheus_client::metrics::MetricType;
@@ -23,8 +23,6 @@ use prometheus_client::registry::Registry;
 
 use crate::answer::{Refusal, text};
 use crate::state::State;
-
-pub(crate) use http::Requests;
 
 const OPEN_METRICS: &str = "application/openmetrics-text; version=1.0.0; charset=utf-8";
 const CLASSIC: &str = "text/plain; version=0.0.4; charset=utf-8";
@@ -102,13 +100,13 @@ fn histograms<'t, L: EncodeLabelSet>(
     })
 }
 
-/// What there is one of, such as the process.
+/// Metrics without labels, such as those of the process.
 fn gauge(encoder: &mut DescriptorEncoder<'_>, Named(name, help): Named, value: f64) -> fmt::Result {
     let mut metric = encoder.encode_descriptor(name, help, None, MetricType::Gauge)?;
     metric.encode_gauge(&value)
 }
 
-/// A metric without a sample is not there: its help alone says nothing.
+/// A metric without a sample is left out.
 fn each<L: EncodeLabelSet, V>(
     encoder: &mut DescriptorEncoder<'_>,
     (name, help, kind): (&str, &str, MetricType),

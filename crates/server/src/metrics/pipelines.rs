@@ -1,4 +1,4 @@
-//! What each pipeline has done and how it is.
+//! Counters and state of each pipeline.
 
 use std::fmt;
 
@@ -15,11 +15,11 @@ type Read<T> = fn(&Status) -> T;
 
 const COUNTERS: &[(Named, Read<u64>)] = &[
     (
-        Named("pipeline_source_bytes", "Bytes taken from the source"),
+        Named("pipeline_source_bytes", "Bytes read from the source"),
         |s| s.figures.source.bytes(),
     ),
     (
-        Named("pipeline_payloads", "Payloads taken from the source"),
+        Named("pipeline_payloads", "Payloads read from the source"),
         |s| Figures::get(&s.figures.payloads),
     ),
     (Named("pipeline_requests", "Requests to the source"), |s| {
@@ -28,7 +28,7 @@ const COUNTERS: &[(Named, Read<u64>)] = &[
     (
         Named(
             "pipeline_retries",
-            "Requests to the source that were repeated",
+            "Requests to the source that were retried",
         ),
         |s| Figures::get(&s.figures.retries),
     ),
@@ -57,7 +57,7 @@ const COUNTERS: &[(Named, Read<u64>)] = &[
         s.failures
     }),
     (
-        Named("pipeline_changes", "Changed files that were taken over"),
+        Named("pipeline_changes", "Pipeline file changes applied"),
         |s| s.changes,
     ),
 ];
@@ -66,19 +66,19 @@ const GAUGES: &[(Named, Read<Option<f64>>)] = &[
     (
         Named(
             "pipeline_up",
-            "1 while the pipeline works or waits for its time, 0 when its last run failed",
+            "1 while the pipeline runs or waits for its schedule, 0 when its last run failed",
         ),
         |s| Some(flag(s.phase != Phase::Failed)),
     ),
     (
         Named(
             "pipeline_broken",
-            "1 while its file does not check and an older version is at work",
+            "1 while its file is invalid and an older version is in use",
         ),
         |s| Some(flag(s.broken.is_some())),
     ),
     (
-        Named("pipeline_splits", "Splits that this process works on now"),
+        Named("pipeline_splits", "Splits assigned to this process"),
         |s| Some(Figures::get(&s.figures.splits) as f64),
     ),
     (
@@ -91,7 +91,7 @@ const GAUGES: &[(Named, Read<Option<f64>>)] = &[
     (
         Named(
             "pipeline_last_success_timestamp_seconds",
-            "When it last committed or a run of it ended well, in seconds since 1970",
+            "When it last committed or a run succeeded, in seconds since 1970",
         ),
         |s| s.figures.committed_at().max(s.succeeded_at).map(seconds),
     ),
@@ -113,7 +113,7 @@ fn seconds(at: Timestamp) -> f64 {
     at.micros() as f64 / 1e6
 }
 
-/// Reads the figures of every pipeline when it is asked.
+/// Reads the metrics of every pipeline on each scrape.
 #[derive(Debug)]
 pub(super) struct Collected(pub(super) State);
 
@@ -145,7 +145,7 @@ impl Collector for Collected {
         let named = Named("pipeline_commit_duration_seconds", help);
         histograms(&mut encoder, named, commits)?;
         let broken = self.0.registry().broken().len() as f64;
-        let help = "Pipeline files that have never checked";
+        let help = "Pipeline files that were never valid";
         gauge(&mut encoder, Named("broken_files", help), broken)
     }
 }

@@ -14,7 +14,7 @@ pub(super) struct Collected;
 impl Collector for Collected {
     fn encode(&self, mut encoder: DescriptorEncoder<'_>) -> fmt::Result {
         let build = [([("version", env!("CARGO_PKG_VERSION"))], 1.0)];
-        let help = "The version that runs, as a label";
+        let help = "The running version, as a label";
         gauges(&mut encoder, Named("forebay_build_info", help), build)?;
         let Some(now) = Process::read() else {
             return Ok(());
@@ -26,28 +26,20 @@ impl Collector for Collected {
         for (name, help, value) in [
             (
                 "process_resident_memory_bytes",
-                "Memory that is resident",
+                "Resident memory",
                 now.resident_bytes,
             ),
             (
                 "process_virtual_memory_bytes",
-                "Memory that is mapped",
+                "Virtual memory",
                 now.virtual_bytes,
             ),
-            (
-                "process_open_fds",
-                "File handles that are open",
-                now.open_fds,
-            ),
-            (
-                "process_max_fds",
-                "File handles that may be open",
-                now.max_fds,
-            ),
+            ("process_open_fds", "Open file handles", now.open_fds),
+            ("process_max_fds", "Limit of open file handles", now.max_fds),
             ("process_threads", "Threads", now.threads),
             (
                 "process_start_time_seconds",
-                "When the process began, in seconds since 1970",
+                "Start time of the process, in seconds since 1970",
                 now.start_seconds,
             ),
         ] {
@@ -57,7 +49,7 @@ impl Collector for Collected {
     }
 }
 
-/// What `/proc` says; `None` where there is none.
+/// The figures in `/proc`; `None` without it.
 struct Process {
     cpu_seconds: f64,
     resident_bytes: f64,
@@ -74,7 +66,7 @@ const TICKS: f64 = 100.0;
 impl Process {
     fn read() -> Option<Self> {
         let stat = std::fs::read_to_string("/proc/self/stat").ok()?;
-        // The name of the program is in brackets and may hold anything; what follows is fields 3 and on.
+        // The name of the program is in brackets and may hold anything; fields 3 and on follow it.
         let (_, fields) = stat.rsplit_once(')')?;
         let fields: Vec<&str> = fields.split_whitespace().collect();
         let field = |number: usize| fields.get(number - 3)?.parse::<f64>().ok();

@@ -6,11 +6,12 @@ use std::sync::Arc;
 use async_trait::async_trait;
 use axum::body::Body;
 use axum::http::{Request, Response};
+use forebay_config::Variables;
 use forebay_control::orchestrate::{Registry, Site, Supervisor};
 use forebay_core::{Clock, Error, Ident, Result, SystemClock, Timestamp};
-use forebay_pipeline::file::{self, PipelineSpec, Variables};
-use forebay_pipeline::journal::{Journals, Limits, Place};
+use forebay_journal::{Journals, Limits, Place};
 use forebay_pipeline::run::Figures;
+use forebay_pipeline::spec::{self, PipelineSpec};
 use forebay_server::{Access, Listening, Probe, State, router};
 use forebay_testkit::{FakeClock, NoSql};
 use serde_json::Value;
@@ -51,7 +52,7 @@ impl Site for Still {
 
     fn load(&self, path: &Path) -> Result<PipelineSpec> {
         let (_, text) = self.0.iter().find(|(name, _)| name == path).unwrap();
-        file::parse("a.yaml", text, &Secrets, &NoSql::shared())
+        spec::parse("a.yaml", text, &Secrets, &NoSql::shared())
             .map_err(|wrong| Error::config("bad_pipeline", wrong.to_string()))
     }
 
@@ -243,7 +244,7 @@ impl Server {
     }
 
     /// What the journal of `p0` holds.
-    pub(crate) async fn kept(&self) -> Vec<forebay_pipeline::journal::Pushed> {
+    pub(crate) async fn kept(&self) -> Vec<forebay_journal::Pushed> {
         let name: Ident = "p0".parse().unwrap();
         let journal = self.journals.of(&name, Place::Disk, Limits::default());
         let journal = journal.await.unwrap();

@@ -1,4 +1,4 @@
-//! What an error of a database means to a caller. Never decides whether to try again: that is the writer's business.
+//! Maps database errors to errors for the caller. Never decides whether to retry: that is up to the writer.
 
 use std::path::Path;
 
@@ -14,7 +14,7 @@ enum Trouble {
     Denied,
     /// A standby.
     ReadOnly,
-    /// A disk or a folder that takes no writes.
+    /// A disk or a folder that is not writable.
     ReadOnlyFile,
     NotAStore,
     Damaged,
@@ -62,7 +62,7 @@ fn of_postgres(code: &str) -> Trouble {
         // serialization_failure, deadlock_detected, lock_not_available
         "40001" | "40P01" | "55P03" => Trouble::Busy,
         "53100" => Trouble::Full,
-        // Our transaction stood still for too long; a standby; no such database, no right to it.
+        // Our transaction was idle for too long; a standby; no such database, no right to it.
         "25P03" => Trouble::Cut,
         "25006" => Trouble::ReadOnly,
         "3D000" | "42501" => Trouble::Denied,
@@ -82,7 +82,7 @@ pub(crate) fn is_busy(error: &sqlx::Error) -> bool {
     matches!(trouble(error), Trouble::Busy)
 }
 
-/// The connection is gone; a new one may do.
+/// The connection is lost; a new one may work.
 pub(crate) fn is_cut(error: &sqlx::Error) -> bool {
     matches!(trouble(error), Trouble::Cut)
 }
@@ -92,14 +92,14 @@ pub(crate) fn explain(error: sqlx::Error) -> Error {
         Trouble::Busy => Error::unavailable("store_busy", "the store is locked by another process")
             .with_hint("find the process that holds the store open in a transaction"),
         Trouble::Full => Error::unavailable("store_full", "the disk of the store is full")
-            .with_hint("free space on it: work continues by itself"),
+            .with_hint("free space on it: work then continues automatically"),
         Trouble::Io => Error::unavailable("store_io", "the store file cannot be read or written")
             .with_hint(CHECK_DISK),
         Trouble::Cut => Error::unavailable("store_unreachable", "the store does not answer"),
-        Trouble::Denied => Error::config("store_denied", "the store's database does not let us in")
+        Trouble::Denied => Error::config("store_denied", "the store's database refused the credentials")
             .with_hint("check user, password, database and rights: `CREATE` on the database, or on a schema made for us"),
         Trouble::ReadOnly => {
-            Error::unavailable("store_read_only", "the store's server takes no writes")
+            Error::unavailable("store_read_only", "the store's server is read-only")
                 .with_hint("name the primary server, not a standby, in the URL of the store")
         }
         Trouble::ReadOnlyFile => read_only("the store cannot be written: its disk is read-only, or this user may not write there"),
@@ -113,14 +113,15 @@ pub(crate) fn explain(error: sqlx::Error) -> Error {
     explained.with_source(error)
 }
 
-/// The file, or its folder, takes no writes from us.
+/// The file, or its folder, is not writable for this process. A log that cannot be recovered is `SQLITE_PROTOCOL` (15) as well, by
+/// how its lock was met.
 pub(crate) fn is_read_only(error: &sqlx::Error) -> bool {
-    matches!(result_code(error), Some(8 | 14))
+    matches!(result_code(error), Some(8 | 14 | 15))
 }
 
 pub(super) fn read_only(what: &str) -> Error {
     Error::unavailable("store_read_only", what).with_hint(
-        "work as a user who may write to the folder of the store, or with a copy of the workspace (`--workspace DIR`) on a disk that takes writes",
+        "work as a user who may write to the folder of the store, or with a copy of the workspace (`--workspace DIR`) on a writable disk",
     )
 }
 
@@ -153,7 +154,7 @@ pub(super) fn mark_unreadable(error: std::io::Error, mark: &Path) -> Error {
 const IOERR: i32 = 10;
 const CHECK_DISK: &str = "check that its folder exists, its permissions and its disk";
 // SQLite calls a page that the disk does not give damaged, too.
-const RESTORE: &str = "look for errors of its disk first (`dmesg`); if there are none stop every process, keep a copy of it, and restore it from a backup";
+const RESTORE: &str = "check its disk for errors first (`dmesg`); if there are none, stop every process, keep a copy of the store and restore it from a backup";
 
 pub(super) fn too_new(version: i64, known: usize) -> Error {
     Error::config(

@@ -1,11 +1,11 @@
 //! The mark of a catalog: how far a SQLite catalog had come, in a file beside it (`store.db-mark`).
 //!
-//! SQLite cannot tell that the end of its write-ahead log is missing: what is left looks like an older catalog. The mark can.
+//! SQLite does not notice when the end of its write-ahead log is missing: the rest looks like an older catalog. The mark does.
 //! It is written after the transaction that it names is durable, so it never claims more than there was; after a power cut it
 //! may be older than the catalog. It moves back only when a loss is accepted. It decides nothing but whether something is
 //! missing.
 //!
-//! Layout, 64 bytes, little endian: magic `u32` · CRC-32 `u32` of what follows · ordinal of the transaction `i64` · sequence
+//! Layout, 64 bytes, little endian: magic `u32` · CRC-32 `u32` of the rest · ordinal of the transaction `i64` · sequence
 //! number of the newest commit `i64` · length of its id `u8` · id · zeros. Without a commit the last three are zero.
 
 use std::fs::File;
@@ -30,7 +30,7 @@ const READ_PAUSE: Duration = Duration::from_millis(5);
 const LOCK_ATTEMPTS_MAX: u32 = 100;
 const LOCK_PAUSE: Duration = Duration::from_millis(1);
 
-/// What the file of a mark holds.
+/// The content of a mark file.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub(crate) enum StoredMark {
     Whole(CatalogProgress),
@@ -84,8 +84,8 @@ impl CatalogMark {
         }
     }
 
-    /// Says that the catalog has come this far, unless the mark says more already: a process that was slow to write must not
-    /// move it back. Not durable by itself: a mark that is too old hides nothing new.
+    /// Moves the mark forward to this progress, never back: a process that was slow to write must not
+    /// reset it. Not synced: a mark that is too old hides nothing new.
     pub(crate) fn advance(&self, progress: &CatalogProgress) -> Result<()> {
         let file = self.open_locked()?;
         match self.read_once()?.whole() {

@@ -1,7 +1,7 @@
 //! The store in a schema of a Postgres database: settings of each session, and the schema.
 //!
-//! Many processes write; they take turns by an advisory lock. Each statement sees what is committed when it begins (READ
-//! COMMITTED), so whoever has the lock sees all that was done under it before. The lock ends with the transaction, and
+//! Many processes write; they take turns by an advisory lock. Each statement sees the state committed when it begins (READ
+//! COMMITTED), so the holder of the lock sees everything done under it before. The lock ends with the transaction, and
 //! the server ends a transaction whose process has stopped or can no longer be reached. Nothing outside of the one
 //! schema is touched.
 
@@ -18,7 +18,7 @@ use super::{Dialect, READERS_MAX};
 const CONNECT_TIMEOUT: Duration = Duration::from_secs(10);
 /// A server that gives no answer for this long is taken for dead. Longer than it waits for locks.
 const ANSWER_TIMEOUT: Duration = Duration::from_secs(40);
-/// A reading connection that has rested this long is asked for a sign of life before it is used.
+/// A read connection that was idle this long is pinged before it is used.
 const REST_MAX: Duration = Duration::from_secs(1);
 
 /// Each migration once, in order; the table `migrations` lists those applied.
@@ -30,7 +30,7 @@ const MIGRATIONS: &[&str] = &[
 ];
 
 pub(super) const DIALECT: Dialect = Dialect {
-    // Each schema has a lock of its own. The setting is what `session` has put there, also before the schema exists.
+    // Each schema has a lock of its own. `session` has set it, also before the schema exists.
     begin: "BEGIN ISOLATION LEVEL READ COMMITTED READ WRITE;
         SELECT pg_advisory_xact_lock(hashtextextended('forebay store ' || current_setting('search_path'), 0))",
     // Postgres does not come to COMMIT when the first fails.
@@ -159,7 +159,7 @@ impl Server {
         done.map(drop).map_err(explain)
     }
 
-    /// Makes the schema, which asks for a right that is not needed where an administrator has made it.
+    /// Creates the schema, which needs a privilege that is not needed when an administrator has created it.
     async fn prepare(&self, sql: &mut PgConnection) -> Result<(), sqlx::Error> {
         let there: i64 = sqlx::query_scalar("SELECT count(*) FROM pg_namespace WHERE nspname = $1")
             .bind(&self.schema)
@@ -192,7 +192,7 @@ impl Server {
     }
 }
 
-/// The number of migrations applied; 0 where there is no store.
+/// The number of migrations applied; 0 without a store.
 async fn version(sql: &mut PgConnection) -> Result<i64, sqlx::Error> {
     let there: bool = sqlx::query_scalar("SELECT to_regclass('migrations') IS NOT NULL")
         .fetch_one(&mut *sql)
@@ -215,7 +215,7 @@ async fn warn_of_a_forgetful_server(sql: &mut PgConnection) -> Result<(), sqlx::
         .await?;
     if fsync != "on" {
         tracing::warn!(
-            "the Postgres server runs with fsync off: a power cut loses what was committed"
+            "the Postgres server runs with fsync off: a power cut can lose committed data"
         );
     }
     Ok(())

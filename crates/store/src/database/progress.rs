@@ -1,7 +1,7 @@
-//! How far a SQLite catalog has come, and what it means when its mark says more.
+//! The progress of a SQLite catalog, and the errors when its mark is ahead.
 //!
 //! The measure is the ordinal of the newest transaction: every change of the store is one (commits, branches, leases, runs),
-//! so none of them can be missing without being noticed. Which commit is the newest is only told.
+//! so none of them can be missing unnoticed. The newest commit is only shown in messages.
 
 use std::fmt;
 use std::path::Path;
@@ -11,7 +11,7 @@ use forebay_core::Error;
 use super::mark::StoredMark;
 use super::{Sql, query};
 
-/// What the catalog has, or its mark says that it had.
+/// The progress of the catalog, or the progress recorded in its mark.
 #[derive(Debug, Clone, Default, PartialEq, Eq)]
 pub(crate) struct CatalogProgress {
     /// The ordinal of the newest transaction, 0 before the first.
@@ -25,7 +25,7 @@ pub(crate) struct NewestCommit {
     pub(crate) id: String,
 }
 
-/// `rowid` is `ordinal`, and also there in stores of before version 5.
+/// `rowid` is `ordinal`, and also exists in stores from before version 5.
 const PROGRESS: &str = "SELECT coalesce((SELECT max(rowid) FROM writers), 0), coalesce((SELECT max(seq) FROM commits), 0),
      (SELECT id FROM commits ORDER BY seq DESC LIMIT 1)";
 
@@ -45,10 +45,10 @@ impl CatalogProgress {
         self.transaction < marked.transaction
     }
 
-    /// What is missing, in words.
+    /// Describes the loss.
     pub(crate) fn loss(&self, marked: &Self, mark: &Path) -> String {
         format!(
-            "the catalog has lost its newest transactions: it ends at {self}, its mark {} says {marked}",
+            "the catalog has lost its newest transactions: it ends at {self}, its mark {} is at {marked}",
             mark.display()
         )
     }
@@ -58,7 +58,7 @@ impl CatalogProgress {
         Error::bug("store_corrupt", self.loss(marked, mark)).with_hint(RESTORE_OR_ACCEPT)
     }
 
-    /// What is wrong with a mark that cannot be compared; `None` while there is nothing to mark.
+    /// Describes a mark that cannot be compared; `None` while there is nothing to mark.
     pub(crate) fn mark_problem(&self, stored: &StoredMark, mark: &Path) -> Option<String> {
         let state = match stored {
             StoredMark::Whole(_) => return None,
@@ -67,7 +67,7 @@ impl CatalogProgress {
         };
         (self.transaction > 0).then(|| {
             format!(
-                "the mark {} is {state}: nothing tells whether the catalog has lost its newest transactions",
+                "the mark {} is {state}: cannot check whether the catalog has lost its newest transactions",
                 mark.display()
             )
         })

@@ -1,6 +1,6 @@
 //! One statement for either database.
 //!
-//! Both take `$1` as a parameter, `ON CONFLICT`, `RETURNING` and rows from [`rows_of`]; the store's statements keep to what
+//! Both take `$1` as a parameter, `ON CONFLICT`, `RETURNING` and rows from [`rows_of`]; the store's statements use only the syntax that
 //! both understand. Values are whole numbers and text, nothing else.
 
 use sqlx::postgres::{PgConnection, PgRow};
@@ -16,7 +16,7 @@ pub(crate) enum Sql<'c> {
     Postgres(&'c mut PgConnection),
 }
 
-/// What can be read from a row of either database: tuples and structs of `i64`, `String` and options of them.
+/// A type that can be read from a row of either database: tuples and structs of `i64`, `String` and options of them.
 pub(crate) trait Fetched:
     for<'r> FromRow<'r, SqliteRow> + for<'r> FromRow<'r, PgRow> + Send
 {
@@ -59,7 +59,7 @@ impl From<Option<&str>> for Value {
     }
 }
 
-/// Postgres has no NUL in text: U+FFFD stands for it, in both databases.
+/// Postgres has no NUL in text: U+FFFD replaces it, in both databases.
 fn storable(text: &str) -> String {
     text.replace('\0', "\u{fffd}")
 }
@@ -169,7 +169,7 @@ impl Statement {
 }
 
 /// Statements that change something, done as one: one message, and one count of the rows that they changed. They share
-/// their values and cannot see what the others do.
+/// their values and cannot see each other's changes.
 pub(crate) struct Together {
     sqlite: String,
     postgres: String,
@@ -177,7 +177,8 @@ pub(crate) struct Together {
 
 impl Together {
     pub(crate) fn of(statements: &[&str]) -> Self {
-        let (mut parts, mut counts) = (Vec::new(), Vec::new());
+        let mut parts = Vec::new();
+        let mut counts = Vec::new();
         for (n, statement) in statements.iter().enumerate() {
             parts.push(format!("done_{n} AS ({statement} RETURNING 1)"));
             counts.push(format!("(SELECT count(*) FROM done_{n})"));

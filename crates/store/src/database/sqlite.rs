@@ -1,8 +1,8 @@
 //! The store in a SQLite file: settings of each connection, and the schema.
 //!
 //! Durability is decided here: write-ahead log with `synchronous=FULL`, so that a commit is on the disk when it is
-//! answered. The schema moves forward only, in one transaction, under the write lock. A file that has come less far than its
-//! mark says is not opened.
+//! answered. The schema moves forward only, in one transaction, under the write lock. A file that is older than its
+//! mark is not opened.
 
 use std::path::{Path, PathBuf};
 use std::sync::OnceLock;
@@ -59,7 +59,7 @@ pub(crate) struct File {
 enum Opening {
     Sql(sqlx::Error),
     TooNew(i64),
-    /// What SQLite says is wrong with the file.
+    /// The faults that SQLite reports for the file.
     Damaged(String),
     /// The file is older than its mark.
     Behind(Error),
@@ -135,7 +135,7 @@ impl File {
         Ok(sql)
     }
 
-    /// Lets the mark say what the catalog has, also when that is less; gives what was wrong.
+    /// Sets the mark to the state of the catalog, even if that is older; returns the problem found.
     pub(super) async fn accept_loss(&self, clock: &dyn Clock) -> Result<Option<String>> {
         let stored = self.read_mark()?;
         let mut sql = self.open_marked(clock, None).await?;
@@ -176,8 +176,8 @@ impl File {
         stored.map_err(|error| mark_unreadable(error, self.mark.path()))
     }
 
-    /// Compares the catalog with its mark and changes nothing: a connection that may write would cut off what SQLite does not
-    /// read of a damaged write-ahead log, and delete the log of an empty file. What it cannot read is left to those that follow.
+    /// Compares the catalog with its mark and changes nothing: a writable connection would truncate the part that SQLite does not
+    /// read of a damaged write-ahead log, and delete the log of an empty file. Read errors are left to later connections.
     async fn check_untouched(&self, marked: &CatalogProgress) -> Result<()> {
         let bytes = std::fs::metadata(&self.path).map_or(0, |file| file.len());
         let found = match bytes {
@@ -196,7 +196,7 @@ impl File {
         let options = self.reader.clone().read_only(true);
         let mut sql = options.connect().await?;
         let progress = progress(&mut sql).await;
-        // Its locks must be gone before the next connection asks.
+        // Its locks must be released before the next connection opens.
         sql.close().await?;
         self.compare(&progress?, marked)
     }
@@ -209,7 +209,7 @@ impl File {
         Err(Opening::Behind(error))
     }
 
-    /// A mark that tells nothing is written with the next change of the catalog.
+    /// An unreadable mark is written with the next change of the catalog.
     async fn report_mark(&self, sql: &mut SqliteConnection) -> Result<()> {
         let stored = self.read_mark()?;
         if stored.whole().is_some() {
@@ -235,7 +235,7 @@ impl File {
     /// Opens a store that cannot be written: a disk that is read-only, or a user without the right. Whatever writes then fails
     /// with `store_read_only`.
     ///
-    /// Errors: `Unavailable` `store_read_only` when what is in the write-ahead log cannot be read without writing.
+    /// Errors: `Unavailable` `store_read_only` when the write-ahead log cannot be read without writing.
     async fn open_read_only(
         &self,
         refused: sqlx::Error,

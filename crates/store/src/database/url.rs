@@ -11,11 +11,11 @@ use url::Url;
 
 use super::{Database, postgres, sqlite};
 
-/// The schema of a Postgres database that holds the store, unless the URL says `?schema=NAME`.
+/// The schema of a Postgres database that holds the store, unless the URL has `?schema=NAME`.
 const SCHEMA: &str = "forebay";
 /// Postgres cuts longer names off.
 const SCHEMA_BYTES_MAX: usize = 63;
-/// What may stand behind the `?` of a Postgres URL beside `schema`; others are refused, so that a misspelt one does not
+/// Query parameters of a Postgres URL besides `schema`; others are refused, so that a misspelt one does not
 /// pass silently (or into a log with its value).
 const PARAMETERS: &[&str] = &[
     "host",
@@ -31,7 +31,7 @@ const PARAMETERS: &[&str] = &[
 ];
 
 /// The place of a store: a SQLite file (`sqlite:PATH`), or a schema of a Postgres database
-/// (`postgres://user:password@host:port/database?schema=forebay&sslmode=verify-full`). What the URL leaves out comes from
+/// (`postgres://user:password@host:port/database?schema=forebay&sslmode=verify-full`). Missing parts come from
 /// libpq's variables (`PGHOST`, `PGPASSWORD`, …) and `~/.pgpass`.
 #[derive(Clone)]
 pub struct StoreUrl {
@@ -145,7 +145,7 @@ fn check_schema(name: &str) -> Result<()> {
         return Ok(());
     }
     Err(bad(format!(
-        "`{name}` is no name for a schema: lower-case letters, digits and `_`, at most {SCHEMA_BYTES_MAX}, not Postgres' own"
+        "`{name}` is not a valid schema name: use lower-case letters, digits and `_`, at most {SCHEMA_BYTES_MAX}, not Postgres' own"
     )))
 }
 

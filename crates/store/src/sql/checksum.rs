@@ -1,4 +1,4 @@
-//! Checksums of the rows that decide what is read: where tables are, and where writers stand.
+//! Checksums of the rows that decide what is read: heads of tables and positions of writers.
 //!
 //! Written with each row and compared whenever it is read, so that a flipped bit is an error and never a state of the lake. Rows
 //! of an older version have none; they are taken as they are, and get one when they are written next.
@@ -73,11 +73,11 @@ fn compare(expected: i64, stored: Option<i64>, what: impl FnOnce() -> String) ->
     }
     let message = format!("checksum mismatch in the catalog's row of {}", what());
     Err(Error::bug("store_corrupt", message).with_hint(
-        "stop every process, keep a copy of the store and restore it from a backup; `forebay verify` lists what is damaged",
+        "stop every process, keep a copy of the store and restore it from a backup; `forebay verify` lists the damage",
     ))
 }
 
-/// Values one after the other, each with what it is and how long.
+/// Concatenated values, each with its type and length.
 struct Fields(crc32fast::Hasher);
 
 impl Fields {

@@ -1,7 +1,7 @@
-//! Commits in SQL: what each asks for is compared with what is there, and those that may be are written together.
+//! Commits in SQL: each is compared with the current state, and those that apply are written together.
 //!
-//! All of it happens under the writer's lock, so what was read stays true. The statements that write compare again and
-//! their row counts are checked: should anybody write without the lock, the transaction is given up.
+//! All of it happens under the writer's lock, so the state that was read stays valid. The statements that write compare again and
+//! their row counts are checked: if anybody writes without the lock, the transaction is aborted.
 
 pub(super) mod rows;
 pub(super) mod state;
@@ -18,7 +18,7 @@ use super::refs::no_such_branch;
 use crate::database::Sql;
 use crate::{Change, Commit, Committed, HeadChange, PositionMove};
 
-/// What can be refused without asking the database.
+/// Checks that need no database.
 pub(crate) fn validate(commit: &Commit) -> Result<()> {
     let mut tables = HashSet::new();
     if let Some(twice) = commit.heads.iter().find(|head| !tables.insert(&head.table)) {
@@ -90,7 +90,7 @@ pub(super) async fn apply(
 }
 
 enum Checked {
-    /// By a caller that did not hear the answer, and asks again.
+    /// By a caller that got no answer and retries.
     Made(Committed),
     May {
         branch: i64,
@@ -100,7 +100,8 @@ enum Checked {
 
 async fn check(commit: &Commit, found: &At, sql: &mut Sql<'_>) -> Result<Checked, Stop> {
     if let Some(at) = found.made_at {
-        let (id, at) = (commit.id, Timestamp(at));
+        let id = commit.id;
+        let at = Timestamp(at);
         return Ok(Checked::Made(Committed { id, at }));
     }
     let Some(branch) = &found.branch else {
@@ -117,9 +118,9 @@ async fn check(commit: &Commit, found: &At, sql: &mut Sql<'_>) -> Result<Checked
             return Err(on_branch(stale_head(change, now.as_deref())).into());
         }
     }
-    for (moved, stands) in commit.positions.iter().zip(&found.splits) {
-        if *stands != Some((moved.epoch, moved.sequence)) {
-            return Err(on_branch(stale_epoch(moved, *stands)).into());
+    for (moved, current) in commit.positions.iter().zip(&found.splits) {
+        if *current != Some((moved.epoch, moved.sequence)) {
+            return Err(on_branch(stale_epoch(moved, *current)).into());
         }
     }
     let (branch, head) = (branch.id, branch.head);
@@ -145,10 +146,10 @@ fn stale_head(head: &HeadChange, now: Option<&str>) -> Error {
     )
     .with_context("now", show(now))
     .with_context("read", show(head.expected.as_deref()))
-    .with_hint("reload the table, make the change again upon it, and commit that")
+    .with_hint("reload the table, redo the change and commit again")
 }
 
-fn stale_epoch(moved: &PositionMove, stands: Option<(i64, i64)>) -> Error {
+fn stale_epoch(moved: &PositionMove, current: Option<(i64, i64)>) -> Error {
     let PositionMove {
         pipeline,
         split,
@@ -156,7 +157,7 @@ fn stale_epoch(moved: &PositionMove, stands: Option<(i64, i64)>) -> Error {
         sequence,
         ..
     } = moved;
-    let message = match stands {
+    let message = match current {
         None => format!("split {split} of pipeline {pipeline} was never taken"),
         Some((now, _)) if now != *epoch => {
             format!(
@@ -170,5 +171,5 @@ fn stale_epoch(moved: &PositionMove, stands: Option<(i64, i64)>) -> Error {
         }
     };
     Error::conflict("stale_epoch", message)
-        .with_hint("stop this writer; take the lease again to go on where the other one is")
+        .with_hint("stop this writer; take the lease again to resume from the newest commit")
 }

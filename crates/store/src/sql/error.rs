@@ -5,9 +5,9 @@ use forebay_core::Error;
 use crate::database::explain;
 
 pub(crate) enum Stop {
-    /// The store works and says no: only this operation is undone.
+    /// The store refuses the operation: only this one is undone.
     Refused(Error),
-    /// The database failed: the whole SQL transaction is given up, and its connection with it.
+    /// The database failed: the whole SQL transaction is aborted, and its connection closed.
     Broken(sqlx::Error),
 }
 
@@ -36,7 +36,7 @@ impl From<Stop> for Error {
 pub(super) fn corrupt(what: &str, found: &str) -> Error {
     Error::bug(
         "store_corrupt",
-        format!("the store holds {found:?} as {what}"),
+        format!("the store has {found:?} as {what}"),
     )
 }
 

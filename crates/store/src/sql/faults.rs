@@ -18,9 +18,9 @@ pub(crate) enum CommitFault {
 
 #[derive(Debug, Default)]
 pub(crate) struct Faults {
-    /// What happens to the next COMMITs.
+    /// Faults of the next COMMITs.
     pub(crate) commits: Mutex<VecDeque<CommitFault>>,
-    /// `max_page_count` of the file, a full disk; 0 is no limit.
+    /// `max_page_count` of the file, a full disk; 0 for unlimited.
     pub(crate) pages_max: AtomicU32,
 }
 

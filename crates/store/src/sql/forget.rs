@@ -33,7 +33,7 @@ macro_rules! old_runs {
     };
 }
 
-/// One of the two tables of the log that say how things were.
+/// One of the two tables of the log with earlier states.
 #[derive(Debug, Clone, Copy)]
 pub(crate) enum Log {
     Changes,
@@ -70,7 +70,7 @@ impl Log {
     }
 }
 
-/// Deletes what is not needed of one page; gives how much, and where the next page begins.
+/// Deletes the unneeded rows of one page; returns their number, and where the next page begins.
 pub(crate) struct ForgetPage {
     pub(crate) log: Log,
     pub(crate) from: PlaceCursor,
@@ -83,7 +83,7 @@ impl Operation for ForgetPage {
     type Answer = (u64, Option<PlaceCursor>);
 
     async fn apply(&self, sql: &mut Sql<'_>, _now: Timestamp) -> Result<Self::Answer, Stop> {
-        // The horizon as it stands in this transaction: branches made since are asked too.
+        // The horizon as of this transaction: it covers branches created since.
         let Some(horizon) = horizon::current(sql).await? else {
             return Ok((0, None));
         };
@@ -116,7 +116,7 @@ impl Operation for ForgetPage {
     }
 }
 
-/// Runs of rows about one thing that are not needed. What comes after the page only tells where its last row ends.
+/// Runs of rows of one table or split that are not needed. The row after the page only marks the end of the last one.
 fn not_needed<'a>(rows: &'a [Key], kept: &Kept) -> Vec<(&'a Key, RangeInclusive<i64>)> {
     let mut runs: Vec<(&Key, RangeInclusive<i64>)> = Vec::new();
     let mut goes_on = false;
@@ -138,7 +138,7 @@ fn not_needed<'a>(rows: &'a [Key], kept: &Kept) -> Vec<(&'a Key, RangeInclusive<
     runs
 }
 
-/// Deletes what the dropped branches of before the horizon had; their names stay in the log.
+/// Deletes the rows of branches dropped before the horizon; their names stay in the log.
 pub(crate) struct ForgetBranches;
 
 #[async_trait]
@@ -168,7 +168,7 @@ impl Operation for ForgetBranches {
     }
 }
 
-/// Deletes the records of some commits of before an instant that nothing refers to any more. The oldest that is left of
+/// Deletes the records of some unreferenced commits from before an instant. The oldest that is left of
 /// a branch then has no parent.
 pub(crate) struct ForgetCommits(pub(crate) Timestamp);
 

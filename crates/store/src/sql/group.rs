@@ -9,13 +9,14 @@ use super::operation::{Job, Other};
 use crate::Commit;
 use crate::database::{Sql, query};
 
-/// Applies each job so that it leaves nothing when it is refused; whether any was accepted.
+/// Applies each job, with a rollback if it is refused; returns whether any was accepted.
 pub(super) async fn apply(
     mut jobs: &mut [Job],
     sql: &mut Sql<'_>,
     now: Timestamp,
 ) -> Result<bool, sqlx::Error> {
-    let (alone, mut any) = (jobs.len() == 1, false);
+    let alone = jobs.len() == 1;
+    let mut any = false;
     while !jobs.is_empty() {
         let (part, rest) = jobs.split_at_mut(part(jobs));
         any |= match part {
@@ -29,8 +30,8 @@ pub(super) async fn apply(
     Ok(any)
 }
 
-/// How many jobs of the front are done together: commits of which none could see what another does. Commits upon
-/// each other are not, so that each is compared with what the one before left.
+/// How many jobs at the front are applied together: commits that do not touch each other's heads and splits. Dependent
+/// commits are not grouped, so that each is compared with the state after the one before.
 fn part(jobs: &[Job]) -> usize {
     let mut touched = HashSet::new();
     let together = jobs.iter().take_while(|job| match job {

@@ -1,7 +1,7 @@
 //! Which rows of the log the kept states need.
 //!
-//! A row says where a table is (or a writer stands) from its commit to the next row about the same. It is needed when
-//! one of the states that it is part of is kept: a state from the horizon on, or one that a branch is based on.
+//! A row is the location of a table (or the position of a writer) from its commit to the next row of the same table
+//! (or writer). It is needed while a state that it is part of is kept: one from the horizon on, or the base of a branch.
 
 use std::collections::{BTreeMap, HashSet};
 
@@ -16,7 +16,7 @@ use crate::AsOf;
 use crate::database::{Sql, query};
 use crate::horizon::{Horizon, Place, PlaceCursor, Places};
 
-/// Rows of the log that are looked at together.
+/// Rows of the log that are checked together.
 pub(crate) const PAGE_ROWS: usize = 2_000;
 
 /// The horizon, when there is one.
@@ -91,11 +91,13 @@ pub(crate) async fn check(sql: &mut Sql<'_>, as_of: &AsOf) -> Result<(), Stop> {
 
 fn expired(what: impl std::fmt::Display, horizon: Horizon) -> Stop {
     let message = format!(
-        "the lake as of {what} is no longer kept, only what it was from {} on",
+        "the lake as of {what} has expired: states are kept from {} on",
         horizon.at
     );
     Error::not_found("expired", message)
-        .with_hint("`keep` of `[lake]` in forebay.toml says how long states are kept; a branch keeps what it is based on")
+        .with_hint(
+            "set `keep` of `[lake]` in forebay.toml to keep states longer; a branch keeps its base",
+        )
         .into()
 }
 
@@ -121,14 +123,14 @@ async fn commit_is_kept(
     }))
 }
 
-/// A branch, what it is based on, and when it was dropped.
+/// A branch, its base, and when it was dropped.
 type Present = (i64, Option<i64>, Option<i64>, Option<i64>);
 
 /// The states that are kept.
 #[derive(Debug)]
 pub(crate) struct Kept {
     horizon: i64,
-    /// Branches whose states are kept, and what others that are kept are based on.
+    /// Branches whose states are kept, and the bases of other kept branches.
     pins: BTreeMap<i64, Vec<i64>>,
     /// Branches that are there.
     live: HashSet<i64>,

@@ -1,11 +1,11 @@
 //! Leases and positions in SQL.
 //!
-//! Time is that of the process that asks, on Postgres too: a lease is a hint, and the epoch is what keeps others out. So
+//! Time is that of the requesting process, on Postgres too: a lease is a hint, and the epoch fences out others. So
 //! clocks of several machines that differ cost work done twice (a live holder is fenced early) or waiting, never data;
 //! they should differ by less than a third of a lease, after which it is renewed.
 //!
-//! A clock that jumps must not lock a split for ever: a lease that would last longer than twice what it was given for
-//! was written under another time, and counts as expired. Its holder, if it lives, is fenced like any other.
+//! A clock that jumps must not lock a split for ever: a lease that would last longer than twice its length
+//! was written under another time, and counts as expired. Its holder, if alive, is fenced like any other.
 
 use std::collections::BTreeMap;
 use std::time::Duration;
@@ -103,7 +103,7 @@ pub(super) fn micros(duration: Duration) -> i64 {
     i64::try_from(duration.as_micros()).unwrap_or(i64::MAX)
 }
 
-/// A split as it stands on a branch.
+/// The current row of a split on a branch.
 #[derive(sqlx::FromRow)]
 struct StoredPosition {
     epoch: i64,
@@ -132,8 +132,9 @@ async fn next_epoch(
     branch: i64,
     request: &LeaseRequest,
 ) -> Result<Option<Lease>, Stop> {
-    let (pipeline, split) = (request.pipeline.as_str(), request.split.as_str());
-    let stood: Option<StoredPosition> = query(
+    let pipeline = request.pipeline.as_str();
+    let split = request.split.as_str();
+    let stored: Option<StoredPosition> = query(
         "SELECT epoch, sequence, position, seq, checksum FROM positions
          WHERE branch = $1 AND pipeline = $2 AND split = $3",
     )
@@ -142,42 +143,45 @@ async fn next_epoch(
     .bind(split)
     .fetch_optional(sql)
     .await?;
-    let Some(mut stands) = stood else {
+    let Some(mut current) = stored else {
         return Ok(None);
     };
-    stands.row(branch, pipeline, split).check(stands.checksum)?;
+    current
+        .row(branch, pipeline, split)
+        .check(current.checksum)?;
     if let Some(newest) = newest_move(sql, branch, request).await? {
-        let stood = (newest.seq, newest.sequence, &newest.position);
-        if stood != (stands.seq, stands.sequence, &stands.position) {
-            return Err(older_than_log(request, &stands, &newest).into());
+        let logged = (newest.seq, newest.sequence, &newest.position);
+        if logged != (current.seq, current.sequence, &current.position) {
+            return Err(older_than_log(request, &current, &newest).into());
         }
     }
-    stands.epoch += 1;
-    let checksum = stands.row(branch, pipeline, split).checksum();
+    current.epoch += 1;
+    let checksum = current.row(branch, pipeline, split).checksum();
     query(
         "UPDATE positions SET epoch = $4, checksum = $5 WHERE branch = $1 AND pipeline = $2 AND split = $3",
     )
     .bind(branch)
     .bind(pipeline)
     .bind(split)
-    .bind(stands.epoch)
+    .bind(current.epoch)
     .bind(checksum)
     .execute(sql)
     .await?;
     Ok(Some(Lease {
-        epoch: stands.epoch,
-        sequence: stands.sequence,
-        position: read_from(stands.position)?,
+        epoch: current.epoch,
+        sequence: current.sequence,
+        position: read_from(current.position)?,
     }))
 }
 
-/// Where the log says that the split stands on the branch itself.
+/// The newest position of the split in the log of the branch itself.
 async fn newest_move(
     sql: &mut Sql<'_>,
     branch: i64,
     request: &LeaseRequest,
 ) -> Result<Option<StoredPosition>, Stop> {
-    let (pipeline, split) = (request.pipeline.as_str(), request.split.as_str());
+    let pipeline = request.pipeline.as_str();
+    let split = request.split.as_str();
     let newest: Option<StoredPosition> = query(
         "SELECT epoch, sequence, position, seq, checksum FROM moves
          WHERE branch = $1 AND pipeline = $2 AND split = $3 ORDER BY seq DESC LIMIT 1",
@@ -193,22 +197,22 @@ async fn newest_move(
     Ok(newest)
 }
 
-/// A page of the file that was not written, say: its row is whole, but what was loaded since would be loaded again.
+/// For example a page of the file was not written: the row is valid, but later data would be loaded again.
 fn older_than_log(
     request: &LeaseRequest,
-    stands: &StoredPosition,
+    current: &StoredPosition,
     newest: &StoredPosition,
 ) -> Error {
     let message = format!(
-        "split {} of pipeline {} stands at commit {} in the catalog, its log says {}",
-        request.split, request.pipeline, stands.sequence, newest.sequence
+        "split {} of pipeline {} is at commit {} in the catalog, but at {} in its log",
+        request.split, request.pipeline, current.sequence, newest.sequence
     );
     Error::bug("store_corrupt", message).with_hint(
-        "stop every process, keep a copy of the store and restore it from a backup; `forebay verify` lists what is damaged",
+        "stop every process, keep a copy of the store and restore it from a backup; `forebay verify` lists the damage",
     )
 }
 
-/// The split is new on this branch, or has lost its row: it starts where the log says, on a new branch where the base stood when
+/// The split is new on this branch, or has lost its row: it starts at its logged position, on a new branch at the position of the base when
 /// the branch was made.
 async fn first_epoch(
     sql: &mut Sql<'_>,
@@ -218,7 +222,7 @@ async fn first_epoch(
 ) -> Result<Lease, Stop> {
     let lineage = log::lineage(sql, branch, head).await?;
     let start = inherited(sql, &lineage, request).await?;
-    // Behind every epoch that a row which is gone has committed with.
+    // Above every epoch that a deleted row has committed with.
     let own = newest_move(sql, branch, request).await?;
     let epoch = own.as_ref().map_or(1, |own| own.epoch + 1);
     let seq = own.and_then(|own| own.seq);
@@ -259,7 +263,8 @@ async fn inherited(
     lineage: &[Level],
     request: &LeaseRequest,
 ) -> Result<Option<(i64, String)>, Stop> {
-    let (pipeline, split) = (request.pipeline.as_str(), request.split.as_str());
+    let pipeline = request.pipeline.as_str();
+    let split = request.split.as_str();
     for level in lineage {
         let found: Option<StoredPosition> = query(
             "SELECT epoch, sequence, position, seq, checksum FROM moves
@@ -369,7 +374,7 @@ fn lost(request: &LeaseRequest, epoch: i64) -> Error {
         format!("{owner} no longer holds split {split} of pipeline {pipeline} with epoch {epoch}");
     Error::conflict("stale_epoch", message)
         .with_context("branch", &request.branch)
-        .with_hint("stop this writer; take the lease again to go on where the other one is")
+        .with_hint("stop this writer; take the lease again to resume from the newest commit")
 }
 
 /// The end of a lease that has not run out.
@@ -441,7 +446,7 @@ impl LevelPosition {
     }
 }
 
-/// `positions` lists the splits, the log says where each stood. A split that was only taken has not moved.
+/// `positions` lists the splits, the log has the position of each. A split that was only taken has not moved.
 async fn level_positions(
     sql: &mut Sql<'_>,
     level: Level,

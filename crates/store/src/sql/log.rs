@@ -19,7 +19,7 @@ pub(crate) struct Level {
     pub(crate) upto: i64,
 }
 
-/// A branch and its bases, nearest first; what a nearer one says about a table counts.
+/// A branch and its bases, nearest first; the nearest entry of a table counts.
 pub(crate) async fn lineage(
     sql: &mut Sql<'_>,
     branch: i64,
@@ -81,8 +81,8 @@ pub(crate) async fn live_branch(sql: &mut Sql<'_>, name: &RefName) -> Result<(i6
 }
 
 fn no_such_commit(id: CommitId) -> Error {
-    Error::not_found("no_such_commit", format!("there is no commit {id}"))
-        .with_hint("`forebay sql 'SELECT * FROM lake.commits'` lists them")
+    Error::not_found("no_such_commit", format!("commit {id} not found"))
+        .with_hint("run `forebay sql 'SELECT * FROM lake.commits'` to list the commits")
 }
 
 /// UUID and metadata location of one table.
@@ -132,7 +132,7 @@ pub(crate) async fn heads(sql: &mut Sql<'_>, lineage: &[Level]) -> Result<Vec<He
         } in level_heads(sql, *level).await?
         {
             if seq.is_none() {
-                // It came later, or the log has lost it.
+                // It was created later, or the log has lost it.
                 if head_seq <= level.upto {
                     let table = format!("{}.{}", head.namespace, head.name);
                     return Err(corrupt("the log of a table", &table).into());
@@ -163,7 +163,7 @@ pub(crate) async fn heads(sql: &mut Sql<'_>, lineage: &[Level]) -> Result<Vec<He
     Ok(tables.into_values().flatten().collect())
 }
 
-/// What one branch says of a table.
+/// The state of a table on one branch.
 #[derive(sqlx::FromRow)]
 struct LevelHead {
     namespace: String,
@@ -174,10 +174,10 @@ struct LevelHead {
     checksum: Option<i64>,
 }
 
-/// What `heads` lists, and what the log says of it.
+/// Rows of `heads`, with their rows in the log.
 struct ListedHead {
     head_seq: i64,
-    /// `None`: the log says nothing up to the state that is read.
+    /// `None`: the log has no entry up to the state that is read.
     seq: Option<i64>,
     head: LevelHead,
 }
@@ -223,7 +223,7 @@ impl LevelHead {
     }
 }
 
-/// Every table that one branch says something about. `heads` lists the names
+/// Every table with an entry on one branch. `heads` lists the names
 /// and knows the newest change of each; only for older states is the log searched.
 async fn level_heads(sql: &mut Sql<'_>, level: Level) -> Result<Vec<ListedHead>, sqlx::Error> {
     let rows: Vec<ListedHeadRow> = query(LEVEL_HEADS)
@@ -316,7 +316,7 @@ pub(crate) async fn log(
     Ok(records)
 }
 
-/// Adds what each commit changed, in the order of table names; the rows are of one branch, newest first.
+/// Adds the changes of each commit, in the order of table names; the rows are of one branch, newest first.
 async fn with_changes(sql: &mut Sql<'_>, rows: Vec<CommitRow>) -> Result<Vec<CommitRecord>, Stop> {
     let (Some(newest), Some(oldest)) = (rows.first(), rows.last()) else {
         return Ok(Vec::new());

@@ -1,4 +1,4 @@
-//! Positions that name objects of the storage: those of the log, and those at which splits stand now.
+//! Positions that name objects of the storage: those of the log, and the current ones of splits.
 
 use forebay_core::Position;
 
@@ -7,7 +7,7 @@ use super::horizon::Kept;
 use crate::database::{Sql, query};
 use crate::horizon::{LoggedPosition, LoggedPositions, PlaceCursor};
 
-/// Rows of the log that are looked at together. A position may have [`Position::BYTES_MAX`].
+/// Rows of the log that are checked together. A position may have [`Position::BYTES_MAX`].
 const PAGE_ROWS: usize = 200;
 
 #[derive(sqlx::FromRow)]
@@ -54,7 +54,7 @@ pub(crate) async fn moves(
     Ok(found)
 }
 
-/// Where splits stand. A branch on which a split was only taken has the position of its base here.
+/// Current positions of splits. A branch on which a split was only taken has the position of its base here.
 pub(crate) async fn current(sql: &mut Sql<'_>, kept: &Kept) -> Result<Vec<LoggedPosition>, Stop> {
     let rows: Vec<(i64, String)> = query(
         "SELECT branch, position FROM positions WHERE position LIKE '%\"objects\":%' ORDER BY branch, pipeline, split",

@@ -1,4 +1,4 @@
-//! Members in SQL: who takes part in the work of a pipeline now. Time is that of the process that asks, as with leases.
+//! Members in SQL: the processes that currently work on a pipeline. Time is that of the requesting process, as with leases.
 
 use async_trait::async_trait;
 use forebay_core::Timestamp;
@@ -10,7 +10,7 @@ use super::operation::Operation;
 use crate::Member;
 use crate::database::{Sql, query};
 
-/// Comes, or stays; answers with everybody who is there.
+/// Registers or renews; returns all members.
 pub(crate) struct Attend(pub(crate) Member);
 
 #[async_trait]

@@ -1,4 +1,4 @@
-//! One thing that the writer does, and how its answer goes back to who asked.
+//! One request to the writer, and how its answer gets back to the caller.
 
 use async_trait::async_trait;
 use forebay_core::{Error, Result, Timestamp};
@@ -8,8 +8,8 @@ use super::error::Stop;
 use crate::database::Sql;
 use crate::{Commit, Committed};
 
-/// A change of the store that is no commit. It may be applied more than once before it is answered, each time to a
-/// state in which the earlier tries have left nothing.
+/// A change of the store other than a commit. It may be applied more than once before it is answered, each time to a
+/// state without traces of the earlier attempts.
 #[async_trait]
 pub(crate) trait Operation: Send + Sync + 'static {
     type Answer: Send + 'static;
@@ -17,7 +17,7 @@ pub(crate) trait Operation: Send + Sync + 'static {
     async fn apply(&self, sql: &mut Sql<'_>, now: Timestamp) -> Result<Self::Answer, Stop>;
 }
 
-/// What was asked, what came of it, and who waits for that.
+/// A request, its result, and the waiting caller.
 pub(crate) struct Pending<O, A> {
     pub(super) asked: O,
     pub(super) result: Option<Result<A>>,
@@ -39,17 +39,17 @@ impl<O, A> Pending<O, A> {
     }
 
     fn send(self, result: Result<A>) {
-        // Nobody listens when the caller was cancelled; what it asked for is done all the same.
+        // Nobody listens when the caller was cancelled; its request is carried out all the same.
         self.reply.send(result).ok();
     }
 
     fn send_result(mut self) {
         let result = self.result.take();
-        self.send(result.expect("what was asked is applied before it is answered"));
+        self.send(result.expect("a request is applied before it is answered"));
     }
 }
 
-/// What stands in the queue: commits, of which many are done together, and all else, one by one.
+/// A queued request: commits, which are grouped, and all others, one by one.
 pub(crate) enum Job {
     Commit(Box<Pending<Commit, Committed>>),
     Other(Box<dyn Other>),

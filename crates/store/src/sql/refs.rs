@@ -9,7 +9,7 @@ use crate::Branch;
 use crate::database::{Sql, query};
 
 pub(crate) fn no_such_branch(name: &RefName) -> Error {
-    Error::not_found("no_such_branch", format!("there is no branch {name}"))
+    Error::not_found("no_such_branch", format!("branch {name} not found"))
 }
 
 pub(crate) struct CreateBranch {
@@ -25,7 +25,7 @@ impl Operation for CreateBranch {
         if find(sql, &self.name).await?.is_some() {
             return Err(Error::conflict(
                 "branch_exists",
-                format!("there is a branch {} already", self.name),
+                format!("branch {} already exists", self.name),
             )
             .into());
         }

@@ -135,7 +135,7 @@ impl Operation for MarkLost {
 }
 
 impl MarkLost {
-    /// A lease that would last longer than twice what it was given for counts as expired, as where it is taken.
+    /// A lease that would last longer than twice its length counts as expired, as where it is taken.
     async fn held_by_another(
         &self,
         owner: &str,

@@ -213,7 +213,8 @@ async fn a_refused_commit_leaves_the_others_of_its_group() {
     let (store, _dir) = store().await;
     store.commit(commit(1, "m1", None)).await.unwrap();
     // All are queued before the writer runs (one thread), so they make one group.
-    let (mut wins, mut losses) = (0, 0);
+    let mut wins = 0;
+    let mut losses = 0;
     let tries = (0..40).map(|n| store.commit(commit(100 + n, &format!("w{n}"), Some("m1"))));
     for result in futures::future::join_all(tries).await {
         match result {

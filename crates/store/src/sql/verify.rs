@@ -1,4 +1,4 @@
-//! Comparing the catalog with itself: its pages, its log, what the log adds up to, and the checksum of each row.
+//! Verifies the catalog: its pages, its log, the state that the log adds up to, and the checksum of each row.
 
 use crate::database::{Sql, query};
 
@@ -9,7 +9,7 @@ const FINDINGS_MAX: i64 = 20;
 /// Rows read at once.
 const PAGE_ROWS: i64 = 2_000;
 
-/// What must find nothing: what it means, and the statement, which gives one text a row.
+/// Checks that must find nothing: the meaning of a finding, and the statement, which returns one text per row.
 const RULES: [(&str, &str); 8] = [
     (
         "a commit does not follow its parent",
@@ -25,7 +25,7 @@ const RULES: [(&str, &str); 8] = [
              coalesce((SELECT max(c.seq) FROM commits c WHERE c.branch = b.id), b.base_seq, 0) LIMIT $1",
     ),
     (
-        "a table's head is not what the log says",
+        "a table's head differs from the log",
         "SELECT h.namespace || '.' || h.name FROM heads h LEFT JOIN changes c
              ON c.branch = h.branch AND c.namespace = h.namespace AND c.name = h.name AND c.seq = h.seq
          WHERE c.seq IS NULL OR c.table_uuid <> h.table_uuid
@@ -35,7 +35,7 @@ const RULES: [(&str, &str); 8] = [
     ),
     // Once rows of the log have been deleted, the one before may be another.
     (
-        "a table's head does not name the place before as the log says",
+        "a table's head does not name the previous location in the log",
         "SELECT h.namespace || '.' || h.name FROM heads h JOIN changes c
              ON c.branch = h.branch AND c.namespace = h.namespace AND c.name = h.name AND c.seq = (
                  SELECT max(o.seq) FROM changes o WHERE o.branch = h.branch AND o.namespace = h.namespace
@@ -50,7 +50,7 @@ const RULES: [(&str, &str); 8] = [
              WHERE h.branch = c.branch AND h.namespace = c.namespace AND h.name = c.name) LIMIT $1",
     ),
     (
-        "a position is not what the log says",
+        "a position differs from the log",
         "SELECT p.pipeline || '/' || p.split FROM positions p LEFT JOIN moves m
              ON m.branch = p.branch AND m.pipeline = p.pipeline AND m.split = p.split AND m.seq = p.seq
          WHERE p.seq IS NOT NULL AND (m.seq IS NULL OR m.sequence <> p.sequence

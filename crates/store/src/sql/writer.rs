@@ -1,9 +1,9 @@
-//! The one task that writes: takes what is queued, does it in one SQL transaction, answers.
+//! The one task that writes: takes the queued requests, applies them in one SQL transaction, answers.
 //!
-//! In a group an operation that is refused leaves the others. An error of the database gives up the transaction with its
+//! In a group a refused operation does not affect the others. A database error discards the transaction with its
 //! connection; COMMIT is never sent after a failed statement (Postgres would answer it with success, having rolled
-//! back). An error of COMMIT itself (no answer in time is one) leaves the result unknown: a new connection then looks for the mark
-//! that the transaction wrote, so that callers get a definite answer. The task ends when every handle of the store is gone.
+//! back). An error of COMMIT itself (or a timeout) leaves the result unknown: a new connection then looks for the mark
+//! that the transaction wrote, so that callers get a definite answer. The task ends when every handle of the store is dropped.
 
 use std::sync::Arc;
 use std::time::Duration;
@@ -28,7 +28,7 @@ const GROUP_MAX: usize = 64;
 /// nothing; and the first pause between two times (it doubles).
 const ATTEMPTS_MAX: u32 = 6;
 const ATTEMPT_PAUSE: Duration = Duration::from_millis(20);
-/// How often the store is asked what became of a COMMIT, the first pause between two times (it doubles), and the last.
+/// How often the outcome of a COMMIT is looked up, the first pause between attempts (it doubles), and the last.
 const SETTLE_ATTEMPTS_MAX: u32 = 16;
 const SETTLE_PAUSE: Duration = Duration::from_millis(50);
 const SETTLE_PAUSE_MAX: Duration = Duration::from_secs(3);
@@ -44,7 +44,7 @@ pub(crate) struct Writer {
     pub(crate) faults: Arc<Faults>,
 }
 
-/// The mark of the catalog, and what it will say after the transaction at work.
+/// The mark of the catalog, and its content after the current transaction.
 struct WriterMark {
     mark: CatalogMark,
     next: CatalogProgress,
@@ -62,7 +62,7 @@ impl WriterMark {
 
     /// Takes the ordinal for a transaction that holds the write lock. The catalog then has everything that the mark can know.
     async fn prepare(&mut self, sql: &mut Sql<'_>) -> Result<(), Failed> {
-        // A mark that cannot be read is written, or told of, after the commit.
+        // An unreadable mark is written, or reported, after the commit.
         let stored = self.mark.read().ok();
         let progress = CatalogProgress::read(sql).await?;
         let marked = stored.as_ref().and_then(|stored| stored.whole());
@@ -131,7 +131,7 @@ impl Writer {
                     }
                     self.serve(std::mem::take(&mut group)).await;
                 }
-                // What is queued already is still done.
+                // Queued requests are still applied.
                 () = closing.notified() => queue.close(),
             }
         }
@@ -140,7 +140,7 @@ impl Writer {
 
     async fn serve(&mut self, mut jobs: Vec<Job>) {
         let result = self.attempt(&mut jobs).await;
-        // One operation may be what the database cannot take (too big for the disk, for an index): the others must not
+        // The database may reject one operation (too big for the disk, for an index): the others must not
         // fail with it.
         let one_spoils_all = |error: &Error| ["store_full", "store_sql"].contains(&error.code());
         if result.as_ref().is_err_and(one_spoils_all) && jobs.len() > 1 {
@@ -173,8 +173,8 @@ impl Writer {
                     error
                 }
                 Err(Failed::Committing(error)) => {
-                    // Who asked gets the error in the end, and tells of it once.
-                    tracing::debug!(%error, "COMMIT failed, looking for what became of it");
+                    // The caller gets the final error and logs it once.
+                    tracing::debug!(%error, "COMMIT failed, looking up its outcome");
                     if self.settle().await? {
                         self.advance_mark();
                         return Ok(());
@@ -233,7 +233,9 @@ impl Writer {
 
     async fn commit(&mut self) -> Result<(), sqlx::Error> {
         let prepared = self.connection.as_mut();
-        let mut sql = prepared.expect("what is prepared has its connection").sql();
+        let mut sql = prepared
+            .expect("a prepared transaction has its connection")
+            .sql();
         #[cfg(test)]
         return self.faults.commit(&mut sql, &self.id, self.batch).await;
         #[cfg(not(test))]
@@ -247,7 +249,7 @@ impl Writer {
             match self.look().await {
                 Ok(found) => return Ok(found),
                 Err(error) => {
-                    tracing::debug!(%error, "the store does not say what became of a commit");
+                    tracing::debug!(%error, "failed to look up the outcome of a commit");
                 }
             }
             self.clock.sleep(pause).await;
@@ -259,10 +261,11 @@ impl Writer {
     }
 
     async fn look(&mut self) -> Result<bool, sqlx::Error> {
-        // The old connection must be gone before anybody asks, or it might still finish. On Postgres the server may
+        // The old connection must be closed before the look-up, or it might still finish. On Postgres the server may
         // not have noticed, or not be done: its transaction holds the lock until it is over, and `begin` waits for that.
         self.disconnect().await;
-        let (id, batch) = (self.id.to_string(), self.batch);
+        let id = self.id.to_string();
+        let batch = self.batch;
         let sql = &mut self.sql().await?;
         sql.begin().await?;
         let last: Option<(i64,)> = query("SELECT batch FROM writers WHERE id = $1")
@@ -319,6 +322,11 @@ fn copy(error: &Error) -> Error {
 
 /// The one answer that is not definite.
 pub(crate) fn unknown() -> Error {
-    Error::unavailable("commit_unknown", "the store failed while it committed and does not say what became of it")
-        .with_hint("when the store answers again look for the commit id before trying again, and delete no file")
+    Error::unavailable(
+        "commit_unknown",
+        "the store failed during COMMIT and its outcome is unknown",
+    )
+    .with_hint(
+        "when the store answers again, look up the commit id before you retry, and delete no file",
+    )
 }

@@ -5,9 +5,10 @@ use std::fs::File;
 use std::io::Read;
 use std::path::Path;
 
-use forebay_core::{Error, Result};
+use forebay_core::{Compression, Error, Result};
+use forebay_formats::decode::Decoder;
 
-/// Bytes of a file that are looked at.
+/// Bytes of a file that are sampled.
 const SAMPLE_BYTES: u64 = 64 << 10;
 
 /// A pipeline file with its name.
@@ -30,7 +31,7 @@ pub(super) fn generate(from: &str, project: &Path) -> Result<GeneratedPipeline> 
         read_sample(from)?
     };
     let format = Format::guess(from, &sample, is_url).ok_or_else(|| {
-        Error::config("unknown_format", format!("cannot tell the format of {from}"))
+        Error::config("unknown_format", format!("unknown format of {from}"))
             .with_hint("name it .csv, .json, .ndjson or .parquet, or write the pipeline file by hand: `forebay init`")
     })?;
     let source = if is_url {
@@ -65,7 +66,7 @@ enum Format {
 }
 
 impl Format {
-    /// By the name; where that says nothing, by the first bytes; an API answers with JSON.
+    /// By the name, else by the first bytes; an API returns JSON.
     fn guess(from: &str, sample: &[u8], is_url: bool) -> Option<Self> {
         let path = from.split(['?', '#']).next().unwrap_or(from);
         let path = [".gz", ".zst"]
@@ -136,7 +137,27 @@ fn read_sample(from: &str) -> Result<Vec<u8>> {
     file.take(SAMPLE_BYTES)
         .read_to_end(&mut sample)
         .map_err(unreadable)?;
-    Ok(sample)
+    Ok(decompressed(sample))
+}
+
+/// The beginning of a compressed file, decompressed as far as the sample goes; others as they are.
+fn decompressed(sample: Vec<u8>) -> Vec<u8> {
+    let compression = match sample.as_slice() {
+        [0x1f, 0x8b, ..] => Compression::Gzip,
+        [0x28, 0xb5, 0x2f, 0xfd, ..] => Compression::Zstd,
+        _ => return sample,
+    };
+    let mut plain = Vec::new();
+    let mut take = |bytes: &[u8]| {
+        plain.extend_from_slice(bytes);
+        match plain.len() as u64 > SAMPLE_BYTES {
+            true => Err(Error::data("sample", "the sample is large enough")),
+            false => Ok(()),
+        }
+    };
+    // An error is no matter: what came before it is enough to guess from.
+    let _ = Decoder::new(compression).and_then(|mut decoder| decoder.push(&sample, &mut take));
+    plain
 }
 
 /// The file's name without its extensions, as an identifier.
@@ -177,6 +198,17 @@ fn quoted(text: &str) -> String {
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn the_sample_of_a_compressed_file_is_its_text() {
+        let text = "timestamp,value\n".repeat(20_000);
+        let gzip = forebay_testkit::gzip(text.as_bytes());
+        let zstd = forebay_testkit::zstd(text.as_bytes());
+        for compressed in [&gzip[..], &zstd, &gzip[..gzip.len() / 2]] {
+            assert_eq!(delimiter(&decompressed(compressed.to_vec())), Some(','));
+        }
+        assert_eq!(decompressed(b"a|b".to_vec()), b"a|b");
+    }
 
     #[test]
     fn names_become_identifiers() {

@@ -1,15 +1,13 @@
-//! `forebay quarantine discard`: gives up rejected records. A dry run unless `--yes` is said.
+//! `forebay quarantine discard`: discards rejected records. A dry run unless `--yes` is passed.
 
 use std::process::ExitCode;
-use std::sync::Arc;
 
 use clap::Args;
-use forebay_core::{Error, Ident, RefName, Result, Timestamp};
-use forebay_pipeline::run::{DiscardFilter, DiscardPlan, Figures, discard, plan_discard};
-use tokio_util::sync::CancellationToken;
+use forebay_core::{Error, Ident, Result, Timestamp};
+use forebay_pipeline::run::{DiscardFilter, DiscardPlan, discard, plan_discard};
 
-use super::super::Global;
-use super::has_quarantine;
+use super::{has_quarantine, run_context};
+use crate::options::Global;
 use crate::settings::ProcessVariables;
 use crate::wire::Workspace;
 use crate::{project, say};
@@ -33,10 +31,10 @@ pub(crate) struct Discard {
     /// Only records rejected before this time
     #[arg(long, value_name = "TIME", value_parser = time)]
     before: Option<Timestamp>,
-    /// Discard every open record, when nothing else says which
+    /// Discard every open record, without other filters
     #[arg(long, conflicts_with_all = ["ids", "code", "payload", "before"])]
     all: bool,
-    /// Do it; without this the command lists what it would discard
+    /// Do it; without this the command lists the records it would discard
     #[arg(long)]
     yes: bool,
 }
@@ -48,13 +46,9 @@ impl Discard {
             say::good(format_args!("{pipeline} has no rejected records"));
             return Ok(ExitCode::SUCCESS);
         }
-        let (is_confirmed, filter) = (self.yes, self.filter()?);
-        let context = workspace.run_context(
-            &RefName::main(),
-            false,
-            &CancellationToken::new(),
-            &Arc::new(Figures::default()),
-        );
+        let is_confirmed = self.yes;
+        let filter = self.filter()?;
+        let context = run_context(workspace);
         if !is_confirmed {
             let plan = plan_discard(&pipeline, &filter, &context).await?;
             report(&plan, "would discard");
@@ -70,7 +64,7 @@ impl Discard {
     }
 
     /// # Errors
-    /// `no_filter` when nothing says which records are meant.
+    /// `no_filter` without a filter.
     fn filter(self) -> Result<DiscardFilter> {
         let filter = DiscardFilter {
             ids: self.ids.into_iter().collect(),
@@ -79,14 +73,14 @@ impl Discard {
             before: self.before,
         };
         if filter == DiscardFilter::default() && !self.all {
-            let error = Error::config("no_filter", "nothing says which records to discard");
+            let error = Error::config("no_filter", "no filter selects the records to discard");
             return Err(error
                 .with_hint("name them with --id, --code, --payload or --before, or pass --all"));
         }
         Ok(filter)
     }
 
-    /// The pipeline of this name, or the one that loads the table of this name. A pipeline whose file is gone may have left a
+    /// The pipeline of this name, or the one that loads the table of this name. A removed pipeline may have left a
     /// quarantine.
     fn pipeline(&self, workspace: &Workspace, global: &Global) -> Result<Ident> {
         if !self.target.contains('.') {

@@ -8,15 +8,15 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use forebay_core::{CommitId, Error, RefName, Result};
-use forebay_pipeline::file::PipelineSpec;
 use forebay_pipeline::run::Figures;
+use forebay_pipeline::spec::PipelineSpec;
 use forebay_store::AsOf;
 use rand::Rng;
 use tokio_util::sync::CancellationToken;
 
-use super::super::Global;
 use super::super::sql::{Answering, print_answer};
 use super::{Order, one};
+use crate::options::Global;
 use crate::say;
 use crate::wire::Workspace;
 
@@ -45,7 +45,7 @@ pub(super) async fn preview(
 
 fn refuse_unsuitable(spec: &PipelineSpec) -> Result<()> {
     let reason = if spec.source.push().is_some() {
-        "its source is `push`, and what is read from the journal is gone from it"
+        "its source is `push`, and reading the journal consumes it"
     } else if spec.load.lake().is_none() {
         "it does not load into a table of the lake"
     } else {
@@ -65,7 +65,7 @@ async fn run_on_branch(
     global: &Global,
 ) -> Result<()> {
     let spec = Arc::new(spec);
-    // What earlier runs have landed is no part of what the source gives.
+    // Rows of earlier runs do not belong to the preview.
     let context = workspace.run_context(branch, false, &CancellationToken::new(), &Arc::default());
     let landed = forebay_pipeline::run::plan_reset(&spec, &context).await?;
     if !landed.tables.is_empty() || !landed.splits.is_empty() {

@@ -1,6 +1,6 @@
-//! `clean_every` of `[lake]`: what no kept state of the lake needs goes by itself while the server runs.
+//! `clean_every` of `[lake]`: the running server deletes what no kept state of the lake needs.
 //!
-//! When it was last done is told by the horizon, so that servers that share a store, and one that starts again, do it once.
+//! The horizon records the last time, so that servers that share a store, and one that restarts, do it once.
 
 use std::sync::Arc;
 use std::time::Duration;
@@ -10,10 +10,10 @@ use tokio_util::sync::CancellationToken;
 
 use crate::wire::Workspace;
 
-/// How often it is asked whether it is time.
+/// How often the schedule is checked.
 const ASK_EVERY: Duration = Duration::from_secs(600);
 
-/// Cleans whenever it is time, until `stop`. What fails is logged and tried again.
+/// Cleans on schedule, until `stop`. Failures are logged and retried.
 pub(super) async fn regularly(workspace: Arc<Workspace>, stop: CancellationToken) {
     let Some(every) = workspace.settings().lake.clean_every else {
         return;
@@ -21,7 +21,7 @@ pub(super) async fn regularly(workspace: Arc<Workspace>, stop: CancellationToken
     let clock = workspace.clock();
     while !stop.is_cancelled() {
         if let Err(error) = when_due(&workspace, every.0).await {
-            tracing::error!(%error, "failed to clean the lake; it is tried again");
+            tracing::error!(%error, "failed to clean the lake, retrying");
         }
         tokio::select! {
             () = stop.cancelled() => {}
@@ -42,11 +42,11 @@ async fn when_due(workspace: &Workspace, every: Duration) -> Result<()> {
     let cleaned = lake.clean(&settings.clean_request(now)?).await?;
     for (uuid, table) in &cleaned.tables {
         if let Some(problem) = &table.problem {
-            tracing::error!(table = table.name.as_ref().map(tracing::field::display), %uuid, %problem, "nothing of the table was cleaned");
+            tracing::error!(table = table.name.as_ref().map(tracing::field::display), %uuid, %problem, "failed to clean table");
         }
     }
     if let Some(problem) = &cleaned.positions.problem {
-        tracing::error!(%problem, "no object of a position was cleaned");
+        tracing::error!(%problem, "failed to clean objects of positions");
     }
     let gone = cleaned.deleted();
     tracing::info!(

@@ -1,7 +1,7 @@
-//! What `forebay serve` says when it begins: every pipeline with when it runs, and where pushes to it go.
+//! The start-up message of `forebay serve`: every pipeline with its schedule, or its URL for pushes.
 
 use forebay_control::orchestrate::Registry;
-use forebay_pipeline::file::PipelineSpec;
+use forebay_pipeline::spec::PipelineSpec;
 
 use crate::say;
 
@@ -20,7 +20,7 @@ pub(super) fn say(registry: &Registry, url: &str) {
         say::line(format_args!("  and {} more", all.len() - LISTED_MAX));
     }
     if all.is_empty() {
-        say::line("  no pipelines yet: add files to pipelines/, they are taken over as they come");
+        say::line("  no pipelines yet: add files to pipelines/, they are loaded automatically");
     }
     say::line(format_args!("  status page {url}/"));
 }

@@ -3,7 +3,7 @@
 use crate::output::Format;
 use clap::ValueEnum;
 
-/// What `help` prints.
+/// The output of `help`.
 pub(super) const HELP: &str = "\
 Statements end with `;` and may span lines. Ctrl-C cancels a running query.
   \\dt, .tables         list tables           \\d TABLE     describe a table
@@ -21,7 +21,7 @@ pub(super) enum ShellCommand {
     ToggleExpanded,
     SetFormat(Format),
     RunFile(String),
-    /// Looks like a command and is not one; the text says why.
+    /// An invalid command; the text has the reason.
     Invalid(String),
 }
 
@@ -51,7 +51,7 @@ impl ShellCommand {
             },
             ("\\i" | ".read", Some(path)) => Self::RunFile(path.to_owned()),
             (other, _) if other.starts_with(['\\', '.']) => {
-                Self::Invalid(format!("unknown command `{first}`; `help` lists them"))
+                Self::Invalid(format!("unknown command `{first}`; type `help` for a list"))
             }
             _ => return None,
         })

@@ -52,7 +52,7 @@ pub(super) struct NameCompleter {
 }
 
 impl NameCompleter {
-    /// What the word before the cursor may become, best first.
+    /// Completions of the word before the cursor, best first.
     fn candidates(&self, word: &str) -> Vec<String> {
         let mut found = Vec::new();
         for table in &self.tables {

@@ -7,6 +7,7 @@ use std::io::{IsTerminal, Read};
 use std::time::Instant;
 
 use forebay_core::{Error, Result};
+use forebay_query::QUERY_CANCELLED;
 use forebay_store::AsOf;
 use reedline::{
     ColumnarMenu, Emacs, FileBackedHistory, KeyCode, KeyModifiers, MenuBuilder, Prompt,
@@ -16,8 +17,8 @@ use reedline::{
 
 use super::command::{HELP, ShellCommand};
 use super::complete::NameCompleter;
-use super::split::{is_complete, statements};
-use super::{Answering, execute};
+use super::split::{ScriptStatement, is_complete, statements};
+use super::{Answering, execute_in_script};
 use crate::output::{Format, Layout};
 use crate::say;
 use crate::wire::Workspace;
@@ -46,7 +47,7 @@ pub(super) async fn run(workspace: &Workspace, as_of: &AsOf, format: Format) -> 
     shell.read_lines(editor(workspace, as_of).await?).await
 }
 
-/// Runs every statement of a file.
+/// Runs every statement of a file, whose errors name it.
 pub(super) async fn run_file(
     workspace: &Workspace,
     as_of: &AsOf,
@@ -55,7 +56,13 @@ pub(super) async fn run_file(
 ) -> Result<()> {
     let file = std::fs::File::open(path).map_err(|error| unreadable_script(path, error))?;
     let text = read_script(file, path)?;
-    run_script(workspace, as_of, &text, answering).await
+    for mut statement in statements(&text) {
+        statement.is_alone = false;
+        execute_in_script(workspace, as_of.clone(), statement, answering)
+            .await
+            .map_err(|error| error.map_message(|message| format!("{path}:{message}")))?;
+    }
+    Ok(())
 }
 
 /// Runs every statement of a text, to the first error.
@@ -66,7 +73,7 @@ pub(super) async fn run_script(
     answering: Answering,
 ) -> Result<()> {
     for statement in statements(text) {
-        execute(workspace, as_of.clone(), statement, answering).await?;
+        execute_in_script(workspace, as_of.clone(), statement, answering).await?;
     }
     Ok(())
 }
@@ -126,7 +133,7 @@ impl Shell<'_> {
         }
     }
 
-    /// Runs what was entered; whether the user wants to leave.
+    /// Runs the input; returns whether the user wants to leave.
     async fn answer(&mut self, text: &str) -> bool {
         match ShellCommand::parse(text) {
             Some(ShellCommand::Quit) => return true,
@@ -145,13 +152,14 @@ impl Shell<'_> {
             ShellCommand::Quit => {}
             ShellCommand::Help => say::line(HELP),
             ShellCommand::ListTables => {
-                self.run_statement(
+                self.run_statement(ScriptStatement::whole(
                     "SELECT \"table\", rows, files, bytes FROM lake.tables ORDER BY 1",
-                )
+                ))
                 .await;
             }
             ShellCommand::DescribeTable(table) => {
-                self.run_statement(&format!("DESCRIBE {table}")).await;
+                let describe = format!("DESCRIBE {table}");
+                self.run_statement(ScriptStatement::whole(&describe)).await;
             }
             ShellCommand::ToggleExpanded => {
                 self.answering.layout = match self.answering.layout {
@@ -180,25 +188,22 @@ impl Shell<'_> {
         clippy::disallowed_methods,
         reason = "how long the person waited is shown to the person only"
     )]
-    async fn run_statement(&self, statement: &str) {
+    async fn run_statement(&self, statement: ScriptStatement<'_>) {
         let start = Instant::now();
-        let answer = execute(
+        let answer = execute_in_script(
             self.workspace,
             self.as_of.clone(),
             statement,
             self.answering,
         );
-        tokio::select! {
-            done = answer => match done {
-                Ok(rows) => say::line(format_args!(
-                    "({}, {})",
-                    say::counted(rows as u64, "row"),
-                    say::duration(start.elapsed())
-                )),
-                Err(error) => say::error(&error),
-            },
-            // Dropping the answer stops the query.
-            _ = tokio::signal::ctrl_c() => say::line("query cancelled"),
+        match answer.await {
+            Ok(rows) => say::line(format_args!(
+                "({}, {})",
+                say::counted(rows as u64, "row"),
+                say::duration(start.elapsed())
+            )),
+            Err(error) if error.code() == QUERY_CANCELLED => say::line("query cancelled"),
+            Err(error) => say::error(&error),
         }
     }
 }
@@ -224,7 +229,7 @@ async fn editor(workspace: &Workspace, as_of: &AsOf) -> Result<Reedline> {
         .with_validator(Box::new(StatementValidator)))
 }
 
-/// The names of all tables and columns. A damaged table is left out: the shell is also there to look at the others.
+/// The names of all tables and columns. A damaged table is left out: the shell still works for the others.
 async fn completer(workspace: &Workspace, as_of: &AsOf) -> Result<NameCompleter> {
     let mut names = NameCompleter::default();
     for name in workspace.lake().tables(as_of).await? {

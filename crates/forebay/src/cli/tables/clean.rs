@@ -17,13 +17,13 @@ use crate::wire::Workspace;
 
 #[derive(Debug, Args)]
 #[command(
-    after_help = "Without --delete nothing is changed: it only tells what would go. States of the lake older than `keep` of `[lake]` in\n\
-    forebay.toml are given up, but for what branches are based on; then files go that no kept state reaches, raw objects\n\
-    that were never committed and objects that no kept position names, once they are older than `safe_age`. It may run at any\n\
-    time, beside runs and queries."
+    after_help = "Without --delete nothing is changed: it only lists what would be deleted. States of the lake older than `keep` of\n\
+        `[lake]` in forebay.toml expire, except for the bases of branches; then files that no kept state reaches, raw objects\n\
+        that were never committed and objects that no kept position names are deleted, once they are older than `safe_age`.\n\
+        It may run at any time, beside runs and queries."
 )]
 pub(super) struct Clean {
-    /// Delete, instead of telling what would go
+    /// Delete, instead of listing what would be deleted
     #[arg(long)]
     delete: bool,
     /// How long states of the lake are kept [default: `keep` of `[lake]`, 30d]
@@ -32,7 +32,7 @@ pub(super) struct Clean {
     /// Younger files stay: a run may be about to commit them [default: `safe_age` of `[lake]`, 3d]
     #[arg(long, value_name = "TIME")]
     older_than: Option<Span>,
-    /// Also tables that this catalog has never heard of: only where no other catalog keeps tables in the same place
+    /// Also tables that are unknown to this catalog: only where no other catalog keeps tables in the same place
     #[arg(long)]
     unknown_tables: bool,
 }
@@ -69,16 +69,13 @@ fn tell(cleaned: &Cleaned, deleted: bool) {
     let gone = cleaned.deleted();
     for (uuid, table) in &cleaned.tables {
         if let Some(problem) = &table.problem {
-            say::warn(format_args!(
-                "nothing of {} was touched: {problem}",
-                name(uuid, table)
-            ));
+            say::warn(format_args!("skipped {}: {problem}", name(uuid, table)));
         }
     }
     let orphaned = cleaned.raw.orphaned;
     if orphaned.files > 0 {
         say::line(format_args!(
-            "{} files ({}) of the raw zone were never committed: runs that failed left them",
+            "{} files ({}) of the raw zone were never committed: left by failed runs",
             say::count(orphaned.files),
             say::bytes(orphaned.bytes)
         ));
@@ -87,7 +84,7 @@ fn tell(cleaned: &Cleaned, deleted: bool) {
     let unfinished = cleaned.unfinished;
     if unfinished.files > 0 {
         say::line(format_args!(
-            "{} files ({}) were never finished: processes that were killed left them",
+            "{} files ({}) were never finished: left by killed processes",
             say::count(unfinished.files),
             say::bytes(unfinished.bytes)
         ));
@@ -96,7 +93,7 @@ fn tell(cleaned: &Cleaned, deleted: bool) {
     match unknown.filter(|table| table.left_alone).count() {
         0 => (),
         some => say::warn(format_args!(
-            "{some} folders below `tables/` are of no table of this catalog and were left alone; `--unknown-tables` takes them too"
+            "{some} folders below `tables/` belong to no table of this catalog and were kept; pass `--unknown-tables` to include them"
         )),
     }
     let files = format!(
@@ -105,7 +102,9 @@ fn tell(cleaned: &Cleaned, deleted: bool) {
         say::bytes(gone.bytes)
     );
     if !deleted {
-        say::line(format_args!("would delete {files}; `--delete` does it"));
+        say::line(format_args!(
+            "would delete {files}; pass `--delete` to delete them"
+        ));
         return;
     }
     let rows = cleaned.forgotten;
@@ -116,28 +115,26 @@ fn tell(cleaned: &Cleaned, deleted: bool) {
         say::count(rows.runs)
     ));
     say::line(format_args!(
-        "the lake is kept from {} on",
+        "states of the lake are kept from {} on",
         cleaned.horizon.at
     ));
 }
 
 fn tell_positions(positions: &CleanedPositions) {
     if let Some(problem) = &positions.problem {
-        say::warn(format_args!(
-            "nothing below `positions/` was touched: {problem}"
-        ));
+        say::warn(format_args!("skipped `positions/`: {problem}"));
     }
     let unneeded = positions.unneeded;
     if unneeded.files > 0 {
         say::line(format_args!(
-            "{} objects ({}) below `positions/` are named by no position that is kept",
+            "{} objects ({}) below `positions/` are not named by a kept position",
             say::count(unneeded.files),
             say::bytes(unneeded.bytes)
         ));
     }
     if positions.unknown.files > 0 {
         say::warn(format_args!(
-            "{} objects below `positions/` are of no run of this catalog and were left alone; `--unknown-tables` takes them too",
+            "{} objects below `positions/` belong to no run of this catalog and were kept; pass `--unknown-tables` to include them",
             say::count(positions.unknown.files)
         ));
     }

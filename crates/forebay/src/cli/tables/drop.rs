@@ -1,4 +1,4 @@
-//! `forebay tables drop`: takes a table out of the catalog. A dry run unless `--yes` is said. Its files go when `tables clean` finds that no retained state needs them.
+//! `forebay tables drop`: removes a table from the catalog. A dry run unless `--yes` is passed. `tables clean` deletes its files later.
 
 use std::process::ExitCode;
 
@@ -7,7 +7,7 @@ use forebay_core::{CommitId, Error, RefName, Result, TableName};
 use forebay_store::{AsOf, Change, Commit, HeadChange};
 use rand::Rng;
 
-use super::super::Global;
+use crate::options::Global;
 use crate::settings::ProcessVariables;
 use crate::wire::Workspace;
 use crate::{project, say};
@@ -24,7 +24,7 @@ pub(crate) struct DropTable {
     /// Drop it also when a pipeline of the project loads it
     #[arg(long)]
     force: bool,
-    /// Do it; without this the command says what it would drop
+    /// Do it; without this the command lists the tables it would drop
     #[arg(long)]
     yes: bool,
 }
@@ -39,7 +39,7 @@ impl DropTable {
                 "no_such_table",
                 format!("table {} does not exist", self.table),
             )
-            .with_hint("`forebay tables` lists the tables")
+            .with_hint("run `forebay tables` to list the tables")
         })?;
         if !self.force {
             self.refuse_loaded_table(workspace, global).await?;
@@ -80,14 +80,14 @@ impl DropTable {
         Err(Error::config(
             "system_table",
             format!(
-                "{} belongs to a pipeline and is not dropped alone",
+                "{} belongs to a pipeline and cannot be dropped alone",
                 self.table
             ),
         )
         .with_hint(format!("forebay pipeline reset {}", self.table.name)))
     }
 
-    /// The next run of the pipeline would make the table anew, with the rows from its position on only.
+    /// The next run of the pipeline would create the table again, with only the rows after its position.
     async fn refuse_loaded_table(&self, workspace: &Workspace, global: &Global) -> Result<()> {
         let as_of = AsOf::Head(self.branch.clone());
         let Some(table) = workspace.lake().table(&as_of, &self.table).await? else {

@@ -4,8 +4,8 @@ use std::sync::Arc;
 use std::thread::JoinHandle;
 use std::time::Duration;
 
+use forebay_connectors::telemetry::Collector;
 use forebay_core::{Clock, Error, Result};
-use forebay_pipeline::connect::telemetry::Collector;
 use tokio::sync::mpsc;
 
 use super::{Finished, json};
@@ -19,7 +19,7 @@ const BATCH_MAX: usize = 512;
 /// How long a span waits for others.
 const LINGER: Duration = Duration::from_secs(1);
 
-/// Sends what is left when it is dropped.
+/// Sends the remaining spans on drop.
 #[derive(Debug)]
 pub(crate) struct Exporter {
     /// Dropped first: it ends the thread.
@@ -85,7 +85,7 @@ async fn send(
         }
         for some in batch.chunks(BATCH_MAX) {
             if let Err(error) = collector.send(json::encode(some), clock.as_ref()).await {
-                tracing::warn!(%error, spans = some.len(), "spans are lost");
+                tracing::warn!(%error, spans = some.len(), "failed to export spans, dropping them");
             }
         }
     }

@@ -15,7 +15,7 @@ use tracing_subscriber::registry::{LookupSpan, SpanRef};
 use super::{Finished, Place};
 use crate::log::fields::Each;
 
-/// The field of a span that carries a caller's `traceparent`; it is no attribute.
+/// The field of a span that carries a caller's `traceparent`; it is not exported as an attribute.
 const PARENT: &str = "traceparent";
 
 /// The field, without a value, of a span that begins a trace of its own, linked to the span that it is in.
@@ -33,7 +33,7 @@ impl Traces {
         Self { clock, out, ratio }
     }
 
-    /// Where a new span stands, its parent and its link; `None` when its trace is not sent.
+    /// The ids of a new span, its parent and its link; `None` when its trace is not sent.
     fn place(
         &self,
         fields: &Fields,
@@ -83,8 +83,10 @@ impl Fields {
 /// Source: W3C Trace Context, "traceparent": `00-<32 hex>-<16 hex>-<2 hex>`.
 fn traceparent(text: &str) -> Option<(Place, bool)> {
     let mut parts = text.split('-');
-    let (version, trace, span, flags) =
-        (parts.next()?, parts.next()?, parts.next()?, parts.next()?);
+    let version = parts.next()?;
+    let trace = parts.next()?;
+    let span = parts.next()?;
+    let flags = parts.next()?;
     let is_hex = |part: &str, length| {
         part.len() == length
             && part
@@ -140,7 +142,7 @@ impl<S: Subscriber + for<'a> LookupSpan<'a>> Layer<S> for Traces {
         }
     }
 
-    /// What is logged as an error is the end of the span that it is in.
+    /// An event logged as an error ends the span that it is in.
     fn on_event(&self, event: &Event<'_>, context: Context<'_, S>) {
         if *event.metadata().level() != Level::ERROR {
             return;

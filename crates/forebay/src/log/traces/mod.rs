@@ -10,22 +10,14 @@ mod layer;
 
 use std::sync::Arc;
 
-use forebay_core::{Clock, Result, Secret};
-use forebay_pipeline::connect::telemetry::Collector;
+use forebay_connectors::telemetry::Collector;
+use forebay_core::{Clock, Result};
 use serde_json::Value;
+
+use crate::settings::Destination;
 
 pub(crate) use export::Exporter;
 pub(super) use layer::Traces;
-
-/// Where traces go, and how many of them.
-#[derive(Debug, Clone)]
-pub(crate) struct Destination {
-    /// The whole address, `…/v1/traces`.
-    pub(crate) url: String,
-    pub(crate) headers: Vec<(String, Secret)>,
-    /// Which part of the traces that begin here is sent, 0 to 1.
-    pub(crate) ratio: f64,
-}
 
 /// Names of a span: which trace it is of, and which span of that.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -45,7 +37,7 @@ struct Finished {
     begun_us: i64,
     ended_us: i64,
     attributes: Vec<(&'static str, Value)>,
-    /// What went wrong in it.
+    /// Its error.
     error: Option<String>,
 }
 

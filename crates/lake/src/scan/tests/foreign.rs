@@ -42,12 +42,12 @@ fn listed(data: &Path) -> Vec<Listed> {
         .collect()
 }
 
-/// What some of the tables call the place that the rest of them calls `/`, and a spelling of `/` that is as long, so
+/// The root path in some of the tables that the others call `/`, and a spelling of `/` that is as long, so
 /// that it can be put in its place without moving anything in a binary file.
 const HDFS: &[u8] = b"hdfs://localhost:20500";
 const ROOT: &[u8] = b"file://///////////////";
 
-/// A copy of the table, with its own locations mapped to where the copy lies; `None` for compressed metadata.
+/// A copy of the table, with its own locations mapped to the copy; `None` for compressed metadata.
 fn open(data: &Path, listed: &Listed) -> Option<(TempDir, Table)> {
     let copy = tempfile::tempdir().unwrap();
     let is_mixed = !listed.location.starts_with("hdfs:");
@@ -88,7 +88,7 @@ fn copy_files(from: &Path, to: &Path, is_mixed: bool) {
     }
 }
 
-/// A position delete file with its paths respelled too: they are compressed, so it is written anew. Other files stay.
+/// A position delete file with its paths respelled too: they are compressed, so it is rewritten. Other files stay.
 fn with_local_paths(bytes: Vec<u8>) -> Vec<u8> {
     if !bytes.starts_with(b"PAR1") {
         return bytes;

@@ -232,7 +232,7 @@ fn case() -> impl Strategy<Value = Case> {
         })
 }
 
-/// Keeps what may hold a value equal to, or (`from`) not below, the wanted one; `None` looks for nulls.
+/// Keeps ranges that may hold a value equal to, or (`from`) not below, the wanted one; `None` looks for nulls.
 struct Wanted {
     id: i32,
     value: Option<Value>,
@@ -352,7 +352,7 @@ fn check_rows(case: &Case, files: &BTreeMap<String, (DataFile, Vec<usize>)>) {
             let partition = file.file.partition().fields();
             assert!(
                 wanted.eq(partition.iter().cloned()),
-                "row {number} {row:?} lies in {partition:?}"
+                "row {number} {row:?} is in {partition:?}"
             );
         }
     }

@@ -1,4 +1,4 @@
-//! Compressed files that are not whole: nothing of them is loaded, and all of them once they come whole.
+//! Corrupt compressed files: nothing of them is loaded, and all of them once they arrive complete.
 
 use std::io::Write;
 
@@ -41,11 +41,12 @@ fn zstd(bytes: &[u8]) -> Vec<u8> {
     zstd::bulk::compress(bytes, 1).unwrap()
 }
 
-/// Files that are not whole: what is wrong with each, its compression, its bytes, and the bytes of the whole file.
+/// Corrupt files: the fault of each, its compression, its bytes, and the bytes of the whole file.
 fn broken(text: &[u8]) -> Vec<(&'static str, &'static str, Vec<u8>, Vec<u8>)> {
-    let (gzip, zst) = (stored_gzip(text), zstd(text));
+    let gzip = stored_gzip(text);
+    let zst = zstd(text);
     let mut flipped = gzip.clone();
-    // Far behind the first rows: another digit where one was.
+    // Far after the first rows: another digit where one was.
     let at = flipped.len() * 2 / 3;
     let at = at + flipped[at..].iter().position(u8::is_ascii_digit).unwrap();
     flipped[at] = if flipped[at] == b'9' { b'1' } else { b'9' };
@@ -78,10 +79,11 @@ async fn a_compressed_payload_that_is_not_whole_loads_nothing() {
         ("json", "json: {}"),
     ] {
         for (what, ending, bytes, whole) in broken(&text(format, ROWS)) {
-            let told = format!("{format}: {what}");
-            let (world, pipeline) = (World::new().await, pipeline(extract));
+            let label = format!("{format}: {what}");
+            let world = World::new().await;
+            let pipeline = pipeline(extract);
             let name = format!("data/a.{format}.{ending}");
-            // What comes before and after a broken file is not its fault.
+            // The files before and after a corrupt file are not affected.
             world
                 .folder
                 .write(&format!("data/0.{format}"), text(format, 1));
@@ -90,19 +92,19 @@ async fn a_compressed_payload_that_is_not_whole_loads_nothing() {
                 .write(&format!("data/b.{format}"), text(format, 1));
             world.folder.write(&name, bytes);
             world.run(&pipeline).await.unwrap();
-            assert_eq!(ids(&world).await, [0, 0], "{told}");
+            assert_eq!(ids(&world).await, [0, 0], "{label}");
             let open = world.open().await;
-            assert_eq!(open.len(), 1, "{told}");
+            assert_eq!(open.len(), 1, "{label}");
             let refused = &open[0].rejected;
-            assert!(refused.code.starts_with("corrupt_"), "{told}: {refused:?}");
+            assert!(refused.code.starts_with("corrupt_"), "{label}: {refused:?}");
             let extent = refused.extent;
             assert_eq!(
                 extent,
                 Some(forebay_core::quarantine::Extent::PAYLOAD),
-                "{told}"
+                "{label}"
             );
             world.replay(&pipeline).await.unwrap();
-            assert_eq!(world.open().await.len(), 1, "{told}");
+            assert_eq!(world.open().await.len(), 1, "{label}");
             world.folder.write(&name, whole);
             world.run(&pipeline).await.unwrap();
             let wanted: Vec<u64> = [0, 0].into_iter().chain(0..ROWS as u64).collect();
@@ -110,7 +112,7 @@ async fn a_compressed_payload_that_is_not_whole_loads_nothing() {
             got.sort_unstable();
             let mut sorted = wanted;
             sorted.sort_unstable();
-            assert!(got == sorted, "{told}: {} rows", got.len());
+            assert!(got == sorted, "{label}: {} rows", got.len());
         }
     }
 }
@@ -122,7 +124,8 @@ async fn a_compressed_payload_that_is_too_large_to_be_held_is_read_back() {
     let text = format!("id,note\n{}", lines.collect::<String>());
     let bytes = stored_gzip(text.as_bytes());
     assert!(bytes.len() > 8 << 20);
-    let (world, pipeline) = (World::new().await, pipeline("csv: {}"));
+    let world = World::new().await;
+    let pipeline = pipeline("csv: {}");
     world.folder.write("data/a.csv.gz", &bytes);
     world.run(&pipeline).await.unwrap();
     let wanted: Vec<u64> = (0..400_000).collect();
@@ -143,7 +146,8 @@ fn parquet(rows: i64) -> Vec<u8> {
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn parquet_inside_of_a_compression_is_decompressed() {
-    let (world, pipeline) = (World::new().await, pipeline("parquet: {}"));
+    let world = World::new().await;
+    let pipeline = pipeline("parquet: {}");
     let file = parquet(1_000);
     world.folder.write("data/a.parquet.gz", stored_gzip(&file));
     world.folder.write("data/b.parquet.zst", zstd(&file));

@@ -2,14 +2,14 @@
 
 use super::world::Dice;
 
-/// What a payload looks like.
+/// The shape of a payload.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(super) enum Shape {
     /// One list of records.
     Document,
     /// Records at a path.
     Path,
-    /// One record a line, as the name or the content says.
+    /// One record per line, detected by the name or the content.
     Lines,
     /// A document with a path on each line.
     PathLines,
@@ -33,7 +33,7 @@ impl Shape {
     }
 }
 
-/// A pipeline before and after its fix, and what its source has.
+/// A pipeline before and after its fix, and the content of its source.
 #[derive(Debug)]
 pub(super) struct Case {
     pub(super) tight: String,
@@ -54,7 +54,7 @@ where
 }
 
 impl Case {
-    /// For people.
+    /// For display.
     pub(super) fn show(&self) -> String {
         let payloads = self.payloads.iter();
         let texts = payloads.map(|(name, bytes)| format!("{name}:\n{}", bytes.escape_ascii()));
@@ -62,7 +62,7 @@ impl Case {
         format!("\n{}{}{}", self.tight, self.fixed, texts.join("\n"))
     }
 
-    /// Whether the file, before or after the fix, says that the table has this column: `t.rows v`.
+    /// Whether the file, before or after the fix, declares this column of the table: `t.rows v`.
     pub(super) fn declares(&self, column: &str) -> bool {
         let name = column.rsplit(' ').next().unwrap_or(column);
         [&self.tight, &self.fixed]
@@ -164,7 +164,7 @@ impl Case {
         let mut id = 0;
         let payloads = (0..=dice.below(3)).map(|n| {
             let mut text = b"id,a,b,c,d".to_vec();
-            // A header that is no text refuses the whole file.
+            // A header that is not text rejects the whole file.
             text.extend_from_slice(if dice.is(20) { b"\xe9\n" } else { b"\n" });
             for _ in 0..dice.below(12) {
                 id += 1;

@@ -1,4 +1,4 @@
-//! What may not be replayed, whose tables are whose, and what a rebuild touches.
+//! Targets without replay, ownership of tables, and the tables that a rebuild changes.
 
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
@@ -149,7 +149,7 @@ async fn a_record_that_a_check_refuses_teaches_no_column_and_no_type() {
     );
     world.run(&pipeline).await.unwrap();
     assert_eq!(world.empty_columns().await, Vec::<String>::new());
-    // What only the refused record had is free for the file to declare, and for other records to have otherwise.
+    // A column that only the rejected record had may be declared by the file, and have another type in other records.
     let declared = pipeline.replace(
         "value < 50\"}",
         "value < 50\"}, v: {type: \"decimal(9,2)\"}",

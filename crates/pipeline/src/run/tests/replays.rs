@@ -13,7 +13,7 @@ const SINK_CASES: u64 = 2;
 
 #[expect(
     clippy::disallowed_methods,
-    reason = "how long a test may take is no setting"
+    reason = "the time limit of a test is not a setting"
 )]
 fn cases() -> u64 {
     let asked = std::env::var("FOREBAY_TEST_CASES").ok();
@@ -30,8 +30,8 @@ async fn fill(world: &World, case: &Case) {
     }
 }
 
-/// What is still refused, as far as it does not depend on when.
-/// Where the open refusals begin and end. What each was refused as may differ: one reason may hide another.
+/// Open refusals, without what depends on the time of the run: where they begin and end. The reasons may differ, as one may
+/// hide another.
 async fn open(world: &World) -> Vec<(u64, u64)> {
     let events = world.open().await;
     let extents = events.iter().filter_map(|event| event.rejected.extent);
@@ -58,32 +58,34 @@ async fn run_then_fix(case: &Case) -> World {
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn the_lake_holds_the_same_whether_the_fix_came_before_the_run_or_after_it() {
     let load = "{iceberg: {table: t.rows}}";
-    let (mut landed, mut wrong) = (0, Vec::new());
+    let mut landed = 0;
+    let mut wrong = Vec::new();
     for seed in 0..cases() {
         for (n, shape) in Shape::ALL.into_iter().enumerate() {
             let case = Case::new(shape, load, &mut Dice::new(seed * 100 + n as u64));
             let wanted = fix_then_run(&case).await;
             let replayed = run_then_fix(&case).await;
-            let told = format!("seed {seed}, {shape:?}: {}", case.show());
+            let label = format!("seed {seed}, {shape:?}: {}", case.show());
             let content = wanted.content().await;
             let after = replayed.content().await;
             if after != content {
-                wrong.push(format!("{after:?}\n instead of {content:?}\n in {told}"));
+                wrong.push(format!("{after:?}\n instead of {content:?}\n in {label}"));
             }
-            let (open_after, open_wanted) = (open(&replayed).await, open(&wanted).await);
+            let open_after = open(&replayed).await;
+            let open_wanted = open(&wanted).await;
             if open_after != open_wanted {
                 wrong.push(format!(
-                    "open {open_after:?}\n instead of {open_wanted:?}\n in {told}"
+                    "open {open_after:?}\n instead of {open_wanted:?}\n in {label}"
                 ));
             }
             let taught = replayed.empty_columns().await.into_iter();
             let taught: Vec<String> = taught.chain(wanted.empty_columns().await).collect();
             if taught.iter().any(|column| !case.declares(column)) {
-                wrong.push(format!("no row has a value in {taught:?} in {told}"));
+                wrong.push(format!("no row has a value in {taught:?} in {label}"));
             }
             let again = replayed.replay(&case.fixed).await.unwrap();
             if again.landed > 0 || replayed.content().await != after {
-                wrong.push(format!("a second replay landed {again:?} in {told}"));
+                wrong.push(format!("a second replay landed {again:?} in {label}"));
             }
             landed += usize::from(!content.is_empty());
         }

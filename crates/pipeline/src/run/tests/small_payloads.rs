@@ -1,4 +1,4 @@
-//! Sources of very many very small payloads: what is held until a commit is bounded, and every request is a row.
+//! Sources of very many very small payloads: memory until a commit is bounded, and every request is a row.
 
 use std::sync::Arc;
 

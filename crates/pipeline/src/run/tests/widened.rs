@@ -180,7 +180,8 @@ async fn a_whole_number_that_is_no_double_keeps_its_own_column() {
             };
             format!("{head}{}", values.iter().map(line).collect::<String>())
         };
-        let (big, small) = (file(&[inexact.to_string()]), file(&["0.5".to_owned()]));
+        let big = file(&[inexact.to_string()]);
+        let small = file(&["0.5".to_owned()]);
         let pipeline = pipeline(extract, "");
         let world = loaded(&pipeline, &[&big, &small]).await;
         let expected = types(&[("v", "Int64"), ("v__v_double", "Float64")]);
@@ -201,7 +202,7 @@ async fn a_whole_number_that_is_no_double_keeps_its_own_column() {
             ["0.5", "1000000000000000.0", "3.0"]
         );
 
-        // In one run: widened first, then the number that is no double.
+        // In one run: widened first, then the number without an exact double.
         let world = World::new().await;
         let ending = if line { "ndjson" } else { "csv" };
         for (n, text) in [&exact, &small, &big].into_iter().enumerate() {
@@ -272,7 +273,7 @@ async fn a_refused_record_widens_nothing_and_teaches_no_column() {
     let expected = types(&[("id", "Int32"), ("v", "Int64")]);
     assert_eq!(world.types("t.rows").await, expected);
     assert_eq!(world.values("t.rows", "v").await, ["5", "6", "7"]);
-    // In one run, where the records behind it know what it had.
+    // In one run, where the records after it know its columns.
     let world = World::new().await;
     world.folder.write("data/all.ndjson", files.concat());
     world.run(&text).await.unwrap();
@@ -304,7 +305,8 @@ async fn the_types_are_those_of_all_files_in_whatever_order_they_come() {
                     _ => dice.below(1 << 40).to_string(),
                 };
                 let lines = (0..dice.below(3) + 1).map(|_| {
-                    let (a, b) = (value(&mut dice), value(&mut dice));
+                    let a = value(&mut dice);
+                    let b = value(&mut dice);
                     format!("{{\"a\":{a},\"b\":[{b}]}}\n")
                 });
                 lines.collect()
@@ -325,5 +327,37 @@ async fn the_types_are_those_of_all_files_in_whatever_order_they_come() {
             outcomes.iter().all(|other| *other == outcomes[0]),
             "{files:?}: {outcomes:?}"
         );
+    }
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn numbers_beside_text_do_not_depend_on_the_commits() {
+    let texts: [&[&str]; 5] = [
+        &[
+            "{\"a\":\"x\"}\n",
+            "{\"a\":1}\n",
+            "{\"a\":1.5}\n",
+            "{\"a\":2}\n",
+        ],
+        &["{\"a\":true}\n", "{\"a\":1.5}\n", "{\"a\":1}\n"],
+        &["{\"a\":[\"x\"]}\n", "{\"a\":[1]}\n", "{\"a\":[1.5]}\n"],
+        &["{\"a\":[{\"b\":1}]}\n", "{\"a\":[1]}\n", "{\"a\":[1.5]}\n"],
+        &["{\"a\":1}\n", "{\"a\":\"x\"}\n", "{\"a\":1.5}\n"],
+    ];
+    for nested in ["keep", "flatten", "tables"] {
+        let pipeline = pipeline(&format!("{{json: {{lines: true, nested: {nested}}}}}"), "");
+        for records in texts {
+            let apart = loaded(&pipeline, records).await;
+            let joined = loaded(&pipeline, &[records.concat().as_str()]).await;
+            let begin = loaded(&pipeline, &[&records[..2].concat(), &records[2..].concat()]).await;
+            let has_child = nested == "tables" && records[0].contains('[');
+            let child = has_child.then_some("t.rows__a");
+            for table in std::iter::once("t.rows").chain(child) {
+                let expected = joined.types(table).await;
+                assert_eq!(apart.types(table).await, expected, "{nested} {records:?}");
+                assert_eq!(begin.types(table).await, expected, "{nested} {records:?}");
+                check_rebuilt(&apart, &pipeline, table).await;
+            }
+        }
     }
 }

@@ -1,4 +1,4 @@
-//! Columns of whole numbers that turn decimal in what has types of its own: tables that are followed, and Parquet files.
+//! Columns of whole numbers that turn decimal in typed inputs: tables that are followed, and Parquet files.
 
 use std::sync::Arc;
 

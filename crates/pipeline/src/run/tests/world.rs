@@ -14,12 +14,13 @@ use futures::TryStreamExt;
 use object_store::local::LocalFileSystem;
 use serde_json::Value;
 
-use crate::file::{PipelineSpec, Variables, parse};
-use crate::journal::{Head, Journals, Record};
+use crate::platform::push::PushConfig;
 use crate::quarantine::{self, Event, OpenEvents};
 use crate::run::{Figures, Replayed, RunContext, RunReport, replay, run, scan};
-use crate::source::push::PushConfig;
+use crate::spec::{PipelineSpec, parse};
 use crate::transform::fixture;
+use forebay_config::Variables;
+use forebay_journal::{Head, Journals, Record};
 
 #[derive(Debug)]
 pub(super) struct World {
@@ -49,7 +50,8 @@ impl Variables for Environment {
 
 impl World {
     pub(super) async fn new() -> Self {
-        let (folder, clock) = (Workspace::new(), SystemClock::shared());
+        let folder = Workspace::new();
+        let clock = SystemClock::shared();
         let store = Store::open(&folder.path().join("store.db"), clock.clone()).await;
         let objects = LocalFileSystem::new_with_prefix(folder.path()).unwrap();
         let root = format!("file://{}", folder.path().display());
@@ -81,7 +83,7 @@ impl World {
             follow: false,
             journals: self.journals.clone(),
             exclusive: true,
-            aws: forebay_lake::storage::AwsVariables::default(),
+            aws: forebay_objects::AwsVariables::default(),
             payload_attempts: 3,
         }
     }
@@ -159,8 +161,8 @@ impl World {
         empty
     }
 
-    /// What the tables of namespace `t` hold, whatever the order of rows and columns and the keys that Forebay makes: the
-    /// columns of each with their types, and its rows. A child row says which record it hangs from.
+    /// The content of the tables in namespace `t`, whatever the order of rows and columns and the keys made by Forebay: the
+    /// columns of each with their types, and its rows. A child row includes its parent record.
     pub(super) async fn content(&self) -> BTreeMap<String, BTreeSet<String>> {
         let head = forebay_store::AsOf::Head(RefName::main());
         let mut roots = BTreeMap::new();
@@ -196,7 +198,7 @@ impl World {
             }
             let table = self.lake.table(&head, &name).await.unwrap().unwrap();
             for field in table.schema().fields() {
-                // A column that the file declares comes with the next rows, whoever they are of.
+                // A declared column is added with the next rows, whatever they are.
                 if field.name() == "v" && !has_decimal {
                     continue;
                 }
@@ -265,7 +267,7 @@ impl Dice {
         number % n
     }
 
-    /// Whether something of this percentage is so.
+    /// True with this probability in percent.
     pub(super) fn is(&mut self, percent: u64) -> bool {
         self.below(100) < percent
     }

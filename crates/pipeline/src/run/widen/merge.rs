@@ -1,4 +1,4 @@
-//! One column of doubles of two: whole numbers, and the doubles beside them.
+//! Merges two columns, whole numbers and the doubles beside them, into one column of doubles.
 
 use std::collections::{BTreeMap, HashMap};
 use std::sync::Arc;
@@ -13,8 +13,8 @@ use arrow::error::ArrowError;
 use forebay_core::{Error, Result};
 
 use super::{WidenedColumn, column, has_value};
-use crate::extract::doubles::{base_of, is_exact, longs_beside};
-use crate::extract::learned::{INSIDE, LearnedColumn};
+use forebay_formats::doubles::{base_of, is_exact, longs_beside};
+use forebay_formats::learned::{INSIDE, LearnedColumn};
 
 pub(super) struct Merging<'a> {
     pub(super) table: &'a str,
@@ -47,7 +47,8 @@ impl Merging<'_> {
         fields: &Fields,
         arrays: &[ArrayRef],
     ) -> Result<Option<Columns>> {
-        let (mut made, mut is_other) = (Columns::new(), false);
+        let mut made = Columns::new();
+        let mut is_other = false;
         for (field, array) in fields.iter().zip(arrays) {
             let name = format!("{prefix}{}", field.name());
             if let Some(base) = base_of(field)
@@ -75,7 +76,7 @@ impl Merging<'_> {
         self.decisions.get(&column(self.table, name.to_owned())) == Some(&true)
     }
 
-    /// What becomes of a column that has doubles `beside` it, or of those inside of it; `None`: it stays.
+    /// The merged form of a column that has doubles `beside` it, or of those inside of it; `None`: it stays.
     fn column(
         &self,
         name: &str,
@@ -90,12 +91,15 @@ impl Merging<'_> {
             _ => return self.inside(name, field, array),
         };
         let merged = merge(array, beside.map(|(_, doubles)| doubles))?;
-        let made = |name: &str, array: ArrayRef| {
-            let field = Field::new(name, array.data_type().clone(), true);
+        let made = |field: Field, array: ArrayRef| {
+            let field = field.with_data_type(array.data_type().clone());
             (Arc::new(field), array)
         };
-        let mut columns = vec![made(field.name(), merged.doubles)];
-        columns.extend(merged.longs.map(|array| made(&longs, array)));
+        // With its metadata: when the column was learned.
+        let base = field.as_ref().clone();
+        let mut columns = vec![made(base.clone(), merged.doubles)];
+        let beside = |array| made(base.with_name(longs), array);
+        columns.extend(merged.longs.map(beside));
         Ok(Some(columns))
     }
 
@@ -136,7 +140,7 @@ impl Merging<'_> {
 
 struct Merged {
     doubles: ArrayRef,
-    /// Whole numbers that are no doubles, when there are any.
+    /// Whole numbers without an exact double, if any.
     longs: Option<ArrayRef>,
 }
 
@@ -160,7 +164,7 @@ fn merge(base: &ArrayRef, doubles: Option<&ArrayRef>) -> Result<Merged> {
                 longs: longs.transpose()?,
             })
         }
-        // Without doubles since: it was widened before.
+        // No doubles since: it was widened before.
         _ => Ok(Merged {
             doubles: base.clone(),
             longs: None,
@@ -202,7 +206,8 @@ fn merge_numbers(base: &ArrayRef, doubles: Option<&ArrayRef>) -> Result<Merged> 
 /// The same lists of other elements.
 fn listed(list: &ListArray, element: &Field, values: ArrayRef) -> Result<ArrayRef> {
     let element = element.clone().with_data_type(values.data_type().clone());
-    let (offsets, nulls) = (list.offsets().clone(), list.nulls().cloned());
+    let offsets = list.offsets().clone();
+    let nulls = list.nulls().cloned();
     let list = ListArray::try_new(Arc::new(element), offsets, values, nulls);
     Ok(Arc::new(list.map_err(broken)?))
 }

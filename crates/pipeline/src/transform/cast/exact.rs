@@ -11,10 +11,10 @@ use arrow::datatypes::{DataType, Float32Type, Float64Type};
 use forebay_core::{Error, Result};
 
 use super::text;
-use crate::extract::contract::ColumnType;
-use crate::transform::rows_as_json;
+use forebay_formats::contract::ColumnType;
+use forebay_formats::text::rows_as_json;
 
-/// Arrow's own cast, which gives null for what it cannot convert.
+/// Arrow's own cast, which returns null for values it cannot convert.
 pub(super) fn arrow_cast(array: &ArrayRef, to: &DataType) -> Result<ArrayRef> {
     cast_with_options(
         array,
@@ -34,7 +34,8 @@ pub(super) fn arrow_cast(array: &ArrayRef, to: &DataType) -> Result<ArrayRef> {
 }
 
 pub(super) fn convert(array: &ArrayRef, kind: ColumnType) -> Result<ArrayRef> {
-    let (from, to) = (array.data_type(), kind.arrow());
+    let from = array.data_type();
+    let to = kind.arrow();
     if from.is_null() {
         return Ok(new_null_array(&to, array.len()));
     }
@@ -60,7 +61,7 @@ pub(super) fn convert(array: &ArrayRef, kind: ColumnType) -> Result<ArrayRef> {
     }
 }
 
-/// The bytes of a number in memory are no value of it.
+/// The bytes of a number in memory are not its value.
 fn is_number_to_bytes(from: &DataType, kind: ColumnType) -> bool {
     kind == ColumnType::Binary
         && !matches!(
@@ -79,7 +80,7 @@ fn is_decimal(kind: &DataType) -> bool {
     )
 }
 
-/// Numbers go to numbers, times to times: the number of a time is a question of units, which SQL answers.
+/// Numbers go to numbers, times to times: the number of a time depends on units, which SQL makes explicit.
 fn is_pair(from: &DataType, to: &DataType) -> bool {
     let number = |kind: &DataType| kind.is_numeric() || matches!(kind, DataType::Boolean);
     let time = |kind: &DataType| {
@@ -94,7 +95,7 @@ fn is_pair(from: &DataType, to: &DataType) -> bool {
 fn unsupported(from: &DataType, kind: ColumnType) -> Error {
     let hint = match kind {
         ColumnType::Timestamp | ColumnType::Timestamptz | ColumnType::Date if from.is_numeric() => {
-            "say what the number counts: `- sql: SELECT to_timestamp_millis(column) AS column, … FROM input`"
+            "set the unit of the number: `- sql: SELECT to_timestamp_millis(column) AS column, … FROM input`"
         }
         _ if from.is_nested() => "cast nested values to `json`, or take a part of them with `sql`",
         _ => "write the conversion as a step `sql`",
@@ -107,7 +108,7 @@ fn unsupported(from: &DataType, kind: ColumnType) -> Error {
     .with_hint(hint)
 }
 
-/// What does not come back as it was is null.
+/// Values that change in a round trip become null.
 fn there_and_back(array: &ArrayRef, to: &DataType) -> Result<ArrayRef> {
     let there = arrow_cast(array, to)?;
     let back = arrow_cast(&there, array.data_type())?;

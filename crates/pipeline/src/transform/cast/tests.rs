@@ -234,7 +234,7 @@ async fn a_value_that_does_not_fit_takes_its_row_to_quarantine_and_no_other() {
         .apply(fixture::batch(), "transform[1]")
         .await
         .expect("it runs");
-    // Only the row whose name is null is left: a, b and c are no numbers.
+    // Only the row whose name is null is left: a, b and c are not numbers.
     assert_eq!(made.batch.records.num_rows(), 1);
     assert_eq!(made.batch.records.column(0).data_type(), &DataType::Utf8);
     assert_eq!(

@@ -1,4 +1,4 @@
-//! Text to values, strictly: what a type cannot hold exactly, digit by digit, does not fit.
+//! Text to values, strictly: a value that a type cannot hold exactly, digit by digit, does not fit.
 
 use std::iter::once;
 use std::sync::Arc;
@@ -11,10 +11,10 @@ use chrono::{DateTime, NaiveDate, NaiveDateTime, Timelike};
 use forebay_core::{Error, Result};
 use serde::de::IgnoredAny;
 
-use crate::extract::contract::ColumnType;
-use crate::extract::shortest::shortest_forms;
+use forebay_formats::contract::ColumnType;
+use forebay_formats::shortest::shortest_forms;
 
-/// `texts` (of type Utf8) as `kind`; what does not fit is null.
+/// `texts` (of type Utf8) as `kind`; values that do not fit are null.
 pub(super) fn parse(texts: &ArrayRef, kind: ColumnType) -> Result<ArrayRef> {
     let texts = texts.as_string::<i32>();
     Ok(match kind {
@@ -106,8 +106,7 @@ fn significant(number: &Number<'_>) -> String {
     digits.trim_matches('0').to_owned()
 }
 
-/// A float fits when it shows the digits that were written, to as many places as were written, or when they are a shortest
-/// text of it.
+/// A float fits when it has the digits of the text, to as many places as the text, or when they are a shortest text of it.
 fn float64(text: &str) -> Option<f64> {
     let value: f64 = text.parse().ok()?;
     shows(value, text).then_some(value)
@@ -125,7 +124,7 @@ fn shows(value: f64, text: &str) -> bool {
 }
 
 fn shows32(value: f32, text: &str) -> bool {
-    // A float has at most nine digits of its own; its exact value has more and is not what people write.
+    // A float has at most nine digits of its own; its exact value has more, which people do not write.
     fits(text, value == 0.0, value.is_finite(), |_| {
         shortest_forms(value)
     })

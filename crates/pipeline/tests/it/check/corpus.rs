@@ -4,7 +4,8 @@
 
 use std::collections::BTreeSet;
 
-use forebay_pipeline::file::{Document, pipeline_schema};
+use forebay_config::Document;
+use forebay_pipeline::spec::pipeline_schema;
 use serde_json::{Map, Value};
 
 use super::check;
@@ -82,15 +83,15 @@ const OTHERS: &[(&str, &str)] = &[
     ),
     (
         "source",
-        "http: {url: 'https://example.org', auth: {api_key: {header: x-key, value: '${secret:token}', prefix: 'Token '}}, paginate: {cursor: {path: next, param: cursor, more: has_more}}}",
+        "http: {url: 'https://example.org', auth: {api_key: {header: x-key, value: '${secret:token}', prefix: 'Token '}}, paginate: {cursor: {path: next, param: cursor, more: has_more, stable: false}}}",
     ),
     (
         "source",
-        "http: {url: 'https://example.org', auth: {api_key: {param: key, value: '${secret:token}'}}, paginate: {next: {path: links.next}}}",
+        "http: {url: 'https://example.org', auth: {api_key: {param: key, value: '${secret:token}'}}, paginate: {next: {path: links.next, stable: true}}}",
     ),
     (
         "source",
-        "http: {url: 'https://example.org', paginate: {link_header: {}}}",
+        "http: {url: 'https://example.org', paginate: {link_header: {stable: false}}}",
     ),
     (
         "source",

@@ -2,8 +2,9 @@
 
 use std::time::Duration;
 
+use forebay_config::{Document, TEXT_BYTES_MAX};
 use forebay_core::SystemClock;
-use forebay_pipeline::file::{Document, TEXT_BYTES_MAX, load, parse};
+use forebay_pipeline::spec::{load, parse};
 
 use super::{Set, engine, errors};
 

@@ -30,7 +30,7 @@ fn ids(n: i64) -> RecordBatch {
     RecordBatch::try_from_iter([("id", ids)]).unwrap()
 }
 
-/// Runs over 100,000 rows, with this many looks at the clock allowed.
+/// Runs over 100,000 rows, with this many readings of the clock allowed.
 async fn stopped(sql: &str, looks: u64) -> Option<Error> {
     let engine = Engine {
         select_time_max: Duration::from_millis(looks),
@@ -53,8 +53,19 @@ async fn a_statement_without_end_is_stopped_by_time() {
     ] {
         let error = stopped(sql, 500).await.expect(sql);
         assert_eq!(error.code(), "sql_too_slow", "{sql}: {error}");
-        assert_eq!(error.kind(), ErrorKind::Config);
+        assert_eq!(error.kind(), ErrorKind::Data);
     }
+}
+
+/// One record may hold lists that multiply each other: it is refused, and stops no pipeline.
+#[tokio::test]
+async fn a_record_that_takes_too_long_is_a_value() {
+    let sql = "select id from (select id, unnest(range(0, 1000)) as a from input) where a < 0";
+    let error = stopped(sql, 100).await.expect(sql);
+    assert_eq!(
+        (error.kind(), error.code()),
+        (ErrorKind::Data, "sql_too_slow")
+    );
 }
 
 #[tokio::test]

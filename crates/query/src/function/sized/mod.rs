@@ -1,9 +1,10 @@
 //! Functions whose result can be far larger than their arguments, held to a share of the memory limit.
 //!
-//! What a function allocates is not seen by the engine's memory pool. Each function here is the engine's own behind a bound on the
+//! The engine's memory pool does not count allocations of functions. Each function here is the engine's own behind a bound on the
 //! size of its result, computed before it runs; a batch beyond the bound is run in slices, a single value beyond it fails.
 
 mod row;
+pub(crate) mod unnest;
 
 use std::any::Any;
 use std::ops::Range;
@@ -36,6 +37,9 @@ const MEMORY_SHARE: u64 = 4;
 pub(crate) struct ResultLimit(u64);
 
 impl ResultLimit {
+    /// For transforms: many pipelines of a process may be at it at once.
+    pub(crate) const TRANSFORM: Self = Self(32 << 20);
+
     pub(crate) fn of_memory(memory_bytes: usize) -> Self {
         Self((memory_bytes as u64 / MEMORY_SHARE).clamp(1, RESULT_BYTES_MAX))
     }

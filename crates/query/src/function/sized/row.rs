@@ -9,11 +9,17 @@ use crate::function::concat::TEXT_CONCAT;
 /// Results that are smaller for certain are not counted exactly.
 const COUNTED_BYTES_MIN: u64 = 4 << 10;
 
+/// Bytes of a compiled regular expression at most, a bound of the engine's library, and of one character: a class such as `\w`
+/// has ranges for all scripts.
+const COMPILED_BYTES_MAX: u64 = 10 << 20;
+const COMPILED_CHARACTER_BYTES: u64 = 16 << 10;
+
 /// How large the result of one row can be.
 pub(super) type RowSize = fn(&SizedRow<'_>) -> u64;
 
 /// Functions by name, with the size of a row of their result.
-pub(super) const SIZED: [(&str, RowSize); 23] = [
+pub(super) const SIZED: [(&str, RowSize); 28] = [
+    ("format", |row| row.formatted()),
     ("repeat", |row| row.len(0).saturating_mul(row.count(1))),
     ("lpad", |row| row.padded()),
     ("rpad", |row| row.padded()),
@@ -29,7 +35,13 @@ pub(super) const SIZED: [(&str, RowSize); 23] = [
             .saturating_add(row.count(1).saturating_mul(item))
     }),
     ("replace", |row| row.replaced()),
-    ("regexp_replace", |row| row.regexp_replaced()),
+    ("regexp_replace", |row| {
+        row.regexp_replaced().saturating_add(row.compiled(1))
+    }),
+    ("regexp_like", |row| row.compiled(1)),
+    ("regexp_match", |row| row.compiled(1)),
+    ("regexp_count", |row| row.compiled(1)),
+    ("regexp_instr", |row| row.compiled(1)),
     ("concat", |row| row.all_bytes()),
     ("concat_ws", |row| {
         row.all_bytes()
@@ -116,6 +128,14 @@ impl SizedRow<'_> {
         self.count(1).saturating_mul(4)
     }
 
+    /// Each two characters of the template may be an argument, quoted.
+    fn formatted(&self) -> u64 {
+        let values = (1..self.args.len()).map(|at| self.len(at).saturating_mul(2));
+        let longest = values.max().unwrap_or(0);
+        let places = self.len(0) / 2;
+        self.len(0).saturating_add(places.saturating_mul(longest))
+    }
+
     /// Eight bytes for each value of a series of numbers or times.
     fn series(&self) -> u64 {
         let (start, stop, step) = match self.args.len() {
@@ -188,13 +208,27 @@ impl SizedRow<'_> {
         length.saturating_add(found.saturating_mul(to))
     }
 
+    /// Bytes of a regular expression from a column: all of a batch are compiled and kept until its end. One that is a constant is
+    /// compiled once.
+    fn compiled(&self, at: usize) -> u64 {
+        let is_constant = self.args.get(at).is_none_or(|array| array.len() == 1);
+        let Some((array, row)) = self.arg(at).filter(|_| !is_constant) else {
+            return 0;
+        };
+        let pattern = text(array, row).unwrap_or_default();
+        match pattern.contains('{') {
+            true => COMPILED_BYTES_MAX,
+            false => COMPILED_BYTES_MAX.min((pattern.len() as u64 + 1) * COMPILED_CHARACTER_BYTES),
+        }
+    }
+
     fn regexp_replaced(&self) -> u64 {
         let length = self.len(0);
         let Some((replacement, row)) = self.arg(2) else {
             return length;
         };
         let replacement = text(replacement, row).unwrap_or_default();
-        // A group stands for at most the whole text.
+        // A group expands to at most the whole text.
         let groups = replacement.matches(['\\', '$']).count() as u64;
         let is_global = self
             .arg(3)
@@ -229,7 +263,8 @@ fn integer(array: &ArrayRef, row: usize) -> Option<i64> {
     }
 }
 
-fn list_items(array: &ArrayRef, row: usize) -> Option<ArrayRef> {
+/// Items of a list that is not null.
+pub(super) fn list_items(array: &ArrayRef, row: usize) -> Option<ArrayRef> {
     Some(match array.data_type() {
         DataType::List(_) => array.as_list::<i32>().value(row),
         DataType::LargeList(_) => array.as_list::<i64>().value(row),
@@ -238,7 +273,8 @@ fn list_items(array: &ArrayRef, row: usize) -> Option<ArrayRef> {
     })
 }
 
-fn value_bytes(array: &ArrayRef, row: usize) -> u64 {
+/// Bytes of a value that is not null.
+pub(super) fn value_bytes(array: &ArrayRef, row: usize) -> u64 {
     if let Some(text) = text(array, row) {
         return text.len() as u64;
     }

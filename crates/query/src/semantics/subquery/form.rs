@@ -16,13 +16,16 @@ use datafusion::logical_expr::{
 use datafusion::prelude::coalesce;
 use forebay_core::Error;
 
+use super::names::apart;
+use super::row::with_visible_row;
+use super::single::with_one_row;
 use super::{can_be_joined, is_correlated, subquery_of};
 use crate::error::{external, subquery_unsupported};
 use crate::semantics::map_named;
 
 /// The expression with `x IN (SELECT count(*) …)` as a comparison: the subquery has one row, always.
 ///
-/// Errors: `Unsupported` for what would be joined wrongly. `outside` are the columns of the row outside.
+/// Errors: `Unsupported` for subqueries that would be joined wrongly. `outside` are the columns of the row outside.
 pub(in crate::semantics) fn plain(expr: Expr, outside: &DFSchema) -> Result<Transformed<Expr>> {
     expr.transform_up(|expr| {
         match &expr {
@@ -33,16 +36,52 @@ pub(in crate::semantics) fn plain(expr: Expr, outside: &DFSchema) -> Result<Tran
             Expr::Exists(exists) => check_level(&exists.subquery, outside)?,
             _ => {}
         }
-        match expr {
+        match apart(expr)? {
             Expr::InSubquery(member) => compared(member),
-            Expr::ScalarSubquery(Subquery { ref subquery, .. })
-                if is_correlated(subquery) && !can_be_joined(subquery) =>
-            {
-                Err(external(subquery_unsupported()))
+            Expr::ScalarSubquery(value) if is_correlated(&value.subquery) => {
+                let plan = with_visible_row(value.subquery.as_ref().clone())?;
+                let value = subquery_of(plan, &value);
+                check_value(&value.subquery)?;
+                Ok(Transformed::yes(Expr::ScalarSubquery(value)))
             }
+            Expr::ScalarSubquery(value) => Ok(match with_one_row(&value.subquery)? {
+                Some(plan) => Transformed::yes(Expr::ScalarSubquery(subquery_of(plan, &value))),
+                None => Transformed::no(Expr::ScalarSubquery(value)),
+            }),
             other => Ok(Transformed::no(other)),
         }
     })
+}
+
+/// Errors: for a correlated subquery that is a value and that the engine cannot join, or joins wrongly.
+pub(super) fn check_value(subquery: &LogicalPlan) -> Result<()> {
+    check_empty(subquery)?;
+    match can_be_joined(subquery) {
+        true => Ok(()),
+        false => Err(external(subquery_unsupported())),
+    }
+}
+
+/// Aggregates that are a number where no row is, as the engine does not know: it makes NULL of that.
+const COUNTING: [&str; 2] = ["regr_count", "approx_distinct"];
+
+/// Errors: for a subquery whose value over no rows would be wrong.
+fn check_empty(subquery: &LogicalPlan) -> Result<()> {
+    subquery.apply(|plan| {
+        let LogicalPlan::Aggregate(groups) = plan else {
+            return Ok(TreeNodeRecursion::Continue);
+        };
+        let is_counting = |expr: &Expr| {
+            matches!(expr, Expr::AggregateFunction(call) if COUNTING.contains(&call.func.name()))
+        };
+        for expr in &groups.aggr_expr {
+            if expr.exists(|expr| Ok(is_counting(expr)))? {
+                return Err(refused("regr_count() or approx_distinct()"));
+            }
+        }
+        Ok(TreeNodeRecursion::Continue)
+    })?;
+    Ok(())
 }
 
 /// Errors: for a subquery that refers to a row further out.
@@ -87,9 +126,6 @@ fn has_subquery(expr: &Expr) -> bool {
 
 fn compared(member: InSubquery) -> Result<Transformed<Expr>> {
     let rows = member.subquery.subquery.as_ref();
-    if !is_correlated(rows) {
-        return Ok(Transformed::no(Expr::InSubquery(member)));
-    }
     if has_one_row(rows) {
         let value = Expr::ScalarSubquery(member.subquery);
         return Ok(Transformed::yes(match member.negated {
@@ -160,7 +196,7 @@ enum Rows {
 }
 
 impl Rows {
-    /// Takes away what changes columns or orders, but not whether there is a row.
+    /// Removes nodes that change columns or the order, but not whether there is a row.
     fn of(plan: LogicalPlan) -> Result<Self> {
         if has_one_row(&plan) {
             return Ok(Self::One);
@@ -177,7 +213,8 @@ impl Rows {
                 Self::of(owned(groups.input))
             }
             LogicalPlan::Limit(limit) => {
-                let (skip, fetch) = (limit.get_skip_type()?, limit.get_fetch_type()?);
+                let skip = limit.get_skip_type()?;
+                let fetch = limit.get_fetch_type()?;
                 match (skip, fetch) {
                     (_, FetchType::Literal(Some(0))) => Ok(Self::None),
                     (SkipType::Literal(0), FetchType::Literal(_)) => Self::of(owned(limit.input)),
@@ -219,12 +256,23 @@ fn condition_of_aggregate(plan: &LogicalPlan) -> Result<Option<LogicalPlan>> {
         LogicalPlan::SubqueryAlias(alias) => condition_of_aggregate(&alias.input),
         LogicalPlan::Distinct(distinct) => condition_of_aggregate(distinct.input()),
         LogicalPlan::Sort(sort) => condition_of_aggregate(&sort.input),
-        LogicalPlan::Filter(filter) if has_one_row(&filter.input) => {
+        // A condition above rows that do not depend on the row outside is one of a join.
+        LogicalPlan::Filter(filter)
+            if has_one_row(&filter.input) && is_correlated(&filter.input) =>
+        {
             let condition = filter.predicate.clone().alias("condition");
             let input = LogicalPlanBuilder::from(filter.input.as_ref().clone());
             input.project(vec![condition])?.build().map(Some)
         }
         _ => Ok(None),
+    }
+}
+
+/// Errors: where `HAVING` decides whether a row outside has the row of an aggregate.
+pub(super) fn check_having(plan: &LogicalPlan) -> Result<()> {
+    match condition_of_aggregate(plan)? {
+        Some(_) if is_correlated(plan) => Err(refused("HAVING without GROUP BY")),
+        _ => Ok(()),
     }
 }
 
@@ -239,9 +287,13 @@ pub(super) fn check(plan: &LogicalPlan) -> Result<()> {
     Ok(())
 }
 
-/// Errors: where `LIMIT` stands over, or beside, rows that are chosen by the row outside.
+/// Errors: where `LIMIT` is above, or beside, rows that are chosen by the row outside.
 fn check_limits(plan: &LogicalPlan) -> Result<()> {
-    if !is_correlated(plan) {
+    let rows = match plan {
+        LogicalPlan::Filter(filter) => filter.input.as_ref(),
+        other => other,
+    };
+    if !is_correlated(rows) {
         return Ok(());
     }
     plan.apply(|plan| match plan {

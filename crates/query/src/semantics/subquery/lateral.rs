@@ -2,9 +2,13 @@
 
 use datafusion::common::tree_node::Transformed;
 use datafusion::common::{Column, Result, TableReference};
-use datafusion::logical_expr::{Expr, Join, JoinType, LogicalPlan, LogicalPlanBuilder, lit};
+use datafusion::logical_expr::{
+    Expr, Join, JoinType, LogicalPlan, LogicalPlanBuilder, Subquery, lit,
+};
 
-use super::form::{check, has_one_row};
+use super::form::{check, check_having, check_value, has_one_row};
+use super::names::renamed;
+use super::row::with_visible_row;
 use super::{PulledUp, Subqueries, subquery_of};
 
 impl Subqueries {
@@ -26,8 +30,9 @@ impl Subqueries {
         }
         let rows = subquery.subquery.as_ref();
         check(rows)?;
+        check_having(rows)?;
         let made = match has_one_row(rows) {
-            true => values(join, alias, subquery)?,
+            true => self.values(join, alias, subquery)?,
             false => self.rows(join, alias, rows)?,
         };
         Ok(match made {
@@ -43,12 +48,15 @@ impl Subqueries {
         rows: &LogicalPlan,
     ) -> Result<Option<LogicalPlan>> {
         let name = self.alias("lateral");
-        let Some(pulled) = PulledUp::new(rows, &name, false)? else {
+        let inside = renamed(rows)?;
+        let Some(pulled) = PulledUp::new(&inside, &name, false)? else {
             return Ok(None);
         };
         // The rows have further columns for the condition, which nobody outside shall see.
-        let shown = rows.schema().iter().map(|(relation, field)| {
-            let column = Expr::Column(Column::new(Some(name.clone()), field.name()));
+        let columns = inside.schema().fields().iter();
+        let shown = columns.zip(rows.schema().iter());
+        let shown = shown.map(|(own, (relation, field))| {
+            let column = Expr::Column(Column::new(Some(name.clone()), own.name()));
             let relation = alias.clone().or_else(|| relation.cloned());
             column.alias_qualified(relation, field.name())
         });
@@ -71,33 +79,44 @@ impl Subqueries {
             _ => Ok(None),
         }
     }
-}
 
-/// An aggregate has one row for each row before it, so its columns are values of that row.
-fn values(
-    join: &Join,
-    alias: Option<TableReference>,
-    subquery: &datafusion::logical_expr::Subquery,
-) -> Result<Option<LogicalPlan>> {
-    let rows = subquery.subquery.as_ref();
-    let values = rows.schema().iter().map(|(relation, field)| {
-        let column = Expr::Column(Column::new(relation.cloned(), field.name()));
-        let value = LogicalPlanBuilder::from(rows.clone()).project(vec![column])?;
-        let value = Expr::ScalarSubquery(subquery_of(value.build()?, subquery));
-        let relation = alias.clone().or_else(|| relation.cloned());
-        Ok(value.alias_qualified(relation, field.name()))
-    });
-    let columns = join.left.schema().columns().into_iter();
-    let columns = columns.map(|column| Ok(Expr::Column(column)));
-    let columns = columns.chain(values).collect::<Result<Vec<_>>>()?;
-    let joined = LogicalPlanBuilder::from(join.left.as_ref().clone()).project(columns)?;
-    match &join.filter {
-        None => joined.build().map(Some),
-        Some(filter) if is_true(filter) => joined.build().map(Some),
-        Some(filter) if join.join_type == JoinType::Inner => {
-            joined.filter(filter.clone())?.build().map(Some)
+    /// An aggregate has one row for each row before it, so its columns are values of that row, one beside the other: of two in one
+    /// list the engine confuses the columns.
+    fn values(
+        &self,
+        join: &Join,
+        alias: Option<TableReference>,
+        subquery: &Subquery,
+    ) -> Result<Option<LogicalPlan>> {
+        let rows = subquery.subquery.as_ref();
+        let inside = with_visible_row(renamed(rows)?)?;
+        let mut plan = join.left.as_ref().clone();
+        let columns = join.left.schema().columns().into_iter().map(Expr::Column);
+        let mut shown: Vec<Expr> = columns.collect();
+        for (column, (relation, field)) in
+            inside.schema().columns().iter().zip(rows.schema().iter())
+        {
+            let value = LogicalPlanBuilder::from(inside.clone());
+            let value = value.project(vec![Expr::Column(column.clone())])?.build()?;
+            check_value(&value)?;
+            let value = Expr::ScalarSubquery(subquery_of(value, subquery));
+            let name = self.alias("value");
+            let before = plan.schema().columns().into_iter().map(Expr::Column);
+            let all: Vec<Expr> = before.chain([value.alias(&name)]).collect();
+            plan = LogicalPlanBuilder::from(plan).project(all)?.build()?;
+            let relation = alias.clone().or_else(|| relation.cloned());
+            let value = Expr::Column(Column::new_unqualified(name));
+            shown.push(value.alias_qualified(relation, field.name()));
         }
-        Some(_) => Ok(None),
+        let joined = LogicalPlanBuilder::from(plan).project(shown)?;
+        match &join.filter {
+            None => joined.build().map(Some),
+            Some(filter) if is_true(filter) => joined.build().map(Some),
+            Some(filter) if join.join_type == JoinType::Inner => {
+                joined.filter(filter.clone())?.build().map(Some)
+            }
+            Some(_) => Ok(None),
+        }
     }
 }
 

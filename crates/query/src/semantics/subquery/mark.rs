@@ -6,7 +6,7 @@ use datafusion::common::tree_node::{Transformed, TreeNode, TreeNodeRecursion};
 use datafusion::common::{Column, Result};
 use datafusion::logical_expr::expr::Exists;
 use datafusion::logical_expr::utils::expr_to_columns;
-use datafusion::logical_expr::{Expr, JoinType, LogicalPlan, LogicalPlanBuilder};
+use datafusion::logical_expr::{Expr, JoinType, LogicalPlan, LogicalPlanBuilder, lit};
 
 use super::{PulledUp, Subqueries};
 use crate::semantics::map_named;
@@ -63,9 +63,15 @@ impl Subqueries {
             .filter(|column| needed.contains(column))
             .map(Expr::Column)
             .collect();
+        let has_columns = !pulled.rows.schema().fields().is_empty();
         let rows = LogicalPlanBuilder::from(pulled.rows);
         let rows = match columns.is_empty() {
-            true => rows.build()?,
+            true if has_columns => rows.build()?,
+            // The mark is called by the relation of a column.
+            true => rows
+                .project([lit(true).alias("row")])?
+                .alias(&alias)?
+                .build()?,
             false => rows.project(columns)?.build()?,
         };
         let join = LogicalPlanBuilder::from(input.clone()).join_on(
@@ -91,7 +97,7 @@ impl Subqueries {
     }
 }
 
-/// Which subqueries the engine does not join where they stand. It joins any test in a filter, and one value in a filter or a
+/// Which subqueries the engine does not join in place. It joins any test in a filter, and one value in a filter or a
 /// select list; of two it confuses the columns.
 fn moved_from(plan: &LogicalPlan) -> Result<fn(&Expr) -> bool> {
     let has_values = values_in(plan)? > 1;

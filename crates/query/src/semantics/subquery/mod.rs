@@ -1,11 +1,14 @@
-//! Subqueries that know the row outside. The engine makes joins of them, in filters only, and some of its joins are wrong.
+//! Correlated subqueries. The engine makes joins of them, in filters only, and some of its joins are wrong.
 //!
-//! Here they become what it joins rightly: [`form`] takes out what does not matter and gives aggregates their one row, [`mark`]
-//! makes joins for subqueries outside of filters, [`lateral`] those of `LATERAL`. What would be joined wrongly is refused.
+//! Here they are rewritten so that it joins them correctly: [`form`] removes irrelevant nodes and gives aggregates their one row, [`mark`]
+//! makes joins for subqueries outside of filters, [`lateral`] those of `LATERAL`. Subqueries that would be joined wrongly are refused.
 
 mod form;
 mod lateral;
 mod mark;
+mod names;
+mod row;
+mod single;
 
 use std::collections::BTreeSet;
 use std::sync::Arc;
@@ -46,7 +49,7 @@ struct PulledUp {
 }
 
 impl PulledUp {
-    /// `None` where a condition stands where it cannot be lifted from.
+    /// `None` when a condition cannot be lifted from its place.
     fn new(subquery: &LogicalPlan, alias: &str, is_existence: bool) -> Result<Option<Self>> {
         let mut lifted = PullUpCorrelatedExpr::new().with_exists_sub_query(is_existence);
         let rows = subquery.clone().rewrite(&mut lifted).data()?;
@@ -81,7 +84,7 @@ fn is_correlated(plan: &LogicalPlan) -> bool {
     !plan.all_out_ref_exprs().is_empty()
 }
 
-/// A subquery over the plan, with what it knows of the row outside.
+/// A subquery over the plan, with its references to the row outside.
 fn subquery_of(plan: LogicalPlan, like: &Subquery) -> Subquery {
     Subquery {
         outer_ref_columns: plan.all_out_ref_exprs(),

@@ -191,7 +191,8 @@ impl Generator {
     }
 
     pub(super) fn int(&mut self, depth: usize) -> Pair {
-        match self.below(16) {
+        match self.below(17) {
+            16 => self.narrowed(depth),
             12 => {
                 let kind = self.one(&["smallint", "integer", "tinyint"]);
                 let small = same(self.one(&["k", "id", "i", "b"]));
@@ -254,7 +255,8 @@ impl Generator {
     }
 
     pub(super) fn dec(&mut self, depth: usize) -> Pair {
-        match self.below(12) {
+        match self.below(13) {
+            12 => self.rescaled(depth),
             9 => fill("round({0}, 1)", &[self.of(Kind::Dec, depth)]),
             10 => fill("({0} % 0.7)", &[same(self.one(&["d", "(d + 1)"]))]),
             11 => fill(

@@ -3,12 +3,15 @@
 //! The differences that are meant stand in `docs/guides/sql.md`: the generator does not write them, or [`declared`] knows them by
 //! their construct. `FOREBAY_ORACLE_CASES` sets the number of expressions, `FOREBAY_ORACLE_SEED` where they begin.
 
+mod cast;
 mod declared;
 mod generate;
+mod join;
 mod leaf;
 mod peer;
 mod predicate;
 mod statement;
+mod subquery;
 mod times;
 mod value;
 mod window;

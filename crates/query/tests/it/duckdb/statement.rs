@@ -1,30 +1,12 @@
-//! Random statements: joins, subqueries, sets, groups and orders, over expressions of the generator.
+//! Random statements: sets, groups and orders over expressions of the generator; [`super::join`] and [`super::subquery`] have the rest.
 //!
 //! `{t}` is the table. The order of rows is not compared: where it matters a statement has a `LIMIT` over an order without ties.
 
 use super::generate::{Generator, KINDS, Kind, Pair, fill, fill_both, same};
 
-/// Columns of the table that compare with each other.
-const EQUAL: [[&str; 2]; 14] = [
-    ["b", "b"],
-    ["d", "d"],
-    ["f", "f"],
-    ["s", "r"],
-    ["dt", "dt"],
-    ["ts", "ts"],
-    ["tz", "tz"],
-    ["o", "o"],
-    ["k", "k"],
-    ["b", "d"],
-    ["d", "f"],
-    ["dt", "ts"],
-    ["b", "k"],
-    ["w", "b"],
-];
-
 impl Generator {
     pub(super) fn statement(&mut self) -> Pair {
-        let made = match self.below(9) {
+        let made = match self.below(13) {
             0 | 1 => self.join(),
             2 => self.membership(),
             3 => self.existence(),
@@ -32,6 +14,10 @@ impl Generator {
             5 => self.set_operation(),
             6 => self.grouping(),
             7 => self.limit(),
+            8 => self.using(),
+            9 => self.compared_subquery(),
+            10 => self.distinct_join(),
+            11 => self.lateral(),
             _ => self.distinct(),
         };
         Pair {
@@ -40,11 +26,7 @@ impl Generator {
         }
     }
 
-    fn columns(&mut self) -> [&'static str; 2] {
-        EQUAL[self.below(EQUAL.len())]
-    }
-
-    fn filtered(&mut self) -> Pair {
+    pub(super) fn filtered(&mut self) -> Pair {
         match self.below(3) {
             0 => same("{t}"),
             _ => {
@@ -54,65 +36,9 @@ impl Generator {
         }
     }
 
-    fn any(&mut self, depth: usize) -> Pair {
+    pub(super) fn any(&mut self, depth: usize) -> Pair {
         let kind = KINDS[self.below(KINDS.len())];
         self.of(kind, depth)
-    }
-
-    fn join(&mut self) -> Pair {
-        let [left, right] = self.columns();
-        let operator = self.one(&["=", "=", "=", "is not distinct from"]);
-        let kind = self.one(&["join", "left join", "right join", "full join"]);
-        let more = self.one(&[
-            "",
-            "",
-            " and x.id < y.id",
-            " and x.f > y.f",
-            " and x.id < 9",
-            " and y.o",
-        ]);
-        let filter = self.one(&[
-            "",
-            "",
-            " where y.id is null",
-            " where x.f > 1",
-            " where y.s <> 'a'",
-            " where coalesce(x.b, 0) = coalesce(y.b, 0)",
-        ]);
-        let template = format!(
-            "select x.id, y.id from {{0}} x {kind} {{1}} y on x.{left} {operator} y.{right}{more}{filter}"
-        );
-        fill(&template, &[self.filtered(), self.filtered()])
-    }
-
-    fn membership(&mut self) -> Pair {
-        let [left, right] = self.columns();
-        let not = self.one(&["", "not "]);
-        let also = self.one(&["", " or id < 3", " and o is not false"]);
-        let template = format!(
-            "select id from {{t}} where {left} {not}in (select {right} from {{0}} y){also}"
-        );
-        fill(&template, &[self.filtered()])
-    }
-
-    fn existence(&mut self) -> Pair {
-        let [left, right] = self.columns();
-        let not = self.one(&["", "not "]);
-        let more = self.one(&["", " and y.id <> x.id", " and y.id < x.id", " and y.o"]);
-        let template = format!(
-            "select id from {{0}} x where {not}exists (select 1 from {{1}} y where y.{right} = x.{left}{more})"
-        );
-        fill(&template, &[self.filtered(), self.filtered()])
-    }
-
-    fn scalar_subquery(&mut self) -> Pair {
-        // A correlation by floats is refused here.
-        let [left, right] = EQUAL[[0, 1, 3, 4, 5, 7, 8][self.below(7)]];
-        let call = self.plain_aggregate();
-        let template = format!(
-            "select id, (select {{0}} from {{1}} y where y.{right} = x.{left}) from {{t}} x"
-        );
-        fill(&template, &[call, self.filtered()])
     }
 
     fn set_operation(&mut self) -> Pair {
@@ -132,10 +58,19 @@ impl Generator {
     fn grouping(&mut self) -> Pair {
         let sets = self.one(&[
             "rollup(v, k)",
+            "rollup(k, v)",
+            "rollup((v, k), o)",
+            "v, rollup(k)",
             "cube(v, o)",
+            "cube(v, k, o)",
             "grouping sets ((v), (k, o), ())",
+            "grouping sets ((v, k), (v), (k))",
             "v, k",
         ]);
+        let level = match sets {
+            "v, k" | "v, rollup(k)" => "",
+            _ => ", grouping(v)",
+        };
         let having = self.one(&["", "", " having count(*) > 2", " having min(f) < 1"]);
         let args = [
             self.any(1),
@@ -144,7 +79,7 @@ impl Generator {
             self.plain_aggregate(),
         ];
         let template = format!(
-            "select v, {{2}}, {{3}}, count(*) from (select *, {{0}} as v from {{1}} x) x group by {sets}{having}"
+            "select v, {{2}}, {{3}}, count(*){level} from (select *, {{0}} as v from {{1}} x) x group by {sets}{having}"
         );
         fill(&template, &args)
     }

@@ -67,7 +67,7 @@ impl Generator {
         let (key, frame) = match self.below(4) {
             0 => (self.key(false), ""),
             1 => (self.key(false), self.groups()),
-            2 => (same("order by id"), self.range()),
+            2 => self.ranged(),
             _ => (self.key(true), self.rows()),
         };
         fill(
@@ -97,6 +97,7 @@ impl Generator {
             "rows between 3 preceding and 1 preceding",
             "rows between 1 following and unbounded following",
             "rows between current row and current row",
+            "rows between 1 following and 3 following",
         ])
     }
 
@@ -105,14 +106,34 @@ impl Generator {
             "groups between 1 preceding and 1 following",
             "groups between unbounded preceding and current row",
             "groups between 2 preceding and 1 preceding",
+            "groups between 1 following and 2 following",
         ])
     }
 
-    fn range(&mut self) -> &'static str {
-        self.one(&[
-            "range between 5 preceding and 2 following",
-            "range between unbounded preceding and 3 preceding",
-            "range between current row and unbounded following",
-        ])
+    /// A key with a frame of values around its own.
+    fn ranged(&mut self) -> (Pair, &'static str) {
+        let column = self.one(&["id", "k", "b", "d", "d", "f", "dt", "ts"]);
+        let direction = self.one(&["asc", "desc"]);
+        let nulls = self.one(&["first", "last"]);
+        let frame = match column {
+            "dt" | "ts" => self.one(&[
+                "range between interval '40 days' preceding and current row",
+                "range between interval '36 hours' preceding and interval '1 year' following",
+                "range between unbounded preceding and interval '2 months' following",
+            ]),
+            "d" | "f" => self.one(&[
+                "range between 1.5 preceding and 2.25 following",
+                "range between 0.005 preceding and current row",
+                "range between current row and 100 following",
+                "range between unbounded preceding and 1.5 following",
+            ]),
+            _ => self.one(&[
+                "range between 5 preceding and 2 following",
+                "range between current row and unbounded following",
+                "range between 1000000 preceding and current row",
+            ]),
+        };
+        let key = format!("order by {column} {direction} nulls {nulls}");
+        (same(key), frame)
     }
 }

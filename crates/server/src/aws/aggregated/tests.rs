@@ -1,6 +1,6 @@
 use bytes::Bytes;
 use forebay_core::Timestamp;
-use forebay_pipeline::journal::Head;
+use forebay_journal::Head;
 
 use super::*;
 

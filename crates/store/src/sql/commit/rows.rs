@@ -36,7 +36,8 @@ impl Rows {
 
     /// `head` is the newest commit of the branch in the database.
     pub(super) fn add(&mut self, commit: &Commit, branch: i64, head: Option<i64>) -> Committed {
-        let (seq, at) = (self.seq, self.at);
+        let seq = self.seq;
+        let at = self.at;
         let parent = self.parents.insert(branch, seq).or(head);
         self.commits.push(json!({
             "seq": seq, "id": commit.id.to_string(), "parent": parent, "branch": branch, "at": at,
@@ -75,7 +76,8 @@ impl Rows {
         }));
         self.seq += 1;
         self.at += 1;
-        let (id, at) = (commit.id, Timestamp(at));
+        let id = commit.id;
+        let at = Timestamp(at);
         Committed { id, at }
     }
 

@@ -1,4 +1,4 @@
-//! What there is of the things that some commits touch, in one statement.
+//! The current state of everything that some commits touch, in one statement.
 
 use serde_json::json;
 
@@ -19,11 +19,11 @@ pub(super) struct End {
     pub(super) at: Option<i64>,
 }
 
-/// What one commit meets.
+/// The state that one commit is applied to.
 pub(super) struct At {
     /// It is in the log already, since then.
     pub(super) made_at: Option<i64>,
-    /// `None`: there is no such branch.
+    /// `None`: the branch does not exist.
     pub(super) branch: Option<Branch>,
     /// Of each head that it changes: the location on this very branch (`None` when dropped), or that the branch has
     /// not touched the table.
@@ -50,8 +50,8 @@ macro_rules! asked {
     };
 }
 
-/// Answers of five kinds, each with the commit it is about and which of its heads or splits. CROSS JOIN: SQLite must
-/// go from the few that are asked for to the many that there are.
+/// Rows of five kinds, each with its commit and the number of the head or split. CROSS JOIN: SQLite must
+/// join from the few requested rows to the many stored ones.
 pub(crate) const READ: &str = concat!(
     "SELECT 'end' AS kind, CAST(0 AS BIGINT) AS n, CAST(0 AS BIGINT) AS k,
         (SELECT max(seq) FROM commits) AS a, (SELECT max(at) FROM commits) AS b,
@@ -93,16 +93,20 @@ struct Row {
 
 impl State {
     pub(super) async fn read(commits: &[&Commit], sql: &mut Sql<'_>) -> Result<Self, sqlx::Error> {
-        let (mut asked, mut tables, mut splits) = (Vec::new(), Vec::new(), Vec::new());
+        let mut asked = Vec::new();
+        let mut tables = Vec::new();
+        let mut splits = Vec::new();
         for (n, commit) in commits.iter().enumerate() {
             let branch = commit.branch.as_str();
             asked.push(json!({ "n": n, "id": commit.id.to_string(), "branch": branch }));
             for (k, head) in commit.heads.iter().enumerate() {
-                let (namespace, name) = (head.table.namespace.as_str(), head.table.name.as_str());
+                let namespace = head.table.namespace.as_str();
+                let name = head.table.name.as_str();
                 tables.push(json!({ "n": n, "k": k, "branch": branch, "namespace": namespace, "name": name }));
             }
             for (k, moved) in commit.positions.iter().enumerate() {
-                let (pipeline, split) = (moved.pipeline.as_str(), moved.split.as_str());
+                let pipeline = moved.pipeline.as_str();
+                let split = moved.split.as_str();
                 splits.push(json!({ "n": n, "k": k, "branch": branch, "pipeline": pipeline, "split": split }));
             }
         }
@@ -138,7 +142,8 @@ impl State {
             return;
         }
         let index = |n: i64| usize::try_from(n).expect("the statement gives back our own numbers");
-        let (at, k) = (&mut self.commits[index(row.n)], index(row.k));
+        let at = &mut self.commits[index(row.n)];
+        let k = index(row.k);
         match (row.kind.as_str(), row.a, row.b) {
             ("made", made_at, _) => at.made_at = made_at,
             ("branch", Some(id), head) => {

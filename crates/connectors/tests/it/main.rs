@@ -1,0 +1,7 @@
+//! Tests of the crate from outside, linked once.
+
+#![allow(clippy::unwrap_used, clippy::print_stdout, reason = "this is a test")]
+
+mod files;
+mod http;
+mod s3;

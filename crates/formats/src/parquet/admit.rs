@@ -1,0 +1,78 @@
+//! Selects the accepted rows: a row that lacks a required column, or has a time that is too fine, is rejected alone.
+
+use arrow::array::{BooleanArray, RecordBatch};
+use arrow::compute::filter_record_batch;
+use arrow::error::ArrowError;
+use forebay_core::{Error, Result};
+
+use super::plan::{Part, Plan, row_as_json};
+
+/// A rejected row.
+pub(crate) struct Refused {
+    /// Its index among the records of the part.
+    pub(crate) row: usize,
+    pub(crate) code: &'static str,
+    pub(crate) reason: String,
+    pub(crate) record: Vec<u8>,
+}
+
+/// The result for a part.
+pub(crate) struct Admitted {
+    /// The accepted rows.
+    pub(crate) records: RecordBatch,
+    /// Which rows of the part they are.
+    pub(crate) keep: Vec<bool>,
+    pub(crate) refused: Vec<Refused>,
+}
+
+impl Plan {
+    /// Filters the rows in `keep`.
+    pub(crate) fn admit(&self, part: Part, mut keep: Vec<bool>) -> Result<Admitted> {
+        let mut refused = Vec::new();
+        for finer in part.finer {
+            if std::mem::replace(&mut keep[finer.row], false) {
+                let reason = format!(
+                    "column `{}` has a time with a part below one microsecond, which a table cannot hold",
+                    finer.column
+                );
+                refused.push(Refused {
+                    row: finer.row,
+                    code: "time_too_fine",
+                    reason,
+                    record: finer.record,
+                });
+            }
+        }
+        let mut records = part.records;
+        if self.has_required() {
+            for (row, keep) in keep.iter_mut().enumerate().filter(|(_, keep)| **keep) {
+                if let Some(name) = self.lacks(&records, row) {
+                    *keep = false;
+                    refused.push(Refused {
+                        row,
+                        code: "missing_required",
+                        reason: format!("column `{name}` is required and has no value"),
+                        record: row_as_json(&records, row).map_err(failed)?,
+                    });
+                }
+            }
+        }
+        if keep.iter().any(|keep| !keep) {
+            let kept = BooleanArray::from(keep.clone());
+            records = filter_record_batch(&records, &kept).map_err(failed)?;
+        }
+        Ok(Admitted {
+            records,
+            keep,
+            refused,
+        })
+    }
+}
+
+fn failed(error: ArrowError) -> Error {
+    Error::bug(
+        "rows_refused",
+        "failed to part rows from those that are refused",
+    )
+    .with_source(error)
+}

@@ -1,0 +1,142 @@
+//! Follows a table: finds the next part to read, for any kind of reader.
+
+use arrow::array::RecordBatch;
+use forebay_core::{Error, Position, Result, TableName};
+use forebay_lake::Lake;
+use forebay_store::AsOf;
+use futures::stream::BoxStream;
+use object_store::path::Path;
+
+use super::plan::{self, File, Pass, Place, Since};
+use super::{Changes, Start};
+use crate::platform::PlatformContext;
+use crate::rows;
+
+/// Finds the parts of a table that have not been read.
+pub(in crate::platform) struct Follower {
+    pub(in crate::platform) lake: Lake,
+    pub(in crate::platform) name: TableName,
+    context: PlatformContext,
+    start: Start,
+    changes: Changes,
+    /// Everything before this place has been passed on.
+    pub(in crate::platform) place: Option<Place>,
+    /// The metadata checked last.
+    seen: Option<String>,
+    /// Whether the missing table has been logged.
+    missed: bool,
+}
+
+impl Follower {
+    pub(in crate::platform) fn new(
+        name: TableName,
+        (start, changes): (Start, Changes),
+        place: Option<Place>,
+        context: PlatformContext,
+    ) -> Result<Self> {
+        let lake = context
+            .lake
+            .clone()
+            .ok_or_else(|| Error::bug("no_lake", "a table is read without its lake"))?;
+        Ok(Self {
+            lake,
+            name,
+            context,
+            start,
+            changes,
+            place,
+            seen: None,
+            missed: false,
+        })
+    }
+
+    /// Finds something to read; `None` when there is nothing new.
+    pub(in crate::platform) async fn look(&mut self) -> Result<Option<Pass>> {
+        if let Some(inside) = self.place.as_ref().and_then(|place| place.inside.as_ref()) {
+            return plan::rest(&self.lake, &self.name, inside).await.map(Some);
+        }
+        let head = AsOf::Head(self.context.branch.clone());
+        let head = self.lake.store().head(&head, &self.name).await?;
+        if head.is_none() && self.place.is_none() && self.context.follow {
+            self.miss();
+            return Ok(None);
+        }
+        let location = head.map(|head| head.metadata_location);
+        if location.is_some() && location == self.seen {
+            return Ok(None);
+        }
+        let pass = self.newest().await?;
+        self.seen = Some(pass.table.metadata_location().to_owned());
+        if self.place.is_some() && pass.files.is_empty() {
+            self.place = Some(pass.end);
+            return Ok(None);
+        }
+        Ok(Some(pass))
+    }
+
+    /// Logs once that the table does not exist yet: its reader may start before its writer.
+    fn miss(&mut self) {
+        if !std::mem::replace(&mut self.missed, true) {
+            tracing::warn!(
+                "table {} not found on {} yet, waiting for it",
+                self.name,
+                self.context.branch
+            );
+        }
+    }
+
+    /// The rows of one of its files from `skip` on, in batches.
+    pub(in crate::platform) async fn rows(
+        &self,
+        file: &File,
+        skip: u64,
+        rows_max: usize,
+    ) -> Result<BoxStream<'static, Result<RecordBatch>>> {
+        let file = rows::File {
+            table: &self.name,
+            path: &Path::from(file.path.as_str()),
+            bytes: file.bytes,
+        };
+        let skip = usize::try_from(skip).unwrap_or(usize::MAX);
+        file.rows(self.lake.objects(), skip, rows_max).await
+    }
+
+    async fn newest(&self) -> Result<Pass> {
+        let (commit, table) = plan::newest(&self.lake, &self.context.branch, &self.name).await?;
+        let Some(place) = &self.place else {
+            let mut pass = plan::whole(commit, table).await?;
+            if self.start == Start::Now {
+                pass.files.clear();
+            }
+            return Ok(pass);
+        };
+        match plan::since(&self.lake, commit, table.clone(), place).await? {
+            Since::Pass(pass) => Ok(*pass),
+            Since::Changed(change) => {
+                self.changed(&change)?;
+                plan::whole(commit, table).await
+            }
+        }
+    }
+
+    fn changed(&self, change: &str) -> Result<()> {
+        let name = &self.name;
+        if self.changes == Changes::Full {
+            tracing::warn!(table = %name, change, "the table has changed, reading all of it again");
+            return Ok(());
+        }
+        let message = format!("{name} has changed in another way than by an append: {change}");
+        Err(Error::data("table_changed", message).with_hint(
+            "set `changes: full` in the source to read all of it again, or run once with `--full`; rows loaded before are loaded again",
+        ))
+    }
+
+    /// The position after everything read, when it differs from the last one reported.
+    pub(in crate::platform) fn untold(&self, reported: Option<&Place>) -> Option<Position> {
+        let place = self
+            .place
+            .as_ref()
+            .filter(|place| Some(*place) != reported)?;
+        place.position().ok()
+    }
+}

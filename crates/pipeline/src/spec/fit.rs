@@ -1,0 +1,214 @@
+//! Checks that the parts of a pipeline fit each other, as far as the configuration shows.
+//!
+//! Each part has been validated alone before. Never reads data, and never contacts another host.
+
+use std::sync::Arc;
+
+use arrow::datatypes::{Field, Schema};
+use forebay_config::{Document, suggest};
+use forebay_core::Error;
+
+use super::components::{ConfiguredSource, ConfiguredTarget, Stage, is_component};
+use super::{Build, Step};
+use forebay_formats::contract::{ColumnRule, ContractPolicy, NewColumns};
+
+impl Build<'_> {
+    /// A table source is only read by the extractor of its name, and that reads nothing else.
+    pub(super) fn check_table(&mut self) {
+        let chosen = |key: &str| Some(self.document.get(key)?.single()?.0);
+        let (Some(source), Some(extract)) = (chosen("source"), chosen("extract")) else {
+            return;
+        };
+        let known = is_component(Stage::Source, &source) && is_component(Stage::Extract, &extract);
+        if known && (source == "table") != (extract == "table") {
+            self.part("extract", |document| {
+                Err::<(), _>(document.error(
+                    "extract_does_not_fit",
+                    "`source: table` and `extract: {table: {}}` only work together",
+                ))
+            });
+        }
+        let named = |stage: &str, component: &str, key: &str| {
+            let config = self.document.get(stage)?.get(component)?;
+            config.get(key)?.as_str().map(str::to_owned)
+        };
+        let from = named("source", "table", "name");
+        if from.is_some() && from == named("load", "iceberg", "table") {
+            self.part("load", |document| {
+                Err::<(), _>(document.error(
+                    "endless_table",
+                    "the pipeline reads the table that it loads: each run would read the rows added by the last one",
+                ))
+            });
+        }
+    }
+
+    /// A target that is replaced at the end of a run needs a source that ends.
+    pub(super) fn check_end(
+        &mut self,
+        source: Option<&ConfiguredSource>,
+        load: Option<&ConfiguredTarget>,
+    ) {
+        let pushed = source.is_some_and(|source| source.push().is_some());
+        if pushed && load.is_some_and(ConfiguredTarget::replaces) {
+            self.part("load", |document| {
+                let place = document
+                    .single()
+                    .map_or_else(|| document.clone(), |(_, config)| config);
+                let place = place.get("mode").unwrap_or(place);
+                Err::<(), _>(place.error(
+                    "replace_without_end",
+                    "pushes never end, so they cannot replace a table",
+                ))
+            });
+        }
+    }
+
+    /// A table is partitioned by columns that the last transform yields, as far as its configuration shows them.
+    pub(super) fn check_partition(
+        &mut self,
+        steps: Option<&[Step]>,
+        load: Option<&ConfiguredTarget>,
+    ) {
+        let columns = steps
+            .and_then(<[Step]>::last)
+            .and_then(|step| step.transform.columns());
+        let (Some(columns), Some(target)) = (columns, load.and_then(ConfiguredTarget::lake)) else {
+            return;
+        };
+        let is_unknown =
+            |name: &str| !name.starts_with('_') && !columns.iter().any(|column| column == name);
+        let unknown = target
+            .partition
+            .iter()
+            .enumerate()
+            .find(|(_, field)| is_unknown(&field.column));
+        let Some((at, field)) = unknown else {
+            return;
+        };
+        let names = columns.iter().map(String::as_str);
+        let hint = match suggest::nearest(&field.column, names.clone()) {
+            Some(near) => format!("did you mean `{near}`?"),
+            None => format!("columns are {}", suggest::list(names)),
+        };
+        let what = format!(
+            "the table is partitioned by `{}`, which the last transform does not yield",
+            field.column
+        );
+        self.part("load", |document| {
+            let place = document
+                .single()
+                .map_or_else(|| document.clone(), |(_, config)| config);
+            let list = place.get("partition").unwrap_or(place);
+            let place = list.elements().into_iter().nth(at).unwrap_or(list);
+            Err::<(), _>(place.error("no_column", what).with_hint(hint))
+        });
+    }
+
+    /// Keys that the source looks up in bodies need JSON.
+    pub(super) fn check_bodies(&mut self, source: Option<&ConfiguredSource>) {
+        let Some(key) = source.and_then(|source| source.capabilities().json_key) else {
+            return;
+        };
+        let extractor = self
+            .document
+            .get("extract")
+            .and_then(|extract| extract.single());
+        let is_other = |name: &str| name != "json" && is_component(Stage::Extract, name);
+        let Some((extractor, _)) = extractor.filter(|(name, _)| is_other(name)) else {
+            return;
+        };
+        let what =
+            format!("`{key}` needs JSON, but `extract: {{{extractor}: …}}` does not read JSON");
+        self.part("source", |document| {
+            let place = config_of(document);
+            let place = place.get(key).unwrap_or(place);
+            let error = place.error("extract_does_not_fit", what);
+            Err::<(), _>(error.with_hint(format!(
+                "remove `{key}`; of pages, `paginate: {{link_header: {{}}}}` reads headers only"
+            )))
+        });
+    }
+
+    /// Checks columns that a statement computes from columns with declared types, and computed columns that are declared as
+    /// extracted.
+    pub(super) fn check_made_columns(
+        &mut self,
+        policy: Option<&ContractPolicy>,
+        steps: Option<&[Step]>,
+    ) {
+        let (Some(policy), Some(steps)) = (policy, steps) else {
+            return;
+        };
+        let first = (0..steps.len()).find_map(|at| Some((at, self.statement(at)?)));
+        let Some((at, statement)) = first else {
+            return;
+        };
+        let passes = |step: &Step| {
+            policy
+                .columns
+                .keys()
+                .all(|name| step.transform.passes(name))
+        };
+        let is_kept = steps[..at].iter().all(passes);
+        let known = match is_kept {
+            true => declared(policy),
+            false => Arc::new(Schema::empty()),
+        };
+        let transform = &steps[at].transform;
+        let checked = transform.check_columns(&known);
+        self.made(
+            &statement,
+            checked.map_err(|error| statement.sql_error(&error)),
+        );
+        for name in transform.made().iter().filter(|_| is_kept) {
+            self.check_made(name, policy);
+        }
+    }
+
+    fn statement(&self, index: usize) -> Option<Document> {
+        let steps = self.valid("transform")?.elements();
+        let (kind, statement) = steps.into_iter().nth(index)?.single()?;
+        (kind == "sql").then_some(statement)
+    }
+
+    /// A type under `schema.columns` applies to extracted columns, not to columns computed by a statement.
+    fn check_made(&mut self, name: &str, policy: &ContractPolicy) {
+        let rule = policy.columns.get(name).filter(|rule| says_type_only(rule));
+        if rule.is_none() || policy.new_columns != NewColumns::Evolve {
+            return;
+        }
+        self.part("schema", |document| {
+            let columns = document.get("columns");
+            let place = columns.as_ref().and_then(|columns| columns.get(name));
+            let place = place.unwrap_or_else(|| document.clone());
+            Err::<(), _>(made_by_transform(&place, name))
+        });
+    }
+}
+
+fn says_type_only(rule: &ColumnRule) -> bool {
+    rule.r#type.is_some() && !rule.required && rule.check.is_none()
+}
+
+fn made_by_transform(place: &Document, name: &str) -> Error {
+    let message = format!(
+        "`schema.columns` describes extracted columns, but `{name}` is computed by the transform, which does not read it"
+    );
+    let hint = format!(
+        "set its type in the statement, `CAST(… AS type) AS {name}`, or with a `cast` step after it, and remove it here"
+    );
+    place.error("column_made", message).with_hint(hint)
+}
+
+fn config_of(document: &Document) -> Document {
+    let config = document.single().map(|(_, config)| config);
+    config.unwrap_or_else(|| document.clone())
+}
+
+/// The columns whose types are known before the first row.
+fn declared(policy: &ContractPolicy) -> Arc<Schema> {
+    let columns = policy.declared_columns();
+    let fields = columns.map(|(name, kind)| Field::new(name, kind.arrow(), true));
+    Arc::new(Schema::new(fields.collect::<Vec<_>>()))
+}

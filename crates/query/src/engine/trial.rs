@@ -1,0 +1,137 @@
+//! Plans a transform before its columns are known: some statements fail whatever the types of the columns are.
+//!
+//! Everything that may be the name of a column is taken for one, and all of them have one type at a time. An error that is
+//! the same for each type is the statement's own. A column that may be missing, ambiguous or given twice is never one:
+//! that depends on the rows.
+
+use std::collections::BTreeSet;
+use std::sync::Arc;
+
+use arrow::datatypes::{DataType, Field, Fields, Schema, SchemaRef, TimeUnit};
+use datafusion::common::DataFusionError;
+use datafusion::execution::session_state::SessionState;
+use forebay_core::{Error, ErrorKind, Result};
+
+use super::plan::Planned;
+use crate::error::{Phase, explain};
+use crate::statement;
+
+/// Null comes first: most statements can be planned with it.
+fn types() -> [DataType; 7] {
+    let field = |name: &str, kind: DataType| Arc::new(Field::new(name, kind, true));
+    [
+        DataType::Null,
+        DataType::Utf8,
+        DataType::Float64,
+        DataType::Boolean,
+        DataType::Timestamp(TimeUnit::Microsecond, None),
+        DataType::List(field("element", DataType::Int64)),
+        DataType::Struct(Fields::from(vec![field("a", DataType::Int64)])),
+    ]
+}
+
+/// Checks a transform over the table `input`.
+///
+/// Errors: those of planning that no types of its columns prevent.
+pub(super) fn check(
+    state: &SessionState,
+    input: &str,
+    sql: &str,
+    names: &BTreeSet<String>,
+) -> Result<()> {
+    let mut own: Option<Error> = None;
+    for kind in types() {
+        let planned = Planned::new(
+            state,
+            input,
+            columns(names, &kind),
+            statement::select(sql)?,
+            sql,
+        );
+        let Err(error) = futures::executor::block_on(planned) else {
+            return Ok(());
+        };
+        let error = match fault(&error, sql) {
+            Some(error) => error,
+            None => return Ok(()),
+        };
+        if own
+            .as_ref()
+            .is_some_and(|own| own.message() != error.message())
+        {
+            return Ok(());
+        }
+        own = Some(error);
+    }
+    own.map_or(Ok(()), Err)
+}
+
+fn columns(names: &BTreeSet<String>, kind: &DataType) -> SchemaRef {
+    let fields = names.iter();
+    let fields = fields.map(|name| Field::new(name, kind.clone(), true));
+    Arc::new(Schema::new(fields.collect::<Vec<_>>()))
+}
+
+/// An error that may be the statement's own.
+fn fault(error: &DataFusionError, sql: &str) -> Option<Error> {
+    if matches!(error.find_root(), DataFusionError::SchemaError(..)) {
+        return None;
+    }
+    let error = explain(error, Phase::Plan, sql, &[]);
+    let is_own = matches!(error.kind(), ErrorKind::Config | ErrorKind::Unsupported);
+    is_own.then_some(error)
+}
+
+#[cfg(test)]
+mod tests {
+    use forebay_core::SqlEngine;
+
+    use crate::Engine;
+
+    #[test]
+    fn what_fails_for_every_type_is_refused_before_the_first_record() {
+        let engine = Engine::new();
+        for (sql, message) in [
+            ("select id, 'a' + 1 as x from input", "not a valid number"),
+            ("select id, cast('x' as int) as x from input", "Cannot cast"),
+            (
+                "select id, date '2024-13-01' as x from input",
+                "Cannot cast",
+            ),
+            ("select id, upper(1, 2) as x from input", "upper"),
+            ("select id, unnest(1) as x from input", "unnest"),
+            ("select id from input where 1 + true", "bigint + boolean"),
+            ("select id from input where 'x'", "non-boolean"),
+            ("select id from input order by 5", "out of bounds"),
+            (
+                "select id from input union all select id, price from input",
+                "number of columns",
+            ),
+            (
+                "select id as a, price as a from input union all select id, price from input",
+                "1:17: two columns",
+            ),
+            ("select * from input tablesample (10)", "TABLESAMPLE"),
+        ] {
+            let error = engine.inspect("input", sql).unwrap_err();
+            assert!(error.message().contains(message), "{sql}: {error}");
+        }
+    }
+
+    #[test]
+    fn what_some_columns_make_valid_is_left_to_the_first_record() {
+        let engine = Engine::new();
+        for sql in [
+            "select a + 1 as a, upper(b) as b, unnest(l) as l, s['k'] as k, m.n.o as o from input",
+            "select *, price * 2 as twice from input order by twice",
+            "select input.id, v.x from input join (values (1, 'a')) v(k, x) on v.k = input.id and v.x = input.name",
+            "select date_trunc('day', at) as day, l[1] as first, array_length(l) as n from input",
+            "select case when ok then 1 / 0 else n end as n from input where ok and name like 'a%'",
+            "select l && k as both, l @> [1] as has, m['k'] as v, x from input where l <@ k",
+            "with q as (select *, n as m from input) select m, m as n2, q.n from q",
+            "select id, nosuch as x from input",
+        ] {
+            engine.inspect("input", sql).unwrap();
+        }
+    }
+}

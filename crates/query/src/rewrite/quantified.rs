@@ -1,0 +1,72 @@
+//! `x = ANY (list)` and `x <> ALL (list)`: a list that is written out becomes `IN`, others go to functions of ours. The engine looks for
+//! an equal item only, and takes a null for none.
+
+use std::ops::ControlFlow;
+
+use datafusion::sql::sqlparser::ast::{Array, BinaryOperator, Expr};
+use forebay_core::Error;
+
+use super::{call, unsupported};
+
+const HINT: &str = "compare with =, <>, <, <=, > or >=";
+
+/// Rewrites a comparison with the items of a list; one with a subquery is left to the engine.
+pub(super) fn settle(expr: &mut Expr) -> ControlFlow<Box<Error>> {
+    let (quantifier, value, operator, list) = match expr {
+        Expr::AnyOp {
+            left,
+            compare_op,
+            right,
+            ..
+        } => ("any", left, compare_op, right),
+        Expr::AllOp {
+            left,
+            compare_op,
+            right,
+        } => ("all", left, compare_op, right),
+        _ => return ControlFlow::Continue(()),
+    };
+    if matches!(list.as_ref(), Expr::Subquery(_)) {
+        return ControlFlow::Continue(());
+    }
+    let negated = match (quantifier, &operator) {
+        ("any", BinaryOperator::Eq) => Some(false),
+        ("all", BinaryOperator::NotEq) => Some(true),
+        _ => None,
+    };
+    if let (Some(negated), Some(items)) = (negated, items(list)) {
+        *expr = Expr::InList {
+            expr: value.clone(),
+            list: items,
+            negated,
+        };
+        return ControlFlow::Continue(());
+    }
+    let operator = match operator {
+        BinaryOperator::Eq => "equal",
+        BinaryOperator::NotEq => "not_equal",
+        BinaryOperator::Lt => "less",
+        BinaryOperator::LtEq => "less_or_equal",
+        BinaryOperator::Gt => "greater",
+        BinaryOperator::GtEq => "greater_or_equal",
+        other => {
+            let message = format!("{other} {} is not supported", quantifier.to_uppercase());
+            return ControlFlow::Break(unsupported(expr, &message, HINT));
+        }
+    };
+    let args = vec![value.as_ref().clone(), list.as_ref().clone()];
+    *expr = call(&format!("{quantifier}_{operator}"), args);
+    ControlFlow::Continue(())
+}
+
+/// The items of a list that is written out and has some.
+fn items(list: &Expr) -> Option<Vec<Expr>> {
+    match list {
+        Expr::Nested(inner) => items(inner),
+        Expr::Array(Array { elem, .. }) if !elem.is_empty() => {
+            let is_list = |item: &Expr| matches!(item, Expr::Array(_));
+            (!elem.iter().any(is_list)).then(|| elem.clone())
+        }
+        _ => None,
+    }
+}

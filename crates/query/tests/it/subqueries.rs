@@ -1,0 +1,136 @@
+//! Correlated subqueries whose condition is no equality, and columns of one name inside and outside. The expected rows are those of
+//! DuckDB.
+
+use std::sync::Arc;
+
+use arrow::array::{ArrayRef, Int64Array, RecordBatch};
+
+use crate::fixture::Fixture;
+
+async fn lake() -> Fixture {
+    let fixture = Fixture::new().await;
+    let table = |rows: &[[Option<i64>; 3]]| {
+        let column = |at: usize| -> ArrayRef {
+            Arc::new(rows.iter().map(|row| row[at]).collect::<Int64Array>())
+        };
+        let columns = [
+            ("a", column(0), true),
+            ("b", column(1), true),
+            ("c", column(2), true),
+        ];
+        RecordBatch::try_from_iter_with_nullable(columns).unwrap()
+    };
+    let t = [
+        [Some(1), Some(1), Some(1)],
+        [Some(2), Some(5), Some(2)],
+        [Some(3), None, Some(1)],
+        [None, Some(9), Some(2)],
+    ];
+    let u = [
+        [Some(1), Some(4), Some(1)],
+        [Some(7), Some(6), Some(2)],
+        [None, Some(2), Some(2)],
+    ];
+    fixture
+        .append(&[("a.t", &[], table(&t)), ("a.u", &[], table(&u))])
+        .await;
+    fixture
+}
+
+async fn check(expected: &[(&str, &[&str])]) {
+    let fixture = lake().await;
+    for (sql, expected) in expected {
+        assert_eq!(fixture.rows(sql).await, *expected, "{sql}");
+    }
+}
+
+#[tokio::test]
+async fn tests_for_rows_by_any_condition() {
+    check(&[
+        ("select a from a.t where not exists (select 1 from a.u where u.a = t.a or u.b < t.b) order by a", &["3"]),
+        ("select a from a.t where not exists (select 1 from a.u where u.a = t.a or u.b < t.b) or t.c = 1 order by a", &["1", "3"]),
+        ("select a from a.t where a not in (select a from a.u where u.b < t.b) or t.c = 1 order by a", &["1", "3"]),
+        ("select a from a.t where not exists (select 1 from a.u where t.c = 1) or t.b = 1 order by a", &["1", "2", ""]),
+        ("select a from a.t where exists (select 1 from a.u where t.c = 1) or t.b = 9 order by a", &["1", "3", ""]),
+        ("select a, exists (select 1 from a.u where t.c = 1) from a.t order by a", &["1 | true", "2 | false", "3 | true", " | false"]),
+        ("select a from a.t where exists (select 1 from a.u where t.c = 2 and u.a > t.a) or t.b = 1 order by a", &["1", "2"]),
+    ])
+    .await;
+}
+
+#[tokio::test]
+async fn columns_of_one_name_inside_and_outside() {
+    check(&[
+        ("select t.a, z.c from a.t, lateral (select max(u.b) as c from a.u where u.c = t.c) z order by 1", &["1 | 4", "2 | 6", "3 | 4", " | 6"]),
+        ("select t.c, z.c from a.t, lateral (select max(u.b) as c from a.u where u.c = t.c) z order by 1, 2", &["1 | 4", "1 | 4", "2 | 6", "2 | 6"]),
+        ("select t.b, z.n, z.b from a.t left join lateral (select count(*) as n, count(u.b) as b from a.u where u.c = t.a) z on true order by t.b", &["1 | 1 | 1", "5 | 2 | 2", "9 | 0 | 0", " | 0 | 0"]),
+        ("select t.c, z.c from a.t, lateral (select u.b as c from a.u where u.c = t.c) z where t.a = 2 order by 2", &["2 | 2", "2 | 6"]),
+        ("select t.c, z.c from a.t, lateral (select distinct u.b % 2 as c from a.u where u.c = t.c) z where t.a = 2", &["2 | 0"]),
+        ("select t.c, z.c, v.c from a.t, lateral (select max(u.b) as c from a.u where u.c = t.c) z, lateral (select min(u.b) as c from a.u where u.b = z.c) v where t.a = 1", &["1 | 4 | 4"]),
+        ("select t.c, (select max(u.b) as c from a.u where u.c = t.c) from a.t where a = 1", &["1 | 4"]),
+        ("select t.c, (select count(*) as c from a.u where u.b = t.b) from a.t where a = 1", &["1 | 0"]),
+        ("select t.c from a.t where t.b in (select u.b + 1 as c from a.u where u.c = t.c) order by 1", &[]),
+        ("select t.a from a.t where t.c = (select max(u.b) - 3 as c from a.u where u.c = t.c)", &["1", "3"]),
+    ])
+    .await;
+}
+
+#[tokio::test]
+async fn values_computed_from_an_aggregate_of_no_rows() {
+    let from = "from a.u where u.c = t.a";
+    let fixture = lake().await;
+    for (value, expected) in [
+        ("max(u.b) - 3", ["1", "3", "", ""]),
+        ("-max(u.b) * 2.5", ["-10.0", "-15.0", "", ""]),
+        ("max(u.b)::text || 'x'", ["4x", "6x", "", ""]),
+        (
+            "date '2024-01-01' + max(u.b)",
+            ["2024-01-05", "2024-01-07", "", ""],
+        ),
+        (
+            "date_trunc('year', date '2024-05-01' + max(u.b))",
+            ["2024-01-01T00:00:00", "2024-01-01T00:00:00", "", ""],
+        ),
+        ("(max(u.b) + 0.6)::int", ["5", "7", "", ""]),
+        ("max(u.b) + count(*)", ["5", "8", "", ""]),
+        ("coalesce(max(u.b), 0) + 1", ["5", "7", "1", "1"]),
+    ] {
+        let sql = format!("select (select {value} {from}) from a.t order by t.a");
+        assert_eq!(fixture.rows(&sql).await, expected, "{sql}");
+    }
+}
+
+#[tokio::test]
+async fn values_that_do_not_read_the_aggregate_have_its_row() {
+    let from = "from a.u where u.c = t.a";
+    let fixture = lake().await;
+    for (value, expected) in [
+        ("count(*) is null", ["false", "false", "false", "false"]),
+        ("count(*) * 0 + 4", ["4", "4", "4", "4"]),
+        ("coalesce(1, max(u.b))", ["1", "1", "1", "1"]),
+        ("case when true then 5 else max(u.b) end", ["5"; 4]),
+        ("'n=' || count(*)", ["n=1", "n=2", "n=0", "n=0"]),
+    ] {
+        let sql = format!("select (select {value} {from}) from a.t order by t.a");
+        assert_eq!(fixture.rows(&sql).await, expected, "{sql}");
+        let sql =
+            format!("select v.x from a.t, lateral (select {value} as x {from}) v order by t.a");
+        assert_eq!(fixture.rows(&sql).await, expected, "{sql}");
+    }
+    for (value, expected) in [
+        ("5 {from} having count(*) = 0", ["", "", "5", "5"]),
+        ("5 {from} having count(*) > 0", ["5", "5", "", ""]),
+        (
+            "coalesce(max(u.b), 9) {from} having max(u.b) is null",
+            ["", "", "9", "9"],
+        ),
+        ("count(*) {from} having count(*) <> 1", ["", "2", "0", "0"]),
+    ] {
+        let value = value.replace("{from}", from);
+        let sql = format!("select (select {value}) from a.t order by t.a");
+        assert_eq!(fixture.rows(&sql).await, expected, "{sql}");
+    }
+    check(&[("select t.a from a.t where (select 5 from a.u where u.c = t.a having count(*) = 0) = 5 order by 1", &["3", ""])]).await;
+    let sql = "select v.x from a.t, lateral (select 5 as x from a.u where u.c = t.a having count(*) = 0) v";
+    assert_eq!(fixture.failure(sql).await.code(), "sql_unsupported");
+}
