@@ -5,7 +5,7 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use forebay_core::Clock;
-use forebay_pipeline::run::Figures;
+use forebay_pipeline::engine::Figures;
 use indicatif::{ProgressBar, ProgressStyle};
 
 use crate::say;

@@ -10,7 +10,7 @@ use forebay_core::{Clock, Error, Ident, RefName, Result, SqlEngine, SystemClock}
 use forebay_journal::Journals;
 use forebay_lake::Lake;
 use forebay_objects::StorageUrl;
-use forebay_pipeline::run::{Figures, RunContext};
+use forebay_pipeline::engine::{Figures, Ids, RunContext};
 use forebay_query::{Engine, Query, QueryCancellation, QueryOptions};
 use forebay_store::{AsOf, Store};
 use object_store::ObjectStore;
@@ -307,12 +307,12 @@ impl Workspace {
         figures: &Arc<Figures>,
     ) -> RunContext {
         let mut rng = rand::rng();
-        let seed = rng.random();
+        let ids = Ids::new(rng.random());
         RunContext {
             lake: self.lake.clone(),
             engine: self.engine.clone(),
             clock: self.clock.clone(),
-            seed,
+            ids,
             project: self.project.clone(),
             spill: self.spill_folder(),
             branch: branch.clone(),
@@ -328,6 +328,7 @@ impl Workspace {
             lease: self.settings.store.lease.0,
             aws: aws_variables(),
             payload_attempts: self.settings.run.payload_attempts,
+            failpoint: None,
         }
     }
 }

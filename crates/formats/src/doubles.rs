@@ -2,7 +2,7 @@
 //!
 //! An extractor puts later doubles into a column of their own, since the first column has its type by then. This marks both
 //! as one column of the data: the load stage merges them into a column of doubles where the table supports it (see
-//! `run::widen`), and the contract then has one column.
+//! `engine::steps::widen`), and the contract then has one column.
 
 use arrow::datatypes::Field;
 

@@ -1,7 +1,7 @@
 //! The data path: from a source to a committed table.
 //!
 //! A pipeline file ([`spec`]) chooses connectors and formats of the crates below, or components of the [`platform`] itself,
-//! which read and write the lake. [`run`] joins them. Positions move in the commit that a run makes and nowhere else. This
+//! which read and write the lake. [`engine`] joins them. Positions move in the commit that a run makes and nowhere else. This
 //! crate never runs a query engine: SQL goes through [`forebay_core::SqlEngine`].
 
 pub mod spec;
@@ -14,8 +14,8 @@ pub mod transform;
 
 pub mod buffer;
 
+pub mod engine;
 pub mod quarantine;
-pub mod run;
 
 pub mod position_objects;
 

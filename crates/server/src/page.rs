@@ -6,7 +6,7 @@ use axum::extract::State as Shared;
 use axum::http::header::{CACHE_CONTROL, CONTENT_SECURITY_POLICY, X_CONTENT_TYPE_OPTIONS};
 use axum::response::{IntoResponse, Response};
 use forebay_control::orchestrate::Status;
-use forebay_pipeline::run::Figures;
+use forebay_pipeline::engine::Figures;
 
 use crate::answer::text;
 use crate::pipelines::schedule;

@@ -5,7 +5,7 @@ use axum::extract::rejection::PathRejection;
 use axum::extract::{Path, State as Shared};
 use forebay_control::orchestrate::Status;
 use forebay_core::Error;
-use forebay_pipeline::run::Figures;
+use forebay_pipeline::engine::Figures;
 use serde_json::{Value, json};
 
 use crate::answer::Refusal;

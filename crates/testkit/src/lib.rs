@@ -26,7 +26,7 @@ pub use postgres::PostgresServer;
 pub use registry::RegistryServer;
 pub use s3::S3Server;
 pub use stub::{Behaviour, Reply, Request, StubHttp};
-pub use workspace::{Workspace, shared_data, shared_files};
+pub use workspace::{Workspace, shared_data, shared_files, variable};
 
 /// Installs the process-wide TLS provider, as the binary does at its start. May be called by every test.
 pub fn install_crypto() {

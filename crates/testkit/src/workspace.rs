@@ -45,6 +45,12 @@ impl Workspace {
     }
 }
 
+/// A variable of the environment that a developer sets to look into one case.
+#[expect(clippy::disallowed_methods, reason = "only a developer sets it")]
+pub fn variable(name: &str) -> Option<String> {
+    std::env::var(name).ok()
+}
+
 /// Real data stored beside the repository and never committed; `None`, with a line on stderr, where it is absent.
 #[expect(clippy::print_stderr, reason = "a test that skips says so")]
 pub fn shared_data() -> Option<PathBuf> {

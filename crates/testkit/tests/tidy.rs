@@ -255,6 +255,27 @@ fn nothing_outside_of_its_folder_names_a_connector() {
     }
 }
 
+/// There is one write path: whoever commits goes through it.
+#[test]
+fn commits_are_made_in_one_place() {
+    let mut files = Vec::new();
+    rust_files(&root().join("crates/pipeline/src"), &mut files);
+    let mut makers = BTreeSet::new();
+    for path in files {
+        let name = path.strip_prefix(root()).unwrap().to_str().unwrap();
+        let text = std::fs::read_to_string(&path).unwrap();
+        let makes = ["CommitRequest {", "Commit {", "PositionMove {"];
+        if !name.contains("tests") && makes.iter().any(|made| text.contains(made)) {
+            makers.insert(name.to_owned());
+        }
+    }
+    let folder = "crates/pipeline/src/engine/commit/";
+    assert!(
+        !makers.is_empty() && makers.iter().all(|name| name.starts_with(folder)),
+        "{makers:?}"
+    );
+}
+
 /// Rows pass through most crates, so none may be forgotten when the profile decides how well each is compiled.
 #[test]
 fn the_release_profile_names_every_crate() {

@@ -16,7 +16,7 @@ use std::sync::Arc;
 
 use async_trait::async_trait;
 use forebay_core::{Ident, Result, Timestamp};
-use forebay_pipeline::run::Figures;
+use forebay_pipeline::engine::Figures;
 use forebay_pipeline::spec::PipelineSpec;
 use tokio_util::sync::CancellationToken;
 

@@ -4,7 +4,7 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use forebay_core::{Clock, Error, Ident, Result, Timestamp};
-use forebay_pipeline::run::Figures;
+use forebay_pipeline::engine::Figures;
 use forebay_pipeline::spec::PipelineSpec;
 use tokio::sync::watch;
 use tokio_util::sync::CancellationToken;

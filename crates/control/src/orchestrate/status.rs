@@ -4,7 +4,7 @@ use std::collections::BTreeMap;
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 
 use forebay_core::{Ident, Timestamp};
-use forebay_pipeline::run::Figures;
+use forebay_pipeline::engine::Figures;
 use forebay_pipeline::spec::PipelineSpec;
 use serde::Serialize;
 

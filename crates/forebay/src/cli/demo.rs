@@ -8,7 +8,7 @@ use arrow::array::AsArray;
 use arrow::datatypes::Int64Type;
 use clap::Args;
 use forebay_core::{Error, RefName, Result, SystemClock};
-use forebay_pipeline::run::Figures;
+use forebay_pipeline::engine::Figures;
 use forebay_store::AsOf;
 use futures::TryStreamExt;
 use tokio_util::sync::CancellationToken;

@@ -5,7 +5,7 @@ use std::sync::Arc;
 
 use clap::Subcommand;
 use forebay_core::{RefName, Result};
-use forebay_pipeline::run::{Figures, ResetPlan};
+use forebay_pipeline::engine::{Figures, ResetPlan};
 use forebay_pipeline::spec::PipelineSpec;
 use tokio_util::sync::CancellationToken;
 
@@ -52,14 +52,14 @@ impl Pipeline {
             &Arc::new(Figures::default()),
         );
         if !yes {
-            let plan = forebay_pipeline::run::plan_reset(&spec, &context).await?;
+            let plan = forebay_pipeline::engine::plan_reset(&spec, &context).await?;
             report(&spec, &plan, "would drop");
             say::line("dry run: pass --yes to reset the pipeline");
             return Ok(ExitCode::SUCCESS);
         }
         let _alone = workspace.lock(&spec.name)?;
         let _unreplayed = workspace.lock_replay(&spec.name)?;
-        let plan = forebay_pipeline::run::reset(spec.clone(), context).await?;
+        let plan = forebay_pipeline::engine::reset(spec.clone(), context).await?;
         report(&spec, &plan, "dropped");
         say::good(format_args!(
             "{} starts from nothing: forebay run {}",

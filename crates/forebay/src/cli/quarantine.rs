@@ -7,7 +7,7 @@ use std::sync::Arc;
 
 use clap::Subcommand;
 use forebay_core::{Error, Ident, RefName, Result};
-use forebay_pipeline::run::{DiscardFilter, Figures, RunContext, plan_discard};
+use forebay_pipeline::engine::{DiscardFilter, Figures, RunContext, plan_discard};
 use forebay_store::AsOf;
 use tokio_util::sync::CancellationToken;
 
@@ -193,7 +193,7 @@ async fn replay(
     // A run may be active: one that follows pushes never ends. The second one to commit reads the tables again.
     let _alone = workspace.lock_replay(&spec.name)?;
     let context = run_context(workspace);
-    let done = Box::pin(forebay_pipeline::run::replay(spec.clone(), context)).await?;
+    let done = Box::pin(forebay_pipeline::engine::replay(spec.clone(), context)).await?;
     let target = spec.load.describe();
     let landed = say::counted(done.landed, "record");
     match done.rows {

@@ -10,7 +10,7 @@ use arrow::error::ArrowError;
 use arrow::row::{RowConverter, SortField};
 use clap::Args;
 use forebay_core::{Error, RefName, Result, TableName};
-use forebay_pipeline::run::{Figures, Rebuilt};
+use forebay_pipeline::engine::{Figures, Rebuilt};
 use forebay_pipeline::spec::PipelineSpec;
 use forebay_store::AsOf;
 use futures::TryStreamExt;
@@ -60,7 +60,7 @@ impl Rebuild {
             &CancellationToken::new(),
             &Arc::new(Figures::default()),
         );
-        let rebuilt = Box::pin(forebay_pipeline::run::rebuild(
+        let rebuilt = Box::pin(forebay_pipeline::engine::rebuild(
             spec.clone(),
             context.clone(),
         ))
@@ -86,7 +86,7 @@ impl Rebuild {
             }
         };
         if self.adopt {
-            forebay_pipeline::run::adopt(&spec, &context, &rebuilt).await?;
+            forebay_pipeline::engine::adopt(&spec, &context, &rebuilt).await?;
             let tables = rebuilt.tables.iter().map(ToString::to_string);
             let tables: Vec<String> = tables.collect();
             say::good(format_args!("adopted: {}", tables.join(", ")));
@@ -111,7 +111,7 @@ impl Rebuild {
         let variables = self.variables();
         let main = AsOf::Head(RefName::main());
         let table = workspace.lake().table(&main, &self.table).await?;
-        let owner = table.as_ref().and_then(forebay_pipeline::run::owner);
+        let owner = table.as_ref().and_then(forebay_pipeline::engine::owner);
         let is_owned = owner.is_some();
         let name = owner.unwrap_or_else(|| self.table.to_string());
         let mut parent = None;

@@ -8,7 +8,7 @@ use std::sync::Arc;
 
 use clap::Args;
 use forebay_core::{Error, ErrorKind, RefName, Result};
-use forebay_pipeline::run::{Figures, RunReport};
+use forebay_pipeline::engine::{Figures, RunReport};
 use forebay_pipeline::spec::PipelineSpec;
 use tokio::signal::unix::{Signal, SignalKind, signal};
 use tokio_util::sync::CancellationToken;
@@ -172,7 +172,7 @@ pub(crate) async fn one(
         wanted,
     );
     let context = workspace.run_context(&order.branch, order.full, &order.cancel, figures);
-    let report = Box::pin(forebay_pipeline::run::run(spec.clone(), context)).await;
+    let report = Box::pin(forebay_pipeline::engine::run(spec.clone(), context)).await;
     drop(progress);
     report
 }

@@ -11,7 +11,7 @@ use async_trait::async_trait;
 use clap::Args;
 use forebay_control::orchestrate::{Registry, Site, Supervisor};
 use forebay_core::{Error, Ident, RefName, Result, Timestamp};
-use forebay_pipeline::run::Figures;
+use forebay_pipeline::engine::Figures;
 use forebay_pipeline::spec::PipelineSpec;
 use forebay_server::{Access, Probe, State, TlsFiles};
 use rustix::process::{Resource, Rlimit, getrlimit, setrlimit};
@@ -194,7 +194,7 @@ impl Site for Project {
             .workspace
             .run_context(&RefName::main(), false, &cancel, &figures);
         context.follow = true;
-        forebay_pipeline::run::run(spec, context).await.map(drop)
+        forebay_pipeline::engine::run(spec, context).await.map(drop)
     }
 }
 

@@ -55,7 +55,7 @@ async fn refuse_rows_of_others(
     let name = &spec.name;
     let main = RefName::main();
     let others =
-        forebay_pipeline::run::find_other_loaders(workspace.lake(), &main, name, table).await?;
+        forebay_pipeline::engine::find_other_loaders(workspace.lake(), &main, name, table).await?;
     let Some(other) = others.first() else {
         return Ok(());
     };

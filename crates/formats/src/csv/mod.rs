@@ -14,7 +14,7 @@
 //! rows of a column (at most 8,192) and only when the text can be restored from the value: `007` and a number of 20 digits
 //! stay strings. A later text that does not fit a learned type goes to a column `<name>__v_string`, a number that does not
 //! fit a column of other numbers to `<name>__v_double` or `<name>__v_long` (the lake merges both into one column where it
-//! can, see `run::widen`); with a declared type, or when `schema.new_columns` is not `evolve`, the record is quarantined.
+//! can, see `engine::steps::widen`); with a declared type, or when `schema.new_columns` is not `evolve`, the record is quarantined.
 //! Blank lines are skipped. A record that is torn, too long or has the wrong number of fields is quarantined with its line;
 //! the lines after it are read. Cells that look like formulas are stored unchanged. A large file is committed in parts,
 //! between records; later parts carry the header along (`carry.rs`). The extractor does no I/O.

@@ -13,7 +13,7 @@
 //!   `double` if every integer is exact in one. Strings stay strings; a type is only given in `schema.columns`.
 //! - **A key whose values are of several kinds** has a column for each: the kind seen first has the plain name, every other
 //!   `<key>__v_<kind>` beside it (`boolean`, `long`, `double`, `string`, `object`, `list`); of whole numbers and doubles the lake
-//!   makes one column where it can (see `run::widen`). A list column
+//!   makes one column where it can (see `engine::steps::widen`). A list column
 //!   whose elements are of several kinds is one list for each kind, all of the same length: the first plain, the others
 //!   `<list>__e_<kind>` (`__e2_` in a list within a list), null where the element is of another kind.
 //! - A number is kept exactly or the record is refused: `number_out_of_range` beyond long and double,

@@ -1,6 +1,6 @@
 //! Columns beside others, for values of another type (`price__v_double` beside `price`), and records whose value a step does not read.
 //!
-//! Where the table can merge both into one column, it does (see `run::widen`). Otherwise a step that uses `price` alone
+//! Where the table can merge both into one column, it does (see `engine::steps::widen`). Otherwise a step that uses `price` alone
 //! would take a record with a value beside it for one without: it would be filtered out, or become another number. Such a
 //! record is rejected.
 

@@ -18,8 +18,8 @@ use forebay_formats::{Extracted, Extraction, Extractor};
 use forebay_journal::Journals;
 use forebay_lake::Lake;
 use forebay_objects::AwsVariables;
+use forebay_pipeline::engine::{self, Figures, Ids, RunContext};
 use forebay_pipeline::platform::PlatformContext;
-use forebay_pipeline::run::{self, Figures, RunContext};
 use forebay_pipeline::spec::{self, PipelineSpec};
 use forebay_store::{AsOf, RunRecord, RunStatus, StepRecord, Store};
 use object_store::local::LocalFileSystem;
@@ -168,7 +168,7 @@ impl World {
             lake: self.lake.clone(),
             engine: Arc::new(Superstitious),
             clock: self.clock.clone(),
-            seed: 7,
+            ids: Ids::new(7),
             project: self.folder.path().to_owned(),
             spill: self.folder.path().join("spill"),
             branch: RefName::main(),
@@ -186,13 +186,14 @@ impl World {
             exclusive: true,
             aws: AwsVariables::default(),
             payload_attempts: 3,
+            failpoint: None,
         }
     }
 
     /// Runs; gives the rows that landed and the records that were refused.
     async fn run(&self, spec: PipelineSpec) -> Result<(u64, u64)> {
         let figures = Arc::new(Figures::default());
-        run::run(Arc::new(spec), self.context(&figures)).await?;
+        engine::run(Arc::new(spec), self.context(&figures)).await?;
         Ok((self.total("t.p").await, self.total("quarantine.p").await))
     }
 

@@ -4,7 +4,7 @@ use std::fmt;
 
 use forebay_control::orchestrate::{Phase, Status};
 use forebay_core::Timestamp;
-use forebay_pipeline::run::Figures;
+use forebay_pipeline::engine::Figures;
 use prometheus_client::collector::Collector;
 use prometheus_client::encoding::DescriptorEncoder;
 

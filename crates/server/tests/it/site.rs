@@ -10,7 +10,7 @@ use forebay_config::Variables;
 use forebay_control::orchestrate::{Registry, Site, Supervisor};
 use forebay_core::{Clock, Error, Ident, Result, SystemClock, Timestamp};
 use forebay_journal::{Journals, Limits, Place};
-use forebay_pipeline::run::Figures;
+use forebay_pipeline::engine::Figures;
 use forebay_pipeline::spec::{self, PipelineSpec};
 use forebay_server::{Access, Listening, Probe, State, router};
 use forebay_testkit::{FakeClock, NoSql};

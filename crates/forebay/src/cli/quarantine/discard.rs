@@ -4,7 +4,7 @@ use std::process::ExitCode;
 
 use clap::Args;
 use forebay_core::{Error, Ident, Result, Timestamp};
-use forebay_pipeline::run::{DiscardFilter, DiscardPlan, discard, plan_discard};
+use forebay_pipeline::engine::{DiscardFilter, DiscardPlan, discard, plan_discard};
 
 use super::{has_quarantine, run_context};
 use crate::options::Global;

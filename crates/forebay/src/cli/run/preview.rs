@@ -8,7 +8,7 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use forebay_core::{CommitId, Error, RefName, Result};
-use forebay_pipeline::run::Figures;
+use forebay_pipeline::engine::Figures;
 use forebay_pipeline::spec::PipelineSpec;
 use forebay_store::AsOf;
 use rand::Rng;
@@ -67,9 +67,9 @@ async fn run_on_branch(
     let spec = Arc::new(spec);
     // Rows of earlier runs do not belong to the preview.
     let context = workspace.run_context(branch, false, &CancellationToken::new(), &Arc::default());
-    let landed = forebay_pipeline::run::plan_reset(&spec, &context).await?;
+    let landed = forebay_pipeline::engine::plan_reset(&spec, &context).await?;
     if !landed.tables.is_empty() || !landed.splits.is_empty() {
-        forebay_pipeline::run::reset(spec.clone(), context).await?;
+        forebay_pipeline::engine::reset(spec.clone(), context).await?;
     }
     let order = Order {
         spec: spec.clone(),

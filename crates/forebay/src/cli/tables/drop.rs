@@ -101,7 +101,7 @@ impl DropTable {
             let is_loaded = spec
                 .load
                 .lake()
-                .is_some_and(|target| forebay_pipeline::run::is_owned(&table, &target.table));
+                .is_some_and(|target| forebay_pipeline::engine::is_owned(&table, &target.table));
             if is_loaded {
                 return Err(Error::config(
                     "table_in_use",

@@ -1,0 +1,481 @@
+//! The tables that one commit of a pipeline touches, each with its open files.
+
+use std::collections::btree_map::Entry;
+use std::collections::{BTreeMap, BTreeSet};
+
+use arrow::datatypes::SchemaRef;
+use arrow::record_batch::RecordBatch;
+use forebay_core::{Context, Error, ErrorKind, Ident, RefName, Result, TableName};
+use forebay_lake::{Draft, Lake, PartitionField, Table, TableWriter, WriterOptions};
+use forebay_store::{AsOf, Head};
+use object_store::path::Path;
+use tokio::runtime::Handle;
+
+use crate::platform::iceberg::IcebergTarget;
+
+/// `raw.<pipeline>`.
+pub(in crate::engine) fn raw(pipeline: &Ident) -> Result<TableName> {
+    Ok(TableName::new("raw".parse()?, pipeline.clone()))
+}
+
+/// Property of a data table: the main table that it is or belongs to. Pipelines with that table as their target may write
+/// here.
+const OWNER_PROPERTY: &str = "forebay.owner";
+
+/// Property of a main table: the pipelines whose rows it has, with commas between their names. A rebuild has the rows of one.
+const LOADERS_PROPERTY: &str = "forebay.loaders";
+
+/// Columns that every child table has.
+const CHILD_COLUMNS: [&str; 4] = ["_fb_id", "_fb_parent_id", "_fb_root_id", "_fb_index"];
+
+/// Whether a child table of `main` could have this name.
+pub(in crate::engine) fn may_be_child(name: &TableName, main: &TableName) -> bool {
+    let rest = name.name.as_str().strip_prefix(main.name.as_str());
+    name.namespace == main.namespace && rest.is_some_and(|rest| rest.starts_with("__"))
+}
+
+/// Whether a table belongs to `main`. A table without a recorded owner does when it looks like a child table.
+pub fn is_owned(table: &Table, main: &TableName) -> bool {
+    belongs_to(table.name(), main, owner(table).as_deref(), &table.schema())
+}
+
+/// The recorded main table that a table is or belongs to.
+pub fn owner(table: &Table) -> Option<String> {
+    table.properties().remove(OWNER_PROPERTY)
+}
+
+/// The pipelines recorded as loaders of a table; none in tables of earlier versions.
+pub(in crate::engine) fn loaders(table: &Table) -> BTreeSet<String> {
+    let recorded = table.properties().remove(LOADERS_PROPERTY);
+    names_of(recorded.as_deref())
+}
+
+fn names_of(recorded: Option<&str>) -> BTreeSet<String> {
+    let names = recorded.unwrap_or_default().split(',');
+    let names = names.filter(|name| !name.is_empty());
+    names.map(str::to_owned).collect()
+}
+
+/// Heads of the main table and its child tables on a branch. A table of another pipeline may have the name of a child.
+pub(in crate::engine) async fn owned_heads(
+    lake: &Lake,
+    branch: &RefName,
+    main: &TableName,
+) -> Result<Vec<Head>> {
+    let as_of = AsOf::Head(branch.clone());
+    let mut owned = Vec::new();
+    for head in lake.store().heads(&as_of).await? {
+        if head.table == *main {
+            owned.push(head);
+        } else if may_be_child(&head.table, main)
+            && let Some(table) = lake.table(&as_of, &head.table).await?
+            && is_owned(&table, main)
+        {
+            owned.push(head);
+        }
+    }
+    Ok(owned)
+}
+
+fn belongs_to(name: &TableName, main: &TableName, owner: Option<&str>, schema: &SchemaRef) -> bool {
+    match owner {
+        Some(owner) => owner == main.to_string(),
+        None => {
+            let has_column = |column: &&str| schema.column_with_name(column).is_some();
+            name == main || may_be_child(name, main) && CHILD_COLUMNS.iter().all(has_column)
+        }
+    }
+}
+
+/// Tables being written; everything is invisible until [`Tables::finish`]'s drafts are committed.
+pub(in crate::engine) struct Tables {
+    lake: Lake,
+    branch: RefName,
+    pipeline: Ident,
+    runtime: Handle,
+    open: BTreeMap<TableName, Open>,
+    /// Changes of tables, for display: `quakes.events: added column note`.
+    pub(in crate::engine) changes: Vec<String>,
+}
+
+struct Open {
+    draft: Draft,
+    writer: Option<TableWriter>,
+    /// Files at given paths.
+    files: BTreeMap<Path, TableWriter>,
+    /// The last schema that was found to fit; most batches have the same.
+    fits: Option<SchemaRef>,
+    options: WriterOptions,
+    /// Whether the pipeline is known to own the target.
+    is_claimed: bool,
+}
+
+impl Open {
+    fn new(draft: Draft, options: WriterOptions) -> Self {
+        Self {
+            draft,
+            writer: None,
+            files: BTreeMap::new(),
+            fits: None,
+            options,
+            is_claimed: false,
+        }
+    }
+
+    /// Closes every file.
+    fn close(&mut self) -> Result<()> {
+        let writers = self.writer.take().into_iter();
+        for writer in writers.chain(std::mem::take(&mut self.files).into_values()) {
+            self.draft.append(writer.finish()?);
+        }
+        Ok(())
+    }
+}
+
+impl Tables {
+    pub(in crate::engine) fn new(
+        lake: Lake,
+        branch: RefName,
+        pipeline: Ident,
+        runtime: Handle,
+    ) -> Self {
+        Self {
+            lake,
+            branch,
+            pipeline,
+            runtime,
+            open: BTreeMap::new(),
+            changes: Vec::new(),
+        }
+    }
+
+    /// Adds rows of a pipeline to its main table, or to the child table of the list at `child`.
+    ///
+    /// Errors: `Config` `table_taken` when the table belongs to another pipeline.
+    pub(in crate::engine) fn write_rows(
+        &mut self,
+        target: &IcebergTarget,
+        child: &str,
+        records: &RecordBatch,
+    ) -> Result<()> {
+        let (name, partition) = target.place(child)?;
+        let options = self.claim_rows(target, child)?;
+        self.write(&name, records, partition, &options)
+    }
+
+    /// Opens the main table of a pipeline, or that of the list at `child`; returns how its files are written.
+    ///
+    /// Errors: `Config` `table_taken` when the table belongs to another pipeline.
+    pub(in crate::engine) fn claim_rows(
+        &mut self,
+        target: &IcebergTarget,
+        child: &str,
+    ) -> Result<WriterOptions> {
+        let (name, _) = target.place(child)?;
+        let options = WriterOptions {
+            file_bytes_target: target.file_bytes.0,
+            ..WriterOptions::default()
+        };
+        self.claim(&name, &target.table, &options)
+            .context("table", &name)?;
+        Ok(options)
+    }
+
+    fn claim(&mut self, name: &TableName, main: &TableName, options: &WriterOptions) -> Result<()> {
+        let pipeline = self.pipeline.clone();
+        let open = self.opened(name, options)?;
+        if open.is_claimed {
+            return Ok(());
+        }
+        let owner = open.draft.property(OWNER_PROPERTY);
+        if let Some(schema) = open.draft.schema()
+            && !belongs_to(name, main, owner.as_deref(), &schema)
+        {
+            return Err(taken(name, owner.as_deref()));
+        }
+        if owner.is_none() {
+            open.draft.set_property(OWNER_PROPERTY, main.to_string());
+            if open.draft.exists() {
+                open.draft.expect_property(OWNER_PROPERTY, None)?;
+            }
+        }
+        if name == main {
+            record_loader(&mut open.draft, &pipeline)?;
+        }
+        open.is_claimed = true;
+        Ok(())
+    }
+
+    /// Adds rows. A missing table is created with `partition`; missing columns are added.
+    pub(in crate::engine) fn write(
+        &mut self,
+        name: &TableName,
+        records: &RecordBatch,
+        partition: &[PartitionField],
+        options: &WriterOptions,
+    ) -> Result<()> {
+        self.ensure(name, &records.schema(), partition, options)
+            .context("table", name)?;
+        let open = self.open.get_mut(name).ok_or_else(|| gone(name))?;
+        let writer = match &mut open.writer {
+            Some(writer) => writer,
+            none => none.insert(open.draft.writer(open.options.clone())?),
+        };
+        writer.write(records).context("table", name)
+    }
+
+    /// Whether rows with this schema would make or change the table.
+    pub(in crate::engine) fn would_change(
+        &mut self,
+        name: &TableName,
+        schema: &SchemaRef,
+    ) -> Result<bool> {
+        let open = self.opened(name, &WriterOptions::default())?;
+        if open.fits.as_ref().is_some_and(|fits| fits == schema) {
+            return Ok(false);
+        }
+        let mut trial = open.draft.trial();
+        if trial.schema().is_none() || trial.would_widen(schema)? {
+            return Ok(true);
+        }
+        Ok(!trial.evolve(schema)?.is_empty())
+    }
+
+    /// Whether the rows fit the table with its pending changes. Nothing is written, and the table does not change.
+    pub(in crate::engine) fn check(
+        &mut self,
+        name: &TableName,
+        records: &RecordBatch,
+        partition: &[PartitionField],
+    ) -> Result<()> {
+        let runtime = self.runtime.clone();
+        let open = self.opened(name, &WriterOptions::default())?;
+        let mut trial = open.draft.trial();
+        let schema = records.schema();
+        if trial.schema().is_none() {
+            trial.create(&schema, partition)?;
+        } else {
+            if may_widen(&runtime, &trial, &schema)? {
+                trial.widen(&schema)?;
+            }
+            trial.evolve(&schema)?;
+        }
+        trial.writer(WriterOptions::default())?.check(records)
+    }
+
+    pub(in crate::engine) fn runtime(&self) -> &Handle {
+        &self.runtime
+    }
+
+    /// Creates the main table of a pipeline without rows, if it does not exist. Returns whether it was created.
+    pub(in crate::engine) fn create(
+        &mut self,
+        target: &IcebergTarget,
+        schema: &SchemaRef,
+    ) -> Result<bool> {
+        let (name, partition) = target.place("")?;
+        if self.open.contains_key(&name) {
+            return Ok(false);
+        }
+        let draft = self
+            .runtime
+            .block_on(self.lake.draft(&self.branch, &name))?;
+        if draft.exists() {
+            return Ok(false);
+        }
+        let options = self.claim_rows(target, "")?;
+        self.ensure(&name, schema, partition, &options)
+            .context("table", &name)?;
+        Ok(true)
+    }
+
+    /// Adds rows to the file at a given path below the workspace: a raw object's index. See [`WriterOptions::has_table_id`].
+    pub(in crate::engine) fn write_at(
+        &mut self,
+        name: &TableName,
+        records: &RecordBatch,
+        path: &Path,
+        has_table_id: bool,
+    ) -> Result<()> {
+        let options = WriterOptions {
+            path: Some(path.clone()),
+            has_table_id,
+            ..WriterOptions::default()
+        };
+        self.ensure(name, &records.schema(), &[], &options)
+            .context("table", name)?;
+        let open = self.open.get_mut(name).ok_or_else(|| gone(name))?;
+        let writer = match open.files.entry(path.clone()) {
+            Entry::Occupied(open) => open.into_mut(),
+            Entry::Vacant(place) => place.insert(open.draft.writer(options)?),
+        };
+        writer.write(records).context("table", name)
+    }
+
+    /// Sets a property of an existing or new table; any other table is left alone. Returns whether it was set.
+    pub(in crate::engine) fn set_property(
+        &mut self,
+        name: &TableName,
+        key: &str,
+        value: &str,
+    ) -> Result<bool> {
+        if !self.open.contains_key(name) {
+            let draft = self.runtime.block_on(self.lake.draft(&self.branch, name))?;
+            let is_so = draft.property(key).as_deref() == Some(value);
+            if !draft.exists() || is_so {
+                return Ok(is_so);
+            }
+            let open = Open::new(draft, WriterOptions::default());
+            self.open.insert(name.clone(), open);
+        }
+        let open = self.open.get_mut(name).ok_or_else(|| gone(name))?;
+        if open.draft.property(key).as_deref() != Some(value) {
+            open.draft.set_property(key, value);
+        }
+        Ok(true)
+    }
+
+    /// The table may only be changed while the property is `value`. Fails at once if it differs.
+    ///
+    /// Errors: `Conflict` `property_moved`.
+    pub(in crate::engine) fn expect_property(
+        &mut self,
+        name: &TableName,
+        key: &str,
+        value: Option<&str>,
+    ) -> Result<()> {
+        match self.open.get_mut(name) {
+            Some(open) => open.draft.expect_property(key, value),
+            None => Ok(()),
+        }
+    }
+
+    /// Closes every file and returns the changes to commit.
+    pub(in crate::engine) fn finish(&mut self) -> Result<Vec<Draft>> {
+        let mut drafts = Vec::new();
+        for (name, mut open) in std::mem::take(&mut self.open) {
+            open.close().context("table", &name)?;
+            drafts.push(open.draft);
+        }
+        Ok(drafts)
+    }
+
+    /// Discards everything that was written and not [finished](Self::finish), and deletes its files: a run that fails again
+    /// and again on a full disk must not fill it.
+    pub(in crate::engine) fn discard(&mut self) {
+        self.changes.clear();
+        for mut open in std::mem::take(&mut self.open).into_values() {
+            let writers = open.writer.take().into_iter();
+            for writer in writers.chain(std::mem::take(&mut open.files).into_values()) {
+                open.draft.append(writer.abandon());
+            }
+            self.runtime.block_on(open.draft.discard());
+        }
+    }
+
+    fn ensure(
+        &mut self,
+        name: &TableName,
+        schema: &SchemaRef,
+        partition: &[PartitionField],
+        options: &WriterOptions,
+    ) -> Result<()> {
+        let runtime = self.runtime.clone();
+        let open = self.opened(name, options)?;
+        if open.fits.as_ref().is_some_and(|fits| fits == schema) {
+            return Ok(());
+        }
+        if open.draft.schema().is_none() {
+            open.draft.create(schema, partition)?;
+        } else {
+            let mut changes = widen(&runtime, open, schema)?;
+            changes.extend(open.draft.evolve(schema)?);
+            if !changes.is_empty() {
+                // Files written so far keep the schema they were written with.
+                open.close()?;
+            }
+            open.fits = Some(schema.clone());
+            let changes = changes.into_iter();
+            self.changes
+                .extend(changes.map(|change| format!("{name}: {change}")));
+            return Ok(());
+        }
+        open.fits = Some(schema.clone());
+        Ok(())
+    }
+
+    fn opened(&mut self, name: &TableName, options: &WriterOptions) -> Result<&mut Open> {
+        if !self.open.contains_key(name) {
+            let draft = self.runtime.block_on(self.lake.draft(&self.branch, name))?;
+            self.open
+                .insert(name.clone(), Open::new(draft, options.clone()));
+        }
+        self.open.get_mut(name).ok_or_else(|| gone(name))
+    }
+
+    /// A property of a table as it will be.
+    pub(in crate::engine) fn property(
+        &self,
+        name: &TableName,
+        key: &str,
+    ) -> Result<Option<String>> {
+        if let Some(open) = self.open.get(name) {
+            return Ok(open.draft.property(key));
+        }
+        let draft = self.runtime.block_on(self.lake.draft(&self.branch, name))?;
+        Ok(draft.property(key))
+    }
+}
+
+/// Notes that the table has rows of the pipeline.
+fn record_loader(draft: &mut Draft, pipeline: &Ident) -> Result<()> {
+    let recorded = draft.property(LOADERS_PROPERTY);
+    let mut names = names_of(recorded.as_deref());
+    if !names.insert(pipeline.to_string()) {
+        return Ok(());
+    }
+    let names: Vec<String> = names.into_iter().collect();
+    draft.set_property(LOADERS_PROPERTY, names.join(","));
+    match draft.exists() {
+        true => draft.expect_property(LOADERS_PROPERTY, recorded.as_deref()),
+        false => Ok(()),
+    }
+}
+
+/// Widens columns of whole numbers to doubles where `schema` has them and the table supports it.
+fn widen(runtime: &Handle, open: &mut Open, schema: &SchemaRef) -> Result<Vec<String>> {
+    if !may_widen(runtime, &open.draft, schema)? {
+        return Ok(Vec::new());
+    }
+    // Files written so far keep the schema they were written with, until the commit.
+    open.close()?;
+    open.draft.widen(schema)
+}
+
+fn may_widen(runtime: &Handle, draft: &Draft, schema: &SchemaRef) -> Result<bool> {
+    if !draft.would_widen(schema)? {
+        return Ok(false);
+    }
+    let obstacle = runtime.block_on(draft.widening_obstacle(schema));
+    let obstacle = obstacle.map_err(|error| match error.kind() {
+        // A table that cannot be read is not the fault of the incoming rows.
+        ErrorKind::Data => {
+            Error::unavailable("table_unreadable", "failed to read the table").with_source(error)
+        }
+        _ => error,
+    })?;
+    if let Some(obstacle) = &obstacle {
+        tracing::warn!(table = %draft.name(), reason = %obstacle.reason, "column stays long");
+    }
+    Ok(obstacle.is_none())
+}
+
+fn taken(name: &TableName, owner: Option<&str>) -> Error {
+    let owner = owner.unwrap_or("another pipeline");
+    Error::config("table_taken", format!("{name} belongs to {owner}"))
+        .with_hint("load into another table, or rename the list in the records")
+}
+
+fn gone(name: &TableName) -> Error {
+    Error::bug("table_not_open", format!("the table {name} is not open"))
+}

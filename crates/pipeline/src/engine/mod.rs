@@ -1,0 +1,117 @@
+//! A run: one pipeline from its position to the current end of its source.
+//!
+//! A split is leased, catalog and target are reconciled, and three stages work on it until its source has nothing more. The
+//! commit of the last stage moves the position; uncommitted output of an interrupted run is invisible.
+
+mod attempts;
+mod audit;
+mod commit;
+mod context;
+mod contract;
+mod failpoint;
+mod figures;
+mod ids;
+mod payload;
+mod reconcile;
+mod reprocess;
+mod scan;
+mod split;
+mod stages;
+mod steps;
+mod target;
+
+use std::sync::Arc;
+
+use forebay_core::{Context, Error, Result};
+use forebay_store::{RunRecord, RunStatus};
+use tracing::Instrument;
+
+pub use audit::{requests_schema, requests_table};
+pub use commit::loaders::find_other_loaders;
+pub use commit::tables::{is_owned, owner};
+pub use context::{RunContext, RunReport};
+pub use failpoint::{CommitStep, Failpoint};
+pub use figures::{Figures, Stage};
+pub use ids::Ids;
+pub use reprocess::adopt::adopt;
+pub use reprocess::discard::{DiscardFilter, DiscardPlan, discard, plan_discard};
+pub use reprocess::rebuild::{Rebuilt, rebuild};
+pub use reprocess::replay::{Replayed, replay};
+pub use reprocess::reset::{ResetPlan, plan_reset, reset};
+
+use crate::spec::PipelineSpec;
+/// Runs a pipeline until its source has nothing more. The run record is written also when this fails.
+pub async fn run(spec: Arc<PipelineSpec>, context: RunContext) -> Result<RunReport> {
+    let started_at = context.clock.now();
+    let id = context.ids.make_run(context.clock.as_ref());
+    let store = context.lake.store().clone();
+    context.figures.begin_run();
+    let mut record = RunRecord {
+        id,
+        pipeline: spec.name.clone(),
+        branch: context.branch.clone(),
+        status: RunStatus::Running,
+        started_at,
+        ended_at: None,
+        error: None,
+        steps: Vec::new(),
+    };
+    store.record_run(&record).await?;
+    if context.exclusive {
+        store.mark_lost(&context.branch, &spec.name, id).await?;
+    }
+    // Everything logged from here on carries the run's fields, whatever the level.
+    let span = tracing::error_span!("run", pipeline = %spec.name, run = %id);
+    let outcome = all_splits(&spec, &context, &record).instrument(span).await;
+    record.ended_at = Some(context.clock.now());
+    record.steps = context.figures.steps();
+    record.status = if outcome.is_ok() {
+        RunStatus::Succeeded
+    } else {
+        RunStatus::Failed
+    };
+    record.error = outcome.as_ref().err().map(ToString::to_string);
+    let recorded = store.record_run(&record).await;
+    outcome.context("pipeline", &spec.name).context("run", id)?;
+    recorded?;
+    Ok(RunReport {
+        id,
+        record,
+        interrupted: context.cancel.is_cancelled(),
+    })
+}
+
+async fn all_splits(
+    spec: &Arc<PipelineSpec>,
+    context: &RunContext,
+    record: &RunRecord,
+) -> Result<()> {
+    let replaces = spec.load.replaces();
+    let context = &RunContext {
+        full: context.full || replaces,
+        follow: context.follow && spec.is_continuous(),
+        ..context.clone()
+    };
+    let requests = Arc::new(audit::Requests::default());
+    let source_context = stages::read::source_context(spec, context, &requests);
+    let splits = spec.source.splits(&source_context).await?;
+    if replaces && splits.len() != 1 {
+        let message = format!(
+            "`mode: replace` needs a source that is read in one piece, this one has {}",
+            splits.len()
+        );
+        return Err(Error::unsupported("replace_in_parts", message));
+    }
+    let run = split::lease::Run {
+        spec: spec.clone(),
+        context: context.clone(),
+        record: record.clone(),
+        requests,
+        attempts: Arc::default(),
+    };
+    split::repartition::rearrange(&run).await?;
+    split::assignment::work(&run, splits).await
+}
+
+#[cfg(test)]
+mod tests;

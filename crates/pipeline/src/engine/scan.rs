@@ -1,0 +1,37 @@
+//! Reading back the pipeline's own tables (raw index, quarantine): whole files, in commit order, without an engine.
+
+use arrow::array::RecordBatch;
+use forebay_core::{Context, RefName, Result, TableName};
+use forebay_lake::Lake;
+use forebay_store::AsOf;
+use futures::{StreamExt, TryStreamExt, stream::BoxStream};
+
+use crate::rows;
+
+/// Every row of a table, oldest commit first; nothing when the table does not exist. One file is open at a time.
+pub(in crate::engine) async fn rows(
+    lake: &Lake,
+    branch: &RefName,
+    name: &TableName,
+) -> Result<BoxStream<'static, Result<RecordBatch>>> {
+    let Some(table) = lake.table(&AsOf::Head(branch.clone()), name).await? else {
+        return Ok(futures::stream::empty().boxed());
+    };
+    let mut files = table.scan(None).await.context("table", name)?.files;
+    files.sort_by(|a, b| (a.sequence, &a.path).cmp(&(b.sequence, &b.path)));
+    let objects = lake.objects().clone();
+    let name = name.clone();
+    let batches = futures::stream::iter(files).then(move |file| {
+        let objects = objects.clone();
+        let table = name.clone();
+        async move {
+            let file = rows::File {
+                table: &table,
+                path: &file.path,
+                bytes: file.bytes,
+            };
+            file.rows(&objects, 0, rows::BATCH_ROWS).await
+        }
+    });
+    Ok(batches.try_flatten().boxed())
+}

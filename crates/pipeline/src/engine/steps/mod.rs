@@ -1,0 +1,542 @@
+//! Contract rules and transforms, in order, and their effect on child tables.
+//!
+//! Transforms see main rows only. A record is rejected as a whole: when a step has made several rows of it and one of them
+//! is rejected, the others are left out too, and so are its children, which follow in the batches right after it and are
+//! found by their root's key. So a replay may land all of the record without landing anything twice.
+
+mod evidence;
+pub(crate) mod pieces;
+mod widen;
+
+use std::collections::{BTreeSet, HashSet};
+use std::sync::Arc;
+
+use arrow::array::{AsArray, BooleanArray, RecordBatch, StringArray};
+use arrow::datatypes::DataType;
+use forebay_core::{
+    Batch, Context, Error, ErrorKind, Origins, RefName, Rejected, Result, SqlEngine,
+};
+use forebay_lake::Lake;
+
+use crate::engine::reprocess::ledger::RowPlace;
+use crate::engine::steps::evidence::ColumnEvidence;
+use crate::engine::steps::widen::ColumnWidening;
+use crate::spec::PipelineSpec;
+use crate::transform::check::ColumnChecks;
+use crate::transform::{Refusal, Transformed, keep, refuse, variant};
+use forebay_formats::contract::Contract;
+use forebay_formats::untyped::{NO_VALUES, drop_untyped, has_no_column, with_nulls};
+
+/// Key of a row, and of the main row that a child row hangs from (see [`forebay_formats::json`]).
+const ID: &str = "_fb_id";
+const ROOT_ID: &str = "_fb_root_id";
+
+/// The steps of one pipeline between extract and load.
+#[derive(Debug)]
+pub(in crate::engine) struct Steps {
+    spec: Arc<PipelineSpec>,
+    checks: ColumnChecks,
+    /// Keys of rejected main rows of the last main batch.
+    refused: HashSet<String>,
+    /// Columns with values, where rows may be rejected or left out.
+    evidence: Option<ColumnEvidence>,
+    /// Accepted main rows of the last batch, as extracted: the table may still reject some.
+    pending: Option<Batch>,
+    /// The columns of whole numbers that become doubles, for targets that support it.
+    widening: Option<ColumnWidening>,
+    /// Columns of doubles beside whole numbers that have been warned about, for targets that cannot merge them.
+    warned: BTreeSet<String>,
+}
+
+impl Steps {
+    pub(in crate::engine) fn new(spec: Arc<PipelineSpec>, engine: &Arc<dyn SqlEngine>) -> Self {
+        let checks = ColumnChecks::new(&spec.schema, engine);
+        Self {
+            spec,
+            checks,
+            refused: HashSet::new(),
+            evidence: None,
+            pending: None,
+            widening: None,
+            warned: BTreeSet::new(),
+        }
+    }
+
+    /// Enables widening columns of whole numbers to doubles.
+    pub(in crate::engine) fn widen_columns(&mut self, lake: &Lake, branch: &RefName) {
+        self.widening = ColumnWidening::new(lake, branch, &self.spec);
+    }
+
+    /// Keeps rejected records from adding columns to an extraction that starts with this contract.
+    pub(in crate::engine) fn watch_columns(&mut self, known: Contract) -> Result<()> {
+        self.evidence = ColumnEvidence::new(known, &self.spec.schema)?;
+        Ok(())
+    }
+
+    /// Whether every row passes unchanged.
+    pub(in crate::engine) fn is_empty(&self) -> bool {
+        self.checks.is_empty() && self.spec.transform.is_empty()
+    }
+
+    /// The learned contract, without columns that only rejected records had.
+    pub(in crate::engine) fn learned(&mut self, contract: Contract) -> Result<Contract> {
+        self.note_pending();
+        let contract = match &self.evidence {
+            Some(evidence) => evidence.prune(contract)?,
+            None => contract,
+        };
+        match &self.widening {
+            Some(widening) => widening.learned(contract),
+            None => Ok(contract),
+        }
+    }
+
+    /// Records the columns of rows of which some are left out before the steps.
+    pub(in crate::engine) fn note_left_out(&mut self, batch: &Batch) {
+        if let Some(evidence) = &mut self.evidence {
+            evidence.note_refused(&batch.child, &batch.records);
+        }
+    }
+
+    /// Takes batches in extractor order. A record is rejected at most once, and then adds no column.
+    pub(in crate::engine) async fn apply(
+        &mut self,
+        batch: Batch,
+    ) -> Result<(Batch, Vec<Rejected>)> {
+        self.apply_piece(batch, false).await
+    }
+
+    /// The same for a part of a batch; `goes_on` for all but the first. Nothing of a part is taken when it fails.
+    pub(in crate::engine) async fn apply_piece(
+        &mut self,
+        batch: Batch,
+        goes_on: bool,
+    ) -> Result<(Batch, Vec<Rejected>)> {
+        self.note_pending();
+        if !batch.child.is_empty() {
+            return Ok((self.apply_to_children(batch).await?, Vec::new()));
+        }
+        if !goes_on {
+            self.refused.clear();
+        }
+        if self.is_empty() {
+            let records = drop_untyped(batch.records)?;
+            let batch = Batch { records, ..batch };
+            let merged = self.widen(self.trim(batch.clone())?).await?;
+            self.pending = Some(batch);
+            return Ok((merged, Vec::new()));
+        }
+        if self.evidence.is_none() {
+            return self.pass(batch).await;
+        }
+        let (passed, rejected) = self.pass_trimmed(batch.clone()).await?;
+        let places = places_of(&rejected);
+        if places.is_empty() {
+            self.pending = Some(batch);
+            return Ok((passed, rejected));
+        }
+        self.note_left_out(&batch);
+        let left = without_places(batch, &places)?;
+        self.pending = Some(left.clone());
+        Ok((self.pass_again(left, passed).await?, rejected))
+    }
+
+    /// Rejects the one record of a piece, whose output is too large.
+    pub(in crate::engine) fn refuse_piece(
+        &mut self,
+        piece: Batch,
+        error: &Error,
+    ) -> Result<Vec<Rejected>> {
+        self.note_left_out(&piece);
+        let refusal = |row| Refusal {
+            row,
+            code: error.code(),
+            reason: error.message().to_owned(),
+        };
+        let refusals = (0..piece.records.num_rows()).map(refusal).collect();
+        let came = Came::new(&piece);
+        let before = piece.records.clone();
+        let mut rejected = Vec::new();
+        let done = refuse(piece, refusals, "transform")?;
+        self.settle(&came, &before, done, &mut rejected)?;
+        Ok(rejected)
+    }
+
+    async fn apply_to_children(&mut self, batch: Batch) -> Result<Batch> {
+        if !self.refused.is_empty() {
+            self.note_left_out(&batch);
+        }
+        let left = self.without_refused(batch)?;
+        let merged = self.widen(self.trim(left.clone())?).await?;
+        self.note_landed(&left);
+        Ok(merged)
+    }
+
+    /// Records the columns of the last batch: the table has accepted all rows that it has not rejected.
+    fn note_pending(&mut self) {
+        if let Some(batch) = self.pending.take() {
+            self.note_landed(&batch);
+        }
+    }
+
+    fn note_landed(&mut self, batch: &Batch) {
+        if let Some(evidence) = &mut self.evidence {
+            evidence.note_landed(&batch.child, &batch.records);
+        }
+        if let Some(widening) = &mut self.widening {
+            widening.note_landed(batch);
+        }
+    }
+
+    /// The batch with whole numbers and doubles of one key merged into one column.
+    async fn widen(&mut self, batch: Batch) -> Result<Batch> {
+        match &mut self.widening {
+            Some(widening) => widening.apply(batch).await,
+            None => {
+                widen::warn_of_doubles(&batch, &mut self.warned);
+                Ok(batch)
+            }
+        }
+    }
+
+    /// The batch without the empty columns of rejected records.
+    fn trim(&self, batch: Batch) -> Result<Batch> {
+        Ok(self.trimmed(&batch)?.unwrap_or(batch))
+    }
+
+    fn trimmed(&self, batch: &Batch) -> Result<Option<Batch>> {
+        let Some(evidence) = &self.evidence else {
+            return Ok(None);
+        };
+        let records = evidence.trim(&batch.child, &batch.records)?;
+        Ok(records.map(|records| Batch {
+            records,
+            ..batch.clone()
+        }))
+    }
+
+    /// The output of the steps for accepted rows, as if the columns of the rejected ones had never existed. A statement
+    /// that names such a column still has it.
+    async fn pass_again(&mut self, left: Batch, passed: Batch) -> Result<Batch> {
+        let Some(trimmed) = self.trimmed(&left)? else {
+            return Ok(passed);
+        };
+        let refused = std::mem::take(&mut self.refused);
+        let again = self.pass(trimmed).await;
+        self.refused = refused;
+        match again {
+            Ok((passed, rejected)) if rejected.is_empty() => Ok(passed),
+            _ => self.trim(passed),
+        }
+    }
+
+    async fn pass_trimmed(&mut self, batch: Batch) -> Result<(Batch, Vec<Rejected>)> {
+        let Some(trimmed) = self.trimmed(&batch)? else {
+            return self.pass(batch).await;
+        };
+        match self.pass(trimmed).await {
+            Err(error) if error.kind() == ErrorKind::Config => {
+                self.refused.clear();
+                let (passed, rejected) = self.pass(batch).await?;
+                Ok((self.trim(passed)?, rejected))
+            }
+            done => done,
+        }
+    }
+
+    /// Applies every step.
+    async fn pass(&mut self, batch: Batch) -> Result<(Batch, Vec<Rejected>)> {
+        let batch = self.widen(batch).await?;
+        let absent = self.absent(&batch.records);
+        let foreign = self.foreign(&batch.records, &absent);
+        let untyped = absent
+            .iter()
+            .map(|name| ((*name).to_owned(), DataType::Null));
+        let records = with_nulls(batch.records, untyped)?;
+        let batch = Batch { records, ..batch };
+        let came = Came::new(&batch);
+        let before = batch.records.clone();
+        let mut rejected = Vec::new();
+        let done = refuse(batch, foreign, "transform[0]")?;
+        let batch = self.settle(&came, &before, done, &mut rejected)?;
+        let before = batch.records.clone();
+        let done = self.checks.apply(batch).await?;
+        let mut batch = self.settle(&came, &before, done, &mut rejected)?;
+        let spec = self.spec.clone();
+        for (n, step) in spec.transform.iter().enumerate() {
+            let before = batch.records.clone();
+            let stage = format!("transform[{n}]");
+            let overlooked = variant::overlooked(&batch.records, step.transform.as_ref());
+            let done = refuse(batch, overlooked, &stage)?;
+            batch = self.settle(&came, &before, done, &mut rejected)?;
+            let before = batch.records.clone();
+            let done = step
+                .transform
+                .apply(batch, &stage)
+                .await
+                .context("step", &step.name)?;
+            batch = self.settle(&came, &before, done, &mut rejected)?;
+        }
+        if has_no_column(&batch.records) {
+            let before = batch.records.clone();
+            let done = refuse(batch, without_values(before.num_rows()), "load")?;
+            batch = self.settle(&came, &before, done, &mut rejected)?;
+        }
+        let records = drop_untyped(batch.records)?;
+        Ok((Batch { records, ..batch }, rejected))
+    }
+
+    /// Existing columns named by the first step that these rows lack.
+    fn absent(&self, records: &RecordBatch) -> Vec<&str> {
+        let (Some(first), Some(evidence)) = (self.spec.transform.first(), &self.evidence) else {
+            return Vec::new();
+        };
+        let mut named = first.transform.named();
+        named.retain(|name| evidence.has_met(name) && records.schema_ref().index_of(name).is_err());
+        named
+    }
+
+    /// Rejects rows that have none of the columns named by the first step: they are other records.
+    fn foreign(&self, records: &RecordBatch, absent: &[&str]) -> Vec<Refusal> {
+        let named = self.spec.transform.first();
+        let mut named = named.into_iter().flat_map(|step| step.transform.named());
+        if absent.is_empty() || named.any(|name| records.schema_ref().index_of(name).is_ok()) {
+            return Vec::new();
+        }
+        let refusal = |row| Refusal {
+            row,
+            code: "columns_missing",
+            reason: format!(
+                "the record has none of the columns used by the step: {}",
+                absent.join(", ")
+            ),
+        };
+        (0..records.num_rows()).map(refusal).collect()
+    }
+
+    /// Leaves out rows rejected by the table, with all rows of their records; their children follow and are left out too.
+    pub(in crate::engine) async fn refuse_rows(
+        &mut self,
+        batch: Batch,
+        refusals: Vec<Refusal>,
+    ) -> Result<(Batch, Vec<Rejected>)> {
+        let came = Came::new(&batch);
+        let before = batch.records.clone();
+        let mut rejected = Vec::new();
+        let done = refuse(batch, refusals, "load")?;
+        let batch = self.settle(&came, &before, done, &mut rejected)?;
+        let Some(pending) = self.pending.take().filter(|_| self.evidence.is_some()) else {
+            return Ok((batch, rejected));
+        };
+        self.note_left_out(&pending);
+        let left = without_places(pending, &places_of(&rejected))?;
+        self.pending = Some(left.clone());
+        Ok((self.pass_again(left, batch).await?, rejected))
+    }
+
+    /// Adds the rejected records of a step, and returns the accepted rows.
+    fn settle(
+        &mut self,
+        came: &Came,
+        before: &RecordBatch,
+        done: Transformed,
+        rejected: &mut Vec<Rejected>,
+    ) -> Result<Batch> {
+        if done.rejected.is_empty() {
+            return Ok(done.batch);
+        }
+        let mut places = HashSet::new();
+        for refused in done.rejected {
+            match refused.payload.zip(refused.offset) {
+                Some(place) if !places.insert(place) => {}
+                _ => rejected.push(refused),
+            }
+        }
+        if places.is_empty() {
+            self.note_gone(before, &done.batch.records);
+        }
+        self.refused.extend(came.keys_at(&places));
+        without_places(done.batch, &places)
+    }
+
+    /// Where origins are unknown, removed rows are found by their keys, as long as the rows still carry them.
+    fn note_gone(&mut self, before: &RecordBatch, after: &RecordBatch) {
+        let (Some(before), Some(after)) = (keys(before, ID), keys(after, ID)) else {
+            return;
+        };
+        let kept: HashSet<&str> = after.iter().flatten().collect();
+        let gone = before.iter().flatten().filter(|key| !kept.contains(key));
+        self.refused.extend(gone.map(str::to_owned));
+    }
+
+    fn without_refused(&self, batch: Batch) -> Result<Batch> {
+        if self.refused.is_empty() {
+            return Ok(batch);
+        }
+        let Some(roots) = keys(&batch.records, ROOT_ID) else {
+            return Ok(batch);
+        };
+        let keep: BooleanArray = roots
+            .iter()
+            .map(|root| Some(root.is_none_or(|root| !self.refused.contains(root))))
+            .collect();
+        let records = filter(&batch.records, &keep)?;
+        Ok(Batch { records, ..batch })
+    }
+}
+
+/// Refuses rows that have no column for a table: where every value is null, the type of a column is unknown.
+fn without_values(rows: usize) -> Vec<Refusal> {
+    let refusal = |row| Refusal {
+        row,
+        code: NO_VALUES,
+        reason: "every value that the steps made is null, and no record has given a column a type"
+            .to_owned(),
+    };
+    (0..rows).map(refusal).collect()
+}
+
+/// Payload and offset of a record.
+type Place = (u64, u64);
+
+fn places_of(rejected: &[Rejected]) -> HashSet<Place> {
+    let places = rejected.iter();
+    places
+        .filter_map(|refused| refused.payload.zip(refused.offset))
+        .collect()
+}
+
+fn places(origins: &Origins) -> impl Iterator<Item = Place> {
+    let payloads = origins.payloads.iter().copied();
+    payloads.zip(origins.offsets.iter().copied())
+}
+
+/// The main rows before the steps: keys by origin, also after a step that drops the keys.
+struct Came {
+    origins: Option<Origins>,
+    keys: Option<StringArray>,
+}
+
+impl Came {
+    fn new(batch: &Batch) -> Self {
+        let keys = keys(&batch.records, ID).cloned();
+        Self {
+            origins: batch.origins.clone().filter(|_| keys.is_some()),
+            keys,
+        }
+    }
+
+    fn keys_at(&self, wanted: &HashSet<Place>) -> Vec<String> {
+        let (Some(origins), Some(keys)) = (&self.origins, &self.keys) else {
+            return Vec::new();
+        };
+        places(origins)
+            .zip(keys)
+            .filter(|(place, _)| wanted.contains(place))
+            .filter_map(|(_, key)| key.map(str::to_owned))
+            .collect()
+    }
+}
+
+fn without_places(batch: Batch, refused: &HashSet<Place>) -> Result<Batch> {
+    let Some(origins) = &batch.origins else {
+        return Ok(batch);
+    };
+    let kept: Vec<bool> = places(origins)
+        .map(|place| !refused.contains(&place))
+        .collect();
+    if kept.iter().all(|kept| *kept) {
+        return Ok(batch);
+    }
+    keep(batch, &kept)
+}
+
+fn keys<'a>(records: &'a RecordBatch, column: &str) -> Option<&'a StringArray> {
+    records.column_by_name(column)?.as_string_opt::<i32>()
+}
+
+fn filter(records: &RecordBatch, keep: &BooleanArray) -> Result<RecordBatch> {
+    arrow::compute::filter_record_batch(records, keep)
+        .map_err(|error| Error::bug("filter_rows", "failed to leave rows out").with_source(error))
+}
+
+/// Main rows at wanted places of their payload, and the children that hang from them.
+#[derive(Debug, Default)]
+pub(in crate::engine) struct Wanted {
+    roots: HashSet<String>,
+}
+
+impl Wanted {
+    /// Keeps the wanted rows of a batch, in the order an extractor gives them.
+    pub(in crate::engine) fn keep(
+        &mut self,
+        batch: Batch,
+        is_wanted: &mut dyn FnMut(RowPlace) -> bool,
+    ) -> Result<Batch> {
+        if !batch.child.is_empty() {
+            let keep: BooleanArray = match keys(&batch.records, ROOT_ID) {
+                Some(roots) => roots
+                    .iter()
+                    .map(|root| Some(root.is_some_and(|root| self.roots.contains(root))))
+                    .collect(),
+                None => vec![false; batch.records.num_rows()].into(),
+            };
+            return Ok(Batch {
+                records: filter(&batch.records, &keep)?,
+                ..batch
+            });
+        }
+        let origins = batch
+            .origins
+            .as_ref()
+            .ok_or_else(|| Error::bug("no_origins", "extracted rows without their places"))?;
+        let places = origins.offsets.iter().zip(&origins.lengths);
+        let chosen: Vec<bool> = places
+            .map(|(offset, length)| {
+                is_wanted(RowPlace {
+                    offset: *offset,
+                    length: u64::from(*length),
+                })
+            })
+            .collect();
+        let kept = keep(batch, &chosen)?;
+        self.roots = keys(&kept.records, ID)
+            .map(|ids| ids.iter().flatten().map(str::to_owned).collect())
+            .unwrap_or_default();
+        Ok(kept)
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn rows(child: &str, column: &str, keys: &[&str]) -> Batch {
+        let keys: arrow::array::ArrayRef = Arc::new(StringArray::from(keys.to_vec()));
+        Batch {
+            child: child.to_owned(),
+            records: RecordBatch::try_from_iter([(column, keys)]).unwrap(),
+            origins: None,
+        }
+    }
+
+    #[test]
+    fn children_follow_the_rows_they_hang_from() {
+        let mut main = rows("", ID, &["a", "b", "c"]);
+        main.origins = Some(Origins {
+            payloads: vec![0; 3],
+            offsets: vec![0, 10, 20],
+            lengths: vec![5; 3],
+            ..Origins::default()
+        });
+        let mut wanted = Wanted::default();
+        let kept = wanted.keep(main, &mut |row| row.offset == 10).unwrap();
+        assert_eq!(kept.origins.unwrap().offsets, [10]);
+        let children = wanted
+            .keep(rows("items", ROOT_ID, &["a", "b", "b", "c"]), &mut |_| {
+                false
+            })
+            .unwrap();
+        assert_eq!(children.records.num_rows(), 2);
+    }
+}

@@ -1,0 +1,92 @@
+//! Finds the rows that a lake table cannot hold, one by one, so that the others land.
+//!
+//! A value may have no partition (the least `int` under `truncate`, the year 290000 under `hour`), or no exact place in its column.
+//! Looked for only after a write has failed; a batch that fits costs nothing.
+
+use arrow::array::RecordBatch;
+use forebay_core::{Batch, Context, Error, ErrorKind, Rejected, Result, TableName};
+use forebay_lake::PartitionField;
+
+use crate::engine::commit::tables::Tables;
+use crate::engine::steps::Steps;
+use crate::platform::iceberg::IcebergTarget;
+use crate::transform::Refusal;
+
+/// Writes the rows of a batch to their table; records that the table cannot hold are returned as rejected.
+pub(in crate::engine) fn write_rows(
+    tables: &mut Tables,
+    steps: &mut Steps,
+    target: &IcebergTarget,
+    batch: Batch,
+) -> Result<Vec<Rejected>> {
+    let (name, partition) = target.place(&batch.child)?;
+    // An error of the table itself is not the fault of a record.
+    tables.claim_rows(target, &batch.child)?;
+    let is_main = batch.child.is_empty();
+    let schema = batch.records.schema();
+    let changes = is_main
+        && tables
+            .would_change(&name, &schema)
+            .context("table", &name)?;
+    let checked = match changes {
+        // Before the table changes: a rejected record must not add columns to it.
+        true => tables.check(&name, &batch.records, partition),
+        false => Ok(()),
+    };
+    match checked.and_then(|()| tables.write_rows(target, &batch.child, &batch.records)) {
+        Err(error) if error.kind() == ErrorKind::Data && is_main => {
+            without_misfits(tables, steps, target, batch, error)
+        }
+        written => written.map(|()| Vec::new()),
+    }
+}
+
+fn without_misfits(
+    tables: &mut Tables,
+    steps: &mut Steps,
+    target: &IcebergTarget,
+    batch: Batch,
+    error: Error,
+) -> Result<Vec<Rejected>> {
+    let place = target.place(&batch.child)?;
+    let refusals = misfits(tables, (&place.0, place.1), &batch.records)?;
+    if refusals.is_empty() {
+        return Err(error);
+    }
+    let runtime = tables.runtime().clone();
+    let (left, refused) = runtime.block_on(steps.refuse_rows(batch, refusals))?;
+    if left.records.num_rows() > 0 {
+        tables.write_rows(target, &left.child, &left.records)?;
+    }
+    Ok(refused)
+}
+
+/// The rows of `records` that `table` rejects, with the reasons; the schema as a whole fits.
+fn misfits(
+    tables: &mut Tables,
+    (table, partition): (&TableName, &[PartitionField]),
+    records: &RecordBatch,
+) -> Result<Vec<Refusal>> {
+    let mut found = Vec::new();
+    let mut parts = vec![(0, records.num_rows())];
+    while let Some((from, length)) = parts.pop() {
+        let error = match tables.check(table, &records.slice(from, length), partition) {
+            Ok(()) => continue,
+            Err(error) if error.kind() != ErrorKind::Data => return Err(error),
+            Err(error) => error,
+        };
+        let half = length / 2;
+        if half > 0 {
+            // The first half comes off the stack first, so rows are found in order.
+            parts.push((from + half, length - half));
+            parts.push((from, half));
+        } else {
+            found.push(Refusal {
+                row: from,
+                code: error.code(),
+                reason: error.to_string(),
+            });
+        }
+    }
+    Ok(found)
+}
