@@ -3,6 +3,7 @@
 //! The body itself is never changed: the raw zone keeps it as received. The outline locates the records and the values
 //! that control the pass; validating records is the extractor's work.
 
+use std::collections::HashMap;
 use std::hash::{DefaultHasher, Hasher};
 use std::ops::Range;
 
@@ -80,7 +81,7 @@ struct CursorPlan {
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub(super) struct Record {
     pub(super) identity: Identity,
-    /// Its identity in positions of version 1.
+    /// Its identity in positions of version 1; without a key that of its content.
     pub(super) legacy: Identity,
     pub(super) mark: Option<Mark>,
 }
@@ -107,6 +108,8 @@ pub(super) struct Outline {
     pub(super) digest: Option<u64>,
     /// Why no record has a readable cursor value.
     pub(super) cursor_fault: Option<Error>,
+    /// Records that have no key, although the others have one.
+    pub(super) keyless: u64,
     /// The page has records, but none has the key.
     pub(super) lacks_key: bool,
     pub(super) token: NextValue,
@@ -135,6 +138,20 @@ struct Tally {
     /// A record has the key.
     has_key: bool,
     wrong: Option<Option<Range<usize>>>,
+    /// How often each record without a key is on the page.
+    equals: HashMap<Identity, u32>,
+}
+
+impl Tally {
+    /// The identity of a record that has no key: equal records of one page are records of their own.
+    fn without_key(&mut self, identity: Identity) -> Identity {
+        let count = self.equals.entry(identity).or_default();
+        *count += 1;
+        match *count {
+            1 => identity,
+            n => cursor::identity_of_equal(identity, n),
+        }
+    }
 }
 
 impl Plan {
@@ -324,6 +341,10 @@ impl Plan {
             count: tally.count,
             digest,
             cursor_fault: self.cursor_fault(text, &tally),
+            keyless: match self.key {
+                Some(_) => tally.equals.values().map(|count| u64::from(*count)).sum(),
+                None => 0,
+            },
             lacks_key: self.key.is_some() && tally.count > 0 && !tally.has_key,
             records: tally.records,
             token: NextValue::Absent,
@@ -372,11 +393,16 @@ impl Plan {
             let place = field.map(|range| range.start + at.start..range.end + at.start);
             tally.wrong.get_or_insert(place);
         }
-        let identity = cursor::identity(record, key);
         let legacy = key.map(|key| cursor::legacy_identity(key, token));
+        let key = key.filter(|key| *key != b"null");
+        let content = cursor::identity(record, key);
+        let identity = match key {
+            Some(_) => content,
+            None => tally.without_key(content),
+        };
         Record {
             identity,
-            legacy: legacy.unwrap_or(identity),
+            legacy: legacy.unwrap_or(content),
             mark,
         }
     }

@@ -4,6 +4,7 @@
 //! record from that bound on is remembered by identity, so that duplicates are recognized. The newest value never
 //! decreases, and a value from the far future never becomes the newest.
 
+use std::borrow::Cow;
 use std::cmp::Ordering;
 use std::collections::{BTreeMap, BTreeSet};
 use std::time::Duration;
@@ -39,7 +40,8 @@ pub enum Format {
     EpochMillis,
     /// `2026-01-01`.
     Date,
-    /// As received: whole numbers are compared as numbers, also those in quotes, and other texts by their bytes.
+    /// As received: whole numbers of any length are compared as numbers, also those in quotes, and other texts by their
+    /// bytes.
     Raw,
 }
 
@@ -52,33 +54,67 @@ pub(super) enum Mark {
 }
 
 impl Mark {
-    /// Its number, also in quotes: `"10"` comes after `"9"`. A text that would be written otherwise (`"009"`) is a text.
-    fn number(&self) -> Option<i64> {
+    fn text(&self) -> Cow<'_, str> {
         match self {
-            Self::Number(number) => Some(*number),
-            Self::Text(text) => {
-                let number: i64 = text.parse().ok()?;
-                (number.to_string() == *text).then_some(number)
-            }
+            Self::Number(number) => Cow::Owned(number.to_string()),
+            Self::Text(text) => Cow::Borrowed(text),
         }
     }
 
-    fn text(&self) -> &str {
-        match self {
-            Self::Number(_) => "",
-            Self::Text(text) => text,
+    /// Whether the order of both is known. A whole number and another text have one only where they are equally long, as
+    /// hexadecimal ids are.
+    pub(super) fn is_comparable(&self, other: &Self) -> bool {
+        let (one, another) = (self.text(), other.text());
+        one.len() == another.len()
+            || Digits::read(&one).is_some() == Digits::read(&another).is_some()
+    }
+}
+
+/// A whole number of any length, also in quotes: `"10"` comes after `"9"`.
+#[derive(Debug, PartialEq, Eq)]
+struct Digits<'a> {
+    is_negative: bool,
+    /// Without leading zeros.
+    digits: &'a str,
+}
+
+impl<'a> Digits<'a> {
+    fn read(text: &'a str) -> Option<Self> {
+        let digits = text.strip_prefix('-').unwrap_or(text);
+        let is_whole = !digits.is_empty() && digits.bytes().all(|byte| byte.is_ascii_digit());
+        is_whole.then(|| Self {
+            is_negative: digits.len() < text.len(),
+            digits: digits.trim_start_matches('0'),
+        })
+    }
+
+    fn compare(&self, other: &Self) -> Ordering {
+        let size = |one: &Self, another: &Self| {
+            let lengths = one.digits.len().cmp(&another.digits.len());
+            lengths.then_with(|| one.digits.cmp(another.digits))
+        };
+        match (self.is_negative, other.is_negative) {
+            (false, false) => size(self, other),
+            (true, true) => size(other, self),
+            (true, false) => Ordering::Less,
+            (false, true) => Ordering::Greater,
         }
     }
 }
 
 impl Ord for Mark {
-    /// Numbers come before texts.
+    /// Whole numbers as numbers, other texts by their bytes. See [`Mark::is_comparable`] for one of each.
     fn cmp(&self, other: &Self) -> Ordering {
-        match (self.number(), other.number()) {
-            (Some(one), Some(another)) => one.cmp(&another),
-            (Some(_), None) => Ordering::Less,
-            (None, Some(_)) => Ordering::Greater,
-            (None, None) => self.text().cmp(other.text()),
+        if let (Self::Number(one), Self::Number(another)) = (self, other) {
+            return one.cmp(another);
+        }
+        let (one, another) = (self.text(), other.text());
+        match (Digits::read(&one), Digits::read(&another)) {
+            // Two ways to write a number are two values.
+            (Some(first), Some(second)) => first.compare(&second).then_with(|| one.cmp(&another)),
+            (Some(_), None) if one.len() != another.len() => Ordering::Less,
+            (None, Some(_)) if one.len() != another.len() => Ordering::Greater,
+            _ => one.cmp(&another),
         }
     }
 }
@@ -102,7 +138,10 @@ impl Format {
     pub(super) fn read(self, token: &[u8]) -> Option<Mark> {
         let text = json::scalar(token)?;
         match self {
-            Self::Raw if token.first() != Some(&b'"') => text.parse().ok().map(Mark::Number),
+            Self::Raw if token.first() != Some(&b'"') => match text.parse() {
+                Ok(number) => Some(Mark::Number(number)),
+                Err(_) => Digits::read(&text).is_some().then_some(Mark::Text(text)),
+            },
             Self::Raw => Some(Mark::Text(text)),
             Self::Rfc3339 | Self::Date if token.first() != Some(&b'"') => None,
             _ => self.parse_time(&text),
@@ -234,6 +273,15 @@ pub(super) fn identity(record: &[u8], key: Option<&[u8]>) -> Identity {
         None => hash.update(b"record\0"),
     }
     hash.update(record);
+    shortened(hash)
+}
+
+/// The identity of the nth record of a page that is equal to others and has no key: each is a record of its own.
+pub(super) fn identity_of_equal(identity: Identity, n: u32) -> Identity {
+    let mut hash = Sha256::new();
+    hash.update(b"equal\0");
+    hash.update(identity);
+    hash.update(n.to_le_bytes());
     shortened(hash)
 }
 
@@ -376,16 +424,30 @@ mod tests {
     fn numbers_in_quotes_are_compared_as_numbers() {
         let text = |text: &str| Mark::Text(text.to_owned());
         let ordered = [
+            text("-10000000000000000000"),
             Mark::Number(-1),
             text("9"),
+            text("0009"),
             text("10"),
             Mark::Number(11),
-            text("009"),
-            text("10a"),
-            text("9a"),
+            text("0999"),
+            text("1000"),
+            text("9999999999999999999"),
+            text("10000000000000000000"),
         ];
         assert!(ordered.is_sorted_by(|one, next| one < next), "{ordered:?}");
         assert_eq!(text("7"), Mark::Number(7));
+        assert!(text("65a1b2c3") < text("66123456"));
+    }
+
+    #[test]
+    fn a_number_and_a_text_are_compared_where_both_are_equally_long() {
+        let text = |text: &str| Mark::Text(text.to_owned());
+        assert!(text("66123456").is_comparable(&text("65a1b2c3")));
+        assert!(text("9").is_comparable(&Mark::Number(10)));
+        assert!(text("a").is_comparable(&text("bcd")));
+        assert!(!text("10a").is_comparable(&text("9")));
+        assert!(!Mark::Number(9).is_comparable(&text("2026-01-01")));
     }
 
     #[test]
@@ -417,6 +479,12 @@ mod tests {
             (Format::EpochMillis, "1e12", None),
             (Format::Raw, "17", Some(Mark::Number(17))),
             (Format::Raw, "\"17\"", Some(Mark::Text("17".to_owned()))),
+            (
+                Format::Raw,
+                "10000000000000000000",
+                Some(Mark::Text("10000000000000000000".to_owned())),
+            ),
+            (Format::Raw, "1.5", None),
             (Format::Raw, "null", None),
             (Format::Raw, "{}", None),
         ] {

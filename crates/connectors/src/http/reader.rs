@@ -63,6 +63,7 @@ pub(super) struct Reader {
     pub(super) repeats: u32,
     pub(super) has_warned_of_future: bool,
     pub(super) has_warned_of_unplaced: bool,
+    pub(super) has_warned_of_keyless: bool,
     payloads: u64,
     /// The pass is complete or failed: no more pages.
     ended: bool,
@@ -107,6 +108,7 @@ impl Reader {
             repeats: 0,
             has_warned_of_future: false,
             has_warned_of_unplaced: false,
+            has_warned_of_keyless: false,
             payloads: 0,
             ended,
             end: None,

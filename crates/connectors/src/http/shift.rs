@@ -6,7 +6,7 @@
 
 use std::sync::Arc;
 
-use forebay_core::Result;
+use forebay_core::{Error, Result};
 use serde::{Deserialize, Serialize};
 
 use super::body::{Outline, Record};
@@ -50,7 +50,7 @@ impl Overlap {
         let lengths = (1..=tail.len().min(records.len())).rev();
         let is_shared = |length: &usize| {
             let end = &tail[tail.len() - length..];
-            let beginning = records[..*length].iter().map(|record| &record.identity);
+            let beginning = records[..*length].iter().map(|record| &record.legacy);
             end.iter().eq(beginning)
         };
         lengths.into_iter().find(is_shared).unwrap_or(0)
@@ -116,7 +116,7 @@ impl Reader {
             None => &outline.records[outline.records.len() - count..],
         };
         Some(Overlap {
-            tail: tail.iter().map(|record| to_hex(&record.identity)).collect(),
+            tail: tail.iter().map(|record| to_hex(&record.legacy)).collect(),
             full_step: at.ahead(config.paginate.as_ref())?,
         })
     }
@@ -130,6 +130,8 @@ impl Reader {
         overlap: Option<&Overlap>,
     ) -> Result<Vec<u64>> {
         let config = Arc::clone(&self.fetcher.config);
+        self.check_comparable(&outline.records)?;
+        self.warn_of_keyless(outline);
         let shared = overlap.map_or(0, |overlap| overlap.shared(&outline.records));
         let is_seen = |n: usize| n < shared || is_new.get(n) == Some(&false);
         if config.cursor.is_none() {
@@ -182,6 +184,36 @@ impl Reader {
             );
         }
         Ok(skips)
+    }
+
+    /// Errors: `Data` `cursor_mixed` when the order of two values is not known: one of them would be taken for older than the
+    /// other, and its record dropped.
+    fn check_comparable(&self, records: &[Record]) -> Result<()> {
+        let mut known = self.progress.newest.as_ref();
+        for mark in records.iter().filter_map(|record| record.mark.as_ref()) {
+            let before = *known.get_or_insert(mark);
+            if !before.is_comparable(mark) {
+                let shown = [before, mark].map(|mark| cursor::Format::Raw.show(mark));
+                let what = format!(
+                    "the cursor has the value {:?} after {:?}: numbers and other texts of different lengths have no order",
+                    shown[1], shown[0]
+                );
+                return Err(Error::data("cursor_mixed", what).with_hint(
+                    "choose a field that has only numbers, only times or only texts; `format` says which",
+                ));
+            }
+        }
+        Ok(())
+    }
+
+    fn warn_of_keyless(&mut self, outline: &Outline) {
+        if outline.keyless > 0 && !std::mem::replace(&mut self.has_warned_of_keyless, true) {
+            tracing::warn!(
+                records = outline.keyless,
+                page = self.page(),
+                "records without a key: equal ones on different pages are loaded once"
+            );
+        }
     }
 
     /// Moves the cursor to the newest value of the page. A value from the far future would hide every later record.

@@ -256,6 +256,42 @@ fn messages_that_are_gone_are_never_passed_over_silently() {
 }
 
 #[test]
+fn a_topic_that_is_recreated_with_as_many_messages_is_another_topic() {
+    let Some(topic) = Topic::new(1) else { return };
+    let project = Project::new();
+    topic.pipeline(&project, "");
+    topic.peer(&[topic.fill(0, 3)]);
+    project.ok(&["run", "--quiet"]);
+    topic.peer(&[json!({"delete": topic.name})]);
+    std::thread::sleep(Duration::from_secs(1));
+    topic.peer(&[json!({"create": topic.name}), topic.fill(100, 105)]);
+    let stopped = project.run(&["run"]);
+    assert_eq!(stopped.code, 1, "{}", stopped.err);
+    assert!(stopped.err.contains("was recreated"), "{}", stopped.err);
+    topic.pipeline(&project, "    lost: continue\n");
+    project.ok(&["run", "--quiet"]);
+    project.ok(&["run", "--quiet"]);
+    assert_eq!(project.value("SELECT count(*) FROM shop.orders"), "8");
+    assert_eq!(project.value("SELECT count(*) FROM quarantine.orders"), "1");
+}
+
+#[test]
+fn what_comes_after_the_first_run_from_the_end_is_read() {
+    let Some(topic) = Topic::new(1) else { return };
+    let project = Project::new();
+    topic.pipeline(&project, "    start: latest\n");
+    topic.peer(&[topic.fill(0, 5)]);
+    project.ok(&["run", "--quiet"]);
+    topic.peer(&[
+        topic.fill(5, 8),
+        json!({"grow": topic.name, "partitions": 2}),
+    ]);
+    topic.peer(&[topic.send(json!(r#"{"id": 10}"#), json!({"partition": 1}))]);
+    project.ok(&["run", "--quiet"]);
+    assert_eq!(project.value("SELECT count(*) FROM shop.orders"), "4");
+}
+
+#[test]
 fn a_topic_or_a_cluster_that_is_not_there_is_said_plainly() {
     let Some(mut topic) = Topic::new(1) else {
         return;

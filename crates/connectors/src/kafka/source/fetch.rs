@@ -14,7 +14,7 @@ use super::batch::{Queue, Taken};
 use super::config::{Config, Lost};
 use super::pack::Packer;
 use super::position::Place;
-use super::share::Share;
+use super::share::{Share, Starts};
 use super::topic::{Extent, Topic};
 use super::unreadable::{Probe, is_unreadable};
 use crate::kafka::client::{Listener, at};
@@ -102,8 +102,10 @@ impl Fetch {
                 .map(|(partition, extent)| (*partition, extent.0))
                 .collect(),
         };
+        let is_another = self.is_another_topic()?;
         for (partition, extent) in &extents {
             match self.packer.place.next.get(partition) {
+                Some(next) if is_another => self.start_again(*partition, *next, *extent)?,
                 Some(next) => self.check_extent(*partition, *next, *extent)?,
                 None => {
                     let start = starts.get(partition).copied().unwrap_or(extent.0);
@@ -113,6 +115,37 @@ impl Fetch {
             self.ends.insert(*partition, extent.1);
         }
         self.assign(extents.keys().copied())
+    }
+
+    /// Whether the topic of the position was deleted, and this one created under its name. Notes the id.
+    fn is_another_topic(&mut self) -> Result<bool> {
+        let id = self.topic().id()?;
+        let before = self.packer.place.topic_id.take();
+        let is_another = before.is_some() && id.is_some() && before != id;
+        self.packer.place.topic_id = id.or(before);
+        Ok(is_another)
+    }
+
+    /// Errors: `Conflict` `topic_recreated` for a topic that is not the one that this thread began to read: the split is
+    /// opened again.
+    fn check_topic_id(&mut self) -> Result<()> {
+        let id = self.topic().id()?;
+        let known = &self.packer.place.topic_id;
+        if known.is_none() || id.is_none() || *known == id {
+            return Ok(());
+        }
+        let what = format!(
+            "topic `{}` was recreated while it was read",
+            self.config.topic
+        );
+        Err(Error::conflict("topic_recreated", what))
+    }
+
+    /// The offsets of another topic mean nothing here: reads the partition from its beginning, if losses are accepted.
+    fn start_again(&mut self, partition: i32, next: i64, (first, _): Extent) -> Result<()> {
+        let topic = &self.config.topic;
+        let what = format!("{topic}/{partition} was read to {next}, then the topic was recreated");
+        self.lose(partition, next, first, what)
     }
 
     fn assign(&self, partitions: impl Iterator<Item = i32>) -> Result<()> {
@@ -317,7 +350,7 @@ impl Fetch {
             return Ok(());
         }
         self.looked = now;
-        match self.begin(false) {
+        match self.check_topic_id().and_then(|()| self.begin(false)) {
             Err(error) if error.kind().is_retryable() => {
                 tracing::warn!(%error, "failed to check for new partitions");
                 Ok(())
@@ -489,12 +522,14 @@ fn consumer(config: &Config, context: &SourceContext) -> Result<BaseConsumer<Lis
 }
 
 /// The start offsets of a topic that has not been read, in every partition. Blocks.
-pub(super) fn starts(config: &Config, context: &SourceContext) -> Result<BTreeMap<i32, i64>> {
+pub(super) fn starts(config: &Config, context: &SourceContext) -> Result<Starts> {
     let consumer = consumer(config, context)?;
     let topic = Topic {
         consumer: &consumer,
         is_read: false,
         name: &config.topic,
     };
-    topic.starts(config.start, &topic.extents(|_| true)?)
+    let topic_id = topic.id()?;
+    let next = topic.starts(config.start, &topic.extents(|_| true)?)?;
+    Ok(Starts { next, topic_id })
 }

@@ -28,6 +28,7 @@ mod position;
 mod reader;
 mod share;
 mod topic;
+mod topic_id;
 mod unreadable;
 
 use async_trait::async_trait;
@@ -122,7 +123,8 @@ impl Source for Kafka {
 
 #[async_trait]
 impl Division for Kafka {
-    /// A topic that is read for the first time is divided at once, so that every share starts at the same moment.
+    /// A topic that is read for the first time is divided at once, so that every share starts at the same moment. Where that is
+    /// not the beginning it is committed before anything is read: what comes after it is never skipped by a later start.
     async fn rearranged(
         &self,
         positions: &[(Ident, Position)],
@@ -131,7 +133,8 @@ impl Division for Kafka {
         let topic = &self.config.topic;
         let shares = self.config.shares;
         let moves = share::rearranged(topic, shares, positions, context.full)?;
-        if moves.is_some() || shares == 1 || !positions.is_empty() {
+        let from_beginning = shares == 1 && self.config.start == Start::Earliest;
+        if moves.is_some() || from_beginning || !positions.is_empty() {
             return Ok(moves.unwrap_or_default());
         }
         let config = self.config.clone();

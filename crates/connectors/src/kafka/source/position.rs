@@ -5,6 +5,7 @@ use std::collections::BTreeMap;
 use forebay_core::{Error, Position, Result};
 use serde::{Deserialize, Serialize};
 
+use super::share::Starts;
 use crate::source::REARRANGED;
 
 /// The next offset of each partition that has been read.
@@ -12,6 +13,9 @@ use crate::source::REARRANGED;
 pub(super) struct Place {
     pub(super) topic: String,
     pub(super) next: BTreeMap<i32, i64>,
+    /// Of the topic that was read, where the cluster has ids.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub(super) topic_id: Option<String>,
     #[serde(default, skip_serializing_if = "State::is_read")]
     pub(super) state: State,
 }
@@ -47,10 +51,11 @@ impl Place {
         }
     }
 
-    pub(super) fn dealt(topic: &str, next: BTreeMap<i32, i64>) -> Self {
+    pub(super) fn dealt(topic: &str, starts: Starts) -> Self {
         let state = State::Dealt;
         Self {
-            next,
+            next: starts.next,
+            topic_id: starts.topic_id,
             state,
             ..Self::new(topic)
         }

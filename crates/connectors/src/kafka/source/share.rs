@@ -59,7 +59,7 @@ pub(super) fn rearranged(
     full: bool,
 ) -> Result<Option<Vec<(Ident, Position)>>> {
     let splits: Vec<Ident> = Share::all(of).map(Share::split).collect::<Result<_>>()?;
-    let mut next = BTreeMap::new();
+    let mut starts = Starts::default();
     let mut former = Vec::new();
     for (split, position) in positions {
         let place = Place::parse(position)?;
@@ -72,29 +72,38 @@ pub(super) fn rearranged(
         // A full run may read another topic.
         if !full || place.topic == topic {
             place.check_topic(topic)?;
-            merge(&mut next, place.next)?;
+            merge(&mut starts.next, place.next)?;
+            starts.topic_id = starts.topic_id.or(place.topic_id);
         }
     }
     if former.is_empty() {
         return Ok(None);
     }
-    let mut moves = dealt(topic, of, &next)?;
+    let mut moves = dealt(topic, of, &starts)?;
     for split in former {
         moves.push((split, Place::closed(topic).write()?));
     }
     Ok(Some(moves))
 }
 
+/// Where to start in the partitions of a topic.
+#[derive(Debug, Clone, Default)]
+pub(super) struct Starts {
+    pub(super) next: BTreeMap<i32, i64>,
+    /// The topic that has these offsets, where the cluster has ids.
+    pub(super) topic_id: Option<String>,
+}
+
 /// Converts offsets of partitions to positions of the shares.
-pub(super) fn dealt(
-    topic: &str,
-    of: u16,
-    next: &BTreeMap<i32, i64>,
-) -> Result<Vec<(Ident, Position)>> {
+pub(super) fn dealt(topic: &str, of: u16, starts: &Starts) -> Result<Vec<(Ident, Position)>> {
     let one = |share: Share| {
-        let own = next.iter().filter(|(partition, _)| share.has(**partition));
-        let own = own.map(|(partition, next)| (*partition, *next));
-        let place = Place::dealt(topic, own.collect());
+        let all = starts.next.iter();
+        let own = all.filter(|(partition, _)| share.has(**partition));
+        let own = Starts {
+            next: own.map(|(partition, next)| (*partition, *next)).collect(),
+            topic_id: starts.topic_id.clone(),
+        };
+        let place = Place::dealt(topic, own);
         Ok((share.split()?, place.write()?))
     };
     Share::all(of).map(one).collect()
@@ -134,12 +143,19 @@ mod tests {
         all
     }
 
+    fn starts(next: &BTreeMap<i32, i64>) -> Starts {
+        Starts {
+            next: next.clone(),
+            topic_id: Some("id".to_owned()),
+        }
+    }
+
     proptest! {
         /// However often the topic is repartitioned, each partition has one offset, and it is the one that was reached.
         #[test]
         fn no_place_is_lost_or_doubled(partitions in 1..40_i32, divisions in prop::collection::vec((1_u16..9, 0..100_i64), 1..8)) {
             let mut reached: BTreeMap<i32, i64> = (0..partitions).map(|partition| (partition, 7)).collect();
-            let mut positions: BTreeMap<Ident, Position> = dealt("t", 1, &reached).unwrap().into_iter().collect();
+            let mut positions: BTreeMap<Ident, Position> = dealt("t", 1, &starts(&reached)).unwrap().into_iter().collect();
             for (of, read) in divisions {
                 let known: Vec<_> = positions.clone().into_iter().collect();
                 for (split, position) in rearranged("t", of, &known, false).unwrap().unwrap_or_default() {
@@ -162,7 +178,7 @@ mod tests {
     #[test]
     fn a_split_that_is_divided_is_read_no_more() {
         let next = BTreeMap::from([(0, 5), (1, 6)]);
-        let whole = dealt("t", 1, &next).unwrap();
+        let whole = dealt("t", 1, &starts(&next)).unwrap();
         let moves = rearranged("t", 2, &whole, false).unwrap().unwrap();
         let (split, closed) = moves.last().unwrap();
         assert_eq!(split.as_str(), WHOLE);

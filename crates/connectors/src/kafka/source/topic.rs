@@ -7,6 +7,7 @@ use rdkafka::consumer::{BaseConsumer, Consumer};
 use rdkafka::{Offset, TopicPartitionList};
 
 use super::config::Start;
+use super::topic_id::read_topic_id;
 use crate::kafka::client::{ASK_TIMEOUT, Listener, failed};
 
 /// The offsets that a partition has: the first, and the one after the last.
@@ -61,6 +62,12 @@ impl Topic<'_> {
                 .with_hint("create the topic, or correct `topic`"));
         }
         Ok(partitions)
+    }
+
+    /// The id of the topic, where the cluster has ids.
+    pub(super) fn id(&self) -> Result<Option<String>> {
+        let id = read_topic_id(self.consumer.client(), self.name, ASK_TIMEOUT);
+        id.map_err(|error| self.failed("read the id", error))
     }
 
     pub(super) fn extent(&self, partition: i32) -> Result<Extent> {
