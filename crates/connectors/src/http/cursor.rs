@@ -111,7 +111,13 @@ impl Ord for Mark {
         let (one, another) = (self.text(), other.text());
         match (Digits::read(&one), Digits::read(&another)) {
             // Two ways to write a number are two values.
-            (Some(first), Some(second)) => first.compare(&second).then_with(|| one.cmp(&another)),
+            (Some(first), Some(second)) => {
+                let length = || one.len().cmp(&another.len());
+                first
+                    .compare(&second)
+                    .then_with(length)
+                    .then_with(|| one.cmp(&another))
+            }
             (Some(_), None) if one.len() != another.len() => Ordering::Less,
             (None, Some(_)) if one.len() != another.len() => Ordering::Greater,
             _ => one.cmp(&another),

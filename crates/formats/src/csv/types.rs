@@ -97,7 +97,7 @@ struct Number<'a> {
     /// Significant digits before and after the point: without zeros at either end of both together.
     whole: &'a [u8],
     fraction: &'a [u8],
-    /// No `+`, no needless leading zero, digits on both sides of a point, not minus zero.
+    /// No `+`, no needless leading zero, digits on both sides of a point.
     canonical: bool,
 }
 
@@ -118,11 +118,10 @@ impl<'a> Number<'a> {
         let padded = whole.len() > 1 && whole[0] == b'0';
         let lopsided = whole.is_empty() || has_point && fraction.is_empty();
         let (whole, fraction) = significant(whole, fraction);
-        let minus_zero = sign == Some(b'-') && whole.is_empty() && fraction.is_empty();
         Some(Self {
             whole,
             fraction,
-            canonical: !(sign == Some(b'+') || padded || lopsided || minus_zero),
+            canonical: !(sign == Some(b'+') || padded || lopsided),
         })
     }
 
@@ -237,7 +236,10 @@ mod tests {
         for (texts, kind) in [
             (&["1", "-5", "0"][..], ColumnType::Long),
             (&["007", "1"], ColumnType::String),
-            (&["-0"], ColumnType::String),
+            (&["-0"], ColumnType::Double),
+            (&["1", "-0", "3"], ColumnType::Double),
+            (&["1.5", "-0.0"], ColumnType::Double),
+            (&["-00"], ColumnType::String),
             (&["1", "2.50", "1e3"], ColumnType::Double),
             (&["12345678901234567890"], ColumnType::String),
             (&["9007199254740993.5"], ColumnType::String),

@@ -5,10 +5,10 @@
 use std::sync::Arc;
 
 use arrow::array::{
-    ArrayRef, Int64Array, ListArray, RecordBatch, RecordBatchOptions, StringArray, StructArray,
-    new_null_array,
+    Array, ArrayRef, BooleanArray, Int64Array, ListArray, RecordBatch, RecordBatchOptions,
+    StringArray, StructArray, new_null_array,
 };
-use arrow::buffer::{Buffer, OffsetBuffer, ScalarBuffer};
+use arrow::buffer::{Buffer, NullBuffer, OffsetBuffer, ScalarBuffer};
 use arrow::datatypes::{DataType, Field, Fields, Schema};
 use forebay_core::data_type::with_learned_order;
 use forebay_core::{Batch, Origins, Result};
@@ -251,17 +251,54 @@ fn kept_list(
             blanks,
         )?;
     }
-    for (name, values) in elements {
+    for (column, values) in elements {
         let field = Arc::new(Field::new(LIST_FIELD, values.data_type().clone(), true));
+        // Doubles beside whole numbers are merged with them, element by element.
+        let is_beside = column.text != *name && column.doubles_of.is_none();
         let array =
             ListArray::try_new(field, offsets.clone(), values, nulls.clone()).map_err(broken)?;
-        out.push((name, Arc::new(array) as ArrayRef));
+        let array = match is_beside {
+            true => without_blank_lists(array)?,
+            false => array,
+        };
+        out.push((column, Arc::new(array) as ArrayRef));
     }
     Ok(())
 }
 
+/// The list of a further kind of elements, null where no element is of that kind: so is the list of a row that was read
+/// before the kind was known.
+fn without_blank_lists(array: ListArray) -> Result<ListArray> {
+    let has_value = |row: usize| {
+        array.is_valid(row) && {
+            let values = array.value(row);
+            values.null_count() < values.len()
+        }
+    };
+    let keeps: Vec<bool> = (0..array.len()).map(has_value).collect();
+    if keeps.iter().all(|keeps| *keeps) {
+        return Ok(array);
+    }
+    let lengths = (0..array.len()).map(|row| match keeps[row] {
+        true => usize::try_from(array.value_length(row)).unwrap_or(0),
+        false => 0,
+    });
+    let offsets = OffsetBuffer::from_lengths(lengths);
+    let is_kept = (0..array.len()).flat_map(|row| {
+        let length = usize::try_from(array.value_length(row)).unwrap_or(0);
+        std::iter::repeat_n(keeps[row], length)
+    });
+    let is_kept: BooleanArray = is_kept.map(Some).collect();
+    let values = arrow::compute::filter(array.values(), &is_kept).map_err(broken)?;
+    let DataType::List(field) = array.data_type() else {
+        return Ok(array);
+    };
+    let nulls = NullBuffer::from(keeps);
+    ListArray::try_new(field.clone(), offsets, values, Some(nulls)).map_err(broken)
+}
+
 /// Takes the frame of a list and resets it.
-fn take(list: &mut ListBuilder) -> (usize, OffsetBuffer<i32>, Option<arrow::buffer::NullBuffer>) {
+fn take(list: &mut ListBuilder) -> (usize, OffsetBuffer<i32>, Option<NullBuffer>) {
     let offsets = std::mem::replace(&mut list.offsets, vec![0]);
     (
         std::mem::take(&mut list.length),

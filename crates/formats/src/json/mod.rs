@@ -15,7 +15,8 @@
 //!   `<key>__v_<kind>` beside it (`boolean`, `long`, `double`, `string`, `object`, `list`); of whole numbers and doubles the lake
 //!   makes one column where it can (see `engine::steps::widen`). A list column
 //!   whose elements are of several kinds is one list for each kind, all of the same length: the first plain, the others
-//!   `<list>__e_<kind>` (`__e2_` in a list within a list), null where the element is of another kind.
+//!   `<list>__e_<kind>` (`__e2_` in a list within a list), null where the element is of another kind, and null as a whole where
+//!   every element is.
 //! - A number is kept exactly or the record is refused: `number_out_of_range` beyond long and double,
 //!   `number_not_exact` when a double would round it. `-0` in a long column is 0.
 //! - An object with the same key twice, an empty key, or two keys that would be one column are refused.

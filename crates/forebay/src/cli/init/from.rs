@@ -7,6 +7,7 @@ use std::path::Path;
 
 use forebay_core::{Compression, Error, Result};
 use forebay_formats::decode::Decoder;
+use forebay_formats::magic::foreign_format;
 
 /// Bytes of a file that are sampled.
 const SAMPLE_BYTES: u64 = 64 << 10;
@@ -30,9 +31,11 @@ pub(super) fn generate(from: &str, project: &Path) -> Result<GeneratedPipeline> 
     } else {
         read_sample(from)?
     };
-    let format = Format::guess(from, &sample, is_url).ok_or_else(|| {
+    let format = Format::of_content(&sample).transpose()?;
+    let format = format.or_else(|| Format::guess(from, &sample, is_url));
+    let format = format.ok_or_else(|| {
         Error::config("unknown_format", format!("unknown format of {from}"))
-            .with_hint("name it .csv, .json, .ndjson or .parquet, or write the pipeline file by hand: `forebay init`")
+            .with_hint("name it .csv, .json, .ndjson, .parquet or .avro, or write the pipeline file by hand: `forebay init`")
     })?;
     let source = if is_url {
         format!("http: {{url: {}}}", quoted(from))
@@ -59,13 +62,32 @@ fn pattern_of(from: &str, project: &Path) -> String {
 
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 enum Format {
-    Csv(char),
+    Csv { delimiter: char, header: bool },
     Json,
     Lines,
     Parquet,
+    Avro,
 }
 
 impl Format {
+    /// By the first bytes, where they leave no doubt.
+    ///
+    /// Errors: `Data` `foreign_format` for a format that no extractor reads.
+    fn of_content(sample: &[u8]) -> Option<Result<Self>> {
+        match sample {
+            [b'P', b'A', b'R', b'1', ..] => Some(Ok(Self::Parquet)),
+            [b'O', b'b', b'j', 1, ..] => Some(Ok(Self::Avro)),
+            _ => foreign_format(sample, Compression::None).map(Err),
+        }
+    }
+
+    fn csv(delimiter: char, sample: &[u8]) -> Self {
+        Self::Csv {
+            delimiter,
+            header: has_header(delimiter, sample),
+        }
+    }
+
     /// By the name, else by the first bytes; an API returns JSON.
     fn guess(from: &str, sample: &[u8], is_url: bool) -> Option<Self> {
         let path = from.split(['?', '#']).next().unwrap_or(from);
@@ -77,30 +99,73 @@ impl Format {
             .extension()
             .map(|extension| extension.to_string_lossy().to_ascii_lowercase());
         match extension.as_deref() {
-            Some("csv" | "txt") => Some(Self::Csv(delimiter(sample).unwrap_or(','))),
-            Some("tsv" | "tab") => Some(Self::Csv('\t')),
+            Some("csv" | "txt") => Some(Self::csv(delimiter(sample).unwrap_or(','), sample)),
+            Some("tsv" | "tab") => Some(Self::csv('\t', sample)),
             Some("ndjson" | "jsonl") => Some(Self::Lines),
             Some("json" | "geojson") => Some(json_layout(sample)),
             Some("parquet") => Some(Self::Parquet),
+            Some("avro") => Some(Self::Avro),
             _ if is_url => Some(Self::Json),
-            _ if sample.starts_with(b"PAR1") => Some(Self::Parquet),
             _ => match sample.iter().find(|byte| !byte.is_ascii_whitespace()) {
                 Some(b'{' | b'[') => Some(json_layout(sample)),
-                _ => delimiter(sample).map(Self::Csv),
+                _ => delimiter(sample).map(|delimiter| Self::csv(delimiter, sample)),
             },
         }
     }
 
     fn extractor(self) -> String {
         match self {
-            Self::Csv(',') => "csv: {}".to_owned(),
-            Self::Csv('\t') => "csv: {delimiter: \"\\t\"}".to_owned(),
-            Self::Csv(delimiter) => format!("csv: {{delimiter: \"{delimiter}\"}}"),
+            Self::Csv { delimiter, header } => csv_extractor(delimiter, header),
             Self::Json => "json: {}".to_owned(),
             Self::Lines => "json: {lines: true}".to_owned(),
             Self::Parquet => "parquet: {}".to_owned(),
+            Self::Avro => "avro: {}".to_owned(),
         }
     }
+}
+
+fn csv_extractor(delimiter: char, header: bool) -> String {
+    let mut options = Vec::new();
+    match delimiter {
+        ',' => {}
+        '\t' => options.push("delimiter: \"\\t\"".to_owned()),
+        delimiter => options.push(format!("delimiter: \"{delimiter}\"")),
+    }
+    if header {
+        return format!("csv: {{{}}}", options.join(", "));
+    }
+    options.push("header: false".to_owned());
+    format!(
+        "csv: {{{}}}                      # the first line looks like data; name the columns with `columns: [a, b, …]`",
+        options.join(", ")
+    )
+}
+
+/// Whether the first line holds names: not when one of its fields is a number or a date, unless all of those are years.
+fn has_header(delimiter: char, sample: &[u8]) -> bool {
+    let text = String::from_utf8_lossy(sample);
+    let Some(first) = text.lines().find(|line| !line.trim().is_empty()) else {
+        return true;
+    };
+    let fields = first
+        .split(delimiter)
+        .map(|field| field.trim().trim_matches('"'));
+    let is_value = |field: &&str| field.parse::<f64>().is_ok_and(f64::is_finite) || is_date(field);
+    let values: Vec<&str> = fields.filter(is_value).collect();
+    let is_year = |field: &&str| {
+        field
+            .parse()
+            .is_ok_and(|year: u32| (1800..=2200).contains(&year))
+    };
+    values.is_empty() || values.len() > 1 && values.iter().all(is_year)
+}
+
+fn is_date(field: &str) -> bool {
+    let date = field.get(..10).unwrap_or_default();
+    date.bytes().enumerate().all(|(i, byte)| match i {
+        4 | 7 => byte == b'-',
+        _ => byte.is_ascii_digit(),
+    }) && date.len() == 10
 }
 
 /// Lines of objects, or one document.
@@ -237,14 +302,34 @@ mod tests {
     #[test]
     fn formats_are_guessed_from_name_and_content() {
         let guess = |from: &str, sample: &str| Format::guess(from, sample.as_bytes(), false);
-        assert_eq!(guess("a.csv", "a;b;c\n1;2,5;3"), Some(Format::Csv(';')));
-        assert_eq!(guess("a.csv.gz", ""), Some(Format::Csv(',')));
+        let csv = |delimiter, header| Some(Format::Csv { delimiter, header });
+        assert_eq!(guess("a.csv", "a;b;c\n1;2,5;3"), csv(';', true));
+        assert_eq!(guess("a.csv.gz", ""), csv(',', true));
+        assert_eq!(guess("a.csv", "country,2019,2020\nFR,1,2"), csv(',', true));
+        for data in [
+            "1,2024-01-01,5\n2,2024-01-02,6\n",
+            "42",
+            "x,2024-01-01\n",
+            "\"7\",a\n",
+        ] {
+            assert_eq!(guess("a.csv", data), csv(',', false), "{data}");
+        }
         assert_eq!(
             guess("a.json", "{\"a\":1}\n{\"a\":2}\n"),
             Some(Format::Lines)
         );
         assert_eq!(guess("a.json", "[{\"a\":1}]"), Some(Format::Json));
-        assert_eq!(guess("a", "PAR1…"), Some(Format::Parquet));
+        let content = |sample: &[u8]| {
+            Format::of_content(sample).map(|format| format.map_err(|error| error.code()))
+        };
+        assert_eq!(content(b"PAR1..."), Some(Ok(Format::Parquet)));
+        assert_eq!(content(b"Obj\x01..."), Some(Ok(Format::Avro)));
+        assert_eq!(content(b"PK\x03\x04..."), Some(Err("foreign_format")));
+        assert_eq!(
+            content(b"<?xml version=\"1.0\"?>"),
+            Some(Err("foreign_format"))
+        );
+        assert_eq!(content(b"a,b\n1,2\n"), None);
         assert_eq!(guess("a", "plain text"), None);
         assert_eq!(Format::guess("https://x/y", b"", true), Some(Format::Json));
     }

@@ -124,6 +124,20 @@ fn a_list_of_several_kinds_is_a_list_for_each() {
 }
 
 #[test]
+fn a_list_without_an_element_of_a_kind_is_null_as_before_the_kind_was_known() {
+    let out = flat("{\"a\":[1]}\n{\"a\":[\"x\",2]}\n{\"a\":[]}\n{\"a\":[[3]]}\n");
+    assert_eq!(
+        rows(&out, ""),
+        [
+            json!({"a": [1]}),
+            json!({"a": [null, 2], "a__e_string": ["x", null]}),
+            json!({"a": []}),
+            json!({"a": [null], "a__e_list": [[3]]}),
+        ]
+    );
+}
+
+#[test]
 fn a_column_comes_with_its_first_value() {
     let out = flat("{\"a\":null,\"b\":{},\"c\":[],\"d\":[null,{}],\"e\":1}\n");
     assert_eq!(rows(&out, ""), [json!({"e": 1})]);

@@ -124,7 +124,10 @@ impl Session {
                 let message = format!("table {schema}.{name} not found, nothing to delete from");
                 return Err(Error::not_found("no_such_table", message));
             }
-            None => Table::create(schema, name, records, wish, self.context.pipeline.as_str())?,
+            None => {
+                self.warn_of_lost_table(schema, name);
+                Table::create(schema, name, records, wish, self.context.pipeline.as_str())?
+            }
         };
         let Fitting {
             statements, barred, ..
@@ -139,6 +142,19 @@ impl Session {
             table.note_fit(records, barred);
             table
         })
+    }
+
+    /// Rows of earlier commits may have gone with a table that somebody has dropped or renamed.
+    fn warn_of_lost_table(&self, schema: &str, name: &str) {
+        let commits = self.context.sequence;
+        if commits > 0 && !self.context.full && name == self.target.table.name.as_str() {
+            tracing::warn!(
+                commits,
+                "{schema}.{name} does not exist and is created: if it was dropped or renamed, the rows of earlier commits are missing in it; \
+                 `forebay run {} --full` loads everything again",
+                self.context.pipeline
+            );
+        }
     }
 
     /// Creates the shadow, or adds the target's new columns to it.
