@@ -169,6 +169,11 @@ impl Config {
                 error.with_hint("set `paginate.page.size`, or the page size under `params`")
             );
         }
+        let is_counted = matches!(self.paginate, Some(Paginate::Page(_) | Paginate::Offset(_)));
+        if self.end.has(&EndRule::RepeatedPage) && !is_counted {
+            let message = "`end: repeated_page` is for `paginate: page` and `offset`";
+            return Err(Error::config("bad_end", message));
+        }
         if self.end.has(&EndRule::MissingRecords) && self.records.is_none() {
             let message = "`end: missing_records` needs `records`, the path of the list";
             return Err(Error::config("bad_end", message));

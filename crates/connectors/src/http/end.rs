@@ -30,18 +30,21 @@ pub enum EndRule {
     EmptyBody,
     /// A page without the list at `records`, after the first page.
     MissingRecords,
+    /// The page before it once more.
+    RepeatedPage,
     /// A page without a next page, even if no page ever had one.
     NoNext,
     Field(FieldRule),
 }
 
 /// The rules that are one word, as written.
-const NAMED: [(&str, EndRule); 6] = [
+const NAMED: [(&str, EndRule); 7] = [
     ("empty_page", EndRule::EmptyPage),
     ("short_page", EndRule::ShortPage),
     ("not_found", EndRule::NotFound),
     ("empty_body", EndRule::EmptyBody),
     ("missing_records", EndRule::MissingRecords),
+    ("repeated_page", EndRule::RepeatedPage),
     ("no_next", EndRule::NoNext),
 ];
 

@@ -308,7 +308,10 @@ pub(super) fn repeats(page: u64, what: &str) -> Error {
         "pagination_repeats",
         format!("page {page} of the pass {what}"),
     )
-    .with_hint("check `paginate`: is the parameter spelled as the server expects it?")
+    .with_hint(
+        "check `paginate`: is the parameter spelled as the server expects it? If the API answers a page behind the last one with the last, set \
+         `end: repeated_page`",
+    )
 }
 
 #[cfg(test)]

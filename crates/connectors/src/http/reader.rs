@@ -320,7 +320,7 @@ impl Reader {
         recognised: &Recognised,
     ) -> Result<Option<Vec<u64>>> {
         let config = Arc::clone(&self.fetcher.config);
-        let facts = self.facts(&fetched.answer, fetched.outline.as_mut())?;
+        let mut facts = self.facts(&fetched.answer, fetched.outline.as_mut())?;
         let outline = fetched.outline.as_ref();
         if !recognised.is_joined {
             let back = self.go_back(at)?;
@@ -330,13 +330,17 @@ impl Reader {
         let pass = self.progress.pass.as_mut();
         let overlap = pass.and_then(|pass| pass.overlap.take());
         let repeat = self.page_repeat(outline, overlap.as_ref())?;
+        facts.is_last |= repeat == PageRepeat::Last;
         if let (false, Some(pass)) = (recognised.is_exact, &mut self.progress.pass) {
             // Records were inserted before this page; one of them may have moved there from after it.
             pass.unproven = true;
         }
         let mut skips = Vec::new();
         if let Some(outline) = outline {
-            skips = self.sift(outline, &recognised.is_new, overlap.as_ref())?;
+            skips = match repeat {
+                PageRepeat::Last => (0..outline.count).collect(),
+                _ => self.sift(outline, &recognised.is_new, overlap.as_ref())?,
+            };
             self.note_missing(outline, &skips, &recognised.is_older);
             self.note_last(outline);
         }

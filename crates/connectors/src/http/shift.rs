@@ -12,6 +12,7 @@ use serde::{Deserialize, Serialize};
 use super::body::{Outline, Record};
 use super::config::Paginate;
 use super::cursor::{self, Edge, Identity, Mark, UNPLACED_RECORDS_MAX, from_hex, to_hex};
+use super::end::EndRule;
 use super::paginate::{self, At, Facts};
 use super::position::Progress;
 use super::reader::Reader;
@@ -41,6 +42,8 @@ pub(super) enum PageRepeat {
     Shifted,
     /// The server rounds offsets down.
     Rounded,
+    /// That is how the list ends.
+    Last,
 }
 
 impl Overlap {
@@ -80,6 +83,9 @@ impl Reader {
         }
         if overlap.is_some() {
             return Ok(PageRepeat::Rounded);
+        }
+        if config.end.has(&EndRule::RepeatedPage) {
+            return Ok(PageRepeat::Last);
         }
         self.repeats += 1;
         if config.key().is_none() || self.repeats > REPEATS_MAX {

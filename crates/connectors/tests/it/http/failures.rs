@@ -243,6 +243,29 @@ async fn paginators_that_repeat_are_stopped() {
     let (code, error) = Bench::new(&server.url("/q"), PAGES).fails().await;
     assert_eq!(code, "pagination_repeats");
     assert!(error.to_string().contains("page 2"), "{error}");
+    // A server that answers with its last page for ever, as the file says.
+    for (config, key) in [
+        (PAGES, ""),
+        (
+            "records: items\npaginate: {offset: {param: page, limit: 2}}",
+            "\nkey: id",
+        ),
+    ] {
+        let server = StubHttp::start(move |request| {
+            let page = param(request, "page");
+            let first = if config == PAGES {
+                (page.clamp(1, 3) - 1) * 2
+            } else {
+                page.min(4)
+            };
+            let rows: Vec<_> = (first..first + 2).map(|id| json!({"id": id})).collect();
+            Reply::json(&json!({ "items": rows }))
+        })
+        .await;
+        let config = format!("{config}{key}\nend: repeated_page");
+        let pulled = Bench::new(&server.url("/q"), &config).take(None).await;
+        assert_eq!(all_records(&pulled.chunks, "items").len(), 6, "{config}");
+    }
     // The token goes round: a, b, a.
     let server = StubHttp::start(|request| {
         let next = ["a", "b"][request.count % 2];

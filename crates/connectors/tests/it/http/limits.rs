@@ -1,6 +1,5 @@
 //! How much, how slow and how often.
 
-use std::sync::Arc;
 use std::time::Duration;
 
 use forebay_core::{Clock, SystemClock};
@@ -116,30 +115,22 @@ async fn a_server_that_counts_down_is_left_alone_at_zero() {
 
 #[tokio::test]
 async fn no_more_requests_are_under_way_than_allowed() {
-    use std::sync::atomic::{AtomicI64, Ordering};
-    let most = Arc::new(AtomicI64::new(0));
-    let server = {
-        let (open, most) = (Arc::new(AtomicI64::new(0)), Arc::clone(&most));
-        StubHttp::start(move |request| {
-            most.fetch_max(open.fetch_add(1, Ordering::SeqCst) + 1, Ordering::SeqCst);
-            let open = Arc::clone(&open);
-            tokio::spawn(async move {
-                tokio::time::sleep(Duration::from_millis(10)).await;
-                open.fetch_sub(1, Ordering::SeqCst);
-            });
-            let page = param(request, "page");
-            let rows: Vec<_> = (page < 30)
-                .then(|| json!({"id": page}))
-                .into_iter()
-                .collect();
-            Reply::json(&json!({"items": rows})).delay(Duration::from_millis(15))
-        })
-        .await
-    };
+    let server = StubHttp::start(|request| {
+        let page = param(request, "page");
+        let rows: Vec<_> = (page < 30)
+            .then(|| json!({"id": page}))
+            .into_iter()
+            .collect();
+        // As many as may be are waited for, or more would come.
+        Reply::json(&json!({"items": rows}))
+            .delay(Duration::from_millis(15))
+            .until_open(4)
+    })
+    .await;
     let config = "records: items\nkey: id\npaginate: {page: {param: page}}\nrate: {requests: 1000, per: 1s, concurrency: 3}";
     let pulled = Bench::new(&server.url("/q"), config).take(None).await;
     assert_eq!(pulled.chunks.len(), 29);
-    let most = most.load(Ordering::SeqCst);
+    let most = server.most_open();
     assert!((2..=3).contains(&most), "{most} at once");
 }
 
