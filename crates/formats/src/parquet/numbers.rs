@@ -208,6 +208,16 @@ fn object(members: &[(String, NumberFit)], array: &ArrayRef) -> Result<ArrayRef,
     Ok(Arc::new(made.map_err(|error| error.to_string())?))
 }
 
+/// The columns beside `name` that may have values of a kind; decimals have one for each number of digits after the point,
+/// if the first is taken by another.
+pub(super) fn variants(name: &str, kind: &DataType) -> Vec<String> {
+    let first = variant(name, kind);
+    match kind {
+        DataType::Decimal128(_, scale) => vec![first.clone(), format!("{first}_{scale}")],
+        _ => vec![first],
+    }
+}
+
 /// The name of the column beside `name` for values of another type.
 pub(super) fn variant(name: &str, kind: &DataType) -> String {
     format!("{name}__v_{}", word(kind))

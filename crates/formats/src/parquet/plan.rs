@@ -328,8 +328,7 @@ impl Table {
                     Ok(Ok(Placed::at(name, kind)))
                 }
                 _ if held => {
-                    let now = word(&kind);
-                    let then = word(columns[at].data_type());
+                    let [now, then] = [&kind, columns[at].data_type()].map(type_text);
                     let reason = format!("column `{name}` is {now}, the table has {then}");
                     Ok(Err(Refusal {
                         code: "type_mismatch",
@@ -351,22 +350,27 @@ impl Table {
         name: &str,
         kind: DataType,
     ) -> Result<Result<Placed, Refusal>> {
-        let name = numbers::variant(name, &kind);
-        match columns.iter().find(|column| column.name() == &name) {
-            None => columns.push(Field::new(&name, kind.clone(), true)),
-            Some(column) if column.data_type() == &kind => {}
-            Some(column) => {
-                let reason = format!(
-                    "column `{name}` is {kind}, the table has {}",
-                    column.data_type()
-                );
-                return Ok(Err(Refusal {
-                    code: "type_mismatch",
-                    reason,
-                }));
+        let mut refusal = None;
+        for name in numbers::variants(name, &kind) {
+            let Some(column) = columns.iter_mut().find(|column| column.name() == &name) else {
+                columns.push(Field::new(&name, kind.clone(), true));
+                return Ok(Ok(Placed::at(&name, kind)));
+            };
+            if let Some(wide) = wider(column.data_type(), &kind).filter(|_| !kind.is_nested()) {
+                *column = Field::new(&name, wide.clone(), true);
+                return Ok(Ok(Placed::at(&name, wide)));
             }
+            if column.data_type() == &kind {
+                return Ok(Ok(Placed::at(&name, kind)));
+            }
+            let [now, then] = [&kind, column.data_type()].map(type_text);
+            refusal.get_or_insert(format!("column `{name}` is {now}, the table has {then}"));
         }
-        Ok(Ok(Placed::at(&name, kind)))
+        let reason = refusal.unwrap_or_default();
+        Ok(Err(Refusal {
+            code: "type_mismatch",
+            reason,
+        }))
     }
 
     /// The target of a column whose numbers are of another kind than those of the table's column `at`; `None` when the
@@ -558,13 +562,17 @@ fn declared_now(column: &Field, declared: ColumnType) -> Result<Field> {
     let held = column.data_type();
     let kind = declared.arrow();
     if wider(held, &kind).as_ref() != Some(&kind) {
-        let held = match held {
-            DataType::Decimal128(precision, scale) => format!("decimal({precision}, {scale})"),
-            held => word(held).to_owned(),
-        };
-        return Err(type_changed(column.name(), &held, declared));
+        return Err(type_changed(column.name(), &type_text(held), declared));
     }
     Ok(Field::new(column.name(), kind, true))
+}
+
+/// A type as a pipeline file would declare it.
+fn type_text(kind: &DataType) -> String {
+    match kind {
+        DataType::Decimal128(precision, scale) => format!("decimal({precision}, {scale})"),
+        kind => word(kind).to_owned(),
+    }
 }
 
 /// Converts, and back: values that differ then were not exact. Texts may be spelled in many ways, so they are only

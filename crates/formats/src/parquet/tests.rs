@@ -10,8 +10,8 @@ use ::parquet::arrow::ArrowWriter;
 use ::parquet::arrow::arrow_writer::ArrowWriterOptions;
 use ::parquet::file::properties::WriterProperties;
 use arrow::array::{
-    Array, ArrayRef, Date32Array, DictionaryArray, Int32Array, Int64Array, RecordBatch,
-    StringArray, StructArray, TimestampNanosecondArray, UInt64Array,
+    Array, ArrayRef, Date32Array, Decimal128Array, DictionaryArray, Int32Array, Int64Array,
+    RecordBatch, StringArray, StructArray, TimestampNanosecondArray, UInt64Array,
 };
 use arrow::datatypes::{DataType, Field};
 use forebay_core::{Compression, Timestamp};
@@ -255,6 +255,29 @@ fn declared_columns_are_there_before_a_file_has_them() {
     let days: ArrayRef = Arc::new(Date32Array::from(vec![7]));
     let out = reader.read(file(vec![("day", days)])).unwrap();
     assert_eq!(names(&out), ["day date"]);
+}
+
+#[test]
+fn decimals_of_every_scale_have_a_column() {
+    let mut reader = Reader::new(None, &ContractPolicy::default());
+    let mut read = |precision, scale, value| {
+        let column = Decimal128Array::from(vec![value]);
+        let column = column.with_precision_and_scale(precision, scale).unwrap();
+        let out = reader.read(file(vec![("d", Arc::new(column) as ArrayRef)]));
+        let out = out.unwrap();
+        assert_eq!(codes(&out), Vec::<&str>::new());
+        let records = &out.batches[0].records;
+        let field = records.schema().field(0).clone();
+        let text = arrow::util::display::array_value_to_string(records.column(0), 0);
+        format!("{} {} {}", field.name(), field.data_type(), text.unwrap())
+    };
+    assert_eq!(read(10, 2, 1250), "d Decimal128(10, 2) 12.50");
+    assert_eq!(read(14, 2, 1250), "d Decimal128(14, 2) 12.50");
+    assert_eq!(read(10, 1, 125), "d Decimal128(14, 2) 12.50");
+    assert_eq!(read(20, 3, 1250), "d__v_decimal Decimal128(20, 3) 1.250");
+    assert_eq!(read(20, 5, 1), "d__v_decimal_5 Decimal128(20, 5) 0.00001");
+    assert_eq!(read(22, 3, 1250), "d__v_decimal Decimal128(22, 3) 1.250");
+    assert_eq!(read(38, 1, 1), "d__v_decimal Decimal128(38, 3) 0.100");
 }
 
 #[test]

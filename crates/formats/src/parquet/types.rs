@@ -168,14 +168,18 @@ fn any<N: TryInto<usize>>(set: &[bool], start: N, length: N) -> bool {
     set.iter().skip(at(start)).take(at(length)).any(|set| *set)
 }
 
-/// The type that holds the values of both; `None` when no type of a table does.
+/// The type that holds the values of both, for a column that has type `a` so far; `None` when there is none that the column
+/// may become (Iceberg never changes the scale of a decimal).
 pub(crate) fn wider(a: &DataType, b: &DataType) -> Option<DataType> {
     use DataType as D;
     match (a, b) {
         (a, b) if a == b => Some(a.clone()),
         (D::Int32, D::Int64) | (D::Int64, D::Int32) => Some(D::Int64),
         (D::Float32, D::Float64) | (D::Float64, D::Float32) => Some(D::Float64),
-        (D::Decimal128(p, s), D::Decimal128(q, t)) if s == t => Some(D::Decimal128(*p.max(q), *s)),
+        (D::Decimal128(p, s), D::Decimal128(q, t)) if t <= s => {
+            let needed = u8::try_from(i16::from(*q) - i16::from(*t) + i16::from(*s)).ok()?;
+            decimal(needed.max(*p), *s)
+        }
         (D::Struct(a), D::Struct(b)) => wider_fields(a, b).map(D::Struct),
         (D::List(a), D::List(b)) => wider_field(a, b).map(D::List),
         (D::Map(a, sorted), D::Map(b, _)) => {
@@ -305,6 +309,12 @@ mod tests {
             Some(D::Decimal128(9, 2))
         );
         assert_eq!(wider(&D::Decimal128(5, 2), &D::Decimal128(9, 3)), None);
+        for (file, wide) in [((8, 1), (9, 2)), ((4, 1), (5, 2)), ((37, 1), (38, 2))] {
+            let file = D::Decimal128(file.0, file.1);
+            let wide = D::Decimal128(wide.0, wide.1);
+            assert_eq!(wider(&D::Decimal128(5, 2), &file), Some(wide));
+        }
+        assert_eq!(wider(&D::Decimal128(5, 2), &D::Decimal128(38, 1)), None);
         let of = |fields: &[(&str, D)]| {
             D::Struct(
                 fields
