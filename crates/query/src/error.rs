@@ -2,6 +2,7 @@
 //!
 //! Nothing here logs, and nothing here knows which tables exist beyond the names it is handed.
 
+mod locate;
 mod wording;
 
 use std::any::Any;
@@ -12,6 +13,9 @@ use datafusion::common::{Column, DataFusionError, SchemaError};
 use datafusion::sql::sqlparser::parser::ParserError;
 use forebay_core::{Error, ErrorKind, panic_message};
 use forebay_objects::{GONE, explain_objects, explain_text};
+
+pub(crate) use locate::locate;
+use locate::{Place, end_of, locate_any, locate_only, locate_value, quoted, split_place};
 
 /// How alike two names must be (normalised edit distance) before one is suggested for the other.
 const SUGGEST_LIKENESS_MIN: f64 = 0.6;
@@ -68,9 +72,6 @@ pub(crate) fn explain(
         other => Error::unavailable("query_failed", format!("the query failed: {}", first_line(&other.to_string()))),
     }
 }
-
-/// Position of the first character of a span, 1-based.
-type Place = (u64, u64);
 
 /// Unwraps an error to its cause, noting the innermost place on the way.
 fn unwrap<'a>(error: &'a DataFusionError, place: &mut Option<Place>) -> &'a DataFusionError {
@@ -206,39 +207,24 @@ fn syntax(error: &ParserError, sql: &str) -> Error {
     }
 }
 
-/// The parser ends its messages with ` at Line: 1, Column: 8`.
-fn split_place(message: &str) -> (&str, Option<Place>) {
-    let Some((head, tail)) = message.rsplit_once(" at Line: ") else {
-        return (message, None);
-    };
-    let place = tail.split_once(", Column: ").and_then(|(line, column)| {
-        let digits = column
-            .find(|c: char| !c.is_ascii_digit())
-            .unwrap_or(column.len());
-        Some((line.trim().parse().ok()?, column[..digits].parse().ok()?))
-    });
-    (head, place)
-}
-
-/// The place behind the last character, where the parser finds no token and names no place.
-fn end_of(sql: &str) -> Place {
-    let sql = sql.trim_end();
-    let line = sql.matches('\n').count() + 1;
-    let last = sql.rsplit('\n').next().unwrap_or_default();
-    let column = last.chars().count() + 1;
-    (line as u64, column as u64)
-}
-
 /// Whether a column is one of the join that the engine makes of a subquery.
 fn is_of_join(column: &Column) -> bool {
     let relation = column.relation.as_ref();
     relation.is_some_and(|relation| relation.table().starts_with("__correlated_sq"))
 }
 
+/// Whether a column is one of `(a, b) IN (SELECT …)`.
+fn is_of_row(column: &Column) -> bool {
+    column.name.starts_with("__member_")
+}
+
 fn bad_schema(error: &SchemaError, place: Option<Place>, sql: &str) -> Error {
     match error {
         // The engine computes equal aggregates once, and loses its column of levels on the way.
-        SchemaError::FieldNotFound { field, .. } if is_of_join(field) => subquery_unsupported(),
+        SchemaError::FieldNotFound {
+            field,
+            valid_fields,
+        } if is_of_join(field) || valid_fields.iter().any(is_of_row) => subquery_unsupported(),
         SchemaError::FieldNotFound { field, .. } if field.name() == GROUPING_ID => {
             let message = "grouping() beside two aggregates that compute the same is not supported";
             Error::unsupported("sql_unsupported", message).with_hint(
@@ -302,6 +288,7 @@ fn bad_plan(message: &str, place: Option<Place>, sql: &str, tables: &[String]) -
     let mut lines = message.lines();
     let first = lines.next().unwrap_or(message);
     let place = place.or_else(|| wording::operator(first).and_then(|of| locate_only(sql, of)));
+    let place = place.or_else(|| wording::clause(first).and_then(|of| locate_any(sql, of)));
     let error = bad_sql(wording::plain(first), place);
     match lines.find(|line| line.starts_with("Did you mean")) {
         Some(hint) => error.with_hint(hint.replace("Did", "did")),
@@ -350,12 +337,23 @@ fn unknown_table(name: &str, place: Option<Place>, sql: &str, tables: &[String])
 
 /// Errors: `Unsupported`, without the engine's own notation.
 fn unsupported(message: &str, place: Option<Place>) -> Error {
-    if message.starts_with("Physical plan does not support logical expression") {
-        return subquery_unsupported();
+    match message.strip_prefix("Physical plan does not support logical expression ") {
+        Some(expr) if expr.starts_with("GroupingSet") => return sets_outside_groups(),
+        Some(_) => return subquery_unsupported(),
+        None => {}
     }
-    let message = wording::plain(first_line(message));
+    let plain = wording::plain(first_line(message));
     let at = place.map_or_else(String::new, |(line, column)| format!("{line}:{column}: "));
-    Error::unsupported("sql_unsupported", format!("{at}not supported: {message}"))
+    let error = Error::unsupported("sql_unsupported", format!("{at}not supported: {plain}"));
+    match wording::hint(message) {
+        Some(hint) => error.with_hint(hint),
+        None => error,
+    }
+}
+
+fn sets_outside_groups() -> Error {
+    let message = "ROLLUP, CUBE and GROUPING SETS are elements of GROUP BY";
+    Error::config("bad_sql", message).with_hint("write GROUP BY ROLLUP (a, b)")
 }
 
 /// A subquery that could not be made a join.
@@ -467,10 +465,6 @@ fn first_line(message: &str) -> &str {
     message.lines().next().unwrap_or(message)
 }
 
-fn quoted(message: &str) -> Option<&str> {
-    message.split('\'').nth(1).filter(|name| !name.is_empty())
-}
-
 /// The type that holds more than the one that has overflowed: whole numbers have at most 20 digits, decimals 38.
 fn wider_type(message: &str) -> &'static str {
     let mut numbers = message.split(|c: char| !c.is_ascii_digit());
@@ -481,53 +475,9 @@ fn wider_type(message: &str) -> &'static str {
     }
 }
 
-/// The first place of a word in the statement, for errors of the engine without a place.
-pub(crate) fn locate(sql: &str, word: &str) -> Option<Place> {
-    let text = sql.to_ascii_lowercase();
-    let word = word.to_ascii_lowercase();
-    let mut found = text.match_indices(&word).map(|(at, _)| at);
-    let at = found.find(|at| is_whole_word(&text[..*at], &word, &text[at + word.len()..]))?;
-    let before = &sql[..at];
-    let line = before.matches('\n').count() as u64 + 1;
-    let column = before.rsplit('\n').next().unwrap_or("").chars().count() as u64 + 1;
-    Some((line, column))
-}
-
-fn is_whole_word(before: &str, word: &str, after: &str) -> bool {
-    let is_letter = |c: Option<char>| c.is_some_and(|c| c.is_alphanumeric() || c == '_');
-    let goes_on_before = is_letter(before.chars().next_back()) && is_letter(word.chars().next());
-    let goes_on_after = is_letter(word.chars().next_back()) && is_letter(after.chars().next());
-    !goes_on_before && !goes_on_after
-}
-
-/// The place of a word that is there once: of several, the first one may be the wrong one.
-fn locate_only(sql: &str, word: &str) -> Option<Place> {
-    let count = sql
-        .to_ascii_lowercase()
-        .matches(&word.to_ascii_lowercase())
-        .count();
-    (count == 1).then(|| locate(sql, word)).flatten()
-}
-
-/// The place of the literal that a message quotes.
-fn locate_value(sql: &str, message: &str) -> Option<Place> {
-    let value = quoted(message)?;
-    locate_only(sql, &format!("'{value}'"))
-}
-
 #[cfg(test)]
 mod tests {
     use super::*;
-
-    #[test]
-    fn a_place_is_found_in_the_statement() {
-        assert_eq!(locate("select\n  foo(x)", "foo"), Some((2, 3)));
-        assert_eq!(locate("select 1", "foo"), None);
-        assert_eq!(
-            split_place("Expected: end, found: x at Line: 3, Column: 14"),
-            ("Expected: end, found: x", Some((3, 14)))
-        );
-    }
 
     #[test]
     fn an_error_of_the_object_store_keeps_its_kind_however_it_is_wrapped() {

@@ -101,7 +101,10 @@ mod tests {
             ("select id, upper(1, 2) as x from input", "upper"),
             ("select id, unnest(1) as x from input", "unnest"),
             ("select id from input where 1 + true", "bigint + boolean"),
-            ("select id from input where 'x'", "non-boolean"),
+            (
+                "select id from input where 'x'",
+                "1:22: a condition is a boolean, not text",
+            ),
             ("select id from input order by 5", "out of bounds"),
             (
                 "select id from input union all select id, price from input",

@@ -13,6 +13,7 @@ mod frame;
 mod in_list;
 pub(crate) mod lifted;
 mod literal;
+mod logic;
 mod membership;
 mod nested;
 mod nested_cast;
