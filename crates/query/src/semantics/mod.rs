@@ -27,6 +27,7 @@ mod regular;
 mod row_source;
 mod row_types;
 mod subquery;
+mod window_keys;
 
 use std::sync::Arc;
 
@@ -146,6 +147,7 @@ impl Semantics {
             plan.transform_data(|plan| map_named(plan, |expr| subquery::plain(expr, &outside)))?;
         let plan = plan.transform_data(membership::rewrite)?;
         let plan = plan.transform_data(|plan| self.subqueries.rewrite(plan))?;
+        let plan = plan.transform_data(window_keys::lifted)?;
         plan.transform_data(|plan| recursion::keep_columns(plan, &self.all_columns))
     }
 }
