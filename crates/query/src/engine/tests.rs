@@ -512,5 +512,5 @@ async fn a_value_is_looked_up_by_a_column_of_the_record() {
         .await
         .unwrap_err();
     assert_eq!(error.code(), "subquery_rows");
-    assert_eq!(error.kind(), forebay_core::ErrorKind::Data);
+    assert_eq!(error.kind(), ErrorKind::Data);
 }

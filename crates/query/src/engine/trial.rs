@@ -115,6 +115,10 @@ mod tests {
                 "1:17: two columns",
             ),
             ("select * from input tablesample (10)", "TABLESAMPLE"),
+            (
+                "select id, (select x from (values (1, 2)) v(k, x) where v.k < input.id) as x from input",
+                "refers to the row outside",
+            ),
         ] {
             let error = engine.inspect("input", sql).unwrap_err();
             assert!(error.message().contains(message), "{sql}: {error}");
