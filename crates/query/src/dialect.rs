@@ -1,10 +1,13 @@
 //! The grammar: sqlparser's generic dialect, with `^` as the power that it is in Postgres and DuckDB, and `||`, `->` and the like
-//! between `+` and comparisons.
+//! between `+` and comparisons, and SQL's elements of `GROUP BY` ([`grouping`]).
 //!
 //! Every switch of the generic dialect is repeated here, because a dialect cannot be built upon another.
 
+mod grouping;
+
 use std::any::TypeId;
 
+use datafusion::sql::sqlparser::ast::Expr;
 use datafusion::sql::sqlparser::dialect::{Dialect, GenericDialect};
 use datafusion::sql::sqlparser::parser::{Parser, ParserError};
 use datafusion::sql::sqlparser::tokenizer::Token;
@@ -65,9 +68,12 @@ impl Dialect for ForebayDialect {
         }
     }
 
+    fn parse_prefix(&self, parser: &mut Parser) -> Option<Result<Expr, ParserError>> {
+        grouping::parse(parser)
+    }
+
     has! {
         supports_unicode_string_literal
-        supports_group_by_expr
         supports_group_by_with_modifier
         supports_left_associative_joins_without_parens
         supports_connect_by

@@ -2,22 +2,23 @@
 //!
 //! Nothing here logs, and nothing here knows which tables exist beyond the names it is handed.
 
+mod locate;
+mod names;
 mod wording;
 
 use std::any::Any;
 use std::error::Error as StdError;
 
 use arrow::error::ArrowError;
-use datafusion::common::{Column, DataFusionError, SchemaError};
+use datafusion::common::DataFusionError;
 use datafusion::sql::sqlparser::parser::ParserError;
 use forebay_core::{Error, ErrorKind, panic_message};
 use forebay_objects::{GONE, explain_objects, explain_text};
 
-/// How alike two names must be (normalised edit distance) before one is suggested for the other.
-const SUGGEST_LIKENESS_MIN: f64 = 0.6;
-
-/// The engine's column with the level of a grouping set.
-const GROUPING_ID: &str = "__grouping_id";
+pub(crate) use locate::locate;
+use locate::{Place, end_of, locate_any, locate_only, locate_value, quoted, split_place};
+pub(crate) use names::nearest;
+use names::{bad_schema, unknown_table};
 
 /// The phase of an error: a value that fails while a constant is folded is the statement's fault, not the data's.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -68,9 +69,6 @@ pub(crate) fn explain(
         other => Error::unavailable("query_failed", format!("the query failed: {}", first_line(&other.to_string()))),
     }
 }
-
-/// Position of the first character of a span, 1-based.
-type Place = (u64, u64);
 
 /// Unwraps an error to its cause, noting the innermost place on the way.
 fn unwrap<'a>(error: &'a DataFusionError, place: &mut Option<Place>) -> &'a DataFusionError {
@@ -206,89 +204,6 @@ fn syntax(error: &ParserError, sql: &str) -> Error {
     }
 }
 
-/// The parser ends its messages with ` at Line: 1, Column: 8`.
-fn split_place(message: &str) -> (&str, Option<Place>) {
-    let Some((head, tail)) = message.rsplit_once(" at Line: ") else {
-        return (message, None);
-    };
-    let place = tail.split_once(", Column: ").and_then(|(line, column)| {
-        let digits = column
-            .find(|c: char| !c.is_ascii_digit())
-            .unwrap_or(column.len());
-        Some((line.trim().parse().ok()?, column[..digits].parse().ok()?))
-    });
-    (head, place)
-}
-
-/// The place behind the last character, where the parser finds no token and names no place.
-fn end_of(sql: &str) -> Place {
-    let sql = sql.trim_end();
-    let line = sql.matches('\n').count() + 1;
-    let last = sql.rsplit('\n').next().unwrap_or_default();
-    let column = last.chars().count() + 1;
-    (line as u64, column as u64)
-}
-
-/// Whether a column is one of the join that the engine makes of a subquery.
-fn is_of_join(column: &Column) -> bool {
-    let relation = column.relation.as_ref();
-    relation.is_some_and(|relation| relation.table().starts_with("__correlated_sq"))
-}
-
-fn bad_schema(error: &SchemaError, place: Option<Place>, sql: &str) -> Error {
-    match error {
-        // The engine computes equal aggregates once, and loses its column of levels on the way.
-        SchemaError::FieldNotFound { field, .. } if is_of_join(field) => subquery_unsupported(),
-        SchemaError::FieldNotFound { field, .. } if field.name() == GROUPING_ID => {
-            let message = "grouping() beside two aggregates that compute the same is not supported";
-            Error::unsupported("sql_unsupported", message).with_hint(
-                "write such an aggregate once, and use its column twice around the query",
-            )
-        }
-        SchemaError::FieldNotFound {
-            field,
-            valid_fields,
-        } => {
-            let place = place.or_else(|| locate(sql, field.name()));
-            let error = bad_sql(format!("no column {}", field.flat_name()), place);
-            match suggest_column(field, valid_fields) {
-                Some(hint) => error.with_hint(hint),
-                None => error,
-            }
-        }
-        SchemaError::AmbiguousReference { field } => {
-            let place = place.or_else(|| locate(sql, field.name()));
-            bad_sql(
-                format!("column {} is in more than one table", field.name()),
-                place,
-            )
-            .with_hint(format!("write which table is meant: `t.{}`", field.name()))
-        }
-        SchemaError::DuplicateQualifiedField { name, .. }
-        | SchemaError::DuplicateUnqualifiedField { name } => bad_sql(
-            format!("duplicate column {name}"),
-            place.or_else(|| locate(sql, name)),
-        )
-        .with_hint("give one of them another name with AS"),
-    }
-}
-
-fn suggest_column(field: &Column, valid: &[Column]) -> Option<String> {
-    if let Some(same) = valid.iter().find(|column| {
-        column.name().eq_ignore_ascii_case(field.name()) && column.name() != field.name()
-    }) {
-        return Some(format!(
-            "names are read as lower case; write \"{}\" in double quotes",
-            same.name()
-        ));
-    }
-    if let Some(name) = nearest(field.name(), valid.iter().map(Column::name)) {
-        return Some(format!("did you mean {name}?"));
-    }
-    let names: Vec<&str> = valid.iter().map(Column::name).take(20).collect();
-    (!names.is_empty()).then(|| format!("columns are {}", names.join(", ")))
-}
-
 fn bad_plan(message: &str, place: Option<Place>, sql: &str, tables: &[String]) -> Error {
     if let Some(name) = message
         .strip_prefix("table '")
@@ -302,6 +217,7 @@ fn bad_plan(message: &str, place: Option<Place>, sql: &str, tables: &[String]) -
     let mut lines = message.lines();
     let first = lines.next().unwrap_or(message);
     let place = place.or_else(|| wording::operator(first).and_then(|of| locate_only(sql, of)));
+    let place = place.or_else(|| wording::clause(first).and_then(|of| locate_any(sql, of)));
     let error = bad_sql(wording::plain(first), place);
     match lines.find(|line| line.starts_with("Did you mean")) {
         Some(hint) => error.with_hint(hint.replace("Did", "did")),
@@ -312,50 +228,25 @@ fn bad_plan(message: &str, place: Option<Place>, sql: &str, tables: &[String]) -
     }
 }
 
-fn unknown_table(name: &str, place: Option<Place>, sql: &str, tables: &[String]) -> Error {
-    // The engine writes `catalog.namespace.table@as_of`.
-    let (name, version) = match name.split_once('@') {
-        Some((name, version)) => (name, Some(version)),
-        None => (name, None),
-    };
-    let short = name
-        .strip_prefix(&format!("{}.", crate::address::CATALOG))
-        .unwrap_or(name);
-    let short = short
-        .strip_prefix(&format!("{}.", crate::address::NO_NAMESPACE))
-        .unwrap_or(short);
-    let last = short.rsplit('.').next().unwrap_or(short);
-    if let Some(version) = version
-        && tables.iter().any(|table| table == short)
-    {
-        let what = format!("table {short} did not exist at {version}");
-        return bad_sql(what, place.or_else(|| locate(sql, last)))
-            .with_hint("`SELECT * FROM lake.commits` lists the states that can be read");
+/// Errors: `Unsupported`, without the engine's own notation.
+fn unsupported(message: &str, place: Option<Place>) -> Error {
+    match message.strip_prefix("Physical plan does not support logical expression ") {
+        Some(expr) if expr.starts_with("GroupingSet") => return sets_outside_groups(),
+        Some(_) => return subquery_unsupported(),
+        None => {}
     }
-    let error = bad_sql(
-        format!("no table {short}"),
-        place.or_else(|| locate(sql, last)),
-    );
-    if let Some(full) = tables
-        .iter()
-        .find(|table| table.rsplit('.').next() == Some(short))
-    {
-        return error.with_hint(format!("did you mean {full}?"));
-    }
-    match nearest(short, tables.iter().map(String::as_str)) {
-        Some(near) => error.with_hint(format!("did you mean {near}?")),
-        None => error.with_hint("run SHOW TABLES to list the tables"),
+    let plain = wording::plain(first_line(message));
+    let at = place.map_or_else(String::new, |(line, column)| format!("{line}:{column}: "));
+    let error = Error::unsupported("sql_unsupported", format!("{at}not supported: {plain}"));
+    match wording::hint(message) {
+        Some(hint) => error.with_hint(hint),
+        None => error,
     }
 }
 
-/// Errors: `Unsupported`, without the engine's own notation.
-fn unsupported(message: &str, place: Option<Place>) -> Error {
-    if message.starts_with("Physical plan does not support logical expression") {
-        return subquery_unsupported();
-    }
-    let message = wording::plain(first_line(message));
-    let at = place.map_or_else(String::new, |(line, column)| format!("{line}:{column}: "));
-    Error::unsupported("sql_unsupported", format!("{at}not supported: {message}"))
+fn sets_outside_groups() -> Error {
+    let message = "ROLLUP, CUBE and GROUPING SETS are elements of GROUP BY";
+    Error::config("bad_sql", message).with_hint("write GROUP BY ROLLUP (a, b)")
 }
 
 /// A subquery that could not be made a join.
@@ -454,21 +345,8 @@ pub(crate) fn panicked(panic: &(dyn Any + Send)) -> Error {
     Error::bug("sql_engine", format!("the SQL engine failed: {message}"))
 }
 
-/// The name most like `wanted`, if one is like enough.
-pub(crate) fn nearest<'a>(wanted: &str, names: impl Iterator<Item = &'a str>) -> Option<&'a str> {
-    names
-        .map(|name| (strsim::normalized_damerau_levenshtein(wanted, name), name))
-        .filter(|(likeness, _)| *likeness >= SUGGEST_LIKENESS_MIN)
-        .max_by(|a, b| a.0.total_cmp(&b.0))
-        .map(|(_, name)| name)
-}
-
 fn first_line(message: &str) -> &str {
     message.lines().next().unwrap_or(message)
-}
-
-fn quoted(message: &str) -> Option<&str> {
-    message.split('\'').nth(1).filter(|name| !name.is_empty())
 }
 
 /// The type that holds more than the one that has overflowed: whole numbers have at most 20 digits, decimals 38.
@@ -481,53 +359,9 @@ fn wider_type(message: &str) -> &'static str {
     }
 }
 
-/// The first place of a word in the statement, for errors of the engine without a place.
-pub(crate) fn locate(sql: &str, word: &str) -> Option<Place> {
-    let text = sql.to_ascii_lowercase();
-    let word = word.to_ascii_lowercase();
-    let mut found = text.match_indices(&word).map(|(at, _)| at);
-    let at = found.find(|at| is_whole_word(&text[..*at], &word, &text[at + word.len()..]))?;
-    let before = &sql[..at];
-    let line = before.matches('\n').count() as u64 + 1;
-    let column = before.rsplit('\n').next().unwrap_or("").chars().count() as u64 + 1;
-    Some((line, column))
-}
-
-fn is_whole_word(before: &str, word: &str, after: &str) -> bool {
-    let is_letter = |c: Option<char>| c.is_some_and(|c| c.is_alphanumeric() || c == '_');
-    let goes_on_before = is_letter(before.chars().next_back()) && is_letter(word.chars().next());
-    let goes_on_after = is_letter(word.chars().next_back()) && is_letter(after.chars().next());
-    !goes_on_before && !goes_on_after
-}
-
-/// The place of a word that is there once: of several, the first one may be the wrong one.
-fn locate_only(sql: &str, word: &str) -> Option<Place> {
-    let count = sql
-        .to_ascii_lowercase()
-        .matches(&word.to_ascii_lowercase())
-        .count();
-    (count == 1).then(|| locate(sql, word)).flatten()
-}
-
-/// The place of the literal that a message quotes.
-fn locate_value(sql: &str, message: &str) -> Option<Place> {
-    let value = quoted(message)?;
-    locate_only(sql, &format!("'{value}'"))
-}
-
 #[cfg(test)]
 mod tests {
     use super::*;
-
-    #[test]
-    fn a_place_is_found_in_the_statement() {
-        assert_eq!(locate("select\n  foo(x)", "foo"), Some((2, 3)));
-        assert_eq!(locate("select 1", "foo"), None);
-        assert_eq!(
-            split_place("Expected: end, found: x at Line: 3, Column: 14"),
-            ("Expected: end, found: x", Some((3, 14)))
-        );
-    }
 
     #[test]
     fn an_error_of_the_object_store_keeps_its_kind_however_it_is_wrapped() {
@@ -575,15 +409,5 @@ mod tests {
         assert_eq!(explained(&wrapped), (ErrorKind::Denied, "object_denied"));
         let torn = DataFusionError::ParquetError(Box::new(ParquetError::General("torn".into())));
         assert_eq!(explained(&torn), (ErrorKind::Unavailable, "read_failed"));
-    }
-
-    #[test]
-    fn the_nearest_name_must_be_near() {
-        let names = ["quakes.events", "quakes.places"];
-        assert_eq!(
-            nearest("quakes.event", names.iter().copied()),
-            Some("quakes.events")
-        );
-        assert_eq!(nearest("orders.lines", names.iter().copied()), None);
     }
 }

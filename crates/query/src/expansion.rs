@@ -22,6 +22,9 @@ const BRANCHES_MAX: usize = 14;
 /// Most columns of a `CUBE`: it groups by every subset of them.
 const CUBE_MAX: usize = 10;
 
+/// `(a, b) IN (SELECT …)` becomes a `CASE` of two `EXISTS`, each with a copy of the subquery.
+const ROW_BRANCHES: usize = 4;
+
 /// Functions that the engine plans as a `CASE`.
 const BRANCHING_FUNCTIONS: [&str; 3] = ["coalesce", "nvl", "ifnull"];
 
@@ -70,16 +73,23 @@ fn cube_too_large() -> Error {
     .with_hint("write the GROUPING SETS that you need")
 }
 
-/// Whether an expression is planned in two ways, both of which contain its children.
-fn branches(expr: &Expr) -> bool {
+/// How many times an expression is planned in two ways, both of which contain its children.
+fn branches(expr: &Expr) -> usize {
     match expr {
-        Expr::Case { .. } | Expr::Subquery(_) | Expr::Exists { .. } | Expr::InSubquery { .. } => {
-            true
-        }
+        Expr::InSubquery { expr, .. } if is_row(expr) => ROW_BRANCHES,
+        Expr::Case { .. } | Expr::Subquery(_) | Expr::Exists { .. } | Expr::InSubquery { .. } => 1,
         Expr::Function(call) => {
             let name = call.name.to_string().to_lowercase();
-            BRANCHING_FUNCTIONS.contains(&name.as_str())
+            usize::from(BRANCHING_FUNCTIONS.contains(&name.as_str()))
         }
+        _ => 0,
+    }
+}
+
+fn is_row(expr: &Expr) -> bool {
+    match expr {
+        Expr::Tuple(_) => true,
+        Expr::Nested(inner) => is_row(inner),
         _ => false,
     }
 }
@@ -159,7 +169,7 @@ impl Visitor for Sizes {
     }
 
     fn pre_visit_expr(&mut self, expr: &Expr) -> ControlFlow<Error> {
-        self.branches += usize::from(branches(expr));
+        self.branches += branches(expr);
         match expr {
             _ if self.branches > BRANCHES_MAX => ControlFlow::Break(too_branched()),
             Expr::Cube(sets) if sets.len() > CUBE_MAX => ControlFlow::Break(cube_too_large()),
@@ -168,7 +178,7 @@ impl Visitor for Sizes {
     }
 
     fn post_visit_expr(&mut self, expr: &Expr) -> ControlFlow<Error> {
-        self.branches -= usize::from(branches(expr));
+        self.branches -= branches(expr);
         ControlFlow::Continue(())
     }
 

@@ -491,3 +491,26 @@ async fn rows_that_a_statement_multiplies_can_be_divided() {
     assert_eq!(part.rows.unwrap().len(), 50);
     assert!(part.bytes > 50 << 20, "{}", part.bytes);
 }
+
+#[tokio::test]
+async fn a_value_is_looked_up_by_a_column_of_the_record() {
+    let engine = Engine::new();
+    let sql = "select id, (select x from (values (1, 'a'), (2, 'b'), (9, 'c'), (9, 'd')) v(k, x) where v.k = input.id) as x from input";
+    engine.inspect("input", sql).unwrap();
+    let batch = |ids: Vec<i64>| {
+        let ids: ArrayRef = Arc::new(Int64Array::from(ids));
+        RecordBatch::try_from_iter([("id", ids)]).unwrap()
+    };
+    let made = engine
+        .select("input", batch(vec![1, 3]), sql)
+        .await
+        .unwrap();
+    let rows: usize = made.records.iter().map(RecordBatch::num_rows).sum();
+    assert_eq!(rows, 2);
+    let error = engine
+        .select("input", batch(vec![9]), sql)
+        .await
+        .unwrap_err();
+    assert_eq!(error.code(), "subquery_rows");
+    assert_eq!(error.kind(), ErrorKind::Data);
+}

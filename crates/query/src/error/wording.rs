@@ -87,8 +87,21 @@ fn no_signature(message: &str) -> Option<String> {
 
 /// Messages of the engine that name its rules instead of the fault.
 fn plainer(message: &str) -> Option<String> {
-    if let Some(operands) = arithmetic(message) {
+    if let Some(operands) = operation(message) {
         return Some(format!("{} does not exist", with_sql_types(operands)));
+    }
+    if let Some(kind) = condition(message) {
+        return Some(format!(
+            "a condition is a boolean, not {}",
+            with_sql_types(kind)
+        ));
+    }
+    if let Some(rest) = message.strip_prefix(ROWS_OF_VALUES) {
+        let column = rest.split(" column ").nth(1)?.split('.').next()?;
+        let column = column.parse::<u64>().ok()? + 1;
+        return Some(format!(
+            "column {column} of VALUES has values of two types that have none in common"
+        ));
     }
     if let Some(rest) = message.strip_prefix("Projections require unique expression names") {
         let (expression, _) = rest.split_once("\" at position ")?;
@@ -108,12 +121,25 @@ fn plainer(message: &str) -> Option<String> {
             "ORDER BY {place} is out of bounds: the select list has {count} {columns}"
         ));
     }
+    if let Some(rest) = message.strip_prefix(NAMES_OF_TABLE) {
+        let (has, rest) = rest.split_once(" columns but only ")?;
+        let (wanted, _) = rest.split_once(' ')?;
+        let columns = if has == "1" { "column" } else { "columns" };
+        return Some(format!(
+            "a query has {has} {columns} where {wanted} are named or compared"
+        ));
+    }
     let known = match message {
+        message if message.starts_with(MAP_AS_KEY) => {
+            "DISTINCT, GROUP BY, UNION or ORDER BY over maps"
+        }
         message if message.starts_with(SUBSTRING) => "substring() takes FROM, FOR or both",
         message if message.starts_with(SERIES) => "a series of timestamps is not supported in FROM",
         message if message.starts_with(CORRELATED_VALUE) => {
             "a subquery that is a value and refers to the row outside may have several rows"
         }
+        message if message.starts_with(PLUS) => "+ takes a number or interval",
+        message if message.starts_with(UNARY) => "this operator before a value",
         _ => return None,
     };
     Some(known.to_owned())
@@ -126,23 +152,91 @@ const SERIES: &str = "First argument must be a timestamp";
 
 const CORRELATED_VALUE: &str = "Correlated scalar subquery must be aggregated";
 
-/// The operands and the operator of a sum or product that the engine has no rule for.
-fn arithmetic(message: &str) -> Option<&str> {
-    let rest = message.strip_prefix("Cannot coerce arithmetic expression ")?;
-    rest.strip_suffix(" to valid types")
+const PLUS: &str = "Unary operator '+' only supports";
+
+const UNARY: &str = "Unsupported SQL unary operator";
+
+const NAMES_OF_TABLE: &str = "Source table contains ";
+
+const MAP_AS_KEY: &str = "Row format support not yet implemented for";
+
+const ROWS_OF_VALUES: &str = "Inconsistent data type across values list";
+
+/// The operands and the operator of an operation that the engine has no rule for.
+fn operation(message: &str) -> Option<&str> {
+    if let Some(rest) = message.strip_prefix("Cannot coerce arithmetic expression ") {
+        return rest.strip_suffix(" to valid types");
+    }
+    let rest = message.strip_prefix("Cannot infer common ")?;
+    let (_, operands) = rest.split_once(" operation ")?;
+    Some(operands)
+}
+
+/// The type of a condition that is no boolean.
+fn condition(message: &str) -> Option<&str> {
+    if let Some(rest) = message.strip_prefix("Cannot create filter with non-boolean predicate ") {
+        return rest.rsplit_once(" returning ").map(|(_, kind)| kind);
+    }
+    message.strip_prefix("Join condition must be boolean type, but got ")
+}
+
+/// Operators whose operands are of types of their own; see `semantics::logic`.
+const STRICT: [&str; 8] = [
+    "NOT",
+    "AND",
+    "OR",
+    "IS TRUE",
+    "IS FALSE",
+    "IS UNKNOWN",
+    "FILTER",
+    "-",
+];
+
+/// The operator of `AND takes a boolean, not bigint`.
+fn strict(message: &str) -> Option<&str> {
+    let (operator, _) = message.split_once(" takes a ")?;
+    STRICT.contains(&operator).then_some(operator)
 }
 
 /// The operator that a message is about.
 pub(super) fn operator(message: &str) -> Option<&str> {
-    let operands = arithmetic(message)?;
-    let mut words = operands.split(' ');
-    words.find(|word| matches!(*word, "+" | "-" | "*" | "/" | "%"))
+    if let Some(operator) = strict(message) {
+        return operator.split(' ').next_back();
+    }
+    let is_operator = |word: &&str| {
+        let mut chars = word.chars();
+        !word.is_empty() && chars.all(|c| "+-*/%|&#<>=~!^".contains(c))
+    };
+    operation(message)?.split(' ').find(is_operator)
+}
+
+/// The clauses that a message may be about.
+pub(super) fn clause(message: &str) -> Option<&'static [&'static str]> {
+    condition(message).map(|_| match message.starts_with("Join") {
+        true => &["on"][..],
+        false => &["where", "having", "qualify"],
+    })
 }
 
 /// What to write instead.
 pub(super) fn hint(message: &str) -> Option<&'static str> {
     Some(match message {
-        message if arithmetic(message).is_some() => "cast one side: CAST(x AS type)",
+        message if operation(message).is_some() => "cast one side: CAST(x AS type)",
+        message if strict(message) == Some("-") => "cast it to a number: - CAST(x AS double)",
+        message if strict(message).is_some() || condition(message).is_some() => {
+            "compare it with something: x > 0"
+        }
+        message if message.starts_with(NAMES_OF_TABLE) => "give each column one name or value",
+        message if message.starts_with(MAP_AS_KEY) => {
+            "write UNION ALL, or compare map_keys(m) and map_values(m)"
+        }
+        message if message.starts_with(PLUS) => "leave the sign out",
+        message if message.starts_with(UNARY) => {
+            "write -x - 1 for ~x, sqrt(x) for |/x, cbrt(x) for ||/x, abs(x) for @x"
+        }
+        message if message.starts_with(ROWS_OF_VALUES) => {
+            "cast the values of that column to one type: CAST(x AS type)"
+        }
         message if message.starts_with("Projections require unique expression names") => {
             "give one of them another name with AS"
         }
@@ -218,6 +312,22 @@ mod tests {
             (
                 "Internal error: Expect TypeSignatureClass::Native(..). No function matches the given name and argument types 'upper(Int64, Timestamp(µs, \"+00:00\"))'. You might",
                 "upper(bigint, timestamptz) does not exist",
+            ),
+            (
+                "Cannot infer common argument type for comparison operation Date32 = Int64",
+                "date = bigint does not exist",
+            ),
+            (
+                "Cannot infer common string type for string concat operation Int64 || Boolean",
+                "bigint || boolean does not exist",
+            ),
+            (
+                "Cannot create filter with non-boolean predicate 'Utf8(\"a returning b\")' returning Utf8",
+                "a condition is a boolean, not text",
+            ),
+            (
+                "Inconsistent data type across values list at row 1 column 0. Was Map(x) but found Map(y)",
+                "column 1 of VALUES has values of two types that have none in common",
             ),
             (
                 "Unsupported ast node in sqltorel: Lambda(LambdaFunction { params: x })",

@@ -1,5 +1,5 @@
 //! Functions whose arguments come to one type, also where one is a quoted literal beside a date, time or boolean, or a date is beside a
-//! timestamp: the engine refuses such arguments before the literal is read.
+//! timestamp: the engine refuses such arguments before the literal is read. It refuses maps of two types too.
 
 use std::sync::Arc;
 
@@ -11,7 +11,7 @@ use datafusion::common::{Result, plan_err};
 use datafusion::logical_expr::ScalarUDF;
 use datafusion::logical_expr::binary::comparison_coercion;
 
-use super::nested::common;
+use super::nested::{common, item_of};
 use super::retyped::retyped;
 use super::{ScalarDefinition, wrong_arguments};
 
@@ -28,7 +28,8 @@ pub(crate) fn with_literals(function: Arc<ScalarUDF>) -> Arc<ScalarUDF> {
 
 fn own_types(name: &str, types: &[DataType]) -> Result<Option<Vec<DataType>>> {
     let is_late = types.iter().any(DataType::is_string) && types.iter().any(is_read_late);
-    if !is_late && name != "nvl" {
+    let has_map = types.iter().any(holds_map);
+    if !is_late && !has_map && name != "nvl" {
         return Ok(None);
     }
     let mut kinds = types.iter();
@@ -93,6 +94,15 @@ fn common_peer(one: &DataType, other: &DataType) -> Option<DataType> {
         (true, false) if is_number(other) => comparison_coercion(one, other),
         (false, true) if is_number(one) => comparison_coercion(one, other),
         _ => common(one, other),
+    }
+}
+
+/// Whether the type is, or has in it, a map: the engine knows no common type of two.
+fn holds_map(kind: &DataType) -> bool {
+    match kind {
+        DataType::Map(..) => true,
+        DataType::Struct(fields) => fields.iter().any(|field| holds_map(field.data_type())),
+        kind => item_of(kind).is_some_and(holds_map),
     }
 }
 

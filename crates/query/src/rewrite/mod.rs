@@ -7,10 +7,13 @@ mod aggregates;
 mod calls;
 mod clauses;
 mod connective;
+mod derived_names;
+mod groups;
 mod long_interval;
 mod names;
 mod quantified;
 mod recursive;
+mod row_members;
 mod rows;
 mod sample;
 mod sign;
@@ -82,7 +85,8 @@ impl VisitorMut for Rewriter {
     fn pre_visit_query(&mut self, query: &mut Query) -> ControlFlow<Self::Break> {
         multiset(query)?;
         clauses::limit_of_fetch(query)?;
-        rows::settle_conditions(&mut query.body);
+        row_members::settle_conditions(&mut query.body);
+        groups::settle(&mut query.body)?;
         recursive::name_first_terms(query);
         names::settle(&mut query.body, self.reader)?;
         floats_of_values(&mut query.body);
@@ -90,11 +94,14 @@ impl VisitorMut for Rewriter {
     }
 
     fn pre_visit_table_factor(&mut self, factor: &mut TableFactor) -> ControlFlow<Self::Break> {
+        derived_names::settle(factor);
         sample::replace(factor, self.reader)
     }
 
     fn pre_visit_expr(&mut self, expr: &mut Expr) -> ControlFlow<Self::Break> {
         sign::settle(expr);
+        row_members::check(expr)?;
+        row_members::settle(expr);
         rows::check(expr)
     }
 

@@ -1,71 +1,97 @@
-//! `(a, b) = (c, d)` and `(a, b) IN (…)`: columns side by side, compared one by one with the nulls of SQL. The engine makes structs of
-//! them, in which nulls equal each other, and takes no subquery of several columns.
+//! `(a, b) = (c, d)`, `(a, b) < (c, d)` and `(a, b) IN ((c, d), …)`: columns side by side, compared one by one with the nulls of SQL.
+//! The engine makes structs of them, in which nulls equal each other. [`super::row_members`] has those with subqueries.
 
 use std::ops::ControlFlow;
 
-use datafusion::sql::sqlparser::ast::{
-    BinaryOperator, Expr, Query, SetExpr, TableFactor, UnaryOperator,
-};
-use datafusion::sql::sqlparser::parser::Parser;
+use datafusion::sql::sqlparser::ast::{BinaryOperator, Expr, UnaryOperator};
 use forebay_core::Error;
 
 use super::unsupported;
-use crate::dialect::ForebayDialect;
-
-/// Rows of a list that are compared one by one.
-const ROWS_MAX: usize = 16;
-
-const HINT: &str = "write NOT EXISTS (SELECT 1 FROM … WHERE c = a AND d = b), or IN as a condition of WHERE of its own";
 
 /// Compares rows that are written out.
 pub(super) fn settle(expr: &mut Expr) {
-    match expr {
-        Expr::BinaryOp {
-            left,
-            op: op @ (BinaryOperator::Eq | BinaryOperator::NotEq),
-            right,
-        } => {
-            if let (Some(left), Some(right)) = (row(left), row(right))
-                && left.len() == right.len()
-            {
-                let is_equal = equal(left, right);
-                *expr = match op {
-                    BinaryOperator::NotEq => not(is_equal),
-                    _ => Expr::Nested(Box::new(is_equal)),
-                };
-            }
-        }
+    let settled = match expr {
+        Expr::BinaryOp { left, op, right } => compared(left, op, right),
+        Expr::Between {
+            expr: value,
+            negated,
+            low,
+            high,
+        } => between(value, low, high).map(|test| negated_if(*negated, test)),
         Expr::InList {
             expr: value,
             list,
             negated,
-        } if list.len() <= ROWS_MAX => {
-            let Some(value) = row(value) else {
-                return;
-            };
-            let rows: Option<Vec<&[Expr]>> = list.iter().map(row).collect();
-            let rows = rows.filter(|rows| rows.iter().all(|row| row.len() == value.len()));
-            let tests = rows.map(|rows| rows.into_iter().map(|row| equal(value, row)));
-            let Some(any) = tests.and_then(|tests| join(tests, &BinaryOperator::Or)) else {
-                return;
-            };
-            *expr = match negated {
-                true => not(any),
-                false => Expr::Nested(Box::new(any)),
-            };
-        }
-        _ => {}
+        } => in_list(value, list).map(|test| negated_if(*negated, test)),
+        _ => None,
+    };
+    if let Some(settled) = settled {
+        *expr = settled;
     }
 }
 
-fn not(expr: Expr) -> Expr {
-    Expr::UnaryOp {
-        op: UnaryOperator::Not,
-        expr: Box::new(Expr::Nested(Box::new(expr))),
+fn compared(left: &Expr, op: &BinaryOperator, right: &Expr) -> Option<Expr> {
+    let left = row(left)?;
+    let right = row(right).filter(|right| right.len() == left.len())?;
+    match op {
+        BinaryOperator::Eq => Some(nested(equal(left, right))),
+        BinaryOperator::NotEq => Some(negated_if(true, equal(left, right))),
+        BinaryOperator::Lt | BinaryOperator::LtEq => ordered(left, op, &BinaryOperator::Lt, right),
+        BinaryOperator::Gt | BinaryOperator::GtEq => ordered(left, op, &BinaryOperator::Gt, right),
+        _ => None,
     }
 }
 
-fn row(expr: &Expr) -> Option<&[Expr]> {
+/// `a < c OR (a = c AND b < d)`: what comes first decides where it differs.
+fn ordered(
+    left: &[Expr],
+    op: &BinaryOperator,
+    strict: &BinaryOperator,
+    right: &[Expr],
+) -> Option<Expr> {
+    let mut pairs = left.iter().zip(right).rev();
+    let (left, right) = pairs.next()?;
+    let last = binary(nested(left.clone()), op, nested(right.clone()));
+    let test = pairs.fold(last, |rest, (left, right)| {
+        let left = nested(left.clone());
+        let right = nested(right.clone());
+        let is_less = binary(left.clone(), strict, right.clone());
+        let is_equal = binary(left, &BinaryOperator::Eq, right);
+        let is_less_behind = binary(is_equal, &BinaryOperator::And, nested(rest));
+        binary(is_less, &BinaryOperator::Or, nested(is_less_behind))
+    });
+    Some(nested(test))
+}
+
+fn between(value: &Expr, low: &Expr, high: &Expr) -> Option<Expr> {
+    let low = compared(value, &BinaryOperator::GtEq, low)?;
+    let high = compared(value, &BinaryOperator::LtEq, high)?;
+    Some(binary(low, &BinaryOperator::And, high))
+}
+
+fn in_list(value: &Expr, list: &[Expr]) -> Option<Expr> {
+    let value = row(value)?;
+    let rows = list.iter().map(row).collect::<Option<Vec<&[Expr]>>>()?;
+    if rows.iter().any(|row| row.len() != value.len()) {
+        return None;
+    }
+    let tests = rows.into_iter().map(|row| equal(value, row)).collect();
+    any(tests)
+}
+
+/// The tests joined by `OR`, in a tree: a chain of them would be too deep.
+fn any(mut tests: Vec<Expr>) -> Option<Expr> {
+    if tests.len() < 2 {
+        return tests.pop();
+    }
+    let second = tests.split_off(tests.len() / 2);
+    let left = nested(any(tests)?);
+    let right = nested(any(second)?);
+    Some(binary(left, &BinaryOperator::Or, right))
+}
+
+/// The items of a row of several.
+pub(super) fn row(expr: &Expr) -> Option<&[Expr]> {
     match expr {
         Expr::Tuple(items) if items.len() > 1 => Some(items),
         Expr::Nested(inner) => row(inner),
@@ -73,94 +99,62 @@ fn row(expr: &Expr) -> Option<&[Expr]> {
     }
 }
 
-fn equal(left: &[Expr], right: &[Expr]) -> Expr {
-    let tests = left.iter().zip(right).map(|(left, right)| Expr::BinaryOp {
-        left: Box::new(Expr::Nested(Box::new(left.clone()))),
-        op: BinaryOperator::Eq,
-        right: Box::new(Expr::Nested(Box::new(right.clone()))),
-    });
-    join(tests, &BinaryOperator::And).unwrap_or_else(|| Expr::Tuple(left.to_vec()))
-}
-
-fn join(tests: impl Iterator<Item = Expr>, op: &BinaryOperator) -> Option<Expr> {
-    tests.reduce(|left, right| Expr::BinaryOp {
-        left: Box::new(left),
-        op: op.clone(),
-        right: Box::new(Expr::Nested(Box::new(right))),
-    })
-}
-
-/// Rewrites conditions of `WHERE` that must be true, where unknown is as good as false.
-pub(super) fn settle_conditions(body: &mut SetExpr) {
-    match body {
-        SetExpr::Select(select) => {
-            if let Some(condition) = &mut select.selection {
-                settle_condition(condition);
-            }
-        }
-        SetExpr::SetOperation { left, right, .. } => {
-            settle_conditions(left);
-            settle_conditions(right);
-        }
-        _ => {}
-    }
-}
-
-fn settle_condition(condition: &mut Expr) {
-    match condition {
-        Expr::BinaryOp {
-            left,
-            op: BinaryOperator::And | BinaryOperator::Or,
-            right,
-        } => {
-            settle_condition(left);
-            settle_condition(right);
-        }
-        Expr::Nested(inner) => settle_condition(inner),
-        Expr::InSubquery {
-            expr,
-            subquery,
-            negated: false,
-        } => {
-            if let Some(exists) = row(expr).and_then(|row| exists(row, subquery)) {
-                *condition = exists;
-            }
-        }
-        _ => {}
-    }
-}
-
-/// Errors: `Unsupported` for a row that is looked for in a subquery in another place.
+/// Errors: `Unsupported` for a row beside a subquery that is one, `Config` for parentheses around nothing.
 pub(super) fn check(expr: &Expr) -> ControlFlow<Box<Error>> {
     match expr {
-        Expr::InSubquery { expr: value, .. } if row(value).is_some() => {
-            let message = "several columns in IN (SELECT …) are not supported here";
-            ControlFlow::Break(unsupported(expr, message, HINT))
+        Expr::BinaryOp { left, right, .. } => {
+            let is_row_of_subquery =
+                |one: &Expr, other: &Expr| row(one).is_some() && matches!(other, Expr::Subquery(_));
+            match is_row_of_subquery(left, right) || is_row_of_subquery(right, left) {
+                true => ControlFlow::Break(unsupported(
+                    expr,
+                    "a row beside a subquery is not supported",
+                    "write (a, b) IN (SELECT c, d FROM …)",
+                )),
+                false => ControlFlow::Continue(()),
+            }
+        }
+        Expr::Tuple(items) if items.is_empty() => {
+            let error = Error::config("bad_sql", "an expression is missing between ( and )");
+            ControlFlow::Break(Box::new(error))
         }
         _ => ControlFlow::Continue(()),
     }
 }
 
-fn exists(row: &[Expr], subquery: &Query) -> Option<Expr> {
-    let names: Vec<String> = (0..row.len()).map(|at| format!("__member_{at}")).collect();
-    let columns = names.join(", ");
-    let template = format!("EXISTS (SELECT 1 FROM (SELECT 1) AS __members ({columns}) WHERE true)");
-    let mut parser = Parser::new(&ForebayDialect).try_with_sql(&template).ok()?;
-    let mut made = parser.parse_expr().ok()?;
-    let Expr::Exists { subquery: test, .. } = &mut made else {
-        return None;
-    };
-    let SetExpr::Select(select) = test.body.as_mut() else {
-        return None;
-    };
-    match &mut select.from.first_mut()?.relation {
-        TableFactor::Derived { subquery: rows, .. } => **rows = subquery.clone(),
-        _ => return None,
+pub(super) fn equal(left: &[Expr], right: &[Expr]) -> Expr {
+    let tests = left.iter().zip(right).map(|(left, right)| {
+        binary(
+            nested(left.clone()),
+            &BinaryOperator::Eq,
+            nested(right.clone()),
+        )
+    });
+    all(tests).unwrap_or_else(|| Expr::Tuple(left.to_vec()))
+}
+
+pub(super) fn all(tests: impl Iterator<Item = Expr>) -> Option<Expr> {
+    tests.reduce(|left, right| binary(left, &BinaryOperator::And, nested(right)))
+}
+
+pub(super) fn binary(left: Expr, op: &BinaryOperator, right: Expr) -> Expr {
+    Expr::BinaryOp {
+        left: Box::new(left),
+        op: op.clone(),
+        right: Box::new(right),
     }
-    let members: Vec<Expr> = names
-        .into_iter()
-        .map(|name| Expr::Identifier(name.as_str().into()))
-        .collect();
-    select.selection = Some(equal(&members, row));
-    Some(made)
+}
+
+pub(super) fn nested(expr: Expr) -> Expr {
+    Expr::Nested(Box::new(expr))
+}
+
+fn negated_if(is_negated: bool, test: Expr) -> Expr {
+    match is_negated {
+        true => Expr::UnaryOp {
+            op: UnaryOperator::Not,
+            expr: Box::new(nested(test)),
+        },
+        false => nested(test),
+    }
 }

@@ -18,7 +18,7 @@ use datafusion::logical_expr::{
 };
 use datafusion::optimizer::AnalyzerRule;
 
-use super::{arithmetic, conversion, frame, literal, operand, peer_arguments, row_types};
+use super::{arithmetic, conversion, frame, literal, logic, operand, peer_arguments, row_types};
 use crate::function::nested::common_type;
 
 /// The rule; see the module.
@@ -77,6 +77,7 @@ pub(crate) fn rewrite(expr: Expr, schema: &DFSchema) -> Result<Transformed<Expr>
     expr.transform_up(|expr| {
         conversion::check(&expr, schema)?;
         let expr = literal::read(expr, schema)?;
+        let expr = expr.transform_data(|expr| logic::settle(expr, schema))?;
         let expr = expr.transform_data(|expr| Ok(operand::settle(expr, schema)))?;
         let expr = expr.transform_data(|expr| frame::settle(expr, schema))?;
         expr.transform_data(|expr| Ok(settle(expr, schema)))

@@ -81,6 +81,15 @@ pub(super) fn read(mut expr: Expr, schema: &DFSchema) -> Result<Transformed<Expr
     })
 }
 
+/// Reads an operand of a logical operator, where it is a quoted literal; returns whether it was one.
+pub(super) fn read_boolean(operand: &mut Expr) -> Result<bool> {
+    let Some(text) = text(operand) else {
+        return Ok(false);
+    };
+    *operand = value(&text, &DataType::Boolean)?;
+    Ok(true)
+}
+
 /// The first argument of those that come to one type.
 fn first_peer(name: &str) -> Option<usize> {
     match name {

@@ -13,6 +13,7 @@ mod frame;
 mod in_list;
 pub(crate) mod lifted;
 mod literal;
+mod logic;
 mod membership;
 mod nested;
 mod nested_cast;
@@ -26,6 +27,7 @@ mod regular;
 mod row_source;
 mod row_types;
 mod subquery;
+mod window_keys;
 
 use std::sync::Arc;
 
@@ -145,6 +147,7 @@ impl Semantics {
             plan.transform_data(|plan| map_named(plan, |expr| subquery::plain(expr, &outside)))?;
         let plan = plan.transform_data(membership::rewrite)?;
         let plan = plan.transform_data(|plan| self.subqueries.rewrite(plan))?;
+        let plan = plan.transform_data(window_keys::lifted)?;
         plan.transform_data(|plan| recursion::keep_columns(plan, &self.all_columns))
     }
 }

@@ -11,6 +11,7 @@ use datafusion::logical_expr::{Expr, ExprSchemable, ScalarUDF};
 use datafusion::sql::sqlparser::ast::BinaryOperator;
 
 use super::literal::{Texts, read_peers};
+use super::logic;
 use crate::function::nested::item_of;
 use crate::function::{interval, nested};
 
@@ -129,6 +130,10 @@ impl ExprPlanner for OwnOperators {
         else {
             return Ok(PlannerResult::Original(expr));
         };
+        if let Some(word) = logic::word(&expr.op) {
+            logic::check_operands(word, vec![&mut expr.left, &mut expr.right], schema)?;
+            return Ok(PlannerResult::Original(expr));
+        }
         let kinds = [left, right];
         if let Some(scaled) = self.scaled(&expr, &kinds) {
             return Ok(PlannerResult::Planned(scaled));

@@ -7,11 +7,11 @@ use datafusion::logical_expr::{
 };
 
 /// The plan with an input that the rules keep as it is: the one row of a `SELECT` without `FROM`, which would go with a subquery that
-/// has none, and under a window function the columns without the mark that tells whether a subquery had the row.
+/// has none or with the mark of a test, and under a window function the columns without the mark that tells whether a subquery had the row.
 pub(super) fn settled(plan: LogicalPlan) -> Result<Transformed<LogicalPlan>> {
     match &plan {
         LogicalPlan::Projection(_) | LogicalPlan::Filter(_)
-            if is_one_row(plan.inputs()[0]) && plan.expressions().iter().any(has_value) =>
+            if is_one_row(plan.inputs()[0]) && plan.expressions().iter().any(has_subquery) =>
         {
             let row = LogicalPlanBuilder::values(vec![vec![lit(true)]])?.build()?;
             with_input(&plan, row)
@@ -69,7 +69,16 @@ fn has_mark(input: &LogicalPlan) -> bool {
     has_test.unwrap_or(false)
 }
 
-fn has_value(expr: &Expr) -> bool {
-    let found = expr.exists(|expr| Ok(matches!(expr, Expr::ScalarSubquery(_))));
+fn has_subquery(expr: &Expr) -> bool {
+    let is_subquery = |expr: &Expr| {
+        matches!(
+            expr,
+            Expr::ScalarSubquery(_)
+                | Expr::InSubquery(_)
+                | Expr::Exists(_)
+                | Expr::SetComparison(_)
+        )
+    };
+    let found = expr.exists(|expr| Ok(is_subquery(expr)));
     found.unwrap_or(false)
 }

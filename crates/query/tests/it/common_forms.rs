@@ -96,11 +96,9 @@ async fn several_columns_side_by_side() {
         ("select x from (values (1,2),(3,4),(null,4)) t(x,y) where (x,y) in (select 1, 2 union all select 3, null) or x = 3 order by x", &["1", "3"]),
         ("select x from (values (1,2),(3,4)) t(x,y) where y > 1 and (x,y) in (select a, max(b) from (values (1,2),(1,0),(3,1)) u(a,b) group by a)", &["1"]),
         ("select x from (values (1,2),(3,4)) t(x,y) where (x, y) in (select x, y from (values (3,4)) u(x,y))", &["3"]),
+        ("select x from (values (1,2),(3,4)) t(x,y) where (x,y) not in (select 1, 2)", &["3"]),
+        ("select (x,y) in (select 1, 2) from (values (1,2)) t(x,y)", &["true"]),
     ])
     .await;
-    check_refused(&[
-        "select x from (values (1,2)) t(x,y) where (x,y) not in (select 1, 2)",
-        "select (x,y) in (select 1, 2) from (values (1,2)) t(x,y)",
-    ])
-    .await;
+    check_refused(&["select x from (values (1,2)) t(x,y) where (x,y) = (select 1, 2)"]).await;
 }

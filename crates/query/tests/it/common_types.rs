@@ -30,6 +30,32 @@ async fn doubles_beside_decimals_within_lists_are_doubles() {
 }
 
 #[tokio::test]
+async fn maps_of_two_types_come_to_one() {
+    check(&[
+        ("select coalesce(map {'a': 1}, map {'a': 0.5}), coalesce(map {'a': 1.5}, map {'a': 0.5e0}), coalesce(null, map {'a': 1e-20}, map {'a': 0.5}), nvl(map {'a': 1}, map {'a': 0.5})",
+            &["{a: 1.0} | {a: 1.5} | {a: 1e-20} | {a: 1.0}"]),
+        ("select case when n = 1 then map {'a': n} else map {'a': 0.5e0} end from (values (1), (2)) t(n) order by n", &["{a: 1.0}", "{a: 0.5}"]),
+        ("select nullif(map {'a': 1}, map {'a': 0.5}), nullif(map {'a': 1}, map {'a': 1.0}), map {1: 'x'} = map {1.0: 'x'}", &["{a: 1.0} |  | true"]),
+        ("select map {'a': 1} as m union all select map {'a': 0.5}", &["{a: 1.0}", "{a: 0.5}"]),
+        ("select map {'a': 1e-20} as m union all select map {'a': 0.5}", &["{a: 1e-20}", "{a: 0.5}"]),
+        ("select [map {'a': 1}] as m union all select [map {'a': 0.5}]", &["[{a: 1.0}]", "[{a: 0.5}]"]),
+        ("select coalesce({'m': map {'a': 1}}, {'m': map {'a': 0.5}}), coalesce([map {'a': 1}], [map {'a': 0.5e0}])", &["{m: {a: 1.0}} | [{a: 1.0}]"]),
+    ])
+    .await;
+    let fixture = Fixture::new().await;
+    let error = fixture
+        .failure("values (map {'a': 1}), (map {'a': 0.5})")
+        .await;
+    assert!(
+        error
+            .message()
+            .starts_with("column 1 of VALUES has values of two types"),
+        "{error}"
+    );
+    assert!(error.hint().is_some_and(|hint| hint.contains("CAST")));
+}
+
+#[tokio::test]
 async fn functions_of_lists_take_items_of_other_types() {
     check(&[
         ("select array_append([1e-20], 0.5), array_append([0.5], 1e-20), array_prepend(0.5, [1e-20]), array_concat([1e-20], [0.5]), [1e-20] || [0.5], [1e-20] || 0.5",

@@ -3,7 +3,8 @@
 use std::sync::Arc;
 
 use arrow::array::{
-    ArrayRef, Date32Array, Decimal128Array, Int64Array, RecordBatch, TimestampMicrosecondArray,
+    ArrayRef, Date32Array, Decimal128Array, Float64Array, Int64Array, RecordBatch,
+    TimestampMicrosecondArray,
 };
 use forebay_core::ErrorKind;
 
@@ -161,5 +162,34 @@ async fn a_range_that_would_be_wrong_is_refused() {
         let error = fixture.failure(&sql).await;
         assert_eq!(error.kind(), kind, "{sql}: {error}");
         assert!(error.hint().is_some(), "{sql}");
+    }
+}
+
+/// Expressions that keep the order of a column: the engine took their sort for one that is there already.
+#[tokio::test]
+async fn windows_are_ordered_by_an_expression_and_a_column() {
+    let fixture = Fixture::new().await;
+    let f = Float64Array::from(vec![Some(1.5), Some(2.5), None, Some(-0.5), Some(1.4)]);
+    let columns: Vec<(&str, ArrayRef, bool)> = vec![
+        ("id", Arc::new(Int64Array::from_iter_values(1..=5)), false),
+        ("f", Arc::new(f), true),
+    ];
+    let batch = RecordBatch::try_from_iter_with_nullable(columns).unwrap();
+    fixture.append(&[("a.t", &[], batch)]).await;
+    for (key, expected) in [
+        ("cast(f as bigint), id", ["5", "1", "2", "", "4"]),
+        ("f > 0.1, id", ["4", "1", "5", "", "2"]),
+        ("cast(f as decimal(20, 4)), id", ["5", "1", "2", "", "4"]),
+        (
+            "cast(case when abs(f) < 100 then f end as bigint) desc nulls last, id",
+            ["", "1", "4", "5", "2"],
+        ),
+    ] {
+        let sql = format!("select lag(id) over (order by {key}) from a.t order by id");
+        assert_eq!(fixture.rows(&sql).await, expected, "{sql}");
+        let sql = format!(
+            "select first_value(id) over (order by {key} rows between 1 preceding and current row), sum(id) over (partition by f > 0.1 order by {key}) from a.t order by id"
+        );
+        fixture.rows(&sql).await;
     }
 }

@@ -336,11 +336,71 @@ async fn errors_name_the_right_place_or_none() {
             "select * from generate_series(timestamp '2300-01-01', timestamp '2300-01-03', interval '1 day')",
             "a series of timestamps is not supported in FROM",
         ),
-        ("select not 5", "Cannot infer common argument type"),
+        ("select not 5", "1:8: NOT takes a boolean, not bigint"),
+        (
+            "select true,\n  not x from (values (5)) t(x)",
+            "2:7: NOT takes a boolean, not bigint",
+        ),
+        (
+            "select x and y or not y from (values (true, 1.5)) t(x, y)",
+            "1:14: AND takes a boolean, not decimal(2,1)",
+        ),
+        ("select 5 and true", "1:10: AND takes a boolean, not bigint"),
+        (
+            "select date '2024-01-01' or null",
+            "1:26: OR takes a boolean, not date",
+        ),
+        ("select true or 'x'", "'x' is not a valid boolean"),
+        (
+            "select 5 is true",
+            "1:13: IS TRUE takes a boolean, not bigint",
+        ),
+        (
+            "select count(*) filter (where 5)",
+            "1:17: FILTER takes a boolean, not bigint",
+        ),
+        (
+            "select - 'a'",
+            "1:8: - takes a number or interval, not text",
+        ),
+        (
+            "select - true",
+            "1:8: - takes a number or interval, not boolean",
+        ),
+        (
+            "select 1, -s from (values ('a')) t(s)",
+            "1:12: - takes a number or interval, not text",
+        ),
+        ("select + 'a'", "1:8: + takes a number or interval"),
+        ("select ~ 5", "not supported: this operator before a value"),
+        ("select 5 || true", "1:10: bigint || boolean does not exist"),
+        ("select 5 & true", "1:10: bigint & boolean does not exist"),
+        (
+            "select 1 where 5",
+            "1:10: a condition is a boolean, not bigint",
+        ),
+        (
+            "select count(*) from (values (1)) t(x) having 5",
+            "1:40: a condition is a boolean, not bigint",
+        ),
+        (
+            "select * from (values (1)) a(x) join (values (1)) b(y) on 5",
+            "1:56: a condition is a boolean, not bigint",
+        ),
     ] {
         let error = fixture.failure(sql).await;
         assert!(error.message().starts_with(expected), "{sql}: {error}");
     }
+}
+
+#[tokio::test]
+async fn operands_of_logical_operators_are_read_as_booleans() {
+    let fixture = Fixture::new().await;
+    let sql = "select true and 't', not 'f', 'no' or null, 't' is true, count(*) filter (where 't'), -null, -interval '1 day', - 5.5";
+    assert_eq!(
+        fixture.rows(sql).await,
+        ["true | true |  | true | 1 |  | -1 days | -5.5"]
+    );
 }
 
 #[tokio::test]

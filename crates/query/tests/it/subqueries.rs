@@ -134,3 +134,70 @@ async fn values_that_do_not_read_the_aggregate_have_its_row() {
     let sql = "select v.x from a.t, lateral (select 5 as x from a.u where u.c = t.a having count(*) = 0) v";
     assert_eq!(fixture.failure(sql).await.code(), "sql_unsupported");
 }
+
+#[tokio::test]
+async fn values_of_the_row_that_a_condition_finds() {
+    check(&[
+        ("select t.a, (select u.b from a.u where u.a = t.a) from a.t order by 1", &["1 | 4", "2 |", "3 |", " |"]),
+        ("select t.a, (select x from (values (1, 'p'), (5, 'q'), (8, 'r'), (8, 's')) v(k, x) where v.k = t.b) from a.t order by 1", &["1 | p", "2 | q", "3 |", " |"]),
+        ("select t.a from a.t where (select u.b from a.u where u.a = t.a) = 4 and t.c = 1", &["1"]),
+        ("select sum((select u.b from a.u where u.a = t.a)), count(*) from a.t", &["4 | 4"]),
+        ("select t.a from a.t order by (select -u.a from a.u where u.a = t.a) nulls last, a desc nulls last limit 2", &["1", "3"]),
+        ("select t.a, coalesce((select u.b from a.u where u.a = t.a), 0) + coalesce((select v.c from a.u v where v.a = t.c), 0) from a.t order by 1", &["1 | 5", "2 | 0", "3 | 1", " | 0"]),
+        ("select t.a, (select [u.b] from a.u where u.a = t.a), (select {'b': u.b} from a.u where u.a = t.a) from a.t where t.a = 1", &["1 | [4] | {b: 4}"]),
+        ("select t.a, (select distinct u.c from a.u where u.c = t.c) from a.t order by 1", &["1 | 1", "2 | 2", "3 | 1", " | 2"]),
+        ("select t.a, (select max(u.b) from a.u where u.c = t.c group by u.c) from a.t order by 1", &["1 | 4", "2 | 6", "3 | 4", " | 6"]),
+        ("select t.a, (select q from (select u.b as q from a.u where u.a = t.a) z) from a.t order by 1", &["1 | 4", "2 |", "3 |", " |"]),
+    ])
+    .await;
+}
+
+#[tokio::test]
+async fn values_of_the_first_row_in_an_order() {
+    check(&[
+        ("select t.a, (select u.b from a.u where u.c = t.c order by u.a nulls last limit 1) from a.t order by 1", &["1 | 4", "2 | 6", "3 | 4", " | 6"]),
+        ("select t.a, (select u.b from a.u where u.c = t.c order by u.b limit 1) from a.t order by 1", &["1 | 4", "2 | 2", "3 | 4", " | 2"]),
+        ("select t.a, (select u.a from a.u where u.c = t.c order by u.b limit 1) from a.t order by 1", &["1 | 1", "2 |", "3 | 1", " |"]),
+        ("select t.a, (select u.b * 10 from a.u where u.c = t.a order by u.b desc limit 1) from a.t order by 1", &["1 | 40", "2 | 60", "3 |", " |"]),
+    ])
+    .await;
+}
+
+#[tokio::test]
+async fn several_rows_fail_for_a_row_outside_that_has_them() {
+    let fixture = lake().await;
+    let value = "(select u.b from a.u where u.c = t.c)";
+    let error = fixture
+        .failure(&format!("select t.a, {value} from a.t"))
+        .await;
+    assert_eq!(error.code(), "subquery_rows");
+    assert_eq!(error.kind(), forebay_core::ErrorKind::Data);
+    let rows = format!("select t.a, {value} from a.t where t.c = 1 order by 1");
+    assert_eq!(fixture.rows(&rows).await, ["1 | 4", "3 | 4"]);
+    let case = format!("select t.a, case when t.c = 1 then {value} end from a.t order by 1");
+    assert_eq!(fixture.rows(&case).await, ["1 | 4", "2 |", "3 | 4", " |"]);
+    let sql = "select (select u.b from a.u where u.b < t.b) from a.t";
+    assert_eq!(fixture.failure(sql).await.code(), "sql_unsupported");
+}
+
+#[tokio::test]
+async fn tests_that_no_row_outside_decides() {
+    check(&[
+        ("select 1e-20 in (select 0.0), 0.0 in (select 0.0), exists (select 1), not exists (select 1 where false), 5 in (select 3 union select 5), 1 not in (select null::int)",
+            &["false | true | true | true | true |"]),
+        ("select 1 where 1e-20 in (select 0.0)", &[]),
+        ("select 7 in (select u.a from a.u), 8 in (select u.a from a.u), 8 in (select u.b from a.u), t.a from a.t where t.a = 1", &["true |  | false | 1"]),
+        ("select a from a.t where 8 not in (select b from a.u) or a = 1 or 6 in (select u.a from a.u) order by a", &["1", "2", "3", ""]),
+        ("select a from a.t where a = 1 or not exists (select 1 from a.u where b > 100) and exists (select 1 from a.u where b > 5) order by a", &["1", "2", "3", ""]),
+    ])
+    .await;
+}
+
+#[tokio::test]
+async fn derived_tables_of_rows_chosen_outside() {
+    check(&[
+        ("select t.a, exists (select 1 from (select u.c as q from a.u where u.b < t.b) z where z.q = t.c) from a.t order by a", &["1 | false", "2 | true", "3 | false", " | true"]),
+        ("select t.a, (select max(q) from (select u.b as q from a.u where u.c = t.c) z) from a.t order by a", &["1 | 4", "2 | 6", "3 | 4", " | 6"]),
+    ])
+    .await;
+}

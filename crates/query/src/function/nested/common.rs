@@ -127,8 +127,9 @@ fn of_maps(kinds: &[DataType], leaf: LeafRule<'_>) -> Option<CommonType> {
         return None;
     };
     let entry = entry.as_ref().clone().with_data_type(entries.kind);
+    // The engine knows no common type of two maps.
     Some(CommonType {
         kind: DataType::Map(Arc::new(entry), *is_sorted),
-        is_own: entries.is_own,
+        is_own: true,
     })
 }

@@ -5,7 +5,7 @@
 
 use std::sync::Arc;
 
-use datafusion::common::tree_node::{Transformed, TreeNode, TreeNodeRecursion};
+use datafusion::common::tree_node::{Transformed, TransformedResult, TreeNode, TreeNodeRecursion};
 use datafusion::common::{DFSchema, DataFusionError, Result};
 use datafusion::functions_aggregate::expr_fn::count;
 use datafusion::logical_expr::expr::{Exists, InSubquery};
@@ -16,9 +16,10 @@ use datafusion::logical_expr::{
 use datafusion::prelude::coalesce;
 use forebay_core::Error;
 
+use super::derived::without_aliases;
 use super::names::apart;
 use super::row::with_visible_row;
-use super::single::with_one_row;
+use super::single::{first_row, may_have_several, with_one_row};
 use super::{can_be_joined, is_correlated, subquery_of};
 use crate::error::{external, subquery_unsupported};
 use crate::semantics::map_named;
@@ -36,13 +37,10 @@ pub(in crate::semantics) fn plain(expr: Expr, outside: &DFSchema) -> Result<Tran
             Expr::Exists(exists) => check_level(&exists.subquery, outside)?,
             _ => {}
         }
-        match apart(expr)? {
+        match apart(without_aliases(expr)?)? {
             Expr::InSubquery(member) => compared(member),
             Expr::ScalarSubquery(value) if is_correlated(&value.subquery) => {
-                let plan = with_visible_row(value.subquery.as_ref().clone())?;
-                let value = subquery_of(plan, &value);
-                check_value(&value.subquery)?;
-                Ok(Transformed::yes(Expr::ScalarSubquery(value)))
+                correlated(value).map(Transformed::yes)
             }
             Expr::ScalarSubquery(value) => Ok(match with_one_row(&value.subquery)? {
                 Some(plan) => Transformed::yes(Expr::ScalarSubquery(subquery_of(plan, &value))),
@@ -51,6 +49,19 @@ pub(in crate::semantics) fn plain(expr: Expr, outside: &DFSchema) -> Result<Tran
             other => Ok(Transformed::no(other)),
         }
     })
+}
+
+/// A subquery with one row for each row outside; one that may have several is left to [`Subqueries::marked`](super::Subqueries).
+fn correlated(value: Subquery) -> Result<Expr> {
+    let plan = match first_row(&value.subquery)? {
+        Some(plan) => plan,
+        None => with_visible_row(value.subquery.as_ref().clone())?,
+    };
+    let value = subquery_of(plan, &value);
+    if !may_have_several(&value.subquery) {
+        check_value(&value.subquery)?;
+    }
+    Ok(Expr::ScalarSubquery(value))
 }
 
 /// Errors: for a correlated subquery that is a value and that the engine cannot join, or joins wrongly.
@@ -148,6 +159,46 @@ pub(super) fn existences(plan: LogicalPlan) -> Result<Transformed<LogicalPlan>> 
             }
             other => Ok(Transformed::no(other)),
         })
+    })
+}
+
+/// The plan with a count in place of each `EXISTS` that no row outside decides, but for conditions of a filter: the mark of a join with
+/// nothing to compare has no relation, and of two the engine confuses the marks.
+pub(super) fn counted_existences(plan: LogicalPlan) -> Result<Transformed<LogicalPlan>> {
+    let is_filter = matches!(plan, LogicalPlan::Filter(_));
+    map_named(plan, |expr| {
+        if !is_filter {
+            return counted_existence(expr);
+        }
+        let parts = split_conjunction_owned(expr).into_iter();
+        let parts = parts.map(|part| match is_test(&part) {
+            true => Ok(part),
+            false => counted_existence(part).data(),
+        });
+        let parts = conjunction(parts.collect::<Result<Vec<_>>>()?);
+        Ok(Transformed::yes(parts.unwrap_or_else(|| lit(true))))
+    })
+}
+
+fn is_test(part: &Expr) -> bool {
+    match part {
+        Expr::Not(inner) => matches!(inner.as_ref(), Expr::Exists(_)),
+        other => matches!(other, Expr::Exists(_)),
+    }
+}
+
+fn counted_existence(expr: Expr) -> Result<Transformed<Expr>> {
+    expr.transform_up(|expr| match expr {
+        Expr::Exists(exists) if !is_correlated(&exists.subquery.subquery) => {
+            let rows = exists.subquery.subquery.as_ref().clone();
+            let first = LogicalPlanBuilder::from(rows).limit(0, Some(1))?.build()?;
+            let test = more_than(0, first, &exists.subquery)?;
+            Ok(Transformed::yes(match exists.negated {
+                true => Expr::Not(Box::new(test)),
+                false => test,
+            }))
+        }
+        other => Ok(Transformed::no(other)),
     })
 }
 
@@ -265,6 +316,18 @@ fn condition_of_aggregate(plan: &LogicalPlan) -> Result<Option<LogicalPlan>> {
             input.project(vec![condition])?.build().map(Some)
         }
         _ => Ok(None),
+    }
+}
+
+/// Whether `HAVING` decides whether an aggregate of all rows is there.
+pub(super) fn is_aggregate_with_condition(plan: &LogicalPlan) -> bool {
+    match plan {
+        LogicalPlan::Projection(projection) => is_aggregate_with_condition(&projection.input),
+        LogicalPlan::SubqueryAlias(alias) => is_aggregate_with_condition(&alias.input),
+        LogicalPlan::Distinct(distinct) => is_aggregate_with_condition(distinct.input()),
+        LogicalPlan::Sort(sort) => is_aggregate_with_condition(&sort.input),
+        LogicalPlan::Filter(filter) => has_one_row(&filter.input),
+        _ => false,
     }
 }
 

@@ -6,9 +6,11 @@ use datafusion::common::tree_node::{Transformed, TreeNode, TreeNodeRecursion};
 use datafusion::common::{Column, Result};
 use datafusion::logical_expr::expr::Exists;
 use datafusion::logical_expr::utils::expr_to_columns;
-use datafusion::logical_expr::{Expr, JoinType, LogicalPlan, LogicalPlanBuilder, lit};
+use datafusion::logical_expr::{Expr, JoinType, LogicalPlan, LogicalPlanBuilder, Subquery, lit};
 
+use super::single::{counted, may_have_several, value_of};
 use super::{PulledUp, Subqueries};
+use crate::error::{external, subquery_unsupported};
 use crate::semantics::map_named;
 
 impl Subqueries {
@@ -39,6 +41,9 @@ impl Subqueries {
     fn as_column(&self, expr: Expr, input: &mut LogicalPlan) -> Result<Transformed<Expr>> {
         let found = match &expr {
             Expr::Exists(exists) => self.mark(exists, input)?,
+            Expr::ScalarSubquery(value) if may_have_several(&value.subquery) => {
+                Some(self.only_value(value, input)?)
+            }
             _ => Some(self.value(&expr, input)?),
         };
         Ok(match found {
@@ -87,6 +92,21 @@ impl Subqueries {
         Ok(Some((join.build()?, mark)))
     }
 
+    /// The value of the only row, beside the columns of the input, with a count of the rows that it has.
+    fn only_value(&self, value: &Subquery, input: &LogicalPlan) -> Result<(LogicalPlan, Expr)> {
+        let alias = self.alias("only");
+        let rows = counted(&value.subquery)?;
+        let Some(pulled) = PulledUp::new(&rows, &alias, false)? else {
+            return Err(external(subquery_unsupported()));
+        };
+        let join = LogicalPlanBuilder::from(input.clone()).join_on(
+            pulled.rows,
+            JoinType::Left,
+            Some(pulled.condition),
+        )?;
+        Ok((join.build()?, value_of(&alias)))
+    }
+
     /// The value beside the columns of the input.
     fn value(&self, expr: &Expr, input: &LogicalPlan) -> Result<(LogicalPlan, Expr)> {
         let name = self.alias("value");
@@ -98,16 +118,21 @@ impl Subqueries {
 }
 
 /// Which subqueries the engine does not join in place. It joins any test in a filter, and one value in a filter or a
-/// select list; of two it confuses the columns.
+/// select list, where that has at most one row; of two it confuses the columns.
 fn moved_from(plan: &LogicalPlan) -> Result<fn(&Expr) -> bool> {
     let has_values = values_in(plan)? > 1;
     Ok(match plan {
         LogicalPlan::Projection(_) if has_values => is_subquery,
-        LogicalPlan::Projection(_) => is_existence,
+        LogicalPlan::Projection(_) => |expr| is_existence(expr) || has_several_rows(expr),
         LogicalPlan::Filter(_) if has_values => is_value,
+        LogicalPlan::Filter(_) => has_several_rows,
         LogicalPlan::Aggregate(_) | LogicalPlan::Sort(_) | LogicalPlan::Window(_) => is_subquery,
         _ => |_| false,
     })
+}
+
+fn has_several_rows(expr: &Expr) -> bool {
+    matches!(expr, Expr::ScalarSubquery(value) if may_have_several(&value.subquery))
 }
 
 fn values_in(plan: &LogicalPlan) -> Result<usize> {

@@ -3,6 +3,7 @@
 //! Here they are rewritten so that it joins them correctly: [`form`] removes irrelevant nodes and gives aggregates their one row, [`mark`]
 //! makes joins for subqueries outside of filters, [`lateral`] those of `LATERAL`. Subqueries that would be joined wrongly are refused.
 
+mod derived;
 mod form;
 mod lateral;
 mod mark;
@@ -32,6 +33,7 @@ impl Subqueries {
     /// For plans whose memberships are tests for rows already.
     pub(super) fn rewrite(&self, plan: LogicalPlan) -> Result<Transformed<LogicalPlan>> {
         let plan = form::existences(plan)?;
+        let plan = plan.transform_data(form::counted_existences)?;
         let plan = plan.transform_data(|plan| self.marked(plan))?;
         plan.transform_data(|plan| self.lateral(plan))
     }

@@ -1,58 +1,128 @@
 //! A subquery that is a value has one row: the engine makes a join of it, which repeats the row outside for each further one.
 //!
-//! Where a plan may have more, its rows are counted, and a function fails when there are several (as in Postgres).
+//! Where a plan may have more, its rows are counted, and a function fails when there are several (as in Postgres). For a correlated
+//! one that is decided above the join: a key with several rows is no error as long as no row outside has it.
 
 use std::sync::Arc;
 
 use arrow::array::{ArrayRef, AsArray};
 use arrow::datatypes::{DataType, Int64Type};
-use datafusion::common::{DataFusionError, Result};
+use datafusion::common::{Column, Result};
 use datafusion::functions_aggregate::expr_fn::{count, first_value};
-use datafusion::logical_expr::{Expr, LogicalPlan, LogicalPlanBuilder, ScalarUDF, lit};
+use datafusion::logical_expr::{
+    Expr, FetchType, LogicalPlan, LogicalPlanBuilder, ScalarUDF, SkipType, lit,
+};
 use forebay_core::Error;
 
-use super::form::has_one_row;
+use super::form::{has_one_row, is_aggregate_with_condition};
+use super::is_correlated;
 use crate::error::external;
-use crate::function::{ScalarDefinition, execution};
+use crate::function::{Kernel, ScalarDefinition, execution};
+
+/// Columns of [`counted`] rows.
+const FIRST: &str = "__first";
+const ROWS: &str = "__rows";
 
 /// The plan with at most one row, which fails when there are more. `None` where it has no more for certain.
 pub(super) fn with_one_row(plan: &LogicalPlan) -> Result<Option<LogicalPlan>> {
     if has_one_row(plan) || plan.max_rows().is_some_and(|rows| rows <= 1) {
         return Ok(None);
     }
-    let (qualifier, field) = plan.schema().qualified_field(0);
-    let column = Expr::Column((qualifier, field).into());
-    let name = field.name().clone();
-    let first = first_value(column, Vec::new()).alias("__first");
-    let rows = count(lit(1_i64)).alias("__rows");
-    let none: [Expr; 0] = [];
-    let counted = LogicalPlanBuilder::from(plan.clone()).aggregate(none, [first, rows])?;
+    let name = plan.schema().field(0).name().clone();
+    let counted = LogicalPlanBuilder::from(counted(plan)?);
     let columns = counted.schema().columns().into_iter().map(Expr::Column);
     let only = only_row().call(columns.collect()).alias(name);
     counted.project([only])?.build().map(Some)
 }
 
-/// Gives its first argument, unless the second says that there are several rows.
-fn only_row() -> Arc<ScalarUDF> {
-    let first = |types: &[DataType]| Ok(types[0].clone());
-    let same = |types: &[DataType]| Ok(types.to_vec());
-    ScalarDefinition::new("only_row", first, same, |args| {
-        let counts = args[1].as_primitive_opt::<Int64Type>();
-        let counts = counts.ok_or_else(|| execution("only_row() counts rows"))?;
-        match counts.iter().flatten().any(|count| count > 1) {
-            true => Err(several_rows()),
-            false => Ok(Arc::clone(&args[0]) as ArrayRef),
-        }
-    })
-    .shared()
+/// Whether a subquery may have several rows for one outside.
+pub(super) fn may_have_several(rows: &LogicalPlan) -> bool {
+    let has_one_at_most = has_one_row(rows) || rows.max_rows().is_some_and(|count| count <= 1);
+    is_correlated(rows) && !has_one_at_most && !is_aggregate_with_condition(rows)
 }
 
-fn several_rows() -> DataFusionError {
-    let error = Error::config(
-        "subquery_rows",
-        "a subquery that is used as a value gave more than one row",
-    );
-    external(
-        error.with_hint("add a condition, an aggregate such as max(), or ORDER BY with LIMIT 1"),
-    )
+/// The first value of a plan, and the count of its rows.
+pub(super) fn counted(plan: &LogicalPlan) -> Result<LogicalPlan> {
+    let first = first_value(first_column(plan), Vec::new()).alias(FIRST);
+    let rows = count(lit(1_i64)).alias(ROWS);
+    let none: [Expr; 0] = [];
+    let counted = LogicalPlanBuilder::from(plan.clone()).aggregate(none, [first, rows])?;
+    counted.build()
+}
+
+/// The value of a relation with [`counted`] rows.
+pub(super) fn value_of(relation: &str) -> Expr {
+    let column = |name: &str| Expr::Column(Column::new(Some(relation), name));
+    only_row_of_key().call(vec![column(FIRST), column(ROWS)])
+}
+
+/// The plan with the first of its sorted rows as an aggregate: `LIMIT 1` would count the rows of all rows outside together. `None` for
+/// a plan without such a limit.
+pub(super) fn first_row(plan: &LogicalPlan) -> Result<Option<LogicalPlan>> {
+    let LogicalPlan::Limit(limit) = plan else {
+        return Ok(None);
+    };
+    let skip = limit.get_skip_type()?;
+    let fetch = limit.get_fetch_type()?;
+    if !matches!(
+        (skip, fetch),
+        (SkipType::Literal(0), FetchType::Literal(Some(1)))
+    ) {
+        return Ok(None);
+    }
+    let (value, rows) = match limit.input.as_ref() {
+        LogicalPlan::Projection(projection) if projection.expr.len() == 1 => {
+            (projection.expr[0].clone().unalias(), &projection.input)
+        }
+        rows => (first_column(rows), &limit.input),
+    };
+    let (keys, rows) = match rows.as_ref() {
+        LogicalPlan::Sort(sort) if sort.fetch.is_none() => (sort.expr.clone(), &sort.input),
+        _ => (Vec::new(), rows),
+    };
+    let first = first_value(value, keys).alias(FIRST);
+    let none: [Expr; 0] = [];
+    let rows = LogicalPlanBuilder::from(rows.as_ref().clone());
+    rows.aggregate(none, [first])?.build().map(Some)
+}
+
+fn first_column(plan: &LogicalPlan) -> Expr {
+    Expr::Column(plan.schema().qualified_field(0).into())
+}
+
+/// Gives its first argument, unless the second says that there are several rows.
+fn only_row() -> Arc<ScalarUDF> {
+    defined("only_row", |args| only(args, several_rows))
+}
+
+/// The same for each row outside, whose value is at fault then.
+fn only_row_of_key() -> Arc<ScalarUDF> {
+    defined("only_row_of_key", |args| only(args, several_rows_of_key))
+}
+
+fn defined(name: &'static str, kernel: Kernel) -> Arc<ScalarUDF> {
+    let first = |types: &[DataType]| Ok(types[0].clone());
+    let same = |types: &[DataType]| Ok(types.to_vec());
+    ScalarDefinition::new(name, first, same, kernel).shared()
+}
+
+fn only(args: &[ArrayRef], error: fn() -> Error) -> Result<ArrayRef> {
+    let counts = args[1].as_primitive_opt::<Int64Type>();
+    let counts = counts.ok_or_else(|| execution("only_row() counts rows"))?;
+    match counts.iter().flatten().any(|count| count > 1) {
+        true => Err(external(error().with_hint(
+            "add a condition, an aggregate such as max(), or ORDER BY with LIMIT 1",
+        ))),
+        false => Ok(Arc::clone(&args[0])),
+    }
+}
+
+fn several_rows() -> Error {
+    let message = "a subquery that is used as a value gave more than one row";
+    Error::config("subquery_rows", message)
+}
+
+fn several_rows_of_key() -> Error {
+    let message = "a subquery that is used as a value gave more than one row for one row outside";
+    Error::data("subquery_rows", message)
 }

@@ -6,7 +6,7 @@ use super::generate::{Generator, KINDS, Kind, Pair, fill, fill_both, same};
 
 impl Generator {
     pub(super) fn statement(&mut self) -> Pair {
-        let made = match self.below(13) {
+        let made = match self.below(15) {
             0 | 1 => self.join(),
             2 => self.membership(),
             3 => self.existence(),
@@ -18,6 +18,8 @@ impl Generator {
             9 => self.compared_subquery(),
             10 => self.distinct_join(),
             11 => self.lateral(),
+            12 => self.row_membership(),
+            13 => self.looked_up(),
             _ => self.distinct(),
         };
         Pair {
@@ -60,6 +62,11 @@ impl Generator {
             "rollup(v, k)",
             "rollup(k, v)",
             "rollup((v, k), o)",
+            "rollup(o, (k, v))",
+            "cube((v, k), o)",
+            "grouping sets (rollup(v, k), (o))",
+            "grouping sets (cube(v), k, (v, (k, o)))",
+            "(v, k), o",
             "v, rollup(k)",
             "cube(v, o)",
             "cube(v, k, o)",
@@ -68,7 +75,7 @@ impl Generator {
             "v, k",
         ]);
         let level = match sets {
-            "v, k" | "v, rollup(k)" => "",
+            "v, k" | "v, rollup(k)" | "(v, k), o" => "",
             _ => ", grouping(v)",
         };
         let having = self.one(&["", "", " having count(*) > 2", " having min(f) < 1"]);

@@ -1,6 +1,6 @@
 //! Random subqueries: memberships, tests for rows, values and `LATERAL`.
 
-use super::generate::{Generator, Pair, fill, same};
+use super::generate::{Generator, KINDS, Pair, fill, fill_both, same};
 use super::join::EQUAL;
 
 impl Generator {
@@ -13,6 +13,57 @@ impl Generator {
             "select id from {{t}} x where {left} {not}in (select {right} from {{0}} y{inside}){also}"
         );
         fill(&template, &[self.filtered()])
+    }
+
+    /// Two columns in a subquery of two, as a condition or a value. DuckDB compares them as structs, whose nulls are not those of SQL,
+    /// so there it is written with `EXISTS`.
+    pub(super) fn row_membership(&mut self) -> Pair {
+        let [one, of_one] = self.columns();
+        let [two, of_two] = self.columns();
+        let is_negated = self.below(2) == 0;
+        let inside = self.one(&["true", "true", "y.id < x.id", "y.k = x.k"]);
+        let not = if is_negated { "not " } else { "" };
+        let ours = format!(
+            "({one}, {two}) {not}in (select {of_one}, {of_two} from {{0}} y where {inside})"
+        );
+        let exists = |test: &str| {
+            let one = format!("(y.{of_one} = x.{one}) {test}");
+            let two = format!("(y.{of_two} = x.{two}) {test}");
+            format!("exists (select 1 from {{0}} y where {inside} and {one} and {two})")
+        };
+        let found = exists("");
+        let maybe = exists("is not false");
+        let theirs = format!(
+            "(case when {found} then {} when {maybe} then null else {is_negated} end)",
+            !is_negated
+        );
+        let frame = self.one(&[
+            "select id, {} from {t} x",
+            "select id from {t} x where ({}) is not true",
+            "select id from {t} x where {} or id < 3",
+            "select id from {t} x where {}",
+        ]);
+        let ours = frame.replace("{}", &ours);
+        let theirs = frame.replace("{}", &theirs);
+        fill_both(&ours, &theirs, &[self.filtered()])
+    }
+
+    /// A value of the one row that has the key: the first of several fails in both.
+    pub(super) fn looked_up(&mut self) -> Pair {
+        let kind = KINDS[self.below(KINDS.len())];
+        let order = self.one(&[
+            "",
+            " order by id limit 1",
+            " order by y.k nulls first, id desc limit 1",
+        ]);
+        let key = match order {
+            "" => "y.id = x.id",
+            _ => self.one(&["y.k = x.k", "y.id = x.id", "y.s = x.s", "y.o = x.o"]),
+        };
+        let args = [self.of(kind, 1), self.filtered()];
+        let template =
+            format!("select id, (select {{0}} from {{1}} y where {key}{order}) from {{t}} x");
+        fill(&template, &args)
     }
 
     pub(super) fn existence(&mut self) -> Pair {
