@@ -277,7 +277,7 @@ fn decimals_of_every_scale_have_a_column() {
     assert_eq!(read(20, 3, 1250), "d__v_decimal Decimal128(20, 3) 1.250");
     assert_eq!(read(20, 5, 1), "d__v_decimal_5 Decimal128(20, 5) 0.00001");
     assert_eq!(read(22, 3, 1250), "d__v_decimal Decimal128(22, 3) 1.250");
-    assert_eq!(read(38, 1, 1), "d__v_decimal Decimal128(38, 3) 0.100");
+    assert_eq!(read(38, 1, 1), "d__v_decimal_1 Decimal128(38, 1) 0.1");
 }
 
 #[test]

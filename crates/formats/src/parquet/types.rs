@@ -41,7 +41,9 @@ pub(crate) fn normal(kind: &DataType) -> Option<DataType> {
         D::Decimal32(precision, scale)
         | D::Decimal64(precision, scale)
         | D::Decimal128(precision, scale) => decimal(*precision, *scale)?,
-        D::Decimal256(precision, scale) if *precision <= 38 => decimal(*precision, *scale)?,
+        D::Decimal256(precision, scale) if *precision <= DECIMAL_DIGITS_MAX => {
+            decimal(*precision, *scale)?
+        }
         D::Dictionary(_, values) => normal(values)?,
         D::List(field)
         | D::LargeList(field)
@@ -58,6 +60,9 @@ pub(crate) fn normal(kind: &DataType) -> Option<DataType> {
         _ => return None,
     })
 }
+
+/// Digits of a decimal of a table.
+const DECIMAL_DIGITS_MAX: u8 = 38;
 
 fn decimal(precision: u8, scale: i8) -> Option<DataType> {
     (0..=precision as i8)
@@ -178,7 +183,7 @@ pub(crate) fn wider(a: &DataType, b: &DataType) -> Option<DataType> {
         (D::Float32, D::Float64) | (D::Float64, D::Float32) => Some(D::Float64),
         (D::Decimal128(p, s), D::Decimal128(q, t)) if t <= s => {
             let needed = u8::try_from(i16::from(*q) - i16::from(*t) + i16::from(*s)).ok()?;
-            decimal(needed.max(*p), *s)
+            decimal(needed.max(*p), *s).filter(|_| needed <= DECIMAL_DIGITS_MAX)
         }
         (D::Struct(a), D::Struct(b)) => wider_fields(a, b).map(D::Struct),
         (D::List(a), D::List(b)) => wider_field(a, b).map(D::List),
