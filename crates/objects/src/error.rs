@@ -23,7 +23,7 @@ pub fn gone(error: Error) -> Error {
 /// now, `Config` for the wrong region; everything else is `Unavailable`.
 pub fn from_objects(what: &str, path: impl std::fmt::Display, error: object_store::Error) -> Error {
     let text = chain(&error);
-    let short = without_body(&text);
+    let short = without_body(&text).or_else(|| is_full(&text).map(str::to_owned));
     let wrapped = explained(what, &error, &text);
     let wrapped = match short {
         Some(short) => wrapped.with_source(short),
@@ -73,6 +73,7 @@ fn explained(what: &str, error: &object_store::Error, text: &str) -> Error {
         Store::InvalidPath { .. } => (ErrorKind::Unsupported, "bad_object_key", Some(BAD_KEY)),
         _ if has(&DENIED_WORDS) => (ErrorKind::Denied, "object_denied", Some(CREDENTIALS)),
         _ if has(&REGION_WORDS) => (ErrorKind::Config, "wrong_region", Some(REGION)),
+        _ if is_full(text).is_some() => (ErrorKind::Unavailable, "disk_full", Some(FULL)),
         _ => (ErrorKind::Unavailable, "object_store", None),
     };
     let wrapped = Error::new(kind, code, format!("failed to {what}"));
@@ -99,6 +100,8 @@ const DENIED_WORDS: [&str; 4] = [
     "InvalidToken",
 ];
 const BAD_KEY: &str = "a key with an empty, `.` or `..` part cannot be read: narrow the path so that it is not listed";
+const FULL: &str = "make room on the disk: nothing is lost, and the next run resumes from the last commit; `forebay tables clean` deletes files that no \
+     table needs";
 const REGION: &str = "set `region` to the bucket's own";
 const REGION_WORDS: [&str; 4] = [
     "incorrectly configured region",
@@ -106,6 +109,12 @@ const REGION_WORDS: [&str; 4] = [
     "PermanentRedirect",
     "IllegalLocationConstraint",
 ];
+
+/// The system's words for a disk without room.
+fn is_full(text: &str) -> Option<&'static str> {
+    let words = ["No space left on device", "Disk quota exceeded"];
+    words.into_iter().find(|words| text.contains(words))
+}
 
 /// The messages of an error and its sources.
 fn chain(error: &dyn StdError) -> String {
@@ -150,6 +159,22 @@ const SPEAKS: [(&str, usize); 2] = [
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn a_full_disk_is_said_once_with_what_to_do() {
+        let full = object_store::Error::Generic {
+            store: "LocalFileSystem",
+            source: "Unable to copy data to file: No space left on device (os error 28)".into(),
+        };
+        let error = from_objects("write a file", "a", full);
+        assert_eq!(
+            (error.code(), error.kind()),
+            ("disk_full", ErrorKind::Unavailable)
+        );
+        let text = error.to_string();
+        assert_eq!(text.matches("No space left").count(), 1, "{text}");
+        assert!(error.hint().unwrap().contains("make room"));
+    }
 
     #[test]
     fn what_was_signed_is_not_repeated() {

@@ -198,9 +198,22 @@ fn diagnose(record: &[u8], error: &simd_json::Error, depth_max: usize) -> Refusa
         }
         Ok(()) => Refusal::at(
             "bad_json",
-            format!("not JSON: {:?}", error.error()),
+            format!("not JSON: {}", malformation(error.error())),
             error.index(),
         ),
+    }
+}
+
+/// What simd-json refuses where a lenient reader goes on.
+fn malformation(error: &ErrorType) -> &'static str {
+    match error {
+        ErrorType::InvalidUnicodeCodepoint | ErrorType::InvalidUnicodeEscape => {
+            "an escape `\\u` is half of a character (a lone surrogate)"
+        }
+        ErrorType::InvalidEscape => "a text has an unknown escape",
+        ErrorType::InvalidNumber | ErrorType::InvalidExponent => "a number is malformed",
+        ErrorType::InvalidUtf8 => "a text is not valid UTF-8",
+        _ => "the text is malformed",
     }
 }
 

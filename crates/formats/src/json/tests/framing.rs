@@ -30,6 +30,21 @@ fn bad_lines_are_refused_where_they_are() {
 }
 
 #[test]
+fn what_is_not_json_is_told_in_words() {
+    for (line, words) in [
+        (r#"{"a":"\ud800"}"#, "half of a character"),
+        (r#"{"a":01}"#, "number"),
+    ] {
+        let out = flat(line);
+        let reason = &out.rejected[0].reason;
+        assert!(
+            reason.contains(words) && !reason.contains("Invalid"),
+            "{reason}"
+        );
+    }
+}
+
+#[test]
 fn encodings_other_than_utf8_are_refused_with_the_place() {
     let out = extract(
         &lines(),

@@ -244,7 +244,7 @@ impl Patience {
         if now.saturating_sub(since) > GONE_MAX || context.cancel.is_cancelled() {
             return false;
         }
-        tracing::warn!(%error, pause = ?self.pause, "connection lost; resuming from last commit");
+        tracing::warn!(%error, pause = ?self.pause, "the target does not answer; trying again from the last commit");
         tokio::select! {
             () = context.clock.sleep(self.pause) => {}
             () = context.cancel.cancelled() => return false,
