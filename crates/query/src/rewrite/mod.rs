@@ -105,6 +105,7 @@ impl VisitorMut for Rewriter {
         pattern(expr);
         template::translate(expr)?;
         calls::rename(expr);
+        quantified::settle_membership(expr);
         calls::settle(expr)?;
         aggregates::settle(expr)?;
         clauses::without_collation(expr)?;

@@ -203,7 +203,7 @@ fn exists(subquery: Subquery) -> Expr {
     Expr::Exists(Exists::new(subquery, false))
 }
 
-fn as_outer(expr: Expr, schema: &DFSchema) -> Result<Expr> {
+pub(super) fn as_outer(expr: Expr, schema: &DFSchema) -> Result<Expr> {
     let outer = expr.transform_up(|expr| {
         Ok(match expr {
             Expr::Column(column) => {

@@ -25,6 +25,7 @@ mod refused;
 mod regular;
 mod row_source;
 mod row_types;
+pub(crate) mod set_comparison;
 mod subquery;
 
 use std::sync::Arc;

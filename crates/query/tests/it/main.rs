@@ -21,6 +21,7 @@ mod raw;
 mod refused;
 mod rivals;
 mod sampled;
+mod set_comparisons;
 mod subqueries;
 mod system;
 mod travel;
