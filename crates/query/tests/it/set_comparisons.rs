@@ -93,3 +93,32 @@ async fn over_rows_of_any_form() {
     ])
     .await;
 }
+
+#[tokio::test]
+async fn a_membership_keeps_another_condition_over_its_columns() {
+    let tables = "with t1(id) as (values (1), (2), (3)), t2(id) as (values (1), (2), (3))";
+    for (condition, expected) in [
+        ("t2.id > t1.id", &[] as &[&str]),
+        ("t2.id < t1.id", &[]),
+        ("t1.id < t2.id", &[]),
+        ("t2.id <> t1.id", &[]),
+        ("not (t2.id = t1.id)", &[]),
+        ("t2.id is distinct from t1.id", &[]),
+        ("t2.id >= t1.id", &["1", "2", "3"]),
+        ("t2.id = t1.id and t2.id > 1", &["2", "3"]),
+        ("t1.id is not distinct from t2.id", &["1", "2", "3"]),
+    ] {
+        for membership in ["in", "= any"] {
+            let from = format!(
+                "{tables} select t1.id from t1 where t1.id {membership} (select t2.id from t2 where {condition})"
+            );
+            check(&[(&format!("{from} order by 1"), expected)]).await;
+            let or = format!("{from} or t1.id = 1 order by 1");
+            let expected: Vec<&str> = match expected.contains(&"1") {
+                true => expected.to_vec(),
+                false => [&["1"], expected].concat(),
+            };
+            check(&[(&or, &expected)]).await;
+        }
+    }
+}
