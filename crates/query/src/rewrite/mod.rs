@@ -15,6 +15,7 @@ mod rows;
 mod sample;
 mod sign;
 pub(crate) mod template;
+mod windows;
 
 use std::ops::ControlFlow;
 
@@ -85,6 +86,7 @@ impl VisitorMut for Rewriter {
         rows::settle_conditions(&mut query.body);
         recursive::name_first_terms(query);
         names::settle(&mut query.body, self.reader)?;
+        windows::settle(query)?;
         floats_of_values(&mut query.body);
         ControlFlow::Continue(())
     }

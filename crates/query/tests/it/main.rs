@@ -14,6 +14,7 @@ mod forms;
 mod frames;
 mod functions;
 mod lists;
+mod named_windows;
 mod nested;
 mod oracle;
 mod postgres;
