@@ -354,6 +354,7 @@ fn unsupported(message: &str, place: Option<Place>) -> Error {
         return subquery_unsupported();
     }
     let message = wording::plain(first_line(message));
+    let hint = wording::hint(first_line(message));
     let at = place.map_or_else(String::new, |(line, column)| format!("{line}:{column}: "));
     Error::unsupported("sql_unsupported", format!("{at}not supported: {message}"))
 }

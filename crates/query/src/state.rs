@@ -184,7 +184,8 @@ fn scalars(limit: ResultLimit) -> Vec<Arc<ScalarUDF>> {
 /// later counts.
 fn aggregates() -> Vec<Arc<AggregateUDF>> {
     let own = SessionStateDefaults::default_aggregate_functions().into_iter();
-    let mut functions: Vec<Arc<AggregateUDF>> = own.map(wide::over_frames).collect();
+    let own = own.map(wide::over_frames).map(wide::with_own_order);
+    let mut functions: Vec<Arc<AggregateUDF>> = own.collect();
     functions.extend(wide::all());
     functions
 }

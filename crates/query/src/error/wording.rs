@@ -130,11 +130,18 @@ const CORRELATED_VALUE: &str = "Correlated scalar subquery must be aggregated";
 fn arithmetic(message: &str) -> Option<&str> {
     let rest = message.strip_prefix("Cannot coerce arithmetic expression ")?;
     rest.strip_suffix(" to valid types")
+        message if message.starts_with(ORDERS) => "nth_value() with several orders in one SELECT",
 }
 
 /// The operator that a message is about.
 pub(super) fn operator(message: &str) -> Option<&str> {
     let operands = arithmetic(message)?;
+/// Only the engine's `nth_value` needs its rows sorted.
+const ORDERS: &str = "Conflicting ordering requirements in aggregate functions";
+
+/// What a frame leaves behind is taken away from an aggregate, where it can be.
+const FRAME: &str = "Aggregate can not be used as a sliding accumulator because `retract_batch` is not implemented: ";
+
     let mut words = operands.split(' ');
     words.find(|word| matches!(*word, "+" | "-" | "*" | "/" | "%"))
 }
@@ -170,6 +177,9 @@ fn without_notation(message: &str) -> String {
     };
     let head = head.trim_end_matches([':', ' ', ',']);
     if head.is_empty() || head.contains("ast node") || head.contains("sqltorel") {
+        message if message.starts_with(ORDERS) => {
+            "write (array_agg(x ORDER BY y))[n] instead of nth_value(x, n ORDER BY y)"
+        }
         return "this form of expression".to_owned();
     }
     head.to_owned()

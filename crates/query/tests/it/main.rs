@@ -17,6 +17,7 @@ mod lists;
 mod named_windows;
 mod nested;
 mod oracle;
+mod ordered_aggregates;
 mod postgres;
 mod raw;
 mod refused;
