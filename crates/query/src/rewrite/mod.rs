@@ -7,6 +7,7 @@ mod aggregates;
 mod calls;
 mod clauses;
 mod connective;
+mod ignored;
 mod long_interval;
 mod names;
 mod quantified;
@@ -81,6 +82,7 @@ impl VisitorMut for Rewriter {
     type Break = Box<Error>;
 
     fn pre_visit_query(&mut self, query: &mut Query) -> ControlFlow<Self::Break> {
+        ignored::check_query(query)?;
         multiset(query)?;
         clauses::limit_of_fetch(query)?;
         rows::settle_conditions(&mut query.body);
@@ -92,11 +94,16 @@ impl VisitorMut for Rewriter {
     }
 
     fn pre_visit_table_factor(&mut self, factor: &mut TableFactor) -> ControlFlow<Self::Break> {
-        sample::replace(factor, self.reader)
+        sample::replace(factor, self.reader)?;
+        ignored::check_table(factor)?;
+        ignored::of_function(factor);
+        ControlFlow::Continue(())
     }
 
     fn pre_visit_expr(&mut self, expr: &mut Expr) -> ControlFlow<Self::Break> {
+        ignored::check_function(expr)?;
         sign::settle(expr);
+        quantified::settle_membership(expr);
         rows::check(expr)
     }
 
@@ -107,7 +114,6 @@ impl VisitorMut for Rewriter {
         pattern(expr);
         template::translate(expr)?;
         calls::rename(expr);
-        quantified::settle_membership(expr);
         calls::settle(expr)?;
         aggregates::settle(expr)?;
         clauses::without_collation(expr)?;

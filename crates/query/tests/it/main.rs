@@ -13,6 +13,7 @@ mod fixture;
 mod forms;
 mod frames;
 mod functions;
+mod ignored_clauses;
 mod lists;
 mod named_windows;
 mod nested;
