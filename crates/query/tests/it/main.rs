@@ -14,6 +14,7 @@ mod forms;
 mod frames;
 mod functions;
 mod ignored_clauses;
+mod lifted_conditions;
 mod lists;
 mod named_windows;
 mod nested;
