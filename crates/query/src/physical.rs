@@ -26,10 +26,11 @@ use datafusion::physical_plan::{
 
 use crate::function::sized::ResultLimit;
 use crate::function::sized::unnest::UnnestPieces;
+use crate::limit_statistics::LimitStatistics;
 
 /// The engine's rules with the boundary first, careful filters, and `unnest` in pieces.
 pub(crate) fn rules(limit: ResultLimit) -> Vec<Rule> {
-    let mut rules: Vec<Rule> = vec![Arc::new(Boundaries)];
+    let mut rules: Vec<Rule> = vec![Arc::new(LimitStatistics), Arc::new(Boundaries)];
     rules.extend(PhysicalOptimizer::new().rules.into_iter().map(careful));
     rules.push(Arc::new(UnnestPieces(limit)));
     rules

@@ -1,6 +1,10 @@
 //! Conditions on the row outside that mean something else once they are lifted above an outer join or a grand total.
 
-use crate::fixture::{check, check_refused};
+use std::sync::Arc;
+
+use arrow::array::{ArrayRef, Int64Array, RecordBatch};
+
+use crate::fixture::{Fixture, check, check_refused};
 
 const O: &str = "with o(k) as (values (1), (5)), a(id) as (values (1), (2)), b(id, y) as (values (1, 1), (2, 2))";
 
@@ -87,4 +91,68 @@ async fn below_a_grand_total_they_are_refused() {
         "{with} select o.k, exists (select 1 from i where i.k = o.k group by i.k) from o order by 1"
     );
     check(&[(&plain, &["1 | true", "2 | true", "4 | false", " | false"])]).await;
+}
+
+#[tokio::test]
+async fn a_limit_leaves_fewer_rows_than_nulls() {
+    let t = "(values (cast(null as bigint)), (null), (null), (1)) t(v)";
+    let b = "(values (1), (2)) b(v)";
+    for (sql, expected) in [
+        (
+            format!("select count(*) from (select v from {t} limit 1) a join {b} on a.v = b.v"),
+            "0",
+        ),
+        (
+            format!("select count(*) from {b} join (select v from {t} limit 1) a on a.v = b.v"),
+            "0",
+        ),
+        (
+            format!(
+                "select count(*) from (select v from {t} order by v limit 1) a join {b} on a.v = b.v"
+            ),
+            "1",
+        ),
+        (
+            format!(
+                "select count(*) from (select v from {t} limit 2 offset 1) a left join {b} on a.v = b.v"
+            ),
+            "2",
+        ),
+        (
+            format!(
+                "select count(*) from (select v from (select v from {t} limit 1) x where v is null) a join {b} on a.v = b.v"
+            ),
+            "0",
+        ),
+        (
+            format!("select count(*) from {b} where v in (select v from {t} limit 1)"),
+            "0",
+        ),
+        (
+            format!(
+                "select count(*) from (select v from {t} limit 1) a join {b} on a.v = b.v join {b2} on a.v = c.v",
+                b2 = "(values (1)) c(v)"
+            ),
+            "0",
+        ),
+    ] {
+        check(&[(&sql, &[expected])]).await;
+    }
+}
+
+#[tokio::test]
+async fn a_limit_of_a_table_leaves_fewer_rows_than_nulls() {
+    let fixture = Fixture::new().await;
+    let values: Int64Array = [None, None, None, Some(1)].into_iter().collect();
+    let table = [("v", Arc::new(values) as ArrayRef, true)];
+    let table = RecordBatch::try_from_iter_with_nullable(table).unwrap();
+    fixture.append(&[("a.t", &[], table)]).await;
+    fixture
+        .check(&[
+            ("select count(*) from (select v from a.t limit 1) a join a.t b on a.v = b.v", &["0"]),
+            ("select count(*) from a.t b join (select v from a.t order by v limit 1) a on a.v = b.v", &["1"]),
+            ("select count(*) from a.t b left join (select v from a.t limit 2) a on a.v = b.v", &["4"]),
+            ("select count(*) from a.t where v in (select v from a.t order by v limit 1)", &["1"]),
+        ])
+        .await;
 }
