@@ -60,3 +60,13 @@ async fn what_the_standard_forbids_is_an_error() {
         .await;
     assert_eq!(error.message(), "1:20: no window w");
 }
+
+#[tokio::test]
+async fn distinct_values_of_a_window_with_a_limit() {
+    check_over_t(&[
+        ("select distinct k, count(*) over (partition by k) n from {t} order by k limit 30", &["1 | 2", "2 | 1"]),
+        ("select count(*) from (select distinct k, count(*) over (partition by k) n from {t} limit 30) q", &["2"]),
+        ("select count(*) from (select distinct k from (select * from {t} order by k limit 3) q limit 1) q", &["1"]),
+    ])
+    .await;
+}
