@@ -16,6 +16,7 @@ mod rows;
 mod sample;
 mod sign;
 pub(crate) mod template;
+mod wildcard;
 mod windows;
 
 use std::ops::ControlFlow;
@@ -88,6 +89,7 @@ impl VisitorMut for Rewriter {
         rows::settle_conditions(&mut query.body);
         recursive::name_first_terms(query);
         names::settle(&mut query.body, self.reader)?;
+        wildcard::settle(&mut query.body);
         windows::settle(query)?;
         floats_of_values(&mut query.body);
         ControlFlow::Continue(())

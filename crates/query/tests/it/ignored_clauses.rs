@@ -1,5 +1,8 @@
 //! Clauses that the engine's planner ignores are refused, wherever they are.
 
+use std::sync::Arc;
+
+use arrow::array::{ArrayRef, Int64Array, RecordBatch};
 use forebay_core::ErrorKind;
 
 use crate::fixture::{Fixture, check, rows};
@@ -135,4 +138,44 @@ async fn clauses_that_are_carried_out_stay() {
         ("with recursive a(n) as (select 1 union all select n + 1 from a where n < 10) select * from a order by n limit 2", &["1", "2"]),
     ])
     .await;
+}
+
+#[tokio::test]
+async fn all_columns_of_a_table_by_its_last_name() {
+    let fixture = Fixture::new().await;
+    let ids = Int64Array::from_iter_values([1, 2]);
+    let ids = RecordBatch::try_from_iter([("id", Arc::new(ids) as ArrayRef)]).unwrap();
+    fixture
+        .append(&[
+            ("a.t", &[], ids.clone()),
+            ("b.t", &[], ids.clone()),
+            ("a.u", &[], ids),
+        ])
+        .await;
+    fixture
+        .check(&[
+            ("select t.* from a.t order by id", &["1", "2"]),
+            ("select a.t.* from a.t order by id", &["1", "2"]),
+            (
+                "select u.*, t.id from a.t join a.u on t.id = u.id order by 1",
+                &["1 | 1", "2 | 2"],
+            ),
+            (
+                "select t.* from a.u t join a.t x on t.id = x.id order by 1",
+                &["1", "2"],
+            ),
+            (
+                "select t.* from a.t for system_time as of '2026-12-01' order by id",
+                &["1", "2"],
+            ),
+            (
+                "select b.t.* from a.t join b.t on a.t.id = b.t.id order by 1",
+                &["1", "2"],
+            ),
+        ])
+        .await;
+    let error = fixture
+        .failure("select t.* from a.t join b.t on a.t.id = b.t.id")
+        .await;
+    assert_eq!(error.code(), "bad_sql");
 }
