@@ -201,6 +201,7 @@ fn syntax(error: &ParserError, sql: &str) -> Error {
                 return Error::unsupported("sql_unsupported", message)
                     .with_hint("take the value of the row itself away: sum(x) OVER (…) - x");
             }
+            let message = wording::syntax(message);
             bad_sql(format!("syntax error: {message}"), Some(place))
         }
     }
@@ -353,10 +354,14 @@ fn unsupported(message: &str, place: Option<Place>) -> Error {
     if message.starts_with("Physical plan does not support logical expression") {
         return subquery_unsupported();
     }
-    let message = wording::plain(first_line(message));
     let hint = wording::hint(first_line(message));
+    let message = wording::plain(first_line(message));
     let at = place.map_or_else(String::new, |(line, column)| format!("{line}:{column}: "));
-    Error::unsupported("sql_unsupported", format!("{at}not supported: {message}"))
+    let error = Error::unsupported("sql_unsupported", format!("{at}not supported: {message}"));
+    match hint {
+        Some(hint) => error.with_hint(hint),
+        None => error,
+    }
 }
 
 /// A subquery that could not be made a join.
