@@ -6,7 +6,7 @@ use super::generate::{Generator, KINDS, Kind, Pair, fill, fill_both, same};
 
 impl Generator {
     pub(super) fn statement(&mut self) -> Pair {
-        let made = match self.below(13) {
+        let made = match self.below(16) {
             0 | 1 => self.join(),
             2 => self.membership(),
             3 => self.existence(),
@@ -18,6 +18,9 @@ impl Generator {
             9 => self.compared_subquery(),
             10 => self.distinct_join(),
             11 => self.lateral(),
+            12 => self.quantified(),
+            13 => self.named_window(),
+            14 => self.ordered_lists(),
             _ => self.distinct(),
         };
         Pair {
