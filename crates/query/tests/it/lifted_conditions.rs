@@ -156,3 +156,39 @@ async fn a_limit_of_a_table_leaves_fewer_rows_than_nulls() {
         ])
         .await;
 }
+
+#[tokio::test]
+async fn a_boolean_value_is_computed_once() {
+    let with = "with t(v) as (values (1), (2)), u(v) as (values (1))";
+    for (value, expected) in [
+        (
+            "coalesce((select count(*) = 0 from u where u.v = t.v), false)",
+            ["1 | false", "2 | true"],
+        ),
+        (
+            "coalesce((select bool_or(u.v = 1) from u where u.v = t.v), false)",
+            ["1 | true", "2 | false"],
+        ),
+        (
+            "case when (select count(*) = 0 from u where u.v = t.v) then true else false end",
+            ["1 | false", "2 | true"],
+        ),
+        (
+            "(select count(*) = 0 from u where u.v = t.v)",
+            ["1 | false", "2 | true"],
+        ),
+        (
+            "not (select count(*) = 0 from u where u.v = t.v)",
+            ["1 | true", "2 | false"],
+        ),
+    ] {
+        let select = format!("{with} select v, {value} from t order by v");
+        check(&[(&select, &expected)]).await;
+        let kept: Vec<&str> = expected
+            .iter()
+            .filter_map(|row| row.strip_suffix(" | true"))
+            .collect();
+        let filter = format!("{with} select v from t where {value}");
+        check(&[(&filter, &kept)]).await;
+    }
+}
