@@ -199,6 +199,7 @@ fn syntax(error: &ParserError, sql: &str) -> Error {
                 return Error::unsupported("sql_unsupported", message)
                     .with_hint("take the value of the row itself away: sum(x) OVER (…) - x");
             }
+            let message = wording::syntax(message);
             bad_sql(format!("syntax error: {message}"), Some(place))
         }
     }

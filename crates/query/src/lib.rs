@@ -17,6 +17,7 @@ mod error;
 mod expansion;
 mod function;
 mod information;
+mod limit_statistics;
 mod name;
 mod ntile;
 mod optimize;

@@ -26,10 +26,11 @@ use datafusion::physical_plan::{
 
 use crate::function::sized::ResultLimit;
 use crate::function::sized::unnest::UnnestPieces;
+use crate::limit_statistics::LimitStatistics;
 
 /// The engine's rules with the boundary first, careful filters, and `unnest` in pieces.
 pub(crate) fn rules(limit: ResultLimit) -> Vec<Rule> {
-    let mut rules: Vec<Rule> = vec![Arc::new(Boundaries)];
+    let mut rules: Vec<Rule> = vec![Arc::new(LimitStatistics), Arc::new(Boundaries)];
     rules.extend(PhysicalOptimizer::new().rules.into_iter().map(careful));
     rules.push(Arc::new(UnnestPieces(limit)));
     rules
@@ -41,6 +42,7 @@ fn careful(rule: Rule) -> Rule {
     let is_misled = match rule.name() {
         name if name.starts_with("FilterPushdown") => has_repeated_names,
         "ProjectionPushdown" => has_mark,
+        "LimitedDistinctAggregation" => has_ordered_distinct,
         _ => return rule,
     };
     Arc::new(Careful { rule, is_misled })
@@ -72,6 +74,17 @@ impl PhysicalOptimizerRule for Careful {
     fn schema_check(&self) -> bool {
         self.rule.schema_check()
     }
+}
+
+/// Whether `DISTINCT` is over rows that are sorted: with a limit the engine then wants a direction, and fails.
+fn has_ordered_distinct(plan: &Arc<dyn ExecutionPlan>) -> bool {
+    let groups = plan.as_any().downcast_ref::<AggregateExec>();
+    let is_distinct = groups.is_some_and(|groups| groups.aggr_expr().is_empty());
+    (is_distinct && has_order(plan)) || plan.children().into_iter().any(has_ordered_distinct)
+}
+
+fn has_order(plan: &Arc<dyn ExecutionPlan>) -> bool {
+    orders(plan) || plan.output_ordering().is_some() || plan.children().into_iter().any(has_order)
 }
 
 /// Whether a join makes a mark: projections take it for a column of its right side.

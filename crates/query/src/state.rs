@@ -27,6 +27,7 @@ use crate::semantics::Semantics;
 use crate::semantics::coerce::CommonTypes;
 use crate::semantics::lifted::LiftedKeys;
 use crate::semantics::operator::OwnOperators;
+use crate::semantics::set_comparison::SetComparisons;
 use crate::{ntile, optimize, physical, types, wide};
 
 /// Rows in one batch between operators.
@@ -152,10 +153,13 @@ fn expr_planners() -> Vec<Arc<dyn ExprPlanner>> {
     planners
 }
 
-/// The engine's rules between ours: [`LiftedKeys`] and [`CommonTypes`] before types are settled, [`Semantics`] after.
+/// The engine's rules between ours: [`SetComparisons`], [`LiftedKeys`] and [`CommonTypes`] before types are settled, [`Semantics`] after.
 fn analyzer_rules(limit: ResultLimit) -> Vec<Arc<dyn AnalyzerRule + Send + Sync>> {
-    let mut rules: Vec<Arc<dyn AnalyzerRule + Send + Sync>> =
-        vec![Arc::new(LiftedKeys), Arc::new(CommonTypes)];
+    let mut rules: Vec<Arc<dyn AnalyzerRule + Send + Sync>> = vec![
+        Arc::new(SetComparisons),
+        Arc::new(LiftedKeys),
+        Arc::new(CommonTypes),
+    ];
     rules.extend(Analyzer::new().rules);
     rules.push(Arc::new(Semantics::new(limit)));
     rules
@@ -180,7 +184,8 @@ fn scalars(limit: ResultLimit) -> Vec<Arc<ScalarUDF>> {
 /// later counts.
 fn aggregates() -> Vec<Arc<AggregateUDF>> {
     let own = SessionStateDefaults::default_aggregate_functions().into_iter();
-    let mut functions: Vec<Arc<AggregateUDF>> = own.map(wide::over_frames).collect();
+    let own = own.map(wide::over_frames).map(wide::with_own_order);
+    let mut functions: Vec<Arc<AggregateUDF>> = own.collect();
     functions.extend(wide::all());
     functions
 }

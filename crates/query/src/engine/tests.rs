@@ -10,6 +10,7 @@ use forebay_core::{ErrorKind, SqlEngine};
 use super::*;
 use crate::statement;
 
+mod clauses;
 mod deadline;
 mod row_wise;
 

@@ -61,6 +61,18 @@ pub(super) fn plain(message: &str) -> String {
     with_sql_types(&without_notation(message))
 }
 
+/// A syntax error without the parser's notation of tokens.
+pub(super) fn syntax(message: &str) -> String {
+    let word = message
+        .strip_prefix("No infix parser for token ")
+        .and_then(|token| token.split_once("value: \""))
+        .and_then(|(_, word)| word.split_once('"'));
+    match word {
+        Some((word, _)) => format!("Expected: an operator, found: {word}"),
+        None => message.to_owned(),
+    }
+}
+
 fn unknown_function(message: &str) -> Option<String> {
     let name = message
         .strip_prefix("Invalid function '")?
@@ -114,6 +126,10 @@ fn plainer(message: &str) -> Option<String> {
             with_sql_types(name)
         ));
     }
+    if let Some(call) = message.strip_prefix(FRAME) {
+        let name = call.split('(').next()?;
+        return Some(format!("{name}() over a moving frame"));
+    }
     if let Some(rest) = message.strip_prefix("Order by column out of bounds, specified: ") {
         let (place, count) = rest.split_once(", max: ")?;
         let columns = if count == "1" { "column" } else { "columns" };
@@ -140,10 +156,17 @@ fn plainer(message: &str) -> Option<String> {
         }
         message if message.starts_with(PLUS) => "+ takes a number or interval",
         message if message.starts_with(UNARY) => "this operator before a value",
+        message if message.starts_with(ORDERS) => "nth_value() with several orders in one SELECT",
         _ => return None,
     };
     Some(known.to_owned())
 }
+
+/// Only the engine's `nth_value` needs its rows sorted.
+const ORDERS: &str = "Conflicting ordering requirements in aggregate functions";
+
+/// What a frame leaves behind is taken away from an aggregate, where it can be.
+const FRAME: &str = "Aggregate can not be used as a sliding accumulator because `retract_batch` is not implemented: ";
 
 const SUBSTRING: &str = "Substring without for/from is not valid";
 
@@ -240,12 +263,16 @@ pub(super) fn hint(message: &str) -> Option<&'static str> {
         message if message.starts_with("Projections require unique expression names") => {
             "give one of them another name with AS"
         }
+        message if message.starts_with(FRAME) => "join the table with itself",
         message if message.starts_with(SUBSTRING) => "write substring(x FROM 2 FOR 3)",
         message if message.starts_with(SERIES) => {
             "write SELECT unnest(generate_series(…)) AS at in a subquery"
         }
         message if message.starts_with(CORRELATED_VALUE) => {
             "write an aggregate in it, such as max(x), or a join"
+        }
+        message if message.starts_with(ORDERS) => {
+            "write (array_agg(x ORDER BY y))[n] instead of nth_value(x, n ORDER BY y)"
         }
         _ => return None,
     })
@@ -292,6 +319,13 @@ pub(super) fn with_sql_types(text: &str) -> String {
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn a_syntax_error_names_the_word() {
+        let message = "No infix parser for token Word(Word { value: \"div\", quote_style: None, keyword: DIV })";
+        assert_eq!(syntax(message), "Expected: an operator, found: div");
+        assert_eq!(syntax("Expected: ), found: x"), "Expected: ), found: x");
+    }
 
     #[test]
     fn messages_have_no_notation_of_the_engine() {

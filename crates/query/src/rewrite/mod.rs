@@ -9,6 +9,7 @@ mod clauses;
 mod connective;
 mod derived_names;
 mod groups;
+mod ignored;
 mod long_interval;
 mod names;
 mod quantified;
@@ -18,6 +19,8 @@ mod rows;
 mod sample;
 mod sign;
 pub(crate) mod template;
+mod wildcard;
+mod windows;
 
 use std::ops::ControlFlow;
 
@@ -83,23 +86,31 @@ impl VisitorMut for Rewriter {
     type Break = Box<Error>;
 
     fn pre_visit_query(&mut self, query: &mut Query) -> ControlFlow<Self::Break> {
+        ignored::check_query(query)?;
         multiset(query)?;
         clauses::limit_of_fetch(query)?;
         row_members::settle_conditions(&mut query.body);
         groups::settle(&mut query.body)?;
         recursive::name_first_terms(query);
         names::settle(&mut query.body, self.reader)?;
+        wildcard::settle(&mut query.body);
+        windows::settle(query)?;
         floats_of_values(&mut query.body);
         ControlFlow::Continue(())
     }
 
     fn pre_visit_table_factor(&mut self, factor: &mut TableFactor) -> ControlFlow<Self::Break> {
         derived_names::settle(factor);
-        sample::replace(factor, self.reader)
+        sample::replace(factor, self.reader)?;
+        ignored::check_table(factor)?;
+        ignored::of_function(factor);
+        ControlFlow::Continue(())
     }
 
     fn pre_visit_expr(&mut self, expr: &mut Expr) -> ControlFlow<Self::Break> {
+        ignored::check_function(expr)?;
         sign::settle(expr);
+        quantified::settle_membership(expr);
         row_members::check(expr)?;
         row_members::settle(expr);
         rows::check(expr)

@@ -10,7 +10,32 @@ use super::{call, unsupported};
 
 const HINT: &str = "compare with =, <>, <, <=, > or >=";
 
-/// Rewrites a comparison with the items of a list; one with a subquery is left to the engine.
+/// `= ANY (SELECT …)` is `IN`, `<> ALL (SELECT …)` is `NOT IN`.
+pub(super) fn settle_membership(expr: &mut Expr) {
+    let (value, rows, negated) = match expr {
+        Expr::AnyOp {
+            left,
+            compare_op: BinaryOperator::Eq,
+            right,
+            ..
+        } => (left, right, false),
+        Expr::AllOp {
+            left,
+            compare_op: BinaryOperator::NotEq,
+            right,
+        } => (left, right, true),
+        _ => return,
+    };
+    if let Expr::Subquery(subquery) = rows.as_ref() {
+        *expr = Expr::InSubquery {
+            expr: value.clone(),
+            subquery: subquery.clone(),
+            negated,
+        };
+    }
+}
+
+/// Rewrites a comparison with the items of a list; one with a subquery is settled in the plan.
 pub(super) fn settle(expr: &mut Expr) -> ControlFlow<Box<Error>> {
     let (quantifier, value, operator, list) = match expr {
         Expr::AnyOp {
@@ -27,7 +52,7 @@ pub(super) fn settle(expr: &mut Expr) -> ControlFlow<Box<Error>> {
         _ => return ControlFlow::Continue(()),
     };
     if matches!(list.as_ref(), Expr::Subquery(_)) {
-        return ControlFlow::Continue(());
+        return comparison(expr);
     }
     let negated = match (quantifier, &operator) {
         ("any", BinaryOperator::Eq) => Some(false),
@@ -57,6 +82,25 @@ pub(super) fn settle(expr: &mut Expr) -> ControlFlow<Box<Error>> {
     let args = vec![value.as_ref().clone(), list.as_ref().clone()];
     *expr = call(&format!("{quantifier}_{operator}"), args);
     ControlFlow::Continue(())
+}
+
+/// Errors: `Unsupported` for an operator that does not compare.
+fn comparison(expr: &Expr) -> ControlFlow<Box<Error>> {
+    let (Expr::AnyOp { compare_op, .. } | Expr::AllOp { compare_op, .. }) = expr else {
+        return ControlFlow::Continue(());
+    };
+    match compare_op {
+        BinaryOperator::Eq
+        | BinaryOperator::NotEq
+        | BinaryOperator::Lt
+        | BinaryOperator::LtEq
+        | BinaryOperator::Gt
+        | BinaryOperator::GtEq => ControlFlow::Continue(()),
+        other => {
+            let message = format!("{other} ANY or ALL (SELECT …) is not supported");
+            ControlFlow::Break(unsupported(expr, &message, HINT))
+        }
+    }
 }
 
 /// The items of a list that is written out and has some.

@@ -54,13 +54,25 @@ fn when_true(expr: Expr, schema: &DFSchema) -> Result<Expr> {
             Expr::InSubquery(member) => when_true(negated(member), schema)?,
             other => exactly(Expr::Not(Box::new(other)), schema)?,
         },
-        Expr::InSubquery(member) if !member.negated => Expr::InSubquery(member),
+        Expr::InSubquery(member) if !member.negated => when_found(member, schema)?,
         Expr::InSubquery(member) => match Membership::new(&member, schema)? {
             Some(tests) => tests.when_absent()?,
             None => Expr::InSubquery(member),
         },
         other => exactly(other, schema)?,
     })
+}
+
+/// A correlated membership as a test for rows: of two conditions over the same two columns the engine forgets the one inside, whatever
+/// its operator is.
+fn when_found(member: InSubquery, schema: &DFSchema) -> Result<Expr> {
+    if member.subquery.outer_ref_columns.is_empty() {
+        return Ok(Expr::InSubquery(member));
+    }
+    match Membership::new(&member, schema)? {
+        Some(tests) => tests.is_found(),
+        None => Ok(Expr::InSubquery(member)),
+    }
 }
 
 fn negated(member: InSubquery) -> Expr {
@@ -203,7 +215,7 @@ fn exists(subquery: Subquery) -> Expr {
     Expr::Exists(Exists::new(subquery, false))
 }
 
-fn as_outer(expr: Expr, schema: &DFSchema) -> Result<Expr> {
+pub(super) fn as_outer(expr: Expr, schema: &DFSchema) -> Result<Expr> {
     let outer = expr.transform_up(|expr| {
         Ok(match expr {
             Expr::Column(column) => {

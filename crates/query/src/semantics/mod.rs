@@ -26,6 +26,7 @@ mod refused;
 mod regular;
 mod row_source;
 mod row_types;
+pub(crate) mod set_comparison;
 mod subquery;
 mod window_keys;
 

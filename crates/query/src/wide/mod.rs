@@ -7,10 +7,12 @@
 //!
 //! Over a moving frame the engine's `min` and `max` give the last value, and `avg` divides by zero, when the frame has no value
 //! any more: [`framed`] gives NULL. Floats that leave a frame are not subtracted: [`float_frame`], [`recomputed`].
+//! The order of the values of one aggregate does not depend on others: [`ordered`].
 
 mod conversion;
 mod float_frame;
 mod framed;
+mod ordered;
 mod recomputed;
 
 use std::any::Any;
@@ -32,6 +34,7 @@ use datafusion::logical_expr::{
 use conversion::Conversion;
 use float_frame::{FloatFrame, FrameResult};
 use framed::Framed;
+pub(crate) use ordered::with_own_order;
 pub(crate) use recomputed::over_frames;
 
 /// Decimals of up to this many digits can be added up ten thousand million times in 128 bits.

@@ -11,7 +11,8 @@ use datafusion::functions_aggregate::expr_fn::count;
 use datafusion::logical_expr::expr::{Exists, InSubquery};
 use datafusion::logical_expr::utils::{conjunction, split_conjunction_owned};
 use datafusion::logical_expr::{
-    Expr, FetchType, Filter, JoinType, LogicalPlan, LogicalPlanBuilder, SkipType, Subquery, lit,
+    Expr, FetchType, Filter, Join, JoinType, LogicalPlan, LogicalPlanBuilder, SkipType, Subquery,
+    lit,
 };
 use datafusion::prelude::coalesce;
 use forebay_core::Error;
@@ -208,10 +209,14 @@ fn existence(exists: Exists) -> Result<Expr> {
         Rows::One => return Ok(lit(!negated)),
         Rows::None => return Ok(lit(negated)),
         Rows::OneWhere(condition) => {
+            check(&condition)?;
             let value = Expr::ScalarSubquery(subquery_of(condition, &subquery));
             coalesce(vec![value, lit(false)])
         }
-        Rows::MoreThan(count, rows) => more_than(count, rows, &subquery)?,
+        Rows::MoreThan(count, rows) => {
+            check(&rows)?;
+            more_than(count, rows, &subquery)?
+        }
         Rows::Any(rows) => {
             check(&rows)?;
             check_limits(&rows)?;
@@ -339,15 +344,33 @@ pub(super) fn check_having(plan: &LogicalPlan) -> Result<()> {
     }
 }
 
-/// Errors: where a window function would see the rows of all rows outside.
+/// Errors: where a condition on the row outside means something else once it is lifted above a node. A window function would see the
+/// rows of all rows outside; an outer join would lose rows that it has filled up with nulls; a grand total would be one of each group.
 pub(super) fn check(plan: &LogicalPlan) -> Result<()> {
     plan.apply(|plan| match plan {
         LogicalPlan::Window(window) if is_correlated(&window.input) => Err(refused(
             "a window function over rows chosen by the row outside",
         )),
+        LogicalPlan::Join(join) if has_correlated_optional_side(join) => Err(refused(
+            "a condition within the optional side of an outer join",
+        )),
+        LogicalPlan::Aggregate(groups)
+            if has_sets(&groups.group_expr) && is_correlated(&groups.input) =>
+        {
+            Err(refused("GROUP BY with ROLLUP, CUBE or GROUPING SETS"))
+        }
         _ => Ok(TreeNodeRecursion::Continue),
     })?;
     Ok(())
+}
+
+fn has_correlated_optional_side(join: &Join) -> bool {
+    match join.join_type {
+        JoinType::Left => is_correlated(&join.right),
+        JoinType::Right => is_correlated(&join.left),
+        JoinType::Full => is_correlated(&join.left) || is_correlated(&join.right),
+        _ => false,
+    }
 }
 
 /// Errors: where `LIMIT` is above, or beside, rows that are chosen by the row outside.
@@ -360,7 +383,7 @@ fn check_limits(plan: &LogicalPlan) -> Result<()> {
         return Ok(());
     }
     plan.apply(|plan| match plan {
-        LogicalPlan::Limit(_) => Err(refused("LIMIT inside EXISTS")),
+        LogicalPlan::Limit(_) => Err(refused("LIMIT inside EXISTS, IN, ANY or ALL")),
         _ => Ok(TreeNodeRecursion::Continue),
     })?;
     Ok(())

@@ -2,6 +2,7 @@
 
 use std::collections::HashSet;
 
+use arrow::datatypes::DataType;
 use datafusion::common::tree_node::{Transformed, TreeNode, TreeNodeRecursion};
 use datafusion::common::{Column, Result};
 use datafusion::logical_expr::expr::Exists;
@@ -135,11 +136,12 @@ fn has_several_rows(expr: &Expr) -> bool {
     matches!(expr, Expr::ScalarSubquery(value) if may_have_several(&value.subquery))
 }
 
+/// A boolean counts twice: the engine writes `coalesce(x, false)` and `CASE` of booleans with AND and OR, each with `x` again.
 fn values_in(plan: &LogicalPlan) -> Result<usize> {
     let mut count = 0;
     for expr in plan.expressions() {
         expr.apply(|expr| {
-            count += usize::from(is_value(expr));
+            count += usize::from(is_value(expr)) + usize::from(is_boolean_value(expr));
             Ok(TreeNodeRecursion::Continue)
         })?;
     }
@@ -152,6 +154,14 @@ fn is_existence(expr: &Expr) -> bool {
 
 fn is_value(expr: &Expr) -> bool {
     matches!(expr, Expr::ScalarSubquery(_))
+}
+
+fn is_boolean_value(expr: &Expr) -> bool {
+    let Expr::ScalarSubquery(value) = expr else {
+        return false;
+    };
+    let mut fields = value.subquery.schema().fields().iter();
+    fields.all(|field| field.data_type() == &DataType::Boolean)
 }
 
 fn is_subquery(expr: &Expr) -> bool {

@@ -8,6 +8,7 @@ mod declared;
 mod generate;
 mod join;
 mod leaf;
+mod named;
 mod peer;
 mod predicate;
 mod statement;

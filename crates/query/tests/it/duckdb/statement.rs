@@ -6,7 +6,7 @@ use super::generate::{Generator, KINDS, Kind, Pair, fill, fill_both, same};
 
 impl Generator {
     pub(super) fn statement(&mut self) -> Pair {
-        let made = match self.below(15) {
+        let made = match self.below(18) {
             0 | 1 => self.join(),
             2 => self.membership(),
             3 => self.existence(),
@@ -20,6 +20,9 @@ impl Generator {
             11 => self.lateral(),
             12 => self.row_membership(),
             13 => self.looked_up(),
+            14 => self.quantified(),
+            15 => self.named_window(),
+            16 => self.ordered_lists(),
             _ => self.distinct(),
         };
         Pair {
