@@ -46,7 +46,11 @@ fn projection(alias: &SubqueryAlias) -> Result<LogicalPlan> {
     let columns = alias.input.schema().columns().into_iter();
     let columns = columns.map(|column| {
         let name = column.name.clone();
-        Expr::Column(column).alias_qualified(Some(alias.alias.clone()), name)
+        match column.relation.as_ref() == Some(&alias.alias) {
+            // Under its own name: the engine would add it again.
+            true => Expr::Column(column),
+            false => Expr::Column(column).alias_qualified(Some(alias.alias.clone()), name),
+        }
     });
     let projection = Projection::try_new(columns.collect(), Arc::clone(&alias.input))?;
     Ok(LogicalPlan::Projection(projection))

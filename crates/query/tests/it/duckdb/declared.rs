@@ -94,9 +94,11 @@ const DECLARED: [DeclaredDifference; 13] = [
                 ours == theirs || (ours.is_null() && theirs == "true")
             };
             let arrays = ours.as_array().zip(theirs.as_array());
+            let is_filter = pair.ours.contains(" where ") && pair.ours.contains("<> date_trunc(");
             pair.ours.contains("date_trunc(")
                 && pair.ours.contains("<>")
                 && (pair.ours.contains("case ")
+                    || is_filter
                     || arrays.is_some_and(|(ours, theirs)| ours.iter().zip(theirs).all(is_null)))
         },
     },
