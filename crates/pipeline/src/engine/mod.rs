@@ -13,6 +13,7 @@ mod figures;
 mod ids;
 mod payload;
 mod reconcile;
+mod refusals;
 mod reprocess;
 mod scan;
 mod split;

@@ -6,18 +6,16 @@
 
 use std::collections::{BTreeMap, BTreeSet};
 
-use forebay_core::{Error, Ident, RefName, Result, Timestamp};
-use forebay_lake::Lake;
+use forebay_core::{Error, Ident, Result, Timestamp};
 use forebay_store::LeaseRequest;
-use futures::TryStreamExt;
 use tokio::runtime::Handle;
 
 use super::replay;
 use crate::engine::RunContext;
 use crate::engine::commit::{CommitNote, CommitUnit, commit};
-use crate::engine::scan;
+use crate::engine::refusals::{close_events, open_events};
 use crate::engine::split::lease;
-use crate::quarantine::{self, Event, EventKind, OpenEvents};
+use crate::quarantine::{self, Event, EventKind};
 
 /// Selects open refusals of a pipeline: those that meet every given condition.
 #[derive(Debug, Clone, Default, PartialEq, Eq)]
@@ -117,21 +115,6 @@ pub async fn discard(
     .await
 }
 
-/// The open refusals of a pipeline, without the records' bytes.
-pub(in crate::engine) async fn open_events(
-    lake: &Lake,
-    branch: &RefName,
-    pipeline: &Ident,
-) -> Result<Vec<Event>> {
-    let table = quarantine::table(pipeline)?;
-    let mut rows = scan::rows(lake, branch, &table).await?;
-    let mut open = OpenEvents::default();
-    while let Some(batch) = rows.try_next().await? {
-        open.add(&batch)?;
-    }
-    Ok(open.finish())
-}
-
 async fn close(
     pipeline: &Ident,
     events: Vec<Event>,
@@ -162,14 +145,4 @@ async fn close(
         ..CommitNote::default()
     };
     commit(context, sealed, note).await.map(drop)
-}
-
-/// The events that close others.
-pub(in crate::engine) fn close_events(
-    events: Vec<Event>,
-    kind: EventKind,
-    at: Timestamp,
-) -> Vec<Event> {
-    let closed = events.into_iter().map(|event| Event { kind, at, ..event });
-    closed.collect()
 }

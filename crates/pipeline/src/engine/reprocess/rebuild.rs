@@ -17,12 +17,12 @@ use tokio::runtime::Handle;
 use crate::engine::RunContext;
 use crate::engine::commit::heads::{commit_heads, drop_head};
 use crate::engine::commit::{CommitNote, CommitUnit, tables};
-use crate::engine::reprocess::again::{self, Again};
-use crate::engine::reprocess::discard::{close_events, open_events};
+use crate::engine::refusals::{close_events, open_events};
+use crate::engine::reprocess::reextraction::Reextraction;
 use crate::engine::scan;
 use crate::engine::steps::Steps;
 use crate::engine::steps::pieces::Pieces;
-use crate::engine::target::misfits;
+use crate::engine::target::{lake_target, misfits};
 use crate::platform::iceberg::IcebergTarget;
 use crate::quarantine::{self, Event, EventKind, PayloadKey};
 use crate::raw::{Parts, RawEntry};
@@ -78,7 +78,7 @@ struct StartedBranch {
 
 impl Rebuild {
     fn new(spec: Arc<PipelineSpec>, context: RunContext, runtime: Handle) -> Result<Self> {
-        let target = again::lake_target(&spec)?;
+        let target = lake_target(&spec)?;
         let id = context.ids.make_commit(context.clock.as_ref());
         let branch: RefName = format!("rebuild/{}-{id}", spec.name).parse()?;
         let unit = CommitUnit::on_branch(&context, &branch, &spec.name, &runtime);
@@ -120,7 +120,7 @@ impl Rebuild {
         let raw = tables::raw(&self.spec.name)?;
         let index = scan::rows(&self.context.lake, &self.branch, &raw);
         let mut index = self.runtime.block_on(index)?;
-        let again = Again::new(&self.context, self.runtime.clone());
+        let again = Reextraction::new(&self.context, self.runtime.clone());
         let taken = crate::engine::contract::taken_tables(&self.context, &self.spec);
         let taken = self.runtime.block_on(taken)?;
         let mut extraction = self.extraction(taken)?;

@@ -9,7 +9,7 @@
 use std::collections::HashMap;
 use std::sync::Arc;
 
-use forebay_core::{Batch, Error, Ident, Position, Rejected, Result};
+use forebay_core::{Error, Ident, Position, Rejected, Result};
 use forebay_store::Lease;
 use futures::TryStreamExt;
 use tokio::runtime::Handle;
@@ -17,21 +17,20 @@ use tokio::runtime::Handle;
 use crate::engine::commit::{CommitNote, CommitUnit, move_position, tables};
 use crate::engine::contract::CONTRACT_PROPERTY;
 use crate::engine::reconcile;
-use crate::engine::reprocess::again::{self, Again};
-use crate::engine::reprocess::discard::open_events;
-use crate::engine::reprocess::ledger::{Ledger, RowPlace};
+use crate::engine::refusals::open_events;
+use crate::engine::reprocess::ledger::Ledger;
+use crate::engine::reprocess::passes::{Landing, Pass, Survey};
+use crate::engine::reprocess::reextraction::Reextraction;
 use crate::engine::scan;
 use crate::engine::split::lease;
-use crate::engine::steps::pieces::Pieces;
 use crate::engine::steps::{Steps, Wanted};
-use crate::engine::target::{RowTarget, row_target};
+use crate::engine::target::{RowTarget, not_in_the_lake, row_target};
 use crate::engine::{CommitStep, RunContext};
 use crate::quarantine::{self, Event, EventKind, PayloadKey};
 use crate::raw::{Parts, RawEntry};
 use crate::spec::PipelineSpec;
 use forebay_connectors::sink::Delivered;
 use forebay_formats::contract::{Contract, TakenTables};
-use forebay_formats::{Extracted, Extraction};
 
 /// The split whose lease and position keep concurrent replays apart.
 pub(in crate::engine) const SPLIT: &str = "replay";
@@ -55,10 +54,6 @@ pub struct Replayed {
 /// Reasons that are reported.
 const REASONS_MAX: usize = 10;
 
-/// Bytes of rejected records that wait for the end of their payload; beyond it they are kept without their bytes, which are
-/// in the raw zone.
-const RECORDS_BYTES_MAX: usize = 64 << 20;
-
 /// Replays every open record of the pipeline's quarantine.
 ///
 /// Errors: `Unsupported` for a pipeline that loads neither into the lake nor into a target that keeps positions, and for
@@ -66,7 +61,7 @@ const RECORDS_BYTES_MAX: usize = 64 << 20;
 pub async fn replay(spec: Arc<PipelineSpec>, context: RunContext) -> Result<Replayed> {
     let request = lease::request(&spec, &context, &SPLIT.parse()?);
     if spec.load.lake().is_none() && !spec.load.is_transactional() {
-        return Err(again::not_in_the_lake(&spec));
+        return Err(not_in_the_lake(&spec));
     }
     if spec.load.replaces() {
         let what = format!(
@@ -166,7 +161,7 @@ impl Replay {
         let mut index =
             self.runtime
                 .block_on(scan::rows(&self.context.lake, &self.context.branch, &raw))?;
-        let again = Again::new(&self.context, self.runtime.clone());
+        let again = Reextraction::new(&self.context, self.runtime.clone());
         let runtime = self.runtime.clone();
         let mut parts = Parts::default();
         while let Some(batch) = runtime.block_on(index.try_next())? {
@@ -201,7 +196,7 @@ impl Replay {
     /// A payload of the raw zone, when it has refusals.
     fn known_payload(
         &mut self,
-        again: &Again,
+        again: &Reextraction,
         parts: &[RawEntry],
         waiting: &mut HashMap<PayloadKey, Vec<Event>>,
     ) -> Result<()> {
@@ -219,7 +214,12 @@ impl Replay {
     }
 
     /// Extracts one payload again and lands the refusals that pass now.
-    fn payload(&mut self, again: &Again, parts: &[RawEntry], events: Vec<Event>) -> Result<()> {
+    fn payload(
+        &mut self,
+        again: &Reextraction,
+        parts: &[RawEntry],
+        events: Vec<Event>,
+    ) -> Result<()> {
         let is_csv = self
             .contract
             .as_ref()
@@ -385,120 +385,5 @@ impl Replay {
 
     fn reach(&self, step: CommitStep) -> Result<()> {
         self.runtime.block_on(self.context.reach(step))
-    }
-}
-
-/// The initial state of a pass over a payload: the same for both.
-struct Pass<'a> {
-    spec: Arc<PipelineSpec>,
-    contract: Option<Contract>,
-    taken: Option<Arc<TakenTables>>,
-    again: &'a Again,
-    parts: &'a [RawEntry],
-}
-
-impl Pass<'_> {
-    /// An extraction with the contract from before the payload.
-    fn extraction(&self) -> Result<Box<dyn Extraction>> {
-        self.spec
-            .extraction_beside(self.contract.clone(), self.taken.clone())
-    }
-
-    /// Extracts the payload with the contract from before it; returns the contract after it.
-    fn extract(&self, take: &mut dyn FnMut(Extracted) -> Result<()>) -> Result<Contract> {
-        let mut extraction = self.extraction()?;
-        self.again
-            .extract(extraction.as_mut(), self.parts, 0, take)?;
-        let mut out = Extracted::default();
-        extraction.flush(&mut out)?;
-        take(out)?;
-        Ok(extraction.contract())
-    }
-}
-
-/// The first pass over a payload: finds the outcome of each refusal.
-struct Survey {
-    ledger: Ledger,
-    wanted: Wanted,
-    steps: Steps,
-}
-
-impl Survey {
-    fn take(&mut self, out: Extracted, runtime: &Handle) -> Result<()> {
-        self.refuse(&out.rejected);
-        for batch in out.batches {
-            let ledger = &mut self.ledger;
-            let batch = self.wanted.keep(batch, &mut |row| ledger.row(row))?;
-            if batch.records.num_rows() > 0 || !batch.child.is_empty() {
-                let mut pieces = Pieces::new(batch);
-                while let Some((_, rejected)) = runtime.block_on(pieces.next(&mut self.steps))? {
-                    self.refuse(&rejected);
-                }
-            }
-        }
-        Ok(())
-    }
-
-    fn refuse(&mut self, rejected: &[Rejected]) {
-        rejected
-            .iter()
-            .for_each(|rejected| self.ledger.refuse(rejected));
-    }
-}
-
-/// The second pass over a payload: writes the rows that land.
-struct Landing {
-    wanted: Wanted,
-    steps: Steps,
-    /// Rejected records that may belong to a landing refusal.
-    rejected: Vec<Rejected>,
-    record_bytes: usize,
-    rows: u64,
-}
-
-impl Landing {
-    /// The rows of a batch that land, before the steps.
-    fn pieces(&mut self, batch: Batch, ledger: &Ledger) -> Result<Pieces> {
-        self.steps.note_left_out(&batch);
-        let batch = self
-            .wanted
-            .keep(batch, &mut |row: RowPlace| ledger.lands(row))?;
-        Ok(
-            match batch.records.num_rows() == 0 && batch.child.is_empty() {
-                true => Pieces::none(batch),
-                false => Pieces::new(batch),
-            },
-        )
-    }
-
-    /// The next rows that land; `None` at the end.
-    fn take(&mut self, pieces: &mut Pieces, runtime: &Handle) -> Result<Option<Batch>> {
-        while let Some((batch, rejected)) = runtime.block_on(pieces.next(&mut self.steps))? {
-            self.refuse(rejected);
-            let Some(batch) = batch else {
-                continue;
-            };
-            if batch.child.is_empty() {
-                self.rows += batch.records.num_rows() as u64;
-            }
-            if batch.records.num_rows() > 0 {
-                return Ok(Some(batch));
-            }
-        }
-        Ok(None)
-    }
-
-    fn refuse(&mut self, rejected: Vec<Rejected>) {
-        rejected
-            .into_iter()
-            .for_each(|rejected| self.keep(rejected));
-    }
-
-    fn keep(&mut self, mut rejected: Rejected) {
-        if self.record_bytes + rejected.record.len() > RECORDS_BYTES_MAX {
-            rejected.record = Vec::new();
-        }
-        self.record_bytes += rejected.record.len();
-        self.rejected.push(rejected);
     }
 }

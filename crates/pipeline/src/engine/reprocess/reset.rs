@@ -11,8 +11,8 @@ use forebay_store::{AsOf, Head, Lease, LeaseRequest};
 use crate::engine::RunContext;
 use crate::engine::commit::heads::{commit_heads, drop_head};
 use crate::engine::commit::{move_position, tables};
-use crate::engine::reprocess::again;
 use crate::engine::split::lease;
+use crate::engine::target::lake_target;
 use crate::quarantine;
 use crate::spec::PipelineSpec;
 
@@ -95,7 +95,7 @@ async fn take_and_commit(
 
 /// The pipeline's main table, its child tables, the index of its raw zone and its quarantine, where they exist.
 async fn heads_of(spec: &PipelineSpec, context: &RunContext) -> Result<Vec<Head>> {
-    let target = again::lake_target(spec)?;
+    let target = lake_target(spec)?;
     let raw = tables::raw(&spec.name)?;
     let quarantine = quarantine::table(&spec.name)?;
     let mut heads = tables::owned_heads(&context.lake, &context.branch, &target.table).await?;

@@ -16,7 +16,7 @@ use super::extract::{Boundary, Work};
 use crate::engine::audit::{self, Requests};
 use crate::engine::commit::{CommitNote, CommitUnit, SealedCommit, move_position, tables};
 use crate::engine::contract::{CONTRACT_PROPERTY, KnownContract, contract_text};
-use crate::engine::reprocess::discard::{close_events, open_events};
+use crate::engine::refusals::{close_events, open_events};
 use crate::engine::steps::Steps;
 use crate::engine::steps::pieces::Pieces;
 use crate::engine::target::{RowTarget, row_target};

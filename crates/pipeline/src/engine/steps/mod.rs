@@ -6,30 +6,26 @@
 
 mod evidence;
 pub(crate) mod pieces;
+mod places;
 mod widen;
 
 use std::collections::{BTreeSet, HashSet};
 use std::sync::Arc;
 
-use arrow::array::{AsArray, BooleanArray, RecordBatch, StringArray};
+use arrow::array::{BooleanArray, RecordBatch};
 use arrow::datatypes::DataType;
-use forebay_core::{
-    Batch, Context, Error, ErrorKind, Origins, RefName, Rejected, Result, SqlEngine,
-};
+use forebay_core::{Batch, Context, Error, ErrorKind, RefName, Rejected, Result, SqlEngine};
 use forebay_lake::Lake;
 
-use crate::engine::reprocess::ledger::RowPlace;
 use crate::engine::steps::evidence::ColumnEvidence;
 use crate::engine::steps::widen::ColumnWidening;
 use crate::spec::PipelineSpec;
 use crate::transform::check::ColumnChecks;
-use crate::transform::{Refusal, Transformed, keep, refuse, variant};
+use crate::transform::{Refusal, Transformed, refuse, variant};
 use forebay_formats::contract::Contract;
 use forebay_formats::untyped::{NO_VALUES, drop_untyped, has_no_column, with_nulls};
-
-/// Key of a row, and of the main row that a child row hangs from (see [`forebay_formats::json`]).
-const ID: &str = "_fb_id";
-const ROOT_ID: &str = "_fb_root_id";
+pub(in crate::engine) use places::Wanted;
+use places::{ID, OriginalRows, ROOT_ID, filter, keys, places_of, without_places};
 
 /// The steps of one pipeline between extract and load.
 #[derive(Debug)]
@@ -154,11 +150,11 @@ impl Steps {
             reason: error.message().to_owned(),
         };
         let refusals = (0..piece.records.num_rows()).map(refusal).collect();
-        let came = Came::new(&piece);
+        let original = OriginalRows::new(&piece);
         let before = piece.records.clone();
         let mut rejected = Vec::new();
         let done = refuse(piece, refusals, "transform")?;
-        self.settle(&came, &before, done, &mut rejected)?;
+        self.settle(&original, &before, done, &mut rejected)?;
         Ok(rejected)
     }
 
@@ -254,33 +250,33 @@ impl Steps {
             .map(|name| ((*name).to_owned(), DataType::Null));
         let records = with_nulls(batch.records, untyped)?;
         let batch = Batch { records, ..batch };
-        let came = Came::new(&batch);
+        let original = OriginalRows::new(&batch);
         let before = batch.records.clone();
         let mut rejected = Vec::new();
         let done = refuse(batch, foreign, "transform[0]")?;
-        let batch = self.settle(&came, &before, done, &mut rejected)?;
+        let batch = self.settle(&original, &before, done, &mut rejected)?;
         let before = batch.records.clone();
         let done = self.checks.apply(batch).await?;
-        let mut batch = self.settle(&came, &before, done, &mut rejected)?;
+        let mut batch = self.settle(&original, &before, done, &mut rejected)?;
         let spec = self.spec.clone();
         for (n, step) in spec.transform.iter().enumerate() {
             let before = batch.records.clone();
             let stage = format!("transform[{n}]");
             let overlooked = variant::overlooked(&batch.records, step.transform.as_ref());
             let done = refuse(batch, overlooked, &stage)?;
-            batch = self.settle(&came, &before, done, &mut rejected)?;
+            batch = self.settle(&original, &before, done, &mut rejected)?;
             let before = batch.records.clone();
             let done = step
                 .transform
                 .apply(batch, &stage)
                 .await
                 .context("step", &step.name)?;
-            batch = self.settle(&came, &before, done, &mut rejected)?;
+            batch = self.settle(&original, &before, done, &mut rejected)?;
         }
         if has_no_column(&batch.records) {
             let before = batch.records.clone();
             let done = refuse(batch, without_values(before.num_rows()), "load")?;
-            batch = self.settle(&came, &before, done, &mut rejected)?;
+            batch = self.settle(&original, &before, done, &mut rejected)?;
         }
         let records = drop_untyped(batch.records)?;
         Ok((Batch { records, ..batch }, rejected))
@@ -320,11 +316,11 @@ impl Steps {
         batch: Batch,
         refusals: Vec<Refusal>,
     ) -> Result<(Batch, Vec<Rejected>)> {
-        let came = Came::new(&batch);
+        let original = OriginalRows::new(&batch);
         let before = batch.records.clone();
         let mut rejected = Vec::new();
         let done = refuse(batch, refusals, "load")?;
-        let batch = self.settle(&came, &before, done, &mut rejected)?;
+        let batch = self.settle(&original, &before, done, &mut rejected)?;
         let Some(pending) = self.pending.take().filter(|_| self.evidence.is_some()) else {
             return Ok((batch, rejected));
         };
@@ -337,7 +333,7 @@ impl Steps {
     /// Adds the rejected records of a step, and returns the accepted rows.
     fn settle(
         &mut self,
-        came: &Came,
+        original: &OriginalRows,
         before: &RecordBatch,
         done: Transformed,
         rejected: &mut Vec<Rejected>,
@@ -355,7 +351,7 @@ impl Steps {
         if places.is_empty() {
             self.note_gone(before, &done.batch.records);
         }
-        self.refused.extend(came.keys_at(&places));
+        self.refused.extend(original.keys_at(&places));
         without_places(done.batch, &places)
     }
 
@@ -394,149 +390,4 @@ fn without_values(rows: usize) -> Vec<Refusal> {
             .to_owned(),
     };
     (0..rows).map(refusal).collect()
-}
-
-/// Payload and offset of a record.
-type Place = (u64, u64);
-
-fn places_of(rejected: &[Rejected]) -> HashSet<Place> {
-    let places = rejected.iter();
-    places
-        .filter_map(|refused| refused.payload.zip(refused.offset))
-        .collect()
-}
-
-fn places(origins: &Origins) -> impl Iterator<Item = Place> {
-    let payloads = origins.payloads.iter().copied();
-    payloads.zip(origins.offsets.iter().copied())
-}
-
-/// The main rows before the steps: keys by origin, also after a step that drops the keys.
-struct Came {
-    origins: Option<Origins>,
-    keys: Option<StringArray>,
-}
-
-impl Came {
-    fn new(batch: &Batch) -> Self {
-        let keys = keys(&batch.records, ID).cloned();
-        Self {
-            origins: batch.origins.clone().filter(|_| keys.is_some()),
-            keys,
-        }
-    }
-
-    fn keys_at(&self, wanted: &HashSet<Place>) -> Vec<String> {
-        let (Some(origins), Some(keys)) = (&self.origins, &self.keys) else {
-            return Vec::new();
-        };
-        places(origins)
-            .zip(keys)
-            .filter(|(place, _)| wanted.contains(place))
-            .filter_map(|(_, key)| key.map(str::to_owned))
-            .collect()
-    }
-}
-
-fn without_places(batch: Batch, refused: &HashSet<Place>) -> Result<Batch> {
-    let Some(origins) = &batch.origins else {
-        return Ok(batch);
-    };
-    let kept: Vec<bool> = places(origins)
-        .map(|place| !refused.contains(&place))
-        .collect();
-    if kept.iter().all(|kept| *kept) {
-        return Ok(batch);
-    }
-    keep(batch, &kept)
-}
-
-fn keys<'a>(records: &'a RecordBatch, column: &str) -> Option<&'a StringArray> {
-    records.column_by_name(column)?.as_string_opt::<i32>()
-}
-
-fn filter(records: &RecordBatch, keep: &BooleanArray) -> Result<RecordBatch> {
-    arrow::compute::filter_record_batch(records, keep)
-        .map_err(|error| Error::bug("filter_rows", "failed to leave rows out").with_source(error))
-}
-
-/// Main rows at wanted places of their payload, and the children that hang from them.
-#[derive(Debug, Default)]
-pub(in crate::engine) struct Wanted {
-    roots: HashSet<String>,
-}
-
-impl Wanted {
-    /// Keeps the wanted rows of a batch, in the order an extractor gives them.
-    pub(in crate::engine) fn keep(
-        &mut self,
-        batch: Batch,
-        is_wanted: &mut dyn FnMut(RowPlace) -> bool,
-    ) -> Result<Batch> {
-        if !batch.child.is_empty() {
-            let keep: BooleanArray = match keys(&batch.records, ROOT_ID) {
-                Some(roots) => roots
-                    .iter()
-                    .map(|root| Some(root.is_some_and(|root| self.roots.contains(root))))
-                    .collect(),
-                None => vec![false; batch.records.num_rows()].into(),
-            };
-            return Ok(Batch {
-                records: filter(&batch.records, &keep)?,
-                ..batch
-            });
-        }
-        let origins = batch
-            .origins
-            .as_ref()
-            .ok_or_else(|| Error::bug("no_origins", "extracted rows without their places"))?;
-        let places = origins.offsets.iter().zip(&origins.lengths);
-        let chosen: Vec<bool> = places
-            .map(|(offset, length)| {
-                is_wanted(RowPlace {
-                    offset: *offset,
-                    length: u64::from(*length),
-                })
-            })
-            .collect();
-        let kept = keep(batch, &chosen)?;
-        self.roots = keys(&kept.records, ID)
-            .map(|ids| ids.iter().flatten().map(str::to_owned).collect())
-            .unwrap_or_default();
-        Ok(kept)
-    }
-}
-
-#[cfg(test)]
-mod tests {
-    use super::*;
-
-    fn rows(child: &str, column: &str, keys: &[&str]) -> Batch {
-        let keys: arrow::array::ArrayRef = Arc::new(StringArray::from(keys.to_vec()));
-        Batch {
-            child: child.to_owned(),
-            records: RecordBatch::try_from_iter([(column, keys)]).unwrap(),
-            origins: None,
-        }
-    }
-
-    #[test]
-    fn children_follow_the_rows_they_hang_from() {
-        let mut main = rows("", ID, &["a", "b", "c"]);
-        main.origins = Some(Origins {
-            payloads: vec![0; 3],
-            offsets: vec![0, 10, 20],
-            lengths: vec![5; 3],
-            ..Origins::default()
-        });
-        let mut wanted = Wanted::default();
-        let kept = wanted.keep(main, &mut |row| row.offset == 10).unwrap();
-        assert_eq!(kept.origins.unwrap().offsets, [10]);
-        let children = wanted
-            .keep(rows("items", ROOT_ID, &["a", "b", "b", "c"]), &mut |_| {
-                false
-            })
-            .unwrap();
-        assert_eq!(children.records.num_rows(), 2);
-    }
 }

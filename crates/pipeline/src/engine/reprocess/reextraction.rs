@@ -6,7 +6,7 @@
 use std::path::PathBuf;
 use std::sync::Arc;
 
-use forebay_core::{Compression, Error, Result};
+use forebay_core::{Compression, Result};
 use object_store::ObjectStore;
 use object_store::path::Path;
 use tokio::runtime::Handle;
@@ -16,43 +16,22 @@ use crate::engine::payload::pour::Pour;
 use crate::engine::payload::spill::SpilledPayload;
 use crate::engine::payload::stored::StoredPayload;
 use crate::engine::payload::verify::verify;
-use crate::platform::iceberg::IcebergTarget;
 use crate::raw::{RawEntry, RawReader};
-use crate::spec::PipelineSpec;
 use forebay_formats::decode;
 use forebay_formats::{Extracted, Extraction, ObjectInput};
-
-/// The table that the pipeline loads.
-///
-/// Errors: `Unsupported` for any other target.
-pub(in crate::engine) fn lake_target(spec: &PipelineSpec) -> Result<IcebergTarget> {
-    spec.load
-        .lake()
-        .cloned()
-        .ok_or_else(|| not_in_the_lake(spec))
-}
-
-pub(in crate::engine) fn not_in_the_lake(spec: &PipelineSpec) -> Error {
-    let name = &spec.name;
-    let sink = spec.load.describe();
-    Error::unsupported(
-        "not_in_the_lake",
-        format!("{name} loads into {sink}, not into a table of the lake"),
-    )
-}
 
 /// Receives the output of an extractor.
 type Take<'a> = dyn FnMut(Extracted) -> Result<()> + 'a;
 
 /// Reads payloads of the raw zone into an extractor. Blocks.
-pub(in crate::engine) struct Again {
+pub(in crate::engine) struct Reextraction {
     objects: Arc<dyn ObjectStore>,
     reader: RawReader,
     runtime: Handle,
     spill: PathBuf,
 }
 
-impl Again {
+impl Reextraction {
     pub(in crate::engine) fn new(context: &RunContext, runtime: Handle) -> Self {
         let objects = context.lake.objects().clone();
         Self {
@@ -137,13 +116,13 @@ impl Again {
 
 /// The parts of a payload, in order.
 struct StoredParts<'a> {
-    again: &'a Again,
+    again: &'a Reextraction,
     parts: &'a [RawEntry],
 }
 
 impl StoredPayload for StoredParts<'_> {
     fn read(&self, take: &mut decode::Take<'_>) -> Result<()> {
-        let Again {
+        let Reextraction {
             reader, runtime, ..
         } = self.again;
         for part in self.parts {
