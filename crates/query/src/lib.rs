@@ -19,6 +19,7 @@ mod function;
 mod information;
 mod limit_statistics;
 mod name;
+mod natural_join;
 mod ntile;
 mod optimize;
 mod physical;

@@ -24,6 +24,7 @@ use crate::catalog::Catalogs;
 use crate::describe::describe;
 use crate::engine::deadline::QueryCancellation;
 use crate::error::{Phase, explain, panicked};
+use crate::natural_join::AskedJoins;
 use crate::pinned::Pinned;
 use crate::plain;
 use crate::raw::PayloadReader;
@@ -209,7 +210,9 @@ impl Query {
         if lists_tables(&state, &parsed)? {
             pinned.list().await.map_err(crate::error::external)?;
         }
+        let asked = AskedJoins::of(&parsed);
         let logical = state.statement_to_plan(parsed).await?;
+        asked.check(&logical)?;
         read_only().verify_plan(&logical)?;
         if let LogicalPlan::DescribeTable(described) = &logical {
             let stream = describe(&described.schema)?;

@@ -15,11 +15,11 @@ mod payload;
 mod reconcile;
 mod refusals;
 mod reprocess;
+mod row_target;
 mod scan;
 mod split;
 mod stages;
 mod steps;
-mod target;
 
 use std::sync::Arc;
 

@@ -26,6 +26,7 @@ use super::input::{Input, Rows};
 use super::{canonical, pure, row_wise};
 use crate::address::{CATALOG, NO_NAMESPACE};
 use crate::error::{Phase, explain};
+use crate::natural_join::AskedJoins;
 use crate::statement;
 
 /// A `SELECT` over one input, ready to run.
@@ -114,7 +115,9 @@ impl Planned {
         sql: &str,
     ) -> Result<Self, DataFusionError> {
         let state = with_input(state, input, schema)?;
+        let asked = AskedJoins::of(&statement);
         let logical = state.statement_to_plan(statement).await?;
+        asked.check(&logical)?;
         pure::check_plan(&logical, sql)?;
         let named = logical.schema().as_arrow().clone();
         let is_row_wise = row_wise::is_row_wise(&logical)?;

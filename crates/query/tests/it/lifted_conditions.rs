@@ -192,3 +192,32 @@ async fn a_boolean_value_is_computed_once() {
         check(&[(&filter, &kept)]).await;
     }
 }
+
+#[tokio::test]
+async fn a_natural_outer_join_without_a_common_column_is_refused() {
+    check_refused(&[
+        (
+            "select * from (values (1)) a(x) natural left join (select 2 as y where false) b",
+            "sql_unsupported",
+        ),
+        (
+            "select * from (values (1)) a(x) natural right join (select 2 as y where false) b",
+            "sql_unsupported",
+        ),
+        (
+            "select * from (values (1)) a(x) natural full join (select 2 as y where false) b",
+            "sql_unsupported",
+        ),
+    ])
+    .await;
+    check(&[
+        ("select a.x from (values (1)) a(x) natural left join (select 2 as x where false) b", &["1"]),
+        ("select a.x from (values (1)) a(x) natural join (values (2)) b(y)", &["1"]),
+        (
+            "select a.x from (values (1), (2)) a(x) natural left join (values (1)) b(x), (values (3)) c(z) order by 1",
+            &["1", "2"],
+        ),
+        ("select a.x from (values (1)) a(x) left join (select 2 as y where false) b on true", &["1"]),
+    ])
+    .await;
+}

@@ -11,8 +11,8 @@ use forebay_store::{AsOf, Head, Lease, LeaseRequest};
 use crate::engine::RunContext;
 use crate::engine::commit::heads::{commit_heads, drop_head};
 use crate::engine::commit::{move_position, tables};
+use crate::engine::row_target::lake_target;
 use crate::engine::split::lease;
-use crate::engine::target::lake_target;
 use crate::quarantine;
 use crate::spec::PipelineSpec;
 
