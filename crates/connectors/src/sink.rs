@@ -125,7 +125,7 @@ pub trait Sink: Send {
         Ok(Vec::new())
     }
 
-    /// Makes durable all rows written since the last commit. A transactional sink stores `delivered` in the same
+    /// Makes durable all rows written since the last commit, right after a [`Self::flush`]. A transactional sink stores `delivered` in the same
     /// transaction and takes `sequence` (the number of earlier commits) as a condition; others may name the rows by it.
     ///
     /// Errors: `Conflict` `stale_epoch` when another process has taken the split; `Unavailable` [`TARGET_GONE`] when the
@@ -154,7 +154,8 @@ pub trait Sink: Send {
         Ok(())
     }
 
-    /// Marks a position among the uncommitted rows; [`Self::undo`] takes back the rows written after it.
+    /// Marks a position among the uncommitted rows, right after a [`Self::flush`] or before the first of them; [`Self::undo`] takes
+    /// back the rows written after the last mark.
     async fn mark(&mut self) -> Result<()> {
         Err(Error::bug("no_mark", "this sink cannot take rows back"))
     }

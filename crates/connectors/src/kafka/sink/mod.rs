@@ -13,8 +13,7 @@
 //! A row is one message, a JSON object. The messages of a commit are one transaction of Kafka, and so is the position: a
 //! message in the topic `forebay-positions` (compacted) holds the position of each split, and carries the lake's part of
 //! the commit. Consumers with `read_committed` see each row once. The producer's transactional id belongs to the split, so
-//! a process that was thought dead is fenced. Child tables go to topics `<topic>.<child>`.
-//! split, so a process that was thought dead can commit nothing more. Child tables go to topics `<topic>.<child>`.
+//! a process that was thought dead can commit nothing more. Child tables go to topics `<topic>.<child>`.
 
 mod encode;
 mod positions;
