@@ -26,9 +26,15 @@ pub(super) struct SourceSite {
     _server: Option<StubHttp>,
 }
 
+/// The name of a connector, and how its site is opened.
+type Named<Open> = (&'static str, Open);
+
+/// Opens a site; none where its system is not installed.
+type OpenSink = fn() -> Option<SinkSite>;
+type OpenSource = fn() -> Opening;
 type Opening = Pin<Box<dyn Future<Output = Option<SourceSite>>>>;
 
-pub(super) const SINK_SITES: &[(&str, fn() -> Option<SinkSite>)] = &[
+pub(super) const SINK_SITES: &[Named<OpenSink>] = &[
     ("postgres", postgres),
     #[cfg(feature = "kafka")]
     ("kafka", kafka::sink),
@@ -37,7 +43,7 @@ pub(super) const SINK_SITES: &[(&str, fn() -> Option<SinkSite>)] = &[
     ("file", files),
 ];
 
-pub(super) const SOURCE_SITES: &[(&str, fn() -> Opening)] = &[
+pub(super) const SOURCE_SITES: &[Named<OpenSource>] = &[
     ("http", || Box::pin(api())),
     ("file", || Box::pin(std::future::ready(folder()))),
     #[cfg(feature = "kafka")]
