@@ -21,6 +21,7 @@ pub(crate) mod regexp;
 pub(crate) mod retyped;
 pub(crate) mod series;
 pub(crate) mod sized;
+pub(crate) mod strftime;
 pub(crate) mod text;
 pub(crate) mod time_text;
 pub(crate) mod truncate;

@@ -7,7 +7,7 @@ use arrow::datatypes::DataType;
 use datafusion::common::Result;
 
 use super::{ScalarDefinition, execution, wrong_arguments};
-use crate::rewrite::template::{STRFTIME_FORMAT, strftime};
+use crate::function::strftime::{STRFTIME_FORMAT, strftime};
 
 /// `like_escape(pattern, escape)`: the pattern with `\` as its escape character.
 pub(crate) fn like_escape() -> ScalarDefinition {

@@ -18,7 +18,7 @@ mod row_members;
 mod rows;
 mod sample;
 mod sign;
-pub(crate) mod template;
+mod template;
 mod wildcard;
 mod windows;
 
@@ -32,6 +32,8 @@ use datafusion::sql::sqlparser::ast::{
     ValueWithSpan, VisitMut, VisitorMut,
 };
 use forebay_core::{Error, Result};
+
+use crate::function::sized::CAST_TO;
 
 /// Digits of the largest decimal.
 const DIGITS_MAX: usize = 38;
@@ -423,9 +425,6 @@ fn visible_cast(expr: &mut Expr) {
         *expr = call(CAST_TO, vec![cast, text(&name)]);
     }
 }
-
-/// The function that shows a cast in a name; it gives its first argument back.
-pub(crate) const CAST_TO: &str = "cast_to";
 
 /// A column of `VALUES` with a double in one row has doubles in all.
 fn floats_of_values(body: &mut SetExpr) {

@@ -264,6 +264,9 @@ pub(crate) fn cast_to() -> Arc<ScalarUDF> {
     }))
 }
 
+/// The function that shows a cast in a name; it gives its first argument back.
+pub(crate) const CAST_TO: &str = "cast_to";
+
 /// See [`cast_to`].
 #[derive(Debug, PartialEq, Eq, Hash)]
 struct CastTo {
@@ -276,7 +279,7 @@ impl ScalarUDFImpl for CastTo {
     }
 
     fn name(&self) -> &str {
-        crate::rewrite::CAST_TO
+        CAST_TO
     }
 
     fn schema_name(&self, args: &[Expr]) -> Result<String> {
