@@ -1,7 +1,7 @@
 //! One commit of a pipeline: everything that becomes visible together.
 //!
 //! Rows of data tables, raw index, quarantine, requests, contract and positions are collected in a [`CommitUnit`], which is
-//! the only caller of [`Lake::commit`] in this crate. When another database commits the rows, the lake's part goes there too,
+//! the only caller of [`forebay_lake::Lake::commit`] in this crate. When another database commits the rows, the lake's part goes there too,
 //! as an [`outbox`]. [`heads`] commits changes of whole tables.
 
 pub(crate) mod heads;

@@ -1,7 +1,7 @@
 //! Rebuilds the tables of a pipeline from its raw zone, on a branch of their own.
 //!
 //! The branch has the same base as the branch it is compared with, its tables start empty, and nothing existing is touched:
-//! the result can be compared, queried and [adopted](crate::engine::reprocess::adopt()). The rebuild's rejected records and its contract are
+//! the result can be compared, queried and [adopted](crate::engine::adopt()). The rebuild's rejected records and its contract are
 //! on its branch too. The pipeline may run at the same time: its later commits are after the base.
 
 use std::collections::BTreeMap;
