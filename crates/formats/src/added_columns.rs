@@ -4,11 +4,12 @@
 //! metadata of a payload is kept as long.
 
 use std::fmt;
-use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
+use std::sync::Arc;
 
 use arrow::array::{ArrayRef, RecordBatch};
 use arrow::datatypes::{Field, FieldRef, Schema};
 use forebay_core::{Batch, Error, Origins, PayloadHead, Result};
+use parking_lot::{Mutex, MutexGuard};
 
 use super::message::MessagePacking;
 use crate::contract::Contract;
@@ -81,7 +82,7 @@ impl<S: ColumnSource> Outlet for Completing<S> {
 }
 
 pub(super) fn lock<S>(source: &Mutex<S>) -> MutexGuard<'_, S> {
-    source.lock().unwrap_or_else(PoisonError::into_inner)
+    source.lock()
 }
 
 /// Adds the columns to the main batches.

@@ -148,6 +148,12 @@ pub struct Value {
     pub at: u64,
 }
 
+/// The answer of an extraction that reads objects only to the bytes of a stream.
+pub(crate) fn needs_an_object() -> Error {
+    let what = "the format is read from an object, not from a stream";
+    Error::bug("needs_an_object", what)
+}
+
 /// Extracts the payloads of one split, in order. Runs on a blocking thread.
 pub trait Extraction: Send {
     /// Takes decompressed bytes of a payload. Batches may be held back until [`Self::flush`].

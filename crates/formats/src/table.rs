@@ -32,6 +32,7 @@ use serde::{Deserialize, Serialize};
 
 pub use self::portion::{MEDIA_TYPE, Portion, PortionFile};
 use crate::contract::{Contract, ContractPolicy};
+use crate::extraction::needs_an_object;
 use crate::framing::Framing;
 use crate::parquet::give;
 use crate::parquet::input::ObjectFile;
@@ -202,17 +203,11 @@ fn unreadable(error: impl Into<Box<dyn std::error::Error + Send + Sync>>) -> Err
 
 impl Extraction for PortionExtraction {
     fn push(&mut self, _: &Arc<PayloadHead>, _: &[u8], _: &mut Extracted) -> Result<()> {
-        Err(Error::bug(
-            "needs_an_object",
-            "a portion is read from an object",
-        ))
+        Err(needs_an_object())
     }
 
     fn end(&mut self, _: &Arc<PayloadHead>, _: Option<Error>, _: &mut Extracted) -> Result<()> {
-        Err(Error::bug(
-            "needs_an_object",
-            "a portion is read from an object",
-        ))
+        Err(needs_an_object())
     }
 
     fn object(

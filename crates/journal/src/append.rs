@@ -1,10 +1,10 @@
 //! Append requests and their answers, the same for a journal on disk and in the storage.
 
 use std::collections::VecDeque;
-use std::sync::{Mutex, PoisonError};
 use std::time::Duration;
 
 use forebay_core::{Error, Result, Timestamp};
+use parking_lot::Mutex;
 use tokio::runtime::Handle;
 use tokio::sync::{OwnedSemaphorePermit, oneshot};
 
@@ -42,7 +42,7 @@ pub(super) fn keyed(appends: &VecDeque<Append>, offsets: &[Vec<u64>]) -> Vec<Key
 
 /// Ends the reservations of durable records.
 pub(super) fn settle(keyed: &[Keyed], keys: &Mutex<Keys>, now: Timestamp) {
-    let mut keys = keys.lock().unwrap_or_else(PoisonError::into_inner);
+    let mut keys = keys.lock();
     for Keyed { key, seen } in keyed {
         keys.settle(*key, Some(*seen), now);
     }
@@ -50,7 +50,7 @@ pub(super) fn settle(keyed: &[Keyed], keys: &Mutex<Keys>, now: Timestamp) {
 
 /// Frees the keys of records that are not in the journal and never will be.
 pub(super) fn free(appends: &VecDeque<Append>, keys: &Mutex<Keys>, now: Timestamp) {
-    let mut keys = keys.lock().unwrap_or_else(PoisonError::into_inner);
+    let mut keys = keys.lock();
     for (key, ..) in appends
         .iter()
         .flat_map(|append| append.frames.keys().iter().flatten())

@@ -39,12 +39,13 @@ mod missing_tests;
 mod tests;
 
 use std::ops::Range;
+use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, Ordering};
-use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::Duration;
 
 use bytes::Bytes;
 use forebay_core::{Clock, Error, Ident, Result, Timestamp};
+use parking_lot::{Mutex, MutexGuard};
 use tokio::sync::{Semaphore, mpsc, oneshot, watch};
 
 pub use config::{Limits, Place, Taken};
@@ -393,7 +394,7 @@ impl Journal {
 }
 
 fn lock_of<T>(mutex: &Mutex<T>) -> MutexGuard<'_, T> {
-    mutex.lock().unwrap_or_else(PoisonError::into_inner)
+    mutex.lock()
 }
 
 /// Keeps slow disk calls off the async threads.

@@ -1,7 +1,9 @@
 //! A journal whose end is missing: no new push gets a used offset, and the loss is reported.
 
 use std::path::{Path, PathBuf};
-use std::sync::{Arc, Mutex};
+use std::sync::Arc;
+
+use parking_lot::Mutex;
 use std::time::Duration;
 
 use forebay_core::SystemClock;

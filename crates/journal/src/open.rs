@@ -2,10 +2,11 @@
 
 use std::fs::File;
 use std::path::{Path, PathBuf};
+use std::sync::Arc;
 use std::sync::atomic::AtomicU64;
-use std::sync::{Arc, Mutex};
 
 use forebay_core::{Clock, Error, Ident, Result};
+use parking_lot::Mutex;
 use tokio::sync::{Semaphore, mpsc, watch};
 
 use super::append::Append;

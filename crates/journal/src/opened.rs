@@ -2,10 +2,11 @@
 
 use std::collections::HashMap;
 use std::path::PathBuf;
-use std::sync::{Arc, Mutex, PoisonError, RwLock};
+use std::sync::Arc;
 
 use forebay_core::{Clock, Error, Ident, Result};
 use forebay_lake::Lake;
+use parking_lot::{Mutex, RwLock};
 
 use super::adopted::Adopted;
 use super::keys::Keys;
@@ -44,17 +45,17 @@ impl Slot {
     }
 
     pub(super) fn current(&self) -> Option<Journal> {
-        let current = self.current.read().unwrap_or_else(PoisonError::into_inner);
+        let current = self.current.read();
         current.clone()
     }
 
     fn set(&self, journal: &Journal) {
-        let mut current = self.current.write().unwrap_or_else(PoisonError::into_inner);
+        let mut current = self.current.write();
         *current = Some(journal.clone());
     }
 
     fn set_left(&self, adopted: &Adopted) {
-        let mut left = self.left.write().unwrap_or_else(PoisonError::into_inner);
+        let mut left = self.left.write();
         *left = adopted.journals();
     }
 }
@@ -85,14 +86,14 @@ impl Journals {
 
     /// The journal that accepts pushes for this pipeline, when it is open.
     pub fn find(&self, pipeline: &Ident) -> Option<Journal> {
-        let open = self.open.read().unwrap_or_else(PoisonError::into_inner);
+        let open = self.open.read();
         let journal = open.get(pipeline)?.current();
         journal.filter(|journal| !journal.is_closed())
     }
 
     /// The open journals that accept pushes.
     pub fn all(&self) -> Vec<(Ident, Journal)> {
-        let open = self.open.read().unwrap_or_else(PoisonError::into_inner);
+        let open = self.open.read();
         let all = open
             .iter()
             .filter_map(|(pipeline, slot)| Some((pipeline.clone(), slot.current()?)));
@@ -145,9 +146,9 @@ impl Journals {
 
     /// The same without looking for more.
     pub fn left(&self, pipeline: &Ident) -> Vec<Journal> {
-        let open = self.open.read().unwrap_or_else(PoisonError::into_inner);
+        let open = self.open.read();
         let left = open.get(pipeline).map(|slot| {
-            let left = slot.left.read().unwrap_or_else(PoisonError::into_inner);
+            let left = slot.left.read();
             left.clone()
         });
         left.unwrap_or_default()
@@ -172,7 +173,7 @@ impl Journals {
     /// Releases the journals in the storage for other processes at once, when this one has finished its work.
     pub async fn close(&self) {
         let slots: Vec<Arc<Slot>> = {
-            let open = self.open.read().unwrap_or_else(PoisonError::into_inner);
+            let open = self.open.read();
             open.values().cloned().collect()
         };
         for slot in slots {
@@ -196,7 +197,7 @@ impl Journals {
     }
 
     pub(super) fn slot(&self, pipeline: &Ident, limits: Limits) -> Arc<Slot> {
-        let mut open = self.open.write().unwrap_or_else(PoisonError::into_inner);
+        let mut open = self.open.write();
         let slot = open.entry(pipeline.clone());
         slot.or_insert_with(|| Arc::new(Slot::new(limits))).clone()
     }

@@ -3,10 +3,11 @@
 use std::collections::VecDeque;
 use std::fs::File;
 use std::os::unix::fs::FileExt;
-use std::sync::{Arc, Mutex, PoisonError};
+use std::sync::Arc;
 use std::time::Duration;
 
 use forebay_core::{Clock, Error, Result, Timestamp};
+use parking_lot::Mutex;
 use tokio::runtime::{Builder, Handle};
 use tokio::sync::{mpsc, watch};
 
@@ -210,7 +211,7 @@ impl Writer {
     }
 
     fn note(&self, end: u64, at: Timestamp) {
-        let mut ages = self.ages.lock().unwrap_or_else(PoisonError::into_inner);
+        let mut ages = self.ages.lock();
         ages.note(end, at);
     }
 
@@ -280,7 +281,7 @@ impl Writer {
         self.file = self.folder.writable(self.end)?;
         self.base = self.end;
         self.keyed.clear();
-        let mut bases = self.bases.lock().unwrap_or_else(PoisonError::into_inner);
+        let mut bases = self.bases.lock();
         bases.push(self.base);
         Ok(())
     }

@@ -1,6 +1,6 @@
 //! A change of one table that is not committed yet.
 
-use std::collections::{BTreeMap, HashMap};
+use std::collections::{BTreeMap, BTreeSet, HashMap};
 use std::sync::Arc;
 
 use arrow::datatypes::SchemaRef;
@@ -9,14 +9,17 @@ use iceberg::spec::{
     FormatVersion, PartitionSpecRef, SortOrder, TableMetadata, TableMetadataBuilder,
     TableMetadataRef,
 };
+use parking_lot::Mutex;
 use uuid::Uuid;
 
 use crate::age::check_age;
 use crate::error::from_iceberg;
 use crate::metadata::{METADATA_LOG_MAX, rebuilt};
 use crate::rewrite::{TableRewrite, find_obstacle};
+use crate::scan::{Bounds, written_bounds};
 use crate::schema::{WidenedFields, WidenedSchema};
 use crate::storage::LakeStorage;
+use crate::upsert::{KeyColumns, KeyLookup, WrittenKeys};
 use crate::{
     DataFile, PartitionField, Table, TableWriter, WideningObstacle, WriterOptions, schema,
 };
@@ -39,6 +42,8 @@ pub struct Draft {
     widened: WidenedFields,
     /// Files that were written before that.
     stale: Vec<DataFile>,
+    /// Rows by key, when they replace those of the table.
+    keys: Option<Arc<Mutex<WrittenKeys>>>,
     properties: BTreeMap<String, String>,
     /// Required values of properties when the change lands.
     expected: BTreeMap<String, Option<String>>,
@@ -74,6 +79,7 @@ impl Draft {
             files,
             widened: WidenedFields::new(),
             stale: Vec::new(),
+            keys: None,
             properties,
             expected,
         }
@@ -144,6 +150,29 @@ impl Draft {
         Ok(changes)
     }
 
+    /// The rows of this draft replace those of the table with the same key: columns by their names in the data. `order` names
+    /// the column that says which of two rows is newer; see [`crate::upsert`]. No row may have a null in its key.
+    ///
+    /// Errors: `Config` `no_key_column`, `bad_key_type`; `Bug` when rows were written before.
+    pub fn upsert_by(&mut self, key: &[String], order: Option<&str>) -> Result<()> {
+        let schema = schema::to_arrow(self.planned()?.current_schema())?;
+        let columns = KeyColumns::find(&schema, key, order).context("table", &self.name)?;
+        if let Some(keys) = &self.keys {
+            // The order column may have come since.
+            return keys.lock().set_columns(columns);
+        }
+        if !self.files.is_empty() {
+            let what = "rows were written before the key of the table was set";
+            return Err(Error::bug("late_key", what)).context("table", &self.name);
+        }
+        self.keys = Some(Arc::new(Mutex::new(WrittenKeys::new(columns)?)));
+        Ok(())
+    }
+
+    pub(crate) fn written_keys(&self) -> Option<Arc<Mutex<WrittenKeys>>> {
+        self.keys.clone()
+    }
+
     /// Whether `schema` has doubles over columns of whole numbers.
     pub fn would_widen(&self, schema: &SchemaRef) -> Result<bool> {
         Ok(self.planned_widening(schema)?.is_some())
@@ -152,11 +181,25 @@ impl Draft {
     /// Why the columns of whole numbers over which `schema` has doubles may not become doubles; `None` when they may, or there are
     /// none. Reads the manifests of the table, and at the footers of its files for columns in lists.
     pub async fn widening_obstacle(&self, schema: &SchemaRef) -> Result<Option<WideningObstacle>> {
-        let (Some(base), Some(widened)) = (&self.base, self.planned_widening(schema)?) else {
+        let Some(widened) = self.planned_widening(schema)? else {
             return Ok(None);
         };
-        let ids = widened.fields.values().copied().collect();
+        let ids: BTreeSet<i32> = widened.fields.values().copied().collect();
+        if let Some(name) = self.key_column_among(&ids) {
+            let reason = format!("column `{name}` is part of the key");
+            return Ok(Some(WideningObstacle { reason }));
+        }
+        let Some(base) = &self.base else {
+            return Ok(None);
+        };
         find_obstacle(base, &ids).await.context("table", &self.name)
+    }
+
+    fn key_column_among(&self, ids: &BTreeSet<i32>) -> Option<String> {
+        let keys = self.keys.as_ref()?.lock();
+        let mut columns = keys.columns().columns();
+        let found = columns.find(|column| ids.contains(&column.id));
+        found.map(|column| column.name.clone())
     }
 
     /// Makes the columns of whole numbers over which `schema` has doubles doubles, at every depth. The files of the table are
@@ -207,6 +250,7 @@ impl Draft {
         Self {
             base: self.base.clone(),
             metadata: self.metadata.clone(),
+            keys: self.keys.clone(),
             ..Self::empty(self.name.clone(), self.uuid, storage, made_at)
         }
     }
@@ -244,6 +288,20 @@ impl Draft {
             .insert(key.to_owned(), value.map(str::to_owned));
         self.check_properties(self.base.as_ref())
             .context("table", &self.name)
+    }
+
+    /// The search for the rows that those of this draft replace; `None` when they replace none.
+    pub(crate) fn key_lookup(&self) -> Result<Option<KeyLookup>> {
+        let Some(keys) = self.keys.as_ref().filter(|_| !self.files.is_empty()) else {
+            return Ok(None);
+        };
+        let table = self.planned()?;
+        let bounds: Vec<Bounds> = self
+            .files
+            .iter()
+            .map(|file| written_bounds(file, table))
+            .collect();
+        Ok(Some(KeyLookup::new(keys.lock().take()?, &bounds)))
     }
 
     // The inputs of `write` for files, and of `commit` for the commit.
@@ -308,7 +366,8 @@ impl Draft {
     pub(crate) async fn renew(&mut self, rewrite: &TableRewrite) -> Result<()> {
         let table = Arc::clone(self.planned()?);
         let stale = std::mem::take(&mut self.stale);
-        let renewed = rewrite.renew(&table, stale).await;
+        let keys = self.written_keys();
+        let renewed = rewrite.renew(&table, stale, keys.as_deref()).await;
         self.files.extend(renewed.context("table", &self.name)?);
         Ok(())
     }

@@ -5,6 +5,8 @@
 use std::error::Error as StdError;
 
 use forebay_core::{Error, ErrorKind};
+use forebay_objects::explain_objects;
+use parquet::errors::ParquetError;
 
 /// `what` completes "failed to …".
 pub(crate) fn from_iceberg(what: &str, error: iceberg::Error) -> Error {
@@ -44,6 +46,19 @@ pub(crate) fn to_iceberg(error: Error) -> iceberg::Error {
     iceberg::Error::new(iceberg::ErrorKind::Unexpected, error.message().to_owned())
         .with_retryable(retryable)
         .with_source(error)
+}
+
+/// The storage's own errors come back through Parquet's.
+pub(crate) fn unreadable(error: ParquetError) -> Error {
+    let what = "read a data file of the table";
+    match error {
+        ParquetError::External(below) => match below.downcast::<object_store::Error>() {
+            Ok(below) => explain_objects(what, &below),
+            Err(below) => Error::data("unreadable_file", format!("failed to {what}"))
+                .with_source(ParquetError::External(below)),
+        },
+        error => Error::data("unreadable_file", format!("failed to {what}")).with_source(error),
+    }
 }
 
 #[cfg(test)]

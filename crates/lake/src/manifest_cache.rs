@@ -1,9 +1,10 @@
 //! Parsed manifests, kept while they are used: a manifest never changes once it is written.
 
 use std::collections::HashMap;
-use std::sync::{Arc, Mutex, PoisonError};
+use std::sync::Arc;
 
 use iceberg::spec::{ManifestEntryRef, SchemaRef};
+use parking_lot::Mutex;
 
 use crate::field_count::{FIELD_BYTES, fields_of};
 
@@ -41,7 +42,7 @@ struct Cached {
 
 impl ManifestCache {
     pub(crate) fn get(&self, location: &str) -> Option<LiveManifest> {
-        let mut inner = self.0.lock().unwrap_or_else(PoisonError::into_inner);
+        let mut inner = self.0.lock();
         inner.tick += 1;
         let tick = inner.tick;
         let cached = inner.manifests.get_mut(location)?;
@@ -55,7 +56,7 @@ impl ManifestCache {
         if bytes > BYTES_MAX / 2 {
             return;
         }
-        let mut inner = self.0.lock().unwrap_or_else(PoisonError::into_inner);
+        let mut inner = self.0.lock();
         inner.tick += 1;
         let cached = Cached {
             manifest: manifest.clone(),

@@ -2,12 +2,13 @@
 
 use std::collections::{HashMap, VecDeque};
 use std::str::FromStr;
-use std::sync::{Arc, Mutex, PoisonError};
+use std::sync::Arc;
 
 use forebay_core::{Context, Error, ErrorKind, Result, Timestamp, json};
 use iceberg::MetadataLocation;
 use iceberg::io::FileIO;
 use iceberg::spec::{TableMetadata, TableMetadataBuilder, TableMetadataRef};
+use parking_lot::Mutex;
 use serde_json::{Value, json};
 
 use crate::error::from_iceberg;
@@ -79,13 +80,7 @@ impl MetadataFiles {
     }
 
     pub(crate) async fn read(&self, location: &str) -> Result<TableMetadataRef> {
-        let cached = self
-            .cache
-            .lock()
-            .unwrap_or_else(PoisonError::into_inner)
-            .parsed
-            .get(location)
-            .cloned();
+        let cached = self.cache.lock().parsed.get(location).cloned();
         if let Some(metadata) = cached {
             return Ok(metadata);
         }
@@ -146,7 +141,7 @@ impl MetadataFiles {
     }
 
     pub(crate) fn remember(&self, location: String, metadata: TableMetadataRef) {
-        let mut cache = self.cache.lock().unwrap_or_else(PoisonError::into_inner);
+        let mut cache = self.cache.lock();
         cache.insert(location, metadata);
     }
 }

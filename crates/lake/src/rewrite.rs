@@ -16,6 +16,7 @@ use tokio::sync::Mutex;
 
 use crate::scan::{ScanFile, TableFile};
 use crate::snapshot::Change;
+use crate::upsert::WrittenKeys;
 use crate::write::rewrite::{OldFile, RewriteTarget, rewrite_file};
 use crate::{DataFile, Draft, Table};
 
@@ -64,6 +65,7 @@ impl TableRewrite {
         &self,
         table: &TableMetadata,
         stale: Vec<DataFile>,
+        keys: Option<&parking_lot::Mutex<WrittenKeys>>,
     ) -> Result<Vec<DataFile>> {
         let mut renewed = Vec::with_capacity(stale.len());
         for file in stale {
@@ -74,7 +76,11 @@ impl TableRewrite {
                 partition: file.file.partition().clone(),
                 deleted: None,
             };
-            renewed.extend(self.written(old).await?);
+            let written = self.written(old).await?;
+            if let (Some(keys), Some(written)) = (keys, &written) {
+                keys.lock().rename(&file.path, &written.path);
+            }
+            renewed.extend(written);
             self.target.storage.delete_unnamed(&file.path).await;
         }
         Ok(renewed)

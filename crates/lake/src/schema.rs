@@ -9,7 +9,7 @@ mod evolve;
 mod names;
 mod widen;
 
-pub(crate) use arrow::{to_arrow, to_iceberg};
+pub(crate) use arrow::{to_arrow, to_iceberg, with_field_id};
 pub(crate) use evolve::evolve;
 pub use names::TYPE_DEPTH_MAX;
 pub(crate) use names::{assign, source_name};

@@ -39,7 +39,7 @@ pub(crate) struct Stacked {
 }
 
 /// The change of one snapshot to a table, ready to be put on top of any parent.
-#[derive(Debug)]
+#[derive(Debug, Clone)]
 pub(crate) struct Change {
     id: i64,
     operation: Operation,
@@ -61,7 +61,9 @@ impl Change {
         let id = fresh_id();
         let folder = ManifestFolder::new(table, storage, id);
         let appended = files.iter().map(|file| (file, SEQUENCE_INHERITED));
-        let added = folder.write_added(table, appended).await?;
+        let added = folder
+            .write_added(table, ManifestContentType::Data, appended)
+            .await?;
         Ok(Self {
             id,
             operation: Operation::Append,
@@ -69,6 +71,23 @@ impl Change {
             keeps_parent: true,
             counts: Counts::of_added(files.iter()),
         })
+    }
+
+    /// The same change with deletes of rows; `files` are position deletes, against `head`.
+    pub(crate) async fn with_deletes(
+        &self,
+        head: &TableMetadata,
+        storage: &Arc<LakeStorage>,
+        files: &[DataFile],
+    ) -> Result<Self> {
+        let folder = ManifestFolder::new(head, storage, self.id);
+        let deletes = files.iter().map(|file| (file, SEQUENCE_INHERITED));
+        let deletes = folder.write_added(head, ManifestContentType::Deletes, deletes);
+        let mut change = self.clone();
+        change.added.extend(deletes.await?);
+        change.operation = Operation::Overwrite;
+        change.counts.add_deletes(files);
+        Ok(change)
     }
 
     /// Writes the manifests of files that replace all files of `table`: the same rows, so they keep the sequence
@@ -82,7 +101,9 @@ impl Change {
         let id = fresh_id();
         let folder = ManifestFolder::new(table, storage, id);
         let sequenced = files.iter().map(|(file, sequence)| (file, *sequence));
-        let added = folder.write_added(table, sequenced).await?;
+        let added = folder
+            .write_added(table, ManifestContentType::Data, sequenced)
+            .await?;
         Ok(Self {
             id,
             operation: Operation::Replace,

@@ -12,13 +12,14 @@ mod verified;
 
 use std::collections::HashSet;
 use std::path::{Path as FsPath, PathBuf};
-use std::sync::{Arc, Mutex, PoisonError};
+use std::sync::Arc;
 
 use bytes::Bytes;
 use forebay_core::{Error, Result};
 use iceberg::io::FileIO;
 use object_store::path::Path;
 use object_store::{ObjectStore, ObjectStoreExt};
+use parking_lot::Mutex;
 
 use crate::manifest_cache::ManifestCache;
 use crate::write_memory::WriteMemory;
@@ -278,12 +279,7 @@ impl LocalRoot {
 
     /// Syncs the folders above `dir`, which may have been made just now.
     async fn sync_dirs(&self, path: &Path, dir: PathBuf) -> Result<()> {
-        if self
-            .durable
-            .lock()
-            .unwrap_or_else(PoisonError::into_inner)
-            .contains(&dir)
-        {
+        if self.durable.lock().contains(&dir) {
             return Ok(());
         }
         let above: Vec<PathBuf> = dir
@@ -293,7 +289,7 @@ impl LocalRoot {
             .map(FsPath::to_path_buf)
             .collect();
         on_disk(path, move || above.iter().try_for_each(|dir| sync_dir(dir))).await?;
-        let mut durable = self.durable.lock().unwrap_or_else(PoisonError::into_inner);
+        let mut durable = self.durable.lock();
         if durable.len() < DURABLE_DIRS_MAX {
             durable.insert(dir);
         }

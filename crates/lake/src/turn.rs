@@ -8,10 +8,11 @@
 use std::collections::HashMap;
 use std::fs::{File, OpenOptions};
 use std::path::Path;
-use std::sync::{Arc, Mutex, PoisonError, Weak};
+use std::sync::{Arc, Weak};
 use std::time::Duration;
 
 use forebay_core::{Clock, RefName, TableName};
+use parking_lot::Mutex;
 use tokio::sync::{OwnedMutexGuard, oneshot};
 
 use crate::Draft;
@@ -59,7 +60,7 @@ impl Turns {
     }
 
     fn queue(&self, branch: &RefName, table: &TableName) -> Arc<Queue> {
-        let mut queues = self.0.lock().unwrap_or_else(PoisonError::into_inner);
+        let mut queues = self.0.lock();
         if queues.len() >= SWEEP_AT {
             queues.retain(|_, queue| queue.strong_count() > 0);
         }

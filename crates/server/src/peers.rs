@@ -5,10 +5,11 @@
 
 use std::collections::HashMap;
 use std::net::{IpAddr, SocketAddr};
-use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
+use std::sync::Arc;
 use std::time::Duration;
 
 use forebay_core::{Error, Result};
+use parking_lot::{Mutex, MutexGuard};
 
 /// Failed attempts of one peer within a window after which it is answered without checking its credentials.
 const FAILED_ATTEMPTS_MAX: u32 = 100;
@@ -67,7 +68,7 @@ impl PeerShares {
     }
 
     fn lock(&self) -> MutexGuard<'_, HashMap<PeerKey, usize>> {
-        self.0.lock().unwrap_or_else(PoisonError::into_inner)
+        self.0.lock()
     }
 }
 
@@ -140,7 +141,7 @@ impl FailedAttempts {
     }
 
     fn lock(&self) -> MutexGuard<'_, HashMap<PeerKey, Attempts>> {
-        self.0.lock().unwrap_or_else(PoisonError::into_inner)
+        self.0.lock()
     }
 }
 

@@ -4,9 +4,10 @@
 //! refused. This is memory of the process: the idempotency keys of the [journal](forebay_journal) survive a restart.
 
 use std::collections::{HashMap, VecDeque};
-use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
+use std::sync::Arc;
 
 use forebay_core::{Error, Result, Timestamp};
+use parking_lot::{Mutex, MutexGuard};
 use sha2::{Digest, Sha256};
 
 /// Signatures that are remembered at once; the oldest are forgotten first.
@@ -70,7 +71,7 @@ impl Replays {
     }
 
     fn lock(&self) -> MutexGuard<'_, Inner> {
-        self.0.lock().unwrap_or_else(PoisonError::into_inner)
+        self.0.lock()
     }
 }
 

@@ -5,10 +5,11 @@
 
 use std::os::unix::fs::MetadataExt;
 use std::path::{Path, PathBuf};
-use std::sync::{Arc, PoisonError, RwLock};
+use std::sync::Arc;
 use std::time::Duration;
 
 use forebay_core::{Error, Result};
+use parking_lot::RwLock;
 use rustls::ServerConfig;
 use rustls::crypto::ring;
 use rustls::pki_types::pem::PemObject;
@@ -53,12 +54,7 @@ struct CurrentKey(RwLock<Arc<CertifiedKey>>);
 
 impl ResolvesServerCert for CurrentKey {
     fn resolve(&self, _: ClientHello<'_>) -> Option<Arc<CertifiedKey>> {
-        Some(
-            self.0
-                .read()
-                .unwrap_or_else(PoisonError::into_inner)
-                .clone(),
-        )
+        Some(self.0.read().clone())
     }
 }
 
@@ -113,11 +109,7 @@ impl Tls {
     fn reload(&self) {
         match self.files.read() {
             Ok(key) => {
-                *self
-                    .current
-                    .0
-                    .write()
-                    .unwrap_or_else(PoisonError::into_inner) = Arc::new(key);
+                *self.current.0.write() = Arc::new(key);
                 tracing::info!(certificate = %self.files.certificate.display(), "certificate reloaded");
             }
             Err(error) => {

@@ -1,11 +1,12 @@
 //! The store as its callers see it: a queue to the one writer of this handle, and connections that read.
 
 use std::path::Path;
-use std::sync::{Arc, Mutex, PoisonError};
+use std::sync::Arc;
 
 use forebay_core::{
     Clock, CommitId, Error, Ident, Position, RefName, Result, RunId, TableName, Timestamp,
 };
+use parking_lot::Mutex;
 use tokio::sync::{Notify, mpsc, oneshot};
 use tokio::task::JoinHandle;
 use uuid::Uuid;
@@ -91,11 +92,7 @@ impl Store {
     /// needed for durability: it leaves a file without its write-ahead log beside it.
     pub async fn close(&self) {
         self.readers.close().await;
-        let task = self
-            .writer
-            .lock()
-            .unwrap_or_else(PoisonError::into_inner)
-            .take();
+        let task = self.writer.lock().take();
         if let Some(task) = task {
             self.closing.notify_one();
             if let Err(error) = task.await {

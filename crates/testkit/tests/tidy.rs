@@ -255,6 +255,49 @@ fn nothing_outside_of_its_folder_names_a_connector() {
     }
 }
 
+/// Modules that the map names, such as `engine::stages::load`, are where it says: below a crate or a module of that name.
+#[test]
+fn the_map_names_modules_that_exist() {
+    let mut files = Vec::new();
+    rust_files(&root().join("crates"), &mut files);
+    let modules: Vec<String> = files
+        .iter()
+        .map(|path| path.strip_prefix(root()).unwrap().to_str().unwrap())
+        .map(|path| path.trim_end_matches(".rs").trim_end_matches("/mod"))
+        .map(|path| path.replace("/src/", "/").replace('/', "::"))
+        .collect();
+    let map = read("ARCHITECTURE.md");
+    for code in map.split('`').skip(1).step_by(2) {
+        let is_path = |c: char| c.is_ascii_lowercase() || c == '_' || c == ':';
+        if code.contains("::") && code.chars().all(is_path) {
+            let is_there = modules.iter().any(|m| m.ends_with(&format!("::{code}")));
+            assert!(is_there, "ARCHITECTURE.md names `{code}`");
+        }
+    }
+}
+
+/// A dependency that no file names only costs time.
+#[test]
+fn every_dependency_is_used() {
+    for name in entries("crates") {
+        let mut files = Vec::new();
+        rust_files(&root().join("crates").join(&name).join("src"), &mut files);
+        let texts = files
+            .iter()
+            .map(|path| std::fs::read_to_string(path).unwrap());
+        let source: String = texts.collect();
+        for package in dependencies(&name) {
+            let library = match package.as_str() {
+                "md-5" => "md5".to_owned(),
+                package => package.replace('-', "_"),
+            };
+            let is_named = source.contains(&format!("{library}::"))
+                || source.contains(&format!("use {library}"));
+            assert!(is_named, "crate {name} does not use `{package}`");
+        }
+    }
+}
+
 /// There is one write path: whoever commits goes through it.
 #[test]
 fn commits_are_made_in_one_place() {
@@ -278,7 +321,7 @@ fn commits_are_made_in_one_place() {
 
 /// Rows pass through most crates, so none may be forgotten when the profile decides how well each is compiled.
 #[test]
-fn the_release_profile_names_every_crate() {
+fn the_quick_profile_names_every_crate() {
     let manifest = read("Cargo.toml");
     for name in entries("crates") {
         let package = match name.as_str() {
@@ -287,8 +330,8 @@ fn the_release_profile_names_every_crate() {
             name => format!("forebay-{name}"),
         };
         assert!(
-            manifest.contains(&format!("[profile.release.package.{package}]\n")),
-            "Cargo.toml has no [profile.release.package.{package}]"
+            manifest.contains(&format!("[profile.quick.package.{package}]\n")),
+            "Cargo.toml has no [profile.quick.package.{package}]"
         );
     }
 }

@@ -116,7 +116,7 @@ impl<'a> Check<'a> {
                 key.span,
                 "not_in_this_build",
                 format!("this build of Forebay lacks `{}`", key.name),
-                Some("build it with `cargo build --release --features kafka`".to_owned()),
+                Some("build it with `cargo build --profile quick --features kafka`".to_owned()),
             );
             return None;
         }

@@ -390,7 +390,7 @@ impl From<Vec<(Option<Mark>, Vec<String>)>> for Edge {
     fn from(list: Vec<(Option<Mark>, Vec<String>)>) -> Self {
         let mut edge = Self::default();
         for (mark, identities) in list {
-            for identity in identities.iter().filter_map(|text| from_hex(text)) {
+            for identity in identities.iter().filter_map(|text| parse_identity(text)) {
                 edge.insert(mark.clone(), identity);
             }
         }
@@ -400,7 +400,7 @@ impl From<Vec<(Option<Mark>, Vec<String>)>> for Edge {
 
 impl From<Edge> for Vec<(Option<Mark>, Vec<String>)> {
     fn from(edge: Edge) -> Self {
-        let shown = |set: BTreeSet<Identity>| set.iter().map(|identity| to_hex(identity)).collect();
+        let shown = |set: BTreeSet<Identity>| set.iter().map(hex::encode).collect();
         edge.records
             .into_iter()
             .map(|(mark, set)| (mark, shown(set)))
@@ -408,16 +408,9 @@ impl From<Edge> for Vec<(Option<Mark>, Vec<String>)> {
     }
 }
 
-pub(super) fn to_hex(bytes: &[u8]) -> String {
-    bytes.iter().map(|byte| format!("{byte:02x}")).collect()
-}
-
-pub(super) fn from_hex(text: &str) -> Option<Identity> {
-    let mut identity = [0; 12];
-    for (i, byte) in identity.iter_mut().enumerate() {
-        *byte = u8::from_str_radix(text.get(2 * i..2 * i + 2)?, 16).ok()?;
-    }
-    (text.len() == 24).then_some(identity)
+/// The identity that a position has as text.
+pub(super) fn parse_identity(text: &str) -> Option<Identity> {
+    hex::decode(text).ok()?.try_into().ok()
 }
 
 #[cfg(test)]

@@ -10,7 +10,6 @@ use serde::{Deserialize, Serialize};
 use sha2::{Digest, Sha256};
 
 use super::config::{Config, Paginate};
-use super::cursor::to_hex;
 
 /// Requests that the guard remembers; `pages_max` ends a longer cycle.
 const REQUESTS_REMEMBERED: usize = 100_000;
@@ -258,7 +257,10 @@ impl Guard {
     /// A guard that knows the requests of earlier runs.
     pub(super) fn after(stored: &[String]) -> Self {
         let mut guard = Self::default();
-        for digest in stored.iter().filter_map(|text| from_hex(text)) {
+        for digest in stored
+            .iter()
+            .filter_map(|text| hex::decode(text).ok()?.try_into().ok())
+        {
             guard.remember(digest);
         }
         guard
@@ -293,13 +295,8 @@ impl Guard {
         let before_newest = self.order.len().saturating_sub(1);
         let from = before_newest.saturating_sub(REQUESTS_STORED);
         let digests = self.order.range(from..before_newest);
-        digests.map(|digest| to_hex(digest)).collect()
+        digests.map(hex::encode).collect()
     }
-}
-
-fn from_hex(text: &str) -> Option<[u8; 16]> {
-    let number = u128::from_str_radix(text, 16).ok()?;
-    Some(number.to_be_bytes())
 }
 
 /// The error for a paginator that loops; `page` counts from 1.

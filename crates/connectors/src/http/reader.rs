@@ -15,7 +15,7 @@ use url::Url;
 
 use super::body::Outline;
 use super::config::Paginate;
-use super::cursor::{Identity, from_hex, to_hex};
+use super::cursor::{Identity, parse_identity};
 use super::exchange::{self, Answer};
 use super::fetch::Fetcher;
 use super::paginate::{At, Guard};
@@ -157,7 +157,7 @@ impl Reader {
         if pass.anew {
             seen.begin_anew();
         }
-        if let Some(last) = pass.last_record.as_deref().and_then(from_hex) {
+        if let Some(last) = pass.last_record.as_deref().and_then(parse_identity) {
             seen.add_last(last)?;
         }
         if let Some(began) = pass.began {
@@ -376,7 +376,7 @@ impl Reader {
             self.seen.is_some(),
             outline.records.last(),
         ) {
-            pass.last_record = Some(to_hex(&last.identity));
+            pass.last_record = Some(hex::encode(last.identity));
         }
     }
 

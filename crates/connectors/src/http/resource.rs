@@ -6,7 +6,7 @@
 use forebay_core::{Error, Result};
 use url::Url;
 
-use super::cursor::{resource_identity, to_hex};
+use super::cursor::resource_identity;
 use super::fetch::Fetcher;
 use super::position::Progress;
 
@@ -21,7 +21,7 @@ pub(super) struct Resource {
 impl Resource {
     pub(super) fn of(fetcher: &Fetcher) -> Self {
         let url = fetcher.requests.resource(&fetcher.config);
-        let identity = to_hex(&resource_identity(&fetcher.requests.covered(&url)));
+        let identity = hex::encode(resource_identity(&fetcher.requests.covered(&url)));
         Self { url, identity }
     }
 

@@ -11,7 +11,7 @@ use serde::{Deserialize, Serialize};
 
 use super::body::{Outline, Record};
 use super::config::Paginate;
-use super::cursor::{self, Edge, Identity, Mark, UNPLACED_RECORDS_MAX, from_hex, to_hex};
+use super::cursor::{self, Edge, Identity, Mark, UNPLACED_RECORDS_MAX, parse_identity};
 use super::end::EndRule;
 use super::paginate::{self, At, Facts};
 use super::position::Progress;
@@ -49,7 +49,11 @@ pub(super) enum PageRepeat {
 impl Overlap {
     /// How many records at the beginning of `records` are the last of the previous page.
     fn shared(&self, records: &[Record]) -> usize {
-        let tail: Vec<Identity> = self.tail.iter().filter_map(|text| from_hex(text)).collect();
+        let tail: Vec<Identity> = self
+            .tail
+            .iter()
+            .filter_map(|text| parse_identity(text))
+            .collect();
         let lengths = (1..=tail.len().min(records.len())).rev();
         let is_shared = |length: &usize| {
             let end = &tail[tail.len() - length..];
@@ -122,7 +126,10 @@ impl Reader {
             None => &outline.records[outline.records.len() - count..],
         };
         Some(Overlap {
-            tail: tail.iter().map(|record| to_hex(&record.legacy)).collect(),
+            tail: tail
+                .iter()
+                .map(|record| hex::encode(record.legacy))
+                .collect(),
             full_step: at.ahead(config.paginate.as_ref())?,
         })
     }

@@ -4,10 +4,10 @@
 //! never reads or writes a topic.
 
 use std::collections::BTreeMap;
-use std::sync::{Mutex, PoisonError};
 use std::time::Duration;
 
 use forebay_core::{Error, Result, Secret};
+use parking_lot::Mutex;
 use rdkafka::config::{ClientConfig, RDKafkaLogLevel};
 use rdkafka::consumer::ConsumerContext;
 use rdkafka::error::{KafkaError, RDKafkaErrorCode};
@@ -202,15 +202,12 @@ pub struct Listener {
 
 impl Listener {
     fn note(&self, text: &str) {
-        *self.trouble.lock().unwrap_or_else(PoisonError::into_inner) = Some(text.to_owned());
+        *self.trouble.lock() = Some(text.to_owned());
     }
 
     /// The newest error text, if any.
     pub fn trouble(&self) -> Option<String> {
-        self.trouble
-            .lock()
-            .unwrap_or_else(PoisonError::into_inner)
-            .clone()
+        self.trouble.lock().clone()
     }
 }
 

@@ -53,7 +53,10 @@ fn verifier(server: &Server, provider: Arc<CryptoProvider>) -> Result<Arc<dyn Se
         TlsMode::Disable | TlsMode::Allow | TlsMode::Prefer => false,
     };
     if !verify {
-        return Ok(Arc::new(Anybody { algorithms }));
+        return Ok(Arc::new(Lenient {
+            chain: None,
+            algorithms,
+        }));
     }
     let roots = Arc::new(roots(server)?);
     let web = WebPkiServerVerifier::builder_with_provider(roots, provider).build();
@@ -61,7 +64,10 @@ fn verifier(server: &Server, provider: Arc<CryptoProvider>) -> Result<Arc<dyn Se
     if server.tls == TlsMode::VerifyFull {
         return Ok(web);
     }
-    Ok(Arc::new(AnyName { web }))
+    Ok(Arc::new(Lenient {
+        chain: Some(web),
+        algorithms,
+    }))
 }
 
 fn roots(server: &Server) -> Result<RootCertStore> {
@@ -96,22 +102,33 @@ fn no_roots() -> Error {
     .with_hint("name a PEM file with `sslrootcert`, or install the system's certificates")
 }
 
-/// Accepts every certificate: the connection is encrypted, but the server is not authenticated.
+/// Verifies less than a web browser does: the chain of a certificate for any host name, or nothing of it.
 #[derive(Debug)]
-struct Anybody {
+struct Lenient {
+    /// Without it every certificate is accepted: the connection is encrypted, but the server is not authenticated.
+    chain: Option<Arc<WebPkiServerVerifier>>,
     algorithms: WebPkiSupportedAlgorithms,
 }
 
-impl ServerCertVerifier for Anybody {
+impl ServerCertVerifier for Lenient {
     fn verify_server_cert(
         &self,
-        _: &CertificateDer<'_>,
-        _: &[CertificateDer<'_>],
-        _: &ServerName<'_>,
-        _: &[u8],
-        _: UnixTime,
+        certificate: &CertificateDer<'_>,
+        others: &[CertificateDer<'_>],
+        name: &ServerName<'_>,
+        ocsp: &[u8],
+        now: UnixTime,
     ) -> Result<ServerCertVerified, rustls::Error> {
-        Ok(ServerCertVerified::assertion())
+        let Some(chain) = &self.chain else {
+            return Ok(ServerCertVerified::assertion());
+        };
+        match chain.verify_server_cert(certificate, others, name, ocsp, now) {
+            // The name is checked last, after everything else.
+            Err(rustls::Error::InvalidCertificate(
+                CertificateError::NotValidForName | CertificateError::NotValidForNameContext { .. },
+            )) => Ok(ServerCertVerified::assertion()),
+            other => other,
+        }
     }
 
     fn verify_tls12_signature(
@@ -134,58 +151,6 @@ impl ServerCertVerifier for Anybody {
 
     fn supported_verify_schemes(&self) -> Vec<SignatureScheme> {
         self.algorithms.supported_schemes()
-    }
-}
-
-/// Accepts a certificate signed by a known authority, for any host name.
-#[derive(Debug)]
-struct AnyName {
-    web: Arc<WebPkiServerVerifier>,
-}
-
-impl ServerCertVerifier for AnyName {
-    fn verify_server_cert(
-        &self,
-        certificate: &CertificateDer<'_>,
-        chain: &[CertificateDer<'_>],
-        name: &ServerName<'_>,
-        ocsp: &[u8],
-        now: UnixTime,
-    ) -> Result<ServerCertVerified, rustls::Error> {
-        match self
-            .web
-            .verify_server_cert(certificate, chain, name, ocsp, now)
-        {
-            // The name is checked last, after everything else.
-            Err(rustls::Error::InvalidCertificate(
-                CertificateError::NotValidForName | CertificateError::NotValidForNameContext { .. },
-            )) => Ok(ServerCertVerified::assertion()),
-            other => other,
-        }
-    }
-
-    fn verify_tls12_signature(
-        &self,
-        message: &[u8],
-        certificate: &CertificateDer<'_>,
-        signature: &DigitallySignedStruct,
-    ) -> Result<HandshakeSignatureValid, rustls::Error> {
-        self.web
-            .verify_tls12_signature(message, certificate, signature)
-    }
-
-    fn verify_tls13_signature(
-        &self,
-        message: &[u8],
-        certificate: &CertificateDer<'_>,
-        signature: &DigitallySignedStruct,
-    ) -> Result<HandshakeSignatureValid, rustls::Error> {
-        self.web
-            .verify_tls13_signature(message, certificate, signature)
-    }
-
-    fn supported_verify_schemes(&self) -> Vec<SignatureScheme> {
-        self.web.supported_verify_schemes()
     }
 }
 

@@ -1,11 +1,12 @@
 //! The status of each pipeline.
 
 use std::collections::BTreeMap;
-use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
+use std::sync::Arc;
 
 use forebay_core::{Ident, Timestamp};
 use forebay_pipeline::engine::Figures;
 use forebay_pipeline::spec::PipelineSpec;
+use parking_lot::{Mutex, MutexGuard};
 use serde::Serialize;
 
 /// The phase of a pipeline.
@@ -110,6 +111,6 @@ impl Registry {
     }
 
     fn lock(&self) -> MutexGuard<'_, Inner> {
-        self.0.lock().unwrap_or_else(PoisonError::into_inner)
+        self.0.lock()
     }
 }

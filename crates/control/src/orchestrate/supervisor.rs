@@ -17,6 +17,9 @@ use super::{Phase, Registry, Site, Status};
 /// How often the files are polled.
 const LOOK_EVERY: Duration = Duration::from_secs(1);
 
+/// Time limit of the last commits. Less than the 30 s after which Kubernetes kills a process that it has asked to stop.
+const LAST_COMMITS_TIME_MAX: Duration = Duration::from_secs(20);
+
 /// Pipelines of one process.
 const PIPELINES_MAX: usize = 10_000;
 
@@ -60,8 +63,26 @@ impl<S: Site> Supervisor<S> {
         }
     }
 
-    /// Works until `stop`, then waits until every pipeline has made its last commit.
-    pub async fn run(mut self) {
+    /// Works until `stop`, then waits until every pipeline has made its last commit, at most [`LAST_COMMITS_TIME_MAX`].
+    /// Returns the pipelines that have not: their next run continues at the commit before.
+    pub async fn run(mut self) -> Vec<Ident> {
+        let (stop, clock) = (self.stop.clone(), self.clock.clone());
+        let late = async {
+            stop.cancelled().await;
+            clock.sleep(LAST_COMMITS_TIME_MAX).await;
+        };
+        tokio::select! {
+            () = self.work() => {}
+            () = late => {}
+        }
+        let unfinished = |file: &File| {
+            let live = file.live.as_ref()?;
+            (!live.task.is_finished()).then(|| live.name.clone())
+        };
+        self.files.values().filter_map(unfinished).collect()
+    }
+
+    async fn work(&mut self) {
         while !self.stop.is_cancelled() {
             self.look().await;
             tokio::select! {
@@ -69,7 +90,11 @@ impl<S: Site> Supervisor<S> {
                 () = self.clock.sleep(LOOK_EVERY) => {}
             }
         }
-        for live in self.files.into_values().filter_map(|file| file.live) {
+        for live in self
+            .files
+            .values_mut()
+            .filter_map(|file| file.live.as_mut())
+        {
             live.end().await;
         }
     }
@@ -99,7 +124,7 @@ impl<S: Site> Supervisor<S> {
 
     async fn gone(&mut self, path: &Path) {
         self.registry.set_broken(shown(path), None);
-        let Some(live) = self.files.remove(path).and_then(|file| file.live) else {
+        let Some(mut live) = self.files.remove(path).and_then(|file| file.live) else {
             return;
         };
         tracing::info!(pipeline = %live.name, "pipeline file removed, stopping at the last commit");
@@ -147,7 +172,7 @@ impl<S: Site> Supervisor<S> {
     async fn version(&mut self, path: &Path, spec: Arc<PipelineSpec>) {
         let file = self.files.get_mut(path);
         let renamed = file.and_then(|file| file.live.take_if(|live| live.name != spec.name));
-        if let Some(live) = renamed {
+        if let Some(mut live) = renamed {
             let name = live.name.clone();
             live.end().await;
             self.registry.remove(&name);
@@ -229,9 +254,9 @@ impl<S: Site> Supervisor<S> {
 }
 
 impl Live {
-    async fn end(self) {
+    async fn end(&mut self) {
         self.stop.cancel();
-        if let Err(error) = self.task.await {
+        if let Err(error) = (&mut self.task).await {
             tracing::error!(pipeline = %self.name, %error, "pipeline task panicked");
         }
     }

@@ -17,6 +17,8 @@ struct Fake {
     failing: Mutex<Vec<String>>,
     /// Pipelines whose runs end at once; others work until they are stopped.
     ending: Mutex<Vec<String>>,
+    /// Pipelines that do not stop when they are told to.
+    deaf: Mutex<Vec<String>>,
     /// Name and address of the source of each run, as it began.
     begun: Mutex<Vec<String>>,
     /// The same of each run that was stopped.
@@ -75,6 +77,9 @@ impl Site for Fake {
             return Ok(());
         }
         cancel.cancelled().await;
+        if lock(&self.deaf).contains(&name) {
+            std::future::pending::<()>().await;
+        }
         lock(&self.ended).push(version);
         Ok(())
     }
@@ -282,6 +287,22 @@ async fn the_end_waits_for_every_pipeline() {
     settle().await;
     assert_eq!(lock(&site.begun).len(), 2);
     world.stop.cancel();
-    running.await.unwrap();
+    assert_eq!(running.await.unwrap(), []);
     assert_eq!(lock(&site.ended).len(), 2);
+}
+
+#[tokio::test]
+async fn the_end_waits_only_so_long_for_a_pipeline_that_does_not_stop() {
+    let world = World::new(&[("a.yaml", pushed("a", 1)), ("b.yaml", pushed("b", 1))]);
+    lock(&world.site.deaf).push("b".to_owned());
+    let (site, clock) = (world.site.clone(), world.clock.clone());
+    let running = tokio::spawn(world.supervisor.run());
+    settle().await;
+    world.stop.cancel();
+    settle().await;
+    assert_eq!(*lock(&site.ended), ["a 1"]);
+    assert!(!running.is_finished());
+    clock.advance(Duration::from_secs(20));
+    let unfinished = running.await.unwrap();
+    assert_eq!(unfinished, ["b".parse().unwrap()]);
 }

@@ -224,12 +224,7 @@ fn summary(spec: &PipelineSpec, report: &RunReport, figures: &Figures) {
         say::counted(get(&figures.commits), "commit"),
         report.id,
     ));
-    for change in figures
-        .changes
-        .lock()
-        .unwrap_or_else(std::sync::PoisonError::into_inner)
-        .iter()
-    {
+    for change in figures.changes.lock().iter() {
         say::line(format_args!("  {change}"));
     }
     let refused = get(&figures.quarantined);

@@ -102,7 +102,7 @@ impl Serve {
         let server = listening.serve(forebay_server::router(state), stop.clone());
         let server = tokio::spawn(server);
         let cleaning = tokio::spawn(clean::regularly(workspace.clone(), stop));
-        supervisor.run().await;
+        let unfinished = supervisor.run().await;
         // The next clean-up deletes the rest.
         cleaning.abort();
         let ended = server.await;
@@ -110,8 +110,13 @@ impl Serve {
             Error::bug("server_panicked", "the HTTP server panicked").with_source(error)
         })?;
         workspace.journals().close().await;
-        if !global.quiet {
+        if unfinished.is_empty() && !global.quiet {
             say::good("all pipelines have committed");
+        }
+        for pipeline in unfinished {
+            say::warn(format_args!(
+                "{pipeline}: the last commit took too long; the next start continues at the commit before it"
+            ));
         }
         Ok(ExitCode::SUCCESS)
     }

@@ -276,6 +276,26 @@ fn a_topic_that_is_recreated_with_as_many_messages_is_another_topic() {
 }
 
 #[test]
+fn a_topic_that_is_recreated_while_it_is_followed_is_another_topic() {
+    let Some(topic) = Topic::new(1) else { return };
+    let project = Project::new();
+    topic.pipeline(&project, "    lost: continue\n");
+    topic.peer(&[topic.fill(0, 3)]);
+    let server = Server::start(&project, "127.0.0.1:0");
+    wait_for(&project, "SELECT count(*) FROM shop.orders", "3");
+    topic.peer(&[json!({"delete": topic.name})]);
+    std::thread::sleep(Duration::from_secs(1));
+    // More than were read of the old one: its offsets exist in the new one.
+    topic.peer(&[json!({"create": topic.name}), topic.fill(100, 105)]);
+    wait_for(&project, "SELECT count(*) FROM shop.orders", "8");
+    topic.peer(&[topic.fill(105, 107)]);
+    wait_for(&project, "SELECT count(*) FROM shop.orders", "10");
+    let told = rows(&project, "SELECT code FROM quarantine.orders");
+    assert_eq!(told, ["messages_lost"]);
+    assert_eq!(server.stop(), Some(0));
+}
+
+#[test]
 fn what_comes_after_the_first_run_from_the_end_is_read() {
     let Some(topic) = Topic::new(1) else { return };
     let project = Project::new();

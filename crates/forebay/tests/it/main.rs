@@ -47,4 +47,5 @@ mod spilled;
 mod sql;
 mod stored;
 mod target;
+mod upsert;
 mod widened;

@@ -55,6 +55,7 @@ use self::input::ObjectFile;
 use self::int96::NanosReader;
 use self::plan::{Part, Plan, Refusal, Table};
 use crate::contract::{Contract, ContractPolicy};
+use crate::extraction::needs_an_object;
 use crate::framing::Framing;
 use crate::{Extracted, Extraction, Extractor, ExtractorKind, ObjectInput};
 use forebay_config::{Component, Document};
@@ -276,17 +277,11 @@ impl ParquetExtraction {
 
 impl Extraction for ParquetExtraction {
     fn push(&mut self, _: &Arc<PayloadHead>, _: &[u8], _: &mut Extracted) -> Result<()> {
-        Err(Error::bug(
-            "needs_an_object",
-            "Parquet is read from an object, not from a stream",
-        ))
+        Err(needs_an_object())
     }
 
     fn end(&mut self, _: &Arc<PayloadHead>, _: Option<Error>, _: &mut Extracted) -> Result<()> {
-        Err(Error::bug(
-            "needs_an_object",
-            "Parquet is read from an object, not from a stream",
-        ))
+        Err(needs_an_object())
     }
 
     fn object(

@@ -21,7 +21,6 @@ mod write;
 mod tests;
 
 use std::sync::atomic::{AtomicU64, Ordering};
-use std::sync::{Mutex, MutexGuard, PoisonError};
 use std::time::Duration;
 
 use bytes::Bytes;
@@ -31,6 +30,7 @@ use forebay_objects::{Created, from_objects};
 use futures::TryStreamExt;
 use object_store::ObjectStore;
 use object_store::path::Path;
+use parking_lot::{Mutex, MutexGuard};
 
 pub use claim::WRITERS;
 pub(super) use claim::{CLAIM, Claim, is_held};
@@ -89,7 +89,7 @@ impl Objects {
     }
 
     fn index(&self) -> MutexGuard<'_, Index> {
-        self.index.lock().unwrap_or_else(PoisonError::into_inner)
+        self.index.lock()
     }
 
     fn segment(&self, base: u64) -> Path {

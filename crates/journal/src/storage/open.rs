@@ -1,7 +1,7 @@
 //! Opening a journal in the storage: the existing objects are read and checked, then the end is claimed.
 
+use std::sync::Arc;
 use std::sync::atomic::AtomicU64;
-use std::sync::{Arc, Mutex};
 
 use forebay_core::{Clock, Error, Ident, RefName, Result, Timestamp};
 use forebay_lake::Lake;
@@ -9,6 +9,7 @@ use forebay_objects::{Created, from_objects};
 use futures::{StreamExt, TryStreamExt, stream};
 use object_store::ObjectStore;
 use object_store::path::Path;
+use parking_lot::Mutex;
 
 use super::super::frame::{self, STAMP_BYTES};
 use super::super::keys::{self, Keys};

@@ -1,6 +1,7 @@
 //! Putting a draft on top of its table's head: manifests once, then a metadata file for each head that is tried.
 
 use std::collections::BTreeMap;
+use std::sync::Arc;
 
 use forebay_core::{Context, Error, Result, Timestamp};
 use forebay_store::{AsOf, Change as HeadMove, HeadChange};
@@ -12,6 +13,8 @@ use crate::manifest_cache::LiveManifest;
 use crate::metadata::{check_readable, rebuilt, stamped};
 use crate::rewrite::{REWRITTEN_PROPERTY, Replacement, TableRewrite};
 use crate::snapshot::{Change, outgrown, unused_schemas};
+use crate::upsert::KeyLookup;
+use crate::write::position_deletes::write_position_deletes;
 use crate::{Draft, Lake, Table};
 
 use super::CommitRequest;
@@ -26,6 +29,8 @@ pub(super) struct Prepared {
     change: Option<Change>,
     /// The table's files are written again.
     rewrite: Option<TableRewrite>,
+    /// The rows replace those of the table.
+    lookup: Option<KeyLookup>,
 }
 
 /// Drafts that change nothing are left out.
@@ -52,6 +57,12 @@ async fn prepare(lake: Lake, mut draft: Draft) -> Result<Prepared> {
                 .context("table", draft.name())?;
         }
     }
+    let lookup = draft.key_lookup()?;
+    if let (Some(lookup), Some(base), None) = (&lookup, draft.base(), &rewrite) {
+        // Most of the work, as above.
+        let found = Box::pin(lookup.deletes(base, draft.files())).await;
+        found.context("table", draft.name())?;
+    }
     let mut change = None;
     if !draft.files().is_empty() {
         let appended = Change::append(draft.planned()?, lake.storage(), draft.files()).await;
@@ -61,6 +72,7 @@ async fn prepare(lake: Lake, mut draft: Draft) -> Result<Prepared> {
         draft,
         change,
         rewrite,
+        lookup,
     })
 }
 
@@ -185,7 +197,11 @@ async fn stack_metadata(
     {
         ground = replaced(lake, &ground, &replacement, now).await?.into();
     }
-    let (snapshot, fresh) = match &change.change {
+    let deleting = match &change.lookup {
+        Some(lookup) => deleting(lake, change, lookup, &ground).await?,
+        None => None,
+    };
+    let (snapshot, fresh) = match deleting.as_ref().or(change.change.as_ref()) {
         Some(change) => {
             let stacked = change.on_top_of(&ground, lake.storage(), now, &notes.summary);
             let stacked = stacked.await?;
@@ -195,6 +211,33 @@ async fn stack_metadata(
     };
     let metadata = finished(&ground, &change.draft, head, notes, snapshot, now)?;
     Ok((metadata, fresh))
+}
+
+/// The change with the deletes of the rows that it replaces in `ground`; `None` when there are none.
+async fn deleting(
+    lake: &Lake,
+    prepared: &Prepared,
+    lookup: &KeyLookup,
+    ground: &TableMetadataRef,
+) -> Result<Option<Change>> {
+    let (draft, Some(change)) = (&prepared.draft, &prepared.change) else {
+        return Ok(None);
+    };
+    let storage = Arc::clone(lake.storage());
+    let table = Table::new(draft.name().clone(), String::new(), ground.clone(), storage)?;
+    let deletes = Box::pin(lookup.deletes(&table, draft.files())).await?;
+    if deletes.is_empty() {
+        return Ok(None);
+    }
+    let (metadata, storage, folder) = (ground.clone(), Arc::clone(lake.storage()), draft.folder());
+    let written = tokio::task::spawn_blocking(move || {
+        write_position_deletes(&metadata, &storage, &folder, deletes)
+    });
+    let files = written.await.unwrap_or_else(|error| {
+        Err(Error::bug("deletes_panicked", "writing deletes panicked").with_source(error))
+    })?;
+    let change = change.with_deletes(ground, lake.storage(), &files);
+    change.await.map(Some)
 }
 
 /// The head, or the new table, with the draft's schema; dated like the head.

@@ -15,15 +15,16 @@ use std::collections::HashMap;
 use std::sync::Arc;
 
 use forebay_core::{Context, Error, Result};
-use iceberg::spec::{DataContentType, DataFileFormat, Struct};
+use iceberg::spec::{DataContentType, DataFileFormat, Struct, TableMetadata};
 
-use crate::Table;
 use crate::partition::text::partition_text;
 pub use crate::value::Value;
+use crate::{DataFile, Table};
 #[cfg(test)]
 pub(crate) use header::without_schema;
 pub(crate) use manifests::read_live;
 use manifests::{Live, Snapshot};
+pub(crate) use positions::{FILE_PATH_ID, POSITION_ID};
 
 /// The statistics of one manifest or file, known without opening it. Bounds are per Iceberg field id, inclusive, and may be
 /// wider than the truth (strings are cut), never narrower. A float column has bounds only when it holds no NaN.
@@ -56,6 +57,8 @@ pub struct ScanFile {
     pub sequence: i64,
     /// The partition as text, `day=2026-01-01`, for people.
     pub partition: String,
+    /// As the table's metadata names it.
+    pub(crate) location: String,
     pub(crate) spec_id: i32,
     pub(crate) partition_values: Struct,
 }
@@ -123,6 +126,12 @@ impl Table {
             .await
             .context("table", self.name())
     }
+}
+
+/// What the statistics of a written file say.
+pub(crate) fn written_bounds(file: &DataFile, table: &TableMetadata) -> Bounds {
+    let spec = table.partition_spec_by_id(file.spec_id).map(Arc::as_ref);
+    bounds::of_file(&file.file, spec, table.current_schema())
 }
 
 async fn plan(snapshot: &Snapshot<'_>, prune: Option<&dyn Prune>) -> Result<ScanPlan> {
@@ -220,6 +229,7 @@ fn scan_file(snapshot: &Snapshot<'_>, bounds: Bounds, live: &Live) -> Result<Sca
         deleted: None,
         sequence: live.sequence(),
         partition: text(snapshot, live),
+        location: file.file_path().to_owned(),
         spec_id: live.spec_id,
         partition_values: file.partition().clone(),
     })

@@ -13,8 +13,8 @@ use parquet::schema::types::SchemaDescriptor;
 use roaring::RoaringTreemap;
 
 /// Reserved field ids of position delete files.
-pub(super) const FILE_PATH_ID: i32 = 2_147_483_546;
-const POSITION_ID: i32 = 2_147_483_545;
+pub(crate) const FILE_PATH_ID: i32 = 2_147_483_546;
+pub(crate) const POSITION_ID: i32 = 2_147_483_545;
 
 const VECTOR_MAGIC: [u8; 4] = [0xD1, 0xD3, 0x39, 0x64];
 

@@ -184,6 +184,12 @@ pub(crate) fn to_arrow(schema: &Schema) -> Result<SchemaRef> {
     Ok(Arc::new(ArrowSchema::new(fields?)))
 }
 
+/// The field with an Iceberg id.
+pub(crate) fn with_field_id(field: Field, id: i32) -> Field {
+    let id = (PARQUET_FIELD_ID_META_KEY.to_owned(), id.to_string());
+    field.with_metadata(HashMap::from([id]))
+}
+
 fn arrow_field(field: &NestedField) -> Result<FieldRef> {
     let kind = arrow_type(&field.field_type).context("column", &field.name)?;
     let id = (PARQUET_FIELD_ID_META_KEY.to_owned(), field.id.to_string());

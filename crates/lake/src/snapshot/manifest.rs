@@ -31,7 +31,7 @@ pub(crate) async fn read_list(
 }
 
 /// A manifest of new files, and its entries.
-#[derive(Debug)]
+#[derive(Debug, Clone)]
 pub(super) struct Added {
     pub(super) manifest: ManifestFile,
     schema: SchemaRef,
@@ -123,10 +123,11 @@ impl ManifestFolder {
         Ok(file)
     }
 
-    /// One manifest of new data files, with their sequence numbers, per partition spec that they were written by.
+    /// One manifest of new files, with their sequence numbers, per partition spec that they were written by.
     pub(super) async fn write_added<'f>(
         &self,
         table: &TableMetadata,
+        content: ManifestContentType,
         files: impl Iterator<Item = (&'f DataFile, i64)>,
     ) -> Result<Vec<Added>> {
         let mut by_spec: BTreeMap<i32, Vec<(&DataFile, i64)>> = BTreeMap::new();
@@ -141,7 +142,7 @@ impl ManifestFolder {
             let spec = table
                 .partition_spec_by_id(spec_id)
                 .ok_or_else(|| unknown_spec(spec_id))?;
-            let mut open = self.writer(table.current_schema(), spec, ManifestContentType::Data)?;
+            let mut open = self.writer(table.current_schema(), spec, content)?;
             for (file, sequence) in &files {
                 open.writer
                     .add_file(file.file.clone(), *sequence)

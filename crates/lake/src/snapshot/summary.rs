@@ -30,7 +30,7 @@ const TOTALS: [(&str, &str, &str); 6] = [
 ];
 
 /// Figures of one snapshot by their name in the summary; zeros are left out.
-#[derive(Debug, Default)]
+#[derive(Debug, Clone, Default)]
 pub(super) struct Counts(HashMap<&'static str, u64>);
 
 impl Counts {
@@ -45,6 +45,17 @@ impl Counts {
             ("added-files-size", files.map(|file| file.bytes).sum()),
             ("changed-partition-count", partitions.len() as u64),
         ]))
+    }
+
+    /// Adds position delete files.
+    pub(super) fn add_deletes(&mut self, files: &[DataFile]) {
+        let rows = files.iter().map(|file| file.rows).sum();
+        let bytes: u64 = files.iter().map(|file| file.bytes).sum();
+        self.0.extend([
+            ("added-delete-files", files.len() as u64),
+            ("added-position-deletes", rows),
+        ]);
+        *self.0.entry("added-files-size").or_default() += bytes;
     }
 
     /// Of files that replace all files of a table.

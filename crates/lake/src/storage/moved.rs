@@ -5,9 +5,9 @@
 //! locations, also for new files of such a table. Nothing outside the folder of now is ever read.
 
 use std::path::Path;
-use std::sync::{Mutex, PoisonError};
 
 use forebay_core::Error;
+use parking_lot::Mutex;
 use uuid::Uuid;
 
 /// Earlier folders of a lake that are remembered.
@@ -24,7 +24,7 @@ impl FormerRoots {
     /// The part of `location` below the folder of the lake, which is `dir` now; `None` when it is not a file of this lake.
     pub(super) fn below<'a>(&self, location: &'a str, dir: &Path) -> Option<&'a str> {
         location.strip_prefix("file://")?;
-        let mut roots = self.0.lock().unwrap_or_else(PoisonError::into_inner);
+        let mut roots = self.0.lock();
         let known = roots.iter().find_map(|root| below(location, root));
         if known.is_some() || roots.len() >= FORMER_ROOTS_MAX {
             return known;

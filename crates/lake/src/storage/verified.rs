@@ -7,7 +7,7 @@ use forebay_objects::MISMATCH;
 use std::collections::{HashMap, VecDeque};
 use std::fmt;
 use std::ops::Range;
-use std::sync::{Arc, Mutex, PoisonError};
+use std::sync::Arc;
 
 use async_trait::async_trait;
 use bytes::Bytes;
@@ -19,6 +19,7 @@ use object_store::{
     MultipartUpload, ObjectMeta, ObjectStore, ObjectStoreExt, PutMultipartOptions, PutOptions,
     PutPayload, PutResult, RenameOptions, Result,
 };
+use parking_lot::Mutex;
 
 use super::checksum::{FileChecksums, NamedChecksum, TailChecksums, named_checksum, parse_tail};
 
@@ -121,7 +122,7 @@ impl Verifier {
     /// The checksums that a Parquet file carries; `None` when it has none.
     async fn checksums(&self, path: &Path, must: bool) -> Result<Option<Arc<FileChecksums>>> {
         let known = {
-            let cache = self.cache.lock().unwrap_or_else(PoisonError::into_inner);
+            let cache = self.cache.lock();
             cache.known.get(path).cloned()
         };
         if let Some(known) = known {
@@ -143,13 +144,13 @@ impl Verifier {
                 _ => return Err(mismatch(path, None)),
             }
         };
-        let mut cache = self.cache.lock().unwrap_or_else(PoisonError::into_inner);
+        let mut cache = self.cache.lock();
         cache.put(path, found.clone());
         Ok(found)
     }
 
     fn forget(&self, path: &Path) {
-        let mut cache = self.cache.lock().unwrap_or_else(PoisonError::into_inner);
+        let mut cache = self.cache.lock();
         cache.forget(path);
     }
 

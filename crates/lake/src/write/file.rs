@@ -13,6 +13,7 @@ use parquet::basic::{Compression, ZstdLevel};
 use parquet::errors::ParquetError;
 use parquet::file::properties::{EnabledStatistics, WriterProperties};
 
+pub(super) use super::stats::FileRole;
 use super::stats::{self, Written};
 use super::{DataFile, Target, WriterOptions, dictionary};
 use crate::file_owner::table_id;
@@ -131,8 +132,18 @@ impl OpenFile {
         (self.writer.bytes_written() + self.writer.in_progress_size()) as u64
     }
 
+    /// Rows that have been written.
+    pub(super) fn rows(&self) -> u64 {
+        self.rows
+    }
+
     /// Writes the footer and makes the file durable under its name.
-    pub(super) fn close(mut self, target: &Target) -> Result<DataFile> {
+    pub(super) fn close(self, target: &Target) -> Result<DataFile> {
+        self.close_as(target, FileRole::Rows)
+    }
+
+    /// The same for a file of any role.
+    pub(super) fn close_as(mut self, target: &Target, role: FileRole) -> Result<DataFile> {
         self.writer.flush().map_err(encode_error)?;
         if let Some(sink) = &mut self.writer.inner_mut().0 {
             sink.begin_footer();
@@ -151,6 +162,7 @@ impl OpenFile {
             partition: self.partition,
             spec_id: target.spec.spec_id(),
             nans: self.nans,
+            role,
         };
         let file = stats::data_file(&target.schema, &footer, written)?;
         Ok(DataFile {

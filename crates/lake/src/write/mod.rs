@@ -9,6 +9,7 @@ mod cast;
 mod dictionary;
 mod file;
 mod memory;
+pub(crate) mod position_deletes;
 pub(crate) mod rewrite;
 mod stats;
 #[cfg(test)]
@@ -24,10 +25,12 @@ use arrow::compute::take_record_batch;
 use arrow::datatypes::SchemaRef;
 use forebay_core::{Context, Error, Result};
 use iceberg::spec::PartitionSpecRef;
+use parking_lot::Mutex;
 use uuid::Uuid;
 
 use crate::partition::split::{Group, Splitter};
 use crate::storage::LakeStorage;
+use crate::upsert::{NotedRows, WrittenKeys};
 use crate::{Draft, schema};
 use file::OpenFile;
 use memory::HeldMemory;
@@ -120,6 +123,8 @@ pub struct TableWriter {
     /// Counts writes, to find the least recently written file.
     tick: u64,
     held: HeldMemory,
+    /// Of a draft whose rows replace others.
+    keys: Option<Arc<Mutex<WrittenKeys>>>,
 }
 
 impl TableWriter {
@@ -136,6 +141,7 @@ impl TableWriter {
         let splitter = Splitter::new(&target.schema, &target.spec)?;
         Ok(Self {
             held: HeldMemory::new(Arc::clone(&target.storage)),
+            keys: draft.written_keys(),
             target,
             options,
             splitter,
@@ -186,8 +192,10 @@ impl TableWriter {
         let mut groups = self.splitter.split(&records)?;
         // Open files first: a batch of many partitions must not close a file that its own rows still need.
         groups.sort_by_key(|group| !self.open.contains_key(&group.key));
+        let keys = self.keys.as_ref();
+        let arrival = keys.map_or(0, |keys| keys.lock().arrive(records.num_rows()));
         for group in groups {
-            self.write_group(&records, group)?;
+            self.write_group(&records, group, arrival)?;
         }
         self.rows += records.num_rows() as u64;
         Ok(())
@@ -225,7 +233,7 @@ impl TableWriter {
         self.done
     }
 
-    fn write_group(&mut self, records: &RecordBatch, group: Group) -> Result<()> {
+    fn write_group(&mut self, records: &RecordBatch, group: Group, arrival: u64) -> Result<()> {
         let rows = match &group.rows {
             None => records.clone(),
             Some(rows) => take_record_batch(records, rows).map_err(|e| {
@@ -236,13 +244,23 @@ impl TableWriter {
         let mut start = 0;
         while start < rows.num_rows() {
             let chunk = rows.slice(start, step.min(rows.num_rows() - start));
-            self.write_chunk(&chunk, &group)?;
+            let row = |at: usize| match &group.rows {
+                Some(rows) => u64::from(rows.value(start + at)),
+                None => (start + at) as u64,
+            };
+            self.write_chunk(&chunk, &group, |at| arrival + row(at))?;
             start += chunk.num_rows();
         }
         Ok(())
     }
 
-    fn write_chunk(&mut self, chunk: &RecordBatch, group: &Group) -> Result<()> {
+    /// `arrival` numbers the rows in the order that they came in.
+    fn write_chunk(
+        &mut self,
+        chunk: &RecordBatch,
+        group: &Group,
+        arrival: impl Fn(usize) -> u64,
+    ) -> Result<()> {
         if !self.open.contains_key(&group.key) {
             self.make_room()?;
             let file = OpenFile::open(&self.target, &self.options, group.partition.clone(), chunk)?;
@@ -253,6 +271,14 @@ impl TableWriter {
             .open
             .get_mut(&group.key)
             .expect("the file was opened above");
+        if let Some(keys) = &self.keys {
+            let noted = NotedRows {
+                rows: chunk,
+                path: file.path(),
+                position: file.rows(),
+            };
+            keys.lock().note(&noted, arrival)?;
+        }
         file.write(chunk, self.tick).context("file", file.path())?;
         if file.encoded_bytes() >= self.options.file_bytes_target && self.options.path.is_none() {
             self.close(&group.key)?;

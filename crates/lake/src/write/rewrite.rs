@@ -17,17 +17,16 @@ use iceberg::spec::{PartitionSpecRef, SchemaRef, Struct, Transform};
 use object_store::path::Path;
 use parquet::arrow::ParquetRecordBatchStreamBuilder;
 use parquet::arrow::async_reader::{ParquetObjectReader, ParquetRecordBatchStream};
-use parquet::errors::ParquetError;
 use roaring::RoaringTreemap;
 use tokio::runtime::Handle;
 use uuid::Uuid;
 
 use super::file::{self, OpenFile};
 use super::{DataFile, Target, WriterOptions, adapt};
+use crate::error::unreadable;
 use crate::partition::source::field_id;
 use crate::schema::{self, WidenedFields, source_name};
 use crate::storage::LakeStorage;
-use forebay_objects::explain_objects;
 
 /// Cells of a batch that is read.
 const BATCH_CELLS_MAX: usize = 1 << 18;
@@ -270,19 +269,6 @@ impl Naming<'_> {
         let nulls = map.nulls().cloned();
         let made = MapArray::try_new(Arc::new(entries), offsets, pairs, nulls, sorted);
         Ok(Arc::new(made.map_err(broken)?))
-    }
-}
-
-/// The storage's own errors come back through Parquet's.
-fn unreadable(error: ParquetError) -> Error {
-    let what = "read a data file of the table";
-    match error {
-        ParquetError::External(below) => match below.downcast::<object_store::Error>() {
-            Ok(below) => explain_objects(what, &below),
-            Err(below) => Error::data("unreadable_file", format!("failed to {what}"))
-                .with_source(ParquetError::External(below)),
-        },
-        error => Error::data("unreadable_file", format!("failed to {what}")).with_source(error),
     }
 }
 

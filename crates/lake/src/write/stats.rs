@@ -19,6 +19,7 @@ use parquet::file::statistics::Statistics;
 
 use crate::bound;
 use crate::partition::source::field_id;
+use crate::scan::FILE_PATH_ID;
 
 /// Facts that are not in the footer.
 pub(super) struct Written {
@@ -27,6 +28,17 @@ pub(super) struct Written {
     pub(super) partition: Struct,
     pub(super) spec_id: i32,
     pub(super) nans: HashMap<i32, u64>,
+    pub(super) role: FileRole,
+}
+
+/// The purpose of a file in its table.
+pub(super) enum FileRole {
+    Rows,
+    /// Deletes rows of data files; the first and the last of these, by their locations.
+    PositionDeletes {
+        first: String,
+        last: String,
+    },
 }
 
 #[derive(Default)]
@@ -56,8 +68,18 @@ pub(super) fn data_file(
     metrics.lower.retain(|id, _| !metrics.no_lower.contains(id));
     metrics.upper.retain(|id, _| !metrics.no_upper.contains(id));
     metrics.nulls.retain(|id, _| !metrics.no_nulls.contains(id));
-    DataFileBuilder::default()
-        .content(DataContentType::Data)
+    let mut builder = DataFileBuilder::default();
+    builder.content(DataContentType::Data);
+    if let FileRole::PositionDeletes { first, last } = written.role {
+        builder.content(DataContentType::PositionDeletes);
+        if first == last {
+            builder.referenced_data_file(Some(first.clone()));
+        }
+        // Whole, where other bounds are cut: readers find the deletes of a file by them.
+        metrics.lower.insert(FILE_PATH_ID, Datum::string(first));
+        metrics.upper.insert(FILE_PATH_ID, Datum::string(last));
+    }
+    builder
         .file_path(written.location)
         .file_format(DataFileFormat::Parquet)
         .partition(written.partition)

@@ -14,6 +14,7 @@ mod objects;
 mod oracle;
 mod raw;
 mod site;
+mod upsert;
 mod widened;
 
 /// The same suite with tables in a bucket.

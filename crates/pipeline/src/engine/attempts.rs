@@ -7,12 +7,13 @@
 //! as usual again. As long as nothing fails this module does nothing.
 
 use std::collections::BTreeMap;
+use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
-use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 
 use forebay_core::quarantine::Extent;
 use forebay_core::{Error, ErrorKind, Ident, PayloadHead, Rejected, Result};
 use forebay_store::{RunRecord, RunStatus, StepRecord};
+use parking_lot::{Mutex, MutexGuard};
 
 use crate::engine::RunContext;
 
@@ -286,7 +287,7 @@ pub(in crate::engine) fn refuse_whole(
 }
 
 fn lock<T>(mutex: &Mutex<T>) -> MutexGuard<'_, T> {
-    mutex.lock().unwrap_or_else(PoisonError::into_inner)
+    mutex.lock()
 }
 
 #[cfg(test)]

@@ -1,13 +1,14 @@
 //! `audit.requests`: every request to a third party and its outcome, as a lake table.
 
 use std::collections::VecDeque;
-use std::sync::{Arc, Mutex, MutexGuard};
+use std::sync::Arc;
 
 use arrow::array::{
     ArrayRef, Int32Array, Int64Array, RecordBatch, StringArray, TimestampMicrosecondArray,
 };
 use arrow::datatypes::{DataType, Field, Schema, SchemaRef, TimeUnit};
 use forebay_core::{Error, Ident, Result, RunId, TableName};
+use parking_lot::{Mutex, MutexGuard};
 use tokio::sync::Notify;
 
 use forebay_connectors::source::{RequestLog, RequestRecord};
@@ -58,9 +59,7 @@ impl RequestLog for Requests {
 
 impl Requests {
     fn waiting(&self) -> MutexGuard<'_, Waiting> {
-        self.waiting
-            .lock()
-            .unwrap_or_else(std::sync::PoisonError::into_inner)
+        self.waiting.lock()
     }
 
     /// Whether there are enough of them for a commit, and none is in progress.

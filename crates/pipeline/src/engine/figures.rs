@@ -1,11 +1,11 @@
 //! The metrics of a run, counted while it runs; read by progress bars and written to the run record.
 
 use std::sync::atomic::{AtomicI64, AtomicU64, Ordering};
-use std::sync::{Mutex, PoisonError};
 use std::time::Duration;
 
 use forebay_core::{Rejected, Timestamp};
 use forebay_store::StepRecord;
+use parking_lot::Mutex;
 use serde_json::Value;
 
 use forebay_core::timing::Timing;
@@ -88,13 +88,13 @@ impl Figures {
     /// From here on [`Self::steps`] counts for a new run.
     pub(in crate::engine) fn begin_run(&self) {
         let now = self.total_steps();
-        *self.before.lock().unwrap_or_else(PoisonError::into_inner) = now;
+        *self.before.lock() = now;
     }
 
     /// The steps of the present run, one record per stage, in flow order.
     pub fn steps(&self) -> Vec<StepRecord> {
         let mut steps = self.total_steps();
-        let before = self.before.lock().unwrap_or_else(PoisonError::into_inner);
+        let before = self.before.lock();
         for (step, before) in steps.iter_mut().zip(before.iter()) {
             subtract(step, before);
         }
@@ -112,10 +112,7 @@ impl Figures {
 
     /// Records why a record is rejected, if it is the first.
     pub(in crate::engine) fn note_refusal(&self, rejected: &Rejected) {
-        let mut first = self
-            .first_refusal
-            .lock()
-            .unwrap_or_else(PoisonError::into_inner);
+        let mut first = self.first_refusal.lock();
         first.get_or_insert_with(|| format!("{}: {}", rejected.code, rejected.shown_reason()));
     }
 
@@ -124,10 +121,7 @@ impl Figures {
         if Self::get(&self.quarantined) == 0 || Self::get(&self.committed) > 0 {
             return None;
         }
-        let first = self
-            .first_refusal
-            .lock()
-            .unwrap_or_else(PoisonError::into_inner);
+        let first = self.first_refusal.lock();
         Some(first.clone().unwrap_or_default())
     }
 

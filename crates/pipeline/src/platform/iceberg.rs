@@ -5,6 +5,13 @@
 //!   iceberg: {table: quakes.events, partition: [day(at)]}
 //! ```
 //!
+//! `mode: upsert` keeps one row for each key:
+//!
+//! ```yaml
+//! load:
+//!   iceberg: {table: shop.orders, mode: upsert, key: [id], order: updated_at}
+//! ```
+//!
 //! This file only defines the configuration; the run makes the commit.
 
 use forebay_core::unit::Size;
@@ -32,6 +39,13 @@ pub struct IcebergTarget {
     /// How rows are combined with existing ones.
     #[serde(default)]
     pub mode: Mode,
+    /// With `mode: upsert`: the columns that identify a row. No record may have a null in one.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub key: Vec<String>,
+    /// With `mode: upsert`: the column that says which of two rows of a key is newer. Null is the oldest; of equal values the row
+    /// that came last stays. Without it the row that came last stays.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub order: Option<String>,
     /// Partition fields of the main table: `column`, `year|month|day|hour(column)`, `bucket(n, column)`,
     /// `truncate(n, column)`. Used when the table is created.
     #[serde(default)]
@@ -49,9 +63,43 @@ pub enum Mode {
     /// Every row is added.
     #[default]
     Append,
+    /// A row replaces the one with the same `key`.
+    Upsert,
 }
 
 impl IcebergTarget {
+    /// Whether rows replace those of the same key.
+    pub(crate) fn is_upsert(&self) -> bool {
+        self.mode == Mode::Upsert
+    }
+
+    /// Errors: `Config` `bad_upsert`.
+    fn check_key(&self, config: &Document) -> Result<()> {
+        let wrong = |key: &str, what: &str| {
+            let place = config.get(key).unwrap_or_else(|| config.clone());
+            Err(place.error("bad_upsert", what))
+        };
+        let repeats = |name: &String| self.key.iter().filter(|other| *other == name).count() > 1;
+        match self.mode {
+            Mode::Append if !self.key.is_empty() => wrong(
+                "key",
+                "`key` is for `mode: upsert`: appended rows replace none",
+            ),
+            Mode::Append if self.order.is_some() => wrong(
+                "order",
+                "`order` is for `mode: upsert`: appended rows replace none",
+            ),
+            Mode::Upsert if self.key.is_empty() => wrong(
+                "mode",
+                "`mode: upsert` needs `key`, the columns that identify a row",
+            ),
+            Mode::Upsert if self.key.iter().any(repeats) => {
+                wrong("key", "`key` names a column twice")
+            }
+            _ => Ok(()),
+        }
+    }
+
     /// Table and partitioning for the rows of a child; only the main table (`child` is empty) is partitioned.
     pub(crate) fn place(&self, child: &str) -> Result<(TableName, &[PartitionField])> {
         if child.is_empty() {
@@ -71,7 +119,7 @@ impl Component for Kind {
     }
 
     fn summary(&self) -> &'static str {
-        "append to a table of the lake, exactly once"
+        "a table of the lake, exactly once: rows are appended, or replace those of the same key"
     }
 
     fn schema(&self, generator: &mut SchemaGenerator) -> Schema {
@@ -92,6 +140,7 @@ impl Kind {
                 ));
             }
         }
+        target.check_key(config)?;
         Ok(target)
     }
 }
@@ -105,6 +154,26 @@ mod tests {
         let config = Document::from_yaml("table: raw.events").unwrap();
         let error = Kind.build(&config).unwrap_err();
         assert_eq!(error.code(), "reserved_namespace");
+    }
+
+    #[test]
+    fn a_key_belongs_to_an_upsert() {
+        let code = |text: &str| {
+            let config = Document::from_yaml(text).unwrap();
+            Kind.build(&config).map_err(|error| error.code()).err()
+        };
+        assert_eq!(
+            code("{table: a.b, mode: upsert, key: [id], order: at}"),
+            None
+        );
+        for wrong in [
+            "{table: a.b, mode: upsert}",
+            "{table: a.b, mode: upsert, key: [id, id]}",
+            "{table: a.b, key: [id]}",
+            "{table: a.b, mode: append, order: at}",
+        ] {
+            assert_eq!(code(wrong), Some("bad_upsert"), "{wrong}");
+        }
     }
 
     #[test]

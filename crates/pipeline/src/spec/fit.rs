@@ -10,6 +10,7 @@ use forebay_core::Error;
 
 use super::components::{ConfiguredSource, ConfiguredTarget, Stage, is_component};
 use super::{Build, Step};
+use crate::platform::iceberg::IcebergTarget;
 use forebay_formats::contract::{ColumnRule, ContractPolicy, NewColumns};
 
 impl Build<'_> {
@@ -62,6 +63,26 @@ impl Build<'_> {
                 ))
             });
         }
+    }
+
+    /// Rows of child tables have no key of their own.
+    pub(super) fn check_children(&mut self, load: Option<&ConfiguredTarget>) {
+        let is_upsert = load
+            .and_then(ConfiguredTarget::lake)
+            .is_some_and(IcebergTarget::is_upsert);
+        let extract = self
+            .document
+            .get("extract")
+            .and_then(|extract| extract.single());
+        let nested = extract.and_then(|(_, config)| config.get("nested"));
+        let Some(nested) = nested.filter(|nested| is_upsert && nested.as_str() == Some("tables"))
+        else {
+            return;
+        };
+        let what = "`mode: upsert` does not replace rows of child tables";
+        let error = nested.error("upsert_children", what);
+        let hint = "use `nested: flatten` or `keep`, which leave lists in their row";
+        self.made(&nested, Err::<(), _>(error.with_hint(hint)));
     }
 
     /// A table is partitioned by columns that the last transform yields, as far as its configuration shows them.

@@ -17,14 +17,15 @@
 
 use std::collections::BTreeSet;
 use std::ops::Range;
+use std::sync::Arc;
 use std::sync::atomic::{AtomicUsize, Ordering};
-use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 
 use arrow::array::{RecordBatch, new_null_array};
 use arrow::compute::concat_batches;
 use arrow::datatypes::{DataType, Field, Schema as ArrowSchema, SchemaRef};
 use async_trait::async_trait;
 use forebay_core::{Batch, Context, Error, InspectedStatement, Result, Selected, SqlEngine, sql};
+use parking_lot::{Mutex, MutexGuard};
 use schemars::{Schema, SchemaGenerator, json_schema};
 
 use super::bisect::{Divided, divide};
@@ -129,7 +130,7 @@ impl Sql {
     }
 
     fn lock_choice(&self) -> MutexGuard<'_, Option<Choice>> {
-        self.choice.lock().unwrap_or_else(PoisonError::into_inner)
+        self.choice.lock()
     }
 
     /// The batch of the results for the ranges of the input.

@@ -17,7 +17,6 @@ use sha2::{Digest, Sha256};
 
 use super::operation::Service;
 use crate::access::host;
-use crate::credentials::from_hex;
 
 const ALGORITHM: &str = "AWS4-HMAC-SHA256";
 
@@ -71,7 +70,7 @@ impl Claim {
         }
         check_signed(parts, &shown.signed)?;
         let signature =
-            from_hex(shown.signature).ok_or_else(|| wrong("the signature is not hex"))?;
+            hex::decode(shown.signature).map_err(|_| wrong("the signature is not hex"))?;
         Ok(Some(Self {
             canonical: canonical(parts, &shown.signed)?,
             scope: shown.scope.iter().map(ToString::to_string).collect(),
@@ -89,12 +88,12 @@ impl Claim {
     /// Hashes the body.
     pub(super) fn with_body(&self, body: &[u8]) -> Signed {
         let mut canonical = self.canonical.clone();
-        canonical.push_str(&hex(&Sha256::digest(body)));
+        canonical.push_str(&hex::encode(Sha256::digest(body)));
         let to_sign = format!(
             "{ALGORITHM}\n{}\n{}\n{}",
             self.date,
             self.scope.join("/"),
-            hex(&Sha256::digest(canonical))
+            hex::encode(Sha256::digest(canonical))
         );
         Signed {
             scope: self.scope.clone(),
@@ -199,13 +198,6 @@ fn header(parts: &Parts, name: &str) -> Result<Option<String>> {
         return Ok(host(&parts.headers, &parts.uri).map(str::to_owned));
     }
     Ok((!values.is_empty()).then(|| values.join(",")))
-}
-
-fn hex(bytes: &[u8]) -> String {
-    bytes.iter().fold(String::new(), |mut text, byte| {
-        let _ = write!(text, "{byte:02x}");
-        text
-    })
 }
 
 pub(super) fn missing() -> Error {

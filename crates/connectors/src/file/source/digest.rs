@@ -39,7 +39,7 @@ impl Digest {
 
     /// Of the whole blocks, in hex.
     pub(super) fn chain(&self) -> String {
-        hex(&self.chain)
+        hex::encode(self.chain)
     }
 
     pub(super) fn update(&mut self, mut bytes: &[u8]) {
@@ -70,10 +70,6 @@ impl Digest {
             .finalize()
             .into()
     }
-}
-
-pub(super) fn hex(bytes: &[u8]) -> String {
-    bytes.iter().map(|byte| format!("{byte:02x}")).collect()
 }
 
 #[cfg(test)]

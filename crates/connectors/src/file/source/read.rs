@@ -8,7 +8,7 @@ use async_trait::async_trait;
 use bytes::Bytes;
 use forebay_core::{Chunk, Compression, Error, PayloadHead, Position, Result};
 
-use super::digest::{Digest, hex};
+use super::digest::Digest;
 use super::folder::{Folder, Found, OpenFile};
 use super::listing::{Listing, Recognition};
 use super::recognize::{Share, Tail};
@@ -312,7 +312,7 @@ impl Reader {
             .flatten();
         let mut digest = resumed.unwrap_or_default();
         feed(&mut digest, file.as_mut(), offset).await?;
-        if digest.length() != offset || hex(&digest.value()) != partial.sha256 {
+        if digest.length() != offset || hex::encode(digest.value()) != partial.sha256 {
             return Ok(None);
         }
         let stat = file.stat().clone();
@@ -442,7 +442,7 @@ impl Reader {
         self.state.partial = Some(Partial {
             file: open.found.name.clone(),
             offset: open.taken,
-            sha256: hex(&open.digest.value()),
+            sha256: hex::encode(open.digest.value()),
             chain: open.digest.chain(),
             look: settled.then(|| look(stat)),
             grown_from: open.instead.map(|record| record.size()),

@@ -2,7 +2,6 @@
 
 use sha2::{Digest, Sha256};
 
-use super::digest::hex;
 use super::folder::{Found, Identity, Stat};
 
 pub(super) const PLACE: usize = 6;
@@ -230,7 +229,7 @@ pub(super) fn inode_hash(stat: &Stat) -> Option<[u8; INODE]> {
 
 /// The look of a file, from its stat alone, in hex.
 pub(super) fn look(stat: &Stat) -> String {
-    hex(&look_digest(stat))
+    hex::encode(look_digest(stat))
 }
 
 pub(super) fn look_digest(stat: &Stat) -> [u8; 32] {

@@ -1,9 +1,9 @@
 //! The transactional producer: begins, sends and commits on the calling thread, which may block.
 
-use std::sync::{Mutex, PoisonError};
 use std::time::Duration;
 
 use forebay_core::{Error, Result};
+use parking_lot::Mutex;
 use rdkafka::ClientContext;
 use rdkafka::config::RDKafkaLogLevel;
 use rdkafka::error::{KafkaError, RDKafkaErrorCode};
@@ -48,7 +48,7 @@ impl ProducerContext for Deliveries {
     fn delivery(&self, result: &DeliveryResult<'_>, (): ()) {
         if let Err((error, message)) = result {
             tracing::debug!(topic = message.topic(), %error, "a message was not delivered");
-            let mut refused = self.refused.lock().unwrap_or_else(PoisonError::into_inner);
+            let mut refused = self.refused.lock();
             refused.get_or_insert_with(|| error.clone());
         }
     }
@@ -144,12 +144,7 @@ impl Producer {
                     asked += 1;
                 }
                 _ => {
-                    let mut refused = self
-                        .inner
-                        .context()
-                        .refused
-                        .lock()
-                        .unwrap_or_else(PoisonError::into_inner);
+                    let mut refused = self.inner.context().refused.lock();
                     let cause = refused.take().unwrap_or(error);
                     drop(refused);
                     return Err(self.failed("commit a transaction", cause));

@@ -11,6 +11,7 @@
 
 use std::ffi::CStr;
 use std::ptr::{self, NonNull};
+use std::sync::Arc;
 use std::time::Duration;
 
 use rdkafka::bindings as raw;
@@ -22,7 +23,7 @@ use crate::kafka::client::Listener;
 /// The queue of a consumer. Keeps the consumer alive.
 pub(super) struct Queue {
     queue: NonNull<raw::rd_kafka_queue_t>,
-    consumer: BaseConsumer<Listener>,
+    consumer: Arc<BaseConsumer<Listener>>,
     room: Vec<*mut raw::rd_kafka_message_t>,
 }
 
@@ -32,7 +33,7 @@ unsafe impl Send for Queue {}
 
 impl Queue {
     /// Receives at most `messages` with one call. `None` when the consumer has no group, and so no queue.
-    pub(super) fn new(consumer: BaseConsumer<Listener>, messages: usize) -> Option<Self> {
+    pub(super) fn new(consumer: Arc<BaseConsumer<Listener>>, messages: usize) -> Option<Self> {
         // SAFETY: the client pointer is valid as long as the consumer, which we keep; the queue's own reference is
         // released in `drop`.
         let queue = unsafe { raw::rd_kafka_queue_get_consumer(consumer.client().native_ptr()) };

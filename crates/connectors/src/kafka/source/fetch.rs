@@ -1,26 +1,25 @@
 //! The fetching thread: receives messages from the client library and passes payloads on, with backpressure.
 
-use std::collections::{BTreeMap, BTreeSet};
+use std::collections::BTreeMap;
+use std::sync::Arc;
 use std::time::Duration;
 
 use forebay_core::messages::MESSAGES_MAX;
-use forebay_core::{Chunk, Error, Position, Result};
+use forebay_core::{Chunk, Error, ErrorKind, Position, Result};
 use rdkafka::consumer::{BaseConsumer, CommitMode, Consumer};
 use rdkafka::error::RDKafkaErrorCode;
-use tokio::runtime::Handle;
 use tokio::sync::mpsc;
 
 use super::batch::{Queue, Taken};
 use super::config::{Config, Lost};
+use super::output::{Output, recreated};
 use super::pack::Packer;
 use super::position::Place;
 use super::share::{Share, Starts};
 use super::topic::{Extent, Topic};
 use super::unreadable::{Probe, is_unreadable};
 use crate::kafka::client::{Listener, at};
-use crate::schema_registry::Registry;
 use crate::source::SourceContext;
-use forebay_formats::registry_schema;
 
 /// Payloads between the thread and the run.
 pub(super) const CHUNKS_MAX: usize = 2;
@@ -37,12 +36,10 @@ pub(super) struct Fetch {
     share: Share,
     context: SourceContext,
     queue: Queue,
-    packer: Packer,
+    output: Output,
     /// Partitions that are read, and the end offset of each in a run that does not follow.
     ends: BTreeMap<i32, i64>,
     looked: Duration,
-    schemas: Schemas,
-    out: mpsc::Sender<Result<Chunk>>,
 }
 
 impl Fetch {
@@ -52,27 +49,25 @@ impl Fetch {
         share: Share,
         position: Option<&Position>,
         context: SourceContext,
-        out: mpsc::Sender<Result<Chunk>>,
+        chunks: mpsc::Sender<Result<Chunk>>,
     ) -> Result<Self> {
-        let consumer = consumer(&config, &context)?;
+        let consumer = Arc::new(consumer(&config, &context)?);
         let place = match position.filter(|_| !context.full) {
             Some(position) => Place::read(position, &config.topic)?,
             None => Place::new(&config.topic),
         };
         let is_new = context.full || position.is_none();
-        let queue = Queue::new(consumer, TAKEN_MAX)
+        let queue = Queue::new(consumer.clone(), TAKEN_MAX)
             .ok_or_else(|| Error::bug("kafka_queue", "the client library has no queue"))?;
-        let looked = context.clock.monotonic();
+        let packer = Packer::new(place, messages_max(&context), config.registry.is_some());
         let mut fetch = Self {
-            packer: Packer::new(place, messages_max(&context), config.registry.is_some()),
-            schemas: Schemas::new(&config, &context)?,
+            output: Output::new(packer, consumer, &config, &context, chunks)?,
+            looked: context.clock.monotonic(),
             config,
             share,
             context,
             queue,
             ends: BTreeMap::new(),
-            looked,
-            out,
         };
         fetch.begin(is_new)?;
         Ok(fetch)
@@ -88,6 +83,8 @@ impl Fetch {
 
     /// Starts to read the partitions that are not read yet.
     fn begin(&mut self, is_new: bool) -> Result<()> {
+        // Before the offsets: whatever is created after it is found when the first messages are passed on.
+        let is_another = self.is_another_topic()?;
         let is_unread =
             |partition| self.share.has(partition) && !self.ends.contains_key(&partition);
         let extents = self.topic().extents(is_unread)?;
@@ -102,14 +99,13 @@ impl Fetch {
                 .map(|(partition, extent)| (*partition, extent.0))
                 .collect(),
         };
-        let is_another = self.is_another_topic()?;
         for (partition, extent) in &extents {
-            match self.packer.place.next.get(partition) {
+            match self.output.packer.place.next.get(partition) {
                 Some(next) if is_another => self.start_again(*partition, *next, *extent)?,
                 Some(next) => self.check_extent(*partition, *next, *extent)?,
                 None => {
                     let start = starts.get(partition).copied().unwrap_or(extent.0);
-                    self.packer.place.next.insert(*partition, start);
+                    self.output.packer.place.next.insert(*partition, start);
                 }
             }
             self.ends.insert(*partition, extent.1);
@@ -118,27 +114,17 @@ impl Fetch {
     }
 
     /// Whether the topic of the position was deleted, and this one created under its name. Notes the id.
+    ///
+    /// Errors: `Conflict` `topic_recreated` when partitions of the other are being read.
     fn is_another_topic(&mut self) -> Result<bool> {
         let id = self.topic().id()?;
-        let before = self.packer.place.topic_id.take();
-        let is_another = before.is_some() && id.is_some() && before != id;
-        self.packer.place.topic_id = id.or(before);
-        Ok(is_another)
-    }
-
-    /// Errors: `Conflict` `topic_recreated` for a topic that is not the one that this thread began to read: the split is
-    /// opened again.
-    fn check_topic_id(&mut self) -> Result<()> {
-        let id = self.topic().id()?;
-        let known = &self.packer.place.topic_id;
-        if known.is_none() || id.is_none() || *known == id {
-            return Ok(());
+        let known = &mut self.output.packer.place.topic_id;
+        let is_another = known.is_some() && id.is_some() && *known != id;
+        if is_another && !self.ends.is_empty() {
+            return Err(recreated(&self.config.topic));
         }
-        let what = format!(
-            "topic `{}` was recreated while it was read",
-            self.config.topic
-        );
-        Err(Error::conflict("topic_recreated", what))
+        *known = id.or(known.take());
+        Ok(is_another)
     }
 
     /// The offsets of another topic mean nothing here: reads the partition from its beginning, if losses are accepted.
@@ -149,7 +135,7 @@ impl Fetch {
     }
 
     fn assign(&self, partitions: impl Iterator<Item = i32>) -> Result<()> {
-        let next = &self.packer.place.next;
+        let next = &self.output.packer.place.next;
         let places =
             partitions.map(|partition| (partition, next.get(&partition).copied().unwrap_or(0)));
         let list = at(&self.config.topic, places)?;
@@ -182,7 +168,7 @@ impl Fetch {
                 .with_hint("to continue after them and record the loss in the quarantine table, set `lost: continue`"));
         }
         tracing::warn!("{what}");
-        self.packer.lose(partition, from, to, what);
+        self.output.packer.lose(partition, from, to, what);
         Ok(())
     }
 
@@ -197,13 +183,12 @@ impl Fetch {
     /// Reads until the end, or until the receiver is dropped.
     fn run(mut self) {
         if let Err(error) = self.read() {
-            // Fails only when the receiver is dropped.
-            let _ = self.out.blocking_send(Err(error));
+            self.output.fail(error);
         }
     }
 
     fn read(&mut self) -> Result<()> {
-        while !self.out.is_closed() && !self.context.cancel.is_cancelled() {
+        while !self.output.is_closed() && !self.context.cancel.is_cancelled() {
             if !self.take()? || (!self.context.follow && self.ends.is_empty()) {
                 break;
             }
@@ -227,7 +212,7 @@ impl Fetch {
                 }
                 match taken.error() {
                     None => {
-                        self.packer.push(&taken, &mut headers);
+                        self.output.packer.push(&taken, &mut headers);
                         finish_reached(
                             &mut self.ends,
                             self.context.follow,
@@ -241,14 +226,7 @@ impl Fetch {
                     Some(RDKafkaErrorCode::PartitionEOF) => {}
                     Some(code) => stopped.push(Stop::of(&taken, code)),
                 }
-                if self.packer.is_full()
-                    && !hand_on(
-                        &mut self.packer,
-                        &mut self.schemas,
-                        &self.context,
-                        &self.out,
-                    )?
-                {
+                if self.output.packer.is_full() && !self.output.hand_on()? {
                     gone = true;
                     break;
                 }
@@ -257,13 +235,7 @@ impl Fetch {
         for stop in stopped {
             self.stopped(stop)?;
         }
-        Ok(!gone
-            && hand_on(
-                &mut self.packer,
-                &mut self.schemas,
-                &self.context,
-                &self.out,
-            )?)
+        Ok(!gone && self.output.hand_on()?)
     }
 
     /// Handles an error in place of a message.
@@ -292,6 +264,7 @@ impl Fetch {
     fn out_of_range(&mut self, partition: i32) -> Result<()> {
         let extent = self.topic().extent(partition)?;
         let next = self
+            .output
             .packer
             .place
             .next
@@ -306,7 +279,7 @@ impl Fetch {
     fn unreadable(&mut self, stop: &Stop) -> Result<()> {
         let topic = self.config.topic.clone();
         let partition = stop.partition;
-        let next = &self.packer.place.next;
+        let next = &self.output.packer.place.next;
         let next = next.get(&partition).copied().unwrap_or(stop.offset);
         let end = self.topic().extent(partition)?.1;
         let asking = consumer(&self.config, &self.context)?;
@@ -350,8 +323,8 @@ impl Fetch {
             return Ok(());
         }
         self.looked = now;
-        match self.check_topic_id().and_then(|()| self.begin(false)) {
-            Err(error) if error.kind().is_retryable() => {
+        match self.begin(false) {
+            Err(error) if error.kind() == ErrorKind::Unavailable => {
                 tracing::warn!(%error, "failed to check for new partitions");
                 Ok(())
             }
@@ -432,53 +405,6 @@ fn messages_max(context: &SourceContext) -> usize {
 fn finish_reached(ends: &mut BTreeMap<i32, i64>, follow: bool, partition: i32, next: i64) {
     if !follow && ends.get(&partition).is_some_and(|end| next >= *end) {
         ends.remove(&partition);
-    }
-}
-
-/// Returns `false` when the receiver is dropped.
-fn hand_on(
-    packer: &mut Packer,
-    schemas: &mut Schemas,
-    context: &SourceContext,
-    out: &mpsc::Sender<Result<Chunk>>,
-) -> Result<bool> {
-    let attributes = schemas.attributes(packer.schemas())?;
-    match packer.finish(context.clock.as_ref(), attributes)? {
-        Some(chunk) => Ok(out.blocking_send(Ok(chunk)).is_ok()),
-        None => Ok(true),
-    }
-}
-
-/// The schemas that go with payloads.
-struct Schemas {
-    registry: Option<Registry>,
-    runtime: Handle,
-}
-
-impl Schemas {
-    fn new(config: &Config, context: &SourceContext) -> Result<Self> {
-        let registry = config
-            .registry
-            .clone()
-            .map(|registry| Registry::new(registry, context.clock.clone()));
-        Ok(Self {
-            registry: registry.transpose()?,
-            runtime: Handle::current(),
-        })
-    }
-
-    /// An id unknown to the registry has none: the extractor rejects its messages.
-    fn attributes(&mut self, ids: BTreeSet<u32>) -> Result<BTreeMap<String, String>> {
-        let mut attributes = BTreeMap::new();
-        let Some(registry) = &mut self.registry else {
-            return Ok(attributes);
-        };
-        for id in ids {
-            if let Some(schema) = self.runtime.block_on(registry.schema(id))? {
-                attributes.insert(registry_schema::attribute(id), schema.to_string());
-            }
-        }
-        Ok(attributes)
     }
 }
 

@@ -23,6 +23,7 @@
 mod batch;
 mod config;
 mod fetch;
+mod output;
 mod pack;
 mod position;
 mod reader;

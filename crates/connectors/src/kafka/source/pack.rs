@@ -96,6 +96,11 @@ impl Packer {
         });
     }
 
+    /// Whether there is nothing to pass on.
+    pub(super) fn is_empty(&self) -> bool {
+        self.first.is_none()
+    }
+
     pub(super) fn is_full(&self) -> bool {
         self.bytes.len() >= MESSAGES_BYTES || self.messages.len() >= self.count_max
     }

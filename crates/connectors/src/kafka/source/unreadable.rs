@@ -6,6 +6,7 @@
 //! batch is found by requesting later offsets — the broker returns the batch that contains them — and the partition is
 //! read again from there. This module never decides whether messages may be lost.
 
+use std::sync::Arc;
 use std::time::Duration;
 
 use forebay_core::{Clock, Error, Result};
@@ -55,7 +56,7 @@ impl<'p> Probe<'p> {
         partition: i32,
     ) -> Option<Self> {
         // The first result decides.
-        let queue = Queue::new(consumer, 1)?;
+        let queue = Queue::new(Arc::new(consumer), 1)?;
         Some(Self {
             queue,
             clock,

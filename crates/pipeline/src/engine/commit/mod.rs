@@ -16,7 +16,7 @@ use forebay_store::{Lease, PositionMove};
 use object_store::path::Path;
 use tokio::runtime::Handle;
 
-use super::RunContext;
+use super::{CommitStep, RunContext};
 use outbox::Outbox;
 use tables::Tables;
 
@@ -92,6 +92,13 @@ impl CommitUnit {
             split,
         ));
         self
+    }
+
+    /// Passes a step of a commit.
+    ///
+    /// Errors: those of a failpoint, in tests.
+    pub(in crate::engine) fn reach(&self, step: CommitStep) -> Result<()> {
+        self.tables.runtime().block_on(self.context.reach(step))
     }
 
     /// What is added from here on goes into the lake only, until the outbox is [put back](Self::restore_outbox): the target has

@@ -6,6 +6,7 @@ use std::collections::{BTreeMap, BTreeSet};
 use arrow::datatypes::SchemaRef;
 use arrow::record_batch::RecordBatch;
 use forebay_core::{Context, Error, ErrorKind, Ident, RefName, Result, TableName};
+use forebay_lake::upsert::NO_KEY_COLUMN;
 use forebay_lake::{Draft, Lake, PartitionField, Table, TableWriter, WriterOptions};
 use forebay_store::{AsOf, Head};
 use object_store::path::Path;
@@ -108,6 +109,17 @@ struct Open {
     options: WriterOptions,
     /// Whether the pipeline is known to own the target.
     is_claimed: bool,
+    /// The key by which its rows replace others.
+    key: Option<RowKey>,
+}
+
+/// See [`Draft::upsert_by`].
+#[derive(Clone)]
+struct RowKey {
+    columns: Vec<String>,
+    order: Option<String>,
+    /// Whether the draft knows it in its present schema.
+    is_set: bool,
 }
 
 impl Open {
@@ -119,6 +131,29 @@ impl Open {
             fits: None,
             options,
             is_claimed: false,
+            key: None,
+        }
+    }
+
+    /// Tells the draft the key, once for each schema.
+    fn set_key(&mut self) -> Result<()> {
+        let Some(key) = self.key.as_mut().filter(|key| !key.is_set) else {
+            return Ok(());
+        };
+        self.draft.upsert_by(&key.columns, key.order.as_deref())?;
+        key.is_set = true;
+        Ok(())
+    }
+
+    /// The same for a table that may still lack columns of the key.
+    fn set_known_key(&mut self) -> Result<()> {
+        let Some(key) = self.key.as_mut().filter(|_| self.draft.schema().is_some()) else {
+            return Ok(());
+        };
+        key.is_set = false;
+        match self.set_key() {
+            Err(error) if error.code() == NO_KEY_COLUMN => Ok(()),
+            done => done,
         }
     }
 
@@ -178,7 +213,32 @@ impl Tables {
         };
         self.claim(&name, &target.table, &options)
             .context("table", &name)?;
+        if target.is_upsert() {
+            self.key_rows(&name, target, child)?;
+        }
         Ok(options)
+    }
+
+    /// Errors: `Unsupported` `upsert_children`.
+    fn key_rows(&mut self, name: &TableName, target: &IcebergTarget, child: &str) -> Result<()> {
+        if !child.is_empty() {
+            let what = "`mode: upsert` does not replace rows of child tables";
+            return Err(Error::unsupported("upsert_children", what)
+                .with_context("table", name)
+                .with_hint(
+                    "extract with `nested: flatten` or `keep`, which leave lists in their row",
+                ));
+        }
+        let open = self.open.get_mut(name).ok_or_else(|| gone(name))?;
+        if open.key.is_none() {
+            open.key = Some(RowKey {
+                columns: target.key.clone(),
+                order: target.order.clone(),
+                is_set: false,
+            });
+            open.set_known_key().context("table", name)?;
+        }
+        Ok(())
     }
 
     fn claim(&mut self, name: &TableName, main: &TableName, options: &WriterOptions) -> Result<()> {
@@ -217,6 +277,7 @@ impl Tables {
         self.ensure(name, &records.schema(), partition, options)
             .context("table", name)?;
         let open = self.open.get_mut(name).ok_or_else(|| gone(name))?;
+        open.set_key().context("table", name)?;
         let writer = match &mut open.writer {
             Some(writer) => writer,
             none => none.insert(open.draft.writer(open.options.clone())?),
@@ -393,6 +454,7 @@ impl Tables {
             if !changes.is_empty() {
                 // Files written so far keep the schema they were written with.
                 open.close()?;
+                open.set_known_key()?;
             }
             open.fits = Some(schema.clone());
             let changes = changes.into_iter();

@@ -72,6 +72,7 @@ pub async fn replay(spec: Arc<PipelineSpec>, context: RunContext) -> Result<Repl
         return Err(Error::unsupported("replay_into_replace", what)
             .with_hint(format!("run the pipeline again: forebay run {}", spec.name)));
     }
+    check_order(&spec)?;
     let mut restarts = 0;
     loop {
         let spec = spec.clone();
@@ -86,6 +87,26 @@ pub async fn replay(spec: Arc<PipelineSpec>, context: RunContext) -> Result<Repl
             done => return done,
         }
     }
+}
+
+/// A record that was refused may be older than the row that its key has by now.
+fn check_order(spec: &PipelineSpec) -> Result<()> {
+    let Some(target) = spec.load.lake() else {
+        return Ok(());
+    };
+    if !target.is_upsert() || target.order.is_some() {
+        return Ok(());
+    }
+    let what = format!(
+        "{} keeps the row that came last of each key: a record that comes again could replace a newer row",
+        target.table
+    );
+    Err(
+        Error::unsupported("replay_without_order", what).with_hint(format!(
+            "set `order`, or load everything again in its order: forebay rebuild {} --adopt",
+            target.table
+        )),
+    )
 }
 
 async fn leased(
@@ -361,13 +382,13 @@ impl Replay {
         let position = Position(serde_json::json!({ "last": last }));
         let message = format!("{}: {count} records from quarantine", self.spec.name);
         let sealed = self.unit.seal()?;
-        self.reach(CommitStep::FilesSealed)?;
+        self.unit.reach(CommitStep::FilesSealed)?;
         let delivered = Delivered {
             position: position.clone(),
             outbox: self.unit.outbox_text(&message)?,
         };
         self.target.deliver(self.lease.sequence, delivered)?;
-        self.reach(CommitStep::TargetCommitted)?;
+        self.unit.reach(CommitStep::TargetCommitted)?;
         let note = CommitNote {
             message,
             run: None,
@@ -380,10 +401,6 @@ impl Replay {
         };
         self.unit.commit(sealed, note)?;
         self.unit.clear_outbox();
-        self.reach(CommitStep::CatalogCommitted)
-    }
-
-    fn reach(&self, step: CommitStep) -> Result<()> {
-        self.runtime.block_on(self.context.reach(step))
+        self.unit.reach(CommitStep::CatalogCommitted)
     }
 }

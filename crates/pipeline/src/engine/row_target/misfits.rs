@@ -6,6 +6,7 @@
 use arrow::array::RecordBatch;
 use forebay_core::{Batch, Context, Error, ErrorKind, Rejected, Result, TableName};
 use forebay_lake::PartitionField;
+use forebay_lake::upsert::{key_refusal, rows_without_key};
 
 use crate::engine::commit::tables::Tables;
 use crate::engine::steps::Steps;
@@ -23,6 +24,10 @@ pub(in crate::engine) fn write_rows(
     // An error of the table itself is not the fault of a record.
     tables.claim_rows(target, &batch.child)?;
     let is_main = batch.child.is_empty();
+    let (batch, mut refused) = with_keys(tables, steps, target, batch)?;
+    if batch.records.num_rows() == 0 {
+        return Ok(refused);
+    }
     let schema = batch.records.schema();
     let changes = is_main
         && tables
@@ -35,10 +40,37 @@ pub(in crate::engine) fn write_rows(
     };
     match checked.and_then(|()| tables.write_rows(target, &batch.child, &batch.records)) {
         Err(error) if error.kind() == ErrorKind::Data && is_main => {
-            without_misfits(tables, steps, target, batch, error)
+            refused.extend(without_misfits(tables, steps, target, batch, error)?);
         }
-        written => written.map(|()| Vec::new()),
+        written => written?,
     }
+    Ok(refused)
+}
+
+/// The rows that have every column of the key, and the others as rejected records.
+fn with_keys(
+    tables: &Tables,
+    steps: &mut Steps,
+    target: &IcebergTarget,
+    batch: Batch,
+) -> Result<(Batch, Vec<Rejected>)> {
+    let without = match target.is_upsert() {
+        true => rows_without_key(&batch.records, &target.key),
+        false => Vec::new(),
+    };
+    if without.is_empty() {
+        return Ok((batch, Vec::new()));
+    }
+    let error = key_refusal(&target.key);
+    let refusal = |row: usize| Refusal {
+        row,
+        code: error.code(),
+        reason: error.to_string(),
+    };
+    let refusals = without.into_iter().map(refusal).collect();
+    tables
+        .runtime()
+        .block_on(steps.refuse_rows(batch, refusals))
 }
 
 fn without_misfits(

@@ -345,7 +345,7 @@ impl Loader {
         if sealed.is_empty() && position.is_none() {
             return Ok(());
         }
-        self.reach(CommitStep::FilesSealed)?;
+        self.unit.reach(CommitStep::FilesSealed)?;
         let message = self.message(position.is_some());
         if let Some(position) = &position {
             self.keep_objects(position)?;
@@ -356,7 +356,7 @@ impl Loader {
                     outbox: self.unit.outbox_text(&message)?,
                 },
             )?;
-            self.reach(CommitStep::TargetCommitted)?;
+            self.unit.reach(CommitStep::TargetCommitted)?;
         }
         let moves = position
             .clone()
@@ -367,7 +367,7 @@ impl Loader {
             positions: moves.into_iter().collect(),
         };
         self.commit_sealed(sealed, note)?;
-        self.reach(CommitStep::CatalogCommitted)?;
+        self.unit.reach(CommitStep::CatalogCommitted)?;
         let moved = position.is_some();
         if let Some(position) = position {
             self.position_objects = object_paths(&position)?;
@@ -450,11 +450,7 @@ impl Loader {
             Figures::count(&figures.committed_children, self.child_rows);
         }
         let changes = std::mem::take(&mut self.unit.tables.changes);
-        figures
-            .changes
-            .lock()
-            .unwrap_or_else(std::sync::PoisonError::into_inner)
-            .extend(changes);
+        figures.changes.lock().extend(changes);
         self.rows = 0;
         self.child_rows = 0;
         // A payload may continue after the boundary.
@@ -466,10 +462,6 @@ impl Loader {
         record.steps.extend(self.job.attempts.steps());
         self.runtime
             .block_on(self.job.context.lake.store().record_run(&record))?;
-        self.reach(CommitStep::RunRecorded)
-    }
-
-    fn reach(&self, step: CommitStep) -> Result<()> {
-        self.runtime.block_on(self.job.context.reach(step))
+        self.unit.reach(CommitStep::RunRecorded)
     }
 }

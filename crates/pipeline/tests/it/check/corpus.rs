@@ -62,7 +62,7 @@ source:
 extract:
   table: {}
 load:
-  iceberg: {table: quakes.copy}
+  iceberg: {table: quakes.copy, mode: upsert, key: [id], order: at}
 "#,
     r#"
 pipeline: a

@@ -1,0 +1,121 @@
+//! One row for each key: late and equal orders, null keys, replay, rebuild, and what other engines read.
+
+use std::path::Path;
+use std::process::Command;
+
+use crate::flights::variable;
+use crate::forebay::Project;
+use crate::kafka::rows;
+
+fn project(load: &str) -> Project {
+    let project = Project::new();
+    project.write(
+        "pipelines/orders.yaml",
+        &format!(
+            "pipeline: orders\nsource: {{file: {{path: \"in/*.ndjson\"}}}}\nextract: {{json: {{nested: keep}}}}\n\
+             load: {{iceberg: {{table: shop.orders, mode: upsert, key: [id]{load}}}}}\n"
+        ),
+    );
+    project
+}
+
+const ALL: &str = "SELECT id, state, at FROM shop.orders ORDER BY id";
+
+#[test]
+fn the_newest_row_of_each_key_stays() {
+    let project = project(", order: at, partition: [state]");
+    project.write(
+        "in/1.ndjson",
+        "{\"id\": 1, \"state\": \"new\", \"at\": 10}\n{\"id\": 2, \"state\": \"new\", \"at\": 10}\n{\"id\": 1, \"state\": \"paid\", \"at\": 20}\n",
+    );
+    project.ok(&["run", "--quiet"]);
+    assert_eq!(rows(&project, ALL), ["1,paid,20", "2,new,10"]);
+    // Newer, late, equally old, without an order, and new.
+    project.write(
+        "in/2.ndjson",
+        "{\"id\": 2, \"state\": \"sent\", \"at\": 30}\n{\"id\": 1, \"state\": \"late\", \"at\": 15}\n{\"id\": 3, \"state\": \"a\"}\n{\"id\": 3, \"state\": \"b\"}\n\
+         {\"id\": 4, \"state\": \"x\", \"at\": 1, \"note\": \"n\"}\n",
+    );
+    project.ok(&["run", "--quiet"]);
+    assert_eq!(
+        rows(&project, ALL),
+        ["1,paid,20", "2,sent,30", "3,b,", "4,x,1"]
+    );
+    assert_eq!(project.value("SELECT count(*) FROM shop.orders"), "4");
+    other_engines(&project, "1:paid,2:sent,3:b,4:x");
+    let rebuilt = project.ok(&["rebuild", "shop.orders"]);
+    assert!(
+        format!("{}{}", rebuilt.out, rebuilt.err).contains("equal"),
+        "{}{}",
+        rebuilt.out,
+        rebuilt.err
+    );
+}
+
+/// pyiceberg and DuckDB apply the deletes.
+fn other_engines(project: &Project, expected: &str) {
+    let Some(python) = variable("FOREBAY_TEST_PYTHON") else {
+        return;
+    };
+    let script = Path::new(env!("CARGO_MANIFEST_DIR")).join("tests/it/upsert_reader.py");
+    let read = Command::new(python)
+        .arg(script)
+        .arg(project.path().join(".forebay/store.db"))
+        .args(["shop.orders", expected])
+        .envs(project.environment())
+        .output()
+        .unwrap();
+    assert!(
+        read.status.success(),
+        "{}",
+        String::from_utf8_lossy(&read.stderr)
+    );
+}
+
+#[test]
+fn a_record_without_a_key_is_refused_and_the_others_land() {
+    let project = project(", order: at");
+    project.write(
+        "in/1.ndjson",
+        "{\"id\": 1, \"at\": 1}\n{\"id\": null, \"at\": 2}\n{\"at\": 3}\n{\"id\": 1.5, \"at\": 4}\n{\"id\": 2, \"at\": 5}\n",
+    );
+    project.ok(&["run", "--quiet"]);
+    assert_eq!(
+        rows(&project, "SELECT id, at FROM shop.orders ORDER BY id"),
+        ["1,1", "2,5"]
+    );
+    let refused = rows(&project, "SELECT code FROM quarantine.orders");
+    assert_eq!(refused, ["null_key"; 3]);
+}
+
+#[test]
+fn a_replay_needs_to_know_which_row_is_newer() {
+    let write = |project: &Project, more: &str| {
+        let text = std::fs::read_to_string(project.path().join("pipelines/orders.yaml")).unwrap();
+        let text = text
+            .lines()
+            .filter(|line| !line.starts_with("schema:"))
+            .collect::<Vec<_>>()
+            .join("\n");
+        project.write("pipelines/orders.yaml", &format!("{text}\n{more}"));
+    };
+    let check = "schema: {columns: {n: {type: long, check: \"value > 0\"}}}\n";
+    let records = "{\"id\": 1, \"n\": 0, \"at\": 5}\n{\"id\": 2, \"n\": 0, \"at\": 9}\n{\"id\": 1, \"n\": 7, \"at\": 7}\n{\"id\": 2, \"n\": 7, \"at\": 7}\n";
+    let ordered = project(", order: at");
+    write(&ordered, check);
+    ordered.write("in/1.ndjson", records);
+    ordered.ok(&["run", "--quiet"]);
+    write(&ordered, "schema: {columns: {n: {type: long}}}\n");
+    ordered.ok(&["quarantine", "replay", "orders"]);
+    assert_eq!(
+        rows(&ordered, "SELECT id, n, at FROM shop.orders ORDER BY id"),
+        ["1,7,7", "2,0,9"]
+    );
+    let last = project("");
+    write(&last, check);
+    last.write("in/1.ndjson", records);
+    last.ok(&["run", "--quiet"]);
+    let refused = last.run(&["quarantine", "replay", "orders"]);
+    assert_ne!(refused.code, 0);
+    assert!(refused.err.contains("order"), "{}", refused.err);
+}

@@ -1,0 +1,19 @@
+//! Rows that replace rows: those of a draft take the place of the rows of the table that have the same key.
+//!
+//! While files are written, [`WrittenKeys`] notes the key and the place of each row. A commit looks the keys up in the
+//! table's live files ([`KeyLookup`]), which their bounds prune, and deletes the rows that it finds by position. Nothing is kept between
+//! commits, and nothing is ever changed in place: a table is as before until the commit names the deletes.
+//!
+//! Of several rows of a key the one with the greatest value of the order column stays, of equal values the one that came
+//! last. A null is the least value; without an order column all are equal. A row of the table that is newer than the one that comes stays, and the one that
+//! comes is deleted by the same commit.
+
+mod key;
+mod key_map;
+mod lookup;
+mod written;
+
+pub(crate) use key::KeyColumns;
+pub use key::{NO_KEY_COLUMN, key_refusal, rows_without_key};
+pub(crate) use lookup::{KeyLookup, RowDeletes};
+pub(crate) use written::{NotedRows, WrittenKeys};
