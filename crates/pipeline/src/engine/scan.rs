@@ -1,7 +1,8 @@
 //! Reading back the pipeline's own tables (raw index, quarantine): whole files, in commit order, without an engine.
 
 use arrow::array::RecordBatch;
-use forebay_core::{Context, RefName, Result, TableName};
+use arrow::compute::filter_record_batch;
+use forebay_core::{Context, Error, RefName, Result, TableName};
 use forebay_lake::Lake;
 use forebay_store::AsOf;
 use futures::{StreamExt, TryStreamExt, stream::BoxStream};
@@ -24,13 +25,28 @@ pub(in crate::engine) async fn rows(
     let batches = futures::stream::iter(files).then(move |file| {
         let objects = objects.clone();
         let table = name.clone();
+        let deleted = file.deleted.clone();
         async move {
             let file = rows::File {
                 table: &table,
                 path: &file.path,
                 bytes: file.bytes,
             };
-            file.rows(&objects, 0, rows::BATCH_ROWS).await
+            let batches = file.rows(&objects, 0, rows::BATCH_ROWS).await?;
+            let mut at = 0;
+            Ok::<_, Error>(batches.map(move |batch| {
+                let batch = batch?;
+                let from = at;
+                at += batch.num_rows() as u64;
+                let Some(deleted) = &deleted else {
+                    return Ok(batch);
+                };
+                let kept = (from..at).map(|row| Some(!deleted.contains(row)));
+                filter_record_batch(&batch, &kept.collect()).map_err(|error| {
+                    Error::bug("filter_failed", "failed to leave deleted rows out")
+                        .with_source(error)
+                })
+            }))
         }
     });
     Ok(batches.try_flatten().boxed())

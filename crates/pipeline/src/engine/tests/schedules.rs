@@ -40,6 +40,8 @@ const HEALTHY_RUNS_MAX: u32 = 4;
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 enum Load {
     Lake,
+    /// The lake, one row for each key.
+    Upsert,
     Target(Mistake),
 }
 
@@ -97,8 +99,12 @@ impl Schedule {
 
     fn spec(&mut self, life: &Arc<Life>) -> Arc<PipelineSpec> {
         let rows = 1 + self.dice.below(6);
+        let mode = match self.load {
+            Load::Upsert => ", mode: upsert, key: [k]",
+            _ => "",
+        };
         let text = format!(
-            "pipeline: p\nsource: {{push: {{}}}}\nextract: {{json: {{lines: true}}}}\nload: {{iceberg: {{table: t.rows}}}}\nbuffer: {{rows: {rows}}}\n"
+            "pipeline: p\nsource: {{push: {{}}}}\nextract: {{json: {{lines: true}}}}\nload: {{iceberg: {{table: t.rows{mode}}}}}\nbuffer: {{rows: {rows}}}\n"
         );
         let mut spec = world::parsed(&text);
         spec.source = ConfiguredSource::Connector(Box::new(self.source.clone()));
@@ -212,9 +218,12 @@ impl Schedule {
 
     async fn check(&self) -> Result<(), String> {
         let pipeline: Ident = "p".parse().unwrap();
-        let wanted = self.source.good.clone();
+        let wanted = match self.load {
+            Load::Upsert => self.source.last_of_each_key(),
+            _ => self.source.good.clone(),
+        };
         let mut rows = match self.load {
-            Load::Lake => self.numbers("t.rows", "id").await,
+            Load::Lake | Load::Upsert => self.numbers("t.rows", "id").await,
             Load::Target(_) => self.content.lock().unwrap().rows.clone(),
         };
         rows.sort_unstable();
@@ -285,6 +294,17 @@ async fn every_record_lands_once_in_the_lake_whatever_happens_to_processes() {
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn the_last_record_of_each_key_stays_whatever_happens_to_processes() {
+    let failures = play_all(6_000..6_500, Load::Upsert).await;
+    assert!(
+        failures.is_empty(),
+        "{} failures: {}",
+        failures.len(),
+        failures[0]
+    );
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn every_record_lands_once_in_a_target_whatever_happens_to_processes() {
     let failures = play_all(2_000..3_000, Load::Target(Mistake::None)).await;
     assert!(
@@ -324,6 +344,7 @@ async fn one_schedule_again() {
     let (load, seed) = text.split_once(':').unwrap();
     let load = match load {
         "lake" => Load::Lake,
+        "upsert" => Load::Upsert,
         _ => Load::Target(Mistake::None),
     };
     play(seed.parse().unwrap(), load)

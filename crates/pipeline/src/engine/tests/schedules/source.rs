@@ -47,16 +47,32 @@ impl KnownSource {
             return format!("{{\"id\": {number}, \"note\":\n");
         }
         self.good.push(number);
+        let key = key(number);
         match dice.below(4) {
-            0 => format!("{{\"id\": {number}, \"note\": \"n\"}}\n"),
-            1 => format!("{{\"id\": {number}, \"parts\": [{{\"p\": 1}}, {{\"p\": 2}}]}}\n"),
-            _ => format!("{{\"id\": {number}}}\n"),
+            0 => format!("{{\"id\": {number}, \"k\": {key}, \"note\": \"n\"}}\n"),
+            1 => format!(
+                "{{\"id\": {number}, \"k\": {key}, \"parts\": [{{\"p\": 1}}, {{\"p\": 2}}]}}\n"
+            ),
+            _ => format!("{{\"id\": {number}, \"k\": {key}}}\n"),
         }
+    }
+
+    /// Numbers of the records that stay when each replaces the one before of its key.
+    pub(super) fn last_of_each_key(&self) -> Vec<u64> {
+        let good = self.good.iter();
+        let last: BTreeMap<u64, u64> = good.map(|number| (key(*number), *number)).collect();
+        let mut last: Vec<u64> = last.into_values().collect();
+        last.sort_unstable();
+        last
     }
 
     pub(super) fn payloads(&self) -> usize {
         self.payloads.len()
     }
+}
+
+fn key(number: u64) -> u64 {
+    number % 4
 }
 
 #[async_trait]
