@@ -37,7 +37,7 @@ pub use draft::Draft;
 pub use lake::Lake;
 pub use partition::PartitionField;
 pub use rewrite::{REWRITE_BYTES_MAX, WideningObstacle};
-pub use schema::TYPE_DEPTH_MAX;
+pub use schema::{INCOMPATIBLE_TYPE, TYPE_DEPTH_MAX};
 pub use spill::SpillFolder;
 pub use table::{SnapshotInfo, Table};
 pub use verify::TableReport;

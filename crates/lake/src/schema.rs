@@ -10,6 +10,7 @@ mod names;
 mod widen;
 
 pub(crate) use arrow::{to_arrow, to_iceberg, with_field_id};
+pub use evolve::INCOMPATIBLE_TYPE;
 pub(crate) use evolve::evolve;
 pub use names::TYPE_DEPTH_MAX;
 pub(crate) use names::{assign, source_name};

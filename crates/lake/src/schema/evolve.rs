@@ -198,15 +198,28 @@ fn digits(kind: &PrimitiveType) -> Option<(u32, u32)> {
     }
 }
 
+/// Code of the error for a column that cannot hold the values of another type.
+pub const INCOMPATIBLE_TYPE: &str = "incompatible_type";
+
 fn incompatible(path: &str, current: &Type, incoming: &DataType) -> Error {
     let current = named(current);
+    let incoming = incoming_name(incoming);
     Error::config(
-        "incompatible_type",
+        INCOMPATIBLE_TYPE,
         format!("column {path} is {current} and cannot hold {incoming}"),
     )
-    .with_hint(format!(
-        "Cast it to {current}, or give it another name, in `transform`."
-    ))
+    .with_hint(
+        "declare its type under `schema: columns`, so that records that do not fit are refused, or give it another name in `transform`",
+    )
+}
+
+fn incoming_name(kind: &DataType) -> String {
+    match kind {
+        DataType::Struct(_) => "struct".to_owned(),
+        DataType::List(element) => format!("list of {}", incoming_name(element.data_type())),
+        DataType::Map(..) => "map".to_owned(),
+        other => primitive(other).map_or_else(|_| other.to_string(), |kind| kind.to_string()),
+    }
 }
 
 /// The name of a type in messages; members of a struct are left out.

@@ -2,10 +2,10 @@
 
 use std::sync::Arc;
 
-use arrow::array::{Array, ArrayRef, RecordBatch, new_null_array};
+use arrow::array::{Array, ArrayRef, AsArray, RecordBatch, new_null_array};
 use arrow::buffer::NullBuffer;
 use arrow::compute::cast;
-use arrow::datatypes::{DataType, Field, Schema};
+use arrow::datatypes::{DataType, Field, Float64Type, Schema};
 use arrow::row::{RowConverter, Rows, SortField};
 use forebay_core::{Error, Result};
 
@@ -61,18 +61,13 @@ fn key_column(schema: &Schema, name: &str) -> Result<KeyColumn> {
         Error::config(NO_KEY_COLUMN, what)
     };
     let field = find(schema, name).ok_or_else(missing)?;
-    let is_float = field.data_type().is_floating();
-    match column(field, name).filter(|_| !is_float) {
-        Some(column) => Ok(column),
-        None => {
-            let what = format!(
-                "column `{name}` is {}, which no key may have",
-                type_name(field)
-            );
-            Err(Error::config("bad_key_type", what)
-                .with_hint("a key has whole numbers, decimals, text, times, booleans or bytes: cast the column in a transform"))
-        }
-    }
+    column(field, name).ok_or_else(|| {
+        let what = format!(
+            "column `{name}` is {}, which no key may have",
+            type_name(field)
+        );
+        Error::config("bad_key_type", what)
+    })
 }
 
 /// `None` for a column that no record had so far: then all rows are equally old.
@@ -97,7 +92,7 @@ fn type_name(field: &Field) -> &'static str {
         DataType::Struct(_) => "an object",
         DataType::List(_) => "a list",
         DataType::Map(..) => "a map",
-        _ => "a floating-point number",
+        _ => "of a type without an order",
     }
 }
 
@@ -192,12 +187,25 @@ fn values(records: &RecordBatch, column: &KeyColumn) -> Result<ArrayRef> {
         .fields()
         .iter()
         .position(|field| field_id(field) == Some(column.id));
-    match at {
-        Some(at) if records.column(at).data_type() == &column.kind => {
-            Ok(Arc::clone(records.column(at)))
-        }
-        Some(at) => cast(records.column(at), &column.kind).map_err(failed),
-        None => Ok(new_null_array(&column.kind, records.num_rows())),
+    let Some(at) = at else {
+        return Ok(new_null_array(&column.kind, records.num_rows()));
+    };
+    let values = match records.column(at) {
+        same if same.data_type() == &column.kind => Arc::clone(same),
+        other => cast(other, &column.kind).map_err(failed)?,
+    };
+    match values.as_primitive_opt::<Float64Type>() {
+        Some(floats) => Ok(Arc::new(floats.unary::<_, Float64Type>(canonical))),
+        None => Ok(values),
+    }
+}
+
+/// Equal numbers have equal bits: one zero, and one NaN, which is the greatest.
+fn canonical(value: f64) -> f64 {
+    if value.is_nan() {
+        f64::NAN
+    } else {
+        value + 0.0
     }
 }
 

@@ -2,12 +2,15 @@
 
 use std::collections::btree_map::Entry;
 use std::collections::{BTreeMap, BTreeSet};
+use std::sync::Arc;
 
-use arrow::datatypes::SchemaRef;
+use arrow::datatypes::{Schema, SchemaRef};
 use arrow::record_batch::RecordBatch;
 use forebay_core::{Context, Error, ErrorKind, Ident, RefName, Result, TableName};
 use forebay_lake::upsert::NO_KEY_COLUMN;
-use forebay_lake::{Draft, Lake, PartitionField, Table, TableWriter, WriterOptions};
+use forebay_lake::{
+    Draft, INCOMPATIBLE_TYPE, Lake, PartitionField, Table, TableWriter, WriterOptions,
+};
 use forebay_store::{AsOf, Head};
 use object_store::path::Path;
 use tokio::runtime::Handle;
@@ -300,6 +303,32 @@ impl Tables {
             return Ok(true);
         }
         Ok(!trial.evolve(schema)?.is_empty())
+    }
+
+    /// The columns of `schema` whose type the table cannot take, with the reasons.
+    pub(in crate::engine) fn misfit_columns(
+        &mut self,
+        name: &TableName,
+        schema: &SchemaRef,
+    ) -> Result<Vec<(usize, Error)>> {
+        let open = self.opened(name, &WriterOptions::default())?;
+        let fits = open.fits.as_ref().is_some_and(|fits| fits == schema);
+        if fits || open.draft.schema().is_none() {
+            return Ok(Vec::new());
+        }
+        let mut misfits = Vec::new();
+        for (at, field) in schema.fields().iter().enumerate() {
+            let column = Arc::new(Schema::new(vec![field.clone()]));
+            let mut trial = open.draft.trial();
+            if trial.would_widen(&column)? {
+                continue;
+            }
+            match trial.evolve(&column) {
+                Err(error) if error.code() == INCOMPATIBLE_TYPE => misfits.push((at, error)),
+                fitting => drop(fitting?),
+            }
+        }
+        Ok(misfits)
     }
 
     /// Whether the rows fit the table with its pending changes. Nothing is written, and the table does not change.

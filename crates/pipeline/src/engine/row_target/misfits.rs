@@ -3,7 +3,7 @@
 //! A value may have no partition (the least `int` under `truncate`, the year 290000 under `hour`), or no exact place in its column.
 //! Looked for only after a write has failed; a batch that fits costs nothing.
 
-use arrow::array::RecordBatch;
+use arrow::array::{Array, RecordBatch};
 use forebay_core::{Batch, Context, Error, ErrorKind, Rejected, Result, TableName};
 use forebay_lake::PartitionField;
 use forebay_lake::upsert::{key_refusal, rows_without_key};
@@ -25,6 +25,8 @@ pub(in crate::engine) fn write_rows(
     tables.claim_rows(target, &batch.child)?;
     let is_main = batch.child.is_empty();
     let (batch, mut refused) = with_keys(tables, steps, target, batch)?;
+    let (batch, others) = with_fitting_columns(tables, steps, &name, batch)?;
+    refused.extend(others);
     if batch.records.num_rows() == 0 {
         return Ok(refused);
     }
@@ -45,6 +47,51 @@ pub(in crate::engine) fn write_rows(
         written => written?,
     }
     Ok(refused)
+}
+
+/// The rows without a value in columns that the table has with a type of another kind, as it may when several pipelines load
+/// it; the others as rejected records.
+fn with_fitting_columns(
+    tables: &mut Tables,
+    steps: &mut Steps,
+    name: &TableName,
+    batch: Batch,
+) -> Result<(Batch, Vec<Rejected>)> {
+    if !batch.child.is_empty() {
+        return Ok((batch, Vec::new()));
+    }
+    let misfits = tables.misfit_columns(name, &batch.records.schema())?;
+    if misfits.is_empty() {
+        return Ok((batch, Vec::new()));
+    }
+    let columns = batch.records.columns();
+    let is_only = misfits.len() == columns.len();
+    let refusal = |row: usize| {
+        let mut misfits = misfits.iter();
+        let (_, error) = misfits.find(|(at, _)| is_only || columns[*at].is_valid(row))?;
+        let hint = error
+            .hint()
+            .map_or_else(String::new, |hint| format!(": {hint}"));
+        Some(Refusal {
+            row,
+            code: error.code(),
+            reason: format!("{}{hint}", error.message()),
+        })
+    };
+    let refusals: Vec<Refusal> = (0..batch.records.num_rows()).filter_map(refusal).collect();
+    let (mut left, refused) = match refusals.is_empty() {
+        true => (batch, Vec::new()),
+        false => tables
+            .runtime()
+            .block_on(steps.refuse_rows(batch, refusals))?,
+    };
+    let fitting: Vec<usize> = (0..left.records.num_columns())
+        .filter(|at| misfits.iter().all(|(misfit, _)| misfit != at))
+        .collect();
+    left.records = left.records.project(&fitting).map_err(|error| {
+        Error::bug("bad_batch", "failed to leave columns out").with_source(error)
+    })?;
+    Ok((left, refused))
 }
 
 /// The rows that have every column of the key, and the others as rejected records.
