@@ -14,6 +14,7 @@ mod forms;
 mod frames;
 mod functions;
 mod groups;
+mod hidden_names;
 mod ignored_clauses;
 mod lifted_conditions;
 mod lists;
