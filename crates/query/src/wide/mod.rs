@@ -465,3 +465,6 @@ impl GroupsAccumulator for CheckedGroups {
         self.inner.size()
     }
 }
+
+#[cfg(test)]
+mod tests;

@@ -1,7 +1,9 @@
-//! `array_agg(x ORDER BY y)` and `string_agg(x, ',' ORDER BY y)` that sort their values themselves.
+//! `array_agg(x ORDER BY y)`, `string_agg(x, ',' ORDER BY y)`, `first_value(x ORDER BY y)` and `last_value(x ORDER BY y)` that look for
+//! the order of their values themselves.
 //!
 //! The engine sorts the input as one of several aggregates wants it and turns the others round, or takes the order that the input has.
-//! What it turns round is wrong once groups are merged from several steps.
+//! What it turns round is wrong once groups are merged from several steps. Over sorted rows its `last_value` takes one away from the
+//! length of a batch that may have no row, as behind a `FILTER`.
 
 use std::any::Any;
 use std::sync::Arc;
@@ -17,7 +19,7 @@ use datafusion::logical_expr::{
     SetMonotonicity, Signature,
 };
 
-const NAMES: [&str; 2] = ["array_agg", "string_agg"];
+const NAMES: [&str; 4] = ["array_agg", "string_agg", "first_value", "last_value"];
 
 /// The function, in its form with an order of its own where it has one.
 pub(crate) fn with_own_order(function: Arc<AggregateUDF>) -> Arc<AggregateUDF> {
