@@ -18,6 +18,7 @@ mod hidden_names;
 mod ignored_clauses;
 mod lifted_conditions;
 mod lists;
+mod memory;
 mod messages;
 mod named_windows;
 mod nested;
