@@ -231,6 +231,7 @@ async fn aggregates_that_cannot_be_joined_are_refused_in_words() {
     let fixture = lake().await;
     for sql in [
         "select a from a.t where a in (select count(*) from a.u where u.b < t.b group by u.c)",
+        "select a from (values (1), (2)) t(a) where a in (select count(*) from (values (1), (2)) b(id) where b.id <= t.a group by b.id)",
         "select a from a.t left join (values (1)) v(x) on x = (select count(*) from a.u where u.b < t.b)",
         "select a from a.t where a in (select count(*) from a.u where u.b < t.b having count(*) > 1)",
     ] {

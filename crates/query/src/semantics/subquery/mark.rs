@@ -125,9 +125,12 @@ impl Subqueries {
     }
 }
 
+/// Whether a subquery becomes a column of the input.
+type IsMoved = fn(&Expr) -> bool;
+
 /// Which subqueries the engine does not join in place; `None` for plans that keep theirs. It joins any test in a filter, and one value in a filter or a
 /// select list, where that has at most one row; of two it confuses the columns.
-fn moved_from(plan: &LogicalPlan) -> Result<Option<fn(&Expr) -> bool>> {
+fn moved_from(plan: &LogicalPlan) -> Result<Option<IsMoved>> {
     let has_values = values_in(plan)? > 1;
     Ok(Some(match plan {
         LogicalPlan::Projection(_) if has_values => is_subquery,
@@ -180,7 +183,7 @@ fn is_subquery(expr: &Expr) -> bool {
     is_existence(expr) || is_value(expr)
 }
 
-fn has(plan: &LogicalPlan, moves: fn(&Expr) -> bool) -> Result<bool> {
+fn has(plan: &LogicalPlan, moves: IsMoved) -> Result<bool> {
     let expressions = plan.expressions();
     let mut found = expressions
         .iter()

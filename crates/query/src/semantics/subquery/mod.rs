@@ -29,15 +29,15 @@ pub(super) use form::{above_join, plain};
 #[derive(Debug)]
 pub(super) struct Subqueries {
     made: AtomicUsize,
-    /// Whether the rows of a statement stay in their order, as those of a transform do.
-    keeps_order: bool,
+    /// Whether groups over the rows of a statement are refused, as for a transform, which sees one batch of them.
+    refuses_groups: bool,
 }
 
 impl Subqueries {
-    pub(super) fn new(keeps_order: bool) -> Self {
+    pub(super) fn new(refuses_groups: bool) -> Self {
         Self {
             made: AtomicUsize::default(),
-            keeps_order,
+            refuses_groups,
         }
     }
 

@@ -86,14 +86,14 @@ pub(super) fn can_be_numbered(plan: &LogicalPlan) -> bool {
 impl Subqueries {
     /// The value beside the columns of the input, one row for each of the input, in any order.
     ///
-    /// Errors: `Unsupported` where a condition cannot be lifted from its place, and for a transform, whose rows have an order.
+    /// Errors: `Unsupported` where a condition cannot be lifted from its place, and for a transform.
     pub(super) fn numbered(
         &self,
         value: &Subquery,
         input: &LogicalPlan,
     ) -> Result<(LogicalPlan, Expr)> {
         let unsupported = || external(subquery_unsupported());
-        let found = AggregateValue::of(&value.subquery).filter(|_| !self.keeps_order);
+        let found = AggregateValue::of(&value.subquery).filter(|_| !self.refuses_groups);
         let AggregateValue { value, groups } = found.ok_or_else(unsupported)?;
         let inside = self.inside(groups)?.ok_or_else(unsupported)?;
         let number = self.alias("number");
