@@ -3,7 +3,9 @@
 //! Nothing here logs, and nothing here knows which tables exist beyond the names it is handed.
 
 mod locate;
+mod memory;
 mod names;
+mod phrases;
 mod wording;
 
 use std::any::Any;
@@ -48,25 +50,39 @@ pub(crate) fn explain(
     match root {
         DataFusionError::SQL(error, _) => syntax(error, sql),
         // A function that finds an invalid argument only at run time.
-        DataFusionError::Plan(message) if matches!(phase, Phase::Run) => value_error(message, phase, sql),
-        DataFusionError::External(inner) if is_bad_pattern(inner.as_ref()) => value_error(&one_line(&inner.to_string()), phase, sql),
+        DataFusionError::Plan(message) if matches!(phase, Phase::Run) => {
+            value_error(message, phase, sql)
+        }
+        DataFusionError::External(inner) if is_bad_pattern(inner.as_ref()) => {
+            value_error(&one_line(&inner.to_string()), phase, sql)
+        }
         DataFusionError::SchemaError(error, _) => bad_schema(error, place, sql),
-        DataFusionError::Plan(message) | DataFusionError::Configuration(message) => bad_plan(message, place, sql, tables),
+        DataFusionError::Plan(message) | DataFusionError::Configuration(message) => {
+            bad_plan(message, place, sql, tables)
+        }
         DataFusionError::NotImplemented(message) => unsupported(message, place),
-        DataFusionError::ResourcesExhausted(message) => Error::unavailable(
-            "query_memory",
-            format!("the query needs more memory than it may use: {}", first_line(message)),
-        )
-        .with_hint("raise `memory` in `[sql]` of forebay.toml, or read less: filter, fewer columns, no cross join"),
+        DataFusionError::ResourcesExhausted(message) => memory::exhausted(message),
+        // A join that has nowhere to spill to.
+        DataFusionError::Execution(message) if memory::is_out_of_memory(message) => {
+            memory::exhausted(message)
+        }
         DataFusionError::Execution(message) => value_error(message, phase, sql),
         DataFusionError::ArrowError(error, _) => arrow_error(error, phase, sql),
         // Functions return it for invalid arguments.
-        DataFusionError::Internal(message) if matches!(phase, Phase::Run) => value_error(message, phase, sql),
-        DataFusionError::Internal(message) => Error::bug("sql_engine", format!("internal SQL engine error: {}", first_line(message))),
-        DataFusionError::ParquetError(_) | DataFusionError::ObjectStore(_) | DataFusionError::IoError(_) => {
-            read_failed(&root.to_string())
+        DataFusionError::Internal(message) if matches!(phase, Phase::Run) => {
+            value_error(message, phase, sql)
         }
-        other => Error::unavailable("query_failed", format!("the query failed: {}", first_line(&other.to_string()))),
+        DataFusionError::Internal(message) => Error::bug(
+            "sql_engine",
+            format!("internal SQL engine error: {}", first_line(message)),
+        ),
+        DataFusionError::ParquetError(_)
+        | DataFusionError::ObjectStore(_)
+        | DataFusionError::IoError(_) => read_failed(&root.to_string()),
+        other => Error::unavailable(
+            "query_failed",
+            format!("the query failed: {}", first_line(&other.to_string())),
+        ),
     }
 }
 
@@ -233,6 +249,8 @@ fn bad_plan(message: &str, place: Option<Place>, sql: &str, tables: &[String]) -
 fn unsupported(message: &str, place: Option<Place>) -> Error {
     match message.strip_prefix("Physical plan does not support logical expression ") {
         Some(expr) if expr.starts_with("GroupingSet") => return sets_outside_groups(),
+        Some(expr) if expr.starts_with("AggregateFunction") => return nested_aggregate(),
+        Some(expr) if expr.starts_with("WindowFunction") => return nested_window(),
         Some(_) => return subquery_unsupported(),
         None => {}
     }
@@ -250,11 +268,21 @@ fn sets_outside_groups() -> Error {
     Error::config("bad_sql", message).with_hint("write GROUP BY ROLLUP (a, b)")
 }
 
+fn nested_aggregate() -> Error {
+    let message = "an aggregate within another, or outside of SELECT, HAVING and ORDER BY";
+    Error::config("bad_sql", message).with_hint("compute the inner one in a subquery")
+}
+
+fn nested_window() -> Error {
+    let message = "a window function outside of SELECT, QUALIFY and ORDER BY";
+    Error::config("bad_sql", message).with_hint("compute it in a subquery, or write QUALIFY")
+}
+
 /// A subquery that could not be made a join.
 pub(crate) fn subquery_unsupported() -> Error {
     let message = "not supported: a subquery that refers to the row outside in this form";
     Error::unsupported("sql_unsupported", message).with_hint(
-        "refer to the row outside in conditions of its WHERE only, without UNION or LIMIT around them, and not from the ON of an outer join; or write a join. A list is unnested in the SELECT list: SELECT id, unnest(tags) AS tag",
+        "refer to the row outside in conditions of its WHERE only, with = where it has GROUP BY, without UNION or LIMIT around them, and not from the ON of an outer join; or write a join. A list is unnested in the SELECT list: SELECT id, unnest(tags) AS tag",
     )
 }
 
@@ -281,13 +309,18 @@ fn one_line(text: &str) -> String {
 }
 
 fn value_error(message: &str, phase: Phase, sql: &str) -> Error {
+    let hint = wording::hint(first_line(message));
     let message = &wording::plain(first_line(message));
-    match phase {
+    let error = match phase {
         Phase::Plan => bad_sql(message, locate_value(sql, message)),
         Phase::Run => Error::data(
             "sql_value",
             format!("a value makes the statement fail: {message}"),
         ),
+    };
+    match hint {
+        Some(hint) => error.with_hint(hint),
+        None => error,
     }
 }
 

@@ -31,6 +31,7 @@ mod rewrite;
 mod run;
 mod semantics;
 mod session;
+mod spill_pool;
 mod state;
 pub mod statement;
 mod system;

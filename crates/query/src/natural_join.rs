@@ -17,6 +17,8 @@ use forebay_core::Error;
 
 use crate::error::external;
 
+const NATURAL: &str = "natural";
+
 /// The joins without a condition that a statement asks for.
 #[derive(Debug, Default)]
 pub(crate) struct AskedJoins {
@@ -26,9 +28,12 @@ pub(crate) struct AskedJoins {
 }
 
 impl AskedJoins {
-    pub(crate) fn of(statement: &Statement) -> Self {
+    /// Walks the statement only where its text has the word.
+    pub(crate) fn of(statement: &Statement, sql: &str) -> Self {
         let mut asked = Self::default();
-        if let Statement::Statement(statement) = statement {
+        if let Statement::Statement(statement) = statement
+            && has_word(sql)
+        {
             // Nothing here ends the visit early.
             let _ = statement.visit(&mut asked);
         }
@@ -105,6 +110,12 @@ impl Visitor for AskedJoins {
     }
 }
 
+/// Whether a text has the word `NATURAL`, in letters of any case.
+fn has_word(sql: &str) -> bool {
+    let mut places = sql.as_bytes().windows(NATURAL.len());
+    places.any(|place| place.eq_ignore_ascii_case(NATURAL.as_bytes()))
+}
+
 fn cross_joins(plan: &LogicalPlan) -> Result<usize, DataFusionError> {
     let mut count = 0;
     plan.apply_with_subqueries(|node| {
@@ -115,4 +126,18 @@ fn cross_joins(plan: &LogicalPlan) -> Result<usize, DataFusionError> {
         Ok(TreeNodeRecursion::Continue)
     })?;
     Ok(count)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::AskedJoins;
+
+    #[test]
+    fn joins_are_counted_only_where_one_is_natural() {
+        let asked = |sql: &str| AskedJoins::of(&crate::statement::read(sql).unwrap(), sql);
+        let plain = asked("select 1 from x.a, x.b cross join x.c");
+        assert_eq!((plain.natural_outer, plain.crossed), (0, 0));
+        let natural = asked("select 1 from x.a, x.b NATURAL\nLEFT join x.c");
+        assert_eq!((natural.natural_outer, natural.crossed), (1, 1));
+    }
 }

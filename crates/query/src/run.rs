@@ -1,4 +1,4 @@
-//! Runs a planned statement: within its time, and again with joins that spill when hash joins do not fit in memory.
+//! Runs a planned statement: within its time, and again with operators that spill when the first ones do not fit in memory.
 //!
 //! Nothing here plans text or knows tables.
 
@@ -6,10 +6,13 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use datafusion::common::DataFusionError;
+use datafusion::common::tree_node::{Transformed, TransformedResult, TreeNode};
 use datafusion::execution::SendableRecordBatchStream;
 use datafusion::execution::session_state::{SessionState, SessionStateBuilder};
 use datafusion::logical_expr::LogicalPlan;
 use datafusion::physical_plan::joins::HashJoinExec;
+use datafusion::physical_plan::limit::{GlobalLimitExec, LocalLimitExec};
+use datafusion::physical_plan::sorts::sort::SortExec;
 use datafusion::physical_plan::stream::RecordBatchStreamAdapter;
 use datafusion::physical_plan::{ExecutionPlan, execute_stream};
 use forebay_core::{Clock, Error};
@@ -25,37 +28,34 @@ pub(crate) struct PlannedStatement {
 }
 
 impl PlannedStatement {
-    /// Rows of the statement. A hash join that outgrows the memory before the first row is replaced by one that spills.
+    /// Rows of the statement. A plan that outgrows the memory before the first row is replaced by a frugal one.
     pub(crate) async fn stream(self) -> Result<SendableRecordBatchStream, DataFusionError> {
-        let plan = self.physical(&self.state).await?;
-        let has_other_plan = has_hash_join(&plan) && !has_null_aware_join(&plan);
+        let plan = self.physical(&self.state, Frugality::None).await?;
+        let frugality = match has_hash_join(&plan) && !has_null_aware_join(&plan) {
+            true => Frugality::SortsAndJoins,
+            false => Frugality::Sorts,
+        };
         let first = execute_stream(plan, self.state.task_ctx())?;
-        if !has_other_plan {
+        if is_explained(&self.logical) {
             return Ok(first);
         }
         let schema = first.schema();
-        let rows = futures::stream::once(self.with_fallback(first)).try_flatten();
+        let rows = futures::stream::once(self.with_fallback(first, frugality)).try_flatten();
         Ok(Box::pin(RecordBatchStreamAdapter::new(schema, rows)))
     }
 
     async fn with_fallback(
         self,
         mut first: SendableRecordBatchStream,
+        frugality: Frugality,
     ) -> Result<SendableRecordBatchStream, DataFusionError> {
         let schema = first.schema();
         match first.next().await {
             Some(Err(error)) if is_out_of_memory(&error) => {
-                tracing::debug!(%error, "hash join exceeds the memory limit, retrying with sort-merge joins");
+                tracing::debug!(%error, "query exceeds the memory limit, retrying with operators that spill");
                 drop(first);
-                let mut config = self.state.config().clone();
-                config.options_mut().optimizer.prefer_hash_join = false;
-                // The planner sorts and merges only where there is more than one partition.
-                let partitions = config.target_partitions().max(2);
-                let config = config.with_target_partitions(partitions);
-                let state = SessionStateBuilder::new_from_existing(self.state.clone())
-                    .with_config(config)
-                    .build();
-                let plan = self.physical(&state).await?;
+                let state = frugal_state(&self.state, frugality);
+                let plan = self.physical(&state, frugality).await?;
                 execute_stream(plan, state.task_ctx())
             }
             head => {
@@ -68,14 +68,73 @@ impl PlannedStatement {
     async fn physical(
         &self,
         state: &SessionState,
+        frugality: Frugality,
     ) -> Result<Arc<dyn ExecutionPlan>, DataFusionError> {
         let plan = state.create_physical_plan(&self.logical).await?;
+        let plan = match frugality {
+            Frugality::None => plan,
+            _ => plan.transform_up(sorted_whole).data()?,
+        };
         match &self.deadline {
             // The explained plan is the one without the limit.
             Some(deadline) if !is_explained(&self.logical) => bounded(plan, deadline),
             _ => Ok(plan),
         }
     }
+}
+
+/// How a plan saves memory.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+enum Frugality {
+    None,
+    /// Small batches in few partitions, and sorts that spill also where a limit is above them.
+    Sorts,
+    /// Sort-merge joins, too.
+    SortsAndJoins,
+}
+
+/// Rows in one batch of a frugal plan.
+const FRUGAL_BATCH_ROWS: usize = 1_024;
+
+/// Partitions of a frugal plan with joins: the planner sorts and merges for them only where there is more than one.
+const JOIN_PARTITIONS: usize = 2;
+
+fn frugal_state(state: &SessionState, frugality: Frugality) -> SessionState {
+    let mut config = state
+        .config()
+        .clone()
+        .with_batch_size(FRUGAL_BATCH_ROWS)
+        .with_target_partitions(match frugality {
+            Frugality::SortsAndJoins => JOIN_PARTITIONS,
+            _ => 1,
+        });
+    let optimizer = &mut config.options_mut().optimizer;
+    optimizer.prefer_hash_join = frugality != Frugality::SortsAndJoins;
+    // The filter is that of a sort which keeps its rows in memory.
+    optimizer.enable_topk_dynamic_filter_pushdown = false;
+    SessionStateBuilder::new_from_existing(state.clone())
+        .with_config(config)
+        .build()
+}
+
+/// A sort with a limit keeps batches in memory, and cannot spill: all rows are sorted, and then limited.
+fn sorted_whole(
+    plan: Arc<dyn ExecutionPlan>,
+) -> Result<Transformed<Arc<dyn ExecutionPlan>>, DataFusionError> {
+    let Some(sort) = plan.as_any().downcast_ref::<SortExec>() else {
+        return Ok(Transformed::no(plan));
+    };
+    let Some(rows) = sort.fetch() else {
+        return Ok(Transformed::no(plan));
+    };
+    let is_partitioned = sort.preserve_partitioning();
+    let whole = SortExec::new(sort.expr().clone(), Arc::clone(sort.input()))
+        .with_preserve_partitioning(is_partitioned);
+    let whole: Arc<dyn ExecutionPlan> = Arc::new(whole);
+    Ok(Transformed::yes(match is_partitioned {
+        true => Arc::new(LocalLimitExec::new(whole, rows)),
+        false => Arc::new(GlobalLimitExec::new(whole, 0, Some(rows))),
+    }))
 }
 
 fn is_explained(plan: &LogicalPlan) -> bool {

@@ -144,7 +144,7 @@ impl Query {
             self.options.payloads.clone(),
         );
         // The engine panics on some values; that ends the statement, not the process.
-        let started = AssertUnwindSafe(self.start(parsed, &pinned))
+        let started = AssertUnwindSafe(self.start(sql, parsed, &pinned))
             .catch_unwind()
             .await
             .map_err(|panic| panicked(panic.as_ref()))?;
@@ -198,6 +198,7 @@ impl Query {
 
     async fn start(
         &self,
+        sql: &str,
         parsed: Statement,
         pinned: &Pinned,
     ) -> Result<(SchemaRef, SendableRecordBatchStream), DataFusionError> {
@@ -210,7 +211,7 @@ impl Query {
         if lists_tables(&state, &parsed)? {
             pinned.list().await.map_err(crate::error::external)?;
         }
-        let asked = AskedJoins::of(&parsed);
+        let asked = AskedJoins::of(&parsed, sql);
         let logical = state.statement_to_plan(parsed).await?;
         asked.check(&logical)?;
         read_only().verify_plan(&logical)?;

@@ -9,7 +9,7 @@ use std::sync::Arc;
 use datafusion::common::config::ConfigOptions;
 use datafusion::common::{DataFusionError, Result};
 use datafusion::execution::disk_manager::{DiskManagerBuilder, DiskManagerMode};
-use datafusion::execution::memory_pool::{FairSpillPool, GreedyMemoryPool, MemoryPool};
+use datafusion::execution::memory_pool::{GreedyMemoryPool, MemoryPool};
 use datafusion::execution::object_store::ObjectStoreRegistry;
 use datafusion::execution::runtime_env::{RuntimeEnv, RuntimeEnvBuilder};
 use datafusion::execution::session_state::{SessionState, SessionStateBuilder};
@@ -28,6 +28,7 @@ use crate::semantics::coerce::CommonTypes;
 use crate::semantics::lifted::LiftedKeys;
 use crate::semantics::operator::OwnOperators;
 use crate::semantics::set_comparison::SetComparisons;
+use crate::spill_pool::SpillPool;
 use crate::{ntile, optimize, physical, types, wide};
 
 /// Rows in one batch between operators.
@@ -44,6 +45,23 @@ pub(crate) struct Resources {
     pub(crate) spill_bytes: u64,
     pub(crate) spill_dir: Option<PathBuf>,
     pub(crate) threads: usize,
+}
+
+/// Memory of one partition, below which fewer are better than more: each holds tables and buffers of its own.
+const PARTITION_BYTES_MIN: usize = 16 << 20;
+/// Memory that a sort keeps for merging what it has spilled: at most this, and one part in so many of all.
+const MERGE_BYTES_MAX: usize = 10 << 20;
+const MERGE_SHARE: usize = 16;
+
+impl Resources {
+    fn partitions(&self) -> usize {
+        let fitting = (self.memory_bytes / PARTITION_BYTES_MIN).max(1);
+        self.threads.min(fitting)
+    }
+
+    fn merge_bytes(&self) -> usize {
+        (self.memory_bytes / MERGE_SHARE).min(MERGE_BYTES_MAX)
+    }
 }
 
 /// State for SQL over batches in memory: one thread, nothing on disk, no store.
@@ -87,7 +105,7 @@ pub(crate) fn for_queries(lake: Arc<dyn ObjectStore>, resources: &Resources) -> 
         },
         None => DiskManagerMode::OsTmpDirectory,
     };
-    let pool: Arc<dyn MemoryPool> = Arc::new(FairSpillPool::new(resources.memory_bytes));
+    let pool: Arc<dyn MemoryPool> = Arc::new(SpillPool::new(resources.memory_bytes));
     let runtime = RuntimeEnvBuilder::new()
         .with_memory_pool(pool)
         .with_disk_manager_builder(
@@ -100,7 +118,9 @@ pub(crate) fn for_queries(lake: Arc<dyn ObjectStore>, resources: &Resources) -> 
         .build_arc()?;
     let limit = ResultLimit::of_memory(resources.memory_bytes);
     // The lake's catalog has an `information_schema` of its own.
-    let mut config = config(resources.threads).with_information_schema(false);
+    let mut config = config(resources.partitions()).with_information_schema(false);
+    let execution = &mut config.options_mut().execution;
+    execution.sort_spill_reservation_bytes = resources.merge_bytes();
     if let Some(folder) = folder {
         // Answers hold it too: the folder is there as long as one of them.
         config = config.with_extension(folder);

@@ -19,16 +19,19 @@ use forebay_core::{Error, InspectedStatement, Result};
 use super::{mentions, outputs, pure};
 use crate::error::nearest;
 use crate::name::normal;
+use crate::rewrite::shadowed;
 use crate::statement;
 
 /// Checks a transform over the table `input`.
 ///
 /// Errors: `Config` `sql_not_row_wise`, `bad_sql` with line and column.
 pub(super) fn inspect(state: &SessionState, input: &str, sql: &str) -> Result<InspectedStatement> {
-    let parsed = statement::parse(sql)?;
-    let Statement::Statement(inner) = &parsed else {
+    let mut parsed = statement::parse(sql)?;
+    let Statement::Statement(inner) = &mut parsed else {
         return Ok(InspectedStatement::default());
     };
+    // One name is one table from here on.
+    shadowed::settle(inner, &[input])?;
     let mut inspector = Inspector {
         state,
         input,

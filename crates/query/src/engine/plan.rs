@@ -115,7 +115,7 @@ impl Planned {
         sql: &str,
     ) -> Result<Self, DataFusionError> {
         let state = with_input(state, input, schema)?;
-        let asked = AskedJoins::of(&statement);
+        let asked = AskedJoins::of(&statement, sql);
         let logical = state.statement_to_plan(statement).await?;
         asked.check(&logical)?;
         pure::check_plan(&logical, sql)?;

@@ -12,6 +12,7 @@ use crate::statement;
 
 mod clauses;
 mod deadline;
+mod hidden_names;
 mod row_wise;
 
 fn rows() -> RecordBatch {

@@ -1,5 +1,8 @@
 //! The engine's messages in the words of SQL: its type names become SQL's, its notation of trees and signatures is left out.
 
+use super::memory::with_plain_operators;
+use super::phrases::translated;
+
 /// Names of types as the engine writes them, the longest first.
 const TYPES: [(&str, &str); 22] = [
     ("LargeUtf8", "text"),
@@ -47,18 +50,30 @@ const NOTATIONS: [&str; 6] = [
 
 /// The message for people.
 pub(super) fn plain(message: &str) -> String {
-    let message = message
-        .trim_start_matches("Error during planning: ")
-        .trim_start_matches("Execution error: ")
-        .trim_start_matches("Arrow error: ");
-    let known = unknown_function(message)
-        .or_else(|| wrong_arguments(message))
-        .or_else(|| no_signature(message))
-        .or_else(|| plainer(message));
+    let message = without_kinds(message);
+    let known = plainer(message)
+        .or_else(|| translated(message, with_sql_types).map(|translation| translation.message));
     if let Some(plain) = known {
         return plain;
     }
-    with_sql_types(&without_notation(message))
+    with_plain_operators(&with_sql_types(&without_notation(message)))
+}
+
+/// What the engine puts before a message, for itself.
+const KINDS: [&str; 7] = [
+    "Error during planning: ",
+    "Execution error: ",
+    "Arrow error: ",
+    "Compute error: ",
+    "Parser error: ",
+    "Invalid argument error: ",
+    "This feature is not implemented: ",
+];
+
+fn without_kinds(message: &str) -> &str {
+    KINDS
+        .iter()
+        .fold(message, |message, kind| message.trim_start_matches(kind))
 }
 
 /// A syntax error without the parser's notation of tokens.
@@ -73,35 +88,8 @@ pub(super) fn syntax(message: &str) -> String {
     }
 }
 
-fn unknown_function(message: &str) -> Option<String> {
-    let name = message
-        .strip_prefix("Invalid function '")?
-        .split('\'')
-        .next()?;
-    Some(format!("unknown function {name}()"))
-}
-
-fn wrong_arguments(message: &str) -> Option<String> {
-    let (_, rest) =
-        message.split_once("No function matches the given name and argument types '")?;
-    let (call, _) = rest.split_once('\'')?;
-    Some(format!("{} does not exist", with_sql_types(call)))
-}
-
-/// `Function 'sum' failed to match any signature, errors: …, but received String (DataType: text)`.
-fn no_signature(message: &str) -> Option<String> {
-    let (before, after) = message.split_once("' failed to match any signature")?;
-    let (_, name) = before.rsplit_once('\'')?;
-    let (_, received) = after.split_once("(DataType: ")?;
-    let (kind, _) = received.split_once(')')?;
-    Some(format!("{name}({}) does not exist", with_sql_types(kind)))
-}
-
-/// Messages of the engine that name its rules instead of the fault.
+/// Messages whose parts are counted or cut before they are said; all others are in [`super::phrases`].
 fn plainer(message: &str) -> Option<String> {
-    if let Some(operands) = operation(message) {
-        return Some(format!("{} does not exist", with_sql_types(operands)));
-    }
     if let Some(kind) = condition(message) {
         return Some(format!(
             "a condition is a boolean, not {}",
@@ -126,10 +114,6 @@ fn plainer(message: &str) -> Option<String> {
             with_sql_types(name)
         ));
     }
-    if let Some(call) = message.strip_prefix(FRAME) {
-        let name = call.split('(').next()?;
-        return Some(format!("{name}() over a moving frame"));
-    }
     if let Some(rest) = message.strip_prefix("Order by column out of bounds, specified: ") {
         let (place, count) = rest.split_once(", max: ")?;
         let columns = if count == "1" { "column" } else { "columns" };
@@ -145,43 +129,10 @@ fn plainer(message: &str) -> Option<String> {
             "a query has {has} {columns} where {wanted} are named or compared"
         ));
     }
-    let known = match message {
-        message if message.starts_with(MAP_AS_KEY) => {
-            "DISTINCT, GROUP BY, UNION or ORDER BY over maps"
-        }
-        message if message.starts_with(SUBSTRING) => "substring() takes FROM, FOR or both",
-        message if message.starts_with(SERIES) => "a series of timestamps is not supported in FROM",
-        message if message.starts_with(CORRELATED_VALUE) => {
-            "a subquery that is a value and refers to the row outside may have several rows"
-        }
-        message if message.starts_with(PLUS) => "+ takes a number or interval",
-        message if message.starts_with(UNARY) => "this operator before a value",
-        message if message.starts_with(ORDERS) => "nth_value() with several orders in one SELECT",
-        _ => return None,
-    };
-    Some(known.to_owned())
+    None
 }
 
-/// Only the engine's `nth_value` needs its rows sorted.
-const ORDERS: &str = "Conflicting ordering requirements in aggregate functions";
-
-/// What a frame leaves behind is taken away from an aggregate, where it can be.
-const FRAME: &str = "Aggregate can not be used as a sliding accumulator because `retract_batch` is not implemented: ";
-
-const SUBSTRING: &str = "Substring without for/from is not valid";
-
-/// The engine takes timestamps in nanoseconds only there.
-const SERIES: &str = "First argument must be a timestamp";
-
-const CORRELATED_VALUE: &str = "Correlated scalar subquery must be aggregated";
-
-const PLUS: &str = "Unary operator '+' only supports";
-
-const UNARY: &str = "Unsupported SQL unary operator";
-
 const NAMES_OF_TABLE: &str = "Source table contains ";
-
-const MAP_AS_KEY: &str = "Row format support not yet implemented for";
 
 const ROWS_OF_VALUES: &str = "Inconsistent data type across values list";
 
@@ -244,37 +195,18 @@ pub(super) fn clause(message: &str) -> Option<&'static [&'static str]> {
 /// What to write instead.
 pub(super) fn hint(message: &str) -> Option<&'static str> {
     Some(match message {
-        message if operation(message).is_some() => "cast one side: CAST(x AS type)",
         message if strict(message) == Some("-") => "cast it to a number: - CAST(x AS double)",
         message if strict(message).is_some() || condition(message).is_some() => {
             "compare it with something: x > 0"
         }
         message if message.starts_with(NAMES_OF_TABLE) => "give each column one name or value",
-        message if message.starts_with(MAP_AS_KEY) => {
-            "write UNION ALL, or compare map_keys(m) and map_values(m)"
-        }
-        message if message.starts_with(PLUS) => "leave the sign out",
-        message if message.starts_with(UNARY) => {
-            "write -x - 1 for ~x, sqrt(x) for |/x, cbrt(x) for ||/x, abs(x) for @x"
-        }
         message if message.starts_with(ROWS_OF_VALUES) => {
             "cast the values of that column to one type: CAST(x AS type)"
         }
         message if message.starts_with("Projections require unique expression names") => {
             "give one of them another name with AS"
         }
-        message if message.starts_with(FRAME) => "join the table with itself",
-        message if message.starts_with(SUBSTRING) => "write substring(x FROM 2 FOR 3)",
-        message if message.starts_with(SERIES) => {
-            "write SELECT unnest(generate_series(…)) AS at in a subquery"
-        }
-        message if message.starts_with(CORRELATED_VALUE) => {
-            "write an aggregate in it, such as max(x), or a join"
-        }
-        message if message.starts_with(ORDERS) => {
-            "write (array_agg(x ORDER BY y))[n] instead of nth_value(x, n ORDER BY y)"
-        }
-        _ => return None,
+        message => return translated(message, str::to_owned)?.hint,
     })
 }
 
@@ -313,7 +245,42 @@ pub(super) fn with_sql_types(text: &str) -> String {
     for (from, to) in TYPES {
         text = text.replace(from, to);
     }
+    with_nested_types(text)
+}
+
+/// `List(bigint)` as `bigint[]`, `Struct("a": bigint)` as `struct(a bigint)`.
+fn with_nested_types(mut text: String) -> String {
+    for list in ["LargeList(", "List("] {
+        while let Some(start) = text.find(list) {
+            let inner = start + list.len();
+            let Some(end) = closing(&text[inner..]) else {
+                break;
+            };
+            let item = text[inner..inner + end].to_owned();
+            text.replace_range(start..=inner + end, &format!("{item}[]"));
+        }
+    }
+    while let Some(start) = text.find("Struct(") {
+        let inner = start + "Struct(".len();
+        let end = closing(&text[inner..]).map_or(text.len(), |end| inner + end);
+        let fields = text[inner..end].replace("\": ", " ").replace('"', "");
+        text.replace_range(start..end, &format!("struct({fields}"));
+    }
     text
+}
+
+/// The place of the parenthesis that closes one before the text.
+fn closing(text: &str) -> Option<usize> {
+    let mut open = 0_usize;
+    text.char_indices().find_map(|(at, c)| {
+        match c {
+            '(' => open += 1,
+            ')' if open == 0 => return Some(at),
+            ')' => open -= 1,
+            _ => {}
+        }
+        None
+    })
 }
 
 #[cfg(test)]
@@ -366,6 +333,26 @@ mod tests {
             (
                 "Unsupported ast node in sqltorel: Lambda(LambdaFunction { params: x })",
                 "this form of expression",
+            ),
+            (
+                "Function 'f' user-defined coercion failed with \"x\"",
+                "Function 'f' user-defined coercion failed with \"x\"",
+            ),
+            (
+                "Cannot infer common argument type for comparison operation List(Struct(\"a\": Int64, \"b\": List(Utf8))) = Int64",
+                "struct(a bigint, b text[])[] = bigint does not exist",
+            ),
+            (
+                "Date part 'DECADE' not supported",
+                "there is no part 'DECADE' of a date or time",
+            ),
+            (
+                "Error during planning: Function 'upper' requires TypeSignatureClass::Native(LogicalType(Native(String), String)), but received Int64 (DataType: Int64).",
+                "upper(bigint) does not exist",
+            ),
+            (
+                "window functions inside BoundedWindowAggExec",
+                "window functions inside a window function",
             ),
             (
                 "Cannot cast string 'x' to value of Decimal128(10, 2) type",

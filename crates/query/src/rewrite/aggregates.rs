@@ -16,6 +16,7 @@ pub(super) fn settle(expr: &mut Expr) -> ControlFlow<Box<Error>> {
     let Expr::Function(function) = expr else {
         return ControlFlow::Continue(());
     };
+    without_order(function);
     match name_of(function).as_str() {
         "any_value" if function.over.is_none() => any_value(function),
         "percentile_disc" => return percentile_disc(expr),
@@ -29,6 +30,53 @@ pub(super) fn settle(expr: &mut Expr) -> ControlFlow<Box<Error>> {
         _ => {}
     }
     ControlFlow::Continue(())
+}
+
+/// Aggregates whose result is the same for every order of their values.
+const UNORDERED: [&str; 30] = [
+    "count",
+    "sum",
+    "avg",
+    "mean",
+    "min",
+    "max",
+    "median",
+    "bool_and",
+    "bool_or",
+    "bit_and",
+    "bit_or",
+    "bit_xor",
+    "var",
+    "var_pop",
+    "var_samp",
+    "var_sample",
+    "var_population",
+    "stddev",
+    "stddev_pop",
+    "stddev_samp",
+    "covar",
+    "covar_pop",
+    "covar_samp",
+    "corr",
+    "regr_slope",
+    "regr_intercept",
+    "regr_count",
+    "regr_r2",
+    "approx_distinct",
+    "approx_median",
+];
+
+/// Leaves out an `ORDER BY` without effect: the engine takes it for a further argument, and panics.
+fn without_order(function: &mut Function) {
+    let is_unordered = UNORDERED.contains(&name_of(function).as_str());
+    if let FunctionArguments::List(list) = &mut function.args
+        && is_unordered
+        && function.over.is_none()
+    {
+        let is_order =
+            |clause: &FunctionArgumentClause| matches!(clause, FunctionArgumentClause::OrderBy(_));
+        list.clauses.retain(|clause| !is_order(clause));
+    }
 }
 
 /// The first value that is not null.

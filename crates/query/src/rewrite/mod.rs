@@ -17,6 +17,7 @@ mod recursive;
 mod row_members;
 mod rows;
 mod sample;
+pub(crate) mod shadowed;
 mod sign;
 mod template;
 mod wildcard;
@@ -50,10 +51,13 @@ pub(crate) enum Reader {
 /// Rewrites the statement in place. Errors: `Unsupported` for a form that is refused, with its position.
 pub(crate) fn rewrite(statement: &mut Statement, reader: Reader) -> Result<()> {
     match statement {
-        Statement::Statement(inner) => match inner.visit(&mut Rewriter { reader }) {
-            ControlFlow::Continue(()) => Ok(()),
-            ControlFlow::Break(error) => Err(*error),
-        },
+        Statement::Statement(inner) => {
+            shadowed::settle(inner, &[])?;
+            match inner.visit(&mut Rewriter { reader }) {
+                ControlFlow::Continue(()) => Ok(()),
+                ControlFlow::Break(error) => Err(*error),
+            }
+        }
         Statement::Explain(explain) => rewrite(&mut explain.statement, reader),
         _ => Ok(()),
     }

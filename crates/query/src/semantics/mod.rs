@@ -70,7 +70,7 @@ impl Semantics {
     pub(crate) fn new(limit: ResultLimit) -> Self {
         Self {
             limit,
-            subqueries: subquery::Subqueries::default(),
+            subqueries: subquery::Subqueries::new(limit == ResultLimit::TRANSFORM),
             all_columns: recursion::all_columns(),
             extremes: float::Extremes::new(),
             casts: RoundedCasts::new(),

@@ -9,6 +9,84 @@
 //! any more: [`framed`] gives NULL. Floats that leave a frame are not subtracted: [`float_frame`], [`recomputed`].
 //! The order of the values of one aggregate does not depend on others: [`ordered`].
 
+/// The methods of an aggregate that are those of the function in its first field. The form around it adds the ones that differ.
+///
+/// The names of types are those that the place of use imports.
+macro_rules! delegate_to_inner {
+    () => {
+        fn as_any(&self) -> &dyn Any {
+            self
+        }
+
+        fn name(&self) -> &str {
+            self.0.name()
+        }
+
+        fn aliases(&self) -> &[String] {
+            self.0.aliases()
+        }
+
+        fn signature(&self) -> &Signature {
+            self.0.signature()
+        }
+
+        fn return_type(&self, types: &[DataType]) -> Result<DataType> {
+            self.0.return_type(types)
+        }
+
+        fn return_field(&self, fields: &[FieldRef]) -> Result<FieldRef> {
+            self.0.return_field(fields)
+        }
+
+        fn is_nullable(&self) -> bool {
+            self.0.is_nullable()
+        }
+
+        fn coerce_types(&self, types: &[DataType]) -> Result<Vec<DataType>> {
+            self.0.coerce_types(types)
+        }
+
+        fn accumulator(&self, args: AccumulatorArgs) -> Result<Box<dyn Accumulator>> {
+            self.0.accumulator(args)
+        }
+
+        fn state_fields(&self, args: StateFieldsArgs) -> Result<Vec<FieldRef>> {
+            self.0.state_fields(args)
+        }
+
+        fn groups_accumulator_supported(&self, args: AccumulatorArgs) -> bool {
+            self.0.groups_accumulator_supported(args)
+        }
+
+        fn create_groups_accumulator(
+            &self,
+            args: AccumulatorArgs,
+        ) -> Result<Box<dyn GroupsAccumulator>> {
+            self.0.create_groups_accumulator(args)
+        }
+
+        fn default_value(&self, kind: &DataType) -> Result<ScalarValue> {
+            self.0.default_value(kind)
+        }
+
+        fn simplify(&self) -> Option<AggregateFunctionSimplification> {
+            self.0.simplify()
+        }
+
+        fn supports_null_handling_clause(&self) -> bool {
+            self.0.supports_null_handling_clause()
+        }
+
+        fn documentation(&self) -> Option<&Documentation> {
+            self.0.documentation()
+        }
+
+        fn set_monotonicity(&self, kind: &DataType) -> SetMonotonicity {
+            self.0.inner().set_monotonicity(kind)
+        }
+    };
+}
+
 mod conversion;
 mod float_frame;
 mod framed;
@@ -387,3 +465,6 @@ impl GroupsAccumulator for CheckedGroups {
         self.inner.size()
     }
 }
+
+#[cfg(test)]
+mod tests;

@@ -56,59 +56,10 @@ pub(crate) fn over_frames(function: Arc<AggregateUDF>) -> Arc<AggregateUDF> {
 struct Recomputed(Arc<AggregateUDF>);
 
 impl AggregateUDFImpl for Recomputed {
-    fn as_any(&self) -> &dyn Any {
-        self
-    }
-
-    fn name(&self) -> &str {
-        self.0.name()
-    }
-
-    fn aliases(&self) -> &[String] {
-        self.0.aliases()
-    }
-
-    fn signature(&self) -> &Signature {
-        self.0.signature()
-    }
-
-    fn return_type(&self, types: &[DataType]) -> Result<DataType> {
-        self.0.return_type(types)
-    }
-
-    fn is_nullable(&self) -> bool {
-        self.0.is_nullable()
-    }
-
-    fn coerce_types(&self, types: &[DataType]) -> Result<Vec<DataType>> {
-        self.0.coerce_types(types)
-    }
-
-    fn accumulator(&self, args: AccumulatorArgs) -> Result<Box<dyn Accumulator>> {
-        self.0.accumulator(args)
-    }
+    delegate_to_inner!();
 
     fn create_sliding_accumulator(&self, args: AccumulatorArgs) -> Result<Box<dyn Accumulator>> {
         Ok(Box::new(KeptFrame::new(&self.0, &args)))
-    }
-
-    fn state_fields(&self, args: StateFieldsArgs) -> Result<Vec<FieldRef>> {
-        self.0.state_fields(args)
-    }
-
-    fn groups_accumulator_supported(&self, args: AccumulatorArgs) -> bool {
-        self.0.groups_accumulator_supported(args)
-    }
-
-    fn create_groups_accumulator(
-        &self,
-        args: AccumulatorArgs,
-    ) -> Result<Box<dyn GroupsAccumulator>> {
-        self.0.create_groups_accumulator(args)
-    }
-
-    fn default_value(&self, kind: &DataType) -> Result<ScalarValue> {
-        self.0.default_value(kind)
     }
 
     fn order_sensitivity(&self) -> AggregateOrderSensitivity {
@@ -117,18 +68,6 @@ impl AggregateUDFImpl for Recomputed {
 
     fn reverse_expr(&self) -> ReversedUDAF {
         self.0.reverse_udf()
-    }
-
-    fn simplify(&self) -> Option<AggregateFunctionSimplification> {
-        self.0.simplify()
-    }
-
-    fn documentation(&self) -> Option<&Documentation> {
-        self.0.documentation()
-    }
-
-    fn set_monotonicity(&self, kind: &DataType) -> SetMonotonicity {
-        self.0.inner().set_monotonicity(kind)
     }
 }
 

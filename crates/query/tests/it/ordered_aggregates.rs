@@ -19,6 +19,38 @@ async fn each_aggregate_has_its_own_order() {
     .await;
 }
 
+/// Over sorted rows the engine's `last_value` panics on a batch of which the filter leaves no row.
+#[tokio::test]
+async fn sorted_rows_of_which_a_filter_leaves_none() {
+    let rows = "(select * from (values (1, 3), (1, 4), (1, 5)) t(k, x) order by x limit 9) q";
+    for value in ["x", "x::text", "[x]", "x::text || 'a'"] {
+        for (call, expected) in [
+            ("last_value", ["", "1 |"]),
+            ("first_value", ["", "1 |"]),
+            ("array_agg", ["", "1 |"]),
+            ("any_value", ["", "1 |"]),
+        ] {
+            let call = format!("{call}({value} order by x) filter (where x > 9)");
+            let one = format!("select {call} from {rows}");
+            let groups = format!("select k, {call} from {rows} group by k");
+            check(&[
+                (one.as_str(), &[expected[0]]),
+                (groups.as_str(), &[expected[1]]),
+            ])
+            .await;
+        }
+    }
+}
+
+#[tokio::test]
+async fn an_order_without_effect_is_left_out() {
+    check(&[
+        ("select k, count(x order by y), sum(x order by y desc), avg(x order by y), min(x order by y), max(x order by y) from (values (1, 2, 3), (1, 3, 4)) t(k, x, y) group by k", &["1 | 2 | 5 | 2.5 | 2 | 3"]),
+        ("select k, median(x order by y), bit_or(x order by y), var_pop(x order by y), corr(x, y order by y), count(distinct x order by y) from (values (1, 2, 3), (1, 3, 4)) t(k, x, y) group by k", &["1 | 2.5 | 3 | 0.25 | 1.0 | 2"]),
+    ])
+    .await;
+}
+
 #[tokio::test]
 async fn the_order_of_the_rows_does_not_matter() {
     for order in ["i", "i desc", "k, i", "k desc, i desc", "k"] {

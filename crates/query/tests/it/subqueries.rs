@@ -201,3 +201,42 @@ async fn derived_tables_of_rows_chosen_outside() {
     ])
     .await;
 }
+
+/// `a.t` and `a.u` have `a` in 1, 2, 3, null and 1, 7, null; `b` in 1, 5, null, 9 and 4, 6, 2.
+#[tokio::test]
+async fn aggregates_of_rows_that_any_condition_chooses() {
+    check(&[
+        ("select t.a, (select count(*) from a.u where u.b < t.b) n, (select sum(b) + 1 from a.u where u.b < t.b) s from a.t order by 1", &["1 | 0 |", "2 | 2 | 7", "3 | 0 |", " | 3 | 13"]),
+        ("select a from a.t where a in (select count(*) from a.u where u.b < t.b) order by 1", &["2"]),
+        ("select a, a in (select count(*) from a.u where u.b < t.b), a not in (select count(*) from a.u where u.b < t.b) from a.t order by 1", &["1 | false | true", "2 | true | false", "3 | false | true", " |  |"]),
+        ("select a from a.t where a not in (select count(*) from a.u where u.b < t.b) order by 1", &["1", "3"]),
+        ("select a from a.t where a = any (select count(*) from a.u where u.b < t.b) or a < any (select max(b) from a.u where u.b < t.b) order by 1", &["2"]),
+        ("select a from a.t where a <> all (select count(*) from a.u where u.b < t.b) order by 1", &["1", "3"]),
+        ("select a, a >= all (select sum(b) from a.u where u.b < t.b) from a.t order by 1", &["1 |", "2 | false", "3 |", " |"]),
+        ("select a, a in (select count(*) from a.u where u.c = t.c) from a.t order by 1", &["1 | true", "2 | true", "3 | false", " |"]),
+        ("select t.a, z.n, z.m from a.t, lateral (select count(*) as n, max(b) as m from a.u where u.b < t.b) z order by 1", &["1 | 0 |", "2 | 2 | 4", "3 | 0 |", " | 3 | 6"]),
+        ("select sum((select count(*) from a.u where u.b < t.b)) from a.t", &["5"]),
+        ("select t.a, t.b from a.t order by (select -count(*) from a.u where u.b < t.b), a", &[" | 9", "2 | 5", "1 | 1", "3 |"]),
+        ("select t.a, (select count(*) filter (where a > 1) from a.u where u.b < t.b) from a.t order by 1", &["1 | 0", "2 | 0", "3 | 0", " | 1"]),
+        ("select t.a, (select sum(u.b * t.c) from a.u where u.b < t.b) from a.t order by 1", &["1 |", "2 | 12", "3 |", " | 24"]),
+        ("select t.a, (select count(*) from a.u where u.b < t.b having count(*) > 2) from a.t order by 1", &["1 |", "2 |", "3 |", " | 3"]),
+        ("select t.a, (select string_agg(b::text, ',' order by b) from a.u where u.b < t.b or u.a is null) from a.t order by 1", &["1 | 2", "2 | 2,4", "3 | 2", " | 2,4,6"]),
+        ("select t.a, (select count(*) from a.t v where v.b <= t.b), (select count(distinct v.c) from a.t v where v.b <= t.b) from a.t order by 1", &["1 | 1 | 1", "2 | 2 | 2", "3 | 0 | 0", " | 3 | 2"]),
+    ])
+    .await;
+}
+
+#[tokio::test]
+async fn aggregates_that_cannot_be_joined_are_refused_in_words() {
+    let fixture = lake().await;
+    for sql in [
+        "select a from a.t where a in (select count(*) from a.u where u.b < t.b group by u.c)",
+        "select a from (values (1), (2)) t(a) where a in (select count(*) from (values (1), (2)) b(id) where b.id <= t.a group by b.id)",
+        "select a from a.t left join (values (1)) v(x) on x = (select count(*) from a.u where u.b < t.b)",
+        "select a from a.t where a in (select count(*) from a.u where u.b < t.b having count(*) > 1)",
+    ] {
+        let error = fixture.failure(sql).await;
+        assert_eq!(error.code(), "sql_unsupported", "{sql}: {error}");
+        assert!(error.hint().is_some(), "{sql}");
+    }
+}

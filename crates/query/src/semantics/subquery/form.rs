@@ -14,11 +14,13 @@ use datafusion::logical_expr::{
     Expr, FetchType, Filter, Join, JoinType, LogicalPlan, LogicalPlanBuilder, SkipType, Subquery,
     lit,
 };
+use datafusion::optimizer::decorrelate::PullUpCorrelatedExpr;
 use datafusion::prelude::coalesce;
 use forebay_core::Error;
 
 use super::derived::without_aliases;
 use super::names::apart;
+use super::numbered::can_be_numbered;
 use super::row::with_visible_row;
 use super::single::{first_row, may_have_several, with_one_row};
 use super::{can_be_joined, is_correlated, subquery_of};
@@ -59,7 +61,7 @@ fn correlated(value: Subquery) -> Result<Expr> {
         None => with_visible_row(value.subquery.as_ref().clone())?,
     };
     let value = subquery_of(plan, &value);
-    if !may_have_several(&value.subquery) {
+    if !may_have_several(&value.subquery) && !can_be_numbered(&value.subquery) {
         check_value(&value.subquery)?;
     }
     Ok(Expr::ScalarSubquery(value))
@@ -69,6 +71,24 @@ fn correlated(value: Subquery) -> Result<Expr> {
 pub(super) fn check_value(subquery: &LogicalPlan) -> Result<()> {
     check_empty(subquery)?;
     match can_be_joined(subquery) {
+        true => Ok(()),
+        false => Err(external(subquery_unsupported())),
+    }
+}
+
+/// The same for a value that no other rule joins.
+fn check_joined(subquery: &LogicalPlan) -> Result<()> {
+    match is_correlated(subquery) && !can_be_numbered(subquery) {
+        true => check_value(subquery),
+        false => Ok(()),
+    }
+}
+
+/// Errors: for a test for rows whose conditions cannot be lifted, as above groups those that are no equality.
+fn check_lifted(rows: &LogicalPlan) -> Result<()> {
+    let mut lifted = PullUpCorrelatedExpr::new().with_exists_sub_query(true);
+    let is_lifted = rows.clone().rewrite(&mut lifted).is_ok() && lifted.can_pull_up;
+    match is_lifted {
         true => Ok(()),
         false => Err(external(subquery_unsupported())),
     }
@@ -139,7 +159,10 @@ fn has_subquery(expr: &Expr) -> bool {
 fn compared(member: InSubquery) -> Result<Transformed<Expr>> {
     let rows = member.subquery.subquery.as_ref();
     if has_one_row(rows) {
-        let value = Expr::ScalarSubquery(member.subquery);
+        let value = match is_correlated(rows) {
+            true => correlated(member.subquery)?,
+            false => Expr::ScalarSubquery(member.subquery),
+        };
         return Ok(Transformed::yes(match member.negated {
             true => (*member.expr).not_eq(value),
             false => (*member.expr).eq(value),
@@ -210,6 +233,7 @@ fn existence(exists: Exists) -> Result<Expr> {
         Rows::None => return Ok(lit(negated)),
         Rows::OneWhere(condition) => {
             check(&condition)?;
+            check_joined(&condition)?;
             let value = Expr::ScalarSubquery(subquery_of(condition, &subquery));
             coalesce(vec![value, lit(false)])
         }
@@ -220,6 +244,7 @@ fn existence(exists: Exists) -> Result<Expr> {
         Rows::Any(rows) => {
             check(&rows)?;
             check_limits(&rows)?;
+            check_lifted(&rows)?;
             return Ok(Expr::Exists(Exists {
                 subquery: subquery_of(rows, &subquery),
                 negated,
@@ -236,7 +261,9 @@ fn more_than(skipped: usize, rows: LogicalPlan, like: &Subquery) -> Result<Expr>
     let skipped = i64::try_from(skipped).unwrap_or(i64::MAX);
     let none: Vec<Expr> = Vec::new();
     let counted = LogicalPlanBuilder::from(rows).aggregate(none, vec![count(lit(1_i64))])?;
-    let counted = Expr::ScalarSubquery(subquery_of(counted.build()?, like));
+    let counted = counted.build()?;
+    check_joined(&counted)?;
+    let counted = Expr::ScalarSubquery(subquery_of(counted, like));
     Ok(counted.gt(lit(skipped)))
 }
 

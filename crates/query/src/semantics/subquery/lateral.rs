@@ -8,6 +8,7 @@ use datafusion::logical_expr::{
 
 use super::form::{check, check_having, check_value, has_one_row};
 use super::names::renamed;
+use super::numbered::can_be_numbered;
 use super::row::with_visible_row;
 use super::{PulledUp, Subqueries, subquery_of};
 
@@ -98,14 +99,10 @@ impl Subqueries {
         {
             let value = LogicalPlanBuilder::from(inside.clone());
             let value = value.project(vec![Expr::Column(column.clone())])?.build()?;
-            check_value(&value)?;
-            let value = Expr::ScalarSubquery(subquery_of(value, subquery));
-            let name = self.alias("value");
-            let before = plan.schema().columns().into_iter().map(Expr::Column);
-            let all: Vec<Expr> = before.chain([value.alias(&name)]).collect();
-            plan = LogicalPlanBuilder::from(plan).project(all)?.build()?;
+            let value = subquery_of(value, subquery);
+            let (beside, value) = self.value_beside(value, plan)?;
+            plan = beside;
             let relation = alias.clone().or_else(|| relation.cloned());
-            let value = Expr::Column(Column::new_unqualified(name));
             shown.push(value.alias_qualified(relation, field.name()));
         }
         let joined = LogicalPlanBuilder::from(plan).project(shown)?;
@@ -117,6 +114,15 @@ impl Subqueries {
             }
             Some(_) => Ok(None),
         }
+    }
+
+    /// The plan with the value of an aggregate beside its columns, and that value.
+    fn value_beside(&self, value: Subquery, plan: LogicalPlan) -> Result<(LogicalPlan, Expr)> {
+        if can_be_numbered(&value.subquery) {
+            return self.numbered(&value, &plan);
+        }
+        check_value(&value.subquery)?;
+        self.value(&Expr::ScalarSubquery(value), &plan)
     }
 }
 

@@ -9,6 +9,7 @@ use datafusion::logical_expr::expr::Exists;
 use datafusion::logical_expr::utils::expr_to_columns;
 use datafusion::logical_expr::{Expr, JoinType, LogicalPlan, LogicalPlanBuilder, Subquery, lit};
 
+use super::numbered::is_numbered;
 use super::single::{counted, may_have_several, value_of};
 use super::{PulledUp, Subqueries};
 use crate::error::{external, subquery_unsupported};
@@ -17,7 +18,12 @@ use crate::semantics::map_named;
 impl Subqueries {
     /// The plan with the subqueries of its expressions as columns of its input.
     pub(super) fn marked(&self, plan: LogicalPlan) -> Result<Transformed<LogicalPlan>> {
-        let moves = moved_from(&plan)?;
+        let Some(moves) = moved_from(&plan)? else {
+            return match has(&plan, is_numbered)? {
+                true => Err(external(subquery_unsupported())),
+                false => Ok(Transformed::no(plan)),
+            };
+        };
         if !has(&plan, moves)? {
             return Ok(Transformed::no(plan));
         }
@@ -45,6 +51,7 @@ impl Subqueries {
             Expr::ScalarSubquery(value) if may_have_several(&value.subquery) => {
                 Some(self.only_value(value, input)?)
             }
+            Expr::ScalarSubquery(value) if is_numbered(&expr) => Some(self.numbered(value, input)?),
             _ => Some(self.value(&expr, input)?),
         };
         Ok(match found {
@@ -109,7 +116,7 @@ impl Subqueries {
     }
 
     /// The value beside the columns of the input.
-    fn value(&self, expr: &Expr, input: &LogicalPlan) -> Result<(LogicalPlan, Expr)> {
+    pub(super) fn value(&self, expr: &Expr, input: &LogicalPlan) -> Result<(LogicalPlan, Expr)> {
         let name = self.alias("value");
         let columns = input.schema().columns().into_iter().map(Expr::Column);
         let columns = columns.chain([expr.clone().alias(&name)]);
@@ -118,18 +125,26 @@ impl Subqueries {
     }
 }
 
-/// Which subqueries the engine does not join in place. It joins any test in a filter, and one value in a filter or a
+/// Whether a subquery becomes a column of the input.
+type IsMoved = fn(&Expr) -> bool;
+
+/// Which subqueries the engine does not join in place; `None` for plans that keep theirs. It joins any test in a filter, and one value in a filter or a
 /// select list, where that has at most one row; of two it confuses the columns.
-fn moved_from(plan: &LogicalPlan) -> Result<fn(&Expr) -> bool> {
+fn moved_from(plan: &LogicalPlan) -> Result<Option<IsMoved>> {
     let has_values = values_in(plan)? > 1;
-    Ok(match plan {
+    Ok(Some(match plan {
         LogicalPlan::Projection(_) if has_values => is_subquery,
-        LogicalPlan::Projection(_) => |expr| is_existence(expr) || has_several_rows(expr),
+        LogicalPlan::Projection(_) => |expr| is_existence(expr) || is_own_join(expr),
         LogicalPlan::Filter(_) if has_values => is_value,
-        LogicalPlan::Filter(_) => has_several_rows,
+        LogicalPlan::Filter(_) => is_own_join,
         LogicalPlan::Aggregate(_) | LogicalPlan::Sort(_) | LogicalPlan::Window(_) => is_subquery,
-        _ => |_| false,
-    })
+        _ => return Ok(None),
+    }))
+}
+
+/// Whether the engine would not join a value, or join it wrongly.
+fn is_own_join(expr: &Expr) -> bool {
+    has_several_rows(expr) || is_numbered(expr)
 }
 
 fn has_several_rows(expr: &Expr) -> bool {
@@ -168,7 +183,7 @@ fn is_subquery(expr: &Expr) -> bool {
     is_existence(expr) || is_value(expr)
 }
 
-fn has(plan: &LogicalPlan, moves: fn(&Expr) -> bool) -> Result<bool> {
+fn has(plan: &LogicalPlan, moves: IsMoved) -> Result<bool> {
     let expressions = plan.expressions();
     let mut found = expressions
         .iter()

@@ -1,13 +1,15 @@
 //! Correlated subqueries. The engine makes joins of them, in filters only, and some of its joins are wrong.
 //!
 //! Here they are rewritten so that it joins them correctly: [`form`] removes irrelevant nodes and gives aggregates their one row, [`mark`]
-//! makes joins for subqueries outside of filters, [`lateral`] those of `LATERAL`. Subqueries that would be joined wrongly are refused.
+//! makes joins for subqueries outside of filters, [`numbered`] for aggregates that any condition chooses, [`lateral`] for
+//! `LATERAL`. Subqueries that would be joined wrongly are refused.
 
 mod derived;
 mod form;
 mod lateral;
 mod mark;
 mod names;
+mod numbered;
 mod row;
 mod single;
 
@@ -24,12 +26,21 @@ use datafusion::optimizer::decorrelate::PullUpCorrelatedExpr;
 pub(super) use form::{above_join, plain};
 
 /// The rules with the names that they give.
-#[derive(Debug, Default)]
+#[derive(Debug)]
 pub(super) struct Subqueries {
     made: AtomicUsize,
+    /// Whether groups over the rows of a statement are refused, as for a transform, which sees one batch of them.
+    refuses_groups: bool,
 }
 
 impl Subqueries {
+    pub(super) fn new(refuses_groups: bool) -> Self {
+        Self {
+            made: AtomicUsize::default(),
+            refuses_groups,
+        }
+    }
+
     /// For plans whose memberships are tests for rows already.
     pub(super) fn rewrite(&self, plan: LogicalPlan) -> Result<Transformed<LogicalPlan>> {
         let plan = form::existences(plan)?;
