@@ -204,7 +204,10 @@ fn scalars(limit: ResultLimit) -> Vec<Arc<ScalarUDF>> {
 /// later counts.
 fn aggregates() -> Vec<Arc<AggregateUDF>> {
     let own = SessionStateDefaults::default_aggregate_functions().into_iter();
-    let own = own.map(wide::over_frames).map(wide::with_own_order);
+    let own = own
+        .map(wide::over_frames)
+        .map(wide::with_own_order)
+        .map(wide::with_exact_weight);
     let mut functions: Vec<Arc<AggregateUDF>> = own.collect();
     functions.extend(wide::all());
     functions

@@ -29,6 +29,7 @@ mod ledger;
 mod load;
 mod many_files;
 mod observe;
+mod one_table;
 mod parts;
 mod postgres;
 mod pulled;

@@ -160,7 +160,7 @@ async fn a_type_that_does_not_fit_changes_nothing() {
     assert_eq!(refused.code(), "incompatible_type");
     assert_eq!(
         refused.to_string(),
-        "column id is long and cannot hold Utf8 (table a.t)"
+        "column id is long and cannot hold string (table a.t)"
     );
     assert_eq!(
         draft.schema(),

@@ -15,7 +15,7 @@ use arrow::datatypes::{DataType, Float16Type, Float32Type, Float64Type, Interval
 use datafusion::common::tree_node::Transformed;
 use datafusion::common::{Column, DFSchema, JoinConstraint, Result, ScalarValue};
 use datafusion::logical_expr::expr::{
-    AggregateFunctionParams, Alias, InSubquery, Sort, WindowFunctionDefinition,
+    AggregateFunction, AggregateFunctionParams, Alias, InSubquery, Sort, WindowFunctionDefinition,
 };
 use datafusion::logical_expr::{
     AggregateUDF, Distinct, DistinctOn, Expr, ExprSchemable, LogicalPlan, Operator, Projection,
@@ -67,11 +67,18 @@ const COMPARING_AGGREGATES: [&str; 7] = [
 
 /// `min` and `max` that know infinities, NaN and frames without a value, in place of the engine's.
 #[derive(Debug)]
-pub(super) struct Extremes([Arc<AggregateUDF>; 2]);
+pub(super) struct Extremes {
+    extremes: [Arc<AggregateUDF>; 2],
+    /// `count` of rows, lists and maps.
+    count: Arc<AggregateUDF>,
+}
 
 impl Extremes {
     pub(super) fn new() -> Self {
-        Self(crate::wide::extremes())
+        Self {
+            extremes: crate::wide::extremes(),
+            count: crate::wide::count_of_nested(),
+        }
     }
 
     /// The aggregate with the function in place of the engine's, when it is `min` or `max` of floats or over a window.
@@ -79,7 +86,8 @@ impl Extremes {
         match expr {
             Expr::AggregateFunction(mut call) => {
                 let is_float = is_first_float(&call.params.args, schema);
-                match self.find(&call.func).filter(|_| is_float) {
+                let found = self.find(&call.func).filter(|_| is_float);
+                match found.or_else(|| self.find_count(&call, schema)) {
                     Some(func) => {
                         call.func = func;
                         Transformed::yes(Expr::AggregateFunction(call))
@@ -104,8 +112,18 @@ impl Extremes {
         }
     }
 
+    /// For `count(DISTINCT x)` of values that have members.
+    fn find_count(&self, call: &AggregateFunction, schema: &DFSchema) -> Option<Arc<AggregateUDF>> {
+        let [value] = call.params.args.as_slice() else {
+            return None;
+        };
+        let is_distinct_count = call.params.distinct && call.func.name() == "count";
+        let is_nested = is_distinct_count && value.get_type(schema).ok()?.is_nested();
+        is_nested.then(|| Arc::clone(&self.count))
+    }
+
     fn find(&self, func: &Arc<AggregateUDF>) -> Option<Arc<AggregateUDF>> {
-        let mut extremes = self.0.iter();
+        let mut extremes = self.extremes.iter();
         extremes
             .find(|extreme| extreme.name() == func.name())
             .cloned()

@@ -7,12 +7,38 @@
 //!
 //! Over a moving frame the engine's `min` and `max` give the last value, and `avg` divides by zero, when the frame has no value
 //! any more: [`framed`] gives NULL. Floats that leave a frame are not subtracted: [`float_frame`], [`recomputed`].
-//! The order of the values of one aggregate does not depend on others: [`ordered`].
+//! The order of the values of one aggregate does not depend on others: [`ordered`]. A percentile has all its digits: [`interpolated`].
 
 /// The methods of an aggregate that are those of the function in its first field. The form around it adds the ones that differ.
 ///
 /// The names of types are those that the place of use imports.
 macro_rules! delegate_to_inner {
+    () => {
+        delegate_description!();
+
+        fn accumulator(&self, args: AccumulatorArgs) -> Result<Box<dyn Accumulator>> {
+            self.0.accumulator(args)
+        }
+
+        fn groups_accumulator_supported(&self, args: AccumulatorArgs) -> bool {
+            self.0.groups_accumulator_supported(args)
+        }
+
+        fn create_groups_accumulator(
+            &self,
+            args: AccumulatorArgs,
+        ) -> Result<Box<dyn GroupsAccumulator>> {
+            self.0.create_groups_accumulator(args)
+        }
+
+        fn simplify(&self) -> Option<AggregateFunctionSimplification> {
+            self.0.simplify()
+        }
+    };
+}
+
+/// The same without accumulators and simplification, for a function that has its own.
+macro_rules! delegate_description {
     () => {
         fn as_any(&self) -> &dyn Any {
             self
@@ -46,31 +72,12 @@ macro_rules! delegate_to_inner {
             self.0.coerce_types(types)
         }
 
-        fn accumulator(&self, args: AccumulatorArgs) -> Result<Box<dyn Accumulator>> {
-            self.0.accumulator(args)
-        }
-
         fn state_fields(&self, args: StateFieldsArgs) -> Result<Vec<FieldRef>> {
             self.0.state_fields(args)
         }
 
-        fn groups_accumulator_supported(&self, args: AccumulatorArgs) -> bool {
-            self.0.groups_accumulator_supported(args)
-        }
-
-        fn create_groups_accumulator(
-            &self,
-            args: AccumulatorArgs,
-        ) -> Result<Box<dyn GroupsAccumulator>> {
-            self.0.create_groups_accumulator(args)
-        }
-
         fn default_value(&self, kind: &DataType) -> Result<ScalarValue> {
             self.0.default_value(kind)
-        }
-
-        fn simplify(&self) -> Option<AggregateFunctionSimplification> {
-            self.0.simplify()
         }
 
         fn supports_null_handling_clause(&self) -> bool {
@@ -88,8 +95,10 @@ macro_rules! delegate_to_inner {
 }
 
 mod conversion;
+mod distinct_rows;
 mod float_frame;
 mod framed;
+mod interpolated;
 mod ordered;
 mod recomputed;
 
@@ -110,8 +119,10 @@ use datafusion::logical_expr::{
 };
 
 use conversion::Conversion;
+pub(crate) use distinct_rows::count_of_nested;
 use float_frame::{FloatFrame, FrameResult};
 use framed::Framed;
+pub(crate) use interpolated::with_exact_weight;
 pub(crate) use ordered::with_own_order;
 pub(crate) use recomputed::over_frames;
 

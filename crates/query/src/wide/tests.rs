@@ -110,18 +110,10 @@ fn inputs(call: &AggregateFunctionExpr, kind: &DataType) -> Vec<ArrayRef> {
     kinds.iter().map(new_empty_array).collect()
 }
 
-/// Known fault: the engine's `percentile_cont` takes its share for a value when a grouping with few repetitions is passed on as it is,
-/// and a batch for one state when states are merged.
-fn is_batch_wise(call: &AggregateFunctionExpr) -> bool {
-    call.fun().name() != "percentile_cont"
-}
-
 fn one_group(call: &AggregateFunctionExpr, kind: &DataType) -> Result<()> {
     let mut accumulator = call.create_accumulator()?;
     accumulator.update_batch(&inputs(call, kind))?;
-    if is_batch_wise(call) {
-        accumulator.merge_batch(&empty(&call.state_fields()?))?;
-    }
+    accumulator.merge_batch(&empty(&call.state_fields()?))?;
     accumulator.state()?;
     let mut accumulator = call.create_accumulator()?;
     accumulator.update_batch(&inputs(call, kind))?;
@@ -142,12 +134,10 @@ fn many_groups(call: &AggregateFunctionExpr, kind: &DataType) -> Result<()> {
     let none = BooleanArray::from(Vec::<bool>::new());
     let mut accumulator = call.create_groups_accumulator()?;
     accumulator.update_batch(&inputs(call, kind), &[], Some(&none), 0)?;
-    if is_batch_wise(call) {
-        accumulator.merge_batch(&empty(&call.state_fields()?), &[], None, 0)?;
-    }
+    accumulator.merge_batch(&empty(&call.state_fields()?), &[], None, 0)?;
     accumulator.evaluate(EmitTo::All)?;
     let accumulator = call.create_groups_accumulator()?;
-    if accumulator.supports_convert_to_state() && is_batch_wise(call) {
+    if accumulator.supports_convert_to_state() {
         accumulator.convert_to_state(&inputs(call, kind), Some(&none))?;
     }
     Ok(())

@@ -24,6 +24,7 @@ mod named_windows;
 mod nested;
 mod oracle;
 mod ordered_aggregates;
+mod percentiles;
 mod postgres;
 mod raw;
 mod refused;

@@ -311,6 +311,7 @@ impl Tables {
         name: &TableName,
         schema: &SchemaRef,
     ) -> Result<Vec<(usize, Error)>> {
+        let runtime = self.runtime.clone();
         let open = self.opened(name, &WriterOptions::default())?;
         let fits = open.fits.as_ref().is_some_and(|fits| fits == schema);
         if fits || open.draft.schema().is_none() {
@@ -321,7 +322,11 @@ impl Tables {
             let column = Arc::new(Schema::new(vec![field.clone()]));
             let mut trial = open.draft.trial();
             if trial.would_widen(&column)? {
-                continue;
+                // A column of a key stays as it is.
+                let obstacle = runtime.block_on(trial.widening_obstacle(&column))?;
+                if obstacle.is_none() {
+                    continue;
+                }
             }
             match trial.evolve(&column) {
                 Err(error) if error.code() == INCOMPATIBLE_TYPE => misfits.push((at, error)),

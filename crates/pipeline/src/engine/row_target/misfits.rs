@@ -3,7 +3,10 @@
 //! A value may have no partition (the least `int` under `truncate`, the year 290000 under `hour`), or no exact place in its column.
 //! Looked for only after a write has failed; a batch that fits costs nothing.
 
+use std::collections::BTreeSet;
+
 use arrow::array::{Array, RecordBatch};
+use arrow::datatypes::FieldRef;
 use forebay_core::{Batch, Context, Error, ErrorKind, Rejected, Result, TableName};
 use forebay_lake::PartitionField;
 use forebay_lake::upsert::{key_refusal, rows_without_key};
@@ -64,6 +67,11 @@ fn with_fitting_columns(
     if misfits.is_empty() {
         return Ok((batch, Vec::new()));
     }
+    let schema = batch.records.schema();
+    let names: BTreeSet<String> = misfits
+        .iter()
+        .map(|(at, _)| schema.field(*at).name().clone())
+        .collect();
     let columns = batch.records.columns();
     let is_only = misfits.len() == columns.len();
     let refusal = |row: usize| {
@@ -85,8 +93,12 @@ fn with_fitting_columns(
             .runtime()
             .block_on(steps.refuse_rows(batch, refusals))?,
     };
-    let fitting: Vec<usize> = (0..left.records.num_columns())
-        .filter(|at| misfits.iter().all(|(misfit, _)| misfit != at))
+    let schema = left.records.schema();
+    let is_misfit = |field: &FieldRef| names.contains(field.name());
+    let fields = schema.fields().iter().enumerate();
+    let fitting: Vec<usize> = fields
+        .filter(|(_, field)| !is_misfit(field))
+        .map(|(at, _)| at)
         .collect();
     left.records = left.records.project(&fitting).map_err(|error| {
         Error::bug("bad_batch", "failed to leave columns out").with_source(error)
