@@ -280,7 +280,7 @@ async fn play(steps: Vec<Step>, partition: &str) {
 }
 
 proptest! {
-    #![proptest_config(ProptestConfig::with_cases(if on_s3() { 4 } else { 250 }))]
+    #![proptest_config(ProptestConfig::with_cases(if on_s3() { 4 } else { 100 }))]
 
     #[test]
     fn every_state_has_the_newest_row_of_each_key(

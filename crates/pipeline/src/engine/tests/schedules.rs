@@ -295,7 +295,7 @@ async fn every_record_lands_once_in_the_lake_whatever_happens_to_processes() {
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn the_last_record_of_each_key_stays_whatever_happens_to_processes() {
-    let failures = play_all(6_000..6_500, Load::Upsert).await;
+    let failures = play_all(6_000..6_250, Load::Upsert).await;
     assert!(
         failures.is_empty(),
         "{} failures: {}",
