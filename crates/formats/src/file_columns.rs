@@ -289,7 +289,7 @@ mod tests {
             received_at: forebay_core::Timestamp(0),
             content_type: None,
             compression: forebay_core::Compression::None,
-            attributes: std::collections::BTreeMap::new(),
+            attributes: BTreeMap::new(),
             messages: None,
         })
     }

@@ -171,6 +171,7 @@ impl Plan {
         let key = config.key().map(Path::new);
         let paginate = config.paginate.as_ref();
         let is_offset = matches!(paginate, Some(Paginate::Offset(_)));
+        let has_records = paginate.is_some() || config.records.is_some() || key.is_some();
         Self {
             records: config.records.as_deref().map(Path::new).unwrap_or_default(),
             names_records: config.records.is_some(),
@@ -188,7 +189,11 @@ impl Plan {
             is_json,
             framing,
             expanded_max: config.limits.expanded,
-            records_max: config.limits.records,
+            // A single body is only checked for an error: nothing holds its records.
+            records_max: match has_records || config.cursor.is_some() {
+                true => config.limits.records,
+                false => u64::MAX,
+            },
             cover: SecretCover::new(config.secret()),
         }
     }

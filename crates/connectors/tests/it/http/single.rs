@@ -58,7 +58,7 @@ async fn a_single_body_that_holds_a_record_or_no_line_is_taken() {
         (Framing::Lines, ""),
     ] {
         let server = StubHttp::start(move |_| Reply::status(200).body(body)).await;
-        let mut bench = Bench::new(&server.url("/q"), "method: GET");
+        let mut bench = Bench::new(&server.url("/q"), "limits: {records: 1}");
         (bench.is_json, bench.framing) = (true, framing);
         let pulled = bench.pull(None).await;
         assert!(pulled.error.is_none(), "{body}: {:?}", pulled.error);
