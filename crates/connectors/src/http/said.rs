@@ -29,7 +29,8 @@ pub(super) fn says_error(text: &[u8]) -> bool {
 
 /// Some servers write it as text.
 fn is_false(token: &[u8]) -> bool {
-    json::scalar(token).is_some_and(|text| text.eq_ignore_ascii_case("false"))
+    let text = json::scalar(token);
+    token == b"false" || text.is_some_and(|text| text.eq_ignore_ascii_case("false"))
 }
 
 fn says_failed(token: &[u8]) -> bool {
