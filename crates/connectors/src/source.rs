@@ -36,6 +36,8 @@ pub struct SourceContext {
     /// Folder that relative paths in the pipeline file are relative to.
     pub project: PathBuf,
     pub framing: Framing,
+    /// Whether payloads must be JSON: a source of documents may then refuse a body that is something else.
+    pub is_json: bool,
     /// The beginning of a file that its later records need.
     pub heading: FileHeading,
     /// Whether a payload may pack many messages; otherwise each is a payload of its own.
@@ -109,6 +111,7 @@ impl SourceContext {
             seed: 0,
             project: project.to_owned(),
             framing,
+            is_json: false,
             heading: FileHeading::default(),
             packs: false,
             chunk_records: None,

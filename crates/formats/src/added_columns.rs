@@ -6,8 +6,10 @@
 use std::fmt;
 use std::sync::Arc;
 
-use arrow::array::{ArrayRef, RecordBatch};
-use arrow::datatypes::{Field, FieldRef, Schema};
+use arrow::array::{Array, ArrayRef, RecordBatch};
+use arrow::compute::kernels::zip::zip;
+use arrow::compute::{cast, is_not_null};
+use arrow::datatypes::{DataType, Field, FieldRef, Schema};
 use forebay_core::{Batch, Error, Origins, PayloadHead, Result};
 use parking_lot::{Mutex, MutexGuard};
 
@@ -39,6 +41,8 @@ pub struct AddedColumn {
     pub(super) field: Field,
     pub(super) values: ArrayRef,
     pub(super) own: OwnColumn,
+    /// Whether the pipeline declares its type. A value that does not fit stays text, and its rows are refused later.
+    pub(super) is_declared: bool,
 }
 
 /// The handling of a record's own column of this name.
@@ -46,7 +50,7 @@ pub struct AddedColumn {
 pub(super) enum OwnColumn {
     /// It gets a number: `file_2`.
     Renamed,
-    /// It takes precedence, and none is added.
+    /// Its values take precedence, and the others fill the rows where it has none.
     Counts,
 }
 
@@ -108,19 +112,45 @@ fn complete<S: ColumnSource>(source: &Mutex<S>, out: &mut Extracted) -> Result<(
 fn with_columns(records: RecordBatch, added: Vec<AddedColumn>) -> Result<RecordBatch> {
     let (schema, mut arrays, _) = records.into_parts();
     let mut fields = schema.fields().to_vec();
-    for AddedColumn { field, values, own } in added {
-        let has_own = fields.iter().any(|known| known.name() == field.name());
-        match own {
-            OwnColumn::Counts if has_own => continue,
-            OwnColumn::Renamed if has_own => rename_own(&mut fields, field.name()),
-            _ => {}
+    for column in added {
+        let name = column.field.name();
+        let at = fields.iter().position(|known| known.name() == name);
+        if let (OwnColumn::Counts, Some(at)) = (column.own, at) {
+            arrays[at] = filled(&arrays[at], &column)?;
+            let kind = arrays[at].data_type().clone();
+            let field = fields[at].as_ref().clone().with_data_type(kind);
+            fields[at] = Arc::new(field.with_nullable(true));
+            continue;
         }
-        fields.push(Arc::new(field));
-        arrays.push(values);
+        rename_own(&mut fields, name);
+        fields.push(Arc::new(column.field));
+        arrays.push(column.values);
     }
-    RecordBatch::try_new(Arc::new(Schema::new(fields)), arrays).map_err(|error| {
-        Error::bug("added_columns", "failed to add columns to rows").with_source(error)
-    })
+    RecordBatch::try_new(Arc::new(Schema::new(fields)), arrays).map_err(failed)
+}
+
+/// The record's own values, and the added ones where there is none.
+fn filled(own: &ArrayRef, added: &AddedColumn) -> Result<ArrayRef> {
+    let nulls = own.logical_null_count();
+    if nulls == 0 || added.values.null_count() == own.len() {
+        return Ok(own.clone());
+    }
+    if own.data_type() == &DataType::Null || added.is_declared && nulls == own.len() {
+        return Ok(added.values.clone());
+    }
+    let target = match added.is_declared {
+        true => added.values.data_type(),
+        false => own.data_type(),
+    };
+    let (Ok(kept), Ok(values)) = (cast(own, target), cast(&added.values, target)) else {
+        return Ok(own.clone());
+    };
+    let has_own = is_not_null(&kept).map_err(failed)?;
+    zip(&has_own, &kept, &values).map_err(failed)
+}
+
+fn failed(error: arrow::error::ArrowError) -> Error {
+    Error::bug("added_columns", "failed to add columns to rows").with_source(error)
 }
 
 /// A record's own column of this name is renamed: a record must not block the following ones.

@@ -23,6 +23,11 @@ pub trait ExtractorKind: Component {
 pub trait Extractor: fmt::Debug + Send + Sync {
     fn framing(&self) -> Framing;
 
+    /// Whether records are JSON, so that a payload of anything else is none of them.
+    fn reads_json(&self) -> bool {
+        false
+    }
+
     /// The header that later records of a file of lines need, and the quoting that may hide a line end.
     fn heading(&self) -> FileHeading {
         FileHeading::default()

@@ -3,17 +3,20 @@
 //! Values come from the payload's name, which the raw zone keeps, so a replay and a rebuild give the same. Never reads a
 //! file.
 
-use std::collections::VecDeque;
+use std::collections::{BTreeMap, VecDeque};
+use std::sync::Arc;
 
-use arrow::array::{Array, StringArray, UInt32Array};
+use arrow::array::{Array, ArrayRef, StringArray, UInt32Array};
 use arrow::compute::take;
-use arrow::datatypes::{DataType, Field};
+use arrow::datatypes::Field;
 use forebay_core::{Error, Origins, PayloadHead, Result};
 use schemars::JsonSchema;
 use serde::Deserialize;
 
 use super::added_columns::{AddedColumn, ColumnExtraction, ColumnSource, OwnColumn};
 use crate::Extraction;
+use crate::contract::{ColumnType, ContractPolicy};
+use crate::declared_text::read_texts;
 
 /// Files whose rows may be held back in the extractor before it has to release them.
 const HELD_MAX: usize = 1 << 14;
@@ -45,6 +48,34 @@ impl FileRules {
     pub fn add_columns(&self) -> bool {
         self.hive || self.columns.file.is_some()
     }
+
+    /// Whether a declared column may get its value from the name of the file.
+    pub fn may_fill(&self, column: &str) -> bool {
+        // A name with the separator may lead into a list or an object.
+        self.columns.file.as_deref() == Some(column) || self.hive && !column.contains("__")
+    }
+
+    /// The policy for the records alone: what the name of the file brings is not missing in them, and a column with the
+    /// path is none of theirs.
+    pub fn policy_of_records(&self, policy: &ContractPolicy) -> ContractPolicy {
+        let mut policy = policy.clone();
+        policy
+            .columns
+            .retain(|name, _| self.columns.file.as_ref() != Some(name));
+        for (name, rule) in &mut policy.columns {
+            rule.required &= !self.may_fill(name);
+        }
+        policy
+    }
+}
+
+/// What the pipeline says about the columns of files.
+#[derive(Debug, Default)]
+pub struct ExpectedColumns {
+    /// Types of declared columns by name.
+    pub declared: BTreeMap<String, ColumnType>,
+    /// Columns of folders that every batch has, also when no file has such a folder.
+    pub folders: Vec<String>,
 }
 
 /// The metadata in the name of a file.
@@ -62,6 +93,7 @@ pub type FileExtraction = ColumnExtraction<FileSource>;
 #[derive(Debug)]
 pub struct FileSource {
     rules: FileRules,
+    declared: BTreeMap<String, ColumnType>,
     /// Files whose rows may still be held back.
     held: VecDeque<FileValues>,
     /// Columns of folders seen so far, in order.
@@ -69,11 +101,12 @@ pub struct FileSource {
 }
 
 impl FileExtraction {
-    pub fn new(inner: Box<dyn Extraction>, rules: FileRules) -> Self {
+    pub fn new(inner: Box<dyn Extraction>, rules: FileRules, expected: ExpectedColumns) -> Self {
         let source = FileSource {
             rules,
+            declared: expected.declared,
             held: VecDeque::new(),
-            folder_columns: Vec::new(),
+            folder_columns: expected.folders,
         };
         Self::with_source(inner, source, None)
     }
@@ -114,6 +147,31 @@ impl FileSource {
         }
         Ok(UInt32Array::from(files))
     }
+
+    /// The values of files for their rows, in the declared type; as text when one of them does not fit it.
+    fn column(
+        &self,
+        name: &str,
+        values: Vec<Option<&str>>,
+        rows: &UInt32Array,
+        own: OwnColumn,
+    ) -> Result<AddedColumn> {
+        let texts = StringArray::from(values);
+        let kind = self.declared.get(name).copied();
+        let read = read_texts(&texts, kind.unwrap_or(ColumnType::String));
+        let is_misfit = |row: &u32| read.misfits.binary_search(&(*row as usize)).is_ok();
+        let values: ArrayRef = match rows.values().iter().any(is_misfit) {
+            true => Arc::new(texts),
+            false => read.array,
+        };
+        let values = of_rows(&values, rows)?;
+        Ok(AddedColumn {
+            field: Field::new(name, values.data_type().clone(), true),
+            values,
+            own,
+            is_declared: kind.is_some(),
+        })
+    }
 }
 
 impl ColumnSource for FileSource {
@@ -146,12 +204,12 @@ impl ColumnSource for FileSource {
         let mut added = Vec::new();
         if let Some(name) = &self.rules.columns.file {
             let names = self.held.iter().map(|file| Some(file.name.as_str()));
-            added.push(column(name, names.collect(), &files, OwnColumn::Renamed)?);
+            added.push(self.column(name, names.collect(), &files, OwnColumn::Renamed)?);
         }
         for name in &self.folder_columns {
             let values = self.held.iter().map(|file| file.folder(name));
-            // A record's own column takes precedence.
-            added.push(column(name, values.collect(), &files, OwnColumn::Counts)?);
+            // A record's own value takes precedence.
+            added.push(self.column(name, values.collect(), &files, OwnColumn::Counts)?);
         }
         Ok(added)
     }
@@ -170,20 +228,9 @@ impl FileValues {
     }
 }
 
-fn column(
-    name: &str,
-    values: Vec<Option<&str>>,
-    rows: &UInt32Array,
-    own: OwnColumn,
-) -> Result<AddedColumn> {
-    let values: StringArray = values.into_iter().collect();
-    let values = take(&values as &dyn Array, rows, None).map_err(|error| {
+fn of_rows(values: &ArrayRef, rows: &UInt32Array) -> Result<ArrayRef> {
+    take(values, rows, None).map_err(|error| {
         Error::bug("file_columns", "failed to add the columns of files").with_source(error)
-    })?;
-    Ok(AddedColumn {
-        field: Field::new(name, DataType::Utf8, true),
-        values,
-        own,
     })
 }
 
@@ -227,7 +274,7 @@ fn decoded(text: &str) -> String {
 
 #[cfg(test)]
 mod tests {
-    use std::sync::{Arc, Mutex};
+    use std::sync::Mutex;
 
     use arrow::array::AsArray;
 
@@ -242,7 +289,7 @@ mod tests {
             received_at: forebay_core::Timestamp(0),
             content_type: None,
             compression: forebay_core::Compression::None,
-            attributes: std::collections::BTreeMap::new(),
+            attributes: BTreeMap::new(),
             messages: None,
         })
     }
@@ -256,7 +303,7 @@ mod tests {
             },
             hive: true,
         };
-        FileExtraction::new(inner, rules)
+        FileExtraction::new(inner, rules, ExpectedColumns::default())
     }
 
     fn names(batch: &forebay_core::Batch) -> Vec<String> {

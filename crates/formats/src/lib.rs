@@ -14,6 +14,7 @@ mod column_name;
 pub mod confluent;
 pub mod contract;
 pub mod csv;
+pub mod declared_text;
 pub mod decode;
 pub mod doubles;
 mod extraction;

@@ -247,6 +247,7 @@ impl ColumnSource for MessageSource {
                 field: Field::new(name, kind.clone(), true),
                 values: self.column(from, kind, &places)?,
                 own: OwnColumn::Renamed,
+                is_declared: false,
             })
         });
         added.collect()

@@ -15,9 +15,10 @@ use serde_json::Value;
 
 use super::config::{Config, Paginate};
 use super::cursor::{self, Format, Identity, Mark};
-use super::end::{self, FieldRule};
+use super::end::FieldRule;
 use super::json::{self, Fault, Path};
 use super::paginate::NextValue;
+use super::said::says_error;
 use super::text::{
     COVERED_BYTES_MAX, check_expansion, compression, expand, html, lower_content_type, not_json,
     unreadable,
@@ -31,16 +32,6 @@ const FRAME_BYTES_MAX: usize = 64 << 10;
 
 /// Depth to which they are searched.
 const FRAME_DEPTH_MAX: usize = 4;
-
-/// Top-level fields that mark a body as an error when they hold anything.
-const ERROR_FIELDS: [&str; 2] = ["error", "errors"];
-
-/// Top-level fields that mark a body as an error when they are false.
-const SUCCESS_FIELDS: [&str; 2] = ["ok", "success"];
-
-/// Top-level fields that mark a body as an error when they have one of these texts.
-const STATUS_FIELDS: [&str; 2] = ["status", "result"];
-const FAILED: [&str; 5] = ["error", "failed", "failure", "fail", "fault"];
 
 /// The values to find in each body.
 #[derive(Debug)]
@@ -59,6 +50,8 @@ pub(super) struct Plan {
     counts: bool,
     links: bool,
     pages: bool,
+    /// Records are JSON: every body is checked for an error in place of them.
+    is_json: bool,
     framing: Framing,
     expanded_max: Size,
     records_max: u64,
@@ -155,7 +148,7 @@ impl Tally {
 }
 
 impl Plan {
-    pub(super) fn new(config: &Config, framing: Framing) -> Self {
+    pub(super) fn new(config: &Config, framing: Framing, is_json: bool) -> Self {
         let mut token = None;
         let mut more = None;
         let mut next = None;
@@ -178,6 +171,7 @@ impl Plan {
         let key = config.key().map(Path::new);
         let paginate = config.paginate.as_ref();
         let is_offset = matches!(paginate, Some(Paginate::Offset(_)));
+        let has_records = paginate.is_some() || config.records.is_some() || key.is_some();
         Self {
             records: config.records.as_deref().map(Path::new).unwrap_or_default(),
             names_records: config.records.is_some(),
@@ -192,9 +186,14 @@ impl Plan {
             counts: is_offset || matches!(paginate, Some(Paginate::Page(_))),
             links: matches!(paginate, Some(Paginate::LinkHeader(_))),
             pages: paginate.is_some(),
+            is_json,
             framing,
             expanded_max: config.limits.expanded,
-            records_max: config.limits.records,
+            // A single body is only checked for an error: nothing holds its records.
+            records_max: match has_records || config.cursor.is_some() {
+                true => config.limits.records,
+                false => u64::MAX,
+            },
             cover: SecretCover::new(config.secret()),
         }
     }
@@ -204,7 +203,7 @@ impl Plan {
         let has_fields = !self.ends.is_empty() || !self.errors.is_empty() || self.names_records;
         let names_next = self.token.is_some() || self.next.is_some();
         let is_linked_json = self.links && content_type.contains("json");
-        self.counts || names_next || self.identifies || has_fields || is_linked_json
+        self.is_json || self.counts || names_next || self.identifies || has_fields || is_linked_json
     }
 
     /// The body as text, or `None` when nothing depends on its content: then it has only been checked. CPU work in
@@ -251,7 +250,8 @@ impl Plan {
     fn are_lines(&self, content_type: &str, text: &[u8]) -> bool {
         let first = text.iter().find(|byte| !byte.is_ascii_whitespace());
         let has_lines = match self.framing {
-            Framing::Lines => first == Some(&b'{'),
+            // An export without lines has no records; a list of pages has a body for each.
+            Framing::Lines => first == Some(&b'{') || first.is_none() && !self.pages,
             Framing::Whole => false,
             Framing::Detected => detect::is_lines_text(text),
         };
@@ -300,7 +300,7 @@ impl Plan {
         let holds = |(field, token): (&FieldPlan, &Option<&[u8]>)| field.rule.matches(*token);
         let is_declared_error = self.errors.iter().zip(errors).any(holds);
         let is_empty = tally.count == 0 && matches!(shape, Shape::List | Shape::Null);
-        let is_lone = self.pages && !self.names_records && shape == Shape::Object;
+        let is_lone = (self.pages || self.is_json) && !self.names_records && shape == Shape::Object;
         Ok(Outline {
             token,
             more,
@@ -439,29 +439,6 @@ fn next_value(token: Option<&[u8]>) -> NextValue {
         Some(b"null" | b"false" | b"\"\"") => NextValue::Ended,
         Some(token) => json::scalar(token).map_or(NextValue::Unreadable, NextValue::Value),
     }
-}
-
-/// Whether a top-level field marks a body without records as an error.
-fn says_error(text: &[u8]) -> bool {
-    let holds = |names: [&str; 2], is_error: fn(&[u8]) -> bool| {
-        let paths = names.map(Path::new);
-        let found = json::find(text, &paths.each_ref()).unwrap_or_default();
-        let mut tokens = found.into_iter().flatten().map(|range| &text[range]);
-        tokens.any(is_error)
-    };
-    holds(ERROR_FIELDS, |token| {
-        token != b"0" && end::is_something(token)
-    }) || holds(SUCCESS_FIELDS, |token| token == b"false")
-        || holds(STATUS_FIELDS, says_failed)
-}
-
-fn says_failed(token: &[u8]) -> bool {
-    let text = json::scalar(token).filter(|_| token.first() == Some(&b'"'));
-    text.is_some_and(|text| {
-        FAILED
-            .iter()
-            .any(|failed| text.eq_ignore_ascii_case(failed))
-    })
 }
 
 /// The path of a value outside of the records that looks like the next page.

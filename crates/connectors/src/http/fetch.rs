@@ -60,7 +60,7 @@ impl Fetcher {
         let requests = Requests::new(&config)?;
         let private = PrivateHosts::of(&config.base()?, config.allow_private);
         let client = client(&config, private.clone())?;
-        let plan = Arc::new(Plan::new(&config, context.framing));
+        let plan = Arc::new(Plan::new(&config, context.framing, context.is_json));
         let log = CoveredLog {
             plan: Arc::clone(&plan),
             log: Arc::clone(&context.requests),

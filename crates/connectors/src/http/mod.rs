@@ -36,6 +36,7 @@ mod request;
 mod resource;
 mod resume;
 mod retry;
+mod said;
 mod seen;
 mod shift;
 mod text;

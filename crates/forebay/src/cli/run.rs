@@ -8,7 +8,7 @@ use std::sync::Arc;
 
 use clap::Args;
 use forebay_core::{Error, ErrorKind, RefName, Result};
-use forebay_pipeline::engine::{Figures, RunReport};
+use forebay_pipeline::engine::{ALL_REFUSED, Figures, RunReport, all_refused};
 use forebay_pipeline::spec::PipelineSpec;
 use tokio::signal::unix::{Signal, SignalKind, signal};
 use tokio_util::sync::CancellationToken;
@@ -177,29 +177,9 @@ pub(crate) async fn one(
     report
 }
 
-/// Code of the error of a run that refused every record.
-const ALL_REFUSED: &str = "all_records_refused";
-
 /// A run that refused every record is a failure, for people and for the calling process.
 fn landed(spec: &PipelineSpec, figures: &Figures) -> Result<()> {
-    let Some(first) = figures.refused_all() else {
-        return Ok(());
-    };
-    let refused = Figures::get(&figures.quarantined);
-    let (records, first) = match refused {
-        1 => ("record was", first),
-        _ => ("records were", format!("the first: {first}")),
-    };
-    let what = format!(
-        "{}: no rows were loaded, {} {records} refused; {first}",
-        spec.name,
-        say::count(refused)
-    );
-    let hint = format!(
-        "look with `forebay quarantine ls {0}`; after a fix, `forebay quarantine replay {0}` loads them",
-        spec.name
-    );
-    Err(Error::data(ALL_REFUSED, what).with_hint(hint))
+    all_refused(spec, figures).map_or(Ok(()), Err)
 }
 
 fn summary(spec: &PipelineSpec, report: &RunReport, figures: &Figures) {

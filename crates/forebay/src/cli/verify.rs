@@ -256,8 +256,8 @@ fn summary(found: &Findings) -> ExitCode {
     let error = Error::data(
         "verify_failed",
         format!(
-            "{} problems found, {} repaired",
-            say::count(found.count),
+            "{} found, {} repaired",
+            say::counted(found.count, "problem"),
             say::count(found.repaired)
         ),
     );

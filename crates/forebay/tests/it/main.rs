@@ -20,6 +20,7 @@ mod files;
 mod flights;
 mod forebay;
 mod formats;
+mod hive;
 mod hostile;
 #[cfg(feature = "kafka")]
 mod kafka;

@@ -28,7 +28,7 @@ mod formats;
 mod header;
 mod problems;
 mod split;
-mod types;
+pub(crate) mod types;
 
 pub(super) use columns::{CARRY, contract_columns, prune_contract, widen_contract};
 

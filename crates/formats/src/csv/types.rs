@@ -51,7 +51,7 @@ fn fits(kind: ColumnType, text: &str, formats: &Formats) -> bool {
 }
 
 /// `true` and `false` in any case; when declared also `t`, `f`, `yes`, `no`, `y`, `n`, `1`, `0`.
-pub(super) fn boolean(text: &str, learned: bool) -> Option<bool> {
+pub(crate) fn boolean(text: &str, learned: bool) -> Option<bool> {
     let is = |words: &[&str]| words.iter().any(|word| text.eq_ignore_ascii_case(word));
     match learned {
         true if is(&["true"]) => Some(true),
@@ -63,7 +63,7 @@ pub(super) fn boolean(text: &str, learned: bool) -> Option<bool> {
 }
 
 /// A whole number; learned ones have no sign `+`, no leading zero and are not `-0`.
-pub(super) fn long(text: &str, learned: bool) -> Option<i64> {
+pub(crate) fn long(text: &str, learned: bool) -> Option<i64> {
     if learned {
         match text.as_bytes() {
             b"0" => return Some(0),
@@ -75,7 +75,7 @@ pub(super) fn long(text: &str, learned: bool) -> Option<i64> {
 }
 
 /// A number that equals its text exactly: its decimal digits come back from the double.
-pub(super) fn double(text: &str, learned: bool) -> Option<f64> {
+pub(crate) fn double(text: &str, learned: bool) -> Option<f64> {
     let shape = Number::parse(text)?;
     if learned && !shape.canonical {
         return None;
@@ -185,7 +185,7 @@ fn significant<'a>(whole: &'a [u8], fraction: &'a [u8]) -> (&'a [u8], &'a [u8]) 
 }
 
 /// A declared `float`: exact when its shortest text has the digits of `text`.
-pub(super) fn float(text: &str) -> Option<f32> {
+pub(crate) fn float(text: &str) -> Option<f32> {
     let shape = Number::parse(text)?;
     let value: f32 = text.parse().ok().filter(|value: &f32| value.is_finite())?;
     let shortest: f64 = format!("{value:e}").parse().ok()?;
@@ -193,7 +193,7 @@ pub(super) fn float(text: &str) -> Option<f32> {
 }
 
 /// An exact decimal with `scale` digits after the point, as its unscaled value.
-pub(super) fn decimal(text: &str, precision: u8, scale: i8) -> Option<i128> {
+pub(crate) fn decimal(text: &str, precision: u8, scale: i8) -> Option<i128> {
     let unsigned = text.strip_prefix(['-', '+']).unwrap_or(text);
     let (whole, fraction) = unsigned.split_once('.').unwrap_or((unsigned, ""));
     let scale = usize::try_from(scale).ok()?;

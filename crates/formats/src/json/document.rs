@@ -5,6 +5,8 @@
 
 use std::ops::Range;
 
+use serde::de::IgnoredAny;
+
 use super::spans;
 use super::walk::Refusal;
 
@@ -25,14 +27,7 @@ pub(super) fn find(document: &[u8], path: &[String], records_max: usize) -> Resu
     let mut holder = cursor.value(cursor.blank(0))?;
     let behind = cursor.blank(holder.end);
     if behind != document.len() {
-        let reason = match document[behind] {
-            b'{' | b'[' => {
-                "the document has more than one JSON value: set `lines: true` if each line is a record"
-            }
-            _ if looks_like_csv(document) => LOOKS_LIKE_CSV,
-            _ => "trailing text after the JSON document",
-        };
-        return Err(Refusal::at("trailing_data", reason, behind));
+        return Err(trailing(document, &holder, behind));
     }
     for key in path {
         holder = cursor.member(&holder, key)?;
@@ -43,6 +38,28 @@ pub(super) fn find(document: &[u8], path: &[String], records_max: usize) -> Resu
         _ => vec![holder.clone()],
     };
     Ok(Found { records, holder })
+}
+
+/// Why there is something behind the first value: text that begins with no JSON value is not JSON at all.
+fn trailing(document: &[u8], first: &Range<usize>, behind: usize) -> Refusal {
+    let is_list = matches!(document[behind], b'{' | b'[');
+    let is_csv = looks_like_csv(document);
+    let reason = match is_list {
+        _ if !(is_csv || is_json(&document[first.clone()])) => {
+            return broken("the text does not begin with a value", first.start);
+        }
+        true => {
+            "the document has more than one JSON value: set `lines: true` if each line is a record"
+        }
+        false if is_csv => LOOKS_LIKE_CSV,
+        false => "trailing text after the JSON document",
+    };
+    Refusal::at("trailing_data", reason, behind)
+}
+
+fn is_json(text: &[u8]) -> bool {
+    // Objects and lists are only checked for their ends here: the parser reports what is wrong inside.
+    matches!(text.first(), Some(b'{' | b'[')) || serde_json::from_slice::<IgnoredAny>(text).is_ok()
 }
 
 /// Why text of columns is not JSON.
@@ -229,8 +246,6 @@ mod tests {
             ("id;name\n1;a\n", true),
             ("id\tname\n1\ta\n", true),
             ("1,2\n3,4\n", true),
-            ("id name\n1 a\n", false),
-            ("INFO started, ready\nWARN slow\n", false),
             ("{\"a\":1} x, y", false),
         ] {
             let refusal = find(text.as_bytes(), &[], 100).unwrap_err();
@@ -242,6 +257,21 @@ mod tests {
                 "{text}: {reason}"
             );
         }
+    }
+
+    #[test]
+    fn text_that_begins_with_no_value_is_not_json() {
+        for text in [
+            "not json",
+            "nonsense here",
+            "// c\n{\"a\":1}",
+            "//\n{\"a\":1}",
+            "id name\n1 a\n",
+            "INFO started, ready\nWARN slow\n",
+        ] {
+            check(text, &[], Err("bad_json"));
+        }
+        check("1 2", &[], Err("trailing_data"));
     }
 
     #[test]

@@ -227,6 +227,10 @@ impl Extractor for Json {
         }
     }
 
+    fn reads_json(&self) -> bool {
+        true
+    }
+
     fn takes_messages(&self) -> bool {
         true
     }

@@ -89,6 +89,7 @@ impl Figures {
     pub(in crate::engine) fn begin_run(&self) {
         let now = self.total_steps();
         *self.before.lock() = now;
+        *self.first_refusal.lock() = None;
     }
 
     /// The steps of the present run, one record per stage, in flow order.
@@ -116,13 +117,20 @@ impl Figures {
         first.get_or_insert_with(|| format!("{}: {}", rejected.code, rejected.shown_reason()));
     }
 
-    /// Why the first record was rejected, when the run has no other result: every record it read is in quarantine.
-    pub fn refused_all(&self) -> Option<String> {
-        if Self::get(&self.quarantined) == 0 || Self::get(&self.committed) > 0 {
-            return None;
-        }
+    /// The number of rejected records and why the first was, when the present run has no other result: every record it
+    /// read is in quarantine.
+    pub(in crate::engine) fn refused_all(&self) -> Option<(u64, String)> {
+        let steps = self.steps();
+        let total = |name| {
+            let counts = steps
+                .iter()
+                .filter_map(|step| step.detail.get(name)?.as_u64());
+            counts.sum::<u64>()
+        };
+        let (refused, landed) = (total("quarantined"), total("committed"));
         let first = self.first_refusal.lock();
-        Some(first.clone().unwrap_or_default())
+        let first = first.clone().unwrap_or_default();
+        (refused > 0 && landed == 0).then_some((refused, first))
     }
 
     /// Counts a split as active until the returned guard is dropped.

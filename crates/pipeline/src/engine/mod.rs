@@ -14,6 +14,7 @@ mod ids;
 mod payload;
 mod reconcile;
 mod refusals;
+mod refused;
 mod reprocess;
 mod row_target;
 mod scan;
@@ -34,6 +35,7 @@ pub use context::{RunContext, RunReport};
 pub use failpoint::{CommitStep, Failpoint};
 pub use figures::{Figures, Stage};
 pub use ids::Ids;
+pub use refused::{ALL_REFUSED, all_refused};
 pub use reprocess::adopt::adopt;
 pub use reprocess::discard::{DiscardFilter, DiscardPlan, discard, plan_discard};
 pub use reprocess::rebuild::{Rebuilt, rebuild};
@@ -66,12 +68,14 @@ pub async fn run(spec: Arc<PipelineSpec>, context: RunContext) -> Result<RunRepo
     let outcome = all_splits(&spec, &context, &record).instrument(span).await;
     record.ended_at = Some(context.clock.now());
     record.steps = context.figures.steps();
-    record.status = if outcome.is_ok() {
-        RunStatus::Succeeded
-    } else {
-        RunStatus::Failed
+    // A run that refused every record has not failed for its source, which has moved on, but it has for people.
+    let refused = all_refused(&spec, &context.figures);
+    let error = outcome.as_ref().err().or(refused.as_ref());
+    record.status = match error {
+        None => RunStatus::Succeeded,
+        Some(_) => RunStatus::Failed,
     };
-    record.error = outcome.as_ref().err().map(ToString::to_string);
+    record.error = error.map(ToString::to_string);
     let recorded = store.record_run(&record).await;
     outcome.context("pipeline", &spec.name).context("run", id)?;
     recorded?;

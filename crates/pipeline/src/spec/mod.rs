@@ -1,6 +1,7 @@
 //! A pipeline as its file describes it, typed.
 
 pub mod components;
+mod extraction;
 mod fit;
 mod schema;
 
@@ -21,11 +22,8 @@ use sha2::{Digest, Sha256};
 
 use crate::buffer::BufferSpec;
 use crate::transform::{self, Transform, check};
-use forebay_formats::contract::{CONTRACT_MISMATCH, Contract, ContractPolicy, TakenTables};
-use forebay_formats::file_columns::FileExtraction;
-use forebay_formats::learned;
-use forebay_formats::message::MessageExtraction;
-use forebay_formats::{Extraction, Extractor};
+use forebay_formats::Extractor;
+use forebay_formats::contract::ContractPolicy;
 use forebay_journal::WRITERS;
 
 pub use components::{ConfiguredSource, ConfiguredTarget};
@@ -88,71 +86,9 @@ pub struct PipelineSpec {
 }
 
 impl PipelineSpec {
-    /// Starts an extraction of payloads of this pipeline's source; `contract` is the learned contract of earlier ones.
-    ///
-    /// Errors: `Config` when source and extractor do not fit; those of the extractor about the contract.
-    pub fn extraction(&self, contract: Option<Contract>) -> Result<Box<dyn Extraction>> {
-        self.extraction_beside(contract, None)
-    }
-
-    /// As [`Self::extraction`], with the tables that no list of the records may become.
-    pub fn extraction_beside(
-        &self,
-        contract: Option<Contract>,
-        taken: Option<Arc<TakenTables>>,
-    ) -> Result<Box<dyn Extraction>> {
-        let capabilities = self.source.capabilities();
-        if self.extract.needs_registry() && !capabilities.has_registry {
-            let what =
-                "the extractor reads messages with schemas of a registry, but the source has none";
-            return Err(Error::config("needs_messages", what)
-                .with_hint("read them with `source.kafka` and its `registry`"));
-        }
-        let policy = ContractPolicy {
-            taken,
-            ..self.schema.clone()
-        };
-        let start = |contract| {
-            let records = self.records.as_deref();
-            self.extract.start(contract, &policy, records)
-        };
-        let learns_nothing = contract.as_ref().is_some_and(learned::is_empty);
-        let inner = match start(contract) {
-            // Another extractor may take over a contract without columns.
-            Err(error) if learns_nothing && error.code() == CONTRACT_MISMATCH => start(None)?,
-            started => started?,
-        };
-        if let Some(rules) = capabilities.file_rules.filter(|rules| rules.add_columns()) {
-            return Ok(Box::new(FileExtraction::new(inner, rules.clone())));
-        }
-        let Some(rules) = capabilities.messages else {
-            return Ok(inner);
-        };
-        let packs = self.extract.takes_messages();
-        if inner.wants_object() && !rules.only {
-            return Ok(inner);
-        }
-        if inner.wants_object() {
-            let what = "the extractor reads whole files, but the source reads messages";
-            return Err(Error::config("not_for_messages", what));
-        }
-        if let Some(name) = rules
-            .columns
-            .names()
-            .find(|name| self.schema.columns.contains_key(name))
-        {
-            let what = format!(
-                "`schema.columns.{name}` declares a column of the records, but `source` adds it to them"
-            );
-            return Err(
-                Error::config("column_clash", what).with_hint("give one of them another name")
-            );
-        }
-        Ok(Box::new(MessageExtraction::of_messages(
-            inner,
-            packs,
-            rules.clone(),
-        )))
+    /// Whether refused records can be loaded after a fix, beside the rows that are there.
+    pub fn takes_replay(&self) -> bool {
+        self.load.lake().is_some() || self.load.is_transactional()
     }
 
     /// Whether it runs for ever when allowed to: the source can be followed, and neither the target nor a schedule requires

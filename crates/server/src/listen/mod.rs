@@ -57,8 +57,23 @@ pub struct Listening {
     tls: Option<Arc<Tls>>,
 }
 
-/// Takes the port. Errors: `Unavailable` `no_port`.
+/// What to write instead of an address that is only a port, or has none.
+fn address_hint(address: &str) -> Option<String> {
+    let port = address.strip_prefix(':').unwrap_or(address);
+    if port.parse::<u16>().is_ok() {
+        return Some(format!("write 127.0.0.1:{port}"));
+    }
+    let (_, port) = address.rsplit_once(':').unwrap_or_default();
+    let has_port = port.parse::<u16>().is_ok();
+    (!has_port).then(|| "write ADDRESS:PORT, such as 127.0.0.1:7400".to_owned())
+}
+
+/// Takes the port. Errors: `Config` `bad_address` for an address without host or port; `Unavailable` `no_port`.
 pub async fn listen(address: &str) -> Result<Listening> {
+    if let Some(hint) = address_hint(address) {
+        let what = format!("`{address}` is not an address with a port");
+        return Err(Error::config("bad_address", what).with_hint(hint));
+    }
     let failed = |error: std::io::Error| {
         Error::unavailable("no_port", format!("failed to listen on {address}"))
             .with_source(error)
@@ -198,6 +213,28 @@ async fn welcome(
             tracing::warn!(%error, "failed to accept a connection");
             tokio::time::sleep(REFUSED_PAUSE).await;
             None
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn an_address_that_is_only_a_port_is_told_how_to_be_written() {
+        for (address, hint) in [
+            ("7999", Some("write 127.0.0.1:7999")),
+            (":7999", Some("write 127.0.0.1:7999")),
+            (
+                "localhost",
+                Some("write ADDRESS:PORT, such as 127.0.0.1:7400"),
+            ),
+            ("[::1]", Some("write ADDRESS:PORT, such as 127.0.0.1:7400")),
+            ("[::1]:0", None),
+            ("localhost:7400", None),
+        ] {
+            assert_eq!(address_hint(address).as_deref(), hint, "{address}");
         }
     }
 }

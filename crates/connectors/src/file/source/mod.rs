@@ -105,7 +105,7 @@ pub struct FileConfig {
     /// Columns for the source file of a row.
     #[serde(default)]
     pub columns: FileColumns,
-    /// Adds columns for Hive partition folders such as `date=2025-01-31`.
+    /// Adds columns for Hive partition folders such as `date=2025-01-31`, of text or of their declared type.
     #[serde(default)]
     pub hive: bool,
 }

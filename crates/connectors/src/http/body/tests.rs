@@ -11,7 +11,11 @@ fn plan(extra: Value) -> Plan {
         .as_object_mut()
         .unwrap()
         .extend(extra.as_object().unwrap().clone());
-    Plan::new(&serde_json::from_value(config).unwrap(), Framing::Whole)
+    Plan::new(
+        &serde_json::from_value(config).unwrap(),
+        Framing::Whole,
+        false,
+    )
 }
 
 fn outline(plan: &Plan, text: &str) -> Result<Outline> {

@@ -9,6 +9,7 @@ mod proof;
 mod resume;
 mod secrets;
 mod shift;
+mod single;
 
 use std::collections::BTreeMap;
 use std::path::PathBuf;
@@ -39,6 +40,7 @@ struct Bench {
     clock: Arc<FakeClock>,
     log: Arc<Log>,
     framing: Framing,
+    is_json: bool,
     full: bool,
 }
 
@@ -67,6 +69,7 @@ impl Bench {
             clock,
             log: Arc::default(),
             framing: Framing::Whole,
+            is_json: false,
             full: false,
         })
     }
@@ -78,6 +81,7 @@ impl Bench {
             seed: 7,
             requests: Arc::clone(&self.log) as Arc<dyn RequestLog>,
             full: self.full,
+            is_json: self.is_json,
             ..alone
         }
     }

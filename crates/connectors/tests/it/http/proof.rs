@@ -87,6 +87,8 @@ async fn an_error_in_place_of_a_page_fails_the_run_which_resumes_there() {
             ),
             (json!({"items": [], "error": "ratelimited"}), "error_body"),
             (json!({"items": null, "ok": false}), "error_body"),
+            (json!({"items": [], "success": "false"}), "error_body"),
+            (json!({"items": [], "ok": "False"}), "error_body"),
         ] {
             fails_and_resumes(paginate, "", Reply::json(&body), code).await;
         }

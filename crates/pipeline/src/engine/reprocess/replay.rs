@@ -18,10 +18,11 @@ use crate::engine::commit::{CommitNote, CommitUnit, move_position, tables};
 use crate::engine::contract::CONTRACT_PROPERTY;
 use crate::engine::reconcile;
 use crate::engine::refusals::open_events;
+use crate::engine::refused::without_replay;
 use crate::engine::reprocess::ledger::Ledger;
 use crate::engine::reprocess::passes::{Landing, Pass, Survey};
 use crate::engine::reprocess::reextraction::Reextraction;
-use crate::engine::row_target::{RowTarget, not_in_the_lake, row_target};
+use crate::engine::row_target::{RowTarget, row_target};
 use crate::engine::scan;
 use crate::engine::split::lease;
 use crate::engine::steps::{Steps, Wanted};
@@ -51,6 +52,16 @@ pub struct Replayed {
     pub without_place: u64,
 }
 
+/// Rows of a replay belong beside those of the run, which only a target that keeps positions knows.
+fn no_replay(spec: &PipelineSpec) -> Error {
+    let what = format!(
+        "{} loads into {}, and a replay into such a target is not supported: it could not tell which rows are there",
+        spec.name,
+        spec.load.describe()
+    );
+    Error::unsupported("not_in_the_lake", what).with_hint(without_replay(spec))
+}
+
 /// Reasons that are reported.
 const REASONS_MAX: usize = 10;
 
@@ -60,8 +71,8 @@ const REASONS_MAX: usize = 10;
 /// one whose target is recreated by each run.
 pub async fn replay(spec: Arc<PipelineSpec>, context: RunContext) -> Result<Replayed> {
     let request = lease::request(&spec, &context, &SPLIT.parse()?);
-    if spec.load.lake().is_none() && !spec.load.is_transactional() {
-        return Err(not_in_the_lake(&spec));
+    if !spec.takes_replay() {
+        return Err(no_replay(&spec));
     }
     if spec.load.replaces() {
         let what = format!(

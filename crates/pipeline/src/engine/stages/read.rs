@@ -64,6 +64,7 @@ pub(in crate::engine) fn source_context(
         seed: context.ids.make_seed(),
         project: context.project.clone(),
         framing: spec.extract.framing(),
+        is_json: spec.extract.reads_json(),
         heading: spec.extract.heading(),
         packs: spec.extract.takes_messages(),
         chunk_records: chunk_records(spec),

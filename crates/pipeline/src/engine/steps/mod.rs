@@ -4,6 +4,7 @@
 //! is rejected, the others are left out too, and so are its children, which follow in the batches right after it and are
 //! found by their root's key. So a replay may land all of the record without landing anything twice.
 
+mod added;
 mod evidence;
 pub(crate) mod pieces;
 mod places;
@@ -17,6 +18,7 @@ use arrow::datatypes::DataType;
 use forebay_core::{Batch, Context, Error, ErrorKind, RefName, Rejected, Result, SqlEngine};
 use forebay_lake::Lake;
 
+use crate::engine::steps::added::AddedTypes;
 use crate::engine::steps::evidence::ColumnEvidence;
 use crate::engine::steps::widen::ColumnWidening;
 use crate::spec::PipelineSpec;
@@ -31,6 +33,7 @@ use places::{ID, OriginalRows, ROOT_ID, filter, keys, places_of, without_places}
 #[derive(Debug)]
 pub(in crate::engine) struct Steps {
     spec: Arc<PipelineSpec>,
+    added: AddedTypes,
     checks: ColumnChecks,
     /// Keys of rejected main rows of the last main batch.
     refused: HashSet<String>,
@@ -48,6 +51,7 @@ impl Steps {
     pub(in crate::engine) fn new(spec: Arc<PipelineSpec>, engine: &Arc<dyn SqlEngine>) -> Self {
         let checks = ColumnChecks::new(&spec.schema, engine);
         Self {
+            added: AddedTypes::new(&spec),
             spec,
             checks,
             refused: HashSet::new(),
@@ -71,7 +75,7 @@ impl Steps {
 
     /// Whether every row passes unchanged.
     pub(in crate::engine) fn is_empty(&self) -> bool {
-        self.checks.is_empty() && self.spec.transform.is_empty()
+        self.added.is_empty() && self.checks.is_empty() && self.spec.transform.is_empty()
     }
 
     /// The learned contract, without columns that only rejected records had.
@@ -254,6 +258,9 @@ impl Steps {
         let before = batch.records.clone();
         let mut rejected = Vec::new();
         let done = refuse(batch, foreign, "transform[0]")?;
+        let batch = self.settle(&original, &before, done, &mut rejected)?;
+        let before = batch.records.clone();
+        let done = self.added.apply(batch)?;
         let batch = self.settle(&original, &before, done, &mut rejected)?;
         let before = batch.records.clone();
         let done = self.checks.apply(batch).await?;

@@ -1,0 +1,67 @@
+//! Sources without pages: one body, which holds the records or an error in place of them.
+
+use forebay_formats::framing::Framing;
+use forebay_testkit::{Reply, StubHttp};
+use serde_json::json;
+
+use super::Bench;
+
+/// An error in place of the records fails the run, and the next one requests it again.
+#[tokio::test]
+async fn an_error_in_place_of_a_single_body_fails_the_run_and_is_requested_again() {
+    let page = Reply::status(200).body("<!DOCTYPE html><title>Log in</title>");
+    let typed = page.clone().header("content-type", "text/html");
+    let quota = Reply::json(&json!({"status": "error", "message": "quota"}));
+    let refused = Reply::json(&json!({"success": "false"}));
+    for (framing, reply, code) in [
+        (Framing::Detected, page, "not_json"),
+        (Framing::Lines, typed.clone(), "not_json"),
+        (Framing::Detected, quota.clone(), "error_body"),
+        (Framing::Whole, refused, "error_body"),
+    ] {
+        let sent = reply.clone();
+        let server = StubHttp::start(move |request| match request.count {
+            0 => sent.clone(),
+            _ => Reply::json(&json!([{"id": 1}, {"id": 2}])),
+        })
+        .await;
+        let mut bench = Bench::new(&server.url("/q"), "method: GET");
+        (bench.is_json, bench.framing) = (true, framing);
+        let first = bench.pull(None).await;
+        let error = first.error.expect(code);
+        assert_eq!(error.code(), code, "{error}");
+        if code == "not_json" {
+            assert!(error.hint().unwrap().contains("login page"), "{error}");
+        }
+        assert!(first.chunks.is_empty() && first.position.is_none());
+        assert_eq!(bench.take(None).await.chunks.len(), 1);
+        assert_eq!(server.requests().len(), 2);
+    }
+    // What is no JSON to begin with is only refused where it is surely an error.
+    for (reply, code) in [(typed, Some("html_page")), (quota, None)] {
+        let server = StubHttp::start(move |_| reply.clone()).await;
+        let bench = Bench::new(&server.url("/q"), "method: GET");
+        let error = bench.pull(None).await.error;
+        assert_eq!(error.map(|error| error.code()), code);
+    }
+}
+
+#[tokio::test]
+async fn a_single_body_that_holds_a_record_or_no_line_is_taken() {
+    for (framing, body) in [
+        (
+            Framing::Detected,
+            "{\"status\": \"ok\", \"error\": null, \"n\": 1}",
+        ),
+        (Framing::Detected, "{\"a\":1}\n{\"a\":2}\n"),
+        (Framing::Detected, "[]"),
+        (Framing::Lines, ""),
+    ] {
+        let server = StubHttp::start(move |_| Reply::status(200).body(body)).await;
+        let mut bench = Bench::new(&server.url("/q"), "limits: {records: 1}");
+        (bench.is_json, bench.framing) = (true, framing);
+        let pulled = bench.pull(None).await;
+        assert!(pulled.error.is_none(), "{body}: {:?}", pulled.error);
+        assert!(pulled.position.is_some(), "{body}");
+    }
+}
