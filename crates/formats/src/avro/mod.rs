@@ -23,6 +23,7 @@
 mod container;
 mod decode;
 mod inline;
+mod layout;
 #[cfg(test)]
 mod tests;
 mod union;
