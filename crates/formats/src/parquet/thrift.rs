@@ -231,9 +231,9 @@ mod tests {
 
     use super::*;
 
-    /// Type 3, 100 bytes of 40, checksum -1, then a version 2 header with 7 values, a boolean and a list.
+    /// Type 3, 100 bytes of 40, checksum -1, then a version 2 header with 7 values, a boolean and an unknown list.
     const HEADER: [u8; 17] = [
-        0x15, 6, 0x15, 200, 1, 0x15, 80, 0x15, 1, 0x4C, 0x15, 14, 0x11, 0x29, 0x11, 1, 0,
+        0x15, 6, 0x15, 200, 1, 0x15, 80, 0x15, 1, 0x4C, 0x15, 14, 0x61, 0x29, 0x15, 1, 0,
     ];
 
     #[test]

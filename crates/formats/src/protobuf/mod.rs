@@ -15,6 +15,7 @@
 //! RFC 3339. Fields without presence that are not set have their default. The schema is compiled when its id first comes.
 
 mod bounded;
+mod nesting;
 mod schema;
 #[cfg(test)]
 mod tests;
