@@ -14,6 +14,9 @@ use parquet::arrow::async_reader::{AsyncFileReader, ParquetObjectReader};
 use parquet::errors::{ParquetError, Result};
 use parquet::file::metadata::{ParquetMetaData, ParquetMetaDataReader};
 
+/// Bytes that are read at the end of a file: most footers are within them.
+const TAIL_BYTES: u64 = 64 << 10;
+
 /// Ranges of a file in the object store. The indexes of its pages are not read.
 #[derive(Debug, Clone)]
 pub struct CheckedFile {
@@ -32,21 +35,37 @@ impl CheckedFile {
     ///
     /// # Errors
     ///
-    /// What [`parquet_footer::check`] refuses, and the errors of the store and the library.
+    /// Those of [`CheckedFile::check`], and of the library.
     pub async fn footer(&mut self) -> Result<ParquetMetaData> {
+        ParquetMetaDataReader::decode_metadata(&self.check().await?)
+    }
+
+    /// The bytes of its footer, checked.
+    ///
+    /// # Errors
+    ///
+    /// What [`parquet_footer::check`] refuses, and the errors of the store.
+    pub async fn check(&mut self) -> Result<Bytes> {
         let bad = |why: &str| ParquetError::General(why.to_owned());
         let not_parquet = || bad("the file has no Parquet footer, or is encrypted");
         let before = self.size.checked_sub(ENDING_BYTES as u64);
         let before = before.ok_or_else(not_parquet)?;
-        let ending = self.inner.get_bytes(before..self.size).await?;
-        let length = parquet_footer::footer_bytes(&ending).ok_or_else(not_parquet)?;
+        let from = self.size.saturating_sub(TAIL_BYTES);
+        let tail = self.inner.get_bytes(from..self.size).await?;
+        let (above, ending) = tail
+            .split_last_chunk::<ENDING_BYTES>()
+            .ok_or_else(not_parquet)?;
+        let length = parquet_footer::footer_bytes(ending).ok_or_else(not_parquet)?;
         if length > FOOTER_BYTES_MAX {
             return Err(bad("the footer is too large"));
         }
         let start = before.checked_sub(length.into()).ok_or_else(not_parquet)?;
-        let footer = self.inner.get_bytes(start..before).await?;
+        let footer = match above.len().checked_sub(length as usize) {
+            Some(start) => tail.slice(start..above.len()),
+            None => self.inner.get_bytes(start..before).await?,
+        };
         parquet_footer::check(&footer).map_err(ParquetError::General)?;
-        ParquetMetaDataReader::decode_metadata(&footer)
+        Ok(footer)
     }
 }
 

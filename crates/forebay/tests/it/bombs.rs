@@ -89,7 +89,7 @@ fn footer(groups: usize, more: &[u8]) -> Vec<u8> {
     let group = [0x35, 0, 0x18, 1, b'g', 0x15, 2, 0].repeat(groups);
     let column = [0x15, 2, 0x25, 0, 0x18, 1, b'x', 0];
     let start = [&[0x15, 2, 0x19, 0xFC], &count[..], &group, &column].concat();
-    let footer = [&start, &[0x16, 0, 0x19, 0x0C], more, &[0]].concat();
+    let footer = [&start[..], &[0x16, 0, 0x19, 0x0C], more, &[0]].concat();
     let length = u32::try_from(footer.len()).unwrap().to_le_bytes();
     [b"PAR1", &footer[..], &length, b"PAR1"].concat()
 }
