@@ -34,6 +34,7 @@ pub use self::portion::{MEDIA_TYPE, Portion, PortionFile};
 use crate::contract::{Contract, ContractPolicy};
 use crate::extraction::needs_an_object;
 use crate::framing::Framing;
+use crate::parquet::footer;
 use crate::parquet::give;
 use crate::parquet::input::ObjectFile;
 use crate::parquet::plan::{Plan, Refusal, Table};
@@ -172,8 +173,10 @@ impl Pending {
         let input =
             ObjectFile::open(&self.input.objects, &path, &self.input.runtime).map_err(gone)?;
         let options = ArrowReaderOptions::new().with_skip_arrow_metadata(true);
-        let mut builder = ParquetRecordBatchReaderBuilder::try_new_with_options(input, options)
-            .map_err(|error| unreadable(error).with_context("object", &path))?;
+        // Other writers of the table may have made it.
+        let metadata = footer::load(&input, options)
+            .map_err(|refusal| unreadable(refusal.reason).with_context("object", &path))?;
+        let mut builder = ParquetRecordBatchReaderBuilder::new_with_metadata(input, metadata);
         reshape::check_identity(builder.schema(), &self.schema, &file.identity)?;
         if let Some((first, last)) = file.groups {
             builder = builder.with_row_groups((first..last).collect());

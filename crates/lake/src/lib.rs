@@ -6,6 +6,7 @@
 
 mod age;
 mod bound;
+mod checked_file;
 mod clean;
 mod commit;
 mod draft;
@@ -31,6 +32,7 @@ mod write;
 mod write_memory;
 
 pub use age::{DRAFT_AGE_MAX, SAFE_AGE_MIN, check_age};
+pub use checked_file::CheckedFile;
 pub use clean::{CleanRequest, Cleaned, CleanedPositions, CleanedRaw, CleanedTable, FileCount};
 pub use commit::{CommitRequest, LakeCommit, position_property};
 pub use draft::Draft;

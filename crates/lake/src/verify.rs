@@ -8,9 +8,9 @@ use futures::TryStreamExt;
 use iceberg::spec::{DataFile, DataFileFormat};
 use object_store::path::Path;
 use object_store::{ObjectStore, ObjectStoreExt};
-use parquet::arrow::async_reader::{AsyncFileReader, ParquetObjectReader};
 
 use crate::Lake;
+use crate::checked_file::CheckedFile;
 use crate::scan::read_live;
 use crate::snapshot::read_list;
 use forebay_objects::from_objects;
@@ -116,9 +116,8 @@ impl Lake {
                 .with_source(e)
                 .with_context("file", &path)
         };
-        let mut reader = ParquetObjectReader::new(Arc::clone(self.objects()), path.clone())
-            .with_file_size(bytes);
-        let footer = reader.get_metadata(None).await.map_err(failed)?;
+        let mut reader = CheckedFile::new(Arc::clone(self.objects()), path.clone(), bytes);
+        let footer = reader.footer().await.map_err(failed)?;
         let rows = footer.file_metadata().num_rows();
         Ok((bytes, u64::try_from(rows).ok()))
     }

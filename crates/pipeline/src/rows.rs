@@ -4,12 +4,12 @@ use std::sync::Arc;
 
 use arrow::array::RecordBatch;
 use forebay_core::{Error, Result, TableName};
+use forebay_lake::CheckedFile;
 use futures::stream::BoxStream;
 use futures::{StreamExt, TryStreamExt};
 use object_store::ObjectStore;
 use object_store::path::Path;
 use parquet::arrow::ParquetRecordBatchStreamBuilder;
-use parquet::arrow::async_reader::ParquetObjectReader;
 use parquet::errors::ParquetError;
 
 /// Rows of a batch where they are small.
@@ -40,8 +40,7 @@ impl File<'_> {
                 .with_context("object", &path)
                 .with_context("table", &table)
         };
-        let reader = ParquetObjectReader::new(Arc::clone(objects), self.path.clone());
-        let reader = reader.with_file_size(self.bytes);
+        let reader = CheckedFile::new(Arc::clone(objects), self.path.clone(), self.bytes);
         let builder = ParquetRecordBatchStreamBuilder::new(reader).await;
         let builder = builder.map_err(&failed)?.with_batch_size(rows_max);
         let stream = builder.with_offset(skip).build().map_err(&failed)?;

@@ -81,6 +81,33 @@ fn nulls() -> Vec<u8> {
     parquet(vec![("n", column), ("m", numbers)])
 }
 
+/// A footer with a schema of groups within each other around a column, and more fields.
+fn footer(groups: usize, more: &[u8]) -> Vec<u8> {
+    let elements = groups + 1;
+    let count = [0, 7, 14].map(|shift| (elements >> shift) as u8 & 0x7F);
+    let count = [count[0] | 0x80, count[1] | 0x80, count[2]];
+    let group = [0x35, 0, 0x18, 1, b'g', 0x15, 2, 0].repeat(groups);
+    let column = [0x15, 2, 0x25, 0, 0x18, 1, b'x', 0];
+    let start = [&[0x15, 2, 0x19, 0xFC], &count[..], &group, &column].concat();
+    let footer = [&start[..], &[0x16, 0, 0x19, 0x0C], more, &[0]].concat();
+    let length = u32::try_from(footer.len()).unwrap().to_le_bytes();
+    [b"PAR1", &footer[..], &length, b"PAR1"].concat()
+}
+
+/// Groups within each other, which a library descends by recursion.
+fn deep_schema() -> Vec<u8> {
+    footer(90_000, &[])
+}
+
+/// An unknown list of lists of 2^31 - 1 booleans, which a library takes without their bytes.
+fn endless_lists() -> Vec<u8> {
+    let list = [0xF1, 0xFF, 0xFF, 0xFF, 0xFF, 0x07];
+    footer(
+        1,
+        &[&[0xF9, 0xF9, 0xA0, 0x8D, 6], &list.repeat(100_000)[..]].concat(),
+    )
+}
+
 fn texts() -> [Vec<u8>; 5] {
     let lists = format!("{{\"l\":[{}1]}}\n", "1,".repeat(2_000_000));
     [
@@ -111,7 +138,15 @@ fn bombs_of_every_kind_leave_the_memory_bounded() {
             &format!("pipeline: {name}\nsource: {{{source}}}\nextract: {{{extract}}}\nbuffer: {{time: 100ms}}\n{schedule}load: {{iceberg: {{table: bombs.{name}}}}}\n"),
         );
     }
-    let bombs = [narrow, repeated, large_values, long_list, nulls];
+    let bombs = [
+        deep_schema,
+        endless_lists,
+        narrow,
+        repeated,
+        large_values,
+        long_list,
+        nulls,
+    ];
     for (n, bomb) in bombs.iter().enumerate() {
         project.write_bytes(&format!("in/{n}.parquet"), &bomb());
     }

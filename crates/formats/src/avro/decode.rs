@@ -10,8 +10,12 @@ use arrow_avro::schema::{AvroSchema, Fingerprint, FingerprintAlgorithm, SchemaSt
 use forebay_core::Result;
 
 use super::inline;
+use super::layout::Layout;
 use crate::registry_schema::Schema;
 use crate::wire::Unreadable;
+
+/// The zero byte and the id of the schema before a message.
+const HEADER_BYTES: usize = 5;
 
 /// Decodes messages of one schema.
 pub(super) struct Decoding {
@@ -20,14 +24,16 @@ pub(super) struct Decoding {
     /// `None` after a message has left it half filled.
     decoder: Option<Decoder>,
     columns: SchemaRef,
+    layout: Layout,
 }
 
 impl Decoding {
     pub(super) fn new(id: u32, schema: &Schema) -> Result<Self, Unreadable> {
-        let text = inline::inline(schema)?;
+        let schema = inline::inline(schema)?;
+        let layout = Layout::new(&schema)?;
         let id = Fingerprint::Id(id);
         let mut store = SchemaStore::new_with_type(FingerprintAlgorithm::Id);
-        let set = store.set(id, AvroSchema::new(text));
+        let set = store.set(id, AvroSchema::new(schema.to_string()));
         set.map_err(|error| Unreadable::new("bad_schema", error.to_string()))?;
         let decoder = decoder(&store, id)?;
         Ok(Self {
@@ -35,7 +41,12 @@ impl Decoding {
             id,
             columns: decoder.schema(),
             decoder: Some(decoder),
+            layout,
         })
+    }
+
+    pub(super) fn layout(&self) -> &Layout {
+        &self.layout
     }
 
     pub(super) fn columns(&self) -> SchemaRef {
@@ -78,6 +89,8 @@ impl Decoding {
     }
 
     fn take(&mut self, message: &[u8]) -> Result<(), Unreadable> {
+        self.layout
+            .check(message.get(HEADER_BYTES..).unwrap_or_default())?;
         let decoder = match &mut self.decoder {
             Some(decoder) => decoder,
             none => none.insert(decoder(&self.store, self.id)?),
@@ -88,7 +101,7 @@ impl Decoding {
         let consumed = consumed.map_err(|_| bad("it has an impossible length".to_owned()))?;
         match consumed {
             Ok(consumed) if consumed == message.len() => Ok(()),
-            Ok(consumed) if consumed <= 5 => {
+            Ok(consumed) if consumed <= HEADER_BYTES => {
                 Err(bad("the bytes end before the record does".to_owned()))
             }
             Ok(consumed) => Err(bad(format!(

@@ -11,7 +11,7 @@ use crate::wire::Unreadable;
 /// Deepest nesting of a schema, references written out.
 const DEPTH_MAX: usize = 128;
 
-pub(super) fn inline(schema: &Schema) -> Result<String, Unreadable> {
+pub(super) fn inline(schema: &Schema) -> Result<Value, Unreadable> {
     let parse = |text: &str| -> Result<Value, Unreadable> {
         let bad = |error: serde_json::Error| {
             Unreadable::new("bad_schema", format!("the schema is not JSON: {error}"))
@@ -24,7 +24,7 @@ pub(super) fn inline(schema: &Schema) -> Result<String, Unreadable> {
     }
     let mut whole = parse(&schema.schema)?;
     write_out(&mut whole, &mut named, DEPTH_MAX)?;
-    Ok(in_record(whole).to_string())
+    Ok(in_record(whole))
 }
 
 /// The column of a message that is not a record.

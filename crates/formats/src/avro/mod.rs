@@ -22,7 +22,9 @@
 
 mod container;
 mod decode;
+mod empty_lists;
 mod inline;
+mod layout;
 #[cfg(test)]
 mod tests;
 mod union;
@@ -135,7 +137,7 @@ impl Reading {
         let declared = names.filter_map(|name| Some((name.clone(), table.declared(name)?)));
         let declared: HashMap<_, _> = declared.collect();
         let rows = RecordBatch::new_empty(columns);
-        let rows = match union::split(&rows, &|name| declared.get(name).cloned()) {
+        let rows = match plain(&rows, &declared) {
             Ok(rows) => rows,
             Err(refusal) => return Ok(Err(refusal)),
         };
@@ -144,9 +146,17 @@ impl Reading {
     }
 
     fn apply(&self, batch: &RecordBatch) -> Result<Part, Refusal> {
-        let rows = union::split(batch, &|name| self.declared.get(name).cloned())?;
-        self.plan.apply(&rows)
+        self.plan.apply(&plain(batch, &self.declared)?)
     }
+}
+
+/// The batch without types that only Avro has.
+fn plain(
+    batch: &RecordBatch,
+    declared: &HashMap<String, DataType>,
+) -> Result<RecordBatch, Refusal> {
+    let batch = empty_lists::untyped(batch, &|name| declared.contains_key(name))?;
+    union::split(&batch, &|name| declared.get(name).cloned())
 }
 
 impl AvroExtraction {

@@ -20,6 +20,7 @@
 
 pub(crate) mod admit;
 mod encryption;
+pub(crate) mod footer;
 mod hybrid;
 pub(crate) mod input;
 mod int96;
@@ -332,7 +333,7 @@ struct Footer {
 impl Footer {
     fn read(input: &ObjectFile) -> Result<Self, Refusal> {
         let options = ArrowReaderOptions::new().with_skip_arrow_metadata(false);
-        let metadata = ArrowReaderMetadata::load(input, options.clone()).map_err(refused)?;
+        let metadata = footer::load(input, options.clone())?;
         let metadata = counted(metadata, options)?;
         if int96::find_columns(&metadata).is_empty() {
             return Ok(Self {

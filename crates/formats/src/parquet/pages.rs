@@ -1,7 +1,8 @@
 //! Checks the page headers of a file before any page is decoded.
 //!
 //! Checksum mismatches, and implausible expansion, reject the file: a decoder would give wrong values for the one and take
-//! all memory for the other. Where a page header cannot be read the check ends; the decoder will report more.
+//! all memory for the other. A page header that cannot be read rejects the file where its column still lacks values: the
+//! decoder could read it otherwise, and never end. Behind the last value the check ends there.
 
 use std::sync::Arc;
 
@@ -11,6 +12,7 @@ use ::parquet::file::metadata::{ColumnChunkMetaData, ParquetMetaData, RowGroupMe
 use ::parquet::file::reader::{ChunkReader, Length};
 use ::parquet::file::serialized_reader::SerializedPageReader;
 use bytes::Bytes;
+use forebay_core::thrift::Fault;
 
 use super::input::ObjectFile;
 use super::lists::{self, WindowBytes};
@@ -97,6 +99,7 @@ impl Check<'_> {
             end: start.saturating_add(length).min(self.file.len()),
             held_from: start,
             held: Bytes::new(),
+            fault: None,
         };
         let mut dictionary = 0;
         let mut values = 0_u64;
@@ -119,6 +122,7 @@ impl Check<'_> {
             }
             values = values.saturating_add(if header.is_data() { header.values } else { 0 });
         }
+        pages.check_end(chunk, values)?;
         // Few bytes of a page can encode many equal values.
         let least = values.saturating_mul(width(chunk));
         self.decoded = self.decoded.saturating_add(expanded.max(least));
@@ -189,9 +193,26 @@ struct Pages<'a> {
     end: u64,
     held_from: u64,
     held: Bytes,
+    /// Why the header at the end cannot be read.
+    fault: Option<Fault>,
 }
 
 impl Pages<'_> {
+    /// Checks where the pages end, after `values`. The decoder of lists looks for a page after the last value.
+    fn check_end(&self, chunk: &ColumnChunkMetaData, values: u64) -> Result<(), Refusal> {
+        let promised = u64::try_from(chunk.num_values()).unwrap_or(0);
+        let is_read_on = values < promised || chunk.column_descr().max_rep_level() > 0;
+        let why = match self.fault {
+            Some(Fault::Bad(why)) if is_read_on => why,
+            Some(Fault::Cut) if is_read_on => "it ends too late",
+            _ => return Ok(()),
+        };
+        let at = self.at;
+        Err(corrupt(&format!(
+            "the header of the page at byte {at} cannot be read: {why}"
+        )))
+    }
+
     /// The next page's header, its checksum verified; `None` at the end, or where the header cannot be read.
     fn next(&mut self) -> Result<Option<PageHeader>, Refusal> {
         let mut wanted = READ_BYTES;
@@ -200,10 +221,13 @@ impl Pages<'_> {
             if bytes.is_empty() {
                 return Ok(None);
             }
-            if let Some(header) = PageHeader::read(&bytes) {
-                break header;
-            }
-            if wanted >= HEADER_BYTES_MAX || self.at + wanted >= self.end {
+            let fault = match PageHeader::read(&bytes) {
+                Ok(header) => break header,
+                Err(fault) => fault,
+            };
+            let is_last = wanted >= HEADER_BYTES_MAX || self.at + wanted >= self.end;
+            if is_last || fault != Fault::Cut {
+                self.fault = Some(fault);
                 return Ok(None);
             }
             wanted *= 4;

@@ -1,5 +1,6 @@
 //! Parquet files, good and hostile.
 
+mod hostile;
 mod int96;
 mod kinds;
 mod lists;

@@ -3,6 +3,9 @@
 //! Reads a struct field by field and skips unneeded ones. Never reads beyond its bytes and never nests deeper than
 //! [`DEPTH_MAX`].
 
+use forebay_core::parquet_footer::PAGE_HEADER;
+use forebay_core::thrift::{self, Fault};
+
 /// Structs within each other.
 const DEPTH_MAX: u32 = 16;
 
@@ -26,8 +29,15 @@ const DICTIONARY: i64 = 2;
 const DATA_V2: i64 = 3;
 
 impl PageHeader {
-    /// The header at the start of `bytes`; `None` when it is invalid, or continues past them.
-    pub(super) fn read(bytes: &[u8]) -> Option<Self> {
+    /// The header at the start of `bytes`, checked as the library needs it.
+    ///
+    /// Errors: [`Fault::Cut`] when it continues past them, else [`Fault::Bad`].
+    pub(super) fn read(bytes: &[u8]) -> Result<Self, Fault> {
+        thrift::check(bytes, PAGE_HEADER)?;
+        Self::read_checked(bytes).ok_or(Fault::Bad("a field does not fit its type"))
+    }
+
+    fn read_checked(bytes: &[u8]) -> Option<Self> {
         let mut cursor = Cursor { rest: bytes };
         let mut header = Self::default();
         let mut values = [None; 9];
@@ -221,9 +231,9 @@ mod tests {
 
     use super::*;
 
-    /// Type 3, 100 bytes of 40, checksum -1, then a version 2 header with 7 values, a boolean and a list.
+    /// Type 3, 100 bytes of 40, checksum -1, then a version 2 header with 7 values, a boolean and an unknown list.
     const HEADER: [u8; 17] = [
-        0x15, 6, 0x15, 200, 1, 0x15, 80, 0x15, 1, 0x4C, 0x15, 14, 0x11, 0x29, 0x11, 1, 0,
+        0x15, 6, 0x15, 200, 1, 0x15, 80, 0x15, 1, 0x4C, 0x15, 14, 0x61, 0x29, 0x15, 1, 0,
     ];
 
     #[test]
@@ -240,15 +250,16 @@ mod tests {
         };
         assert_eq!(header, expected);
         for cut in 0..=HEADER.len() {
-            assert_eq!(PageHeader::read(&bytes[..cut]), None, "{cut}");
+            assert_eq!(PageHeader::read(&bytes[..cut]), Err(Fault::Cut), "{cut}");
         }
-        assert_eq!(PageHeader::read(&[0x1C; 100]), None, "structs without end");
+        let endless = PageHeader::read(&[0x1C; 100]);
+        assert!(matches!(endless, Err(Fault::Bad(_))), "structs without end");
     }
 
     proptest! {
         #[test]
         fn no_bytes_lead_astray(bytes in proptest::collection::vec(any::<u8>(), 0..60)) {
-            if let Some(header) = PageHeader::read(&bytes) {
+            if let Ok(header) = PageHeader::read(&bytes) {
                 prop_assert!(header.length <= bytes.len());
             }
         }

@@ -14,6 +14,8 @@
 //! under their own names, and then a row as [`crate::json`] makes it: bytes are base64, enums their names, timestamps
 //! RFC 3339. Fields without presence that are not set have their default. The schema is compiled when its id first comes.
 
+mod bounded;
+mod nesting;
 mod schema;
 #[cfg(test)]
 mod tests;
@@ -25,6 +27,7 @@ use prost_reflect::{DynamicMessage, MessageDescriptor, SerializeOptions};
 use schemars::{JsonSchema, Schema, SchemaGenerator};
 use serde::{Deserialize, Serialize};
 
+use self::bounded::Bounded;
 use self::schema::Compiled;
 use super::contract::{Contract, ContractPolicy};
 use super::json::{self, Json, Nested};
@@ -32,6 +35,12 @@ use super::wire::{self, Unreadable};
 use super::{Extracted, Extraction, Extractor, ExtractorKind, Value};
 use crate::framing::Framing;
 use forebay_config::{Component, Document};
+
+/// Largest JSON of a message, in bytes. Each message in it has all its fields there, though an empty one takes two bytes.
+const TEXT_BYTES_MAX: usize = 64 << 20;
+
+/// Bytes of JSON that are handed on together, about.
+const TOGETHER_BYTES: usize = 16 << 20;
 
 /// `extract: {protobuf: …}`.
 #[derive(Debug)]
@@ -142,12 +151,22 @@ fn to_json(kind: MessageDescriptor, content: &[u8], text: &mut Vec<u8>) -> Resul
         .use_proto_field_name(true)
         .skip_default_fields(false);
     let from = text.len();
-    let mut serializer = serde_json::Serializer::new(&mut *text);
+    let mut bounded = Bounded::new(&mut *text, TEXT_BYTES_MAX);
+    let mut serializer = serde_json::Serializer::new(&mut bounded);
     let written = message.serialize_with_options(&mut serializer, &options);
+    let is_full = bounded.is_full();
     written.map_err(|error| {
         text.truncate(from);
-        bad(error.to_string())
+        match is_full {
+            true => Unreadable::new("too_large", too_large()),
+            false => bad(error.to_string()),
+        }
     })
+}
+
+fn too_large() -> String {
+    let most = TEXT_BYTES_MAX >> 20;
+    format!("the message has more than {most} MiB as JSON, with the defaults of its fields")
 }
 
 impl Extraction for ProtobufExtraction {
@@ -179,6 +198,11 @@ impl Extraction for ProtobufExtraction {
                     at: value.at,
                 }),
                 Err(unreadable) => out.rejected.push(unreadable.refuse(head, value, message)),
+            }
+            if text.len() >= TOGETHER_BYTES {
+                self.json.messages(head, &text, &texts, out)?;
+                text.clear();
+                texts.clear();
             }
         }
         self.json.messages(head, &text, &texts, out)

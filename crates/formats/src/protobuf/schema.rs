@@ -4,6 +4,7 @@ use prost_reflect::{FileDescriptor, MessageDescriptor};
 use protox::Compiler;
 use protox::file::{ChainFileResolver, File, FileResolver, GoogleFileResolver};
 
+use super::nesting;
 use crate::base64;
 use crate::registry_schema::{Reference, Schema};
 use crate::wire::Unreadable;
@@ -118,13 +119,32 @@ impl FileResolver for Files {
     }
 }
 
+/// The schema is not compiled.
+#[derive(Debug)]
+struct Deep;
+
+impl std::error::Error for Deep {}
+
+impl std::fmt::Display for Deep {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        f.write_str("it is nested too deep")
+    }
+}
+
 /// A file of a schema: its text, or its `FileDescriptorProto` in base64. Some clients register that, and some registries
 /// return it unchanged (<https://github.com/protocolbuffers/protobuf/blob/main/src/google/protobuf/descriptor.proto>).
 fn file(name: &str, schema: &str) -> Result<File, protox::Error> {
     // The text of a schema is never valid base64: it has spaces.
+    let deep = || protox::Error::new(Deep);
     let Some(bytes) = base64::decode(schema).filter(|bytes| !bytes.is_empty()) else {
-        return File::from_source(name, schema);
+        return match nesting::is_deep_text(schema) {
+            true => Err(deep()),
+            false => File::from_source(name, schema),
+        };
     };
+    if nesting::is_deep_binary(&bytes) {
+        return Err(deep());
+    }
     let read = File::decode_file_descriptor_proto(&bytes[..]).map_err(protox::Error::new)?;
     let mut descriptor = read.file_descriptor_proto().clone();
     descriptor.name = Some(name.to_owned());

@@ -164,3 +164,96 @@ fn a_bad_message_is_refused_alone() {
         .collect();
     assert_eq!(codes, ["bad_protobuf"; 6]);
 }
+
+/// The rows and the refusal codes of messages of a schema.
+fn read(schema: &str, messages: &[Vec<u8>]) -> (usize, Vec<String>) {
+    let schema = json!({"type": "PROTOBUF", "schema": schema}).to_string();
+    let mut head = PayloadHead::clone(&head());
+    head.attributes = BTreeMap::from([(attribute(7), schema)]);
+    let bytes = messages.concat();
+    let mut at = 0;
+    let values: Vec<Value> = messages
+        .iter()
+        .map(|message| {
+            let bytes = at..at + message.len();
+            at = bytes.end;
+            let at = bytes.start as u64;
+            Value { bytes, at }
+        })
+        .collect();
+    let extractor = Kind.build(&Document::from_yaml("{}").unwrap()).unwrap();
+    let policy = ContractPolicy::default();
+    let mut extraction = extractor.start(None, &policy, None).unwrap();
+    let mut out = Extracted::default();
+    let head = Arc::new(head);
+    extraction
+        .messages(&head, &bytes, &values, &mut out)
+        .unwrap();
+    extraction.flush(&mut out).unwrap();
+    let rows = out
+        .batches
+        .iter()
+        .map(|batch| batch.records.num_rows())
+        .sum();
+    let codes = out.rejected.into_iter().map(|refused| refused.code);
+    (rows, codes.collect())
+}
+
+#[test]
+fn defaults_of_many_empty_messages_are_bounded() {
+    let fields: String = (1..=1_000)
+        .map(|n| format!("string a_long_name_of_a_field_{n} = {n};"))
+        .collect();
+    let schema = format!(
+        "syntax = \"proto3\"; message M {{ int64 id = 1; repeated E many = 2; }} message E {{ {fields} }}"
+    );
+    let good = framed(&[0], &[0x08, 1]);
+    let bomb = framed(&[0], &[0x12, 0].repeat(100_000));
+    let (rows, codes) = read(&schema, &[good.clone(), bomb, good]);
+    assert_eq!((rows, codes), (2, vec!["too_large".to_owned()]));
+}
+
+#[test]
+fn a_schema_that_is_nested_deep_refuses_its_messages_only() {
+    let levels = 20_000;
+    let messages = format!(
+        "syntax = \"proto3\"; {}{}",
+        "message M {".repeat(levels),
+        "}".repeat(levels)
+    );
+    let extended = "syntax = \"proto2\"; import \"google/protobuf/descriptor.proto\"; message M { optional M a = 1; repeated int32 n = 2; } extend google.protobuf.FileOptions { optional M o = 50000; }";
+    let options = format!(
+        "{extended} option (o) = {{ {} {} }};",
+        "a {".repeat(levels),
+        "}".repeat(levels)
+    );
+    let lists = format!(
+        "{extended} option (o) = {{ n: {}{} }};",
+        "[".repeat(levels),
+        "]".repeat(levels)
+    );
+    for schema in [messages, options, lists] {
+        let (rows, codes) = read(&schema, &[framed(&[0], &[])]);
+        assert_eq!((rows, codes), (0, vec!["bad_schema".to_owned()]));
+    }
+}
+
+#[test]
+fn a_message_that_is_nested_deep_is_refused() {
+    let schema = "syntax = \"proto3\"; message M { M m = 1; }";
+    // Each level is a field of the length of those below.
+    let mut body = Vec::new();
+    for _ in 0..3_000 {
+        let mut length = body.len();
+        let mut level = vec![0x0A];
+        while length > 0x7F {
+            level.push(length as u8 | 0x80);
+            length >>= 7;
+        }
+        level.push(length as u8);
+        level.extend(body);
+        body = level;
+    }
+    let (rows, codes) = read(schema, &[framed(&[0], &body)]);
+    assert_eq!((rows, codes), (0, vec!["bad_protobuf".to_owned()]));
+}

@@ -5,12 +5,12 @@ use std::collections::{BTreeSet, HashSet};
 use forebay_core::{Error, ErrorKind, Result};
 use futures::{StreamExt, TryStreamExt, stream};
 use iceberg::spec::{FormatVersion, TableMetadata};
-use parquet::arrow::async_reader::{AsyncFileReader, ParquetObjectReader};
 use parquet::file::metadata::{ColumnChunkMetaData, ParquetMetaData};
 use parquet::file::statistics::Statistics;
 
 use super::rewritten_bytes;
 use crate::Table;
+use crate::checked_file::CheckedFile;
 use crate::scan::ScanFile;
 use crate::storage::LakeStorage;
 use crate::value::Value;
@@ -158,9 +158,8 @@ fn is_within(value: i64) -> bool {
 /// Whether the footer of a file shows that these columns are exact: the bounds of columns in lists are only there.
 async fn is_exact(storage: &LakeStorage, file: &ScanFile, ids: HashSet<i32>) -> Result<bool> {
     let objects = std::sync::Arc::clone(storage.objects());
-    let mut reader =
-        ParquetObjectReader::new(objects, file.path.clone()).with_file_size(file.bytes);
-    let footer = reader.get_metadata(None).await.map_err(|error| {
+    let mut reader = CheckedFile::new(objects, file.path.clone(), file.bytes);
+    let footer = reader.footer().await.map_err(|error| {
         Error::data(
             "unreadable_file",
             "failed to read the footer of a data file of the table",

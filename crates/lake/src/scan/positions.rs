@@ -6,7 +6,7 @@ use arrow::array::{Array, AsArray, RecordBatch};
 use arrow::compute::cast;
 use arrow::datatypes::{DataType, Int64Type};
 use bytes::Bytes;
-use forebay_core::{Error, Result};
+use forebay_core::{Error, Result, parquet_footer};
 use parquet::arrow::ProjectionMask;
 use parquet::arrow::arrow_reader::ParquetRecordBatchReaderBuilder;
 use parquet::schema::types::SchemaDescriptor;
@@ -21,6 +21,8 @@ const VECTOR_MAGIC: [u8; 4] = [0xD1, 0xD3, 0x39, 0x64];
 /// Deleted positions by the location of their data file.
 pub(super) fn decode_parquet(bytes: Bytes) -> Result<Vec<(String, RoaringTreemap)>> {
     let bad = |e: parquet::errors::ParquetError| bad_file().with_source(e);
+    // Any writer of the table may have made it.
+    parquet_footer::check_file(&bytes).map_err(|why| bad_file().with_source(why))?;
     let builder = ParquetRecordBatchReaderBuilder::try_new(bytes).map_err(bad)?;
     let schema = builder.parquet_schema();
     let path = leaf(schema, FILE_PATH_ID, "file_path").ok_or_else(bad_file)?;

@@ -11,7 +11,6 @@ use forebay_core::{Context, Error, Result};
 use futures::{StreamExt, stream};
 use iceberg::spec::Struct;
 use object_store::path::Path;
-use parquet::arrow::async_reader::ParquetObjectReader;
 use parquet::arrow::{ParquetRecordBatchStreamBuilder, ProjectionMask};
 use roaring::{RoaringBitmap, RoaringTreemap};
 use tokio::runtime::Handle;
@@ -19,6 +18,7 @@ use tokio::sync::Mutex;
 
 use super::key_map::Place;
 use super::written::WrittenKeys;
+use crate::checked_file::CheckedFile;
 use crate::error::unreadable;
 use crate::partition::source::field_id;
 use crate::scan::{Bounds, Prune, ScanFile, Value};
@@ -184,9 +184,8 @@ struct Search {
 
 impl Search {
     fn run(self, runtime: &Handle) -> Result<Vec<Match>> {
-        let reader =
-            ParquetObjectReader::new(Arc::clone(self.storage.objects()), self.path.clone());
-        let reader = reader.with_file_size(self.bytes);
+        let objects = Arc::clone(self.storage.objects());
+        let reader = CheckedFile::new(objects, self.path.clone(), self.bytes);
         let builder = runtime.block_on(ParquetRecordBatchStreamBuilder::new(reader));
         let builder = builder.map_err(unreadable)?;
         let Some(columns) = self.columns(builder.schema())? else {

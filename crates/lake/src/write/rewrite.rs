@@ -16,13 +16,14 @@ use futures::StreamExt;
 use iceberg::spec::{PartitionSpecRef, SchemaRef, Struct, Transform};
 use object_store::path::Path;
 use parquet::arrow::ParquetRecordBatchStreamBuilder;
-use parquet::arrow::async_reader::{ParquetObjectReader, ParquetRecordBatchStream};
+use parquet::arrow::async_reader::ParquetRecordBatchStream;
 use roaring::RoaringTreemap;
 use tokio::runtime::Handle;
 use uuid::Uuid;
 
 use super::file::{self, OpenFile};
 use super::{DataFile, Target, WriterOptions, adapt};
+use crate::checked_file::CheckedFile;
 use crate::error::unreadable;
 use crate::partition::source::field_id;
 use crate::schema::{self, WidenedFields, source_name};
@@ -105,10 +106,9 @@ impl Rewriting<'_> {
         file.close(self.target).map(Some)
     }
 
-    async fn open(&self) -> Result<ParquetRecordBatchStream<ParquetObjectReader>> {
+    async fn open(&self) -> Result<ParquetRecordBatchStream<CheckedFile>> {
         let objects = Arc::clone(self.target.storage.objects());
-        let reader = ParquetObjectReader::new(objects, self.old.path.clone());
-        let reader = reader.with_file_size(self.old.bytes);
+        let reader = CheckedFile::new(objects, self.old.path.clone(), self.old.bytes);
         let builder = ParquetRecordBatchStreamBuilder::new(reader).await;
         let builder = builder.map_err(unreadable)?;
         self.check_identity(builder.schema())?;

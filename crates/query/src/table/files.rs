@@ -6,7 +6,6 @@ use std::sync::Arc;
 use datafusion::common::stats::Precision;
 use datafusion::common::{ColumnStatistics, DataFusionError, Result, ScalarValue, Statistics};
 use datafusion::datasource::listing::PartitionedFile;
-use datafusion::datasource::physical_plan::parquet::CachedParquetFileReaderFactory;
 use datafusion::datasource::physical_plan::{FileGroup, ParquetFileReaderFactory};
 use datafusion::object_store::ObjectMeta;
 use datafusion::physical_plan::metrics::ExecutionPlanMetricsSet;
@@ -14,6 +13,7 @@ use forebay_lake::scan::ScanFile;
 use futures::{StreamExt, TryStreamExt, stream};
 use roaring::RoaringTreemap;
 
+use super::checked::CheckedReaders;
 use super::columns::{Columns, field_id};
 use super::deleted::access_plan;
 use super::value::{bounds_are_exact, scalar};
@@ -31,7 +31,7 @@ pub(super) fn merged_statistics(columns: &Columns, files: &[ScanFile]) -> Result
 pub(super) async fn partitioned(
     columns: &Columns,
     files: Vec<ScanFile>,
-    reader: &CachedParquetFileReaderFactory,
+    reader: &CheckedReaders,
 ) -> Result<Vec<PartitionedFile>> {
     let each = files
         .into_iter()
@@ -54,7 +54,7 @@ pub(super) fn groups(files: Vec<PartitionedFile>, partitions: usize) -> Vec<File
 async fn partitioned_file(
     columns: &Columns,
     file: ScanFile,
-    reader: &CachedParquetFileReaderFactory,
+    reader: &CheckedReaders,
 ) -> Result<PartitionedFile> {
     let meta = ObjectMeta {
         location: file.path.clone(),
@@ -79,7 +79,7 @@ async fn partitioned_file(
 async fn with_deletes(
     file: PartitionedFile,
     deleted: &RoaringTreemap,
-    reader: &CachedParquetFileReaderFactory,
+    reader: &CheckedReaders,
 ) -> Result<PartitionedFile> {
     let metrics = ExecutionPlanMetricsSet::new();
     let mut reader = reader.create_reader(0, file.clone(), None, &metrics)?;

@@ -6,6 +6,7 @@
 //! `max` from them.
 
 mod adapter;
+mod checked;
 mod columns;
 mod deleted;
 mod files;
@@ -21,7 +22,6 @@ use arrow::datatypes::SchemaRef;
 use async_trait::async_trait;
 use datafusion::catalog::{Session, TableProvider};
 use datafusion::common::Result;
-use datafusion::datasource::physical_plan::parquet::CachedParquetFileReaderFactory;
 use datafusion::datasource::physical_plan::{FileScanConfigBuilder, ParquetSource};
 use datafusion::datasource::source::DataSourceExec;
 use datafusion::execution::object_store::ObjectStoreUrl;
@@ -34,6 +34,7 @@ use forebay_lake::scan::Prune;
 use crate::address::LAKE_URL;
 use crate::error::external;
 use adapter::ByFieldId;
+use checked::CheckedReaders;
 use columns::Columns;
 use prune::Predicate;
 
@@ -93,7 +94,7 @@ impl TableProvider for LakeTable {
         }
         let url = ObjectStoreUrl::parse(LAKE_URL)?;
         let runtime = session.runtime_env();
-        let reader = Arc::new(CachedParquetFileReaderFactory::new(
+        let reader = Arc::new(CheckedReaders::new(
             runtime.object_store(&url)?,
             runtime.cache_manager.get_file_metadata_cache(),
         ));

@@ -5,6 +5,7 @@
 
 mod codec;
 pub(super) mod reading;
+mod single;
 #[cfg(test)]
 mod tests;
 

@@ -7,8 +7,9 @@ use arrow::array::{Array, AsArray, RecordBatch, RecordBatchOptions};
 use arrow::datatypes::Schema as Columns;
 use forebay_core::quarantine::Extent;
 use forebay_core::{PayloadHead, Rejected, Result};
-use serde_json::{Value, json};
+use serde_json::json;
 
+use super::single::single;
 use super::{Block, Frames};
 use crate::Extracted;
 use crate::avro::decode::Decoding;
@@ -141,9 +142,14 @@ impl ContainerReading {
         out: &mut Extracted,
     ) -> Result<()> {
         let blocks = std::mem::take(&mut self.waiting);
+        let blocks = match self.decoding() {
+            Ok(decoding) => single(decoding.layout(), blocks),
+            Err(_) => blocks,
+        };
         let mut left = blocks.as_slice();
         while !left.is_empty() && !self.is_dead {
-            let Decoded { rows, good, bad } = self.decode(left)?;
+            let together = &left[..left.len().min(TOGETHER)];
+            let Decoded { rows, good, bad } = self.decode(together)?;
             if let Some(rows) = rows {
                 self.give(table, head, &rows, out)?;
             }
@@ -152,7 +158,10 @@ impl ContainerReading {
                 && !self.is_dead
             {
                 let last = self.row + block.rows;
-                let reason = format!("rows {} to {last}: {}", self.row + 1, bad.reason);
+                let reason = match block.rows {
+                    1 => format!("row {last}: {}", bad.reason),
+                    _ => format!("rows {} to {last}: {}", self.row + 1, bad.reason),
+                };
                 let extent = Extent::document(self.row, block.rows);
                 out.rejected
                     .push(refused(head, extent, bad.code, reason, Vec::new()));
@@ -163,18 +172,21 @@ impl ContainerReading {
         Ok(())
     }
 
+    /// The decoder of the blocks, made when it is first needed.
+    fn decoding(&mut self) -> Result<&mut Decoding, Unreadable> {
+        Ok(match &mut self.decoding {
+            Some(decoding) => decoding,
+            none => none.insert(list_of(self.frames.schema().unwrap_or_default())?),
+        })
+    }
+
     /// Decodes blocks up to the first bad one. A block is one message, a list of records: the decoder checks that they take
     /// exactly its bytes.
     fn decode(&mut self, blocks: &[Block]) -> Result<Decoded> {
-        if self.decoding.is_none() {
-            match list_of(self.frames.schema().unwrap_or_default()) {
-                Ok(decoding) => self.decoding = Some(decoding),
-                Err(bad) => return Ok(Decoded::none(bad)),
-            }
-        }
         let cannot = || Unreadable::new("corrupt_avro", "the records cannot be decoded");
-        let Some(decoding) = &mut self.decoding else {
-            return Ok(Decoded::none(cannot()));
+        let decoding = match self.decoding() {
+            Ok(decoding) => decoding,
+            Err(bad) => return Ok(Decoded::none(bad)),
         };
         let messages: Vec<Vec<u8>> = blocks.iter().map(message_of).collect();
         let messages: Vec<&[u8]> = messages.iter().map(Vec::as_slice).collect();
@@ -314,8 +326,6 @@ fn list_of(schema: &str) -> Result<Decoding, Unreadable> {
         references: Vec::new(),
     };
     let element = inline(&alone(schema.to_owned()))?;
-    let element: Value = serde_json::from_str(&element)
-        .map_err(|error| Unreadable::new("bad_schema", error.to_string()))?;
     let list = json!({"type": "array", "items": element});
     let fields = json!([{"name": "records", "type": list}]);
     let record = json!({"type": "record", "name": "BlocksOfContainerFile", "fields": fields});

@@ -6,9 +6,8 @@ use std::time::Duration;
 use async_trait::async_trait;
 use bytes::Bytes;
 use forebay_core::{Chunk, Compression, Error, PayloadHead, Position, Result};
-use forebay_lake::Lake;
+use forebay_lake::{CheckedFile, Lake};
 use object_store::path::Path;
-use parquet::arrow::async_reader::{AsyncFileReader, ParquetObjectReader};
 
 use super::TableConfig;
 use super::follow::Follower;
@@ -201,9 +200,8 @@ fn part(file: &File, groups: Option<(usize, usize)>, skipped: u64) -> PortionFil
 /// Rows of each row group, from the footer.
 async fn group_rows(lake: &Lake, file: &File) -> Result<Vec<u64>> {
     let path = Path::from(file.path.as_str());
-    let mut reader =
-        ParquetObjectReader::new(lake.objects().clone(), path.clone()).with_file_size(file.bytes);
-    let footer = reader.get_metadata(None).await.map_err(|error| {
+    let mut reader = CheckedFile::new(lake.objects().clone(), path.clone(), file.bytes);
+    let footer = reader.footer().await.map_err(|error| {
         Error::unavailable("data_file_unreadable", "failed to read a file of the table")
             .with_source(error)
             .with_context("object", path)

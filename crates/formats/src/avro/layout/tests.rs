@@ -1,0 +1,176 @@
+//! Schemas that expand, and lists of items without bytes.
+
+use serde_json::json;
+
+use super::*;
+use crate::avro::tests::{extract, head, start};
+
+/// A record of records: each has `uses` fields of the one before.
+fn chain(length: usize, uses: usize) -> Value {
+    let record = |n: usize| {
+        let field = |used: usize| match n {
+            0 => json!({"name": format!("x{used}"), "type": "int"}),
+            n => json!({"name": format!("x{used}"), "type": format!("t{}", n - 1)}),
+        };
+        let fields: Vec<Value> = (0..uses).map(field).collect();
+        json!({"type": "record", "name": format!("t{n}"), "fields": fields})
+    };
+    let fields: Vec<Value> = (0..length)
+        .map(|n| json!({"name": format!("f{n}"), "type": record(n)}))
+        .collect();
+    json!({"type": "record", "name": "r", "fields": fields})
+}
+
+fn problem(schema: &Value) -> String {
+    Layout::new(schema).unwrap_err().reason
+}
+
+#[test]
+fn names_that_expand_are_refused() {
+    assert!(problem(&chain(26, 2)).contains("more than 20000 types"));
+    assert!(problem(&chain(3_000, 1)).contains("64 types deep"));
+    assert!(Layout::new(&chain(10, 2)).is_ok());
+    assert!(Layout::new(&chain(50, 1)).is_ok());
+}
+
+#[test]
+fn long_notes_are_not_copied_with_every_name() {
+    let symbols = json!(["A", "n".repeat(1 << 20)]);
+    let mut fields =
+        vec![json!({"name": "a", "type": {"type": "enum", "name": "e", "symbols": symbols}})];
+    fields.extend((0..100).map(|n| json!({"name": format!("f{n}"), "type": "e"})));
+    let schema = json!({"type": "record", "name": "r", "fields": fields});
+    assert!(problem(&schema).contains("64 MiB"));
+}
+
+#[test]
+fn a_message_whose_schema_expands_is_refused() {
+    for schema in [chain(26, 2), chain(3_000, 1)] {
+        let text = schema.to_string();
+        let out = extract(
+            start().as_mut(),
+            &head(&[(7, &text)]),
+            &[vec![0, 0, 0, 0, 7, 2]],
+        );
+        assert_eq!(out.rejected.len(), 1);
+        assert_eq!(out.rejected[0].code, "bad_schema");
+    }
+}
+
+/// Numbers in zigzag and groups of seven bits.
+fn numbers(values: &[i64]) -> Vec<u8> {
+    let mut bytes = Vec::new();
+    for value in values {
+        let mut left = (value << 1 ^ value >> 63) as u64;
+        while left > 0x7F {
+            bytes.push(left as u8 | 0x80);
+            left >>= 7;
+        }
+        bytes.push(left as u8);
+    }
+    bytes
+}
+
+/// A schema of an `id` and `tags`.
+fn tagged(tags: Value) -> Value {
+    json!({"type": "record", "name": "r", "fields": [{"name": "id", "type": "long"}, {"name": "tags", "type": tags}]})
+}
+
+#[test]
+fn a_list_of_items_without_bytes_ends() {
+    let items = [
+        json!("null"),
+        json!({"type": "record", "name": "e", "fields": []}),
+        json!({"type": "record", "name": "e", "fields": [{"name": "n", "type": "null"}]}),
+        json!({"type": "fixed", "name": "f", "size": 0}),
+        json!({"type": "array", "items": "null"}),
+    ];
+    for items in items {
+        let schema = tagged(json!({"type": "array", "items": items}));
+        let layout = Layout::new(&schema).unwrap();
+        assert!(layout.has_empty_items(), "{items}");
+        assert!(layout.check(&numbers(&[1, 0])).is_ok(), "{items}");
+        for count in [1 << 62, i64::MIN, -(1 << 62), 100_000] {
+            let message = numbers(&[1, count, count, 0, 0]);
+            assert!(layout.check(&message).is_err(), "{items} {count}");
+        }
+    }
+    let of_maps = tagged(json!({"type": "map", "values": "null"}));
+    assert!(!Layout::new(&of_maps).unwrap().has_empty_items());
+}
+
+#[test]
+fn every_shape_is_taken() {
+    let fields = json!([
+        {"name": "a", "type": ["null", "string", "boolean"]}, {"name": "b", "type": {"type": "map", "values": "double"}},
+        {"name": "c", "type": {"type": "fixed", "name": "f", "namespace": "n", "size": 3}}, {"name": "d", "type": "n.f"},
+        {"name": "e", "type": {"type": "array", "items": "null"}}, {"name": "g", "type": {"type": "long", "logicalType": "timestamp-millis"}}]);
+    let layout = Layout::new(&json!({"type": "record", "name": "r", "fields": fields})).unwrap();
+    let parts: [&[u8]; 6] = [
+        &[2, 4, b'h', b'i'],
+        &[1, 20, 2, b'k', 0, 0, 0, 0, 0, 0, 0, 0, 0],
+        b"abc",
+        b"def",
+        &[0],
+        &[0x80, 1],
+    ];
+    let message = parts.concat();
+    layout.check(&message).unwrap();
+    for cut in 0..message.len() {
+        assert!(layout.check(&message[..cut]).is_err(), "{cut}");
+    }
+}
+
+#[test]
+fn messages_beside_one_with_nulls_in_a_list_are_loaded() {
+    let schema = tagged(json!({"type": "array", "items": "null"})).to_string();
+    let message = |values: &[i64]| [&[0, 0, 0, 0, 7], &numbers(values)[..]].concat();
+    let messages = [
+        message(&[1, 0]),
+        message(&[2, 1, 0]),
+        message(&[3, 1 << 62, 0]),
+        message(&[4, 0]),
+    ];
+    let out = extract(start().as_mut(), &head(&[(7, &schema)]), &messages);
+    let rows: usize = out
+        .batches
+        .iter()
+        .map(|batch| batch.records.num_rows())
+        .sum();
+    assert_eq!((rows, out.rejected.len()), (2, 2), "{:?}", out.rejected);
+    assert!(out.rejected[0].reason.contains("items without bytes"));
+}
+
+#[test]
+fn rows_beside_one_with_nulls_in_a_list_are_loaded() {
+    let schema = tagged(json!({"type": "array", "items": "null"})).to_string();
+    let text = |text: &[u8]| [&numbers(&[text.len() as i64])[..], text].concat();
+    let rows = numbers(&[1, 0, 2, 1, 0, 3, 0]);
+    let file = [
+        &b"Obj\x01\x02"[..],
+        &text(b"avro.schema"),
+        &text(schema.as_bytes()),
+        &[0],
+        &[7; 16],
+        &numbers(&[3, rows.len() as i64]),
+        &rows,
+        &[7; 16],
+    ]
+    .concat();
+    let mut extraction = start();
+    let mut out = crate::Extracted::default();
+    let head = head(&[]);
+    extraction.push(&head, &file, &mut out).unwrap();
+    extraction.end(&head, None, &mut out).unwrap();
+    let rows: usize = out
+        .batches
+        .iter()
+        .map(|batch| batch.records.num_rows())
+        .sum();
+    assert_eq!((rows, out.rejected.len()), (2, 1), "{:?}", out.rejected);
+    assert!(
+        out.rejected[0]
+            .reason
+            .starts_with("row 2: a list has items")
+    );
+}
