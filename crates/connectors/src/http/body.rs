@@ -18,7 +18,7 @@ use super::cursor::{self, Format, Identity, Mark};
 use super::end::FieldRule;
 use super::json::{self, Fault, Path};
 use super::paginate::NextValue;
-use super::said::says_error;
+use super::said::{lone_object_says_error, says_error};
 use super::text::{
     COVERED_BYTES_MAX, check_expansion, compression, expand, html, lower_content_type, not_json,
     unreadable,
@@ -307,7 +307,9 @@ impl Plan {
             next,
             is_last: self.ends.iter().zip(ends).any(holds),
             names_end: ends.iter().any(Option::is_some),
-            is_error: is_declared_error || ((is_empty || is_lone) && says_error(text)),
+            is_error: is_declared_error
+                || (is_empty || is_lone && self.pages) && says_error(text)
+                || is_lone && lone_object_says_error(text),
             similar,
             ..self.outline_of(text, shape, tally)
         })

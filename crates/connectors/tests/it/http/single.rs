@@ -37,6 +37,12 @@ async fn an_error_in_place_of_a_single_body_fails_the_run_and_is_requested_again
         assert_eq!(bench.take(None).await.chunks.len(), 1);
         assert_eq!(server.requests().len(), 2);
     }
+    // The status of a job is no error of the server.
+    let job = Reply::json(&json!({"id": 5, "status": "failed"}));
+    let server = StubHttp::start(move |_| job.clone()).await;
+    let mut bench = Bench::new(&server.url("/job"), "method: GET");
+    bench.is_json = true;
+    assert_eq!(bench.take(None).await.chunks.len(), 1);
     // What is no JSON to begin with is only refused where it is surely an error.
     for (reply, code) in [(typed, Some("html_page")), (quota, None)] {
         let server = StubHttp::start(move |_| reply.clone()).await;
