@@ -9,10 +9,11 @@ use std::time::{Duration, SystemTime};
 use arrow::util::display::array_value_to_string;
 use forebay_config::Document;
 use forebay_connectors::source::{Source, SourceContext};
-use forebay_core::{Chunk, Error, Position, SystemClock};
+use forebay_core::{Chunk, Error, Position, Timestamp};
 use forebay_formats::contract::ContractPolicy;
 use forebay_formats::decode::Decoder;
 use forebay_formats::{Extracted, Extractor};
+use forebay_testkit::FakeClock;
 use tempfile::TempDir;
 
 fn yaml(text: &str) -> Document {
@@ -81,7 +82,8 @@ impl Growing {
     }
 
     async fn run(&mut self) {
-        let clock = SystemClock::shared();
+        // So late that no file has only just changed.
+        let clock = FakeClock::auto(Timestamp(4_000_000_000_000_000));
         let framing = self.extractor.framing();
         let mut context = SourceContext::alone(clock, self.folder.path(), framing).unwrap();
         context.heading = self.extractor.heading();

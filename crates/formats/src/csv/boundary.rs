@@ -211,7 +211,7 @@ mod tests {
             ("1\n# a", 2),
             ("1\r2\r3", 4),
             // The second quote shows that the first was a stray one.
-            ("1,\"a\n2\n3,\"b\"\n4", 14),
+            ("1,\"a\n2\n3,\"b\"\n4", 13),
         ] {
             for piece in 1..4 {
                 let mut scan = RecordScan::of_records(COMMAS, 0);

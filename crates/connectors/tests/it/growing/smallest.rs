@@ -50,10 +50,10 @@ async fn a_followed_record_with_an_open_quote_waits() {
     let parts: [&[u8]; 3] = [b"id,s\n1,a\n2,\"b\n", b"3,c\n4,\"d", b"\"\n5,e\n"];
     let keys = "follow: true";
     assert_eq!(ids("a.csv", "csv: {}", keys, &parts[..2]).await, "1,3");
-    assert_eq!(ids("a.csv", "csv: {}", keys, &parts).await, "1,3");
+    assert_eq!(ids("a.csv", "csv: {}", keys, &parts).await, "1,3,4,5");
     let last: &[u8] = b"6,\"f\"\n";
     let all = [&parts[..], &[last]].concat();
-    assert_eq!(ids("a.csv", "csv: {}", keys, &all).await, "1,3,5,6");
+    assert_eq!(ids("a.csv", "csv: {}", keys, &all).await, "1,3,4,5,6");
 }
 
 #[tokio::test]
