@@ -4,5 +4,6 @@
 
 mod conformance;
 mod files;
+mod growing;
 mod http;
 mod s3;

@@ -19,8 +19,9 @@ use forebay_core::{Batch, Error, Origins, Result};
 use serde::de::IgnoredAny;
 
 use super::columns::{Columns, VARIANT};
+use super::dialect::unescape;
 use super::problems::{Problems, mismatch, refuse, refuse_new, require, require_absent};
-use super::split::{Field, unescape};
+use super::split::Field;
 use super::{Options, types};
 use crate::contract::ColumnType;
 use crate::doubles::doubles_of;

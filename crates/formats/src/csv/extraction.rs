@@ -10,10 +10,11 @@ use forebay_core::{Error, PayloadHead, Result};
 use super::batch::{self, Row, Texts};
 use super::carry::{self, Carry};
 use super::columns::{Columns, Mapping};
+use super::dialect::unescape;
 use super::encoding::{Encoding, Utf16};
 use super::header::{broken_header_fault, header_fault, header_names, marked_as_utf8, not_utf8};
 use super::problems;
-use super::split::{Field, Scan, Splitter, unescape};
+use super::split::{Field, Scan, Splitter};
 use super::{Options, Ragged};
 use refuse::{Reach, Refusal};
 

@@ -20,8 +20,10 @@
 //! between records; later parts carry the header along (`carry.rs`). The extractor does no I/O.
 
 mod batch;
+mod boundary;
 mod carry;
 mod columns;
+mod dialect;
 mod encoding;
 mod extraction;
 mod formats;
@@ -47,6 +49,9 @@ use crate::framing::{FileHeading, Framing};
 use crate::{Extraction, Extractor, ExtractorKind};
 use forebay_config::{Component, Document};
 
+pub(crate) use boundary::heading_length;
+pub use boundary::{Piece, RecordScan, line_end_length};
+pub use dialect::Dialect;
 pub use encoding::Encoding;
 
 /// `extract: {csv: …}`.
@@ -159,7 +164,7 @@ impl Default for CsvConfig {
 /// A checked configuration.
 #[derive(Debug)]
 struct Options {
-    dialect: split::Dialect,
+    dialect: Dialect,
     header: bool,
     columns: Option<Vec<String>>,
     nulls: Nulls,
@@ -254,7 +259,7 @@ impl CsvConfig {
             }
         }
         Ok(Options {
-            dialect: split::Dialect {
+            dialect: Dialect {
                 delimiter,
                 quote,
                 escape,
@@ -304,11 +309,8 @@ impl Extractor for Csv {
         FileHeading {
             skipped_lines: self.0.skip_lines,
             has_header: self.0.header,
-            delimiter: self.0.dialect.delimiter,
-            quote: self.0.dialect.quote,
-            escape: self.0.dialect.escape,
-            comment: self.0.dialect.comment,
-            trims: self.0.dialect.trim,
+            may_have_mark: !self.0.encoding.is_single_byte(),
+            dialect: Some(self.0.dialect),
         }
     }
 

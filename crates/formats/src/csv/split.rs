@@ -5,27 +5,15 @@
 //! the first line of the corrupt record is skipped and reading resumes at the line after it, so that one stray quote costs
 //! one line and not the rest of the file.
 
-use memchr::{memchr, memchr2};
+use memchr::memchr2;
+
+use super::dialect::Dialect;
 
 /// Longest record; a longer one is rejected. Bounds the memory of a quote that never closes.
 pub(super) const RECORD_BYTES_MAX: usize = 16 << 20;
 
 /// Most fields of one record; beyond it the line is rejected.
 pub(super) const FIELDS_MAX: usize = 20_000;
-
-/// The characters of the format. All ASCII, so they are never part of another character in UTF-8 or Latin-1.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub(super) struct Dialect {
-    pub(super) delimiter: u8,
-    pub(super) quote: Option<u8>,
-    /// `None`: a quote inside quotes is doubled.
-    pub(super) escape: Option<u8>,
-    pub(super) comment: Option<u8>,
-    /// Blanks around a field are not part of it.
-    pub(super) trim: bool,
-    /// A blank line is a record of one empty field.
-    pub(super) blank_records: bool,
-}
 
 /// Place of a field in the buffer.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -131,6 +119,18 @@ impl Splitter {
     /// Whether the `length` bytes of the buffer end between two records.
     pub(super) fn is_between_records(&self, length: usize) -> bool {
         self.state == State::RecordStart && self.pos == length
+    }
+
+    pub(super) fn dialect(&self) -> Dialect {
+        self.dialect
+    }
+
+    /// Where the record or comment in progress begins; between records, the position of the scan.
+    pub(super) fn boundary(&self) -> usize {
+        match self.state {
+            State::RecordStart => self.pos,
+            _ => self.record_start,
+        }
     }
 
     /// First byte of the buffer that is still needed.
@@ -452,7 +452,7 @@ impl Splitter {
 
     /// Continues after the rejected line, once its end is in the buffer.
     fn bad(&mut self, raw: &[u8], last: bool) -> Option<Scan> {
-        let found = memchr(b'\n', &raw[self.pos..]);
+        let found = memchr2(b'\n', b'\r', &raw[self.pos..]);
         self.pos += found.unwrap_or(raw.len() - self.pos);
         let start = self.record_start;
         let end = self.pos;
@@ -488,20 +488,4 @@ fn too_long_reason() -> String {
         "the record is longer than {} MiB; is a quote never closed?",
         RECORD_BYTES_MAX >> 20
     )
-}
-
-/// The text between quotes, unescaped.
-pub(super) fn unescape(text: &str, dialect: &Dialect, out: &mut String) {
-    let quote = char::from(dialect.quote.unwrap_or(b'"'));
-    let escape = dialect.escape.map_or(quote, char::from);
-    let mut rest = text.chars();
-    while let Some(character) = rest.next() {
-        // An escape makes the next character ordinary.
-        let meant = if character == escape {
-            rest.next()
-        } else {
-            Some(character)
-        };
-        out.extend(meant);
-    }
 }

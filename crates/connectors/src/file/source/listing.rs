@@ -140,7 +140,9 @@ impl Listing {
             ..Self::default()
         };
         listing.present.sort_unstable_by_key(|file| file.place);
-        for record in taken.iter().filter(|record| record.size() > 0) {
+        let may_match =
+            |record: &&TakenRecord| record.size() > 0 && record.presence() != Presence::Base;
+        for record in taken.iter().filter(may_match) {
             let may_be_renamed = record.may_be_renamed() && listing.is_gone(record);
             let may_have_moved = recognition.moved && may_be_renamed;
             if recognition.copies || may_have_moved {
@@ -181,7 +183,7 @@ impl Listing {
         let is_absent = |record: &&TakenRecord| match record.presence() {
             Presence::Current => self.at(record.place).is_empty(),
             Presence::Replaced => true,
-            Presence::Superseded | Presence::Vanished => false,
+            Presence::Superseded | Presence::Vanished | Presence::Base => false,
         };
         let mut absent: Vec<TakenRecord> = taken.iter().filter(is_absent).copied().collect();
         if absent.is_empty() {

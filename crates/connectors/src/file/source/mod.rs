@@ -42,16 +42,20 @@
 mod compressed;
 mod digest;
 mod folder;
+mod followed;
+mod growth;
 mod listing;
 mod local;
 mod nothing;
 mod object;
 mod older;
+mod opened;
 mod pattern;
 mod read;
 mod recognize;
 mod record;
 mod rotation;
+mod streams;
 mod taken;
 mod taken_files;
 

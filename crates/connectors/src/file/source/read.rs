@@ -10,9 +10,12 @@ use forebay_core::{Chunk, Compression, Error, PayloadHead, Position, Result};
 
 use super::digest::Digest;
 use super::folder::{Folder, Found, OpenFile};
+use super::followed::{Followed, warn_if_open};
 use super::listing::{Listing, Recognition};
+use super::opened::{Open, ends_whole};
 use super::recognize::{Share, Tail};
-use super::record::{TakenRecord, look};
+use super::record::{TakenRecord, look, place_hash};
+use super::streams::StreamCheck;
 use super::taken::{Known, Partial, State};
 use crate::source::{SourceContext, SplitReader};
 use forebay_formats::framing::Framing;
@@ -26,9 +29,6 @@ pub(super) const START_BYTES: usize = 4;
 
 /// Wait for a file that has just changed and looks truncated to change again. Once per run, for all files.
 const COPY_PAUSE: Duration = Duration::from_millis(300);
-
-/// Bytes at the end of a file that show whether it may be truncated.
-const ENDING_BYTES: u64 = 64;
 
 /// Most files that are searched for the content of one that was renamed while it was being loaded.
 const RENAMED_MAX: usize = 16;
@@ -66,29 +66,6 @@ pub(super) struct Rules {
     pub(super) recognition: Recognition,
 }
 
-/// A file being read.
-struct Open {
-    file: Box<dyn OpenFile>,
-    found: Found,
-    head: Arc<PayloadHead>,
-    digest: Digest,
-    /// Bytes passed on, and bytes read.
-    taken: u64,
-    read: u64,
-    /// Read but not passed on: the beginning of a line.
-    rest: Vec<u8>,
-    /// Whether a chunk may end after a line with a position.
-    lines: bool,
-    /// Whether an incomplete last line is left for later, and the file may grow while it is read.
-    follow: bool,
-    /// Prefix of the first chunk: the header of a file of which only the rest is loaded.
-    heading: Vec<u8>,
-    /// The record of the part of the file loaded before.
-    instead: Option<TakenRecord>,
-    /// Whether a chunk has been passed on in this run.
-    begun: bool,
-}
-
 /// The files to check, in order, and the listing that identifies loaded files among them.
 #[derive(Debug, Default)]
 pub(super) struct Selected {
@@ -96,13 +73,6 @@ pub(super) struct Selected {
     pub(super) listing: Listing,
     /// Whether the listing has changed the state since the position.
     pub(super) has_news: bool,
-}
-
-impl Open {
-    /// Whether all bytes read belong to one version of the file. A followed file may have grown since.
-    async fn is_intact(&mut self) -> Result<bool> {
-        Ok(self.file.unchanged().await? || (self.follow && self.file.has_only_grown().await?))
-    }
 }
 
 impl Reader {
@@ -232,8 +202,13 @@ impl Reader {
             open.digest = tail.digest;
         }
         (open.taken, open.read) = (tail.start, tail.start);
+        open.followed = Followed::from(self.context.heading, tail.start);
         open.heading = tail.heading;
         open.instead = Some(tail.taken);
+        open.base = tail.base;
+        if tail.base.is_some() {
+            open.check = Some(StreamCheck::new(tail.compression)?);
+        }
         self.settled(open).await
     }
 
@@ -282,8 +257,11 @@ impl Reader {
             rest: Vec::new(),
             lines,
             follow: lines && self.rules.follow == Some(true),
+            followed: Followed::from(self.context.heading, 0),
             heading: Vec::new(),
             instead: None,
+            base: None,
+            check: None,
             begun: false,
         }
     }
@@ -324,6 +302,7 @@ impl Reader {
         head.attributes.insert(attribute, offset.to_string());
         open.head = Arc::new(head);
         (open.digest, open.taken, open.read) = (digest, offset, offset);
+        open.followed = Followed::from(self.context.heading, offset);
         let before = partial.grown_from;
         open.instead = before.and_then(|size| self.state.taken_at(&partial.file, size));
         Ok(Some(open))
@@ -339,28 +318,32 @@ impl Reader {
             None => wanted,
         };
         let mut bytes = std::mem::take(&mut open.rest);
+        let held = bytes.len();
         let got = open.file.read(open.read, wanted, &mut bytes).await?;
         open.read += got as u64;
+        open.take_in(&bytes[held..]);
         let lines_end = self.lines_end(&open, &bytes);
         let last = open.read == open.found.stat.size && lines_end.is_none();
         if got < wanted || (last && !open.is_intact().await?) {
             return self.abandon(&open);
         }
-        let cut = if open.lines && (open.follow || !last) {
-            lines_end.or_else(|| memchr::memrchr(b'\n', &bytes).map(|at| at + 1))
-        } else {
-            None
-        };
+        let cut = open.cut(&bytes, lines_end, last);
         if let Some(cut) = cut {
             open.rest = bytes.split_off(cut);
-        } else if last && open.follow {
-            bytes.clear();
+        }
+        if open.follow && last {
+            warn_if_open(&open.found.name, &open.rest);
+        } else if bytes.is_empty() && !last {
+            // A followed record that is longer than what was read.
+            self.open = Some(open);
+            return Ok(None);
         }
         let is_grown = open.instead.is_some() && open.taken > 0;
         if last && bytes.is_empty() && (is_grown || open.follow) && !open.begun {
             self.finish(&open);
             return Ok(None);
         }
+        open.check(&bytes, last).await?;
         let seen = open.digest.length().saturating_sub(open.taken);
         let seen = usize::try_from(seen).unwrap_or(usize::MAX).min(bytes.len());
         open.digest.update(&bytes[seen..]);
@@ -368,7 +351,8 @@ impl Reader {
         self.unpositioned.0 += bytes.len() as u64;
         let is_due = match last {
             true => self.finish(&open),
-            false => self.middle(&open, cut.is_some()),
+            // A line feed may follow a carriage return.
+            false => self.middle(&open, cut.is_some() && bytes.ends_with(b"\n")),
         };
         let position = match is_due {
             true => Some(self.position().await?),
@@ -400,6 +384,9 @@ impl Reader {
     fn lines_end(&self, open: &Open, bytes: &[u8]) -> Option<usize> {
         let lines = self.context.chunk_records.filter(|_| open.lines)?;
         let end = memchr::memchr_iter(b'\n', bytes).nth(lines - 1)? + 1;
+        if open.follow && end > open.followed.complete(bytes, open.taken) {
+            return None;
+        }
         let is_end = end == bytes.len() && open.read == open.found.stat.size;
         (!is_end).then_some(end)
     }
@@ -415,6 +402,10 @@ impl Reader {
             |record: &&TakenRecord| record.is_at(&open.found.name) || self.listing.is_gone(record);
         let instead = open.instead.as_ref().filter(is_there);
         self.state.add(&open.found, size, &digest, now, instead);
+        if let Some(instead) = instead {
+            self.state.set_base(instead.place, None);
+        }
+        self.state.set_base(place_hash(&open.found.name), open.base);
         if self.files.is_empty() {
             // Done now, so that the position of this file includes it and no other has to follow.
             self.listing.settle_absent(&mut self.state.files);
@@ -524,30 +515,6 @@ pub(super) async fn feed(digest: &mut Digest, file: &mut dyn OpenFile, end: u64)
         digest.update(&room);
     }
     Ok(())
-}
-
-/// Whether a file ends like a complete one: with a line end, or the end of a document or a Parquet file. `false` for a
-/// compressed file.
-async fn ends_whole(open: &mut Open) -> Result<bool> {
-    let size = open.found.stat.size;
-    let length = size.min(ENDING_BYTES);
-    if length == 0 {
-        return Ok(true);
-    }
-    if open.head.compression != Compression::None {
-        return Ok(false);
-    }
-    let mut ending = Vec::new();
-    let wanted = usize::try_from(length).unwrap_or(0);
-    open.file.read(size - length, wanted, &mut ending).await?;
-    if open.lines {
-        return Ok(ending.ends_with(b"\n"));
-    }
-    let text = ending.trim_ascii_end();
-    Ok([&b"}"[..], b"]", b">", b"\n", b"PAR1"]
-        .iter()
-        .any(|end| text.ends_with(end))
-        || ending.ends_with(b"\n"))
 }
 
 /// Detects the compression by the first bytes, else by the name.

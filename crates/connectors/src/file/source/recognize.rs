@@ -7,19 +7,14 @@ use forebay_core::{Compression, Result};
 
 use super::digest::Digest;
 use super::folder::{Found, OpenFile};
-use super::read::{CHUNK_BYTES, Reader, START_BYTES, compression, feed};
-use super::record::TakenRecord;
-use forebay_formats::framing::{FileHeading, Framing, RecordScan};
+use super::growth::rest;
+use super::read::{Reader, START_BYTES, compression, feed};
+use super::record::{TakenRecord, place_hash};
+use forebay_formats::framing::Framing;
 use forebay_formats::json::detect::is_lines_text;
 
 /// Longest header that is repeated before appended records.
 const HEADING_BYTES_MAX: usize = 1 << 20;
-
-/// How far back to search for the start of an incomplete line.
-const LINE_BYTES_MAX: u64 = 16 << 20;
-
-/// Bytes of one step back.
-const STEP_BYTES: u64 = 64 << 10;
 
 /// Bytes at the beginning of a file that show whether it has a record a line.
 const DETECTED_BYTES: usize = 64 << 10;
@@ -52,13 +47,25 @@ struct Prefix {
 pub(super) struct Tail {
     /// Where it begins; 0 when the file is loaded again as a whole.
     pub(super) start: u64,
-    /// Digest of the file up to there, or as far as it was loaded before.
+    /// Digest of the file up to there.
     pub(super) digest: Digest,
     /// Record of the part loaded before.
     pub(super) taken: TakenRecord,
     pub(super) compression: Compression,
     /// The header of the file, when records cannot be read without it.
     pub(super) heading: Vec<u8>,
+    /// Record of the part of a compressed file that is loaded.
+    pub(super) base: Option<TakenRecord>,
+}
+
+impl Tail {
+    /// Makes the digest that of the file up to the start, unless the file is loaded as a whole.
+    async fn rewind(&mut self, file: &mut dyn OpenFile) -> Result<()> {
+        if self.start < self.digest.length() {
+            self.digest = Digest::default();
+        }
+        feed(&mut self.digest, file, self.start).await
+    }
 }
 
 impl Reader {
@@ -135,6 +142,10 @@ impl Reader {
         let size = digest.length();
         let value = digest.value();
         self.moved |= self.state.add(found, size, &value, now, instead);
+        if is_moved {
+            let base = self.state.base(record.place);
+            self.state.set_base(place_hash(&found.name), base);
+        }
     }
 
     /// The new part of a file that begins with the content loaded before.
@@ -156,6 +167,7 @@ impl Reader {
             taken,
             compression: compression(&found.name, &start),
             heading: Vec::new(),
+            base: None,
         };
         if taken.size() == 0 {
             return Ok(Share::Rest(Box::new(tail)));
@@ -165,7 +177,10 @@ impl Reader {
             return Ok(Share::Rest(Box::new(tail)));
         }
         if tail.compression != Compression::None {
-            tail.start = self.start_of_stream(found, file, &tail).await?;
+            let loaded = self.loaded_streams(file, &tail).await?;
+            tail.start = self.start_of_stream(found, &tail, loaded);
+            tail.base = loaded;
+            tail.rewind(file).await?;
             return Ok(Share::Rest(Box::new(tail)));
         }
         let has_lines =
@@ -188,7 +203,7 @@ impl Reader {
                 room.truncate(length);
                 tail.heading = room;
                 tail.start = rest;
-                feed(&mut tail.digest, file, rest).await?;
+                tail.rewind(file).await?;
             }
             // The header was incomplete.
             None if rest < HEADING_BYTES_MAX as u64 => {}
@@ -207,58 +222,22 @@ impl Reader {
         Ok(is_lines_text(&start))
     }
 
-    /// Start of the first record that is incomplete in the first `taken` bytes, which may end anywhere.
+    /// Start of the first record that is incomplete or differs in the first `taken` bytes, which may end anywhere.
     async fn start_of_rest(
         &mut self,
         found: &Found,
         file: &mut dyn OpenFile,
         taken: u64,
     ) -> Result<u64> {
-        let complete = match self.context.heading.quote {
-            Some(_) => complete_records(self.context.heading, file, taken).await?,
-            None => CompleteRecords {
-                bytes: line_start(file, taken).await?,
-                may_end: true,
-            },
-        };
-        if complete.bytes == taken {
-            return Ok(taken);
+        let rest = rest(self.context.heading, file, taken, found.stat.size).await?;
+        if rest.is_repeated {
+            tracing::warn!(
+                file = %found.name,
+                loaded_bytes = taken,
+                "the file was loaded while its last record was incomplete; that record is loaded again: compare it, and set `settle` or `follow: true`"
+            );
         }
-        let mut next = Vec::new();
-        file.read(taken, 2, &mut next).await?;
-        match next.as_slice() {
-            // The last record lacked only its line end.
-            [b'\n', ..] if complete.may_end => return Ok(taken + 1),
-            b"\r\n" if complete.may_end => return Ok(taken + 2),
-            _ => {}
-        }
-        tracing::warn!(
-            file = %found.name,
-            loaded_bytes = taken,
-            "the file was loaded while its last record was incomplete; that record is loaded again: compare it, and set `settle` or `follow: true`"
-        );
-        Ok(complete.bytes)
-    }
-
-    /// Another stream may follow a complete compressed file; the rest of a truncated one can begin with any bytes.
-    /// Nothing was loaded of a truncated file.
-    async fn start_of_stream(
-        &mut self,
-        found: &Found,
-        file: &mut dyn OpenFile,
-        tail: &Tail,
-    ) -> Result<u64> {
-        let mut next = Vec::new();
-        file.read(tail.taken.size(), START_BYTES, &mut next).await?;
-        if compression("", &next) != tail.compression {
-            return Ok(0);
-        }
-        if self.context.heading.is_needed() {
-            let why = "each of its compressed streams may have a header or not";
-            warn_again(found, &tail.taken, why);
-            return Ok(0);
-        }
-        Ok(tail.taken.size())
+        Ok(rest.start)
     }
 }
 
@@ -283,60 +262,10 @@ fn warn_repeated(found: &Found, record: &TakenRecord) {
 }
 
 /// Warns that the file is loaded a second time, which may duplicate rows.
-fn warn_again(found: &Found, taken: &TakenRecord, why: &str) {
+pub(super) fn warn_again(found: &Found, taken: &TakenRecord, why: &str) {
     tracing::warn!(
         file = %found.name,
         loaded_bytes = taken.size(),
         "the file has grown and is loaded again as a whole, so rows may be duplicated: {why}"
     );
-}
-
-/// The complete records at the beginning of a file.
-struct CompleteRecords {
-    bytes: u64,
-    /// Whether a line end would complete the next.
-    may_end: bool,
-}
-
-/// Line ends may occur inside quotes, so the file is read from its beginning.
-async fn complete_records(
-    heading: FileHeading,
-    file: &mut dyn OpenFile,
-    end: u64,
-) -> Result<CompleteRecords> {
-    let mut scan = RecordScan::new(heading);
-    let mut at = 0;
-    let mut room = Vec::new();
-    while at < end {
-        let wanted = usize::try_from(end - at)
-            .unwrap_or(usize::MAX)
-            .min(CHUNK_BYTES);
-        room.clear();
-        let got = file.read(at, wanted, &mut room).await?;
-        if got == 0 {
-            break;
-        }
-        scan.push(&room);
-        at += got as u64;
-    }
-    Ok(CompleteRecords {
-        bytes: scan.complete(),
-        may_end: scan.may_end_here(),
-    })
-}
-
-/// The end of the last complete line before `end`.
-async fn line_start(file: &mut dyn OpenFile, end: u64) -> Result<u64> {
-    let mut to = end;
-    while to > 0 && end - to < LINE_BYTES_MAX {
-        let from = to.saturating_sub(STEP_BYTES);
-        let wanted = usize::try_from(to - from).unwrap_or(usize::MAX);
-        let mut step = Vec::new();
-        file.read(from, wanted, &mut step).await?;
-        if let Some(at) = memchr::memrchr(b'\n', &step) {
-            return Ok(from + at as u64 + 1);
-        }
-        to = from;
-    }
-    Ok(to)
 }

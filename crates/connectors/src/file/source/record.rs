@@ -19,6 +19,7 @@ const UNKNOWN: [u8; LOOK] = [0; LOOK];
 const REPLACED: [u8; LOOK] = [0, 0, 0, 0, 1];
 const SUPERSEDED: [u8; LOOK] = [0, 0, 0, 0, 2];
 const VANISHED: [u8; LOOK] = [0, 0, 0, 0, 3];
+const BASE: [u8; LOOK] = [0, 0, 0, 0, 4];
 /// Bytes of a record, in a position and in memory.
 pub(super) const RECORD_BYTES: usize = PLACE + SIZE + CONTENT + LOOK + MODIFIED + INODE;
 
@@ -53,6 +54,8 @@ pub(super) enum Presence {
     Superseded,
     /// A run found no file there, nor one that it could have been renamed to.
     Vanished,
+    /// The current content begins with this one, which is all that is loaded of it: the part behind it was refused.
+    Base,
 }
 
 impl TakenRecord {
@@ -88,6 +91,7 @@ impl TakenRecord {
         match self.look {
             REPLACED => Presence::Replaced,
             SUPERSEDED => Presence::Superseded,
+            BASE => Presence::Base,
             UNKNOWN => Presence::Current,
             look if look[0] & LOOK_BIT == 0 => Presence::Vanished,
             _ if self.modified == VANISHED_TIME => Presence::Vanished,
@@ -108,7 +112,7 @@ impl TakenRecord {
     pub(super) fn replaced(self) -> Self {
         let look = match self.presence() {
             Presence::Current | Presence::Replaced => REPLACED,
-            Presence::Superseded | Presence::Vanished => SUPERSEDED,
+            Presence::Superseded | Presence::Vanished | Presence::Base => SUPERSEDED,
         };
         Self { look, ..self }
     }
@@ -120,8 +124,18 @@ impl TakenRecord {
             Presence::Current if look == UNKNOWN => look = VANISHED,
             Presence::Current | Presence::Vanished => look[0] &= !LOOK_BIT,
             Presence::Replaced | Presence::Superseded => look = SUPERSEDED,
+            Presence::Base => {}
         }
         Self { look, ..self }
+    }
+
+    /// The record as the base of a path.
+    pub(super) fn as_base(self, place: [u8; PLACE]) -> Self {
+        Self {
+            place,
+            look: BASE,
+            ..self
+        }
     }
 
     /// Whether a file has the look that it had when it was loaded, also if it was removed in between.

@@ -201,7 +201,7 @@ impl State {
             Presence::Current => record.size() <= file.stat.size,
             Presence::Vanished if recognition.copies => record.size() <= file.stat.size,
             Presence::Vanished => record.may_have_returned(file),
-            Presence::Replaced | Presence::Superseded => false,
+            Presence::Replaced | Presence::Superseded | Presence::Base => false,
         };
         at_place.filter(may_lie_there).copied().collect()
     }

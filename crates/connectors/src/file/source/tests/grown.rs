@@ -4,16 +4,14 @@ use rand::rngs::StdRng;
 use rand::{Rng, SeedableRng};
 
 use super::*;
+use forebay_formats::csv::Dialect;
 use forebay_formats::framing::FileHeading;
 
 const CSV: FileHeading = FileHeading {
     skipped_lines: 0,
     has_header: true,
-    delimiter: b',',
-    quote: Some(b'"'),
-    escape: None,
-    comment: None,
-    trims: false,
+    may_have_mark: true,
+    dialect: Some(Dialect::COMMAS),
 };
 
 /// A source, and how its files are read.
@@ -299,27 +297,51 @@ async fn a_followed_log_that_is_copied_and_cut_is_loaded_once() {
 
 #[tokio::test]
 async fn a_compressed_file_is_loaded_whole_after_a_cut_and_by_its_rest_after_an_append() {
-    let member = b"\x1f\x8b\x08first".to_vec();
+    let member = forebay_testkit::gzip(b"first");
+    let text = |bytes: &[u8]| String::from_utf8_lossy(bytes).into_owned();
     let project = Project::new();
     let mut position = None;
     let setting = Setting::lines("f.gz");
     project.write("f.gz", &member[..5]);
     assert_eq!(setting.texts(&project, &mut position).await.len(), 1);
+    // Nothing was loaded of the cut one.
     project.write("f.gz", &member);
-    let whole = String::from_utf8_lossy(&member).into_owned();
-    assert_eq!(
-        setting.texts(&project, &mut position).await,
-        std::slice::from_ref(&whole)
-    );
-    project.write("f.gz", &[&member[..], &member[..]].concat());
-    assert_eq!(setting.texts(&project, &mut position).await, [whole]);
+    let whole = [text(&member)];
+    assert_eq!(setting.texts(&project, &mut position).await, whole);
+    // A part of the second is refused; the first stays loaded.
+    let two = member.repeat(2);
+    for end in [member.len() + 1, member.len() + 7, two.len()] {
+        project.write("f.gz", &two[..end]);
+        let rest = [text(&two[member.len()..end])];
+        assert_eq!(setting.texts(&project, &mut position).await, rest);
+        assert!(setting.texts(&project, &mut position).await.is_empty());
+    }
+    let stored = taken::State::read(position.clone().unwrap(), None).await;
+    assert_eq!(stored.unwrap().count(), 1, "no base is left");
     // Each may have a header, or only the first: it cannot be determined here.
     let csv = Setting::csv("f.gz");
-    project.write("f.gz", &[&member[..], &member[..], &member[..]].concat());
-    assert_eq!(
-        csv.texts(&project, &mut position).await[0].len(),
-        String::from_utf8_lossy(&member).len() * 3
-    );
+    project.write("f.gz", &member.repeat(3));
+    let again = [text(&member.repeat(3))];
+    assert_eq!(csv.texts(&project, &mut position).await, again);
+}
+
+#[tokio::test]
+async fn a_renamed_file_keeps_its_loaded_streams() {
+    let member = forebay_testkit::gzip(b"first");
+    let two = member.repeat(2);
+    let project = Project::new();
+    let mut position = None;
+    let setting = Setting::lines("*.gz").following();
+    let path = |name: &str| project.0.path().join(name);
+    project.write("a.gz", &member);
+    assert_eq!(setting.texts(&project, &mut position).await.len(), 1);
+    project.write("a.gz", &two[..member.len() + 9]);
+    assert_eq!(setting.texts(&project, &mut position).await.len(), 1);
+    fs::rename(path("a.gz"), path("b.gz")).unwrap();
+    assert!(setting.texts(&project, &mut position).await.is_empty());
+    project.write("b.gz", &two);
+    let rest = String::from_utf8_lossy(&member).into_owned();
+    assert_eq!(setting.texts(&project, &mut position).await, [rest]);
 }
 
 #[tokio::test]
