@@ -46,27 +46,39 @@ impl CheckedFile {
     ///
     /// What [`parquet_footer::check`] refuses, and the errors of the store.
     pub async fn check(&mut self) -> Result<Bytes> {
-        let bad = |why: &str| ParquetError::General(why.to_owned());
-        let not_parquet = || bad("the file has no Parquet footer, or is encrypted");
-        let before = self.size.checked_sub(ENDING_BYTES as u64);
-        let before = before.ok_or_else(not_parquet)?;
         let from = self.size.saturating_sub(TAIL_BYTES);
         let tail = self.inner.get_bytes(from..self.size).await?;
-        let (above, ending) = tail
-            .split_last_chunk::<ENDING_BYTES>()
-            .ok_or_else(not_parquet)?;
-        let length = parquet_footer::footer_bytes(ending).ok_or_else(not_parquet)?;
-        if length > FOOTER_BYTES_MAX {
-            return Err(bad("the footer is too large"));
-        }
-        let start = before.checked_sub(length.into()).ok_or_else(not_parquet)?;
+        let (above, ending) = tail.split_last_chunk().ok_or_else(not_parquet)?;
+        let length = footer_bytes(ending)?;
         let footer = match above.len().checked_sub(length as usize) {
             Some(start) => tail.slice(start..above.len()),
-            None => self.inner.get_bytes(start..before).await?,
+            None => self.above(length).await?,
         };
         parquet_footer::check(&footer).map_err(ParquetError::General)?;
         Ok(footer)
     }
+
+    /// The footer of this many bytes.
+    async fn above(&mut self, length: u32) -> Result<Bytes> {
+        let before = self.size.checked_sub(ENDING_BYTES as u64);
+        let start = before.and_then(|before| Some((before.checked_sub(length.into())?, before)));
+        let (start, before) = start.ok_or_else(not_parquet)?;
+        self.inner.get_bytes(start..before).await
+    }
+}
+
+/// Bytes of the footer before the ending of a file.
+fn footer_bytes(ending: &[u8; ENDING_BYTES]) -> Result<u32> {
+    match parquet_footer::footer_bytes(ending) {
+        Some(length) if length > FOOTER_BYTES_MAX => {
+            Err(ParquetError::General("the footer is too large".to_owned()))
+        }
+        length => length.ok_or_else(not_parquet),
+    }
+}
+
+fn not_parquet() -> ParquetError {
+    ParquetError::General("the file has no Parquet footer, or is encrypted".to_owned())
 }
 
 impl AsyncFileReader for CheckedFile {
