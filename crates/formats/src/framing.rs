@@ -1,6 +1,6 @@
 //! How a source may cut a payload where its extractor would, and the heading before the first record.
 
-use crate::csv::{Dialect, heading_length};
+use crate::dialect::Dialect;
 
 /// How an extractor wants a payload cut, so that a source may offer positions inside it.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -30,13 +30,5 @@ impl FileHeading {
     /// Whether records cannot be read without it.
     pub fn is_needed(&self) -> bool {
         self.has_header || self.skipped_lines > 0
-    }
-
-    /// Its length in bytes in a file that begins with `start`; `None` when it does not end there.
-    pub fn length(&self, start: &[u8]) -> Option<usize> {
-        match self.dialect {
-            Some(dialect) if self.is_needed() => heading_length(dialect, *self, start),
-            _ => Some(0),
-        }
     }
 }

@@ -16,6 +16,7 @@ pub mod contract;
 pub mod csv;
 pub mod declared_text;
 pub mod decode;
+mod dialect;
 pub mod doubles;
 mod extraction;
 pub mod file_columns;

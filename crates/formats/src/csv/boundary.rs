@@ -126,12 +126,11 @@ impl RecordScan {
     }
 }
 
-/// Length of the skipped lines and the header at the beginning of `start`; `None` when they do not end there.
-pub(crate) fn heading_length(
-    dialect: Dialect,
-    heading: FileHeading,
-    start: &[u8],
-) -> Option<usize> {
+/// Length in bytes of the skipped lines and the header in a file that begins with `start`; `None` when they do not end there.
+pub fn heading_length(heading: FileHeading, start: &[u8]) -> Option<usize> {
+    let Some(dialect) = heading.dialect.filter(|_| heading.is_needed()) else {
+        return Some(0);
+    };
     let mut scan = RecordScan::of_file(dialect, heading);
     if !heading.has_header {
         let end = start.iter().position(|byte| {
@@ -189,15 +188,15 @@ mod tests {
             ("title\na,b", None),
             ("title", None),
         ] {
-            assert_eq!(CSV.length(text.as_bytes()), length, "{text:?}");
+            assert_eq!(heading_length(CSV, text.as_bytes()), length, "{text:?}");
         }
         let skips = FileHeading {
             has_header: false,
             ..CSV
         };
-        assert_eq!(skips.length(b"\"title\r\n1,2\n"), Some(8));
-        assert_eq!(skips.length(b"title"), None);
-        assert_eq!(FileHeading::default().length(b"{}\n"), Some(0));
+        assert_eq!(heading_length(skips, b"\"title\r\n1,2\n"), Some(8));
+        assert_eq!(heading_length(skips, b"title"), None);
+        assert_eq!(heading_length(FileHeading::default(), b"{}\n"), Some(0));
     }
 
     #[test]

@@ -49,8 +49,7 @@ use crate::framing::{FileHeading, Framing};
 use crate::{Extraction, Extractor, ExtractorKind};
 use forebay_config::{Component, Document};
 
-pub(crate) use boundary::heading_length;
-pub use boundary::{Piece, RecordScan, line_end_length};
+pub use boundary::{Piece, RecordScan, heading_length, line_end_length};
 pub use dialect::Dialect;
 pub use encoding::Encoding;
 

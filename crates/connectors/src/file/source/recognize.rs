@@ -4,6 +4,7 @@
 //! that was rotated, truncated or rewritten is never mistaken for one that grew, and nothing of it is skipped.
 
 use forebay_core::{Compression, Result};
+use forebay_formats::csv::heading_length;
 
 use super::digest::Digest;
 use super::folder::{Found, OpenFile};
@@ -198,7 +199,7 @@ impl Reader {
         let mut room = Vec::new();
         let wanted = HEADING_BYTES_MAX.min(usize::try_from(rest).unwrap_or(usize::MAX));
         file.read(0, wanted, &mut room).await?;
-        match self.context.heading.length(&room) {
+        match heading_length(self.context.heading, &room) {
             Some(length) => {
                 room.truncate(length);
                 tail.heading = room;
