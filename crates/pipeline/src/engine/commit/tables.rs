@@ -1,20 +1,20 @@
 //! The tables that one commit of a pipeline touches, each with its open files.
 
+mod fit;
+
 use std::collections::btree_map::Entry;
 use std::collections::{BTreeMap, BTreeSet};
-use std::sync::Arc;
 
-use arrow::datatypes::{Schema, SchemaRef};
+use arrow::datatypes::SchemaRef;
 use arrow::record_batch::RecordBatch;
-use forebay_core::{Context, Error, ErrorKind, Ident, RefName, Result, TableName};
+use forebay_core::{Context, Error, Ident, RefName, Result, TableName};
 use forebay_lake::upsert::NO_KEY_COLUMN;
-use forebay_lake::{
-    Draft, INCOMPATIBLE_TYPE, Lake, PartitionField, Table, TableWriter, WriterOptions,
-};
+use forebay_lake::{Draft, Lake, PartitionField, Table, TableWriter, WriterOptions};
 use forebay_store::{AsOf, Head};
 use object_store::path::Path;
 use tokio::runtime::Handle;
 
+use self::fit::may_widen;
 use crate::platform::iceberg::IcebergTarget;
 
 /// `raw.<pipeline>`.
@@ -288,76 +288,6 @@ impl Tables {
         writer.write(records).context("table", name)
     }
 
-    /// Whether rows with this schema would make or change the table.
-    pub(in crate::engine) fn would_change(
-        &mut self,
-        name: &TableName,
-        schema: &SchemaRef,
-    ) -> Result<bool> {
-        let open = self.opened(name, &WriterOptions::default())?;
-        if open.fits.as_ref().is_some_and(|fits| fits == schema) {
-            return Ok(false);
-        }
-        let mut trial = open.draft.trial();
-        if trial.schema().is_none() || trial.would_widen(schema)? {
-            return Ok(true);
-        }
-        Ok(!trial.evolve(schema)?.is_empty())
-    }
-
-    /// The columns of `schema` whose type the table cannot take, with the reasons.
-    pub(in crate::engine) fn misfit_columns(
-        &mut self,
-        name: &TableName,
-        schema: &SchemaRef,
-    ) -> Result<Vec<(usize, Error)>> {
-        let runtime = self.runtime.clone();
-        let open = self.opened(name, &WriterOptions::default())?;
-        let fits = open.fits.as_ref().is_some_and(|fits| fits == schema);
-        if fits || open.draft.schema().is_none() {
-            return Ok(Vec::new());
-        }
-        let mut misfits = Vec::new();
-        for (at, field) in schema.fields().iter().enumerate() {
-            let column = Arc::new(Schema::new(vec![field.clone()]));
-            let mut trial = open.draft.trial();
-            if trial.would_widen(&column)? {
-                // A column of a key stays as it is.
-                let obstacle = runtime.block_on(trial.widening_obstacle(&column))?;
-                if obstacle.is_none() {
-                    continue;
-                }
-            }
-            match trial.evolve(&column) {
-                Err(error) if error.code() == INCOMPATIBLE_TYPE => misfits.push((at, error)),
-                fitting => drop(fitting?),
-            }
-        }
-        Ok(misfits)
-    }
-
-    /// Whether the rows fit the table with its pending changes. Nothing is written, and the table does not change.
-    pub(in crate::engine) fn check(
-        &mut self,
-        name: &TableName,
-        records: &RecordBatch,
-        partition: &[PartitionField],
-    ) -> Result<()> {
-        let runtime = self.runtime.clone();
-        let open = self.opened(name, &WriterOptions::default())?;
-        let mut trial = open.draft.trial();
-        let schema = records.schema();
-        if trial.schema().is_none() {
-            trial.create(&schema, partition)?;
-        } else {
-            if may_widen(&runtime, &trial, &schema)? {
-                trial.widen(&schema)?;
-            }
-            trial.evolve(&schema)?;
-        }
-        trial.writer(WriterOptions::default())?.check(records)
-    }
-
     pub(in crate::engine) fn runtime(&self) -> &Handle {
         &self.runtime
     }
@@ -546,24 +476,6 @@ fn widen(runtime: &Handle, open: &mut Open, schema: &SchemaRef) -> Result<Vec<St
     // Files written so far keep the schema they were written with, until the commit.
     open.close()?;
     open.draft.widen(schema)
-}
-
-fn may_widen(runtime: &Handle, draft: &Draft, schema: &SchemaRef) -> Result<bool> {
-    if !draft.would_widen(schema)? {
-        return Ok(false);
-    }
-    let obstacle = runtime.block_on(draft.widening_obstacle(schema));
-    let obstacle = obstacle.map_err(|error| match error.kind() {
-        // A table that cannot be read is not the fault of the incoming rows.
-        ErrorKind::Data => {
-            Error::unavailable("table_unreadable", "failed to read the table").with_source(error)
-        }
-        _ => error,
-    })?;
-    if let Some(obstacle) = &obstacle {
-        tracing::warn!(table = %draft.name(), reason = %obstacle.reason, "column stays long");
-    }
-    Ok(obstacle.is_none())
 }
 
 fn taken(name: &TableName, owner: Option<&str>) -> Error {
