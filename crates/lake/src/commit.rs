@@ -5,17 +5,21 @@
 
 mod notes;
 mod stack;
+mod system_time;
 
 use std::time::Duration;
 
-use forebay_core::{CommitId, Context, Error, ErrorKind, RefName, Result, RunId, TableName};
-use forebay_store::{Change as HeadMove, Commit, Committed, PositionMove};
+use forebay_core::{
+    CommitId, Context, Error, ErrorKind, RefName, Result, RunId, TableName, Timestamp,
+};
+use forebay_store::{Change as HeadMove, Commit, Committed, PositionMove, TIME_PASSED};
 
 use crate::{Draft, Lake};
 
 use self::notes::Notes;
 pub use self::notes::position_property;
-use self::stack::{Top, prepared, stacked};
+use self::stack::{Prepared, Top, prepared, stacked};
+use self::system_time::SystemTime;
 
 /// How often a commit is retried on newer heads before it fails.
 const ATTEMPTS_MAX: u32 = 40;
@@ -48,8 +52,7 @@ pub(crate) async fn commit(lake: &Lake, mut request: CommitRequest) -> Result<La
     let changes = prepared(lake, drafts).await?;
     let rows = changes
         .iter()
-        .flat_map(|change| change.draft.files())
-        .map(|file| file.rows)
+        .map(Prepared::row_count)
         .sum();
     let notes = Notes::of(&request);
     let tables = changes.iter().map(|change| &change.draft).collect();
@@ -59,14 +62,18 @@ pub(crate) async fn commit(lake: &Lake, mut request: CommitRequest) -> Result<La
         .await;
     let mut pause = PAUSE_FIRST;
     let mut rebases = 0;
+    let mut system_time = SystemTime::of(&changes);
     for _ in 0..ATTEMPTS_MAX {
         let now = lake.clock().now();
         changes
             .iter()
             .try_for_each(|change| change.draft.check_age(now))?;
-        let tops = stacked(lake, &request, &changes, &notes).await?;
+        let at = system_time.choose(lake).await?;
+        let tops = stacked(lake, &request, &changes, &notes, at).await?;
         rebases += tops.iter().map(|top| u32::from(top.rebased)).sum::<u32>();
-        match lake.store().commit(store_commit(&request, &tops)).await {
+        system_time.wait(lake).await;
+        let commit = store_commit(&request, &tops, system_time.of_commit());
+        match lake.store().commit(commit).await {
             Ok(committed) => {
                 remember(lake, tops);
                 return Ok(LakeCommit {
@@ -75,7 +82,14 @@ pub(crate) async fn commit(lake: &Lake, mut request: CommitRequest) -> Result<La
                     rebases,
                 });
             }
-            Err(error) if is_stale_head(&error) => lake.clock().sleep(pause).await,
+            Err(error) if is_conflict(&error, "stale_head") => {
+                discard(lake, tops).await;
+                lake.clock().sleep(pause).await;
+            }
+            Err(error) if is_conflict(&error, TIME_PASSED) => {
+                discard(lake, tops).await;
+                system_time.was_passed(lake);
+            }
             Err(error) => return Err(error),
         }
         pause = (pause * 2).min(PAUSE_MAX);
@@ -86,8 +100,15 @@ pub(crate) async fn commit(lake: &Lake, mut request: CommitRequest) -> Result<La
     Err(Error::conflict("commit_contended", message).with_context("commit", request.id))
 }
 
-fn is_stale_head(error: &Error) -> bool {
-    error.kind() == ErrorKind::Conflict && error.code() == "stale_head"
+fn is_conflict(error: &Error, code: &str) -> bool {
+    error.kind() == ErrorKind::Conflict && error.code() == code
+}
+
+/// Deletes the files of an attempt that was refused.
+async fn discard(lake: &Lake, tops: Vec<Top>) {
+    for path in tops.into_iter().flat_map(|top| top.own_files) {
+        lake.storage().delete_unnamed(&path).await;
+    }
 }
 
 fn check_distinct(drafts: &[Draft]) -> Result<()> {
@@ -103,13 +124,14 @@ fn check_distinct(drafts: &[Draft]) -> Result<()> {
     }
 }
 
-fn store_commit(request: &CommitRequest, tops: &[Top]) -> Commit {
+fn store_commit(request: &CommitRequest, tops: &[Top], at: Option<Timestamp>) -> Commit {
     Commit {
         id: request.id,
         branch: request.branch.clone(),
         author: request.author.clone(),
         message: request.message.clone(),
         run: request.run,
+        at,
         heads: tops.iter().map(|top| top.head.clone()).collect(),
         positions: request.positions.clone(),
     }

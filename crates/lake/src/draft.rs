@@ -13,6 +13,7 @@ use parking_lot::Mutex;
 use uuid::Uuid;
 
 use crate::age::check_age;
+use crate::bitemporal::{Bitemporal, KEY_PROPERTY, PeriodUpdate, StagedRows};
 use crate::error::from_iceberg;
 use crate::metadata::{METADATA_LOG_MAX, rebuilt};
 use crate::rewrite::{TableRewrite, find_obstacle};
@@ -44,6 +45,8 @@ pub struct Draft {
     stale: Vec<DataFile>,
     /// Rows by key, when they replace those of the table.
     keys: Option<Arc<Mutex<WrittenKeys>>>,
+    /// Rows of a bitemporal table: its files are written in the commit.
+    staged: Option<Arc<Mutex<StagedRows>>>,
     properties: BTreeMap<String, String>,
     /// Required values of properties when the change lands.
     expected: BTreeMap<String, Option<String>>,
@@ -80,6 +83,7 @@ impl Draft {
             widened: WidenedFields::new(),
             stale: Vec::new(),
             keys: None,
+            staged: None,
             properties,
             expected,
         }
@@ -173,6 +177,69 @@ impl Draft {
         self.keys.clone()
     }
 
+    /// The table is bitemporal: see [`crate::bitemporal`]. Rows are those of [`crate::bitemporal::rows_with_periods`], and the schema has the
+    /// columns of [`crate::bitemporal::table_schema`].
+    ///
+    /// Errors: `Config` `no_key_column`, `bad_key_type`, `not_bitemporal` when the table is there and is no bitemporal one, `key_changed` when it
+    /// has another key; `Bug` when rows were written before.
+    pub fn bitemporal_by(&mut self, rules: &Bitemporal) -> Result<()> {
+        self.check_periods(rules).context("table", &self.name)?;
+        let known = self.staged.as_ref().map(|staged| staged.lock().rules().clone());
+        if known.as_ref() == Some(rules) {
+            return Ok(());
+        }
+        if known.is_some() || !self.files.is_empty() {
+            let what = "rows were written before the key of the table was set";
+            return Err(Error::bug("late_key", what)).context("table", &self.name);
+        }
+        self.staged = Some(Arc::new(Mutex::new(StagedRows::new(rules.clone()))));
+        self.set_property(KEY_PROPERTY, rules.key.join(","));
+        Ok(())
+    }
+
+    fn check_periods(&self, rules: &Bitemporal) -> Result<()> {
+        let schema = schema::to_arrow(self.planned()?.current_schema())?;
+        KeyColumns::find(&schema, &rules.key, rules.order.as_deref())?;
+        let Some(base) = &self.base else {
+            return Ok(());
+        };
+        match base.metadata().properties().get(KEY_PROPERTY) {
+            Some(key) if *key == rules.key.join(",") => Ok(()),
+            Some(key) => {
+                let what = format!("the key of the table is ({key})");
+                Err(Error::config("key_changed", what)
+                    .with_hint("load into another table: what is believed of a key cannot be told by another one"))
+            }
+            None => {
+                let what = "the table has rows without periods";
+                Err(Error::config("not_bitemporal", what).with_hint("load into another table"))
+            }
+        }
+    }
+
+    /// Rows that are written from here on were committed at `at` before: a table is made again from what it was made of.
+    pub fn set_system_time(&mut self, at: Timestamp) {
+        if let Some(staged) = &self.staged {
+            staged.lock().set_system_time(at);
+        }
+    }
+
+    pub(crate) fn staged_rows(&self) -> Option<Arc<Mutex<StagedRows>>> {
+        self.staged.clone()
+    }
+
+    /// The rows of a bitemporal table; `None` when there are none.
+    pub(crate) fn period_update(&self) -> Option<PeriodUpdate> {
+        let mut staged = self.staged.as_ref()?.lock();
+        (!staged.is_empty()).then(|| PeriodUpdate::new(staged.take()))
+    }
+
+    /// Whether it has rows.
+    pub(crate) fn has_rows(&self) -> bool {
+        let staged = self.staged.as_ref();
+        !self.files.is_empty() || staged.is_some_and(|staged| !staged.lock().is_empty())
+    }
+
     /// Whether `schema` has doubles over columns of whole numbers.
     pub fn would_widen(&self, schema: &SchemaRef) -> Result<bool> {
         Ok(self.planned_widening(schema)?.is_some())
@@ -196,10 +263,20 @@ impl Draft {
     }
 
     fn key_column_among(&self, ids: &BTreeSet<i32>) -> Option<String> {
-        let keys = self.keys.as_ref()?.lock();
-        let mut columns = keys.columns().columns();
+        let keys = self.key_columns()?;
+        let mut columns = keys.columns();
         let found = columns.find(|column| ids.contains(&column.id));
         found.map(|column| column.name.clone())
+    }
+
+    fn key_columns(&self) -> Option<KeyColumns> {
+        if let Some(keys) = &self.keys {
+            return Some(keys.lock().columns().clone());
+        }
+        let staged = self.staged.as_ref()?.lock();
+        let rules = staged.rules();
+        let schema = self.schema()?;
+        KeyColumns::find(&schema, &rules.key, rules.order.as_deref()).ok()
     }
 
     /// Makes the columns of whole numbers over which `schema` has doubles doubles, at every depth. The files of the table are
@@ -251,6 +328,7 @@ impl Draft {
             base: self.base.clone(),
             metadata: self.metadata.clone(),
             keys: self.keys.clone(),
+            staged: self.staged.clone(),
             ..Self::empty(self.name.clone(), self.uuid, storage, made_at)
         }
     }
@@ -394,7 +472,7 @@ impl Draft {
     }
 
     pub(crate) fn is_untouched(&self) -> bool {
-        !self.schema_changed && self.files.is_empty() && self.properties.is_empty()
+        !self.schema_changed && !self.has_rows() && self.properties.is_empty()
     }
 
     fn first_metadata(

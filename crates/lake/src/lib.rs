@@ -5,6 +5,7 @@
 //! here ([`scan`]) and read by `query`.
 
 mod age;
+pub mod bitemporal;
 mod bound;
 mod checked_file;
 mod clean;
@@ -12,6 +13,7 @@ mod commit;
 mod draft;
 mod error;
 mod field_count;
+mod file_columns;
 mod file_owner;
 mod lake;
 mod manifest_cache;

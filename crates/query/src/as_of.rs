@@ -1,8 +1,8 @@
-//! `table FOR SYSTEM_TIME AS OF <instant or commit>`: time travel of one table inside a statement.
+//! `table FOR SYSTEM_TIME AS OF <instant or commit>`: time travel of one table inside a statement; `FOR VALID_TIME …` of bitemporal ones.
 //!
-//! The engine's planner knows no table versions, so the clause is folded into the table's name before parsing:
+//! The engine's planner knows no table versions, so the clauses are folded into the table's name before parsing:
 //! `quakes.events FOR SYSTEM_TIME AS OF '2026-01-01'` becomes `quakes."events@2026-01-01"`, which the catalog
-//! resolves. The table keeps its own name as alias, so that `events.id` still works.
+//! resolves ([`crate::time_clause`]). The table keeps its own name as alias, so that `events.id` still works.
 
 use std::ops::ControlFlow;
 
@@ -15,28 +15,46 @@ use datafusion::sql::sqlparser::tokenizer::{Token, TokenWithSpan, Word};
 use forebay_core::{CommitId, Error, RefName, Result, Timestamp};
 use forebay_store::AsOf;
 
-/// Stands between a table's name and its version; no identifier of the lake can hold it.
-const MARK: char = '@';
+use crate::time_clause::{ClausedName, Dimension, MARK, Span, TimeClause};
 
-/// Folds every `FOR SYSTEM_TIME AS OF 'x'` into the name before it.
+/// The word that begins a clause about valid time; no keyword of the parser.
+const VALID_TIME: &str = "valid_time";
+
+/// Folds every `FOR SYSTEM_TIME …` and `FOR VALID_TIME …` into the name before it.
 pub(crate) fn fold(tokens: Vec<TokenWithSpan>) -> Result<Vec<TokenWithSpan>> {
     let mut folded: Vec<TokenWithSpan> = Vec::with_capacity(tokens.len());
     let mut at = 0;
     while at < tokens.len() {
-        let clause = Words::after(&tokens, at);
-        if keyword(&tokens[at]) != Some(Keyword::FOR)
-            || !clause.peek().and_then(keyword).is_some_and(is_version)
-            || !is_as_of(clause)
-        {
+        let words = Words::after(&tokens, at);
+        let is_for = keyword(&tokens[at]) == Some(Keyword::FOR);
+        let Some(dimension) = is_for.then(|| dimension(words)).flatten() else {
             folded.push(tokens[at].clone());
             at += 1;
             continue;
-        }
-        let (version, end) = version(clause, &tokens[at])?;
-        mark_name(&mut folded, &version, &tokens[at])?;
+        };
+        let (span, end) = span(words, &tokens[at])?;
+        mark_name(&mut folded, TimeClause { dimension, span }, &tokens[at])?;
         at = end;
     }
     Ok(folded)
+}
+
+/// What a clause is about; `None` when the words are none.
+fn dimension(mut words: Words<'_>) -> Option<Dimension> {
+    let first = words.take()?;
+    let begins = words.peek().and_then(keyword);
+    if is_valid_time(first) {
+        let forms = [Keyword::AS, Keyword::FROM, Keyword::BETWEEN];
+        return begins.is_some_and(|word| forms.contains(&word)).then_some(Dimension::Valid);
+    }
+    let word = keyword(first).filter(|word| is_version(*word))?;
+    // `FOR SYSTEM_TIME` alone is a clause without its end, the other words may be names.
+    let is_clause = word == Keyword::SYSTEM_TIME || begins == Some(Keyword::AS);
+    is_clause.then_some(Dimension::System)
+}
+
+fn is_valid_time(token: &TokenWithSpan) -> bool {
+    matches!(&token.token, Token::Word(word) if word.quote_style.is_none() && word.value.eq_ignore_ascii_case(VALID_TIME))
 }
 
 /// Words of other engines (Trino, Spark) for the same: a commit or a time.
@@ -45,12 +63,6 @@ fn is_version(word: Keyword) -> bool {
         word,
         Keyword::SYSTEM_TIME | Keyword::VERSION | Keyword::TIMESTAMP
     )
-}
-
-/// Whether it is the clause: `FOR SYSTEM_TIME` alone is one without its end, the other words may be names.
-fn is_as_of(mut clause: Words<'_>) -> bool {
-    let word = clause.take().and_then(keyword);
-    word == Some(Keyword::SYSTEM_TIME) || clause.peek().and_then(keyword) == Some(Keyword::AS)
 }
 
 /// Walks over tokens, leaving out spaces and comments.
@@ -93,46 +105,78 @@ fn is_space(token: &TokenWithSpan) -> bool {
     matches!(token.token, Token::Whitespace(_))
 }
 
-/// Reads `SYSTEM_TIME AS OF [TIMESTAMP] 'x'` and gives x and the place after it.
-fn version(mut words: Words<'_>, start: &TokenWithSpan) -> Result<(String, usize)> {
-    let bad = |token: Option<&TokenWithSpan>| {
-        let place = token.unwrap_or(start).span.start;
-        Error::config("bad_as_of", format!("{}:{}: expected FOR SYSTEM_TIME AS OF and a time or commit in quotes", place.line, place.column))
-            .with_hint("write FOR SYSTEM_TIME AS OF '2026-01-31T12:00:00Z', or a commit id from lake.commits in quotes")
-    };
+/// Reads `SYSTEM_TIME AS OF 'x'`, `FROM 'x' TO 'y'` or `BETWEEN 'x' AND 'y'`, and gives the times and the place after it.
+fn span(mut words: Words<'_>, start: &TokenWithSpan) -> Result<(Span, usize)> {
     words.take();
-    for wanted in [Keyword::AS, Keyword::OF] {
-        let token = words.take();
-        if token.and_then(keyword) != Some(wanted) {
-            return Err(bad(token));
+    let form = words.take();
+    let span = match form.and_then(keyword) {
+        Some(Keyword::AS) => {
+            expect(&mut words, Keyword::OF, start)?;
+            Span::AsOf(time(&mut words, start)?)
         }
+        Some(Keyword::FROM) => {
+            let from = time(&mut words, start)?;
+            expect(&mut words, Keyword::TO, start)?;
+            Span::FromTo(from, time(&mut words, start)?)
+        }
+        Some(Keyword::BETWEEN) => {
+            let from = time(&mut words, start)?;
+            expect(&mut words, Keyword::AND, start)?;
+            Span::Between(from, time(&mut words, start)?)
+        }
+        _ => return Err(bad_clause(form, start)),
+    };
+    Ok((span, words.at + 1))
+}
+
+fn expect(words: &mut Words<'_>, wanted: Keyword, start: &TokenWithSpan) -> Result<()> {
+    let token = words.take();
+    match token.and_then(keyword) == Some(wanted) {
+        true => Ok(()),
+        false => Err(bad_clause(token, start)),
     }
+}
+
+/// A time or commit in quotes, with or without `TIMESTAMP` before it.
+fn time(words: &mut Words<'_>, start: &TokenWithSpan) -> Result<String> {
     let mut token = words.take();
     if token.and_then(keyword) == Some(Keyword::TIMESTAMP) {
         token = words.take();
     }
     match token.map(|token| &token.token) {
-        Some(Token::SingleQuotedString(text)) => Ok((text.clone(), words.at + 1)),
-        _ => Err(bad(token)),
+        Some(Token::SingleQuotedString(text)) if !text.contains(MARK) => Ok(text.clone()),
+        _ => Err(bad_clause(token, start)),
     }
 }
 
-/// Puts the version behind the last word before the clause.
-fn mark_name(folded: &mut [TokenWithSpan], version: &str, clause: &TokenWithSpan) -> Result<()> {
-    let place = clause.span.start;
+fn bad_clause(token: Option<&TokenWithSpan>, start: &TokenWithSpan) -> Error {
+    let place = token.unwrap_or(start).span.start;
+    let what = format!(
+        "{}:{}: expected FOR SYSTEM_TIME AS OF and a time or commit in quotes",
+        place.line, place.column
+    );
+    Error::config("bad_as_of", what).with_hint(
+        "write FOR SYSTEM_TIME AS OF '2026-01-31T12:00:00Z', or a commit id from lake.commits in quotes; \
+         of bitemporal tables also FROM 'a' TO 'b', BETWEEN 'a' AND 'b', and FOR VALID_TIME",
+    )
+}
+
+/// Puts the clause behind the last word before it.
+fn mark_name(folded: &mut [TokenWithSpan], clause: TimeClause, start: &TokenWithSpan) -> Result<()> {
+    let place = start.span.start;
     let name = folded.iter_mut().rev().find(|token| !is_space(token));
     match name {
         Some(TokenWithSpan {
             token: Token::Word(word),
             ..
-        }) if !word.value.contains(MARK) => {
+        }) if ClausedName::parse(&word.value).of(clause.dimension).is_none() => {
             let name = if word.quote_style.is_some() {
                 word.value.clone()
             } else {
                 word.value.to_lowercase()
             };
             *word = Word {
-                value: format!("{name}{MARK}{version}"),
+                value: format!("{name}{clause}"),
                 quote_style: Some('"'),
                 keyword: Keyword::NoKeyword,
             };
@@ -141,7 +185,7 @@ fn mark_name(folded: &mut [TokenWithSpan], version: &str, clause: &TokenWithSpan
         _ => Err(Error::config(
             "bad_as_of",
             format!(
-                "{}:{}: FOR SYSTEM_TIME must follow a table name",
+                "{}:{}: FOR SYSTEM_TIME and FOR VALID_TIME must follow a table name, each once",
                 place.line, place.column
             ),
         )),
@@ -180,14 +224,6 @@ impl VisitorMut for Aliases {
             });
         }
         ControlFlow::Continue(())
-    }
-}
-
-/// A table's name as the statement has it, and the state it is wanted in.
-pub(crate) fn split<'a>(name: &'a str, branch: &RefName, pinned: &AsOf) -> Result<(&'a str, AsOf)> {
-    match name.split_once(MARK) {
-        None => Ok((name, pinned.clone())),
-        Some((name, version)) => Ok((name, parse(version, branch)?)),
     }
 }
 
@@ -243,6 +279,14 @@ mod tests {
             "EXPLAIN SELECT 1 AS \"1\" FROM a.\"b@x\" AS c",
         );
         check(
+            "select * from a.b for valid_time as of '2026-01-01' for system_time from timestamp 'x' to 'y' where true",
+            "SELECT * FROM a.\"b@valid as of 2026-01-01@system from x to y\" AS \"b\" WHERE true",
+        );
+        check(
+            "select * from a.b for Valid_Time between '1' and '2' c",
+            "SELECT * FROM a.\"b@valid between 1 and 2\" c",
+        );
+        check(
             "select substring('abc' for 2)",
             "SELECT SUBSTRING('abc' FOR 2) AS \"SUBSTRING('abc' FOR 2)\"",
         );
@@ -254,6 +298,9 @@ mod tests {
             "select * from a.b for system_time as of now()",
             "select * from a.b for system_time '2026-01-01'",
             "select * from a.b for version as of 12",
+            "select * from a.b for valid_time from '1'",
+            "select * from a.b for valid_time as of '1' for valid_time as of '2'",
+            "select * from a.b for valid_time as of '1@2'",
             "select * from (select 1) for system_time as of '2026-01-01'",
             "select * from a.b for system_time as of '2026-01-01' for system_time as of '2026-01-01'",
         ] {

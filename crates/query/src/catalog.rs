@@ -12,11 +12,11 @@ use datafusion::common::Result;
 use datafusion::logical_expr::TableType;
 
 use crate::address::{CATALOG, NO_NAMESPACE};
-use crate::as_of;
 use crate::error::external;
 use crate::information::{self, InformationSchema};
 use crate::pinned::Pinned;
 use crate::system::{self, System};
+use crate::time_clause::ClausedName;
 
 /// The only catalog.
 #[derive(Debug)]
@@ -131,8 +131,9 @@ impl SchemaProvider for SystemNamespace {
     }
 
     async fn table(&self, name: &str) -> Result<Option<Arc<dyn TableProvider>>> {
-        let (name, as_of) = as_of::split(name, &self.0.branch, &self.0.as_of).map_err(external)?;
-        let table = system::TABLES.iter().find(|table| table.name() == name);
+        let name = ClausedName::parse(name);
+        let as_of = self.0.state_of(&name).map_err(external)?;
+        let table = system::TABLES.iter().find(|table| table.name() == name.name);
         let pinned = Pinned::new(self.0.lake.clone(), self.0.branch.clone(), as_of, None);
         Ok(table.map(|table| Arc::new(System::new(*table, pinned)) as _))
     }

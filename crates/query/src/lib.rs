@@ -22,6 +22,7 @@ mod name;
 mod natural_join;
 mod ntile;
 mod optimize;
+mod period_rows;
 mod physical;
 mod pinned;
 mod place;
@@ -36,6 +37,7 @@ mod state;
 pub mod statement;
 mod system;
 mod table;
+mod time_clause;
 mod types;
 mod wide;
 

@@ -4,13 +4,16 @@ use std::fmt;
 use std::sync::{Arc, OnceLock};
 
 use datafusion::catalog::TableProvider;
-use forebay_core::{RefName, TableName};
-use forebay_lake::Lake;
+use forebay_core::{Error, RefName, TableName};
+use forebay_lake::bitemporal::is_bitemporal;
+use forebay_lake::{Lake, Table};
 use forebay_store::AsOf;
 
 use crate::as_of;
+use crate::period_rows::{PeriodRows, View};
 use crate::raw::{PayloadReader, WithPayload};
 use crate::table::LakeTable;
+use crate::time_clause::{ClausedName, Span};
 
 /// Namespace of the raw zone's index tables.
 const RAW: &str = "raw";
@@ -60,20 +63,72 @@ impl Pinned {
         self.names.get().map_or(&[], Vec::as_slice)
     }
 
+    /// The state that a table without periods is read in.
+    ///
+    /// Errors: `Config` `not_bitemporal`, `bad_as_of`.
+    pub(crate) fn state_of(&self, named: &ClausedName<'_>) -> forebay_core::Result<AsOf> {
+        match (&named.system, &named.valid) {
+            (None, None) => Ok(self.as_of.clone()),
+            (Some(Span::AsOf(version)), None) => as_of::parse(version, &self.branch),
+            _ => {
+                let what = format!("{} has no periods: it is not a bitemporal table", named.name);
+                Err(Error::config("not_bitemporal", what)
+                    .with_hint("FOR SYSTEM_TIME AS OF 'time' reads any table as it was"))
+            }
+        }
+    }
+
+    /// A bitemporal table, or one of its views `t__current` and `t__now`; `None` for every other name.
+    async fn bitemporal(
+        &self,
+        name: &TableName,
+        named: &ClausedName<'_>,
+    ) -> forebay_core::Result<Option<Arc<dyn TableProvider>>> {
+        let Some((table, view)) = self.find_bitemporal(name).await? else {
+            return Ok(None);
+        };
+        let rows = PeriodRows::of(named, view)?;
+        let table = match rows.state() {
+            // The rows that were believed then are those of the table as it was.
+            Some(commit) => self.lake.table(&AsOf::Commit(commit), table.name()).await?,
+            None => Some(table),
+        };
+        table.map(|table| rows.of_table(Arc::new(LakeTable::new(table)))).transpose()
+    }
+
+    async fn find_bitemporal(
+        &self,
+        name: &TableName,
+    ) -> forebay_core::Result<Option<(Table, Option<View>)>> {
+        if let Some(table) = self.lake.table(&self.as_of, name).await? {
+            return Ok(is_bitemporal(&table).then_some((table, None)));
+        }
+        let Some((base, view)) = View::parse(name.name.as_str()) else {
+            return Ok(None);
+        };
+        let Ok(base) = base.parse() else {
+            return Ok(None);
+        };
+        let base = TableName::new(name.namespace.clone(), base);
+        let table = self.lake.table(&self.as_of, &base).await?;
+        Ok(table.filter(is_bitemporal).map(|table| (table, Some(view))))
+    }
+
     pub(crate) async fn table(
         &self,
         namespace: &str,
         name: &str,
     ) -> forebay_core::Result<Option<Arc<dyn TableProvider>>> {
-        let (name, as_of) = as_of::split(name, &self.branch, &self.as_of)?;
-        let (Ok(namespace), Ok(name)) = (namespace.parse(), name.parse()) else {
+        let named = ClausedName::parse(name);
+        let (Ok(namespace), Ok(name)) = (namespace.parse(), named.name.parse()) else {
             return Ok(None);
         };
-        let Some(table) = self
-            .lake
-            .table(&as_of, &TableName::new(namespace, name))
-            .await?
-        else {
+        let name = TableName::new(namespace, name);
+        if let Some(table) = self.bitemporal(&name, &named).await? {
+            return Ok(Some(table));
+        }
+        let as_of = self.state_of(&named)?;
+        let Some(table) = self.lake.table(&as_of, &name).await? else {
             return Ok(None);
         };
         let is_raw = table.name().namespace.as_str() == RAW;

@@ -91,6 +91,7 @@ async fn write(
                 author: "example".to_owned(),
                 message: "append".to_owned(),
                 run: None,
+                at: None,
                 heads: (0..TABLES)
                     .map(|table| head(&pipeline, table, &location, &next))
                     .collect::<Result<_>>()?,

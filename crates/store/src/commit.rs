@@ -12,6 +12,8 @@ pub struct Commit {
     pub author: String,
     pub message: String,
     pub run: Option<RunId>,
+    /// The time that it must have, since its files name it; `None` for the clock's. Refused when a newer commit is there.
+    pub at: Option<Timestamp>,
     pub heads: Vec<HeadChange>,
     pub positions: Vec<PositionMove>,
 }
@@ -43,6 +45,9 @@ pub struct PositionMove {
     pub sequence: i64,
     pub position: Position,
 }
+
+/// Code of the error for a commit whose time is not after that of the newest one.
+pub const TIME_PASSED: &str = "time_passed";
 
 /// The result of a commit.
 #[derive(Debug, Clone, PartialEq, Eq)]

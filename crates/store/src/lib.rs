@@ -15,7 +15,7 @@ mod runs;
 mod sql;
 mod store;
 
-pub use commit::{Change, Commit, Committed, HeadChange, PositionMove};
+pub use commit::{Change, Commit, Committed, HeadChange, PositionMove, TIME_PASSED};
 pub use database::StoreUrl;
 pub use horizon::{
     Forgotten, Horizon, LoggedPosition, LoggedPositions, Place, PlaceCursor, Places,

@@ -115,6 +115,11 @@ impl Store {
         self.ask(Job::Commit(Box::new(pending)), answer).await
     }
 
+    /// The time of the newest commit of all branches.
+    pub async fn newest_time(&self) -> Result<Option<Timestamp>> {
+        Ok(log::newest_time(&mut self.reader().await?.sql()).await?)
+    }
+
     pub async fn find_commit(&self, id: CommitId) -> Result<Option<CommitRecord>> {
         Ok(log::find(&mut self.reader().await?.sql(), id).await?)
     }

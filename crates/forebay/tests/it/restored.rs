@@ -29,6 +29,7 @@ async fn without_positions(project: &Project) {
         author: "somebody".to_owned(),
         message: "restored".to_owned(),
         run: None,
+        at: None,
         heads: heads.collect(),
         positions: Vec::new(),
     };

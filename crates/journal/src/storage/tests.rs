@@ -96,6 +96,7 @@ impl World {
             author: "test".to_owned(),
             message: String::new(),
             run: None,
+            at: None,
             heads: Vec::new(),
             positions: vec![moved],
         };

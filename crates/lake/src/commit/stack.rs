@@ -7,13 +7,15 @@ use forebay_core::{Context, Error, Result, Timestamp};
 use forebay_store::{AsOf, Change as HeadMove, HeadChange};
 use futures::{StreamExt, TryStreamExt, stream};
 use iceberg::spec::{Snapshot, TableMetadata, TableMetadataRef};
+use object_store::path::Path;
 
+use crate::bitemporal::PeriodUpdate;
 use crate::error::from_iceberg;
 use crate::manifest_cache::LiveManifest;
 use crate::metadata::{check_readable, rebuilt, stamped};
 use crate::rewrite::{REWRITTEN_PROPERTY, Replacement, TableRewrite};
 use crate::snapshot::{Change, outgrown, unused_schemas};
-use crate::upsert::KeyLookup;
+use crate::upsert::{KeyLookup, RowDeletes};
 use crate::write::position_deletes::write_position_deletes;
 use crate::{Draft, Lake, Table};
 
@@ -31,6 +33,20 @@ pub(super) struct Prepared {
     rewrite: Option<TableRewrite>,
     /// The rows replace those of the table.
     lookup: Option<KeyLookup>,
+    /// The rows of a bitemporal table.
+    pub(super) periods: Option<PeriodUpdate>,
+}
+
+impl Prepared {
+    /// Rows that came in.
+    pub(super) fn row_count(&self) -> u64 {
+        let files: u64 = self.draft.files().iter().map(|file| file.rows).sum();
+        files + self.periods.as_ref().map_or(0, PeriodUpdate::row_count)
+    }
+
+    fn has_rows(&self) -> bool {
+        !self.draft.files().is_empty() || self.periods.is_some()
+    }
 }
 
 /// Drafts that change nothing are left out.
@@ -63,6 +79,11 @@ async fn prepare(lake: Lake, mut draft: Draft) -> Result<Prepared> {
         let found = Box::pin(lookup.deletes(base, draft.files())).await;
         found.context("table", draft.name())?;
     }
+    let periods = draft.period_update();
+    if let (Some(periods), Some(base), None) = (&periods, draft.base(), &rewrite) {
+        let found = Box::pin(periods.prepare(base)).await;
+        found.context("table", draft.name())?;
+    }
     let mut change = None;
     if !draft.files().is_empty() {
         let appended = Change::append(draft.planned()?, lake.storage(), draft.files()).await;
@@ -73,6 +94,7 @@ async fn prepare(lake: Lake, mut draft: Draft) -> Result<Prepared> {
         change,
         rewrite,
         lookup,
+        periods,
     })
 }
 
@@ -83,6 +105,8 @@ pub(super) struct Top {
     /// Manifests that were written for it, to be remembered once it has landed.
     pub(super) fresh: Vec<(String, LiveManifest)>,
     pub(super) rebased: bool,
+    /// Files that were written for this head alone.
+    pub(super) own_files: Vec<Path>,
 }
 
 pub(super) async fn stacked(
@@ -90,13 +114,14 @@ pub(super) async fn stacked(
     request: &CommitRequest,
     changes: &[Prepared],
     notes: &Notes,
+    at: Timestamp,
 ) -> Result<Vec<Top>> {
     let as_of = AsOf::Head(request.branch.clone());
     let mut tops = Vec::with_capacity(changes.len());
     // Boxed one by one: a stream that borrows its items cannot be proven `Send`.
     let stacks: Vec<_> = changes
         .iter()
-        .map(|change| Box::pin(stack(lake, &as_of, change, notes)))
+        .map(|change| Box::pin(stack(lake, &as_of, change, notes, at)))
         .collect();
     let mut stacks = stream::iter(stacks).buffered(TABLES_AT_ONCE);
     while let Some(top) = stacks.try_next().await? {
@@ -105,13 +130,22 @@ pub(super) async fn stacked(
     Ok(tops)
 }
 
-async fn stack(lake: &Lake, as_of: &AsOf, change: &Prepared, notes: &Notes) -> Result<Top> {
+async fn stack(
+    lake: &Lake,
+    as_of: &AsOf,
+    change: &Prepared,
+    notes: &Notes,
+    at: Timestamp,
+) -> Result<Top> {
     let draft = &change.draft;
     let head = lake.table(as_of, draft.name()).await?;
-    check_rebase(draft, head.as_ref()).context("table", draft.name())?;
-    let (metadata, fresh) = stack_metadata(lake, change, head.as_ref(), notes)
-        .await
-        .context("table", draft.name())?;
+    check_rebase(change, head.as_ref()).context("table", draft.name())?;
+    let stacked = stack_metadata(lake, change, head.as_ref(), notes, at).await;
+    let StackedTable {
+        metadata,
+        fresh,
+        own_files,
+    } = stacked.context("table", draft.name())?;
     if draft.schema_changed() {
         check_readable(&metadata).context("table", draft.name())?;
     }
@@ -136,12 +170,14 @@ async fn stack(lake: &Lake, as_of: &AsOf, change: &Prepared, notes: &Notes) -> R
         metadata: metadata.into(),
         fresh,
         rebased,
+        own_files,
     })
 }
 
 /// Appends commute with everything that another writer may have done, a change of the schema with nothing that
 /// changed it too.
-fn check_rebase(draft: &Draft, head: Option<&Table>) -> Result<()> {
+fn check_rebase(change: &Prepared, head: Option<&Table>) -> Result<()> {
+    let draft = &change.draft;
     let moved = |what: &str| {
         Err(Error::conflict(
             "schema_moved",
@@ -158,7 +194,7 @@ fn check_rebase(draft: &Draft, head: Option<&Table>) -> Result<()> {
         (Some(base), Some(head)) if draft.schema_changed() && !same_schema(base, head) => {
             moved("changed")
         }
-        (Some(base), Some(head)) if !draft.files().is_empty() && !has_fields_of(head, base) => {
+        (Some(base), Some(head)) if change.has_rows() && !has_fields_of(head, base) => {
             moved("changed")
         }
         (Some(_), Some(_)) => Ok(()),
@@ -184,12 +220,20 @@ fn same_schema(base: &Table, head: &Table) -> bool {
     base.current_schema() == head.current_schema() && base.last_column_id() == head.last_column_id()
 }
 
+/// A table with a draft on top.
+struct StackedTable {
+    metadata: TableMetadata,
+    fresh: Vec<(String, LiveManifest)>,
+    own_files: Vec<Path>,
+}
+
 async fn stack_metadata(
     lake: &Lake,
     change: &Prepared,
     head: Option<&Table>,
     notes: &Notes,
-) -> Result<(TableMetadata, Vec<(String, LiveManifest)>)> {
+    at: Timestamp,
+) -> Result<StackedTable> {
     let now = lake.clock().now();
     let mut ground = ground(&change.draft, head, now)?;
     if let (Some(rewrite), Some(head)) = (&change.rewrite, head)
@@ -197,11 +241,13 @@ async fn stack_metadata(
     {
         ground = replaced(lake, &ground, &replacement, now).await?.into();
     }
-    let deleting = match &change.lookup {
-        Some(lookup) => deleting(lake, change, lookup, &ground).await?,
-        None => None,
+    let own = match (&change.lookup, &change.periods) {
+        (_, Some(periods)) => resolved(lake, &change.draft, periods, &ground, at).await?,
+        (Some(lookup), None) => deleting(lake, change, lookup, &ground).await?,
+        (None, None) => None,
     };
-    let (snapshot, fresh) = match deleting.as_ref().or(change.change.as_ref()) {
+    let (own, own_files) = own.map_or((None, Vec::new()), |own| (Some(own.change), own.files));
+    let (snapshot, fresh) = match own.as_ref().or(change.change.as_ref()) {
         Some(change) => {
             let stacked = change.on_top_of(&ground, lake.storage(), now, &notes.summary);
             let stacked = stacked.await?;
@@ -209,8 +255,17 @@ async fn stack_metadata(
         }
         None => (None, Vec::new()),
     };
-    let metadata = finished(&ground, &change.draft, head, notes, snapshot, now)?;
-    Ok((metadata, fresh))
+    Ok(StackedTable {
+        metadata: finished(&ground, &change.draft, head, notes, snapshot, now)?,
+        fresh,
+        own_files,
+    })
+}
+
+/// A change that is made for one head, and the files that it adds.
+struct OwnChange {
+    change: Change,
+    files: Vec<Path>,
 }
 
 /// The change with the deletes of the rows that it replaces in `ground`; `None` when there are none.
@@ -219,16 +274,55 @@ async fn deleting(
     prepared: &Prepared,
     lookup: &KeyLookup,
     ground: &TableMetadataRef,
-) -> Result<Option<Change>> {
+) -> Result<Option<OwnChange>> {
     let (draft, Some(change)) = (&prepared.draft, &prepared.change) else {
         return Ok(None);
     };
-    let storage = Arc::clone(lake.storage());
-    let table = Table::new(draft.name().clone(), String::new(), ground.clone(), storage)?;
+    let table = as_table(lake, draft, ground)?;
     let deletes = Box::pin(lookup.deletes(&table, draft.files())).await?;
     if deletes.is_empty() {
         return Ok(None);
     }
+    with_deletes(lake, draft, ground, change, deletes).await.map(Some)
+}
+
+/// What the rows of a bitemporal table do to `ground` at system time `at`; `None` when they change nothing.
+async fn resolved(
+    lake: &Lake,
+    draft: &Draft,
+    periods: &PeriodUpdate,
+    ground: &TableMetadataRef,
+    at: Timestamp,
+) -> Result<Option<OwnChange>> {
+    let table = as_table(lake, draft, ground)?;
+    let rows = Box::pin(periods.resolve(&table, at)).await?;
+    if rows.files.is_empty() {
+        return Ok(None);
+    }
+    let change = Change::append(ground, lake.storage(), &rows.files).await?;
+    let mut own = match rows.deletes.is_empty() {
+        true => OwnChange {
+            change,
+            files: Vec::new(),
+        },
+        false => with_deletes(lake, draft, ground, &change, rows.deletes).await?,
+    };
+    own.files.extend(rows.files.into_iter().map(|file| file.path));
+    Ok(Some(own))
+}
+
+fn as_table(lake: &Lake, draft: &Draft, ground: &TableMetadataRef) -> Result<Table> {
+    let storage = Arc::clone(lake.storage());
+    Table::new(draft.name().clone(), String::new(), ground.clone(), storage)
+}
+
+async fn with_deletes(
+    lake: &Lake,
+    draft: &Draft,
+    ground: &TableMetadataRef,
+    change: &Change,
+    deletes: Vec<RowDeletes>,
+) -> Result<OwnChange> {
     let (metadata, storage, folder) = (ground.clone(), Arc::clone(lake.storage()), draft.folder());
     let written = tokio::task::spawn_blocking(move || {
         write_position_deletes(&metadata, &storage, &folder, deletes)
@@ -236,8 +330,10 @@ async fn deleting(
     let files = written.await.unwrap_or_else(|error| {
         Err(Error::bug("deletes_panicked", "writing deletes panicked").with_source(error))
     })?;
-    let change = change.with_deletes(ground, lake.storage(), &files);
-    change.await.map(Some)
+    Ok(OwnChange {
+        change: change.with_deletes(ground, lake.storage(), &files).await?,
+        files: files.into_iter().map(|file| file.path).collect(),
+    })
 }
 
 /// The head, or the new table, with the draft's schema; dated like the head.

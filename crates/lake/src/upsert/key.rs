@@ -24,11 +24,17 @@ pub(crate) struct KeyColumn {
     kind: DataType,
 }
 
+impl KeyColumn {
+    pub(crate) fn name_and_id(&self) -> (String, i32) {
+        (self.name.clone(), self.id)
+    }
+}
+
 /// Which columns identify a row, and which one says that it is newer.
 #[derive(Debug, Clone)]
 pub(crate) struct KeyColumns {
     pub(crate) key: Vec<KeyColumn>,
-    order: Option<KeyColumn>,
+    pub(crate) order: Option<KeyColumn>,
 }
 
 impl KeyColumns {
@@ -42,6 +48,11 @@ impl KeyColumns {
             key: key.collect::<Result<_>>()?,
             order: order.transpose()?.flatten(),
         })
+    }
+
+    /// Those of the key alone.
+    pub(crate) fn without_order(self) -> Self {
+        Self { order: None, ..self }
     }
 
     /// All of them.
@@ -121,21 +132,21 @@ fn widest(kind: &DataType) -> Option<DataType> {
 }
 
 /// Makes bytes of keys.
-pub(super) struct KeyEncoder {
-    pub(super) columns: KeyColumns,
+pub(crate) struct KeyEncoder {
+    pub(crate) columns: KeyColumns,
     key: RowConverter,
     order: Option<RowConverter>,
 }
 
 /// Keys of a batch.
-pub(super) struct EncodedKeys {
-    pub(super) key: Rows,
+pub(crate) struct EncodedKeys {
+    pub(crate) key: Rows,
     order: Option<(Rows, Option<NullBuffer>)>,
 }
 
 impl EncodedKeys {
     /// Empty for null, and without an order column: less than any other.
-    pub(super) fn order(&self, row: usize) -> &[u8] {
+    pub(crate) fn order(&self, row: usize) -> &[u8] {
         match &self.order {
             Some((order, nulls)) if nulls.as_ref().is_none_or(|nulls| nulls.is_valid(row)) => {
                 order.row(row).data()
@@ -146,7 +157,7 @@ impl EncodedKeys {
 }
 
 impl KeyEncoder {
-    pub(super) fn new(columns: KeyColumns) -> Result<Self> {
+    pub(crate) fn new(columns: KeyColumns) -> Result<Self> {
         let field = |column: &KeyColumn| SortField::new(column.kind.clone());
         let key = RowConverter::new(columns.key.iter().map(field).collect());
         let order = columns
@@ -161,7 +172,7 @@ impl KeyEncoder {
     }
 
     /// The keys of rows. A column that the batch lacks is null in every row.
-    pub(super) fn encode(&self, records: &RecordBatch) -> Result<EncodedKeys> {
+    pub(crate) fn encode(&self, records: &RecordBatch) -> Result<EncodedKeys> {
         let key = self.columns.key.iter();
         let key: Vec<ArrayRef> = key
             .map(|column| values(records, column))

@@ -5,24 +5,21 @@ use std::num::NonZero;
 use std::sync::Arc;
 use std::thread::available_parallelism;
 
-use arrow::array::{RecordBatch, RecordBatchOptions};
-use arrow::datatypes::Schema;
+use arrow::array::RecordBatch;
 use forebay_core::{Context, Error, Result};
 use futures::{StreamExt, stream};
 use iceberg::spec::Struct;
 use object_store::path::Path;
-use parquet::arrow::{ParquetRecordBatchStreamBuilder, ProjectionMask};
 use roaring::{RoaringBitmap, RoaringTreemap};
 use tokio::runtime::Handle;
 use tokio::sync::Mutex;
 
+use super::key::KeyColumn;
 use super::key_map::Place;
+use super::key_range::KeyRange;
 use super::written::WrittenKeys;
-use crate::checked_file::CheckedFile;
-use crate::error::unreadable;
-use crate::partition::source::field_id;
-use crate::scan::{Bounds, Prune, ScanFile, Value};
-use crate::storage::LakeStorage;
+use crate::file_columns::{FileToSearch, WantedColumns};
+use crate::scan::{Bounds, ScanFile};
 use crate::{DataFile, Table};
 
 /// Rows of a data file that a commit deletes.
@@ -153,10 +150,7 @@ impl KeyLookup {
     async fn search(&self, table: &Table, file: ScanFile) -> Result<(Path, Vec<Match>)> {
         let search = Search {
             written: Arc::clone(&self.written),
-            storage: Arc::clone(table.storage()),
-            has_identity: !file.identity.is_empty(),
-            path: file.path.clone(),
-            bytes: file.bytes,
+            file: FileToSearch::new(table, &file),
         };
         let runtime = Handle::current();
         let searched = tokio::task::spawn_blocking(move || search.run(&runtime)).await;
@@ -175,65 +169,21 @@ fn unknown_file(path: &Path) -> Error {
 /// The search of one file.
 struct Search {
     written: Arc<WrittenKeys>,
-    storage: Arc<LakeStorage>,
-    /// Whether the file may lack columns that its partition names.
-    has_identity: bool,
-    path: Path,
-    bytes: u64,
+    file: FileToSearch,
 }
 
 impl Search {
     fn run(self, runtime: &Handle) -> Result<Vec<Match>> {
-        let objects = Arc::clone(self.storage.objects());
-        let reader = CheckedFile::new(objects, self.path.clone(), self.bytes);
-        let builder = runtime.block_on(ParquetRecordBatchStreamBuilder::new(reader));
-        let builder = builder.map_err(unreadable)?;
-        let Some(columns) = self.columns(builder.schema())? else {
-            return Ok(Vec::new());
-        };
-        let roots: Vec<usize> = columns.iter().map(|(root, _)| *root).collect();
-        let mask = ProjectionMask::roots(builder.parquet_schema(), roots);
-        let mut batches = builder.with_projection(mask).build().map_err(unreadable)?;
-        let mut found = Vec::new();
-        let mut position = 0;
-        while let Some(batch) = runtime.block_on(batches.next()) {
-            let batch = with_ids(&batch.map_err(unreadable)?, &columns)?;
-            self.collect(&batch, position, &mut found)?;
-            position += batch.num_rows() as u64;
-        }
-        Ok(found)
-    }
-
-    /// The key's columns in the file, with their ids, in the order of the file; `None` when it lacks a column of the key: no row has one.
-    fn columns(&self, own: &Schema) -> Result<Option<Vec<(usize, i32)>>> {
-        let has_ids = own.fields().iter().any(|field| field_id(field).is_some());
         let keys = self.written.columns();
-        let find = |id: i32, name: &str| {
-            own.fields().iter().position(|field| match has_ids {
-                true => field_id(field) == Some(id),
-                false => field.name() == name,
-            })
+        let wanted = WantedColumns {
+            needed: keys.key.iter().map(KeyColumn::name_and_id).collect(),
+            others: keys.order.iter().map(KeyColumn::name_and_id).collect(),
         };
-        let key = keys.key.iter();
-        if key
-            .clone()
-            .any(|column| find(column.id, &column.name).is_none())
-        {
-            return match self.has_identity {
-                false => Ok(None),
-                true => Err(Error::unsupported(
-                    "upsert_unsupported",
-                    "the file lacks a column of the key, which its partition may name",
-                )),
-            };
-        }
-        let mut columns: Vec<(usize, i32)> = keys
-            .columns()
-            .filter_map(|column| Some((find(column.id, &column.name)?, column.id)))
-            .collect();
-        columns.sort_unstable();
-        columns.dedup();
-        Ok(Some(columns))
+        let mut found = Vec::new();
+        self.file.read(runtime, &wanted, |batch, first| {
+            self.collect(batch, first, &mut found)
+        })?;
+        Ok(found)
     }
 
     fn collect(&self, batch: &RecordBatch, first: u64, found: &mut Vec<Match>) -> Result<()> {
@@ -248,59 +198,5 @@ impl Search {
             }
         }
         Ok(())
-    }
-}
-
-/// The batch with the ids of the table's columns.
-fn with_ids(batch: &RecordBatch, columns: &[(usize, i32)]) -> Result<RecordBatch> {
-    let schema = batch.schema();
-    let fields = schema.fields().iter().zip(columns).map(|(field, (_, id))| {
-        let field = field.as_ref().clone();
-        crate::schema::with_field_id(field, *id)
-    });
-    let schema = Arc::new(Schema::new(fields.collect::<Vec<_>>()));
-    let options = RecordBatchOptions::new().with_row_count(Some(batch.num_rows()));
-    let named = RecordBatch::try_new_with_options(schema, batch.columns().to_vec(), &options);
-    named.map_err(|e| Error::bug("key_failed", "failed to read the key of rows").with_source(e))
-}
-
-/// The least and the greatest value of each column of the key; a column is missing when they are not known.
-#[derive(Debug)]
-struct KeyRange(Vec<(i32, Value, Value)>);
-
-impl KeyRange {
-    fn of(ids: impl Iterator<Item = i32>, bounds: &[Bounds]) -> Self {
-        let range = |id: i32| {
-            let (first, rest) = bounds.split_first()?;
-            let mut low = first.lower.get(&id)?;
-            let mut high = first.upper.get(&id)?;
-            for other in rest {
-                let (lower, upper) = (other.lower.get(&id)?, other.upper.get(&id)?);
-                low = if lower.is_below(low) { lower } else { low };
-                high = if high.is_below(upper) { upper } else { high };
-            }
-            Some((id, low.clone(), high.clone()))
-        };
-        Self(ids.filter_map(range).collect())
-    }
-
-    fn may_have(&self, bounds: &Bounds) -> bool {
-        self.0.iter().all(|(id, low, high)| {
-            let is_before = bounds
-                .upper
-                .get(id)
-                .is_some_and(|upper| upper.is_below(low));
-            let is_after = bounds
-                .lower
-                .get(id)
-                .is_some_and(|lower| high.is_below(lower));
-            !is_before && !is_after
-        })
-    }
-}
-
-impl Prune for KeyRange {
-    fn keep(&self, bounds: &[Bounds]) -> Result<Vec<bool>> {
-        Ok(bounds.iter().map(|bounds| self.may_have(bounds)).collect())
     }
 }

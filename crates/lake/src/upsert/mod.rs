@@ -10,10 +10,12 @@
 
 mod key;
 mod key_map;
+mod key_range;
 mod lookup;
 mod written;
 
-pub(crate) use key::KeyColumns;
+pub(crate) use key::{EncodedKeys, KeyColumn, KeyColumns, KeyEncoder};
 pub use key::{NO_KEY_COLUMN, key_refusal, rows_without_key};
+pub(crate) use key_range::KeyRange;
 pub(crate) use lookup::{KeyLookup, RowDeletes};
 pub(crate) use written::{NotedRows, WrittenKeys};

@@ -4,9 +4,10 @@
 //! encoded into the open file of each partition ([`mod@file`]); the [`stats`] of a closed file come from its own footer. Nothing here commits: a written file is invisible until a draft that names it is
 //! committed, and a writer dropped before [`TableWriter::finish`] leaves no half-written file behind.
 
-mod adapt;
+pub(crate) mod adapt;
 mod cast;
 mod dictionary;
+pub(crate) mod fetch;
 mod file;
 mod memory;
 pub(crate) mod position_deletes;
@@ -30,8 +31,9 @@ use uuid::Uuid;
 
 use crate::partition::split::{Group, Splitter};
 use crate::storage::LakeStorage;
+use crate::bitemporal::{DELETE_COLUMN, StagedRows, split_deletes};
 use crate::upsert::{NotedRows, WrittenKeys};
-use crate::{Draft, schema};
+use crate::{Draft, Table, schema};
 use file::OpenFile;
 use memory::HeldMemory;
 
@@ -108,6 +110,20 @@ impl Target {
             storage: Arc::clone(draft.storage()),
         })
     }
+
+    fn of_table(table: &Table) -> Result<Self> {
+        let metadata = table.metadata();
+        let arrow = table.schema();
+        Ok(Self {
+            width: arrow.flattened_fields().len(),
+            arrow,
+            schema: Arc::clone(metadata.current_schema()),
+            spec: Arc::clone(metadata.default_partition_spec()),
+            uuid: table.uuid(),
+            folder: table.storage().path(metadata.location())?,
+            storage: Arc::clone(table.storage()),
+        })
+    }
 }
 
 /// Splits batches by partition and encodes them. CPU work happens on the calling thread: call it from a blocking one.
@@ -125,13 +141,30 @@ pub struct TableWriter {
     held: HeldMemory,
     /// Of a draft whose rows replace others.
     keys: Option<Arc<Mutex<WrittenKeys>>>,
+    /// Of a draft whose rows are written when it is committed.
+    staged: Option<Arc<Mutex<StagedRows>>>,
 }
 
 impl TableWriter {
     /// Errors: `Bug` when the draft has no schema, or a fixed path is asked for on a partitioned table; `Unsupported`
     /// for a partition transform that cannot be computed.
     pub(crate) fn new(draft: &Draft, options: WriterOptions) -> Result<Self> {
-        let target = Target::of(draft)?;
+        let staged = draft.staged_rows();
+        if let Some(staged) = &staged {
+            staged.lock().set_options(&options);
+        }
+        let mut writer = Self::of_target(Target::of(draft)?, options)?;
+        writer.keys = draft.written_keys();
+        writer.staged = staged;
+        Ok(writer)
+    }
+
+    /// A writer of files for a table as it is, whatever its rows do to others.
+    pub(crate) fn of_table(table: &Table, options: WriterOptions) -> Result<Self> {
+        Self::of_target(Target::of_table(table)?, options)
+    }
+
+    fn of_target(target: Target, options: WriterOptions) -> Result<Self> {
         if options.path.is_some() && !target.spec.is_unpartitioned() {
             return Err(Error::bug(
                 "fixed_path",
@@ -141,7 +174,8 @@ impl TableWriter {
         let splitter = Splitter::new(&target.schema, &target.spec)?;
         Ok(Self {
             held: HeldMemory::new(Arc::clone(&target.storage)),
-            keys: draft.written_keys(),
+            keys: None,
+            staged: None,
             target,
             options,
             splitter,
@@ -170,6 +204,11 @@ impl TableWriter {
                 ),
             ));
         }
+        if let Some(staged) = &self.staged {
+            self.check(records)?;
+            self.rows += records.num_rows() as u64;
+            return staged.lock().add(records);
+        }
         let parts = self.parts(records);
         if parts.len() > 1 {
             // All of the batch or nothing.
@@ -188,14 +227,18 @@ impl TableWriter {
     }
 
     fn write_part(&mut self, records: &RecordBatch) -> Result<()> {
-        let records = adapt::batch(records, &self.target.arrow)?;
-        let mut groups = self.splitter.split(&records)?;
+        self.write_fitted(&adapt::batch(records, &self.target.arrow)?)
+    }
+
+    /// Writes rows with exactly the columns of the table.
+    pub(crate) fn write_fitted(&mut self, records: &RecordBatch) -> Result<()> {
+        let mut groups = self.splitter.split(records)?;
         // Open files first: a batch of many partitions must not close a file that its own rows still need.
         groups.sort_by_key(|group| !self.open.contains_key(&group.key));
         let keys = self.keys.as_ref();
         let arrival = keys.map_or(0, |keys| keys.lock().arrive(records.num_rows()));
         for group in groups {
-            self.write_group(&records, group, arrival)?;
+            self.write_group(records, group, arrival)?;
         }
         self.rows += records.num_rows() as u64;
         Ok(())
@@ -203,6 +246,14 @@ impl TableWriter {
 
     /// Whether [`Self::write`] would take the rows; nothing is written. Its `Data` errors leave the writer as it was.
     pub fn check(&self, records: &RecordBatch) -> Result<()> {
+        let without;
+        let records = match records.schema_ref().index_of(DELETE_COLUMN) {
+            Ok(_) => {
+                (without, _) = split_deletes(records)?;
+                &without
+            }
+            Err(_) => records,
+        };
         self.parts(records).iter().try_for_each(|part| {
             let part = adapt::batch(part, &self.target.arrow)?;
             self.splitter.split(&part).map(drop)

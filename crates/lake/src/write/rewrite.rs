@@ -111,30 +111,9 @@ impl Rewriting<'_> {
         let reader = CheckedFile::new(objects, self.old.path.clone(), self.old.bytes);
         let builder = ParquetRecordBatchStreamBuilder::new(reader).await;
         let builder = builder.map_err(unreadable)?;
-        self.check_identity(builder.schema())?;
+        check_identity(&self.old.spec, builder.schema())?;
         let rows = (BATCH_CELLS_MAX / self.target.width.max(1)).clamp(1, BATCH_ROWS_MAX);
         builder.with_batch_size(rows).build().map_err(unreadable)
-    }
-
-    /// A file of a table migrated from Hive may lack the columns that its folders name.
-    fn check_identity(&self, own: &ArrowSchema) -> Result<()> {
-        let has = |id: i32| {
-            own.flattened_fields()
-                .iter()
-                .any(|field| field_id(field) == Some(id))
-        };
-        let identity = self.old.spec.fields().iter();
-        let mut identity = identity.filter(|field| field.transform == Transform::Identity);
-        match identity.find(|field| !has(field.source_id)) {
-            None => Ok(()),
-            Some(field) => {
-                let what = format!(
-                    "the file lacks the column of its partition `{}`",
-                    field.name
-                );
-                Err(Error::unsupported("rewrite_unsupported", what))
-            }
-        }
     }
 
     fn undeleted(&mut self, batch: RecordBatch) -> Result<RecordBatch> {
@@ -167,8 +146,28 @@ impl Rewriting<'_> {
     }
 }
 
+/// A file of a table migrated from Hive may lack the columns that its folders name.
+///
+/// Errors: `Unsupported` `rewrite_unsupported`.
+pub(super) fn check_identity(spec: &PartitionSpecRef, own: &ArrowSchema) -> Result<()> {
+    let has = |id: i32| {
+        own.flattened_fields()
+            .iter()
+            .any(|field| field_id(field) == Some(id))
+    };
+    let identity = spec.fields().iter();
+    let mut identity = identity.filter(|field| field.transform == Transform::Identity);
+    match identity.find(|field| !has(field.source_id)) {
+        None => Ok(()),
+        Some(field) => {
+            let what = format!("the file lacks the column of its partition `{}`", field.name);
+            Err(Error::unsupported("rewrite_unsupported", what))
+        }
+    }
+}
+
 /// The columns of a file under the names that the table's columns have in the data; those that the table lacks are left out.
-fn by_id(rows: &RecordBatch, table: &ArrowSchema, widened: &WidenedFields) -> Result<RecordBatch> {
+pub(super) fn by_id(rows: &RecordBatch, table: &ArrowSchema, widened: &WidenedFields) -> Result<RecordBatch> {
     let own = rows.schema();
     let naming = Naming {
         widened,

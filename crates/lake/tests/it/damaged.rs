@@ -247,6 +247,7 @@ async fn a_foreign_commit_through_the_catalog_is_built_upon() {
         author: "another engine".to_owned(),
         message: String::new(),
         run: None,
+        at: None,
         heads: vec![HeadChange {
             table: name("a.t"),
             uuid: table.uuid(),

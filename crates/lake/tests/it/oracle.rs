@@ -239,6 +239,7 @@ impl Oracle {
             author: "test".to_owned(),
             message: "back".to_owned(),
             run: None,
+            at: None,
             heads: vec![HeadChange {
                 table: name("a.t"),
                 uuid: then.uuid,

@@ -125,6 +125,7 @@ async fn drop_table(site: &Site, table: &str) {
         author: commit.author,
         message: commit.message,
         run: None,
+        at: None,
         heads: vec![HeadChange {
             table: head.table,
             uuid: head.uuid,

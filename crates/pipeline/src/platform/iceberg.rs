@@ -12,11 +12,19 @@
 //!   iceberg: {table: shop.orders, mode: upsert, key: [id], order: updated_at}
 //! ```
 //!
+//! `mode: bitemporal` keeps every row, with the time when it is true and the time when the lake believed it:
+//!
+//! ```yaml
+//! load:
+//!   iceberg: {table: bonds.rates, mode: bitemporal, key: [bond], valid_from: effective}
+//! ```
+//!
 //! This file only defines the configuration; the run makes the commit.
 
 use forebay_core::unit::Size;
 use forebay_core::{Result, TableName};
 use forebay_lake::PartitionField;
+use forebay_lake::bitemporal::{Bitemporal, PeriodColumns, Until, VALID_FROM, VALID_TO};
 use schemars::{JsonSchema, Schema, SchemaGenerator};
 use serde::{Deserialize, Serialize};
 
@@ -39,13 +47,29 @@ pub struct IcebergTarget {
     /// How rows are combined with existing ones.
     #[serde(default)]
     pub mode: Mode,
-    /// With `mode: upsert`: the columns that identify a row. No record may have a null in one.
+    /// With `mode: upsert` and `mode: bitemporal`: the columns that identify a row. No record may have a null in one.
     #[serde(default, skip_serializing_if = "Vec::is_empty")]
     pub key: Vec<String>,
     /// With `mode: upsert`: the column that says which of two rows of a key is newer. Null is the oldest; of equal values the row
-    /// that came last stays. Without it the row that came last stays.
+    /// that came last stays. Without it the row that came last stays. With `mode: bitemporal`: the order in which records of one commit are
+    /// applied; it is no part of what a row says.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub order: Option<String>,
+    /// With `mode: bitemporal`: the column with the start of a row's valid time. The table has it as `valid_from`.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub valid_from: Option<String>,
+    /// With `mode: bitemporal`: the column with the end of a row's valid time, exclusive. The table has it as `valid_to`.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub valid_to: Option<String>,
+    /// With `mode: bitemporal`: the end of the valid time of a record that has none.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub until: Option<UntilOption>,
+    /// With `mode: bitemporal`: the column that says `upsert` or `delete`; null is `upsert`. The table does not have it.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub operation: Option<String>,
+    /// With `mode: bitemporal`: whether rows whose valid times touch and that say the same become one; yes unless it is `false`.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub coalesce: Option<bool>,
     /// Partition fields of the main table: `column`, `year|month|day|hour(column)`, `bucket(n, column)`,
     /// `truncate(n, column)`. Used when the table is created.
     #[serde(default)]
@@ -65,39 +89,101 @@ pub enum Mode {
     Append,
     /// A row replaces the one with the same `key`.
     Upsert,
+    /// A row says what is true of its `key` in a period; what was believed before is kept.
+    Bitemporal,
+}
+
+/// The end of the valid time of a record that has none.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
+#[serde(rename_all = "snake_case")]
+pub enum UntilOption {
+    /// The next start that is known for the key.
+    Next,
+    /// The end of time.
+    End,
 }
 
 impl IcebergTarget {
-    /// Whether rows replace those of the same key.
-    pub(crate) fn is_upsert(&self) -> bool {
-        self.mode == Mode::Upsert
+    /// Whether rows have a key.
+    pub(crate) fn is_keyed(&self) -> bool {
+        self.mode != Mode::Append
     }
 
-    /// Errors: `Config` `bad_upsert`.
-    fn check_key(&self, config: &Document) -> Result<()> {
-        let wrong = |key: &str, what: &str| {
-            let place = config.get(key).unwrap_or_else(|| config.clone());
-            Err(place.error("bad_upsert", what))
-        };
-        let repeats = |name: &String| self.key.iter().filter(|other| *other == name).count() > 1;
-        match self.mode {
-            Mode::Append if !self.key.is_empty() => wrong(
-                "key",
-                "`key` is for `mode: upsert`: appended rows replace none",
-            ),
-            Mode::Append if self.order.is_some() => wrong(
-                "order",
-                "`order` is for `mode: upsert`: appended rows replace none",
-            ),
-            Mode::Upsert if self.key.is_empty() => wrong(
-                "mode",
-                "`mode: upsert` needs `key`, the columns that identify a row",
-            ),
-            Mode::Upsert if self.key.iter().any(repeats) => {
-                wrong("key", "`key` names a column twice")
-            }
-            _ => Ok(()),
+    /// How rows with periods are combined, and which columns say what about time; `None` for other modes.
+    pub(crate) fn bitemporal(&self) -> Option<(Bitemporal, PeriodColumns)> {
+        if self.mode != Mode::Bitemporal {
+            return None;
         }
+        let rules = Bitemporal {
+            key: self.key.clone(),
+            order: self.order.clone(),
+            until: match self.until {
+                None | Some(UntilOption::Next) => Until::Next,
+                Some(UntilOption::End) => Until::End,
+            },
+            coalesce: self.coalesce.unwrap_or(true),
+        };
+        let name = |column: &Option<String>, own: &str| column.clone().unwrap_or_else(|| own.to_owned());
+        let columns = PeriodColumns {
+            valid_from: name(&self.valid_from, VALID_FROM),
+            valid_to: name(&self.valid_to, VALID_TO),
+            operation: self.operation.clone(),
+        };
+        Some((rules, columns))
+    }
+
+    /// Errors: `Config` `bad_mode`.
+    fn check_mode(&self, config: &Document) -> Result<()> {
+        let wrong = |key: &str, what: String| {
+            let place = config.get(key).unwrap_or_else(|| config.clone());
+            Err(place.error("bad_mode", what))
+        };
+        if let Some((key, mode)) = self.key_of_other_mode() {
+            return wrong(key, format!("`{key}` is for `mode: {mode}`"));
+        }
+        if !self.is_keyed() {
+            return Ok(());
+        }
+        let repeats = |name: &String| self.key.iter().filter(|other| *other == name).count() > 1;
+        if self.key.is_empty() {
+            return wrong("mode", "this mode needs `key`, the columns that identify a row".to_owned());
+        }
+        if self.key.iter().any(repeats) {
+            return wrong("key", "`key` names a column twice".to_owned());
+        }
+        match self.column_said_twice() {
+            Some(name) => wrong("key", format!("`{name}` has two meanings: key, valid time and operation are different columns")),
+            None => Ok(()),
+        }
+    }
+
+    /// A key of the configuration that has no meaning in this mode, and the mode in which it has one.
+    fn key_of_other_mode(&self) -> Option<(&'static str, &'static str)> {
+        let keyed = [("key", !self.key.is_empty()), ("order", self.order.is_some())];
+        let periods = [
+            ("valid_from", self.valid_from.is_some()),
+            ("valid_to", self.valid_to.is_some()),
+            ("until", self.until.is_some()),
+            ("operation", self.operation.is_some()),
+            ("coalesce", self.coalesce.is_some()),
+        ];
+        let first = |keys: &[(&'static str, bool)]| keys.iter().find(|(_, is_set)| *is_set).map(|(key, _)| *key);
+        match self.mode {
+            Mode::Append => first(&keyed)
+                .map(|key| (key, "upsert"))
+                .or_else(|| first(&periods).map(|key| (key, "bitemporal"))),
+            Mode::Upsert => first(&periods).map(|key| (key, "bitemporal")),
+            Mode::Bitemporal => None,
+        }
+    }
+
+    fn column_said_twice(&self) -> Option<String> {
+        let (rules, columns) = self.bitemporal()?;
+        let PeriodColumns { valid_from, valid_to, operation } = columns;
+        let mut names: Vec<String> = [valid_from, valid_to].into_iter().chain(operation).chain(rules.order).collect();
+        names.extend(rules.key);
+        let repeats = |name: &&String| names.iter().filter(|other| other == name).count() > 1;
+        names.iter().find(repeats).cloned()
     }
 
     /// Table and partitioning for the rows of a child; only the main table (`child` is empty) is partitioned.
@@ -119,7 +205,7 @@ impl Component for Kind {
     }
 
     fn summary(&self) -> &'static str {
-        "a table of the lake, exactly once: rows are appended, or replace those of the same key"
+        "a table of the lake, exactly once: rows are appended, replace those of the same key, or say what is true of it in a period"
     }
 
     fn schema(&self, generator: &mut SchemaGenerator) -> Schema {
@@ -140,7 +226,7 @@ impl Kind {
                 ));
             }
         }
-        target.check_key(config)?;
+        target.check_mode(config)?;
         Ok(target)
     }
 }
@@ -166,13 +252,22 @@ mod tests {
             code("{table: a.b, mode: upsert, key: [id], order: at}"),
             None
         );
+        assert_eq!(
+            code("{table: a.b, mode: bitemporal, key: [id], valid_from: at, until: end, operation: op}"),
+            None
+        );
         for wrong in [
             "{table: a.b, mode: upsert}",
             "{table: a.b, mode: upsert, key: [id, id]}",
             "{table: a.b, key: [id]}",
             "{table: a.b, mode: append, order: at}",
+            "{table: a.b, valid_from: at}",
+            "{table: a.b, mode: upsert, key: [id], coalesce: false}",
+            "{table: a.b, mode: bitemporal}",
+            "{table: a.b, mode: bitemporal, key: [valid_from]}",
+            "{table: a.b, mode: bitemporal, key: [id], valid_to: op, operation: op}",
         ] {
-            assert_eq!(code(wrong), Some("bad_upsert"), "{wrong}");
+            assert_eq!(code(wrong), Some("bad_mode"), "{wrong}");
         }
     }
 

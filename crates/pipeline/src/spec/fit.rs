@@ -11,6 +11,7 @@ use forebay_core::Error;
 use super::components::{ConfiguredSource, ConfiguredTarget, Stage, is_component};
 use super::{Build, Step};
 use crate::platform::iceberg::IcebergTarget;
+use forebay_lake::bitemporal;
 use forebay_formats::contract::{ColumnRule, ContractPolicy, NewColumns};
 
 impl Build<'_> {
@@ -67,19 +68,19 @@ impl Build<'_> {
 
     /// Rows of child tables have no key of their own.
     pub(super) fn check_children(&mut self, load: Option<&ConfiguredTarget>) {
-        let is_upsert = load
+        let is_keyed = load
             .and_then(ConfiguredTarget::lake)
-            .is_some_and(IcebergTarget::is_upsert);
+            .is_some_and(IcebergTarget::is_keyed);
         let extract = self
             .document
             .get("extract")
             .and_then(|extract| extract.single());
         let nested = extract.and_then(|(_, config)| config.get("nested"));
-        let Some(nested) = nested.filter(|nested| is_upsert && nested.as_str() == Some("tables"))
+        let Some(nested) = nested.filter(|nested| is_keyed && nested.as_str() == Some("tables"))
         else {
             return;
         };
-        let what = "`mode: upsert` does not replace rows of child tables";
+        let what = "rows of child tables have no key of their own, so this mode cannot load them";
         let error = nested.error("upsert_children", what);
         let hint = "use `nested: flatten` or `keep`, which leave lists in their row";
         self.made(&nested, Err::<(), _>(error.with_hint(hint)));
@@ -97,8 +98,10 @@ impl Build<'_> {
         let (Some(columns), Some(target)) = (columns, load.and_then(ConfiguredTarget::lake)) else {
             return;
         };
-        let is_unknown =
-            |name: &str| !name.starts_with('_') && !columns.iter().any(|column| column == name);
+        let is_own = |name: &str| target.bitemporal().is_some() && bitemporal::is_period_column(name);
+        let is_unknown = |name: &str| {
+            !name.starts_with('_') && !is_own(name) && !columns.iter().any(|column| column == name)
+        };
         let unknown = target
             .partition
             .iter()

@@ -80,7 +80,7 @@ pub(super) async fn apply(
     for (commit, at) in commits.iter().zip(&state.commits) {
         results.push(match check(commit, at, sql).await {
             Ok(Checked::Made(committed)) => Ok(committed),
-            Ok(Checked::May { branch, head }) => Ok(rows.add(commit, branch, head)),
+            Ok(Checked::May { branch, head }) => rows.add(commit, branch, head),
             Err(Stop::Refused(error)) => Err(error),
             Err(Stop::Broken(error)) => return Err(error),
         });

@@ -29,6 +29,7 @@ fn commit(n: u128, location: &str, expected: Option<&str>) -> Commit {
         author: "test".into(),
         message: format!("commit {n}"),
         run: None,
+        at: None,
         heads: vec![HeadChange {
             table: "a.t".parse().unwrap(),
             uuid: Uuid::from_u128(7),

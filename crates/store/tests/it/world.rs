@@ -153,6 +153,7 @@ pub(crate) fn commit_on(branch: &RefName) -> Commit {
         author: "test".into(),
         message: "change".into(),
         run: None,
+        at: None,
         heads: vec![],
         positions: vec![],
     }

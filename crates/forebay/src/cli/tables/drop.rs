@@ -56,6 +56,7 @@ impl DropTable {
             author: workspace.author(),
             message: format!("drop {}", self.table),
             run: None,
+            at: None,
             heads: vec![HeadChange {
                 table: head.table,
                 uuid: head.uuid,

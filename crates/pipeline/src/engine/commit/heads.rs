@@ -21,6 +21,7 @@ pub(in crate::engine) async fn commit_heads(
         author: context.author.clone(),
         message,
         run: None,
+        at: None,
         heads,
         positions,
     };

@@ -8,6 +8,7 @@ use std::collections::{BTreeMap, BTreeSet};
 use arrow::datatypes::SchemaRef;
 use arrow::record_batch::RecordBatch;
 use forebay_core::{Context, Error, Ident, RefName, Result, TableName};
+use forebay_lake::bitemporal::{self, Bitemporal};
 use forebay_lake::upsert::NO_KEY_COLUMN;
 use forebay_lake::{Draft, Lake, PartitionField, Table, TableWriter, WriterOptions};
 use forebay_store::{AsOf, Head};
@@ -112,17 +113,45 @@ struct Open {
     options: WriterOptions,
     /// Whether the pipeline is known to own the target.
     is_claimed: bool,
-    /// The key by which its rows replace others.
+    /// What its rows do to others.
     key: Option<RowKey>,
 }
 
-/// See [`Draft::upsert_by`].
-#[derive(Clone)]
+/// What rows do to those of the same key.
 struct RowKey {
-    columns: Vec<String>,
-    order: Option<String>,
+    rule: RowRule,
     /// Whether the draft knows it in its present schema.
     is_set: bool,
+}
+
+enum RowRule {
+    /// See [`Draft::upsert_by`].
+    Upsert {
+        key: Vec<String>,
+        order: Option<String>,
+    },
+    /// See [`Draft::bitemporal_by`].
+    Bitemporal(Bitemporal),
+}
+
+impl RowRule {
+    /// `None` for rows that are only added.
+    fn of(target: &IcebergTarget) -> Option<Self> {
+        match target.bitemporal() {
+            Some((rules, _)) => Some(Self::Bitemporal(rules)),
+            None => target.is_keyed().then(|| Self::Upsert {
+                key: target.key.clone(),
+                order: target.order.clone(),
+            }),
+        }
+    }
+
+    fn apply(&self, draft: &mut Draft) -> Result<()> {
+        match self {
+            Self::Upsert { key, order } => draft.upsert_by(key, order.as_deref()),
+            Self::Bitemporal(rules) => draft.bitemporal_by(rules),
+        }
+    }
 }
 
 impl Open {
@@ -143,7 +172,7 @@ impl Open {
         let Some(key) = self.key.as_mut().filter(|key| !key.is_set) else {
             return Ok(());
         };
-        self.draft.upsert_by(&key.columns, key.order.as_deref())?;
+        key.rule.apply(&mut self.draft)?;
         key.is_set = true;
         Ok(())
     }
@@ -216,16 +245,16 @@ impl Tables {
         };
         self.claim(&name, &target.table, &options)
             .context("table", &name)?;
-        if target.is_upsert() {
-            self.key_rows(&name, target, child)?;
+        if let Some(rule) = RowRule::of(target) {
+            self.set_rule(&name, rule, child)?;
         }
         Ok(options)
     }
 
     /// Errors: `Unsupported` `upsert_children`.
-    fn key_rows(&mut self, name: &TableName, target: &IcebergTarget, child: &str) -> Result<()> {
+    fn set_rule(&mut self, name: &TableName, rule: RowRule, child: &str) -> Result<()> {
         if !child.is_empty() {
-            let what = "`mode: upsert` does not replace rows of child tables";
+            let what = "rows of child tables have no key of their own, so this mode cannot load them";
             return Err(Error::unsupported("upsert_children", what)
                 .with_context("table", name)
                 .with_hint(
@@ -235,8 +264,7 @@ impl Tables {
         let open = self.open.get_mut(name).ok_or_else(|| gone(name))?;
         if open.key.is_none() {
             open.key = Some(RowKey {
-                columns: target.key.clone(),
-                order: target.order.clone(),
+                rule,
                 is_set: false,
             });
             open.set_known_key().context("table", name)?;
@@ -410,11 +438,12 @@ impl Tables {
         if open.fits.as_ref().is_some_and(|fits| fits == schema) {
             return Ok(());
         }
+        let table = table_schema(schema);
         if open.draft.schema().is_none() {
-            open.draft.create(schema, partition)?;
+            open.draft.create(&table, partition)?;
         } else {
-            let mut changes = widen(&runtime, open, schema)?;
-            changes.extend(open.draft.evolve(schema)?);
+            let mut changes = widen(&runtime, open, &table)?;
+            changes.extend(open.draft.evolve(&table)?);
             if !changes.is_empty() {
                 // Files written so far keep the schema they were written with.
                 open.close()?;
@@ -450,6 +479,14 @@ impl Tables {
         }
         let draft = self.runtime.block_on(self.lake.draft(&self.branch, name))?;
         Ok(draft.property(key))
+    }
+}
+
+/// The columns of the table that takes rows of this schema.
+fn table_schema(rows: &SchemaRef) -> SchemaRef {
+    match rows.column_with_name(bitemporal::DELETE_COLUMN) {
+        Some(_) => bitemporal::table_schema(rows),
+        None => rows.clone(),
     }
 }
 

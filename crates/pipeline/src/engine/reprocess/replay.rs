@@ -105,7 +105,15 @@ fn check_order(spec: &PipelineSpec) -> Result<()> {
     let Some(target) = spec.load.lake() else {
         return Ok(());
     };
-    if !target.is_upsert() || target.order.is_some() {
+    if target.bitemporal().is_some() {
+        let what = format!(
+            "{} is bitemporal: a record that comes again would be newer than what came after it",
+            target.table
+        );
+        return Err(Error::unsupported("replay_without_order", what)
+            .with_hint("send a corrected record, with the period in which it is true"));
+    }
+    if !target.is_keyed() || target.order.is_some() {
         return Ok(());
     }
     let what = format!(

@@ -59,6 +59,7 @@ impl RowTarget for LakeTarget {
         let Ok((none, _)) = unit.tables.runtime().clone().block_on(applied) else {
             return Ok(false);
         };
-        unit.tables.create(&self.target, &none.records.schema())
+        let none = misfits::stored(&self.target, &none.records)?;
+        unit.tables.create(&self.target, &none.schema())
     }
 }

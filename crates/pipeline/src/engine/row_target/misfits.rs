@@ -3,12 +3,13 @@
 //! A value may have no partition (the least `int` under `truncate`, the year 290000 under `hour`), or no exact place in its column.
 //! Looked for only after a write has failed; a batch that fits costs nothing.
 
-use std::collections::BTreeSet;
+use std::collections::BTreeMap;
 
 use arrow::array::{Array, RecordBatch};
 use arrow::datatypes::FieldRef;
 use forebay_core::{Batch, Context, Error, ErrorKind, Rejected, Result, TableName};
 use forebay_lake::PartitionField;
+use forebay_lake::bitemporal::rows_with_periods;
 use forebay_lake::upsert::{key_refusal, rows_without_key};
 
 use crate::engine::commit::tables::Tables;
@@ -28,22 +29,24 @@ pub(in crate::engine) fn write_rows(
     tables.claim_rows(target, &batch.child)?;
     let is_main = batch.child.is_empty();
     let (batch, mut refused) = with_keys(tables, steps, target, batch)?;
-    let (batch, others) = with_fitting_columns(tables, steps, &name, batch)?;
+    let (batch, others) = with_sound_periods(tables, steps, target, batch)?;
+    refused.extend(others);
+    let (batch, others) = with_fitting_columns(tables, steps, target, batch)?;
     refused.extend(others);
     if batch.records.num_rows() == 0 {
         return Ok(refused);
     }
-    let schema = batch.records.schema();
+    let rows = stored(target, &batch.records)?;
     let changes = is_main
         && tables
-            .would_change(&name, &schema)
+            .would_change(&name, &rows.schema())
             .context("table", &name)?;
     let checked = match changes {
         // Before the table changes: a rejected record must not add columns to it.
-        true => tables.check(&name, &batch.records, partition),
+        true => tables.check(&name, &rows, partition),
         false => Ok(()),
     };
-    match checked.and_then(|()| tables.write_rows(target, &batch.child, &batch.records)) {
+    match checked.and_then(|()| tables.write_rows(target, &batch.child, &rows)) {
         Err(error) if error.kind() == ErrorKind::Data && is_main => {
             refused.extend(without_misfits(tables, steps, target, batch, error)?);
         }
@@ -57,26 +60,27 @@ pub(in crate::engine) fn write_rows(
 fn with_fitting_columns(
     tables: &mut Tables,
     steps: &mut Steps,
-    name: &TableName,
+    target: &IcebergTarget,
     batch: Batch,
 ) -> Result<(Batch, Vec<Rejected>)> {
     if !batch.child.is_empty() {
         return Ok((batch, Vec::new()));
     }
-    let misfits = tables.misfit_columns(name, &batch.records.schema())?;
+    let schema = stored(target, &batch.records.slice(0, 0))?.schema();
+    let misfits = tables.misfit_columns(&target.table, &schema)?;
     if misfits.is_empty() {
         return Ok((batch, Vec::new()));
     }
-    let schema = batch.records.schema();
-    let names: BTreeSet<String> = misfits
-        .iter()
-        .map(|(at, _)| schema.field(*at).name().clone())
+    let misfits: BTreeMap<&String, Error> = misfits
+        .into_iter()
+        .map(|(at, error)| (schema.field(at).name(), error))
         .collect();
-    let columns = batch.records.columns();
-    let is_only = misfits.len() == columns.len();
+    let records = batch.records.clone();
+    let is_only = misfits.len() == records.num_columns();
     let refusal = |row: usize| {
+        let has_value = |name: &str| records.column_by_name(name).is_some_and(|column| column.is_valid(row));
         let mut misfits = misfits.iter();
-        let (_, error) = misfits.find(|(at, _)| is_only || columns[*at].is_valid(row))?;
+        let (_, error) = misfits.find(|(name, _)| is_only || has_value(name))?;
         let hint = error
             .hint()
             .map_or_else(String::new, |hint| format!(": {hint}"));
@@ -94,7 +98,7 @@ fn with_fitting_columns(
             .block_on(steps.refuse_rows(batch, refusals))?,
     };
     let schema = left.records.schema();
-    let is_misfit = |field: &FieldRef| names.contains(field.name());
+    let is_misfit = |field: &FieldRef| misfits.contains_key(field.name());
     let fields = schema.fields().iter().enumerate();
     let fitting: Vec<usize> = fields
         .filter(|(_, field)| !is_misfit(field))
@@ -113,7 +117,7 @@ fn with_keys(
     target: &IcebergTarget,
     batch: Batch,
 ) -> Result<(Batch, Vec<Rejected>)> {
-    let without = match target.is_upsert() {
+    let without = match target.is_keyed() {
         true => rows_without_key(&batch.records, &target.key),
         false => Vec::new(),
     };
@@ -132,6 +136,39 @@ fn with_keys(
         .block_on(steps.refuse_rows(batch, refusals))
 }
 
+/// The rows as their table gets them: those of a bitemporal one with their periods.
+pub(super) fn stored(target: &IcebergTarget, records: &RecordBatch) -> Result<RecordBatch> {
+    match target.bitemporal() {
+        Some((_, columns)) => rows_with_periods(records, &columns).map(|(rows, _)| rows),
+        None => Ok(records.clone()),
+    }
+}
+
+/// The rows whose periods are sound, and the others as rejected records.
+fn with_sound_periods(
+    tables: &Tables,
+    steps: &mut Steps,
+    target: &IcebergTarget,
+    batch: Batch,
+) -> Result<(Batch, Vec<Rejected>)> {
+    let Some((_, columns)) = target.bitemporal() else {
+        return Ok((batch, Vec::new()));
+    };
+    let (_, refused) = rows_with_periods(&batch.records, &columns)?;
+    let refusal = |(row, error): (usize, Error)| Refusal {
+        row,
+        code: error.code(),
+        reason: error.to_string(),
+    };
+    let refusals: Vec<Refusal> = refused.into_iter().map(refusal).collect();
+    match refusals.is_empty() {
+        true => Ok((batch, Vec::new())),
+        false => tables
+            .runtime()
+            .block_on(steps.refuse_rows(batch, refusals)),
+    }
+}
+
 fn without_misfits(
     tables: &mut Tables,
     steps: &mut Steps,
@@ -140,14 +177,14 @@ fn without_misfits(
     error: Error,
 ) -> Result<Vec<Rejected>> {
     let place = target.place(&batch.child)?;
-    let refusals = misfits(tables, (&place.0, place.1), &batch.records)?;
+    let refusals = misfits(tables, (&place.0, place.1), &stored(target, &batch.records)?)?;
     if refusals.is_empty() {
         return Err(error);
     }
     let runtime = tables.runtime().clone();
     let (left, refused) = runtime.block_on(steps.refuse_rows(batch, refusals))?;
     if left.records.num_rows() > 0 {
-        tables.write_rows(target, &left.child, &left.records)?;
+        tables.write_rows(target, &left.child, &stored(target, &left.records)?)?;
     }
     Ok(refused)
 }

@@ -78,6 +78,7 @@ impl World {
             author: "test".to_owned(),
             message: "a change".to_owned(),
             run: None,
+            at: None,
             heads: vec![HeadChange {
                 table,
                 uuid: head.uuid,

@@ -3,18 +3,20 @@
 use std::collections::HashMap;
 use std::sync::LazyLock;
 
-use forebay_core::Timestamp;
+use forebay_core::{Error, Result, Timestamp};
 use serde_json::{Value, json};
 
 use super::state::End;
 use crate::database::{Sql, Together, rows_of};
 use crate::sql::checksum::{HeadRow, PositionRow};
-use crate::{Change, Commit, Committed};
+use crate::{Change, Commit, Committed, TIME_PASSED};
 
 pub(super) struct Rows {
     /// Of the next commit.
     seq: i64,
-    at: i64,
+    /// Of the newest commit.
+    last_at: Option<i64>,
+    now: i64,
     /// The newest commit of each branch that one of these is on.
     parents: HashMap<i64, i64>,
     commits: Vec<Value>,
@@ -26,7 +28,8 @@ impl Rows {
     pub(super) fn after(end: End, now: Timestamp) -> Self {
         Self {
             seq: end.seq.map_or(1, |seq| seq + 1),
-            at: end.at.map_or(now.micros(), |at| now.micros().max(at + 1)),
+            last_at: end.at,
+            now: now.micros(),
             parents: HashMap::new(),
             commits: Vec::new(),
             heads: Vec::new(),
@@ -35,9 +38,11 @@ impl Rows {
     }
 
     /// `head` is the newest commit of the branch in the database.
-    pub(super) fn add(&mut self, commit: &Commit, branch: i64, head: Option<i64>) -> Committed {
+    ///
+    /// Errors: `Conflict` [`TIME_PASSED`].
+    pub(super) fn add(&mut self, commit: &Commit, branch: i64, head: Option<i64>) -> Result<Committed> {
         let seq = self.seq;
-        let at = self.at;
+        let at = self.time(commit.at)?;
         let parent = self.parents.insert(branch, seq).or(head);
         self.commits.push(json!({
             "seq": seq, "id": commit.id.to_string(), "parent": parent, "branch": branch, "at": at,
@@ -75,10 +80,23 @@ impl Rows {
             })
         }));
         self.seq += 1;
-        self.at += 1;
+        self.last_at = Some(at);
         let id = commit.id;
         let at = Timestamp(at);
-        Committed { id, at }
+        Ok(Committed { id, at })
+    }
+
+    /// The time of the next commit: strictly after the newest one.
+    fn time(&self, wanted: Option<Timestamp>) -> Result<i64> {
+        let first = self.last_at.map_or(i64::MIN, |at| at + 1);
+        match wanted.map(Timestamp::micros) {
+            None => Ok(self.now.max(first)),
+            Some(at) if at >= first => Ok(at),
+            Some(_) => {
+                let what = "another commit was made at this time or after it";
+                Err(Error::conflict(TIME_PASSED, what).with_hint("commit again, at a later time"))
+            }
+        }
     }
 
     pub(super) async fn write(self, sql: &mut Sql<'_>) -> Result<(), sqlx::Error> {

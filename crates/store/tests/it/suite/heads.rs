@@ -153,6 +153,7 @@ async fn the_log_says_who_changed_what() {
         author: "ann".into(),
         message: "drop 'it'; --".into(),
         run: Some("01arz3ndektsv4rrffq69g5fav".parse().unwrap()),
+        at: None,
         heads: vec![drop_table("a.t", "t1")],
         ..commit_on(&main)
     };

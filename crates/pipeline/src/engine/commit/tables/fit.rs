@@ -8,7 +8,7 @@ use forebay_core::{Error, ErrorKind, Result, TableName};
 use forebay_lake::{Draft, INCOMPATIBLE_TYPE, PartitionField, WriterOptions};
 use tokio::runtime::Handle;
 
-use super::Tables;
+use super::{Tables, table_schema};
 
 impl Tables {
     /// Whether rows with this schema would make or change the table.
@@ -21,11 +21,12 @@ impl Tables {
         if open.fits.as_ref().is_some_and(|fits| fits == schema) {
             return Ok(false);
         }
+        let table = table_schema(schema);
         let mut trial = open.draft.trial();
-        if trial.schema().is_none() || trial.would_widen(schema)? {
+        if trial.schema().is_none() || trial.would_widen(&table)? {
             return Ok(true);
         }
-        Ok(!trial.evolve(schema)?.is_empty())
+        Ok(!trial.evolve(&table)?.is_empty())
     }
 
     /// The columns of `schema` whose type the table cannot take, with the reasons. Found by halves: a schema that fits is
@@ -70,7 +71,7 @@ impl Tables {
         let runtime = self.runtime.clone();
         let open = self.opened(name, &WriterOptions::default())?;
         let mut trial = open.draft.trial();
-        let schema = records.schema();
+        let schema = table_schema(&records.schema());
         if trial.schema().is_none() {
             trial.create(&schema, partition)?;
         } else {
