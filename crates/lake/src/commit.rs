@@ -50,10 +50,7 @@ pub(crate) async fn commit(lake: &Lake, mut request: CommitRequest) -> Result<La
     let drafts = std::mem::take(&mut request.drafts);
     check_distinct(&drafts)?;
     let changes = prepared(lake, drafts).await?;
-    let rows = changes
-        .iter()
-        .map(Prepared::row_count)
-        .sum();
+    let rows = changes.iter().map(Prepared::row_count).sum();
     let notes = Notes::of(&request);
     let tables = changes.iter().map(|change| &change.draft).collect();
     let _turn = lake

@@ -184,7 +184,10 @@ impl Draft {
     /// has another key; `Bug` when rows were written before.
     pub fn bitemporal_by(&mut self, rules: &Bitemporal) -> Result<()> {
         self.check_periods(rules).context("table", &self.name)?;
-        let known = self.staged.as_ref().map(|staged| staged.lock().rules().clone());
+        let known = self
+            .staged
+            .as_ref()
+            .map(|staged| staged.lock().rules().clone());
         if known.as_ref() == Some(rules) {
             return Ok(());
         }

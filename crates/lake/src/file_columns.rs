@@ -90,8 +90,9 @@ impl FileToSearch {
             };
         }
         let all = wanted.needed.iter().chain(&wanted.others);
-        let mut columns: Vec<(usize, i32)> =
-            all.filter_map(|column| Some((find(column)?, column.1))).collect();
+        let mut columns: Vec<(usize, i32)> = all
+            .filter_map(|column| Some((find(column)?, column.1)))
+            .collect();
         columns.sort_unstable();
         columns.dedup();
         Ok(Some(columns))

@@ -45,7 +45,9 @@ fn dimension(mut words: Words<'_>) -> Option<Dimension> {
     let begins = words.peek().and_then(keyword);
     if is_valid_time(first) {
         let forms = [Keyword::AS, Keyword::FROM, Keyword::BETWEEN];
-        return begins.is_some_and(|word| forms.contains(&word)).then_some(Dimension::Valid);
+        return begins
+            .is_some_and(|word| forms.contains(&word))
+            .then_some(Dimension::Valid);
     }
     let word = keyword(first).filter(|word| is_version(*word))?;
     // `FOR SYSTEM_TIME` alone is a clause without its end, the other words may be names.
@@ -162,14 +164,21 @@ fn bad_clause(token: Option<&TokenWithSpan>, start: &TokenWithSpan) -> Error {
 }
 
 /// Puts the clause behind the last word before it.
-fn mark_name(folded: &mut [TokenWithSpan], clause: TimeClause, start: &TokenWithSpan) -> Result<()> {
+fn mark_name(
+    folded: &mut [TokenWithSpan],
+    clause: TimeClause,
+    start: &TokenWithSpan,
+) -> Result<()> {
     let place = start.span.start;
     let name = folded.iter_mut().rev().find(|token| !is_space(token));
     match name {
         Some(TokenWithSpan {
             token: Token::Word(word),
             ..
-        }) if ClausedName::parse(&word.value).of(clause.dimension).is_none() => {
+        }) if ClausedName::parse(&word.value)
+            .of(clause.dimension)
+            .is_none() =>
+        {
             let name = if word.quote_style.is_some() {
                 word.value.clone()
             } else {

@@ -133,7 +133,9 @@ impl SchemaProvider for SystemNamespace {
     async fn table(&self, name: &str) -> Result<Option<Arc<dyn TableProvider>>> {
         let name = ClausedName::parse(name);
         let as_of = self.0.state_of(&name).map_err(external)?;
-        let table = system::TABLES.iter().find(|table| table.name() == name.name);
+        let table = system::TABLES
+            .iter()
+            .find(|table| table.name() == name.name);
         let pinned = Pinned::new(self.0.lake.clone(), self.0.branch.clone(), as_of, None);
         Ok(table.map(|table| Arc::new(System::new(*table, pinned)) as _))
     }

@@ -77,7 +77,8 @@ impl PeriodRows {
         let scan = LogicalPlanBuilder::scan("rows", provider_as_source(table), None);
         let rows = scan.and_then(|scan| scan.filter(condition)?.build());
         let rows = rows.map_err(|error| {
-            Error::bug("bad_period_rows", "failed to filter a table by its periods").with_source(error)
+            Error::bug("bad_period_rows", "failed to filter a table by its periods")
+                .with_source(error)
         })?;
         Ok(Arc::new(ViewTable::new(rows, None)))
     }
@@ -96,10 +97,16 @@ fn overlap(span: &Span, from: &str, to: &str) -> Result<Vec<Expr>> {
             vec![col(from).lt_eq(at.clone()), col(to).gt(at)]
         }
         Span::FromTo(start, end) if time(start)? < time(end)? => {
-            vec![col(from).lt(instant(time(end)?)), col(to).gt(instant(time(start)?))]
+            vec![
+                col(from).lt(instant(time(end)?)),
+                col(to).gt(instant(time(start)?)),
+            ]
         }
         Span::Between(start, end) if time(start)? <= time(end)? => {
-            vec![col(from).lt_eq(instant(time(end)?)), col(to).gt(instant(time(start)?))]
+            vec![
+                col(from).lt_eq(instant(time(end)?)),
+                col(to).gt(instant(time(start)?)),
+            ]
         }
         Span::FromTo(..) | Span::Between(..) => vec![lit(false)],
     })

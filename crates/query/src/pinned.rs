@@ -71,7 +71,10 @@ impl Pinned {
             (None, None) => Ok(self.as_of.clone()),
             (Some(Span::AsOf(version)), None) => as_of::parse(version, &self.branch),
             _ => {
-                let what = format!("{} has no periods: it is not a bitemporal table", named.name);
+                let what = format!(
+                    "{} has no periods: it is not a bitemporal table",
+                    named.name
+                );
                 Err(Error::config("not_bitemporal", what)
                     .with_hint("FOR SYSTEM_TIME AS OF 'time' reads any table as it was"))
             }
@@ -93,7 +96,9 @@ impl Pinned {
             Some(commit) => self.lake.table(&AsOf::Commit(commit), table.name()).await?,
             None => Some(table),
         };
-        table.map(|table| rows.of_table(Arc::new(LakeTable::new(table)))).transpose()
+        table
+            .map(|table| rows.of_table(Arc::new(LakeTable::new(table))))
+            .transpose()
     }
 
     async fn find_bitemporal(

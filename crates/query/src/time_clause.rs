@@ -72,7 +72,10 @@ impl Span {
         if let Some(at) = text.strip_prefix("as of ") {
             return Some(Self::AsOf(own(at)));
         }
-        if let Some((from, to)) = text.strip_prefix("from ").and_then(|rest| rest.split_once(" to ")) {
+        if let Some((from, to)) = text
+            .strip_prefix("from ")
+            .and_then(|rest| rest.split_once(" to "))
+        {
             return Some(Self::FromTo(own(from), own(to)));
         }
         let (from, to) = text.strip_prefix("between ")?.split_once(" and ")?;

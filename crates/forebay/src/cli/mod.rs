@@ -4,10 +4,12 @@ mod branch;
 mod check;
 mod components;
 mod demo;
+mod head_changes;
 mod init;
 mod pipeline;
 mod quarantine;
 mod rebuild;
+mod rollback;
 mod run;
 mod runs;
 mod schema;
@@ -75,6 +77,8 @@ enum Command {
     Quarantine(quarantine::Quarantine),
     /// Rebuild a table from raw data on a branch and compare it with the current one
     Rebuild(rebuild::Rebuild),
+    /// Bring tables back to an earlier state, in one commit
+    Rollback(rollback::Rollback),
     /// Find damaged and missing files: catalog, tables, raw zone, positions, journals
     Verify(verify::Verify),
     /// JSON Schema of a pipeline file or the settings, for editors
@@ -154,6 +158,7 @@ async fn with_data(command: Command, global: &Global) -> Result<ExitCode> {
         Command::Runs(command) => Box::pin(command.run(global)).await,
         Command::Quarantine(command) => Box::pin(command.run(global)).await,
         Command::Rebuild(command) => Box::pin(command.run(global)).await,
+        Command::Rollback(command) => Box::pin(command.run(global)).await,
         Command::Verify(command) => Box::pin(command.run(global)).await,
         Command::Completions { .. }
         | Command::Schema(_)

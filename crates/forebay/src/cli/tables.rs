@@ -1,7 +1,8 @@
-//! `forebay tables`: lists, describes and drops tables, and cleans up.
+//! `forebay tables`: lists, describes, drops and undrops tables, and cleans up.
 
 mod clean;
 mod drop;
+mod undrop;
 
 use std::process::ExitCode;
 
@@ -39,6 +40,8 @@ enum Action {
     },
     /// Drop a table; earlier states stay readable with AS OF until their retention ends
     Drop(drop::DropTable),
+    /// Bring back a dropped table as it was when it was dropped
+    Undrop(undrop::UndropTable),
     /// Find files and rows that no retained state of the lake needs; --delete deletes them
     Clean(clean::Clean),
 }
@@ -50,6 +53,7 @@ impl Tables {
         match self.action {
             Some(Action::Clean(clean)) => return clean.run(&workspace, global.format).await,
             Some(Action::Drop(command)) => return command.run(&workspace, global).await,
+            Some(Action::Undrop(command)) => return command.run(&workspace).await,
             Some(Action::Describe { table, at }) => {
                 let statement = format!("DESCRIBE {table}");
                 execute(&workspace, at.as_of()?, &statement, answering).await?;

@@ -6,6 +6,7 @@ mod admin;
 #[cfg(feature = "kafka")]
 mod avro;
 mod aws_sdks;
+mod bitemporal;
 mod bombs;
 mod canaries;
 mod clean;
@@ -39,6 +40,7 @@ mod read_only;
 #[cfg(feature = "kafka")]
 mod registry;
 mod restored;
+mod rollback;
 mod s3;
 mod scarce;
 mod serve;

@@ -37,12 +37,22 @@ impl PeriodIds {
     pub(super) fn find(table: &Table) -> Result<Self> {
         let schema = table.schema();
         let id = |name: &str| {
-            let id = schema.column_with_name(name).and_then(|(_, field)| field_id(field));
+            let id = schema
+                .column_with_name(name)
+                .and_then(|(_, field)| field_id(field));
             id.map(|id| (name.to_owned(), id)).ok_or_else(|| {
-                Error::config("not_bitemporal", format!("the table has no column `{name}`"))
+                Error::config(
+                    "not_bitemporal",
+                    format!("the table has no column `{name}`"),
+                )
             })
         };
-        Ok(Self([id(VALID_FROM)?, id(VALID_TO)?, id(SYSTEM_FROM)?, id(SYSTEM_TO)?]))
+        Ok(Self([
+            id(VALID_FROM)?,
+            id(VALID_TO)?,
+            id(SYSTEM_FROM)?,
+            id(SYSTEM_TO)?,
+        ]))
     }
 }
 
@@ -81,22 +91,28 @@ pub(super) async fn search(
     table: &Table,
     files: Vec<ScanFile>,
 ) -> Result<Vec<(ScanFile, Vec<Believed>)>> {
-    let searches: Vec<_> = files.into_iter().map(|file| {
-        let search = Search {
-            keyed: Arc::clone(keyed),
-            ids: ids.clone(),
-            file: FileToSearch::new(table, &file),
-        };
-        Box::pin(async move {
-            let runtime = Handle::current();
-            let searched = tokio::task::spawn_blocking(move || search.run(&runtime)).await;
-            let rows = searched.unwrap_or_else(|error| {
-                Err(Error::bug("lookup_panicked", "the look-up of keys panicked").with_source(error))
-            });
-            let rows = rows.context("file", &file.path)?;
-            Ok((file, rows))
+    let searches: Vec<_> = files
+        .into_iter()
+        .map(|file| {
+            let search = Search {
+                keyed: Arc::clone(keyed),
+                ids: ids.clone(),
+                file: FileToSearch::new(table, &file),
+            };
+            Box::pin(async move {
+                let runtime = Handle::current();
+                let searched = tokio::task::spawn_blocking(move || search.run(&runtime)).await;
+                let rows = searched.unwrap_or_else(|error| {
+                    Err(
+                        Error::bug("lookup_panicked", "the look-up of keys panicked")
+                            .with_source(error),
+                    )
+                });
+                let rows = rows.context("file", &file.path)?;
+                Ok((file, rows))
+            })
         })
-    }).collect();
+        .collect();
     let at_once = available_parallelism().map_or(1, NonZero::get);
     let found: Vec<Result<_>> = stream::iter(searches).buffered(at_once).collect().await;
     found.into_iter().collect()
@@ -111,9 +127,14 @@ struct Search {
 impl Search {
     fn run(self, runtime: &Handle) -> Result<Vec<Believed>> {
         let columns = self.keyed.columns.clone();
-        let encoder = KeyEncoder::new(columns.without_order())?;
+        let encoder = KeyEncoder::new(columns.clone().without_order())?;
         let wanted = WantedColumns {
-            needed: columns.key.iter().map(KeyColumn::name_and_id).chain(self.ids.0.clone()).collect(),
+            needed: columns
+                .key
+                .iter()
+                .map(KeyColumn::name_and_id)
+                .chain(self.ids.0.clone())
+                .collect(),
             others: Vec::new(),
         };
         let mut found = Vec::new();
@@ -131,7 +152,11 @@ impl Search {
         found: &mut Vec<Believed>,
     ) -> Result<()> {
         let encoded = encoder.encode(batch)?;
-        let [from, to, since, until] = self.ids.0.each_ref().map(|(name, _)| super::keyed::times(batch, name));
+        let [from, to, since, until] = self
+            .ids
+            .0
+            .each_ref()
+            .map(|(name, _)| super::keyed::times(batch, name));
         let (from, to, since, until) = (from?, to?, since?, until?);
         for row in 0..batch.num_rows() {
             let is_believed = until.is_valid(row) && until.value(row) == END_OF_TIME;

@@ -14,13 +14,20 @@ pub(super) fn of_column(batches: &[RecordBatch], id: i32) -> Option<(Value, Valu
     let mut bounds: Option<(Value, Value)> = None;
     for batch in batches {
         let schema = batch.schema();
-        let at = schema.fields().iter().position(|field| field_id(field) == Some(id))?;
+        let at = schema
+            .fields()
+            .iter()
+            .position(|field| field_id(field) == Some(id))?;
         let (low, high) = of_array(batch.column(at))?;
         bounds = Some(match bounds {
             None => (low, high),
             Some((least, greatest)) => (
                 if low.is_below(&least) { low } else { least },
-                if greatest.is_below(&high) { high } else { greatest },
+                if greatest.is_below(&high) {
+                    high
+                } else {
+                    greatest
+                },
             ),
         });
     }

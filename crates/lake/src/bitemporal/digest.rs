@@ -36,7 +36,9 @@ impl Digests {
             .filter(|(_, field)| is_attribute(field))
             .map(|(at, _)| at)
             .collect();
-        let kinds = columns.iter().map(|at| SortField::new(listed_type(schema.field(*at).data_type())));
+        let kinds = columns
+            .iter()
+            .map(|at| SortField::new(listed_type(schema.field(*at).data_type())));
         let rows = RowConverter::new(kinds.collect()).map_err(failed)?;
         Ok(Self { columns, rows })
     }
@@ -50,7 +52,8 @@ impl Digests {
         let mut digests = Vec::with_capacity(rows.num_rows());
         for start in (0..rows.num_rows()).step_by(ROWS_AT_ONCE) {
             let part = attributes.slice(start, ROWS_AT_ONCE.min(rows.num_rows() - start));
-            let columns: Vec<ArrayRef> = part.columns().iter().map(listed).collect::<Result<_>>()?;
+            let columns: Vec<ArrayRef> =
+                part.columns().iter().map(listed).collect::<Result<_>>()?;
             let encoded = self.rows.convert_columns(&columns).map_err(failed)?;
             digests.extend(encoded.iter().map(|row| digest(row.data())));
         }

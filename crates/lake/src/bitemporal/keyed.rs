@@ -81,7 +81,10 @@ impl KeyedRows {
         let to = times(rows, VALID_TO)?;
         for (row, digest) in digests.iter().enumerate() {
             let key = encoded.key.row(row);
-            let source = RowSource { batch, row: row as u32 };
+            let source = RowSource {
+                batch,
+                row: row as u32,
+            };
             let change = Change {
                 from: from.is_valid(row).then(|| from.value(row)),
                 to: to.is_valid(row).then(|| to.value(row)),
@@ -167,7 +170,10 @@ pub(super) fn times<'r>(
     let column = rows.column_by_name(name);
     let times = column.and_then(|column| column.as_primitive_opt::<TimestampMicrosecondType>());
     times.ok_or_else(|| {
-        Error::config("not_bitemporal", format!("the table has no column `{name}` of times"))
-            .with_hint("load into another table: this one was changed by another program")
+        Error::config(
+            "not_bitemporal",
+            format!("the table has no column `{name}` of times"),
+        )
+        .with_hint("load into another table: this one was changed by another program")
     })
 }

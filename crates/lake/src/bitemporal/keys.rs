@@ -32,7 +32,9 @@ impl KeyNumbers {
 
     pub(super) fn find(&self, key: &[u8]) -> Option<u32> {
         let hash = self.hasher.hash_one(key);
-        self.table.find(hash, |number| self.key(*number) == key).copied()
+        self.table
+            .find(hash, |number| self.key(*number) == key)
+            .copied()
     }
 
     /// The number of a key, a new one if it is new. `None` when there are no numbers left.
@@ -41,11 +43,13 @@ impl KeyNumbers {
             return Some(number);
         }
         let number = u32::try_from(self.spans.len()).ok()?;
-        self.spans.push((self.bytes.len(), u32::try_from(key.len()).ok()?));
+        self.spans
+            .push((self.bytes.len(), u32::try_from(key.len()).ok()?));
         self.bytes.extend_from_slice(key);
         let (spans, bytes, hasher) = (&self.spans, &self.bytes, &self.hasher);
         let rehash = |number: &u32| hasher.hash_one(span(bytes, spans[*number as usize]));
-        self.table.insert_unique(hasher.hash_one(key), number, rehash);
+        self.table
+            .insert_unique(hasher.hash_one(key), number, rehash);
         Some(number)
     }
 

@@ -20,13 +20,13 @@ mod staged;
 mod timeline;
 mod update;
 
-pub use periods::{
-    DELETE_COLUMN, END_OF_TIME, PeriodColumns, SYSTEM_FROM, SYSTEM_TO, VALID_FROM, VALID_TO, is_bitemporal, is_period_column,
-    rows_with_periods, table_schema,
-};
 pub(crate) use periods::KEY_PROPERTY;
+pub use periods::{
+    DELETE_COLUMN, END_OF_TIME, PeriodColumns, SYSTEM_FROM, SYSTEM_TO, VALID_FROM, VALID_TO,
+    is_bitemporal, is_period_column, rows_with_periods, table_schema,
+};
 pub(crate) use staged::{StagedRows, split_deletes};
-pub(crate) use update::{PeriodUpdate, ResolvedRows};
+pub(crate) use update::PeriodUpdate;
 
 /// How rows of a bitemporal table are combined.
 #[derive(Debug, Clone, PartialEq, Eq)]

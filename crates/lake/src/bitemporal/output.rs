@@ -27,8 +27,16 @@ pub(super) struct OutputRow {
 
 impl OutputRow {
     pub(super) fn of(segment: &Segment, since: i64, until: i64) -> Self {
-        let Segment { from, to, source, .. } = *segment;
-        Self { source, from, to, since, until }
+        let Segment {
+            from, to, source, ..
+        } = *segment;
+        Self {
+            source,
+            from,
+            to,
+            since,
+            until,
+        }
     }
 }
 
@@ -63,7 +71,12 @@ impl OutputRows {
 
     /// Writes the rows; `staged` are those that came. Blocks.
     pub(super) fn write(self, staged: &[RecordBatch]) -> Result<Vec<DataFile>> {
-        let Self { mut writer, schema, sources, rows } = self;
+        let Self {
+            mut writer,
+            schema,
+            sources,
+            rows,
+        } = self;
         let sources: Vec<&RecordBatch> = staged.iter().chain(&sources).collect();
         for part in rows.chunks(BATCH_ROWS) {
             writer.write_fitted(&batch(&schema, &sources, part)?)?;

@@ -3,8 +3,8 @@
 use std::sync::Arc;
 
 use arrow::array::{
-    Array, ArrayRef, AsArray, BooleanArray, RecordBatch, RecordBatchOptions, TimestampMicrosecondArray,
-    new_null_array,
+    Array, ArrayRef, AsArray, BooleanArray, RecordBatch, RecordBatchOptions,
+    TimestampMicrosecondArray, new_null_array,
 };
 use arrow::compute::{CastOptions, cast_with_options};
 use arrow::datatypes::{
@@ -64,13 +64,20 @@ fn instant() -> DataType {
 
 fn period_fields() -> impl Iterator<Item = FieldRef> {
     let names = [VALID_FROM, VALID_TO, SYSTEM_FROM, SYSTEM_TO];
-    names.into_iter().map(|name| Arc::new(Field::new(name, instant(), true)))
+    names
+        .into_iter()
+        .map(|name| Arc::new(Field::new(name, instant(), true)))
 }
 
 /// The columns of a table for rows with periods.
 pub fn table_schema(rows: &Schema) -> SchemaRef {
-    let data = rows.fields().iter().filter(|field| own_name(field.name()).is_none());
-    Arc::new(Schema::new(data.cloned().chain(period_fields()).collect::<Vec<_>>()))
+    let data = rows
+        .fields()
+        .iter()
+        .filter(|field| own_name(field.name()).is_none());
+    Arc::new(Schema::new(
+        data.cloned().chain(period_fields()).collect::<Vec<_>>(),
+    ))
 }
 
 /// Rows with their periods in [`VALID_FROM`] and [`VALID_TO`] and their operation in [`DELETE_COLUMN`], in place of the columns that
@@ -97,7 +104,10 @@ pub fn rows_with_periods(
             refused.push((row, error));
         }
     }
-    Ok((replaced(rows, columns, [from.times, to.times], deletes)?, refused))
+    Ok((
+        replaced(rows, columns, [from.times, to.times], deletes)?,
+        refused,
+    ))
 }
 
 /// A column as times, and which of its values are no times.
@@ -113,7 +123,10 @@ impl Times {
             let at = self.times.value(row);
             return match (START_OF_TIME..=LAST_OF_TIME).contains(&at) {
                 true => Ok(Some(at.min(END_OF_TIME))),
-                false => Err(bad_period(format!("`{}` is out of the years 1 to 9999", self.name))),
+                false => Err(bad_period(format!(
+                    "`{}` is out of the years 1 to 9999",
+                    self.name
+                ))),
             };
         }
         match self.given.as_ref().is_some_and(|given| given.is_valid(row)) {
@@ -129,19 +142,30 @@ fn times(rows: &RecordBatch, name: &str) -> Result<Times> {
         None => new_null_array(&instant(), rows.num_rows()),
         Some(given) => {
             let as_time = given.data_type().is_null()
-                || matches!(given.data_type(), DataType::Utf8 | DataType::Date32 | DataType::Timestamp(..));
+                || matches!(
+                    given.data_type(),
+                    DataType::Utf8 | DataType::Date32 | DataType::Timestamp(..)
+                );
             if !as_time {
                 let what = format!("column `{name}` is {}, not a time", given.data_type());
-                return Err(Error::config("bad_period_type", what)
-                    .with_hint(format!("declare it under `schema.columns`: {name}: timestamptz")));
+                return Err(Error::config("bad_period_type", what).with_hint(format!(
+                    "declare it under `schema.columns`: {name}: timestamptz"
+                )));
             }
             // What is no time becomes null, and is refused with its row.
-            let options = CastOptions { safe: true, ..CastOptions::default() };
+            let options = CastOptions {
+                safe: true,
+                ..CastOptions::default()
+            };
             cast_with_options(given, &instant(), &options).map_err(failed)?
         }
     };
     let times = times.as_primitive::<TimestampMicrosecondType>().clone();
-    Ok(Times { name: name.to_owned(), times, given })
+    Ok(Times {
+        name: name.to_owned(),
+        times,
+        given,
+    })
 }
 
 /// The operations of rows.
@@ -158,7 +182,10 @@ impl Operations {
             return Ok(Self { name, values: None });
         };
         match values.data_type() {
-            DataType::Utf8 => Ok(Self { values: Some(Arc::clone(values)), name }),
+            DataType::Utf8 => Ok(Self {
+                values: Some(Arc::clone(values)),
+                name,
+            }),
             other => {
                 let what = format!("column `{name}` is {other}, not the name of an operation");
                 Err(Error::config("bad_operation_type", what))
@@ -174,7 +201,10 @@ impl Operations {
             "upsert" => Ok(false),
             "delete" => Ok(true),
             other => {
-                let what = format!("`{}` is {other:?}, neither \"upsert\" nor \"delete\"", self.name);
+                let what = format!(
+                    "`{}` is {other:?}, neither \"upsert\" nor \"delete\"",
+                    self.name
+                );
                 Err(Error::data("unknown_operation", what))
             }
         }
@@ -185,33 +215,43 @@ fn check_period(from: &Times, to: &Times, row: usize, is_delete: bool) -> Result
     match (from.get(row)?, to.get(row)?) {
         (None, None) if is_delete => Ok(()),
         (None, _) => Err(bad_period(format!("`{}` is null", from.name))),
-        (Some(from_at), Some(to_at)) if to_at <= from_at => {
-            Err(bad_period(format!("`{}` is not after `{}`", to.name, from.name)))
-        }
+        (Some(from_at), Some(to_at)) if to_at <= from_at => Err(bad_period(format!(
+            "`{}` is not after `{}`",
+            to.name, from.name
+        ))),
         (Some(END_OF_TIME), _) => Err(bad_period(format!("`{}` is the end of time", from.name))),
         _ => Ok(()),
     }
 }
 
 /// The columns of the data whose names the table needs for itself.
-fn taken_names<'r>(rows: &'r RecordBatch, columns: &PeriodColumns) -> Vec<(&'static str, &'r ArrayRef)> {
+fn taken_names<'r>(
+    rows: &'r RecordBatch,
+    columns: &PeriodColumns,
+) -> Vec<(&'static str, &'r ArrayRef)> {
     let is_said = |name: &str| name == columns.valid_from || name == columns.valid_to;
     let schema = rows.schema();
     let fields = schema.fields().iter().zip(rows.columns());
     let taken = fields.filter(|(field, _)| !is_said(field.name()));
-    taken.filter_map(|(field, column)| Some((own_name(field.name())?, column))).collect()
+    taken
+        .filter_map(|(field, column)| Some((own_name(field.name())?, column)))
+        .collect()
 }
 
 /// The column of a bitemporal table that has this name, whatever the case.
 fn own_name(name: &str) -> Option<&'static str> {
-    OWN_COLUMNS.into_iter().find(|own| own.eq_ignore_ascii_case(name))
+    OWN_COLUMNS
+        .into_iter()
+        .find(|own| own.eq_ignore_ascii_case(name))
 }
 
 fn refuse_taken(taken: &[(&str, &ArrayRef)], row: usize) -> Result<()> {
     match taken.iter().find(|(_, column)| column.is_valid(row)) {
         None => Ok(()),
         Some((name, _)) => {
-            let what = format!("the record has a field `{name}`, which is a column of every bitemporal table");
+            let what = format!(
+                "the record has a field `{name}`, which is a column of every bitemporal table"
+            );
             Err(Error::data("reserved_column", what))
         }
     }
@@ -227,23 +267,33 @@ fn replaced(
     [from, to]: [TimestampMicrosecondArray; 2],
     deletes: Vec<bool>,
 ) -> Result<RecordBatch> {
-    let said = [Some(&columns.valid_from), Some(&columns.valid_to), columns.operation.as_ref()];
+    let said = [
+        Some(&columns.valid_from),
+        Some(&columns.valid_to),
+        columns.operation.as_ref(),
+    ];
     let schema = rows.schema();
     let kept = schema.fields().iter().zip(rows.columns());
     let kept = kept.filter(|(field, _)| {
         own_name(field.name()).is_none() && !said.contains(&Some(field.name()))
     });
-    let (mut fields, mut arrays): (Vec<FieldRef>, Vec<ArrayRef>) =
-        kept.map(|(field, array)| (Arc::clone(field), Arc::clone(array))).unzip();
+    let (mut fields, mut arrays): (Vec<FieldRef>, Vec<ArrayRef>) = kept
+        .map(|(field, array)| (Arc::clone(field), Arc::clone(array)))
+        .unzip();
     let to = to.unary::<_, TimestampMicrosecondType>(|at| at.min(END_OF_TIME));
     for (name, times) in [(VALID_FROM, from), (VALID_TO, to)] {
         fields.push(Arc::new(Field::new(name, instant(), true)));
         arrays.push(Arc::new(times.with_timezone("UTC")));
     }
-    fields.push(Arc::new(Field::new(DELETE_COLUMN, DataType::Boolean, false)));
+    fields.push(Arc::new(Field::new(
+        DELETE_COLUMN,
+        DataType::Boolean,
+        false,
+    )));
     arrays.push(Arc::new(BooleanArray::from(deletes)));
     let options = RecordBatchOptions::new().with_row_count(Some(rows.num_rows()));
-    RecordBatch::try_new_with_options(Arc::new(Schema::new(fields)), arrays, &options).map_err(failed)
+    RecordBatch::try_new_with_options(Arc::new(Schema::new(fields)), arrays, &options)
+        .map_err(failed)
 }
 
 fn failed(error: arrow::error::ArrowError) -> Error {

@@ -52,7 +52,10 @@ impl StagedRows {
     }
 
     pub(crate) fn row_count(&self) -> u64 {
-        self.batches.iter().map(|batch| batch.rows.num_rows() as u64).sum()
+        self.batches
+            .iter()
+            .map(|batch| batch.rows.num_rows() as u64)
+            .sum()
     }
 
     pub(crate) fn set_options(&mut self, options: &WriterOptions) {
@@ -96,13 +99,17 @@ impl StagedRows {
 
 fn slice_bytes(column: &arrow::array::ArrayRef) -> usize {
     let data = column.to_data();
-    data.get_slice_memory_size().unwrap_or_else(|_| column.get_array_memory_size())
+    data.get_slice_memory_size()
+        .unwrap_or_else(|_| column.get_array_memory_size())
 }
 
 /// Splits off the column that says which rows are deletes.
 pub(crate) fn split_deletes(rows: &RecordBatch) -> Result<(RecordBatch, BooleanArray)> {
     let Ok(at) = rows.schema().index_of(DELETE_COLUMN) else {
-        return Err(Error::bug("no_operation", "rows of a bitemporal table have no operation"));
+        return Err(Error::bug(
+            "no_operation",
+            "rows of a bitemporal table have no operation",
+        ));
     };
     let mut rows = rows.clone();
     let deletes = rows.remove_column(at);

@@ -135,11 +135,19 @@ impl Timeline {
         self.close(segment);
         let origin = Origin::Fresh;
         if segment.from < from {
-            let left = Segment { to: from, origin, ..segment };
+            let left = Segment {
+                to: from,
+                origin,
+                ..segment
+            };
             self.segments.insert(left.from, left);
         }
         if segment.to > to {
-            let right = Segment { from: to, origin, ..segment };
+            let right = Segment {
+                from: to,
+                origin,
+                ..segment
+            };
             self.segments.insert(right.from, right);
         }
     }
@@ -164,7 +172,11 @@ impl Timeline {
             self.segments.remove(&left.from);
             self.close(left);
             // The earlier one stays, as it does when a record changes nothing.
-            joined = Segment { to: joined.to, origin: Origin::Fresh, ..left };
+            joined = Segment {
+                to: joined.to,
+                origin: Origin::Fresh,
+                ..left
+            };
         }
         if let Some(right) = self.segments.get(&joined.to).copied()
             && right.digest == joined.digest

@@ -63,7 +63,10 @@ impl PeriodUpdate {
 
     /// Whether some of its rows take the system time of the commit.
     pub(crate) fn needs_system_time(&self) -> bool {
-        self.staged.batches.iter().any(|batch| batch.system_time.is_none())
+        self.staged
+            .batches
+            .iter()
+            .any(|batch| batch.system_time.is_none())
     }
 
     /// Finds the rows of the keys, so that a commit has less to do.
@@ -87,7 +90,8 @@ impl PeriodUpdate {
             digests,
         };
         let runtime = Handle::current();
-        let resolved = tokio::task::spawn_blocking(move || resolution.run(believed, &runtime)).await;
+        let resolved =
+            tokio::task::spawn_blocking(move || resolution.run(believed, &runtime)).await;
         resolved.unwrap_or_else(|error| {
             Err(Error::bug("resolve_panicked", "computing periods panicked").with_source(error))
         })
@@ -96,7 +100,10 @@ impl PeriodUpdate {
     async fn believed(&self, table: &Table) -> Result<(Arc<KeyedRows>, Vec<BelievedIn>)> {
         let keyed = self.keyed(&table.schema())?;
         let ids = PeriodIds::find(table)?;
-        let files = table.scan(Some(&BelievedFiles::new(&keyed, &ids))).await?.files;
+        let files = table
+            .scan(Some(&BelievedFiles::new(&keyed, &ids)))
+            .await?
+            .files;
         let unread = {
             let state = self.state.lock();
             let is_unread = |file: &&ScanFile| !state.found.contains_key(&file.path);
@@ -104,7 +111,9 @@ impl PeriodUpdate {
         };
         let found = Box::pin(search(&keyed, &ids, table, unread)).await?;
         let mut state = self.state.lock();
-        let found = found.into_iter().map(|(file, rows)| (file.path, Arc::new(rows)));
+        let found = found
+            .into_iter()
+            .map(|(file, rows)| (file.path, Arc::new(rows)));
         state.found.extend(found);
         let live = files.into_iter().filter_map(|file| {
             let rows = state.found.get(&file.path)?;
@@ -154,20 +163,27 @@ struct TableRows {
 impl Resolution {
     fn run(mut self, believed: Vec<BelievedIn>, runtime: &Handle) -> Result<ResolvedRows> {
         let mut rows = self.table_rows(believed, runtime)?;
-        rows.segments.sort_unstable_by_key(|(key, segment)| (*key, segment.from));
+        rows.segments
+            .sort_unstable_by_key(|(key, segment)| (*key, segment.from));
         let mut deleted = vec![RoaringTreemap::new(); rows.files.len()];
         let mut timeline = Timeline::default();
         let keyed = Arc::clone(&self.keyed);
         for key in keyed.numbers.sorted() {
             let start = rows.segments.partition_point(|(other, _)| *other < key);
-            let own = rows.segments[start..].iter().take_while(|(other, _)| *other == key);
+            let own = rows.segments[start..]
+                .iter()
+                .take_while(|(other, _)| *other == key);
             timeline.reset(own.map(|(_, segment)| *segment));
             self.apply(key, &mut timeline, |row| {
                 let (file, position) = rows.places[row as usize];
                 deleted[file as usize].insert(position);
             });
         }
-        let deletes = rows.files.into_iter().zip(deleted).filter(|(_, rows)| !rows.is_empty());
+        let deletes = rows
+            .files
+            .into_iter()
+            .zip(deleted)
+            .filter(|(_, rows)| !rows.is_empty());
         let deletes = deletes.map(|(file, rows)| RowDeletes {
             location: file.location,
             spec_id: file.spec_id,

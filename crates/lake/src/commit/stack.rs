@@ -283,7 +283,9 @@ async fn deleting(
     if deletes.is_empty() {
         return Ok(None);
     }
-    with_deletes(lake, draft, ground, change, deletes).await.map(Some)
+    with_deletes(lake, draft, ground, change, deletes)
+        .await
+        .map(Some)
 }
 
 /// What the rows of a bitemporal table do to `ground` at system time `at`; `None` when they change nothing.
@@ -307,7 +309,8 @@ async fn resolved(
         },
         false => with_deletes(lake, draft, ground, &change, rows.deletes).await?,
     };
-    own.files.extend(rows.files.into_iter().map(|file| file.path));
+    own.files
+        .extend(rows.files.into_iter().map(|file| file.path));
     Ok(Some(own))
 }
 

@@ -6,7 +6,7 @@
 
 use std::time::Duration;
 
-use forebay_core::{Clock, Result, Timestamp};
+use forebay_core::{Result, Timestamp};
 
 use super::stack::Prepared;
 use crate::Lake;
@@ -54,7 +54,10 @@ impl SystemTime {
 
     /// Waits until the time has come, if the clock has not jumped back behind the newest commit.
     pub(super) async fn wait(&self, lake: &Lake) {
-        let left = self.chosen.micros().saturating_sub(lake.clock().now().micros());
+        let left = self
+            .chosen
+            .micros()
+            .saturating_sub(lake.clock().now().micros());
         let left = Duration::from_micros(u64::try_from(left).unwrap_or(0));
         if !left.is_zero() {
             lake.clock().sleep(left.min(self.lead)).await;
@@ -63,8 +66,14 @@ impl SystemTime {
 
     /// Another commit was first.
     pub(super) fn was_passed(&mut self, lake: &Lake) {
-        let took = lake.clock().now().micros().saturating_sub(self.begun.micros());
+        let took = lake
+            .clock()
+            .now()
+            .micros()
+            .saturating_sub(self.begun.micros());
         let took = Duration::from_micros(u64::try_from(took).unwrap_or(0));
-        self.lead = (took.saturating_sub(self.lead) * 2).max(self.lead * 2).clamp(LEAD_MIN, LEAD_MAX);
+        self.lead = (took.saturating_sub(self.lead) * 2)
+            .max(self.lead * 2)
+            .clamp(LEAD_MIN, LEAD_MAX);
     }
 }

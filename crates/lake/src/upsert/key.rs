@@ -52,7 +52,10 @@ impl KeyColumns {
 
     /// Those of the key alone.
     pub(crate) fn without_order(self) -> Self {
-        Self { order: None, ..self }
+        Self {
+            order: None,
+            ..self
+        }
     }
 
     /// All of them.

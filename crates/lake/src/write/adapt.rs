@@ -18,7 +18,7 @@ use super::cast::exact;
 use crate::schema::source_name;
 
 /// `records` with exactly the columns of `schema`.
-pub(super) fn batch(records: &RecordBatch, schema: &SchemaRef) -> Result<RecordBatch> {
+pub(crate) fn batch(records: &RecordBatch, schema: &SchemaRef) -> Result<RecordBatch> {
     let source = records.schema();
     let columns = columns(
         source.fields(),

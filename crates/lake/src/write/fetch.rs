@@ -46,7 +46,11 @@ impl FetchedFile {
 }
 
 /// The rows at `positions`, which ascend, with exactly the columns of the table. Blocks.
-pub(crate) fn fetch_rows(file: &FetchedFile, positions: &[u64], runtime: &Handle) -> Result<RecordBatch> {
+pub(crate) fn fetch_rows(
+    file: &FetchedFile,
+    positions: &[u64],
+    runtime: &Handle,
+) -> Result<RecordBatch> {
     fetched(file, positions, runtime).context("file", &file.path)
 }
 
@@ -57,10 +61,17 @@ fn fetched(file: &FetchedFile, positions: &[u64], runtime: &Handle) -> Result<Re
     let builder = builder.map_err(unreadable)?;
     check_identity(&file.spec, builder.schema())?;
     let selection = selection(positions)?;
-    let mut batches = builder.with_row_selection(selection).build().map_err(unreadable)?;
+    let mut batches = builder
+        .with_row_selection(selection)
+        .build()
+        .map_err(unreadable)?;
     let mut rows = Vec::new();
     while let Some(batch) = runtime.block_on(batches.next()) {
-        let named = by_id(&batch.map_err(unreadable)?, &file.arrow, &WidenedFields::new())?;
+        let named = by_id(
+            &batch.map_err(unreadable)?,
+            &file.arrow,
+            &WidenedFields::new(),
+        )?;
         rows.push(adapt::batch(&named, &file.arrow)?);
     }
     concat_batches(&file.arrow, &rows)

@@ -29,9 +29,9 @@ use iceberg::spec::PartitionSpecRef;
 use parking_lot::Mutex;
 use uuid::Uuid;
 
+use crate::bitemporal::{DELETE_COLUMN, StagedRows, split_deletes};
 use crate::partition::split::{Group, Splitter};
 use crate::storage::LakeStorage;
-use crate::bitemporal::{DELETE_COLUMN, StagedRows, split_deletes};
 use crate::upsert::{NotedRows, WrittenKeys};
 use crate::{Draft, Table, schema};
 use file::OpenFile;

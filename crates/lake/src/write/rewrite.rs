@@ -160,14 +160,21 @@ pub(super) fn check_identity(spec: &PartitionSpecRef, own: &ArrowSchema) -> Resu
     match identity.find(|field| !has(field.source_id)) {
         None => Ok(()),
         Some(field) => {
-            let what = format!("the file lacks the column of its partition `{}`", field.name);
+            let what = format!(
+                "the file lacks the column of its partition `{}`",
+                field.name
+            );
             Err(Error::unsupported("rewrite_unsupported", what))
         }
     }
 }
 
 /// The columns of a file under the names that the table's columns have in the data; those that the table lacks are left out.
-pub(super) fn by_id(rows: &RecordBatch, table: &ArrowSchema, widened: &WidenedFields) -> Result<RecordBatch> {
+pub(super) fn by_id(
+    rows: &RecordBatch,
+    table: &ArrowSchema,
+    widened: &WidenedFields,
+) -> Result<RecordBatch> {
     let own = rows.schema();
     let naming = Naming {
         widened,

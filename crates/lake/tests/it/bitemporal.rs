@@ -2,7 +2,9 @@
 
 use std::sync::Arc;
 
-use arrow::array::{Array, ArrayRef, AsArray, Int64Array, RecordBatch, StringArray, TimestampMicrosecondArray};
+use arrow::array::{
+    Array, ArrayRef, AsArray, Int64Array, RecordBatch, StringArray, TimestampMicrosecondArray,
+};
 use arrow::datatypes::{Field, Int64Type, Schema, TimestampMicrosecondType};
 use forebay_core::{RefName, Timestamp};
 use forebay_lake::bitemporal::{
@@ -16,7 +18,7 @@ use object_store::{ObjectStore, ObjectStoreExt};
 use parquet::arrow::arrow_reader::ParquetRecordBatchReaderBuilder;
 use proptest::prelude::*;
 
-use crate::site::{Site, START, name, request};
+use crate::site::{START, Site, name, request};
 
 const TABLE: &str = "a.t";
 const DAY: i64 = 86_400_000_000;
@@ -80,9 +82,19 @@ impl History {
         for row in self.0.iter_mut().filter(|row| is_own(row)) {
             if row.from < to && from < row.to {
                 row.until = at;
-                let rest = Row { since: at, until: END_OF_TIME, ..*row };
-                made.push(Row { to: rest.to.min(from), ..rest });
-                made.push(Row { from: rest.from.max(to), ..rest });
+                let rest = Row {
+                    since: at,
+                    until: END_OF_TIME,
+                    ..*row
+                };
+                made.push(Row {
+                    to: rest.to.min(from),
+                    ..rest
+                });
+                made.push(Row {
+                    from: rest.from.max(to),
+                    ..rest
+                });
             }
         }
         made.retain(|row| row.from < row.to);
@@ -90,7 +102,14 @@ impl History {
         if record.is_delete {
             return;
         }
-        let mut own = Row { key: record.key, from, to, value: record.value, since: at, until: END_OF_TIME };
+        let mut own = Row {
+            key: record.key,
+            from,
+            to,
+            value: record.value,
+            since: at,
+            until: END_OF_TIME,
+        };
         if rules.coalesce {
             while let Some(other) = self.0.iter_mut().find(|row| {
                 is_own(row) && row.value == own.value && (row.to == own.from || row.from == own.to)
@@ -107,7 +126,8 @@ impl History {
 fn record() -> impl Strategy<Value = Record> {
     let from = 0_i64..15;
     let length = prop::option::weighted(0.5, 1_i64..6);
-    let kind = prop_oneof![6 => Just((false, false)), 2 => Just((true, false)), 1 => Just((true, true))];
+    let kind =
+        prop_oneof![6 => Just((false, false)), 2 => Just((true, false)), 1 => Just((true, true))];
     let order = prop::option::of(0_i64..4);
     ((0_i64..4, 0_i64..3), order, from, length, kind).prop_map(
         |((key, value), order, from, length, (is_delete, is_all))| Record {
@@ -115,7 +135,9 @@ fn record() -> impl Strategy<Value = Record> {
             value,
             order,
             from: (!is_all).then_some(from * DAY),
-            to: length.filter(|_| !is_all).map(|length| (from + length) * DAY),
+            to: length
+                .filter(|_| !is_all)
+                .map(|length| (from + length) * DAY),
             is_delete,
         },
     )
@@ -153,7 +175,9 @@ fn batch(records: &[Record]) -> RecordBatch {
     let times = |of: &dyn Fn(&Record) -> Option<i64>| -> ArrayRef {
         Arc::new(TimestampMicrosecondArray::from_iter(records.iter().map(of)).with_timezone("UTC"))
     };
-    let operations = records.iter().map(|record| record.is_delete.then_some("delete"));
+    let operations = records
+        .iter()
+        .map(|record| record.is_delete.then_some("delete"));
     let columns: Vec<(&str, ArrayRef)> = vec![
         ("k", numbers(&|record| Some(record.key))),
         ("v", numbers(&|record| Some(record.value))),
@@ -194,7 +218,10 @@ async fn drafted(
             let schema = table_schema(&rows.schema());
             match draft.schema() {
                 None => {
-                    let partition: Vec<_> = partition.iter().map(|field| field.parse().unwrap()).collect();
+                    let partition: Vec<_> = partition
+                        .iter()
+                        .map(|field| field.parse().unwrap())
+                        .collect();
                     draft.create(&schema, &partition).unwrap();
                 }
                 Some(_) => drop(draft.evolve(&schema).unwrap()),
@@ -214,12 +241,24 @@ async fn drafted(
 async fn rows_in(objects: &Arc<dyn ObjectStore>, table: &Table) -> Vec<Row> {
     let mut rows = Vec::new();
     for file in table.scan(None).await.unwrap().files {
-        let bytes = objects.get(&file.path).await.unwrap().bytes().await.unwrap();
+        let bytes = objects
+            .get(&file.path)
+            .await
+            .unwrap()
+            .bytes()
+            .await
+            .unwrap();
         let reader = ParquetRecordBatchReaderBuilder::try_new(bytes).unwrap();
         let mut at = 0;
         for batch in reader.build().unwrap() {
             let batch = batch.unwrap();
-            let number = |name: &str| batch.column_by_name(name).unwrap().as_primitive::<Int64Type>().clone();
+            let number = |name: &str| {
+                batch
+                    .column_by_name(name)
+                    .unwrap()
+                    .as_primitive::<Int64Type>()
+                    .clone()
+            };
             let time = |name: &str| {
                 let column = batch.column_by_name(name).unwrap();
                 column.as_primitive::<TimestampMicrosecondType>().clone()
@@ -227,11 +266,21 @@ async fn rows_in(objects: &Arc<dyn ObjectStore>, table: &Table) -> Vec<Row> {
             let (key, value) = (number("k"), number("v"));
             let periods = [VALID_FROM, VALID_TO, SYSTEM_FROM, SYSTEM_TO].map(time);
             for row in 0..batch.num_rows() {
-                let is_deleted = file.deleted.as_ref().is_some_and(|deleted| deleted.contains(at));
+                let is_deleted = file
+                    .deleted
+                    .as_ref()
+                    .is_some_and(|deleted| deleted.contains(at));
                 at += 1;
                 if !is_deleted {
                     let [from, to, since, until] = periods.each_ref().map(|times| times.value(row));
-                    rows.push(Row { key: key.value(row), from, to, value: value.value(row), since, until });
+                    rows.push(Row {
+                        key: key.value(row),
+                        from,
+                        to,
+                        value: value.value(row),
+                        since,
+                        until,
+                    });
                 }
             }
         }
@@ -247,7 +296,8 @@ async fn play(steps: Vec<Step>, rules: Bitemporal, partition: &[&str]) {
     for step in steps {
         match step {
             Step::Commit(records) => {
-                let draft = drafted(&site.lake, &[(None, records.clone())], &rules, partition).await;
+                let draft =
+                    drafted(&site.lake, &[(None, records.clone())], &rules, partition).await;
                 let at = site.commit(draft).await.committed.at.micros();
                 history.commit(&records, &rules, at);
                 commits.push((Some(at), records));
@@ -262,7 +312,10 @@ async fn play(steps: Vec<Step>, rules: Bitemporal, partition: &[&str]) {
                 let at = site.commit(one).await.committed.at.micros();
                 history.commit(&first, &rules, at);
                 commits.push((Some(at), first));
-                let at = elsewhere.commit(request(vec![other], Vec::new())).await.unwrap();
+                let at = elsewhere
+                    .commit(request(vec![other], Vec::new()))
+                    .await
+                    .unwrap();
                 let at = at.committed.at.micros();
                 history.commit(&second, &rules, at);
                 commits.push((Some(at), second));
@@ -279,7 +332,9 @@ async fn play(steps: Vec<Step>, rules: Bitemporal, partition: &[&str]) {
     for parts in [vec![&commits[..]], vec![&commits[..half], &commits[half..]]] {
         let again = Site::new().await;
         for part in parts.into_iter().filter(|part| !part.is_empty()) {
-            again.commit(drafted(&again.lake, part, &rules, partition).await).await;
+            again
+                .commit(drafted(&again.lake, part, &rules, partition).await)
+                .await;
         }
         let table = again.table_elsewhere(TABLE).await;
         assert_eq!(rows_in(&again.place.objects, &table).await, history.0);
@@ -303,21 +358,38 @@ proptest! {
 }
 
 fn value(key: i64, value: i64, day: i64) -> Record {
-    Record { key, value, order: None, from: Some(day * DAY), to: None, is_delete: false }
+    Record {
+        key,
+        value,
+        order: None,
+        from: Some(day * DAY),
+        to: None,
+        is_delete: false,
+    }
 }
 
 #[tokio::test(flavor = "multi_thread")]
 async fn rows_and_catalog_name_the_same_time_beside_other_writers() {
     let site = Site::new().await;
     let rules = rules(Until::Next, true);
-    site.commit(drafted(&site.lake, &[(None, vec![value(0, 0, 0)])], &rules, &[]).await).await;
+    site.commit(drafted(&site.lake, &[(None, vec![value(0, 0, 0)])], &rules, &[]).await)
+        .await;
     let writer = async |number: i64| {
         let lake = site.another_in_real_time().await;
         let mut times = Vec::new();
         for commit in 0..8 {
-            let records = (0..20).map(|key| value(key, number * 100 + commit, commit * 10 + number)).collect();
+            let records = (0..20)
+                .map(|key| value(key, number * 100 + commit, commit * 10 + number))
+                .collect();
             let draft = drafted(&lake, &[(None, records)], &rules, &[]).await;
-            times.push(lake.commit(request(vec![draft], Vec::new())).await.unwrap().committed.at.micros());
+            times.push(
+                lake.commit(request(vec![draft], Vec::new()))
+                    .await
+                    .unwrap()
+                    .committed
+                    .at
+                    .micros(),
+            );
         }
         times
     };
@@ -331,8 +403,10 @@ async fn rows_and_catalog_name_the_same_time_beside_other_writers() {
         }
         Vec::new()
     };
-    let writers = (0..3).map(|number| Box::pin(writer(number)) as futures::future::BoxFuture<'_, Vec<i64>>);
-    let others = (0..2).map(|number| Box::pin(other(number)) as futures::future::BoxFuture<'_, Vec<i64>>);
+    let writers =
+        (0..3).map(|number| Box::pin(writer(number)) as futures::future::BoxFuture<'_, Vec<i64>>);
+    let others =
+        (0..2).map(|number| Box::pin(other(number)) as futures::future::BoxFuture<'_, Vec<i64>>);
     let mut times: Vec<i64> = join_all(writers.chain(others)).await.concat();
     times.push(START.micros());
     times.sort_unstable();
@@ -342,10 +416,22 @@ async fn rows_and_catalog_name_the_same_time_beside_other_writers() {
     named.sort_unstable();
     named.dedup();
     named.retain(|at| *at != END_OF_TIME);
-    assert!(named.iter().skip(1).all(|at| times.binary_search(at).is_ok()), "{named:?} {times:?}");
+    assert!(
+        named
+            .iter()
+            .skip(1)
+            .all(|at| times.binary_search(at).is_ok()),
+        "{named:?} {times:?}"
+    );
     for key in 0..20 {
-        let believed: Vec<&Row> = rows.iter().filter(|row| row.key == key && row.until == END_OF_TIME).collect();
-        assert!(believed.windows(2).all(|pair| pair[0].to <= pair[1].from), "{believed:?}");
+        let believed: Vec<&Row> = rows
+            .iter()
+            .filter(|row| row.key == key && row.until == END_OF_TIME)
+            .collect();
+        assert!(
+            believed.windows(2).all(|pair| pair[0].to <= pair[1].from),
+            "{believed:?}"
+        );
     }
 }
 
@@ -353,13 +439,29 @@ async fn rows_and_catalog_name_the_same_time_beside_other_writers() {
 async fn a_table_keeps_its_key_and_its_kind() {
     let site = Site::new().await;
     let rules = rules(Until::Next, true);
-    site.commit(drafted(&site.lake, &[(None, vec![value(0, 0, 0)])], &rules, &[]).await).await;
+    site.commit(drafted(&site.lake, &[(None, vec![value(0, 0, 0)])], &rules, &[]).await)
+        .await;
     let mut draft = site.draft(TABLE).await;
-    let other = Bitemporal { key: vec!["v".to_owned()], ..rules.clone() };
-    assert_eq!(draft.bitemporal_by(&other).unwrap_err().code(), "key_changed");
-    let plain = crate::site::drafted(&site.lake, "a.plain", crate::site::id_rows([1])).await.unwrap();
+    let other = Bitemporal {
+        key: vec!["v".to_owned()],
+        ..rules.clone()
+    };
+    assert_eq!(
+        draft.bitemporal_by(&other).unwrap_err().code(),
+        "key_changed"
+    );
+    let plain = crate::site::drafted(&site.lake, "a.plain", crate::site::id_rows([1]))
+        .await
+        .unwrap();
     site.commit(plain).await;
     let mut draft = site.draft("a.plain").await;
-    let own = Bitemporal { key: vec!["id".to_owned()], order: None, ..rules };
-    assert_eq!(draft.bitemporal_by(&own).unwrap_err().code(), "not_bitemporal");
+    let own = Bitemporal {
+        key: vec!["id".to_owned()],
+        order: None,
+        ..rules
+    };
+    assert_eq!(
+        draft.bitemporal_by(&own).unwrap_err().code(),
+        "not_bitemporal"
+    );
 }

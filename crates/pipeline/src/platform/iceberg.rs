@@ -123,7 +123,8 @@ impl IcebergTarget {
             },
             coalesce: self.coalesce.unwrap_or(true),
         };
-        let name = |column: &Option<String>, own: &str| column.clone().unwrap_or_else(|| own.to_owned());
+        let name =
+            |column: &Option<String>, own: &str| column.clone().unwrap_or_else(|| own.to_owned());
         let columns = PeriodColumns {
             valid_from: name(&self.valid_from, VALID_FROM),
             valid_to: name(&self.valid_to, VALID_TO),
@@ -146,20 +147,31 @@ impl IcebergTarget {
         }
         let repeats = |name: &String| self.key.iter().filter(|other| *other == name).count() > 1;
         if self.key.is_empty() {
-            return wrong("mode", "this mode needs `key`, the columns that identify a row".to_owned());
+            return wrong(
+                "mode",
+                "this mode needs `key`, the columns that identify a row".to_owned(),
+            );
         }
         if self.key.iter().any(repeats) {
             return wrong("key", "`key` names a column twice".to_owned());
         }
         match self.column_said_twice() {
-            Some(name) => wrong("key", format!("`{name}` has two meanings: key, valid time and operation are different columns")),
+            Some(name) => wrong(
+                "key",
+                format!(
+                    "`{name}` has two meanings: key, valid time and operation are different columns"
+                ),
+            ),
             None => Ok(()),
         }
     }
 
     /// A key of the configuration that has no meaning in this mode, and the mode in which it has one.
     fn key_of_other_mode(&self) -> Option<(&'static str, &'static str)> {
-        let keyed = [("key", !self.key.is_empty()), ("order", self.order.is_some())];
+        let keyed = [
+            ("key", !self.key.is_empty()),
+            ("order", self.order.is_some()),
+        ];
         let periods = [
             ("valid_from", self.valid_from.is_some()),
             ("valid_to", self.valid_to.is_some()),
@@ -167,7 +179,9 @@ impl IcebergTarget {
             ("operation", self.operation.is_some()),
             ("coalesce", self.coalesce.is_some()),
         ];
-        let first = |keys: &[(&'static str, bool)]| keys.iter().find(|(_, is_set)| *is_set).map(|(key, _)| *key);
+        let first = |keys: &[(&'static str, bool)]| {
+            keys.iter().find(|(_, is_set)| *is_set).map(|(key, _)| *key)
+        };
         match self.mode {
             Mode::Append => first(&keyed)
                 .map(|key| (key, "upsert"))
@@ -179,8 +193,16 @@ impl IcebergTarget {
 
     fn column_said_twice(&self) -> Option<String> {
         let (rules, columns) = self.bitemporal()?;
-        let PeriodColumns { valid_from, valid_to, operation } = columns;
-        let mut names: Vec<String> = [valid_from, valid_to].into_iter().chain(operation).chain(rules.order).collect();
+        let PeriodColumns {
+            valid_from,
+            valid_to,
+            operation,
+        } = columns;
+        let mut names: Vec<String> = [valid_from, valid_to]
+            .into_iter()
+            .chain(operation)
+            .chain(rules.order)
+            .collect();
         names.extend(rules.key);
         let repeats = |name: &&String| names.iter().filter(|other| other == name).count() > 1;
         names.iter().find(repeats).cloned()
@@ -253,7 +275,9 @@ mod tests {
             None
         );
         assert_eq!(
-            code("{table: a.b, mode: bitemporal, key: [id], valid_from: at, until: end, operation: op}"),
+            code(
+                "{table: a.b, mode: bitemporal, key: [id], valid_from: at, until: end, operation: op}"
+            ),
             None
         );
         for wrong in [

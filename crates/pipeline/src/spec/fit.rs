@@ -11,8 +11,8 @@ use forebay_core::Error;
 use super::components::{ConfiguredSource, ConfiguredTarget, Stage, is_component};
 use super::{Build, Step};
 use crate::platform::iceberg::IcebergTarget;
-use forebay_lake::bitemporal;
 use forebay_formats::contract::{ColumnRule, ContractPolicy, NewColumns};
+use forebay_lake::bitemporal;
 
 impl Build<'_> {
     /// A table source is only read by the extractor of its name, and that reads nothing else.
@@ -98,7 +98,8 @@ impl Build<'_> {
         let (Some(columns), Some(target)) = (columns, load.and_then(ConfiguredTarget::lake)) else {
             return;
         };
-        let is_own = |name: &str| target.bitemporal().is_some() && bitemporal::is_period_column(name);
+        let is_own =
+            |name: &str| target.bitemporal().is_some() && bitemporal::is_period_column(name);
         let is_unknown = |name: &str| {
             !name.starts_with('_') && !is_own(name) && !columns.iter().any(|column| column == name)
         };

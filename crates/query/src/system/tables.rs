@@ -79,7 +79,7 @@ impl SystemTable for Tables {
                 }),
                 whole(Table::snapshot_id),
                 whole(|table| i64::try_from(table.snapshots().len()).ok()),
-                whole(|table| total(table, "total-records")),
+                whole(row_count),
                 whole(|table| total(table, "total-data-files")),
                 whole(|table| total(table, "total-files-size")),
                 text(|table| table.metadata_location().to_owned()),
@@ -87,6 +87,13 @@ impl SystemTable for Tables {
             ],
         )
     }
+}
+
+/// Rows that are not deleted; `None` when another program deletes rows by their values.
+fn row_count(table: &Table) -> Option<i64> {
+    let deleted = |key| total(table, key).unwrap_or(0);
+    (deleted("total-equality-deletes") == 0).then_some(())?;
+    Some(total(table, "total-records")?.saturating_sub(deleted("total-position-deletes")))
 }
 
 /// A running total of the current snapshot; zero for a table without one.

@@ -361,6 +361,8 @@ async fn with_changes(sql: &mut Sql<'_>, rows: Vec<CommitRow>) -> Result<Vec<Com
 
 /// The time of the newest commit of all branches.
 pub(crate) async fn newest_time(sql: &mut Sql<'_>) -> Result<Option<Timestamp>, Stop> {
-    let newest: Option<(Option<i64>,)> = query("SELECT max(at) FROM commits").fetch_optional(sql).await?;
+    let newest: Option<(Option<i64>,)> = query("SELECT max(at) FROM commits")
+        .fetch_optional(sql)
+        .await?;
     Ok(newest.and_then(|(at,)| at).map(Timestamp))
 }

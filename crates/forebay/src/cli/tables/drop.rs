@@ -3,17 +3,14 @@
 use std::process::ExitCode;
 
 use clap::Args;
-use forebay_core::{CommitId, Error, RefName, Result, TableName};
-use forebay_store::{AsOf, Change, Commit, HeadChange};
-use rand::Rng;
+use forebay_core::{Error, RefName, Result, TableName};
+use forebay_store::{AsOf, Change, HeadChange};
 
+use crate::cli::head_changes::{SYSTEM_NAMESPACES, commit_heads};
 use crate::options::Global;
 use crate::settings::ProcessVariables;
 use crate::wire::Workspace;
 use crate::{project, say};
-
-/// Namespaces whose tables belong to a pipeline as a whole.
-const SYSTEM_NAMESPACES: [&str; 3] = ["raw", "quarantine", "audit"];
 
 #[derive(Debug, Args)]
 pub(crate) struct DropTable {
@@ -50,26 +47,19 @@ impl DropTable {
             return Ok(ExitCode::SUCCESS);
         }
         let now = workspace.clock().now();
-        let commit = Commit {
-            id: CommitId::new(now, rand::rng().random()),
-            branch: self.branch.clone(),
-            author: workspace.author(),
-            message: format!("drop {}", self.table),
-            run: None,
-            at: None,
-            heads: vec![HeadChange {
-                table: head.table,
-                uuid: head.uuid,
-                expected: Some(head.metadata_location),
-                change: Change::Drop,
-            }],
-            positions: Vec::new(),
+        let change = HeadChange {
+            table: head.table,
+            uuid: head.uuid,
+            expected: Some(head.metadata_location),
+            change: Change::Drop,
         };
-        store.commit(commit).await?;
+        let message = format!("drop {}", self.table);
+        commit_heads(workspace, &self.branch, message, vec![change]).await?;
         say::good(format_args!("dropped {}", self.table));
         say::line(format_args!(
-            "  it stays readable until its retention ends: SELECT * FROM {} FOR SYSTEM_TIME AS OF '{now}'",
-            self.table
+            "  until its retention ends it stays readable: SELECT * FROM {table} FOR SYSTEM_TIME AS OF '{now}'; \
+             `forebay tables undrop {table}` brings it back",
+            table = self.table
         ));
         Ok(ExitCode::SUCCESS)
     }

@@ -22,7 +22,13 @@ impl History {
     fn apply(&mut self, change: &Change, rules: Rules, at: i64) {
         let from = change.from.unwrap_or(i64::MIN);
         let believed = |row: &&Row| row.until == END_OF_TIME;
-        let next = self.0.iter().filter(believed).map(|row| row.from).filter(|start| *start > from).min();
+        let next = self
+            .0
+            .iter()
+            .filter(believed)
+            .map(|row| row.from)
+            .filter(|start| *start > from)
+            .min();
         let to = match (change.from, change.to, rules.until) {
             (None, _, _) => END_OF_TIME,
             (_, Some(to), _) => to,
@@ -33,14 +39,31 @@ impl History {
         for row in self.0.iter_mut().filter(|row| row.until == END_OF_TIME) {
             if row.from < to && from < row.to {
                 row.until = at;
-                made.push(Row { to: row.to.min(from), since: at, until: END_OF_TIME, ..*row });
-                made.push(Row { from: row.from.max(to), since: at, until: END_OF_TIME, ..*row });
+                made.push(Row {
+                    to: row.to.min(from),
+                    since: at,
+                    until: END_OF_TIME,
+                    ..*row
+                });
+                made.push(Row {
+                    from: row.from.max(to),
+                    since: at,
+                    until: END_OF_TIME,
+                    ..*row
+                });
             }
         }
         if !change.is_delete {
-            made.push(Row { from, to, digest: change.digest, since: at, until: END_OF_TIME });
+            made.push(Row {
+                from,
+                to,
+                digest: change.digest,
+                since: at,
+                until: END_OF_TIME,
+            });
         }
-        self.0.extend(made.into_iter().filter(|row| row.from < row.to));
+        self.0
+            .extend(made.into_iter().filter(|row| row.from < row.to));
         if rules.coalesce && !change.is_delete {
             self.join(from, at);
         }
@@ -49,16 +72,21 @@ impl History {
     /// Joins what touches the row that a record has made.
     fn join(&mut self, from: i64, at: i64) {
         let find = |rows: &[Row], wanted: &dyn Fn(&Row) -> bool| {
-            rows.iter().position(|row| row.until == END_OF_TIME && wanted(row))
+            rows.iter()
+                .position(|row| row.until == END_OF_TIME && wanted(row))
         };
-        let Some(mut own) = find(&self.0, &|row| row.from == from) else { return };
+        let Some(mut own) = find(&self.0, &|row| row.from == from) else {
+            return;
+        };
         for is_left in [true, false] {
             let row = self.0[own];
             let touches = |other: &Row| match is_left {
                 true => other.to == row.from,
                 false => other.from == row.to,
             };
-            if let Some(other) = find(&self.0, &|other| touches(other) && other.digest == row.digest) {
+            if let Some(other) = find(&self.0, &|other| {
+                touches(other) && other.digest == row.digest
+            }) {
                 let joined = Row {
                     from: row.from.min(self.0[other].from),
                     to: row.to.max(self.0[other].to),
@@ -77,10 +105,16 @@ impl History {
     /// Leaves out what lived for no time, and what was closed and made again.
     fn end_commit(&mut self, at: i64) {
         self.0.retain(|row| row.since != at || row.until != at);
-        let remade: Vec<Row> = self.0.iter().copied().filter(|row| row.since == at).collect();
+        let remade: Vec<Row> = self
+            .0
+            .iter()
+            .copied()
+            .filter(|row| row.since == at)
+            .collect();
         for row in remade {
             let same = |other: &Row| {
-                other.until == at && (other.from, other.to, other.digest) == (row.from, row.to, row.digest)
+                other.until == at
+                    && (other.from, other.to, other.digest) == (row.from, row.to, row.digest)
             };
             if let Some(old) = self.0.iter().position(same) {
                 self.0[old].until = END_OF_TIME;
@@ -94,7 +128,8 @@ impl History {
 fn change() -> impl Strategy<Value = Change> {
     let from = 0_i64..20;
     let length = prop::option::weighted(0.5, 1_i64..8);
-    let kind = prop_oneof![6 => Just((false, false)), 2 => Just((true, false)), 1 => Just((true, true))];
+    let kind =
+        prop_oneof![6 => Just((false, false)), 2 => Just((true, false)), 1 => Just((true, true))];
     (from, length, kind, 0_u128..3).prop_map(|(from, length, (is_delete, is_all), digest)| Change {
         from: (!is_all).then_some(from),
         to: length.filter(|_| !is_all).map(|length| from + length),
@@ -151,8 +186,17 @@ proptest! {
 fn the_worked_example() {
     let [jan, mid_feb, march] = [1, 45, 60];
     let source = RowSource { batch: 0, row: 0 };
-    let change = |from, to, digest| Change { from: Some(from), to, is_delete: false, digest, source };
-    let rules = Rules { until: Until::Next, coalesce: true };
+    let change = |from, to, digest| Change {
+        from: Some(from),
+        to,
+        is_delete: false,
+        digest,
+        source,
+    };
+    let rules = Rules {
+        until: Until::Next,
+        coalesce: true,
+    };
     let mut timeline = Timeline::default();
     let mut closed = Vec::new();
     for (at, change) in [
@@ -161,15 +205,28 @@ fn the_worked_example() {
         (3, change(jan, Some(mid_feb), 29)),
     ] {
         timeline.apply(&change, rules);
-        timeline.end_commit(at, |segment| closed.push((segment.from, segment.to, segment.digest, at)));
+        timeline.end_commit(at, |segment| {
+            closed.push((segment.from, segment.to, segment.digest, at))
+        });
     }
     let believed: Vec<_> = timeline
         .segments()
-        .map(|segment| (segment.from, segment.to, segment.digest, since(segment.origin)))
+        .map(|segment| {
+            (
+                segment.from,
+                segment.to,
+                segment.digest,
+                since(segment.origin),
+            )
+        })
         .collect();
     assert_eq!(closed, [(jan, END_OF_TIME, 30, 2), (jan, march, 30, 3)]);
     assert_eq!(
         believed,
-        [(jan, mid_feb, 29, 3), (mid_feb, march, 30, 3), (march, END_OF_TIME, 35, 2)]
+        [
+            (jan, mid_feb, 29, 3),
+            (mid_feb, march, 30, 3),
+            (march, END_OF_TIME, 35, 2)
+        ]
     );
 }

@@ -254,7 +254,8 @@ impl Tables {
     /// Errors: `Unsupported` `upsert_children`.
     fn set_rule(&mut self, name: &TableName, rule: RowRule, child: &str) -> Result<()> {
         if !child.is_empty() {
-            let what = "rows of child tables have no key of their own, so this mode cannot load them";
+            let what =
+                "rows of child tables have no key of their own, so this mode cannot load them";
             return Err(Error::unsupported("upsert_children", what)
                 .with_context("table", name)
                 .with_hint(

@@ -79,6 +79,14 @@ struct StartedBranch {
 impl Rebuild {
     fn new(spec: Arc<PipelineSpec>, context: RunContext, runtime: Handle) -> Result<Self> {
         let target = lake_target(&spec)?;
+        if target.bitemporal().is_some() {
+            let what = format!(
+                "{} is bitemporal: rows of a rebuild would be believed since today",
+                target.table
+            );
+            return Err(Error::unsupported("rebuild_unsupported", what)
+                .with_hint("its history is in the table itself: FOR SYSTEM_TIME AS OF 'time'"));
+        }
         let id = context.ids.make_commit(context.clock.as_ref());
         let branch: RefName = format!("rebuild/{}-{id}", spec.name).parse()?;
         let unit = CommitUnit::on_branch(&context, &branch, &spec.name, &runtime);

@@ -78,7 +78,11 @@ fn with_fitting_columns(
     let records = batch.records.clone();
     let is_only = misfits.len() == records.num_columns();
     let refusal = |row: usize| {
-        let has_value = |name: &str| records.column_by_name(name).is_some_and(|column| column.is_valid(row));
+        let has_value = |name: &str| {
+            records
+                .column_by_name(name)
+                .is_some_and(|column| column.is_valid(row))
+        };
         let mut misfits = misfits.iter();
         let (_, error) = misfits.find(|(name, _)| is_only || has_value(name))?;
         let hint = error
@@ -177,7 +181,11 @@ fn without_misfits(
     error: Error,
 ) -> Result<Vec<Rejected>> {
     let place = target.place(&batch.child)?;
-    let refusals = misfits(tables, (&place.0, place.1), &stored(target, &batch.records)?)?;
+    let refusals = misfits(
+        tables,
+        (&place.0, place.1),
+        &stored(target, &batch.records)?,
+    )?;
     if refusals.is_empty() {
         return Err(error);
     }

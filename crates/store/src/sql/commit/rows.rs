@@ -40,7 +40,12 @@ impl Rows {
     /// `head` is the newest commit of the branch in the database.
     ///
     /// Errors: `Conflict` [`TIME_PASSED`].
-    pub(super) fn add(&mut self, commit: &Commit, branch: i64, head: Option<i64>) -> Result<Committed> {
+    pub(super) fn add(
+        &mut self,
+        commit: &Commit,
+        branch: i64,
+        head: Option<i64>,
+    ) -> Result<Committed> {
         let seq = self.seq;
         let at = self.time(commit.at)?;
         let parent = self.parents.insert(branch, seq).or(head);

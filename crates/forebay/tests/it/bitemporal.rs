@@ -1,0 +1,227 @@
+//! What is true of a key in which period, and what was believed when: corrections, late records, deletes, refusals, and other engines.
+
+use std::path::Path;
+use std::process::Command;
+
+use crate::flights::variable;
+use crate::forebay::Project;
+use crate::kafka::rows;
+
+fn project(load: &str) -> Project {
+    let project = Project::new();
+    project.write(
+        "pipelines/rates.yaml",
+        &format!(
+            "pipeline: rates\nsource: {{file: {{path: \"in/*.ndjson\"}}}}\nextract: {{json: {{nested: keep}}}}\n\
+             load: {{iceberg: {{table: bonds.rates, mode: bitemporal, key: [bond], valid_from: effective, valid_to: until{load}}}}}\n"
+        ),
+    );
+    project
+}
+
+/// Loads records; returns the system time of their commit.
+fn load(project: &Project, file: &str, records: &str) -> String {
+    project.write(&format!("in/{file}.ndjson"), records);
+    project.ok(&["run", "--quiet"]);
+    project.value("SELECT max(system_from) FROM bonds.rates")
+}
+
+const ROWS: &str =
+    "SELECT rate, to_char(valid_from, '%m-%d'), to_char(valid_to, '%Y-%m-%d') FROM bonds.rates";
+
+#[test]
+fn a_correction_changes_what_is_believed_and_nothing_that_was() {
+    let project = project(", partition: [month(system_to)]");
+    let first = load(
+        &project,
+        "1",
+        "{\"bond\": \"A\", \"rate\": 3.0, \"effective\": \"2026-01-01\"}\n",
+    );
+    let second = load(
+        &project,
+        "2",
+        "{\"bond\": \"A\", \"rate\": 3.5, \"effective\": \"2026-03-01\"}\n",
+    );
+    let before = project.value(&february(&second));
+    let third = load(
+        &project,
+        "3",
+        "{\"bond\": \"A\", \"rate\": 2.9, \"effective\": \"2026-01-01T00:00:00Z\", \"until\": \"2026-02-15\"}\n",
+    );
+    assert!(first < second && second < third, "{first} {second} {third}");
+    assert_eq!(before, "3.0");
+    assert_eq!(project.value(&february(&first)), "3.0");
+    assert_eq!(project.value(&february(&second)), "3.0");
+    assert_eq!(project.value(&february(&third)), "2.9");
+    assert_eq!(project.value("SELECT count(*) FROM bonds.rates"), "5");
+    let current = format!("{ROWS}__current ORDER BY valid_from");
+    assert_eq!(
+        rows(&project, &current),
+        [
+            "2.9,01-01,2026-02-15",
+            "3.0,02-15,2026-03-01",
+            "3.5,03-01,9999-12-31"
+        ]
+    );
+    assert_eq!(rows(&project, "SELECT rate FROM bonds.rates__now"), ["3.5"]);
+    let newest = project.value("SELECT max(at) FROM lake.commits WHERE message LIKE 'rates%'");
+    assert_eq!(newest, third, "the system time is that of the commit");
+    other_engines(&project, "2.9,3.0,3.5");
+}
+
+fn february(system: &str) -> String {
+    format!(
+        "SELECT rate FROM bonds.rates FOR SYSTEM_TIME AS OF '{system}' FOR VALID_TIME AS OF '2026-02-01'"
+    )
+}
+
+fn other_engines(project: &Project, expected: &str) {
+    let Some(python) = variable("FOREBAY_TEST_PYTHON") else {
+        return;
+    };
+    let script = Path::new(env!("CARGO_MANIFEST_DIR")).join("tests/it/bitemporal_reader.py");
+    let read = Command::new(python)
+        .arg(script)
+        .arg(project.path().join(".forebay/store.db"))
+        .args(["bonds.rates", expected])
+        .envs(project.environment())
+        .output()
+        .unwrap();
+    assert!(
+        read.status.success(),
+        "{}",
+        String::from_utf8_lossy(&read.stderr)
+    );
+}
+
+#[test]
+fn spans_of_time_and_views_choose_rows() {
+    let project = project("");
+    let first = load(
+        &project,
+        "1",
+        "{\"bond\": \"A\", \"rate\": 1, \"effective\": \"2026-01-01\"}\n{\"bond\": \"A\", \"rate\": 2, \"effective\": \"2026-02-01\"}\n",
+    );
+    let second = load(
+        &project,
+        "2",
+        "{\"bond\": \"A\", \"rate\": 3, \"effective\": \"2026-02-01\"}\n{\"bond\": \"B\", \"rate\": 9, \"effective\": \"9000-01-01\"}\n",
+    );
+    let all = |clauses: &str| {
+        rows(
+            &project,
+            &format!("SELECT rate FROM bonds.rates {clauses} ORDER BY rate"),
+        )
+    };
+    assert_eq!(all(""), ["1", "2", "3", "9"]);
+    assert_eq!(
+        all(&format!("FOR SYSTEM_TIME FROM '{first}' TO '{second}'")),
+        ["1", "2"]
+    );
+    assert_eq!(
+        all(&format!("FOR SYSTEM_TIME BETWEEN '{first}' AND '{second}'")),
+        ["1", "2", "3", "9"]
+    );
+    let valid = |clause: &str| {
+        all(&format!(
+            "FOR SYSTEM_TIME AS OF '{second}' FOR VALID_TIME {clause}"
+        ))
+    };
+    assert_eq!(valid("FROM '2026-01-01' TO '2026-02-01'"), ["1"]);
+    assert_eq!(valid("BETWEEN '2026-01-01' AND '2026-02-01'"), ["1", "3"]);
+    assert_eq!(valid("FROM '2026-02-01' TO '2026-02-01'"), [""; 0]);
+    assert_eq!(
+        rows(&project, "SELECT rate FROM bonds.rates__now ORDER BY rate"),
+        ["3"]
+    );
+    assert_eq!(
+        rows(
+            &project,
+            "SELECT rate FROM bonds.rates__current FOR VALID_TIME AS OF '2026-01-15'"
+        ),
+        ["1"]
+    );
+    let joined = "SELECT r.rate, rates__now.rate FROM bonds.rates FOR VALID_TIME AS OF '2026-01-15' r, bonds.rates__now WHERE r.system_to > now()";
+    assert_eq!(rows(&project, joined), ["1,3"]);
+    let commit = project
+        .value("SELECT id FROM lake.commits WHERE message LIKE 'rates%' ORDER BY at LIMIT 1");
+    assert_eq!(
+        all(&format!("FOR SYSTEM_TIME AS OF '{commit}'")),
+        ["1", "2"]
+    );
+    for wrong in [
+        "lake.commits FOR VALID_TIME AS OF '2026-01-01'",
+        "raw.rates FOR SYSTEM_TIME FROM '1' TO '2'",
+    ] {
+        let refused = project.run(&["sql", &format!("SELECT * FROM {wrong}")]);
+        assert!(refused.err.contains("not_bitemporal"), "{}", refused.err);
+    }
+}
+
+#[test]
+fn records_apply_by_their_operation_and_order() {
+    let project = project(", operation: op, order: n");
+    load(
+        &project,
+        "1",
+        "{\"bond\": \"A\", \"n\": 2, \"rate\": 2, \"effective\": \"2026-01-01\"}\n\
+         {\"bond\": \"A\", \"n\": 1, \"rate\": 1, \"effective\": \"2026-01-01\"}\n\
+         {\"bond\": \"B\", \"rate\": 5, \"effective\": \"2026-01-01\"}\n\
+         {\"bond\": \"C\", \"rate\": 7, \"effective\": \"2026-01-01\", \"until\": \"9999-12-31T23:59:59Z\"}\n",
+    );
+    load(
+        &project,
+        "2",
+        "{\"bond\": \"A\", \"op\": \"delete\", \"effective\": \"2026-02-01\", \"until\": \"2026-03-01\"}\n\
+         {\"bond\": \"B\", \"op\": \"delete\"}\n\
+         {\"bond\": \"C\", \"op\": \"upsert\", \"rate\": 7, \"effective\": \"2026-05-01\"}\n",
+    );
+    assert_eq!(
+        rows(
+            &project,
+            "SELECT bond, rate, to_char(valid_from, '%m'), to_char(valid_to, '%m') FROM bonds.rates__current ORDER BY bond, valid_from"
+        ),
+        ["A,2,01,02", "A,2,03,12", "C,7,01,12"]
+    );
+    // What says nothing new writes nothing.
+    assert_eq!(
+        project.value("SELECT count(*) FROM bonds.rates WHERE bond = 'C'"),
+        "1"
+    );
+}
+
+#[test]
+fn a_record_without_a_sound_period_is_refused_and_the_others_land() {
+    let project = project(", operation: op");
+    load(
+        &project,
+        "1",
+        "{\"bond\": \"A\", \"rate\": 1, \"effective\": \"2026-01-01\"}\n\
+         {\"bond\": \"B\", \"rate\": 1}\n\
+         {\"bond\": \"C\", \"rate\": 1, \"effective\": \"soon\"}\n\
+         {\"bond\": \"D\", \"rate\": 1, \"effective\": \"2026-02-01\", \"until\": \"2026-02-01\"}\n\
+         {\"rate\": 1, \"effective\": \"2026-01-01\"}\n\
+         {\"bond\": \"E\", \"rate\": 1, \"effective\": \"2026-01-01\", \"op\": \"merge\"}\n\
+         {\"bond\": \"F\", \"rate\": 1, \"effective\": \"2026-01-01\", \"system_to\": \"2026-01-01\"}\n",
+    );
+    assert_eq!(rows(&project, "SELECT bond FROM bonds.rates"), ["A"]);
+    assert_eq!(
+        rows(&project, "SELECT code FROM quarantine.rates ORDER BY code"),
+        [
+            "bad_period",
+            "bad_period",
+            "bad_period",
+            "null_key",
+            "reserved_column",
+            "unknown_operation"
+        ]
+    );
+    for refused in [
+        vec!["quarantine", "replay", "rates"],
+        vec!["rebuild", "bonds.rates"],
+    ] {
+        let refused = project.run(&refused);
+        assert_ne!(refused.code, 0);
+        assert!(refused.err.contains("bitemporal"), "{}", refused.err);
+    }
+}
