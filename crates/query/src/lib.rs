@@ -15,6 +15,7 @@ mod dialect;
 pub mod engine;
 mod error;
 mod expansion;
+mod frugal;
 mod function;
 mod information;
 mod limit_statistics;
