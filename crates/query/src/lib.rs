@@ -22,6 +22,7 @@ mod limit_statistics;
 mod name;
 mod natural_join;
 mod ntile;
+mod offset;
 mod optimize;
 mod physical;
 mod pinned;

@@ -27,6 +27,7 @@ use datafusion::physical_plan::{
 use crate::function::sized::ResultLimit;
 use crate::function::sized::unnest::UnnestPieces;
 use crate::limit_statistics::LimitStatistics;
+use crate::offset::beside_offsets;
 
 /// The engine's rules with the boundary first, careful filters, and `unnest` in pieces.
 pub(crate) fn rules(limit: ResultLimit) -> Vec<Rule> {
@@ -43,6 +44,7 @@ fn careful(rule: Rule) -> Rule {
         name if name.starts_with("FilterPushdown") => has_repeated_names,
         "ProjectionPushdown" => has_mark,
         "LimitedDistinctAggregation" => has_ordered_distinct,
+        "LimitPushdown" => return beside_offsets(rule),
         _ => return rule,
     };
     Arc::new(Careful { rule, is_misled })

@@ -63,8 +63,9 @@ pub(super) fn check(expr: &Expr) -> ControlFlow<Box<Error>> {
 }
 
 fn check_field(field: &DateTimeField, value: Span) -> ControlFlow<Box<Error>> {
+    // The parser notes no place of a known name, nor of one in quotes.
     let span = match field {
-        DateTimeField::Custom(name) => name.span,
+        DateTimeField::Custom(name) if name.span != Span::empty() => name.span,
         _ => value,
     };
     check_part(&field.to_string(), span)

@@ -1,6 +1,9 @@
-//! `items[1].sku` and `(item).sku`: the planner reads such a field in brackets only, as `items[1]['sku']`.
+//! `items[1].sku` and `(item).sku`: the planner reads such a field in brackets only, as `items[1]['sku']`. And slices without a bound,
+//! `items[2:]`: it wants both.
 
-use datafusion::sql::sqlparser::ast::{AccessExpr, Expr, Subscript, Value, ValueWithSpan};
+use datafusion::sql::sqlparser::ast::{
+    AccessExpr, Expr, Subscript, UnaryOperator, Value, ValueWithSpan,
+};
 
 /// Writes the fields behind a subscript, a call or parentheses in brackets. Those that follow a name belong to it: `t.items[1]`.
 pub(super) fn settle(expr: &mut Expr) {
@@ -15,7 +18,28 @@ pub(super) fn settle(expr: &mut Expr) {
     let accesses = access_chain.iter_mut();
     for access in accesses.skip_while(|access| is_named && is_dot(access)) {
         in_brackets(access);
+        with_bounds(access);
     }
+}
+
+/// From the first item, to the last one.
+fn with_bounds(access: &mut AccessExpr) {
+    if let AccessExpr::Subscript(Subscript::Slice {
+        lower_bound,
+        upper_bound,
+        ..
+    }) = access
+    {
+        lower_bound.get_or_insert_with(|| whole(1));
+        upper_bound.get_or_insert_with(|| Expr::UnaryOp {
+            op: UnaryOperator::Minus,
+            expr: Box::new(whole(1)),
+        });
+    }
+}
+
+fn whole(number: u8) -> Expr {
+    Expr::value(Value::Number(number.to_string(), false))
 }
 
 fn in_brackets(access: &mut AccessExpr) {

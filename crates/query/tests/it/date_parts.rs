@@ -30,7 +30,7 @@ const WRONG: [(&str, &str, &str); 9] = [
     ),
     (
         "extract('yeer' from x)",
-        "1:16: there is no part 'yeer' of a date or time",
+        "1:28: there is no part 'yeer' of a date or time",
         "did you mean year? the parts are year, ",
     ),
     (

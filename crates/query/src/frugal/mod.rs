@@ -2,6 +2,8 @@
 //!
 //! Nothing here decides when such a plan is run.
 
+mod compact;
+
 use std::sync::Arc;
 
 use arrow::datatypes::Schema;
@@ -17,6 +19,7 @@ use datafusion::physical_plan::limit::{GlobalLimitExec, LocalLimitExec};
 use datafusion::physical_plan::sorts::sort::SortExec;
 
 use crate::engine::deadline::merge_join_with;
+use compact::CompactBatches;
 
 /// How a plan saves memory.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -62,10 +65,21 @@ pub(crate) fn frugal_state(state: &SessionState, frugality: Frugality) -> Sessio
         .build()
 }
 
-/// The plan with sorts that spill, and sort-merge joins that are right.
+/// The plan with sorts that spill and count their rows only, and sort-merge joins that are right.
 pub(crate) fn made_frugal(plan: Arc<dyn ExecutionPlan>) -> Result<Arc<dyn ExecutionPlan>> {
     let plan = plan.transform_up(sorted_whole).data()?;
+    let plan = plan.transform_up(with_compact_rows).data()?;
     plan.transform_up(with_known_condition).data()
+}
+
+fn with_compact_rows(
+    plan: Arc<dyn ExecutionPlan>,
+) -> Result<Transformed<Arc<dyn ExecutionPlan>>> {
+    let Some(sort) = plan.as_any().downcast_ref::<SortExec>() else {
+        return Ok(Transformed::no(plan));
+    };
+    let input = CompactBatches::over(sort.input());
+    plan.with_new_children(vec![input]).map(Transformed::yes)
 }
 
 /// A sort with a limit keeps batches in memory, and cannot spill: all rows are sorted, and then limited.
