@@ -431,7 +431,10 @@ mod tests {
         use datafusion::parquet::errors::ParquetError;
         let explained = |error: DataFusionError| {
             let explained = explain(&error, Phase::Run, "", &[]);
-            assert!(!explained.message().contains("External error"), "{explained}");
+            assert!(
+                !explained.message().contains("External error"),
+                "{explained}"
+            );
             (explained.kind(), explained.code())
         };
         let external = |error: Box<dyn StdError + Send + Sync>| DataFusionError::External(error);

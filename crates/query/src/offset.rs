@@ -49,7 +49,9 @@ impl PhysicalOptimizerRule for BesideOffsets {
         plan: Arc<dyn ExecutionPlan>,
         config: &ConfigOptions,
     ) -> Result<Arc<dyn ExecutionPlan>> {
-        let plan = plan.transform_down(|plan| self.hidden(plan, config)).data()?;
+        let plan = plan
+            .transform_down(|plan| self.hidden(plan, config))
+            .data()?;
         let plan = self.rule.optimize(plan, config)?;
         plan.transform_up(shown).data()
     }

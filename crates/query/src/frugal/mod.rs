@@ -72,9 +72,7 @@ pub(crate) fn made_frugal(plan: Arc<dyn ExecutionPlan>) -> Result<Arc<dyn Execut
     plan.transform_up(with_known_condition).data()
 }
 
-fn with_compact_rows(
-    plan: Arc<dyn ExecutionPlan>,
-) -> Result<Transformed<Arc<dyn ExecutionPlan>>> {
+fn with_compact_rows(plan: Arc<dyn ExecutionPlan>) -> Result<Transformed<Arc<dyn ExecutionPlan>>> {
     let Some(sort) = plan.as_any().downcast_ref::<SortExec>() else {
         return Ok(Transformed::no(plan));
     };
@@ -83,9 +81,7 @@ fn with_compact_rows(
 }
 
 /// A sort with a limit keeps batches in memory, and cannot spill: all rows are sorted, and then limited.
-fn sorted_whole(
-    plan: Arc<dyn ExecutionPlan>,
-) -> Result<Transformed<Arc<dyn ExecutionPlan>>> {
+fn sorted_whole(plan: Arc<dyn ExecutionPlan>) -> Result<Transformed<Arc<dyn ExecutionPlan>>> {
     let Some(sort) = plan.as_any().downcast_ref::<SortExec>() else {
         return Ok(Transformed::no(plan));
     };

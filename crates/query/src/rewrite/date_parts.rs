@@ -107,11 +107,7 @@ fn refuse(message: &str, name: &str, span: Span, known: &PartNames) -> ControlFl
     let name = name.trim().to_lowercase();
     let meant = nearest(&name, known.names.iter().copied());
     let meant = meant.map_or_else(String::new, |meant| format!("did you mean {meant}? "));
-    let hint = format!(
-        "{meant}the {}s are {}",
-        known.kind,
-        known.names.join(", ")
-    );
+    let hint = format!("{meant}the {}s are {}", known.kind, known.names.join(", "));
     ControlFlow::Break(misused(span, message, &hint))
 }
 

@@ -85,6 +85,9 @@ async fn a_computed_unit_is_checked_with_its_row() {
     let sql = "select date_trunc(u, x) from (values (timestamp '2024-01-01', 'decad')) t(x, u)";
     let error = fixture.failure(sql).await;
     assert_eq!(error.code(), "sql_value", "{error}");
-    assert!(error.message().contains("date_trunc() has no unit 'decad'"), "{error}");
+    assert!(
+        error.message().contains("date_trunc() has no unit 'decad'"),
+        "{error}"
+    );
     assert!(error.message().contains("decade"), "{error}");
 }

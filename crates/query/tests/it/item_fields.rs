@@ -2,7 +2,8 @@
 
 use crate::fixture::{Fixture, check};
 
-const ITEMS: &str = "(select [named_struct('sku', 'a', 'n', named_struct('Deep', 1, 'l', [7, 8]))] as items) t";
+const ITEMS: &str =
+    "(select [named_struct('sku', 'a', 'n', named_struct('Deep', 1, 'l', [7, 8]))] as items) t";
 
 #[tokio::test]
 async fn a_field_behind_a_subscript_is_read() {
