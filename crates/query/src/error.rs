@@ -2,21 +2,25 @@
 //!
 //! Nothing here logs, and nothing here knows which tables exist beyond the names it is handed.
 
+mod causes;
 mod locate;
 mod memory;
 mod names;
 mod phrases;
 mod wording;
 
-use std::any::Any;
 use std::error::Error as StdError;
 
 use arrow::error::ArrowError;
 use datafusion::common::DataFusionError;
+use datafusion::parquet::errors::ParquetError;
 use datafusion::sql::sqlparser::parser::ParserError;
-use forebay_core::{Error, ErrorKind, panic_message};
+use forebay_core::{Error, ErrorKind};
 use forebay_objects::{GONE, explain_objects, explain_text};
+use tokio::task::JoinError;
 
+use crate::engine::deadline::cancelled;
+use causes::{below, innermost, noted_place};
 pub(crate) use locate::locate;
 use locate::{Place, end_of, locate_any, locate_only, locate_value, quoted, split_place};
 pub(crate) use names::nearest;
@@ -36,17 +40,20 @@ pub(crate) fn explain(
     sql: &str,
     tables: &[String],
 ) -> Error {
-    let mut place = None;
-    let root = unwrap(error, &mut place);
-    if let Some(own) = own_error(root) {
+    if let Some(own) = below::<Error>(error) {
         return copy(own);
     }
-    if let Some(error) = below::<object_store::Error>(root) {
+    if let Some(error) = below::<JoinError>(error) {
+        return task_failed(error);
+    }
+    if let Some(error) = below::<object_store::Error>(error) {
         return storage_error(error);
     }
-    if let Some(error) = below::<std::io::Error>(root).filter(|error| cannot_write(error)) {
+    if let Some(error) = below::<std::io::Error>(error).filter(|error| cannot_write(error)) {
         return spill_failed(error);
     }
+    let place = noted_place(error);
+    let root = innermost(error).unwrap_or(error);
     match root {
         DataFusionError::SQL(error, _) => syntax(error, sql),
         // A function that finds an invalid argument only at run time.
@@ -67,74 +74,34 @@ pub(crate) fn explain(
             memory::exhausted(message)
         }
         DataFusionError::Execution(message) => value_error(message, phase, sql),
-        DataFusionError::ArrowError(error, _) => arrow_error(error, phase, sql),
         // Functions return it for invalid arguments.
         DataFusionError::Internal(message) if matches!(phase, Phase::Run) => {
             value_error(message, phase, sql)
         }
-        DataFusionError::Internal(message) => Error::bug(
-            "sql_engine",
-            format!("internal SQL engine error: {}", first_line(message)),
-        ),
-        DataFusionError::ParquetError(_)
-        | DataFusionError::ObjectStore(_)
-        | DataFusionError::IoError(_) => read_failed(&root.to_string()),
-        other => Error::unavailable(
-            "query_failed",
-            format!("the query failed: {}", first_line(&other.to_string())),
-        ),
+        DataFusionError::Internal(message) => engine_fault(message),
+        wrapper => wrapped(wrapper, phase, sql),
     }
 }
 
-/// Unwraps an error to its cause, noting the innermost place on the way.
-fn unwrap<'a>(error: &'a DataFusionError, place: &mut Option<Place>) -> &'a DataFusionError {
-    match error {
-        DataFusionError::Context(_, inner) => unwrap(inner, place),
-        DataFusionError::Shared(inner) => unwrap(inner, place),
-        DataFusionError::Collection(all) => all.first().map_or(error, |first| unwrap(first, place)),
-        DataFusionError::Diagnostic(diagnostic, inner) => {
-            if let Some(span) = diagnostic.span {
-                *place = Some((span.start.line, span.start.column));
-            }
-            unwrap(inner, place)
+/// An error that the engine has only wrapped: that of a file, or of a computation.
+fn wrapped(error: &DataFusionError, phase: Phase, sql: &str) -> Error {
+    if is_of_file(error) {
+        return read_failed(&error.to_string());
+    }
+    match innermost(error) {
+        Some(inner) => arrow_error(inner, phase, sql),
+        None => {
+            let reason = wording::plain(first_line(&error.to_string()));
+            Error::unavailable("query_failed", format!("the query failed: {reason}"))
         }
-        DataFusionError::External(inner) => inner
-            .downcast_ref::<DataFusionError>()
-            .map_or(error, |inner| unwrap(inner, place)),
-        DataFusionError::ArrowError(arrow, _) => match arrow.as_ref() {
-            ArrowError::ExternalError(inner) => inner
-                .downcast_ref::<DataFusionError>()
-                .map_or(error, |inner| unwrap(inner, place)),
-            _ => error,
-        },
-        _ => error,
     }
 }
 
-fn own_error(error: &DataFusionError) -> Option<&Error> {
-    match error {
-        DataFusionError::External(inner) => inner.downcast_ref(),
-        DataFusionError::ArrowError(arrow, _) => match arrow.as_ref() {
-            ArrowError::ExternalError(inner) => inner.downcast_ref(),
-            _ => None,
-        },
-        _ => None,
-    }
-}
-
-/// Causes that are inspected below an error.
-const CAUSES_MAX: usize = 16;
-
-/// The error of this type below another, which the engine and its readers wrap in their own.
-fn below<'a, E: StdError + 'static>(error: &'a (dyn StdError + 'static)) -> Option<&'a E> {
-    let mut cause = error;
-    for _ in 0..CAUSES_MAX {
-        if let Some(found) = cause.downcast_ref() {
-            return Some(found);
-        }
-        cause = cause.source()?;
-    }
-    None
+/// Whether a file could not be read, or has invalid content.
+fn is_of_file(error: &DataFusionError) -> bool {
+    below::<ParquetError>(error).is_some()
+        || below::<std::io::Error>(error).is_some()
+        || matches!(error, DataFusionError::ObjectStore(_))
 }
 
 /// A file of the query that could not be read.
@@ -365,18 +332,33 @@ fn arrow_error(error: &ArrowError, phase: Phase, sql: &str) -> Error {
             format!("the query ran out of memory: {message}"),
         ),
         ArrowError::NotYetImplemented(message) => unsupported(message, None),
-        ArrowError::SchemaError(message) => Error::bug(
-            "sql_engine",
-            format!("internal SQL engine error: {}", first_line(message)),
-        ),
+        ArrowError::SchemaError(message) => engine_fault(message),
         other => value_error(&other.to_string(), phase, sql),
     }
 }
 
-/// The engine panics on some values; that ends the statement, not the process.
-pub(crate) fn panicked(panic: &(dyn Any + Send)) -> Error {
-    let message = panic_message(panic);
-    Error::bug("sql_engine", format!("the SQL engine failed: {message}"))
+/// What to do about a fault of the engine.
+const FAULT_HINT: &str = "this is a bug: write the statement in another form, for example in steps with WITH, and report it with the statement";
+
+/// A state of the engine that it takes for impossible.
+fn engine_fault(message: &str) -> Error {
+    let message = format!("internal SQL engine error: {}", first_line(message));
+    Error::bug("sql_engine", message).with_hint(FAULT_HINT)
+}
+
+/// The engine panics on some statements and values; that ends the statement, not the process. The text of the panic is none for
+/// people, and may have values: it is not repeated.
+pub(crate) fn panicked() -> Error {
+    let message = "the SQL engine failed on this statement, or on a value that it read";
+    Error::bug("sql_engine", message).with_hint(FAULT_HINT)
+}
+
+/// A task of the engine that has panicked, or was stopped with the process.
+fn task_failed(error: &JoinError) -> Error {
+    match error.is_panic() {
+        true => panicked(),
+        false => cancelled(),
+    }
 }
 
 fn first_line(message: &str) -> &str {
@@ -396,6 +378,87 @@ fn wider_type(message: &str) -> &'static str {
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[tokio::test]
+    async fn a_panic_in_a_task_is_a_bug_however_it_is_wrapped() {
+        use datafusion::parquet::errors::ParquetError;
+        use std::sync::Arc;
+        let panicking = tokio::spawn(async { panic!("index out of bounds: secret") });
+        let join = Arc::new(panicking.await.unwrap_err());
+        let external = |join| DataFusionError::External(Box::new(Arc::clone(join)));
+        let mut deep = external(&join);
+        for _ in 0..40 {
+            let arrow = ArrowError::ExternalError(Box::new(deep));
+            deep = DataFusionError::Shared(Arc::new(DataFusionError::ArrowError(
+                Box::new(arrow),
+                None,
+            )));
+        }
+        let io = std::io::Error::other(external(&join));
+        for error in [
+            DataFusionError::Context("Join Error".to_owned(), Box::new(external(&join))),
+            DataFusionError::ParquetError(Box::new(ParquetError::External(Box::new(external(
+                &join,
+            ))))),
+            DataFusionError::IoError(io),
+            DataFusionError::Collection(vec![external(&join)]),
+            DataFusionError::External(Box::new(Arc::new(external(&join)))),
+            deep,
+        ] {
+            for phase in [Phase::Plan, Phase::Run] {
+                let explained = explain(&error, phase, "select 1", &[]);
+                let found = (explained.kind(), explained.code());
+                assert_eq!(found, (ErrorKind::Bug, "sql_engine"), "{error}");
+                assert!(!explained.to_string().contains("secret"), "{explained}");
+                assert!(explained.hint().is_some_and(|hint| hint.contains("report")));
+            }
+        }
+    }
+
+    #[tokio::test]
+    async fn a_task_that_was_stopped_is_no_bug() {
+        let task = tokio::spawn(std::future::pending::<()>());
+        task.abort();
+        let join = task.await.unwrap_err();
+        let error = DataFusionError::ExecutionJoin(Box::new(join));
+        let explained = explain(&error, Phase::Run, "", &[]);
+        assert_eq!(explained.kind(), ErrorKind::Unavailable);
+        assert_eq!(explained.code(), "query_cancelled");
+    }
+
+    #[test]
+    fn an_error_below_others_is_explained_as_if_it_were_alone() {
+        use datafusion::parquet::errors::ParquetError;
+        let explained = |error: DataFusionError| {
+            let explained = explain(&error, Phase::Run, "", &[]);
+            assert!(
+                !explained.message().contains("External error"),
+                "{explained}"
+            );
+            (explained.kind(), explained.code())
+        };
+        let external = |error: Box<dyn StdError + Send + Sync>| DataFusionError::External(error);
+        let division = || ArrowError::ExternalError(Box::new(ArrowError::DivideByZero));
+        for error in [
+            external(Box::new(division())),
+            DataFusionError::ArrowError(Box::new(division()), None),
+        ] {
+            assert_eq!(explained(error), (ErrorKind::Data, "divide_by_zero"));
+        }
+        let torn = || Box::new(ParquetError::EOF("torn".to_owned()));
+        for error in [
+            external(torn()),
+            DataFusionError::ArrowError(Box::new(ArrowError::ExternalError(torn())), None),
+        ] {
+            assert_eq!(explained(error), (ErrorKind::Unavailable, "read_failed"));
+        }
+        let own = Error::data("own", "the value is too long");
+        let own = ParquetError::External(Box::new(external(Box::new(own))));
+        let own = DataFusionError::ParquetError(Box::new(own));
+        assert_eq!(explained(own), (ErrorKind::Data, "own"));
+        let strange = external("something else".into());
+        assert_eq!(explained(strange), (ErrorKind::Unavailable, "query_failed"));
+    }
 
     #[test]
     fn an_error_of_the_object_store_keeps_its_kind_however_it_is_wrapped() {

@@ -16,7 +16,7 @@ use datafusion::physical_expr::EquivalenceProperties;
 use datafusion::physical_optimizer::PhysicalOptimizerRule;
 use datafusion::physical_optimizer::optimizer::PhysicalOptimizer;
 use datafusion::physical_plan::aggregates::{AggregateExec, AggregateMode};
-use datafusion::physical_plan::joins::NestedLoopJoinExec;
+use datafusion::physical_plan::joins::{NestedLoopJoinExec, SortMergeJoinExec};
 use datafusion::physical_plan::limit::GlobalLimitExec;
 use datafusion::physical_plan::sorts::sort::SortExec;
 use datafusion::physical_plan::{
@@ -27,6 +27,7 @@ use datafusion::physical_plan::{
 use crate::function::sized::ResultLimit;
 use crate::function::sized::unnest::UnnestPieces;
 use crate::limit_statistics::LimitStatistics;
+use crate::offset::beside_offsets;
 
 /// The engine's rules with the boundary first, careful filters, and `unnest` in pieces.
 pub(crate) fn rules(limit: ResultLimit) -> Vec<Rule> {
@@ -41,8 +42,9 @@ type Rule = Arc<dyn PhysicalOptimizerRule + Send + Sync>;
 fn careful(rule: Rule) -> Rule {
     let is_misled = match rule.name() {
         name if name.starts_with("FilterPushdown") => has_repeated_names,
-        "ProjectionPushdown" => has_mark,
+        "ProjectionPushdown" => has_misread_join,
         "LimitedDistinctAggregation" => has_ordered_distinct,
+        "LimitPushdown" => return beside_offsets(rule),
         _ => return rule,
     };
     Arc::new(Careful { rule, is_misled })
@@ -87,12 +89,24 @@ fn has_order(plan: &Arc<dyn ExecutionPlan>) -> bool {
     orders(plan) || plan.output_ordering().is_some() || plan.children().into_iter().any(has_order)
 }
 
+fn has_misread_join(plan: &Arc<dyn ExecutionPlan>) -> bool {
+    has_mark(plan) || has_conditional_merge(plan)
+}
+
 /// Whether a join makes a mark: projections take it for a column of its right side.
 fn has_mark(plan: &Arc<dyn ExecutionPlan>) -> bool {
     let join = plan.as_any().downcast_ref::<NestedLoopJoinExec>();
     let is_mark = join
         .is_some_and(|join| matches!(join.join_type(), JoinType::LeftMark | JoinType::RightMark));
     is_mark || plan.children().into_iter().any(has_mark)
+}
+
+/// Whether a sort-merge join has a condition beside its keys: projections that are moved below it leave the places of its columns as
+/// they were.
+fn has_conditional_merge(plan: &Arc<dyn ExecutionPlan>) -> bool {
+    let join = plan.as_any().downcast_ref::<SortMergeJoinExec>();
+    join.is_some_and(|join| join.filter.is_some())
+        || plan.children().into_iter().any(has_conditional_merge)
 }
 
 /// Whether an operator has two columns of one name: filters take the one for the other.

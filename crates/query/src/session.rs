@@ -147,7 +147,7 @@ impl Query {
         let started = AssertUnwindSafe(self.start(sql, parsed, &pinned))
             .catch_unwind()
             .await
-            .map_err(|panic| panicked(panic.as_ref()))?;
+            .map_err(|_| panicked())?;
         match started {
             Ok((schema, stream)) => {
                 let sql = Arc::<str>::from(sql);
@@ -158,7 +158,7 @@ impl Query {
                 let spill_folder = self.spill_folder();
                 let batches = AssertUnwindSafe(stream).catch_unwind().map(move |batch| {
                     let _kept = &spill_folder;
-                    let batch = batch.map_err(|panic| panicked(panic.as_ref()))?;
+                    let batch = batch.map_err(|_| panicked())?;
                     let batch = batch.map_err(|error| {
                         let error = explain(&error, Phase::Run, &sql, &[]);
                         with_spill_failure(error, spill_failure.as_deref())

@@ -19,7 +19,7 @@ use datafusion::logical_expr::ColumnarValue;
 use datafusion::physical_expr::PhysicalExpr;
 use datafusion::physical_plan::joins::utils::JoinFilter;
 use datafusion::physical_plan::joins::{
-    HashJoinExec, NestedLoopJoinExec, NestedLoopJoinExecBuilder,
+    HashJoinExec, NestedLoopJoinExec, NestedLoopJoinExecBuilder, SortMergeJoinExec,
 };
 use datafusion::physical_plan::stream::RecordBatchStreamAdapter;
 use datafusion::physical_plan::{DisplayAs, DisplayFormatType, ExecutionPlan, PlanProperties};
@@ -115,7 +115,7 @@ impl Deadline {
     }
 }
 
-fn cancelled() -> Error {
+pub(crate) fn cancelled() -> Error {
     Error::unavailable(QUERY_CANCELLED, "query cancelled")
 }
 
@@ -158,7 +158,28 @@ fn bounded_join(
         let filter = join.filter().map(|filter| bounded_filter(filter, deadline));
         return join.builder().with_filter(filter).build_exec();
     }
+    if let Some(join) = node.as_any().downcast_ref::<SortMergeJoinExec>() {
+        let filter = join.filter.as_ref();
+        let filter = filter.map(|filter| bounded_filter(filter, deadline));
+        return Ok(Arc::new(merge_join_with(join, filter)?));
+    }
     Ok(node)
+}
+
+/// The join with another condition.
+pub(crate) fn merge_join_with(
+    join: &SortMergeJoinExec,
+    filter: Option<JoinFilter>,
+) -> Result<SortMergeJoinExec> {
+    SortMergeJoinExec::try_new(
+        Arc::clone(&join.left),
+        Arc::clone(&join.right),
+        join.on.clone(),
+        filter,
+        join.join_type,
+        join.sort_options.clone(),
+        join.null_equality,
+    )
 }
 
 fn bounded_filter(filter: &JoinFilter, deadline: &Arc<Deadline>) -> JoinFilter {

@@ -17,7 +17,6 @@ mod pure;
 mod row_wise;
 mod trial;
 
-use std::any::Any;
 use std::collections::VecDeque;
 use std::panic::{AssertUnwindSafe, catch_unwind};
 use std::sync::{Arc, Mutex, OnceLock, PoisonError};
@@ -33,7 +32,7 @@ use futures::FutureExt;
 
 use crate::engine::deadline::Deadline;
 use crate::engine::plan::{Filter, Select};
-use crate::error::{Phase, explain, panicked};
+use crate::error::{Phase, explain};
 
 /// Plans kept ready; the one used longest ago goes first.
 const PLANS_MAX: usize = 256;
@@ -125,14 +124,14 @@ impl SqlEngine for Engine {
         let running = ready.run(self.state()?, records, &deadline);
         match AssertUnwindSafe(running).catch_unwind().await {
             Ok(done) => done,
-            Err(panic) => Err(value_panic(panic.as_ref())),
+            Err(_) => Err(value_panic()),
         }
     }
 
     async fn evaluate(&self, records: &RecordBatch, expression: &str) -> Result<BooleanArray> {
         let ready = self.prepare_filter(&records.schema(), expression)?;
         let evaluated = catch_unwind(AssertUnwindSafe(|| ready.evaluate(records)));
-        let answer = evaluated.unwrap_or_else(|panic| Err(value_panic(panic.as_ref())))?;
+        let answer = evaluated.unwrap_or_else(|_| Err(value_panic()))?;
         Ok(if answer.null_count() > 0 {
             prep_null_mask_filter(&answer)
         } else {
@@ -142,8 +141,11 @@ impl SqlEngine for Engine {
 }
 
 /// The engine panics on some values: the value is at fault, and the rows can be divided to find it.
-fn value_panic(panic: &(dyn Any + Send)) -> Error {
-    Error::data("sql_value", panicked(panic).message())
+fn value_panic() -> Error {
+    let message = "the SQL engine failed on a value of the record";
+    Error::data("sql_value", message).with_hint(
+        "this is a bug: write the expression in another form, and report it with the record",
+    )
 }
 
 impl Default for Engine {

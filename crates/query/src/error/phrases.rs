@@ -127,6 +127,20 @@ const PHRASES: &[Phrase] = &[
         "First argument of `DATE_PART` must be non-null scalar Utf8",
         "the first argument of date_part() is a literal such as 'year'",
     ),
+    phrase(
+        "{} requires non-empty constant string",
+        "the first argument of {0}() is a literal such as 'year'",
+    ),
+    hinted(
+        "Dot access not supported for non-string expr{}",
+        "a call behind a point",
+        "write f(x) instead of x.f()",
+    ),
+    hinted(
+        "Operator DIV is not yet supported",
+        "the operator //",
+        "/ of whole numbers cuts; write floor(a / b) for others",
+    ),
     phrase("DATE_BIN {} must be {}", "date_bin(): {0} must be {1}"),
     // Types that have none in common.
     hinted(

@@ -60,7 +60,9 @@ pub(super) fn plain(message: &str) -> String {
 }
 
 /// What the engine puts before a message, for itself.
-const KINDS: [&str; 7] = [
+const KINDS: [&str; 9] = [
+    "External error: ",
+    "External: ",
     "Error during planning: ",
     "Execution error: ",
     "Arrow error: ",
@@ -70,10 +72,13 @@ const KINDS: [&str; 7] = [
     "This feature is not implemented: ",
 ];
 
+/// An error may be wrapped several times.
 fn without_kinds(message: &str) -> &str {
-    KINDS
-        .iter()
-        .fold(message, |message, kind| message.trim_start_matches(kind))
+    let mut kinds = KINDS.iter();
+    match kinds.find_map(|kind| message.strip_prefix(kind)) {
+        Some(rest) => without_kinds(rest),
+        None => message,
+    }
 }
 
 /// A syntax error without the parser's notation of tokens.

@@ -20,6 +20,22 @@ const SECOND: i64 = 1_000_000;
 const DAY: i64 = 86_400 * SECOND;
 /// 2000-01-03, a Monday; days from the epoch.
 const MONDAY: i64 = 10_959;
+/// What a moment can be cut to; [`CalendarUnit`] knows shorter names, too.
+pub(crate) const UNITS: [&str; 13] = [
+    "microsecond",
+    "millisecond",
+    "second",
+    "minute",
+    "hour",
+    "day",
+    "week",
+    "month",
+    "quarter",
+    "year",
+    "decade",
+    "century",
+    "millennium",
+];
 /// Where bins begin when no origin is given: 1970-01-01T00:00:00.
 const DEFAULT_ORIGIN: i64 = 0;
 
@@ -28,6 +44,11 @@ pub(crate) fn date_trunc() -> ScalarDefinition {
     ScalarDefinition::new("date_trunc", trunc_returns, trunc_coerces, trunc_kernel)
         .with_alias("datetrunc")
         .with_constant_first()
+}
+
+/// Whether [`date_trunc`] knows the unit.
+pub(crate) fn is_unit(name: &str) -> bool {
+    CalendarUnit::parse(name).is_ok()
 }
 
 /// `date_bin(stride, timestamp[, origin])`.
@@ -144,8 +165,9 @@ impl CalendarUnit {
             "century" | "centuries" => years(100, 1),
             "millennium" | "millennia" => years(1_000, 1),
             other => {
+                let units = UNITS.join(", ");
                 return Err(execution(format!(
-                    "unknown unit '{other}': use microsecond, millisecond, second, minute, hour, day, week, month, quarter, year, decade, century or millennium"
+                    "date_trunc() has no unit '{other}'; the units are {units}"
                 )));
             }
         })

@@ -7,7 +7,9 @@ mod aggregates;
 mod calls;
 mod clauses;
 mod connective;
+mod date_parts;
 mod derived_names;
+mod field_access;
 mod groups;
 mod ignored;
 mod long_interval;
@@ -32,6 +34,7 @@ use datafusion::sql::sqlparser::ast::{
     Query, SetExpr, SetOperator, SetQuantifier, Spanned, TableFactor, UnaryOperator, Value,
     ValueWithSpan, VisitMut, VisitorMut,
 };
+use datafusion::sql::sqlparser::tokenizer::Span;
 use forebay_core::{Error, Result};
 
 use crate::function::sized::CAST_TO;
@@ -80,12 +83,22 @@ struct Rewriter {
 
 /// Errors: `Unsupported` `sql_unsupported`, at the start of the refused part.
 fn unsupported(at: &impl Spanned, message: &str, hint: &str) -> Box<Error> {
-    let start = at.span().start;
-    let message = match start.line {
-        0 => message.to_owned(),
-        line => format!("{line}:{}: {message}", start.column),
-    };
+    let message = located(at.span(), message);
     Box::new(Error::unsupported("sql_unsupported", message).with_hint(hint))
+}
+
+/// Errors: `Config` `bad_sql`, at the start of what is wrong.
+fn misused(span: Span, message: &str, hint: &str) -> Box<Error> {
+    let message = located(span, message);
+    Box::new(Error::config("bad_sql", message).with_hint(hint))
+}
+
+/// The message with its place, where the parser has noted one.
+fn located(span: Span, message: &str) -> String {
+    match span.start.line {
+        0 => message.to_owned(),
+        line => format!("{line}:{}: {message}", span.start.column),
+    }
 }
 
 impl VisitorMut for Rewriter {
@@ -115,6 +128,8 @@ impl VisitorMut for Rewriter {
 
     fn pre_visit_expr(&mut self, expr: &mut Expr) -> ControlFlow<Self::Break> {
         ignored::check_function(expr)?;
+        date_parts::check(expr)?;
+        field_access::settle(expr);
         sign::settle(expr);
         quantified::settle_membership(expr);
         row_members::check(expr)?;

@@ -19,6 +19,7 @@ use datafusion::optimizer::AnalyzerRule;
 
 use super::map_named;
 use super::membership::as_outer;
+use super::subquery::has_one_row;
 
 /// Name of a subquery that is compared with.
 const ITEMS: &str = "__items";
@@ -69,7 +70,10 @@ fn when_true(expr: Expr, outside: &DFSchema) -> Result<Expr> {
             let right = Box::new(when_true(*right, outside)?);
             Ok(Expr::BinaryExpr(BinaryExpr { left, op, right }))
         }
-        Expr::SetComparison(comparison) => Tests::new(comparison, outside)?.when_true(),
+        Expr::SetComparison(comparison) => match with_only_row(&comparison) {
+            Some(comparison) => Ok(comparison),
+            None => Tests::new(comparison, outside)?.when_true(),
+        },
         other => exactly(other, outside),
     }
 }
@@ -77,13 +81,22 @@ fn when_true(expr: Expr, outside: &DFSchema) -> Result<Expr> {
 /// The expression with every comparison true, false or null as it is.
 fn exactly(expr: Expr, outside: &DFSchema) -> Result<Expr> {
     let exact = expr.transform_up(|expr| match expr {
-        Expr::SetComparison(comparison) => {
-            let value = Tests::new(comparison, outside)?.value()?;
-            Ok(Transformed::yes(value))
-        }
+        Expr::SetComparison(comparison) => Ok(Transformed::yes(match with_only_row(&comparison) {
+            Some(comparison) => comparison,
+            None => Tests::new(comparison, outside)?.value()?,
+        })),
         other => Ok(Transformed::no(other)),
     })?;
     Ok(exact.data)
+}
+
+/// The comparison with the one row that an aggregate without `GROUP BY` has: `ANY` and `ALL` are the same there, and its conditions on
+/// the row outside need not be those of a join. `None` where there may be more rows, or none.
+fn with_only_row(comparison: &SetComparison) -> Option<Expr> {
+    has_one_row(&comparison.subquery.subquery).then(|| {
+        let row = Box::new(Expr::ScalarSubquery(comparison.subquery.clone()));
+        Expr::BinaryExpr(BinaryExpr::new(comparison.expr.clone(), comparison.op, row))
+    })
 }
 
 /// The parts of one comparison.

@@ -1,5 +1,8 @@
-//! Groups, sorts and limits in less memory than their rows take.
+//! Groups, sorts, joins and limits in less memory than their rows take.
 
+use std::sync::Arc;
+
+use arrow::array::{ArrayRef, Int64Array, RecordBatch, StringArray};
 use forebay_query::{Query, QueryOptions};
 
 use crate::fixture::{Fixture, rows};
@@ -72,4 +75,43 @@ async fn what_follows_the_groups_of_many_fits_in_little_memory() {
             assert_eq!(found, [expected], "{megabytes} MiB, {sql}");
         }
     }
+}
+
+/// The sort-merge join that replaces a hash join takes a condition that is null for a true one, and loses the places of its columns.
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn a_join_with_a_condition_that_spills_is_that_of_memory() {
+    let fixture = Fixture::new().await;
+    let limited = limited(&fixture, 24, 2);
+    let rows_of = |columns: &str| format!("(select value as k, {columns} from range(400000))");
+    let left = rows_of("value as v, lpad(value::text, 40, 'x') as s");
+    let right = rows_of("nullif(value % 2, 1) + value as v");
+    let sql = format!(
+        "select count(*), count(l.k), count(r.k), count(l.k + r.k), max(length(l.s)) from {left} l full join {right} r on l.k = r.k and l.v <= r.v"
+    );
+    let found = rows(&limited.query, &sql).await.unwrap();
+    assert_eq!(found, ["600000 | 400000 | 400000 | 200000 | 40"]);
+}
+
+fn texts_with_ids(ids: std::ops::Range<i64>) -> RecordBatch {
+    let texts = ids
+        .clone()
+        .map(|id| format!("a text of the number {id:0>40}"));
+    let texts: ArrayRef = Arc::new(StringArray::from_iter_values(texts));
+    let ids: ArrayRef = Arc::new(Int64Array::from_iter_values(ids));
+    RecordBatch::try_from_iter([("id", ids), ("s", texts)]).unwrap()
+}
+
+/// Row groups have 16 rows, see the fixture.
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn a_join_of_many_small_row_groups_fits_in_little_memory() {
+    let fixture = Fixture::new().await;
+    for commit in 0..2_i64 {
+        let ids = commit * 100_000..(commit + 1) * 100_000;
+        fixture.append(&[("a.t", &[], texts_with_ids(ids))]).await;
+    }
+    let limited = limited(&fixture, 32, 2);
+    let sql = "select count(*), max(y.s) from a.t x join a.t y on x.s = y.s";
+    let found = rows(&limited.query, sql).await.unwrap();
+    let last = format!("200000 | a text of the number {:0>40}", 199_999);
+    assert_eq!(found, [last]);
 }

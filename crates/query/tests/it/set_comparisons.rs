@@ -95,6 +95,20 @@ async fn over_rows_of_any_form() {
 }
 
 #[tokio::test]
+async fn over_the_one_row_of_an_aggregate() {
+    check_over_a(&[
+        ("select id from a where k >= all (select max(b.k) from a b where b.id <= a.id) order by id", &["1", "2", "3"]),
+        ("select id, k < any (select sum(b.k) from a b where b.id < a.id) r from a order by id", &["1 |", "2 | false", "3 | false", "4 |"]),
+        ("select id from a where id > all (select count(*) from a b where b.id < a.id and b.k > 10) order by id", &["1", "2", "3", "4"]),
+        ("select id from a where id = any (select count(*) + 1 from a b where b.id <> a.id and b.k is null) order by id", &["2"]),
+        ("select id from a where id = 4 or k > all (select min(b.k) from a b where b.id <= a.id) order by id", &["2", "3", "4"]),
+        ("select id from a where id <= all (select min(b.id) as m from a b where b.id >= a.id order by m) order by id", &["1", "2", "3", "4"]),
+        ("select sum(case when k >= all (select max(b.k) from a b where b.id <= a.id) then 1 else 0 end) n from a", &["3"]),
+    ])
+    .await;
+}
+
+#[tokio::test]
 async fn a_membership_keeps_another_condition_over_its_columns() {
     let tables = "with t1(id) as (values (1), (2), (3)), t2(id) as (values (1), (2), (3))";
     for (condition, expected) in [

@@ -321,7 +321,7 @@ fn has_sets(keys: &[Expr]) -> bool {
 }
 
 /// Whether the plan is an aggregate over all rows, and nothing that could take its row away.
-pub(super) fn has_one_row(plan: &LogicalPlan) -> bool {
+pub(in crate::semantics) fn has_one_row(plan: &LogicalPlan) -> bool {
     match plan {
         LogicalPlan::Projection(projection) => has_one_row(&projection.input),
         LogicalPlan::SubqueryAlias(alias) => has_one_row(&alias.input),

@@ -23,7 +23,7 @@ use datafusion::logical_expr::utils::conjunction;
 use datafusion::logical_expr::{Expr, LogicalPlan, LogicalPlanBuilder, Subquery, lit};
 use datafusion::optimizer::decorrelate::PullUpCorrelatedExpr;
 
-pub(super) use form::{above_join, plain};
+pub(super) use form::{above_join, has_one_row, plain};
 
 /// The rules with the names that they give.
 #[derive(Debug)]
