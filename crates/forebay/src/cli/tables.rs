@@ -6,10 +6,11 @@ mod drop;
 use std::process::ExitCode;
 
 use clap::{Args, Subcommand};
-use forebay_core::{Result, TableName};
+use forebay_core::Result;
 
 use super::sql::{Answering, At, execute};
 use crate::options::Global;
+use crate::project;
 use crate::wire::Workspace;
 
 /// The main columns; `--all` shows the rest.
@@ -33,7 +34,7 @@ pub(crate) struct Tables {
 enum Action {
     /// Columns and types of a table
     Describe {
-        table: TableName,
+        table: String,
         #[command(flatten)]
         at: At,
     },
@@ -51,6 +52,7 @@ impl Tables {
             Some(Action::Clean(clean)) => return clean.run(&workspace, global.format).await,
             Some(Action::Drop(command)) => return command.run(&workspace, global).await,
             Some(Action::Describe { table, at }) => {
+                let table = project::table(workspace.project(), &table, workspace.engine())?;
                 let statement = format!("DESCRIBE {table}");
                 execute(&workspace, at.as_of()?, &statement, answering).await?;
             }
