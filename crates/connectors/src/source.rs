@@ -174,6 +174,12 @@ pub trait Source: fmt::Debug + Send + Sync {
         SourceCapabilities::default()
     }
 
+    /// Checks the options that come from the environment, without any I/O.
+    fn check_environment(&self, aws: &AwsVariables) -> Result<()> {
+        let _ = aws;
+        Ok(())
+    }
+
     /// The independently read parts, at least one, with stable names. An undivided source has the one split `all`.
     async fn splits(&self, context: &SourceContext) -> Result<Vec<Ident>> {
         let _ = context;

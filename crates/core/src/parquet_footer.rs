@@ -22,6 +22,9 @@ pub const PATHS_BYTES_MAX: u64 = 64 << 20;
 /// Largest footer, in bytes.
 pub const FOOTER_BYTES_MAX: u32 = 256 << 20;
 
+/// Bytes from the first index of pages to the end of the last one, which are read at once.
+pub const INDEXES_BYTES_MAX: u64 = 256 << 20;
+
 /// The end of a file: the length of its footer and [`MAGIC`].
 pub const ENDING_BYTES: usize = 8;
 
@@ -315,6 +318,23 @@ const STATISTICS: Fields = &[
     (6, Binary),
     (7, Boolean),
     (8, Boolean),
+];
+
+/// Where the pages of a column chunk are (`OffsetIndex`), for [`thrift::check`](crate::thrift::check).
+pub const OFFSET_INDEX: Fields = &[
+    (1, List(&Struct(&[(1, Number), (2, Number), (3, Number)]))),
+    (2, List(&Number)),
+];
+
+/// The values of the pages of a column chunk (`ColumnIndex`), for [`thrift::check`](crate::thrift::check).
+pub const COLUMN_INDEX: Fields = &[
+    (1, List(&Boolean)),
+    (2, List(&Binary)),
+    (3, List(&Binary)),
+    (4, Number),
+    (5, List(&Number)),
+    (6, List(&Number)),
+    (7, List(&Number)),
 ];
 
 /// The header of a page (`PageHeader`), for [`thrift::check`](crate::thrift::check).

@@ -179,7 +179,11 @@ impl<'a> Walk<'a> {
             Shape::Struct(known) => self.fields(known, &mut |walk, _, shape| walk.known(shape)),
             Shape::List(item) => {
                 let count = self.list(item)?;
-                (0..count).try_for_each(|_| self.known(item))
+                match item {
+                    // In a list each has a byte of its own.
+                    Shape::Boolean => self.pass(count),
+                    item => (0..count).try_for_each(|_| self.known(item)),
+                }
             }
             plain => self.skip(plain.kind(), 0),
         }
@@ -187,7 +191,7 @@ impl<'a> Walk<'a> {
 
     /// The header of a list of known items: how many.
     pub(crate) fn list(&mut self, item: &Shape) -> Result<u64, Fault> {
-        let (count, kind) = self.list_header()?;
+        let (count, kind) = self.list_header(matches!(item, Shape::Boolean))?;
         match kind {
             Some(kind) if kind != item.kind() => Err(Fault::Bad(
                 "a list has items of another type than it must have",
@@ -198,7 +202,7 @@ impl<'a> Walk<'a> {
     }
 
     /// The number of items and their kind, `None` for an empty list, in which some writers leave it out.
-    fn list_header(&mut self) -> Result<(u64, Option<Kind>), Fault> {
+    fn list_header(&mut self, may_be_booleans: bool) -> Result<(u64, Option<Kind>), Fault> {
         let byte = self.byte()?;
         let count = match byte >> 4 {
             15 => self.unsigned()?,
@@ -208,10 +212,9 @@ impl<'a> Walk<'a> {
             return Ok((0, None));
         }
         let kind = Kind::of(byte & 0x0F)?;
-        if kind == Kind::Boolean {
-            return Err(Fault::Bad(
-                "a list has booleans, which no Parquet file needs",
-            ));
+        if kind == Kind::Boolean && !may_be_booleans {
+            let why = "a list has booleans, which the library takes no bytes for";
+            return Err(Fault::Bad(why));
         }
         // An item has a byte at least.
         if count > self.rest.len() as u64 {
@@ -223,14 +226,14 @@ impl<'a> Walk<'a> {
     /// Passes over a value; `depth` values are around it.
     fn skip(&mut self, kind: Kind, depth: u32) -> Result<(), Fault> {
         match kind {
-            // The value is in the field's own byte; lists of booleans are refused.
+            // The value is in the field's own byte; unknown lists of booleans are refused.
             Kind::Boolean => Ok(()),
             Kind::Byte => self.pass(1),
             Kind::Number => self.unsigned().map(drop),
             Kind::Double => self.pass(8),
             Kind::Binary => self.binary().map(drop),
             _ if depth >= DEPTH_MAX => Err(Fault::Bad("fields are nested too deep")),
-            Kind::List => match self.list_header()? {
+            Kind::List => match self.list_header(false)? {
                 (count, Some(kind)) => (0..count).try_for_each(|_| self.skip(kind, depth + 1)),
                 _ => Ok(()),
             },

@@ -5,9 +5,11 @@ use std::os::unix::fs::MetadataExt;
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
 
-use forebay_config::{Diagnostics, Variables};
-use forebay_core::{Error, Ident, Result, SqlEngine};
+use forebay_config::{Diagnostics, Variables, suggest};
+use forebay_core::{Error, Ident, Result, SqlEngine, TableName};
 use forebay_pipeline::spec::PipelineSpec;
+
+use crate::settings::ProcessVariables;
 
 /// Folder of the pipeline files.
 pub(crate) const PIPELINES: &str = "pipelines";
@@ -38,6 +40,20 @@ pub(crate) fn no_loader(table: &str) -> Error {
     let message = format!("no pipeline of this project loads {table}");
     Error::not_found("no_such_table", message)
         .with_hint("run `forebay check` to list the pipelines and their tables")
+}
+
+/// The table that a command names. A pipeline's name in its place is an error that names the pipeline's table.
+pub(crate) fn table(folder: &Path, text: &str, engine: &Arc<dyn SqlEngine>) -> Result<TableName> {
+    text.parse().map_err(|error: Error| {
+        let file = find(folder, text).ok();
+        // A parameter is no part of a table's name.
+        let spec = file.and_then(|file| load(&file, &ProcessVariables::default(), engine).ok());
+        let target = spec.and_then(|spec| spec.load.lake().map(|lake| lake.table.to_string()));
+        match target {
+            Some(table) => error.with_hint(format!("`{text}` is a pipeline; its table is {table}")),
+            None => error.with_hint("run `forebay tables` to list the tables"),
+        }
+    })
 }
 
 fn files(folder: &Path, extensions: &[&str]) -> Result<Vec<PathBuf>> {
@@ -90,14 +106,12 @@ pub(crate) fn find(folder: &Path, name: &str) -> Result<PathBuf> {
             folder.join(PIPELINES).display()
         ),
     );
-    let nearest = names
-        .iter()
-        .max_by(|a, b| strsim::jaro_winkler(a, name).total_cmp(&strsim::jaro_winkler(b, name)));
-    Err(match nearest {
-        Some(nearest) if strsim::jaro_winkler(nearest, name) > 0.8 => {
-            error.with_hint(format!("did you mean `{nearest}`?"))
+    let near = suggest::nearest(name, names.iter().map(String::as_str));
+    Err(match near {
+        Some(near) => error.with_hint(format!("did you mean `{near}`?")),
+        None if !names.is_empty() => {
+            error.with_hint(format!("the pipelines are {}", names.join(", ")))
         }
-        Some(_) => error.with_hint(format!("the pipelines are {}", names.join(", "))),
         None => error.with_hint(
             "run `forebay init` to create a project with a first pipeline, `forebay demo` for a whole example",
         ),

@@ -18,7 +18,7 @@ use forebay_config::{Document, SECRET_VARIABLE_PREFIX, Variables, resolve, valid
 use forebay_core::unit::{Size, Span};
 use forebay_core::{Error, Result, Secret, Timestamp};
 use forebay_lake::CleanRequest;
-use forebay_objects::{AwsVariables, RETRY_FOR, S3Options};
+use forebay_objects::{AwsVariables, RETRY_FOR, S3Options, StorageUrl};
 use forebay_store::StoreUrl;
 use schemars::JsonSchema;
 use serde::Deserialize;
@@ -80,10 +80,8 @@ impl Default for Lake {
 }
 
 impl Lake {
-    /// The clean-up for this retention.
-    ///
     /// Errors: `Config` `keep_too_short`.
-    pub(crate) fn clean_request(&self, now: Timestamp) -> Result<CleanRequest> {
+    pub(crate) fn check(&self) -> Result<()> {
         if self.keep.0 < KEEP_MIN {
             let what = format!(
                 "states must be kept for an hour at least, not {}",
@@ -93,6 +91,14 @@ impl Lake {
                 "set `keep` to 1h or more: a running query reads the state of its start",
             ));
         }
+        Ok(())
+    }
+
+    /// The clean-up for this retention.
+    ///
+    /// Errors: `Config` `keep_too_short`.
+    pub(crate) fn clean_request(&self, now: Timestamp) -> Result<CleanRequest> {
+        self.check()?;
         let before = |span: Duration| {
             let micros = i64::try_from(span.as_micros()).unwrap_or(i64::MAX);
             Timestamp(now.micros().saturating_sub(micros))
@@ -212,6 +218,26 @@ impl Store {
 }
 
 impl Storage {
+    /// Where raw zone and tables are; `None` for the workspace's own folder.
+    ///
+    /// Errors: `Config` `bad_storage_url`, `bad_s3_options`.
+    pub(crate) fn place(&self) -> Result<Option<StorageUrl>> {
+        let Some(url) = &self.url else {
+            return Ok(None);
+        };
+        let place = StorageUrl::parse(url).map_err(|what| {
+            Error::config("bad_storage_url", what)
+                .with_hint("correct `url` of `[storage]` in forebay.toml, or FOREBAY__STORAGE__URL")
+        })?;
+        if let StorageUrl::S3 { .. } = place {
+            self.s3.check_with(&aws_variables()).map_err(|what| {
+                Error::config("bad_s3_options", what)
+                    .with_hint("correct `[storage.s3]` in forebay.toml, or FOREBAY__STORAGE__S3__…")
+            })?;
+        }
+        Ok(Some(place))
+    }
+
     /// `FOREBAY__STORAGE__URL`, `FOREBAY__STORAGE__RETRY_FOR`, `FOREBAY__STORAGE__S3__ENDPOINT` and so on.
     fn over_environment(&mut self, variable: &dyn Fn(&str) -> Option<String>) -> Result<()> {
         let text = |into: &mut Option<String>, name: &str| {

@@ -369,14 +369,8 @@ fn storage(
     folder: &Path,
     project: &Path,
 ) -> Result<(Arc<dyn ObjectStore>, String)> {
-    let place = match &settings.url {
-        None => StorageUrl::Local(folder.to_owned()),
-        Some(url) => StorageUrl::parse(url).map_err(|what| {
-            Error::config("bad_storage_url", what)
-                .with_hint("correct `url` of `[storage]` in forebay.toml, or FOREBAY__STORAGE__URL")
-        })?,
-    };
-    match place {
+    let place = settings.place()?;
+    match place.unwrap_or_else(|| StorageUrl::Local(folder.to_owned())) {
         StorageUrl::Local(folder) => local(&project.join(folder)),
         StorageUrl::S3 { bucket, key } => {
             let bucket_store = settings

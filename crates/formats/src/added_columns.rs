@@ -31,6 +31,15 @@ pub trait ColumnSource: fmt::Debug + Send + 'static {
     /// The columns for rows of payloads that have been noted, in their order.
     fn columns(&self, origins: &Origins) -> Result<Vec<AddedColumn>>;
 
+    /// Checks rows of payloads that have been noted, before the columns are added.
+    ///
+    /// # Errors
+    /// When the configuration does not fit them.
+    fn check(&self, records: &RecordBatch) -> Result<()> {
+        let _ = records;
+        Ok(())
+    }
+
     /// Forgets the payloads before this one.
     fn forget_before(&mut self, ordinal: u64);
 }
@@ -100,6 +109,7 @@ fn complete<S: ColumnSource>(source: &Mutex<S>, out: &mut Extracted) -> Result<(
             ));
         };
         let mut source = lock(source);
+        source.check(&batch.records)?;
         let records = with_columns(batch.records.clone(), source.columns(&origins)?)?;
         if let Some(last) = origins.payloads.last() {
             source.forget_before(*last);

@@ -54,7 +54,7 @@ enum State {
     /// Before a gzip member or a zstd frame. A payload may end here.
     Between,
     Inside,
-    /// After the last gzip member: only zero bytes may follow, as tape blocks leave them.
+    /// After the last gzip member: only zero bytes may follow, as tape blocks and block devices leave them.
     Padding,
 }
 
@@ -126,6 +126,9 @@ impl Decoder {
             return take(bytes);
         }
         loop {
+            if self.begins_padding(bytes) {
+                self.state = State::Padding;
+            }
             if self.state == State::Padding {
                 return self.padding(bytes);
             }
@@ -141,7 +144,7 @@ impl Decoder {
                 take(&self.room[..step.written])?;
             }
             if step.ended {
-                self.end_of_part(bytes)?;
+                self.end_of_part()?;
             } else if bytes.is_empty() && step.written < self.room.len() {
                 return Ok(());
             } else if step.read == 0 && step.written == 0 {
@@ -174,11 +177,16 @@ impl Decoder {
         step.map_err(|why| self.corrupt(&why))
     }
 
-    fn end_of_part(&mut self, rest: &[u8]) -> Result<()> {
+    /// Whether zero bytes follow a gzip member, which none begins with.
+    fn begins_padding(&self, bytes: &[u8]) -> bool {
+        let is_after_member = self.state == State::Between && self.read > 0;
+        is_after_member && matches!(self.format, Format::Gzip(_)) && bytes.first() == Some(&0)
+    }
+
+    fn end_of_part(&mut self) -> Result<()> {
         self.state = State::Between;
         match &mut self.format {
             Format::Plain => {}
-            Format::Gzip(_) if rest.first() == Some(&0) => self.state = State::Padding,
             Format::Gzip(decoder) => *decoder = Decompress::new_gzip(15),
             Format::Zstd(decoder) => *decoder = zstd_decoder(self.window_log)?,
         }
@@ -338,11 +346,44 @@ mod tests {
     }
 
     #[test]
+    fn zeros_after_a_gzip_payload_are_ignored_however_it_is_cut() {
+        let two = [gzip(b"hel"), gzip(b"lo")].concat();
+        let padded = [two.clone(), vec![0; 512]].concat();
+        let junk = [padded.clone(), b"x".to_vec()].concat();
+        let resumed = [padded.clone(), gzip(b"more")].concat();
+        for cut in 1..=padded.len() {
+            assert_eq!(decode(Compression::Gzip, &padded, cut).unwrap(), b"hello");
+            for broken in [&junk, &resumed] {
+                let error = decode(Compression::Gzip, broken, cut).unwrap_err();
+                assert_eq!(error.code(), "corrupt_gzip", "{cut}: {error}");
+            }
+        }
+        assert!(decode(Compression::Gzip, &[0; 20], 7).is_err());
+    }
+
+    #[test]
+    fn skippable_zstd_frames_are_skipped_and_zeros_are_not() {
+        let skippable = [&[0x5a, 0x2a, 0x4d, 0x18, 4, 0, 0, 0][..], b"note"].concat();
+        let frames = [
+            skippable.clone(),
+            zstd(b"hel"),
+            skippable.clone(),
+            zstd(b"lo"),
+            skippable,
+        ];
+        let framed = frames.concat();
+        for cut in 1..=framed.len() {
+            assert_eq!(decode(Compression::Zstd, &framed, cut).unwrap(), b"hello");
+        }
+        let padded = [zstd(b"hello"), vec![0; 512]].concat();
+        let error = decode(Compression::Zstd, &padded, 7).unwrap_err();
+        assert_eq!(error.code(), "corrupt_zstd");
+    }
+
+    #[test]
     fn what_is_broken_is_said() {
         let good = gzip(b"hello");
         let junk = [good.clone(), b"junk".to_vec()].concat();
-        let padded = [good.clone(), vec![0; 512]].concat();
-        assert_eq!(decode(Compression::Gzip, &padded, 7).unwrap(), b"hello");
         assert_eq!(decode(Compression::Gzip, b"", 7).unwrap(), b"");
         assert_eq!(decode(Compression::None, b"plain", 2).unwrap(), b"plain");
         for (compression, bytes, code) in [

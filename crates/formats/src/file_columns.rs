@@ -3,12 +3,13 @@
 //! Values come from the payload's name, which the raw zone keeps, so a replay and a rebuild give the same. Never reads a
 //! file.
 
-use std::collections::{BTreeMap, VecDeque};
+use std::collections::{BTreeMap, BTreeSet, VecDeque};
 use std::sync::Arc;
 
-use arrow::array::{Array, ArrayRef, StringArray, UInt32Array};
+use arrow::array::{Array, ArrayRef, RecordBatch, StringArray, UInt32Array};
 use arrow::compute::take;
 use arrow::datatypes::Field;
+use forebay_config::suggest::nearest;
 use forebay_core::{Error, Origins, PayloadHead, Result};
 use schemars::JsonSchema;
 use serde::Deserialize;
@@ -96,14 +97,18 @@ pub struct FileSource {
     declared: BTreeMap<String, ColumnType>,
     /// Files whose rows may still be held back.
     held: VecDeque<FileValues>,
+    /// Columns that the pipeline names, by type or as a partition of the table.
+    expected: Vec<String>,
     /// Columns of folders seen so far, in order.
     folder_columns: Vec<String>,
 }
 
 impl FileExtraction {
     pub fn new(inner: Box<dyn Extraction>, rules: FileRules, expected: ExpectedColumns) -> Self {
+        let names = expected.declared.keys().chain(&expected.folders);
         let source = FileSource {
             rules,
+            expected: names.cloned().collect(),
             declared: expected.declared,
             held: VecDeque::new(),
             folder_columns: expected.folders,
@@ -122,6 +127,25 @@ impl FileSource {
         } else {
             tracing::warn!(file = %head.name, "`{name}=` does not become a column: the limit of {FOLDER_COLUMNS_MAX} folder columns is reached");
         }
+    }
+
+    /// A folder of the files, and the column without a value that is probably meant for it.
+    fn misspelled(&self, records: &RecordBatch) -> Option<(&str, &str)> {
+        let folders = self.held.iter().flat_map(|file| &file.folders);
+        let folders: BTreeSet<&str> = folders.map(|(name, _)| name.as_str()).collect();
+        let is_expected = |name: &str| self.expected.iter().any(|known| known == name);
+        let unexpected = || folders.iter().copied().filter(|name| !is_expected(name));
+        let has_value = |name: &str| {
+            let column = records.column_by_name(name);
+            column.is_some_and(|column| column.logical_null_count() < column.len())
+        };
+        let is_missing = |name: &&str| {
+            let is_path = self.rules.columns.file.as_deref() == Some(*name);
+            !is_path && !folders.contains(name) && !has_value(name)
+        };
+        let missing = self.expected.iter().map(String::as_str).filter(is_missing);
+        let mut pairs = missing.filter_map(|name| Some((name, nearest(name, unexpected())?)));
+        pairs.next()
     }
 
     /// For each row, the index of its held file.
@@ -197,6 +221,24 @@ impl ColumnSource for FileSource {
             name: head.name.clone(),
             folders,
         });
+    }
+
+    /// Errors: `Config` `folder_misspelled` when a column that the pipeline names would be null in every row, and a folder
+    /// has nearly the same name.
+    fn check(&self, records: &RecordBatch) -> Result<()> {
+        if !self.rules.hive || records.num_rows() == 0 {
+            return Ok(());
+        }
+        let Some((column, folder)) = self.misspelled(records) else {
+            return Ok(());
+        };
+        let what = format!(
+            "the column `{column}` has a value neither in the records nor in the names of folders, but there are folders `{folder}=…`"
+        );
+        let hint = format!(
+            "write `{folder}` in place of `{column}` in the pipeline file; if they are two columns, add `{folder}: {{type: string}}` to `schema.columns`"
+        );
+        Err(Error::config("folder_misspelled", what).with_hint(hint))
     }
 
     fn columns(&self, origins: &Origins) -> Result<Vec<AddedColumn>> {

@@ -27,6 +27,8 @@ const RETRY_WAIT_GROWTH: f64 = 3.0;
 /// Time limit of one request with its body; no request takes longer on a slow line.
 const REQUEST_TIME_MAX: Duration = Duration::from_secs(60);
 const CONNECT_TIME_MAX: Duration = Duration::from_secs(5);
+/// How the client reads a flag of the environment.
+const TRUTHS: [&str; 5] = ["1", "true", "on", "yes", "y"];
 
 /// How to reach an S3-compatible store. Missing options come from the `AWS_*` variables, then from the machine: a web
 /// identity, the task's or the instance's role.
@@ -64,7 +66,7 @@ impl FromIterator<(String, String)> for AwsVariables {
 }
 
 impl S3Options {
-    /// Validates the options without any request.
+    /// Validates the options without any request, as far as they do not depend on the environment.
     pub fn check(&self) -> Result<(), String> {
         if self.access_key_id.is_some() != self.secret_access_key.is_some() {
             return Err("`access_key_id` and `secret_access_key` go together".to_owned());
@@ -82,14 +84,27 @@ impl S3Options {
             );
         }
         match endpoint.split_once("://") {
-            Some(("https", host)) if !host.is_empty() => Ok(()),
-            Some(("http", host)) if !host.is_empty() && self.allow_http == Some(true) => Ok(()),
-            Some(("http", _)) => Err(
-                "`endpoint` is plain http: use https, or set `allow_http: true` on a trusted network"
-                    .to_owned(),
-            ),
+            Some(("http" | "https", host)) if !host.is_empty() => Ok(()),
             _ => Err("`endpoint` is not an address such as `https://host:port`".to_owned()),
         }
+    }
+
+    /// [`Self::check`] with the options that come from the environment.
+    pub fn check_with(&self, variables: &AwsVariables) -> Result<(), String> {
+        self.check()?;
+        let builder = self.over(variables.builder(self.access_key_id.is_some()), "bucket");
+        let is_set = |key| builder.get_config_value(&key);
+        let plain = AmazonS3ConfigKey::Client(ClientConfigKey::AllowHttp);
+        let allows_http = is_set(plain)
+            .is_some_and(|value| TRUTHS.contains(&value.to_ascii_lowercase().as_str()));
+        let endpoint =
+            is_set(AmazonS3ConfigKey::S3Endpoint).or_else(|| is_set(AmazonS3ConfigKey::Endpoint));
+        if allows_http || !endpoint.is_some_and(|endpoint| endpoint.starts_with("http://")) {
+            return Ok(());
+        }
+        let what =
+            "`endpoint` is plain http: use https, or set `allow_http` to true on a trusted network";
+        Err(what.to_owned())
     }
 
     /// A client of one bucket; sends nothing yet. Only here is a failing request retried, for `retry_for`.
@@ -103,7 +118,7 @@ impl S3Options {
     ) -> Result<Arc<dyn ObjectStore>> {
         let bad =
             |what: String| Error::config("bad_s3_options", what).with_context("bucket", bucket);
-        self.check().map_err(bad)?;
+        self.check_with(variables).map_err(bad)?;
         let mut builder = self.over(variables.builder(self.access_key_id.is_some()), bucket);
         let endpoint = [AmazonS3ConfigKey::S3Endpoint, AmazonS3ConfigKey::Endpoint]
             .iter()
@@ -246,14 +261,48 @@ mod tests {
                 "not an address",
             ),
         ] {
-            let error = options(text).check().unwrap_err();
+            let error = options(text)
+                .check_with(&AwsVariables::default())
+                .unwrap_err();
             assert!(error.contains(said), "{text}: {error}");
         }
-        assert!(
-            options(r#"{"endpoint": "http://127.0.0.1:1", "allow_http": true}"#)
-                .check()
-                .is_ok()
-        );
+    }
+
+    #[test]
+    fn plain_http_may_be_allowed_by_the_options_or_by_the_environment() {
+        let variables = |all: &[(&str, &str)]| -> AwsVariables {
+            let owned = |(name, value): &(&str, &str)| ((*name).to_owned(), (*value).to_owned());
+            all.iter().map(owned).collect()
+        };
+        let address = ("AWS_ENDPOINT_URL_S3", "http://127.0.0.1:1");
+        let allowed = ("AWS_ALLOW_HTTP", "true");
+        for (text, variables, is_allowed) in [
+            (
+                r#"{"endpoint": "http://127.0.0.1:1", "allow_http": true}"#,
+                variables(&[]),
+                true,
+            ),
+            (
+                r#"{"endpoint": "http://127.0.0.1:1"}"#,
+                variables(&[allowed]),
+                true,
+            ),
+            (
+                r#"{"endpoint": "http://127.0.0.1:1", "allow_http": false}"#,
+                variables(&[allowed]),
+                false,
+            ),
+            ("{}", variables(&[address]), false),
+            ("{}", variables(&[address, allowed]), true),
+            (r#"{"allow_http": true}"#, variables(&[address]), true),
+            (r#"{"endpoint": "https://h"}"#, variables(&[address]), true),
+            ("{}", variables(&[]), true),
+        ] {
+            let checked = options(text).check_with(&variables);
+            assert_eq!(checked.is_ok(), is_allowed, "{text}: {checked:?}");
+            let opened = options(text).open("b", &variables, RETRY_FOR);
+            assert_eq!(opened.is_ok(), is_allowed, "{text}");
+        }
     }
 
     #[test]

@@ -30,14 +30,7 @@ impl Config {
             .map_err(|error| placed(document, &["key"], error))?;
         self.check_params()
             .map_err(|error| placed(document, &["params"], error))?;
-        if let Some(Paginate::Offset(offset)) = &self.paginate
-            && offset
-                .overlap
-                .is_some_and(|overlap| overlap >= offset.limit)
-        {
-            let error = Error::config("bad_overlap", "`overlap` must be less than `limit`");
-            return Err(placed(document, &["paginate", "offset", "overlap"], error));
-        }
+        self.check_paginate(document)?;
         if self.rate.as_ref().is_some_and(|rate| rate.per.0.is_zero()) {
             let error = Error::config(
                 "bad_rate",
@@ -46,6 +39,30 @@ impl Config {
             return Err(placed(document, &["rate", "per"], error));
         }
         Ok(())
+    }
+
+    fn check_paginate(&self, document: &Document) -> Result<()> {
+        match &self.paginate {
+            Some(Paginate::Offset(offset)) => {
+                let overlap = offset.overlap.unwrap_or(0);
+                let what = match overlap {
+                    0 => return Ok(()),
+                    _ if overlap >= offset.limit => "`overlap` must be less than `limit`",
+                    _ if self.key().is_none() => {
+                        "`overlap` needs `key`, by which the shared records are known"
+                    }
+                    _ => return Ok(()),
+                };
+                let error = Error::config("bad_overlap", what);
+                Err(placed(document, &["paginate", "offset", "overlap"], error))
+            }
+            Some(Paginate::Page(page)) if page.size_param.is_some() && page.size.is_none() => {
+                let what = "`size_param` needs `size`, the number of records to request";
+                let error = Error::config("bad_size", what);
+                Err(placed(document, &["paginate", "page", "size_param"], error))
+            }
+            _ => Ok(()),
+        }
     }
 
     /// The setting that reads values from bodies: any but links in headers.
@@ -123,10 +140,17 @@ impl Config {
             return Ok(());
         };
         let raw = cursor.format == Format::Raw;
-        if raw != (cursor.field_format() == Format::Raw) {
+        let is_field_raw = cursor.field_format() == Format::Raw;
+        if raw && !is_field_raw {
             let message =
-                "`format: raw` sends the field as received, so `field_format` must be raw too";
-            return Err(Error::config("bad_cursor", message));
+                "`format: raw` sends the field as received, so it has no other `field_format`";
+            let error = Error::config("bad_cursor", message);
+            return Err(error.with_hint("remove `field_format`"));
+        }
+        if is_field_raw && !raw {
+            let message = "`field_format: raw` needs `format: raw`: a field that is not read as a time cannot be sent as one";
+            let error = Error::config("bad_cursor", message);
+            return Err(error.with_hint("write `format: raw` in place of `field_format: raw`"));
         }
         if raw && !cursor.lag.0.is_zero() {
             return Err(Error::config(
@@ -168,11 +192,6 @@ impl Config {
             return Err(
                 error.with_hint("set `paginate.page.size`, or the page size under `params`")
             );
-        }
-        let is_counted = matches!(self.paginate, Some(Paginate::Page(_) | Paginate::Offset(_)));
-        if self.end.has(&EndRule::RepeatedPage) && !is_counted {
-            let message = "`end: repeated_page` is for `paginate: page` and `offset`";
-            return Err(Error::config("bad_end", message));
         }
         if self.end.has(&EndRule::MissingRecords) && self.records.is_none() {
             let message = "`end: missing_records` needs `records`, the path of the list";

@@ -30,7 +30,7 @@ pub enum EndRule {
     EmptyBody,
     /// A page without the list at `records`, after the first page.
     MissingRecords,
-    /// The page before it once more.
+    /// The page before it once more, or a page whose token or link leads to itself.
     RepeatedPage,
     /// A page without a next page, even if no page ever had one.
     NoNext,

@@ -10,6 +10,7 @@ use serde::{Deserialize, Serialize};
 use sha2::{Digest, Sha256};
 
 use super::config::{Config, Paginate};
+use super::end::EndRule;
 
 /// Requests that the guard remembers; `pages_max` ends a longer cycle.
 const REQUESTS_REMEMBERED: usize = 100_000;
@@ -305,10 +306,32 @@ pub(super) fn repeats(page: u64, what: &str) -> Error {
         "pagination_repeats",
         format!("page {page} of the pass {what}"),
     )
-    .with_hint(
-        "check `paginate`: is the parameter spelled as the server expects it? If the API answers a page behind the last one with the last, set \
-         `end: repeated_page`",
-    )
+}
+
+/// What to do about a paginator that loops.
+pub(super) fn repeat_hint(config: &Config) -> String {
+    let (check, end) = match &config.paginate {
+        Some(Paginate::Cursor(_)) => (
+            "check `paginate.cursor`: is `param` spelled as the server expects it, and does `path` lead to the token of the next page?",
+            "the last page of the API names its own token",
+        ),
+        Some(Paginate::Next(_)) => (
+            "check `paginate.next.path`: does it lead to the link to the next page?",
+            "the last page of the API links to itself",
+        ),
+        Some(Paginate::LinkHeader(_)) => (
+            "check the header `Link` of the API: do its links lead in a circle?",
+            "the last page of the API links to itself",
+        ),
+        Some(Paginate::Page(_) | Paginate::Offset(_)) | None => (
+            "check `paginate`: is the parameter spelled as the server expects it?",
+            "the API answers a page behind the last one with the last",
+        ),
+    };
+    match config.end.has(&EndRule::RepeatedPage) {
+        true => check.to_owned(),
+        false => format!("{check} If {end}, set `end: repeated_page`"),
+    }
 }
 
 #[cfg(test)]

@@ -18,7 +18,7 @@ use super::config::Paginate;
 use super::cursor::{Identity, parse_identity};
 use super::exchange::{self, Answer};
 use super::fetch::Fetcher;
-use super::paginate::{At, Guard};
+use super::paginate::{self, At, Guard};
 use super::position::Progress;
 use super::resource::Resource;
 use super::resume::{self, Rewalk};
@@ -219,11 +219,12 @@ impl Reader {
             .pass
             .as_ref()
             .map_or(0, |pass| pass.steps_back);
-        match back {
-            0 => self.guard.request(url.as_str(), page)?,
+        let requested = match back {
+            0 => self.guard.request(url.as_str(), page),
             // Requests made before the list shifted may be repeated.
-            back => self.guard.request(&format!("{url} {back}"), page)?,
-        }
+            back => self.guard.request(&format!("{url} {back}"), page),
+        };
+        requested.map_err(|error| error.with_hint(paginate::repeat_hint(config)))?;
         if self.ahead.front().is_none_or(|ahead| ahead.at != at) {
             self.ahead.clear();
             self.start(at, page)?;
@@ -345,6 +346,10 @@ impl Reader {
             self.note_last(outline);
         }
         let mut next = at.next(config.paginate.as_ref(), &facts);
+        if self.ends_at_itself(at, next.as_ref()) {
+            facts.is_last = true;
+            next = None;
+        }
         let mut overlap_next = self.overlap_after(at, outline, &facts);
         let is_rounded = repeat == PageRepeat::Rounded;
         if let (true, true, Some(overlap)) = (is_rounded, self.seen.is_none(), overlap) {

@@ -81,24 +81,37 @@ impl Reader {
         );
         let digest = outline.and_then(|outline| outline.digest);
         let before = self.progress.pass.as_ref().and_then(|pass| pass.last_page);
-        if !counted || digest.is_none() || digest != before {
+        if digest.is_none() || digest != before {
             self.repeats = 0;
             return Ok(PageRepeat::Other);
         }
         if overlap.is_some() {
             return Ok(PageRepeat::Rounded);
         }
-        if config.end.has(&EndRule::RepeatedPage) {
+        // A token or link may lead through several empty pages.
+        let may_end = counted || outline.is_some_and(|outline| outline.count > 0);
+        if may_end && config.end.has(&EndRule::RepeatedPage) {
             return Ok(PageRepeat::Last);
+        }
+        if !counted {
+            return Ok(PageRepeat::Other);
         }
         self.repeats += 1;
         if config.key().is_none() || self.repeats > REPEATS_MAX {
-            return Err(paginate::repeats(
-                self.page(),
-                "has the same records as the page before",
-            ));
+            let what = "has the same records as the page before";
+            let error = paginate::repeats(self.page(), what);
+            return Err(error.with_hint(paginate::repeat_hint(config)));
         }
         Ok(PageRepeat::Shifted)
+    }
+
+    /// Whether the token or link of a page leads to the page itself, where that is how the list ends.
+    pub(super) fn ends_at_itself(&self, at: &At, next: Option<&At>) -> bool {
+        let is_request = |next: &At| match (self.page_url(at), self.page_url(next)) {
+            (Ok(this), Ok(next)) => this == next,
+            _ => false,
+        };
+        self.fetcher.config.end.has(&EndRule::RepeatedPage) && next.is_some_and(is_request)
     }
 
     /// The overlap to expect on the next page. The next offset counts the records received; if the server hides some,

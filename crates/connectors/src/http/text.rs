@@ -3,8 +3,6 @@
 //! A compressed body is always read to its end, so that a truncated or corrupt one is detected before anything of it is
 //! loaded. Nothing here knows records.
 
-use std::io::Read;
-
 use bytes::Bytes;
 use forebay_core::unit::Size;
 use forebay_core::{Compression, Error, Result};
@@ -13,6 +11,7 @@ use reqwest::header::{CONTENT_ENCODING, CONTENT_TYPE, HeaderMap};
 use super::cursor::Format;
 use super::json::Fault;
 use forebay_config::SecretCover;
+use forebay_formats::decode::Decoder;
 
 /// A body may expand to this many times its size, once it is larger than [`EXPANSION_FREE`].
 const EXPANSION_RATIO_MAX: u64 = 500;
@@ -40,20 +39,28 @@ pub(super) fn unreadable(format: Format, token: Option<&[u8]>, cover: &SecretCov
         excerpt(token, cover),
         format.describe()
     );
-    let fits = [
+    let times = [
         (Format::Rfc3339, "rfc3339"),
         (Format::EpochMillis, "epoch_millis"),
         (Format::EpochSeconds, "epoch_seconds"),
-        (Format::Raw, "raw"),
     ];
-    let fits: Vec<&str> = fits
+    let fits = |format: Format| format.read(token).is_some();
+    let times: Vec<&str> = times
         .iter()
-        .filter(|(format, _)| format.read(token).is_some())
+        .filter(|(time, _)| fits(*time))
         .map(|(_, name)| *name)
         .collect();
-    let hint = match fits.as_slice() {
-        [] => "name a field that holds a time, a text or a whole number".to_owned(),
-        fits => format!("write `field_format:` and one of {}", fits.join(", ")),
+    // A field as received cannot be sent as a time, so `raw` is the format of both.
+    let key = match format {
+        Format::Raw => "format",
+        _ => "field_format",
+    };
+    let times_fit = format!("write `{key}:` and one of {}", times.join(", "));
+    let hint = match (times.is_empty(), fits(Format::Raw)) {
+        (true, false) => "name a field that holds a time, a text or a whole number".to_owned(),
+        (true, true) => "write `format: raw`: the value is then sent as received".to_owned(),
+        (false, true) => format!("{times_fit}, or `format: raw` if it is not a time"),
+        (false, false) => times_fit,
     };
     Error::data("cursor_unreadable", message).with_hint(hint)
 }
@@ -97,26 +104,17 @@ pub(super) fn lower_content_type(headers: &HeaderMap) -> String {
         .to_ascii_lowercase()
 }
 
-fn broken(error: std::io::Error) -> Error {
-    Error::data(
-        "body_broken",
-        format!("the compressed body is truncated or corrupt: {error}"),
-    )
+fn broken(error: Error) -> Error {
+    let message = format!(
+        "the compressed body is truncated or corrupt: {}",
+        error.message()
+    );
+    Error::data("body_broken", message).with_source(error)
 }
 
 fn expanded_bytes_max(body: &Bytes, max: Size) -> u64 {
     max.0
         .min(EXPANSION_FREE.max(body.len() as u64 * EXPANSION_RATIO_MAX))
-}
-
-fn decoder(body: &Bytes, compression: Compression) -> Result<Box<dyn Read + '_>> {
-    Ok(match compression {
-        Compression::None => Box::new(body.as_ref()),
-        Compression::Gzip => Box::new(flate2::read::MultiGzDecoder::new(body.as_ref())),
-        Compression::Zstd => {
-            Box::new(zstd::stream::read::Decoder::new(body.as_ref()).map_err(broken)?)
-        }
-    })
 }
 
 fn expansion_limit(body: &Bytes, bytes_max: u64) -> Error {
@@ -128,20 +126,45 @@ fn expansion_limit(body: &Bytes, bytes_max: u64) -> Error {
         .with_hint("if such pages are expected, raise `limits.expanded`")
 }
 
+/// Hands the decompressed body on in pieces, as a run decompresses it later.
+///
+/// # Errors
+/// `body_broken`, `expansion_limit`.
+fn pour(
+    body: &Bytes,
+    compression: Compression,
+    max: Size,
+    take: &mut dyn FnMut(&[u8]),
+) -> Result<()> {
+    let bytes_max = expanded_bytes_max(body, max);
+    let mut expanded = 0;
+    let mut count = |piece: &[u8]| {
+        expanded += piece.len() as u64;
+        if expanded > bytes_max {
+            return Err(expansion_limit(body, bytes_max));
+        }
+        take(piece);
+        Ok(())
+    };
+    let mut decoder = Decoder::new(compression)?;
+    let pushed = decoder.push(body, &mut count);
+    let poured = pushed.and_then(|()| decoder.finish(&mut count));
+    poured.map_err(|error| match error.code() {
+        "ratio_exceeded" | "too_large" => expansion_limit(body, bytes_max),
+        _ if Decoder::is_payload_error(&error) => broken(error),
+        _ => error,
+    })
+}
+
 /// A decompressed copy; the body itself when it is not compressed.
 pub(super) fn expand(body: &Bytes, compression: Compression, max: Size) -> Result<Bytes> {
     if compression == Compression::None || body.is_empty() {
         return Ok(body.clone());
     }
-    let bytes_max = expanded_bytes_max(body, max);
     let mut text = Vec::new();
-    decoder(body, compression)?
-        .take(bytes_max + 1)
-        .read_to_end(&mut text)
-        .map_err(broken)?;
-    if text.len() as u64 > bytes_max {
-        return Err(expansion_limit(body, bytes_max));
-    }
+    pour(body, compression, max, &mut |piece| {
+        text.extend_from_slice(piece);
+    })?;
     Ok(Bytes::from(text))
 }
 
@@ -150,13 +173,7 @@ pub(super) fn check_expansion(body: &Bytes, compression: Compression, max: Size)
     if compression == Compression::None || body.is_empty() {
         return Ok(());
     }
-    let bytes_max = expanded_bytes_max(body, max);
-    let mut pieces = decoder(body, compression)?.take(bytes_max + 1);
-    let expanded = std::io::copy(&mut pieces, &mut std::io::sink()).map_err(broken)?;
-    if expanded > bytes_max {
-        return Err(expansion_limit(body, bytes_max));
-    }
-    Ok(())
+    pour(body, compression, max, &mut |_| {})
 }
 
 pub(super) fn html(body: &[u8], cover: &SecretCover) -> Error {

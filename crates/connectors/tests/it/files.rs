@@ -147,14 +147,32 @@ fn mistakes_in_the_configuration_are_said() {
             "{path: x, s3: {region: eu}}",
             "not an `s3://` path",
         ),
-        (
-            "source",
-            "{path: 's3://b/x', s3: {endpoint: 'http://h'}}",
-            "plain http",
-        ),
+        ("source", "{path: 's3://b/x', s3: {endpoint: h}}", "address"),
         ("sink", "{path: '', format: csv}", "folder"),
     ] {
         let said = error(kind, text);
         assert!(said.contains(expected), "{text}: {said}");
     }
+}
+
+#[test]
+fn plain_http_to_a_bucket_is_allowed_by_the_file_or_by_the_environment() {
+    let check = |config: &str, variables: &[(&str, &str)]| {
+        let kind = forebay_connectors::find_source("file").unwrap();
+        let owned = variables
+            .iter()
+            .map(|(name, value)| ((*name).to_owned(), (*value).to_owned()));
+        let source = kind.build(&yaml(config)).unwrap();
+        source
+            .check_environment(&owned.collect())
+            .map_err(|error| error.code())
+    };
+    let plain = "{path: 's3://b/x', s3: {endpoint: 'http://h'}}";
+    assert_eq!(check(plain, &[]), Err("bad_s3_options"));
+    assert_eq!(check(plain, &[("AWS_ALLOW_HTTP", "true")]), Ok(()));
+    let allowed = "{path: 's3://b/x', s3: {endpoint: 'http://h', allow_http: true}}";
+    assert_eq!(check(allowed, &[]), Ok(()));
+    let address = [("AWS_ENDPOINT_URL_S3", "http://h")];
+    assert_eq!(check("{path: 's3://b/x'}", &address), Err("bad_s3_options"));
+    assert_eq!(check("{path: x}", &address), Ok(()));
 }

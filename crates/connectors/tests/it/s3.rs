@@ -9,7 +9,7 @@ use forebay_config::Document;
 use forebay_connectors::source::{SourceContext, SplitReader};
 use forebay_core::{Chunk, Compression, ErrorKind, Position, Result, SystemClock};
 use forebay_formats::framing::Framing;
-use forebay_testkit::{S3Server, gzip};
+use forebay_testkit::{Reply, S3Server, StubHttp, gzip};
 use object_store::path::Path;
 use object_store::{ObjectStore, ObjectStoreExt};
 
@@ -355,4 +355,84 @@ async fn a_store_that_does_not_answer_is_unavailable() {
     let error = tokio::time::timeout(Duration::from_secs(90), opened).await;
     let error = error.unwrap().map(|_| ()).unwrap_err();
     assert_eq!(error.kind(), ErrorKind::Unavailable, "{error}");
+}
+
+/// What a store tells of the version of an object, in a listing and with its content.
+#[derive(Debug, Clone, Copy)]
+struct Versions {
+    listed_tag: &'static str,
+    tag: &'static str,
+    time: &'static str,
+}
+
+const NEW_YEAR: &str = "Thu, 01 Jan 2026 00:00:00 GMT";
+
+/// A store with the one object `a.ndjson`.
+async fn store_with(versions: Versions) -> StubHttp {
+    StubHttp::start(move |request| {
+        let Versions {
+            listed_tag,
+            tag,
+            time,
+        } = versions;
+        if !request.path.ends_with(".ndjson") {
+            let tag = match listed_tag {
+                "" => String::new(),
+                tag => format!("<ETag>{tag}</ETag>"),
+            };
+            return Reply::status(200).body(format!(
+                "<ListBucketResult><Name>b</Name><KeyCount>1</KeyCount><IsTruncated>false</IsTruncated><Contents><Key>a.ndjson</Key>\
+                 <LastModified>2026-01-01T00:00:00.000Z</LastModified>{tag}<Size>8</Size></Contents></ListBucketResult>"
+            ));
+        }
+        let content = Reply::status(206).header("content-range", "bytes 0-7/8");
+        let sent = [("etag", tag), ("last-modified", time)];
+        let sent = sent.into_iter().filter(|(_, value)| !value.is_empty());
+        sent.fold(content, |reply, (name, value)| reply.header(name, value))
+            .body("{\"a\":1}\n")
+    })
+    .await
+}
+
+#[tokio::test]
+async fn an_object_without_an_entity_tag_is_identified_by_time_and_size() {
+    let versions = |listed_tag, tag, time| Versions {
+        listed_tag,
+        tag,
+        time,
+    };
+    for (versions, expected) in [
+        (versions("", "", NEW_YEAR), Ok(1)),
+        (versions("\"x\"", "", NEW_YEAR), Ok(1)),
+        (versions("", "\"x\"", NEW_YEAR), Ok(1)),
+        (versions("\"x\"", "W/\"x\"", NEW_YEAR), Ok(1)),
+        (versions("\"x\"", "\"x\"", ""), Ok(1)),
+        (versions("\"x\"", "\"y\"", NEW_YEAR), Ok(0)),
+        (versions("", "", "Thu, 01 Jan 2026 00:00:01 GMT"), Ok(0)),
+        (versions("\"x\"", "", ""), Err("object_unversioned")),
+    ] {
+        let server = store_with(versions).await;
+        let config = format!(
+            "{{path: 's3://b/*', s3: {{endpoint: '{}', allow_http: true, access_key_id: a, secret_access_key: b}}}}",
+            server.url("")
+        );
+        let context = || {
+            let clock = SystemClock::shared();
+            SourceContext::alone(clock, &std::env::temp_dir(), Framing::Whole).unwrap()
+        };
+        let mut reader = open(&config, None, context()).await.unwrap();
+        let first = reader.next().await.map_err(|error| error.code());
+        assert_eq!(
+            first.as_ref().map(|chunk| usize::from(chunk.is_some())),
+            expected.as_ref().map(|n| *n),
+            "{versions:?}"
+        );
+        let Ok(Some(chunk)) = first else {
+            continue;
+        };
+        assert!(reader.next().await.unwrap().is_none());
+        let position = reader.end_position().or(chunk.position);
+        let mut again = open(&config, position, context()).await.unwrap();
+        assert!(again.next().await.unwrap().is_none(), "{versions:?}");
+    }
 }

@@ -8,7 +8,7 @@ use clap::Args;
 use forebay_core::{Ident, Result};
 
 use crate::options::Global;
-use crate::settings::{ProcessVariables, Settings};
+use crate::settings::{ProcessVariables, Settings, aws_variables};
 use crate::{project, say, wire};
 
 #[derive(Debug, Args)]
@@ -29,11 +29,21 @@ impl Check {
         };
         let files = super::run::files(global, &self.pipelines)?;
         let mut wrong = 0;
+        // A run refuses these when it opens the storage, a clean-up when it begins.
+        let checks = [settings.storage.place().map(drop), settings.lake.check()];
+        for error in checks.into_iter().filter_map(Result::err) {
+            wrong += 1;
+            say::error(&error);
+        }
         let mut names: BTreeMap<Ident, &Path> = BTreeMap::new();
         for file in &files {
             match project::load(file, &variables, &engine) {
                 Ok(spec) => {
-                    if let Some(first) = names.insert(spec.name.clone(), file) {
+                    let environment = spec.source.check_environment(&aws_variables());
+                    if let Err(error) = environment {
+                        wrong += 1;
+                        say::error(&error.with_context("file", file.display()));
+                    } else if let Some(first) = names.insert(spec.name.clone(), file) {
                         wrong += 1;
                         say::error(&project::duplicate_pipeline(&spec.name, first, file));
                     } else if !global.quiet {

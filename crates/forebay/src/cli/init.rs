@@ -1,6 +1,8 @@
 //! `forebay init`: a new project.
 
 mod from;
+mod records;
+mod sample;
 
 use std::path::{Path, PathBuf};
 use std::process::ExitCode;
@@ -43,7 +45,11 @@ impl Init {
 
     /// A pipeline for data that the user has.
     fn write_from(&self, from: &str) -> Result<ExitCode> {
-        let generated = from::generate(from, &self.folder)?;
+        let sample = match from::is_url(from) {
+            true => super::runtime()?.block_on(sample::of_url(from))?,
+            false => sample::of_file(from)?,
+        };
+        let generated = from::generate(from, &self.folder, &sample)?;
         let path = format!("{}/{}.yaml", project::PIPELINES, generated.name);
         if self.folder.join(&path).exists() {
             return Err(Error::config(
@@ -61,6 +67,11 @@ impl Init {
             say::good(self.folder.join(file.path.as_ref()).display());
         }
         files::pipeline_schema()?.write(&self.folder)?;
+        if let Some(fault) = &sample.fault {
+            say::warn(format_args!(
+                "{from} could not be read ({fault}): check `extract` and add what the request needs, such as `auth`"
+            ));
+        }
         let name = generated.name;
         say::line(format_args!(
             "\nNext: {}forebay run {name} --limit 10, then forebay run {name} && forebay sql 'SELECT * FROM main.{name} LIMIT 10'",

@@ -29,7 +29,7 @@ use crate::{project, say};
 )]
 pub(crate) struct Rebuild {
     /// The table, or a child table of the same pipeline
-    table: TableName,
+    table: String,
     /// Put the rebuilt tables in the place of the current ones, in one commit
     #[arg(long)]
     adopt: bool,
@@ -41,7 +41,8 @@ pub(crate) struct Rebuild {
 impl Rebuild {
     pub(super) async fn run(self, global: &Global) -> Result<ExitCode> {
         let workspace = Workspace::open(global).await?;
-        let spec = Arc::new(self.pipeline(&workspace, global).await?);
+        let table = project::table(workspace.project(), &self.table, workspace.engine())?;
+        let spec = Arc::new(self.pipeline(&table, &workspace, global).await?);
         // The rows of another pipeline would be missing, so the tables could only differ.
         refuse_shared_table(&spec, &workspace, global, &self.variables()).await?;
         // Nobody else may load the pipeline until the tables are exchanged.
@@ -107,13 +108,18 @@ impl Rebuild {
 
     /// The pipeline of the project that loads the table: by the table's owner, or without one by its name, which may be that
     /// of a child table. A file with errors does not affect other pipelines.
-    async fn pipeline(&self, workspace: &Workspace, global: &Global) -> Result<PipelineSpec> {
+    async fn pipeline(
+        &self,
+        table: &TableName,
+        workspace: &Workspace,
+        global: &Global,
+    ) -> Result<PipelineSpec> {
         let variables = self.variables();
         let main = AsOf::Head(RefName::main());
-        let table = workspace.lake().table(&main, &self.table).await?;
-        let owner = table.as_ref().and_then(forebay_pipeline::engine::owner);
+        let found = workspace.lake().table(&main, table).await?;
+        let owner = found.as_ref().and_then(forebay_pipeline::engine::owner);
         let is_owned = owner.is_some();
-        let name = owner.unwrap_or_else(|| self.table.to_string());
+        let name = owner.unwrap_or_else(|| table.to_string());
         let mut parent = None;
         let mut broken = None;
         for file in project::pipelines(&global.project)? {
@@ -139,7 +145,7 @@ impl Rebuild {
         if let Some((_, spec)) = parent {
             return Ok(spec);
         }
-        Err(broken.unwrap_or_else(|| project::no_loader(&self.table.to_string())))
+        Err(broken.unwrap_or_else(|| project::no_loader(&table.to_string())))
     }
 }
 

@@ -204,6 +204,9 @@ fn summary(spec: &PipelineSpec, report: &RunReport, figures: &Figures) {
         say::counted(get(&figures.commits), "commit"),
         report.id,
     ));
+    if let Some(why) = nothing_loaded(figures) {
+        say::line(format_args!("  {why}"));
+    }
     for change in figures.changes.lock().iter() {
         say::line(format_args!("  {change}"));
     }
@@ -215,6 +218,25 @@ fn summary(spec: &PipelineSpec, report: &RunReport, figures: &Figures) {
             spec.name
         ));
     }
+}
+
+/// Why a successful run has loaded no row.
+fn nothing_loaded(figures: &Figures) -> Option<String> {
+    let get = Figures::get;
+    if get(&figures.committed) + get(&figures.quarantined) > 0 {
+        return None;
+    }
+    Some(match (get(&figures.payloads), figures.extract.rows()) {
+        (0, 0) => "the source has nothing new".to_owned(),
+        (payloads, 0) => format!(
+            "{} without a new record: an empty list or file, or a header without further lines",
+            say::counted(payloads, "payload")
+        ),
+        (_, rows) => format!(
+            "{} extracted, and none is left after the transforms",
+            say::counted(rows, "row")
+        ),
+    })
 }
 
 /// The first ctrl-c or SIGTERM ends the run at its last complete commit; the second ends the process. From here on neither kills it

@@ -7,7 +7,7 @@ use std::time::Duration;
 use arrow::array::{ArrayRef, Float64Array, Int64Array, RecordBatch, StringArray};
 use clap::Subcommand;
 use forebay_core::{Error, Ident, Result, RunId};
-use forebay_store::{RunRecord, RunStatus};
+use forebay_store::{RunRecord, RunStatus, Store};
 
 use crate::options::Global;
 use crate::wire::Workspace;
@@ -23,7 +23,10 @@ pub(crate) enum Runs {
         limit: u32,
     },
     /// Show one run with its steps: rows, bytes, time, CPU, memory
-    Show { run: RunId },
+    Show {
+        /// A run, or a pipeline for its newest run
+        run: String,
+    },
 }
 
 impl Runs {
@@ -40,9 +43,10 @@ impl Runs {
                 output::print(global.format, batch.schema(), &[batch])?;
             }
             Self::Show { run } => {
-                let found = store.run(run).await?.ok_or_else(|| {
-                    Error::not_found("no_such_run", format!("run {run} not found"))
-                        .with_hint("run `forebay runs ls` to list the runs")
+                let found = find(store, &run).await?.ok_or_else(|| {
+                    Error::not_found("no_such_run", format!("run {run} not found")).with_hint(
+                        "run `forebay runs ls` to list the runs; the name of a pipeline shows its newest run",
+                    )
                 })?;
                 heading(&found);
                 let batch = steps(&found)?;
@@ -51,6 +55,18 @@ impl Runs {
         }
         Ok(ExitCode::SUCCESS)
     }
+}
+
+/// The run of this id, or the newest one of the pipeline of this name.
+async fn find(store: &Store, named: &str) -> Result<Option<RunRecord>> {
+    if let Ok(id) = named.parse::<RunId>() {
+        return store.run(id).await;
+    }
+    let Ok(pipeline) = named.parse::<Ident>() else {
+        return Ok(None);
+    };
+    let mut runs = store.runs(Some(&pipeline), 1).await?;
+    Ok(runs.pop())
 }
 
 fn heading(run: &RunRecord) {

@@ -7,10 +7,11 @@ mod undrop;
 use std::process::ExitCode;
 
 use clap::{Args, Subcommand};
-use forebay_core::{Result, TableName};
+use forebay_core::Result;
 
 use super::sql::{Answering, At, execute};
 use crate::options::Global;
+use crate::project;
 use crate::wire::Workspace;
 
 /// The main columns; `--all` shows the rest.
@@ -34,7 +35,7 @@ pub(crate) struct Tables {
 enum Action {
     /// Columns and types of a table
     Describe {
-        table: TableName,
+        table: String,
         #[command(flatten)]
         at: At,
     },
@@ -55,6 +56,7 @@ impl Tables {
             Some(Action::Drop(command)) => return command.run(&workspace, global).await,
             Some(Action::Undrop(command)) => return command.run(&workspace).await,
             Some(Action::Describe { table, at }) => {
+                let table = project::table(workspace.project(), &table, workspace.engine())?;
                 let statement = format!("DESCRIBE {table}");
                 execute(&workspace, at.as_of()?, &statement, answering).await?;
             }

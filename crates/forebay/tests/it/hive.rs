@@ -136,3 +136,40 @@ fn a_replay_into_files_is_neither_promised_nor_done() {
         replay.err
     );
 }
+
+#[test]
+fn a_misspelled_column_of_a_folder_is_refused_and_nothing_moves() {
+    for (schema, load) in [
+        (
+            "schema: {columns: {regoin: {type: string}}}\n",
+            LOAD.to_owned(),
+        ),
+        (
+            "",
+            LOAD.replace("ops.logs}", "ops.logs, partition: [regoin]}"),
+        ),
+    ] {
+        let project = Project::new();
+        let yaml = pipeline("csv: {}", schema).replace(LOAD, &load);
+        project.write("pipelines/logs.yaml", &yaml);
+        project.write("data/region=eu/a.csv", "id\n1\n");
+        let run = project.run(&["run"]);
+        assert!(run.err.contains("folder_misspelled"), "{}", run.err);
+        assert!(
+            run.err.contains("write `region` in place of `regoin`"),
+            "{}",
+            run.err
+        );
+        project.write("pipelines/logs.yaml", &yaml.replace("regoin", "region"));
+        project.ok(&["run"]);
+        assert_eq!(project.value("SELECT region FROM ops.logs"), "eu");
+    }
+    // Two columns, one of which some records have.
+    let project = Project::new();
+    let columns = "{regions: {type: string}, region: {type: string}}";
+    let schema = format!("schema: {{columns: {columns}}}\n");
+    project.write("pipelines/logs.yaml", &pipeline("csv: {}", &schema));
+    project.write("data/region=eu/a.csv", "id,regions\n1,\n");
+    project.ok(&["run"]);
+    assert_eq!(project.value("SELECT region FROM ops.logs"), "eu");
+}

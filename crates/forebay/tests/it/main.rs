@@ -30,6 +30,7 @@ mod keeping;
 mod ledger;
 mod load;
 mod many_files;
+mod newcomer;
 mod observe;
 mod one_table;
 mod parts;

@@ -25,6 +25,13 @@ pub(super) const TYPES_MAX: u64 = 10 * COLUMNS_MAX as u64;
 /// Bytes of names, symbols and notes, names written out: the decoder copies them with a type.
 pub(super) const NAMES_BYTES_MAX: u64 = 64 << 20;
 
+/// Bytes in memory of the values that are decoded together. One byte of a message may become thousands: a null in place of
+/// a record takes a value of each of its fields.
+pub(super) const DECODED_BYTES_MAX: u64 = 256 << 20;
+
+/// Bytes in memory of a number, and of a place in a list or a text.
+const VALUE_BYTES: u64 = 8;
+
 /// The bytes of a value.
 #[derive(Debug)]
 enum Shape {
@@ -37,8 +44,8 @@ enum Shape {
     Number,
     /// A length, and as many bytes.
     Bytes,
-    /// An index, and the value of that branch.
-    Union(Vec<Arc<Shape>>),
+    /// An index, and the value of that branch. In memory each branch has a value, as many bytes together.
+    Union(Vec<Arc<Shape>>, u64),
     Record(Vec<Arc<Shape>>),
     List(Arc<Shape>),
     Map(Arc<Shape>),
@@ -56,6 +63,8 @@ pub(super) struct Layout {
     root: Arc<Shape>,
     /// Whether any list has items without bytes.
     has_empty_items: bool,
+    /// Most bytes in memory that one byte of a message may become.
+    growth: u64,
 }
 
 impl Layout {
@@ -66,7 +75,25 @@ impl Layout {
         Ok(Self {
             root: root.shape,
             has_empty_items: reading.has_empty_items,
+            growth: root.growth,
         })
+    }
+
+    /// How many of these values to decode together, at least one.
+    pub(super) fn together(&self, bytes: impl Iterator<Item = usize>) -> usize {
+        let most = |bytes: usize| self.decoded_bytes_max(bytes).min(DECODED_BYTES_MAX);
+        let sums = bytes.scan(0_u64, |sum, bytes| {
+            *sum = sum.saturating_add(most(bytes));
+            Some(*sum)
+        });
+        sums.take_while(|sum| *sum <= DECODED_BYTES_MAX)
+            .count()
+            .max(1)
+    }
+
+    /// Most bytes in memory that so many bytes of a message may become.
+    fn decoded_bytes_max(&self, bytes: usize) -> u64 {
+        (bytes as u64).saturating_mul(self.growth)
     }
 }
 
@@ -77,22 +104,49 @@ struct Type {
     types: u64,
     bytes: u64,
     depth: u32,
+    /// Bytes in memory of a value that is null, without the items of lists.
+    width: u64,
+    /// Most bytes in memory for one byte of a value.
+    growth: u64,
 }
 
 impl Type {
     fn plain(shape: Shape) -> Self {
+        let width = match shape {
+            Shape::Fixed(bytes) => bytes,
+            Shape::Number | Shape::Bytes => VALUE_BYTES,
+            _ => 0,
+        };
         Self {
+            growth: match shape {
+                Shape::Fixed(_) => 1,
+                _ => width,
+            },
             shape: Arc::new(shape),
             types: 1,
             bytes: 0,
             depth: 1,
+            width,
         }
     }
 
     /// A type of these parts.
     fn of(shape: Shape, parts: &[Self]) -> Self {
         let sum = |of: fn(&Self) -> u64| parts.iter().map(of).fold(0, u64::saturating_add);
+        let width = match shape {
+            Shape::List(_) | Shape::Map(_) => VALUE_BYTES,
+            Shape::Union(..) => union_bytes(parts),
+            _ => sum(|part| part.width),
+        };
+        let growth = parts.iter().map(|part| part.growth).max().unwrap_or(0);
         Self {
+            growth: match shape {
+                Shape::Union(..) => growth.saturating_add(width),
+                // A key has its length, and a value or an item a byte at least.
+                Shape::List(_) | Shape::Map(_) => growth.max(VALUE_BYTES),
+                _ => growth,
+            },
+            width,
             shape: Arc::new(shape),
             types: sum(|part| part.types).saturating_add(1),
             bytes: sum(|part| part.bytes),
@@ -224,7 +278,8 @@ impl Reading {
 
 /// A type beside null is one to the decoder.
 fn union(branches: &[Type]) -> Type {
-    let union = Type::of(Shape::Union(shapes(branches)), branches);
+    let shape = Shape::Union(shapes(branches), union_bytes(branches));
+    let union = Type::of(shape, branches);
     let has_null = branches.iter().any(|part| part.shape.is_empty());
     let saved = if has_null && branches.len() == 2 {
         2
@@ -235,6 +290,12 @@ fn union(branches: &[Type]) -> Type {
         types: union.types - saved,
         ..union
     }
+}
+
+/// Bytes in memory of a value of each branch, and which one it is.
+fn union_bytes(branches: &[Type]) -> u64 {
+    let widths = branches.iter().map(|branch| branch.width);
+    widths.fold(VALUE_BYTES, u64::saturating_add)
 }
 
 fn is_named(kind: Option<&str>) -> bool {

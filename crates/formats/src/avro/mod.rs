@@ -197,7 +197,9 @@ impl AvroExtraction {
         };
         let mut left = values;
         while !left.is_empty() {
-            let together = &left[..left.len().min(TOGETHER)];
+            let first = &left[..left.len().min(TOGETHER)];
+            let bytes = first.iter().map(|value| value.bytes.len());
+            let together = &left[..known.decoding.layout().together(bytes)];
             let messages = together
                 .iter()
                 .map(|value| &payload.bytes[value.bytes.clone()]);

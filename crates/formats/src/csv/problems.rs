@@ -104,8 +104,14 @@ pub(super) fn invalid(raw: &mut [u8], rows: &[Row], encoding: Encoding) -> Probl
     }
     for (i, row) in rows.iter().enumerate() {
         if let Err(error) = std::str::from_utf8(&raw[row.start as usize..row.end as usize]) {
+            let remedy = match encoding {
+                Encoding::Utf8 => {
+                    " in UTF-8; if the file has another encoding, set `extract.csv.encoding`, such as windows-1252"
+                }
+                _ => "",
+            };
             let reason = format!(
-                "line {}: byte {} of the record is not valid text",
+                "line {}: byte {} of the record is not valid text{remedy}",
                 row.line,
                 error.valid_up_to() + 1
             );

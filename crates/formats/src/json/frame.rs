@@ -18,6 +18,8 @@ use crate::contract::Contract;
 use crate::wire::Wire;
 use crate::{Extracted, Extraction, Value};
 
+const NOT_UTF8: &str = "the payload is UTF-16 or UTF-32, but JSON must be UTF-8: convert it before it is loaded, as with `iconv -f UTF-16 -t UTF-8`";
+
 /// The attribute of a payload that identifies it better than its name does.
 pub const IDENTITY_ATTRIBUTE: &str = "fb.identity";
 
@@ -341,7 +343,7 @@ impl Reader<'_> {
         );
         if is_utf16 {
             self.payload.refused = true;
-            let refusal = Refusal::at("not_utf8", "the payload is UTF-16 or UTF-32, not UTF-8", 0);
+            let refusal = Refusal::at("not_utf8", NOT_UTF8, 0);
             let line = self.line_number();
             self.refuse(refusal, Extent::PAYLOAD, text, line);
             return None;

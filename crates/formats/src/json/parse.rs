@@ -170,7 +170,7 @@ fn diagnose(record: &[u8], error: &simd_json::Error, depth_max: usize) -> Refusa
     if let Err(error) = std::str::from_utf8(record) {
         return Refusal::at(
             "not_utf8",
-            "the text is not valid UTF-8",
+            "the text is not valid UTF-8, which JSON must be: convert it before it is loaded, as with `iconv -f windows-1252 -t UTF-8`",
             error.valid_up_to(),
         );
     }

@@ -8,6 +8,7 @@ use forebay_connectors::sink::{Sink, SinkContext, Target};
 use forebay_connectors::source::{Division, Source, SourceCapabilities, SplitReader};
 use forebay_core::{Ident, Position, Result};
 use forebay_formats::EXTRACTORS;
+use forebay_objects::AwsVariables;
 
 use crate::platform::iceberg::{self, IcebergTarget};
 use crate::platform::push::PushConfig;
@@ -84,6 +85,14 @@ impl ConfiguredSource {
         match self {
             Self::Connector(source) => source.capabilities(),
             Self::Platform(source) => source.capabilities(),
+        }
+    }
+
+    /// Checks the options that come from the environment, without any I/O.
+    pub fn check_environment(&self, aws: &AwsVariables) -> Result<()> {
+        match self {
+            Self::Connector(source) => source.check_environment(aws),
+            Self::Platform(_) => Ok(()),
         }
     }
 

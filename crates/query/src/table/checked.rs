@@ -1,4 +1,5 @@
-//! Readers of data files that any writer of a table may have made: a footer is checked before the engine first reads it.
+//! Readers of data files that any writer of a table may have made: a footer and the indexes of pages that it names are
+//! checked before the engine first reads them.
 
 use std::ops::Range;
 use std::sync::Arc;
@@ -85,7 +86,8 @@ impl AsyncFileReader for CheckedReader {
     ) -> BoxFuture<'a, ParquetResult<Arc<ParquetMetaData>>> {
         async move {
             if !self.cache.contains_key(&self.path) {
-                self.file.check().await?;
+                let footer = self.file.check().await?;
+                self.file.check_indexes(&footer).await?;
             }
             self.inner.get_metadata(options).await
         }

@@ -68,7 +68,7 @@ use std::sync::Arc;
 use async_trait::async_trait;
 use forebay_core::unit::Span;
 use forebay_core::{Error, Ident, Position, Result};
-use forebay_objects::{RETRY_FOR, S3Options, StorageUrl};
+use forebay_objects::{AwsVariables, RETRY_FOR, S3Options, StorageUrl};
 use schemars::{JsonSchema, Schema, SchemaGenerator};
 use serde::{Deserialize, Serialize};
 
@@ -213,6 +213,16 @@ const SPLIT: &str = "files";
 
 #[async_trait]
 impl Source for Files {
+    fn check_environment(&self, aws: &AwsVariables) -> Result<()> {
+        if let Place::Local(_) = self.place {
+            return Ok(());
+        }
+        let options = self.config.s3.clone().unwrap_or_default();
+        options
+            .check_with(aws)
+            .map_err(|what| Error::config("bad_s3_options", what))
+    }
+
     async fn splits(&self, _context: &SourceContext) -> Result<Vec<Ident>> {
         Ok(vec![SPLIT.parse()?])
     }

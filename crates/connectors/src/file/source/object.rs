@@ -1,7 +1,8 @@
 //! Objects of a bucket: a pattern to the keys that match it, and reading them window by window.
 //!
-//! Every read is conditional on the entity tag that was found, so that all reads return one version of the object. Only
-//! the client retries requests (see `forebay_objects`).
+//! Every read is conditional on the entity tag that was found, so that all reads return one version of the object. Where
+//! the store has no entity tags, size and time of the last change identify the version. Only the client retries requests
+//! (see `forebay_objects`).
 
 use std::fmt;
 use std::path::PathBuf;
@@ -152,6 +153,7 @@ impl Folder for ObjectFolder {
         if found.stat.size == 0 {
             // An empty object has no range to request: only HEAD shows whether it exists.
             match self.objects.head(&file.key).await {
+                Ok(object) if is_same_version(&file.stat, &stat_of(&object)) => {}
                 Ok(object) => file.stat = stat_of(&object),
                 Err(object_store::Error::NotFound { .. }) => return Ok(None),
                 Err(error) => return Err(file.failed(error)),
@@ -191,7 +193,10 @@ impl ObjectFile {
             ..GetOptions::default()
         };
         let got = match self.objects.get_opts(&self.key, options).await {
-            Ok(got) if stat_of(&got.meta) == self.stat => got,
+            Ok(got) if is_same_version(&self.stat, &stat_of(&got.meta)) => got,
+            Ok(got) if !is_comparable(&self.stat, &stat_of(&got.meta)) => {
+                return Err(self.unversioned());
+            }
             Ok(_) | Err(object_store::Error::Precondition { .. }) => {
                 self.changed = true;
                 return Ok(Fetched::Changed);
@@ -210,6 +215,15 @@ impl ObjectFile {
     fn failed(&self, error: object_store::Error) -> Error {
         let place = format!("s3://{}/{}", self.bucket, self.key);
         from_objects("read an object", place, error)
+    }
+
+    fn unversioned(&self) -> Error {
+        let what = format!(
+            "the store returns s3://{}/{} without `ETag` and `Last-Modified`: a change while it is read cannot be detected",
+            self.bucket, self.key
+        );
+        Error::unsupported("object_unversioned", what)
+            .with_hint("check the proxy before the store: it must pass both headers on")
     }
 
     /// The buffered bytes from `offset` on.
@@ -260,15 +274,44 @@ fn condition(identity: &Identity) -> Option<String> {
     }
 }
 
+/// A store that leaves the time out of a response.
+const NO_TIME: Timestamp = Timestamp(0);
+
+/// Whether a response has anything that identifies a version as the one found has.
+fn is_comparable(found: &Stat, got: &Stat) -> bool {
+    let has_tag = |stat: &Stat| matches!(stat.identity, Identity::Tag(Some(_)));
+    let has_time = |stat: &Stat| stat.modified != NO_TIME;
+    (has_tag(found) && has_tag(got)) || (has_time(found) && has_time(got))
+}
+
+/// Whether a response is of the version that was found. Some stores leave the entity tag or the time out of their
+/// responses, or out of some of them.
+fn is_same_version(found: &Stat, got: &Stat) -> bool {
+    let is_same_tag = match (&found.identity, &got.identity) {
+        (Identity::Tag(Some(found)), Identity::Tag(Some(got))) => found == got,
+        _ => true,
+    };
+    let has_times = ![found.modified, got.modified].contains(&NO_TIME);
+    let is_same_time = !has_times || found.modified == got.modified;
+    found.size == got.size && is_same_tag && is_same_time && is_comparable(found, got)
+}
+
 fn stat_of(object: &ObjectMeta) -> Stat {
-    // Some stores leave the quotes out in one of their answers.
+    // Some stores leave the quotes out in one of their answers, and proxies mark a tag as weak.
     let bare = |tag: &String| {
+        let tag = tag.strip_prefix("W/").unwrap_or(tag);
         let inner = tag.strip_prefix('"').and_then(|tag| tag.strip_suffix('"'));
         inner.unwrap_or(tag).to_owned()
     };
     Stat {
         size: object.size,
         modified: Timestamp(object.last_modified.timestamp().saturating_mul(1_000_000)),
-        identity: Identity::Tag(object.e_tag.as_ref().map(bare)),
+        identity: Identity::Tag(
+            object
+                .e_tag
+                .as_ref()
+                .map(bare)
+                .filter(|tag| !tag.is_empty()),
+        ),
     }
 }

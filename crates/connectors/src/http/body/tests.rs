@@ -120,7 +120,9 @@ fn a_wrong_cursor_field_is_told_with_the_right_one() {
     assert_eq!(error.code(), "cursor_unreadable");
     assert_eq!(
         error.hint(),
-        Some("write `field_format:` and one of epoch_millis, epoch_seconds, raw")
+        Some(
+            "write `field_format:` and one of epoch_millis, epoch_seconds, or `format: raw` if it is not a time"
+        )
     );
     assert_eq!(fault(r#"[{"et": 1}]"#).unwrap().code(), "cursor_missing");
     for fine in [

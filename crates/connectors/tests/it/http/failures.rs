@@ -290,6 +290,58 @@ async fn paginators_that_repeat_are_stopped() {
     assert_eq!((code, server.requests().len()), ("pagination_repeats", 1));
 }
 
+/// Three pages of two records by link in the body, link in a header and token; the last one leads to itself.
+fn last_leads_to_itself(request: &forebay_testkit::Request) -> Reply {
+    let page = param(request, "page").max(1);
+    let next = (page + 1).min(3);
+    let rows = [page * 2, page * 2 + 1].map(|id| json!({ "id": id }));
+    let body = json!({"items": rows, "next": format!("/q?page={next}"), "token": next});
+    Reply::json(&body).header("link", &format!("</q?page={next}>; rel=\"next\""))
+}
+
+#[tokio::test]
+async fn a_last_page_that_leads_to_itself_ends_the_pass_if_it_is_declared() {
+    for paginate in [
+        "{next: {path: next}}",
+        "{link_header: {}}",
+        "{cursor: {path: token, param: page}}",
+    ] {
+        let server = StubHttp::start(last_leads_to_itself).await;
+        let config = format!("records: items\npaginate: {paginate}");
+        let (code, error) = Bench::new(&server.url("/q"), &config).fails().await;
+        assert_eq!(code, "pagination_repeats", "{error}");
+        let hint = error.hint().unwrap_or_default();
+        assert!(hint.contains("set `end: repeated_page`"), "{hint}");
+        let requests = server.requests().len();
+        for key in ["", "\nkey: id"] {
+            let config = format!("{config}\nend: repeated_page{key}");
+            let pulled = Bench::new(&server.url("/q"), &config).take(None).await;
+            let read = all_records(&pulled.chunks, "items");
+            assert_eq!(read.len(), 6, "{config}");
+        }
+        // The key makes a pass over counted pages read them twice; nothing is requested for the end itself.
+        assert_eq!(server.requests().len() - requests, 3 + 6);
+    }
+}
+
+#[tokio::test]
+async fn a_link_to_the_same_page_by_another_address_ends_the_pass_if_it_is_declared() {
+    let server =
+        StubHttp::start(|_| Reply::json(&json!({"items": [1, 2], "next": "/q?page=1"}))).await;
+    let config = "records: items\npaginate: {next: {path: next}}\nend: repeated_page";
+    let pulled = Bench::new(&server.url("/q"), config).take(None).await;
+    assert_eq!(all_records(&pulled.chunks, "items").len(), 2);
+    // Links that go round are an error all the same, and the hint names nothing that is set already.
+    let server = StubHttp::start(|request| {
+        let next = 1 + request.count % 2;
+        Reply::json(&json!({"items": [next], "next": format!("/q?page={next}")}))
+    })
+    .await;
+    let (code, error) = Bench::new(&server.url("/q"), config).fails().await;
+    assert_eq!(code, "pagination_repeats");
+    assert!(!error.hint().unwrap_or_default().contains("set `end"));
+}
+
 #[tokio::test]
 async fn paginators_that_never_end_are_stopped() {
     let server = StubHttp::start(|request| Reply::json(&items([param(request, "page")]))).await;

@@ -203,6 +203,14 @@ fn a_configuration_that_cannot_work_is_refused() {
             "url: http://a.example/\nrate: {requests: 1, per: 0s}",
             "bad_rate",
         ),
+        (
+            "url: http://a.example/\npaginate: {page: {param: p, size_param: n}}",
+            "bad_size",
+        ),
+        (
+            "url: http://a.example/\npaginate: {offset: {param: p, limit: 5, overlap: 1}}",
+            "bad_overlap",
+        ),
         ("url: http://a.example/\nend: empty_page", "bad_end"),
         (
             "url: http://a.example/\npaginate: {page: {param: p}}\nend: short_page",
@@ -229,5 +237,20 @@ fn a_configuration_that_cannot_work_is_refused() {
         "url: http://a.example/\npaginate: {page: {param: p}}\nend: {path: a}",
     ] {
         assert!(Bench::try_new(config).is_err(), "{config}");
+    }
+}
+
+#[test]
+fn a_format_of_the_field_is_refused_with_the_key_that_it_needs() {
+    for (formats, hint) in [
+        (
+            "field_format: raw",
+            "write `format: raw` in place of `field_format: raw`",
+        ),
+        ("format: raw, field_format: date", "remove `field_format`"),
+    ] {
+        let config = format!("url: http://a.example/\ncursor: {{field: a, param: b, {formats}}}");
+        let error = Bench::try_new(&config).err().expect(formats);
+        assert_eq!((error.code(), error.hint()), ("bad_cursor", Some(hint)));
     }
 }

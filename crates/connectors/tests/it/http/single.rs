@@ -1,10 +1,10 @@
 //! Sources without pages: one body, which holds the records or an error in place of them.
 
 use forebay_formats::framing::Framing;
-use forebay_testkit::{Reply, StubHttp};
+use forebay_testkit::{Reply, StubHttp, gzip};
 use serde_json::json;
 
-use super::Bench;
+use super::{Bench, items, param};
 
 /// An error in place of the records fails the run, and the next one requests it again.
 #[tokio::test]
@@ -69,5 +69,32 @@ async fn a_single_body_that_holds_a_record_or_no_line_is_taken() {
         let pulled = bench.pull(None).await;
         assert!(pulled.error.is_none(), "{body}: {:?}", pulled.error);
         assert!(pulled.position.is_some(), "{body}");
+    }
+}
+
+/// As tape tools write it: zeros up to the end of a block.
+#[tokio::test]
+async fn zeros_after_a_compressed_body_are_ignored_and_nothing_else_is() {
+    let members = [gzip(b"{\"items\": [1,"), gzip(b"2]}")].concat();
+    let padded = [members, vec![0; 512]].concat();
+    let junk = [padded.clone(), b"x".to_vec()].concat();
+    for paginate in [
+        "records: items",
+        "records: items\npaginate: {page: {param: page}}",
+    ] {
+        for (body, code) in [(&padded, None), (&junk, Some("body_broken"))] {
+            let body = Reply::json(&json!(null))
+                .header("content-encoding", "gzip")
+                .body(body.clone());
+            let server = StubHttp::start(move |request| match param(request, "page") {
+                0 | 1 => body.clone(),
+                _ => Reply::json(&items([])),
+            })
+            .await;
+            let pulled = Bench::new(&server.url("/q"), paginate).pull(None).await;
+            assert_eq!(pulled.error.map(|error| error.code()), code);
+            let expected = if code.is_some() { 0 } else { 1 };
+            assert_eq!(pulled.chunks.len(), expected, "{paginate}");
+        }
     }
 }

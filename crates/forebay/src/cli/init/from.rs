@@ -1,16 +1,13 @@
 //! `forebay init --from`: a pipeline file for a file or URL that is at hand. The guess is written into the file, where it can
 //! be corrected; a run never guesses.
 
-use std::fs::File;
-use std::io::Read;
 use std::path::Path;
 
 use forebay_core::{Compression, Error, Result};
-use forebay_formats::decode::Decoder;
 use forebay_formats::magic::foreign_format;
 
-/// Bytes of a file that are sampled.
-const SAMPLE_BYTES: u64 = 64 << 10;
+use super::records;
+use super::sample::Sample;
 
 /// A pipeline file with its name.
 #[derive(Debug, PartialEq, Eq)]
@@ -19,34 +16,106 @@ pub(super) struct GeneratedPipeline {
     pub(super) yaml: String,
 }
 
-/// A pipeline that reads `from`: a URL, or a file or pattern relative to the working folder.
+/// Whether `from` is a URL.
+pub(super) fn is_url(from: &str) -> bool {
+    from.starts_with("http://") || from.starts_with("https://")
+}
+
+/// A pipeline that reads `from`: a URL, or a file or pattern relative to the working folder. `sample` is the beginning of
+/// the data.
 ///
 /// # Errors
-/// `Config` `no_such_file`, `unknown_format` with the formats there are.
-pub(super) fn generate(from: &str, project: &Path) -> Result<GeneratedPipeline> {
+/// `Config` `unknown_format` with the formats there are, `not_utf8`; `Data` `foreign_format`.
+pub(super) fn generate(from: &str, project: &Path, sample: &Sample) -> Result<GeneratedPipeline> {
     let name = pipeline_name(from);
-    let is_url = from.starts_with("http://") || from.starts_with("https://");
-    let sample = if is_url {
-        Vec::new()
-    } else {
-        read_sample(from)?
-    };
-    let format = Format::of_content(&sample).transpose()?;
-    let format = format.or_else(|| Format::guess(from, &sample, is_url));
+    let text = Text::of(&sample.bytes);
+    let format = Format::of_content(&sample.bytes).transpose()?;
+    let separator = text.separator_line();
+    let below = &text.bytes[separator..];
+    let format = format.or_else(|| Format::guess(from, below, is_url(from)));
     let format = format.ok_or_else(|| {
         Error::config("unknown_format", format!("unknown format of {from}"))
             .with_hint("name it .csv, .json, .ndjson, .parquet or .avro, or write the pipeline file by hand: `forebay init`")
     })?;
-    let source = if is_url {
-        format!("http: {{url: {}}}", quoted(from))
-    } else {
-        format!("file: {{path: {}}}", quoted(&pattern_of(from, project)))
+    format.check_encoding(from, text.encoding)?;
+    let records = match format {
+        Format::Json => records::path(&text.bytes),
+        _ => None,
+    };
+    // Of an API the source looks for the list too, to know an error in its place.
+    let (source, records) = match is_url(from) {
+        true => (
+            url_source(from, sample.is_private, records.as_deref()),
+            None,
+        ),
+        false => (
+            format!("file: {{path: {}}}", quoted(&pattern_of(from, project))),
+            records,
+        ),
     };
     let yaml = format!(
         "# yaml-language-server: $schema=../pipeline.schema.json\npipeline: {name}\nsource:\n  {source}\nextract:\n  {}\nload:\n  iceberg: {{table: main.{name}}}\n",
-        format.extractor()
+        format.extractor(text.encoding, records.as_deref(), separator > 0)
     );
     Ok(GeneratedPipeline { name, yaml })
+}
+
+fn url_source(url: &str, is_private: bool, records: Option<&str>) -> String {
+    let mut options = vec![format!("url: {}", quoted(url))];
+    options.extend(records.map(|path| format!("records: {}", quoted(path))));
+    if is_private {
+        options.push("allow_private: true".to_owned());
+    }
+    format!("http: {{{}}}", options.join(", "))
+}
+
+/// A sample as UTF-8, and its encoding if it has another one.
+struct Text {
+    bytes: Vec<u8>,
+    encoding: Option<&'static str>,
+}
+
+/// The line in which Excel writes the delimiter.
+const SEPARATOR_LINE: &[u8] = b"sep=";
+
+impl Text {
+    /// Bytes of Excel's line for the delimiter, which is not the header; 0 without one.
+    fn separator_line(&self) -> usize {
+        let text = self
+            .bytes
+            .strip_prefix(b"\xef\xbb\xbf")
+            .unwrap_or(&self.bytes);
+        let end = self.bytes.iter().position(|byte| *byte == b'\n');
+        match text.starts_with(SEPARATOR_LINE) {
+            true => end.map_or(0, |end| end + 1),
+            false => 0,
+        }
+    }
+
+    fn of(sample: &[u8]) -> Self {
+        if let [0xff, 0xfe, units @ ..] = sample {
+            return Self::of_utf16(units, u16::from_le_bytes);
+        }
+        if let [0xfe, 0xff, units @ ..] = sample {
+            return Self::of_utf16(units, u16::from_be_bytes);
+        }
+        // The sample may end within a character.
+        let is_utf8 =
+            std::str::from_utf8(sample).map_or_else(|error| error.error_len().is_none(), |_| true);
+        Self {
+            bytes: sample.to_vec(),
+            encoding: (!is_utf8).then_some("windows-1252"),
+        }
+    }
+
+    fn of_utf16(units: &[u8], unit: fn([u8; 2]) -> u16) -> Self {
+        let (units, _) = units.as_chunks::<2>();
+        let units: Vec<u16> = units.iter().map(|bytes| unit(*bytes)).collect();
+        Self {
+            bytes: String::from_utf16_lossy(&units).into_bytes(),
+            encoding: Some("utf-16"),
+        }
+    }
 }
 
 /// How a pipeline file names the file: below the project relative to it, so that the folder can be moved as a whole.
@@ -105,7 +174,7 @@ impl Format {
             Some("json" | "geojson") => Some(json_layout(sample)),
             Some("parquet") => Some(Self::Parquet),
             Some("avro") => Some(Self::Avro),
-            _ if is_url => Some(Self::Json),
+            _ if is_url && sample.is_empty() => Some(Self::Json),
             _ => match sample.iter().find(|byte| !byte.is_ascii_whitespace()) {
                 Some(b'{' | b'[') => Some(json_layout(sample)),
                 _ => delimiter(sample).map(|delimiter| Self::csv(delimiter, sample)),
@@ -113,23 +182,41 @@ impl Format {
         }
     }
 
-    fn extractor(self) -> String {
-        match self {
-            Self::Csv { delimiter, header } => csv_extractor(delimiter, header),
-            Self::Json => "json: {}".to_owned(),
-            Self::Lines => "json: {lines: true}".to_owned(),
-            Self::Parquet => "parquet: {}".to_owned(),
-            Self::Avro => "avro: {}".to_owned(),
+    /// JSON has one encoding.
+    fn check_encoding(self, from: &str, encoding: Option<&str>) -> Result<()> {
+        let (Self::Json | Self::Lines, Some(encoding)) = (self, encoding) else {
+            return Ok(());
+        };
+        let what = format!("{from} is not UTF-8, which JSON must be");
+        Err(Error::config("not_utf8", what)
+            .with_hint(format!("convert it: iconv -f {encoding} -t UTF-8 {from}")))
+    }
+
+    fn extractor(self, encoding: Option<&str>, records: Option<&str>, skips_line: bool) -> String {
+        let mut options: Vec<String> = encoding
+            .map(|encoding| format!("encoding: {encoding}"))
+            .into_iter()
+            .collect();
+        options.extend(skips_line.then(|| "skip_lines: 1".to_owned()));
+        match (self, records) {
+            (Self::Csv { delimiter, header }, _) => csv_extractor(delimiter, header, options),
+            (Self::Json, Some(records)) => format!(
+                "json: {{records: {}}}                      # the list of records in the document",
+                quoted(records)
+            ),
+            (Self::Json, None) => "json: {}".to_owned(),
+            (Self::Lines, _) => "json: {lines: true}".to_owned(),
+            (Self::Parquet, _) => "parquet: {}".to_owned(),
+            (Self::Avro, _) => "avro: {}".to_owned(),
         }
     }
 }
 
-fn csv_extractor(delimiter: char, header: bool) -> String {
-    let mut options = Vec::new();
+fn csv_extractor(delimiter: char, header: bool, mut options: Vec<String>) -> String {
     match delimiter {
         ',' => {}
-        '\t' => options.push("delimiter: \"\\t\"".to_owned()),
-        delimiter => options.push(format!("delimiter: \"{delimiter}\"")),
+        '\t' => options.insert(0, "delimiter: \"\\t\"".to_owned()),
+        delimiter => options.insert(0, format!("delimiter: \"{delimiter}\"")),
     }
     if header {
         return format!("csv: {{{}}}", options.join(", "));
@@ -193,38 +280,6 @@ fn delimiter(sample: &[u8]) -> Option<char> {
         .map(|(_, delimiter)| delimiter)
 }
 
-fn read_sample(from: &str) -> Result<Vec<u8>> {
-    let unreadable = |error: std::io::Error| {
-        Error::config("no_such_file", format!("failed to read {from}")).with_source(error)
-    };
-    let mut sample = Vec::new();
-    let file = File::open(from).map_err(unreadable)?;
-    file.take(SAMPLE_BYTES)
-        .read_to_end(&mut sample)
-        .map_err(unreadable)?;
-    Ok(decompressed(sample))
-}
-
-/// The beginning of a compressed file, decompressed as far as the sample goes; others as they are.
-fn decompressed(sample: Vec<u8>) -> Vec<u8> {
-    let compression = match sample.as_slice() {
-        [0x1f, 0x8b, ..] => Compression::Gzip,
-        [0x28, 0xb5, 0x2f, 0xfd, ..] => Compression::Zstd,
-        _ => return sample,
-    };
-    let mut plain = Vec::new();
-    let mut take = |bytes: &[u8]| {
-        plain.extend_from_slice(bytes);
-        match plain.len() as u64 > SAMPLE_BYTES {
-            true => Err(Error::data("sample", "the sample is large enough")),
-            false => Ok(()),
-        }
-    };
-    // An error is no matter: what came before it is enough to guess from.
-    let _ = Decoder::new(compression).and_then(|mut decoder| decoder.push(&sample, &mut take));
-    plain
-}
-
 /// The file's name without its extensions, as an identifier.
 fn pipeline_name(from: &str) -> String {
     let path = from.split(['?', '#']).next().unwrap_or(from);
@@ -256,13 +311,66 @@ fn pipeline_name(from: &str) -> String {
 }
 
 /// A double-quoted scalar of YAML.
-fn quoted(text: &str) -> String {
+pub(super) fn quoted(text: &str) -> String {
     format!("\"{}\"", text.replace('\\', "\\\\").replace('"', "\\\""))
 }
 
 #[cfg(test)]
 mod tests {
+    use std::fs::File;
+
+    use super::super::sample::decompressed;
     use super::*;
+
+    fn extractor(from: &str, sample: &[u8]) -> String {
+        let sample = Sample {
+            bytes: sample.to_vec(),
+            ..Sample::default()
+        };
+        let generated = generate(from, Path::new("."), &sample).unwrap();
+        let lines: Vec<&str> = generated.yaml.lines().collect();
+        let at = lines.iter().position(|line| *line == "extract:").unwrap();
+        let line = lines[at + 1].split(" #").next().unwrap();
+        line.trim().to_owned()
+    }
+
+    #[test]
+    fn records_and_encodings_are_proposed() {
+        let utf16: Vec<u8> = "\u{feff}a;b\nä;1\n"
+            .encode_utf16()
+            .flat_map(u16::to_le_bytes)
+            .collect();
+        for (from, sample, expected) in [
+            (
+                "a.json",
+                &b"{\"data\": [{\"a\": 1}]}"[..],
+                "json: {records: \"data\"}",
+            ),
+            ("https://x/y", b"{\"rows\": [{\"a\": 1}]}", "json: {}"),
+            ("https://x/y", b"a;b\n1;2\n", "csv: {delimiter: \";\"}"),
+            ("https://x/y", b"", "json: {}"),
+            (
+                "a.csv",
+                b"a,b\nM\xfcller,1\n",
+                "csv: {encoding: windows-1252}",
+            ),
+            (
+                "a.csv",
+                b"sep=;\r\na;b\n1;2\n",
+                "csv: {delimiter: \";\", skip_lines: 1}",
+            ),
+            ("a.csv", b"a,b\nM\xc3\xbcller,\xc3", "csv: {}"),
+            ("a.csv", &utf16, "csv: {delimiter: \";\", encoding: utf-16}"),
+        ] {
+            assert_eq!(extractor(from, sample), expected, "{from}");
+        }
+        let latin = Sample {
+            bytes: b"{\"a\": \"M\xfcller\"}".to_vec(),
+            ..Sample::default()
+        };
+        let error = generate("a.json", Path::new("."), &latin).unwrap_err();
+        assert_eq!(error.code(), "not_utf8");
+    }
 
     #[test]
     fn the_sample_of_a_compressed_file_is_its_text() {

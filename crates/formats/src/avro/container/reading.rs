@@ -9,7 +9,7 @@ use forebay_core::quarantine::Extent;
 use forebay_core::{PayloadHead, Rejected, Result};
 use serde_json::json;
 
-use super::single::single;
+use super::single::{divided, single};
 use super::{Block, Frames};
 use crate::Extracted;
 use crate::avro::decode::Decoding;
@@ -143,12 +143,15 @@ impl ContainerReading {
     ) -> Result<()> {
         let blocks = std::mem::take(&mut self.waiting);
         let blocks = match self.decoding() {
-            Ok(decoding) => single(decoding.layout(), blocks),
+            Ok(decoding) => {
+                let layout = decoding.layout();
+                divided(layout, single(layout, blocks))
+            }
             Err(_) => blocks,
         };
         let mut left = blocks.as_slice();
         while !left.is_empty() && !self.is_dead {
-            let together = &left[..left.len().min(TOGETHER)];
+            let together = &left[..self.together(left)];
             let Decoded { rows, good, bad } = self.decode(together)?;
             if let Some(rows) = rows {
                 self.give(table, head, &rows, out)?;
@@ -170,6 +173,16 @@ impl ContainerReading {
             }
         }
         Ok(())
+    }
+
+    /// How many of the blocks to decode together.
+    fn together(&mut self, blocks: &[Block]) -> usize {
+        let first = &blocks[..blocks.len().min(TOGETHER)];
+        let bytes = first.iter().map(|block| block.bytes.len());
+        match self.decoding() {
+            Ok(decoding) => decoding.layout().together(bytes),
+            Err(_) => first.len(),
+        }
     }
 
     /// The decoder of the blocks, made when it is first needed.

@@ -23,6 +23,25 @@ pub(super) fn single(layout: &Layout, blocks: Vec<Block>) -> Vec<Block> {
     split.collect()
 }
 
+/// The blocks, divided where their records together take too much memory.
+pub(super) fn divided(layout: &Layout, blocks: Vec<Block>) -> Vec<Block> {
+    let divided =
+        blocks
+            .into_iter()
+            .flat_map(|block| match layout.pieces(&block.bytes, block.rows) {
+                Some(pieces) => pieces.into_iter().map(of_some).collect(),
+                None => vec![block],
+            });
+    divided.collect()
+}
+
+fn of_some((rows, bytes): (u64, &[u8])) -> Block {
+    Block {
+        rows,
+        bytes: bytes.to_vec(),
+    }
+}
+
 fn of_one(record: &[u8]) -> Block {
     Block {
         rows: 1,

@@ -141,19 +141,17 @@ fn messages_beside_one_with_nulls_in_a_list_are_loaded() {
     assert!(out.rejected[0].reason.contains("items without bytes"));
 }
 
-#[test]
-fn rows_beside_one_with_nulls_in_a_list_are_loaded() {
-    let schema = tagged(json!({"type": "array", "items": "null"})).to_string();
+/// The rows of a container file of one block.
+fn read_file(schema: &str, count: i64, rows: &[u8]) -> crate::Extracted {
     let text = |text: &[u8]| [&numbers(&[text.len() as i64])[..], text].concat();
-    let rows = numbers(&[1, 0, 2, 1, 0, 3, 0]);
     let file = [
         &b"Obj\x01\x02"[..],
         &text(b"avro.schema"),
         &text(schema.as_bytes()),
         &[0],
         &[7; 16],
-        &numbers(&[3, rows.len() as i64]),
-        &rows,
+        &numbers(&[count, rows.len() as i64]),
+        rows,
         &[7; 16],
     ]
     .concat();
@@ -162,6 +160,13 @@ fn rows_beside_one_with_nulls_in_a_list_are_loaded() {
     let head = head(&[]);
     extraction.push(&head, &file, &mut out).unwrap();
     extraction.end(&head, None, &mut out).unwrap();
+    out
+}
+
+#[test]
+fn rows_beside_one_with_nulls_in_a_list_are_loaded() {
+    let schema = tagged(json!({"type": "array", "items": "null"})).to_string();
+    let out = read_file(&schema, 3, &numbers(&[1, 0, 2, 1, 0, 3, 0]));
     let rows: usize = out
         .batches
         .iter()
@@ -173,4 +178,70 @@ fn rows_beside_one_with_nulls_in_a_list_are_loaded() {
             .reason
             .starts_with("row 2: a list has items")
     );
+}
+
+/// A list of records of 100 numbers, each of which may be null.
+fn nullable_records() -> Value {
+    let fields: Vec<Value> = (0..100)
+        .map(|n| json!({"name": format!("n{n}"), "type": "long"}))
+        .collect();
+    let record = json!({"type": "record", "name": "item", "fields": fields});
+    tagged(json!({"type": "array", "items": ["null", record]}))
+}
+
+/// A record with a list of so many nulls, a byte each.
+fn with_nulls(id: i64, count: usize) -> Vec<u8> {
+    if count == 0 {
+        return numbers(&[id, 0]);
+    }
+    [numbers(&[id, count as i64]), vec![0; count], vec![0]].concat()
+}
+
+#[test]
+fn nulls_in_place_of_records_are_bounded_by_the_memory_that_they_take() {
+    let layout = Layout::new(&nullable_records()).unwrap();
+    assert!(layout.check(&with_nulls(1, 100_000)).is_ok());
+    let large = layout.check(&with_nulls(1, 1_000_000)).unwrap_err();
+    assert_eq!(large.code, "too_large");
+    // Numbers and texts of the same size take little more memory than bytes.
+    let plain = Layout::new(&tagged(json!({"type": "array", "items": "long"}))).unwrap();
+    assert!(plain.check(&with_nulls(1, 10_000_000)).is_ok());
+    assert!(plain.check(&with_nulls(1, 60_000_000)).is_err());
+    let text = Layout::new(&tagged(json!("string"))).unwrap();
+    let long = [numbers(&[1, 60_000_000]), vec![b'x'; 60_000_000]].concat();
+    assert!(text.check(&long).is_ok());
+    assert_eq!(layout.together([10, 10, 10].into_iter()), 3);
+    assert_eq!(layout.together([200_000, 200_000].into_iter()), 1);
+    assert_eq!(layout.together([usize::MAX].into_iter()), 1);
+}
+
+#[test]
+fn a_block_is_divided_where_its_records_take_too_much_memory() {
+    let list = json!({"type": "array", "items": nullable_records()});
+    let fields = json!([{"name": "records", "type": list}]);
+    let layout =
+        Layout::new(&json!({"type": "record", "name": "block", "fields": fields})).unwrap();
+    let sizes = [0, 200_000, 0, 200_000, 1_000_000, 0];
+    let rows: Vec<Vec<u8>> = sizes.iter().map(|count| with_nulls(1, *count)).collect();
+    let block = rows.concat();
+    let pieces = layout.pieces(&block, 6).unwrap();
+    let counts: Vec<u64> = pieces.iter().map(|(count, _)| *count).collect();
+    assert_eq!(counts, [3, 1, 1, 1]);
+    let bytes: Vec<&[u8]> = pieces.iter().map(|(_, bytes)| *bytes).collect();
+    assert_eq!(bytes.concat(), block);
+    assert!(layout.pieces(&with_nulls(1, 1_000), 1).is_none());
+}
+
+#[test]
+fn rows_beside_one_that_takes_too_much_memory_are_loaded() {
+    let rows = [with_nulls(1, 3), with_nulls(2, 1_000_000), with_nulls(3, 3)].concat();
+    let out = read_file(&nullable_records().to_string(), 3, &rows);
+    let loaded: usize = out
+        .batches
+        .iter()
+        .map(|batch| batch.records.num_rows())
+        .sum();
+    assert_eq!((loaded, out.rejected.len()), (2, 1), "{:?}", out.rejected);
+    assert_eq!(out.rejected[0].code, "too_large");
+    assert!(out.rejected[0].reason.starts_with("row 2: its values take"));
 }

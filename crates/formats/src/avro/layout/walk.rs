@@ -1,6 +1,7 @@
-//! Finds the lists of a message whose items have no bytes. Takes the bytes like the decoder does, without their values.
+//! Finds the lists of a message whose items have no bytes, and messages that take too much memory once decoded. Takes the
+//! bytes like the decoder does, without their values.
 
-use super::{Layout, Shape};
+use super::{DECODED_BYTES_MAX, Layout, Shape, VALUE_BYTES};
 use crate::wire::Unreadable;
 
 /// Items without bytes in a message that has fewer bytes than that.
@@ -18,32 +19,31 @@ impl Layout {
     /// Checks a message without its header.
     ///
     /// Errors: `bad_avro` for a list of nulls, of records without fields or of `fixed` without bytes, which the decoder does not
-    /// make, and for more items without bytes than the message has bytes, or than 65,536. The bytes may also end too early or be
-    /// invalid.
+    /// make, and for more items without bytes than the message has bytes, or than 65,536; `too_large` for values of more than
+    /// [`DECODED_BYTES_MAX`] in memory. The bytes may also end too early or be invalid.
     pub(in crate::avro) fn check(&self, message: &[u8]) -> Result<(), Unreadable> {
-        if !self.has_empty_items {
+        let is_small = self.decoded_bytes_max(message.len()) <= DECODED_BYTES_MAX;
+        if is_small && !self.has_empty_items {
             return Ok(());
         }
-        let mut walk = Walk {
-            rest: message,
-            empty_items: Some((message.len() as u64).max(EMPTY_ITEMS_MAX)),
-        };
-        walk.pass(&self.root)
+        let mut walk = Walk::new(message);
+        walk.empty_items = Some((message.len() as u64).max(EMPTY_ITEMS_MAX));
+        let walked = walk.pass(&self.root);
+        if walk.decoded > DECODED_BYTES_MAX {
+            return Err(too_large());
+        }
+        match self.has_empty_items {
+            true => walked,
+            // Whatever else is wrong, the decoder finds.
+            false => Ok(()),
+        }
     }
 
     /// The bytes of each record of a block, a list of records without its header; `None` where it cannot be told.
     pub(in crate::avro) fn split<'b>(&self, block: &'b [u8], rows: u64) -> Option<Vec<&'b [u8]>> {
-        let Shape::Record(fields) = &*self.root else {
-            return None;
-        };
-        let Some(Shape::List(record)) = fields.first().map(|field| &**field) else {
-            return None;
-        };
+        let record = self.record()?;
         // A bad record is refused later: here only its end is needed.
-        let mut walk = Walk {
-            rest: block,
-            empty_items: None,
-        };
+        let mut walk = Walk::new(block);
         let mut records = Vec::new();
         for _ in 0..rows {
             let before = walk.rest;
@@ -52,6 +52,56 @@ impl Layout {
         }
         walk.rest.is_empty().then_some(records)
     }
+
+    /// A block in pieces that take at most [`DECODED_BYTES_MAX`] in memory each, or are one record: the number of records and
+    /// their bytes. `None` where the block needs no pieces, or cannot be divided.
+    pub(in crate::avro) fn pieces<'b>(
+        &self,
+        block: &'b [u8],
+        rows: u64,
+    ) -> Option<Vec<(u64, &'b [u8])>> {
+        if self.decoded_bytes_max(block.len()) <= DECODED_BYTES_MAX {
+            return None;
+        }
+        let record = self.record()?;
+        let mut walk = Walk::new(block);
+        let mut pieces = Vec::new();
+        let mut begin = block;
+        let mut count = 0;
+        for _ in 0..rows {
+            let before = walk.rest;
+            let decoded = walk.decoded;
+            walk.pass(record).ok()?;
+            if count > 0 && walk.decoded > DECODED_BYTES_MAX {
+                pieces.push((count, &begin[..begin.len() - before.len()]));
+                begin = before;
+                count = 0;
+                walk.decoded -= decoded;
+            }
+            count += 1;
+        }
+        pieces.push((count, &begin[..begin.len() - walk.rest.len()]));
+        walk.rest.is_empty().then_some(pieces)
+    }
+
+    /// The record of a list of records, which a block is.
+    fn record(&self) -> Option<&Shape> {
+        let Shape::Record(fields) = &*self.root else {
+            return None;
+        };
+        match fields.first().map(|field| &**field) {
+            Some(Shape::List(record)) => Some(record.as_ref()),
+            _ => None,
+        }
+    }
+}
+
+fn too_large() -> Unreadable {
+    let most = DECODED_BYTES_MAX >> 20;
+    let what = format!(
+        "its values take more than {most} MiB of memory: a list of many short items, or many nulls in place of records; write it in smaller records"
+    );
+    Unreadable::new("too_large", what)
 }
 
 fn bad(why: &str) -> Unreadable {
@@ -66,9 +116,19 @@ struct Walk<'a> {
     rest: &'a [u8],
     /// Items without bytes that there may still be; `None` where they are not checked.
     empty_items: Option<u64>,
+    /// Bytes that the values taken so far have in memory, at most.
+    decoded: u64,
 }
 
-impl Walk<'_> {
+impl<'a> Walk<'a> {
+    fn new(rest: &'a [u8]) -> Self {
+        Self {
+            rest,
+            empty_items: None,
+            decoded: 0,
+        }
+    }
+
     fn number(&mut self) -> Result<i64, Unreadable> {
         let mut bits = 0_u64;
         for n in 0..NUMBER_BYTES_MAX {
@@ -90,17 +150,31 @@ impl Walk<'_> {
 
     fn length(&mut self) -> Result<(), Unreadable> {
         let length = u64::try_from(self.number()?);
-        self.take(length.map_err(|_| bad("a length is negative"))?)
+        let length = length.map_err(|_| bad("a length is negative"))?;
+        self.take(length)?;
+        self.count(VALUE_BYTES.saturating_add(length));
+        Ok(())
+    }
+
+    fn count(&mut self, bytes: u64) {
+        self.decoded = self.decoded.saturating_add(bytes);
     }
 
     /// Takes a value. The depth of a shape is bounded.
     fn pass(&mut self, shape: &Shape) -> Result<(), Unreadable> {
         match shape {
             Shape::Nothing | Shape::EmptyRecord => Ok(()),
-            Shape::Fixed(bytes) => self.take(*bytes),
-            Shape::Number => self.number().map(drop),
+            Shape::Fixed(bytes) => {
+                self.count(*bytes);
+                self.take(*bytes)
+            }
+            Shape::Number => {
+                self.count(VALUE_BYTES);
+                self.number().map(drop)
+            }
             Shape::Bytes => self.length(),
-            Shape::Union(branches) => {
+            Shape::Union(branches, bytes) => {
+                self.count(*bytes);
                 let index = usize::try_from(self.number()?).ok();
                 let branch = index.and_then(|index| branches.get(index));
                 self.pass(branch.ok_or_else(|| bad("a union has no such branch"))?)
@@ -121,6 +195,7 @@ impl Walk<'_> {
         &mut self,
         mut take: impl FnMut(&mut Self, u64) -> Result<(), Unreadable>,
     ) -> Result<(), Unreadable> {
+        self.count(VALUE_BYTES);
         loop {
             let count = self.number()?;
             if count == 0 {

@@ -79,7 +79,7 @@ load:
 const OTHERS: &[(&str, &str)] = &[
     (
         "source",
-        "http: {url: 'https://example.org', auth: {basic: {username: u, password: '${secret:token}'}}, paginate: {offset: {param: o, start: 0, limit_param: l, limit: 5, overlap: 1, stable: false}}}",
+        "http: {url: 'https://example.org', auth: {basic: {username: u, password: '${secret:token}'}}, paginate: {offset: {param: o, start: 0, limit_param: l, limit: 5, overlap: 1, stable: false}}, key: id}",
     ),
     (
         "source",

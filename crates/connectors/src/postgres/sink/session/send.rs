@@ -456,9 +456,10 @@ pub(super) fn refuse_unfit(
 fn left_out(child: &str, copied: &Copied) -> Error {
     let table = if child.is_empty() { "the table" } else { child };
     let message = format!(
-        "{} rows were sent to {table} and {} accepted: a trigger or a rule drops some silently",
+        "{} rows were sent to {table} and {} accepted: a trigger that returns NULL, or a rule, drops some silently",
         copied.sent, copied.taken
     );
-    Error::config("rows_left_out", message)
-        .with_hint("raise an error in the trigger, so that the row is quarantined")
+    Error::config("rows_left_out", message).with_hint(
+        "use RAISE EXCEPTION in the trigger in place of RETURN NULL: the row is then quarantined; or leave such rows out with `transform: [sql: …]`",
+    )
 }

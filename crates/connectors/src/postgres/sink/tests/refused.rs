@@ -164,6 +164,7 @@ async fn a_table_that_rows_cannot_fit_is_said_before_any_row() {
         .await
         .unwrap_err();
     assert_eq!(error.code(), "rows_left_out");
+    assert!(error.hint().unwrap().contains("RAISE EXCEPTION"));
     assert!(
         sink.commit(0, delivered(1)).await.is_err(),
         "nothing may be committed after an error"
