@@ -296,7 +296,7 @@ fn last_leads_to_itself(request: &forebay_testkit::Request) -> Reply {
     let next = (page + 1).min(3);
     let rows = [page * 2, page * 2 + 1].map(|id| json!({ "id": id }));
     let body = json!({"items": rows, "next": format!("/q?page={next}"), "token": next});
-    Reply::json(&body).header("link", &format!("</q?page={next}>; rel=\"next\""))
+    Reply::json(&body).header("link", format!("</q?page={next}>; rel=\"next\""))
 }
 
 #[tokio::test]
