@@ -19,11 +19,15 @@ pub(crate) enum Runs {
     Ls {
         /// Only runs of this pipeline
         pipeline: Option<Ident>,
+        /// Most runs to list
         #[arg(long, default_value_t = 20)]
         limit: u32,
     },
     /// Show one run with its steps: rows, bytes, time, CPU, memory
-    Show { run: RunId },
+    Show {
+        /// Id of the run, as `runs ls` shows it
+        run: RunId,
+    },
 }
 
 impl Runs {

@@ -33,6 +33,7 @@ pub(crate) struct Tables {
 enum Action {
     /// Columns and types of a table
     Describe {
+        /// The table, as `namespace.table`
         table: TableName,
         #[command(flatten)]
         at: At,

@@ -17,6 +17,7 @@ const SYSTEM_NAMESPACES: [&str; 3] = ["raw", "quarantine", "audit"];
 
 #[derive(Debug, Args)]
 pub(crate) struct DropTable {
+    /// The table, as `namespace.table`
     table: TableName,
     /// The branch to drop it on
     #[arg(long, default_value = "main")]
