@@ -22,7 +22,7 @@ pub const PATHS_BYTES_MAX: u64 = 64 << 20;
 /// Largest footer, in bytes.
 pub const FOOTER_BYTES_MAX: u32 = 256 << 20;
 
-/// The end of a file: the length of its footer and [`MAGIC`].
+/// The end of a file: the length of its footer and `MAGIC`.
 pub const ENDING_BYTES: usize = 8;
 
 const MAGIC: &[u8] = b"PAR1";
