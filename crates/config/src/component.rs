@@ -11,6 +11,8 @@ pub trait Component: fmt::Debug + Send + Sync {
     fn name(&self) -> &'static str;
     /// One line for `forebay components`.
     fn summary(&self) -> &'static str;
+    /// A whole pipeline file that uses it, for the reference.
+    fn example(&self) -> &'static str;
     /// JSON Schema of its configuration.
     fn schema(&self, generator: &mut SchemaGenerator) -> Schema;
 }

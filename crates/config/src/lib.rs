@@ -26,3 +26,6 @@ pub use place::{Place, SourceText, Span};
 pub use resolve::{Resolved, SECRET_VARIABLE_PREFIX, Variables, is_below, resolve};
 pub use validate::{Finding, findings, validate};
 pub use yaml::{DEPTH_MAX, NODES_MAX, TEXT_BYTES_MAX, read as read_yaml, too_large};
+
+/// Explanations of the error codes of this crate, for `forebay explain`.
+pub const CODES: &str = include_str!("../codes.md");

@@ -22,6 +22,9 @@ use forebay_core::Result;
 use sink::SinkKind;
 use source::SourceKind;
 
+/// Explanations of the error codes of this crate, for `forebay explain`.
+pub const CODES: &str = include_str!("../codes.md");
+
 /// The sources, in the order of the reference.
 pub const SOURCES: &[&dyn SourceKind] = &[
     &http::Kind,

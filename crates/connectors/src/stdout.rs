@@ -1,13 +1,7 @@
 //! Prints rows to standard output, for display or for a pipe.
 //!
 //! ```yaml
-//! pipeline: look
-//! source:
-//!   file: {path: "data/*.csv"}
-//! extract:
-//!   csv: {}
-//! load:
-//!   stdout: {format: table}
+#![doc = include_str!("stdout.example.yaml")]
 //! ```
 //!
 //! Rows are printed before the commit: after a failure the next run prints the uncommitted ones again (at least once). Rows
@@ -61,6 +55,10 @@ impl Component for Kind {
 
     fn summary(&self) -> &'static str {
         "rows to standard output"
+    }
+
+    fn example(&self) -> &'static str {
+        include_str!("stdout.example.yaml")
     }
 
     fn schema(&self, generator: &mut SchemaGenerator) -> schemars::Schema {

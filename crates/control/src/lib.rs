@@ -4,3 +4,6 @@
 //! it opens no store, no folder and no port itself.
 
 pub mod orchestrate;
+
+/// Explanations of the error codes of this crate, for `forebay explain`.
+pub const CODES: &str = include_str!("../codes.md");

@@ -1,7 +1,7 @@
 //! One error type whose kind decides how the caller should react.
 //!
 //! A new kind is added only when a caller would act differently; everything else is a `code` (stable, for people
-//! and `forebay explain`) and a message. This module never logs: an error is logged once, where it is handled.
+//! and `forebay explain`, with an explanation in the `codes.md` of a crate that makes it) and a message. This module never logs: an error is logged once, where it is handled.
 //!
 //! Whatever a message repeats, an error shows at most [`MESSAGE_BYTES_MAX`]. It keeps the whole, in which
 //! a secret can still be found.

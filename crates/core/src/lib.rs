@@ -11,6 +11,7 @@ pub mod commit;
 pub mod data_type;
 pub mod date;
 pub mod error;
+pub mod explanation;
 pub mod json;
 pub mod messages;
 pub mod name;
@@ -30,6 +31,7 @@ pub use batch::{Batch, Origins};
 pub use commit::{CommitId, RunId};
 pub use date::CivilDate;
 pub use error::{Context, Error, ErrorKind, Result, panic_message};
+pub use explanation::{Explanation, explanations};
 pub use messages::{Message, Messages, MessagesBuilder};
 pub use name::{Ident, RefName, TableName};
 pub use payload::{Chunk, Compression, Kept, PayloadHead};
@@ -39,3 +41,6 @@ pub use secret::Secret;
 pub use sql::{InspectedStatement, Selected, SqlEngine};
 pub use text::{shortened, shortened_value};
 pub use time::{Clock, SystemClock, Timestamp};
+
+/// Explanations of the error codes of this crate, for `forebay explain`.
+pub const CODES: &str = include_str!("../codes.md");

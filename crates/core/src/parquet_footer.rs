@@ -25,7 +25,7 @@ pub const FOOTER_BYTES_MAX: u32 = 256 << 20;
 /// Bytes from the first index of pages to the end of the last one, which are read at once.
 pub const INDEXES_BYTES_MAX: u64 = 256 << 20;
 
-/// The end of a file: the length of its footer and [`MAGIC`].
+/// The end of a file: the length of its footer and `MAGIC`.
 pub const ENDING_BYTES: usize = 8;
 
 const MAGIC: &[u8] = b"PAR1";

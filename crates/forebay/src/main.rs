@@ -6,6 +6,7 @@
 mod allocator;
 mod cli;
 mod demo;
+mod explain;
 mod log;
 mod machine;
 mod options;
@@ -13,6 +14,7 @@ mod output;
 mod panics;
 mod progress;
 mod project;
+mod reference;
 mod say;
 mod settings;
 mod wire;

@@ -6,10 +6,14 @@
 mod log;
 mod run;
 mod server;
+mod variables;
 
 pub(crate) use log::{Destination, Log, LogFormat, Otlp};
 pub(crate) use run::Run;
+pub(crate) use variables::OTHER_VARIABLES;
 
+use std::cell::RefCell;
+use std::collections::BTreeSet;
 use std::ffi::OsString;
 use std::path::Path;
 use std::time::Duration;
@@ -27,6 +31,9 @@ pub(crate) use self::server::{Server, ServerTls};
 
 /// Name of the file, in the project's folder.
 pub(crate) const FILE: &str = "forebay.toml";
+
+/// A file with every section, for the reference.
+pub(crate) const EXAMPLE: &str = include_str!("settings/example.toml");
 
 /// `forebay.toml`.
 #[derive(Debug, Clone, Default, Deserialize, JsonSchema)]
@@ -57,7 +64,7 @@ const KEEP_MIN: Duration = Duration::from_secs(3_600);
 #[derive(Debug, Clone, Deserialize, JsonSchema)]
 #[serde(deny_unknown_fields, default)]
 pub(crate) struct Lake {
-    /// How long every state of the lake can be read with `FOR SYSTEM_TIME AS OF` and `--as-of`.
+    /// How long every state of the lake can be read with `FOR SYSTEM_TIME AS OF` and `--as-of`; at least 1h.
     pub(crate) keep: Span,
     /// How long the records of commits and runs are kept.
     pub(crate) keep_log: Span,
@@ -308,22 +315,34 @@ fn secret(variable: &dyn Fn(&str) -> Option<String>, name: &str) -> Result<Optio
 }
 
 /// `[sql]`
-#[derive(Debug, Clone, Deserialize, JsonSchema)]
+#[derive(Debug, Clone, Default, Deserialize, JsonSchema)]
 #[serde(deny_unknown_fields, default)]
 pub(crate) struct Sql {
     /// Memory that queries may use before they spill to disk; without it half of the memory of the machine, or of the control
     /// group when that has less.
-    pub(crate) memory: Size,
+    pub(crate) memory: Option<Size>,
     /// Time limit of a statement; without it none. `forebay sql --timeout` sets it too.
     pub(crate) timeout: Option<Span>,
 }
 
-impl Default for Sql {
-    fn default() -> Self {
-        Self {
-            memory: Size(crate::machine::memory_bytes() / 2),
-            timeout: None,
+impl Sql {
+    pub(crate) fn memory_bytes(&self) -> u64 {
+        let memory = self.memory.map(|memory| memory.0);
+        memory.unwrap_or_else(|| crate::machine::memory_bytes() / 2)
+    }
+
+    /// `FOREBAY__SQL__MEMORY`, `FOREBAY__SQL__TIMEOUT`.
+    fn over_environment(&mut self, variable: &dyn Fn(&str) -> Option<String>) -> Result<()> {
+        const MEMORY: &str = "FOREBAY__SQL__MEMORY";
+        if let Some(memory) = variable(MEMORY) {
+            let memory = memory.parse();
+            let memory = memory.map_err(|error: Error| error.with_context("variable", MEMORY))?;
+            self.memory = Some(memory);
         }
+        if let Some(timeout) = parsed(variable, "FOREBAY__SQL__TIMEOUT")? {
+            self.timeout = Some(timeout);
+        }
+        Ok(())
     }
 }
 
@@ -342,29 +361,44 @@ impl Settings {
                 .with_source(error));
             }
         };
-        settings.store.over_environment(&variable)?;
-        settings.storage.over_environment(&variable)?;
-        settings.lake.over_environment(&variable)?;
-        settings.run.over_environment(&variable)?;
-        if let Some(memory) = variable("FOREBAY__SQL__MEMORY") {
-            settings.sql.memory = memory
-                .parse()
-                .map_err(|error: Error| error.with_context("variable", "FOREBAY__SQL__MEMORY"))?;
-        }
-        if let Some(timeout) = parsed(&variable, "FOREBAY__SQL__TIMEOUT")? {
-            settings.sql.timeout = Some(timeout);
-        }
-        settings.server.over_environment(&variable)?;
-        if let Some(level) = variable("FOREBAY__LOG__LEVEL") {
-            settings.log.level = Some(level);
-        }
-        settings.log.check()?;
+        settings.over_environment(&variable)?;
         Ok(settings)
     }
 
+    fn over_environment(&mut self, variable: &dyn Fn(&str) -> Option<String>) -> Result<()> {
+        self.store.over_environment(variable)?;
+        self.storage.over_environment(variable)?;
+        self.lake.over_environment(variable)?;
+        self.run.over_environment(variable)?;
+        self.sql.over_environment(variable)?;
+        self.server.over_environment(variable)?;
+        self.log.over_environment(variable)
+    }
+
+    /// Names of the environment variables that override a setting, found by watching which ones are read.
+    pub(crate) fn variables() -> Result<BTreeSet<String>> {
+        let read = RefCell::new(BTreeSet::new());
+        let variable = |name: &str| {
+            read.borrow_mut().insert(name.to_owned());
+            None
+        };
+        let mut settings = Self::default();
+        settings.over_environment(&variable)?;
+        settings.otlp.destination(&variable)?;
+        let mut read = read.into_inner();
+        // The parser of the command line reads this one.
+        read.insert("FOREBAY__LOG__FORMAT".to_owned());
+        Ok(read)
+    }
+
     fn parse(path: &str, text: &str) -> Result<Self> {
+        Self::parse_with(path, text, &ProcessVariables::default())
+    }
+
+    /// Settings whose references have the values of `variables`.
+    pub(crate) fn parse_with(path: &str, text: &str, variables: &dyn Variables) -> Result<Self> {
         let document = Document::from_toml(path, text)?;
-        let resolved = resolve(&document, &ProcessVariables::default());
+        let resolved = resolve(&document, variables);
         let mut wrong = resolved.diagnostics.clone();
         if wrong.0.is_empty() {
             wrong = validate(&resolved.document, &schemars::schema_for!(Self));
@@ -426,10 +460,11 @@ mod tests {
     #[test]
     fn settings_are_strict_and_have_defaults() {
         let settings = Settings::parse("forebay.toml", "").unwrap();
-        assert_eq!(settings.sql.memory, Sql::default().memory);
+        assert_eq!(settings.sql.memory, None);
+        assert!(settings.sql.memory_bytes() > 0);
         assert_eq!(settings.storage.url, None);
         let settings = Settings::parse("forebay.toml", "[sql]\nmemory = \"1GiB\"\n").unwrap();
-        assert_eq!(settings.sql.memory, Size(1 << 30));
+        assert_eq!(settings.sql.memory_bytes(), 1 << 30);
         let text = "[store]\nurl = \"postgres://ann:hunter2@db/lake\"\n";
         let settings = Settings::parse("forebay.toml", text).unwrap();
         assert!(!format!("{settings:?}").contains("hunter2"));

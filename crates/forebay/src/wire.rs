@@ -252,7 +252,7 @@ impl Workspace {
         QueryOptions {
             branch,
             as_of: Some(as_of),
-            memory_bytes: usize::try_from(self.settings.sql.memory.0).unwrap_or(usize::MAX),
+            memory_bytes: usize::try_from(self.settings.sql.memory_bytes()).unwrap_or(usize::MAX),
             payloads: Some(Arc::new(payloads::Payloads(payloads))),
             spill_dir: Some(self.spill_folder()),
             timeout: self.settings.sql.timeout.map(|timeout| timeout.0),

@@ -33,7 +33,7 @@ pub struct ContractPolicy {
     /// Columns by name, as they are after flattening (`properties__mag`). One with a `type` is in the table from the
     /// first commit, also when no record has it; inside kept objects and lists it comes with its first value.
     pub columns: BTreeMap<String, ColumnRule>,
-    /// The most columns a table may have, at all depths; a record that would add more is quarantined.
+    /// The most columns a table may have, at all depths, 2,000 when not given; a record that would add more is quarantined.
     pub columns_max: Option<u32>,
     /// Tables that a list of the records may not become: they belong to another pipeline. Set by the run.
     #[serde(skip)]

@@ -43,6 +43,9 @@ pub use extraction::{
     Extracted, Extraction, Extractor, ExtractorKind, ObjectInput, Outlet, REFUSALS_MAX, Value,
 };
 
+/// Explanations of the error codes of this crate, for `forebay explain`.
+pub const CODES: &str = include_str!("../codes.md");
+
 /// Every extractor there is, in the order of the reference.
 pub const EXTRACTORS: &[&dyn ExtractorKind] = &[
     &json::Kind,

@@ -15,7 +15,7 @@ use arrow::datatypes::{DataType, Field};
 use forebay_core::quarantine::Extent;
 use forebay_core::{Compression, Error, Messages, Origins, PayloadHead, Rejected, Result};
 use schemars::JsonSchema;
-use serde::Deserialize;
+use serde::{Deserialize, Serialize};
 
 use super::added_columns::{AddedColumn, ColumnExtraction, ColumnSource, OwnColumn};
 use super::magic::{FOREIGN_FORMAT, compressed};
@@ -53,7 +53,7 @@ pub struct MessageColumns {
 }
 
 /// Handling of a message without a value.
-#[derive(Debug, Clone, Copy, Default, PartialEq, Eq, Deserialize, JsonSchema)]
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
 #[serde(rename_all = "snake_case")]
 pub enum Tombstones {
     /// It is quarantined.

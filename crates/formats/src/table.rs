@@ -1,13 +1,7 @@
 //! Rows of a lake table, selected by the source `table`.
 //!
 //! ```yaml
-//! pipeline: orders_out
-//! source:
-//!   table: {name: sales.orders}
-//! extract:
-//!   table: {}
-//! load:
-//!   stdout: {}
+#![doc = include_str!("table.example.yaml")]
 //! ```
 //!
 //! A payload is a *portion*: JSON that names data files, row groups and deleted rows, with the table's columns as of that
@@ -69,6 +63,10 @@ impl Component for Kind {
 
     fn summary(&self) -> &'static str {
         "rows of a lake table, with the source `table`"
+    }
+
+    fn example(&self) -> &'static str {
+        include_str!("table.example.yaml")
     }
 
     fn schema(&self, generator: &mut SchemaGenerator) -> Schema {

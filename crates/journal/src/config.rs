@@ -31,7 +31,7 @@ impl Default for Limits {
 }
 
 /// Where a journal is stored.
-#[derive(Debug, Clone, Copy, Default, PartialEq, Eq, Deserialize, JsonSchema)]
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
 #[serde(rename_all = "snake_case")]
 pub enum Place {
     /// On the local disk: an answer costs a flush of it, and acknowledged pushes are lost with the disk until they are

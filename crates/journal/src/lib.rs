@@ -62,6 +62,9 @@ use keys::{Key, Keys, Reservation};
 use segment::Folder;
 use storage::Objects;
 
+/// Explanations of the error codes of this crate, for `forebay explain`.
+pub const CODES: &str = include_str!("../codes.md");
+
 /// Appends that wait to be durable; more are refused, so that a slow disk causes back-pressure instead of memory growth.
 const QUEUE_MAX: usize = 4096;
 
@@ -438,7 +441,7 @@ fn busy() -> Error {
 fn backlog(waiting: u64) -> Error {
     let what = format!("the journal's backlog is full: {waiting} bytes are not committed yet");
     Error::unavailable("journal_backlog", what)
-        .with_hint("retry the push later; check the pipeline's last run with `forebay runs`")
+        .with_hint("retry the push later; check the pipeline's last run with `forebay runs ls`")
 }
 
 fn lost(files: &Files, offset: u64, first: u64, end: u64) -> Error {

@@ -46,3 +46,6 @@ pub use spill::SpillFolder;
 pub use table::{SnapshotInfo, Table};
 pub use verify::TableReport;
 pub use write::{DataFile, TableWriter, WriterOptions};
+
+/// Explanations of the error codes of this crate, for `forebay explain`.
+pub const CODES: &str = include_str!("../codes.md");

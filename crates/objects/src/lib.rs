@@ -13,3 +13,6 @@ pub use create::{Created, Medium, NewObject, PART_BYTES, PARTS_MAX, create, crea
 pub use error::{GONE, MISMATCH, explain_objects, explain_text, from_objects, gone};
 pub use s3::{AwsVariables, RETRY_FOR, S3Options};
 pub use url::StorageUrl;
+
+/// Explanations of the error codes of this crate, for `forebay explain`.
+pub const CODES: &str = include_str!("../codes.md");

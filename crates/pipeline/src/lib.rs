@@ -20,3 +20,6 @@ pub mod quarantine;
 pub mod position_objects;
 
 mod rows;
+
+/// Explanations of the error codes of this crate, for `forebay explain`.
+pub const CODES: &str = include_str!("../codes.md");

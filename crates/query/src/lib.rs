@@ -48,3 +48,6 @@ pub use engine::deadline::{QUERY_CANCELLED, QueryCancellation};
 pub use place::StatementStart;
 pub use raw::{PAYLOAD_COLUMN, PayloadReader};
 pub use session::{Answer, MEMORY_BYTES_DEFAULT, Query, QueryOptions, SPILL_BYTES_DEFAULT};
+
+/// Explanations of the error codes of this crate, for `forebay explain`.
+pub const CODES: &str = include_str!("../codes.md");

@@ -32,8 +32,12 @@ use axum::routing::{get, post};
 
 pub use access::Access;
 pub use listen::{Listening, listen};
+pub use metrics::{MetricFamily, MetricKind, metric_families};
 pub use state::{Probe, State};
 pub use tls::TlsFiles;
+
+/// Explanations of the error codes of this crate, for `forebay explain`.
+pub const CODES: &str = include_str!("../codes.md");
 
 /// Target of spans that are made for traces and not for the log.
 pub const TRACE: &str = "forebay_trace";

@@ -25,3 +25,6 @@ pub use log::{AsOf, CommitRecord, Head};
 pub use refs::Branch;
 pub use runs::{RunRecord, RunStatus, StepRecord};
 pub use store::Store;
+
+/// Explanations of the error codes of this crate, for `forebay explain`.
+pub const CODES: &str = include_str!("../codes.md");

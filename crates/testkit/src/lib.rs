@@ -6,6 +6,7 @@
 mod again;
 mod clock;
 mod compress;
+mod guides;
 mod kafka;
 mod keeper;
 mod lossy;
@@ -19,6 +20,9 @@ mod workspace;
 pub use again::{again_on_s3, on_s3};
 pub use clock::FakeClock;
 pub use compress::{gzip, gzip_bomb, zstd};
+pub use guides::{
+    GuideBlock, GuideFile, GuideLanguage, guide_blocks, guide_files, inline_commands,
+};
 pub use kafka::KafkaServer;
 pub use lossy::{Fault, LossyStore};
 pub use no_sql::NoSql;

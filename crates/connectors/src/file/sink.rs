@@ -1,13 +1,7 @@
 //! Writes rows to files in a folder: Parquet, NDJSON or CSV.
 //!
 //! ```yaml
-//! pipeline: export
-//! source:
-//!   file: {path: "data/*.csv"}
-//! extract:
-//!   csv: {}
-//! load:
-//!   file: {path: out, format: parquet}
+#![doc = include_str!("sink.example.yaml")]
 //! ```
 //!
 //! Each commit makes new files, `part-<split>-<commits of the split before it>-<run>-<number>.parquet`; a child table has a
@@ -75,6 +69,10 @@ impl Component for Kind {
 
     fn summary(&self) -> &'static str {
         "rows to Parquet, NDJSON or CSV files"
+    }
+
+    fn example(&self) -> &'static str {
+        include_str!("sink.example.yaml")
     }
 
     fn schema(&self, generator: &mut SchemaGenerator) -> Schema {

@@ -129,6 +129,7 @@ pub struct ApiKey {
     /// Name of the query parameter that carries the key.
     #[serde(default)]
     pub param: Option<String>,
+    /// The key.
     pub value: Secret,
     /// Text before the key in the header, such as `Token `.
     #[serde(default)]

@@ -5,15 +5,7 @@
 //! position. It never connects to a forbidden address and never sends credentials to another host.
 //!
 //! ```yaml
-//! source:
-//!   http:
-//!     url: https://earthquake.example.org/query
-//!     params: {format: geojson, orderby: time-asc}
-//!     auth: {bearer: {token: "${secret:quakes_token}"}}
-//!     paginate: {offset: {param: offset, limit_param: limit, limit: 1000, start: 1}}
-//!     cursor: {field: properties.updated, field_format: epoch_millis, param: updatedafter, start: 2026-01-01T00:00:00Z, lag: 5m, key: id}
-//!     rate: {requests: 10, per: 1s}
-//!     records: features
+#![doc = include_str!("example.yaml")]
 //! ```
 
 pub(crate) mod address;
@@ -67,6 +59,10 @@ impl Component for Kind {
 
     fn summary(&self) -> &'static str {
         "an HTTP API: authentication, pages, an incremental cursor, a request budget"
+    }
+
+    fn example(&self) -> &'static str {
+        include_str!("example.yaml")
     }
 
     fn schema(&self, generator: &mut SchemaGenerator) -> Schema {

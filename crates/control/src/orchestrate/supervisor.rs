@@ -63,7 +63,7 @@ impl<S: Site> Supervisor<S> {
         }
     }
 
-    /// Works until `stop`, then waits until every pipeline has made its last commit, at most [`LAST_COMMITS_TIME_MAX`].
+    /// Works until `stop`, then waits until every pipeline has made its last commit, at most `LAST_COMMITS_TIME_MAX`.
     /// Returns the pipelines that have not: their next run continues at the commit before.
     pub async fn run(mut self) -> Vec<Ident> {
         let (stop, clock) = (self.stop.clone(), self.clock.clone());

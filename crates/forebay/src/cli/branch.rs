@@ -18,13 +18,17 @@ pub(crate) enum Branch {
     Ls,
     /// Create a branch
     Create {
+        /// Name of the new branch
         name: RefName,
         /// The branch to start from
         #[arg(long, default_value = "main")]
         from: RefName,
     },
     /// Drop a branch; its files go with the next `forebay tables clean`
-    Drop { name: RefName },
+    Drop {
+        /// Name of the branch
+        name: RefName,
+    },
 }
 
 impl Branch {

@@ -4,6 +4,10 @@ mod branch;
 mod check;
 mod components;
 mod demo;
+mod docs;
+mod explain;
+#[cfg(test)]
+mod guides;
 mod head_changes;
 mod init;
 mod pipeline;
@@ -36,7 +40,7 @@ use crate::{log, say};
     name = "forebay",
     version,
     max_term_width = 100,
-    after_help = "Start with `forebay demo`. Every error ends with a hint."
+    after_help = "Start with `forebay demo`. Most errors end with a hint; `forebay explain CODE` says more."
 )]
 struct Cli {
     #[command(flatten)]
@@ -85,8 +89,21 @@ enum Command {
     Schema(schema::Schema),
     /// Sources, extractors, transforms and sinks that a pipeline file may name
     Components(components::Components),
+    /// What an error code means and what to do next
+    Explain(explain::Explain),
+    /// Write the reference of the documentation
+    #[command(hide = true)]
+    Docs(docs::Docs),
     /// Completions for a shell, on stdout
-    Completions { shell: clap_complete::Shell },
+    Completions {
+        /// The shell
+        shell: clap_complete::Shell,
+    },
+}
+
+/// The whole command line, for the reference.
+pub(crate) fn command() -> clap::Command {
+    Cli::command()
 }
 
 pub(crate) fn main() -> ExitCode {
@@ -133,6 +150,8 @@ fn dispatch(cli: Cli) -> Result<ExitCode> {
             Ok(ExitCode::SUCCESS)
         }
         Command::Schema(command) => command.run(),
+        Command::Explain(command) => command.run(global),
+        Command::Docs(command) => command.run(),
         Command::Components(command) => command.run(global),
         Command::Init(command) => command.run(global),
         command => {
@@ -162,6 +181,8 @@ async fn with_data(command: Command, global: &Global) -> Result<ExitCode> {
         Command::Verify(command) => Box::pin(command.run(global)).await,
         Command::Completions { .. }
         | Command::Schema(_)
+        | Command::Explain(_)
+        | Command::Docs(_)
         | Command::Components(_)
         | Command::Init(_) => Err(Error::bug("dispatch", "this command was handled before")),
     }

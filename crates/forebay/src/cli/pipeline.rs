@@ -19,10 +19,12 @@ use crate::{project, say};
 pub(crate) enum Pipeline {
     /// Drop the pipeline's tables, raw index, quarantine and positions: the next run starts from nothing
     Reset {
+        /// The pipeline, by name or file
         pipeline: String,
         /// Do it; without this the command lists the tables it would drop
         #[arg(long)]
         yes: bool,
+        /// The branch of the catalog to reset it on
         #[arg(long, default_value = "main")]
         branch: RefName,
         /// A value for `${param:NAME}`

@@ -21,14 +21,22 @@ use crate::{project, say};
 pub(crate) enum Quarantine {
     /// List open rejections: by reason, or one by one with a pipeline's name
     Ls {
+        /// The pipeline whose records are listed
         pipeline: Option<Ident>,
+        /// Most records to list
         #[arg(long, default_value_t = 50)]
         limit: u32,
     },
     /// Show one record: its bytes, its reason, its position in the raw zone
-    Show { pipeline: Ident, id: String },
+    Show {
+        /// The pipeline
+        pipeline: Ident,
+        /// Id of the record, as `quarantine ls` shows it
+        id: String,
+    },
     /// Process the rejected records of a pipeline again, after a fix; each is loaded once
     Replay {
+        /// The pipeline, by name or file
         pipeline: String,
         /// A value for `${param:NAME}`
         #[arg(long = "param", value_name = "NAME=VALUE", value_parser = super::run::param)]

@@ -19,6 +19,7 @@ pub(crate) enum Runs {
     Ls {
         /// Only runs of this pipeline
         pipeline: Option<Ident>,
+        /// Most runs to list
         #[arg(long, default_value_t = 20)]
         limit: u32,
     },

@@ -35,6 +35,7 @@ pub(crate) struct Tables {
 enum Action {
     /// Columns and types of a table
     Describe {
+        /// The table, as `namespace.table`
         table: String,
         #[command(flatten)]
         at: At,

@@ -5,13 +5,15 @@ use std::collections::BTreeMap;
 use clap::ValueEnum;
 use forebay_core::{Error, Result, Secret};
 use schemars::JsonSchema;
-use serde::Deserialize;
+use serde::{Deserialize, Serialize};
 use tracing_subscriber::EnvFilter;
 
 use super::parsed;
 
 /// How lines of the log look.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, Default, ValueEnum, Deserialize, JsonSchema)]
+#[derive(
+    Debug, Clone, Copy, PartialEq, Eq, Default, ValueEnum, Serialize, Deserialize, JsonSchema,
+)]
 #[serde(rename_all = "snake_case")]
 pub(crate) enum LogFormat {
     /// For people.
@@ -25,7 +27,7 @@ pub(crate) enum LogFormat {
 #[derive(Debug, Clone, Default, Deserialize, JsonSchema)]
 #[serde(deny_unknown_fields, default)]
 pub(crate) struct Log {
-    /// `json` for one object a line.
+    /// Format of the log; `--log` overrides it.
     pub(crate) format: LogFormat,
     /// Log level: `info`, or in detail as in `warn,forebay=debug`. Without it warnings, and in JSON also events of Forebay.
     /// `FOREBAY_LOG` and `-v` override it.
@@ -33,7 +35,19 @@ pub(crate) struct Log {
 }
 
 impl Log {
-    pub(super) fn check(&self) -> Result<()> {
+    /// `FOREBAY__LOG__LEVEL`; the format is an option of the command line with a variable of its own. Errors: `Config`
+    /// `bad_log_level`.
+    pub(super) fn over_environment(
+        &mut self,
+        variable: &dyn Fn(&str) -> Option<String>,
+    ) -> Result<()> {
+        if let Some(level) = variable("FOREBAY__LOG__LEVEL") {
+            self.level = Some(level);
+        }
+        self.check()
+    }
+
+    fn check(&self) -> Result<()> {
         let Some(level) = &self.level else {
             return Ok(());
         };
@@ -84,12 +98,12 @@ impl Otlp {
         let base = variable("FOREBAY__OTLP__ENDPOINT")
             .or_else(|| variable("OTEL_EXPORTER_OTLP_ENDPOINT"))
             .or_else(|| self.endpoint.clone());
+        let more = variable("OTEL_EXPORTER_OTLP_HEADERS").unwrap_or_default();
         let below = |base: String| format!("{}/v1/traces", base.trim_end_matches('/'));
         let Some(url) = whole.or(base.map(below)).filter(|url| !url.is_empty()) else {
             return Ok(None);
         };
         let mut headers: Vec<(String, Secret)> = self.headers.clone().into_iter().collect();
-        let more = variable("OTEL_EXPORTER_OTLP_HEADERS").unwrap_or_default();
         let pairs = more.split(',').filter_map(|pair| pair.split_once('='));
         headers.extend(pairs.map(|(name, value)| {
             let value = Secret::new(value.trim().to_owned());

@@ -24,6 +24,7 @@ fn help_names_every_command_and_starts_with_what_it_is_for() {
         "rebuild",
         "schema",
         "components",
+        "explain",
         "completions",
     ] {
         assert!(

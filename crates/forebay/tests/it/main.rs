@@ -21,6 +21,7 @@ mod files;
 mod flights;
 mod forebay;
 mod formats;
+mod guides;
 mod hive;
 mod hostile;
 #[cfg(feature = "kafka")]

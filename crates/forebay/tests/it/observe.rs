@@ -47,6 +47,29 @@ fn after_a_kill_lag_and_backlog_are_those_of_what_is_not_loaded() {
     }
 }
 
+/// Every metric is in the reference, with its type and labels.
+fn assert_documented(metrics: &str) {
+    let reference = include_str!("../../../../docs/reference/metrics.md");
+    let families = metrics
+        .lines()
+        .filter_map(|line| line.strip_prefix("# TYPE "));
+    for (name, kind) in families.filter_map(|family| family.split_once(' ')) {
+        let row = format!("| `{name}` | {kind} | ");
+        let row = reference.lines().find(|line| line.starts_with(&row));
+        let row = row.unwrap_or_else(|| panic!("docs/reference/metrics.md has no {kind} {name}"));
+        let samples = metrics.lines().filter(|line| line.starts_with(name));
+        let labels = samples.filter_map(|line| line.split_once('{')?.1.split_once('}'));
+        for label in labels.flat_map(|(labels, _)| labels.split("\",")) {
+            let label = label.split('=').next().unwrap_or_default();
+            let is_listed = label == "le" || row.contains(&format!("`{label}`"));
+            assert!(
+                is_listed,
+                "docs/reference/metrics.md: {name} has a label {label}"
+            );
+        }
+    }
+}
+
 #[test]
 fn promtool_has_nothing_to_say_about_the_metrics() {
     let project = Project::new();
@@ -91,6 +114,7 @@ fn promtool_has_nothing_to_say_about_the_metrics() {
             "{name}\n{metrics}"
         );
     }
+    assert_documented(&metrics);
     let Some(promtool) = variable("FOREBAY_TEST_PROMTOOL") else {
         println!(
             "FOREBAY_TEST_PROMTOOL is not set (test.sh does): promtool has not looked at the metrics"

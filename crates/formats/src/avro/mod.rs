@@ -1,13 +1,7 @@
 //! `extract: avro`: container files, and messages of a registry, each a record of an Avro schema.
 //!
 //! ```yaml
-//! source:
-//!   kafka:
-//!     cluster: {brokers: [localhost:9092]}
-//!     topic: orders
-//!     registry: {url: "http://localhost:8081"}
-//! extract:
-//!   avro: {}
+#![doc = include_str!("example.yaml")]
 //! ```
 //!
 //! Columns have the types of the schema. Each message is decoded with the schema that wrote it; a later schema with more
@@ -74,6 +68,10 @@ impl Component for Kind {
 
     fn summary(&self) -> &'static str {
         "Avro container files, and messages whose schemas are in a registry"
+    }
+
+    fn example(&self) -> &'static str {
+        include_str!("example.yaml")
     }
 
     fn schema(&self, generator: &mut SchemaGenerator) -> Schema {

@@ -1,13 +1,7 @@
 //! CSV and its relatives: one record a line, fields between delimiters, names in a header.
 //!
 //! ```yaml
-//! pipeline: cases
-//! source:
-//!   file: {path: "data/*.csv"}
-//! extract:
-//!   csv: {delimiter: ";", null: ["", "NULL"]}
-//! load:
-//!   stdout: {format: ndjson}
+#![doc = include_str!("example.yaml")]
 //! ```
 //!
 //! Columns are matched by header name, so files may order them freely and add new ones. Types are learned from the first
@@ -199,6 +193,10 @@ impl Component for Kind {
 
     fn summary(&self) -> &'static str {
         "CSV, TSV and other delimited text"
+    }
+
+    fn example(&self) -> &'static str {
+        include_str!("example.yaml")
     }
 
     fn schema(&self, generator: &mut SchemaGenerator) -> Schema {

@@ -1,8 +1,7 @@
 //! `extract: json`: JSON documents, lists of records, records at a path, and NDJSON.
 //!
 //! ```yaml
-//! extract:
-//!   json: {records: data.items, nested: tables}
+#![doc = include_str!("example.yaml")]
 //! ```
 //!
 //! # How a record becomes rows
@@ -163,6 +162,10 @@ impl Component for Kind {
 
     fn summary(&self) -> &'static str {
         "JSON documents, records at a path, and NDJSON; nested data kept, flattened, or as child tables"
+    }
+
+    fn example(&self) -> &'static str {
+        include_str!("example.yaml")
     }
 
     fn schema(&self, generator: &mut SchemaGenerator) -> Schema {

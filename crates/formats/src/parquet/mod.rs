@@ -1,13 +1,7 @@
 //! Parquet files: columns with types of their own.
 //!
 //! ```yaml
-//! pipeline: trips
-//! source:
-//!   file: {path: "data/*.parquet"}
-//! extract:
-//!   parquet: {}
-//! load:
-//!   stdout: {format: ndjson}
+#![doc = include_str!("example.yaml")]
 //! ```
 //!
 //! Columns are matched by name. Types become those of a table without losing anything: dictionaries become their values,
@@ -109,6 +103,10 @@ impl Component for Kind {
 
     fn summary(&self) -> &'static str {
         "Parquet files"
+    }
+
+    fn example(&self) -> &'static str {
+        include_str!("example.yaml")
     }
 
     fn schema(&self, generator: &mut SchemaGenerator) -> Schema {

@@ -1,13 +1,7 @@
 //! `extract: protobuf`: messages of a registry, each a Protobuf message.
 //!
 //! ```yaml
-//! source:
-//!   kafka:
-//!     cluster: {brokers: [localhost:9092]}
-//!     topic: orders
-//!     registry: {url: "http://localhost:8081"}
-//! extract:
-//!   protobuf: {nested: flatten}
+#![doc = include_str!("example.yaml")]
 //! ```
 //!
 //! A message becomes what its JSON is (<https://protobuf.dev/programming-guides/json/>), with 64-bit integers as numbers and fields
@@ -66,6 +60,10 @@ impl Component for Kind {
 
     fn summary(&self) -> &'static str {
         "Protobuf messages whose schemas are in a registry"
+    }
+
+    fn example(&self) -> &'static str {
+        include_str!("example.yaml")
     }
 
     fn schema(&self, generator: &mut SchemaGenerator) -> Schema {

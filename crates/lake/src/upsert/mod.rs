@@ -1,7 +1,7 @@
 //! Rows that replace rows: those of a draft take the place of the rows of the table that have the same key.
 //!
-//! While files are written, [`WrittenKeys`] notes the key and the place of each row. A commit looks the keys up in the
-//! table's live files ([`KeyLookup`]), which their bounds prune, and deletes the rows that it finds by position. Nothing is kept between
+//! While files are written, `WrittenKeys` notes the key and the place of each row. A commit looks the keys up in the
+//! table's live files (`KeyLookup`), which their bounds prune, and deletes the rows that it finds by position. Nothing is kept between
 //! commits, and nothing is ever changed in place: a table is as before until the commit names the deletes.
 //!
 //! Of several rows of a key the one with the greatest value of the order column stays, of equal values the one that came

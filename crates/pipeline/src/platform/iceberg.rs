@@ -1,16 +1,10 @@
 //! The lake itself as a sink: rows, position, quarantine and raw index in one commit.
 //!
 //! ```yaml
-//! load:
-//!   iceberg: {table: quakes.events, partition: [day(at)]}
+#![doc = include_str!("iceberg.example.yaml")]
 //! ```
 //!
-//! `mode: upsert` keeps one row for each key:
-//!
-//! ```yaml
-//! load:
-//!   iceberg: {table: shop.orders, mode: upsert, key: [id], order: updated_at}
-//! ```
+//! `mode: upsert` keeps one row for each key; without it rows are appended.
 //!
 //! `mode: bitemporal` keeps every row, with the time when it is true and the time when the lake believed it:
 //!
@@ -228,6 +222,10 @@ impl Component for Kind {
 
     fn summary(&self) -> &'static str {
         "a table of the lake, exactly once: rows are appended, replace those of the same key, or say what is true of it in a period"
+    }
+
+    fn example(&self) -> &'static str {
+        include_str!("iceberg.example.yaml")
     }
 
     fn schema(&self, generator: &mut SchemaGenerator) -> Schema {

@@ -27,7 +27,7 @@ use forebay_formats::contract::ContractPolicy;
 use forebay_journal::WRITERS;
 
 pub use components::{ConfiguredSource, ConfiguredTarget};
-pub use schema::pipeline_schema;
+pub use schema::{PIPELINE_EXAMPLE, pipeline_schema};
 
 /// `raw:` in a pipeline file.
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize, JsonSchema)]
@@ -35,7 +35,7 @@ pub use schema::pipeline_schema;
 pub struct RawSpec {
     /// A raw object is sealed at this size.
     pub object_bytes: Size,
-    /// zstd level for payloads that are not compressed already, 1 to 19.
+    /// zstd level for payloads that are not compressed already.
     #[schemars(range(min = 1, max = 19))]
     pub level: i32,
 }

@@ -9,6 +9,9 @@ use super::{RawSpec, ScheduleSpec};
 use crate::buffer::BufferSpec;
 use forebay_formats::contract::ContractPolicy;
 
+/// A pipeline file with every section, for the reference.
+pub const PIPELINE_EXAMPLE: &str = include_str!("example.yaml");
+
 /// JSON Schema (2020-12) of a pipeline file, for editors and for the check. Its properties are in flow order.
 pub fn pipeline_schema() -> Schema {
     let mut generator = SchemaSettings::draft2020_12()

@@ -1,8 +1,7 @@
 //! `cast`: changes the types of columns.
 //!
 //! ```yaml
-//! transform:
-//!   - cast: {mag: double, time: timestamptz, price: "decimal(20, 4)"}
+#![doc = include_str!("cast.example.yaml")]
 //! ```
 //!
 //! A cast never rounds: a value that the new type cannot hold exactly is quarantined with its row, the others are
@@ -45,6 +44,10 @@ impl Component for Kind {
 
     fn summary(&self) -> &'static str {
         "New types for columns: `{column: type}`; a value that does not fit exactly is quarantined."
+    }
+
+    fn example(&self) -> &'static str {
+        include_str!("cast.example.yaml")
     }
 
     fn schema(&self, generator: &mut SchemaGenerator) -> Schema {

@@ -1,10 +1,7 @@
 //! `check`: rules that every row must meet.
 //!
 //! ```yaml
-//! transform:
-//!   - check:
-//!       - {name: mag_range, where: "mag BETWEEN -2 AND 10"}
-//!       - {name: has_time, where: "time IS NOT NULL", on_fail: fail}
+#![doc = include_str!("check.example.yaml")]
 //! ```
 //!
 //! A row for which the condition is not true (false, or null) is quarantined with the name of the rule, or the run
@@ -20,7 +17,7 @@ use arrow::datatypes::{Field, Schema as ArrowSchema};
 use async_trait::async_trait;
 use forebay_core::{Batch, Context, Error, Rejected, Result, SqlEngine};
 use schemars::{JsonSchema, Schema, SchemaGenerator};
-use serde::Deserialize;
+use serde::{Deserialize, Serialize};
 
 use super::bisect::judge;
 use super::{Refusal, Transform, TransformKind, Transformed, own_fault, refuse};
@@ -51,7 +48,7 @@ struct Rule {
     on_fail: OnFail,
 }
 
-#[derive(Debug, Clone, Copy, PartialEq, Eq, Default, Deserialize, JsonSchema)]
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Default, Serialize, Deserialize, JsonSchema)]
 #[serde(rename_all = "snake_case")]
 enum OnFail {
     /// The row is quarantined, the others are processed.
@@ -68,6 +65,10 @@ impl Component for Kind {
 
     fn summary(&self) -> &'static str {
         "Rules that every row must meet; a row that does not is quarantined, or the run fails."
+    }
+
+    fn example(&self) -> &'static str {
+        include_str!("check.example.yaml")
     }
 
     fn schema(&self, generator: &mut SchemaGenerator) -> Schema {

@@ -1,8 +1,7 @@
 //! `rename`: renames columns.
 //!
 //! ```yaml
-//! transform:
-//!   - rename: {properties__mag: magnitude, properties__time: at}
+#![doc = include_str!("rename.example.yaml")]
 //! ```
 //!
 //! All renames happen at once, so two columns may swap their names. A column that is not there is an error.
@@ -29,6 +28,10 @@ impl Component for Kind {
 
     fn summary(&self) -> &'static str {
         "New names for columns: `{old: new}`."
+    }
+
+    fn example(&self) -> &'static str {
+        include_str!("rename.example.yaml")
     }
 
     fn schema(&self, _: &mut SchemaGenerator) -> Schema {

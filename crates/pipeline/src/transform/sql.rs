@@ -1,8 +1,7 @@
 //! `sql`: one `SELECT` over the rows, as the table `input`.
 //!
 //! ```yaml
-//! transform:
-//!   - sql: SELECT id, mag AS magnitude FROM input WHERE mag IS NOT NULL
+#![doc = include_str!("sql.example.yaml")]
 //! ```
 //!
 //! The statement sees the rows of one batch at a time. One whose result for a row depends on other rows (an aggregate,
@@ -49,6 +48,10 @@ impl Component for Kind {
 
     fn summary(&self) -> &'static str {
         "One SELECT over the rows, as the table `input`."
+    }
+
+    fn example(&self) -> &'static str {
+        include_str!("sql.example.yaml")
     }
 
     fn schema(&self, _: &mut SchemaGenerator) -> Schema {

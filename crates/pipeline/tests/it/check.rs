@@ -2,6 +2,7 @@
 
 mod corpus;
 mod engine;
+mod examples;
 mod hostile;
 
 use forebay_config::{Diagnostics, Variables};

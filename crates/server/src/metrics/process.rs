@@ -4,9 +4,36 @@ use std::fmt;
 
 use prometheus_client::collector::Collector;
 use prometheus_client::encoding::{DescriptorEncoder, NoLabelSet};
-use prometheus_client::metrics::MetricType;
 
-use super::{Named, gauge, gauges};
+use super::{MetricFamily, begin, gauge, gauges};
+
+const BUILD: MetricFamily = MetricFamily::gauge(
+    "forebay_build_info",
+    &["version"],
+    "The running version, as a label",
+)
+.of_process();
+const CPU: MetricFamily =
+    MetricFamily::counter("process_cpu_seconds", &[], "User and system time spent").of_process();
+const RESIDENT: MetricFamily =
+    MetricFamily::gauge("process_resident_memory_bytes", &[], "Resident memory").of_process();
+const VIRTUAL: MetricFamily =
+    MetricFamily::gauge("process_virtual_memory_bytes", &[], "Virtual memory").of_process();
+const OPEN_FDS: MetricFamily =
+    MetricFamily::gauge("process_open_fds", &[], "Open file handles").of_process();
+const MAX_FDS: MetricFamily =
+    MetricFamily::gauge("process_max_fds", &[], "Limit of open file handles").of_process();
+const THREADS: MetricFamily = MetricFamily::gauge("process_threads", &[], "Threads").of_process();
+const START: MetricFamily = MetricFamily::gauge(
+    "process_start_time_seconds",
+    &[],
+    "Start time of the process, in seconds since 1970",
+)
+.of_process();
+
+pub(super) const FAMILIES: &[MetricFamily] = &[
+    BUILD, CPU, RESIDENT, VIRTUAL, OPEN_FDS, MAX_FDS, THREADS, START,
+];
 
 #[derive(Debug)]
 pub(super) struct Collected;
@@ -14,36 +41,20 @@ pub(super) struct Collected;
 impl Collector for Collected {
     fn encode(&self, mut encoder: DescriptorEncoder<'_>) -> fmt::Result {
         let build = [([("version", env!("CARGO_PKG_VERSION"))], 1.0)];
-        let help = "The running version, as a label";
-        gauges(&mut encoder, Named("forebay_build_info", help), build)?;
+        gauges(&mut encoder, &BUILD, build)?;
         let Some(now) = Process::read() else {
             return Ok(());
         };
-        let help = "User and system time spent";
-        let kind = MetricType::Counter;
-        let mut cpu = encoder.encode_descriptor("process_cpu_seconds", help, None, kind)?;
-        cpu.encode_counter::<NoLabelSet, _, u64>(&now.cpu_seconds, None)?;
-        for (name, help, value) in [
-            (
-                "process_resident_memory_bytes",
-                "Resident memory",
-                now.resident_bytes,
-            ),
-            (
-                "process_virtual_memory_bytes",
-                "Virtual memory",
-                now.virtual_bytes,
-            ),
-            ("process_open_fds", "Open file handles", now.open_fds),
-            ("process_max_fds", "Limit of open file handles", now.max_fds),
-            ("process_threads", "Threads", now.threads),
-            (
-                "process_start_time_seconds",
-                "Start time of the process, in seconds since 1970",
-                now.start_seconds,
-            ),
+        begin(&mut encoder, &CPU)?.encode_counter::<NoLabelSet, _, u64>(&now.cpu_seconds, None)?;
+        for (family, value) in [
+            (&RESIDENT, now.resident_bytes),
+            (&VIRTUAL, now.virtual_bytes),
+            (&OPEN_FDS, now.open_fds),
+            (&MAX_FDS, now.max_fds),
+            (&THREADS, now.threads),
+            (&START, now.start_seconds),
         ] {
-            gauge(&mut encoder, Named(name, help), value)?;
+            gauge(&mut encoder, family, value)?;
         }
         Ok(())
     }

@@ -1,13 +1,7 @@
 //! Files of a folder or a bucket, each loaded once.
 //!
 //! ```yaml
-//! pipeline: readings
-//! source:
-//!   file: {path: "data/*.ndjson", settle: 10s}
-//! extract:
-//!   json: {}
-//! load:
-//!   stdout: {format: ndjson}
+#![doc = include_str!("example.yaml")]
 //! ```
 //!
 //! A file is identified by its path and content, and after a move by its content and modification time. The same name
@@ -149,6 +143,10 @@ impl Component for Kind {
 
     fn summary(&self) -> &'static str {
         "files of a folder or a bucket, each loaded once"
+    }
+
+    fn example(&self) -> &'static str {
+        include_str!("example.yaml")
     }
 
     fn schema(&self, generator: &mut SchemaGenerator) -> Schema {

@@ -1,13 +1,7 @@
 //! Loads rows to a topic of a Kafka cluster, exactly once.
 //!
 //! ```yaml
-//! pipeline: orders_out
-//! source:
-//!   table: {name: sales.orders}
-//! extract:
-//!   table: {}
-//! load:
-//!   kafka: {cluster: {brokers: [localhost:9092]}, topic: orders, key: id}
+#![doc = include_str!("example.yaml")]
 //! ```
 //!
 //! A row is one message, a JSON object. The messages of a commit are one transaction of Kafka, and so is the position: a
@@ -61,6 +55,10 @@ impl Component for Kind {
 
     fn summary(&self) -> &'static str {
         "a Kafka topic, exactly once"
+    }
+
+    fn example(&self) -> &'static str {
+        include_str!("example.yaml")
     }
 
     fn schema(&self, generator: &mut SchemaGenerator) -> Schema {

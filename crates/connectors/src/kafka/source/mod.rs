@@ -1,17 +1,7 @@
 //! Topics of a Kafka cluster, each message exactly once.
 //!
 //! ```yaml
-//! pipeline: orders
-//! source:
-//!   kafka:
-//!     cluster: {brokers: [localhost:9092]}
-//!     topic: orders
-//!     columns: {key: order_key, timestamp: sent_at}
-//! extract:
-//!   json: {}
-//! buffer: {time: 1s}
-//! load:
-//!   iceberg: {table: shop.orders}
+#![doc = include_str!("example.yaml")]
 //! ```
 //!
 //! A run resumes from the position in Forebay's catalog, never from the offsets of a consumer group. Many messages are
@@ -57,6 +47,10 @@ impl Component for Kind {
 
     fn summary(&self) -> &'static str {
         "the messages of a Kafka topic, each exactly once"
+    }
+
+    fn example(&self) -> &'static str {
+        include_str!("example.yaml")
     }
 
     fn schema(&self, generator: &mut SchemaGenerator) -> Schema {

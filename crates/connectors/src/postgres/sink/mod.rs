@@ -1,13 +1,7 @@
 //! Loads rows to a table of a Postgres database, exactly once.
 //!
 //! ```yaml
-//! pipeline: orders_out
-//! source:
-//!   table: {name: sales.orders}
-//! extract:
-//!   table: {}
-//! load:
-//!   postgres: {url: "${secret:warehouse}", table: sales.orders, mode: upsert, key: [id]}
+#![doc = include_str!("example.yaml")]
 //! ```
 //!
 //! Rows are sent by `COPY … (FORMAT binary)`, made directly from Arrow. Rows and position are one transaction of Postgres:
@@ -33,7 +27,7 @@ mod tests;
 use async_trait::async_trait;
 use forebay_core::{Error, Result, Secret, TableName};
 use schemars::{JsonSchema, Schema, SchemaGenerator};
-use serde::Deserialize;
+use serde::{Deserialize, Serialize};
 
 use crate::postgres::url::Server;
 use crate::sink::{Sink, SinkContext, SinkKind, Target};
@@ -68,7 +62,7 @@ pub struct PostgresConfig {
 }
 
 /// How rows are combined with existing ones.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, Default, Deserialize, JsonSchema)]
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Default, Serialize, Deserialize, JsonSchema)]
 #[serde(rename_all = "snake_case")]
 pub enum Mode {
     /// Every row is added.
@@ -98,6 +92,10 @@ impl Component for Kind {
 
     fn summary(&self) -> &'static str {
         "a table of a Postgres database, exactly once"
+    }
+
+    fn example(&self) -> &'static str {
+        include_str!("example.yaml")
     }
 
     fn schema(&self, generator: &mut SchemaGenerator) -> Schema {

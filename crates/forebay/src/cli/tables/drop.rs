@@ -14,6 +14,7 @@ use crate::{project, say};
 
 #[derive(Debug, Args)]
 pub(crate) struct DropTable {
+    /// The table, as `namespace.table`
     table: TableName,
     /// The branch to drop it on
     #[arg(long, default_value = "main")]

@@ -5,7 +5,7 @@ use std::time::Duration;
 use forebay_core::unit::{Size, Span};
 use forebay_core::{Result, Secret};
 use schemars::JsonSchema;
-use serde::Deserialize;
+use serde::{Deserialize, Serialize};
 
 use forebay_config::Document;
 use forebay_journal::{BODY_BYTES_MAX, Limits, Place};
@@ -20,7 +20,7 @@ pub struct PushConfig {
     pub body: Size,
     /// Bytes that may wait for the pipeline before pushes are refused with 429.
     pub backlog: Size,
-    /// How long an `Idempotency-Key` is remembered.
+    /// How long an `Idempotency-Key` is remembered, at most 7d.
     pub keep_keys: Span,
     /// Where a push is durable when it is acknowledged.
     pub journal: Place,
@@ -66,7 +66,7 @@ pub struct Hmac {
 }
 
 /// Format of a signature header.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, Default, Deserialize, JsonSchema)]
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Default, Serialize, Deserialize, JsonSchema)]
 #[serde(rename_all = "snake_case")]
 pub enum HmacScheme {
     /// `PREFIX` and the signature. It has no time: anyone who has seen a push can send it again.

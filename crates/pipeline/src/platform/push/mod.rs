@@ -1,15 +1,7 @@
 //! HTTP push ingestion: `POST /v1/ingest/<pipeline>` of `forebay serve`, and its endpoints for AWS clients.
 //!
 //! ```yaml
-//! pipeline: readings
-//! source:
-//!   push:
-//!     auth: {token: "${secret:readings_token}"}
-//! extract:
-//!   json: {lines: true}
-//! buffer: {time: 1s}
-//! load:
-//!   iceberg: {table: iot.readings}
+#![doc = include_str!("example.yaml")]
 //! ```
 //!
 //! A push is acknowledged when it is durable in the pipeline's [journal](forebay_journal), on the disk or, with
@@ -53,6 +45,10 @@ impl Component for Kind {
 
     fn summary(&self) -> &'static str {
         "HTTP pushes to this server, acknowledged when durable"
+    }
+
+    fn example(&self) -> &'static str {
+        include_str!("example.yaml")
     }
 
     fn schema(&self, generator: &mut SchemaGenerator) -> Schema {

@@ -1,13 +1,7 @@
 //! The raw zone of another pipeline: each payload as received, in the order in which it was stored.
 //!
 //! ```yaml
-//! pipeline: orders_out
-//! source:
-//!   raw: {pipeline: orders}
-//! extract:
-//!   json: {}
-//! load:
-//!   stdout: {}
+#![doc = include_str!("example.yaml")]
 //! ```
 //!
 //! Data that was fetched once can be loaded any number of times: into another table, by another extractor, or into a
@@ -69,6 +63,10 @@ impl Component for Kind {
 
     fn summary(&self) -> &'static str {
         "the payloads of another pipeline in the raw zone"
+    }
+
+    fn example(&self) -> &'static str {
+        include_str!("example.yaml")
     }
 
     fn schema(&self, generator: &mut SchemaGenerator) -> Schema {

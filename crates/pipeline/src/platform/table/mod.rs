@@ -1,13 +1,7 @@
 //! A table of the lake, read by snapshot: first all of it, then the appended rows.
 //!
 //! ```yaml
-//! pipeline: orders_out
-//! source:
-//!   table: {name: sales.orders}
-//! extract:
-//!   table: {}
-//! load:
-//!   stdout: {}
+#![doc = include_str!("example.yaml")]
 //! ```
 //!
 //! A run reads the table as of one commit of the catalog, and the position holds snapshot, file and row group, so that
@@ -85,6 +79,10 @@ impl Component for Kind {
 
     fn summary(&self) -> &'static str {
         "a table of the lake, by snapshot, then its appended rows"
+    }
+
+    fn example(&self) -> &'static str {
+        include_str!("example.yaml")
     }
 
     fn schema(&self, generator: &mut SchemaGenerator) -> Schema {
