@@ -205,7 +205,7 @@ impl Operations {
                     "`{}` is {other:?}, neither \"upsert\" nor \"delete\"",
                     self.name
                 );
-                Err(Error::data("unknown_operation", what))
+                Err(Error::data("bad_operation", what))
             }
         }
     }
