@@ -200,6 +200,11 @@ impl Draft {
         Ok(())
     }
 
+    /// Whether the table has periods: then its rows come by [`Draft::bitemporal_by`] only.
+    pub fn is_bitemporal(&self) -> bool {
+        self.property(KEY_PROPERTY).is_some()
+    }
+
     fn check_periods(&self, rules: &Bitemporal) -> Result<()> {
         let schema = schema::to_arrow(self.planned()?.current_schema())?;
         KeyColumns::find(&schema, &rules.key, rules.order.as_deref())?;

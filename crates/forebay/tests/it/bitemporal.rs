@@ -225,3 +225,40 @@ fn a_record_without_a_sound_period_is_refused_and_the_others_land() {
         assert!(refused.err.contains("bitemporal"), "{}", refused.err);
     }
 }
+
+#[test]
+fn other_modes_leave_a_bitemporal_table_alone() {
+    let project = project("");
+    load(
+        &project,
+        "1",
+        "{\"bond\": \"A\", \"rate\": 1, \"effective\": \"2026-01-01\"}\n",
+    );
+    let text = std::fs::read_to_string(project.path().join("pipelines/rates.yaml")).unwrap();
+    for load in ["", ", mode: upsert, key: [bond]"] {
+        let (head, _) = text.split_once("load:").unwrap();
+        project.write(
+            "pipelines/rates.yaml",
+            &format!("{head}load: {{iceberg: {{table: bonds.rates{load}}}}}\n"),
+        );
+        project.write(
+            "in/2.ndjson",
+            "{\"bond\": \"A\", \"rate\": 2, \"effective\": \"2026-02-01\"}\n",
+        );
+        let refused = project.run(&["run", "--quiet"]);
+        assert!(
+            refused.err.contains("table_is_bitemporal"),
+            "{}",
+            refused.err
+        );
+    }
+    project.write("pipelines/rates.yaml", &text);
+    project.ok(&["run", "--quiet"]);
+    assert_eq!(
+        rows(
+            &project,
+            "SELECT rate FROM bonds.rates__current ORDER BY rate"
+        ),
+        ["1", "2"]
+    );
+}

@@ -15,6 +15,7 @@ const COMMITS_MAX: u32 = 10_000;
 
 #[derive(Debug, Args)]
 pub(crate) struct UndropTable {
+    /// The table, as `namespace.table`
     table: TableName,
     /// The branch that it was dropped on
     #[arg(long, default_value = "main")]

@@ -232,7 +232,7 @@ impl Tables {
 
     /// Opens the main table of a pipeline, or that of the list at `child`; returns how its files are written.
     ///
-    /// Errors: `Config` `table_taken` when the table belongs to another pipeline.
+    /// Errors: `Config` `table_taken` when the table belongs to another pipeline, `table_is_bitemporal` for rows without periods.
     pub(in crate::engine) fn claim_rows(
         &mut self,
         target: &IcebergTarget,
@@ -245,10 +245,22 @@ impl Tables {
         };
         self.claim(&name, &target.table, &options)
             .context("table", &name)?;
+        self.check_kind(&name, target).context("table", &name)?;
         if let Some(rule) = RowRule::of(target) {
             self.set_rule(&name, rule, child)?;
         }
         Ok(options)
+    }
+
+    /// Rows without periods would be neither true nor believed at any time.
+    fn check_kind(&self, name: &TableName, target: &IcebergTarget) -> Result<()> {
+        let open = self.open.get(name).ok_or_else(|| gone(name))?;
+        if target.bitemporal().is_some() || !open.draft.is_bitemporal() {
+            return Ok(());
+        }
+        let what = "the table is bitemporal: rows without periods would be in it and never seen";
+        Err(Error::config("table_is_bitemporal", what)
+            .with_hint("set `mode: bitemporal` and its `key`, or load into another table"))
     }
 
     /// Errors: `Unsupported` `upsert_children`.
