@@ -348,7 +348,7 @@ mod tests {
     #[test]
     fn zeros_after_a_gzip_payload_are_ignored_however_it_is_cut() {
         let two = [gzip(b"hel"), gzip(b"lo")].concat();
-        let padded = [two.clone(), vec![0; 512]].concat();
+        let padded = [two, vec![0; 512]].concat();
         let junk = [padded.clone(), b"x".to_vec()].concat();
         let resumed = [padded.clone(), gzip(b"more")].concat();
         for cut in 1..=padded.len() {

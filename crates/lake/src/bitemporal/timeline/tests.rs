@@ -206,7 +206,7 @@ fn the_worked_example() {
     ] {
         timeline.apply(&change, rules);
         timeline.end_commit(at, |segment| {
-            closed.push((segment.from, segment.to, segment.digest, at))
+            closed.push((segment.from, segment.to, segment.digest, at));
         });
     }
     let believed: Vec<_> = timeline
