@@ -2,7 +2,7 @@
 //!
 //! The engine's planner knows no table versions, so the clauses are folded into the table's name before parsing:
 //! `quakes.events FOR SYSTEM_TIME AS OF '2026-01-01'` becomes `quakes."events@2026-01-01"`, which the catalog
-//! resolves ([`crate::time_clause`]). The table keeps its own name as alias, so that `events.id` still works.
+//! resolves (`time_clause`). The table keeps its own name as alias, so that `events.id` still works.
 
 use std::ops::ControlFlow;
 

@@ -19,12 +19,18 @@ use forebay_core::{Error, ErrorKind};
 use forebay_objects::{GONE, explain_objects, explain_text};
 use tokio::task::JoinError;
 
-use crate::engine::deadline::cancelled;
 use causes::{below, innermost, noted_place};
 pub(crate) use locate::locate;
 use locate::{Place, end_of, locate_any, locate_only, locate_value, quoted, split_place};
 pub(crate) use names::nearest;
 use names::{bad_schema, unknown_table};
+
+/// Code of the error of a cancelled statement.
+pub const QUERY_CANCELLED: &str = "query_cancelled";
+
+pub(crate) fn cancelled() -> Error {
+    Error::unavailable(QUERY_CANCELLED, "query cancelled")
+}
 
 /// The phase of an error: a value that fails while a constant is folded is the statement's fault, not the data's.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]

@@ -44,7 +44,8 @@ mod types;
 mod wide;
 
 pub use engine::Engine;
-pub use engine::deadline::{QUERY_CANCELLED, QueryCancellation};
+pub use engine::deadline::QueryCancellation;
+pub use error::QUERY_CANCELLED;
 pub use place::StatementStart;
 pub use raw::{PAYLOAD_COLUMN, PayloadReader};
 pub use session::{Answer, MEMORY_BYTES_DEFAULT, Query, QueryOptions, SPILL_BYTES_DEFAULT};

@@ -6,8 +6,8 @@
 //! them is written again, and the record's own row is added. Nothing else ever changes, so what was visible as of a system time stays
 //! visible as of it. The system time of a commit is its time in the catalog.
 //!
-//! While a pipeline loads, [`StagedRows`] holds its rows. [`PeriodUpdate`] finds the rows of their keys when the commit is made
-//! ([`believed`]), computes the [`timeline`] of each key, and writes what comes out of it. It never changes a file.
+//! While a pipeline loads, `StagedRows` holds its rows. `PeriodUpdate` finds the rows of their keys when the commit is made
+//! (`believed`), computes the `timeline` of each key, and writes what comes out of it. It never changes a file.
 
 mod believed;
 mod bounds;

@@ -26,12 +26,9 @@ use datafusion::physical_plan::{DisplayAs, DisplayFormatType, ExecutionPlan, Pla
 use forebay_core::{Clock, Error};
 use futures::StreamExt;
 
-use crate::error::external;
+use crate::error::{cancelled, external};
 
 const TOO_SLOW: &str = "sql_too_slow";
-
-/// Code of the error of a cancelled statement.
-pub const QUERY_CANCELLED: &str = "query_cancelled";
 
 /// Cancels statements from another thread: they end as they would at their time limit.
 #[derive(Debug, Clone, Default)]
@@ -113,10 +110,6 @@ impl Deadline {
             _ => Ok(()),
         }
     }
-}
-
-pub(crate) fn cancelled() -> Error {
-    Error::unavailable(QUERY_CANCELLED, "query cancelled")
 }
 
 /// Fewer rows are tried next, until the slow one is isolated.

@@ -128,6 +128,10 @@ const OTHERS: &[(&str, &str)] = &[
         r##"csv: {delimiter: ";", quote: "'", escape: "\\", comment: "#", header: false, columns: [a, b], null: [NA], quoted_null: true, decimal: ",", thousands: ".", date_formats: ["%d.%m.%Y"], timestamp_formats: ["%d.%m.%Y %H:%M"], numbers: double, trim: true, case: fold, encoding: latin1, skip_lines: 1, ragged: fill, blank_lines: record}"##,
     ),
     ("extract", "parquet: {exclude: [a]}"),
+    (
+        "load",
+        "iceberg: {table: bonds.rates, mode: bitemporal, key: [bond], valid_from: f, valid_to: t, until: end, operation: op, coalesce: false}",
+    ),
     ("load", "stdout: {format: csv}"),
     (
         "load",
