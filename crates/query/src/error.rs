@@ -139,7 +139,9 @@ fn spill_failed(error: &std::io::Error) -> Error {
 /// The engine's reader of Parquet makes text of the errors of the store.
 fn read_failed(text: &str) -> Error {
     explain_text("read a file of the query", text).unwrap_or_else(|| {
-        let message = format!("failed to read a file of the query: {}", first_line(text));
+        // What the libraries put before an error that they have only wrapped.
+        let reason = first_line(text).replace("External error: ", "");
+        let message = format!("failed to read a file of the query: {reason}");
         Error::unavailable("read_failed", message)
     })
 }
