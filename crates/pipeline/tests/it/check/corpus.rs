@@ -67,6 +67,15 @@ load:
     r#"
 pipeline: a
 source:
+  table: {name: quakes.events}
+extract:
+  table: {}
+load:
+  iceberg: {table: quakes.history, mode: bitemporal, key: [id], valid_from: at, valid_to: until, until: end, operation: op, coalesce: false}
+"#,
+    r#"
+pipeline: a
+source:
   raw: {pipeline: quakes, start: now, changes: full, records: data.items, tombstones: skip, columns: {key: k, key_bytes: kb, timestamp: t, partition: p, offset: o, headers: h}}
 extract:
   json: {}
@@ -128,10 +137,6 @@ const OTHERS: &[(&str, &str)] = &[
         r##"csv: {delimiter: ";", quote: "'", escape: "\\", comment: "#", header: false, columns: [a, b], null: [NA], quoted_null: true, decimal: ",", thousands: ".", date_formats: ["%d.%m.%Y"], timestamp_formats: ["%d.%m.%Y %H:%M"], numbers: double, trim: true, case: fold, encoding: latin1, skip_lines: 1, ragged: fill, blank_lines: record}"##,
     ),
     ("extract", "parquet: {exclude: [a]}"),
-    (
-        "load",
-        "iceberg: {table: bonds.rates, mode: bitemporal, key: [bond], valid_from: f, valid_to: t, until: end, operation: op, coalesce: false}",
-    ),
     ("load", "stdout: {format: csv}"),
     (
         "load",
