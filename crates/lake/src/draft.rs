@@ -47,6 +47,8 @@ pub struct Draft {
     keys: Option<Arc<Mutex<WrittenKeys>>>,
     /// Rows of a bitemporal table: its files are written in the commit.
     staged: Option<Arc<Mutex<StagedRows>>>,
+    /// Its rows come in the place of all rows of the table.
+    replaces_rows: bool,
     properties: BTreeMap<String, String>,
     /// Required values of properties when the change lands.
     expected: BTreeMap<String, Option<String>>,
@@ -84,6 +86,7 @@ impl Draft {
             stale: Vec::new(),
             keys: None,
             staged: None,
+            replaces_rows: false,
             properties,
             expected,
         }
@@ -175,6 +178,15 @@ impl Draft {
 
     pub(crate) fn written_keys(&self) -> Option<Arc<Mutex<WrittenKeys>>> {
         self.keys.clone()
+    }
+
+    /// The rows of this draft, also when there are none, come in the place of all rows that the table has when it is committed.
+    pub fn replace_rows(&mut self) {
+        self.replaces_rows = true;
+    }
+
+    pub(crate) fn replaces_rows(&self) -> bool {
+        self.replaces_rows
     }
 
     /// The table is bitemporal: see [`crate::bitemporal`]. Rows are those of [`crate::bitemporal::rows_with_periods`], and the schema has the
@@ -480,7 +492,10 @@ impl Draft {
     }
 
     pub(crate) fn is_untouched(&self) -> bool {
-        !self.schema_changed && !self.has_rows() && self.properties.is_empty()
+        !self.schema_changed
+            && !self.has_rows()
+            && !self.replaces_rows
+            && self.properties.is_empty()
     }
 
     fn first_metadata(

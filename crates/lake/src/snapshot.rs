@@ -113,6 +113,22 @@ impl Change {
         })
     }
 
+    /// Writes the manifests of files that come in the place of all files of `table`: other rows.
+    pub(crate) async fn overwrite(
+        table: &TableMetadata,
+        storage: &Arc<LakeStorage>,
+        files: &[DataFile],
+        replaced: &[TableFile],
+    ) -> Result<Self> {
+        let appended = Self::append(table, storage, files).await?;
+        Ok(Self {
+            operation: Operation::Overwrite,
+            keeps_parent: false,
+            counts: Counts::of_replaced(files.iter(), replaced),
+            ..appended
+        })
+    }
+
     /// The snapshot on top of `head`; writes its manifest list. `notes` go into the summary.
     pub(crate) async fn on_top_of(
         &self,

@@ -41,6 +41,7 @@ mod raw;
 mod read_only;
 #[cfg(feature = "kafka")]
 mod registry;
+mod replace;
 mod restored;
 mod rollback;
 mod s3;

@@ -85,7 +85,7 @@ async fn prepare(lake: Lake, mut draft: Draft) -> Result<Prepared> {
         found.context("table", draft.name())?;
     }
     let mut change = None;
-    if !draft.files().is_empty() {
+    if !draft.files().is_empty() && !draft.replaces_rows() {
         let appended = Change::append(draft.planned()?, lake.storage(), draft.files()).await;
         change = Some(appended.context("table", draft.name())?);
     }
@@ -242,6 +242,13 @@ async fn stack_metadata(
         ground = replaced(lake, &ground, &replacement, now).await?.into();
     }
     let own = match (&change.lookup, &change.periods) {
+        _ if change.draft.replaces_rows() => {
+            let change = overwriting(lake, &change.draft, &ground).await?;
+            Some(OwnChange {
+                change,
+                files: Vec::new(),
+            })
+        }
         (_, Some(periods)) => resolved(lake, &change.draft, periods, &ground, at).await?,
         (Some(lookup), None) => deleting(lake, change, lookup, &ground).await?,
         (None, None) => None,
@@ -312,6 +319,12 @@ async fn resolved(
     own.files
         .extend(rows.files.into_iter().map(|file| file.path));
     Ok(Some(own))
+}
+
+/// The change to `ground` that leaves the rows of the draft alone in it.
+async fn overwriting(lake: &Lake, draft: &Draft, ground: &TableMetadataRef) -> Result<Change> {
+    let replaced = as_table(lake, draft, ground)?.files().await?;
+    Change::overwrite(ground, lake.storage(), draft.files(), &replaced).await
 }
 
 fn as_table(lake: &Lake, draft: &Draft, ground: &TableMetadataRef) -> Result<Table> {

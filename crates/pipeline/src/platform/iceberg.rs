@@ -4,7 +4,7 @@
 #![doc = include_str!("iceberg.example.yaml")]
 //! ```
 //!
-//! `mode: upsert` keeps one row for each key; without it rows are appended.
+//! `mode: replace` has the rows of the last run only, `mode: upsert` keeps one row for each key; without it rows are appended.
 //!
 //! `mode: bitemporal` keeps every row, with the time when it is true and the time when the lake believed it:
 //!
@@ -81,6 +81,8 @@ pub enum Mode {
     /// Every row is added.
     #[default]
     Append,
+    /// The rows of each run replace all rows of the table, in one commit at its end.
+    Replace,
     /// A row replaces the one with the same `key`.
     Upsert,
     /// A row says what is true of its `key` in a period; what was believed before is kept.
@@ -100,7 +102,12 @@ pub enum UntilOption {
 impl IcebergTarget {
     /// Whether rows have a key.
     pub(crate) fn is_keyed(&self) -> bool {
-        self.mode != Mode::Append
+        matches!(self.mode, Mode::Upsert | Mode::Bitemporal)
+    }
+
+    /// Whether a run replaces all rows.
+    pub(crate) fn replaces(&self) -> bool {
+        self.mode == Mode::Replace
     }
 
     /// How rows with periods are combined, and which columns say what about time; `None` for other modes.
@@ -177,7 +184,7 @@ impl IcebergTarget {
             keys.iter().find(|(_, is_set)| *is_set).map(|(key, _)| *key)
         };
         match self.mode {
-            Mode::Append => first(&keyed)
+            Mode::Append | Mode::Replace => first(&keyed)
                 .map(|key| (key, "upsert"))
                 .or_else(|| first(&periods).map(|key| (key, "bitemporal"))),
             Mode::Upsert => first(&periods).map(|key| (key, "bitemporal")),
@@ -221,7 +228,7 @@ impl Component for Kind {
     }
 
     fn summary(&self) -> &'static str {
-        "a table of the lake, exactly once: rows are appended, replace those of the same key, or say what is true of it in a period"
+        "a table of the lake, exactly once: rows are appended, replace all others or those of the same key, or say what is true of it in a period"
     }
 
     fn example(&self) -> &'static str {
@@ -283,6 +290,7 @@ mod tests {
             "{table: a.b, mode: upsert, key: [id, id]}",
             "{table: a.b, key: [id]}",
             "{table: a.b, mode: append, order: at}",
+            "{table: a.b, mode: replace, key: [id]}",
             "{table: a.b, valid_from: at}",
             "{table: a.b, mode: upsert, key: [id], coalesce: false}",
             "{table: a.b, mode: bitemporal}",

@@ -178,7 +178,10 @@ impl ConfiguredTarget {
     /// Whether a run replaces the whole content of the target. Such a run reads its source from the beginning and ends,
     /// also where the source could be followed.
     pub fn replaces(&self) -> bool {
-        self.sink().is_some_and(Target::replaces)
+        match self {
+            Self::Lake(target) => target.replaces(),
+            Self::Sink(target) => target.replaces(),
+        }
     }
 
     /// Whether its sink keeps its own positions, so that a record can be sent to it again and lands once.

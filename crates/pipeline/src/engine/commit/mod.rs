@@ -26,6 +26,8 @@ pub(in crate::engine) struct CommitUnit {
     pub(in crate::engine) tables: Tables,
     /// The lake's part of the next commit of a target that keeps its own positions.
     outbox: Option<Outbox>,
+    /// Whole changes of tables for the next commit.
+    drafts: Vec<Draft>,
 }
 
 /// The description of a commit, and the positions that it moves.
@@ -65,6 +67,7 @@ impl CommitUnit {
             context: context.clone(),
             tables,
             outbox: None,
+            drafts: Vec::new(),
         }
     }
 
@@ -173,15 +176,24 @@ impl CommitUnit {
         Ok(text.transpose()?.unwrap_or_default())
     }
 
+    /// Adds changes whose files are complete.
+    pub(in crate::engine) fn add_drafts(&mut self, drafts: Vec<Draft>) {
+        self.drafts.extend(drafts);
+    }
+
     /// Discards everything since the last commit, and deletes its files.
     pub(in crate::engine) fn discard(&mut self) {
         self.outbox = None;
         self.tables.discard();
+        for draft in std::mem::take(&mut self.drafts) {
+            self.tables.runtime().block_on(draft.discard());
+        }
     }
 
     /// Closes every file. Nothing is visible before [`Self::commit`].
     pub(in crate::engine) fn seal(&mut self) -> Result<SealedCommit> {
-        let drafts = self.tables.finish()?;
+        let mut drafts = self.tables.finish()?;
+        drafts.append(&mut self.drafts);
         Ok(SealedCommit { drafts })
     }
 

@@ -216,6 +216,33 @@ impl Tables {
         }
     }
 
+    /// Others of the same pipeline: what is written to these is committed apart.
+    pub(in crate::engine) fn apart(&self) -> Self {
+        Self::new(
+            self.lake.clone(),
+            self.branch.clone(),
+            self.pipeline.clone(),
+            self.runtime.clone(),
+        )
+    }
+
+    /// What was written comes in the place of all rows of the main table and its child tables, also of those into which nothing
+    /// was written. Closes every file and returns the changes to commit.
+    ///
+    /// Errors: `Config` `table_shared` when other pipelines have rows in the table.
+    pub(in crate::engine) fn replace(&mut self, target: &IcebergTarget) -> Result<Vec<Draft>> {
+        self.claim_rows(target, "")?;
+        let heads = owned_heads(&self.lake, &self.branch, &target.table);
+        for head in self.runtime.clone().block_on(heads)? {
+            self.opened(&head.table, &WriterOptions::default())?;
+        }
+        self.open.retain(|_, open| open.draft.schema().is_some());
+        for open in self.open.values_mut() {
+            open.draft.replace_rows();
+        }
+        self.finish()
+    }
+
     /// Adds rows of a pipeline to its main table, or to the child table of the list at `child`.
     ///
     /// Errors: `Config` `table_taken` when the table belongs to another pipeline.
@@ -246,10 +273,27 @@ impl Tables {
         self.claim(&name, &target.table, &options)
             .context("table", &name)?;
         self.check_kind(&name, target).context("table", &name)?;
+        self.check_alone(&name, target).context("table", &name)?;
         if let Some(rule) = RowRule::of(target) {
             self.set_rule(&name, rule, child)?;
         }
         Ok(options)
+    }
+
+    /// A run would replace the rows of other pipelines.
+    fn check_alone(&self, name: &TableName, target: &IcebergTarget) -> Result<()> {
+        let open = self.open.get(name).ok_or_else(|| gone(name))?;
+        let recorded = open.draft.property(LOADERS_PROPERTY);
+        let others = names_of(recorded.as_deref());
+        let other = others
+            .iter()
+            .find(|other| **other != self.pipeline.to_string());
+        let Some(other) = other.filter(|_| target.replaces()) else {
+            return Ok(());
+        };
+        let what =
+            format!("pipeline {other} has rows in the table, which `mode: replace` would delete");
+        Err(Error::config("table_shared", what).with_hint("load into a table of its own"))
     }
 
     /// Rows without periods would be neither true nor believed at any time.

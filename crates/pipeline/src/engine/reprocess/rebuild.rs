@@ -79,6 +79,11 @@ struct StartedBranch {
 impl Rebuild {
     fn new(spec: Arc<PipelineSpec>, context: RunContext, runtime: Handle) -> Result<Self> {
         let target = lake_target(&spec)?;
+        if target.replaces() {
+            let what = format!("each run of {} replaces {}", spec.name, target.table);
+            return Err(Error::unsupported("rebuild_unsupported", what)
+                .with_hint(format!("run the pipeline again: forebay run {}", spec.name)));
+        }
         if target.bitemporal().is_some() {
             let what = format!(
                 "{} is bitemporal: rows of a rebuild would be believed since today",

@@ -8,6 +8,7 @@ use forebay_core::{Batch, Origins, Rejected, Result};
 
 use super::{RowTarget, lake_target, misfits};
 use crate::engine::commit::CommitUnit;
+use crate::engine::commit::tables::Tables;
 use crate::engine::steps::Steps;
 use crate::platform::iceberg::IcebergTarget;
 use crate::spec::PipelineSpec;
@@ -16,6 +17,26 @@ pub(super) struct LakeTarget {
     target: IcebergTarget,
     /// The declared columns of the main table.
     declared: Vec<Field>,
+    /// Rows that replace all others at the end of the run.
+    replacing: Replacing,
+}
+
+/// Rows of a run that are in no commit yet. Their files are deleted when the run does not come to its end.
+#[derive(Default)]
+struct Replacing(Option<Tables>);
+
+impl Replacing {
+    fn tables(&mut self, unit: &CommitUnit) -> &mut Tables {
+        self.0.get_or_insert_with(|| unit.tables.apart())
+    }
+}
+
+impl Drop for Replacing {
+    fn drop(&mut self) {
+        if let Some(tables) = &mut self.0 {
+            tables.discard();
+        }
+    }
 }
 
 impl LakeTarget {
@@ -30,6 +51,7 @@ impl LakeTarget {
             declared: columns
                 .map(|(name, kind)| Field::new(name, kind.arrow(), true))
                 .collect(),
+            replacing: Replacing::default(),
         })
     }
 }
@@ -44,11 +66,23 @@ impl RowTarget for LakeTarget {
         if batch.records.num_rows() == 0 {
             return Ok(Vec::new());
         }
-        misfits::write_rows(&mut unit.tables, steps, &self.target, batch)
+        let tables = match self.target.replaces() {
+            true => self.replacing.tables(unit),
+            false => &mut unit.tables,
+        };
+        misfits::write_rows(tables, steps, &self.target, batch)
     }
 
-    /// Declared columns create the table even before the first record.
+    /// Rows that replace others come, and declared columns create the table even before the first record.
     fn end(&mut self, unit: &mut CommitUnit, steps: &mut Steps) -> Result<bool> {
+        if self.target.replaces() {
+            let mut tables = std::mem::take(&mut self.replacing);
+            let drafts = tables.tables(unit).replace(&self.target)?;
+            unit.tables.changes.append(&mut tables.tables(unit).changes);
+            let has_changes = !drafts.is_empty();
+            unit.add_drafts(drafts);
+            return Ok(has_changes);
+        }
         if self.declared.is_empty() {
             return Ok(false);
         }
