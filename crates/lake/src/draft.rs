@@ -244,6 +244,12 @@ impl Draft {
         }
     }
 
+    /// Bytes of its rows that are in memory until the commit.
+    pub fn staged_bytes(&self) -> usize {
+        let staged = self.staged.as_ref();
+        staged.map_or(0, |staged| staged.lock().bytes())
+    }
+
     pub(crate) fn staged_rows(&self) -> Option<Arc<Mutex<StagedRows>>> {
         self.staged.clone()
     }

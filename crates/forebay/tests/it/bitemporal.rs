@@ -67,6 +67,10 @@ fn a_correction_changes_what_is_believed_and_nothing_that_was() {
     let newest = project.value("SELECT max(at) FROM lake.commits WHERE message LIKE 'rates%'");
     assert_eq!(newest, third, "the system time is that of the commit");
     other_engines(&project, "2.9,3.0,3.5");
+    let rebuilt = project.ok(&["rebuild", "bonds.rates", "--adopt"]);
+    assert!(rebuilt.err.contains("equal, 5 rows"), "{}", rebuilt.err);
+    assert_eq!(project.value(&february(&second)), "3.0");
+    assert_eq!(rows(&project, &current).len(), 3);
 }
 
 fn february(system: &str) -> String {
@@ -216,14 +220,9 @@ fn a_record_without_a_sound_period_is_refused_and_the_others_land() {
             "reserved_column"
         ]
     );
-    for refused in [
-        vec!["quarantine", "replay", "rates"],
-        vec!["rebuild", "bonds.rates"],
-    ] {
-        let refused = project.run(&refused);
-        assert_ne!(refused.code, 0);
-        assert!(refused.err.contains("bitemporal"), "{}", refused.err);
-    }
+    let refused = project.run(&["quarantine", "replay", "rates"]);
+    assert_ne!(refused.code, 0);
+    assert!(refused.err.contains("bitemporal"), "{}", refused.err);
 }
 
 #[test]
@@ -260,5 +259,32 @@ fn other_modes_leave_a_bitemporal_table_alone() {
             "SELECT rate FROM bonds.rates__current ORDER BY rate"
         ),
         ["1", "2"]
+    );
+}
+
+#[test]
+fn a_rebuild_knows_when_rows_came_or_says_that_it_does_not() {
+    let project = project("}\nbuffer: {rows: 2");
+    let records = |from: u32| {
+        let record = |n: u32| {
+            format!("{{\"bond\": \"A\", \"rate\": {n}, \"effective\": \"2026-01-{n:02}\"}}\n")
+        };
+        (from..from + 2).map(record).collect::<String>()
+    };
+    for file in 1..6 {
+        load(&project, &file.to_string(), &records(file));
+    }
+    let rebuilt = project.ok(&["rebuild", "bonds.rates"]);
+    assert!(rebuilt.err.contains("equal"), "{}", rebuilt.err);
+    load(
+        &project,
+        "6",
+        &(1..5).map(|from| records(from * 2)).collect::<String>(),
+    );
+    let refused = project.run(&["rebuild", "bonds.rates"]);
+    assert!(
+        refused.err.contains("rebuild_unsupported"),
+        "{}",
+        refused.err
     );
 }

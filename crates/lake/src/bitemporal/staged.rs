@@ -51,6 +51,10 @@ impl StagedRows {
         self.batches.is_empty()
     }
 
+    pub(crate) fn bytes(&self) -> usize {
+        self.bytes
+    }
+
     pub(crate) fn row_count(&self) -> u64 {
         self.batches
             .iter()

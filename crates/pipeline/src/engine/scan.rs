@@ -9,12 +9,28 @@ use futures::{StreamExt, TryStreamExt, stream::BoxStream};
 
 use crate::rows;
 
+/// Rows of one data file, and the sequence number of the snapshot that they came with.
+pub(in crate::engine) struct SequencedRows {
+    pub(in crate::engine) sequence: i64,
+    pub(in crate::engine) rows: RecordBatch,
+}
+
 /// Every row of a table, oldest commit first; nothing when the table does not exist. One file is open at a time.
 pub(in crate::engine) async fn rows(
     lake: &Lake,
     branch: &RefName,
     name: &TableName,
 ) -> Result<BoxStream<'static, Result<RecordBatch>>> {
+    let rows = sequenced_rows(lake, branch, name).await?;
+    Ok(rows.map_ok(|sequenced| sequenced.rows).boxed())
+}
+
+/// The same rows with their sequence numbers.
+pub(in crate::engine) async fn sequenced_rows(
+    lake: &Lake,
+    branch: &RefName,
+    name: &TableName,
+) -> Result<BoxStream<'static, Result<SequencedRows>>> {
     let Some(table) = lake.table(&AsOf::Head(branch.clone()), name).await? else {
         return Ok(futures::stream::empty().boxed());
     };
@@ -26,6 +42,7 @@ pub(in crate::engine) async fn rows(
         let objects = objects.clone();
         let table = name.clone();
         let deleted = file.deleted.clone();
+        let sequence = file.sequence;
         async move {
             let file = rows::File {
                 table: &table,
@@ -38,14 +55,17 @@ pub(in crate::engine) async fn rows(
                 let batch = batch?;
                 let from = at;
                 at += batch.num_rows() as u64;
-                let Some(deleted) = &deleted else {
-                    return Ok(batch);
+                let rows = match &deleted {
+                    None => batch,
+                    Some(deleted) => {
+                        let kept = (from..at).map(|row| Some(!deleted.contains(row)));
+                        filter_record_batch(&batch, &kept.collect()).map_err(|error| {
+                            Error::bug("filter_failed", "failed to leave deleted rows out")
+                                .with_source(error)
+                        })?
+                    }
                 };
-                let kept = (from..at).map(|row| Some(!deleted.contains(row)));
-                filter_record_batch(&batch, &kept.collect()).map_err(|error| {
-                    Error::bug("filter_failed", "failed to leave deleted rows out")
-                        .with_source(error)
-                })
+                Ok(SequencedRows { sequence, rows })
             }))
         }
     });

@@ -25,12 +25,17 @@ impl Parts {
     /// Takes the next entry of the index, and returns the payload before it if that ended there, whether or not all of it
     /// ever arrived.
     pub fn push(&mut self, entry: RawEntry) -> Option<Vec<RawEntry>> {
-        if self.held.last().is_some_and(|last| follows(&entry, last)) {
+        if self.continues(&entry) {
             self.held.push(entry);
             return None;
         }
         let before = std::mem::replace(&mut self.held, vec![entry]);
         (!before.is_empty()).then_some(before)
+    }
+
+    /// Whether the entry goes on with the payload whose parts are held.
+    pub fn continues(&self, entry: &RawEntry) -> bool {
+        self.held.last().is_some_and(|last| follows(entry, last))
     }
 
     /// The held entries, when nothing can follow them.

@@ -7,7 +7,7 @@ use std::collections::{BTreeMap, BTreeSet};
 
 use arrow::datatypes::SchemaRef;
 use arrow::record_batch::RecordBatch;
-use forebay_core::{Context, Error, Ident, RefName, Result, TableName};
+use forebay_core::{Context, Error, Ident, RefName, Result, TableName, Timestamp};
 use forebay_lake::bitemporal::{self, Bitemporal};
 use forebay_lake::upsert::NO_KEY_COLUMN;
 use forebay_lake::{Draft, Lake, PartitionField, Table, TableWriter, WriterOptions};
@@ -99,6 +99,8 @@ pub(in crate::engine) struct Tables {
     pipeline: Ident,
     runtime: Handle,
     open: BTreeMap<TableName, Open>,
+    /// When the rows that come were committed before; `None` for rows that come for the first time.
+    system_time: Option<Timestamp>,
     /// Changes of tables, for display: `quakes.events: added column note`.
     pub(in crate::engine) changes: Vec<String>,
 }
@@ -212,8 +214,22 @@ impl Tables {
             pipeline,
             runtime,
             open: BTreeMap::new(),
+            system_time: None,
             changes: Vec::new(),
         }
+    }
+
+    /// Rows of bitemporal tables that come from here on were committed at `at` before.
+    pub(in crate::engine) fn set_system_time(&mut self, at: Timestamp) {
+        self.system_time = Some(at);
+    }
+
+    /// Bytes of rows that wait for the commit in memory.
+    pub(in crate::engine) fn staged_bytes(&self) -> usize {
+        self.open
+            .values()
+            .map(|open| open.draft.staged_bytes())
+            .sum()
     }
 
     /// Others of the same pipeline: what is written to these is committed apart.
@@ -364,8 +380,12 @@ impl Tables {
     ) -> Result<()> {
         self.ensure(name, &records.schema(), partition, options)
             .context("table", name)?;
+        let system_time = self.system_time;
         let open = self.open.get_mut(name).ok_or_else(|| gone(name))?;
         open.set_key().context("table", name)?;
+        if let Some(at) = system_time {
+            open.draft.set_system_time(at);
+        }
         let writer = match &mut open.writer {
             Some(writer) => writer,
             none => none.insert(open.draft.writer(open.options.clone())?),

@@ -18,6 +18,7 @@ use crate::engine::RunContext;
 use crate::engine::commit::heads::{commit_heads, drop_head};
 use crate::engine::commit::{CommitNote, CommitUnit, tables};
 use crate::engine::refusals::{close_events, open_events};
+use crate::engine::reprocess::commit_times::CommitTimes;
 use crate::engine::reprocess::reextraction::Reextraction;
 use crate::engine::row_target::{lake_target, misfits};
 use crate::engine::scan;
@@ -56,6 +57,45 @@ pub async fn rebuild(spec: Arc<PipelineSpec>, context: RunContext) -> Result<Reb
     })
 }
 
+/// Bytes of rows of a bitemporal table that wait in memory, before they are committed at the end of one of its commits.
+const STAGED_BYTES_MAX: usize = 128 << 20;
+
+/// The raw zone as it is read.
+struct Reading {
+    again: Reextraction,
+    extraction: Box<dyn Extraction>,
+    parts: Parts,
+    /// For a bitemporal table.
+    times: Option<CommitTimes>,
+    /// Sequence number of the commit that is being read.
+    commit: Option<i64>,
+}
+
+impl Reading {
+    /// The time of the next commit, if an entry is the first of it.
+    ///
+    /// Errors: `Unsupported` `rebuild_unsupported`.
+    fn next_commit(&mut self, entry: &RawEntry, sequence: i64) -> Result<Option<Timestamp>> {
+        let Some(times) = self
+            .times
+            .as_ref()
+            .filter(|_| self.commit != Some(sequence))
+        else {
+            return Ok(None);
+        };
+        if self.parts.continues(entry) {
+            let what = format!(
+                "the payload {:?} was loaded in several commits, and the raw zone does not say which of its rows came with which",
+                entry.name
+            );
+            return Err(Error::unsupported("rebuild_unsupported", what)
+                .with_hint("the history is in the table itself: FOR SYSTEM_TIME AS OF 'time'"));
+        }
+        self.commit = Some(sequence);
+        times.of(sequence).map(Some)
+    }
+}
+
 struct Rebuild {
     spec: Arc<PipelineSpec>,
     target: IcebergTarget,
@@ -83,14 +123,6 @@ impl Rebuild {
             let what = format!("each run of {} replaces {}", spec.name, target.table);
             return Err(Error::unsupported("rebuild_unsupported", what)
                 .with_hint(format!("run the pipeline again: forebay run {}", spec.name)));
-        }
-        if target.bitemporal().is_some() {
-            let what = format!(
-                "{} is bitemporal: rows of a rebuild would be believed since today",
-                target.table
-            );
-            return Err(Error::unsupported("rebuild_unsupported", what)
-                .with_hint("its history is in the table itself: FOR SYSTEM_TIME AS OF 'time'"));
         }
         let id = context.ids.make_commit(context.clock.as_ref());
         let branch: RefName = format!("rebuild/{}-{id}", spec.name).parse()?;
@@ -131,35 +163,27 @@ impl Rebuild {
         let started = self.start_branch()?;
         // As of the branch: data loaded from here on is not rebuilt.
         let raw = tables::raw(&self.spec.name)?;
-        let index = scan::rows(&self.context.lake, &self.branch, &raw);
+        let index = scan::sequenced_rows(&self.context.lake, &self.branch, &raw);
         let mut index = self.runtime.block_on(index)?;
-        let again = Reextraction::new(&self.context, self.runtime.clone());
         let taken = crate::engine::contract::taken_tables(&self.context, &self.spec);
         let taken = self.runtime.block_on(taken)?;
-        let mut extraction = self.extraction(taken)?;
-        self.steps.watch_columns(extraction.contract())?;
-        self.steps.widen_columns(&self.context.lake, &self.branch);
-        let mut parts = Parts::default();
-        let mut payload = |rebuild: &mut Self, parts: Option<Vec<RawEntry>>| -> Result<()> {
-            let Some(parts) = parts else { return Ok(()) };
-            let ordinal = rebuild.payloads;
-            rebuild.payloads += 1;
-            if extraction.pending_rows() == 0 {
-                rebuild.refusals.forget_payloads();
-            }
-            rebuild.refusals.note_payload(ordinal, &parts);
-            let mut take = |out| rebuild.take(out);
-            again.extract(extraction.as_mut(), &parts, ordinal, &mut take)
+        let mut reading = Reading {
+            again: Reextraction::new(&self.context, self.runtime.clone()),
+            extraction: self.extraction(taken)?,
+            parts: Parts::default(),
+            times: self.commit_times(&raw)?,
+            commit: None,
         };
+        self.steps.watch_columns(reading.extraction.contract())?;
+        self.steps.widen_columns(&self.context.lake, &self.branch);
         while let Some(batch) = self.runtime.clone().block_on(index.try_next())? {
-            for entry in again.reader().entries(&batch)? {
-                payload(&mut self, parts.push(entry))?;
+            for entry in reading.again.reader().entries(&batch.rows)? {
+                self.entry(&mut reading, entry, batch.sequence)?;
             }
         }
-        payload(&mut self, parts.finish())?;
-        let mut out = Extracted::default();
-        extraction.flush(&mut out)?;
-        self.take(out)?;
+        let last = std::mem::take(&mut reading.parts).finish();
+        self.payload(&mut reading, last)?;
+        self.flush(&mut reading)?;
         if self.payloads == 0 {
             return Err(Error::not_found(
                 "raw_empty",
@@ -167,8 +191,62 @@ impl Rebuild {
             )
             .with_hint(format!("forebay run {}", self.spec.name)));
         }
-        let contract = self.steps.learned(extraction.contract())?;
+        let contract = self.steps.learned(reading.extraction.contract())?;
         self.finish(started, contract)
+    }
+
+    /// The times of the commits, for a table whose rows name them.
+    fn commit_times(&self, raw: &TableName) -> Result<Option<CommitTimes>> {
+        if self.target.bitemporal().is_none() {
+            return Ok(None);
+        }
+        let times = CommitTimes::read(&self.context, raw);
+        self.runtime.block_on(times).map(Some)
+    }
+
+    /// Takes the next entry of the raw index, which came with the snapshot of this sequence number.
+    fn entry(&mut self, reading: &mut Reading, entry: RawEntry, sequence: i64) -> Result<()> {
+        let next = reading.next_commit(&entry, sequence)?;
+        let before = reading.parts.push(entry);
+        self.payload(reading, before)?;
+        match next {
+            Some(at) => {
+                self.flush(reading)?;
+                self.begin_commit(at)
+            }
+            None => Ok(()),
+        }
+    }
+
+    /// What comes from here on was committed at `at`.
+    fn begin_commit(&mut self, at: Timestamp) -> Result<()> {
+        if self.unit.tables.staged_bytes() > STAGED_BYTES_MAX {
+            let sealed = self.unit.seal()?;
+            self.unit.commit(sealed, self.note())?;
+        }
+        self.unit.tables.set_system_time(at);
+        Ok(())
+    }
+
+    fn payload(&mut self, reading: &mut Reading, parts: Option<Vec<RawEntry>>) -> Result<()> {
+        let Some(parts) = parts else { return Ok(()) };
+        let ordinal = self.payloads;
+        self.payloads += 1;
+        if reading.extraction.pending_rows() == 0 {
+            self.refusals.forget_payloads();
+        }
+        self.refusals.note_payload(ordinal, &parts);
+        let mut take = |out| self.take(out);
+        let extraction = reading.extraction.as_mut();
+        reading
+            .again
+            .extract(extraction, &parts, ordinal, &mut take)
+    }
+
+    fn flush(&mut self, reading: &mut Reading) -> Result<()> {
+        let mut out = Extracted::default();
+        reading.extraction.flush(&mut out)?;
+        self.take(out)
     }
 
     /// An extraction that learns everything from scratch, and makes the keys of rows as the tables have them.
@@ -215,6 +293,13 @@ impl Rebuild {
                 before,
             })
         })
+    }
+
+    fn note(&self) -> CommitNote {
+        CommitNote {
+            message: format!("{}: {} rows from the raw zone", self.spec.name, self.rows),
+            ..CommitNote::default()
+        }
     }
 
     fn take(&mut self, out: Extracted) -> Result<()> {
@@ -303,10 +388,7 @@ impl Rebuild {
             .collect::<Vec<_>>();
         tables.sort();
         tables.dedup();
-        let note = CommitNote {
-            message: format!("{}: {} rows from the raw zone", self.spec.name, self.rows),
-            ..CommitNote::default()
-        };
+        let note = self.note();
         self.unit.commit(sealed, note)?;
         Ok(Rebuilt {
             branch: self.branch,
