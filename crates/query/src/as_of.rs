@@ -8,7 +8,7 @@ use std::ops::ControlFlow;
 
 use datafusion::sql::parser::Statement;
 use datafusion::sql::sqlparser::ast::{
-    Ident, ObjectNamePart, TableAlias, TableFactor, VisitMut, VisitorMut,
+    Ident, ObjectNamePart, TableAlias, TableFactor, Visit, VisitMut, Visitor, VisitorMut,
 };
 use datafusion::sql::sqlparser::keywords::Keyword;
 use datafusion::sql::sqlparser::tokenizer::{Token, TokenWithSpan, Word};
@@ -21,7 +21,10 @@ use crate::time_clause::{ClausedName, Dimension, MARK, Span, TimeClause};
 const VALID_TIME: &str = "valid_time";
 
 /// Folds every `FOR SYSTEM_TIME …` and `FOR VALID_TIME …` into the name before it.
-pub(crate) fn fold(tokens: Vec<TokenWithSpan>) -> Result<Vec<TokenWithSpan>> {
+///
+/// Gives the number of clauses too: [`check_places`] finds out whether each was put into the name of a table.
+pub(crate) fn fold(tokens: Vec<TokenWithSpan>) -> Result<(Vec<TokenWithSpan>, usize)> {
+    let mut clauses = 0;
     let mut folded: Vec<TokenWithSpan> = Vec::with_capacity(tokens.len());
     let mut at = 0;
     while at < tokens.len() {
@@ -34,9 +37,47 @@ pub(crate) fn fold(tokens: Vec<TokenWithSpan>) -> Result<Vec<TokenWithSpan>> {
         };
         let (span, end) = span(words, &tokens[at])?;
         mark_name(&mut folded, TimeClause { dimension, span }, &tokens[at])?;
+        clauses += 1;
         at = end;
     }
-    Ok(folded)
+    Ok((folded, clauses))
+}
+
+/// Errors: `Config` `bad_as_of` when a clause does not follow the name of a table, but its alias or something else.
+pub(crate) fn check_places(statement: &Statement, clauses: usize) -> Result<()> {
+    let mut found = Clauses(0);
+    match statement {
+        Statement::Statement(inner) => drop(inner.visit(&mut found)),
+        Statement::Explain(explain) => return check_places(&explain.statement, clauses),
+        _ => {}
+    }
+    match found.0 >= clauses {
+        true => Ok(()),
+        false => Err(misplaced()),
+    }
+}
+
+fn misplaced() -> Error {
+    let what =
+        "FOR SYSTEM_TIME and FOR VALID_TIME must follow the name of a table, before its alias";
+    Error::config("bad_as_of", what)
+        .with_hint("write FROM t FOR SYSTEM_TIME AS OF '2026-01-31T12:00:00Z' AS a")
+}
+
+/// Counts the clauses in names of tables.
+struct Clauses(usize);
+
+impl Visitor for Clauses {
+    type Break = ();
+
+    fn pre_visit_table_factor(&mut self, factor: &TableFactor) -> ControlFlow<()> {
+        if let TableFactor::Table { name, .. } = factor
+            && let Some(ObjectNamePart::Identifier(last)) = name.0.last()
+        {
+            self.0 += last.value.matches(MARK).count();
+        }
+        ControlFlow::Continue(())
+    }
 }
 
 /// What a clause is about; `None` when the words are none.
@@ -197,7 +238,8 @@ fn mark_name(
                 "{}:{}: FOR SYSTEM_TIME and FOR VALID_TIME must follow a table name, each once",
                 place.line, place.column
             ),
-        )),
+        )
+        .with_hint("write FROM t FOR SYSTEM_TIME AS OF '2026-01-31T12:00:00Z'")),
     }
 }
 
@@ -310,6 +352,9 @@ mod tests {
             "select * from a.b for valid_time from '1'",
             "select * from a.b for valid_time as of '1' for valid_time as of '2'",
             "select * from a.b for valid_time as of '1@2'",
+            "select * from a.b c for valid_time as of '1'",
+            "select * from a.b as c for system_time as of '1'",
+            "select * from (select 1) c for version as of '1'",
             "select * from (select 1) for system_time as of '2026-01-01'",
             "select * from a.b for system_time as of '2026-01-01' for system_time as of '2026-01-01'",
         ] {

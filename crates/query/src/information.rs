@@ -10,12 +10,12 @@ use async_trait::async_trait;
 use datafusion::catalog::information_schema::{INFORMATION_SCHEMA, InformationSchemaProvider};
 use datafusion::catalog::{CatalogProviderList, SchemaProvider, Session, TableProvider};
 use datafusion::common::Result;
-use datafusion::datasource::memory::MemorySourceConfig;
 use datafusion::logical_expr::{Expr, TableType};
 use datafusion::physical_plan::ExecutionPlan;
 
 use crate::address::CATALOG;
 use crate::describe::sql_type;
+use crate::made_rows;
 
 /// The name of the namespace.
 pub(crate) const NAMESPACE: &str = INFORMATION_SCHEMA;
@@ -121,8 +121,7 @@ impl TableProvider for Columns {
         _: Option<usize>,
     ) -> Result<Arc<dyn ExecutionPlan>> {
         let rows = self.rows().await?;
-        let scan = MemorySourceConfig::try_new_exec(&[vec![rows]], schema(), projection.cloned())?;
-        Ok(scan)
+        made_rows::scan(rows, projection)
     }
 }
 

@@ -19,6 +19,7 @@ mod frugal;
 mod function;
 mod information;
 mod limit_statistics;
+mod made_rows;
 mod name;
 mod natural_join;
 mod ntile;

@@ -11,6 +11,8 @@ use std::sync::Arc;
 
 use datafusion::common::config::ConfigOptions;
 use datafusion::common::{JoinType, Result};
+use datafusion::datasource::memory::MemorySourceConfig;
+use datafusion::datasource::source::DataSourceExec;
 use datafusion::execution::{SendableRecordBatchStream, TaskContext};
 use datafusion::physical_expr::EquivalenceProperties;
 use datafusion::physical_optimizer::PhysicalOptimizerRule;
@@ -42,7 +44,7 @@ type Rule = Arc<dyn PhysicalOptimizerRule + Send + Sync>;
 fn careful(rule: Rule) -> Rule {
     let is_misled = match rule.name() {
         name if name.starts_with("FilterPushdown") => has_repeated_names,
-        "ProjectionPushdown" => has_misread_join,
+        "ProjectionPushdown" => is_misread_by_projections,
         "LimitedDistinctAggregation" => has_ordered_distinct,
         "LimitPushdown" => return beside_offsets(rule),
         _ => return rule,
@@ -89,8 +91,18 @@ fn has_order(plan: &Arc<dyn ExecutionPlan>) -> bool {
     orders(plan) || plan.output_ordering().is_some() || plan.children().into_iter().any(has_order)
 }
 
-fn has_misread_join(plan: &Arc<dyn ExecutionPlan>) -> bool {
-    has_mark(plan) || has_conditional_merge(plan)
+fn is_misread_by_projections(plan: &Arc<dyn ExecutionPlan>) -> bool {
+    has_mark(plan) || has_conditional_merge(plan) || has_limited_values(plan)
+}
+
+/// Whether rows that are in memory have a limit, which they lose when their columns are put into another order.
+fn has_limited_values(plan: &Arc<dyn ExecutionPlan>) -> bool {
+    let source = plan.as_any().downcast_ref::<DataSourceExec>();
+    let is_limited = source.is_some_and(|source| {
+        let rows = source.data_source().as_any();
+        rows.is::<MemorySourceConfig>() && source.fetch().is_some()
+    });
+    is_limited || plan.children().into_iter().any(has_limited_values)
 }
 
 /// Whether a join makes a mark: projections take it for a column of its right side.

@@ -87,7 +87,7 @@ impl Pinned {
         name: &TableName,
         named: &ClausedName<'_>,
     ) -> forebay_core::Result<Option<Arc<dyn TableProvider>>> {
-        let Some((table, view)) = self.find_bitemporal(name).await? else {
+        let Some((table, view)) = self.find_bitemporal(name, named).await? else {
             return Ok(None);
         };
         let rows = PeriodRows::of(named, view)?;
@@ -104,8 +104,9 @@ impl Pinned {
     async fn find_bitemporal(
         &self,
         name: &TableName,
+        named: &ClausedName<'_>,
     ) -> forebay_core::Result<Option<(Table, Option<View>)>> {
-        if let Some(table) = self.lake.table(&self.as_of, name).await? {
+        if let Some(table) = self.state_at(name, named).await? {
             return Ok(is_bitemporal(&table).then_some((table, None)));
         }
         let Some((base, view)) = View::parse(name.name.as_str()) else {
@@ -115,8 +116,34 @@ impl Pinned {
             return Ok(None);
         };
         let base = TableName::new(name.namespace.clone(), base);
-        let table = self.lake.table(&self.as_of, &base).await?;
+        let table = self.state_at(&base, named).await?;
         Ok(table.filter(is_bitemporal).map(|table| (table, Some(view))))
+    }
+
+    /// The table in the state of the statement. One that was dropped, or made again since the time that a clause names, is the one of
+    /// that time.
+    async fn state_at(
+        &self,
+        name: &TableName,
+        named: &ClausedName<'_>,
+    ) -> forebay_core::Result<Option<Table>> {
+        let now = self.lake.table(&self.as_of, name).await?;
+        let Some(Span::AsOf(text)) = &named.system else {
+            return Ok(now);
+        };
+        if now.as_ref().is_some_and(|now| !is_bitemporal(now)) {
+            return Ok(now);
+        }
+        let then = match as_of::parse(text, &self.branch) {
+            Ok(as_of) => self.lake.table(&as_of, name).await,
+            Err(_) => return Ok(now),
+        };
+        match (then, now) {
+            (Ok(Some(then)), Some(now)) if then.uuid() == now.uuid() => Ok(Some(now)),
+            (Ok(Some(then)), _) => Ok(Some(then)),
+            // That state is not kept: the columns are.
+            (_, now) => Ok(now),
+        }
     }
 
     pub(crate) async fn table(
@@ -131,6 +158,9 @@ impl Pinned {
         let name = TableName::new(namespace, name);
         if let Some(table) = self.bitemporal(&name, &named).await? {
             return Ok(Some(table));
+        }
+        if named.system.is_none() && self.lake.table(&self.as_of, &name).await?.is_none() {
+            return Ok(None);
         }
         let as_of = self.state_of(&named)?;
         let Some(table) = self.lake.table(&as_of, &name).await? else {

@@ -95,13 +95,14 @@ pub(crate) fn parser(
 }
 
 fn one(sql: &str) -> Result<Statement> {
-    let tokens = crate::as_of::fold(tokens(sql)?)?;
+    let (tokens, clauses) = crate::as_of::fold(tokens(sql)?)?;
     let mut statements = parser(tokens, sql)?
         .parse_statements()
         .map_err(|error| explain(&error, Phase::Plan, sql, &[]))?;
     match (statements.pop_front(), statements.len()) {
         (Some(statement), 0) => {
             expansion::bound(&statement)?;
+            crate::as_of::check_places(&statement, clauses)?;
             Ok(statement)
         }
         (None, _) => Err(Error::config("bad_sql", "1:1: the statement is empty")),

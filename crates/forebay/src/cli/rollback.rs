@@ -9,6 +9,7 @@ use arrow::array::AsArray;
 use arrow::datatypes::Int64Type;
 use clap::Args;
 use forebay_core::{Error, RefName, Result, TableName};
+use forebay_lake::bitemporal::is_bitemporal;
 use forebay_store::{AsOf, Change, Head, HeadChange};
 use futures::TryStreamExt;
 
@@ -65,6 +66,7 @@ impl Rollback {
                 change.describe(&workspace, &then, &self.branch).await
             ));
         }
+        self.warn_of_periods(&workspace, &changes).await?;
         if !self.yes {
             say::line("dry run: pass --yes to go back");
             return Ok(ExitCode::SUCCESS);
@@ -80,6 +82,24 @@ impl Rollback {
             "  pipelines go on where they were: what they have loaded since then is in the raw zone",
         );
         Ok(ExitCode::SUCCESS)
+    }
+
+    /// The columns of a bitemporal table tell what was believed, and go back with it.
+    async fn warn_of_periods(&self, workspace: &Workspace, changes: &[TableChange]) -> Result<()> {
+        let head = AsOf::Head(self.branch.clone());
+        for now in changes.iter().filter_map(|change| change.now.as_ref()) {
+            // One that cannot be read may still be rolled back.
+            let Ok(Some(table)) = workspace.lake().table(&head, &now.table).await else {
+                continue;
+            };
+            if is_bitemporal(&table) {
+                say::warn(format_args!(
+                    "{} is bitemporal: what was believed since then is read FOR VERSION AS OF a commit only, as long as it is kept; a corrected record would keep it in the table",
+                    now.table
+                ));
+            }
+        }
+        Ok(())
     }
 
     async fn changes(&self, workspace: &Workspace, then: &AsOf) -> Result<Vec<TableChange>> {

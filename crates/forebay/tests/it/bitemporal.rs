@@ -264,7 +264,12 @@ fn other_modes_leave_a_bitemporal_table_alone() {
 
 #[test]
 fn a_rebuild_knows_when_rows_came_or_says_that_it_does_not() {
-    let project = project("}\nbuffer: {rows: 2");
+    let project = project("");
+    let text = std::fs::read_to_string(project.path().join("pipelines/rates.yaml")).unwrap();
+    project.write(
+        "pipelines/rates.yaml",
+        &format!("{text}buffer: {{rows: 2}}\n"),
+    );
     let records = |from: u32| {
         let record = |n: u32| {
             format!("{{\"bond\": \"A\", \"rate\": {n}, \"effective\": \"2026-01-{n:02}\"}}\n")
@@ -286,5 +291,131 @@ fn a_rebuild_knows_when_rows_came_or_says_that_it_does_not() {
         refused.err.contains("rebuild_unsupported"),
         "{}",
         refused.err
+    );
+}
+
+#[test]
+fn columns_may_come_later_and_values_of_another_kind_are_refused() {
+    let project = project(", operation: op, order: n");
+    load(
+        &project,
+        "1",
+        "{\"bond\": \"A\", \"n\": 1, \"rate\": 1, \"effective\": \"2026-01-01\", \"until\": \"2026-03-01\"}\n",
+    );
+    load(
+        &project,
+        "2",
+        "{\"bond\": \"A\", \"n\": 2, \"rate\": 2, \"effective\": \"2026-02-01\", \"note\": \"x\", \"deep\": {\"a\": 1}}\n\
+         {\"bond\": \"B\", \"n\": 3, \"rate\": 2, \"effective\": \"2026-02-01\", \"until\": 20260301}\n\
+         {\"bond\": \"C\", \"n\": 4, \"rate\": 2, \"effective\": false}\n\
+         {\"bond\": \"D\", \"n\": 5, \"rate\": 2, \"effective\": \"2026-02-01\", \"op\": 1}\n\
+         {\"bond\": \"E\", \"n\": \"6\", \"rate\": 2, \"effective\": \"2026-02-01\"}\n\
+         {\"bond\": 7, \"n\": 6, \"rate\": 2, \"effective\": \"2026-02-01\"}\n",
+    );
+    load(
+        &project,
+        "3",
+        "{\"bond\": \"A\", \"n\": 7, \"rate\": 3, \"effective\": \"2026-04-01\", \"deep\": {\"a\": 1, \"b\": true}}\n",
+    );
+    assert_eq!(
+        rows(
+            &project,
+            "SELECT rate, to_char(valid_from, '%m'), note FROM bonds.rates__current ORDER BY valid_from"
+        ),
+        ["1,01,", "2,02,x", "3,04,"]
+    );
+    assert_eq!(
+        rows(&project, "SELECT code FROM quarantine.rates ORDER BY code"),
+        [
+            "bad_operation",
+            "bad_period",
+            "bad_period",
+            "other_kind",
+            "other_kind"
+        ]
+    );
+    let columns = project.value("SELECT count(*) FROM information_schema.columns WHERE table_name = 'rates' AND table_schema = 'bonds' AND column_name LIKE '%__v_%'");
+    assert_eq!(columns, "0");
+}
+
+#[test]
+fn a_first_load_of_nothing_but_refused_records_says_why() {
+    for mode in ["bitemporal, valid_from: at", "upsert"] {
+        let project = Project::new();
+        project.write(
+            "pipelines/p.yaml",
+            &format!("pipeline: p\nsource: {{file: {{path: \"in/*.ndjson\"}}}}\nextract: {{json: {{nested: keep}}}}\nload: {{iceberg: {{table: a.b, key: [k], mode: {mode}}}}}\n"),
+        );
+        project.write("in/1.ndjson", "{\"x\": 1, \"at\": \"2026-01-01\"}\n");
+        let refused = project.run(&["run", "--quiet"]);
+        assert!(
+            refused.err.contains("1 record was refused"),
+            "{}",
+            refused.err
+        );
+        assert!(
+            refused.err.contains("load corrected records"),
+            "{}",
+            refused.err
+        );
+        assert_eq!(
+            rows(&project, "SELECT code FROM quarantine.p"),
+            ["null_key"]
+        );
+        project.write(
+            "in/2.ndjson",
+            "{\"k\": 1, \"x\": 1, \"at\": \"2026-01-01\"}\n",
+        );
+        project.ok(&["run", "--quiet"]);
+        assert_eq!(rows(&project, "SELECT k FROM a.b"), ["1"]);
+    }
+}
+
+#[test]
+fn a_dropped_table_is_read_as_it_was_believed() {
+    let project = project("");
+    load(
+        &project,
+        "1",
+        "{\"bond\": \"A\", \"rate\": 1, \"effective\": \"2026-01-01\"}\n",
+    );
+    let second = load(
+        &project,
+        "2",
+        "{\"bond\": \"A\", \"rate\": 2, \"effective\": \"2026-02-01\"}\n",
+    );
+    let then =
+        format!("SELECT rate FROM bonds.rates FOR SYSTEM_TIME AS OF '{second}' ORDER BY rate");
+    assert_eq!(rows(&project, &then), ["1", "2"]);
+    project.ok(&["tables", "drop", "bonds.rates", "--force", "--yes"]);
+    assert_eq!(rows(&project, &then), ["1", "2"]);
+    let february = format!(
+        "SELECT rate FROM bonds.rates__current FOR SYSTEM_TIME AS OF '{second}' FOR VALID_TIME AS OF '2026-02-15'"
+    );
+    assert_eq!(rows(&project, &february), ["2"]);
+    load(
+        &project,
+        "3",
+        "{\"bond\": \"A\", \"rate\": 3, \"effective\": \"2026-03-01\"}\n",
+    );
+    assert_eq!(rows(&project, &then), ["1", "2"]);
+    assert_eq!(rows(&project, "SELECT rate FROM bonds.rates"), ["3"]);
+    let missing = project.run(&[
+        "sql",
+        "SELECT * FROM bonds.rate FOR VALID_TIME AS OF '2026-01-01'",
+    ]);
+    assert!(
+        missing.err.contains("no table bonds.rate"),
+        "{}",
+        missing.err
+    );
+    let misplaced = project.run(&[
+        "sql",
+        "SELECT * FROM bonds.rates r FOR VALID_TIME AS OF '2026-01-01'",
+    ]);
+    assert!(
+        misplaced.err.contains("before its alias"),
+        "{}",
+        misplaced.err
     );
 }

@@ -244,3 +244,25 @@ fn a_refused_line_of_json_has_its_number_at_every_step() {
         "\"transform[0] 3, transform[1] 5, transform[2] 7\""
     );
 }
+
+#[test]
+fn a_limit_holds_in_whatever_order_columns_are_asked_for() {
+    let project = Project::new();
+    project.write(
+        "pipelines/p.yaml",
+        "pipeline: p\nsource: {file: {path: \"in/*.ndjson\"}}\nextract: {json: {}}\nload: {iceberg: {table: a.b}}\n",
+    );
+    for file in 1..4 {
+        project.write(&format!("in/{file}.ndjson"), "{\"k\": 1}\n");
+        project.ok(&["run", "--quiet"]);
+    }
+    for columns in [
+        "at, id FROM lake.commits",
+        "files, \"table\" FROM lake.tables",
+        "table_name, table_schema FROM information_schema.tables",
+        "column2, column1 FROM (VALUES (1, 2), (3, 4))",
+    ] {
+        let counted = crate::kafka::rows(&project, &format!("SELECT {columns} LIMIT 1"));
+        assert_eq!(counted.len(), 1, "{columns}: {counted:?}");
+    }
+}

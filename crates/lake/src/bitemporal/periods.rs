@@ -13,6 +13,7 @@ use arrow::datatypes::{
 use forebay_core::{Error, Result};
 
 use crate::Table;
+use crate::upsert::{is_variant, variants};
 
 /// The start and the end of a row's valid period.
 pub const VALID_FROM: &str = "valid_from";
@@ -82,15 +83,13 @@ pub fn table_schema(rows: &Schema) -> SchemaRef {
 
 /// Rows with their periods in [`VALID_FROM`] and [`VALID_TO`] and their operation in [`DELETE_COLUMN`], in place of the columns that
 /// say it in the data; and the rows that have no sound period, by number, with the reasons.
-///
-/// Errors: `Config` `bad_period_type` when a column cannot be a time.
 pub fn rows_with_periods(
     rows: &RecordBatch,
     columns: &PeriodColumns,
 ) -> Result<(RecordBatch, Vec<(usize, Error)>)> {
     let from = times(rows, &columns.valid_from)?;
     let to = times(rows, &columns.valid_to)?;
-    let operation = Operations::of(rows, columns.operation.as_deref())?;
+    let operation = Operations::of(rows, columns.operation.as_deref());
     let taken = taken_names(rows, columns);
     let mut refused = Vec::new();
     let mut deletes = Vec::with_capacity(rows.num_rows());
@@ -111,13 +110,14 @@ pub fn rows_with_periods(
 }
 
 /// A column as times, and which of its values are no times.
-struct Times {
+struct Times<'r> {
     name: String,
     times: TimestampMicrosecondArray,
-    given: Option<ArrayRef>,
+    given: Option<&'r ArrayRef>,
+    variants: Vec<&'r ArrayRef>,
 }
 
-impl Times {
+impl Times<'_> {
     fn get(&self, row: usize) -> Result<Option<i64>> {
         if self.times.is_valid(row) {
             let at = self.times.value(row);
@@ -129,30 +129,29 @@ impl Times {
                 ))),
             };
         }
-        match self.given.as_ref().is_some_and(|given| given.is_valid(row)) {
-            true => Err(bad_period(format!("`{}` is not a time", self.name))),
+        let is_given = |column: &&ArrayRef| column.is_valid(row);
+        match self.given.iter().chain(&self.variants).any(is_given) {
+            true => Err(bad_period(format!(
+                "the value of `{}` is not a time",
+                self.name
+            ))),
             false => Ok(None),
         }
     }
 }
 
-fn times(rows: &RecordBatch, name: &str) -> Result<Times> {
-    let given = rows.column_by_name(name).cloned();
-    let times = match &given {
+fn times<'r>(rows: &'r RecordBatch, name: &str) -> Result<Times<'r>> {
+    let given = rows.column_by_name(name);
+    let is_time = |kind: &DataType| {
+        matches!(
+            kind,
+            DataType::Utf8 | DataType::Date32 | DataType::Timestamp(..)
+        )
+    };
+    let times = match given.filter(|given| is_time(given.data_type())) {
         None => new_null_array(&instant(), rows.num_rows()),
+        // What is no time becomes null, and is refused with its row.
         Some(given) => {
-            let as_time = given.data_type().is_null()
-                || matches!(
-                    given.data_type(),
-                    DataType::Utf8 | DataType::Date32 | DataType::Timestamp(..)
-                );
-            if !as_time {
-                let what = format!("column `{name}` is {}, not a time", given.data_type());
-                return Err(Error::config("bad_period_type", what).with_hint(format!(
-                    "declare it under `schema.columns`: {name}: timestamptz"
-                )));
-            }
-            // What is no time becomes null, and is refused with its row.
             let options = CastOptions {
                 safe: true,
                 ..CastOptions::default()
@@ -160,49 +159,49 @@ fn times(rows: &RecordBatch, name: &str) -> Result<Times> {
             cast_with_options(given, &instant(), &options).map_err(failed)?
         }
     };
-    let times = times.as_primitive::<TimestampMicrosecondType>().clone();
     Ok(Times {
         name: name.to_owned(),
-        times,
+        times: times.as_primitive::<TimestampMicrosecondType>().clone(),
         given,
+        variants: variants(rows, name),
     })
 }
 
 /// The operations of rows.
-struct Operations {
+struct Operations<'r> {
     name: String,
-    values: Option<ArrayRef>,
+    values: Option<&'r ArrayRef>,
+    variants: Vec<&'r ArrayRef>,
 }
 
-impl Operations {
-    fn of(rows: &RecordBatch, name: Option<&str>) -> Result<Self> {
-        let values = name.and_then(|name| rows.column_by_name(name));
-        let name = name.unwrap_or_default().to_owned();
-        let Some(values) = values.filter(|values| !values.data_type().is_null()) else {
-            return Ok(Self { name, values: None });
-        };
-        match values.data_type() {
-            DataType::Utf8 => Ok(Self {
-                values: Some(Arc::clone(values)),
-                name,
-            }),
-            other => {
-                let what = format!("column `{name}` is {other}, not the name of an operation");
-                Err(Error::config("bad_operation_type", what))
-            }
+impl<'r> Operations<'r> {
+    fn of(rows: &'r RecordBatch, name: Option<&str>) -> Self {
+        let name = name.unwrap_or_default();
+        Self {
+            values: rows.column_by_name(name),
+            variants: match name.is_empty() {
+                true => Vec::new(),
+                false => variants(rows, name),
+            },
+            name: name.to_owned(),
         }
     }
 
     fn is_delete(&self, row: usize) -> Result<bool> {
-        let Some(values) = self.values.as_ref().filter(|values| values.is_valid(row)) else {
+        let is_given = |column: &&&ArrayRef| column.is_valid(row);
+        let values = self.values.iter().chain(&self.variants);
+        let Some(values) = values.copied().find(|column| is_given(&column)) else {
             return Ok(false);
         };
-        match values.as_string::<i32>().value(row) {
-            "upsert" => Ok(false),
-            "delete" => Ok(true),
-            other => {
+        let text = values
+            .as_string_opt::<i32>()
+            .map(|values| values.value(row));
+        match text {
+            Some("upsert") => Ok(false),
+            Some("delete") => Ok(true),
+            _ => {
                 let what = format!(
-                    "`{}` is {other:?}, neither \"upsert\" nor \"delete\"",
+                    "the value of `{}` is neither \"upsert\" nor \"delete\"",
                     self.name
                 );
                 Err(Error::data("bad_operation", what))
@@ -274,9 +273,11 @@ fn replaced(
     ];
     let schema = rows.schema();
     let kept = schema.fields().iter().zip(rows.columns());
-    let kept = kept.filter(|(field, _)| {
-        own_name(field.name()).is_none() && !said.contains(&Some(field.name()))
-    });
+    let is_said = |name: &String| {
+        let mut said = said.iter().flatten();
+        said.any(|said| *said == name || is_variant(name, said))
+    };
+    let kept = kept.filter(|(field, _)| own_name(field.name()).is_none() && !is_said(field.name()));
     let (mut fields, mut arrays): (Vec<FieldRef>, Vec<ArrayRef>) = kept
         .map(|(field, array)| (Arc::clone(field), Arc::clone(array)))
         .unzip();

@@ -69,14 +69,14 @@ impl PeriodUpdate {
             .any(|batch| batch.system_time.is_none())
     }
 
-    /// Finds the rows of the keys, so that a commit has less to do.
-    pub(crate) async fn prepare(&self, table: &Table) -> Result<()> {
-        self.believed(table).await.map(drop)
+    /// Finds the rows of the keys, so that a commit has less to do. `planned` is the table as the draft will have it.
+    pub(crate) async fn prepare(&self, table: &Table, planned: &SchemaRef) -> Result<()> {
+        self.believed(table, planned).await.map(drop)
     }
 
     /// What the rows do to `table` at system time `at`; files are written for it, and named by nobody.
     pub(crate) async fn resolve(&self, table: &Table, at: Timestamp) -> Result<ResolvedRows> {
-        let (keyed, believed) = self.believed(table).await?;
+        let (keyed, believed) = self.believed(table, &table.schema()).await?;
         let digests = digests(&table.schema(), &self.staged)?;
         let resolution = Resolution {
             rules: Rules {
@@ -97,8 +97,12 @@ impl PeriodUpdate {
         })
     }
 
-    async fn believed(&self, table: &Table) -> Result<(Arc<KeyedRows>, Vec<BelievedIn>)> {
-        let keyed = self.keyed(&table.schema())?;
+    async fn believed(
+        &self,
+        table: &Table,
+        schema: &SchemaRef,
+    ) -> Result<(Arc<KeyedRows>, Vec<BelievedIn>)> {
+        let keyed = self.keyed(schema)?;
         let ids = PeriodIds::find(table)?;
         let files = table
             .scan(Some(&BelievedFiles::new(&keyed, &ids)))

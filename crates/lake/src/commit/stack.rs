@@ -17,7 +17,7 @@ use crate::rewrite::{REWRITTEN_PROPERTY, Replacement, TableRewrite};
 use crate::snapshot::{Change, outgrown, unused_schemas};
 use crate::upsert::{KeyLookup, RowDeletes};
 use crate::write::position_deletes::write_position_deletes;
-use crate::{Draft, Lake, Table};
+use crate::{Draft, Lake, Table, schema};
 
 use super::CommitRequest;
 use super::notes::Notes;
@@ -81,7 +81,8 @@ async fn prepare(lake: Lake, mut draft: Draft) -> Result<Prepared> {
     }
     let periods = draft.period_update();
     if let (Some(periods), Some(base), None) = (&periods, draft.base(), &rewrite) {
-        let found = Box::pin(periods.prepare(base)).await;
+        let planned = schema::to_arrow(draft.planned()?.current_schema())?;
+        let found = Box::pin(periods.prepare(base, &planned)).await;
         found.context("table", draft.name())?;
     }
     let mut change = None;

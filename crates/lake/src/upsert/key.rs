@@ -12,6 +12,12 @@ use forebay_core::{Error, Result};
 use crate::partition::source::field_id;
 use crate::schema::source_name;
 
+/// Code of the refusal of a row whose key or order cannot be compared with others.
+const OTHER_KIND: &str = "other_kind";
+
+/// Stands between the name of a column and the kind of the values in the one beside it.
+const VARIANT: &str = "__v_";
+
 /// Code of the error for a table that lacks a column of its key.
 pub const NO_KEY_COLUMN: &str = "no_key_column";
 
@@ -245,6 +251,33 @@ pub fn rows_without_key(records: &RecordBatch, key: &[String]) -> Vec<usize> {
     (0..records.num_rows())
         .filter(|row| is_null(*row))
         .collect()
+}
+
+/// Whether a column has the values of another kind of the column `name`: `price__v_string` of `price`.
+pub(crate) fn is_variant(column: &str, name: &str) -> bool {
+    let rest = column.strip_prefix(name);
+    rest.is_some_and(|rest| rest.starts_with(VARIANT))
+}
+
+/// The columns with values of another kind of a column.
+pub(crate) fn variants<'r>(records: &'r RecordBatch, name: &str) -> Vec<&'r ArrayRef> {
+    let schema = records.schema_ref();
+    let columns = schema.fields().iter().zip(records.columns());
+    let variants = columns.filter(|(field, _)| is_variant(field.name(), name));
+    variants.map(|(_, column)| column).collect()
+}
+
+/// Rows, by number, whose value of the column is of another kind than those that have its name, with the reason.
+pub fn rows_of_other_kind(records: &RecordBatch, name: &str) -> Vec<(usize, Error)> {
+    let variants = variants(records, name);
+    let is_other = |row: &usize| variants.iter().any(|column| column.is_valid(*row));
+    let rows = (0..records.num_rows()).filter(|row| !variants.is_empty() && is_other(row));
+    rows.map(|row| {
+        let what =
+            format!("the value of `{name}` is of another kind than those of the rows before");
+        (row, Error::data(OTHER_KIND, what))
+    })
+    .collect()
 }
 
 /// Why such a row is refused.

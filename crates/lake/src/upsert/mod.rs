@@ -15,7 +15,8 @@ mod lookup;
 mod written;
 
 pub(crate) use key::{EncodedKeys, KeyColumn, KeyColumns, KeyEncoder};
-pub use key::{NO_KEY_COLUMN, key_refusal, rows_without_key};
+pub use key::{NO_KEY_COLUMN, key_refusal, rows_of_other_kind, rows_without_key};
+pub(crate) use key::{is_variant, variants};
 pub(crate) use key_range::KeyRange;
 pub(crate) use lookup::{KeyLookup, RowDeletes};
 pub(crate) use written::{NotedRows, WrittenKeys};

@@ -26,6 +26,13 @@ fn hint(spec: &PipelineSpec) -> String {
     if spec.load.replaces() {
         return format!("{look}`forebay run {name}` reads everything again");
     }
+    if spec
+        .load
+        .lake()
+        .is_some_and(|target| !target.knows_the_newer_row())
+    {
+        return format!("{look}load corrected records");
+    }
     match spec.takes_replay() {
         true => format!("{look}`forebay quarantine replay {name}` loads them"),
         false => format!("{look}{}", without_replay(spec)),

@@ -105,6 +105,15 @@ impl IcebergTarget {
         matches!(self.mode, Mode::Upsert | Mode::Bitemporal)
     }
 
+    /// Whether a row that comes late leaves newer ones alone: rows are only added, or have an order.
+    pub(crate) fn knows_the_newer_row(&self) -> bool {
+        match self.mode {
+            Mode::Append | Mode::Replace => true,
+            Mode::Upsert => self.order.is_some(),
+            Mode::Bitemporal => false,
+        }
+    }
+
     /// Whether a run replaces all rows.
     pub(crate) fn replaces(&self) -> bool {
         self.mode == Mode::Replace

@@ -13,7 +13,6 @@ use arrow::datatypes::{DataType, Field, SchemaRef, TimeUnit};
 use async_trait::async_trait;
 use datafusion::catalog::{Session, TableProvider};
 use datafusion::common::Result;
-use datafusion::datasource::memory::MemorySourceConfig;
 use datafusion::logical_expr::{Expr, TableType};
 use datafusion::physical_plan::ExecutionPlan;
 use forebay_core::TableName;
@@ -22,6 +21,7 @@ use futures::future::BoxFuture;
 use futures::{FutureExt, StreamExt, stream};
 
 use crate::error::external;
+use crate::made_rows;
 use crate::pinned::Pinned;
 
 /// The namespace of the system tables.
@@ -81,11 +81,7 @@ impl TableProvider for System {
         _: Option<usize>,
     ) -> Result<Arc<dyn ExecutionPlan>> {
         let rows = self.table.rows(&self.pinned).await.map_err(external)?;
-        Ok(MemorySourceConfig::try_new_exec(
-            &[vec![rows]],
-            self.schema(),
-            projection.cloned(),
-        )?)
+        made_rows::scan(rows, projection)
     }
 }
 

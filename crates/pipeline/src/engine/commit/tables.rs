@@ -1,6 +1,8 @@
 //! The tables that one commit of a pipeline touches, each with its open files.
 
+mod claim;
 mod fit;
+mod rule;
 
 use std::collections::btree_map::Entry;
 use std::collections::{BTreeMap, BTreeSet};
@@ -8,7 +10,7 @@ use std::collections::{BTreeMap, BTreeSet};
 use arrow::datatypes::SchemaRef;
 use arrow::record_batch::RecordBatch;
 use forebay_core::{Context, Error, Ident, RefName, Result, TableName, Timestamp};
-use forebay_lake::bitemporal::{self, Bitemporal};
+use forebay_lake::bitemporal;
 use forebay_lake::upsert::NO_KEY_COLUMN;
 use forebay_lake::{Draft, Lake, PartitionField, Table, TableWriter, WriterOptions};
 use forebay_store::{AsOf, Head};
@@ -16,6 +18,7 @@ use object_store::path::Path;
 use tokio::runtime::Handle;
 
 use self::fit::may_widen;
+use self::rule::{RowKey, RowRule};
 use crate::platform::iceberg::IcebergTarget;
 
 /// `raw.<pipeline>`.
@@ -119,43 +122,6 @@ struct Open {
     key: Option<RowKey>,
 }
 
-/// What rows do to those of the same key.
-struct RowKey {
-    rule: RowRule,
-    /// Whether the draft knows it in its present schema.
-    is_set: bool,
-}
-
-enum RowRule {
-    /// See [`Draft::upsert_by`].
-    Upsert {
-        key: Vec<String>,
-        order: Option<String>,
-    },
-    /// See [`Draft::bitemporal_by`].
-    Bitemporal(Bitemporal),
-}
-
-impl RowRule {
-    /// `None` for rows that are only added.
-    fn of(target: &IcebergTarget) -> Option<Self> {
-        match target.bitemporal() {
-            Some((rules, _)) => Some(Self::Bitemporal(rules)),
-            None => target.is_keyed().then(|| Self::Upsert {
-                key: target.key.clone(),
-                order: target.order.clone(),
-            }),
-        }
-    }
-
-    fn apply(&self, draft: &mut Draft) -> Result<()> {
-        match self {
-            Self::Upsert { key, order } => draft.upsert_by(key, order.as_deref()),
-            Self::Bitemporal(rules) => draft.bitemporal_by(rules),
-        }
-    }
-}
-
 impl Open {
     fn new(draft: Draft, options: WriterOptions) -> Self {
         Self {
@@ -252,7 +218,6 @@ impl Tables {
         for head in self.runtime.clone().block_on(heads)? {
             self.opened(&head.table, &WriterOptions::default())?;
         }
-        self.open.retain(|_, open| open.draft.schema().is_some());
         for open in self.open.values_mut() {
             open.draft.replace_rows();
         }
@@ -296,33 +261,6 @@ impl Tables {
         Ok(options)
     }
 
-    /// A run would replace the rows of other pipelines.
-    fn check_alone(&self, name: &TableName, target: &IcebergTarget) -> Result<()> {
-        let open = self.open.get(name).ok_or_else(|| gone(name))?;
-        let recorded = open.draft.property(LOADERS_PROPERTY);
-        let others = names_of(recorded.as_deref());
-        let other = others
-            .iter()
-            .find(|other| **other != self.pipeline.to_string());
-        let Some(other) = other.filter(|_| target.replaces()) else {
-            return Ok(());
-        };
-        let what =
-            format!("pipeline {other} has rows in the table, which `mode: replace` would delete");
-        Err(Error::config("table_shared", what).with_hint("load into a table of its own"))
-    }
-
-    /// Rows without periods would be neither true nor believed at any time.
-    fn check_kind(&self, name: &TableName, target: &IcebergTarget) -> Result<()> {
-        let open = self.open.get(name).ok_or_else(|| gone(name))?;
-        if target.bitemporal().is_some() || !open.draft.is_bitemporal() {
-            return Ok(());
-        }
-        let what = "the table is bitemporal: rows without periods would be in it and never seen";
-        Err(Error::config("table_is_bitemporal", what)
-            .with_hint("set `mode: bitemporal` and its `key`, or load into another table"))
-    }
-
     /// Errors: `Unsupported` `upsert_children`.
     fn set_rule(&mut self, name: &TableName, rule: RowRule, child: &str) -> Result<()> {
         if !child.is_empty() {
@@ -342,31 +280,6 @@ impl Tables {
             });
             open.set_known_key().context("table", name)?;
         }
-        Ok(())
-    }
-
-    fn claim(&mut self, name: &TableName, main: &TableName, options: &WriterOptions) -> Result<()> {
-        let pipeline = self.pipeline.clone();
-        let open = self.opened(name, options)?;
-        if open.is_claimed {
-            return Ok(());
-        }
-        let owner = open.draft.property(OWNER_PROPERTY);
-        if let Some(schema) = open.draft.schema()
-            && !belongs_to(name, main, owner.as_deref(), &schema)
-        {
-            return Err(taken(name, owner.as_deref()));
-        }
-        if owner.is_none() {
-            open.draft.set_property(OWNER_PROPERTY, main.to_string());
-            if open.draft.exists() {
-                open.draft.expect_property(OWNER_PROPERTY, None)?;
-            }
-        }
-        if name == main {
-            record_loader(&mut open.draft, &pipeline)?;
-        }
-        open.is_claimed = true;
         Ok(())
     }
 
@@ -485,7 +398,10 @@ impl Tables {
         let mut drafts = Vec::new();
         for (name, mut open) in std::mem::take(&mut self.open) {
             open.close().context("table", &name)?;
-            drafts.push(open.draft);
+            // Every row for a new table was refused: it is not created.
+            if open.draft.schema().is_some() {
+                drafts.push(open.draft);
+            }
         }
         Ok(drafts)
     }
@@ -567,21 +483,6 @@ fn table_schema(rows: &SchemaRef) -> SchemaRef {
     }
 }
 
-/// Notes that the table has rows of the pipeline.
-fn record_loader(draft: &mut Draft, pipeline: &Ident) -> Result<()> {
-    let recorded = draft.property(LOADERS_PROPERTY);
-    let mut names = names_of(recorded.as_deref());
-    if !names.insert(pipeline.to_string()) {
-        return Ok(());
-    }
-    let names: Vec<String> = names.into_iter().collect();
-    draft.set_property(LOADERS_PROPERTY, names.join(","));
-    match draft.exists() {
-        true => draft.expect_property(LOADERS_PROPERTY, recorded.as_deref()),
-        false => Ok(()),
-    }
-}
-
 /// Widens columns of whole numbers to doubles where `schema` has them and the table supports it.
 fn widen(runtime: &Handle, open: &mut Open, schema: &SchemaRef) -> Result<Vec<String>> {
     if !may_widen(runtime, &open.draft, schema)? {
@@ -590,12 +491,6 @@ fn widen(runtime: &Handle, open: &mut Open, schema: &SchemaRef) -> Result<Vec<St
     // Files written so far keep the schema they were written with, until the commit.
     open.close()?;
     open.draft.widen(schema)
-}
-
-fn taken(name: &TableName, owner: Option<&str>) -> Error {
-    let owner = owner.unwrap_or("another pipeline");
-    Error::config("table_taken", format!("{name} belongs to {owner}"))
-        .with_hint("load into another table, or rename the list in the records")
 }
 
 fn gone(name: &TableName) -> Error {

@@ -113,7 +113,7 @@ fn check_order(spec: &PipelineSpec) -> Result<()> {
         return Err(Error::unsupported("replay_without_order", what)
             .with_hint("send a corrected record, with the period in which it is true"));
     }
-    if !target.is_keyed() || target.order.is_some() {
+    if target.knows_the_newer_row() {
         return Ok(());
     }
     let what = format!(

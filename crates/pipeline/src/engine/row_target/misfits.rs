@@ -10,7 +10,7 @@ use arrow::datatypes::FieldRef;
 use forebay_core::{Batch, Context, Error, ErrorKind, Rejected, Result, TableName};
 use forebay_lake::PartitionField;
 use forebay_lake::bitemporal::rows_with_periods;
-use forebay_lake::upsert::{key_refusal, rows_without_key};
+use forebay_lake::upsert::{key_refusal, rows_of_other_kind, rows_without_key};
 
 use crate::engine::commit::tables::Tables;
 use crate::engine::steps::Steps;
@@ -121,20 +121,36 @@ fn with_keys(
     target: &IcebergTarget,
     batch: Batch,
 ) -> Result<(Batch, Vec<Rejected>)> {
-    let without = match target.is_keyed() {
-        true => rows_without_key(&batch.records, &target.key),
-        false => Vec::new(),
-    };
-    if without.is_empty() {
+    let mut errors: BTreeMap<usize, Error> = BTreeMap::new();
+    if target.is_keyed() {
+        for name in target.key.iter().chain(&target.order) {
+            errors.extend(rows_of_other_kind(&batch.records, name));
+        }
+        for row in rows_without_key(&batch.records, &target.key) {
+            errors
+                .entry(row)
+                .or_insert_with(|| key_refusal(&target.key));
+        }
+    }
+    refused_rows(tables, steps, batch, errors.into_iter().collect())
+}
+
+/// The rows without those that have an error, and these as rejected records.
+fn refused_rows(
+    tables: &Tables,
+    steps: &mut Steps,
+    batch: Batch,
+    errors: Vec<(usize, Error)>,
+) -> Result<(Batch, Vec<Rejected>)> {
+    if errors.is_empty() {
         return Ok((batch, Vec::new()));
     }
-    let error = key_refusal(&target.key);
-    let refusal = |row: usize| Refusal {
+    let refusal = |(row, error): (usize, Error)| Refusal {
         row,
         code: error.code(),
         reason: error.to_string(),
     };
-    let refusals = without.into_iter().map(refusal).collect();
+    let refusals = errors.into_iter().map(refusal).collect();
     tables
         .runtime()
         .block_on(steps.refuse_rows(batch, refusals))
@@ -158,19 +174,8 @@ fn with_sound_periods(
     let Some((_, columns)) = target.bitemporal() else {
         return Ok((batch, Vec::new()));
     };
-    let (_, refused) = rows_with_periods(&batch.records, &columns)?;
-    let refusal = |(row, error): (usize, Error)| Refusal {
-        row,
-        code: error.code(),
-        reason: error.to_string(),
-    };
-    let refusals: Vec<Refusal> = refused.into_iter().map(refusal).collect();
-    match refusals.is_empty() {
-        true => Ok((batch, Vec::new())),
-        false => tables
-            .runtime()
-            .block_on(steps.refuse_rows(batch, refusals)),
-    }
+    let (_, errors) = rows_with_periods(&batch.records, &columns)?;
+    refused_rows(tables, steps, batch, errors)
 }
 
 fn without_misfits(
