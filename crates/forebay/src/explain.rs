@@ -31,7 +31,7 @@ pub(crate) fn all() -> Vec<Explanation> {
 /// Errors: `NotFound` `no_such_code`.
 pub(crate) fn find(written: &str) -> Result<Explanation> {
     let code = written.trim().trim_end_matches(':');
-    let code = code.strip_prefix("error").unwrap_or(code);
+    let code = code.strip_prefix("error[").unwrap_or(code);
     let code = code.trim_matches(['[', ']']).to_lowercase();
     let all = all();
     if let Some(found) = all.iter().find(|explanation| explanation.code == code) {
@@ -55,6 +55,7 @@ mod tests {
         for written in ["bad_url", "error[bad_url]:", "[BAD_URL]", " bad_url "] {
             assert_eq!(find(written).unwrap().code, "bad_url", "{written}");
         }
+        assert_eq!(find("error_body").unwrap().code, "error_body");
         let error = find("bad_ulr").unwrap_err();
         assert_eq!(error.hint(), Some("did you mean `bad_url`?"));
         let error = find("x").unwrap_err();

@@ -195,7 +195,7 @@ fn time(words: &mut Words<'_>, start: &TokenWithSpan) -> Result<String> {
 fn bad_clause(token: Option<&TokenWithSpan>, start: &TokenWithSpan) -> Error {
     let place = token.unwrap_or(start).span.start;
     let what = format!(
-        "{}:{}: expected FOR SYSTEM_TIME AS OF and a time or commit in quotes",
+        "{}:{}: expected AS OF 'a', FROM 'a' TO 'b' or BETWEEN 'a' AND 'b', with times (AS OF takes a commit too) in quotes",
         place.line, place.column
     );
     Error::config("bad_as_of", what).with_hint(

@@ -308,7 +308,8 @@ impl Plan {
             is_last: self.ends.iter().zip(ends).any(holds),
             names_end: ends.iter().any(Option::is_some),
             is_error: is_declared_error
-                || (is_empty || is_lone && self.pages) && says_error(text)
+                || (is_empty || shape == Shape::Missing || is_lone && self.pages)
+                    && says_error(text)
                 || is_lone && lone_object_says_error(text),
             similar,
             ..self.outline_of(text, shape, tally)

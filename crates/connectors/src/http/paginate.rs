@@ -230,7 +230,7 @@ fn next_of_link(mut text: &str) -> Option<String> {
             c == ',' && !quoted
         });
         let (params, tail) = rest.split_at(end.unwrap_or(rest.len()));
-        if params.split(';').any(is_next) {
+        if relation(params).is_some_and(is_next) {
             return Some(target.trim().to_owned());
         }
         text = tail;
@@ -238,13 +238,29 @@ fn next_of_link(mut text: &str) -> Option<String> {
     None
 }
 
-fn is_next(param: &str) -> bool {
-    let Some((name, value)) = param.split_once('=') else {
-        return false;
-    };
+/// The value of the first `rel` among the parameters of a link: the others do not count (RFC 8288, 3.3).
+fn relation(mut params: &str) -> Option<&str> {
+    while !params.is_empty() {
+        let mut quoted = false;
+        // A semicolon inside quotes belongs to its parameter.
+        let end = params.find(|c| {
+            quoted ^= c == '"';
+            c == ';' && !quoted
+        });
+        let (param, rest) = params.split_at(end.unwrap_or(params.len()));
+        if let Some((name, value)) = param.split_once('=')
+            && name.trim().eq_ignore_ascii_case("rel")
+        {
+            return Some(value);
+        }
+        params = rest.strip_prefix(';').unwrap_or_default();
+    }
+    None
+}
+
+fn is_next(value: &str) -> bool {
     let mut relations = value.trim().trim_matches('"').split_ascii_whitespace();
-    name.trim().eq_ignore_ascii_case("rel")
-        && relations.any(|relation| relation.eq_ignore_ascii_case("next"))
+    relations.any(|relation| relation.eq_ignore_ascii_case("next"))
 }
 
 /// Remembers the last requests of a pass, and the last page.
@@ -449,6 +465,12 @@ mod tests {
                 Some("https://a/?q=a,b"),
             ),
             (r#"<https://a/>; rel="nextish""#, None),
+            (r#"<https://a/>; rel="last"; title="x; rel=next""#, None),
+            (
+                r#"<https://a/>; title="x; rel=next"; rel=last, <https://b/>; rel=next"#,
+                Some("https://b/"),
+            ),
+            (r#"<https://a/>; rel="first"; rel="next""#, None),
             ("<https://a/", None),
             ("", None),
         ] {

@@ -2,6 +2,7 @@
 
 use arrow::array::{BooleanArray, RecordBatch};
 use arrow::compute::filter_record_batch;
+use arrow::datatypes::DataType;
 use arrow::error::ArrowError;
 use forebay_core::{Error, Result};
 
@@ -26,19 +27,41 @@ pub(crate) struct Admitted {
 }
 
 impl Plan {
+    /// The code for a value that no column of a table holds, and what it is.
+    fn unfit(&self, column: &str) -> (&'static str, &'static str) {
+        let field = self.schema.field_with_name(column).ok();
+        match field.map(|field| field.data_type()) {
+            Some(DataType::Decimal128(..)) => (
+                "decimal_too_long",
+                "a decimal of more digits than it declares",
+            ),
+            Some(DataType::Time64(_)) => (
+                "time_too_fine",
+                "a time that is out of the day or has a part below one microsecond",
+            ),
+            Some(DataType::Timestamp(..)) | None => {
+                ("time_too_fine", "a time with a part below one microsecond")
+            }
+            Some(_) => (
+                "time_too_fine",
+                "a time that is out of the day or has a part below one microsecond, or a decimal of more digits than it declares",
+            ),
+        }
+    }
+
     /// Filters the rows in `keep`.
     pub(crate) fn admit(&self, part: Part, mut keep: Vec<bool>) -> Result<Admitted> {
         let mut refused = Vec::new();
         for finer in part.finer {
             if std::mem::replace(&mut keep[finer.row], false) {
-                let reason = format!(
-                    "column `{}` has a time with a part below one microsecond, which a table cannot hold",
-                    finer.column
-                );
+                let (code, what) = self.unfit(&finer.column);
                 refused.push(Refused {
                     row: finer.row,
-                    code: "time_too_fine",
-                    reason,
+                    code,
+                    reason: format!(
+                        "column `{}` has {what}, which a table cannot hold",
+                        finer.column
+                    ),
                     record: finer.record,
                 });
             }

@@ -37,7 +37,7 @@ pub(crate) struct Table {
 #[derive(Debug, Clone)]
 pub(crate) struct Plan {
     steps: Vec<Step>,
-    schema: SchemaRef,
+    pub(super) schema: SchemaRef,
     /// Required columns that the file lacks.
     pub(crate) missing: Option<String>,
 }

@@ -8,11 +8,13 @@ use std::sync::Arc;
 use arrow::array::{Array, ArrayRef, AsArray};
 use arrow::compute::{CastOptions, cast_with_options};
 use arrow::datatypes::{
-    DataType, Field, FieldRef, Fields, Time64NanosecondType, TimeUnit, TimestampNanosecondType,
+    DataType, Decimal128Type, Field, FieldRef, Fields, Time32MillisecondType, Time32SecondType,
+    Time64MicrosecondType, Time64NanosecondType, TimeUnit, TimestampNanosecondType,
 };
 
 const UTC: &str = "+00:00";
 const NANOS_PER_MICRO: i64 = 1_000;
+const DAY_NANOS: i64 = 86_400_000_000_000;
 
 /// The type that a column of this type has in a table; `None` when there is none, or nothing to hold (`Null`).
 pub(crate) fn normal(kind: &DataType) -> Option<DataType> {
@@ -97,7 +99,8 @@ pub(crate) fn convert(array: &ArrayRef, kind: &DataType) -> Result<ArrayRef, Str
     cast_with_options(array, kind, &options).map_err(|error| error.to_string())
 }
 
-/// The rows with a time finer than one microsecond, at any depth; `None` when no row has one.
+/// The rows with a value that no column of a table holds, at any depth; `None` when no row has one: a time finer than one microsecond or out
+/// of the day, a decimal of more digits than its type has. Files may have such values, and readers let them through.
 pub(super) fn finer_rows(array: &ArrayRef) -> Option<Vec<bool>> {
     match array.data_type() {
         DataType::Timestamp(TimeUnit::Nanosecond, _) => finer_times(
@@ -105,7 +108,29 @@ pub(super) fn finer_rows(array: &ArrayRef) -> Option<Vec<bool>> {
             array.as_primitive::<TimestampNanosecondType>().values(),
         ),
         DataType::Time64(TimeUnit::Nanosecond) => {
-            finer_times(array, array.as_primitive::<Time64NanosecondType>().values())
+            let values = array.as_primitive::<Time64NanosecondType>().values();
+            let is_odd =
+                |value: i64| value % NANOS_PER_MICRO != 0 || !(0..DAY_NANOS).contains(&value);
+            odd_rows(array, values, is_odd)
+        }
+        DataType::Time64(TimeUnit::Microsecond) => {
+            let values = array.as_primitive::<Time64MicrosecondType>().values();
+            odd_rows(array, values, |value| {
+                !(0..DAY_NANOS / 1_000).contains(&value)
+            })
+        }
+        DataType::Time32(TimeUnit::Millisecond) => {
+            let values = array.as_primitive::<Time32MillisecondType>().values();
+            odd_rows(array, values, |value| !(0..86_400_000).contains(&value))
+        }
+        DataType::Time32(TimeUnit::Second) => {
+            let values = array.as_primitive::<Time32SecondType>().values();
+            odd_rows(array, values, |value| !(0..86_400).contains(&value))
+        }
+        DataType::Decimal128(precision, _) => {
+            let values = array.as_primitive::<Decimal128Type>().values();
+            let end = 10_u128.pow(u32::from(*precision).min(38));
+            odd_rows(array, values, |value: i128| value.unsigned_abs() >= end)
         }
         DataType::Struct(_) => {
             let columns = array.as_struct().columns().iter();
@@ -152,11 +177,18 @@ pub(super) fn finer_rows(array: &ArrayRef) -> Option<Vec<bool>> {
 }
 
 fn finer_times(array: &ArrayRef, values: &[i64]) -> Option<Vec<bool>> {
-    let is_fine = |value: i64| value % NANOS_PER_MICRO != 0;
-    if !values.iter().any(|value| is_fine(*value)) {
+    odd_rows(array, values, |value| value % NANOS_PER_MICRO != 0)
+}
+
+fn odd_rows<V: Copy>(
+    array: &ArrayRef,
+    values: &[V],
+    is_odd: impl Fn(V) -> bool,
+) -> Option<Vec<bool>> {
+    if !values.iter().any(|value| is_odd(*value)) {
         return None;
     }
-    rows(array, |row| is_fine(values[row]))
+    rows(array, |row| is_odd(values[row]))
 }
 
 /// The rows with a value for which `is_so` holds, if there are any.

@@ -74,6 +74,8 @@ pub struct IcebergTarget {
     pub file_bytes: Size,
 }
 
+const BITEMPORAL: &str = "`mode: bitemporal`";
+
 /// How rows are combined with existing ones.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Default, Serialize, Deserialize, JsonSchema)]
 #[serde(rename_all = "snake_case")]
@@ -103,6 +105,21 @@ impl IcebergTarget {
     /// Whether rows have a key.
     pub(crate) fn is_keyed(&self) -> bool {
         matches!(self.mode, Mode::Upsert | Mode::Bitemporal)
+    }
+
+    /// The columns that its configuration names, each with the key that names it. Those of periods that it does not name are optional.
+    pub(crate) fn named_columns(&self) -> Vec<(&'static str, &str)> {
+        let key = self.key.iter().map(|column| ("key", column.as_str()));
+        let others = [
+            ("order", &self.order),
+            ("valid_from", &self.valid_from),
+            ("valid_to", &self.valid_to),
+            ("operation", &self.operation),
+        ];
+        let others = others
+            .into_iter()
+            .filter_map(|(key, column)| Some((key, column.as_deref()?)));
+        key.chain(others).collect()
     }
 
     /// Whether a row that comes late leaves newer ones alone: rows are only added, or have an order.
@@ -150,7 +167,7 @@ impl IcebergTarget {
             Err(place.error("bad_mode", what))
         };
         if let Some((key, mode)) = self.key_of_other_mode() {
-            return wrong(key, format!("`{key}` is for `mode: {mode}`"));
+            return wrong(key, format!("`{key}` is for {mode}"));
         }
         if !self.is_keyed() {
             return Ok(());
@@ -194,9 +211,9 @@ impl IcebergTarget {
         };
         match self.mode {
             Mode::Append | Mode::Replace => first(&keyed)
-                .map(|key| (key, "upsert"))
-                .or_else(|| first(&periods).map(|key| (key, "bitemporal"))),
-            Mode::Upsert => first(&periods).map(|key| (key, "bitemporal")),
+                .map(|key| (key, "`mode: upsert` and `mode: bitemporal`"))
+                .or_else(|| first(&periods).map(|key| (key, BITEMPORAL))),
+            Mode::Upsert => first(&periods).map(|key| (key, BITEMPORAL)),
             Mode::Bitemporal => None,
         }
     }

@@ -86,8 +86,9 @@ impl Build<'_> {
         self.made(&nested, Err::<(), _>(error.with_hint(hint)));
     }
 
-    /// A table is partitioned by columns that the last transform yields, as far as its configuration shows them.
-    pub(super) fn check_partition(
+    /// A table is partitioned, and its rows are combined, by columns that the last transform yields, as far as its configuration shows
+    /// them.
+    pub(super) fn check_columns(
         &mut self,
         steps: Option<&[Step]>,
         load: Option<&ConfiguredTarget>,
@@ -100,32 +101,42 @@ impl Build<'_> {
         };
         let is_own =
             |name: &str| target.bitemporal().is_some() && bitemporal::is_period_column(name);
-        let is_unknown = |name: &str| {
-            !name.starts_with('_') && !is_own(name) && !columns.iter().any(|column| column == name)
-        };
-        let unknown = target
-            .partition
-            .iter()
-            .enumerate()
-            .find(|(_, field)| is_unknown(&field.column));
-        let Some((at, field)) = unknown else {
-            return;
-        };
+        let is_yielded = |name: &str| columns.iter().any(|column| column == name);
+        let is_unknown = |name: &str| !name.starts_with('_') && !is_own(name) && !is_yielded(name);
+        let mut partition = target.partition.iter().enumerate();
+        if let Some((at, field)) = partition.find(|(_, field)| is_unknown(&field.column)) {
+            let what = format!("the table is partitioned by `{}`", field.column);
+            self.refuse_column(("partition", Some(at)), &what, &field.column, &columns);
+        }
+        let mut named = target.named_columns().into_iter();
+        if let Some((key, name)) = named.find(|(_, name)| !is_yielded(name)) {
+            let what = format!("`{key}` names `{name}`");
+            self.refuse_column((key, None), &what, name, &columns);
+        }
+    }
+
+    /// `place` is a key of the load, and the number of an element of its list.
+    fn refuse_column(
+        &mut self,
+        place: (&str, Option<usize>),
+        what: &str,
+        name: &str,
+        columns: &[String],
+    ) {
         let names = columns.iter().map(String::as_str);
-        let hint = match suggest::nearest(&field.column, names.clone()) {
+        let hint = match suggest::nearest(name, names.clone()) {
             Some(near) => format!("did you mean `{near}`?"),
             None => format!("columns are {}", suggest::list(names)),
         };
-        let what = format!(
-            "the table is partitioned by `{}`, which the last transform does not yield",
-            field.column
-        );
+        let what = format!("{what}, which the last transform does not yield");
+        let (key, at) = place;
         self.part("load", |document| {
-            let place = document
+            let config = document
                 .single()
                 .map_or_else(|| document.clone(), |(_, config)| config);
-            let list = place.get("partition").unwrap_or(place);
-            let place = list.elements().into_iter().nth(at).unwrap_or(list);
+            let list = config.get(key).unwrap_or(config);
+            let element = at.and_then(|at| list.elements().into_iter().nth(at));
+            let place = element.unwrap_or(list);
             Err::<(), _>(place.error("no_column", what).with_hint(hint))
         });
     }

@@ -232,7 +232,7 @@ impl<'a> Build<'a> {
         let records = self.records();
         self.check_end(source.as_ref(), load.as_ref());
         self.check_table();
-        self.check_partition(transform.as_deref(), load.as_ref());
+        self.check_columns(transform.as_deref(), load.as_ref());
         self.check_children(load.as_ref());
         self.check_bodies(source.as_ref());
         self.check_made_columns(schema.as_ref(), transform.as_deref());

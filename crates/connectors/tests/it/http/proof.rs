@@ -299,6 +299,25 @@ async fn a_rule_for_the_end_does_not_hold_for_the_first_page() {
 }
 
 #[tokio::test]
+async fn an_error_is_not_the_end_where_the_list_may_be_missing() {
+    for error in [
+        json!({"errors": [{"m": 1}]}),
+        json!({"success": false}),
+        json!({"status": "error"}),
+    ] {
+        let server = StubHttp::start(move |request| match page_of(request) {
+            3 => Reply::json(&error),
+            n => Reply::json(&items(Some(n))),
+        })
+        .await;
+        let config = "records: items\npaginate: {page: {param: page}}\nend: missing_records";
+        let pulled = Bench::new(&server.url("/q"), config).pull(None).await;
+        let error = pulled.error.expect("the run must fail");
+        assert_eq!(error.code(), "error_body");
+    }
+}
+
+#[tokio::test]
 async fn with_a_field_an_empty_page_does_not_end_the_pass() {
     let server = StubHttp::start(|request| {
         let n = page_of(request);

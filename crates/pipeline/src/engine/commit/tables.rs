@@ -278,7 +278,7 @@ impl Tables {
                 rule,
                 is_set: false,
             });
-            open.set_known_key().context("table", name)?;
+            open.set_known_key()?;
         }
         Ok(())
     }
@@ -295,7 +295,7 @@ impl Tables {
             .context("table", name)?;
         let system_time = self.system_time;
         let open = self.open.get_mut(name).ok_or_else(|| gone(name))?;
-        open.set_key().context("table", name)?;
+        open.set_key()?;
         if let Some(at) = system_time {
             open.draft.set_system_time(at);
         }
