@@ -290,9 +290,7 @@ mod tests {
         let large: ArrayRef = Arc::new(UInt64Array::from(vec![u64::MAX]));
         let decimal = to_normal(&large).unwrap();
         assert_eq!(
-            decimal
-                .as_primitive::<arrow::datatypes::Decimal128Type>()
-                .value(0),
+            decimal.as_primitive::<Decimal128Type>().value(0),
             i128::from(u64::MAX)
         );
         let words: DictionaryArray<Int32Type> = ["a", "b", "a"].into_iter().collect();

@@ -106,12 +106,12 @@ impl Build<'_> {
         let mut partition = target.partition.iter().enumerate();
         if let Some((at, field)) = partition.find(|(_, field)| is_unknown(&field.column)) {
             let what = format!("the table is partitioned by `{}`", field.column);
-            self.refuse_column(("partition", Some(at)), &what, &field.column, &columns);
+            self.refuse_column(("partition", Some(at)), &what, &field.column, columns);
         }
         let mut named = target.named_columns().into_iter();
         if let Some((key, name)) = named.find(|(_, name)| !is_yielded(name)) {
             let what = format!("`{key}` names `{name}`");
-            self.refuse_column((key, None), &what, name, &columns);
+            self.refuse_column((key, None), &what, name, columns);
         }
     }
 
