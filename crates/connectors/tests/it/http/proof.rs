@@ -75,10 +75,7 @@ async fn fails_and_resumes(paginate: &str, extra: &str, wrong: Reply, code: &str
 async fn an_error_in_place_of_a_page_fails_the_run_which_resumes_there() {
     for paginate in PAGINATES {
         for (body, code) in [
-            (
-                json!({"ok": false, "error": "ratelimited"}),
-                "records_missing",
-            ),
+            (json!({"ok": false, "error": "ratelimited"}), "error_body"),
             (json!({}), "records_missing"),
             (json!({"items": "none"}), "records_missing"),
             (
