@@ -114,7 +114,7 @@ pub(super) struct Outline {
     pub(super) names_end: bool,
     /// A field marks this as an error: one of `errors`, or a field with a usual name on a page without records.
     pub(super) is_error: bool,
-    /// A path that looks like the next page, when `paginate` finds none.
+    /// A path that looks like the next page, when `paginate` finds none or there is no `paginate`.
     pub(super) similar: Option<String>,
     /// The beginning of the body.
     pub(super) beginning: Vec<u8>,
@@ -292,7 +292,7 @@ impl Plan {
         }
         let lacks_next = matches!((&token, &self.token), (NextValue::Absent, Some(_)))
             || matches!((&next, &self.next), (NextValue::Absent, Some(_)));
-        let similar = if lacks_next {
+        let similar = if lacks_next || !self.pages {
             similar(text, list)
         } else {
             None

@@ -44,7 +44,9 @@ impl Reader {
             ..Facts::default()
         };
         let mut next = None;
+        let mut similar = None;
         if let Some(outline) = outline {
+            similar = outline.similar.clone();
             self.check_page(&config, outline)?;
             self.note_page(&config, outline);
             facts.records = outline.count;
@@ -61,6 +63,9 @@ impl Reader {
         }
         if let Some(Paginate::LinkHeader(_)) = paginate {
             next = paginate::link_next(&answer.headers);
+        }
+        if paginate.is_none() {
+            warn_of_next(answer, similar.as_deref());
         }
         facts.full_seen = self.progress.full_seen;
         facts.overlap = self.overlap();
@@ -275,6 +280,20 @@ fn readable(key: &str, value: &NextValue) -> Result<Option<String>> {
             let hint = "write the path of the value itself, such as `links.next.href`";
             Err(Error::data("next_page_unreadable", message).with_hint(hint))
         }
+    }
+}
+
+/// Without `paginate` one answer is all there is; many servers say in it where the next one is.
+fn warn_of_next(answer: &Answer, similar: Option<&str>) {
+    if paginate::link_next(&answer.headers).is_some() {
+        tracing::warn!(
+            "the answer has a `Link` header to a next page, and only this page is loaded: set `paginate: {{link_header: {{}}}}`"
+        );
+    } else if let Some(path) = similar {
+        tracing::warn!(
+            field = path,
+            "the answer has a field that looks like the next page, and only this page is loaded: set `paginate`"
+        );
     }
 }
 

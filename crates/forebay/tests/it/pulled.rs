@@ -208,3 +208,29 @@ fn a_secret_that_a_server_puts_into_its_records_is_in_no_reason() {
         assert!(!(run.contains(token) || text.contains(token)), "{text}");
     }
 }
+
+#[test]
+fn a_next_page_that_nobody_asked_for_is_mentioned() {
+    let runtime = runtime();
+    let _inside = runtime.enter();
+    let body = json!({"count": 4, "next": "/q?page=2", "results": [{"id": 1}, {"id": 2}]});
+    let link =
+        Reply::json(&json!({"results": [{"id": 1}]})).header("link", "</q?page=2>; rel=next");
+    for (reply, said) in [(Reply::json(&body), "field=\"next\""), (link, "Link")] {
+        let server = runtime.block_on(StubHttp::start(move |_| reply.clone()));
+        let project = Project::new();
+        project.write(
+            "pipelines/p.yaml",
+            &format!(
+                "pipeline: p\nsource: {{http: {{url: \"{}\", allow_private: true, records: results}}}}\nextract: {{json: {{records: results}}}}\nload: {{iceberg: {{table: a.p}}}}\n",
+                server.url("/q")
+            ),
+        );
+        let pulled = project.ok(&["run"]);
+        assert!(
+            pulled.err.contains("paginate") && pulled.err.contains(said),
+            "{}",
+            pulled.err
+        );
+    }
+}

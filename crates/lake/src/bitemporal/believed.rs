@@ -20,7 +20,7 @@ use crate::value::Value;
 
 /// A row of a data file.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub(super) struct Believed {
+pub(super) struct BelievedRow {
     pub(super) key: u32,
     pub(super) from: i64,
     pub(super) to: i64,
@@ -90,7 +90,7 @@ pub(super) async fn search(
     ids: &PeriodIds,
     table: &Table,
     files: Vec<ScanFile>,
-) -> Result<Vec<(ScanFile, Vec<Believed>)>> {
+) -> Result<Vec<(ScanFile, Vec<BelievedRow>)>> {
     let searches: Vec<_> = files
         .into_iter()
         .map(|file| {
@@ -125,7 +125,7 @@ struct Search {
 }
 
 impl Search {
-    fn run(self, runtime: &Handle) -> Result<Vec<Believed>> {
+    fn run(self, runtime: &Handle) -> Result<Vec<BelievedRow>> {
         let columns = self.keyed.columns.clone();
         let encoder = KeyEncoder::new(columns.clone().without_order())?;
         let wanted = WantedColumns {
@@ -149,7 +149,7 @@ impl Search {
         encoder: &KeyEncoder,
         batch: &RecordBatch,
         first: u64,
-        found: &mut Vec<Believed>,
+        found: &mut Vec<BelievedRow>,
     ) -> Result<()> {
         let encoded = encoder.encode(batch)?;
         let [from, to, since, until] = self
@@ -165,7 +165,7 @@ impl Search {
                 && is_sound
                 && let Some(key) = self.keyed.numbers.find(encoded.key.row(row).data())
             {
-                found.push(Believed {
+                found.push(BelievedRow {
                     key,
                     from: from.value(row),
                     to: to.value(row),

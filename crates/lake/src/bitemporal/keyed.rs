@@ -33,6 +33,8 @@ pub(super) struct KeyedRows {
     records: Vec<Record>,
     /// Of each key the place of its first record, and the number of all records.
     starts: Vec<u32>,
+    /// Of each key the first and the last time that its records say anything of.
+    spans: Vec<(i64, i64)>,
     /// System times of the commits; `None` is that of the commit that they wait for.
     pub(super) commits: Vec<Option<i64>>,
 }
@@ -50,6 +52,7 @@ impl KeyedRows {
             numbers: KeyNumbers::default(),
             records: Vec::new(),
             starts: Vec::new(),
+            spans: Vec::new(),
             commits: Vec::new(),
         };
         let mut orders = Vec::with_capacity(staged.batches.len());
@@ -122,6 +125,12 @@ impl KeyedRows {
         for key in 1..self.starts.len() {
             self.starts[key] += self.starts[key - 1];
         }
+        self.spans = vec![(END_OF_TIME, i64::MIN); self.numbers.len()];
+        for Record { key, change, .. } in &self.records {
+            let (from, to) = &mut self.spans[*key as usize];
+            *from = (*from).min(change.from.unwrap_or(i64::MIN));
+            *to = (*to).max(change.to.unwrap_or(END_OF_TIME));
+        }
     }
 
     /// The records of a key, in the order in which they are applied.
@@ -132,14 +141,7 @@ impl KeyedRows {
 
     /// Between which times the records of a key may change anything, both inclusive.
     pub(super) fn span(&self, key: u32) -> (i64, i64) {
-        let records = self.records(key).iter();
-        records.fold((END_OF_TIME, i64::MIN), |(from, to), record| {
-            let change = &record.change;
-            (
-                from.min(change.from.unwrap_or(i64::MIN)),
-                to.max(change.to.unwrap_or(END_OF_TIME)),
-            )
-        })
+        self.spans[key as usize]
     }
 
     /// The least and the greatest value of each column of the key.

@@ -58,6 +58,8 @@ pub(super) struct Timeline {
     segments: BTreeMap<i64, Segment>,
     /// No longer believed after the commit that is being applied.
     closed: Vec<Segment>,
+    /// Starts of rows that the commit has made; some may be gone again.
+    made: Vec<i64>,
 }
 
 /// How records are applied.
@@ -74,6 +76,7 @@ impl Timeline {
         self.segments
             .extend(segments.map(|segment| (segment.from, segment)));
         self.closed.clear();
+        self.made.clear();
     }
 
     /// Applies a record.
@@ -91,7 +94,7 @@ impl Timeline {
                 source: change.source,
                 origin: Origin::Fresh,
             };
-            self.segments.insert(from, segment);
+            self.insert(segment);
             if rules.coalesce {
                 self.merge(from);
             }
@@ -140,7 +143,7 @@ impl Timeline {
                 origin,
                 ..segment
             };
-            self.segments.insert(left.from, left);
+            self.insert(left);
         }
         if segment.to > to {
             let right = Segment {
@@ -148,8 +151,13 @@ impl Timeline {
                 origin,
                 ..segment
             };
-            self.segments.insert(right.from, right);
+            self.insert(right);
         }
+    }
+
+    fn insert(&mut self, segment: Segment) {
+        self.made.push(segment.from);
+        self.segments.insert(segment.from, segment);
     }
 
     fn close(&mut self, segment: Segment) {
@@ -185,7 +193,7 @@ impl Timeline {
             self.close(right);
             joined.to = right.to;
         }
-        self.segments.insert(joined.from, joined);
+        self.insert(joined);
     }
 
     /// Ends a commit at system time `at`: gives the rows that it has closed, and keeps those that it has made.
@@ -202,8 +210,10 @@ impl Timeline {
                 _ => take_closed(segment),
             }
         }
-        for segment in self.segments.values_mut() {
-            if segment.origin == Origin::Fresh {
+        for start in self.made.drain(..) {
+            if let Some(segment) = self.segments.get_mut(&start)
+                && segment.origin == Origin::Fresh
+            {
                 segment.origin = Origin::Draft { since: at };
             }
         }

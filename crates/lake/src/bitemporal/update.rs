@@ -10,7 +10,7 @@ use parking_lot::Mutex;
 use roaring::RoaringTreemap;
 use tokio::runtime::Handle;
 
-use super::believed::{Believed, BelievedFiles, PeriodIds, search};
+use super::believed::{BelievedFiles, BelievedRow, PeriodIds, search};
 use super::keyed::{KeyedRows, digests};
 use super::output::{OutputRow, OutputRows};
 use super::periods::END_OF_TIME;
@@ -33,7 +33,7 @@ pub(crate) struct PeriodUpdate {
 struct State {
     keyed: Option<(SchemaRef, Arc<KeyedRows>)>,
     /// Believed rows of the keys by data file, which never changes.
-    found: BTreeMap<Path, Arc<Vec<Believed>>>,
+    found: BTreeMap<Path, Arc<Vec<BelievedRow>>>,
 }
 
 /// What a commit adds and deletes.
@@ -44,9 +44,9 @@ pub(crate) struct ResolvedRows {
 }
 
 /// A data file with believed rows of the keys, those that are deleted left out.
-struct BelievedIn {
+struct FoundRows {
     file: ScanFile,
-    rows: Vec<Believed>,
+    rows: Vec<BelievedRow>,
 }
 
 impl PeriodUpdate {
@@ -101,7 +101,7 @@ impl PeriodUpdate {
         &self,
         table: &Table,
         schema: &SchemaRef,
-    ) -> Result<(Arc<KeyedRows>, Vec<BelievedIn>)> {
+    ) -> Result<(Arc<KeyedRows>, Vec<FoundRows>)> {
         let keyed = self.keyed(schema)?;
         let ids = PeriodIds::find(table)?;
         let files = table
@@ -121,12 +121,12 @@ impl PeriodUpdate {
         state.found.extend(found);
         let live = files.into_iter().filter_map(|file| {
             let rows = state.found.get(&file.path)?;
-            let is_live = |row: &&Believed| {
+            let is_live = |row: &&BelievedRow| {
                 let deleted = file.deleted.as_ref();
                 deleted.is_none_or(|deleted| !deleted.contains(row.position))
             };
-            let rows: Vec<Believed> = rows.iter().filter(is_live).copied().collect();
-            (!rows.is_empty()).then_some(BelievedIn { file, rows })
+            let rows: Vec<BelievedRow> = rows.iter().filter(is_live).copied().collect();
+            (!rows.is_empty()).then_some(FoundRows { file, rows })
         });
         Ok((Arc::clone(&keyed), live.collect()))
     }
@@ -165,7 +165,7 @@ struct TableRows {
 }
 
 impl Resolution {
-    fn run(mut self, believed: Vec<BelievedIn>, runtime: &Handle) -> Result<ResolvedRows> {
+    fn run(mut self, believed: Vec<FoundRows>, runtime: &Handle) -> Result<ResolvedRows> {
         let mut rows = self.table_rows(believed, runtime)?;
         rows.segments
             .sort_unstable_by_key(|(key, segment)| (*key, segment.from));
@@ -201,9 +201,9 @@ impl Resolution {
     }
 
     /// Reads the rows whose periods overlap or touch those of the records.
-    fn table_rows(&mut self, believed: Vec<BelievedIn>, runtime: &Handle) -> Result<TableRows> {
+    fn table_rows(&mut self, believed: Vec<FoundRows>, runtime: &Handle) -> Result<TableRows> {
         let mut found = TableRows::default();
-        for BelievedIn { file, mut rows } in believed {
+        for FoundRows { file, mut rows } in believed {
             rows.retain(|row| {
                 let (from, to) = self.keyed.span(row.key);
                 row.from <= to && from <= row.to
