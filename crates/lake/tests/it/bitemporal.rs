@@ -342,7 +342,7 @@ async fn play(steps: Vec<Step>, rules: Bitemporal, partition: &[&str]) {
 }
 
 proptest! {
-    #![proptest_config(ProptestConfig::with_cases(if on_s3() { 4 } else { 200 }))]
+    #![proptest_config(ProptestConfig::with_cases(if on_s3() { 4 } else { 100 }))]
 
     #[test]
     fn every_state_is_as_the_rules_say(
