@@ -86,16 +86,16 @@ impl Rollback {
 
     /// The columns of a bitemporal table tell what was believed, and go back with it.
     async fn warn_of_periods(&self, workspace: &Workspace, changes: &[TableChange]) -> Result<()> {
-        let head = AsOf::Head(self.branch.clone());
-        for now in changes.iter().filter_map(|change| change.now.as_ref()) {
+        let branch = AsOf::Head(self.branch.clone());
+        for head in changes.iter().filter_map(|change| change.now.as_ref()) {
             // One that cannot be read may still be rolled back.
-            let Ok(Some(table)) = workspace.lake().table(&head, &now.table).await else {
+            let Ok(Some(table)) = workspace.lake().table(&branch, &head.table).await else {
                 continue;
             };
             if is_bitemporal(&table) {
                 say::warn(format_args!(
                     "{} is bitemporal: what was believed since then is read FOR VERSION AS OF a commit only, as long as it is kept; a corrected record would keep it in the table",
-                    now.table
+                    head.table
                 ));
             }
         }

@@ -1,11 +1,8 @@
 //! What is true of a key in which period, and what was believed when: corrections, late records, deletes, refusals, and other engines.
 
-use std::path::Path;
-use std::process::Command;
-
-use crate::flights::variable;
 use crate::forebay::Project;
 use crate::kafka::rows;
+use crate::upsert::other_engines;
 
 fn project(load: &str) -> Project {
     let project = Project::new();
@@ -66,7 +63,12 @@ fn a_correction_changes_what_is_believed_and_nothing_that_was() {
     assert_eq!(rows(&project, "SELECT rate FROM bonds.rates__now"), ["3.5"]);
     let newest = project.value("SELECT max(at) FROM lake.commits WHERE message LIKE 'rates%'");
     assert_eq!(newest, third, "the system time is that of the commit");
-    other_engines(&project, "2.9,3.0,3.5");
+    other_engines(
+        &project,
+        "bitemporal_reader.py",
+        "bonds.rates",
+        "2.9,3.0,3.5",
+    );
     let rebuilt = project.ok(&["rebuild", "bonds.rates", "--adopt"]);
     assert!(rebuilt.err.contains("equal, 5 rows"), "{}", rebuilt.err);
     assert_eq!(project.value(&february(&second)), "3.0");
@@ -77,25 +79,6 @@ fn february(system: &str) -> String {
     format!(
         "SELECT rate FROM bonds.rates FOR SYSTEM_TIME AS OF '{system}' FOR VALID_TIME AS OF '2026-02-01'"
     )
-}
-
-fn other_engines(project: &Project, expected: &str) {
-    let Some(python) = variable("FOREBAY_TEST_PYTHON") else {
-        return;
-    };
-    let script = Path::new(env!("CARGO_MANIFEST_DIR")).join("tests/it/bitemporal_reader.py");
-    let read = Command::new(python)
-        .arg(script)
-        .arg(project.path().join(".forebay/store.db"))
-        .args(["bonds.rates", expected])
-        .envs(project.environment())
-        .output()
-        .unwrap();
-    assert!(
-        read.status.success(),
-        "{}",
-        String::from_utf8_lossy(&read.stderr)
-    );
 }
 
 #[test]

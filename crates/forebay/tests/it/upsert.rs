@@ -42,7 +42,12 @@ fn the_newest_row_of_each_key_stays() {
         ["1,paid,20", "2,sent,30", "3,b,", "4,x,1"]
     );
     assert_eq!(project.value("SELECT count(*) FROM shop.orders"), "4");
-    other_engines(&project, "1:paid,2:sent,3:b,4:x");
+    other_engines(
+        &project,
+        "upsert_reader.py",
+        "shop.orders",
+        "1:paid,2:sent,3:b,4:x",
+    );
     let rebuilt = project.ok(&["rebuild", "shop.orders"]);
     assert!(
         format!("{}{}", rebuilt.out, rebuilt.err).contains("equal"),
@@ -52,16 +57,16 @@ fn the_newest_row_of_each_key_stays() {
     );
 }
 
-/// pyiceberg and DuckDB apply the deletes.
-fn other_engines(project: &Project, expected: &str) {
+/// pyiceberg and DuckDB read a table as `expected`, in the form of a script beside this file.
+pub(crate) fn other_engines(project: &Project, script: &str, table: &str, expected: &str) {
     let Some(python) = variable("FOREBAY_TEST_PYTHON") else {
         return;
     };
-    let script = Path::new(env!("CARGO_MANIFEST_DIR")).join("tests/it/upsert_reader.py");
+    let script = Path::new(env!("CARGO_MANIFEST_DIR")).join(format!("tests/it/{script}"));
     let read = Command::new(python)
         .arg(script)
         .arg(project.path().join(".forebay/store.db"))
-        .args(["shop.orders", expected])
+        .args([table, expected])
         .envs(project.environment())
         .output()
         .unwrap();

@@ -312,8 +312,8 @@ impl Payload<'_> {
         values: &[Value],
         out: &mut Extracted,
     ) -> Result<()> {
-        for finer in &mut part.finer {
-            finer.record = self.message(&values[finer.row]).to_vec();
+        for unrepresentable in &mut part.unrepresentable {
+            unrepresentable.record = self.message(&values[unrepresentable.row]).to_vec();
         }
         let admitted = plan.admit(part, vec![true; values.len()])?;
         for refused in admitted.refused {

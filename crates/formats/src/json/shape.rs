@@ -3,7 +3,7 @@
 //! This is stored in the contract. It only ever grows, at the end of its lists, so that the builders made from it can grow
 //! along. It holds no values.
 
-use forebay_core::{Error, Result};
+use forebay_core::{Error, Result, VARIANT_SEPARATOR};
 use serde::{Deserialize, Serialize};
 
 use super::Nested;
@@ -141,7 +141,7 @@ pub(super) fn kind_name(name: &str, i: usize, kind: &'static str) -> String {
     if i == 0 {
         name.to_owned()
     } else {
-        format!("{name}__v_{kind}")
+        format!("{name}{VARIANT_SEPARATOR}{kind}")
     }
 }
 

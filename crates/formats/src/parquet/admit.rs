@@ -28,7 +28,7 @@ pub(crate) struct Admitted {
 
 impl Plan {
     /// The code for a value that no column of a table holds, and what it is.
-    fn unfit(&self, column: &str) -> (&'static str, &'static str) {
+    fn describe_unrepresentable(&self, column: &str) -> (&'static str, &'static str) {
         let field = self.schema.field_with_name(column).ok();
         match field.map(|field| field.data_type()) {
             Some(DataType::Decimal128(..)) => (
@@ -52,17 +52,17 @@ impl Plan {
     /// Filters the rows in `keep`.
     pub(crate) fn admit(&self, part: Part, mut keep: Vec<bool>) -> Result<Admitted> {
         let mut refused = Vec::new();
-        for finer in part.finer {
-            if std::mem::replace(&mut keep[finer.row], false) {
-                let (code, what) = self.unfit(&finer.column);
+        for unrepresentable in part.unrepresentable {
+            if std::mem::replace(&mut keep[unrepresentable.row], false) {
+                let (code, what) = self.describe_unrepresentable(&unrepresentable.column);
                 refused.push(Refused {
-                    row: finer.row,
+                    row: unrepresentable.row,
                     code,
                     reason: format!(
                         "column `{}` has {what}, which a table cannot hold",
-                        finer.column
+                        unrepresentable.column
                     ),
-                    record: finer.record,
+                    record: unrepresentable.record,
                 });
             }
         }

@@ -20,7 +20,7 @@ use arrow::error::ArrowError;
 
 use super::input::ObjectFile;
 use super::plan::Refusal;
-use super::types::finer_rows;
+use super::types::unrepresentable_rows;
 use super::{corrupt, refused};
 
 const NANOS_PER_MICRO: i64 = 1_000;
@@ -113,7 +113,7 @@ impl NanosReader {
     }
 
     /// The rows of `micros`, the next batch, that have a time finer than one microsecond, and the column of each.
-    pub(super) fn finer_rows(
+    pub(super) fn unrepresentable_rows(
         &mut self,
         micros: &RecordBatch,
     ) -> Result<BTreeMap<usize, String>, Refusal> {
@@ -130,7 +130,7 @@ impl NanosReader {
             let micros_column = micros.column(*place);
             let rest = remainders(&nanos.to_data(), &micros_column.to_data())
                 .map_err(|error| corrupt(&error.to_string()))?;
-            let rows = finer_rows(&make_array(rest)).unwrap_or_default();
+            let rows = unrepresentable_rows(&make_array(rest)).unwrap_or_default();
             let name = micros.schema_ref().field(*place).name();
             for row in (0..rows.len()).filter(|row| rows[*row]) {
                 finer.entry(row).or_insert_with(|| name.clone());

@@ -21,6 +21,7 @@ mod int96;
 mod lists;
 mod numbers;
 mod pages;
+mod part;
 pub(crate) mod plan;
 pub(crate) mod shape;
 mod thrift;
@@ -411,11 +412,11 @@ impl Rows {
             code: "corrupt_parquet",
             reason: error.to_string(),
         })?;
-        let finer = match &mut self.nanos {
-            Some(nanos) => nanos.finer_rows(&batch)?,
+        let unrepresentable = match &mut self.nanos {
+            Some(nanos) => nanos.unrepresentable_rows(&batch)?,
             None => BTreeMap::new(),
         };
-        let part = self.plan.apply_beside(&batch, finer)?;
+        let part = self.plan.apply_beside(&batch, unrepresentable)?;
         self.read += part.records.num_rows() as u64;
         self.decoded_bytes += part.bytes();
         pages::check_ratio(self.file_bytes, self.decoded_bytes)?;

@@ -11,6 +11,7 @@ use arrow::array::{
 };
 use arrow::compute::nullif;
 use arrow::datatypes::{DataType, Field, FieldRef, Fields, Int64Type};
+use forebay_core::VARIANT_SEPARATOR;
 
 use super::types::{convert, wider, word};
 use crate::doubles::{doubles_of, is_exact};
@@ -220,7 +221,7 @@ pub(super) fn variants(name: &str, kind: &DataType) -> Vec<String> {
 
 /// The name of the column beside `name` for values of another type.
 pub(super) fn variant(name: &str, kind: &DataType) -> String {
-    format!("{name}__v_{}", word(kind))
+    format!("{name}{VARIANT_SEPARATOR}{}", word(kind))
 }
 
 fn into_doubles(array: &ArrayRef) -> Result<Made<ArrayRef>, String> {

@@ -13,8 +13,9 @@ use forebay_core::quarantine::{Extent, RECORD_BYTES_MAX};
 use forebay_core::{Error, PayloadHead, Rejected, Result};
 
 use super::numbers::{self, Made, NumberColumn, NumberFit};
+pub(crate) use super::part::{Part, UnrepresentableRow};
 use super::shape::{read, written};
-use super::types::{convert, finer_rows, normal, to_normal, wider, word};
+use super::types::{convert, normal, to_normal, unrepresentable_rows, wider, word};
 use crate::column_name::field_fault;
 use crate::contract::{ColumnType, Contract, ContractPolicy, NewColumns, type_changed};
 use crate::text::{NullFields, write_json_lines};
@@ -67,32 +68,6 @@ impl Placed {
             kind,
             numbers: None,
         }
-    }
-}
-
-/// Some rows of a file in the table's types.
-#[derive(Debug)]
-pub(crate) struct Part {
-    pub(crate) records: RecordBatch,
-    /// Rows to reject, ascending.
-    pub(crate) finer: Vec<Finer>,
-}
-
-/// A row with a time finer than one microsecond, which no column of a table can hold.
-#[derive(Debug)]
-pub(crate) struct Finer {
-    /// Its index among the records of the part.
-    pub(crate) row: usize,
-    pub(crate) column: String,
-    /// The row as in the file.
-    pub(crate) record: Vec<u8>,
-}
-
-impl Part {
-    /// Bytes that it holds in memory, about.
-    pub(crate) fn bytes(&self) -> u64 {
-        let finer: usize = self.finer.iter().map(|finer| finer.record.len()).sum();
-        (self.records.get_array_memory_size() + finer) as u64
     }
 }
 
@@ -436,18 +411,18 @@ impl Plan {
         self.apply_beside(batch, BTreeMap::new())
     }
 
-    /// As [`Self::apply`]; `finer` are rows whose times are known to be too fine, with the column of each.
+    /// As [`Self::apply`]; `unrepresentable` are rows with a value that is known to have no place in a table, with the column of each.
     pub(super) fn apply_beside(
         &self,
         batch: &RecordBatch,
-        mut finer: BTreeMap<usize, String>,
+        mut unrepresentable: BTreeMap<usize, String>,
     ) -> Result<Part, Refusal> {
         let rows = batch.num_rows();
         let mut made = Vec::new();
         let mut beside = Vec::new();
         for (step, field) in self.steps.iter().zip(self.schema.fields()) {
             let array = match step.from {
-                Some(from) => column(batch, from, &step.kind, &mut finer)?,
+                Some(from) => column(batch, from, &step.kind, &mut unrepresentable)?,
                 None => new_null_array(&step.kind, rows),
             };
             match step.with_numbers(batch, &array)? {
@@ -463,15 +438,17 @@ impl Plan {
             code: "corrupt_parquet",
             reason: error.to_string(),
         })?;
-        let finer = finer.into_iter().map(|(row, column)| Finer {
-            row,
-            column,
-            // A row that JSON cannot represent still has its position in the file.
-            record: row_as_json(batch, row).unwrap_or_default(),
-        });
+        let unrepresentable = unrepresentable
+            .into_iter()
+            .map(|(row, column)| UnrepresentableRow {
+                row,
+                column,
+                // A row that JSON cannot represent still has its position in the file.
+                record: row_as_json(batch, row).unwrap_or_default(),
+            });
         Ok(Part {
             records,
-            finer: finer.collect(),
+            unrepresentable: unrepresentable.collect(),
         })
     }
 
@@ -519,19 +496,19 @@ fn does_not_fit(column: &str, why: &str) -> Refusal {
     }
 }
 
-/// A column of the file as `kind`; the rows whose times are too fine are null, and noted in `finer` with the column.
+/// A column of the file as `kind`; the rows with a value that has no place in a table are null, and noted in `unrepresentable` with the column.
 fn column(
     batch: &RecordBatch,
     from: usize,
     kind: &DataType,
-    finer: &mut BTreeMap<usize, String>,
+    unrepresentable: &mut BTreeMap<usize, String>,
 ) -> Result<ArrayRef, Refusal> {
     let name = || batch.schema_ref().field(from).name();
     let refusal = |why: String| does_not_fit(name(), &why);
     let mut array = Arc::clone(batch.column(from));
-    if let Some(rows) = finer_rows(&array) {
+    if let Some(rows) = unrepresentable_rows(&array) {
         for row in (0..rows.len()).filter(|row| rows[*row]) {
-            finer.entry(row).or_insert_with(|| name().clone());
+            unrepresentable.entry(row).or_insert_with(|| name().clone());
         }
         let rows = BooleanArray::from(rows);
         array = nullif(&array, &rows).map_err(|error| refusal(error.to_string()))?;

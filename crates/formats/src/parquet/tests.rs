@@ -4,7 +4,7 @@ mod hostile;
 mod int96;
 mod kinds;
 mod lists;
-mod unfit;
+mod unrepresentable;
 
 use std::collections::BTreeMap;
 

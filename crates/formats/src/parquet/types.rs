@@ -80,7 +80,7 @@ fn normal_field(field: &FieldRef) -> Option<FieldRef> {
     )))
 }
 
-/// The column in its table type, or why its values do not fit. Times are truncated to microseconds: see [`finer_rows`].
+/// The column in its table type, or why its values do not fit. Times are truncated to microseconds: see [`unrepresentable_rows`].
 pub(super) fn to_normal(array: &ArrayRef) -> Result<ArrayRef, String> {
     let kind = normal(array.data_type())
         .ok_or_else(|| format!("type {} is not supported by tables", array.data_type()))?;
@@ -101,7 +101,7 @@ pub(crate) fn convert(array: &ArrayRef, kind: &DataType) -> Result<ArrayRef, Str
 
 /// The rows with a value that no column of a table holds, at any depth; `None` when no row has one: a time finer than one microsecond or out
 /// of the day, a decimal of more digits than its type has. Files may have such values, and readers let them through.
-pub(super) fn finer_rows(array: &ArrayRef) -> Option<Vec<bool>> {
+pub(super) fn unrepresentable_rows(array: &ArrayRef) -> Option<Vec<bool>> {
     match array.data_type() {
         DataType::Timestamp(TimeUnit::Nanosecond, _) => finer_times(
             array,
@@ -134,26 +134,26 @@ pub(super) fn finer_rows(array: &ArrayRef) -> Option<Vec<bool>> {
         }
         DataType::Struct(_) => {
             let columns = array.as_struct().columns().iter();
-            let finer: Vec<Vec<bool>> = columns.filter_map(finer_rows).collect();
+            let finer: Vec<Vec<bool>> = columns.filter_map(unrepresentable_rows).collect();
             rows(array, |row| finer.iter().any(|rows| rows[row]))
         }
         DataType::List(_) => {
             let list = array.as_list::<i32>();
-            let finer = finer_rows(list.values())?;
+            let finer = unrepresentable_rows(list.values())?;
             rows(array, |row| {
                 any(&finer, list.value_offsets()[row], list.value_length(row))
             })
         }
         DataType::LargeList(_) => {
             let list = array.as_list::<i64>();
-            let finer = finer_rows(list.values())?;
+            let finer = unrepresentable_rows(list.values())?;
             rows(array, |row| {
                 any(&finer, list.value_offsets()[row], list.value_length(row))
             })
         }
         DataType::FixedSizeList(..) => {
             let list = array.as_fixed_size_list();
-            let finer = finer_rows(list.values())?;
+            let finer = unrepresentable_rows(list.values())?;
             rows(array, |row| {
                 any(&finer, list.value_offset(row), list.value_length())
             })
@@ -161,14 +161,14 @@ pub(super) fn finer_rows(array: &ArrayRef) -> Option<Vec<bool>> {
         DataType::Map(..) => {
             let map = array.as_map();
             let entries: ArrayRef = Arc::new(map.entries().clone());
-            let finer = finer_rows(&entries)?;
+            let finer = unrepresentable_rows(&entries)?;
             rows(array, |row| {
                 any(&finer, map.value_offsets()[row], map.value_length(row))
             })
         }
         DataType::Dictionary(..) => {
             let words = array.as_any_dictionary();
-            let finer = finer_rows(words.values())?;
+            let finer = unrepresentable_rows(words.values())?;
             let keys = words.normalized_keys();
             rows(array, |row| finer[keys[row]])
         }
@@ -312,8 +312,11 @@ mod tests {
             None,
             Some(-1),
         ]));
-        assert_eq!(finer_rows(&times), Some(vec![false, true, false, true]));
-        assert_eq!(finer_rows(&times.slice(2, 1)), None);
+        assert_eq!(
+            unrepresentable_rows(&times),
+            Some(vec![false, true, false, true])
+        );
+        assert_eq!(unrepresentable_rows(&times.slice(2, 1)), None);
         let item = Arc::new(Field::new("item", times.data_type().clone(), true));
         let lists: ArrayRef = Arc::new(ListArray::new(
             Arc::clone(&item),
@@ -322,16 +325,16 @@ mod tests {
             Some(vec![true, true, false].into()),
         ));
         assert_eq!(
-            finer_rows(&lists),
+            unrepresentable_rows(&lists),
             Some(vec![false, true, false]),
             "a null list has no type"
         );
-        assert_eq!(finer_rows(&lists.slice(1, 1)), Some(vec![true]));
+        assert_eq!(unrepresentable_rows(&lists.slice(1, 1)), Some(vec![true]));
         let both: ArrayRef = Arc::new(StructArray::from(vec![(item, Arc::clone(&times))]));
-        assert_eq!(finer_rows(&both), finer_rows(&times));
+        assert_eq!(unrepresentable_rows(&both), unrepresentable_rows(&times));
         let keys = arrow::array::Int32Array::from(vec![Some(0), Some(1), None]);
         let words: ArrayRef = Arc::new(DictionaryArray::new(keys, times));
-        assert_eq!(finer_rows(&words), Some(vec![false, true, false]));
+        assert_eq!(unrepresentable_rows(&words), Some(vec![false, true, false]));
     }
 
     #[test]

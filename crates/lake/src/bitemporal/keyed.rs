@@ -5,12 +5,11 @@ use arrow::datatypes::{SchemaRef, TimestampMicrosecondType};
 use forebay_core::{Error, Result};
 
 use super::digest::Digests;
-use super::keys::KeyNumbers;
 use super::periods::{END_OF_TIME, VALID_FROM, VALID_TO};
 use super::staged::StagedRows;
 use super::timeline::{Change, RowSource};
 use crate::scan::Bounds;
-use crate::upsert::{EncodedKeys, KeyColumns, KeyEncoder};
+use crate::upsert::{EncodedKeys, KeyColumns, KeyEncoder, KeyNumbers};
 use crate::write::adapt;
 
 /// A record of a key.

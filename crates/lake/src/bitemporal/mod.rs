@@ -13,7 +13,6 @@ mod believed;
 mod bounds;
 mod digest;
 mod keyed;
-mod keys;
 mod output;
 mod periods;
 mod staged;
@@ -23,7 +22,7 @@ mod update;
 pub(crate) use periods::KEY_PROPERTY;
 pub use periods::{
     DELETE_COLUMN, END_OF_TIME, PeriodColumns, SYSTEM_FROM, SYSTEM_TO, VALID_FROM, VALID_TO,
-    is_bitemporal, is_period_column, rows_with_periods, table_schema,
+    is_bitemporal, is_period_column, refuse_periods, rows_with_periods, table_schema,
 };
 pub(crate) use staged::{StagedRows, split_deletes};
 pub(crate) use update::PeriodUpdate;

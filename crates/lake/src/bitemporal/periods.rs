@@ -82,31 +82,31 @@ pub fn table_schema(rows: &Schema) -> SchemaRef {
 }
 
 /// Rows with their periods in [`VALID_FROM`] and [`VALID_TO`] and their operation in [`DELETE_COLUMN`], in place of the columns that
-/// say it in the data; and the rows that have no sound period, by number, with the reasons.
-pub fn rows_with_periods(
-    rows: &RecordBatch,
-    columns: &PeriodColumns,
-) -> Result<(RecordBatch, Vec<(usize, Error)>)> {
+/// say it in the data. The rows that [`refuse_periods`] names are to be left out before.
+pub fn rows_with_periods(rows: &RecordBatch, columns: &PeriodColumns) -> Result<RecordBatch> {
+    let from = times(rows, &columns.valid_from)?.times;
+    let to = times(rows, &columns.valid_to)?.times;
+    let operation = Operations::of(rows, columns.operation.as_deref());
+    let is_delete = |row: usize| matches!(operation.is_delete(row), Ok(true));
+    let deletes = (0..rows.num_rows()).map(is_delete).collect();
+    replaced(rows, columns, [from, to], deletes)
+}
+
+/// The rows that have no sound period or operation, by number, with the reasons.
+pub fn refuse_periods(rows: &RecordBatch, columns: &PeriodColumns) -> Result<Vec<(usize, Error)>> {
     let from = times(rows, &columns.valid_from)?;
     let to = times(rows, &columns.valid_to)?;
     let operation = Operations::of(rows, columns.operation.as_deref());
     let taken = taken_names(rows, columns);
-    let mut refused = Vec::new();
-    let mut deletes = Vec::with_capacity(rows.num_rows());
-    for row in 0..rows.num_rows() {
-        let is_delete = operation.is_delete(row);
-        deletes.push(matches!(is_delete, Ok(true)));
-        let checked = refuse_taken(&taken, row)
-            .and(is_delete)
-            .and_then(|is_delete| check_period(&from, &to, row, is_delete));
-        if let Err(error) = checked {
-            refused.push((row, error));
-        }
-    }
-    Ok((
-        replaced(rows, columns, [from.times, to.times], deletes)?,
-        refused,
-    ))
+    let check = |row: usize| {
+        refuse_taken(&taken, row)
+            .and(operation.is_delete(row))
+            .and_then(|is_delete| check_period(&from, &to, row, is_delete))
+    };
+    let rows = 0..rows.num_rows();
+    Ok(rows
+        .filter_map(|row| Some((row, check(row).err()?)))
+        .collect())
 }
 
 /// A column as times, and which of its values are no times.

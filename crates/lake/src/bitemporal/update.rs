@@ -24,7 +24,7 @@ use crate::{DataFile, Table};
 /// The rows of a draft that are put on top of one state of the table after another, until a commit succeeds.
 #[derive(Debug)]
 pub(crate) struct PeriodUpdate {
-    staged: StagedRows,
+    staged: Arc<StagedRows>,
     state: Mutex<State>,
 }
 
@@ -52,7 +52,7 @@ struct FoundRows {
 impl PeriodUpdate {
     pub(crate) fn new(staged: StagedRows) -> Self {
         Self {
-            staged,
+            staged: Arc::new(staged),
             state: Mutex::default(),
         }
     }
@@ -102,7 +102,7 @@ impl PeriodUpdate {
         table: &Table,
         schema: &SchemaRef,
     ) -> Result<(Arc<KeyedRows>, Vec<FoundRows>)> {
-        let keyed = self.keyed(schema)?;
+        let keyed = self.keyed(schema).await?;
         let ids = PeriodIds::find(table)?;
         let files = table
             .scan(Some(&BelievedFiles::new(&keyed, &ids)))
@@ -132,15 +132,19 @@ impl PeriodUpdate {
     }
 
     /// The rows by key; the numbers of keys are the same in every schema.
-    fn keyed(&self, schema: &SchemaRef) -> Result<Arc<KeyedRows>> {
-        let mut state = self.state.lock();
-        if let Some((known, keyed)) = &state.keyed
+    async fn keyed(&self, schema: &SchemaRef) -> Result<Arc<KeyedRows>> {
+        if let Some((known, keyed)) = &self.state.lock().keyed
             && known == schema
         {
             return Ok(Arc::clone(keyed));
         }
-        let keyed = Arc::new(KeyedRows::new(&self.staged, schema)?);
-        state.keyed = Some((Arc::clone(schema), Arc::clone(&keyed)));
+        let (staged, table) = (Arc::clone(&self.staged), Arc::clone(schema));
+        let made = tokio::task::spawn_blocking(move || KeyedRows::new(&staged, &table)).await;
+        let made = made.unwrap_or_else(|error| {
+            Err(Error::bug("keys_panicked", "reading the keys of rows panicked").with_source(error))
+        });
+        let keyed = Arc::new(made?);
+        self.state.lock().keyed = Some((Arc::clone(schema), Arc::clone(&keyed)));
         Ok(keyed)
     }
 }

@@ -7,16 +7,13 @@ use arrow::buffer::NullBuffer;
 use arrow::compute::cast;
 use arrow::datatypes::{DataType, Field, Float64Type, Schema};
 use arrow::row::{RowConverter, Rows, SortField};
-use forebay_core::{Error, Result};
+use forebay_core::{Error, Result, VARIANT_SEPARATOR};
 
 use crate::partition::source::field_id;
 use crate::schema::source_name;
 
 /// Code of the refusal of a row whose key or order cannot be compared with others.
 const OTHER_KIND: &str = "other_kind";
-
-/// Stands between the name of a column and the kind of the values in the one beside it.
-const VARIANT: &str = "__v_";
 
 /// Code of the error for a table that lacks a column of its key.
 pub const NO_KEY_COLUMN: &str = "no_key_column";
@@ -256,7 +253,7 @@ pub fn rows_without_key(records: &RecordBatch, key: &[String]) -> Vec<usize> {
 /// Whether a column has the values of another kind of the column `name`: `price__v_string` of `price`.
 pub(crate) fn is_variant(column: &str, name: &str) -> bool {
     let rest = column.strip_prefix(name);
-    rest.is_some_and(|rest| rest.starts_with(VARIANT))
+    rest.is_some_and(|rest| rest.starts_with(VARIANT_SEPARATOR))
 }
 
 /// The columns with values of another kind of a column.

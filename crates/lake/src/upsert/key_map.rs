@@ -1,7 +1,6 @@
-//! Keys and the place of their newest row, in one block of bytes.
+//! Keys and the place of their newest row.
 
-use ahash::RandomState;
-use hashbrown::HashTable;
+use super::key_numbers::KeyNumbers;
 
 /// Where a row was written: which file of the draft, and its number in it.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -13,7 +12,6 @@ pub(super) struct Place {
 /// The newest row of a key.
 #[derive(Debug)]
 pub(super) struct Entry {
-    key: (usize, u32),
     order: (usize, u32),
     pub(super) place: Place,
     pub(super) arrival: u64,
@@ -22,18 +20,17 @@ pub(super) struct Entry {
 /// The newest row of each key.
 #[derive(Debug, Default)]
 pub(super) struct KeyMap {
-    table: HashTable<u32>,
+    keys: KeyNumbers,
+    /// By the number of the key.
     pub(super) entries: Vec<Entry>,
-    bytes: Vec<u8>,
-    hasher: RandomState,
+    /// The values of the order column.
+    orders: Vec<u8>,
 }
 
 impl KeyMap {
     /// The number of the key's entry.
     pub(super) fn find(&self, key: &[u8]) -> Option<u32> {
-        let hash = self.hasher.hash_one(key);
-        let is_equal = |entry: &u32| self.slice(self.entries[*entry as usize].key) == key;
-        self.table.find(hash, is_equal).copied()
+        self.keys.find(key)
     }
 
     pub(super) fn order(&self, entry: u32) -> &[u8] {
@@ -48,21 +45,13 @@ impl KeyMap {
         place: Place,
         arrival: u64,
     ) -> Option<()> {
-        let number = u32::try_from(self.entries.len()).ok()?;
         let entry = Entry {
-            key: self.keep(key)?,
             order: self.keep(order)?,
             place,
             arrival,
         };
+        self.keys.add(key)?;
         self.entries.push(entry);
-        let hash = self.hasher.hash_one(key);
-        let (entries, bytes, hasher) = (&self.entries, &self.bytes, &self.hasher);
-        let rehash = |entry: &u32| {
-            let (start, length) = entries[*entry as usize].key;
-            hasher.hash_one(&bytes[start..start + length as usize])
-        };
-        self.table.insert_unique(hash, number, rehash);
         Some(())
     }
 
@@ -86,16 +75,16 @@ impl KeyMap {
 
     pub(super) fn memory_bytes(&self) -> usize {
         let entries = self.entries.capacity() * size_of::<Entry>();
-        self.bytes.capacity() + entries + self.table.capacity() * size_of::<u32>() * 2
+        self.keys.memory_bytes() + entries + self.orders.capacity()
     }
 
     fn keep(&mut self, bytes: &[u8]) -> Option<(usize, u32)> {
-        let start = self.bytes.len();
-        self.bytes.extend_from_slice(bytes);
+        let start = self.orders.len();
+        self.orders.extend_from_slice(bytes);
         Some((start, u32::try_from(bytes.len()).ok()?))
     }
 
     fn slice(&self, (start, length): (usize, u32)) -> &[u8] {
-        &self.bytes[start..start + length as usize]
+        &self.orders[start..start + length as usize]
     }
 }

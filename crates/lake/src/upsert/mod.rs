@@ -10,6 +10,7 @@
 
 mod key;
 mod key_map;
+mod key_numbers;
 mod key_range;
 mod lookup;
 mod written;
@@ -17,6 +18,7 @@ mod written;
 pub(crate) use key::{EncodedKeys, KeyColumn, KeyColumns, KeyEncoder};
 pub use key::{NO_KEY_COLUMN, key_refusal, rows_of_other_kind, rows_without_key};
 pub(crate) use key::{is_variant, variants};
+pub(crate) use key_numbers::KeyNumbers;
 pub(crate) use key_range::KeyRange;
 pub(crate) use lookup::{KeyLookup, RowDeletes};
 pub(crate) use written::{NotedRows, WrittenKeys};

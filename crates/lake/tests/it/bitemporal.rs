@@ -9,16 +9,15 @@ use arrow::datatypes::{Field, Int64Type, Schema, TimestampMicrosecondType};
 use forebay_core::{RefName, Timestamp};
 use forebay_lake::bitemporal::{
     Bitemporal, END_OF_TIME, PeriodColumns, SYSTEM_FROM, SYSTEM_TO, Until, VALID_FROM, VALID_TO,
-    rows_with_periods, table_schema,
+    refuse_periods, rows_with_periods, table_schema,
 };
 use forebay_lake::{Draft, Lake, Table, WriterOptions};
 use forebay_testkit::on_s3;
 use futures::future::join_all;
-use object_store::{ObjectStore, ObjectStoreExt};
-use parquet::arrow::arrow_reader::ParquetRecordBatchReaderBuilder;
+use object_store::ObjectStore;
 use proptest::prelude::*;
 
-use crate::site::{START, Site, name, request};
+use crate::site::{START, Site, live_rows, name, request};
 
 const TABLE: &str = "a.t";
 const DAY: i64 = 86_400_000_000;
@@ -197,9 +196,9 @@ fn batch(records: &[Record]) -> RecordBatch {
         valid_to: "end".to_owned(),
         operation: Some("op".to_owned()),
     };
-    let (rows, refused) = rows_with_periods(&rows, &periods).unwrap();
+    let refused = refuse_periods(&rows, &periods).unwrap();
     assert!(refused.is_empty(), "{refused:?}");
-    rows
+    rows_with_periods(&rows, &periods).unwrap()
 }
 
 /// A draft with records, those of several commits when they have times.
@@ -240,49 +239,22 @@ async fn drafted(
 
 async fn rows_in(objects: &Arc<dyn ObjectStore>, table: &Table) -> Vec<Row> {
     let mut rows = Vec::new();
-    for file in table.scan(None).await.unwrap().files {
-        let bytes = objects
-            .get(&file.path)
-            .await
-            .unwrap()
-            .bytes()
-            .await
-            .unwrap();
-        let reader = ParquetRecordBatchReaderBuilder::try_new(bytes).unwrap();
-        let mut at = 0;
-        for batch in reader.build().unwrap() {
-            let batch = batch.unwrap();
-            let number = |name: &str| {
-                batch
-                    .column_by_name(name)
-                    .unwrap()
-                    .as_primitive::<Int64Type>()
-                    .clone()
-            };
-            let time = |name: &str| {
-                let column = batch.column_by_name(name).unwrap();
-                column.as_primitive::<TimestampMicrosecondType>().clone()
-            };
-            let (key, value) = (number("k"), number("v"));
-            let periods = [VALID_FROM, VALID_TO, SYSTEM_FROM, SYSTEM_TO].map(time);
-            for row in 0..batch.num_rows() {
-                let is_deleted = file
-                    .deleted
-                    .as_ref()
-                    .is_some_and(|deleted| deleted.contains(at));
-                at += 1;
-                if !is_deleted {
-                    let [from, to, since, until] = periods.each_ref().map(|times| times.value(row));
-                    rows.push(Row {
-                        key: key.value(row),
-                        from,
-                        to,
-                        value: value.value(row),
-                        since,
-                        until,
-                    });
-                }
-            }
+    for batch in live_rows(objects, table).await {
+        let column = |name: &str| batch.column_by_name(name).unwrap();
+        let number = |name: &str| column(name).as_primitive::<Int64Type>();
+        let time = |name: &str| column(name).as_primitive::<TimestampMicrosecondType>();
+        let (key, value) = (number("k"), number("v"));
+        let periods = [VALID_FROM, VALID_TO, SYSTEM_FROM, SYSTEM_TO].map(time);
+        for row in 0..batch.num_rows() {
+            let [from, to, since, until] = periods.map(|times| times.value(row));
+            rows.push(Row {
+                key: key.value(row),
+                from,
+                to,
+                value: value.value(row),
+                since,
+                until,
+            });
         }
     }
     rows.sort();

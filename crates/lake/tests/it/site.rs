@@ -4,7 +4,8 @@
 use std::path::Path;
 use std::sync::Arc;
 
-use arrow::array::{Array, ArrayRef, AsArray, Int64Array, RecordBatch};
+use arrow::array::{Array, ArrayRef, AsArray, BooleanArray, Int64Array, RecordBatch};
+use arrow::compute::filter_record_batch;
 use arrow::datatypes::{DataType, Field, Int64Type, Schema, SchemaRef};
 use forebay_core::{Clock, CommitId, RefName, Result, SystemClock, TableName, Timestamp};
 use forebay_lake::{CommitRequest, Draft, Lake, LakeCommit, Table, WriterOptions};
@@ -205,6 +206,36 @@ pub(crate) fn request(drafts: Vec<Draft>, positions: Vec<PositionMove>) -> Commi
 pub(crate) async fn append(lake: &Lake, table: &str, rows: RecordBatch) -> Result<LakeCommit> {
     let draft = drafted(lake, table, rows).await?;
     lake.commit(request(vec![draft], Vec::new())).await
+}
+
+/// The rows of a table that are not deleted, as its files have them.
+pub(crate) async fn live_rows(objects: &Arc<dyn ObjectStore>, table: &Table) -> Vec<RecordBatch> {
+    let mut live = Vec::new();
+    for file in table.scan(None).await.unwrap().files {
+        let bytes = objects
+            .get(&file.path)
+            .await
+            .unwrap()
+            .bytes()
+            .await
+            .unwrap();
+        let reader = ParquetRecordBatchReaderBuilder::try_new(bytes).unwrap();
+        let mut first = 0;
+        for batch in reader.build().unwrap() {
+            let batch = batch.unwrap();
+            let end = first + batch.num_rows() as u64;
+            let is_live = |row| {
+                !file
+                    .deleted
+                    .as_ref()
+                    .is_some_and(|deleted| deleted.contains(row))
+            };
+            let kept: BooleanArray = (first..end).map(|row| Some(is_live(row))).collect();
+            live.push(filter_record_batch(&batch, &kept).unwrap());
+            first = end;
+        }
+    }
+    live
 }
 
 /// The values of the column `id` in every file of the table's snapshot, ascending.

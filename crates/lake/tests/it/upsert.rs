@@ -9,11 +9,10 @@ use forebay_core::RefName;
 use forebay_lake::{Draft, Lake, Table, WriterOptions};
 use forebay_testkit::on_s3;
 use futures::future::join_all;
-use object_store::{ObjectStore, ObjectStoreExt};
-use parquet::arrow::arrow_reader::ParquetRecordBatchReaderBuilder;
+use object_store::ObjectStore;
 use proptest::prelude::*;
 
-use crate::site::{Site, name, request};
+use crate::site::{Site, live_rows, name, request};
 
 const TABLE: &str = "a.t";
 
@@ -185,41 +184,16 @@ async fn rows_in(
     table: &Table,
 ) -> Vec<(i64, String, Option<i64>, i64)> {
     let mut rows = Vec::new();
-    for file in table.scan(None).await.unwrap().files {
-        let bytes = objects
-            .get(&file.path)
-            .await
-            .unwrap()
-            .bytes()
-            .await
-            .unwrap();
-        let reader = ParquetRecordBatchReaderBuilder::try_new(bytes).unwrap();
-        let mut at = 0;
-        for batch in reader.build().unwrap() {
-            let batch = batch.unwrap();
-            let number = |name: &str| {
-                batch
-                    .column_by_name(name)
-                    .map(|c| c.as_primitive::<Int64Type>().clone())
-            };
-            let (n, v, o) = (number("n").unwrap(), number("v").unwrap(), number("o"));
-            let t = batch
-                .column_by_name("t")
-                .unwrap()
-                .as_string::<i32>()
-                .clone();
-            for row in 0..batch.num_rows() {
-                let is_deleted = file
-                    .deleted
-                    .as_ref()
-                    .is_some_and(|deleted| deleted.contains(at));
-                at += 1;
-                if is_deleted {
-                    continue;
-                }
-                let order = o.as_ref().filter(|o| o.is_valid(row)).map(|o| o.value(row));
-                rows.push((n.value(row), t.value(row).to_owned(), order, v.value(row)));
-            }
+    for batch in live_rows(objects, table).await {
+        let number = |name: &str| {
+            let column = batch.column_by_name(name);
+            column.map(|column| column.as_primitive::<Int64Type>())
+        };
+        let (n, v, o) = (number("n").unwrap(), number("v").unwrap(), number("o"));
+        let t = batch.column_by_name("t").unwrap().as_string::<i32>();
+        for row in 0..batch.num_rows() {
+            let order = o.filter(|o| o.is_valid(row)).map(|o| o.value(row));
+            rows.push((n.value(row), t.value(row).to_owned(), order, v.value(row)));
         }
     }
     rows.sort();

@@ -6,13 +6,10 @@
 
 use arrow::array::{Array, ArrayRef, AsArray, RecordBatch};
 use arrow::datatypes::{DataType, Field, Fields};
-use forebay_core::Result;
+use forebay_core::{Result, VARIANT_SEPARATOR};
 
 use super::{Refusal, Transform};
 use forebay_formats::untyped::with_nulls;
-
-/// Between the name of a column and the type of the values beside it.
-const MARK: &str = "__v_";
 
 /// The records that have a value beside a column that the step reads, in a column that it does not read.
 pub(crate) fn overlooked(records: &RecordBatch, step: &dyn Transform) -> Vec<Refusal> {
@@ -40,7 +37,7 @@ pub(crate) fn overlooked(records: &RecordBatch, step: &dyn Transform) -> Vec<Ref
 fn has_variant(fields: &Fields) -> bool {
     fields.iter().any(|field| match field.data_type() {
         DataType::Struct(inner) => has_variant(inner),
-        _ => field.name().contains(MARK),
+        _ => field.name().contains(VARIANT_SEPARATOR),
     })
 }
 
@@ -58,7 +55,7 @@ fn walk(
             let there: Vec<usize> = valid(array, rows).collect();
             walk(inner, object.columns(), &there, with);
         }
-        let base = variant.name().rsplit_once(MARK);
+        let base = variant.name().rsplit_once(VARIANT_SEPARATOR);
         if let Some(base) = base.and_then(|(base, _)| find(fields, base)) {
             with(base, variant, valid(array, rows).collect());
         }
@@ -78,7 +75,9 @@ fn valid(array: &ArrayRef, rows: &[usize]) -> impl Iterator<Item = usize> {
 
 fn refusal(row: usize, base: &Field, variant: &Field) -> Refusal {
     let (name, beside) = (base.name(), variant.name());
-    let kind = beside.rsplit_once(MARK).map_or("", |(_, kind)| kind);
+    let kind = beside
+        .rsplit_once(VARIANT_SEPARATOR)
+        .map_or("", |(_, kind)| kind);
     let reason = format!(
         "`{name}` has a {kind} here, which its type cannot hold, and the step reads `{name}` without `{beside}`: declare the type of `{name}` under `schema.columns`, or read both (`coalesce({name}, {beside})`)"
     );
@@ -97,7 +96,7 @@ pub(crate) fn with_named<'n>(
     let schema = records.schema();
     let has = |name: &str| find(schema.fields(), name).is_some();
     let named = names.filter_map(|name| {
-        let (base, kind) = name.rsplit_once(MARK)?;
+        let (base, kind) = name.rsplit_once(VARIANT_SEPARATOR)?;
         let is_new = has(base) && !has(name);
         is_new.then(|| (name.clone(), typed(kind)))
     });

@@ -22,6 +22,7 @@ pub(super) fn path(sample: &[u8]) -> Option<String> {
     let lists = RefCell::new(Vec::new());
     let probe = Probe {
         path: Vec::new(),
+        is_element: false,
         lists: &lists,
     };
     let mut reader = serde_json::Deserializer::from_slice(sample);
@@ -52,6 +53,8 @@ fn choose(lists: Vec<Keys>) -> Option<String> {
 /// Reads a value and notes the lists of objects in it.
 struct Probe<'a> {
     path: Keys,
+    /// Whether it reads the first element of the list at `path`: the list is noted when that is an object.
+    is_element: bool,
     lists: &'a RefCell<Vec<Keys>>,
 }
 
@@ -71,6 +74,11 @@ impl<'de> Visitor<'de> for Probe<'_> {
     }
 
     fn visit_map<A: MapAccess<'de>>(self, mut map: A) -> Result<(), A::Error> {
+        if self.is_element {
+            self.lists.borrow_mut().push(self.path);
+            while map.next_entry::<IgnoredAny, IgnoredAny>()?.is_some() {}
+            return Ok(());
+        }
         while let Some(key) = map.next_key::<String>()? {
             let mut path = self.path.clone();
             path.push(key);
@@ -82,69 +90,22 @@ impl<'de> Visitor<'de> for Probe<'_> {
                 continue;
             }
             let lists = self.lists;
-            map.next_value_seed(Probe { path, lists })?;
+            map.next_value_seed(Probe {
+                path,
+                is_element: false,
+                lists,
+            })?;
         }
         Ok(())
     }
 
     fn visit_seq<A: SeqAccess<'de>>(self, mut list: A) -> Result<(), A::Error> {
-        if !self.path.is_empty() {
-            list.next_element_seed(First(self))?;
+        if !self.is_element && !self.path.is_empty() {
+            list.next_element_seed(Probe {
+                is_element: true,
+                ..self
+            })?;
         }
-        while list.next_element::<IgnoredAny>()?.is_some() {}
-        Ok(())
-    }
-
-    fn visit_bool<E>(self, _: bool) -> Result<(), E> {
-        Ok(())
-    }
-
-    fn visit_i64<E>(self, _: i64) -> Result<(), E> {
-        Ok(())
-    }
-
-    fn visit_u64<E>(self, _: u64) -> Result<(), E> {
-        Ok(())
-    }
-
-    fn visit_f64<E>(self, _: f64) -> Result<(), E> {
-        Ok(())
-    }
-
-    fn visit_str<E>(self, _: &str) -> Result<(), E> {
-        Ok(())
-    }
-
-    fn visit_unit<E>(self) -> Result<(), E> {
-        Ok(())
-    }
-}
-
-/// The first element of a list: the list is noted when it is an object.
-struct First<'a>(Probe<'a>);
-
-impl<'de> DeserializeSeed<'de> for First<'_> {
-    type Value = ();
-
-    fn deserialize<D: Deserializer<'de>>(self, deserializer: D) -> Result<(), D::Error> {
-        deserializer.deserialize_any(self)
-    }
-}
-
-impl<'de> Visitor<'de> for First<'_> {
-    type Value = ();
-
-    fn expecting(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.write_str("a value")
-    }
-
-    fn visit_map<A: MapAccess<'de>>(self, mut map: A) -> Result<(), A::Error> {
-        self.0.lists.borrow_mut().push(self.0.path);
-        while map.next_entry::<IgnoredAny, IgnoredAny>()?.is_some() {}
-        Ok(())
-    }
-
-    fn visit_seq<A: SeqAccess<'de>>(self, mut list: A) -> Result<(), A::Error> {
         while list.next_element::<IgnoredAny>()?.is_some() {}
         Ok(())
     }

@@ -9,7 +9,7 @@ use arrow::array::{Array, RecordBatch};
 use arrow::datatypes::FieldRef;
 use forebay_core::{Batch, Context, Error, ErrorKind, Rejected, Result, TableName};
 use forebay_lake::PartitionField;
-use forebay_lake::bitemporal::rows_with_periods;
+use forebay_lake::bitemporal::{refuse_periods, rows_with_periods};
 use forebay_lake::upsert::{key_refusal, rows_of_other_kind, rows_without_key};
 
 use crate::engine::commit::tables::Tables;
@@ -159,7 +159,7 @@ fn refused_rows(
 /// The rows as their table gets them: those of a bitemporal one with their periods.
 pub(super) fn stored(target: &IcebergTarget, records: &RecordBatch) -> Result<RecordBatch> {
     match target.bitemporal() {
-        Some((_, columns)) => rows_with_periods(records, &columns).map(|(rows, _)| rows),
+        Some((_, columns)) => rows_with_periods(records, &columns),
         None => Ok(records.clone()),
     }
 }
@@ -174,7 +174,7 @@ fn with_sound_periods(
     let Some((_, columns)) = target.bitemporal() else {
         return Ok((batch, Vec::new()));
     };
-    let (_, errors) = rows_with_periods(&batch.records, &columns)?;
+    let errors = refuse_periods(&batch.records, &columns)?;
     refused_rows(tables, steps, batch, errors)
 }
 

@@ -12,7 +12,7 @@ mod time;
 use arrow::array::{Array, ArrayRef, RecordBatch};
 use arrow::buffer::NullBuffer;
 use bytes::{BufMut, BytesMut};
-use forebay_core::Result;
+use forebay_core::{Result, VARIANT_SEPARATOR};
 
 use self::column::Column;
 pub(super) use self::column::can_encode;
@@ -30,9 +30,6 @@ const VALUE_BYTES_MAX: usize = 0x3fff_ffff;
 
 /// Code of a row whose key has no value.
 const NULL_KEY: &str = "null_key";
-
-/// Between the name of a column and the kind of values that are in a column beside it.
-const VARIANT: &str = "__v_";
 
 /// Why a value does not fit its column.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -89,7 +86,7 @@ impl Rows {
         let fields = records.schema_ref().fields().iter();
         let fields = fields.zip(records.columns());
         let variants = fields
-            .filter(|(field, _)| field.name().contains(VARIANT))
+            .filter(|(field, _)| field.name().contains(VARIANT_SEPARATOR))
             .map(|(field, array)| (field.name().clone(), array.clone()));
         Ok(Self {
             variants: variants.collect(),
@@ -129,7 +126,7 @@ impl Rows {
 
     /// The reason for a key without a value whose record has one of another type: it is in a column beside the key.
     fn key_in_variant(&self, key: &str, row: usize) -> Option<String> {
-        let prefix = format!("{key}{VARIANT}");
+        let prefix = format!("{key}{VARIANT_SEPARATOR}");
         let mut variants = self
             .variants
             .iter()

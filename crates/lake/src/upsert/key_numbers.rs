@@ -1,4 +1,4 @@
-//! Numbers for the keys of a commit.
+//! Numbers for the keys of a commit: both kinds of keyed tables look rows up by them.
 
 use std::fmt;
 
@@ -7,7 +7,7 @@ use hashbrown::HashTable;
 
 /// Keys, as bytes in one block, and their numbers in the order that they came in.
 #[derive(Default)]
-pub(super) struct KeyNumbers {
+pub(crate) struct KeyNumbers {
     table: HashTable<u32>,
     /// Start and length of each key.
     spans: Vec<(usize, u32)>,
@@ -22,15 +22,15 @@ impl fmt::Debug for KeyNumbers {
 }
 
 impl KeyNumbers {
-    pub(super) fn len(&self) -> usize {
+    pub(crate) fn len(&self) -> usize {
         self.spans.len()
     }
 
-    pub(super) fn key(&self, number: u32) -> &[u8] {
+    pub(crate) fn key(&self, number: u32) -> &[u8] {
         span(&self.bytes, self.spans[number as usize])
     }
 
-    pub(super) fn find(&self, key: &[u8]) -> Option<u32> {
+    pub(crate) fn find(&self, key: &[u8]) -> Option<u32> {
         let hash = self.hasher.hash_one(key);
         self.table
             .find(hash, |number| self.key(*number) == key)
@@ -38,10 +38,15 @@ impl KeyNumbers {
     }
 
     /// The number of a key, a new one if it is new. `None` when there are no numbers left.
-    pub(super) fn number(&mut self, key: &[u8]) -> Option<u32> {
-        if let Some(number) = self.find(key) {
-            return Some(number);
+    pub(crate) fn number(&mut self, key: &[u8]) -> Option<u32> {
+        match self.find(key) {
+            Some(number) => Some(number),
+            None => self.add(key),
         }
+    }
+
+    /// The number of a key that is not there. `None` when there are no numbers left.
+    pub(crate) fn add(&mut self, key: &[u8]) -> Option<u32> {
         let number = u32::try_from(self.spans.len()).ok()?;
         self.spans
             .push((self.bytes.len(), u32::try_from(key.len()).ok()?));
@@ -53,8 +58,13 @@ impl KeyNumbers {
         Some(number)
     }
 
+    pub(crate) fn memory_bytes(&self) -> usize {
+        let spans = self.spans.capacity() * size_of::<(usize, u32)>();
+        self.bytes.capacity() + spans + self.table.capacity() * size_of::<u32>() * 2
+    }
+
     /// All numbers, by the order of their keys.
-    pub(super) fn sorted(&self) -> Vec<u32> {
+    pub(crate) fn sorted(&self) -> Vec<u32> {
         let mut numbers: Vec<u32> = (0..self.spans.len() as u32).collect();
         numbers.sort_unstable_by_key(|number| self.key(*number));
         numbers
