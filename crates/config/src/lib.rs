@@ -23,7 +23,7 @@ pub use cover::{COVERED_BYTES_MIN, SecretCover};
 pub use diagnostic::{DIAGNOSTICS_MAX, Diagnostic, Diagnostics};
 pub use document::Document;
 pub use place::{Place, SourceText, Span};
-pub use resolve::{Resolved, SECRET_VARIABLE_PREFIX, Variables, is_below, resolve};
+pub use resolve::{KeptReferences, Resolved, SECRET_VARIABLE_PREFIX, Variables, is_below, resolve};
 pub use validate::{Finding, findings, validate};
 pub use yaml::{DEPTH_MAX, NODES_MAX, TEXT_BYTES_MAX, read as read_yaml, too_large};
 

@@ -98,12 +98,35 @@ impl std::fmt::Debug for Hidden {
     }
 }
 
-/// Replaces every reference of `document`. All that cannot be resolved is reported.
-pub fn resolve(document: &Document, variables: &dyn Variables) -> Resolved {
+/// References that stay as they are written: those of one kind at or below a path, which the reader of that value resolves.
+#[derive(Debug, Clone)]
+pub struct KeptReferences {
+    pub path: String,
+    /// `new` of `${new:…}`.
+    pub kind: &'static str,
+}
+
+impl KeptReferences {
+    fn keeps(&self, path: &str, written: &str) -> bool {
+        let inner = written.strip_prefix("${").unwrap_or_default();
+        let is_of_kind = inner
+            .strip_prefix(self.kind)
+            .is_some_and(|rest| rest.starts_with(':'));
+        is_of_kind && is_below(path, &self.path)
+    }
+}
+
+/// Replaces every reference of `document` but those that are kept. All that cannot be resolved is reported.
+pub fn resolve(
+    document: &Document,
+    variables: &dyn Variables,
+    kept: &[KeptReferences],
+) -> Resolved {
     let hidden = Hidden::default();
     let mut walk = Walk {
         document,
         variables,
+        kept,
         hidden,
         found: Vec::new(),
         unresolved: Vec::new(),
@@ -130,6 +153,7 @@ pub fn resolve(document: &Document, variables: &dyn Variables) -> Resolved {
 struct Walk<'a> {
     document: &'a Document,
     variables: &'a dyn Variables,
+    kept: &'a [KeptReferences],
     hidden: Hidden,
     found: Vec<Diagnostic>,
     unresolved: Vec<String>,
@@ -186,6 +210,11 @@ impl Walk<'_> {
                 .find('}')
                 .map_or(&rest[at..], |end| &rest[at..=at + end]);
             filled.push_str(&rest[..at]);
+            if self.kept.iter().any(|kept| kept.keeps(path, written)) {
+                filled.push_str(written);
+                rest = &rest[at + written.len()..];
+                continue;
+            }
             match self.value(written, written.len() == text.len()) {
                 Ok((kind, value)) => {
                     self.hidden.add(kind, &value, written);
@@ -399,6 +428,10 @@ mod tests {
         resolve(
             &Document::from_yaml(text).expect("the text is YAML"),
             &Fixed,
+            &[KeptReferences {
+                path: "source.query".to_owned(),
+                kind: "new",
+            }],
         )
     }
 
@@ -410,6 +443,24 @@ mod tests {
             .get("a")
             .and_then(|a| a.as_str().map(str::to_owned))
             .expect("it is a string")
+    }
+
+    #[test]
+    fn a_kept_reference_stays_in_its_place_and_nowhere_else() {
+        let kept = "source: {query: \"FROM ${new:s.t}, ${param:rows}\"}\n";
+        let found = resolved(kept);
+        assert!(found.diagnostics.is_empty(), "{}", found.diagnostics);
+        let query = found.document.get("source").and_then(|at| at.get("query"));
+        let query = query.expect("it is there");
+        assert_eq!(query.as_str(), Some("FROM ${new:s.t}, 500"));
+        for other in [
+            "source: {url: \"${new:s.t}\"}\n",
+            "source: {query: \"${news:s.t}\"}\n",
+        ] {
+            let found = resolved(other).diagnostics;
+            assert_eq!(found.0.len(), 1, "{other}");
+            assert_eq!(found.0[0].code, "bad_reference");
+        }
     }
 
     #[test]

@@ -144,6 +144,9 @@ pub struct SourceCapabilities<'a> {
     pub is_shared: bool,
     /// Whether it never ends when it [follows](SourceContext::follow).
     pub is_continuous: bool,
+    /// Whether a reader that follows waits for something new, reads it to its end and ends: each of its passes is a run, which may
+    /// replace the target.
+    pub is_by_pass: bool,
     /// The setting that reads values from bodies, which must then be JSON.
     pub json_key: Option<&'static str>,
     /// Message settings of the pipeline, for a source whose payloads [pack](forebay_core::PayloadHead::messages) messages.
@@ -159,6 +162,7 @@ impl Default for SourceCapabilities<'_> {
         Self {
             is_shared: true,
             is_continuous: false,
+            is_by_pass: false,
             json_key: None,
             messages: None,
             has_registry: false,

@@ -38,7 +38,9 @@ pub use payload::{Chunk, Compression, Kept, PayloadHead};
 pub use position::{Position, PositionObject};
 pub use quarantine::Rejected;
 pub use secret::Secret;
-pub use sql::{InspectedStatement, Selected, SqlEngine};
+pub use sql::{
+    InspectedStatement, LakeSql, LakeStatement, NamedTables, RowStream, Selected, SqlEngine,
+};
 pub use text::{shortened, shortened_value};
 pub use time::{Clock, SystemClock, Timestamp};
 

@@ -1,13 +1,13 @@
 //! SQL as a stage sees it: named inputs, a statement, batches out.
 
-use std::collections::BTreeSet;
+use std::collections::{BTreeMap, BTreeSet};
 use std::fmt;
 
 use arrow::array::RecordBatch;
 use arrow::datatypes::SchemaRef;
 use async_trait::async_trait;
 
-use crate::Result;
+use crate::{CommitId, RefName, Result, TableName};
 
 /// Most bytes that a statement may make of one batch, or of one record: one that multiplies rows without end stops here.
 pub const OUTPUT_BYTES_MAX: usize = 128 << 20;
@@ -45,6 +45,47 @@ pub struct InspectedStatement {
     pub parts: Vec<String>,
 }
 
+/// Tables that a statement over the lake names.
+#[derive(Debug, Clone, Default, PartialEq, Eq)]
+pub struct NamedTables {
+    /// All of them, as they are named.
+    pub all: BTreeSet<TableName>,
+    /// The tables that would be read by those names of [`Self::all`] that may be names of views.
+    pub views: BTreeMap<TableName, TableName>,
+    /// Those of which only new rows are read: `${new:namespace.table}`.
+    pub new: BTreeSet<TableName>,
+}
+
+/// One `SELECT` over tables of the lake, all in one state.
+#[derive(Debug, Clone)]
+pub struct LakeStatement {
+    pub text: String,
+    pub branch: RefName,
+    /// The state that is read.
+    pub commit: CommitId,
+    /// For each table of `${new:…}` the sequence number of the snapshot up to which its rows are known; -1 for none.
+    pub known: BTreeMap<TableName, i64>,
+}
+
+/// The rows of a statement, as they are made; dropping it stops the statement.
+#[async_trait]
+pub trait RowStream: Send {
+    fn schema(&self) -> SchemaRef;
+
+    /// The next rows; `None` after the last ones.
+    async fn next(&mut self) -> Result<Option<RecordBatch>>;
+}
+
+/// Runs SQL over the tables of a lake. The implementation lives in `query`.
+#[async_trait]
+pub trait LakeSql: fmt::Debug + Send + Sync {
+    /// Plans a statement and starts it.
+    ///
+    /// Errors: `Config` with line and column when it does not fit the tables; the stream gives `Data` when a value makes it fail
+    /// and `Unavailable` when it needs more memory or time than it may use.
+    async fn select(&self, statement: &LakeStatement) -> Result<Box<dyn RowStream>>;
+}
+
 /// Runs SQL over batches. The implementation lives in `query`, the only crate that knows the engine.
 #[async_trait]
 pub trait SqlEngine: fmt::Debug + Send + Sync {
@@ -54,6 +95,14 @@ pub trait SqlEngine: fmt::Debug + Send + Sync {
     /// columns one name, when its result for one row depends on other rows (`sql_not_row_wise`), or on the time
     /// (`not_deterministic`).
     fn inspect(&self, input: &str, statement: &str) -> Result<InspectedStatement>;
+
+    /// The tables that a `SELECT` over the lake names; none for an engine that knows no lake.
+    ///
+    /// Errors: `Config` with line and column when it does not parse.
+    fn named_tables(&self, statement: &str) -> Result<NamedTables> {
+        let _ = statement;
+        Ok(NamedTables::default())
+    }
 
     /// The schema that `statement` gives for an input of this schema, without running it.
     ///

@@ -398,7 +398,7 @@ impl Settings {
     /// Settings whose references have the values of `variables`.
     pub(crate) fn parse_with(path: &str, text: &str, variables: &dyn Variables) -> Result<Self> {
         let document = Document::from_toml(path, text)?;
-        let resolved = resolve(&document, variables);
+        let resolved = resolve(&document, variables, &[]);
         let mut wrong = resolved.diagnostics.clone();
         if wrong.0.is_empty() {
             wrong = validate(&resolved.document, &schemars::schema_for!(Self));

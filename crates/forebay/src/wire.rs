@@ -3,10 +3,10 @@
 use std::fs::File;
 use std::io::{Read, Write};
 use std::path::{Path, PathBuf};
-use std::sync::Arc;
+use std::sync::{Arc, OnceLock};
 
 use forebay_core::unit::Span;
-use forebay_core::{Clock, Error, Ident, RefName, Result, SqlEngine, SystemClock};
+use forebay_core::{Clock, Error, Ident, LakeSql, RefName, Result, SqlEngine, SystemClock};
 use forebay_journal::Journals;
 use forebay_lake::Lake;
 use forebay_objects::StorageUrl;
@@ -80,6 +80,8 @@ pub(crate) struct Workspace {
     lake: Lake,
     clock: Arc<dyn Clock>,
     engine: Arc<dyn SqlEngine>,
+    /// Made when the first pipeline runs.
+    lake_sql: OnceLock<Arc<Query>>,
     journals: Arc<Journals>,
 }
 
@@ -174,6 +176,7 @@ impl Workspace {
             lake,
             clock,
             engine,
+            lake_sql: OnceLock::new(),
             journals,
         })
     }
@@ -241,6 +244,19 @@ impl Workspace {
             ..self.query_options(as_of)
         };
         Query::new(self.lake.clone(), options)
+    }
+
+    /// SQL over the lake for the statements of pipelines, which share its memory.
+    fn pipeline_sql(&self, branch: &RefName) -> Arc<dyn LakeSql> {
+        let sql = self.lake_sql.get_or_init(|| {
+            let options = QueryOptions {
+                // A run takes as long as its rows do.
+                timeout: None,
+                ..self.query_options(AsOf::Head(branch.clone()))
+            };
+            Arc::new(Query::new(self.lake.clone(), options))
+        });
+        sql.clone()
     }
 
     fn query_options(&self, as_of: AsOf) -> QueryOptions {
@@ -311,6 +327,7 @@ impl Workspace {
         RunContext {
             lake: self.lake.clone(),
             engine: self.engine.clone(),
+            lake_sql: self.pipeline_sql(branch),
             clock: self.clock.clone(),
             ids,
             project: self.project.clone(),

@@ -17,6 +17,11 @@ use crate::framing::{FileHeading, Framing};
 pub trait ExtractorKind: Component {
     /// Checks a configuration and makes the factory that each split uses.
     fn build(&self, config: &Document) -> Result<Box<dyn Extractor>>;
+
+    /// The extractor of the source of its name, which it reads and no other: the file need not name it. `None` for the others.
+    fn of_own_source(&self) -> Option<Box<dyn Extractor>> {
+        None
+    }
 }
 
 /// A configured extractor; makes one [`Extraction`] per split.

@@ -81,6 +81,7 @@ pub fn widen(
         "csv" => csv::widen_contract(contract, widened),
         "parquet" => shape::widen_contract("parquet", contract, widened),
         "table" => shape::widen_contract("table", contract, widened),
+        "query" => shape::widen_contract("query", contract, widened),
         _ => Ok(contract),
     }
 }

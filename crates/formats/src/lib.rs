@@ -29,6 +29,7 @@ pub mod message;
 pub mod parquet;
 #[cfg(feature = "kafka")]
 pub mod protobuf;
+pub mod query_rows;
 pub mod registry_schema;
 pub mod shortest;
 pub mod table;
@@ -56,6 +57,7 @@ pub const EXTRACTORS: &[&dyn ExtractorKind] = &[
     #[cfg(feature = "kafka")]
     &protobuf::Kind,
     &table::Kind,
+    &query_rows::Kind,
 ];
 
 /// The extractor of this name.

@@ -79,6 +79,10 @@ impl ExtractorKind for Kind {
         let TableRowsConfig {} = config.parse()?;
         Ok(Box::new(TableRows))
     }
+
+    fn of_own_source(&self) -> Option<Box<dyn Extractor>> {
+        Some(Box::new(TableRows))
+    }
 }
 
 impl Extractor for TableRows {

@@ -1,5 +1,6 @@
 //! One state of the lake: all that a statement reads comes from it.
 
+use std::collections::BTreeMap;
 use std::fmt;
 use std::sync::{Arc, OnceLock};
 
@@ -10,6 +11,7 @@ use forebay_lake::{Lake, Table};
 use forebay_store::AsOf;
 
 use crate::as_of;
+use crate::new_rows;
 use crate::period_rows::{PeriodRows, View};
 use crate::raw::{PayloadReader, WithPayload};
 use crate::table::LakeTable;
@@ -25,6 +27,8 @@ pub(crate) struct Pinned {
     pub(crate) branch: RefName,
     pub(crate) as_of: AsOf,
     payloads: Option<Arc<dyn PayloadReader>>,
+    /// Where the new rows of tables begin, for the statement of a pipeline; see [`new_rows`].
+    known: Arc<BTreeMap<TableName, i64>>,
     names: Arc<OnceLock<Vec<TableName>>>,
 }
 
@@ -46,8 +50,35 @@ impl Pinned {
             branch,
             as_of,
             payloads,
+            known: Arc::default(),
             names: Arc::default(),
         }
+    }
+
+    /// The same for a statement that knows rows of some tables.
+    #[must_use]
+    pub(crate) fn knowing(mut self, known: BTreeMap<TableName, i64>) -> Self {
+        self.known = Arc::new(known);
+        self
+    }
+
+    /// The rows of a table that are new to the statement.
+    ///
+    /// Errors: `Config` `no_new_rows`.
+    async fn new_rows(
+        &self,
+        name: &TableName,
+        named: &ClausedName<'_>,
+    ) -> forebay_core::Result<Option<Arc<dyn TableProvider>>> {
+        let known = self.known.get(name).copied();
+        let known = known.ok_or_else(|| new_rows::refuse_outside(name))?;
+        let Some(table) = self.lake.table(&self.as_of, name).await? else {
+            return Ok(None);
+        };
+        if named.system.is_some() || named.valid.is_some() || is_bitemporal(&table) {
+            return Err(new_rows::refuse_times(name));
+        }
+        Ok(Some(Arc::new(LakeTable::new(table).added_after(known))))
     }
 
     /// Lists all tables, so that the engine's synchronous listing finds them.
@@ -156,6 +187,9 @@ impl Pinned {
             return Ok(None);
         };
         let name = TableName::new(namespace, name);
+        if named.is_new {
+            return self.new_rows(&name, &named).await;
+        }
         if let Some(table) = self.bitemporal(&name, &named).await? {
             return Ok(Some(table));
         }

@@ -8,13 +8,16 @@ use std::time::Duration;
 
 use arrow::array::RecordBatch;
 use arrow::datatypes::SchemaRef;
+use async_trait::async_trait;
 use datafusion::common::DataFusionError;
 use datafusion::execution::SendableRecordBatchStream;
 use datafusion::execution::context::SQLOptions;
 use datafusion::execution::session_state::{SessionState, SessionStateBuilder};
 use datafusion::logical_expr::LogicalPlan;
 use datafusion::sql::parser::Statement;
-use forebay_core::{CommitId, Error, ErrorKind, RefName, Result};
+use forebay_core::{
+    CommitId, Error, ErrorKind, LakeSql, LakeStatement, RefName, Result, RowStream,
+};
 use forebay_lake::Lake;
 use forebay_store::AsOf;
 use futures::stream::BoxStream;
@@ -137,12 +140,22 @@ impl Query {
     pub async fn execute(&self, sql: &str) -> Result<Answer> {
         let parsed = statement::read(sql)?;
         let (as_of, commit) = self.pin().await?;
-        let pinned = Pinned::new(
-            self.lake.clone(),
-            self.options.branch.clone(),
-            as_of,
-            self.options.payloads.clone(),
-        );
+        let pinned = self.pinned(self.options.branch.clone(), as_of);
+        self.answer(sql, parsed, pinned, commit).await
+    }
+
+    fn pinned(&self, branch: RefName, as_of: AsOf) -> Pinned {
+        let payloads = self.options.payloads.clone();
+        Pinned::new(self.lake.clone(), branch, as_of, payloads)
+    }
+
+    async fn answer(
+        &self,
+        sql: &str,
+        parsed: Statement,
+        pinned: Pinned,
+        commit: Option<CommitId>,
+    ) -> Result<Answer> {
         // The engine panics on some values; that ends the statement, not the process.
         let started = AssertUnwindSafe(self.start(sql, parsed, &pinned))
             .catch_unwind()
@@ -150,29 +163,38 @@ impl Query {
             .map_err(|_| panicked())?;
         match started {
             Ok((schema, stream)) => {
-                let sql = Arc::<str>::from(sql);
                 let output = plain::schema(&schema);
-                let to = output.clone();
-                let spill_failure = self.spill_failure();
-                // The session may end before its answer is read.
-                let spill_folder = self.spill_folder();
-                let batches = AssertUnwindSafe(stream).catch_unwind().map(move |batch| {
-                    let _kept = &spill_folder;
-                    let batch = batch.map_err(|_| panicked())?;
-                    let batch = batch.map_err(|error| {
-                        let error = explain(&error, Phase::Run, &sql, &[]);
-                        with_spill_failure(error, spill_failure.as_deref())
-                    })?;
-                    plain::batch(&batch, &to)
-                });
                 Ok(Answer {
+                    batches: self.batches(sql, stream, output.clone()),
                     schema: output,
-                    batches: batches.boxed(),
                     commit,
                 })
             }
             Err(error) => Err(self.explain(&error, sql, &pinned).await),
         }
+    }
+
+    /// The rows in the types of people.
+    fn batches(
+        &self,
+        sql: &str,
+        stream: SendableRecordBatchStream,
+        to: SchemaRef,
+    ) -> BoxStream<'static, Result<RecordBatch>> {
+        let sql = Arc::<str>::from(sql);
+        let spill_failure = self.spill_failure();
+        // The session may end before its answer is read.
+        let spill_folder = self.spill_folder();
+        let batches = AssertUnwindSafe(stream).catch_unwind().map(move |batch| {
+            let _kept = &spill_folder;
+            let batch = batch.map_err(|_| panicked())?;
+            let batch = batch.map_err(|error| {
+                let error = explain(&error, Phase::Run, &sql, &[]);
+                with_spill_failure(error, spill_failure.as_deref())
+            })?;
+            plain::batch(&batch, &to)
+        });
+        batches.boxed()
     }
 
     /// The state that the statement reads: a commit, found once, so that all tables are of one moment.
@@ -274,6 +296,35 @@ impl Query {
             .chain(system)
             .collect();
         explain(error, Phase::Plan, sql, &names)
+    }
+}
+
+/// The statements of pipelines share the memory of the session.
+#[async_trait]
+impl LakeSql for Query {
+    async fn select(&self, statement: &LakeStatement) -> Result<Box<dyn RowStream>> {
+        let LakeStatement {
+            text,
+            branch,
+            commit,
+            known,
+        } = statement;
+        let parsed = statement::read_select(text)?;
+        let pinned = self.pinned(branch.clone(), AsOf::Commit(*commit));
+        let pinned = pinned.knowing(known.clone());
+        let answer = self.answer(text, parsed, pinned, Some(*commit)).await?;
+        Ok(Box::new(answer))
+    }
+}
+
+#[async_trait]
+impl RowStream for Answer {
+    fn schema(&self) -> SchemaRef {
+        self.schema.clone()
+    }
+
+    async fn next(&mut self) -> Result<Option<RecordBatch>> {
+        self.batches.try_next().await
     }
 }
 

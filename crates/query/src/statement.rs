@@ -33,6 +33,14 @@ pub(crate) fn read(sql: &str) -> Result<Statement> {
     Ok(statement)
 }
 
+/// Reads exactly one `SELECT` over the tables of the lake.
+pub(crate) fn read_select(sql: &str) -> Result<Statement> {
+    let mut statement = only_select(one(sql)?)?;
+    rewrite(&mut statement, Reader::People)?;
+    crate::as_of::keep_aliases(&mut statement);
+    Ok(statement)
+}
+
 /// Reads exactly one `SELECT` as it is written.
 pub(crate) fn parse(sql: &str) -> Result<Statement> {
     only_select(one(sql)?)
@@ -95,14 +103,15 @@ pub(crate) fn parser(
 }
 
 fn one(sql: &str) -> Result<Statement> {
-    let (tokens, clauses) = crate::as_of::fold(tokens(sql)?)?;
+    let (tokens, references) = crate::new_rows::fold(tokens(sql)?)?;
+    let (tokens, clauses) = crate::as_of::fold(tokens)?;
     let mut statements = parser(tokens, sql)?
         .parse_statements()
         .map_err(|error| explain(&error, Phase::Plan, sql, &[]))?;
     match (statements.pop_front(), statements.len()) {
         (Some(statement), 0) => {
             expansion::bound(&statement)?;
-            crate::as_of::check_places(&statement, clauses)?;
+            crate::as_of::check_places(&statement, clauses + references)?;
             Ok(statement)
         }
         (None, _) => Err(Error::config("bad_sql", "1:1: the statement is empty")),

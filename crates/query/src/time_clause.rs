@@ -89,7 +89,12 @@ pub(crate) struct ClausedName<'a> {
     pub(crate) name: &'a str,
     pub(crate) system: Option<Span>,
     pub(crate) valid: Option<Span>,
+    /// Only rows that are new since a position, see [`crate::new_rows`].
+    pub(crate) is_new: bool,
 }
+
+/// The clause that [`ClausedName::is_new`] is written as.
+pub(crate) const NEW: &str = "new";
 
 impl<'a> ClausedName<'a> {
     pub(crate) fn parse(name: &'a str) -> Self {
@@ -98,8 +103,14 @@ impl<'a> ClausedName<'a> {
             name: parts.next().unwrap_or(name),
             system: None,
             valid: None,
+            is_new: false,
         };
-        for clause in parts.map(TimeClause::parse) {
+        for part in parts {
+            if part == NEW {
+                parsed.is_new = true;
+                continue;
+            }
+            let clause = TimeClause::parse(part);
             *parsed.of(clause.dimension) = Some(clause.span);
         }
         parsed

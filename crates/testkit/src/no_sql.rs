@@ -5,7 +5,9 @@ use std::sync::Arc;
 use arrow::array::{BooleanArray, RecordBatch};
 use arrow::datatypes::SchemaRef;
 use async_trait::async_trait;
-use forebay_core::{Error, InspectedStatement, Result, Selected, SqlEngine};
+use forebay_core::{
+    Error, InspectedStatement, LakeSql, LakeStatement, Result, RowStream, Selected, SqlEngine,
+};
 
 /// Refuses every statement.
 #[derive(Debug)]
@@ -36,6 +38,13 @@ impl SqlEngine for NoSql {
     }
 
     async fn evaluate(&self, _: &RecordBatch, _: &str) -> Result<BooleanArray> {
+        Err(refused())
+    }
+}
+
+#[async_trait]
+impl LakeSql for NoSql {
+    async fn select(&self, _: &LakeStatement) -> Result<Box<dyn RowStream>> {
         Err(refused())
     }
 }

@@ -86,7 +86,11 @@ impl Variables for Set {
 }
 
 fn check(text: &str) -> Diagnostics {
-    let resolved = resolve(&Document::from_yaml(text).expect("the text is YAML"), &Set);
+    let resolved = resolve(
+        &Document::from_yaml(text).expect("the text is YAML"),
+        &Set,
+        &[],
+    );
     assert!(resolved.diagnostics.is_empty(), "{}", resolved.diagnostics);
     validate(&resolved.document, &schema_for!(Config))
 }

@@ -249,6 +249,7 @@ impl Table {
         let why = field_fault(field)?;
         let exclude = match self.extractor {
             "parquet" => "; leave the column out with `extract.parquet.exclude`",
+            "query" => "; give it another one in the statement, with AS",
             _ => "",
         };
         Some(Refusal {
@@ -267,6 +268,7 @@ impl Table {
         else {
             let exclude = match self.extractor {
                 "parquet" => ", or leave it out with `extract.parquet.exclude`",
+                "query" => ", or convert it in the statement, such as CAST(… AS text)",
                 _ => "",
             };
             let reason = format!(

@@ -4,7 +4,7 @@ use std::path::PathBuf;
 use std::sync::Arc;
 use std::time::Duration;
 
-use forebay_core::{Clock, RefName, Result, RunId, SqlEngine};
+use forebay_core::{Clock, LakeSql, RefName, Result, RunId, SqlEngine};
 use forebay_journal::Journals;
 use forebay_lake::Lake;
 use forebay_objects::AwsVariables;
@@ -19,6 +19,8 @@ use super::{Figures, Ids};
 pub struct RunContext {
     pub lake: Lake,
     pub engine: Arc<dyn SqlEngine>,
+    /// SQL over the lake.
+    pub lake_sql: Arc<dyn LakeSql>,
     pub clock: Arc<dyn Clock>,
     /// Makes ids, and seeds of jitter.
     pub ids: Ids,

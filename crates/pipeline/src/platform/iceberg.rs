@@ -131,6 +131,11 @@ impl IcebergTarget {
         }
     }
 
+    /// Whether every row is added to those that are there.
+    pub(crate) fn only_adds(&self) -> bool {
+        self.mode == Mode::Append
+    }
+
     /// Whether a run replaces all rows.
     pub(crate) fn replaces(&self) -> bool {
         self.mode == Mode::Replace

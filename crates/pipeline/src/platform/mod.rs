@@ -5,6 +5,7 @@
 
 pub mod iceberg;
 pub mod push;
+pub mod query;
 pub mod raw;
 pub mod table;
 
@@ -15,19 +16,29 @@ use std::sync::Arc;
 use async_trait::async_trait;
 use forebay_config::{Component, Document};
 use forebay_connectors::source::{SourceCapabilities, SourceContext, SplitReader};
-use forebay_core::{Ident, Position, RefName, Result};
+use forebay_core::{Ident, LakeSql, NamedTables, Position, RefName, Result, SqlEngine};
 use forebay_journal::Journals;
 use forebay_lake::Lake;
 
 use push::PushConfig;
 
 /// The sources of the platform, in the order of the reference.
-pub const SOURCES: &[&dyn PlatformSourceKind] = &[&push::Kind, &table::Kind, &raw::Kind];
+pub const SOURCES: &[&dyn PlatformSourceKind] =
+    &[&push::Kind, &table::Kind, &raw::Kind, &query::Kind];
 
 /// A kind of source of the platform, configured under `source:` in a pipeline file.
 pub trait PlatformSourceKind: Component {
     /// Checks a configuration (already valid by schema) without any I/O and makes the source.
-    fn build(&self, config: &Document) -> Result<Box<dyn PlatformSource>>;
+    fn build(
+        &self,
+        config: &Document,
+        engine: &Arc<dyn SqlEngine>,
+    ) -> Result<Box<dyn PlatformSource>>;
+
+    /// The kind of references (`new` of `${new:…}`) that it resolves itself.
+    fn own_reference(&self) -> Option<&'static str> {
+        None
+    }
 }
 
 /// The runtime context of a source of the platform.
@@ -40,6 +51,8 @@ pub struct PlatformContext {
     pub journals: Arc<Journals>,
     /// The lake that the run writes to; `None` outside of a run.
     pub lake: Option<Lake>,
+    /// SQL over that lake; `None` outside of a run.
+    pub sql: Option<Arc<dyn LakeSql>>,
 }
 
 impl PlatformContext {
@@ -51,6 +64,7 @@ impl PlatformContext {
             branch: RefName::main(),
             journals: Arc::new(journals),
             lake: None,
+            sql: None,
         }
     }
 
@@ -96,6 +110,11 @@ pub trait PlatformSource: fmt::Debug + Send + Sync {
         position: Option<Position>,
         context: PlatformContext,
     ) -> Result<Box<dyn SplitReader>>;
+
+    /// The tables of the lake that it reads, for a source whose rows are those of the lake.
+    fn tables(&self) -> Option<&NamedTables> {
+        None
+    }
 
     /// Push settings, for a source that accepts pushes.
     fn push(&self) -> Option<&PushConfig> {

@@ -2,17 +2,19 @@
 //!
 //! Knows no single component but the lake as a target.
 
-use forebay_config::{Component, Document};
+use std::sync::Arc;
+
+use forebay_config::{Component, Document, KeptReferences};
 use forebay_connectors as connectors;
 use forebay_connectors::sink::{Sink, SinkContext, Target};
 use forebay_connectors::source::{Division, Source, SourceCapabilities, SplitReader};
-use forebay_core::{Ident, Position, Result};
-use forebay_formats::EXTRACTORS;
+use forebay_core::{Ident, NamedTables, Position, Result, SqlEngine};
+use forebay_formats::{EXTRACTORS, Extractor};
 use forebay_objects::AwsVariables;
 
 use crate::platform::iceberg::{self, IcebergTarget};
 use crate::platform::push::PushConfig;
-use crate::platform::{self, PlatformContext, PlatformSource};
+use crate::platform::{self, PlatformContext, PlatformSource, PlatformSourceKind};
 use crate::transform::TRANSFORMS;
 
 /// The components of a stage, in the order of the reference.
@@ -64,6 +66,22 @@ pub(super) fn is_component(stage: Stage, name: &str) -> bool {
     components(stage).iter().any(|kind| kind.name() == name)
 }
 
+/// The extractor that belongs to the source of this name.
+pub(super) fn own_extractor(source: &str) -> Option<Box<dyn Extractor>> {
+    let mut kinds = EXTRACTORS.iter().filter(|kind| kind.name() == source);
+    kinds.find_map(|kind| kind.of_own_source())
+}
+
+/// The references that sources resolve themselves.
+pub(super) fn kept_references() -> Vec<KeptReferences> {
+    let of = |kind: &&dyn PlatformSourceKind| {
+        let path = format!("{}.{}", Stage::Source.key(), kind.name());
+        let own = kind.own_reference();
+        own.map(|kind| KeptReferences { path, kind })
+    };
+    platform::SOURCES.iter().filter_map(of).collect()
+}
+
 /// The source of a pipeline.
 #[derive(Debug)]
 pub enum ConfiguredSource {
@@ -73,9 +91,9 @@ pub enum ConfiguredSource {
 
 impl ConfiguredSource {
     /// Checks a configuration and makes the source.
-    pub fn build(name: &str, config: &Document) -> Result<Self> {
+    pub fn build(name: &str, config: &Document, engine: &Arc<dyn SqlEngine>) -> Result<Self> {
         if let Some(kind) = platform::SOURCES.iter().find(|kind| kind.name() == name) {
-            return Ok(Self::Platform(kind.build(config)?));
+            return Ok(Self::Platform(kind.build(config, engine)?));
         }
         let kind = connectors::find_source(name)?;
         Ok(Self::Connector(kind.build(config)?))
@@ -101,6 +119,14 @@ impl ConfiguredSource {
         match self {
             Self::Connector(source) => source.division(),
             Self::Platform(_) => None,
+        }
+    }
+
+    /// The tables of the lake that it reads, for a source whose rows are those of the lake.
+    pub fn tables(&self) -> Option<&NamedTables> {
+        match self {
+            Self::Connector(_) => None,
+            Self::Platform(source) => source.tables(),
         }
     }
 

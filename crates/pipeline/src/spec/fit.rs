@@ -8,41 +8,72 @@ use arrow::datatypes::{Field, Schema};
 use forebay_config::{Document, suggest};
 use forebay_core::Error;
 
-use super::components::{ConfiguredSource, ConfiguredTarget, Stage, is_component};
+use super::components::{ConfiguredSource, ConfiguredTarget, Stage, is_component, own_extractor};
 use super::{Build, Step};
 use crate::platform::iceberg::IcebergTarget;
 use forebay_formats::contract::{ColumnRule, ContractPolicy, NewColumns};
 use forebay_lake::bitemporal;
 
 impl Build<'_> {
-    /// A table source is only read by the extractor of its name, and that reads nothing else.
-    pub(super) fn check_table(&mut self) {
+    /// An extractor of one source is read by that source only, and that source by no other extractor.
+    pub(super) fn check_own_extractor(&mut self) {
         let chosen = |key: &str| Some(self.document.get(key)?.single()?.0);
         let (Some(source), Some(extract)) = (chosen("source"), chosen("extract")) else {
             return;
         };
         let known = is_component(Stage::Source, &source) && is_component(Stage::Extract, &extract);
-        if known && (source == "table") != (extract == "table") {
-            self.part("extract", |document| {
-                Err::<(), _>(document.error(
-                    "extract_does_not_fit",
-                    "`source: table` and `extract: {table: {}}` only work together",
-                ))
-            });
-        }
-        let named = |stage: &str, component: &str, key: &str| {
-            let config = self.document.get(stage)?.get(component)?;
-            config.get(key)?.as_str().map(str::to_owned)
+        let own = [&source, &extract].into_iter();
+        let mut own = own.filter(|name| own_extractor(name).is_some());
+        let Some(name) = own.next().filter(|_| known && source != extract) else {
+            return;
         };
-        let from = named("source", "table", "name");
-        if from.is_some() && from == named("load", "iceberg", "table") {
-            self.part("load", |document| {
-                Err::<(), _>(document.error(
-                    "endless_table",
-                    "the pipeline reads the table that it loads: each run would read the rows added by the last one",
-                ))
-            });
+        let what = format!("`source: {name}` and `extract: {{{name}: {{}}}}` only work together");
+        self.part("extract", |document| {
+            Err::<(), _>(document.error("extract_does_not_fit", what))
+        });
+    }
+
+    /// A source must not read the table that the pipeline loads, and what a statement gives must fit what the target does with it.
+    pub(super) fn check_tables(
+        &mut self,
+        source: Option<&ConfiguredSource>,
+        load: Option<&ConfiguredTarget>,
+    ) {
+        let (Some(source), Some(target)) = (source, load) else {
+            return;
+        };
+        let Some(tables) = source.tables() else {
+            return;
+        };
+        let is_by_pass = source.capabilities().is_by_pass;
+        let lake = target.lake();
+        if lake.is_some_and(|target| tables.all.contains(&target.table)) {
+            let what = "the pipeline reads the table that it loads: each run would read the rows added by the last one";
+            self.refuse_load("table", "endless_table", what, None);
         }
+        let has_new = !tables.new.is_empty();
+        if is_by_pass && has_new && target.replaces() {
+            let what = "the rows that are new since the last run would replace all others";
+            let hint = "read the tables without `${new:…}`, or load `mode: append` or `upsert`";
+            self.refuse_load("mode", "new_rows_replace", what, Some(hint));
+        }
+        if is_by_pass && !has_new && lake.is_some_and(IcebergTarget::only_adds) {
+            let what = "each run would add all rows of the result once more";
+            let hint = "load `mode: replace` or `upsert`, or read only new rows with `FROM ${new:namespace.table}`";
+            self.refuse_load("mode", "result_added_again", what, Some(hint));
+        }
+    }
+
+    fn refuse_load(&mut self, key: &str, code: &'static str, what: &str, hint: Option<&str>) {
+        self.part("load", |document| {
+            let place = config_of(document);
+            let place = place.get(key).unwrap_or(place);
+            let error = place.error(code, what);
+            Err::<(), _>(match hint {
+                Some(hint) => error.with_hint(hint),
+                None => error,
+            })
+        });
     }
 
     /// A target that is replaced at the end of a run needs a source that ends.

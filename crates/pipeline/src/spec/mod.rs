@@ -94,7 +94,9 @@ impl PipelineSpec {
     /// Whether it runs for ever when allowed to: the source can be followed, and neither the target nor a schedule requires
     /// an end.
     pub fn is_continuous(&self) -> bool {
-        self.source.capabilities().is_continuous && !self.load.replaces() && self.schedule.is_none()
+        let capabilities = self.source.capabilities();
+        let may_end = capabilities.is_by_pass || !self.load.replaces();
+        capabilities.is_continuous && may_end && self.schedule.is_none()
     }
 }
 
@@ -166,7 +168,7 @@ pub fn parse(
     let Some(document) = document else {
         return Err(found);
     };
-    let resolved = resolve(&document, variables);
+    let resolved = resolve(&document, variables, &components::kept_references());
     found.0.extend(resolved.diagnostics.0.iter().cloned());
     let mut build = Build::new(&resolved, engine);
     let spec = build.spec(digest(text));
@@ -218,20 +220,22 @@ impl<'a> Build<'a> {
 
     fn spec(&mut self, digest: String) -> Option<PipelineSpec> {
         // Each part is built before any is used, or the first missing one would hide the errors of the rest.
+        let engine = self.engine;
         let name = self.part("pipeline", name);
         let schedule = self.schedule();
-        let source = self.component("source", ConfiguredSource::build);
-        let raw = self.section::<RawSpec>("raw");
-        let extract = self.component("extract", |name, config| {
-            forebay_formats::find(name)?.build(config)
+        let source = self.component("source", |name, config| {
+            ConfiguredSource::build(name, config, engine)
         });
+        let raw = self.section::<RawSpec>("raw");
+        let extract = self.extractor();
         let schema = self.policy();
         let transform = self.steps();
         let buffer = self.section::<BufferSpec>("buffer");
         let load = self.component("load", ConfiguredTarget::build);
         let records = self.records();
         self.check_end(source.as_ref(), load.as_ref());
-        self.check_table();
+        self.check_own_extractor();
+        self.check_tables(source.as_ref(), load.as_ref());
         self.check_columns(transform.as_deref(), load.as_ref());
         self.check_children(load.as_ref());
         self.check_bodies(source.as_ref());
@@ -312,6 +316,21 @@ impl<'a> Build<'a> {
         self.made(&config, made)
     }
 
+    /// The extractor, which a source may bring along.
+    fn extractor(&mut self) -> Option<Box<dyn Extractor>> {
+        if self.document.get("extract").is_some() {
+            return self.component("extract", |name, config| {
+                forebay_formats::find(name)?.build(config)
+            });
+        }
+        let source = self.document.get("source").and_then(|it| it.single());
+        let own = source.and_then(|(name, _)| components::own_extractor(&name));
+        if own.is_none() {
+            self.found.push(missing_extractor(self.document));
+        }
+        own
+    }
+
     /// A stage that may be left out.
     fn section<T: DeserializeOwned + Default>(&mut self, key: &str) -> Option<T> {
         if self.document.get(key).is_none() {
@@ -388,6 +407,18 @@ impl<'a> Build<'a> {
     fn records(&self) -> Option<String> {
         let (_, config) = self.document.get("source")?.single()?;
         config.get("records")?.as_str().map(str::to_owned)
+    }
+}
+
+fn missing_extractor(document: &Document) -> Finding {
+    let diagnostic = document.diagnostic(
+        "missing_key",
+        "missing key `extract` in the file".to_owned(),
+        Some(format!("`extract`: {}", schema::EXTRACT)),
+    );
+    Finding {
+        path: document.path().to_owned(),
+        diagnostic,
     }
 }
 

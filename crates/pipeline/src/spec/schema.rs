@@ -12,6 +12,9 @@ use forebay_formats::contract::ContractPolicy;
 /// A pipeline file with every section, for the reference.
 pub const PIPELINE_EXAMPLE: &str = include_str!("example.yaml");
 
+/// The purpose of `extract:`.
+pub(super) const EXTRACT: &str = "How payloads become rows. Sources of rows of the lake need none.";
+
 /// JSON Schema (2020-12) of a pipeline file, for editors and for the check. Its properties are in flow order.
 pub fn pipeline_schema() -> Schema {
     let mut generator = SchemaSettings::draft2020_12()
@@ -24,7 +27,7 @@ pub fn pipeline_schema() -> Schema {
         "description": "A Forebay pipeline: from a source to a committed table.",
         "type": "object",
         "properties": properties,
-        "required": ["pipeline", "source", "extract", "load"],
+        "required": ["pipeline", "source", "load"],
         "additionalProperties": false,
     });
     schema.insert(
@@ -51,7 +54,7 @@ fn properties(generator: &mut SchemaGenerator) -> Value {
         "schedule": described(generator.subschema_for::<ScheduleSpec>(), "When `forebay serve` runs it."),
         "source": choice("Source of the payloads.", sources),
         "raw": described(generator.subschema_for::<RawSpec>(), "How payloads are kept in the raw zone."),
-        "extract": choice("How payloads become rows.", extractors),
+        "extract": choice(EXTRACT, extractors),
         "schema": described(generator.subschema_for::<ContractPolicy>(), "Columns of the rows, and the handling of others."),
         "transform": {
             "description": "Steps that change the rows, in order.",

@@ -27,12 +27,15 @@ use arrow::compute::{filter_record_batch, prep_null_mask_filter};
 use arrow::datatypes::SchemaRef;
 use async_trait::async_trait;
 use datafusion::execution::session_state::SessionState;
-use forebay_core::{Clock, Error, InspectedStatement, Result, Selected, SqlEngine, SystemClock};
+use forebay_core::{
+    Clock, Error, InspectedStatement, NamedTables, Result, Selected, SqlEngine, SystemClock,
+};
 use futures::FutureExt;
 
 use crate::engine::deadline::Deadline;
 use crate::engine::plan::{Filter, Select};
 use crate::error::{Phase, explain};
+use crate::named_tables;
 
 /// Plans kept ready; the one used longest ago goes first.
 const PLANS_MAX: usize = 256;
@@ -108,6 +111,10 @@ impl SqlEngine for Engine {
         let inspected = inspect::inspect(state, input, statement)?;
         trial::check(state, input, statement, &inspected.names)?;
         Ok(inspected)
+    }
+
+    fn named_tables(&self, statement: &str) -> Result<NamedTables> {
+        named_tables::named_tables(statement)
     }
 
     async fn schema(&self, input: &str, schema: SchemaRef, statement: &str) -> Result<SchemaRef> {

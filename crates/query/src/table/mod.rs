@@ -43,12 +43,23 @@ use prune::Predicate;
 pub(crate) struct LakeTable {
     table: Table,
     columns: Arc<Columns>,
+    /// Only files with a greater sequence number.
+    after: i64,
 }
 
 impl LakeTable {
     pub(crate) fn new(table: Table) -> Self {
         let columns = Arc::new(Columns::of(&table.schema()));
-        Self { table, columns }
+        Self {
+            table,
+            columns,
+            after: -1,
+        }
+    }
+
+    /// Only the rows of files that were added after the snapshot with this sequence number.
+    pub(crate) fn added_after(self, after: i64) -> Self {
+        Self { after, ..self }
     }
 }
 
@@ -84,6 +95,7 @@ impl TableProvider for LakeTable {
         let predicate = Predicate::new(session, &self.columns, filters)?;
         let prune = predicate.as_ref().map(|predicate| predicate as &dyn Prune);
         let mut plan = self.table.scan(prune).await.map_err(external)?;
+        plan.files.retain(|file| file.sequence > self.after);
         plan.files.sort_by_key(|file| file.sequence);
         if plan.files.is_empty() {
             let schema = match projection {

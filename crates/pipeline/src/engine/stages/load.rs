@@ -49,6 +49,10 @@ pub(in crate::engine) struct Loader {
     position_objects: HashSet<String>,
     /// The contract as stored in the raw table.
     contract: Option<String>,
+    /// The end of a pass that replaces the target: its position moves with the replacement.
+    pass_end: Option<Position>,
+    /// Whether the next commit ends a pass of a sink, whose rows are delivered first.
+    ends_sink: bool,
 }
 
 impl Loader {
@@ -87,6 +91,8 @@ impl Loader {
             child_rows: 0,
             position_objects,
             contract: known.kept,
+            pass_end: None,
+            ends_sink: false,
         })
     }
 
@@ -176,7 +182,17 @@ impl Loader {
         self.quarantine(rejected)
     }
 
+    /// Whether the source reads the whole content of the target in one pass, whose position says that it is there.
+    fn replaces_by_pass(&self) -> bool {
+        let spec = &self.job.spec;
+        spec.load.replaces() && spec.source.capabilities().is_by_pass
+    }
+
     fn end(&mut self) -> Result<()> {
+        if self.replaces_by_pass() {
+            let end = self.pass_end.take();
+            return end.map_or(Ok(()), |position| self.end_pass(position));
+        }
         if let Some(reason) = self.reason_to_keep() {
             let target = self.job.spec.load.describe();
             tracing::warn!(%target, "{reason}: the rows of the target are not replaced");
@@ -191,9 +207,24 @@ impl Loader {
         Ok(())
     }
 
+    /// Replaces the rows of the target and moves the position, in one commit of the lake; with a sink the position moves last.
+    fn end_pass(&mut self, position: Position) -> Result<()> {
+        if let Some(reason) = self.reason_to_keep() {
+            let target = self.job.spec.load.describe();
+            tracing::warn!(%target, "{reason}: the rows of the target are not replaced");
+            return self.commit(Some(position));
+        }
+        self.ends_sink = self.job.spec.load.lake().is_none();
+        if !self.ends_sink {
+            self.target.end(&mut self.unit, &mut self.steps)?;
+        }
+        self.commit(Some(position))?;
+        self.supersede()
+    }
+
     /// Why a run must not replace the rows of its target: it has none, and not because its source is empty.
     fn reason_to_keep(&self) -> Option<&'static str> {
-        if !self.job.spec.load.replaces() || self.loaded > 0 {
+        if !self.job.spec.load.replaces() || self.loaded + self.rows > 0 {
             return None;
         }
         let has_files = self.job.spec.source.capabilities().file_rules.is_some();
@@ -284,6 +315,10 @@ impl Loader {
             }
             let contract = self.steps.learned(boundary.contract)?;
             let learned = self.learned(&contract)?;
+            if self.replaces_by_pass() {
+                self.pass_end = Some(boundary.position);
+                return Ok(());
+            }
             self.commit(Some(boundary.position))?;
             if learned.is_some() {
                 self.contract = learned;
@@ -356,6 +391,9 @@ impl Loader {
                     outbox: self.unit.outbox_text(&message)?,
                 },
             )?;
+            if std::mem::take(&mut self.ends_sink) {
+                self.target.end(&mut self.unit, &mut self.steps)?;
+            }
             self.unit.reach(CommitStep::TargetCommitted)?;
         }
         let moves = position

@@ -197,6 +197,7 @@ pub(super) fn context_in(folder: &Workspace, lake: Lake, clock: Arc<dyn Clock>) 
     RunContext {
         lake,
         engine: fixture::engine(),
+        lake_sql: Arc::new(forebay_testkit::NoSql),
         clock,
         ids: Ids::new(u64::try_from(uuid::Uuid::new_v4().as_u128() >> 64).unwrap()),
         project: folder.path().to_owned(),

@@ -22,7 +22,7 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use async_trait::async_trait;
-use forebay_core::{Error, Ident, Position, Result};
+use forebay_core::{Error, Ident, Position, Result, SqlEngine};
 use schemars::{Schema, SchemaGenerator};
 
 pub use config::{Auth, Hmac, HmacScheme, PushConfig, SECRET_BYTES_MIN, SIGNED_BYTES_MAX};
@@ -57,7 +57,7 @@ impl Component for Kind {
 }
 
 impl PlatformSourceKind for Kind {
-    fn build(&self, config: &Document) -> Result<Box<dyn PlatformSource>> {
+    fn build(&self, config: &Document, _: &Arc<dyn SqlEngine>) -> Result<Box<dyn PlatformSource>> {
         let push: PushConfig = config.parse()?;
         push.check(config)?;
         let messages = MessageRules::default();

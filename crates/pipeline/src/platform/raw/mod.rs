@@ -13,9 +13,11 @@
 
 mod reader;
 
+use std::sync::Arc;
+
 use async_trait::async_trait;
 use bytes::BytesMut;
-use forebay_core::{Ident, Position, Result, TableName};
+use forebay_core::{Ident, Position, Result, SqlEngine, TableName};
 use schemars::{JsonSchema, Schema, SchemaGenerator};
 use serde::Deserialize;
 
@@ -75,7 +77,7 @@ impl Component for Kind {
 }
 
 impl PlatformSourceKind for Kind {
-    fn build(&self, config: &Document) -> Result<Box<dyn PlatformSource>> {
+    fn build(&self, config: &Document, _: &Arc<dyn SqlEngine>) -> Result<Box<dyn PlatformSource>> {
         let raw: Config = config.parse()?;
         raw.columns.check(config)?;
         let rules = MessageRules {

@@ -120,15 +120,7 @@ impl Follower {
     }
 
     fn changed(&self, change: &str) -> Result<()> {
-        let name = &self.name;
-        if self.changes == Changes::Full {
-            tracing::warn!(table = %name, change, "the table has changed, reading all of it again");
-            return Ok(());
-        }
-        let message = format!("{name} has changed in another way than by an append: {change}");
-        Err(Error::data("table_changed", message).with_hint(
-            "set `changes: full` in the source to read all of it again, or run once with `--full`; rows loaded before are loaded again",
-        ))
+        self.changes.accept(&self.name, change)
     }
 
     /// The position after everything read, when it differs from the last one reported.
@@ -138,5 +130,21 @@ impl Follower {
             .as_ref()
             .filter(|place| Some(*place) != reported)?;
         place.position().ok()
+    }
+}
+
+impl Changes {
+    /// Decides on a change of a table that is no append: `Ok` when all of it is to be read again.
+    ///
+    /// Errors: `Data` `table_changed`.
+    pub(in crate::platform) fn accept(self, name: &TableName, change: &str) -> Result<()> {
+        if self == Self::Full {
+            tracing::warn!(table = %name, change, "the table has changed, reading all of it again");
+            return Ok(());
+        }
+        let message = format!("{name} has changed in another way than by an append: {change}");
+        Err(Error::data("table_changed", message).with_hint(
+            "set `changes: full` in the source to read all of it again, or run once with `--full`; rows loaded before are loaded again",
+        ))
     }
 }

@@ -19,8 +19,11 @@ mod reader;
 #[cfg(test)]
 mod tests;
 
+use std::collections::BTreeSet;
+use std::sync::Arc;
+
 use async_trait::async_trait;
-use forebay_core::{Ident, Position, Result, TableName};
+use forebay_core::{Ident, NamedTables, Position, Result, SqlEngine, TableName};
 use schemars::{JsonSchema, Schema, SchemaGenerator};
 use serde::{Deserialize, Serialize};
 
@@ -91,15 +94,24 @@ impl Component for Kind {
 }
 
 impl PlatformSourceKind for Kind {
-    fn build(&self, config: &Document) -> Result<Box<dyn PlatformSource>> {
+    fn build(&self, config: &Document, _: &Arc<dyn SqlEngine>) -> Result<Box<dyn PlatformSource>> {
         let table: TableConfig = config.parse()?;
-        Ok(Box::new(LakeTable(table)))
+        let names = BTreeSet::from([table.name.clone()]);
+        let tables = NamedTables {
+            all: names.clone(),
+            new: names,
+            ..NamedTables::default()
+        };
+        Ok(Box::new(LakeTable { table, tables }))
     }
 }
 
 /// The configured source.
 #[derive(Debug)]
-struct LakeTable(TableConfig);
+struct LakeTable {
+    table: TableConfig,
+    tables: NamedTables,
+}
 
 #[async_trait]
 impl PlatformSource for LakeTable {
@@ -110,7 +122,7 @@ impl PlatformSource for LakeTable {
         context: PlatformContext,
     ) -> Result<Box<dyn SplitReader>> {
         let position = position.filter(|_| !context.full);
-        let reader = reader::Reader::open(self.0.clone(), position, context)?;
+        let reader = reader::Reader::open(self.table.clone(), position, context)?;
         Ok(Box::new(reader))
     }
 
@@ -119,5 +131,9 @@ impl PlatformSource for LakeTable {
             is_continuous: true,
             ..SourceCapabilities::default()
         }
+    }
+
+    fn tables(&self) -> Option<&NamedTables> {
+        Some(&self.tables)
     }
 }

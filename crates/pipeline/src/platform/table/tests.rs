@@ -105,6 +105,7 @@ impl World {
         let alone = SourceContext::alone(clock, self.folder.path(), Framing::Whole);
         PlatformContext {
             lake: Some(self.lake.clone()),
+            sql: None,
             ..PlatformContext::alone(alone.unwrap())
         }
     }

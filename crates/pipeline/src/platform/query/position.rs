@@ -1,0 +1,36 @@
+//! The position of a statement: the state of the lake that it has read.
+
+use std::collections::BTreeMap;
+
+use forebay_core::{CommitId, Position, Result};
+use serde::{Deserialize, Serialize};
+use sha2::{Digest, Sha256};
+
+use crate::platform::table::plan::Place;
+
+/// The state that a run has read.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub(super) struct ReadState {
+    pub(super) commit: CommitId,
+    /// SHA-256 of the statement, which may change between runs.
+    pub(super) statement: String,
+    /// Its tables by name, each at the snapshot that was read.
+    pub(super) tables: BTreeMap<String, Place>,
+}
+
+impl ReadState {
+    pub(super) fn read(position: &Position) -> Result<Self> {
+        position.read("the position of a query is not a state of the lake")
+    }
+
+    pub(super) fn position(&self) -> Result<Position> {
+        Position::of(self)
+    }
+}
+
+/// Lower-case hex.
+pub(super) fn digest(statement: &str) -> String {
+    let bytes = Sha256::digest(statement.as_bytes());
+    bytes.iter().map(|byte| format!("{byte:02x}")).collect()
+}
