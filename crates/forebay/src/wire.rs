@@ -133,6 +133,16 @@ impl Workspace {
     }
 
     pub(crate) async fn at(folder: &Path, project: &Path, settings: Settings) -> Result<Self> {
+        Self::at_time(folder, project, settings, SystemClock::shared()).await
+    }
+
+    /// The same by another clock.
+    pub(crate) async fn at_time(
+        folder: &Path,
+        project: &Path,
+        settings: Settings,
+        clock: Arc<dyn Clock>,
+    ) -> Result<Self> {
         let unusable = |error: std::io::Error| {
             Error::unavailable(
                 "no_workspace",
@@ -148,7 +158,6 @@ impl Workspace {
         }
         let folder = folder.canonicalize().map_err(unusable)?;
         let project = project.canonicalize().map_err(unusable)?;
-        let clock = SystemClock::shared();
         let place = settings.store.place()?;
         let is_own_storage = settings.storage.url.is_none();
         private::tighten(&folder, is_own_storage);

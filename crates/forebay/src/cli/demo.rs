@@ -1,12 +1,14 @@
 //! `forebay demo`: the whole way in ten seconds, as a user would go it.
 
+mod markets;
+
 use std::path::{Path, PathBuf};
 use std::process::ExitCode;
 use std::sync::Arc;
 
 use arrow::array::AsArray;
 use arrow::datatypes::Int64Type;
-use clap::Args;
+use clap::{Args, Subcommand};
 use forebay_core::{Error, RefName, Result, SystemClock};
 use forebay_pipeline::engine::Figures;
 use forebay_store::AsOf;
@@ -25,7 +27,10 @@ const QUESTION: &str = "SELECT floor(magnitude) AS magnitude, count(*) AS quakes
 const STRONGEST: &str = "SELECT magnitude, place, at FROM quakes.events WHERE magnitude IS NOT NULL ORDER BY magnitude DESC, at LIMIT 3";
 
 #[derive(Debug, Args)]
+#[command(args_conflicts_with_subcommands = true)]
 pub(crate) struct Demo {
+    #[command(subcommand)]
+    story: Option<Story>,
     /// Where to put the demo's project
     #[arg(default_value = demo::FOLDER)]
     folder: PathBuf,
@@ -37,8 +42,18 @@ pub(crate) struct Demo {
     port: u16,
 }
 
+/// Other demos.
+#[derive(Debug, Subcommand)]
+enum Story {
+    /// Corporate actions and bond rates in two times: corrections, a rollback, curated tables, compaction
+    Markets(markets::Markets),
+}
+
 impl Demo {
     pub(super) async fn run(self, global: &Global) -> Result<ExitCode> {
+        if let Some(Story::Markets(markets)) = self.story {
+            return markets.run(global).await;
+        }
         if self.serve {
             let api = api::start(self.port, demo::quakes(false)?, SystemClock::shared()).await?;
             say::good(format_args!("serving {} until ctrl-c", api.url()));

@@ -45,6 +45,17 @@ struct TableChange {
 }
 
 impl Rollback {
+    /// Takes tables of `main` back, at once.
+    pub(super) fn of(tables: Vec<TableName>, to: String) -> Self {
+        Self {
+            tables,
+            lake: false,
+            to,
+            branch: RefName::main(),
+            yes: true,
+        }
+    }
+
     pub(super) async fn run(self, global: &Global) -> Result<ExitCode> {
         let workspace = Workspace::open_existing(global).await?;
         let at = At {

@@ -13,8 +13,9 @@ use forebay_control::orchestrate::{Registry, Site, Supervisor};
 use forebay_core::{Error, Ident, RefName, Result, Timestamp};
 use forebay_pipeline::engine::Figures;
 use forebay_pipeline::spec::PipelineSpec;
-use forebay_server::{Access, Probe, State, TlsFiles};
+use forebay_server::{Access, Listening, Probe, State, TlsFiles};
 use rustix::process::{Resource, Rlimit, getrlimit, setrlimit};
+use tokio::task::JoinHandle;
 use tokio_util::sync::CancellationToken;
 
 use super::run::{param, stop_on_signal};
@@ -69,14 +70,53 @@ impl Serve {
         };
         let url = format!("{scheme}://{}", listening.address);
         let stop = stop_on_signal();
+        if !global.quiet {
+            say::good(format_args!("listening on {url}"));
+        }
+        let running = Running::start(workspace.clone(), listening, self.params, stop.clone()).await;
+        if !global.quiet {
+            listing::say(&running.registry, &url);
+        }
+        let cleaning = tokio::spawn(clean::regularly(workspace, stop));
+        let unfinished = running.until_stopped().await?;
+        // The next clean-up deletes the rest.
+        cleaning.abort();
+        if unfinished.is_empty() && !global.quiet {
+            say::good("all pipelines have committed");
+        }
+        for pipeline in unfinished {
+            say::warn(format_args!(
+                "{pipeline}: the last commit took too long; the next start continues at the commit before it"
+            ));
+        }
+        Ok(ExitCode::SUCCESS)
+    }
+}
+
+/// A server and the pipelines of its project, until it is stopped.
+pub(super) struct Running {
+    workspace: Arc<Workspace>,
+    registry: Registry,
+    supervisor: Supervisor<Project>,
+    server: JoinHandle<()>,
+}
+
+impl Running {
+    /// Loads the pipelines and accepts callers.
+    pub(super) async fn start(
+        workspace: Arc<Workspace>,
+        listening: Listening,
+        params: Vec<(String, String)>,
+        stop: CancellationToken,
+    ) -> Self {
+        let is_local = listening.address.ip().is_loopback();
         let registry = Registry::default();
         let site = Arc::new(Project {
             workspace: workspace.clone(),
-            variables: ProcessVariables {
-                params: self.params,
-            },
+            variables: ProcessVariables { params },
             is_local,
         });
+        let settings = workspace.settings().server.clone();
         let state = State::new(
             registry.clone(),
             workspace.journals().clone(),
@@ -89,36 +129,27 @@ impl Serve {
                 status_token: settings.status_token,
             },
         );
-        if !global.quiet {
-            say::good(format_args!("listening on {url}"));
-        }
-        let known = registry.clone();
-        let mut supervisor = Supervisor::new(site, workspace.clock(), registry, stop.clone());
+        let clock = workspace.clock();
+        let mut supervisor = Supervisor::new(site, clock, registry.clone(), stop.clone());
         // A push before the pipelines are loaded would get 404.
         supervisor.look().await;
-        if !global.quiet {
-            listing::say(&known, &url);
+        let server = listening.serve(forebay_server::router(state), stop);
+        Self {
+            workspace,
+            registry,
+            supervisor,
+            server: tokio::spawn(server),
         }
-        let server = listening.serve(forebay_server::router(state), stop.clone());
-        let server = tokio::spawn(server);
-        let cleaning = tokio::spawn(clean::regularly(workspace.clone(), stop));
-        let unfinished = supervisor.run().await;
-        // The next clean-up deletes the rest.
-        cleaning.abort();
-        let ended = server.await;
-        ended.map_err(|error| {
+    }
+
+    /// Gives the pipelines whose last commit was not made.
+    pub(super) async fn until_stopped(self) -> Result<Vec<Ident>> {
+        let unfinished = self.supervisor.run().await;
+        self.server.await.map_err(|error| {
             Error::bug("server_panicked", "the HTTP server panicked").with_source(error)
         })?;
-        workspace.journals().close().await;
-        if unfinished.is_empty() && !global.quiet {
-            say::good("all pipelines have committed");
-        }
-        for pipeline in unfinished {
-            say::warn(format_args!(
-                "{pipeline}: the last commit took too long; the next start continues at the commit before it"
-            ));
-        }
-        Ok(ExitCode::SUCCESS)
+        self.workspace.journals().close().await;
+        Ok(unfinished)
     }
 }
 

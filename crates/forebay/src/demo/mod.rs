@@ -4,6 +4,7 @@ pub(crate) mod api;
 pub(crate) mod chart;
 mod data;
 pub(crate) mod files;
+pub(crate) mod markets;
 
 use std::path::Path;
 

@@ -55,6 +55,34 @@ fn the_demo_pulls_everything_then_only_what_is_new() {
 }
 
 #[test]
+fn what_was_reported_stays_and_what_is_true_follows() {
+    let project = Project::new();
+    let told = project.ok(&["demo", "markets"]);
+    for line in [
+        "2,500 records in 5 calls of PutRecords",
+        "byte for byte what it was",
+        "Cedar Water     400  65520100.00",
+        "Cedar Water     400  65560100.00",
+        "✓ rolled back in commit",
+    ] {
+        assert!(told.err.contains(line), "{line}\n{}", told.err);
+    }
+    let again = project.run(&["demo", "markets"]);
+    assert!(again.err.contains("error[demo_exists]"), "{}", again.err);
+    let at = |args: &[&str]| project.ok(&[&["--project", "forebay-markets"], args].concat());
+    at(&["check"]);
+    at(&["test"]);
+    for table in ["markets.rates", "markets.actions"] {
+        let rebuilt = at(&["rebuild", table]);
+        assert!(
+            rebuilt.err.contains(&format!("{table}: ")),
+            "{}",
+            rebuilt.err
+        );
+    }
+}
+
+#[test]
 fn every_request_is_on_record() {
     let project = Project::new();
     project.ok(&["demo", "--port", "0"]);

@@ -31,6 +31,7 @@ mod keeping;
 mod ledger;
 mod load;
 mod many_files;
+mod models;
 mod newcomer;
 mod observe;
 mod one_table;

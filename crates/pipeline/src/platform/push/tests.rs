@@ -11,7 +11,10 @@ use forebay_formats::framing::Framing;
 use forebay_journal::{Head, Journal, Record};
 
 fn built(text: &str) -> Result<Box<dyn PlatformSource>> {
-    Kind.build(&Document::from_yaml(text).expect("it is YAML"))
+    Kind.build(
+        &Document::from_yaml(text).expect("it is YAML"),
+        &forebay_testkit::NoSql::shared(),
+    )
 }
 
 fn context(folder: &Path, follow: bool) -> PlatformContext {

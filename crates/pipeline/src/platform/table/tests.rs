@@ -118,7 +118,12 @@ impl World {
         chunks: usize,
     ) -> Result<(Vec<i64>, Option<Position>)> {
         let config = format!("{{name: shop.orders{more}}}");
-        let source = Kind.build(&Document::from_yaml(&config).unwrap()).unwrap();
+        let source = Kind
+            .build(
+                &Document::from_yaml(&config).unwrap(),
+                &forebay_testkit::NoSql::shared(),
+            )
+            .unwrap();
         let split = "all".parse().unwrap();
         let mut reader = source
             .open(&split, position.clone(), self.context())

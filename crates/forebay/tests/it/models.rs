@@ -1,0 +1,166 @@
+//! Curated tables: SQL over other tables, run again after their commits; rows that are new since the last run.
+
+use std::time::Duration;
+
+use crate::forebay::Project;
+use crate::kafka::{rows, wait_for};
+use crate::served::Server;
+
+const ORDERS: &str = "pipeline: orders\nsource: {file: {path: \"in/*.ndjson\"}}\nextract: {json: {}}\nload: {iceberg: {table: shop.orders}}\n";
+
+const TOTALS: &str = "pipeline: totals\nsource:\n  query: SELECT customer, sum(amount) AS amount, count(*) AS orders FROM shop.orders GROUP BY customer\nload: {iceberg: {table: curated.totals, mode: replace}}\n";
+
+const LARGE: &str = "pipeline: large\nsource:\n  query: SELECT id, amount FROM ${new:shop.orders} o WHERE amount > 10\nload: {iceberg: {table: curated.large}}\n";
+
+fn project(files: &[(&str, &str)]) -> Project {
+    let project = Project::new();
+    for (name, text) in files {
+        project.write(&format!("pipelines/{name}.yaml"), text);
+    }
+    project
+}
+
+fn load(project: &Project, file: u64, records: &str) {
+    project.write(&format!("in/{file}.ndjson"), records);
+    project.ok(&["run", "orders", "--quiet"]);
+}
+
+fn order(id: u64, customer: &str, amount: u64) -> String {
+    format!("{{\"id\": {id}, \"customer\": \"{customer}\", \"amount\": {amount}}}\n")
+}
+
+const ALL_TOTALS: &str = "SELECT * FROM curated.totals ORDER BY customer";
+
+#[test]
+fn a_curated_table_is_replaced_by_each_run() {
+    let project = project(&[("orders", ORDERS), ("totals", TOTALS)]);
+    load(&project, 1, &(order(1, "a", 5) + &order(2, "b", 50)));
+    project.ok(&["run", "totals", "--quiet"]);
+    assert_eq!(rows(&project, ALL_TOTALS), ["a,5,1", "b,50,1"]);
+    load(&project, 2, &order(3, "a", 15));
+    project.ok(&["run", "totals", "--quiet"]);
+    assert_eq!(rows(&project, ALL_TOTALS), ["a,20,2", "b,50,1"]);
+    // Rows, raw result and position are one commit.
+    let commits = rows(
+        &project,
+        "SELECT message FROM lake.commits WHERE message LIKE 'totals%'",
+    );
+    assert_eq!(commits.len(), 2, "{commits:?}");
+    // What the table was made of is on record.
+    let tables = project.value("SELECT attributes FROM raw.totals LIMIT 1");
+    assert!(tables.contains("shop.orders"), "{tables}");
+}
+
+#[test]
+fn a_result_without_rows_empties_the_curated_table() {
+    let none = TOTALS.replace("FROM shop.orders", "FROM shop.orders WHERE amount < 10");
+    let project = project(&[("orders", ORDERS), ("totals", &none)]);
+    load(&project, 1, &order(1, "a", 5));
+    project.ok(&["run", "totals", "--quiet"]);
+    assert_eq!(rows(&project, ALL_TOTALS), ["a,5,1"]);
+    project.write(
+        "pipelines/totals.yaml",
+        &TOTALS.replace("FROM shop.orders", "FROM shop.orders WHERE amount < 1"),
+    );
+    project.ok(&["run", "totals", "--quiet"]);
+    assert_eq!(project.value("SELECT count(*) FROM curated.totals"), "0");
+}
+
+#[test]
+fn only_new_rows_are_read() {
+    let project = project(&[("orders", ORDERS), ("large", LARGE)]);
+    load(&project, 1, &(order(1, "a", 5) + &order(2, "b", 50)));
+    project.ok(&["run", "large", "--quiet"]);
+    load(&project, 2, &order(3, "a", 15));
+    load(&project, 3, &order(4, "a", 3));
+    project.ok(&["run", "large", "--quiet"]);
+    let again = project.ok(&["run", "large"]);
+    assert!(again.err.contains("nothing new"), "{}", again.err);
+    let all = "SELECT id FROM curated.large ORDER BY id";
+    assert_eq!(rows(&project, all), ["2", "3"]);
+    let rebuilt = project.ok(&["rebuild", "curated.large"]);
+    assert!(rebuilt.err.contains("equal, 2 rows"), "{}", rebuilt.err);
+}
+
+/// A statement whose rows are refused, mended and replayed after its table has changed, gives what it would have given then.
+#[test]
+fn a_refused_row_is_replayed_from_the_result_that_was_kept() {
+    let strict =
+        format!("{LARGE}schema: {{columns: {{amount: {{type: long, check: value < 100}}}}}}\n");
+    let project = project(&[("orders", ORDERS), ("large", &strict)]);
+    load(&project, 1, &(order(1, "a", 500) + &order(2, "b", 50)));
+    project.run(&["run", "large", "--quiet"]);
+    let all = "SELECT id, amount FROM curated.large ORDER BY id";
+    assert_eq!(rows(&project, all), ["2,50"]);
+    project.ok(&["tables", "drop", "shop.orders", "--yes"]);
+    project.write("pipelines/large.yaml", LARGE);
+    project.ok(&["quarantine", "replay", "large"]);
+    assert_eq!(rows(&project, all), ["1,500", "2,50"]);
+}
+
+#[test]
+fn a_table_that_lost_rows_is_not_read_as_if_it_had_grown() {
+    let keyed = ORDERS.replace(
+        "table: shop.orders",
+        "table: shop.orders, mode: upsert, key: [id]",
+    );
+    let project = project(&[("orders", &keyed), ("large", LARGE)]);
+    load(&project, 1, &(order(1, "a", 20) + &order(2, "b", 50)));
+    project.ok(&["run", "large", "--quiet"]);
+    load(&project, 2, &order(1, "a", 30));
+    let stopped = project.run(&["run", "large", "--quiet"]);
+    assert!(
+        stopped.err.contains("error[table_changed]"),
+        "{}",
+        stopped.err
+    );
+    let full = LARGE
+        .replace(
+            "  query: SELECT",
+            "  query:\n    changes: full\n    sql: SELECT",
+        )
+        .replace(
+            "table: curated.large",
+            "table: curated.large, mode: upsert, key: [id]",
+        );
+    let other = self::project(&[("orders", &keyed), ("large", &full)]);
+    load(&other, 1, &(order(1, "a", 20) + &order(2, "b", 50)));
+    other.ok(&["run", "large", "--quiet"]);
+    load(&other, 2, &order(1, "a", 30));
+    other.ok(&["run", "large", "--quiet"]);
+    let all = "SELECT id, amount FROM curated.large ORDER BY id";
+    assert_eq!(rows(&other, all), ["1,30", "2,50"]);
+}
+
+/// Curated tables of curated tables follow under `serve`, whenever it is killed.
+#[test]
+fn curated_tables_follow_through_kills() {
+    let top = "pipeline: top\nsource:\n  query: SELECT max(amount) AS amount, sum(orders) AS orders FROM curated.totals\nload: {iceberg: {table: curated.top, mode: replace}}\n";
+    let often = format!("{ORDERS}schedule: {{every: 100ms}}\n");
+    let project = project(&[
+        ("orders", &often),
+        ("totals", TOTALS),
+        ("large", LARGE),
+        ("top", top),
+    ]);
+    let mut server = Server::start(&project, "127.0.0.1:0");
+    let (mut sum, mut large) = (0, 0);
+    for id in 0..24 {
+        let amount = 1 + id * 7 % 20;
+        project.write(&format!("in/{id}.ndjson"), &order(id, "a", amount));
+        sum += amount;
+        large += u64::from(amount > 10);
+        std::thread::sleep(Duration::from_millis(id * 137 % 400));
+        if id % 4 == 3 {
+            server.kill();
+            server = Server::start(&project, "127.0.0.1:0");
+        }
+    }
+    wait_for(&project, "SELECT amount FROM curated.top", &sum.to_string());
+    wait_for(&project, "SELECT orders FROM curated.top", "24");
+    let count = "SELECT count(*) FROM curated.large";
+    wait_for(&project, count, &large.to_string());
+    server.kill();
+    let ids = "SELECT count(DISTINCT id) FROM curated.large";
+    assert_eq!(project.value(count), project.value(ids));
+}
