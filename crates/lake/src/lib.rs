@@ -16,6 +16,7 @@ mod field_count;
 mod file_columns;
 mod file_owner;
 mod lake;
+mod lineage;
 mod manifest_cache;
 mod metadata;
 pub mod partition;
@@ -39,6 +40,7 @@ pub use clean::{CleanRequest, Cleaned, CleanedPositions, CleanedRaw, CleanedTabl
 pub use commit::{CommitRequest, LakeCommit, position_property};
 pub use draft::Draft;
 pub use lake::Lake;
+pub use lineage::{LineageEdge, reads_property};
 pub use partition::PartitionField;
 pub use rewrite::{REWRITE_BYTES_MAX, WideningObstacle};
 pub use schema::{INCOMPATIBLE_TYPE, TYPE_DEPTH_MAX};

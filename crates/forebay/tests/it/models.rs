@@ -46,7 +46,9 @@ fn a_curated_table_is_replaced_by_each_run() {
         "SELECT message FROM lake.commits WHERE message LIKE 'totals%'",
     );
     assert_eq!(commits.len(), 2, "{commits:?}");
-    // What the table was made of is on record.
+    let lineage = rows(&project, "SELECT * FROM lake.lineage");
+    assert_eq!(lineage, ["curated.totals,totals,shop.orders"]);
+    // What each result was made of is on record.
     let tables = project.value("SELECT attributes FROM raw.totals LIMIT 1");
     assert!(tables.contains("shop.orders"), "{tables}");
 }
@@ -130,6 +132,43 @@ fn a_table_that_lost_rows_is_not_read_as_if_it_had_grown() {
     other.ok(&["run", "large", "--quiet"]);
     let all = "SELECT id, amount FROM curated.large ORDER BY id";
     assert_eq!(rows(&other, all), ["1,30", "2,50"]);
+}
+
+#[test]
+fn what_a_query_may_be_loaded_as() {
+    let file = |query: &str, load: &str| {
+        format!(
+            "pipeline: p\nsource:\n  query: {query}\nload: {{iceberg: {{table: curated.p, {load}}}}}\n"
+        )
+    };
+    for (query, load, code) in [
+        (
+            "SELECT id FROM ${new:shop.orders}",
+            "mode: replace",
+            "new_rows_replace",
+        ),
+        (
+            "SELECT id FROM shop.orders",
+            "mode: append",
+            "result_added_again",
+        ),
+        ("SELECT id FROM curated.p", "mode: replace", "endless_table"),
+        (
+            "SELECT id FROM ${new:orders}",
+            "mode: append",
+            "bad_reference",
+        ),
+        ("DELETE FROM shop.orders", "mode: replace", "not_a_select"),
+        ("SELECT FROM", "mode: replace", "bad_sql"),
+    ] {
+        let project = project(&[("p", &file(query, load))]);
+        let found = project.run(&["check"]);
+        assert!(
+            found.err.contains(&format!("error[{code}]")),
+            "{query}: {}",
+            found.err
+        );
+    }
 }
 
 /// Curated tables of curated tables follow under `serve`, whenever it is killed.

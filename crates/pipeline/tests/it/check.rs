@@ -56,6 +56,45 @@ fn a_lake_table_goes_with_its_extractor_and_pushes_replace_nothing() {
     assert!(errors(own).0.iter().any(|one| one.code == "endless_table"));
 }
 
+/// The engine of these tests finds no tables in a query; which modes fit it is tested with the real one.
+#[test]
+fn rows_of_the_lake_need_no_extractor() {
+    let load = "load: {iceberg: {table: a.b, mode: replace}}\n";
+    let query = "pipeline: a\nsource: {query: SELECT 1 AS one FROM a.c}\n";
+    assert!(check(&format!("{query}{load}")).is_ok_and(|spec| spec.is_continuous()));
+    assert!(check(&format!("{query}extract: {{query: {{}}}}\n{load}")).is_ok());
+    assert!(
+        check(&format!(
+            "pipeline: a\nsource: {{table: {{name: a.c}}}}\n{load}"
+        ))
+        .is_ok()
+    );
+    for (text, code) in [
+        (
+            format!("{query}extract: {{json: {{}}}}\n{load}"),
+            "extract_does_not_fit",
+        ),
+        (
+            format!("pipeline: a\nsource: {{push: {{}}}}\nextract: {{query: {{}}}}\n{load}"),
+            "extract_does_not_fit",
+        ),
+        (
+            format!("pipeline: a\nsource: {{file: {{path: a.csv}}}}\n{load}"),
+            "missing_key",
+        ),
+        (
+            format!("pipeline: a\nsource: {{query: {{sql: SELECT 1, new: all}}}}\n{load}"),
+            "unknown_key",
+        ),
+    ] {
+        let found = errors(&text);
+        assert!(
+            found.0.iter().any(|one| one.code == code),
+            "{text}: {found}"
+        );
+    }
+}
+
 #[test]
 fn a_name_that_leases_of_journals_have_is_refused() {
     let file = "pipeline: journal_writers\nsource: {push: {}}\nextract: {json: {}}\nload: {iceberg: {table: a.b}}\n";

@@ -167,6 +167,7 @@ impl World {
         RunContext {
             lake: self.lake.clone(),
             engine: Arc::new(Superstitious),
+            lake_sql: Arc::new(forebay_testkit::NoSql),
             clock: self.clock.clone(),
             ids: Ids::new(7),
             project: self.folder.path().to_owned(),

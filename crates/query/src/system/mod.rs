@@ -2,6 +2,7 @@
 
 mod commits;
 mod files;
+mod lineage;
 mod snapshots;
 mod tables;
 
@@ -27,12 +28,13 @@ use crate::pinned::Pinned;
 /// The namespace of the system tables.
 pub(crate) const NAMESPACE: &str = "lake";
 /// Every system table.
-pub(crate) const TABLES: [&dyn SystemTable; 5] = [
+pub(crate) const TABLES: [&dyn SystemTable; 6] = [
     &tables::Tables,
     &snapshots::Snapshots,
     &files::Files,
     &files::Partitions,
     &commits::Commits,
+    &lineage::Lineage,
 ];
 /// Tables whose metadata is read at once.
 const TABLES_AT_ONCE: usize = 8;

@@ -9,10 +9,12 @@ use std::collections::{BTreeMap, BTreeSet};
 
 use arrow::datatypes::SchemaRef;
 use arrow::record_batch::RecordBatch;
-use forebay_core::{Context, Error, Ident, RefName, Result, TableName, Timestamp};
+use forebay_core::{Context, Error, Ident, NamedTables, RefName, Result, TableName, Timestamp};
 use forebay_lake::bitemporal;
 use forebay_lake::upsert::NO_KEY_COLUMN;
-use forebay_lake::{Draft, Lake, PartitionField, Table, TableWriter, WriterOptions};
+use forebay_lake::{
+    Draft, Lake, PartitionField, Table, TableWriter, WriterOptions, reads_property,
+};
 use forebay_store::{AsOf, Head};
 use object_store::path::Path;
 use tokio::runtime::Handle;
@@ -101,6 +103,8 @@ pub(in crate::engine) struct Tables {
     branch: RefName,
     pipeline: Ident,
     runtime: Handle,
+    /// The property that says what the main table is made of.
+    reads: Option<(String, String)>,
     open: BTreeMap<TableName, Open>,
     /// When the rows that come were committed before; `None` for rows that come for the first time.
     system_time: Option<Timestamp>,
@@ -179,6 +183,7 @@ impl Tables {
             branch,
             pipeline,
             runtime,
+            reads: None,
             open: BTreeMap::new(),
             system_time: None,
             changes: Vec::new(),
@@ -200,12 +205,21 @@ impl Tables {
 
     /// Others of the same pipeline: what is written to these is committed apart.
     pub(in crate::engine) fn apart(&self) -> Self {
-        Self::new(
+        let tables = Self::new(
             self.lake.clone(),
             self.branch.clone(),
             self.pipeline.clone(),
             self.runtime.clone(),
-        )
+        );
+        Self {
+            reads: self.reads.clone(),
+            ..tables
+        }
+    }
+
+    /// The main table is made of these.
+    pub(in crate::engine) fn read_from(&mut self, tables: &NamedTables) {
+        self.reads = Some(reads_property(&self.pipeline, tables));
     }
 
     /// What was written comes in the place of all rows of the main table and its child tables, also of those into which nothing

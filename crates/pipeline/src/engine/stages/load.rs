@@ -68,6 +68,9 @@ impl Loader {
         if job.spec.load.is_transactional() {
             unit = unit.with_outbox(&job.spec.name, &job.split);
         }
+        if let Some(tables) = job.spec.source.tables() {
+            unit.tables.read_from(tables);
+        }
         let target = row_target(&job.spec, sink, &runtime)?;
         let position_objects = match &job.lease.position {
             Some(position) => object_paths(position)?,

@@ -67,6 +67,15 @@ load:
     r#"
 pipeline: a
 source:
+  query: {sql: "SELECT id FROM ${new:quakes.events}", changes: full}
+extract:
+  query: {}
+load:
+  iceberg: {table: quakes.ids, mode: upsert, key: [id]}
+"#,
+    r#"
+pipeline: a
+source:
   table: {name: quakes.events}
 extract:
   table: {}

@@ -14,6 +14,7 @@ impl Tables {
         options: &WriterOptions,
     ) -> Result<()> {
         let pipeline = self.pipeline.clone();
+        let reads = self.reads.clone();
         let open = self.opened(name, options)?;
         if open.is_claimed {
             return Ok(());
@@ -32,6 +33,11 @@ impl Tables {
         }
         if name == main {
             record_loader(&mut open.draft, &pipeline)?;
+            if let Some((key, value)) = reads
+                && open.draft.property(&key).as_ref() != Some(&value)
+            {
+                open.draft.set_property(key, value);
+            }
         }
         open.is_claimed = true;
         Ok(())
