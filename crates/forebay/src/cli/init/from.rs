@@ -44,10 +44,7 @@ pub(super) fn generate(from: &str, project: &Path, sample: &Sample) -> Result<Ge
     };
     // Of an API the source looks for the list too, to know an error in its place.
     let (source, records) = match is_url(from) {
-        true => (
-            url_source(from, sample.is_private, records.as_deref()),
-            None,
-        ),
+        true => (url_source(from, sample, records.as_deref()), None),
         false => (
             format!("file: {{path: {}}}", quoted(&pattern_of(from, project))),
             records,
@@ -60,13 +57,20 @@ pub(super) fn generate(from: &str, project: &Path, sample: &Sample) -> Result<Ge
     Ok(GeneratedPipeline { name, yaml })
 }
 
-fn url_source(url: &str, is_private: bool, records: Option<&str>) -> String {
+fn url_source(url: &str, sample: &Sample, records: Option<&str>) -> String {
     let mut options = vec![format!("url: {}", quoted(url))];
     options.extend(records.map(|path| format!("records: {}", quoted(path))));
-    if is_private {
+    if sample.is_private {
         options.push("allow_private: true".to_owned());
     }
-    format!("http: {{{}}}", options.join(", "))
+    let Some(paginate) = &sample.paginate else {
+        return format!("http: {{{}}}", options.join(", "));
+    };
+    options.push(format!("paginate: {paginate}"));
+    format!(
+        "http: {{{}}}                      # `paginate` by the first response: compare it with the API's manual",
+        options.join(", ")
+    )
 }
 
 /// A sample as UTF-8, and its encoding if it has another one.
