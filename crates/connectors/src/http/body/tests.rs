@@ -1,6 +1,6 @@
 //! The outline of a body.
 
-use serde_json::json;
+use serde_json::{Value, json};
 
 use super::super::text::excerpt;
 use super::*;

@@ -346,7 +346,7 @@ async fn zeros_after_a_loaded_gzip_member_are_nothing_new() {
 
 #[tokio::test]
 async fn a_renamed_file_keeps_its_loaded_streams() {
-    let member = forebay_testkit::gzip(b"first");
+    let member = forebay_testkit::gzip(b"first\n");
     let two = member.repeat(2);
     let project = Project::new();
     let mut position = None;
