@@ -306,13 +306,17 @@ impl Plan {
             token,
             more,
             next,
-            is_last: self.ends.iter().zip(ends).any(|(field, token)| {
-                token.is_some() && field.rule.matches(*token)
-            }),
+            is_last: self
+                .ends
+                .iter()
+                .zip(ends)
+                .any(|(field, token)| token.is_some() && field.rule.matches(*token)),
             names_end: ends.iter().any(Option::is_some),
-            lacks_end: self.ends.iter().zip(ends).any(|(field, token)| {
-                token.is_none() && field.rule.matches(None)
-            }),
+            lacks_end: self
+                .ends
+                .iter()
+                .zip(ends)
+                .any(|(field, token)| token.is_none() && field.rule.matches(None)),
             unreadable_end: self.ends.iter().zip(ends).find_map(|(field, token)| {
                 let is_unreadable = field.rule.is_unreadable(*token);
                 is_unreadable.then(|| field.rule.field.clone())

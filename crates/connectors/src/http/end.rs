@@ -120,7 +120,8 @@ impl FieldRule {
 
 /// A scalar as it is compared: a number without the zeros at the end of its fraction.
 fn plain<'a>(token: &[u8], text: &'a str) -> &'a str {
-    let is_fraction = token.first() != Some(&b'"') && text.contains('.') && !text.contains(['e', 'E']);
+    let is_fraction =
+        token.first() != Some(&b'"') && text.contains('.') && !text.contains(['e', 'E']);
     match is_fraction {
         true => text.trim_end_matches('0').trim_end_matches('.'),
         false => text,

@@ -463,9 +463,8 @@ mod tests {
 
     #[test]
     fn a_next_page_is_known_by_its_name() {
-        let sure = |path: &str, paginate: &str| {
-            Some((path.to_owned(), true, Some(paginate.to_owned())))
-        };
+        let sure =
+            |path: &str, paginate: &str| Some((path.to_owned(), true, Some(paginate.to_owned())));
         for (text, expected) in [
             (
                 r#"{"next": "https://h/q?page=2", "rows": [{"next": "no"}]}"#,
@@ -477,11 +476,17 @@ mod tests {
             ),
             (
                 r#"{"rows": [{}], "nextPageToken": "a1"}"#,
-                sure("nextPageToken", "{cursor: {path: nextPageToken, param: pageToken}}"),
+                sure(
+                    "nextPageToken",
+                    "{cursor: {path: nextPageToken, param: pageToken}}",
+                ),
             ),
             (
                 r#"{"rows": [{}], "meta": {"next_offset": 200}}"#,
-                sure("meta.next_offset", "{cursor: {path: meta.next_offset, param: offset}}"),
+                sure(
+                    "meta.next_offset",
+                    "{cursor: {path: meta.next_offset, param: offset}}",
+                ),
             ),
             (
                 r#"{"@odata.nextLink": "https://h/q", "rows": [{}]}"#,
@@ -493,7 +498,10 @@ mod tests {
             ),
             (
                 r#"{"rows": [{}, {}], "total": 7, "offset": 0, "limit": 2}"#,
-                sure("total", "{offset: {param: offset, limit_param: limit, limit: 2}}"),
+                sure(
+                    "total",
+                    "{offset: {param: offset, limit_param: limit, limit: 2}}",
+                ),
             ),
             (
                 r#"{"rows": [{}], "has_more": true}"#,
@@ -510,7 +518,10 @@ mod tests {
             (r#"{"rows": [{}], "next": null, "next_offset": 0}"#, None),
             (r#"{"rows": [{}], "has_more": false, "cursor": "x"}"#, None),
             (r#"{"rows": [{}], "page": 9, "total_pages": 9}"#, None),
-            (r#"{"rows": [{}, {}], "total": 2, "offset": 0, "limit": 2}"#, None),
+            (
+                r#"{"rows": [{}, {}], "total": 2, "offset": 0, "limit": 2}"#,
+                None,
+            ),
             (r#"{"rows": [{}], "total": 99}"#, None),
             (r#"{"rows": [{}], "previous": "/q?page=1"}"#, None),
             (r#"[{"next": "/q"}]"#, None),
@@ -520,6 +531,9 @@ mod tests {
         }
         // A record of its own.
         assert_eq!(sign(r#"{"id": 1, "next": "/q", "tags": ["x"]}"#, ""), None);
-        assert_eq!(sign(r#"{"data": {"next": "/q"}, "next": ""}"#, "data"), None);
+        assert_eq!(
+            sign(r#"{"data": {"next": "/q"}, "next": ""}"#, "data"),
+            None
+        );
     }
 }

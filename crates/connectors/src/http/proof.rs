@@ -207,8 +207,7 @@ impl Reader {
         let is_full_known = self.progress.full_seen || !counts;
         let is_short = is_full_known && size.is_some_and(|size| outline.count < size);
         // The path to a field that no page has had may be misspelled: only the next page shows it.
-        let is_absence_proof =
-            self.progress.end_seen || is_empty || !counts && !has_next;
+        let is_absence_proof = self.progress.end_seen || is_empty || !counts && !has_next;
         outline.is_last
             || outline.lacks_end && is_absence_proof
             || outline.shape == Shape::Missing
@@ -278,7 +277,10 @@ impl Reader {
         }
         let is_link = matches!(config.paginate, Some(Paginate::LinkHeader(_)));
         let similar = outline.similar.as_ref();
-        if let Some(sign) = next_sign(facts.has_link, similar.filter(|sign| sign.is_sure || !is_link)) {
+        if let Some(sign) = next_sign(
+            facts.has_link,
+            similar.filter(|sign| sign.is_sure || !is_link),
+        ) {
             let message = format!("nothing at {place}, but {} a next page", sign.place);
             let hint = format!(
                 "write `paginate: {}`, or `end: no_next` if that does not lead to the next page",

@@ -58,7 +58,9 @@ fn a_generated_pipeline_for_a_url_runs() {
             }
         }
         "/v1/counted" => {
-            let offset: u64 = request.param("offset").map_or(0, |offset| offset.parse().unwrap());
+            let offset: u64 = request
+                .param("offset")
+                .map_or(0, |offset| offset.parse().unwrap());
             let rows = (offset..2).take(1).map(|n| json!({"n": n + 1}));
             let rows: Vec<_> = rows.collect();
             Reply::json(&json!({"rows": rows, "total": 2, "offset": offset, "limit": 1}))

@@ -192,7 +192,12 @@ mod tests {
         }));
         let inner = Kind::Object(object(&[("x", Kind::Long), ("y", Kind::String)]));
         let before = object(&[("a", Kind::Long)]);
-        let grown = object(&[("a", Kind::Long), ("b", inner), ("c", list), ("d", Kind::Double)]);
+        let grown = object(&[
+            ("a", Kind::Long),
+            ("b", inner),
+            ("c", list),
+            ("d", Kind::Double),
+        ]);
         for nested in [Nested::Keep, Nested::Tables] {
             let rules = Rules {
                 nested,

@@ -194,7 +194,11 @@ fn diagnose(record: &[u8], error: &simd_json::Error, depth_max: usize) -> Refusa
             let at = offset(record, &error);
             let text = error.to_string();
             let text = text.split(" at line ").next().unwrap_or_default();
-            let hint = if is_opening_line(record) { OPENING_LINE } else { "" };
+            let hint = if is_opening_line(record) {
+                OPENING_LINE
+            } else {
+                ""
+            };
             Refusal::at("bad_json", format!("not JSON: {text}{hint}"), at)
         }
         Ok(()) => Refusal::at(

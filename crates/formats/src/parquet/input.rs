@@ -113,10 +113,7 @@ impl Read for Ranges {
         if got > 0 || room.is_empty() {
             return Ok(got);
         }
-        let bytes = self
-            .file
-            .block_at(self.at)
-            .map_err(std::io::Error::other)?;
+        let bytes = self.file.block_at(self.at).map_err(std::io::Error::other)?;
         self.at += bytes.len() as u64;
         self.held = Cursor::new(bytes);
         self.held.read(room)
@@ -145,7 +142,12 @@ mod tests {
             let mut reader = file.get_read(from).unwrap();
             reader.read_exact(&mut room).map(|()| room)
         };
-        for (from, length) in [(0, 10), (1_500_000, 1_400_000), (2_900_000, 100_000), (7, 100)] {
+        for (from, length) in [
+            (0, 10),
+            (1_500_000, 1_400_000),
+            (2_900_000, 100_000),
+            (7, 100),
+        ] {
             let expected = &content[from..from + length];
             assert_eq!(read(from as u64, length).unwrap(), expected, "{from}");
         }

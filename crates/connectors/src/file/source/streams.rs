@@ -159,7 +159,8 @@ impl LoadedText {
 
     fn take(&mut self, piece: &[u8]) {
         let wanted = DETECTED_BYTES.saturating_sub(self.start.len());
-        self.start.extend_from_slice(&piece[..piece.len().min(wanted)]);
+        self.start
+            .extend_from_slice(&piece[..piece.len().min(wanted)]);
         let complete = match &mut self.scan {
             Some(scan) => {
                 scan.pass(piece);

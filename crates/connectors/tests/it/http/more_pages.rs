@@ -30,7 +30,10 @@ async fn one_page_of_several_fails_the_run_unless_it_is_declared() {
         .body("a\n1\n");
     for (reply, paginate) in [
         (csv, Some("{link_header: {}}")),
-        (body(json!({"next": "/q?page=2"})), Some("{next: {path: next}}")),
+        (
+            body(json!({"next": "/q?page=2"})),
+            Some("{next: {path: next}}"),
+        ),
         (
             body(json!({"meta": {"next_cursor": 17}})),
             Some("{cursor: {path: meta.next_cursor, param: cursor}}"),
@@ -53,14 +56,22 @@ async fn one_page_of_several_fails_the_run_unless_it_is_declared() {
             let error = pulled.error.expect("the run must fail");
             assert_eq!(error.code(), "more_pages", "{error}");
             assert_eq!(paginate_of(&error), paginate);
-            assert!(error.hint().unwrap().contains("`paginate: none`"), "{error:?}");
+            assert!(
+                error.hint().unwrap().contains("`paginate: none`"),
+                "{error:?}"
+            );
             assert!(pulled.chunks.is_empty() && pulled.position.is_none());
-            let mut declared =
-                Bench::new(&server.url("/q"), &format!("{records}paginate: none"));
+            let mut declared = Bench::new(&server.url("/q"), &format!("{records}paginate: none"));
             declared.is_json = is_json;
             let pulled = declared.take(None).await;
             assert_eq!(pulled.chunks.len(), 1);
-            assert!(declared.take(pulled.position.as_ref()).await.chunks.is_empty());
+            assert!(
+                declared
+                    .take(pulled.position.as_ref())
+                    .await
+                    .chunks
+                    .is_empty()
+            );
         }
     }
     // A record of its own, and a last page.
@@ -80,7 +91,9 @@ async fn the_paginate_of_the_hint_loads_every_page() {
     let server = StubHttp::start(|request| {
         let from = param(request, "offset");
         let next = (from < 4).then_some(from + 2);
-        Reply::json(&json!({"rows": [{"id": from}, {"id": from + 1}], "meta": {"next_offset": next}}))
+        Reply::json(
+            &json!({"rows": [{"id": from}, {"id": from + 1}], "meta": {"next_offset": next}}),
+        )
     })
     .await;
     let mut bench = Bench::new(&server.url("/q"), "records: rows");
@@ -129,7 +142,11 @@ async fn a_next_page_beside_the_configured_place_is_not_the_end() {
 fn flagged(request: &forebay_testkit::Request, [more, last]: &[Value; 2]) -> Reply {
     let page = param(request, "page").max(param(request, "c"));
     let more = if page < 3 { more } else { last };
-    let rows = if page <= 3 { json!([{"id": page}]) } else { json!([]) };
+    let rows = if page <= 3 {
+        json!([{"id": page}])
+    } else {
+        json!([])
+    };
     Reply::json(&json!({"rows": rows, "more": more, "next": page.max(1) + 1}))
 }
 
@@ -145,7 +162,8 @@ async fn a_flag_is_read_however_a_server_writes_it() {
     ] {
         let sent = values.clone();
         let server = StubHttp::start(move |request| flagged(request, &sent)).await;
-        let config = "records: rows\npaginate: {page: {param: page}}\nend: {field: more, is: false}";
+        let config =
+            "records: rows\npaginate: {page: {param: page}}\nend: {field: more, is: false}";
         let pulled = Bench::new(&server.url("/q"), config).take(None).await;
         assert_eq!(all_records(&pulled.chunks, "rows").len(), 3, "{values:?}");
         assert_eq!(server.requests().len(), 3, "{values:?}");
@@ -158,8 +176,16 @@ async fn a_flag_is_read_however_a_server_writes_it() {
     }
     let server = StubHttp::start(|request| flagged(request, &[json!("m"), json!("n")])).await;
     for (paginate, end, expected) in [
-        ("page: {param: page}", "end: {field: more, is: false}", "end_field_unreadable"),
-        ("cursor: {path: next, param: c, more: more}", "", "next_page_unreadable"),
+        (
+            "page: {param: page}",
+            "end: {field: more, is: false}",
+            "end_field_unreadable",
+        ),
+        (
+            "cursor: {path: next, param: c, more: more}",
+            "",
+            "next_page_unreadable",
+        ),
     ] {
         let config = format!("records: rows\npaginate: {{{paginate}}}\n{end}");
         let (code, error) = Bench::new(&server.url("/q"), &config).fails().await;
@@ -171,16 +197,29 @@ async fn a_flag_is_read_however_a_server_writes_it() {
 async fn a_field_that_no_page_has_is_not_the_end() {
     let three_pages = |request: &forebay_testkit::Request| {
         let page = param(request, "page").max(param(request, "c")).max(1);
-        let rows = if page <= 3 { json!([{"id": page}]) } else { json!([]) };
+        let rows = if page <= 3 {
+            json!([{"id": page}])
+        } else {
+            json!([])
+        };
         let next = (page < 3).then_some(page + 1);
         Reply::json(&json!({"rows": rows, "meta": {"next": next}}))
     };
     for (paginate, end) in [
         ("page: {param: page}", "{field: mata.next, is: null}"),
         ("page: {param: page}", "{field: meta.more, is: false}"),
-        ("page: {param: page}", "[{field: meta.more, is: false}, empty_page]"),
-        ("cursor: {path: meta.next, param: c}", "{field: mata.next, is: null}"),
-        ("cursor: {path: meta.next, param: c}", "[{field: meta.more, is: false}, no_next]"),
+        (
+            "page: {param: page}",
+            "[{field: meta.more, is: false}, empty_page]",
+        ),
+        (
+            "cursor: {path: meta.next, param: c}",
+            "{field: mata.next, is: null}",
+        ),
+        (
+            "cursor: {path: meta.next, param: c}",
+            "[{field: meta.more, is: false}, no_next]",
+        ),
     ] {
         let server = StubHttp::start(three_pages).await;
         let config = format!("records: rows\npaginate: {{{paginate}}}\nend: {end}");
@@ -189,7 +228,8 @@ async fn a_field_that_no_page_has_is_not_the_end() {
     }
     // With the right path, and on a list of one page that omits it.
     let server = StubHttp::start(three_pages).await;
-    let config = "records: rows\npaginate: {page: {param: page}}\nend: {field: meta.next, is: null}";
+    let config =
+        "records: rows\npaginate: {page: {param: page}}\nend: {field: meta.next, is: null}";
     let pulled = Bench::new(&server.url("/q"), config).take(None).await;
     assert_eq!(all_records(&pulled.chunks, "rows").len(), 3);
     assert_eq!(server.requests().len(), 3);
@@ -213,7 +253,11 @@ async fn a_new_record_that_sorts_before_the_bound_is_not_left_out() {
         // A server that ignores the bound, or rounds it: the order is the same everywhere.
         ("10", json!(["9", "10", "11"]), None),
         ("01J9A", json!(["01J8Z", "01J9A", "01JA0"]), None),
-        ("2025-01-02 10:00:00", json!(["2025-01-02", "2025-01-03"]), None),
+        (
+            "2025-01-02 10:00:00",
+            json!(["2025-01-02", "2025-01-03"]),
+            None,
+        ),
     ] {
         let names = second.clone();
         let server = StubHttp::start(move |request| {

@@ -47,7 +47,9 @@ impl CsvLayout {
         let table = match first.filter(is_even) {
             Some(even) => Some((0, even)),
             None => {
-                let titled = counted.iter().filter_map(|lines| Some((lines.header()?, lines)));
+                let titled = counted
+                    .iter()
+                    .filter_map(|lines| Some((lines.header()?, lines)));
                 let titled = titled.max_by_key(|(_, lines)| lines.usual());
                 titled.or_else(|| first.map(|first| (0, first)))
             }
@@ -108,22 +110,29 @@ impl<'a> CountedLines<'a> {
     /// The count that most lines have.
     fn usual(&self) -> usize {
         let filled = self.filled(0);
-        let frequency = |count: &usize| filled.iter().filter(|n| self.counts[**n] == *count).count();
+        let frequency =
+            |count: &usize| filled.iter().filter(|n| self.counts[**n] == *count).count();
         let counts = filled.iter().map(|n| self.counts[*n]);
-        counts.max_by_key(|count| (frequency(count), *count)).unwrap_or(0)
+        counts
+            .max_by_key(|count| (frequency(count), *count))
+            .unwrap_or(0)
     }
 
     /// The lines from this one on that are not blank.
     fn filled(&self, from: usize) -> Vec<usize> {
         let lines = from..self.lines.len();
-        lines.filter(|n| !self.lines[*n].trim().is_empty()).collect()
+        lines
+            .filter(|n| !self.lines[*n].trim().is_empty())
+            .collect()
     }
 
     /// The line of the header, where titles are above it.
     fn header(&self) -> Option<usize> {
         let usual = self.usual();
         let filled = self.filled(0);
-        let header = filled.iter().position(|n| self.counts[*n] == usual && !self.is_title(*n))?;
+        let header = filled
+            .iter()
+            .position(|n| self.counts[*n] == usual && !self.is_title(*n))?;
         let (titles, table) = filled.split_at(header);
         let is_table = usual > 0 && table.len() >= 2 && self.are_even(table);
         let are_titles = !titles.is_empty() && titles.iter().all(|n| self.is_title(*n));
@@ -195,15 +204,30 @@ mod tests {
     fn lines_above_the_header_are_skipped() {
         for (text, expected) in [
             ("id,name\n1,a\n2,b\n", (',', 0, true, false)),
-            ("Report of 2024\n\nid;name\n1;a\n2;b\n", (';', 2, true, false)),
-            ("Sales, by region\nMay\nid;name;price\n1;a;1,5\n2;b;2,5\n", (';', 2, true, false)),
-            ("Sales 2024;;;\n;;;\nid;name;price;note\n1;a;5;x\n", (';', 2, true, false)),
+            (
+                "Report of 2024\n\nid;name\n1;a\n2;b\n",
+                (';', 2, true, false),
+            ),
+            (
+                "Sales, by region\nMay\nid;name;price\n1;a;1,5\n2;b;2,5\n",
+                (';', 2, true, false),
+            ),
+            (
+                "Sales 2024;;;\n;;;\nid;name;price;note\n1;a;5;x\n",
+                (';', 2, true, false),
+            ),
             ("# made by x\nid\tname\n1\ta\n", ('\t', 1, true, false)),
-            ("Report\n1,2024-01-01,5\n2,2024-01-02,6\n", (',', 1, false, false)),
+            (
+                "Report\n1,2024-01-01,5\n2,2024-01-02,6\n",
+                (',', 1, false, false),
+            ),
             // A header without the name of the first column, as of R, and lines of unequal length.
             ("a,b\n1,x,y\n2,x,y\n", (',', 0, true, false)),
             ("a,b,c\n1,x\n2,x\n", (',', 0, true, false)),
-            ("id,text\n1,\"a, b\"\n2,\"c, d, e\"\n", (',', 0, true, false)),
+            (
+                "id,text\n1,\"a, b\"\n2,\"c, d, e\"\n",
+                (',', 0, true, false),
+            ),
             ("\n\nid,name\n1,a\n", (',', 0, true, false)),
         ] {
             assert_eq!(layout(text), Some(expected), "{text}");

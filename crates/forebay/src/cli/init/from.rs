@@ -127,7 +127,10 @@ impl Text {
         let is_utf8 =
             std::str::from_utf8(sample).map_or_else(|error| error.error_len().is_none(), |_| true);
         Self {
-            bytes: sample.strip_prefix(BYTE_ORDER_MARK).unwrap_or(sample).to_vec(),
+            bytes: sample
+                .strip_prefix(BYTE_ORDER_MARK)
+                .unwrap_or(sample)
+                .to_vec(),
             encoding: (!is_utf8).then_some("windows-1252"),
         }
     }
@@ -389,9 +392,21 @@ mod tests {
                 "csv: {delimiter: \";\", skip_lines: 3}",
             ),
             ("a.csv", b"'a','b'\n'1','2'\n", "csv: {quote: \"'\"}"),
-            ("https://x/y", b"\xef\xbb\xbf{\"rows\": [{\"a\": 1}]}", "json: {}"),
-            ("https://x/y", b"\xef\xbb\xbf{\"a\":1}\n{\"a\":2}\n", "json: {lines: true}"),
-            ("a.csv", &utf16[2..], "csv: {delimiter: \";\", encoding: utf-16}"),
+            (
+                "https://x/y",
+                b"\xef\xbb\xbf{\"rows\": [{\"a\": 1}]}",
+                "json: {}",
+            ),
+            (
+                "https://x/y",
+                b"\xef\xbb\xbf{\"a\":1}\n{\"a\":2}\n",
+                "json: {lines: true}",
+            ),
+            (
+                "a.csv",
+                &utf16[2..],
+                "csv: {delimiter: \";\", encoding: utf-16}",
+            ),
             ("a.csv", &utf16, "csv: {delimiter: \";\", encoding: utf-16}"),
         ] {
             assert_eq!(extractor(from, sample), expected, "{from}");
@@ -400,7 +415,10 @@ mod tests {
             bytes: b"{\"a\": \"M\xfcller\"}".to_vec(),
             ..Sample::default()
         };
-        let big_endian: Vec<u8> = "a;b\n1;2\n".encode_utf16().flat_map(u16::to_be_bytes).collect();
+        let big_endian: Vec<u8> = "a;b\n1;2\n"
+            .encode_utf16()
+            .flat_map(u16::to_be_bytes)
+            .collect();
         let pretty = b"{\n \"a\": 1\n}\n{\n \"a\": 2\n}\n".to_vec();
         for (from, bytes, code) in [
             ("a.json", latin.bytes.clone(), "not_utf8"),

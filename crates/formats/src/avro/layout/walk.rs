@@ -131,9 +131,10 @@ enum Lenient {
 impl Lenient {
     fn refusal(self, length: usize, record: u64) -> Unreadable {
         let (what, left) = match self {
-            Self::Branch(index, branches, left) => {
-                (format!("the index {index} in a union of {branches} types"), left)
-            }
+            Self::Branch(index, branches, left) => (
+                format!("the index {index} in a union of {branches} types"),
+                left,
+            ),
             Self::Boolean(byte, left) => (format!("a boolean of value {byte}"), left),
         };
         let record = match record {
@@ -141,7 +142,9 @@ impl Lenient {
             record => format!("record {record}: "),
         };
         let at = length - left;
-        bad(&format!("{record}the bytes are damaged: {what}, before byte {at}"))
+        bad(&format!(
+            "{record}the bytes are damaged: {what}, before byte {at}"
+        ))
     }
 }
 
@@ -219,7 +222,9 @@ impl<'a> Walk<'a> {
             Shape::Union(branches, bytes) => {
                 self.count(*bytes);
                 let index = self.number()?;
-                let branch = usize::try_from(index).ok().and_then(|index| branches.get(index));
+                let branch = usize::try_from(index)
+                    .ok()
+                    .and_then(|index| branches.get(index));
                 let Some(branch) = branch else {
                     self.lenient = Some(Lenient::Branch(index, branches.len(), self.rest.len()));
                     return Err(bad("a union has no such branch"));
