@@ -5,6 +5,7 @@
 //! compression is not undone: the inner bytes are the payload.
 
 use std::fmt;
+use std::io::Write;
 
 use flate2::{Decompress, FlushDecompress, Status};
 use forebay_core::{Compression, Error, Result};
@@ -237,6 +238,24 @@ impl Decoder {
     }
 }
 
+/// A stream of its own with these bytes: a gzip member or a zstd frame, to be put before others.
+///
+/// Errors: `Bug` `stream_failed`.
+pub fn stream_of(compression: Compression, bytes: &[u8]) -> Result<Vec<u8>> {
+    let compressed = match compression {
+        Compression::None => Ok(bytes.to_vec()),
+        Compression::Gzip => {
+            let level = flate2::Compression::fast();
+            let mut encoder = flate2::write::GzEncoder::new(Vec::new(), level);
+            encoder.write_all(bytes).and_then(|()| encoder.finish())
+        }
+        Compression::Zstd => zstd::bulk::compress(bytes, 1),
+    };
+    compressed.map_err(|error| {
+        Error::bug("stream_failed", "failed to compress a part of a file").with_source(error)
+    })
+}
+
 fn zstd_decoder(window_log: u32) -> Result<ZstdDecoder<'static>> {
     let failed =
         |error| Error::bug("zstd_failed", "failed to make a zstd decoder").with_source(error);
@@ -280,8 +299,6 @@ fn zstd_step(
 
 #[cfg(test)]
 mod tests {
-    use std::io::Write;
-
     use proptest::prelude::*;
 
     use super::*;

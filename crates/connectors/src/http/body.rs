@@ -11,12 +11,12 @@ use bytes::Bytes;
 use forebay_core::unit::Size;
 use forebay_core::{Error, PayloadHead, Result};
 use reqwest::header::HeaderMap;
-use serde_json::Value;
 
 use super::config::{Config, Paginate};
 use super::cursor::{self, Format, Identity, Mark};
-use super::end::FieldRule;
+use super::end::{FieldRule, Truth};
 use super::json::{self, Fault, Path};
+use super::next_sign::{self, NextSign};
 use super::paginate::NextValue;
 use super::said::{lone_object_says_error, says_error};
 use super::text::{
@@ -26,12 +26,6 @@ use super::text::{
 use forebay_config::SecretCover;
 use forebay_formats::framing::Framing;
 use forebay_formats::json::detect;
-
-/// Bytes around the records that are searched for another field with the next page.
-const FRAME_BYTES_MAX: usize = 64 << 10;
-
-/// Depth to which they are searched.
-const FRAME_DEPTH_MAX: usize = 4;
 
 /// The values to find in each body.
 #[derive(Debug)]
@@ -50,6 +44,8 @@ pub(super) struct Plan {
     counts: bool,
     links: bool,
     pages: bool,
+    /// A next page is searched for, since nothing declares that there is none.
+    is_undeclared: bool,
     /// Records are JSON: every body is checked for an error in place of them.
     is_json: bool,
     framing: Framing,
@@ -106,16 +102,21 @@ pub(super) struct Outline {
     /// The page has records, but none has the key.
     pub(super) lacks_key: bool,
     pub(super) token: NextValue,
-    pub(super) more: Option<bool>,
+    /// The value at `paginate.cursor.more`, where there is one.
+    pub(super) more: Option<Truth>,
     pub(super) next: NextValue,
     /// A rule of `end` on a field matches.
     pub(super) is_last: bool,
     /// The body has a field that `end` names.
     pub(super) names_end: bool,
+    /// A field that `end` compares with null is absent.
+    pub(super) lacks_end: bool,
+    /// A field that `end` compares with true or false, and that is neither.
+    pub(super) unreadable_end: Option<String>,
     /// A field marks this as an error: one of `errors`, or a field with a usual name on a page without records.
     pub(super) is_error: bool,
-    /// A path that looks like the next page, when `paginate` finds none or there is no `paginate`.
-    pub(super) similar: Option<String>,
+    /// A field that looks like the next page, when `paginate` finds none in the body or there is no `paginate`.
+    pub(super) similar: Option<NextSign>,
     /// The beginning of the body.
     pub(super) beginning: Vec<u8>,
 }
@@ -171,7 +172,7 @@ impl Plan {
         let key = config.key().map(Path::new);
         let paginate = config.paginate.as_ref();
         let is_offset = matches!(paginate, Some(Paginate::Offset(_)));
-        let has_records = paginate.is_some() || config.records.is_some() || key.is_some();
+        let has_records = config.has_pages() || config.records.is_some() || key.is_some();
         Self {
             records: config.records.as_deref().map(Path::new).unwrap_or_default(),
             names_records: config.records.is_some(),
@@ -185,7 +186,8 @@ impl Plan {
             key,
             counts: is_offset || matches!(paginate, Some(Paginate::Page(_))),
             links: matches!(paginate, Some(Paginate::LinkHeader(_))),
-            pages: paginate.is_some(),
+            pages: config.has_pages(),
+            is_undeclared: paginate.is_none(),
             is_json,
             framing,
             expanded_max: config.limits.expanded,
@@ -277,7 +279,7 @@ impl Plan {
             found.flatten().map(|range| &text[range])
         };
         let token = next_value(value_at(&self.token));
-        let more = value_at(&self.more).map(|token| token == b"true");
+        let more = value_at(&self.more).map(Truth::read);
         let next = next_value(value_at(&self.next));
         let fields: Vec<Option<&[u8]>> =
             found.map(|range| range.map(|range| &text[range])).collect();
@@ -292,10 +294,9 @@ impl Plan {
         }
         let lacks_next = matches!((&token, &self.token), (NextValue::Absent, Some(_)))
             || matches!((&next, &self.next), (NextValue::Absent, Some(_)));
-        let similar = if lacks_next || !self.pages {
-            similar(text, list)
-        } else {
-            None
+        let similar = match lacks_next || self.is_undeclared || self.links {
+            true => next_sign::find(text, &self.records, Some(tally.count)),
+            false => None,
         };
         let holds = |(field, token): (&FieldPlan, &Option<&[u8]>)| field.rule.matches(*token);
         let is_declared_error = self.errors.iter().zip(errors).any(holds);
@@ -305,8 +306,21 @@ impl Plan {
             token,
             more,
             next,
-            is_last: self.ends.iter().zip(ends).any(holds),
+            is_last: self
+                .ends
+                .iter()
+                .zip(ends)
+                .any(|(field, token)| token.is_some() && field.rule.matches(*token)),
             names_end: ends.iter().any(Option::is_some),
+            lacks_end: self
+                .ends
+                .iter()
+                .zip(ends)
+                .any(|(field, token)| token.is_none() && field.rule.matches(None)),
+            unreadable_end: self.ends.iter().zip(ends).find_map(|(field, token)| {
+                let is_unreadable = field.rule.is_unreadable(*token);
+                is_unreadable.then(|| field.rule.field.clone())
+            }),
             is_error: is_declared_error
                 || (is_empty || shape == Shape::Missing || is_lone && self.pages)
                     && says_error(text)
@@ -355,6 +369,8 @@ impl Plan {
             next: NextValue::Absent,
             is_last: false,
             names_end: false,
+            lacks_end: false,
+            unreadable_end: None,
             is_error: false,
             similar: None,
             // One byte more than is shown, so that a truncated excerpt is marked as such.
@@ -442,48 +458,6 @@ fn next_value(token: Option<&[u8]>) -> NextValue {
         Some(b"null" | b"false" | b"\"\"") => NextValue::Ended,
         Some(token) => json::scalar(token).map_or(NextValue::Unreadable, NextValue::Value),
     }
-}
-
-/// The path of a value outside of the records that looks like the next page.
-fn similar(text: &[u8], records: Option<Range<usize>>) -> Option<String> {
-    let records = records.filter(|range| *range != (0..text.len()))?;
-    let mut frame = text[..records.start].to_vec();
-    frame.extend_from_slice(b"null");
-    frame.extend_from_slice(&text[records.end..]);
-    if frame.len() > FRAME_BYTES_MAX {
-        return None;
-    }
-    let frame: Value = serde_json::from_slice(&frame).ok()?;
-    similar_below(&frame, "", false, FRAME_DEPTH_MAX)
-}
-
-fn similar_below(value: &Value, path: &str, is_next: bool, depth: usize) -> Option<String> {
-    match value {
-        Value::String(text) => (is_next && !text.is_empty()).then(|| path.to_owned()),
-        Value::Object(map) if depth > 0 => map.iter().find_map(|(key, value)| {
-            let below = if path.is_empty() {
-                key.clone()
-            } else {
-                format!("{path}.{key}")
-            };
-            similar_below(value, &below, is_next || names_next(key), depth - 1)
-        }),
-        _ => None,
-    }
-}
-
-fn names_next(key: &str) -> bool {
-    let key = key.to_ascii_lowercase();
-    let words = [
-        "next",
-        "cursor",
-        "continuation",
-        "page_token",
-        "pagetoken",
-        "scroll_id",
-        "marker",
-    ];
-    !key.contains("prev") && words.iter().any(|word| key.contains(word))
 }
 
 #[cfg(test)]

@@ -68,7 +68,7 @@ impl Config {
     /// The setting that reads values from bodies: any but links in headers.
     pub(super) fn json_key(&self) -> Option<&'static str> {
         match &self.paginate {
-            Some(Paginate::LinkHeader(_)) | None => {}
+            Some(Paginate::LinkHeader(_) | Paginate::SinglePage) | None => {}
             Some(_) => return Some("paginate"),
         }
         if self.cursor.is_some() {
@@ -179,7 +179,7 @@ impl Config {
         if self.end.0.is_empty() {
             return Ok(());
         }
-        if self.paginate.is_none() {
+        if !self.has_pages() {
             let message = "`end` is set without `paginate`";
             return Err(Error::config("bad_end", message));
         }
@@ -233,7 +233,7 @@ impl Config {
                     .flatten(),
             ),
             Some(Paginate::Cursor(token)) => names.push(&token.param),
-            Some(Paginate::Next(_) | Paginate::LinkHeader(_)) | None => {}
+            Some(Paginate::Next(_) | Paginate::LinkHeader(_) | Paginate::SinglePage) | None => {}
         }
         names.sort_unstable();
         match names.windows(2).find(|pair| pair[0] == pair[1]) {

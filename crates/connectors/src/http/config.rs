@@ -37,7 +37,8 @@ pub struct Config {
     /// Authentication. Never sent to another host, even after a redirect or a next link.
     #[serde(default)]
     pub auth: Option<Auth>,
-    /// Pagination: how the next page is requested. Without it one request is made.
+    /// Pagination: how the next page is requested. Without it one request is made, and a response that has a next page
+    /// fails the run: `paginate: none` loads the first page alone.
     #[serde(default)]
     pub paginate: Option<Paginate>,
     /// How the last page is detected, besides an empty page: one rule or a list of them. With a rule on a field an
@@ -150,6 +151,9 @@ pub enum Paginate {
     Next(NextUrl),
     /// `Link: <…>; rel="next"`; ends when there is none.
     LinkHeader(LinkHeader),
+    /// One request, whatever next page its response has.
+    #[serde(rename = "none")]
+    SinglePage,
 }
 
 /// `paginate: page:`.
@@ -210,6 +214,7 @@ pub struct Token {
     /// Query parameter that carries it.
     pub param: String,
     /// Path of a boolean such as `has_more`: false ends the pass, whatever the token; true without a token is an error.
+    /// 0, 1 and texts such as `"false"` are read as booleans; with null, or without the field, the token decides.
     #[serde(default)]
     pub more: Option<String>,
     /// Whether the list keeps its order while it is read. `true`: it is read once. `false`: with a `key` it is read
@@ -423,6 +428,17 @@ impl JsonSchema for Scalar {
 }
 
 impl Config {
+    /// Whether more than one page may be requested.
+    pub(super) fn has_pages(&self) -> bool {
+        !matches!(self.paginate, None | Some(Paginate::SinglePage))
+    }
+
+    /// Whether cursor values are compared as they are received.
+    pub(super) fn is_cursor_raw(&self) -> bool {
+        let cursor = self.cursor.as_ref();
+        cursor.is_some_and(|cursor| cursor.field_format() == Format::Raw)
+    }
+
     /// Path of the key that identifies records.
     pub(super) fn key(&self) -> Option<&str> {
         let of_cursor = self

@@ -41,7 +41,8 @@ pub enum Format {
     /// `2026-01-01`.
     Date,
     /// As received: whole numbers of any length are compared as numbers, also those in quotes, and other texts by their
-    /// bytes.
+    /// bytes. If the server returns a text that sorts before the requested bound, in an order that depends on the server,
+    /// the run fails: the record may be a new one.
     Raw,
 }
 
@@ -68,6 +69,30 @@ impl Mark {
         one.len() == another.len()
             || Digits::read(&one).is_some() == Digits::read(&another).is_some()
     }
+}
+
+impl Mark {
+    /// Whether every server orders both as they are ordered here: whole numbers, times, and texts of equal length that
+    /// differ in digits and letters of one case only. Servers order other texts by their bytes, or by a language.
+    pub(super) fn is_order_universal(&self, other: &Self) -> bool {
+        let (one, another) = (self.text(), other.text());
+        let are_numbers = Digits::read(&one).is_some() && Digits::read(&another).is_some();
+        let are_times = || parse_instant(&one).is_some() && parse_instant(&another).is_some();
+        are_numbers || have_same_form(&one, &another) && !mix_cases(&one, &another) || are_times()
+    }
+}
+
+/// Whether both have letters and digits of ASCII at the same places, and the same characters at all others.
+fn have_same_form(one: &str, another: &str) -> bool {
+    let is_alike = |(a, b): (u8, u8)| {
+        a == b && a.is_ascii() || a.is_ascii_alphanumeric() && b.is_ascii_alphanumeric()
+    };
+    one.len() == another.len() && one.bytes().zip(another.bytes()).all(is_alike)
+}
+
+fn mix_cases(one: &str, another: &str) -> bool {
+    let bytes = || one.bytes().chain(another.bytes());
+    bytes().any(|byte| byte.is_ascii_lowercase()) && bytes().any(|byte| byte.is_ascii_uppercase())
 }
 
 /// A whole number of any length, also in quotes: `"10"` comes after `"9"`.
@@ -447,6 +472,25 @@ mod tests {
         assert!(text("a").is_comparable(&text("bcd")));
         assert!(!text("10a").is_comparable(&text("9")));
         assert!(!Mark::Number(9).is_comparable(&text("2026-01-01")));
+    }
+
+    #[test]
+    fn only_numbers_times_and_ids_of_one_form_have_one_order_everywhere() {
+        let text = |text: &str| Mark::Text(text.to_owned());
+        for (one, another, expected) in [
+            ("9", "10", true),
+            ("2026-01-01", "2026-01-01T05:00:00Z", true),
+            ("65a1b2c3", "66123456", true),
+            ("01J8-ABC", "01J9-000", true),
+            ("Zoe", "adam", false),
+            ("Ab", "aB", false),
+            ("a", "ab", false),
+            ("a-b", "ab-", false),
+            ("\u{e4}", "zz", false),
+        ] {
+            let is_universal = text(one).is_order_universal(&text(another));
+            assert_eq!(is_universal, expected, "{one} {another}");
+        }
     }
 
     #[test]

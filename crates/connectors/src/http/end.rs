@@ -58,8 +58,10 @@ pub struct FieldRules(pub Vec<FieldRule>);
 pub struct FieldRule {
     /// Path in the body, such as `meta.has_more`.
     pub field: String,
-    /// The value; null also matches an absent field. Without `is`, any value but null, false, an empty text, list or
-    /// object matches.
+    /// The value. `false` matches false, null, 0, an empty text and the texts `false`, `no` and `0`; `true` matches true,
+    /// 1 and the texts `true`, `yes` and `1`; under `end` any other value of the field is an error then. Null also
+    /// matches an absent field, under `end` only once a page had it, or on an empty page. A number or a text is compared
+    /// as it is written. Without `is`, any value but null, false, an empty text, list or object matches.
     #[serde(default)]
     pub is: Expected,
 }
@@ -70,6 +72,7 @@ pub enum Expected {
     #[default]
     Something,
     Null,
+    Truth(bool),
     Value(String),
 }
 
@@ -94,16 +97,63 @@ impl EndRules {
 impl FieldRule {
     /// Whether the field's JSON token, `None` when it is absent, matches the rule.
     pub(super) fn matches(&self, token: Option<&[u8]>) -> bool {
+        let is_present = token.is_some();
         let token = token.filter(|token| *token != b"null");
         match (&self.is, token) {
             (Expected::Something, token) => token.is_some_and(is_something),
             (Expected::Null, token) => token.is_none(),
+            (Expected::Truth(wanted), Some(token)) => Truth::read(token).is(*wanted),
+            (Expected::Truth(wanted), None) => !wanted && is_present,
             (Expected::Value(_), None) => false,
-            (Expected::Value(wanted), Some(token)) => match json::scalar(token) {
-                Some(text) => text == *wanted,
-                None => token == wanted.as_bytes(),
-            },
+            (Expected::Value(wanted), Some(token)) => {
+                json::scalar(token).is_some_and(|text| plain(token, &text) == wanted)
+            }
         }
+    }
+
+    /// Whether the rule compares the field with true or false, and it is neither.
+    pub(super) fn is_unreadable(&self, token: Option<&[u8]>) -> bool {
+        let is_neither = |token| Truth::read(token) == Truth::Unreadable;
+        matches!(self.is, Expected::Truth(_)) && token.is_some_and(is_neither)
+    }
+}
+
+/// A scalar as it is compared: a number without the zeros at the end of its fraction.
+fn plain<'a>(token: &[u8], text: &'a str) -> &'a str {
+    let is_fraction =
+        token.first() != Some(&b'"') && text.contains('.') && !text.contains(['e', 'E']);
+    match is_fraction {
+        true => text.trim_end_matches('0').trim_end_matches('.'),
+        false => text,
+    }
+}
+
+/// A JSON token as a boolean.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(super) enum Truth {
+    /// null.
+    Unknown,
+    False,
+    True,
+    Unreadable,
+}
+
+impl Truth {
+    pub(super) fn read(token: &[u8]) -> Self {
+        let text = match token {
+            b"null" => return Self::Unknown,
+            b"true" | b"false" => std::str::from_utf8(token).ok().map(str::to_owned),
+            _ => json::scalar(token),
+        };
+        match text.map(|text| text.to_ascii_lowercase()).as_deref() {
+            Some("true" | "yes" | "1") => Self::True,
+            Some("false" | "no" | "0" | "") => Self::False,
+            _ => Self::Unreadable,
+        }
+    }
+
+    fn is(self, wanted: bool) -> bool {
+        self == if wanted { Self::True } else { Self::False }
     }
 }
 
@@ -212,7 +262,7 @@ impl Visitor<'_> for ExpectedVisitor {
     }
 
     fn visit_bool<E>(self, value: bool) -> Result<Expected, E> {
-        Ok(Expected::Value(value.to_string()))
+        Ok(Expected::Truth(value))
     }
 
     fn visit_i64<E>(self, value: i64) -> Result<Expected, E> {
@@ -306,7 +356,7 @@ mod tests {
             read(list).unwrap().0,
             [
                 EndRule::NotFound,
-                field(Expected::Value("false".to_owned())),
+                field(Expected::Truth(false)),
                 field(Expected::Null),
                 field(Expected::Something),
             ]
@@ -316,11 +366,30 @@ mod tests {
     }
 
     #[test]
-    fn a_field_is_compared_as_it_is_written() {
+    fn a_field_is_compared_as_it_is_declared() {
         for (is, token, expected) in [
             (json!(false), Some("false"), true),
             (json!(false), Some("true"), false),
             (json!(false), None, false),
+            (json!(false), Some("null"), true),
+            (json!(false), Some("0"), true),
+            (json!(false), Some("\"False\""), true),
+            (json!(false), Some("\"no\""), true),
+            (json!(false), Some("\"\""), true),
+            (json!(false), Some("1"), false),
+            (json!(false), Some("\"n/a\""), false),
+            (json!(false), Some("[]"), false),
+            (json!(true), Some("true"), true),
+            (json!(true), Some("1"), true),
+            (json!(true), Some("\"TRUE\""), true),
+            (json!(true), Some("null"), false),
+            (json!(true), Some("0"), false),
+            (json!("false"), Some("\"false\""), true),
+            (json!(0), Some("0.0"), true),
+            (json!(0), Some("\"0\""), true),
+            (json!(1.5), Some("1.50"), true),
+            (json!(10), Some("1"), false),
+            (json!(0), Some("false"), false),
             (json!("a\"b"), Some(r#""a\"b""#), true),
             (json!(0), Some("0"), true),
             (json!(0), Some("10"), false),

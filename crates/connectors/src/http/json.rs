@@ -11,18 +11,32 @@ use memchr::memchr2;
 /// Nesting that is followed without allocation; each level beyond it takes one bit.
 const DEPTH_USUAL: usize = 1_024;
 
+/// A key with a dot in it, which begins so: `@odata.nextLink`.
+const DOTTED_KEY: &str = "@odata";
+
 /// A path of keys from the root: `data.items`. The empty path is the root itself.
 #[derive(Debug, Clone, PartialEq, Eq, Default)]
 pub(super) struct Path(Vec<String>);
 
 impl Path {
     pub(super) fn new(text: &str) -> Self {
-        Self(
-            text.split('.')
-                .filter(|key| !key.is_empty())
-                .map(str::to_owned)
-                .collect(),
-        )
+        let mut keys: Vec<String> = Vec::new();
+        for key in text.split('.').filter(|key| !key.is_empty()) {
+            match keys.last_mut() {
+                Some(last) if last == DOTTED_KEY => *last = format!("{last}.{key}"),
+                _ => keys.push(key.to_owned()),
+            }
+        }
+        Self(keys)
+    }
+
+    pub(super) fn is_empty(&self) -> bool {
+        self.0.is_empty()
+    }
+
+    /// Whether it consists of these keys.
+    pub(super) fn is(&self, keys: &[String]) -> bool {
+        self.0 == keys
     }
 }
 
@@ -331,6 +345,8 @@ mod tests {
         assert_eq!(at(text, ""), Some(text.trim()));
         assert_eq!(at("\u{feff}{\"a\":1}", "a"), Some("1"));
         assert_eq!(at(r#"{"a":1,"a":2}"#, "a"), Some("2"));
+        let link = r#"{"m": {"@odata.nextLink": {"h": "/q"}}}"#;
+        assert_eq!(at(link, "m.@odata.nextLink.h"), Some("\"/q\""));
     }
 
     #[test]

@@ -72,6 +72,8 @@ pub(super) struct Facts {
     pub(super) token: Option<String>,
     pub(super) more: Option<bool>,
     pub(super) next_url: Option<String>,
+    /// The response has a `Link` header to a next page.
+    pub(super) has_link: bool,
     /// Whether the server has ever returned as many records as requested: only then is a page known to be short.
     pub(super) full_seen: bool,
     /// A rule of `end` marks this page as the last.
@@ -85,16 +87,20 @@ impl At {
         match paginate {
             Some(Paginate::Page(page)) => Self::Page(page.start),
             Some(Paginate::Offset(offset)) => Self::Offset(offset.start),
-            Some(Paginate::Cursor(_) | Paginate::Next(_) | Paginate::LinkHeader(_)) | None => {
-                Self::First
-            }
+            Some(
+                Paginate::Cursor(_)
+                | Paginate::Next(_)
+                | Paginate::LinkHeader(_)
+                | Paginate::SinglePage,
+            )
+            | None => Self::First,
         }
     }
 
     /// Whether a position at this place can belong to this configuration.
     pub(super) fn fits(&self, paginate: Option<&Paginate>) -> bool {
         match paginate {
-            None => *self == Self::First,
+            None | Some(Paginate::SinglePage) => *self == Self::First,
             Some(Paginate::Page(_)) => matches!(self, Self::Page(_)),
             Some(Paginate::Offset(_)) => matches!(self, Self::Offset(_)),
             Some(Paginate::Cursor(_)) => matches!(self, Self::First | Self::Token(_) | Self::Again),
@@ -145,6 +151,7 @@ impl At {
     pub(super) fn next(&self, paginate: Option<&Paginate>, facts: &Facts) -> Option<Self> {
         match paginate? {
             _ if facts.is_last => None,
+            Paginate::SinglePage => None,
             Paginate::Page(_) => self.ahead(paginate),
             Paginate::Offset(offset) => match self {
                 // An empty page that does not end the pass: the list continues after it.
@@ -339,7 +346,7 @@ pub(super) fn repeat_hint(config: &Config) -> String {
             "check the header `Link` of the API: do its links lead in a circle?",
             "the last page of the API links to itself",
         ),
-        Some(Paginate::Page(_) | Paginate::Offset(_)) | None => (
+        Some(Paginate::Page(_) | Paginate::Offset(_) | Paginate::SinglePage) | None => (
             "check `paginate`: is the parameter spelled as the server expects it?",
             "the API answers a page behind the last one with the last",
         ),

@@ -42,6 +42,9 @@ pub(super) struct Progress {
     /// A page had a next one.
     #[serde(default)]
     pub(super) next_seen: bool,
+    /// A page had a field that `end` names. Positions from before it was noted count as if one had.
+    #[serde(default = "yes")]
+    pub(super) end_seen: bool,
     /// Identity of the URL and parameters that the last pass requested.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub(super) resource: Option<String>,
@@ -51,6 +54,10 @@ pub(super) struct Progress {
 
 fn is_default<T: Default + PartialEq>(value: &T) -> bool {
     *value == T::default()
+}
+
+fn yes() -> bool {
+    true
 }
 
 fn edge_is_empty(edge: &Edge) -> bool {
@@ -202,6 +209,7 @@ impl Progress {
             records_seen: false,
             lists_seen: false,
             next_seen: false,
+            end_seen: false,
             resource: None,
             pass: None,
         }

@@ -9,8 +9,9 @@ use reqwest::header::HeaderMap;
 
 use super::body::{Outline, Shape};
 use super::config::{Config, Paginate};
-use super::end::EndRule;
+use super::end::{EndRule, Truth};
 use super::exchange::{Answer, NO_CONTENT};
+use super::next_sign::NextSign;
 use super::paginate::{self, At, Facts, NextValue};
 use super::reader::{self, Fetched, Reader};
 use super::retry::{SOURCE_NOT_FOUND, Verdict, verdict};
@@ -31,7 +32,8 @@ impl Reader {
     ///
     /// # Errors
     /// `error_body`, `records_missing`, `key_missing`, `cursor_missing`, `cursor_unreadable`, `end_field_missing`,
-    /// `next_page_unreadable`, `bad_next_url`: when the response is not a page.
+    /// `end_field_unreadable`, `next_page_unreadable`, `bad_next_url`: when the response is not a page. `more_pages` when it
+    /// is not the only one, and `paginate` says nothing.
     pub(super) fn facts(
         &mut self,
         answer: &Answer,
@@ -50,10 +52,11 @@ impl Reader {
             self.check_page(&config, outline)?;
             self.note_page(&config, outline);
             facts.records = outline.count;
-            facts.more = outline.more;
+            facts.more = readable_more(outline.more)?;
             facts.token = readable("paginate.cursor.path", &outline.token)?;
             next = readable("paginate.next.path", &outline.next)?;
-            facts.is_last = self.is_last(&config, outline);
+            let has_next = facts.token.is_some() || next.is_some();
+            facts.is_last = self.is_last(&config, outline, has_next);
             let counts = matches!(paginate, Some(Paginate::Page(_) | Paginate::Offset(_)));
             let has_end_field = config.end.fields().next().is_some();
             if counts && outline.count == 0 && has_end_field && !outline.names_end && !facts.is_last
@@ -61,11 +64,13 @@ impl Reader {
                 return Err(end_field_missing(&self.shown(outline)));
             }
         }
+        let link = paginate::link_next(&answer.headers).filter(|link| !link.is_empty());
+        facts.has_link = link.is_some();
         if let Some(Paginate::LinkHeader(_)) = paginate {
-            next = paginate::link_next(&answer.headers);
+            next = link;
         }
         if paginate.is_none() {
-            warn_of_next(answer, similar.as_deref());
+            refuse_more_pages(facts.has_link, similar.as_ref())?;
         }
         facts.full_seen = self.progress.full_seen;
         facts.overlap = self.overlap();
@@ -114,6 +119,15 @@ impl Reader {
         if let (true, Some(key)) = (outline.lacks_key, config.key()) {
             return Err(key_missing(key, &self.shown(outline)));
         }
+        if let Some(field) = &outline.unreadable_end {
+            return Err(end_field_unreadable(field, &self.shown(outline)));
+        }
+        // A page after one without the field shows that its absence is not the end.
+        let is_later = self.page() > 1 && outline.count > 0;
+        let is_named = self.progress.end_seen || outline.names_end;
+        if outline.lacks_end && is_later && !is_named {
+            return Err(end_field_missing(&self.shown(outline)));
+        }
         if self.progress.newest.is_none()
             && let Some(error) = outline.cursor_fault.take()
         {
@@ -126,6 +140,7 @@ impl Reader {
         let size = paginate::page_size(config.paginate.as_ref());
         self.progress.records_seen |= outline.count > 0;
         self.progress.lists_seen |= outline.shape == Shape::List;
+        self.progress.end_seen |= outline.names_end;
         self.progress.full_seen |= size.is_some_and(|size| outline.count >= size);
     }
 
@@ -179,8 +194,8 @@ impl Reader {
         }
     }
 
-    /// Whether a rule marks the page as the last.
-    fn is_last(&self, config: &Config, outline: &Outline) -> bool {
+    /// Whether a rule marks the page as the last. `has_next` is whether it names a next one.
+    fn is_last(&self, config: &Config, outline: &Outline, has_next: bool) -> bool {
         let counts = matches!(
             config.paginate,
             Some(Paginate::Page(_) | Paginate::Offset(_))
@@ -191,7 +206,10 @@ impl Reader {
         let size = full_size(config);
         let is_full_known = self.progress.full_seen || !counts;
         let is_short = is_full_known && size.is_some_and(|size| outline.count < size);
+        // The path to a field that no page has had may be misspelled: only the next page shows it.
+        let is_absence_proof = self.progress.end_seen || is_empty || !counts && !has_next;
         outline.is_last
+            || outline.lacks_end && is_absence_proof
             || outline.shape == Shape::Missing
             || (is_empty && empty_ends)
             || (is_short && config.end.has(&EndRule::ShortPage))
@@ -216,18 +234,29 @@ impl Reader {
     }
 
     /// # Errors
-    /// `next_page_missing` when a page without a next one does not prove that it is the last.
+    /// `next_page_missing` when a page without a next one does not prove that it is the last. `end_field_missing` when no
+    /// page has had a field that `end` names.
     pub(super) fn check_last(
         &self,
         config: &Config,
         outline: Option<&Outline>,
         facts: &Facts,
     ) -> Result<()> {
+        let can_be_absent = outline.is_some_and(|outline| outline.lacks_end);
+        let has_end_field = config.end.fields().next().is_some();
+        let is_named = self.progress.end_seen || !self.progress.records_seen;
+        if let (true, false, false, Some(outline)) =
+            (has_end_field, is_named, can_be_absent, outline)
+        {
+            return Err(end_field_missing(&self.shown(outline)));
+        }
         let place = match &config.paginate {
             Some(Paginate::Cursor(cursor)) => format!("`paginate.cursor.path: {}`", cursor.path),
             Some(Paginate::Next(next)) => format!("`paginate.next.path: {}`", next.path),
             Some(Paginate::LinkHeader(_)) => "the header `Link`".to_owned(),
-            Some(Paginate::Page(_) | Paginate::Offset(_)) | None => return Ok(()),
+            Some(Paginate::Page(_) | Paginate::Offset(_) | Paginate::SinglePage) | None => {
+                return Ok(());
+            }
         };
         let Some(outline) = outline else {
             return Ok(());
@@ -246,10 +275,16 @@ impl Reader {
         if is_ended || self.progress.next_seen || outline.count == 0 {
             return Ok(());
         }
-        if let Some(similar) = &outline.similar {
-            let message = format!("no value at {place}, but there is one at `{similar}`");
+        let is_link = matches!(config.paginate, Some(Paginate::LinkHeader(_)));
+        let similar = outline.similar.as_ref();
+        if let Some(sign) = next_sign(
+            facts.has_link,
+            similar.filter(|sign| sign.is_sure || !is_link),
+        ) {
+            let message = format!("nothing at {place}, but {} a next page", sign.place);
             let hint = format!(
-                "write `path: {similar}`, or `end: no_next` if that does not lead to the next page"
+                "write `paginate: {}`, or `end: no_next` if that does not lead to the next page",
+                sign.paginate()
             );
             return Err(Error::data("next_page_missing", message).with_hint(hint));
         }
@@ -283,18 +318,71 @@ fn readable(key: &str, value: &NextValue) -> Result<Option<String>> {
     }
 }
 
-/// Without `paginate` one answer is all there is; many servers say in it where the next one is.
-fn warn_of_next(answer: &Answer, similar: Option<&str>) {
-    if paginate::link_next(&answer.headers).is_some() {
-        tracing::warn!(
-            "the answer has a `Link` header to a next page, and only this page is loaded: set `paginate: {{link_header: {{}}}}`"
-        );
-    } else if let Some(path) = similar {
-        tracing::warn!(
-            field = path,
-            "the answer has a field that looks like the next page, and only this page is loaded: set `paginate`"
-        );
+fn readable_more(more: Option<Truth>) -> Result<Option<bool>> {
+    match more {
+        None | Some(Truth::Unknown) => Ok(None),
+        Some(Truth::True) => Ok(Some(true)),
+        Some(Truth::False) => Ok(Some(false)),
+        Some(Truth::Unreadable) => {
+            let message = "the value at `paginate.cursor.more` is neither true nor false";
+            let hint = "write the path of a boolean such as `has_more`, or remove `more`";
+            Err(Error::data("next_page_unreadable", message).with_hint(hint))
+        }
     }
+}
+
+/// A next page as a message shows it.
+struct ShownSign {
+    place: String,
+    paginate: Option<String>,
+}
+
+impl ShownSign {
+    fn paginate(&self) -> &str {
+        self.paginate.as_deref().unwrap_or("{page: {param: page}}")
+    }
+}
+
+fn next_sign(has_link: bool, sign: Option<&NextSign>) -> Option<ShownSign> {
+    if has_link {
+        return Some(ShownSign {
+            place: "the header `Link` has".to_owned(),
+            paginate: Some("{link_header: {}}".to_owned()),
+        });
+    }
+    sign.map(|sign| ShownSign {
+        place: format!("the field `{}` is a sign of", sign.path),
+        paginate: sign.paginate.clone(),
+    })
+}
+
+/// Without `paginate` one response is all there is; many servers say in it that there are others.
+///
+/// Errors: `Config` `more_pages`, with the guess in the context `paginate`.
+fn refuse_more_pages(has_link: bool, similar: Option<&NextSign>) -> Result<()> {
+    if let Some(sign) = similar.filter(|sign| !has_link && !sign.is_sure) {
+        tracing::warn!(
+            field = sign.path,
+            "the response has a field that looks like the next page, and only this page is loaded: set `paginate`; `paginate: none` \
+             says that it is the only one"
+        );
+        return Ok(());
+    }
+    let Some(sign) = next_sign(has_link, similar) else {
+        return Ok(());
+    };
+    let message = format!(
+        "the response is one page of several, and the source has no `paginate`: {} a next page",
+        sign.place
+    );
+    let error = Error::config("more_pages", message).with_hint(format!(
+        "write `paginate: {}` under `http`, or `paginate: none` to load only this page",
+        sign.paginate()
+    ));
+    Err(match sign.paginate {
+        Some(paginate) => error.with_context("paginate", paginate),
+        None => error,
+    })
 }
 
 fn error_body(excerpt: &str) -> Error {
@@ -322,7 +410,16 @@ fn key_missing(key: &str, excerpt: &str) -> Error {
 }
 
 fn end_field_missing(excerpt: &str) -> Error {
-    let message = format!("an empty page has no field that `end` names; it begins with {excerpt}");
-    Error::data("end_field_missing", message)
-        .with_hint("correct `field`, or add `empty_page` to the list under `end`")
+    let message = format!("no field that `end` names is on the page; it begins with {excerpt}");
+    Error::data("end_field_missing", message).with_hint(
+        "correct `field`, the path from the top of the body; if only empty pages lack it, add `empty_page` to the list under `end`",
+    )
+}
+
+fn end_field_unreadable(field: &str, excerpt: &str) -> Error {
+    let message = format!(
+        "`end` compares `{field}` with true or false, and it is neither; the page begins with {excerpt}"
+    );
+    Error::data("end_field_unreadable", message)
+        .with_hint("write the value that the field has on the last page after `is:`")
 }

@@ -185,12 +185,18 @@ impl Reader {
         };
         let mut skips = Vec::new();
         for (n, record) in outline.records.iter().enumerate() {
-            let is_known = is_before(record, pass.from.as_ref())
-                || is_seen(n)
+            let is_known = is_seen(n)
                 || edge.contains(&record.mark, &record.identity)
                 || legacy_edge.contains(&record.mark, &record.legacy)
                 || pass.taken.contains(&record.mark, &record.identity);
-            if is_known {
+            let is_old = !is_known && is_before(record, pass.from.as_ref());
+            if let (true, Some(mark), Some(from)) = (is_old, &record.mark, &pass.from)
+                && config.is_cursor_raw()
+                && !mark.is_order_universal(from)
+            {
+                return Err(cursor_order(mark, from));
+            }
+            if is_known || is_old {
                 skips.push(n as u64);
             } else if !is_before(record, floor.as_ref()) {
                 pass.taken.insert(record.mark.clone(), record.identity);
@@ -266,6 +272,18 @@ impl Reader {
             self.progress.newest = newest.cloned();
         }
     }
+}
+
+/// Whether such a record was read by an earlier pass, or is a new one in the order of the server, cannot be known.
+fn cursor_order(mark: &Mark, from: &Mark) -> Error {
+    let [mark, from] = [mark, from].map(|mark| cursor::Format::Raw.show(mark));
+    let what = format!(
+        "the server returned the cursor value {mark:?} for the lower bound {from:?}, which is greater in the order of bytes: \
+         the record may be a new one"
+    );
+    Error::data("cursor_order", what).with_hint(
+        "set `cursor.field` to a time or a whole number; if the server ignores `cursor.param`, correct its name",
+    )
 }
 
 fn is_before(record: &Record, bound: Option<&Mark>) -> bool {

@@ -117,5 +117,6 @@ fn stability(config: &Config) -> Option<bool> {
         Paginate::Cursor(token) => token.stable,
         Paginate::Next(next) => next.stable,
         Paginate::LinkHeader(link) => link.stable,
+        Paginate::SinglePage => None,
     }
 }

@@ -1,5 +1,6 @@
 //! `forebay init`: a new project.
 
+mod csv_layout;
 mod from;
 mod records;
 mod sample;

@@ -19,6 +19,16 @@ fn a_generated_pipeline_runs() {
             b"name,n\nM\xfcller,1\nMuster,2\n",
             "SELECT sum(n) FROM main.names WHERE name IN ('Müller', 'Muster')",
         ),
+        (
+            "titled.csv",
+            b"Names, by country\n\n'name';'n'\n'a; b';'1'\n'c';'2'\n",
+            "SELECT sum(n) FROM main.titled WHERE name IN ('a; b', 'c')",
+        ),
+        (
+            "wide.csv",
+            b"n\0;\0a\0\n\x001\0;\0x\0\n\x002\0;\0y\0\n\0",
+            "SELECT sum(n) FROM main.wide",
+        ),
     ] {
         let project = Project::new();
         project.write_bytes(file, bytes);
@@ -36,9 +46,28 @@ fn a_generated_pipeline_for_a_url_runs() {
     let server = runtime.block_on(StubHttp::start(|request| match request.path.as_str() {
         "/v1/orders" => Reply::json(&json!({"count": 2, "rows": [{"n": 1}, {"n": 2}]})),
         "/v1/names" => Reply::status(200).body("name;n\na;1\nb;2\n"),
+        "/v1/paged" => match request.param("page").as_deref() {
+            None => Reply::json(&json!({"rows": [{"n": 1}], "next": "/v1/paged?page=2"})),
+            _ => Reply::json(&json!({"rows": [{"n": 2}], "next": null})),
+        },
+        "/v1/linked" => {
+            let reply = Reply::status(200).body("\u{feff}{\"n\": 1}\n{\"n\": 0}\n");
+            match request.param("page").as_deref() {
+                None => reply.header("link", "</v1/linked?page=2>; rel=next"),
+                _ => Reply::status(200).body("{\"n\": 2}\n{\"n\": 0}\n"),
+            }
+        }
+        "/v1/counted" => {
+            let offset: u64 = request
+                .param("offset")
+                .map_or(0, |offset| offset.parse().unwrap());
+            let rows = (offset..2).take(1).map(|n| json!({"n": n + 1}));
+            let rows: Vec<_> = rows.collect();
+            Reply::json(&json!({"rows": rows, "total": 2, "offset": offset, "limit": 1}))
+        }
         _ => Reply::status(401),
     }));
-    for name in ["orders", "names"] {
+    for name in ["orders", "names", "paged", "linked", "counted"] {
         let project = Project::new();
         project.ok(&["init", "--from", &server.url(&format!("/v1/{name}"))]);
         project.ok(&["check"]);

@@ -210,27 +210,39 @@ fn a_secret_that_a_server_puts_into_its_records_is_in_no_reason() {
 }
 
 #[test]
-fn a_next_page_that_nobody_asked_for_is_mentioned() {
+fn a_next_page_that_nobody_asked_for_fails_the_run_until_it_is_declared() {
     let runtime = runtime();
     let _inside = runtime.enter();
     let body = json!({"count": 4, "next": "/q?page=2", "results": [{"id": 1}, {"id": 2}]});
     let link =
         Reply::json(&json!({"results": [{"id": 1}]})).header("link", "</q?page=2>; rel=next");
-    for (reply, said) in [(Reply::json(&body), "field=\"next\""), (link, "Link")] {
+    let unsure = Reply::json(&json!({"results": [{"id": 1}], "cursor": "x"}));
+    for (reply, said, code) in [
+        (Reply::json(&body), "{next: {path: next}}", 2),
+        (link, "{link_header: {}}", 2),
+        (unsure, "field=\"cursor\"", 0),
+    ] {
         let server = runtime.block_on(StubHttp::start(move |_| reply.clone()));
         let project = Project::new();
-        project.write(
-            "pipelines/p.yaml",
-            &format!(
-                "pipeline: p\nsource: {{http: {{url: \"{}\", allow_private: true, records: results}}}}\nextract: {{json: {{records: results}}}}\nload: {{iceberg: {{table: a.p}}}}\n",
-                server.url("/q")
-            ),
-        );
-        let pulled = project.ok(&["run"]);
-        assert!(
-            pulled.err.contains("paginate") && pulled.err.contains(said),
-            "{}",
-            pulled.err
-        );
+        // The source is not told where the records are in the first.
+        for records in ["", ", records: results"] {
+            for (paginate, code) in [("", code), (", paginate: none", 0)] {
+                project.write(
+                    "pipelines/p.yaml",
+                    &format!(
+                        "pipeline: p\nsource: {{http: {{url: \"{}\", allow_private: true{records}{paginate}}}}}\nextract: {{json: {{records: results}}}}\nload: {{iceberg: {{table: a.p}}}}\n",
+                        server.url("/q")
+                    ),
+                );
+                let pulled = project.run(&["run", "--full"]);
+                assert_eq!(pulled.code, code, "{}", pulled.err);
+                if paginate.is_empty() {
+                    assert!(pulled.err.contains(said), "{}", pulled.err);
+                    assert!(pulled.err.contains("paginate: none"), "{}", pulled.err);
+                } else {
+                    assert!(!pulled.err.contains("paginate"), "{}", pulled.err);
+                }
+            }
+        }
     }
 }

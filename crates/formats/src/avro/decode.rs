@@ -45,6 +45,15 @@ impl Decoding {
         })
     }
 
+    /// Where each message is a block, a list of records.
+    pub(super) fn of_blocks(id: u32, schema: &Schema) -> Result<Self, Unreadable> {
+        let decoding = Self::new(id, schema)?;
+        Ok(Self {
+            layout: decoding.layout.of_blocks(),
+            ..decoding
+        })
+    }
+
     pub(super) fn layout(&self) -> &Layout {
         &self.layout
     }

@@ -2,7 +2,8 @@
 //!
 //! The decoder copies a named type wherever it is named, and takes the items of a list one by one also where they have no
 //! bytes. Some kilobytes of names that each name another twice fill the memory, and a list of 2^62 nulls never ends. Here names are
-//! counted and not copied, and [`Layout::check`] bounds such lists. Values are never decoded here.
+//! counted and not copied, and [`Layout::check`] bounds such lists. It also refuses what the decoder would read as a value: any index
+//! of a union beside null, and any byte as a boolean. Values are never decoded here.
 
 #[cfg(test)]
 mod tests;
@@ -40,6 +41,8 @@ enum Shape {
     /// None at all, but there are fields.
     EmptyRecord,
     Fixed(u64),
+    /// One byte, 0 or 1.
+    Boolean,
     /// A number of one to ten bytes, also an enum.
     Number,
     /// A length, and as many bytes.
@@ -63,6 +66,10 @@ pub(super) struct Layout {
     root: Arc<Shape>,
     /// Whether any list has items without bytes.
     has_empty_items: bool,
+    /// Whether the decoder reads some damaged bytes as values. Not checked where a name is unknown.
+    has_lenient_values: bool,
+    /// Whether a message is a block, a list of records.
+    is_block: bool,
     /// Most bytes in memory that one byte of a message may become.
     growth: u64,
 }
@@ -75,8 +82,18 @@ impl Layout {
         Ok(Self {
             root: root.shape,
             has_empty_items: reading.has_empty_items,
+            has_lenient_values: reading.has_lenient_values && !reading.has_unknown_names,
+            is_block: false,
             growth: root.growth,
         })
+    }
+
+    /// The layout of blocks, where `self` is that of a record with a list of records.
+    pub(super) fn of_blocks(self) -> Self {
+        Self {
+            is_block: true,
+            ..self
+        }
     }
 
     /// How many of these values to decode together, at least one.
@@ -114,12 +131,13 @@ impl Type {
     fn plain(shape: Shape) -> Self {
         let width = match shape {
             Shape::Fixed(bytes) => bytes,
+            Shape::Boolean => 1,
             Shape::Number | Shape::Bytes => VALUE_BYTES,
             _ => 0,
         };
         Self {
             growth: match shape {
-                Shape::Fixed(_) => 1,
+                Shape::Fixed(_) | Shape::Boolean => 1,
                 _ => width,
             },
             shape: Arc::new(shape),
@@ -181,6 +199,8 @@ impl Type {
 struct Reading {
     named: HashMap<(String, String), Type>,
     has_empty_items: bool,
+    has_lenient_values: bool,
+    has_unknown_names: bool,
 }
 
 impl Reading {
@@ -189,6 +209,7 @@ impl Reading {
             Value::String(name) => self.find(name, namespace),
             Value::Array(branches) => {
                 let parts = self.read_all(branches.iter(), namespace)?;
+                self.has_lenient_values |= is_nullable(&parts);
                 union(&parts)
             }
             Value::Object(object) => self.object(object, namespace)?,
@@ -257,10 +278,11 @@ impl Reading {
     }
 
     /// A plain type, or one by its name; the decoder refuses a name that was not before.
-    fn find(&self, name: &str, namespace: &str) -> Type {
+    fn find(&mut self, name: &str, namespace: &str) -> Type {
+        self.has_lenient_values |= name == "boolean";
         let shape = match name {
             "null" => Shape::Nothing,
-            "boolean" => Shape::Fixed(1),
+            "boolean" => Shape::Boolean,
             "int" | "long" => Shape::Number,
             "float" => Shape::Fixed(4),
             "double" => Shape::Fixed(8),
@@ -269,6 +291,7 @@ impl Reading {
                 let (namespace, name) = name.rsplit_once('.').unwrap_or((namespace, name));
                 let key = (namespace.to_owned(), name.to_owned());
                 let found = self.named.get(&key).cloned();
+                self.has_unknown_names |= found.is_none();
                 return found.unwrap_or_else(|| Type::plain(Shape::Nothing));
             }
         };
@@ -280,16 +303,15 @@ impl Reading {
 fn union(branches: &[Type]) -> Type {
     let shape = Shape::Union(shapes(branches), union_bytes(branches));
     let union = Type::of(shape, branches);
-    let has_null = branches.iter().any(|part| part.shape.is_empty());
-    let saved = if has_null && branches.len() == 2 {
-        2
-    } else {
-        0
-    };
+    let saved = if is_nullable(branches) { 2 } else { 0 };
     Type {
         types: union.types - saved,
         ..union
     }
+}
+
+fn is_nullable(branches: &[Type]) -> bool {
+    branches.len() == 2 && branches.iter().any(|part| part.shape.is_empty())
 }
 
 /// Bytes in memory of a value of each branch, and which one it is.

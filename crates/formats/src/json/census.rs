@@ -52,15 +52,28 @@ impl Census {
         let mut census = Self::default();
         for column in shape.columns(rules.nested) {
             census.taken = census.taken.or_else(|| taken_table(&column, rules));
-            if counts(&column, rules) {
-                let count = census.tables.entry(column.table.clone()).or_default();
-                *count += 1;
-                census.widest = census.widest.max(*count);
-            }
+            census.count(&column, rules);
             let clash = add_name(&mut census.names, &column, rules.nested);
             census.clash = census.clash.or(clash);
         }
         census
+    }
+
+    /// Adds columns that were not refused.
+    pub(super) fn add(&mut self, added: &AddedColumns, rules: &Rules) {
+        let AddedColumns(added) = added;
+        for column in added {
+            self.count(column, rules);
+            add_name(&mut self.names, column, rules.nested);
+        }
+    }
+
+    fn count(&mut self, column: &Column, rules: &Rules) {
+        if counts(column, rules) {
+            let count = self.tables.entry(column.table.clone()).or_default();
+            *count += 1;
+            self.widest = self.widest.max(*count);
+        }
     }
 
     /// The reason why columns may not be added to the shape.
@@ -152,4 +165,54 @@ fn taken_table(column: &Column, rules: &Rules) -> Option<Refusal> {
         column.path
     );
     Some(Refusal::new("table_taken", reason))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::super::shape::{Key, Kind};
+    use super::*;
+    use crate::case::NameCase;
+    use crate::contract::ContractPolicy;
+
+    fn object(keys: &[(&str, Kind)]) -> Object {
+        let key = |(name, kind): &(&str, Kind)| Key {
+            kinds: vec![kind.clone()],
+            ..Key::new(name)
+        };
+        Object {
+            keys: keys.iter().map(key).collect(),
+        }
+    }
+
+    #[test]
+    fn columns_that_are_added_are_counted_as_those_of_the_shape() {
+        let list = Kind::List(Box::new(Key {
+            kinds: vec![Kind::Long],
+            ..Key::new("value")
+        }));
+        let inner = Kind::Object(object(&[("x", Kind::Long), ("y", Kind::String)]));
+        let before = object(&[("a", Kind::Long)]);
+        let grown = object(&[
+            ("a", Kind::Long),
+            ("b", inner),
+            ("c", list),
+            ("d", Kind::Double),
+        ]);
+        for nested in [Nested::Keep, Nested::Tables] {
+            let rules = Rules {
+                nested,
+                case: NameCase::Keep,
+                policy: ContractPolicy::default(),
+                record_bytes_max: 0,
+                elements_max: 0,
+                depth_max: 0,
+            };
+            let mut census = Census::of(&before, &rules);
+            census.add(&AddedColumns::between(&before, &grown, nested), &rules);
+            let whole = Census::of(&grown, &rules);
+            assert_eq!(census.names, whole.names);
+            assert_eq!(census.tables, whole.tables);
+            assert_eq!(census.widest, whole.widest);
+        }
+    }
 }

@@ -48,6 +48,9 @@ fn trailing(document: &[u8], first: &Range<usize>, behind: usize) -> Refusal {
         _ if !(is_csv || is_json(&document[first.clone()])) => {
             return broken("the text does not begin with a value", first.start);
         }
+        true if document[first.clone()].contains(&b'\n') => {
+            "the document has more than one JSON value, each over several lines: write one value per line before it is loaded, as with `jq -c .`"
+        }
         true => {
             "the document has more than one JSON value: set `lines: true` if each line is a record"
         }
@@ -256,6 +259,19 @@ mod tests {
                 is_csv,
                 "{text}: {reason}"
             );
+        }
+    }
+
+    #[test]
+    fn several_documents_are_told_from_lines() {
+        for (text, remedy) in [
+            ("{\n \"a\": 1\n}\n{\n \"a\": 2\n}\n", "`jq -c .`"),
+            ("[\n1\n]\n[2]", "`jq -c .`"),
+            ("{\"a\":1}\n{\"a\":2}", "`lines: true`"),
+        ] {
+            let refusal = find(text.as_bytes(), &[], 100).unwrap_err();
+            assert_eq!(refusal.code, "trailing_data", "{text}");
+            assert!(refusal.reason.contains(remedy), "{}", refusal.reason);
         }
     }
 

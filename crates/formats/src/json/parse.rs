@@ -194,7 +194,12 @@ fn diagnose(record: &[u8], error: &simd_json::Error, depth_max: usize) -> Refusa
             let at = offset(record, &error);
             let text = error.to_string();
             let text = text.split(" at line ").next().unwrap_or_default();
-            Refusal::at("bad_json", format!("not JSON: {text}"), at)
+            let hint = if is_opening_line(record) {
+                OPENING_LINE
+            } else {
+                ""
+            };
+            Refusal::at("bad_json", format!("not JSON: {text}{hint}"), at)
         }
         Ok(()) => Refusal::at(
             "bad_json",
@@ -202,6 +207,15 @@ fn diagnose(record: &[u8], error: &simd_json::Error, depth_max: usize) -> Refusa
             error.index(),
         ),
     }
+}
+
+/// Why a line that only opens a value is none.
+const OPENING_LINE: &str = "; if the values go over several lines (pretty-printed), remove `lines: true` for a single document, or write one value per line, as with `jq -c .`";
+
+/// Whether a record is the first line of a pretty-printed value.
+fn is_opening_line(record: &[u8]) -> bool {
+    let text = record.strip_prefix(b"\xef\xbb\xbf").unwrap_or(record);
+    matches!(text.trim_ascii(), b"{" | b"[" | b"[{")
 }
 
 /// What simd-json refuses where a lenient reader goes on.

@@ -328,7 +328,13 @@ impl Rows {
                     let grown = std::mem::take(&mut self.shape);
                     before.get_or_insert(grown);
                     self.root.truncate(self.origins.len());
+                    let census = self.census.take();
                     self.set_shape(wider);
+                    // Counted anew for every record, a wide shape would take the square of its columns.
+                    self.census = census.map(|mut census| {
+                        census.add(&growth.columns, &self.rules);
+                        census
+                    });
                 }
             }
             self.root.truncate(self.origins.len());

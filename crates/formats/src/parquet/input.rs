@@ -1,7 +1,7 @@
 //! An object of the raw zone as a file that the Parquet reader can seek in.
 
 use std::io::{Cursor, Read};
-use std::sync::Arc;
+use std::sync::{Arc, Mutex, PoisonError};
 
 use ::parquet::errors::{ParquetError, Result};
 use ::parquet::file::reader::{ChunkReader, Length};
@@ -13,6 +13,13 @@ use tokio::runtime::Handle;
 /// Bytes read at once where the reader does not know how much it needs.
 const READ_BYTES: u64 = 1 << 20;
 
+/// Bytes that were read and where they begin.
+#[derive(Debug, Default)]
+struct Block {
+    start: u64,
+    bytes: Bytes,
+}
+
 /// Ranges of an object, fetched while the thread blocks.
 #[derive(Debug, Clone)]
 pub(crate) struct ObjectFile {
@@ -20,6 +27,8 @@ pub(crate) struct ObjectFile {
     path: Path,
     runtime: Handle,
     size: u64,
+    /// The last block of at most [`READ_BYTES`]: the reader asks for each page anew, and small pages lie beside each other.
+    block: Arc<Mutex<Block>>,
 }
 
 impl ObjectFile {
@@ -34,7 +43,25 @@ impl ObjectFile {
             path: path.clone(),
             runtime: runtime.clone(),
             size,
+            block: Arc::default(),
         })
+    }
+
+    /// The bytes from `at` to the end of the block that holds it, which is read unless it is the last one.
+    fn block_at(&self, at: u64) -> Result<Bytes> {
+        let mut block = self.block.lock().unwrap_or_else(PoisonError::into_inner);
+        let offset = at.checked_sub(block.start);
+        let offset = offset.filter(|offset| *offset < block.bytes.len() as u64);
+        if let Some(offset) = offset {
+            return Ok(block.bytes.slice(usize::try_from(offset).unwrap_or(0)..));
+        }
+        let length = READ_BYTES.min(self.size.saturating_sub(at));
+        let bytes = self.range(at, length)?;
+        *block = Block {
+            start: at,
+            bytes: bytes.clone(),
+        };
+        Ok(bytes)
     }
 
     fn range(&self, start: u64, length: u64) -> Result<Bytes> {
@@ -86,13 +113,46 @@ impl Read for Ranges {
         if got > 0 || room.is_empty() {
             return Ok(got);
         }
-        let length = READ_BYTES.min(self.file.size.saturating_sub(self.at));
-        let bytes = self
-            .file
-            .range(self.at, length)
-            .map_err(std::io::Error::other)?;
-        self.at += length;
+        let bytes = self.file.block_at(self.at).map_err(std::io::Error::other)?;
+        self.at += bytes.len() as u64;
         self.held = Cursor::new(bytes);
         self.held.read(room)
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use object_store::memory::InMemory;
+
+    use super::*;
+
+    /// The Parquet reader asks for each page anew: a file of many small pages would be read once for each.
+    #[test]
+    fn what_lies_in_the_last_block_is_not_read_again() {
+        let runtime = tokio::runtime::Runtime::new().unwrap();
+        let objects: Arc<dyn ObjectStore> = Arc::new(InMemory::new());
+        let path = Path::from("a");
+        let content: Vec<u8> = (0..3_000_000_u32).map(|n| n.to_le_bytes()[1]).collect();
+        runtime
+            .block_on(objects.put(&path, content.clone().into()))
+            .unwrap();
+        let file = ObjectFile::open(&objects, &path, runtime.handle()).unwrap();
+        let read = |from: u64, length: usize| {
+            let mut room = vec![0; length];
+            let mut reader = file.get_read(from).unwrap();
+            reader.read_exact(&mut room).map(|()| room)
+        };
+        for (from, length) in [
+            (0, 10),
+            (1_500_000, 1_400_000),
+            (2_900_000, 100_000),
+            (7, 100),
+        ] {
+            let expected = &content[from..from + length];
+            assert_eq!(read(from as u64, length).unwrap(), expected, "{from}");
+        }
+        runtime.block_on(objects.delete(&path)).unwrap();
+        assert_eq!(read(500_000, 500_000).unwrap(), content[500_000..1_000_000]);
+        assert!(read(2_000_000, 1).is_err());
     }
 }

@@ -18,6 +18,7 @@ pub(crate) mod footer;
 mod hybrid;
 pub(crate) mod input;
 mod int96;
+mod known_columns;
 mod lists;
 mod numbers;
 mod pages;

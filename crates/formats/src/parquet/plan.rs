@@ -1,6 +1,6 @@
 //! Maps the columns of a file to the columns of the table, by the contract's policy.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, HashSet};
 use std::sync::Arc;
 
 use arrow::array::{
@@ -12,6 +12,7 @@ use arrow::error::ArrowError;
 use forebay_core::quarantine::{Extent, RECORD_BYTES_MAX};
 use forebay_core::{Error, PayloadHead, Rejected, Result};
 
+use super::known_columns::KnownColumns;
 use super::numbers::{self, Made, NumberColumn, NumberFit};
 pub(crate) use super::part::{Part, UnrepresentableRow};
 use super::shape::{read, written};
@@ -121,15 +122,16 @@ impl Table {
     ///
     /// Errors: `Data` `new_column` when the columns are frozen.
     pub(crate) fn plan(&mut self, file: &Schema) -> Result<Result<Plan, Refusal>> {
-        let mut columns = self.columns.clone();
+        let mut columns = KnownColumns::new(self.columns.clone());
         let mut steps = Vec::new();
-        let mut fields = Vec::new();
-        let mut beside = Vec::new();
+        let mut fields: Vec<Field> = Vec::new();
+        let mut names = HashSet::new();
+        let mut beside = HashSet::new();
         for (from, field) in file.fields().iter().enumerate() {
             if field.data_type() == &DataType::Null {
                 continue;
             }
-            if let Some(fault) = self.name_fault(field) {
+            if let Some(fault) = self.name_fault(field, &columns) {
                 return Ok(Err(fault));
             }
             let placed = match self.place(&mut columns, field)? {
@@ -137,7 +139,7 @@ impl Table {
                 Err(refusal) => return Ok(Err(refusal)),
             };
             let name = placed.field.name();
-            if fields.iter().any(|field: &Field| field.name() == name) {
+            if !names.insert(name.clone()) {
                 let reason = format!("duplicate column `{name}` in the file");
                 return Ok(Err(Refusal {
                     code: "duplicate_column",
@@ -150,7 +152,8 @@ impl Table {
             };
             let rule = self.policy.columns.get(named);
             let made = placed.numbers.as_ref().map(|fit| fit.fields(named));
-            beside.extend(made.and_then(|made| made.beside));
+            let made = made.and_then(|made| made.beside);
+            beside.extend(made.map(|field| field.name().clone()));
             steps.push(Step {
                 from: Some(from),
                 kind: placed.kind,
@@ -159,10 +162,7 @@ impl Table {
             });
             fields.push(placed.field);
         }
-        let has = |name: &str| {
-            let mut made = fields.iter().chain(&beside);
-            made.any(|field: &Field| field.name() == name)
-        };
+        let has = |name: &str| names.contains(name) || beside.contains(name);
         let missing = self
             .policy
             .columns
@@ -176,7 +176,7 @@ impl Table {
         for (name, declared) in absent.collect::<Vec<_>>() {
             let field = Field::new(name, declared.arrow(), true);
             let kind = declared.arrow();
-            if columns.iter().all(|column| column.name() != name) {
+            if columns.position(name).is_none() {
                 columns.push(field.clone());
             }
             fields.push(field);
@@ -189,7 +189,7 @@ impl Table {
         }
         if fields.is_empty() && !file.fields().is_empty() {
             // Rows without any value are still rows, and a table counts them by its columns.
-            let Some(known) = columns.first() else {
+            let Some(known) = columns.list.first() else {
                 return Ok(Err(Refusal {
                     code: NO_VALUES,
                     reason: NO_VALUES_REASON.to_owned(),
@@ -203,9 +203,9 @@ impl Table {
                 required: false,
             });
         }
+        let mut names: HashSet<String> = fields.iter().map(|field| field.name().clone()).collect();
         for field in file.fields() {
-            let is_free = fields.iter().all(|known| known.name() != field.name());
-            if *field.data_type() == DataType::Null && is_free {
+            if *field.data_type() == DataType::Null && names.insert(field.name().clone()) {
                 fields.push(Field::new(field.name(), DataType::Null, true));
                 steps.push(Step {
                     from: None,
@@ -218,6 +218,7 @@ impl Table {
         let max = self.policy.columns_max();
         // Declared columns always fit.
         let counted = columns
+            .list
             .iter()
             .filter(|column| self.policy.declared(column.name()).is_none());
         let count = counted.map(leaves).sum::<usize>();
@@ -229,7 +230,8 @@ impl Table {
                 reason,
             }));
         }
-        (self.columns, self.established) = (columns, true);
+        self.columns = columns.list;
+        self.established = true;
         Ok(Ok(Plan {
             steps,
             schema: Arc::new(Schema::new(fields)),
@@ -238,11 +240,9 @@ impl Table {
     }
 
     /// Why the file's name of a new column is invalid, if so. Columns of a lake table keep their names.
-    fn name_fault(&self, field: &Field) -> Option<Refusal> {
-        let is_known = self
-            .columns
-            .iter()
-            .any(|known| known.name() == field.name());
+    fn name_fault(&self, field: &Field, columns: &KnownColumns) -> Option<Refusal> {
+        let at = columns.position(field.name());
+        let is_known = at.is_some_and(|at| at < self.columns.len());
         if is_known || self.extractor == "table" {
             return None;
         }
@@ -259,7 +259,7 @@ impl Table {
     }
 
     /// The column of the table for a column of the file, and its type.
-    fn place(&self, columns: &mut Vec<Field>, field: &Field) -> Result<Result<Placed, Refusal>> {
+    fn place(&self, columns: &mut KnownColumns, field: &Field) -> Result<Result<Placed, Refusal>> {
         let name = field.name();
         let declared = self.policy.declared(name);
         let Some(kind) = declared
@@ -291,21 +291,21 @@ impl Table {
             }));
         }
         let held = self.established && self.policy.new_columns != NewColumns::Evolve;
-        match columns.iter().position(|column| column.name() == name) {
+        match columns.position(name) {
             None if held && declared.is_none() => self.refuse_new(name).map(Err),
             None => {
                 columns.push(Field::new(name, kind.clone(), true));
                 Ok(Ok(Placed::at(name, kind)))
             }
-            Some(at) => match wider(columns[at].data_type(), &kind) {
-                Some(wide) if !held || &wide == columns[at].data_type() => {
-                    columns[at] = Field::new(name, wide.clone(), true);
+            Some(at) => match wider(columns.list[at].data_type(), &kind) {
+                Some(wide) if !held || &wide == columns.list[at].data_type() => {
+                    columns.list[at] = Field::new(name, wide.clone(), true);
                     // A struct keeps its own fields: missing ones of the table are added.
                     let kind = if kind.is_nested() { kind } else { wide };
                     Ok(Ok(Placed::at(name, kind)))
                 }
                 _ if held => {
-                    let [now, then] = [&kind, columns[at].data_type()].map(type_text);
+                    let [now, then] = [&kind, columns.list[at].data_type()].map(type_text);
                     let reason = format!("column `{name}` is {now}, the table has {then}");
                     Ok(Err(Refusal {
                         code: "type_mismatch",
@@ -323,16 +323,17 @@ impl Table {
     /// A column of another kind gets one beside it: `name__v_kind`.
     fn variant(
         &self,
-        columns: &mut Vec<Field>,
+        columns: &mut KnownColumns,
         name: &str,
         kind: DataType,
     ) -> Result<Result<Placed, Refusal>> {
         let mut refusal = None;
         for name in numbers::variants(name, &kind) {
-            let Some(column) = columns.iter_mut().find(|column| column.name() == &name) else {
+            let Some(at) = columns.position(&name) else {
                 columns.push(Field::new(&name, kind.clone(), true));
                 return Ok(Ok(Placed::at(&name, kind)));
             };
+            let column = &mut columns.list[at];
             if let Some(wide) = wider(column.data_type(), &kind).filter(|_| !kind.is_nested()) {
                 *column = Field::new(&name, wide.clone(), true);
                 return Ok(Ok(Placed::at(&name, wide)));
@@ -352,23 +353,28 @@ impl Table {
 
     /// The target of a column whose numbers are of another kind than those of the table's column `at`; `None` when the
     /// difference is another one, or the widening is not possible.
-    fn with_numbers(&self, columns: &mut Vec<Field>, at: usize, kind: &DataType) -> Option<Placed> {
+    fn with_numbers(
+        &self,
+        columns: &mut KnownColumns,
+        at: usize,
+        kind: &DataType,
+    ) -> Option<Placed> {
         // Kinds of an Avro schema, unions too, stay separate.
         if self.extractor == "avro" {
             return None;
         }
-        let known = columns[at].data_type().clone();
+        let known = columns.list[at].data_type().clone();
         let numbers = NumberFit::of(&known, kind)?;
-        let made = numbers.fields(columns[at].name());
+        let made = numbers.fields(columns.list[at].name());
         let field = Field::new(made.own.name(), made.own.data_type().clone(), true);
         match made.beside {
             None => {
                 let wide = wider(&known, field.data_type())?;
-                columns[at] = field.with_data_type(wide);
+                columns.list[at] = field.with_data_type(wide);
             }
-            Some(_) => match columns.iter().find(|known| known.name() == field.name()) {
+            Some(_) => match columns.position(field.name()) {
                 None => columns.push(field),
-                Some(known) if known.data_type() == field.data_type() => {}
+                Some(at) if columns.list[at].data_type() == field.data_type() => {}
                 Some(_) => return None,
             },
         }

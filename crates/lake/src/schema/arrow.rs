@@ -110,6 +110,12 @@ pub(super) fn check_names(fields: &Fields) -> Result<()> {
     }
 }
 
+/// Fields by name, which [`check_names`] has checked; a table may have thousands.
+pub(super) fn index_names(fields: &Fields) -> HashMap<&str, &FieldRef> {
+    let named = fields.iter().map(|field| (field.name().as_str(), field));
+    named.collect()
+}
+
 pub(super) fn map_fields(entries: &Field) -> Result<(&FieldRef, &FieldRef)> {
     match entries.data_type() {
         DataType::Struct(fields) if fields.len() == 2 => Ok((&fields[0], &fields[1])),

@@ -9,7 +9,7 @@ use arrow::datatypes::{DataType, Field, FieldRef, Fields};
 use forebay_core::data_type::{learned_order, list_element};
 use iceberg::spec::{NestedField, NestedFieldRef, Type};
 
-use super::names::{find_known, join, source_path, unnamed};
+use super::names::{index_known, join, source_path, unnamed};
 
 /// The names of the columns of `incoming` that are not in the table, by their paths in the data.
 pub(super) fn choose_names(
@@ -73,10 +73,11 @@ impl NameChoice {
         (source, order): (&str, u32),
         new: &mut Vec<NewColumn>,
     ) {
+        let index = index_known(current);
         for field in incoming {
             let path = source_path(source, field.name());
             let order = order.max(learned_order(field));
-            let known = find_known(current, field);
+            let known = index.get(field.name().as_str()).copied();
             match known {
                 Some(known) => {
                     let name = known.name.clone();

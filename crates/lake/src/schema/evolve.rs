@@ -11,7 +11,7 @@ use iceberg::spec::{
 
 use crate::error::from_iceberg;
 
-use super::arrow::{Ids, check_names, map_fields, primitive};
+use super::arrow::{Ids, check_names, index_names, map_fields, primitive};
 use super::names::source_name;
 
 /// The most digits of a decimal in Iceberg.
@@ -58,14 +58,16 @@ impl Growth {
     ) -> Result<Vec<NestedFieldRef>> {
         check_names(incoming)?;
         let mut fields = Vec::with_capacity(incoming.len());
+        let names = index_names(incoming);
         for field in current {
             let path = format!("{prefix}{}", field.name);
-            let found = incoming.iter().find(|other| *other.name() == field.name);
+            let found = names.get(field.name.as_str()).copied();
             fields.push(self.merged(&path, field, found.map(AsRef::as_ref))?);
         }
+        let known: HashSet<&str> = current.iter().map(|field| field.name.as_str()).collect();
         for new in incoming
             .iter()
-            .filter(|new| current.iter().all(|field| field.name != *new.name()))
+            .filter(|new| !known.contains(new.name().as_str()))
         {
             let field = self.ids.field(new, false)?;
             let called = match source_name(new) {

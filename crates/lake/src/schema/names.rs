@@ -94,9 +94,10 @@ impl Names<'_> {
         place: &Place<'_>,
     ) -> Result<Fields> {
         check_names(incoming)?;
+        let index = index_known(current);
         incoming
             .iter()
-            .map(|field| match find_known(current, field) {
+            .map(|field| match index.get(field.name().as_str()) {
                 Some(known) => self.known(known, field, place),
                 None => self.new_field(field, place),
             })
@@ -261,12 +262,13 @@ pub(super) fn source_path(path: &str, name: &str) -> String {
     format!("{path}\n{name}")
 }
 
-pub(super) fn find_known<'f>(
-    current: &'f [NestedFieldRef],
-    field: &Field,
-) -> Option<&'f NestedFieldRef> {
-    let mut current = current.iter();
-    current.find(|known| stored_source_name(known) == field.name())
+/// The fields of a type by their names in the data; a table may have thousands.
+pub(super) fn index_known(current: &[NestedFieldRef]) -> HashMap<&str, &NestedFieldRef> {
+    let mut known = HashMap::with_capacity(current.len());
+    for field in current {
+        known.entry(stored_source_name(field)).or_insert(field);
+    }
+    known
 }
 
 pub(super) fn join(path: &str, name: &str) -> String {

@@ -13,6 +13,7 @@ use iceberg::spec::{
     ListType, NestedField, NestedFieldRef, PrimitiveType, Schema, StructType, Type,
 };
 
+use super::arrow::index_names;
 use crate::error::from_iceberg;
 
 /// A schema in which columns of whole numbers are doubles.
@@ -71,14 +72,16 @@ impl Widening {
         current: &[NestedFieldRef],
         incoming: &Fields,
     ) -> Vec<NestedFieldRef> {
-        let found = |field: &NestedField| incoming.iter().find(|other| *other.name() == field.name);
-        let merged = current.iter().map(|field| match found(field) {
-            Some(other) => {
-                let path = format!("{prefix}{}", field.name);
-                self.field(&path, field, other.data_type())
-            }
-            None => field.clone(),
-        });
+        let names = index_names(incoming);
+        let merged = current
+            .iter()
+            .map(|field| match names.get(field.name.as_str()) {
+                Some(other) => {
+                    let path = format!("{prefix}{}", field.name);
+                    self.field(&path, field, other.data_type())
+                }
+                None => field.clone(),
+            });
         merged.collect()
     }
 

@@ -11,6 +11,7 @@ use super::folder::{Found, OpenFile};
 use super::growth::rest;
 use super::read::{Reader, START_BYTES, compression, feed};
 use super::record::{TakenRecord, place_hash};
+use super::streams::is_padding;
 use forebay_formats::framing::Framing;
 use forebay_formats::json::detect::is_lines_text;
 
@@ -18,7 +19,7 @@ use forebay_formats::json::detect::is_lines_text;
 const HEADING_BYTES_MAX: usize = 1 << 20;
 
 /// Bytes at the beginning of a file that show whether it has a record a line.
-const DETECTED_BYTES: usize = 64 << 10;
+pub(super) const DETECTED_BYTES: usize = 64 << 10;
 
 /// The part of a file that has to be loaded.
 pub(super) enum Share {
@@ -109,6 +110,24 @@ impl Reader {
         Ok(Share::Whole)
     }
 
+    /// Records the size of a loaded file that has grown by bytes that mean nothing.
+    async fn know_padded(
+        &mut self,
+        found: &Found,
+        file: &mut dyn OpenFile,
+        mut tail: Tail,
+    ) -> Result<()> {
+        feed(&mut tail.digest, file, found.stat.size).await?;
+        let taken = tail.taken;
+        let is_there = taken.is_at(&found.name) || self.listing.is_gone(&taken);
+        let instead = is_there.then_some(&taken);
+        let now = self.context.clock.now();
+        let size = tail.digest.length();
+        let value = tail.digest.value();
+        self.moved |= self.state.add(found, size, &value, now, instead);
+        Ok(())
+    }
+
     /// Logs when a file that is loaded as a whole begins with the content loaded from a removed file.
     pub(super) async fn warn_if_repeated(&mut self, found: &Found) -> Result<()> {
         let records = self.listing.repeated(found, &self.state.files);
@@ -179,8 +198,17 @@ impl Reader {
         }
         if tail.compression != Compression::None {
             let loaded = self.loaded_streams(file, &tail).await?;
+            if let Some(loaded) = &loaded
+                && is_padding(file, tail.compression, loaded.size(), found.stat.size).await?
+            {
+                self.know_padded(found, file, tail).await?;
+                return Ok(Share::Nothing);
+            }
             tail.start = self.start_of_stream(found, &tail, loaded);
             tail.base = loaded;
+            if tail.start > 0 {
+                tail.heading = self.open_record(found, file, &tail).await?;
+            }
             tail.rewind(file).await?;
             return Ok(Share::Rest(Box::new(tail)));
         }
@@ -232,14 +260,19 @@ impl Reader {
     ) -> Result<u64> {
         let rest = rest(self.context.heading, file, taken, found.stat.size).await?;
         if rest.is_repeated {
-            tracing::warn!(
-                file = %found.name,
-                loaded_bytes = taken,
-                "the file was loaded while its last record was incomplete; that record is loaded again: compare it, and set `settle` or `follow: true`"
-            );
+            warn_incomplete(found, taken);
         }
         Ok(rest.start)
     }
+}
+
+/// Warns that the last record loaded before was only a part of one.
+pub(super) fn warn_incomplete(found: &Found, loaded_bytes: u64) {
+    tracing::warn!(
+        file = %found.name,
+        loaded_bytes,
+        "the file was loaded while its last record was incomplete; that record is loaded again: compare it, and set `settle` or `follow: true`"
+    );
 }
 
 /// Logs that a file to be loaded as a whole begins with content loaded before.

@@ -82,3 +82,66 @@ async fn a_stream_that_was_read_too_early_is_loaded_alone() {
         }
     }
 }
+
+#[tokio::test]
+async fn a_record_that_two_streams_share_is_loaded_whole() {
+    let gzip: fn(&[u8]) -> Vec<u8> = forebay_testkit::gzip;
+    let zstd: fn(&[u8]) -> Vec<u8> = forebay_testkit::zstd;
+    let csv = "csv: {header: false}";
+    for (kind, extract, texts, expected) in [
+        (
+            "ndjson",
+            "json: {}",
+            ["{\"id\": 0}\n{\"id\": 1", "}\n{\"id\": 2}\n"],
+            "0,1,2",
+        ),
+        (
+            "log",
+            "json: {lines: true}",
+            ["{\"id\": 0}\n{\"id\"", ": 1}\n{\"id\": 2}\n"],
+            "0,1,2",
+        ),
+        (
+            "log",
+            "json: {}",
+            ["{\"id\": 0}\n{\"id\"", ": 1}\n{\"id\": 2}\n"],
+            "0,1,2",
+        ),
+        // The half was a record before; the whole one is loaded after it, as in a file without compression.
+        ("csv", csv, ["0,x\n1,\"l\no", "ng\"\n2,x\n"], "0,1,2"),
+        ("csv", csv, ["0,x\n1,lo", "ng\n2,x\n"], "0,1,1,2"),
+        // Records that lack only their line ends.
+        (
+            "ndjson",
+            "json: {}",
+            ["{\"id\": 0}", "{\"id\": 1}\n"],
+            "0,1",
+        ),
+        (
+            "ndjson",
+            "json: {}",
+            ["{\"id\": 0}", "\n{\"id\": 1}\n"],
+            "0,1",
+        ),
+        ("csv", csv, ["0,x\n1,y", "\r\n2,z\n"], "0,1,2"),
+    ] {
+        for (ending, compress) in [("gz", gzip), ("zst", zstd)] {
+            let streams = texts.map(|text| compress(text.as_bytes()));
+            let name = format!("a.{kind}.{ending}");
+            let parts: [&[u8]; 2] = [&streams[0], &streams[1]];
+            assert_eq!(
+                ids(&name, extract, "", &parts).await,
+                expected,
+                "{name} {texts:?}"
+            );
+            // Read while the second was incomplete.
+            let (half, rest) = streams[1].split_at(streams[1].len() / 2);
+            let parts: [&[u8]; 3] = [&streams[0], half, rest];
+            assert_eq!(
+                ids(&name, extract, "", &parts).await,
+                expected,
+                "{name} {texts:?}"
+            );
+        }
+    }
+}

@@ -3,6 +3,7 @@
 mod edge;
 mod failures;
 mod limits;
+mod more_pages;
 mod moving;
 mod pages;
 mod proof;

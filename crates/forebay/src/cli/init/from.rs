@@ -5,7 +5,9 @@ use std::path::Path;
 
 use forebay_core::{Compression, Error, Result};
 use forebay_formats::magic::foreign_format;
+use serde::de::IgnoredAny;
 
+use super::csv_layout::CsvLayout;
 use super::records;
 use super::sample::Sample;
 
@@ -25,7 +27,7 @@ pub(super) fn is_url(from: &str) -> bool {
 /// the data.
 ///
 /// # Errors
-/// `Config` `unknown_format` with the formats there are, `not_utf8`; `Data` `foreign_format`.
+/// `Config` `unknown_format` with the formats there are, `not_utf8`, `several_documents`; `Data` `foreign_format`.
 pub(super) fn generate(from: &str, project: &Path, sample: &Sample) -> Result<GeneratedPipeline> {
     let name = pipeline_name(from);
     let text = Text::of(&sample.bytes);
@@ -38,16 +40,14 @@ pub(super) fn generate(from: &str, project: &Path, sample: &Sample) -> Result<Ge
             .with_hint("name it .csv, .json, .ndjson, .parquet or .avro, or write the pipeline file by hand: `forebay init`")
     })?;
     format.check_encoding(from, text.encoding)?;
+    format.check_documents(from, &text.bytes)?;
     let records = match format {
         Format::Json => records::path(&text.bytes),
         _ => None,
     };
     // Of an API the source looks for the list too, to know an error in its place.
     let (source, records) = match is_url(from) {
-        true => (
-            url_source(from, sample.is_private, records.as_deref()),
-            None,
-        ),
+        true => (url_source(from, sample, records.as_deref()), None),
         false => (
             format!("file: {{path: {}}}", quoted(&pattern_of(from, project))),
             records,
@@ -60,13 +60,20 @@ pub(super) fn generate(from: &str, project: &Path, sample: &Sample) -> Result<Ge
     Ok(GeneratedPipeline { name, yaml })
 }
 
-fn url_source(url: &str, is_private: bool, records: Option<&str>) -> String {
+fn url_source(url: &str, sample: &Sample, records: Option<&str>) -> String {
     let mut options = vec![format!("url: {}", quoted(url))];
     options.extend(records.map(|path| format!("records: {}", quoted(path))));
-    if is_private {
+    if sample.is_private {
         options.push("allow_private: true".to_owned());
     }
-    format!("http: {{{}}}", options.join(", "))
+    let Some(paginate) = &sample.paginate else {
+        return format!("http: {{{}}}", options.join(", "));
+    };
+    options.push(format!("paginate: {paginate}"));
+    format!(
+        "http: {{{}}}                      # `paginate` by the first response: compare it with the API's manual",
+        options.join(", ")
+    )
 }
 
 /// A sample as UTF-8, and its encoding if it has another one.
@@ -75,18 +82,25 @@ struct Text {
     encoding: Option<&'static str>,
 }
 
+/// UTF-16 that no setting reads.
+const UTF_16_BE: &str = "utf-16be";
+
+const BYTE_ORDER_MARK: &[u8] = b"\xef\xbb\xbf";
+
+/// Bytes of UTF-16 that show the order of bytes.
+const UNITS_BYTES: usize = 4_096;
+
+/// One in so many units of UTF-16 is a character of ASCII, such as a delimiter.
+const ZERO_UNITS: usize = 16;
+
 /// The line in which Excel writes the delimiter.
 const SEPARATOR_LINE: &[u8] = b"sep=";
 
 impl Text {
     /// Bytes of Excel's line for the delimiter, which is not the header; 0 without one.
     fn separator_line(&self) -> usize {
-        let text = self
-            .bytes
-            .strip_prefix(b"\xef\xbb\xbf")
-            .unwrap_or(&self.bytes);
         let end = self.bytes.iter().position(|byte| *byte == b'\n');
-        match text.starts_with(SEPARATOR_LINE) {
+        match self.bytes.starts_with(SEPARATOR_LINE) {
             true => end.map_or(0, |end| end + 1),
             false => 0,
         }
@@ -99,11 +113,24 @@ impl Text {
         if let [0xfe, 0xff, units @ ..] = sample {
             return Self::of_utf16(units, u16::from_be_bytes);
         }
+        match zero_halves(sample) {
+            [false, true] => return Self::of_utf16(sample, u16::from_le_bytes),
+            [true, false] => {
+                return Self {
+                    encoding: Some(UTF_16_BE),
+                    ..Self::of_utf16(sample, u16::from_be_bytes)
+                };
+            }
+            _ => {}
+        }
         // The sample may end within a character.
         let is_utf8 =
             std::str::from_utf8(sample).map_or_else(|error| error.error_len().is_none(), |_| true);
         Self {
-            bytes: sample.to_vec(),
+            bytes: sample
+                .strip_prefix(BYTE_ORDER_MARK)
+                .unwrap_or(sample)
+                .to_vec(),
             encoding: (!is_utf8).then_some("windows-1252"),
         }
     }
@@ -116,6 +143,17 @@ impl Text {
             encoding: Some("utf-16"),
         }
     }
+}
+
+/// Whether the first and whether the second halves of units of two bytes are often zero: those of text in UTF-16 are, in one of
+/// them.
+fn zero_halves(sample: &[u8]) -> [bool; 2] {
+    let (units, _) = sample[..sample.len().min(UNITS_BYTES)].as_chunks::<2>();
+    let are_zero = |half: usize| {
+        let count = units.iter().filter(|unit| unit[half] == 0).count();
+        count > 0 && count * ZERO_UNITS >= units.len()
+    };
+    [are_zero(0), are_zero(1)]
 }
 
 /// How a pipeline file names the file: below the project relative to it, so that the folder can be moved as a whole.
@@ -131,7 +169,7 @@ fn pattern_of(from: &str, project: &Path) -> String {
 
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 enum Format {
-    Csv { delimiter: char, header: bool },
+    Csv(CsvLayout),
     Json,
     Lines,
     Parquet,
@@ -150,11 +188,11 @@ impl Format {
         }
     }
 
-    fn csv(delimiter: char, sample: &[u8]) -> Self {
-        Self::Csv {
-            delimiter,
-            header: has_header(delimiter, sample),
-        }
+    fn csv(sample: &[u8], delimiter: char) -> Option<Self> {
+        let layout = CsvLayout::of(sample, None);
+        layout
+            .or_else(|| CsvLayout::of(sample, Some(delimiter)))
+            .map(Self::Csv)
     }
 
     /// By the name, else by the first bytes; an API returns JSON.
@@ -168,8 +206,8 @@ impl Format {
             .extension()
             .map(|extension| extension.to_string_lossy().to_ascii_lowercase());
         match extension.as_deref() {
-            Some("csv" | "txt") => Some(Self::csv(delimiter(sample).unwrap_or(','), sample)),
-            Some("tsv" | "tab") => Some(Self::csv('\t', sample)),
+            Some("csv" | "txt") => Self::csv(sample, ','),
+            Some("tsv" | "tab") => CsvLayout::of(sample, Some('\t')).map(Self::Csv),
             Some("ndjson" | "jsonl") => Some(Self::Lines),
             Some("json" | "geojson") => Some(json_layout(sample)),
             Some("parquet") => Some(Self::Parquet),
@@ -177,19 +215,40 @@ impl Format {
             _ if is_url && sample.is_empty() => Some(Self::Json),
             _ => match sample.iter().find(|byte| !byte.is_ascii_whitespace()) {
                 Some(b'{' | b'[') => Some(json_layout(sample)),
-                _ => delimiter(sample).map(|delimiter| Self::csv(delimiter, sample)),
+                _ => CsvLayout::of(sample, None).map(Self::Csv),
             },
         }
     }
 
-    /// JSON has one encoding.
+    /// JSON has one encoding, and CSV all but one.
     fn check_encoding(self, from: &str, encoding: Option<&str>) -> Result<()> {
-        let (Self::Json | Self::Lines, Some(encoding)) = (self, encoding) else {
-            return Ok(());
+        let (encoding, what) = match (self, encoding) {
+            (Self::Json | Self::Lines, Some(encoding)) => {
+                (encoding, format!("{from} is not UTF-8, which JSON must be"))
+            }
+            (Self::Csv(_), Some(UTF_16_BE)) => (
+                UTF_16_BE,
+                format!("{from} is UTF-16, big-endian and without a byte order mark"),
+            ),
+            _ => return Ok(()),
         };
-        let what = format!("{from} is not UTF-8, which JSON must be");
         Err(Error::config("not_utf8", what)
             .with_hint(format!("convert it: iconv -f {encoding} -t UTF-8 {from}")))
+    }
+
+    /// A document is one value: several in one file are refused when they are loaded.
+    fn check_documents(self, from: &str, sample: &[u8]) -> Result<()> {
+        let mut values = serde_json::Deserializer::from_slice(sample).into_iter::<IgnoredAny>();
+        let is_first = self == Self::Json && matches!(values.next(), Some(Ok(_)));
+        let rest = sample.get(values.byte_offset()..).unwrap_or_default();
+        if !is_first || !matches!(rest.trim_ascii_start(), [b'{' | b'[', ..]) {
+            return Ok(());
+        }
+        let what = format!("{from} has several JSON documents, which are not one on each line");
+        let name = pipeline_name(from);
+        Err(Error::config("several_documents", what).with_hint(format!(
+            "write one on each line: jq -c . {from} > {name}.ndjson"
+        )))
     }
 
     fn extractor(self, encoding: Option<&str>, records: Option<&str>, skips_line: bool) -> String {
@@ -197,9 +256,12 @@ impl Format {
             .map(|encoding| format!("encoding: {encoding}"))
             .into_iter()
             .collect();
-        options.extend(skips_line.then(|| "skip_lines: 1".to_owned()));
         match (self, records) {
-            (Self::Csv { delimiter, header }, _) => csv_extractor(delimiter, header, options),
+            (Self::Csv(layout), _) => {
+                let skipped = layout.skip_lines + usize::from(skips_line);
+                options.extend((skipped > 0).then(|| format!("skip_lines: {skipped}")));
+                csv_extractor(layout, options)
+            }
             (Self::Json, Some(records)) => format!(
                 "json: {{records: {}}}                      # the list of records in the document",
                 quoted(records)
@@ -212,13 +274,16 @@ impl Format {
     }
 }
 
-fn csv_extractor(delimiter: char, header: bool, mut options: Vec<String>) -> String {
-    match delimiter {
+fn csv_extractor(layout: CsvLayout, mut options: Vec<String>) -> String {
+    if layout.is_single_quoted {
+        options.insert(0, "quote: \"'\"".to_owned());
+    }
+    match layout.delimiter {
         ',' => {}
         '\t' => options.insert(0, "delimiter: \"\\t\"".to_owned()),
         delimiter => options.insert(0, format!("delimiter: \"{delimiter}\"")),
     }
-    if header {
+    if layout.header {
         return format!("csv: {{{}}}", options.join(", "));
     }
     options.push("header: false".to_owned());
@@ -226,33 +291,6 @@ fn csv_extractor(delimiter: char, header: bool, mut options: Vec<String>) -> Str
         "csv: {{{}}}                      # the first line looks like data; name the columns with `columns: [a, b, …]`",
         options.join(", ")
     )
-}
-
-/// Whether the first line holds names: not when one of its fields is a number or a date, unless all of those are years.
-fn has_header(delimiter: char, sample: &[u8]) -> bool {
-    let text = String::from_utf8_lossy(sample);
-    let Some(first) = text.lines().find(|line| !line.trim().is_empty()) else {
-        return true;
-    };
-    let fields = first
-        .split(delimiter)
-        .map(|field| field.trim().trim_matches('"'));
-    let is_value = |field: &&str| field.parse::<f64>().is_ok_and(f64::is_finite) || is_date(field);
-    let values: Vec<&str> = fields.filter(is_value).collect();
-    let is_year = |field: &&str| {
-        field
-            .parse()
-            .is_ok_and(|year: u32| (1800..=2200).contains(&year))
-    };
-    values.is_empty() || values.len() > 1 && values.iter().all(is_year)
-}
-
-fn is_date(field: &str) -> bool {
-    let date = field.get(..10).unwrap_or_default();
-    date.bytes().enumerate().all(|(i, byte)| match i {
-        4 | 7 => byte == b'-',
-        _ => byte.is_ascii_digit(),
-    }) && date.len() == 10
 }
 
 /// Lines of objects, or one document.
@@ -266,18 +304,6 @@ fn json_layout(sample: &[u8]) -> Format {
     } else {
         Format::Json
     }
-}
-
-/// The delimiter that the first line has most of; `None` for a single column.
-fn delimiter(sample: &[u8]) -> Option<char> {
-    let text = String::from_utf8_lossy(sample);
-    let header = text.lines().next()?;
-    [',', ';', '\t', '|']
-        .into_iter()
-        .map(|delimiter| (header.matches(delimiter).count(), delimiter))
-        .filter(|(count, _)| *count > 0)
-        .max_by_key(|(count, _)| *count)
-        .map(|(_, delimiter)| delimiter)
 }
 
 /// The file's name without its extensions, as an identifier.
@@ -360,6 +386,27 @@ mod tests {
                 "csv: {delimiter: \";\", skip_lines: 1}",
             ),
             ("a.csv", b"a,b\nM\xc3\xbcller,\xc3", "csv: {}"),
+            (
+                "a.csv",
+                b"\xef\xbb\xbfsep=;\nSales\n\na;b\n1;2\n3;4\n",
+                "csv: {delimiter: \";\", skip_lines: 3}",
+            ),
+            ("a.csv", b"'a','b'\n'1','2'\n", "csv: {quote: \"'\"}"),
+            (
+                "https://x/y",
+                b"\xef\xbb\xbf{\"rows\": [{\"a\": 1}]}",
+                "json: {}",
+            ),
+            (
+                "https://x/y",
+                b"\xef\xbb\xbf{\"a\":1}\n{\"a\":2}\n",
+                "json: {lines: true}",
+            ),
+            (
+                "a.csv",
+                &utf16[2..],
+                "csv: {delimiter: \";\", encoding: utf-16}",
+            ),
             ("a.csv", &utf16, "csv: {delimiter: \";\", encoding: utf-16}"),
         ] {
             assert_eq!(extractor(from, sample), expected, "{from}");
@@ -368,8 +415,25 @@ mod tests {
             bytes: b"{\"a\": \"M\xfcller\"}".to_vec(),
             ..Sample::default()
         };
-        let error = generate("a.json", Path::new("."), &latin).unwrap_err();
-        assert_eq!(error.code(), "not_utf8");
+        let big_endian: Vec<u8> = "a;b\n1;2\n"
+            .encode_utf16()
+            .flat_map(u16::to_be_bytes)
+            .collect();
+        let pretty = b"{\n \"a\": 1\n}\n{\n \"a\": 2\n}\n".to_vec();
+        for (from, bytes, code) in [
+            ("a.json", latin.bytes.clone(), "not_utf8"),
+            ("a.json", utf16.clone(), "not_utf8"),
+            ("a.csv", big_endian, "not_utf8"),
+            ("a.json", pretty.clone(), "several_documents"),
+            ("https://x/y", pretty, "several_documents"),
+        ] {
+            let sample = Sample {
+                bytes,
+                ..Sample::default()
+            };
+            let error = generate(from, Path::new("."), &sample).unwrap_err();
+            assert_eq!(error.code(), code, "{from}");
+        }
     }
 
     #[test]
@@ -378,7 +442,8 @@ mod tests {
         let gzip = forebay_testkit::gzip(text.as_bytes());
         let zstd = forebay_testkit::zstd(text.as_bytes());
         for compressed in [&gzip[..], &zstd, &gzip[..gzip.len() / 2]] {
-            assert_eq!(delimiter(&decompressed(compressed.to_vec())), Some(','));
+            let layout = CsvLayout::of(&decompressed(compressed.to_vec()), None);
+            assert_eq!(layout.map(|layout| layout.delimiter), Some(','));
         }
         assert_eq!(decompressed(b"a|b".to_vec()), b"a|b");
     }
@@ -410,7 +475,14 @@ mod tests {
     #[test]
     fn formats_are_guessed_from_name_and_content() {
         let guess = |from: &str, sample: &str| Format::guess(from, sample.as_bytes(), false);
-        let csv = |delimiter, header| Some(Format::Csv { delimiter, header });
+        let csv = |delimiter, header| {
+            Some(Format::Csv(CsvLayout {
+                delimiter,
+                is_single_quoted: false,
+                skip_lines: 0,
+                header,
+            }))
+        };
         assert_eq!(guess("a.csv", "a;b;c\n1;2,5;3"), csv(';', true));
         assert_eq!(guess("a.csv.gz", ""), csv(',', true));
         assert_eq!(guess("a.csv", "country,2019,2020\nFR,1,2"), csv(',', true));

@@ -5,6 +5,7 @@ use std::io::Read;
 use std::path::Path;
 
 use forebay_config::Document;
+use forebay_connectors::http::proposed_paginate;
 use forebay_connectors::source::SourceContext;
 use forebay_core::{Compression, Error, ErrorKind, Result, SystemClock};
 use forebay_formats::decode::Decoder;
@@ -14,6 +15,12 @@ use super::from::quoted;
 
 /// Bytes of a file that are sampled.
 const SAMPLE_BYTES: u64 = 64 << 10;
+
+/// Bytes of a response that are searched for the next page, which many servers write at its end.
+const RESPONSE_BYTES: usize = 16 << 20;
+
+/// Code of the error for a response that is not the only page.
+const MORE_PAGES: &str = "more_pages";
 
 /// Code of the error for an address in a private network.
 const ADDRESS_REFUSED: &str = "address_refused";
@@ -25,6 +32,8 @@ pub(super) struct Sample {
     pub(super) bytes: Vec<u8>,
     /// Whether the host is in a private network.
     pub(super) is_private: bool,
+    /// The `paginate` that the response of a URL shows, as YAML.
+    pub(super) paginate: Option<String>,
     /// Why there are no bytes.
     pub(super) fault: Option<Error>,
 }
@@ -54,37 +63,52 @@ pub(super) fn of_file(from: &str) -> Result<Sample> {
 /// # Errors
 /// Those of an address that no source may connect to.
 pub(super) async fn of_url(url: &str) -> Result<Sample> {
-    let mut is_private = false;
+    let mut sample = Sample::default();
+    let mut is_single = false;
     loop {
-        let error = match request(url, is_private).await {
-            Ok(bytes) => {
-                return Ok(Sample {
-                    bytes: decompressed(bytes),
-                    is_private,
-                    fault: None,
-                });
-            }
+        let error = match request(url, sample.is_private, is_single).await {
+            Ok(bytes) => return Ok(sample.of_response(bytes)),
             Err(error) => error,
         };
         match error.code() {
-            ADDRESS_REFUSED if !is_private => is_private = true,
+            ADDRESS_REFUSED if !sample.is_private => sample.is_private = true,
             ADDRESS_REFUSED => return Err(error),
+            MORE_PAGES if !is_single => {
+                is_single = true;
+                sample.paginate = paginate_of(&error);
+            }
             _ if error.kind() == ErrorKind::Config => return Err(error),
             _ => {
-                return Ok(Sample {
-                    bytes: Vec::new(),
-                    is_private,
-                    fault: Some(error),
-                });
+                sample.fault = Some(error);
+                return Ok(sample);
             }
         }
     }
 }
 
+impl Sample {
+    fn of_response(self, body: Vec<u8>) -> Self {
+        let text = expanded(body, RESPONSE_BYTES);
+        let paginate = self.paginate.or_else(|| proposed_paginate(&text));
+        Self {
+            bytes: decompressed(text),
+            paginate,
+            ..self
+        }
+    }
+}
+
+/// The proposal in the error for a response that is not the only page.
+fn paginate_of(error: &Error) -> Option<String> {
+    let mut context = error.context();
+    context.find_map(|(key, value)| (key == "paginate").then(|| value.to_owned()))
+}
+
 /// The body, as the source of a pipeline receives it.
-async fn request(url: &str, is_private: bool) -> Result<Vec<u8>> {
+async fn request(url: &str, is_private: bool, is_single: bool) -> Result<Vec<u8>> {
+    let paginate = if is_single { ", paginate: none" } else { "" };
     let text = format!(
-        "{{url: {}, allow_private: {is_private}, retry: {{attempts: 2, max_delay: 1s}}}}",
+        "{{url: {}, allow_private: {is_private}, retry: {{attempts: 2, max_delay: 1s}}{paginate}}}",
         quoted(url)
     );
     let source = forebay_connectors::find_source("http")?.build(&Document::from_yaml(&text)?)?;
@@ -99,8 +123,12 @@ async fn request(url: &str, is_private: bool) -> Result<Vec<u8>> {
 }
 
 /// The beginning of a compressed file, decompressed as far as the sample goes; others as they are.
-pub(super) fn decompressed(mut sample: Vec<u8>) -> Vec<u8> {
-    let most = usize::try_from(SAMPLE_BYTES).unwrap_or(usize::MAX);
+pub(super) fn decompressed(sample: Vec<u8>) -> Vec<u8> {
+    expanded(sample, usize::try_from(SAMPLE_BYTES).unwrap_or(usize::MAX))
+}
+
+/// At most so many bytes of a text that may be compressed.
+fn expanded(mut sample: Vec<u8>, most: usize) -> Vec<u8> {
     let compression = match sample.as_slice() {
         [0x1f, 0x8b, ..] => Compression::Gzip,
         [0x28, 0xb5, 0x2f, 0xfd, ..] => Compression::Zstd,

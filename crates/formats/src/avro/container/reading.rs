@@ -342,7 +342,7 @@ fn list_of(schema: &str) -> Result<Decoding, Unreadable> {
     let list = json!({"type": "array", "items": element});
     let fields = json!([{"name": "records", "type": list}]);
     let record = json!({"type": "record", "name": "BlocksOfContainerFile", "fields": fields});
-    Decoding::new(SCHEMA_ID, &alone(record.to_string()))
+    Decoding::of_blocks(SCHEMA_ID, &alone(record.to_string()))
 }
 
 /// The elements of the lists, which are the only column.

@@ -163,6 +163,94 @@ fn read_file(schema: &str, count: i64, rows: &[u8]) -> crate::Extracted {
     out
 }
 
+/// The library reads any index but 0 as the other branch, and any byte but 0 as true.
+#[test]
+fn damaged_choices_are_refused_with_their_record() {
+    let fields = |tags: Value| {
+        let list = json!({"type": "array", "items": ["null", "boolean"]});
+        json!({"type": "record", "name": "r", "fields": [
+            {"name": "id", "type": "long"}, {"name": "tags", "type": tags}, {"name": "list", "type": list}]})
+    };
+    for (tags, good, damaged) in [
+        (json!(["null", "long"]), numbers(&[0]), numbers(&[2, 7])),
+        (json!(["null", "long"]), numbers(&[1, 7]), numbers(&[-1, 7])),
+        (json!(["long", "null"]), numbers(&[1]), numbers(&[5])),
+        (json!("boolean"), vec![1], vec![5]),
+        (
+            json!({"type": "map", "values": "boolean"}),
+            vec![2, 2, b'k', 0, 0],
+            vec![2, 2, b'k', 2, 0],
+        ),
+    ] {
+        let schema = fields(tags);
+        let row = |id: i64, tags: &[u8]| [&numbers(&[id]), tags, &[0]].concat();
+        let rows = [
+            row(1, &good),
+            row(2, &good),
+            row(3, &damaged),
+            row(4, &good),
+        ]
+        .concat();
+        let out = read_file(&schema.to_string(), 4, &rows);
+        assert!(out.batches.is_empty(), "{schema}");
+        let rejected = &out.rejected[0];
+        assert_eq!(
+            (out.rejected.len(), rejected.code.as_str()),
+            (1, "bad_avro"),
+            "{schema}"
+        );
+        assert!(
+            rejected
+                .reason
+                .starts_with("rows 1 to 4: record 3: the bytes are damaged"),
+            "{}",
+            rejected.reason
+        );
+        // The same as messages: only the damaged one is refused.
+        let message = |row: Vec<u8>| [&[0, 0, 0, 0, 7], row.as_slice()].concat();
+        let messages = [row(1, &good), row(3, &damaged), row(4, &good)].map(message);
+        let out = extract(
+            start().as_mut(),
+            &head(&[(7, &schema.to_string())]),
+            &messages,
+        );
+        let loaded: usize = out
+            .batches
+            .iter()
+            .map(|batch| batch.records.num_rows())
+            .sum();
+        assert_eq!(
+            (loaded, out.rejected.len()),
+            (2, 1),
+            "{schema} {:?}",
+            out.rejected
+        );
+        assert!(
+            out.rejected[0].reason.contains("damaged"),
+            "{}",
+            out.rejected[0].reason
+        );
+    }
+    // Inside of a list.
+    let schema = fields(json!("long"));
+    for list in [[2, 2, 7, 0], [2, 6, 1, 0]] {
+        let rows = [&numbers(&[1, 1])[..], &list].concat();
+        let out = read_file(&schema.to_string(), 1, &rows);
+        assert!(
+            out.batches.is_empty() && out.rejected[0].reason.starts_with("row 1: record 1: "),
+            "{:?}",
+            out.rejected
+        );
+    }
+    let out = read_file(&schema.to_string(), 1, &[2, 2, 6, 2, 0, 2, 1, 0, 0]);
+    assert_eq!(
+        (out.batches.len(), out.rejected.len()),
+        (1, 0),
+        "{:?}",
+        out.rejected
+    );
+}
+
 #[test]
 fn rows_beside_one_with_nulls_in_a_list_are_loaded() {
     let schema = tagged(json!({"type": "array", "items": "null"})).to_string();

@@ -18,19 +18,26 @@ impl Layout {
 
     /// Checks a message without its header.
     ///
-    /// Errors: `bad_avro` for a list of nulls, of records without fields or of `fixed` without bytes, which the decoder does not
+    /// Errors: `bad_avro` for an index that a union does not have, and for a boolean other than 0 and 1; for a list of nulls, of records without fields or of `fixed` without bytes, which the decoder does not
     /// make, and for more items without bytes than the message has bytes, or than 65,536; `too_large` for values of more than
     /// [`DECODED_BYTES_MAX`] in memory. The bytes may also end too early or be invalid.
     pub(in crate::avro) fn check(&self, message: &[u8]) -> Result<(), Unreadable> {
         let is_small = self.decoded_bytes_max(message.len()) <= DECODED_BYTES_MAX;
-        if is_small && !self.has_empty_items {
+        if is_small && !self.has_empty_items && !self.has_lenient_values {
             return Ok(());
         }
         let mut walk = Walk::new(message);
+        walk.is_strict = self.has_lenient_values;
         walk.empty_items = Some((message.len() as u64).max(EMPTY_ITEMS_MAX));
-        let walked = walk.pass(&self.root);
+        let walked = match self.record().filter(|_| self.is_block) {
+            Some(record) => walk.records(record),
+            None => walk.pass(&self.root),
+        };
         if walk.decoded > DECODED_BYTES_MAX {
             return Err(too_large());
+        }
+        if let (Some(lenient), true) = (walk.lenient, self.has_lenient_values) {
+            return Err(lenient.refusal(message.len(), walk.record));
         }
         match self.has_empty_items {
             true => walked,
@@ -112,8 +119,43 @@ fn cut() -> Unreadable {
     bad("the bytes end before the record does")
 }
 
+/// A value that the decoder would read although it is damaged.
+#[derive(Debug, Clone, Copy)]
+enum Lenient {
+    /// The index, the number of branches, and the bytes left after it.
+    Branch(i64, usize, usize),
+    /// The byte, and the bytes left after it.
+    Boolean(u8, usize),
+}
+
+impl Lenient {
+    fn refusal(self, length: usize, record: u64) -> Unreadable {
+        let (what, left) = match self {
+            Self::Branch(index, branches, left) => (
+                format!("the index {index} in a union of {branches} types"),
+                left,
+            ),
+            Self::Boolean(byte, left) => (format!("a boolean of value {byte}"), left),
+        };
+        let record = match record {
+            0 => String::new(),
+            record => format!("record {record}: "),
+        };
+        let at = length - left;
+        bad(&format!(
+            "{record}the bytes are damaged: {what}, before byte {at}"
+        ))
+    }
+}
+
 struct Walk<'a> {
     rest: &'a [u8],
+    /// Whether booleans are checked.
+    is_strict: bool,
+    /// Why the walk has stopped, where the decoder would not.
+    lenient: Option<Lenient>,
+    /// The record of a block that is being taken, from 1.
+    record: u64,
     /// Items without bytes that there may still be; `None` where they are not checked.
     empty_items: Option<u64>,
     /// Bytes that the values taken so far have in memory, at most.
@@ -124,6 +166,9 @@ impl<'a> Walk<'a> {
     fn new(rest: &'a [u8]) -> Self {
         Self {
             rest,
+            is_strict: false,
+            lenient: None,
+            record: 0,
             empty_items: None,
             decoded: 0,
         }
@@ -173,11 +218,18 @@ impl<'a> Walk<'a> {
                 self.number().map(drop)
             }
             Shape::Bytes => self.length(),
+            Shape::Boolean => self.boolean(),
             Shape::Union(branches, bytes) => {
                 self.count(*bytes);
-                let index = usize::try_from(self.number()?).ok();
-                let branch = index.and_then(|index| branches.get(index));
-                self.pass(branch.ok_or_else(|| bad("a union has no such branch"))?)
+                let index = self.number()?;
+                let branch = usize::try_from(index)
+                    .ok()
+                    .and_then(|index| branches.get(index));
+                let Some(branch) = branch else {
+                    self.lenient = Some(Lenient::Branch(index, branches.len(), self.rest.len()));
+                    return Err(bad("a union has no such branch"));
+                };
+                self.pass(branch)
             }
             Shape::Record(fields) => fields.iter().try_for_each(|field| self.pass(field)),
             Shape::List(item) => self.blocks(|walk, count| walk.items(item, count)),
@@ -188,6 +240,30 @@ impl<'a> Walk<'a> {
                 })
             }),
         }
+    }
+
+    fn boolean(&mut self) -> Result<(), Unreadable> {
+        self.count(1);
+        let byte = self.rest.first().copied();
+        self.take(1)?;
+        match byte {
+            Some(byte) if byte > 1 && self.is_strict => {
+                self.lenient = Some(Lenient::Boolean(byte, self.rest.len()));
+                Err(bad("a boolean is neither 0 nor 1"))
+            }
+            _ => Ok(()),
+        }
+    }
+
+    /// The records of a block, which are counted.
+    fn records(&mut self, record: &Shape) -> Result<(), Unreadable> {
+        self.blocks(|walk, count| match record.is_empty() {
+            true => walk.items(record, count),
+            false => (0..count).try_for_each(|_| {
+                walk.record += 1;
+                walk.pass(record)
+            }),
+        })
     }
 
     /// The parts of a list or a map: each has its number of entries, and where that is negative its size after it.

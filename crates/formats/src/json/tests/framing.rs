@@ -34,6 +34,8 @@ fn what_is_not_json_is_told_in_words() {
     for (line, words) in [
         (r#"{"a":"\ud800"}"#, "half of a character"),
         (r#"{"a":01}"#, "number"),
+        ("{", "remove `lines: true`"),
+        (" [ ", "`jq -c .`"),
     ] {
         let out = flat(line);
         let reason = &out.rejected[0].reason;

@@ -113,6 +113,10 @@ const OTHERS: &[(&str, &str)] = &[
     ),
     (
         "source",
+        "http: {url: 'https://example.org', paginate: none}",
+    ),
+    (
+        "source",
         "http: {url: 'https://h/x', paginate: {page: {param: p}}, end: [{field: more, is: false}], errors: {field: fault, is: true}}",
     ),
     (

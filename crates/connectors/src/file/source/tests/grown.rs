@@ -297,7 +297,7 @@ async fn a_followed_log_that_is_copied_and_cut_is_loaded_once() {
 
 #[tokio::test]
 async fn a_compressed_file_is_loaded_whole_after_a_cut_and_by_its_rest_after_an_append() {
-    let member = forebay_testkit::gzip(b"first");
+    let member = forebay_testkit::gzip(b"first\n");
     let text = |bytes: &[u8]| String::from_utf8_lossy(bytes).into_owned();
     let project = Project::new();
     let mut position = None;
@@ -326,8 +326,27 @@ async fn a_compressed_file_is_loaded_whole_after_a_cut_and_by_its_rest_after_an_
 }
 
 #[tokio::test]
+async fn zeros_after_a_loaded_gzip_member_are_nothing_new() {
+    let member = forebay_testkit::gzip(b"first\n");
+    let project = Project::new();
+    let mut position = None;
+    let setting = Setting::lines("f.gz");
+    project.write("f.gz", &member);
+    assert_eq!(setting.texts(&project, &mut position).await.len(), 1);
+    for zeros in [1, 512, 513] {
+        project.write("f.gz", &[&member[..], &vec![0; zeros]].concat());
+        assert!(setting.texts(&project, &mut position).await.is_empty());
+    }
+    let stored = taken::State::read(position.clone().unwrap(), None).await;
+    assert_eq!(stored.unwrap().count(), 1);
+    // Something else behind it is no padding.
+    project.write("f.gz", &[&member[..], b"\0\0x"].concat());
+    assert_eq!(setting.texts(&project, &mut position).await.len(), 1);
+}
+
+#[tokio::test]
 async fn a_renamed_file_keeps_its_loaded_streams() {
-    let member = forebay_testkit::gzip(b"first");
+    let member = forebay_testkit::gzip(b"first\n");
     let two = member.repeat(2);
     let project = Project::new();
     let mut position = None;
