@@ -532,7 +532,7 @@ fn folder(uuid: Uuid) -> object_store::path::Path {
     object_store::path::Path::from_iter(["tables", &uuid.to_string()])
 }
 
-fn first_properties() -> HashMap<String, String> {
+pub(crate) fn first_properties() -> HashMap<String, String> {
     let properties = [
         (
             "write.metadata.previous-versions-max",

@@ -87,7 +87,9 @@ impl Serve {
                 is_local,
                 hosts: settings.hosts,
                 status_token: settings.status_token,
+                catalog_token: settings.catalog_token,
             },
+            Some(workspace.catalog_site()),
         );
         if !global.quiet {
             say::good(format_args!("listening on {url}"));

@@ -13,6 +13,7 @@ fn access(is_local: bool, token: Option<&str>) -> Access {
         is_local,
         hosts: Vec::new(),
         status_token: token.map(Secret::new),
+        catalog_token: None,
     }
 }
 

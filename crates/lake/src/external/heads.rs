@@ -1,0 +1,127 @@
+//! Tables as a whole: their metadata as JSON, drops and renames.
+
+use forebay_core::{Error, RefName, Result, TableName};
+use forebay_store::{AsOf, Change, Commit, Head, HeadChange};
+use iceberg::spec::TableMetadata;
+use serde_json::Value;
+
+use crate::{Lake, Table};
+
+use super::commit::{commit_heads, is_stale};
+use super::fresh_commit_id;
+use super::rules::check_namespace;
+
+impl Table {
+    /// The metadata as the REST protocol has it: that of the file at [`Table::metadata_location`].
+    pub fn metadata_json(&self) -> Result<Value> {
+        json_of(self.metadata())
+    }
+}
+
+pub(super) fn json_of(metadata: &TableMetadata) -> Result<Value> {
+    serde_json::to_value(metadata).map_err(|error| {
+        Error::bug("bad_metadata", "failed to show the table's metadata").with_source(error)
+    })
+}
+
+pub(super) fn table_exists(table: &TableName) -> Error {
+    Error::conflict("table_exists", format!("table {table} already exists"))
+}
+
+impl Lake {
+    /// Removes a table from the catalog; its files are deleted by [`Lake::clean`] once no kept state needs them.
+    ///
+    /// Errors: `NotFound` `no_such_table`, `Denied` `table_read_only`.
+    pub async fn drop_external(
+        &self,
+        branch: &RefName,
+        table: &TableName,
+        author: &str,
+    ) -> Result<()> {
+        check_namespace(table)?;
+        let message = format!("drop {table}");
+        loop {
+            let head = self.existing_head(branch, table).await?;
+            let drop = moved(head, Change::Drop);
+            match self
+                .commit_heads(branch, author, &message, vec![drop])
+                .await
+            {
+                Err(error) if is_stale(&error) => {}
+                done => return done,
+            }
+        }
+    }
+
+    /// Gives a table another name; files and UUID stay.
+    ///
+    /// Errors: `NotFound` `no_such_table`, `Conflict` `table_exists`, `Denied` `table_read_only`.
+    pub async fn rename_external(
+        &self,
+        branch: &RefName,
+        from: &TableName,
+        to: &TableName,
+        author: &str,
+    ) -> Result<()> {
+        check_namespace(from)?;
+        check_namespace(to)?;
+        let message = format!("rename {from} to {to}");
+        loop {
+            let head = self.existing_head(branch, from).await?;
+            let as_of = AsOf::Head(branch.clone());
+            if self.store().head(&as_of, to).await?.is_some() {
+                return Err(table_exists(to));
+            }
+            let named = HeadChange {
+                table: to.clone(),
+                uuid: head.uuid,
+                expected: None,
+                change: Change::Set(head.metadata_location.clone()),
+            };
+            let heads = vec![moved(head, Change::Drop), named];
+            match self.commit_heads(branch, author, &message, heads).await {
+                Err(error) if is_stale(&error) => {}
+                done => return done,
+            }
+        }
+    }
+
+    async fn existing_head(&self, branch: &RefName, table: &TableName) -> Result<Head> {
+        let head = self
+            .store()
+            .head(&AsOf::Head(branch.clone()), table)
+            .await?;
+        head.ok_or_else(|| {
+            Error::not_found("no_such_table", format!("table {table} does not exist"))
+        })
+    }
+
+    pub(super) async fn commit_heads(
+        &self,
+        branch: &RefName,
+        author: &str,
+        message: &str,
+        heads: Vec<HeadChange>,
+    ) -> Result<()> {
+        let commit = Commit {
+            id: fresh_commit_id(self.clock().now()),
+            branch: branch.clone(),
+            author: author.to_owned(),
+            message: message.to_owned(),
+            run: None,
+            at: None,
+            heads,
+            positions: Vec::new(),
+        };
+        commit_heads(self, commit).await.map(drop)
+    }
+}
+
+fn moved(head: Head, change: Change) -> HeadChange {
+    HeadChange {
+        table: head.table,
+        uuid: head.uuid,
+        expected: Some(head.metadata_location),
+        change,
+    }
+}
