@@ -13,6 +13,7 @@ use crate::metadata::{check_readable, rebuilt};
 use crate::snapshot::outgrown;
 use crate::{Lake, Table};
 
+use super::heads::contended;
 use super::snapshots::SnapshotChecks;
 use super::{
     EXTERNAL_TABLES_MAX, ExternalChange, ExternalCommit, METADATA_BYTES_MAX, commit_property,
@@ -31,7 +32,7 @@ impl Lake {
     /// Makes one commit of another engine, and gives its tables as they are then.
     ///
     /// Errors: `Conflict` `requirement_failed` when a table is not as the caller saw it; `NotFound` `no_such_table`; `Data` `bad_update`,
-    /// `Unsupported` `update_refused`, `Denied` `table_read_only` for changes that are not allowed; `Unavailable` `commit_unknown` when it is not known
+    /// `Unsupported` `update_refused`, `table_read_only` for changes that are not allowed; `Unavailable` `commit_unknown` when it is not known
     /// whether it landed. After any other error nothing is visible.
     pub async fn commit_external(&self, commit: ExternalCommit) -> Result<Vec<Table>> {
         check_distinct(&commit.changes)?;
@@ -51,8 +52,7 @@ impl Lake {
                 Err(error) => return Err(error),
             }
         }
-        let what = "other writers committed first each time";
-        Err(Error::conflict("requirement_failed", what))
+        Err(contended())
     }
 }
 
@@ -163,7 +163,12 @@ async fn plan_table(
     let previous = head.map(|head| head.metadata_location().to_owned());
     let metadata = apply(&base, previous.as_deref(), updates, id, now)?;
     check_metadata(&metadata)?;
-    checks.check(lake, &base, &metadata, now).await?;
+    let checked = checks.check(lake, &base, &metadata, now).await;
+    checked.map_err(as_bad_update)?;
+    checks
+        .check_specs(lake, &base, &metadata)
+        .await
+        .map_err(as_bad_update)?;
     Ok(PlannedState {
         table: change.table.clone(),
         previous,
@@ -297,7 +302,7 @@ fn check_metadata(metadata: &TableMetadata) -> Result<()> {
             ));
         }
     }
-    crate::schema::to_arrow(metadata.current_schema())?;
+    crate::schema::to_arrow(metadata.current_schema()).map_err(as_bad_update)?;
     let bytes = serde_json::to_vec(metadata).map_or(usize::MAX, |text| text.len());
     if bytes > METADATA_BYTES_MAX {
         return bad(format!(
@@ -371,6 +376,16 @@ fn store_commit(commit: &ExternalCommit, id: CommitId, states: &[WrittenState]) 
         heads: states.iter().map(WrittenState::head_change).collect(),
         positions: Vec::new(),
     }
+}
+
+/// A fault in files or types is one of what a caller sent.
+pub(super) fn as_bad_update(error: Error) -> Error {
+    if !matches!(error.kind(), ErrorKind::Data | ErrorKind::Config) || error.code() == "bad_update"
+    {
+        return error;
+    }
+    let what = error.message().to_owned();
+    Error::data("bad_update", what).with_source(error)
 }
 
 /// An error of `iceberg` about what a caller sent.

@@ -3,7 +3,7 @@
 use std::collections::{BTreeMap, HashMap};
 use std::sync::Arc;
 
-use forebay_core::{Error, RefName, Result, TableName};
+use forebay_core::{Error, RefName, Result, TableName, Timestamp};
 use futures::StreamExt;
 use iceberg::TableUpdate;
 use iceberg::spec::{
@@ -14,11 +14,14 @@ use serde_json::{Value, json};
 use uuid::Uuid;
 
 use crate::draft::first_properties;
-use crate::metadata::stamped;
+use crate::metadata::{rebuilt, stamped};
 use crate::{Lake, Table};
 use forebay_objects::from_objects;
 
-use super::commit::{PlannedState, commit_heads, discard, is_stale, refused as not_read, write};
+use super::commit::{
+    PlannedState, WrittenState, as_bad_update, commit_heads, discard, is_stale,
+    refused as not_read, write,
+};
 use super::rules::{check_key, check_namespace, refused};
 use super::{commit_property, fresh_commit_id, parse};
 
@@ -50,7 +53,7 @@ impl PlannedTable {
 impl Lake {
     /// Lays out a table in a new folder, which is made where a local disk needs it.
     ///
-    /// Errors: `Data` `bad_update`, `Unsupported` `update_refused`, `Denied` `table_read_only`.
+    /// Errors: `Data` `bad_update`, `Unsupported` `update_refused`, `table_read_only`.
     pub async fn plan_external_table(
         &self,
         table: TableName,
@@ -61,7 +64,7 @@ impl Lake {
         let folder = folder(uuid);
         let location = self.storage().location(&folder);
         let metadata = first_metadata(definition, uuid, location)?;
-        crate::schema::to_arrow(metadata.current_schema())?;
+        crate::schema::to_arrow(metadata.current_schema()).map_err(as_bad_update)?;
         self.storage().create_table_folders(&folder).await?;
         let metadata = stamped(&metadata, self.clock().now())?;
         Ok(PlannedTable { table, metadata })
@@ -78,12 +81,10 @@ impl Lake {
     ) -> Result<Table> {
         let PlannedTable { table, metadata } = planned;
         let id = fresh_commit_id(self.clock().now());
-        let at = metadata.last_updated_ms();
-        let at = forebay_core::Timestamp(at.saturating_mul(1_000));
-        let metadata = crate::metadata::rebuilt(&metadata, None, at, |builder| {
+        let at = Timestamp(metadata.last_updated_ms().saturating_mul(1_000));
+        let metadata = rebuilt(&metadata, None, at, |builder| {
             builder.set_properties(commit_property(id).into_iter().collect())
         })?;
-        let message = format!("create {table}");
         let state = PlannedState {
             table: table.clone(),
             previous: None,
@@ -94,13 +95,10 @@ impl Lake {
             id,
             branch: branch.clone(),
             author: author.to_owned(),
-            message,
+            message: format!("create {table}"),
             run: None,
             at: None,
-            heads: states
-                .iter()
-                .map(super::commit::WrittenState::head_change)
-                .collect(),
+            heads: states.iter().map(WrittenState::head_change).collect(),
             positions: Vec::new(),
         };
         if let Err(error) = commit_heads(self, commit).await {
@@ -236,35 +234,35 @@ struct FirstUpdates<'u> {
 
 impl<'u> FirstUpdates<'u> {
     fn of(updates: &'u [TableUpdate]) -> Result<Self> {
-        let mut schema = None;
-        let mut first = (None, FormatVersion::V2, None, None, None);
-        for update in updates {
-            match update {
-                TableUpdate::AssignUuid { uuid } => first.0 = first.0.or(Some(*uuid)),
-                TableUpdate::UpgradeFormatVersion { format_version } => {
-                    first.1 = (*format_version).max(FormatVersion::V2);
-                }
-                TableUpdate::SetLocation { location } => {
-                    first.2 = first.2.or(Some(location.as_str()));
-                }
-                TableUpdate::AddSchema { schema: added } => schema = schema.or(Some(added)),
-                TableUpdate::AddSpec { spec } => first.3 = first.3.or(Some(spec)),
-                TableUpdate::AddSortOrder { sort_order } => first.4 = first.4.or(Some(sort_order)),
-                _ => {}
-            }
-        }
-        let schema =
-            schema.ok_or_else(|| Error::data("bad_update", "a new table has no schema"))?;
-        let (uuid, version, location, spec, order) = first;
-        // Clients that do not stage a table leave it out.
-        let uuid = uuid.unwrap_or_else(Uuid::new_v4);
+        let schema = updates.iter().find_map(|update| match update {
+            TableUpdate::AddSchema { schema } => Some(schema),
+            _ => None,
+        });
+        let version = updates.iter().find_map(|update| match update {
+            TableUpdate::UpgradeFormatVersion { format_version } => Some(*format_version),
+            _ => None,
+        });
+        let uuid = updates.iter().find_map(|update| match update {
+            TableUpdate::AssignUuid { uuid } => Some(*uuid),
+            _ => None,
+        });
         Ok(Self {
-            uuid,
-            version,
-            location,
-            schema,
-            spec,
-            order,
+            // Clients that do not stage a table leave it out.
+            uuid: uuid.unwrap_or_else(Uuid::new_v4),
+            version: version.unwrap_or(FormatVersion::V2).max(FormatVersion::V2),
+            location: updates.iter().find_map(|update| match update {
+                TableUpdate::SetLocation { location } => Some(location.as_str()),
+                _ => None,
+            }),
+            schema: schema.ok_or_else(|| Error::data("bad_update", "a new table has no schema"))?,
+            spec: updates.iter().find_map(|update| match update {
+                TableUpdate::AddSpec { spec } => Some(spec),
+                _ => None,
+            }),
+            order: updates.iter().find_map(|update| match update {
+                TableUpdate::AddSortOrder { sort_order } => Some(sort_order),
+                _ => None,
+            }),
         })
     }
 

@@ -11,6 +11,9 @@ use super::commit::{commit_heads, is_stale};
 use super::fresh_commit_id;
 use super::rules::check_namespace;
 
+/// How often a table is dropped or renamed again that moved in between.
+const ATTEMPTS_MAX: u32 = 20;
+
 impl Table {
     /// The metadata as the REST protocol has it: that of the file at [`Table::metadata_location`].
     pub fn metadata_json(&self) -> Result<Value> {
@@ -31,7 +34,7 @@ pub(super) fn table_exists(table: &TableName) -> Error {
 impl Lake {
     /// Removes a table from the catalog; its files are deleted by [`Lake::clean`] once no kept state needs them.
     ///
-    /// Errors: `NotFound` `no_such_table`, `Denied` `table_read_only`.
+    /// Errors: `NotFound` `no_such_table`, `Unsupported` `table_read_only`.
     pub async fn drop_external(
         &self,
         branch: &RefName,
@@ -40,7 +43,7 @@ impl Lake {
     ) -> Result<()> {
         check_namespace(table)?;
         let message = format!("drop {table}");
-        loop {
+        for _ in 0..ATTEMPTS_MAX {
             let head = self.existing_head(branch, table).await?;
             let drop = moved(head, Change::Drop);
             match self
@@ -51,11 +54,12 @@ impl Lake {
                 done => return done,
             }
         }
+        Err(contended())
     }
 
     /// Gives a table another name; files and UUID stay.
     ///
-    /// Errors: `NotFound` `no_such_table`, `Conflict` `table_exists`, `Denied` `table_read_only`.
+    /// Errors: `NotFound` `no_such_table`, `Conflict` `table_exists`, `Unsupported` `table_read_only`.
     pub async fn rename_external(
         &self,
         branch: &RefName,
@@ -66,7 +70,7 @@ impl Lake {
         check_namespace(from)?;
         check_namespace(to)?;
         let message = format!("rename {from} to {to}");
-        loop {
+        for _ in 0..ATTEMPTS_MAX {
             let head = self.existing_head(branch, from).await?;
             let as_of = AsOf::Head(branch.clone());
             if self.store().head(&as_of, to).await?.is_some() {
@@ -84,6 +88,7 @@ impl Lake {
                 done => return done,
             }
         }
+        Err(contended())
     }
 
     async fn existing_head(&self, branch: &RefName, table: &TableName) -> Result<Head> {
@@ -115,6 +120,12 @@ impl Lake {
         };
         commit_heads(self, commit).await.map(drop)
     }
+}
+
+/// Other writers were first each time.
+pub(super) fn contended() -> Error {
+    let what = "other writers committed first each time";
+    Error::conflict("requirement_failed", what)
 }
 
 fn moved(head: Head, change: Change) -> HeadChange {

@@ -7,7 +7,7 @@ use object_store::path::Path;
 
 use crate::{Lake, Table};
 
-use super::commit::is_stale;
+use super::commit::{as_bad_update, is_stale};
 use super::heads::table_exists;
 use super::rules::{OWN_PREFIX, check_namespace, refused};
 use super::snapshots::{SnapshotChecks, TableFolder, check_size};
@@ -22,7 +22,7 @@ impl Lake {
     /// the table's own folder. Nothing is copied or changed.
     ///
     /// Errors: `Conflict` `table_exists`, `already_registered`; `Unsupported` `outside_lake`, `update_refused`; `Data` `bad_update`,
-    /// `metadata_corrupt`; `Denied` `table_read_only`.
+    /// `metadata_corrupt`; `Unsupported` `table_read_only`.
     pub async fn register_external(
         &self,
         branch: &RefName,
@@ -66,9 +66,10 @@ impl Lake {
         TableFolder::of(self, &metadata)?.check("the metadata file", location)?;
         self.check_folder(&metadata, &path, heads)?;
         check_properties(&metadata)?;
-        crate::schema::to_arrow(metadata.current_schema())?;
+        crate::schema::to_arrow(metadata.current_schema()).map_err(as_bad_update)?;
         let mut checks = SnapshotChecks::default();
-        checks.check_table(self, &metadata).await?;
+        let checked = checks.check_table(self, &metadata).await;
+        checked.map_err(as_bad_update)?;
         Ok(metadata)
     }
 

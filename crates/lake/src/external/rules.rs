@@ -28,18 +28,18 @@ pub fn is_system_namespace(name: &str) -> bool {
     SYSTEM_NAMESPACES.contains(&name) || RESERVED_NAMESPACES.contains(&name)
 }
 
-/// Errors: `Denied` `table_read_only`.
+/// Errors: `Unsupported` `table_read_only`.
 pub(super) fn check_namespace(table: &TableName) -> Result<()> {
     if !is_system_namespace(table.namespace.as_str()) {
         return Ok(());
     }
     let what = format!("{table} is written by Forebay alone");
-    Err(Error::denied("table_read_only", what))
+    Err(Error::unsupported("table_read_only", what))
 }
 
 /// The updates that change something, each of them allowed.
 ///
-/// Errors: `Unsupported` `update_refused`, `Denied` `table_read_only`, `Data` `bad_update`.
+/// Errors: `Unsupported` `update_refused`, `table_read_only`; `Data` `bad_update`.
 pub(super) fn allowed_updates(
     lake: &Lake,
     base: &TableMetadata,
@@ -68,7 +68,7 @@ impl UpdateRules<'_> {
     fn checked(&self, update: &TableUpdate) -> Result<TableUpdate> {
         if self.is_bitemporal && !keeps_rows(update) {
             let what = "the table is bitemporal: only its pipeline writes its rows, so that every row has its periods";
-            return Err(Error::denied("table_read_only", what)
+            return Err(Error::unsupported("table_read_only", what)
                 .with_hint("write into another table, or send records to the pipeline"));
         }
         match update {

@@ -11,6 +11,7 @@ use object_store::ObjectStoreExt;
 use object_store::path::Path;
 
 use crate::Lake;
+use crate::age::check_age;
 use crate::scan::read_live;
 use crate::snapshot::read_list;
 use crate::storage::LakeStorage;
@@ -100,6 +101,29 @@ impl SnapshotChecks {
         Ok(())
     }
 
+    /// A partition spec may go once no manifest of a snapshot has it.
+    pub(super) async fn check_specs(
+        &self,
+        lake: &Lake,
+        before: &TableMetadata,
+        after: &TableMetadata,
+    ) -> Result<()> {
+        let is_gone = |id: i32| after.partition_spec_by_id(id).is_none();
+        let mut specs = before.partition_specs_iter();
+        if !specs.any(|spec| is_gone(spec.spec_id())) {
+            return Ok(());
+        }
+        for snapshot in after.snapshots() {
+            let list = read_list(after, lake.storage(), snapshot).await?;
+            if let Some(user) = list.iter().find(|one| is_gone(one.partition_spec_id)) {
+                let spec = user.partition_spec_id;
+                let what = format!("partition spec {spec} is in use");
+                return Err(Error::data("bad_update", what));
+            }
+        }
+        Ok(())
+    }
+
     async fn check_files(
         &mut self,
         lake: &Lake,
@@ -149,6 +173,11 @@ fn check_order(
                 format!("has sequence number {found}, the next is {sequence}"),
             );
         }
+        // Clean-up may have taken the files of an older one.
+        check_age(
+            Timestamp(snapshot.timestamp_ms().saturating_mul(1_000)),
+            now,
+        )?;
         if snapshot.timestamp_ms() > latest {
             return bad(snapshot, "is dated more than an hour ahead".to_owned());
         }

@@ -149,5 +149,5 @@ fn refuse_system(name: &Ident) -> Result<()> {
         return Ok(());
     }
     let what = format!("the namespace {name} belongs to Forebay itself");
-    Err(Error::denied("table_read_only", what))
+    Err(Error::unsupported("table_read_only", what))
 }

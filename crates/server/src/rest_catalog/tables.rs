@@ -238,7 +238,7 @@ pub(super) async fn rename(call: CatalogCall, request: Request<Body>) -> Answere
 
 /// The next run of a pipeline would create its table again, with only the rows after its position.
 ///
-/// Errors: `Denied` `table_in_use`.
+/// Errors: `Unsupported` `table_in_use`.
 async fn refuse_loaded(call: &CatalogCall, name: &TableName) -> Result<()> {
     let table = loaded(call, name).await?;
     let pipelines = call.state().registry().all();
@@ -250,7 +250,7 @@ async fn refuse_loaded(call: &CatalogCall, name: &TableName) -> Result<()> {
         return Ok(());
     };
     let what = format!("pipeline {} loads {name}", status.pipeline);
-    Err(Error::denied("table_in_use", what).with_hint(format!(
+    Err(Error::unsupported("table_in_use", what).with_hint(format!(
         "`forebay pipeline reset {}` drops its tables and starts it over",
         status.pipeline
     )))
