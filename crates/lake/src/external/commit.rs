@@ -1,9 +1,12 @@
 //! Commits of other engines: requirements are checked against the newest heads, and again when a head has moved.
 
 use std::collections::{BTreeMap, HashSet};
+use std::fmt::Display;
 use std::time::Duration;
 
-use forebay_core::{CommitId, Context, Error, ErrorKind, Result, TableName, Timestamp};
+use forebay_core::{
+    CommitId, Context, Error, ErrorKind, Result, TableName, Timestamp, shortened_value,
+};
 use forebay_store::{AsOf, Change, Commit, CommitRecord, Committed, HeadChange};
 use iceberg::spec::{TableMetadata, TableMetadataRef};
 use iceberg::{TableRequirement, TableUpdate};
@@ -13,8 +16,8 @@ use crate::metadata::{check_readable, rebuilt};
 use crate::snapshot::outgrown;
 use crate::{Lake, Table};
 
-use super::heads::contended;
-use super::snapshots::SnapshotChecks;
+use super::heads::{contended, no_such_table};
+use super::snapshots::{SnapshotChecks, check_sequence};
 use super::{
     EXTERNAL_TABLES_MAX, ExternalChange, ExternalCommit, METADATA_BYTES_MAX, commit_property,
     create, fresh_commit_id, rules,
@@ -158,6 +161,7 @@ async fn plan_table(
         Some(head) => TableMetadataRef::clone(head.metadata()),
         None => create::staged_metadata(lake, &change.updates).await?.into(),
     };
+    check_sequence(&base, &change.updates)?;
     let now = lake.clock().now();
     let updates = rules::allowed_updates(lake, &base, head.is_none(), &change.updates)?;
     let previous = head.map(|head| head.metadata_location().to_owned());
@@ -177,24 +181,77 @@ async fn plan_table(
 }
 
 fn check_requirements(change: &ExternalChange, head: Option<&Table>) -> Result<()> {
-    let is_create = |one: &TableRequirement| matches!(one, TableRequirement::NotExist);
-    if head.is_none() && !change.requirements.iter().any(is_create) {
-        return Err(Error::not_found(
-            "no_such_table",
-            "the table does not exist",
-        ));
-    }
-    let metadata = head.map(|head| head.metadata().as_ref());
+    let Some(head) = head else {
+        return match change.creates_table() {
+            true => Ok(()),
+            false => Err(no_such_table(&change.table)),
+        };
+    };
     for requirement in &change.requirements {
-        if head.is_none() && !is_create(requirement) {
-            continue;
+        if let Err(fault) = requirement.check(Some(head.metadata())) {
+            return Err(failed_requirement(requirement, head.metadata(), &fault));
         }
-        requirement.check(metadata).map_err(|error| {
-            Error::conflict("requirement_failed", error.message())
-                .with_hint("load the table again and redo the change")
-        })?;
     }
     Ok(())
+}
+
+/// In the words of Iceberg, which clients know.
+fn failed_requirement(
+    requirement: &TableRequirement,
+    found: &TableMetadata,
+    fault: &iceberg::Error,
+) -> Error {
+    let what = match requirement {
+        TableRequirement::NotExist => "table already exists".to_owned(),
+        TableRequirement::UuidMatch { uuid } => {
+            format!("UUID does not match: expected {} != {uuid}", found.uuid())
+        }
+        TableRequirement::RefSnapshotIdMatch { r#ref, .. } => {
+            let why = fault.message();
+            let why = why.strip_prefix("Requirement failed: ").unwrap_or(why);
+            format!(
+                "branch or tag {} has changed: {why}",
+                shortened_value(r#ref)
+            )
+        }
+        TableRequirement::LastAssignedFieldIdMatch {
+            last_assigned_field_id,
+        } => changed(
+            "last assigned field id",
+            last_assigned_field_id,
+            &found.last_column_id(),
+        ),
+        TableRequirement::CurrentSchemaIdMatch { current_schema_id } => changed(
+            "current schema",
+            current_schema_id,
+            &found.current_schema_id(),
+        ),
+        TableRequirement::LastAssignedPartitionIdMatch {
+            last_assigned_partition_id,
+        } => changed(
+            "last assigned partition id",
+            last_assigned_partition_id,
+            &found.last_partition_id(),
+        ),
+        TableRequirement::DefaultSpecIdMatch { default_spec_id } => changed(
+            "default partition spec",
+            default_spec_id,
+            &found.default_partition_spec_id(),
+        ),
+        TableRequirement::DefaultSortOrderIdMatch {
+            default_sort_order_id,
+        } => changed(
+            "default sort order",
+            default_sort_order_id,
+            &found.default_sort_order_id(),
+        ),
+    };
+    Error::conflict("requirement_failed", format!("Requirement failed: {what}"))
+        .with_hint("load the table again and redo the change")
+}
+
+fn changed(what: &str, expected: &dyn Display, found: &dyn Display) -> String {
+    format!("{what} changed: expected id {expected} != {found}")
 }
 
 fn apply(

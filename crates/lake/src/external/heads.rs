@@ -28,7 +28,7 @@ pub(super) fn json_of(metadata: &TableMetadata) -> Result<Value> {
 }
 
 pub(super) fn table_exists(table: &TableName) -> Error {
-    Error::conflict("table_exists", format!("table {table} already exists"))
+    Error::conflict("table_exists", format!("Table already exists: {table}"))
 }
 
 impl Lake {
@@ -96,9 +96,7 @@ impl Lake {
             .store()
             .head(&AsOf::Head(branch.clone()), table)
             .await?;
-        head.ok_or_else(|| {
-            Error::not_found("no_such_table", format!("table {table} does not exist"))
-        })
+        head.ok_or_else(|| no_such_table(table))
     }
 
     pub(super) async fn commit_heads(
@@ -120,6 +118,10 @@ impl Lake {
         };
         commit_heads(self, commit).await.map(drop)
     }
+}
+
+pub(super) fn no_such_table(table: &TableName) -> Error {
+    Error::not_found("no_such_table", format!("Table does not exist: {table}"))
 }
 
 /// Other writers were first each time.

@@ -3,6 +3,7 @@
 use std::collections::HashSet;
 
 use forebay_core::{Context, Error, Result, Timestamp};
+use iceberg::TableUpdate;
 use iceberg::spec::{
     DataContentType, DataFile, DataFileFormat, FormatVersion, ManifestFile, SnapshotRef,
     TableMetadata,
@@ -152,6 +153,34 @@ impl SnapshotChecks {
 }
 
 /// New snapshots follow those of the table.
+///
+/// Errors: `Conflict` `requirement_failed` when the table has newer ones than the caller saw, perhaps of another branch; `Data` `bad_update`.
+pub(super) fn check_sequence(before: &TableMetadata, updates: &[TableUpdate]) -> Result<()> {
+    if before.format_version() == FormatVersion::V1 {
+        return Ok(());
+    }
+    let mut next = before.next_sequence_number();
+    for update in updates {
+        let TableUpdate::AddSnapshot { snapshot } = update else {
+            continue;
+        };
+        let found = snapshot.sequence_number();
+        // One without a parent has none of the files before it.
+        let first = next - i64::from(snapshot.parent_snapshot_id().is_none());
+        if found < first {
+            return Err(moved_on(found, next));
+        }
+        if found > next {
+            let id = snapshot.snapshot_id();
+            let what = format!("snapshot {id} has sequence number {found}, the next is {next}");
+            return Err(Error::data("bad_update", what));
+        }
+        next = found.saturating_add(1);
+    }
+    Ok(())
+}
+
+/// New snapshots are dated now, and have parents.
 fn check_order(
     before: &TableMetadata,
     after: &TableMetadata,
@@ -163,16 +192,7 @@ fn check_order(
         Err(Error::data("bad_update", format!("snapshot {id} {what}")))
     };
     let latest = now.millis().saturating_add(AHEAD_MAX_MS);
-    let mut sequence = before.last_sequence_number();
     for snapshot in added {
-        sequence = sequence.saturating_add(1);
-        let found = snapshot.sequence_number();
-        if after.format_version() != FormatVersion::V1 && found != sequence {
-            return bad(
-                snapshot,
-                format!("has sequence number {found}, the next is {sequence}"),
-            );
-        }
         // Clean-up may have taken the files of an older one.
         check_age(
             Timestamp(snapshot.timestamp_ms().saturating_mul(1_000)),
@@ -189,6 +209,14 @@ fn check_order(
         }
     }
     Ok(())
+}
+
+fn moved_on(found: i64, next: i64) -> Error {
+    let what = format!(
+        "Requirement failed: last sequence number changed: expected {found}, the next is {next}"
+    );
+    Error::conflict("requirement_failed", what)
+        .with_hint("load the table again and redo the change")
 }
 
 /// Manifests of the snapshots that the new ones are based on.

@@ -7,7 +7,7 @@ use axum::extract::Request;
 use axum::http::StatusCode;
 use axum::http::header::{ETAG, HeaderValue, IF_NONE_MATCH};
 use axum::response::{IntoResponse, Response};
-use forebay_core::{Error, Result, TableName};
+use forebay_core::{Error, Ident, Result, TableName};
 use forebay_lake::{Table, TableDefinition};
 use serde::Deserialize;
 use serde::de::IgnoredAny;
@@ -16,7 +16,7 @@ use serde_json::{Value, json};
 use crate::answer::json as answer;
 
 use super::answer::Answered;
-use super::call::{CatalogCall, no_such_table, one_level};
+use super::call::{CatalogCall, no_such_namespace, no_such_table, one_level};
 use super::config::newest;
 use super::listing::page;
 use super::namespaces;
@@ -62,6 +62,11 @@ impl TableIdentifier {
             one_level(&self.namespace)?,
             self.name.parse()?,
         ))
+    }
+
+    /// Errors: `NotFound` `no_such_namespace` for a name that none can have.
+    fn existing_namespace(&self) -> Result<Ident> {
+        one_level(&self.namespace).map_err(|_| no_such_namespace(&self.namespace.join(".")))
     }
 
     /// A table that should be there.
@@ -226,9 +231,9 @@ pub(super) async fn rename(call: CatalogCall, request: Request<Body>) -> Answere
         destination,
     } = call.read(request).await?;
     let from = source.existing()?;
-    let to = destination.table()?;
     refuse_loaded(&call, &from).await?;
-    namespaces::check(&call, &to.namespace).await?;
+    namespaces::check(&call, &destination.existing_namespace()?).await?;
+    let to = destination.table()?;
     let author = call.author();
     let lake = call.site.lake();
     lake.rename_external(&call.branch, &from, &to, &author)

@@ -31,7 +31,7 @@ impl Operation for CreateNamespace {
             1 => Ok(()),
             _ => Err(Error::conflict(
                 "namespace_exists",
-                format!("namespace {name} already exists"),
+                format!("Namespace already exists: {name}"),
             )
             .into()),
         }
