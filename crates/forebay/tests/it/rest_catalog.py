@@ -36,7 +36,8 @@ def connect(warehouse: str = "main") -> RestCatalog:
 
 def rows(ids, **columns) -> pa.Table:
     ids = list(ids)
-    return pa.table({"id": pa.array(ids, pa.int64()), "note": [f"n{n}" for n in ids], **columns})
+    notes = pa.array([f"n{n}" for n in ids], pa.string())
+    return pa.table({"id": pa.array(ids, pa.int64()), "note": notes, **columns})
 
 
 def ids(table) -> list:

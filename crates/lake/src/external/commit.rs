@@ -43,10 +43,14 @@ impl Lake {
         let mut checks = SnapshotChecks::default();
         let mut pause = PAUSE_FIRST;
         for _ in 0..ATTEMPTS_MAX {
-            let planned = plan(self, &commit, id, &mut checks).await?;
+            let planned = plan(self, &commit, id, &mut checks).await;
+            let planned = planned.inspect_err(|error| reserve_tables(self, &commit, error))?;
             let tops = write(self, planned).await?;
             match commit_heads(self, store_commit(&commit, id, &tops)).await {
-                Ok(_) => return tops.into_iter().map(|top| top.landed(self)).collect(),
+                Ok(_) => {
+                    release_tables(self, &commit);
+                    return tops.into_iter().map(|top| top.landed(self)).collect();
+                }
                 Err(error) if is_stale(&error) => {
                     discard(self, &tops).await;
                     self.clock().sleep(pause).await;
@@ -56,6 +60,31 @@ impl Lake {
             }
         }
         Err(contended())
+    }
+}
+
+/// Keeps our own writers from the tables for a moment, when an engine came second and is going to try again.
+fn reserve_tables(lake: &Lake, commit: &ExternalCommit, error: &Error) {
+    if error.code() != "requirement_failed" {
+        return;
+    }
+    for change in &commit.changes {
+        let key = (commit.branch.clone(), change.table.clone());
+        let lake = lake.clone();
+        tokio::spawn(async move {
+            let head = lake.table(&AsOf::Head(key.0.clone()), &key.1).await;
+            let Ok(Some(head)) = head else { return };
+            let folder = lake.storage().path(head.metadata().location()).ok();
+            let file = folder.and_then(|folder| lake.storage().turn_file(&folder));
+            lake.turns().reserve(key, file, lake.clock()).await;
+        });
+    }
+}
+
+fn release_tables(lake: &Lake, commit: &ExternalCommit) {
+    for change in &commit.changes {
+        let key = (commit.branch.clone(), change.table.clone());
+        lake.turns().release(&key);
     }
 }
 
