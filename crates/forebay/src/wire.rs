@@ -1,5 +1,6 @@
 //! The one place that names concrete implementations and puts them together.
 
+use std::collections::BTreeMap;
 use std::fs::File;
 use std::io::{Read, Write};
 use std::path::{Path, PathBuf};
@@ -12,6 +13,7 @@ use forebay_lake::Lake;
 use forebay_objects::StorageUrl;
 use forebay_pipeline::engine::{Figures, Ids, RunContext};
 use forebay_query::{Engine, Query, QueryCancellation, QueryOptions};
+use forebay_server::CatalogSite;
 use forebay_store::{AsOf, Store};
 use object_store::ObjectStore;
 use object_store::local::LocalFileSystem;
@@ -214,6 +216,15 @@ impl Workspace {
     #[expect(clippy::unused_self, reason = "a setting of the workspace in time")]
     pub(crate) fn author(&self) -> String {
         variable("USER").unwrap_or_else(|| "forebay".to_owned())
+    }
+
+    /// The catalog as other engines reach it. They bring their own credentials for a bucket.
+    pub(crate) fn catalog_site(&self) -> CatalogSite {
+        let files = match self.lake.root().starts_with("s3://") {
+            true => self.settings.storage.s3.client_properties(&aws_variables()),
+            false => BTreeMap::new(),
+        };
+        CatalogSite::new(self.lake.clone(), files)
     }
 
     /// File of the SQL shell's history.

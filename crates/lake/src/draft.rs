@@ -15,7 +15,7 @@ use uuid::Uuid;
 use crate::age::check_age;
 use crate::bitemporal::{Bitemporal, KEY_PROPERTY, PeriodUpdate, StagedRows};
 use crate::error::from_iceberg;
-use crate::metadata::{METADATA_LOG_MAX, rebuilt};
+use crate::metadata::{METADATA_LOG_MAX, METADATA_LOG_PROPERTY, rebuilt};
 use crate::rewrite::{TableRewrite, find_obstacle};
 use crate::scan::{Bounds, written_bounds};
 use crate::schema::{WidenedFields, WidenedSchema};
@@ -532,12 +532,9 @@ fn folder(uuid: Uuid) -> object_store::path::Path {
     object_store::path::Path::from_iter(["tables", &uuid.to_string()])
 }
 
-fn first_properties() -> HashMap<String, String> {
+pub(crate) fn first_properties() -> HashMap<String, String> {
     let properties = [
-        (
-            "write.metadata.previous-versions-max",
-            METADATA_LOG_MAX.to_string(),
-        ),
+        (METADATA_LOG_PROPERTY, METADATA_LOG_MAX.to_string()),
         // Old states of the lake need files that the newest metadata no longer names, so other engines must not
         // collect them.
         ("gc.enabled", "false".to_owned()),

@@ -12,6 +12,7 @@ mod clean;
 mod commit;
 mod draft;
 mod error;
+mod external;
 mod field_count;
 mod file_columns;
 mod file_owner;
@@ -39,6 +40,10 @@ pub use checked_file::CheckedFile;
 pub use clean::{CleanRequest, Cleaned, CleanedPositions, CleanedRaw, CleanedTable, FileCount};
 pub use commit::{CommitRequest, LakeCommit, position_property};
 pub use draft::Draft;
+pub use external::{
+    EXTERNAL_TABLES_MAX, ExternalChange, ExternalCommit, PlannedTable, TableDefinition,
+    is_system_namespace,
+};
 pub use lake::Lake;
 pub use lineage::{LineageEdge, reads_property};
 pub use partition::PartitionField;

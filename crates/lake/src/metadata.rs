@@ -23,6 +23,8 @@ pub(crate) const NESTING_USUAL: usize = 127;
 const UUID_CHARS: usize = 36;
 /// Old metadata files that a table's metadata names; the catalog's log knows them all.
 pub(crate) const METADATA_LOG_MAX: usize = 20;
+/// The table property with a smaller number.
+pub(crate) const METADATA_LOG_PROPERTY: &str = "write.metadata.previous-versions-max";
 /// Metadata files kept parsed, and the memory that they may take, roughly: those of a wide table take some MiB each.
 const CACHED_MAX: usize = 256;
 const CACHED_BYTES_MAX: usize = 64 << 20;
@@ -217,23 +219,28 @@ pub(crate) fn rebuilt(
         Error::bug("bad_metadata", "failed to change the table's metadata").with_source(e)
     };
     let mut before = serde_json::to_value(metadata).map_err(broken)?;
+    // An empty log may be left out.
     let logs = ["snapshot-log", "metadata-log"].map(|key| {
         let log = before[key].take();
         before[key] = Value::Array(Vec::new());
-        (key, log)
+        match log {
+            Value::Array(log) => (key, log),
+            _ => (key, Vec::new()),
+        }
     });
     let base: TableMetadata = serde_json::from_value(before).map_err(broken)?;
     let built = change(base.into_builder(None)).and_then(TableMetadataBuilder::build);
     let built = built.map_err(|e| from_iceberg("change the table's metadata", e))?;
     let mut after = serde_json::to_value(built.metadata).map_err(broken)?;
     for (key, log) in logs {
-        if log.is_array() {
-            after[key] = log;
-        }
+        after[key] = Value::Array(log);
     }
     if let (Some(file), Value::Array(log)) = (previous, &mut after["metadata-log"]) {
         log.push(json!({"metadata-file": file, "timestamp-ms": metadata.last_updated_ms()}));
-        let surplus = log.len().saturating_sub(METADATA_LOG_MAX);
+        let kept = metadata.properties().get(METADATA_LOG_PROPERTY);
+        let kept = kept.and_then(|kept| kept.parse().ok());
+        let kept = kept.unwrap_or(METADATA_LOG_MAX).clamp(1, METADATA_LOG_MAX);
+        let surplus = log.len().saturating_sub(kept);
         log.drain(..surplus);
     }
     after["last-updated-ms"] = at.millis().max(metadata.last_updated_ms()).into();

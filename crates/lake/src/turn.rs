@@ -7,13 +7,13 @@
 
 use std::collections::HashMap;
 use std::fs::{File, OpenOptions};
-use std::path::Path;
+use std::path::{Path, PathBuf};
 use std::sync::{Arc, Weak};
 use std::time::Duration;
 
 use forebay_core::{Clock, RefName, TableName};
 use parking_lot::Mutex;
-use tokio::sync::{OwnedMutexGuard, oneshot};
+use tokio::sync::{Notify, OwnedMutexGuard, oneshot};
 
 use crate::Draft;
 
@@ -24,8 +24,19 @@ const SWEEP_AT: usize = 1_024;
 /// The longest wait for other processes; one of them may be stopped.
 const OTHERS_WAIT_MAX: Duration = Duration::from_secs(2);
 
+/// How long a table is kept for another engine that came second, so that it can redo its change.
+const RESERVED_MAX: Duration = Duration::from_secs(1);
+/// Tables that are kept at the same time.
+const RESERVATIONS_MAX: usize = 64;
+
+type TableKey = (RefName, TableName);
+
 #[derive(Debug, Default)]
-pub(crate) struct Turns(Mutex<HashMap<(RefName, TableName), Weak<Queue>>>);
+pub(crate) struct Turns {
+    queues: Mutex<HashMap<TableKey, Weak<Queue>>>,
+    /// Tables that are kept for other engines, each until it is notified.
+    reserved: Mutex<HashMap<TableKey, Arc<Notify>>>,
+}
 
 /// A turn at one table; over when it is dropped.
 #[derive(Debug)]
@@ -46,25 +57,70 @@ impl Turns {
         tables.sort_by_key(|draft| draft.name());
         let mut turns = Vec::with_capacity(tables.len());
         for draft in tables {
-            let in_process = self.queue(branch, draft.name()).lock_owned().await;
-            let among_processes = match draft.storage().turn_file(&draft.folder()) {
-                Some(file) => locked(&file, clock).await,
-                None => None,
-            };
-            turns.push(Turn {
-                _among_processes: among_processes,
-                _in_process: in_process,
-            });
+            let file = draft.storage().turn_file(&draft.folder());
+            let key = (branch.clone(), draft.name().clone());
+            turns.push(self.take_one(&key, file, clock).await);
         }
         turns
     }
 
-    fn queue(&self, branch: &RefName, table: &TableName) -> Arc<Queue> {
-        let mut queues = self.0.lock();
+    async fn take_one(
+        &self,
+        key: &TableKey,
+        file: Option<PathBuf>,
+        clock: &Arc<dyn Clock>,
+    ) -> Turn {
+        let in_process = self.queue(key).lock_owned().await;
+        let among_processes = match file {
+            Some(file) => locked(&file, clock).await,
+            None => None,
+        };
+        Turn {
+            _among_processes: among_processes,
+            _in_process: in_process,
+        }
+    }
+
+    /// Takes the next turn at a table for another engine, whose change takes longer than ours: it writes files in between. Writers
+    /// queue in order, so one of ours that waits is next.
+    pub(crate) async fn reserve(
+        &self,
+        key: TableKey,
+        file: Option<PathBuf>,
+        clock: &Arc<dyn Clock>,
+    ) {
+        let landed = Arc::new(Notify::new());
+        {
+            let mut reserved = self.reserved.lock();
+            if reserved.len() >= RESERVATIONS_MAX || reserved.contains_key(&key) {
+                return;
+            }
+            reserved.insert(key.clone(), Arc::clone(&landed));
+        }
+        let turn = self.take_one(&key, file, clock).await;
+        tokio::select! {
+            () = landed.notified() => {}
+            () = clock.sleep(RESERVED_MAX) => {}
+        }
+        drop(turn);
+        let mut reserved = self.reserved.lock();
+        reserved.remove(&key);
+    }
+
+    /// A change of another engine has landed: nothing is kept for it any more.
+    pub(crate) fn release(&self, key: &TableKey) {
+        let reserved = self.reserved.lock();
+        if let Some(landed) = reserved.get(key) {
+            landed.notify_one();
+        }
+    }
+
+    fn queue(&self, key: &TableKey) -> Arc<Queue> {
+        let mut queues = self.queues.lock();
         if queues.len() >= SWEEP_AT {
             queues.retain(|_, queue| queue.strong_count() > 0);
         }
-        let slot = queues.entry((branch.clone(), table.clone())).or_default();
+        let slot = queues.entry(key.clone()).or_default();
         slot.upgrade().unwrap_or_else(|| {
             let queue = Arc::new(Queue::default());
             *slot = Arc::downgrade(&queue);
@@ -107,6 +163,31 @@ mod tests {
     use super::*;
 
     use forebay_core::SystemClock;
+
+    #[tokio::test]
+    async fn a_table_is_kept_for_another_engine_until_it_has_landed() {
+        let turns = Arc::new(Turns::default());
+        let clock = SystemClock::shared();
+        let key = (RefName::main(), "a.t".parse().unwrap());
+        for lands in [true, false] {
+            let reserved = tokio::spawn({
+                let (turns, key, clock) = (turns.clone(), key.clone(), clock.clone());
+                async move { turns.reserve(key, None, &clock).await }
+            });
+            while turns.reserved.lock().is_empty() || turns.queue(&key).try_lock().is_ok() {
+                tokio::task::yield_now().await;
+            }
+            // One at a time.
+            turns.reserve(key.clone(), None, &clock).await;
+            assert!(turns.queue(&key).try_lock().is_err());
+            if lands {
+                turns.release(&key);
+            }
+            reserved.await.unwrap();
+            assert!(turns.reserved.lock().is_empty());
+            let _ours = turns.take_one(&key, None, &clock).await;
+        }
+    }
 
     #[tokio::test]
     async fn a_lock_is_waited_for_and_given_back() {

@@ -3,6 +3,7 @@
 //! The environment comes in as [`AwsVariables`]: this module never reads it. A secret is handed to the client and shown
 //! nowhere; errors of the client are cut before the server's text, which may repeat signed values.
 
+use std::collections::BTreeMap;
 use std::str::FromStr;
 use std::sync::Arc;
 use std::time::Duration;
@@ -137,6 +138,26 @@ impl S3Options {
                     .with_source(error)
                     .with_context("bucket", bucket)
             })
+    }
+
+    /// What another client needs to reach the same service, in the words of Iceberg's file clients; never credentials.
+    pub fn client_properties(&self, variables: &AwsVariables) -> BTreeMap<String, String> {
+        let builder = self.over(variables.builder(true), "bucket");
+        let endpoint = self.endpoint.clone().or_else(|| {
+            builder
+                .get_config_value(&AmazonS3ConfigKey::S3Endpoint)
+                .or_else(|| builder.get_config_value(&AmazonS3ConfigKey::Endpoint))
+        });
+        let region = builder.get_config_value(&AmazonS3ConfigKey::Region);
+        let region = region.unwrap_or_else(|| "us-east-1".to_owned());
+        let is_path_style = endpoint.is_some() && self.virtual_hosted != Some(true);
+        let mut properties = BTreeMap::from([
+            ("s3.region".to_owned(), region.clone()),
+            ("client.region".to_owned(), region),
+            ("s3.path-style-access".to_owned(), is_path_style.to_string()),
+        ]);
+        properties.extend(endpoint.map(|endpoint| ("s3.endpoint".to_owned(), endpoint)));
+        properties
     }
 
     fn over(&self, mut builder: AmazonS3Builder, bucket: &str) -> AmazonS3Builder {

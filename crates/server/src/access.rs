@@ -24,6 +24,8 @@ pub struct Access {
     pub hosts: Vec<String>,
     /// The token for the state of the pipelines.
     pub status_token: Option<Secret>,
+    /// The token for the catalog of tables.
+    pub catalog_token: Option<Secret>,
 }
 
 impl Access {
@@ -89,6 +91,26 @@ impl Access {
         Err(Error::denied("status_denied", what)
             .with_hint("send `Authorization: Bearer TOKEN` with `status_token` of `[server]`"))
     }
+
+    /// Errors: `Denied` `catalog_denied`.
+    pub(crate) fn check_catalog(&self, headers: &HeaderMap) -> Result<()> {
+        let Some(token) = &self.catalog_token else {
+            if self.is_local {
+                return Ok(());
+            }
+            let what = "the catalog is open beyond loopback only with a token";
+            return Err(Error::denied("catalog_denied", what).with_hint(
+                "set `catalog_token = \"${secret:NAME}\"` in `[server]` of forebay.toml, and give it to the client as its token",
+            ));
+        };
+        if credentials(headers, "Bearer").is_some_and(|shown| is_same(token, shown)) {
+            return Ok(());
+        }
+        Err(
+            Error::denied("catalog_denied", "the catalog needs its token")
+                .with_hint("send `Authorization: Bearer TOKEN` with `catalog_token` of `[server]`"),
+        )
+    }
 }
 
 /// `Bearer TOKEN`, or the password of `Basic`, which browsers prompt for.
@@ -125,6 +147,7 @@ mod tests {
             is_local: true,
             hosts: vec!["lake.example".to_owned()],
             status_token: None,
+            catalog_token: None,
         };
         let mut headers = HeaderMap::new();
         headers.insert(HOST, host.parse().unwrap());

@@ -7,6 +7,7 @@ mod access;
 mod answer;
 mod aws;
 mod body;
+mod catalog_site;
 mod credentials;
 mod examiners;
 mod guard;
@@ -22,6 +23,7 @@ mod pipelines;
 mod replays;
 mod request_counts;
 mod request_id;
+mod rest_catalog;
 mod state;
 mod timed;
 mod tls;
@@ -31,6 +33,7 @@ use axum::middleware::from_fn_with_state;
 use axum::routing::{get, post};
 
 pub use access::Access;
+pub use catalog_site::CatalogSite;
 pub use listen::{Listening, listen};
 pub use metrics::{MetricFamily, MetricKind, metric_families};
 pub use state::{Probe, State};
@@ -54,7 +57,21 @@ const ROUTES: [&str; 8] = [
     "/",
 ];
 
-/// The handlers of `ROUTES`.
+/// Paths of the catalog for other engines, which Iceberg describes.
+const CATALOG_ROUTES: [&str; 10] = [
+    "/iceberg/v1/config",
+    "/iceberg/v1/{prefix}/namespaces",
+    "/iceberg/v1/{prefix}/namespaces/{namespace}",
+    "/iceberg/v1/{prefix}/namespaces/{namespace}/properties",
+    "/iceberg/v1/{prefix}/namespaces/{namespace}/tables",
+    "/iceberg/v1/{prefix}/namespaces/{namespace}/register",
+    "/iceberg/v1/{prefix}/namespaces/{namespace}/tables/{table}",
+    "/iceberg/v1/{prefix}/namespaces/{namespace}/tables/{table}/metrics",
+    "/iceberg/v1/{prefix}/tables/rename",
+    "/iceberg/v1/{prefix}/transactions/commit",
+];
+
+/// The handlers of `ROUTES` and `CATALOG_ROUTES`.
 pub fn router(state: State) -> Router {
     let status = from_fn_with_state(state.clone(), middleware::access::check_status);
     let status = Router::new()
@@ -70,6 +87,7 @@ pub fn router(state: State) -> Router {
         .route("/v1/ingest/{pipeline}", post(ingest::ingest))
         .route("/", post(aws::call))
         .merge(status)
+        .merge(rest_catalog::router(&state))
         .fallback(answer::no_such_path)
         .method_not_allowed_fallback(answer::no_such_method)
         .layer(from_fn_with_state(state.clone(), middleware::access::check))

@@ -6,7 +6,7 @@ use std::time::Duration;
 use axum::http::StatusCode;
 use forebay_core::timing::Timing;
 
-use crate::ROUTES;
+use crate::{CATALOG_ROUTES, ROUTES};
 
 /// Requests for unknown paths.
 const OTHER: &str = "other";
@@ -28,7 +28,8 @@ struct Route {
 
 impl Default for Requests {
     fn default() -> Self {
-        let paths = ROUTES.iter().copied().chain([OTHER]);
+        let catalog = CATALOG_ROUTES.iter().copied();
+        let paths = ROUTES.iter().copied().chain(catalog).chain([OTHER]);
         let route = |path| Route {
             path,
             took: Timing::default(),

@@ -12,6 +12,7 @@ use tokio_util::sync::CancellationToken;
 
 use crate::access::Access;
 use crate::body::Bodies;
+use crate::catalog_site::CatalogSite;
 use crate::examiners::Examiners;
 use crate::peers::{FailedAttempts, PeerKey, too_many_failures};
 use crate::replays::Replays;
@@ -41,6 +42,7 @@ struct Inner {
     failures: FailedAttempts,
     replays: Replays,
     examiners: Examiners,
+    catalog: Option<CatalogSite>,
 }
 
 impl fmt::Debug for State {
@@ -50,7 +52,7 @@ impl fmt::Debug for State {
 }
 
 impl State {
-    /// `draining` is cancelled when no more pushes may be taken.
+    /// `draining` is cancelled when no more pushes may be taken. Without `catalog` other engines reach no tables.
     pub fn new(
         registry: Registry,
         journals: Arc<Journals>,
@@ -58,6 +60,7 @@ impl State {
         probe: Box<dyn Probe>,
         draining: CancellationToken,
         access: Access,
+        catalog: Option<CatalogSite>,
     ) -> Self {
         let ids = Ids::new(clock.as_ref());
         Self(Arc::new(Inner {
@@ -73,11 +76,16 @@ impl State {
             failures: FailedAttempts::default(),
             replays: Replays::default(),
             examiners: Examiners::default(),
+            catalog,
         }))
     }
 
     pub(crate) fn access(&self) -> &Access {
         &self.0.access
+    }
+
+    pub(crate) fn catalog(&self) -> Option<&CatalogSite> {
+        self.0.catalog.as_ref()
     }
 
     pub(crate) fn replays(&self) -> &Replays {

@@ -10,6 +10,7 @@ mod database;
 mod horizon;
 mod lease;
 mod log;
+mod namespaces;
 mod refs;
 mod runs;
 mod sql;
@@ -22,6 +23,7 @@ pub use horizon::{
 };
 pub use lease::{Lease, LeaseRequest, Member};
 pub use log::{AsOf, CommitRecord, Head};
+pub use namespaces::{NamespaceRecord, PropertyChange};
 pub use refs::Branch;
 pub use runs::{RunRecord, RunStatus, StepRecord};
 pub use store::Store;

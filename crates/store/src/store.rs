@@ -1,5 +1,6 @@
 //! The store as its callers see it: a queue to the one writer of this handle, and connections that read.
 
+use std::collections::BTreeMap;
 use std::path::Path;
 use std::sync::Arc;
 
@@ -17,12 +18,16 @@ use crate::database::{
 #[cfg(test)]
 use crate::sql::faults::Faults;
 use crate::sql::forget::{ForgetBranches, ForgetCommits, ForgetPage, ForgetRuns, Log};
+use crate::sql::namespaces::{ChangeNamespace, CreateNamespace, DropNamespace};
 use crate::sql::operation::{Job, Operation, Pending};
 use crate::sql::writer::Writer;
-use crate::sql::{commit, horizon, lease, log, logged, member, refs, runs, verify, writer};
+use crate::sql::{
+    commit, horizon, lease, log, logged, member, namespaces, refs, runs, verify, writer,
+};
 use crate::{
     AsOf, Branch, Commit, CommitRecord, Committed, Forgotten, Head, Horizon, Lease, LeaseRequest,
-    LoggedPositions, Member, PlaceCursor, Places, RunRecord, StoreUrl,
+    LoggedPositions, Member, NamespaceRecord, PlaceCursor, Places, PropertyChange, RunRecord,
+    StoreUrl,
 };
 
 /// A handle of the store; clones share one writer. Several processes, and several handles, may open one store.
@@ -179,6 +184,39 @@ impl Store {
     /// Errors: `NotFound` `no_such_branch`, `Config` `main_stays`.
     pub async fn drop_branch(&self, name: &RefName) -> Result<()> {
         self.write(refs::DropBranch(name.clone())).await
+    }
+
+    /// Records a namespace, so that it is there before its first table.
+    ///
+    /// Errors: `Conflict` `namespace_exists` when it is recorded, `Data` `too_many_namespaces`, `properties_too_long`.
+    pub async fn create_namespace(&self, namespace: NamespaceRecord) -> Result<()> {
+        self.write(CreateNamespace(namespace)).await
+    }
+
+    /// The recorded namespaces, by name. Others are there by their tables alone.
+    pub async fn namespaces(&self) -> Result<Vec<NamespaceRecord>> {
+        Ok(namespaces::list(&mut self.reader().await?.sql()).await?)
+    }
+
+    pub async fn namespace(&self, name: &Ident) -> Result<Option<NamespaceRecord>> {
+        Ok(namespaces::find(&mut self.reader().await?.sql(), name).await?)
+    }
+
+    /// Removes the record of a namespace, whatever tables it has; `false` when there is none.
+    pub async fn drop_namespace(&self, name: &Ident) -> Result<bool> {
+        self.write(DropNamespace(name.clone())).await
+    }
+
+    /// Changes properties of a namespace, which is recorded if it was not; gives those from before.
+    ///
+    /// Errors: `Data` `too_many_namespaces`, `properties_too_long`.
+    pub async fn change_namespace(
+        &self,
+        name: &Ident,
+        change: PropertyChange,
+    ) -> Result<BTreeMap<String, String>> {
+        let name = name.clone();
+        self.write(ChangeNamespace { name, change }).await
     }
 
     /// Takes the split: the epoch goes up, so every earlier holder is fenced. With `steal` also from a live owner.

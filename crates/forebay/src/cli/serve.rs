@@ -127,7 +127,9 @@ impl Running {
                 is_local,
                 hosts: settings.hosts,
                 status_token: settings.status_token,
+                catalog_token: settings.catalog_token,
             },
+            Some(workspace.catalog_site()),
         );
         let clock = workspace.clock();
         let mut supervisor = Supervisor::new(site, clock, registry.clone(), stop.clone());

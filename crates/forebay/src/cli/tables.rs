@@ -1,7 +1,8 @@
-//! `forebay tables`: lists, describes, drops and undrops tables, and cleans up.
+//! `forebay tables`: lists, describes, registers, drops and undrops tables, and cleans up.
 
 mod clean;
 mod drop;
+mod register;
 mod undrop;
 
 use std::process::ExitCode;
@@ -44,6 +45,8 @@ enum Action {
     Drop(drop::DropTable),
     /// Bring back a dropped table as it was when it was dropped
     Undrop(undrop::UndropTable),
+    /// Take a table that another engine has made into the catalog, as it is
+    Register(register::RegisterTable),
     /// Find files and rows that no retained state of the lake needs; --delete deletes them
     Clean(clean::Clean),
 }
@@ -56,6 +59,7 @@ impl Tables {
             Some(Action::Clean(clean)) => return clean.run(&workspace, global.format).await,
             Some(Action::Drop(command)) => return command.run(&workspace, global).await,
             Some(Action::Undrop(command)) => return command.run(&workspace).await,
+            Some(Action::Register(command)) => return command.run(&workspace).await,
             Some(Action::Describe { table, at }) => {
                 let table = project::table(workspace.project(), &table, workspace.engine())?;
                 let statement = format!("DESCRIBE {table}");

@@ -22,6 +22,8 @@ pub(crate) struct Server {
     /// Token for the state of the pipelines: `/`, `/v1/pipelines`, `/metrics` and the reason when `/readyz` fails. Required for these
     /// beyond loopback. At least 16 bytes.
     pub(crate) status_token: Option<Secret>,
+    /// Token for the Iceberg REST catalog at `/iceberg`, to read and to write tables. Required for it beyond loopback. At least 16 bytes.
+    pub(crate) catalog_token: Option<Secret>,
     /// Host names besides localhost that a server on loopback answers to, such as the one of a proxy in front of it.
     pub(crate) hosts: Vec<String>,
 }
@@ -43,6 +45,7 @@ impl Default for Server {
             tls: None,
             insecure: false,
             status_token: None,
+            catalog_token: None,
             hosts: Vec::new(),
         }
     }
@@ -69,6 +72,9 @@ impl Server {
         if let Some(token) = secret(variable, "FOREBAY__SERVER__STATUS_TOKEN")? {
             self.status_token = Some(token);
         }
+        if let Some(token) = secret(variable, "FOREBAY__SERVER__CATALOG_TOKEN")? {
+            self.catalog_token = Some(token);
+        }
         let cert = variable("FOREBAY__SERVER__TLS__CERT").map(PathBuf::from);
         let key = variable("FOREBAY__SERVER__TLS__KEY").map(PathBuf::from);
         let (file_cert, file_key) = self.tls.take().map(|tls| (tls.cert, tls.key)).unzip();
@@ -80,16 +86,21 @@ impl Server {
                 return Err(Error::config("bad_tls", what));
             }
         };
-        let token = self.status_token.as_ref().map(Secret::expose);
-        if token.is_some_and(|token| token.len() < SECRET_BYTES_MIN) {
-            let what = format!(
-                "`status_token` of `[server]` has fewer than {SECRET_BYTES_MIN} bytes, which can be guessed"
-            );
-            return Err(Error::config("short_secret", what)
-                .with_hint("make one with `openssl rand -hex 32`"));
-        }
-        Ok(())
+        check_length("status_token", self.status_token.as_ref())?;
+        check_length("catalog_token", self.catalog_token.as_ref())
     }
+}
+
+/// Errors: `Config` `short_secret`.
+fn check_length(key: &str, token: Option<&Secret>) -> Result<()> {
+    let token = token.map(Secret::expose);
+    if token.is_none_or(|token| token.len() >= SECRET_BYTES_MIN) {
+        return Ok(());
+    }
+    let what = format!(
+        "`{key}` of `[server]` has fewer than {SECRET_BYTES_MIN} bytes, which can be guessed"
+    );
+    Err(Error::config("short_secret", what).with_hint("make one with `openssl rand -hex 32`"))
 }
 
 #[cfg(test)]
@@ -109,6 +120,7 @@ mod tests {
         for (name, value, code) in [
             ("FOREBAY__SERVER__STATUS_TOKEN", " ", "empty_secret"),
             ("FOREBAY__SERVER__STATUS_TOKEN", "short", "short_secret"),
+            ("FOREBAY__SERVER__CATALOG_TOKEN", "short", "short_secret"),
             ("FOREBAY__SERVER__TLS__CERT", "c", "bad_tls"),
             ("FOREBAY__SERVER__INSECURE", "maybe", "bad_variable"),
         ] {

@@ -43,6 +43,7 @@ mod read_only;
 #[cfg(feature = "kafka")]
 mod registry;
 mod replace;
+mod rest_catalog;
 mod restored;
 mod rollback;
 mod s3;

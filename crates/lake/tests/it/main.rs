@@ -7,6 +7,7 @@ mod clean;
 mod commit;
 mod crash;
 mod damaged;
+mod external;
 mod faulty;
 mod flips;
 mod growth;

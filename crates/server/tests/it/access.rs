@@ -13,6 +13,7 @@ fn access(is_local: bool, token: Option<&str>) -> Access {
         is_local,
         hosts: Vec::new(),
         status_token: token.map(Secret::new),
+        catalog_token: None,
     }
 }
 
@@ -150,4 +151,62 @@ async fn a_long_path_is_cut_where_it_is_repeated() {
     let answer = server.get(&format!("/{}", "a".repeat(60_000))).await;
     assert_eq!(answer.status, 404);
     assert!(answer.text.len() < 1_000, "{} bytes", answer.text.len());
+}
+
+#[tokio::test]
+async fn the_catalog_needs_its_token_before_anything_of_a_caller_is_read() {
+    let token = "catalog token of these tests";
+    let access = |is_local, token: Option<&str>| Access {
+        catalog_token: token.map(Secret::new),
+        ..access(is_local, Some("status token of these tests"))
+    };
+    let open = Server::reached(&["{}"], access(true, None)).await;
+    let without = Server::reached(&["{}"], access(false, None)).await;
+    let with = Server::reached(&["{}"], access(true, Some(token))).await;
+    let prefix = "/iceberg/v1/main/namespaces";
+    let paths = [
+        ("GET", "/iceberg/v1/config".to_owned()),
+        ("GET", prefix.to_owned()),
+        ("POST", prefix.to_owned()),
+        ("HEAD", format!("{prefix}/a/tables/t")),
+        ("POST", format!("{prefix}/a/tables/t")),
+        ("DELETE", format!("{prefix}/a/tables/t")),
+        ("POST", "/iceberg/v1/main/transactions/commit".to_owned()),
+    ];
+    for (method, path) in &paths {
+        for (server, shown) in [
+            (&without, "Bearer status token of these tests"),
+            (&with, "Bearer status token of these tests"),
+            (&with, "Basic Y2F0YWxvZw=="),
+        ] {
+            let answer = ask(
+                server,
+                method,
+                path,
+                &[("host", "localhost"), ("authorization", shown)],
+            )
+            .await;
+            assert_eq!(answer.status, 401, "{method} {path}");
+            if *method != "HEAD" {
+                let error = &answer.json()["error"];
+                assert_eq!(
+                    (&error["type"], &error["code"]),
+                    (&"NotAuthorizedException".into(), &401.into())
+                );
+            }
+        }
+        let bearer = format!("Bearer {token}");
+        let shown = [("host", "localhost"), ("authorization", bearer.as_str())];
+        // These servers have no lake.
+        assert_eq!(
+            ask(&with, method, path, &shown).await.status,
+            400,
+            "{method} {path}"
+        );
+        assert_eq!(
+            ask(&open, method, path, &shown[..1]).await.status,
+            400,
+            "{method} {path}"
+        );
+    }
 }

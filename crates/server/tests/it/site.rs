@@ -157,6 +157,7 @@ impl Server {
             is_local: true,
             hosts: vec!["x".to_owned()],
             status_token: None,
+            catalog_token: None,
         };
         Self::made(pushes, store, fake, access).await
     }
@@ -199,6 +200,7 @@ impl Server {
             well,
             draining.clone(),
             access,
+            None,
         );
         Self {
             router: router(state),

@@ -27,6 +27,7 @@ const MIGRATIONS: &[&str] = &[
     include_str!("../../migrations/postgres/0002_horizon.sql"),
     include_str!("../../migrations/postgres/0003_members.sql"),
     include_str!("../../migrations/postgres/0004_checksums.sql"),
+    include_str!("../../migrations/postgres/0005_namespaces.sql"),
 ];
 
 pub(super) const DIALECT: Dialect = Dialect {

@@ -31,6 +31,7 @@ const MIGRATIONS: &[&str] = &[
     include_str!("../../migrations/sqlite/0003_members.sql"),
     include_str!("../../migrations/sqlite/0004_checksums.sql"),
     include_str!("../../migrations/sqlite/0005_transactions.sql"),
+    include_str!("../../migrations/sqlite/0006_namespaces.sql"),
 ];
 
 pub(super) const DIALECT: Dialect = Dialect {

@@ -9,6 +9,7 @@ mod horizon;
 mod kill;
 mod leases;
 mod model;
+mod namespaces;
 mod opening;
 mod runs;
 mod views;
