@@ -243,6 +243,14 @@ async fn stack_metadata(
         ground = replaced(lake, &ground, &replacement, now).await?.into();
     }
     let own = match (&change.lookup, &change.periods) {
+        _ if let Some(update) = change.draft.compaction() => {
+            let table = as_table(lake, &change.draft, &ground)?;
+            let made = Box::pin(update.on(&table)).await?;
+            Some(OwnChange {
+                change: made.change,
+                files: made.own_files,
+            })
+        }
         _ if change.draft.replaces_rows() => {
             let change = overwriting(lake, &change.draft, &ground).await?;
             Some(OwnChange {

@@ -5,6 +5,7 @@
 mod bitemporal;
 mod clean;
 mod commit;
+mod compact;
 mod crash;
 mod damaged;
 mod faulty;
