@@ -6,6 +6,7 @@ use forebay_lake::{CompactRequest, CompactedTable, CompactionRules, Lake};
 use forebay_core::RefName;
 use forebay_store::AsOf;
 use object_store::ObjectStore;
+use proptest::prelude::*;
 
 use crate::faulty::{Death, Faulty};
 use crate::site::{Site, append, id_rows, name};
@@ -24,6 +25,34 @@ pub(crate) async fn compact(lake: &Lake, table: &str) -> CompactedTable {
     let compacted = lake.compact(&asked(table)).await.unwrap();
     assert!(compacted.problems.is_empty(), "{compacted:?}");
     compacted
+}
+
+pub(crate) async fn compact_by(lake: &Lake, table: &str, rules: CompactionRules) -> CompactedTable {
+    let mut request = asked(table);
+    request.rules = rules;
+    let compacted = lake.compact(&request).await.unwrap();
+    assert!(compacted.problems.is_empty(), "{compacted:?}");
+    compacted
+}
+
+/// Rules of any kind for small tables.
+pub(crate) fn compaction_rules() -> impl Strategy<Value = CompactionRules> {
+    let target = prop::sample::select(vec![None, Some(1 << 10), Some(4 << 10), Some(64 << 10)]);
+    let percent = prop::sample::select(vec![1, 20, 100]);
+    let commit = prop::sample::select(vec![1, 1 << 30]);
+    (target, 2_usize..5, any::<bool>(), percent, commit).prop_map(
+        |(target_bytes, files_min, is_gradual, deleted_percent_min, commit_bytes_max)| {
+            CompactionRules {
+                target_bytes,
+                files_min,
+                is_gradual,
+                deleted_percent_min,
+                delete_files_min: files_min,
+                commit_bytes_max,
+                sort: Vec::new(),
+            }
+        },
+    )
 }
 
 async fn files(site: &Site, table: &str) -> usize {
