@@ -224,8 +224,8 @@ fn is_of_file(error: &Error) -> bool {
     matches!(error.kind(), ErrorKind::Data | ErrorKind::Unsupported)
 }
 
-/// Other writers were first: dropped, recreated or replaced tables too.
+/// Other writers were first; they may have dropped or recreated the table too. The compaction has not landed.
 fn is_outdated(error: &Error) -> bool {
     error.kind() == ErrorKind::Conflict
-        && ["compaction_outdated", "schema_moved"].contains(&error.code())
+        && ["compaction_outdated", "schema_moved", "commit_contended"].contains(&error.code())
 }
