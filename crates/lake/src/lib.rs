@@ -42,7 +42,7 @@ pub use compact::{CompactRequest, CompactedTable, CompactionRules};
 pub use draft::Draft;
 pub use lake::Lake;
 pub use partition::PartitionField;
-pub use rewrite::{REWRITE_BYTES_MAX, WideningObstacle};
+pub use rewrite::{REWRITE_BYTES_MAX, SAME_SEQUENCES_NOTE, WideningObstacle};
 pub use schema::{INCOMPATIBLE_TYPE, TYPE_DEPTH_MAX};
 pub use spill::SpillFolder;
 pub use table::{SnapshotInfo, Table};

@@ -26,6 +26,9 @@ pub use obstacle::{REWRITE_BYTES_MAX, WideningObstacle};
 /// Property of a table: bytes that were written again so far.
 pub(crate) const REWRITTEN_PROPERTY: &str = "forebay.rewritten-bytes";
 
+/// In the summary of a snapshot whose files each have the sequence number, and the rows, of one file before it.
+pub const SAME_SEQUENCES_NOTE: &str = "forebay.same-sequences";
+
 /// The files of a table written again, each once however often the commit is tried.
 #[derive(Debug)]
 pub(crate) struct TableRewrite {
