@@ -1,6 +1,7 @@
 //! `forebay serve`: every pipeline of the project in one process, and the HTTP server.
 
 mod clean;
+mod compact;
 mod listing;
 
 use std::path::{Path, PathBuf};
@@ -101,10 +102,13 @@ impl Serve {
         }
         let server = listening.serve(forebay_server::router(state), stop.clone());
         let server = tokio::spawn(server);
-        let cleaning = tokio::spawn(clean::regularly(workspace.clone(), stop));
+        let cleaning = tokio::spawn(clean::regularly(workspace.clone(), stop.clone()));
+        let compacting = tokio::spawn(compact::regularly(workspace.clone(), stop));
         let unfinished = supervisor.run().await;
         // The next clean-up deletes the rest.
         cleaning.abort();
+        // The next one begins again; files that were not committed are orphans.
+        compacting.abort();
         let ended = server.await;
         ended.map_err(|error| {
             Error::bug("server_panicked", "the HTTP server panicked").with_source(error)

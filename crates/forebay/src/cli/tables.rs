@@ -1,6 +1,7 @@
-//! `forebay tables`: lists, describes, drops and undrops tables, and cleans up.
+//! `forebay tables`: lists, describes, drops and undrops tables, compacts them and cleans up.
 
 mod clean;
+mod compact;
 mod drop;
 mod undrop;
 
@@ -46,6 +47,8 @@ enum Action {
     Undrop(undrop::UndropTable),
     /// Find files and rows that no retained state of the lake needs; --delete deletes them
     Clean(clean::Clean),
+    /// Write small files, and files with many deleted rows, again as few
+    Compact(compact::Compact),
 }
 
 impl Tables {
@@ -54,6 +57,7 @@ impl Tables {
         let answering = Answering::plain(global.format);
         match self.action {
             Some(Action::Clean(clean)) => return clean.run(&workspace, global.format).await,
+            Some(Action::Compact(command)) => return command.run(&workspace, global.format).await,
             Some(Action::Drop(command)) => return command.run(&workspace, global).await,
             Some(Action::Undrop(command)) => return command.run(&workspace).await,
             Some(Action::Describe { table, at }) => {

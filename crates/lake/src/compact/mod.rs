@@ -10,9 +10,13 @@ mod rules;
 mod run;
 mod update;
 
-use forebay_core::{RefName, Result, TableName};
+use std::collections::BTreeMap;
 
-use crate::{FileCount, Lake};
+use forebay_core::{RefName, Result, TableName};
+use forebay_store::Head;
+use iceberg::spec::Operation;
+
+use crate::{FileCount, Lake, Table};
 
 pub use rules::CompactionRules;
 pub(crate) use update::CompactionUpdate;
@@ -63,4 +67,39 @@ impl Lake {
     pub async fn compact(&self, request: &CompactRequest) -> Result<CompactedTable> {
         Box::pin(run::compact(self, request)).await
     }
+
+    /// Whether a table has only been compacted between two of its states, as far as its newest metadata knows.
+    pub async fn is_only_compacted(&self, before: &Head, after: &Head) -> Result<bool> {
+        if before == after || before.uuid != after.uuid {
+            return Ok(before == after);
+        }
+        let before = self.load(before.clone()).await?;
+        let after = self.load(after.clone()).await?;
+        Ok(same_definition(&before, &after) && same_rows(&before, &after))
+    }
+}
+
+fn same_definition(before: &Table, after: &Table) -> bool {
+    // Every commit notes itself.
+    let noted = |table: &Table| -> BTreeMap<String, String> {
+        let mut properties = table.properties();
+        properties.remove("forebay.commit");
+        properties
+    };
+    let schemas = [before, after].map(|table| table.metadata().current_schema());
+    schemas[0] == schemas[1] && noted(before) == noted(after)
+}
+
+fn same_rows(before: &Table, after: &Table) -> bool {
+    let mut at = after.snapshot_id();
+    while at != before.snapshot_id() {
+        let snapshot = at.and_then(|id| after.metadata().snapshot_by_id(id));
+        match snapshot {
+            Some(snapshot) if snapshot.summary().operation == Operation::Replace => {
+                at = snapshot.parent_snapshot_id();
+            }
+            _ => return false,
+        }
+    }
+    true
 }

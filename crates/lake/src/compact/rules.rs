@@ -16,8 +16,9 @@ const TINY_BYTES: u64 = 1 << 20;
 /// Rules of a compaction.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct CompactionRules {
-    /// Size of the files that are made; `None`: `write.target-file-size-bytes` of the table, or 256 MiB.
+    /// Size of the files that are made; `None`: `write.target-file-size-bytes` of the table, or the usual one.
     pub target_bytes: Option<u64>,
+    pub usual_target_bytes: u64,
     /// Small files of a partition that are worth becoming one; at least 2.
     pub files_min: usize,
     /// Only files of about one size become one, so that a table that is compacted often is not written again each time.
@@ -37,6 +38,7 @@ impl Default for CompactionRules {
     fn default() -> Self {
         Self {
             target_bytes: None,
+            usual_target_bytes: TARGET_BYTES,
             files_min: 2,
             is_gradual: false,
             deleted_percent_min: 20,
@@ -62,7 +64,7 @@ impl CompactionRules {
     pub(super) fn target_bytes(&self, table: &Table) -> Result<u64> {
         let property = table.metadata().properties().get(TARGET_PROPERTY);
         let of_table = property.and_then(|bytes| bytes.parse().ok());
-        let target = self.target_bytes.or(of_table).unwrap_or(TARGET_BYTES);
+        let target = self.target_bytes.or(of_table).unwrap_or(self.usual_target_bytes);
         if target >= TARGET_BYTES_MIN {
             return Ok(target);
         }

@@ -49,7 +49,7 @@ pub(crate) fn compaction_rules() -> impl Strategy<Value = CompactionRules> {
                 deleted_percent_min,
                 delete_files_min: files_min,
                 commit_bytes_max,
-                sort: Vec::new(),
+                ..CompactionRules::default()
             }
         },
     )
