@@ -13,8 +13,8 @@ use parking_lot::Mutex;
 use uuid::Uuid;
 
 use crate::age::check_age;
-use crate::compact::CompactionUpdate;
 use crate::bitemporal::{Bitemporal, KEY_PROPERTY, PeriodUpdate, StagedRows};
+use crate::compact::CompactionUpdate;
 use crate::error::from_iceberg;
 use crate::metadata::{METADATA_LOG_MAX, rebuilt};
 use crate::rewrite::{TableRewrite, find_obstacle};

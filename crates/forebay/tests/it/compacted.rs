@@ -27,7 +27,12 @@ fn files(project: &Project, table: &str, content: &str) -> u64 {
 fn load(project: &Project, times: std::ops::Range<u64>) {
     for n in times {
         let records: Vec<String> = (n..n + 3)
-            .map(|id| format!("{{\"id\": {id}, \"kind\": {}, \"state\": \"s{n}\", \"at\": {n}}}\n", id % 2))
+            .map(|id| {
+                format!(
+                    "{{\"id\": {id}, \"kind\": {}, \"state\": \"s{n}\", \"at\": {n}}}\n",
+                    id % 2
+                )
+            })
             .collect();
         project.write(&format!("in/{n}.ndjson"), &records.concat());
         project.ok(&["run", "orders", "--quiet"]);
@@ -48,8 +53,16 @@ fn a_compacted_table_is_the_same_to_everybody() {
     assert!(data >= 16 && deletes >= 7, "{data} and {deletes}");
 
     let dry = project.ok(&["tables", "compact", "--dry-run", "--format", "csv"]);
-    assert!(dry.err.contains("dry run: ") && dry.err.contains("would become 2"), "{}", dry.err);
-    assert!(!dry.out.contains("raw.orders"), "the raw zone keeps its index: {}", dry.out);
+    assert!(
+        dry.err.contains("dry run: ") && dry.err.contains("would become 2"),
+        "{}",
+        dry.err
+    );
+    assert!(
+        !dry.out.contains("raw.orders"),
+        "the raw zone keeps its index: {}",
+        dry.out
+    );
     assert_eq!(files(&project, "shop.orders", "data"), data);
 
     let done = project.ok(&["tables", "compact"]);
@@ -82,11 +95,23 @@ fn what_cannot_be_compacted_is_an_error_with_a_way_out() {
     project.write("pipelines/orders.yaml", UPSERT);
     load(&project, 0..2);
     let missing = project.run(&["tables", "compact", "shop.ordres"]);
-    assert!(missing.code != 0 && missing.err.contains("no_such_table"), "{}", missing.err);
+    assert!(
+        missing.code != 0 && missing.err.contains("no_such_table"),
+        "{}",
+        missing.err
+    );
     let column = project.run(&["tables", "compact", "shop.orders", "--sort", "att"]);
-    assert!(column.code == 2 && column.err.contains("no_sort_column"), "{}", column.err);
+    assert!(
+        column.code == 2 && column.err.contains("no_sort_column"),
+        "{}",
+        column.err
+    );
     let small = project.run(&["tables", "compact", "shop.orders", "--target-size", "10B"]);
-    assert!(small.code == 2 && small.err.contains("bad_target_size"), "{}", small.err);
+    assert!(
+        small.code == 2 && small.err.contains("bad_target_size"),
+        "{}",
+        small.err
+    );
 }
 
 /// A server that compacts all the time, beside pushes and a pipeline that follows their table.
@@ -112,14 +137,23 @@ fn a_server_compacts_beside_pushes_and_readers_and_nothing_is_lost_or_doubled() 
             std::thread::sleep(Duration::from_millis(20));
         }
         let said = server.said();
-        let compactions = said.iter().filter(|line| line.contains("compacted table") && line.contains("push.events"));
+        let compactions = said
+            .iter()
+            .filter(|line| line.contains("compacted table") && line.contains("push.events"));
         compactions.count() >= 3
     });
     let count = |table: &str| {
-        let counted = project.run(&["sql", &format!("SELECT count(*) FROM {table}"), "--format", "csv"]);
+        let counted = project.run(&[
+            "sql",
+            &format!("SELECT count(*) FROM {table}"),
+            "--format",
+            "csv",
+        ]);
         counted.out.lines().nth(1).unwrap_or("0").to_owned()
     };
-    until("all rows in the copy", || count("push.copies") == next.to_string());
+    until("all rows in the copy", || {
+        count("push.copies") == next.to_string()
+    });
     let said = server.said();
     let failures: Vec<_> = said
         .iter()

@@ -51,11 +51,20 @@ fn sort_columns(table: &Table, rules: &CompactionRules) -> Result<Vec<String>> {
         let order = table.metadata().default_sort_order();
         let identity = order.fields.iter();
         let identity = identity.filter(|field| field.transform == Transform::Identity);
-        let top = |id| schema.as_struct().field_by_id(id).map(|field| field.name.clone());
+        let top = |id| {
+            schema
+                .as_struct()
+                .field_by_id(id)
+                .map(|field| field.name.clone())
+        };
         return Ok(identity.filter_map(|field| top(field.source_id)).collect());
     }
     let arrow = table.schema();
-    match rules.sort.iter().find(|name| arrow.column_with_name(name).is_none()) {
+    match rules
+        .sort
+        .iter()
+        .find(|name| arrow.column_with_name(name).is_none())
+    {
         None => Ok(rules.sort.clone()),
         Some(name) => {
             let what = format!("{} has no column `{name}` to sort by", table.name());
@@ -73,7 +82,8 @@ fn by_partition(files: Vec<ScanFile>) -> Vec<Vec<ScanFile>> {
         partitions.entry(key).or_default().push(file);
     }
     let mut partitions: Vec<_> = partitions.into_values().collect();
-    partitions.sort_by(|a, b| (a[0].spec_id, &a[0].partition).cmp(&(b[0].spec_id, &b[0].partition)));
+    partitions
+        .sort_by(|a, b| (a[0].spec_id, &a[0].partition).cmp(&(b[0].spec_id, &b[0].partition)));
     partitions
 }
 

@@ -64,7 +64,10 @@ impl CompactionRules {
     pub(super) fn target_bytes(&self, table: &Table) -> Result<u64> {
         let property = table.metadata().properties().get(TARGET_PROPERTY);
         let of_table = property.and_then(|bytes| bytes.parse().ok());
-        let target = self.target_bytes.or(of_table).unwrap_or(self.usual_target_bytes);
+        let target = self
+            .target_bytes
+            .or(of_table)
+            .unwrap_or(self.usual_target_bytes);
         if target >= TARGET_BYTES_MIN {
             return Ok(target);
         }

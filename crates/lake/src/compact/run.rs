@@ -26,7 +26,7 @@ pub(super) async fn compact(lake: &Lake, request: &CompactRequest) -> Result<Com
     })?;
     let mut compacted = CompactedTable::default();
     let planned = match plan(&table, &request.rules).await {
-        Err(error) if error.kind() == ErrorKind::Unsupported => {
+        Err(error) if is_of_file(&error) => {
             compacted.problems.push(error.to_string());
             return Ok(compacted);
         }
@@ -119,7 +119,10 @@ impl Compaction<'_> {
         let target = RewriteTarget {
             uuid: self.table.uuid(),
             schema: Arc::clone(self.table.metadata().current_schema()),
-            folder: self.table.storage().path(self.table.metadata().location())?,
+            folder: self
+                .table
+                .storage()
+                .path(self.table.metadata().location())?,
             storage: Arc::clone(self.table.storage()),
             widened: WidenedFields::new(),
         };
@@ -219,9 +222,12 @@ impl Compaction<'_> {
     }
 }
 
-/// Damage, or a file that another engine wrote in a way that is not written again.
+/// Damage, a missing file, or one that another engine wrote in a way that is not written again.
 fn is_of_file(error: &Error) -> bool {
-    matches!(error.kind(), ErrorKind::Data | ErrorKind::Unsupported)
+    matches!(
+        error.kind(),
+        ErrorKind::Data | ErrorKind::NotFound | ErrorKind::Unsupported
+    )
 }
 
 /// Other writers were first; they may have dropped or recreated the table too. The compaction has not landed.

@@ -4,7 +4,7 @@
 //! deleted from an old file since it was read are deleted from the new one by the same commit: rows keep their order, so
 //! the place of each is known.
 
-use std::collections::{BTreeMap, HashSet};
+use std::collections::{HashMap, HashSet};
 use std::sync::Arc;
 
 use forebay_core::{Error, Result};
@@ -117,20 +117,14 @@ impl CompactionUpdate {
 
     /// Removes the delete files that delete nothing any more, and merges the rest of a partition where it is many files.
     fn merge_deletes(&self, content: &TableContent, state: &mut StateChange) {
-        let mut rest: BTreeMap<usize, Vec<&LiveDelete>> = BTreeMap::new();
-        let mut partitions: Vec<&PartitionKey> = Vec::new();
+        let mut rest: HashMap<&PartitionKey, Vec<&LiveDelete>> = HashMap::new();
         for delete in &content.deletes {
             let is_live = |(path, _): &(Path, _)| !state.gone.contains(path);
-            if !delete.hits.iter().any(is_live) {
+            if delete.hits.iter().any(is_live) {
+                rest.entry(&delete.partition).or_default().push(delete);
+            } else {
                 state.remove_deletes(delete);
-                continue;
             }
-            let known = partitions.iter().position(|known| **known == delete.partition);
-            let number = known.unwrap_or_else(|| {
-                partitions.push(&delete.partition);
-                partitions.len() - 1
-            });
-            rest.entry(number).or_default().push(delete);
         }
         for deletes in rest.into_values() {
             if deletes.len() < self.delete_files_min.max(2) {

@@ -21,9 +21,9 @@ use iceberg::spec::{DataContentType, DataFileFormat, Struct, TableMetadata};
 use crate::partition::text::partition_text;
 pub use crate::value::Value;
 use crate::{DataFile, Table};
+pub(crate) use content::{DecodedDeletes, LiveDelete, PartitionKey, TableContent, delete_counts};
 #[cfg(test)]
 pub(crate) use header::without_schema;
-pub(crate) use content::{DecodedDeletes, LiveDelete, PartitionKey, TableContent, delete_counts};
 pub(crate) use manifests::read_live;
 use manifests::{Live, Snapshot};
 pub(crate) use positions::{FILE_PATH_ID, POSITION_ID};

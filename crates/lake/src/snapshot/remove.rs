@@ -37,8 +37,7 @@ pub(super) async fn without(
     let mut found = 0;
     while let Some((file, manifest)) = read.try_next().await? {
         let is_removed = |entry: &ManifestEntryRef| removed.contains(entry.data_file().file_path());
-        let (gone, live): (Vec<_>, Vec<_>) =
-            manifest.entries.iter().cloned().partition(is_removed);
+        let (gone, live): (Vec<_>, Vec<_>) = manifest.entries.iter().cloned().partition(is_removed);
         if gone.is_empty() {
             carried.manifests.push(file);
             continue;
@@ -49,7 +48,9 @@ pub(super) async fn without(
             ..manifest
         };
         let written = write_rest(table, folder, &file, &manifest, &gone).await?;
-        carried.fresh.push((written.manifest_path.clone(), manifest));
+        carried
+            .fresh
+            .push((written.manifest_path.clone(), manifest));
         carried.manifests.push(written);
     }
     match found == removed.len() {

@@ -260,7 +260,9 @@ impl<'f> Places<'f> {
         let names = fields.iter().enumerate();
         Self {
             by_id: ids.collect(),
-            by_name: names.map(|(at, field)| (field.name().as_str(), at)).collect(),
+            by_name: names
+                .map(|(at, field)| (field.name().as_str(), at))
+                .collect(),
         }
     }
 }

@@ -1,7 +1,9 @@
 //! Rows sorted by columns, as many at once as fit into memory: each run of them is sorted.
 
 use arrow::array::RecordBatch;
-use arrow::compute::{SortColumn, SortOptions, concat_batches, lexsort_to_indices, take_record_batch};
+use arrow::compute::{
+    SortColumn, SortOptions, concat_batches, lexsort_to_indices, take_record_batch,
+};
 use arrow::error::ArrowError;
 use forebay_core::{Error, Result};
 
@@ -57,14 +59,19 @@ impl<'a> SortedRun<'a> {
         let columns = self.columns.iter().map(|name| sort_column(&all, name));
         let columns: Vec<SortColumn> = columns.collect::<Result<_>>()?;
         let places = lexsort_to_indices(&columns, None).map_err(unsortable)?;
-        take_record_batch(&all, &places).map(Some).map_err(unsortable)
+        take_record_batch(&all, &places)
+            .map(Some)
+            .map_err(unsortable)
     }
 }
 
 fn sort_column(rows: &RecordBatch, name: &str) -> Result<SortColumn> {
     let values = rows.column_by_name(name).ok_or_else(|| {
-        Error::config("no_sort_column", format!("the table has no column `{name}` to sort by"))
-            .with_hint("run `forebay tables describe TABLE` to list its columns")
+        Error::config(
+            "no_sort_column",
+            format!("the table has no column `{name}` to sort by"),
+        )
+        .with_hint("run `forebay tables describe TABLE` to list its columns")
     })?;
     let options = SortOptions {
         descending: false,

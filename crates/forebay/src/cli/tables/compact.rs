@@ -107,7 +107,10 @@ fn tell(compacted: &[(TableName, CompactedTable)], is_dry: bool) {
         say::count(total.written.files),
         say::bytes(total.written.bytes)
     );
-    match (is_dry, compacted.iter().all(|(_, done)| done.is_untouched())) {
+    match (
+        is_dry,
+        compacted.iter().all(|(_, done)| done.is_untouched()),
+    ) {
         (_, true) => say::line("nothing to compact"),
         (true, false) => say::line(format_args!(
             "dry run: {}, about",

@@ -172,9 +172,7 @@ pub(super) async fn before(
         return Ok(Since::Changed(EXPIRED.to_owned()));
     };
     match pass(commit, table, place.sequence).await {
-        Err(error) if error.kind() == ErrorKind::NotFound => {
-            Ok(Since::Changed(EXPIRED.to_owned()))
-        }
+        Err(error) if error.kind() == ErrorKind::NotFound => Ok(Since::Changed(EXPIRED.to_owned())),
         pass => pass.map(|pass| Since::Pass(Box::new(pass))),
     }
 }

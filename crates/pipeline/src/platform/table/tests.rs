@@ -359,7 +359,10 @@ async fn a_compacted_table_is_read_once_wherever_the_reader_was() {
     world.append(&rows(9..10)).await;
     world.compact().await;
     world.compact().await;
-    assert_eq!(world.read("", None, 9).await.unwrap().0, (0..10).collect::<Vec<_>>());
+    assert_eq!(
+        world.read("", None, 9).await.unwrap().0,
+        (0..10).collect::<Vec<_>>()
+    );
     assert_eq!(world.read("", late, 9).await.unwrap().0, [6, 7, 8, 9]);
     // Payload by payload, as runs that are interrupted.
     let (mut all, mut position) = (Vec::new(), early);
@@ -422,6 +425,9 @@ async fn rows_whose_state_before_a_compaction_is_gone_are_not_skipped_in_silence
     let (_, first) = world.read("", None, 9).await.unwrap();
     world.append(&rows(1..2)).await;
     world.compact().await;
+    world.clean().await;
+    let (ids, _) = world.read("", first.clone(), 9).await.unwrap();
+    assert_eq!(ids, [1], "the newest snapshots keep their files");
     for id in 2..70 {
         world.append(&rows(id..id + 1)).await;
     }
