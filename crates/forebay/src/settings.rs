@@ -60,7 +60,7 @@ pub(crate) struct Settings {
 /// A query reads one state for as long as it runs.
 const KEEP_MIN: Duration = Duration::from_secs(3_600);
 
-/// `[lake]`: retention, applied by `forebay tables clean`.
+/// `[lake]`: retention, applied by `forebay tables clean`, and compaction.
 #[derive(Debug, Clone, Deserialize, JsonSchema)]
 #[serde(deny_unknown_fields, default)]
 pub(crate) struct Lake {
@@ -72,6 +72,10 @@ pub(crate) struct Lake {
     pub(crate) safe_age: Span,
     /// How often `forebay serve` runs `forebay tables clean --delete`; without it never.
     pub(crate) clean_every: Option<Span>,
+    /// How often `forebay serve` looks for tables whose small files are worth compacting; `0s` never.
+    pub(crate) compact_every: Span,
+    /// Size of the files that a compaction makes, of tables without a property `write.target-file-size-bytes`; at least 1KiB.
+    pub(crate) compact_file_size: Size,
 }
 
 impl Default for Lake {
@@ -82,6 +86,8 @@ impl Default for Lake {
             keep_log: days(2 * 365),
             safe_age: days(3),
             clean_every: None,
+            compact_every: Span(Duration::from_secs(600)),
+            compact_file_size: Size(256 << 20),
         }
     }
 }
@@ -131,6 +137,12 @@ impl Lake {
         }
         if let Some(every) = parsed(variable, "FOREBAY__LAKE__CLEAN_EVERY")? {
             self.clean_every = Some(every);
+        }
+        if let Some(every) = parsed(variable, "FOREBAY__LAKE__COMPACT_EVERY")? {
+            self.compact_every = every;
+        }
+        if let Some(size) = parsed(variable, "FOREBAY__LAKE__COMPACT_FILE_SIZE")? {
+            self.compact_file_size = size;
         }
         Ok(())
     }
@@ -477,6 +489,8 @@ mod tests {
         let mut settings = Settings::parse("forebay.toml", text).unwrap();
         let set = |name: &str| match name {
             "FOREBAY__LAKE__SAFE_AGE" | "FOREBAY__LAKE__CLEAN_EVERY" => Some("2d".to_owned()),
+            "FOREBAY__LAKE__COMPACT_EVERY" => Some("0s".to_owned()),
+            "FOREBAY__LAKE__COMPACT_FILE_SIZE" => Some("1GiB".to_owned()),
             "FOREBAY__STORE__LEASE" => Some("1s".to_owned()),
             _ => None,
         };
@@ -486,10 +500,14 @@ mod tests {
             keep_log,
             safe_age,
             clean_every,
+            compact_every,
+            compact_file_size,
         } = settings.lake.clone();
         let days = |span: Span| span.0.as_secs() / 86_400;
         assert_eq!((days(keep), days(keep_log), days(safe_age)), (7, 730, 2));
         assert_eq!(clean_every.map(days), Some(2));
+        assert_eq!(compact_every.0.as_secs(), 0);
+        assert_eq!(compact_file_size.0, 1 << 30);
         let error = settings.store.over_environment(&set).unwrap_err();
         assert_eq!(error.code(), "bad_lease");
         settings.lake.keep = "30m".parse().unwrap();

@@ -14,6 +14,7 @@ use uuid::Uuid;
 
 use crate::age::check_age;
 use crate::bitemporal::{Bitemporal, KEY_PROPERTY, PeriodUpdate, StagedRows};
+use crate::compact::CompactionUpdate;
 use crate::error::from_iceberg;
 use crate::metadata::{METADATA_LOG_MAX, METADATA_LOG_PROPERTY, rebuilt};
 use crate::rewrite::{TableRewrite, find_obstacle};
@@ -49,6 +50,8 @@ pub struct Draft {
     staged: Option<Arc<Mutex<StagedRows>>>,
     /// Its rows come in the place of all rows of the table.
     replaces_rows: bool,
+    /// Files that come in the place of files with the same rows.
+    compaction: Option<Arc<CompactionUpdate>>,
     properties: BTreeMap<String, String>,
     /// Required values of properties when the change lands.
     expected: BTreeMap<String, Option<String>>,
@@ -87,6 +90,7 @@ impl Draft {
             keys: None,
             staged: None,
             replaces_rows: false,
+            compaction: None,
             properties,
             expected,
         }
@@ -187,6 +191,15 @@ impl Draft {
 
     pub(crate) fn replaces_rows(&self) -> bool {
         self.replaces_rows
+    }
+
+    /// Puts files in the place of others with the same rows; nothing else may be part of the draft.
+    pub(crate) fn compact(&mut self, update: Arc<CompactionUpdate>) {
+        self.compaction = Some(update);
+    }
+
+    pub(crate) fn compaction(&self) -> Option<&Arc<CompactionUpdate>> {
+        self.compaction.as_ref()
     }
 
     /// The table is bitemporal: see [`crate::bitemporal`]. Rows are those of [`crate::bitemporal::rows_with_periods`], and the schema has the
@@ -501,6 +514,7 @@ impl Draft {
         !self.schema_changed
             && !self.has_rows()
             && !self.replaces_rows
+            && self.compaction.is_none()
             && self.properties.is_empty()
     }
 

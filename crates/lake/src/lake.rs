@@ -140,7 +140,7 @@ impl Lake {
         crate::commit::commit(self, request).await
     }
 
-    async fn load(&self, head: Head) -> Result<Table> {
+    pub(crate) async fn load(&self, head: Head) -> Result<Table> {
         let metadata = self.0.metadata.read(&head.metadata_location).await;
         let metadata = metadata.context("table", &head.table)?;
         if metadata.uuid() != head.uuid {

@@ -10,6 +10,7 @@ mod bound;
 mod checked_file;
 mod clean;
 mod commit;
+mod compact;
 mod draft;
 mod error;
 mod external;
@@ -39,6 +40,7 @@ pub use age::{DRAFT_AGE_MAX, SAFE_AGE_MIN, check_age};
 pub use checked_file::CheckedFile;
 pub use clean::{CleanRequest, Cleaned, CleanedPositions, CleanedRaw, CleanedTable, FileCount};
 pub use commit::{CommitRequest, LakeCommit, position_property};
+pub use compact::{CompactRequest, CompactedTable, CompactionRules};
 pub use draft::Draft;
 pub use external::{
     EXTERNAL_TABLES_MAX, ExternalChange, ExternalCommit, PlannedTable, TableDefinition,
@@ -47,7 +49,7 @@ pub use external::{
 pub use lake::Lake;
 pub use lineage::{LineageEdge, reads_property};
 pub use partition::PartitionField;
-pub use rewrite::{REWRITE_BYTES_MAX, WideningObstacle};
+pub use rewrite::{REWRITE_BYTES_MAX, SAME_SEQUENCES_NOTE, WideningObstacle};
 pub use schema::{INCOMPATIBLE_TYPE, TYPE_DEPTH_MAX};
 pub use spill::SpillFolder;
 pub use table::{SnapshotInfo, Table};

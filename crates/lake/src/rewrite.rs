@@ -12,6 +12,7 @@ use std::sync::Arc;
 use forebay_core::{Error, ErrorKind, Result};
 use iceberg::spec::TableMetadata;
 use object_store::path::Path;
+use roaring::RoaringTreemap;
 use tokio::sync::Mutex;
 
 use crate::scan::{ScanFile, TableFile};
@@ -26,12 +27,24 @@ pub use obstacle::{REWRITE_BYTES_MAX, WideningObstacle};
 /// Property of a table: bytes that were written again so far.
 pub(crate) const REWRITTEN_PROPERTY: &str = "forebay.rewritten-bytes";
 
+/// In the summary of a snapshot whose files each have the sequence number, and the rows, of one file before it.
+pub const SAME_SEQUENCES_NOTE: &str = "forebay.same-sequences";
+
 /// The files of a table written again, each once however often the commit is tried.
 #[derive(Debug)]
 pub(crate) struct TableRewrite {
     target: Arc<RewriteTarget>,
-    /// By the path of the old file; `None`: all of its rows are deleted.
-    done: Mutex<BTreeMap<Path, Option<DataFile>>>,
+    /// By the path of the old file.
+    done: Mutex<BTreeMap<Path, RewrittenFile>>,
+}
+
+/// A file that was written again.
+#[derive(Debug)]
+struct RewrittenFile {
+    /// The rows that were left out: more may be deleted before the commit.
+    deleted: Option<Arc<RoaringTreemap>>,
+    /// `None`: all of its rows are deleted.
+    file: Option<DataFile>,
 }
 
 /// A snapshot that replaces all files of a table.
@@ -97,11 +110,19 @@ impl TableRewrite {
         let mut done = self.done.lock().await;
         let mut files = Vec::new();
         for file in table.scan(None).await?.files {
-            if !done.contains_key(&file.path) {
+            let known = done.get(&file.path);
+            if known.is_none_or(|known| known.deleted != file.deleted) {
                 let written = self.written(old_file(table.metadata(), &file)?).await;
-                done.insert(file.path.clone(), written.map_err(inexact_is_outdated)?);
+                let rewritten = RewrittenFile {
+                    deleted: file.deleted.clone(),
+                    file: written.map_err(inexact_is_outdated)?,
+                };
+                let before = done.insert(file.path.clone(), rewritten);
+                if let Some(outdated) = before.and_then(|before| before.file) {
+                    self.target.storage.delete_unnamed(&outdated.path).await;
+                }
             }
-            let written = done.get(&file.path).cloned().flatten();
+            let written = done.get(&file.path).and_then(|known| known.file.clone());
             files.extend(written.map(|written| (written, file.sequence)));
         }
         Ok(files)

@@ -6,10 +6,11 @@
 mod expire;
 mod manifest;
 mod merge;
+mod remove;
 mod summary;
 mod tier;
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, HashSet};
 use std::sync::Arc;
 
 use forebay_core::{Result, Timestamp};
@@ -47,6 +48,8 @@ pub(crate) struct Change {
     added: Vec<Added>,
     /// Whether the parent's files stay.
     keeps_parent: bool,
+    /// Locations of files of the parent that do not stay all the same.
+    removed: Arc<HashSet<String>>,
     counts: Counts,
 }
 
@@ -69,6 +72,7 @@ impl Change {
             operation: Operation::Append,
             added,
             keeps_parent: true,
+            removed: Arc::default(),
             counts: Counts::of_added(files.iter()),
         })
     }
@@ -109,7 +113,31 @@ impl Change {
             operation: Operation::Replace,
             added,
             keeps_parent: false,
+            removed: Arc::default(),
             counts: Counts::of_replaced(files.iter().map(|(file, _)| file), replaced),
+        })
+    }
+
+    /// Writes the manifests of files that come in the place of some files of `table`: the same rows. Each data file has a sequence
+    /// number of its own; `deletes` are position deletes.
+    pub(crate) async fn compact(
+        table: &TableMetadata,
+        storage: &Arc<LakeStorage>,
+        files: &[(DataFile, i64)],
+        deletes: &[DataFile],
+        removed: &[TableFile],
+    ) -> Result<Self> {
+        let replaced = Self::replace(table, storage, files, removed).await?;
+        let mut change = replaced;
+        if !deletes.is_empty() {
+            change = change.with_deletes(table, storage, deletes).await?;
+        }
+        let locations = removed.iter().map(|file| file.location.clone());
+        Ok(Self {
+            operation: Operation::Replace,
+            keeps_parent: true,
+            removed: Arc::new(locations.collect()),
+            ..change
         })
     }
 
@@ -190,6 +218,9 @@ impl Change {
         let mut manifests = read_list(head, storage, parent).await?;
         manifests.retain(|manifest| manifest.has_added_files() || manifest.has_existing_files());
         let folder = ManifestFolder::new(head, storage, self.id);
+        if !self.removed.is_empty() {
+            return remove::without(head, storage, &folder, manifests, &self.removed).await;
+        }
         merge::merge_small(head, storage, &folder, manifests).await
     }
 

@@ -6,10 +6,13 @@ use std::sync::Arc;
 use arrow::datatypes::SchemaRef;
 use forebay_core::{TableName, Timestamp};
 use iceberg::io::FileIO;
-use iceberg::spec::{SnapshotRef, TableMetadataRef};
+use iceberg::spec::{
+    SnapshotRef, SnapshotReference, SnapshotRetention, TableMetadata, TableMetadataRef,
+};
 use uuid::Uuid;
 
 use crate::PartitionField;
+use crate::error::from_iceberg;
 use crate::storage::LakeStorage;
 
 /// A table at one metadata location; cheap to clone.
@@ -94,6 +97,28 @@ impl Table {
         snapshots
     }
 
+    /// The table as it was at one of the snapshots that its metadata names; `None` for any other.
+    pub fn at_snapshot(&self, id: i64) -> forebay_core::Result<Option<Self>> {
+        if self.snapshot_id() == Some(id) {
+            return Ok(Some(self.clone()));
+        }
+        let metadata = &self.0.metadata;
+        let Some(snapshot) = metadata.snapshot_by_id(id) else {
+            return Ok(None);
+        };
+        let schema = snapshot.schema_id().unwrap_or(metadata.current_schema_id());
+        let build = || {
+            let builder = TableMetadata::clone(metadata).into_builder(None);
+            let main = SnapshotReference::new(id, whole_branch());
+            let builder = builder.set_ref("main", main)?;
+            builder.set_current_schema(schema)?.build()
+        };
+        let built = build().map_err(|e| from_iceberg("go back to a snapshot", e))?;
+        let (name, location) = (self.0.name.clone(), self.0.location.clone());
+        let storage = Arc::clone(&self.0.storage);
+        Self::new(name, location, built.metadata.into(), storage).map(Some)
+    }
+
     /// Identifies the content: the current snapshot, `None` for an empty table.
     pub fn snapshot_id(&self) -> Option<i64> {
         self.0.metadata.current_snapshot_id()
@@ -109,6 +134,14 @@ impl Table {
 
     pub(crate) fn file_io(&self) -> FileIO {
         self.0.storage.file_io()
+    }
+}
+
+fn whole_branch() -> SnapshotRetention {
+    SnapshotRetention::Branch {
+        min_snapshots_to_keep: None,
+        max_snapshot_age_ms: None,
+        max_ref_age_ms: None,
     }
 }
 

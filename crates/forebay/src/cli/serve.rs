@@ -1,6 +1,7 @@
 //! `forebay serve`: every pipeline of the project in one process, and the HTTP server.
 
 mod clean;
+mod compact;
 mod listing;
 
 use std::path::{Path, PathBuf};
@@ -77,10 +78,13 @@ impl Serve {
         if !global.quiet {
             listing::say(&running.registry, &url);
         }
-        let cleaning = tokio::spawn(clean::regularly(workspace, stop));
+        let cleaning = tokio::spawn(clean::regularly(workspace.clone(), stop.clone()));
+        let compacting = tokio::spawn(compact::regularly(workspace, stop));
         let unfinished = running.until_stopped().await?;
         // The next clean-up deletes the rest.
         cleaning.abort();
+        // The next one begins again; files that were not committed are orphans.
+        compacting.abort();
         if unfinished.is_empty() && !global.quiet {
             say::good("all pipelines have committed");
         }

@@ -1,6 +1,11 @@
+<<<<<<< HEAD
 //! `forebay tables`: lists, describes, registers, drops and undrops tables, and cleans up.
+=======
+//! `forebay tables`: lists, describes, drops and undrops tables, compacts them and cleans up.
+>>>>>>> h2
 
 mod clean;
+mod compact;
 mod drop;
 mod register;
 mod undrop;
@@ -49,6 +54,8 @@ enum Action {
     Register(register::RegisterTable),
     /// Find files and rows that no retained state of the lake needs; --delete deletes them
     Clean(clean::Clean),
+    /// Write small files, and files with many deleted rows, again as few
+    Compact(compact::Compact),
 }
 
 impl Tables {
@@ -57,6 +64,7 @@ impl Tables {
         let answering = Answering::plain(global.format);
         match self.action {
             Some(Action::Clean(clean)) => return clean.run(&workspace, global.format).await,
+            Some(Action::Compact(command)) => return command.run(&workspace, global.format).await,
             Some(Action::Drop(command)) => return command.run(&workspace, global).await,
             Some(Action::Undrop(command)) => return command.run(&workspace).await,
             Some(Action::Register(command)) => return command.run(&workspace).await,

@@ -13,6 +13,8 @@ mod clean;
 mod cli;
 mod columns;
 #[cfg(feature = "kafka")]
+mod compacted;
+#[cfg(feature = "kafka")]
 mod damaged;
 mod demo;
 mod faulty_disk;

@@ -13,7 +13,7 @@ use crate::bitemporal::PeriodUpdate;
 use crate::error::from_iceberg;
 use crate::manifest_cache::LiveManifest;
 use crate::metadata::{check_readable, rebuilt, stamped};
-use crate::rewrite::{REWRITTEN_PROPERTY, Replacement, TableRewrite};
+use crate::rewrite::{REWRITTEN_PROPERTY, Replacement, SAME_SEQUENCES_NOTE, TableRewrite};
 use crate::snapshot::{Change, outgrown, unused_schemas};
 use crate::upsert::{KeyLookup, RowDeletes};
 use crate::write::position_deletes::write_position_deletes;
@@ -243,6 +243,14 @@ async fn stack_metadata(
         ground = replaced(lake, &ground, &replacement, now).await?.into();
     }
     let own = match (&change.lookup, &change.periods) {
+        _ if let Some(update) = change.draft.compaction() => {
+            let table = as_table(lake, &change.draft, &ground)?;
+            let made = Box::pin(update.on(&table)).await?;
+            Some(OwnChange {
+                change: made.change,
+                files: made.own_files,
+            })
+        }
         _ if change.draft.replaces_rows() => {
             let change = overwriting(lake, &change.draft, &ground).await?;
             Some(OwnChange {
@@ -378,8 +386,8 @@ async fn replaced(
     now: Timestamp,
 ) -> Result<TableMetadata> {
     let change = &replacement.change;
-    let none = BTreeMap::new();
-    let stacked = change.on_top_of(ground, lake.storage(), now, &none).await?;
+    let note = BTreeMap::from([(SAME_SEQUENCES_NOTE.to_owned(), "true".to_owned())]);
+    let stacked = change.on_top_of(ground, lake.storage(), now, &note).await?;
     let rewritten = (REWRITTEN_PROPERTY, replacement.bytes_total);
     let properties = [(rewritten.0.to_owned(), rewritten.1.to_string())].into();
     let build = || {

@@ -127,7 +127,7 @@ fn equality_deletes(file: &DataFile) -> Error {
 }
 
 /// The one data file that a delete file applies to, if recorded. Older writers record it by equal bounds of the path.
-fn target(file: &DataFile) -> Option<String> {
+pub(super) fn target(file: &DataFile) -> Option<String> {
     if let Some(target) = file.referenced_data_file() {
         return Some(target);
     }
@@ -165,7 +165,7 @@ async fn read(snapshot: &Snapshot<'_>, delete: &Live, targets: &Targets<'_>) -> 
     Ok(hits)
 }
 
-async fn position_deletes(
+pub(super) async fn position_deletes(
     snapshot: &Snapshot<'_>,
     file: &DataFile,
 ) -> Result<Vec<(String, RoaringTreemap)>> {

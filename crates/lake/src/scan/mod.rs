@@ -4,6 +4,7 @@
 //! itself belongs to the caller: it sees column bounds and decides which files to keep. Nothing here opens a data file.
 
 mod bounds;
+mod content;
 mod deletes;
 mod header;
 mod manifests;
@@ -20,6 +21,7 @@ use iceberg::spec::{DataContentType, DataFileFormat, Struct, TableMetadata};
 use crate::partition::text::partition_text;
 pub use crate::value::Value;
 use crate::{DataFile, Table};
+pub(crate) use content::{DecodedDeletes, LiveDelete, PartitionKey, TableContent, delete_counts};
 #[cfg(test)]
 pub(crate) use header::without_schema;
 pub(crate) use manifests::read_live;
@@ -252,14 +254,8 @@ async fn list(snapshot: &Snapshot<'_>) -> Result<Vec<TableFile>> {
 
 fn table_file(snapshot: &Snapshot<'_>, live: &Live) -> TableFile {
     let file = live.entry.data_file();
-    let content = match (file.content_type(), file.file_format()) {
-        (DataContentType::Data, _) => FileContent::Data,
-        (DataContentType::EqualityDeletes, _) => FileContent::EqualityDeletes,
-        (DataContentType::PositionDeletes, DataFileFormat::Puffin) => FileContent::DeletionVector,
-        (DataContentType::PositionDeletes, _) => FileContent::PositionDeletes,
-    };
     TableFile {
-        content,
+        content: content_of(file),
         location: file.file_path().to_owned(),
         format: file.file_format().to_string(),
         rows: file.record_count(),
@@ -267,5 +263,14 @@ fn table_file(snapshot: &Snapshot<'_>, live: &Live) -> TableFile {
         partition: text(snapshot, live),
         spec_id: live.spec_id,
         sequence: live.sequence(),
+    }
+}
+
+fn content_of(file: &iceberg::spec::DataFile) -> FileContent {
+    match (file.content_type(), file.file_format()) {
+        (DataContentType::Data, _) => FileContent::Data,
+        (DataContentType::EqualityDeletes, _) => FileContent::EqualityDeletes,
+        (DataContentType::PositionDeletes, DataFileFormat::Puffin) => FileContent::DeletionVector,
+        (DataContentType::PositionDeletes, _) => FileContent::PositionDeletes,
     }
 }

@@ -81,7 +81,7 @@ async fn merge(
     Ok(merged)
 }
 
-async fn read(
+pub(super) async fn read(
     table: &TableMetadata,
     storage: &Arc<LakeStorage>,
     file: ManifestFile,
@@ -186,7 +186,7 @@ fn primitive(value: Option<&Literal>) -> Option<&PrimitiveLiteral> {
 }
 
 /// The file keeps its snapshot and sequence numbers.
-fn copy(entry: &ManifestEntryRef, writer: &mut ManifestWriter) -> Result<()> {
+pub(super) fn copy(entry: &ManifestEntryRef, writer: &mut ManifestWriter) -> Result<()> {
     let broken = || {
         Error::data(
             "iceberg_invalid",

@@ -12,6 +12,7 @@ mod file;
 mod memory;
 pub(crate) mod position_deletes;
 pub(crate) mod rewrite;
+mod sort;
 mod stats;
 #[cfg(test)]
 mod tests;

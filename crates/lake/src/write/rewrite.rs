@@ -1,8 +1,10 @@
-//! A data file written again for the table's newest schema: the same rows in the same order, without those that are deleted.
+//! Data files written again, as one, for the table's newest schema: the same rows without those that are deleted, in the same order or sorted.
 //!
 //! Columns are found by their field ids, as readers do. Blocks on the object store; holds one batch and one row group.
 
+use std::collections::HashMap;
 use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, Ordering};
 
 use arrow::array::{
     Array, ArrayRef, AsArray, BooleanArray, ListArray, MapArray, RecordBatch, RecordBatchOptions,
@@ -22,6 +24,7 @@ use tokio::runtime::Handle;
 use uuid::Uuid;
 
 use super::file::{self, OpenFile};
+use super::sort::SortedRun;
 use super::{DataFile, Target, WriterOptions, adapt};
 use crate::checked_file::CheckedFile;
 use crate::error::unreadable;
@@ -54,10 +57,31 @@ pub(crate) struct OldFile {
     pub(crate) deleted: Option<Arc<RoaringTreemap>>,
 }
 
+/// How files are written again.
+#[derive(Debug, Clone, Default)]
+pub(crate) struct RewriteOrder {
+    /// Sorts by these columns of the table; none: the order of the files, and of the rows in them.
+    pub(crate) sort: Vec<String>,
+    /// Ends the work when it becomes true.
+    pub(crate) stop: Arc<AtomicBool>,
+}
+
 /// Writes the rows of a file again, in its partition; `None` when all of them are deleted. Call it from a blocking thread.
 ///
 /// Errors: `Data` `inexact_value` when a value has no exact place in its new column.
 pub(crate) fn rewrite_file(target: &RewriteTarget, old: &OldFile) -> Result<Option<DataFile>> {
+    rewrite_files(target, std::slice::from_ref(old), &RewriteOrder::default())
+}
+
+/// The same for several files of one partition, which become one file.
+pub(crate) fn rewrite_files(
+    target: &RewriteTarget,
+    files: &[OldFile],
+    order: &RewriteOrder,
+) -> Result<Option<DataFile>> {
+    let Some(first) = files.first() else {
+        return Ok(None);
+    };
     let runtime = Handle::try_current().map_err(|e| {
         Error::bug("no_runtime", "a file is written outside of the runtime").with_source(e)
     })?;
@@ -66,39 +90,66 @@ pub(crate) fn rewrite_file(target: &RewriteTarget, old: &OldFile) -> Result<Opti
         width: arrow.flattened_fields().len(),
         arrow,
         schema: Arc::clone(&target.schema),
-        spec: Arc::clone(&old.spec),
+        spec: Arc::clone(&first.spec),
         uuid: target.uuid,
         folder: target.folder.clone(),
         storage: Arc::clone(&target.storage),
     };
-    let rewritten = Rewriting {
+    let mut rewriting = Rewriting {
         target: &open,
         widened: &target.widened,
-        old,
+        partition: &first.partition,
+        run: SortedRun::new(&order.sort),
         file: None,
-        at: 0,
     };
-    rewritten.run(&runtime).context("file", &old.path)
+    for old in files {
+        let added = rewriting.add(old, &runtime, &order.stop);
+        added.context("file", &old.path)?;
+    }
+    rewriting.close()
 }
 
 struct Rewriting<'a> {
     target: &'a Target,
     widened: &'a WidenedFields,
-    old: &'a OldFile,
+    partition: &'a Struct,
+    run: SortedRun<'a>,
     file: Option<OpenFile>,
-    /// Rows that have been read.
-    at: u64,
 }
 
 impl Rewriting<'_> {
-    fn run(mut self, runtime: &Handle) -> Result<Option<DataFile>> {
-        let mut rows = runtime.block_on(self.open())?;
+    fn add(&mut self, old: &OldFile, runtime: &Handle, stop: &AtomicBool) -> Result<()> {
+        let mut rows = runtime.block_on(self.open(old))?;
+        let mut at = 0;
         while let Some(batch) = runtime.block_on(rows.next()) {
-            let left = self.undeleted(batch.map_err(unreadable)?)?;
-            if left.num_rows() > 0 {
-                let named = by_id(&left, &self.target.arrow, self.widened)?;
-                self.write(&adapt::batch(&named, &self.target.arrow)?)?;
+            if stop.load(Ordering::Relaxed) {
+                let what = "writing files again was stopped";
+                return Err(Error::unavailable("stopped", what));
             }
+            let left = undeleted(old, batch.map_err(unreadable)?, &mut at)?;
+            if left.num_rows() == 0 {
+                continue;
+            }
+            let named = by_id(&left, &self.target.arrow, self.widened)?;
+            let fitted = adapt::batch(&named, &self.target.arrow)?;
+            match self.run.is_sorting() {
+                true => self.collect(fitted)?,
+                false => self.write(&fitted)?,
+            }
+        }
+        Ok(())
+    }
+
+    fn collect(&mut self, rows: RecordBatch) -> Result<()> {
+        if let Some(sorted) = self.run.add(rows)? {
+            self.write(&sorted)?;
+        }
+        Ok(())
+    }
+
+    fn close(mut self) -> Result<Option<DataFile>> {
+        if let Some(rest) = self.run.finish()? {
+            self.write(&rest)?;
         }
         let Some(file) = self.file else {
             return Ok(None);
@@ -106,26 +157,14 @@ impl Rewriting<'_> {
         file.close(self.target).map(Some)
     }
 
-    async fn open(&self) -> Result<ParquetRecordBatchStream<CheckedFile>> {
+    async fn open(&self, old: &OldFile) -> Result<ParquetRecordBatchStream<CheckedFile>> {
         let objects = Arc::clone(self.target.storage.objects());
-        let reader = CheckedFile::new(objects, self.old.path.clone(), self.old.bytes);
+        let reader = CheckedFile::new(objects, old.path.clone(), old.bytes);
         let builder = ParquetRecordBatchStreamBuilder::new(reader).await;
         let builder = builder.map_err(unreadable)?;
-        check_identity(&self.old.spec, builder.schema())?;
+        check_identity(&old.spec, builder.schema())?;
         let rows = (BATCH_CELLS_MAX / self.target.width.max(1)).clamp(1, BATCH_ROWS_MAX);
         builder.with_batch_size(rows).build().map_err(unreadable)
-    }
-
-    fn undeleted(&mut self, batch: RecordBatch) -> Result<RecordBatch> {
-        let from = self.at;
-        self.at += batch.num_rows() as u64;
-        let Some(deleted) = &self.old.deleted else {
-            return Ok(batch);
-        };
-        let kept: BooleanArray = (from..self.at)
-            .map(|row| Some(!deleted.contains(row)))
-            .collect();
-        filter_record_batch(&batch, &kept).map_err(broken)
     }
 
     fn write(&mut self, rows: &RecordBatch) -> Result<()> {
@@ -136,7 +175,7 @@ impl Rewriting<'_> {
                 Some(file) => file,
                 none => {
                     let options = WriterOptions::default();
-                    let partition = self.old.partition.clone();
+                    let partition = self.partition.clone();
                     none.insert(OpenFile::open(self.target, &options, partition, &chunk)?)
                 }
             };
@@ -144,6 +183,22 @@ impl Rewriting<'_> {
         }
         Ok(())
     }
+}
+
+/// The rows of a batch that are not deleted; `at` is the place of its first row, and after it of the next.
+fn undeleted(old: &OldFile, batch: RecordBatch, at: &mut u64) -> Result<RecordBatch> {
+    let from = *at;
+    *at += batch.num_rows() as u64;
+    let Some(deleted) = &old.deleted else {
+        return Ok(batch);
+    };
+    if deleted.range_cardinality(from..*at) == 0 {
+        return Ok(batch);
+    }
+    let kept: BooleanArray = (from..*at)
+        .map(|row| Some(!deleted.contains(row)))
+        .collect();
+    filter_record_batch(&batch, &kept).map_err(broken)
 }
 
 /// A file of a table migrated from Hive may lack the columns that its folders name.
@@ -192,6 +247,26 @@ struct Naming<'a> {
     has_ids: bool,
 }
 
+/// The places of fields. A table may have thousands of columns.
+struct Places<'f> {
+    by_id: HashMap<i32, usize>,
+    by_name: HashMap<&'f str, usize>,
+}
+
+impl<'f> Places<'f> {
+    fn of(fields: &'f Fields) -> Self {
+        let ids = fields.iter().enumerate();
+        let ids = ids.filter_map(|(at, field)| Some((field_id(field)?, at)));
+        let names = fields.iter().enumerate();
+        Self {
+            by_id: ids.collect(),
+            by_name: names
+                .map(|(at, field)| (field.name().as_str(), at))
+                .collect(),
+        }
+    }
+}
+
 impl Naming<'_> {
     fn members(
         &self,
@@ -199,8 +274,9 @@ impl Naming<'_> {
         arrays: &[ArrayRef],
         wanted: &Fields,
     ) -> Result<(Vec<FieldRef>, Vec<ArrayRef>)> {
+        let places = Places::of(own);
         let found = wanted.iter().filter_map(|field| {
-            let at = own.iter().position(|other| self.is_same(other, field))?;
+            let at = self.find(&places, field)?;
             Some((field, &arrays[at]))
         });
         let named = found.map(|(field, array)| {
@@ -213,11 +289,14 @@ impl Naming<'_> {
         Ok(named.into_iter().unzip())
     }
 
-    fn is_same(&self, own: &Field, wanted: &Field) -> bool {
-        let (Some(own), Some(wanted)) = (field_id(own), field_id(wanted)) else {
-            return !self.has_ids && own.name() == wanted.name();
-        };
-        own == wanted || self.widened.get(&wanted) == Some(&own)
+    fn find(&self, places: &Places<'_>, wanted: &Field) -> Option<usize> {
+        if !self.has_ids {
+            return places.by_name.get(wanted.name().as_str()).copied();
+        }
+        let wanted = field_id(wanted)?;
+        let found = places.by_id.get(&wanted);
+        let old = || places.by_id.get(self.widened.get(&wanted)?);
+        found.or_else(old).copied()
     }
 
     fn column(&self, array: &ArrayRef, wanted: &Field) -> Result<ArrayRef> {

@@ -11,12 +11,13 @@ use forebay_lake::bitemporal::{
     Bitemporal, END_OF_TIME, PeriodColumns, SYSTEM_FROM, SYSTEM_TO, Until, VALID_FROM, VALID_TO,
     refuse_periods, rows_with_periods, table_schema,
 };
-use forebay_lake::{Draft, Lake, Table, WriterOptions};
+use forebay_lake::{CompactionRules, Draft, Lake, Table, WriterOptions};
 use forebay_testkit::on_s3;
 use futures::future::join_all;
 use object_store::ObjectStore;
 use proptest::prelude::*;
 
+use crate::compact::{compact_by, compaction_rules};
 use crate::site::{START, Site, live_rows, name, request};
 
 const TABLE: &str = "a.t";
@@ -147,6 +148,8 @@ enum Step {
     Commit(Vec<Record>),
     /// Both begin at one state; the second is put on top of the first.
     Race(Vec<Record>, Vec<Record>),
+    /// The commit begins before a compaction and ends after it; without records there is only the compaction.
+    AroundCompaction(Vec<Record>, CompactionRules),
 }
 
 fn steps() -> impl Strategy<Value = Vec<Step>> {
@@ -154,6 +157,7 @@ fn steps() -> impl Strategy<Value = Vec<Step>> {
     let step = prop_oneof![
         4 => records().prop_map(Step::Commit),
         1 => (records(), records()).prop_map(|(a, b)| Step::Race(a, b)),
+        2 => (prop::collection::vec(record(), 0..6), compaction_rules()).prop_map(|(a, b)| Step::AroundCompaction(a, b)),
     ];
     prop::collection::vec(step, 1..8)
 }
@@ -291,6 +295,19 @@ async fn play(steps: Vec<Step>, rules: Bitemporal, partition: &[&str]) {
                 let at = at.committed.at.micros();
                 history.commit(&second, &rules, at);
                 commits.push((Some(at), second));
+            }
+            Step::AroundCompaction(records, chosen) => {
+                if commits.is_empty() {
+                    continue;
+                }
+                let elsewhere = site.another().await;
+                let one = drafted(&site.lake, &[(None, records.clone())], &rules, partition).await;
+                compact_by(&elsewhere, TABLE, chosen).await;
+                if !records.is_empty() {
+                    let at = site.commit(one).await.committed.at.micros();
+                    history.commit(&records, &rules, at);
+                    commits.push((Some(at), records));
+                }
             }
         }
         let table = site.table_elsewhere(TABLE).await;

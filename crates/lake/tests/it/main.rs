@@ -5,12 +5,15 @@
 mod bitemporal;
 mod clean;
 mod commit;
+mod compact;
+mod compact_races;
 mod crash;
 mod damaged;
 mod external;
 mod faulty;
 mod flips;
 mod growth;
+mod held;
 mod history;
 mod objects;
 mod oracle;

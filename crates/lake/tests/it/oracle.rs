@@ -6,13 +6,14 @@ use std::sync::Arc;
 
 use arrow::array::{ArrayRef, Int64Array, RecordBatch};
 use forebay_core::{RefName, Timestamp};
-use forebay_lake::Lake;
+use forebay_lake::{CompactionRules, Lake};
 use forebay_store::{AsOf, Change, Commit, Committed, HeadChange};
 use forebay_testkit::on_s3;
 use proptest::prelude::*;
 use proptest::sample::Index;
 
 use crate::clean::{asked, gone, objects};
+use crate::compact::{asked as asked_compaction, compaction_rules};
 use crate::crash::dying_append;
 use crate::faulty::Death;
 use crate::site::{LATER, Site, drafted_on, id_rows, ids_in, name, request};
@@ -46,6 +47,10 @@ enum Step {
     Clean {
         from: Index,
     },
+    Compact {
+        branch: usize,
+        rules: CompactionRules,
+    },
 }
 
 fn steps() -> impl Strategy<Value = Vec<Step>> {
@@ -68,6 +73,7 @@ fn steps() -> impl Strategy<Value = Vec<Step>> {
         1 => Just(Step::Branch),
         1 => (branch(), index()).prop_map(|(branch, to)| Step::Rollback { branch, to }),
         2 => index().prop_map(|from| Step::Clean { from }),
+        2 => (branch(), compaction_rules()).prop_map(|(branch, rules)| Step::Compact { branch, rules }),
     ];
     proptest::collection::vec(step, 3..12)
 }
@@ -110,6 +116,7 @@ impl Oracle {
             Step::Branch => self.branch().await,
             Step::Rollback { branch, to } => self.roll_back(BRANCHES[branch], to).await,
             Step::Clean { from } => self.clean(from).await,
+            Step::Compact { branch, rules } => self.compact(BRANCHES[branch], rules).await,
         }
     }
 
@@ -251,6 +258,35 @@ impl Oracle {
         let committed = store.commit(commit).await.unwrap();
         rows.insert("a.t", to.rows["a.t"].clone());
         self.note(branch, committed, rows);
+    }
+
+    async fn compact(&mut self, branch: &'static str, rules: CompactionRules) {
+        let Some(rows) = self.heads.get(branch).cloned() else {
+            return;
+        };
+        let mut request = asked_compaction("a.t");
+        (request.branch, request.rules) = (branch.parse().unwrap(), rules);
+        if !rows.contains_key("a.t") {
+            return;
+        }
+        let done = self.site.lake.compact(&request).await.unwrap();
+        assert_eq!((&done.problems, done.outdated), (&Vec::new(), 0));
+        for newest in self.log(&request.branch, done.commits).await {
+            self.note(branch, newest, rows.clone());
+        }
+    }
+
+    /// The newest commits of a branch, oldest first.
+    async fn log(&self, branch: &RefName, commits: u32) -> Vec<Committed> {
+        let store = self.site.lake.store();
+        let log = store.log(branch, commits).await.unwrap();
+        let newest = log.into_iter().map(|entry| Committed {
+            id: entry.id,
+            at: entry.at,
+        });
+        let mut newest: Vec<Committed> = newest.collect();
+        newest.reverse();
+        newest
     }
 
     async fn clean(&mut self, from: Index) {

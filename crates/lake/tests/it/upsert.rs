@@ -6,12 +6,13 @@ use std::sync::Arc;
 use arrow::array::{Array, ArrayRef, AsArray, Int64Array, RecordBatch, StringArray};
 use arrow::datatypes::{DataType, Field, Int64Type, Schema};
 use forebay_core::RefName;
-use forebay_lake::{Draft, Lake, Table, WriterOptions};
+use forebay_lake::{CompactionRules, Draft, Lake, Table, WriterOptions};
 use forebay_testkit::on_s3;
 use futures::future::join_all;
 use object_store::ObjectStore;
 use proptest::prelude::*;
 
+use crate::compact::{compact_by, compaction_rules};
 use crate::site::{Site, live_rows, name, request};
 
 const TABLE: &str = "a.t";
@@ -58,6 +59,9 @@ enum Step {
     Race(Keyed, Keyed),
     /// Rows without a key of the table: they only come in.
     Append(u8),
+    Compact(CompactionRules),
+    /// The commit begins before a compaction and ends after it.
+    AroundCompaction(Keyed, CompactionRules),
 }
 
 fn steps() -> impl Strategy<Value = Vec<Step>> {
@@ -65,6 +69,8 @@ fn steps() -> impl Strategy<Value = Vec<Step>> {
         5 => keyed().prop_map(Step::Commit),
         2 => (keyed(), keyed()).prop_map(|(a, b)| Step::Race(a, b)),
         1 => (0_u8..6).prop_map(Step::Append),
+        2 => compaction_rules().prop_map(Step::Compact),
+        2 => (keyed(), compaction_rules()).prop_map(|(keyed, rules)| Step::AroundCompaction(keyed, rules)),
     ];
     prop::collection::vec(step, 1..8)
 }
@@ -233,6 +239,21 @@ async fn play(steps: Vec<Step>, partition: &str) {
                     // Both have added the order column.
                     oracle.upsert(&a);
                 }
+            }
+            Step::Compact(rules) => {
+                if !oracle.rows.is_empty() {
+                    compact_by(&site.another().await, TABLE, rules).await;
+                }
+            }
+            Step::AroundCompaction(keyed, rules) => {
+                if oracle.rows.is_empty() {
+                    continue;
+                }
+                let batches = oracle.rows_of(&keyed);
+                let draft = drafted(&site.lake, &batches, &keyed, partition, true).await;
+                compact_by(&site.another().await, TABLE, rules).await;
+                site.commit(draft).await;
+                oracle.upsert(&batches);
             }
             Step::Append(number) => {
                 let keyed = Keyed {

@@ -11,7 +11,8 @@ use object_store::{ObjectStore, ObjectStoreExt};
 use parquet::arrow::arrow_reader::ParquetRecordBatchReaderBuilder;
 
 use crate::faulty::{Death, Faulty};
-use crate::site::{Site, append, name, request};
+use crate::held::Held;
+use crate::site::{Site, append, live_rows, name, request};
 
 /// Rows of a column `v` and a list `l` with the same value.
 fn rows(values: ArrayRef) -> RecordBatch {
@@ -245,4 +246,47 @@ async fn a_process_that_dies_anywhere_leaves_the_old_table_or_the_new_one() {
             assert!(operations < 79, "no commit");
         }
     }
+}
+
+/// Replaces the row of the key 0.
+async fn replace_first(lake: &Lake, value: i64) {
+    let mut draft = lake.draft(&RefName::main(), &name("a.t")).await.unwrap();
+    draft.upsert_by(&["k".to_owned()], None).unwrap();
+    fill(&mut draft, longs([value])).await.unwrap();
+    lake.commit(request(vec![draft], Vec::new())).await.unwrap();
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn rows_that_are_deleted_while_columns_are_widened_stay_deleted() {
+    for operations in (0..100).step_by(3) {
+        let site = Site::new().await;
+        append(&site.lake, "a.t", longs([5, 7])).await.unwrap();
+        let held = Held::new(site.place.objects.clone(), operations);
+        let lake = site.another_on(held.clone() as Arc<dyn ObjectStore>).await;
+        let mut work = tokio::spawn(async move { widen(&lake, doubles([5.25])).await });
+        let is_done = tokio::select! {
+            done = &mut work => done.unwrap().is_ok(),
+            () = held.reached() => false,
+        };
+        if is_done {
+            assert!(operations > 15, "only {operations} operations");
+            return;
+        }
+        replace_first(&site.another().await, 9).await;
+        held.release();
+        work.await.unwrap().unwrap();
+        let table = site.table_elsewhere("a.t").await;
+        let live = live_rows(&site.place.objects, &table).await;
+        let columns = live.iter().map(|rows| rows.column_by_name("v").unwrap());
+        let mut found: Vec<f64> = columns
+            .flat_map(|column| numbers(column, &DataType::Float64))
+            .collect();
+        found.sort_by(f64::total_cmp);
+        assert_eq!(
+            found,
+            [5.25, 7.0, 9.0],
+            "held after {operations} operations"
+        );
+    }
+    panic!("more than 100 operations");
 }

@@ -85,9 +85,23 @@ async fn changes(
     for name in names {
         let made = context.lake.store().head(&as_of, &name).await?;
         let before = rebuilt.before.iter().find(|head| head.table == name);
-        changes.extend(change(name, before, made));
+        let before = compacted(context, before).await?;
+        changes.extend(change(name, before.as_ref(), made));
     }
     Ok(changes)
+}
+
+/// The table as it was, or as it is when it has only been compacted since: it has the same rows.
+async fn compacted(context: &RunContext, before: Option<&Head>) -> Result<Option<Head>> {
+    let Some(before) = before else {
+        return Ok(None);
+    };
+    let as_of = AsOf::Head(context.branch.clone());
+    let now = context.lake.store().head(&as_of, &before.table).await?;
+    Ok(match now {
+        Some(now) if context.lake.is_only_compacted(before, &now).await? => Some(now),
+        _ => Some(before.clone()),
+    })
 }
 
 fn change(table: TableName, before: Option<&Head>, made: Option<Head>) -> Option<HeadChange> {

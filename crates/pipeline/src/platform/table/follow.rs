@@ -1,5 +1,7 @@
 //! Follows a table: finds the next part to read, for any kind of reader.
 
+use std::collections::VecDeque;
+
 use arrow::array::RecordBatch;
 use forebay_core::{Error, Position, Result, TableName};
 use forebay_lake::Lake;
@@ -7,6 +9,7 @@ use forebay_store::AsOf;
 use futures::stream::BoxStream;
 use object_store::path::Path;
 
+use super::lineage::Replacement;
 use super::plan::{self, File, Pass, Place, Since};
 use super::{Changes, Start};
 use crate::platform::PlatformContext;
@@ -21,6 +24,8 @@ pub(in crate::platform) struct Follower {
     changes: Changes,
     /// Everything before this place has been passed on.
     pub(in crate::platform) place: Option<Place>,
+    /// Replacements of files that come after the place, oldest first.
+    replaced: VecDeque<Replacement>,
     /// The metadata checked last.
     seen: Option<String>,
     /// Whether the missing table has been logged.
@@ -45,6 +50,7 @@ impl Follower {
             start,
             changes,
             place,
+            replaced: VecDeque::new(),
             seen: None,
             missed: false,
         })
@@ -52,26 +58,77 @@ impl Follower {
 
     /// Finds something to read; `None` when there is nothing new.
     pub(in crate::platform) async fn look(&mut self) -> Result<Option<Pass>> {
-        if let Some(inside) = self.place.as_ref().and_then(|place| place.inside.as_ref()) {
-            return plan::rest(&self.lake, &self.name, inside).await.map(Some);
+        if let Some(place) = &self.place
+            && let Some(inside) = &place.inside
+        {
+            let rest = plan::rest(&self.lake, &self.name, place.snapshot, inside);
+            return rest.await.map(Some);
         }
+        loop {
+            if let Some(pass) = self.before_replacement().await? {
+                return Ok(Some(pass));
+            }
+            if let Some(found) = self.look_at_head().await? {
+                return Ok(found);
+            }
+        }
+    }
+
+    /// `None`: files were replaced since the place.
+    async fn look_at_head(&mut self) -> Result<Option<Option<Pass>>> {
         let head = AsOf::Head(self.context.branch.clone());
         let head = self.lake.store().head(&head, &self.name).await?;
         if head.is_none() && self.place.is_none() && self.context.follow {
             self.miss();
-            return Ok(None);
+            return Ok(Some(None));
         }
         let location = head.map(|head| head.metadata_location);
         if location.is_some() && location == self.seen {
-            return Ok(None);
+            return Ok(Some(None));
         }
-        let pass = self.newest().await?;
+        let Some(pass) = self.newest().await? else {
+            return Ok(None);
+        };
         self.seen = Some(pass.table.metadata_location().to_owned());
         if self.place.is_some() && pass.files.is_empty() {
             self.place = Some(pass.end);
-            return Ok(None);
+            return Ok(Some(None));
         }
-        Ok(Some(pass))
+        Ok(Some(Some(pass)))
+    }
+
+    /// The rows that were appended before the next replacement of files; `None` when there are no more.
+    async fn before_replacement(&mut self) -> Result<Option<Pass>> {
+        while let Some(replacement) = self.replaced.front()
+            && let Some(place) = &self.place
+        {
+            if replacement.before == place.snapshot {
+                self.place = Some(replacement.after.clone());
+                self.replaced.pop_front();
+                continue;
+            }
+            let log = self.lake.store().log(&self.context.branch, 1).await?;
+            let Some(commit) = log.first().map(|newest| newest.id) else {
+                return Ok(None);
+            };
+            match plan::before(commit, replacement, place).await? {
+                Since::Pass(pass) if pass.files.is_empty() => self.place = Some(pass.end),
+                Since::Pass(pass) => return Ok(Some(*pass)),
+                Since::Changed(change) => {
+                    self.replaced.clear();
+                    return self.all_again(&change).await.map(Some);
+                }
+                Since::Replaced(_) => return Ok(None),
+            }
+        }
+        Ok(None)
+    }
+
+    /// The whole table, where that is wanted after a change that is no append.
+    async fn all_again(&self, change: &str) -> Result<Pass> {
+        self.changed(change)?;
+        let (commit, table) = plan::newest(&self.lake, &self.context.branch, &self.name).await?;
+        plan::whole(commit, table).await
     }
 
     /// Logs once that the table does not exist yet: its reader may start before its writer.
@@ -101,21 +158,23 @@ impl Follower {
         file.rows(self.lake.objects(), skip, rows_max).await
     }
 
-    async fn newest(&self) -> Result<Pass> {
+    /// `None`: files were replaced since the place, and the states before are next.
+    async fn newest(&mut self) -> Result<Option<Pass>> {
         let (commit, table) = plan::newest(&self.lake, &self.context.branch, &self.name).await?;
         let Some(place) = &self.place else {
             let mut pass = plan::whole(commit, table).await?;
             if self.start == Start::Now {
                 pass.files.clear();
             }
-            return Ok(pass);
+            return Ok(Some(pass));
         };
-        match plan::since(&self.lake, commit, table.clone(), place).await? {
-            Since::Pass(pass) => Ok(*pass),
-            Since::Changed(change) => {
-                self.changed(&change)?;
-                plan::whole(commit, table).await
+        match plan::since(&self.lake, commit, table, place).await? {
+            Since::Pass(pass) => Ok(Some(*pass)),
+            Since::Replaced(replaced) => {
+                self.replaced = replaced;
+                Ok(None)
             }
+            Since::Changed(change) => self.all_again(&change).await.map(Some),
         }
     }
 

@@ -1,84 +1,170 @@
-//! Checks that a table has only grown since a place, by walking its snapshots back to it.
+//! Finds what happened to a table since a place, by walking its snapshots back to it.
+//!
+//! A reader may follow appends. A replacement has the same rows in other files (compaction): rows that were appended before it
+//! and not read yet may be in one file with rows that were. So they are read from the state before the replacement, whose
+//! files stay as long as that state is kept.
 //!
 //! The newest metadata lists few snapshots, so that commits stay cheap; older metadata files list older ones, for as
 //! long as these are kept. For a reader that is thousands of commits behind they are walked back, some twenty snapshots
 //! per file.
 
-use std::collections::HashMap;
+use std::collections::{HashMap, VecDeque};
 
 use forebay_core::{ErrorKind, Result};
-use forebay_lake::{Lake, SnapshotInfo, Table};
+use forebay_lake::{Lake, SAME_SEQUENCES_NOTE, SnapshotInfo, Table};
 
 use super::plan::Place;
 
-/// The first snapshot after a place, walking back, that is not an append; or why that is unknown.
-pub(super) async fn other_change(
-    lake: &Lake,
-    table: &Table,
-    place: &Place,
-) -> Result<Option<String>> {
-    let (mut table, mut next) = (table.clone(), table.snapshot_id());
+/// The history of a table since a place.
+pub(super) enum History {
+    /// Only appends, and replacements of files, oldest first.
+    Grown(VecDeque<Replacement>),
+    /// Something else, or it is unknown.
+    Changed(String),
+}
+
+/// A snapshot with the rows of the one before it in other files.
+#[derive(Debug)]
+pub(super) struct Replacement {
+    /// The snapshot before it.
+    pub(super) before: Option<i64>,
+    /// The table with the snapshot before it; `None` when the place is there.
+    pub(super) table: Option<Table>,
+    /// The place after the replacement.
+    pub(super) after: Place,
+}
+
+/// The history of a table from a place on, walking back.
+pub(super) async fn history(lake: &Lake, table: &Table, place: &Place) -> Result<History> {
+    let mut walk = Walk {
+        place,
+        next: table.snapshot_id(),
+        replacements: VecDeque::new(),
+    };
+    let mut table = table.clone();
     loop {
-        let steps = match walk(&table, &mut next, place) {
-            Walk::Arrived => return Ok(None),
-            Walk::Changed(change) => return Ok(Some(change)),
-            Walk::Unknown(steps) => steps,
+        let steps = match walk.through(&table) {
+            Step::Arrived => return Ok(History::Grown(walk.replacements)),
+            Step::Changed(change) => return Ok(History::Changed(change)),
+            Step::Unknown(steps) => steps,
         };
-        // Every file adds at most two snapshots, so none in between is skipped.
-        table = match lake.earlier(&table, steps.div_ceil(2)).await {
-            Ok(Some(older)) => older,
-            Err(error) if error.kind() != ErrorKind::NotFound => return Err(error),
-            _ => return Ok(Some(forgotten(next))),
-        };
+        match older(lake, &table, steps).await? {
+            Some(older) => table = older,
+            None => return Ok(History::Changed(forgotten(walk.next))),
+        }
     }
 }
 
-enum Walk {
-    /// Reached the place; only appends on the way.
+/// The table as it was at one of its earlier snapshots; `None` when that is no longer known.
+pub(super) async fn at_snapshot(
+    lake: &Lake,
+    table: &Table,
+    snapshot: Option<i64>,
+) -> Result<Option<Table>> {
+    let Some(id) = snapshot.filter(|_| table.snapshot_id() != snapshot) else {
+        return Ok(Some(table.clone()));
+    };
+    let mut table = table.clone();
+    loop {
+        if let Some(found) = table.at_snapshot(id)? {
+            return Ok(Some(found));
+        }
+        let steps = table.snapshots().len().max(1);
+        match older(lake, &table, steps).await? {
+            Some(older) => table = older,
+            None => return Ok(None),
+        }
+    }
+}
+
+/// The table with the snapshots before these; `None` when they are no longer known.
+async fn older(lake: &Lake, table: &Table, steps: usize) -> Result<Option<Table>> {
+    // Every file adds at most two snapshots, so none in between is skipped.
+    match lake.earlier(table, steps.div_ceil(2)).await {
+        Err(error) if error.kind() == ErrorKind::NotFound => Ok(None),
+        older => older,
+    }
+}
+
+struct Walk<'a> {
+    place: &'a Place,
+    /// The first snapshot that was not seen yet.
+    next: Option<i64>,
+    replacements: VecDeque<Replacement>,
+}
+
+enum Step {
+    /// Reached the place.
     Arrived,
     Changed(String),
     /// This metadata ends before the place, after this many snapshots of its own.
     Unknown(usize),
 }
 
-/// Walks the snapshots of one metadata file from `next` on, and leaves the first unknown one in `next`.
-fn walk(table: &Table, next: &mut Option<i64>, place: &Place) -> Walk {
-    let snapshots = table.snapshots().into_iter();
-    let known: HashMap<i64, SnapshotInfo> =
-        snapshots.map(|snapshot| (snapshot.id, snapshot)).collect();
-    let mut at = table.snapshot_id();
-    let mut is_new = false;
-    for steps in 0.. {
-        is_new |= at == *next;
-        if is_new && at == place.snapshot {
-            return Walk::Arrived;
-        }
-        let Some(id) = at else { break };
-        let Some(snapshot) = known.get(&id) else {
-            if is_new {
-                *next = at;
+impl Walk<'_> {
+    /// Walks the snapshots of one metadata file.
+    fn through(&mut self, table: &Table) -> Step {
+        let snapshots = table.snapshots().into_iter();
+        let known: HashMap<i64, SnapshotInfo> =
+            snapshots.map(|snapshot| (snapshot.id, snapshot)).collect();
+        let mut at = table.snapshot_id();
+        let mut is_new = false;
+        for steps in 0.. {
+            is_new |= at == self.next;
+            if is_new && at == self.place.snapshot {
+                return Step::Arrived;
             }
-            return Walk::Unknown(steps.max(1));
-        };
-        if is_new && let Some(change) = change(snapshot, place) {
-            return Walk::Changed(change);
+            let Some(id) = at else { break };
+            let Some(snapshot) = known.get(&id) else {
+                if is_new {
+                    self.next = at;
+                }
+                return Step::Unknown(steps.max(1));
+            };
+            if is_new && let Some(change) = self.note(table, snapshot) {
+                return Step::Changed(change);
+            }
+            at = snapshot.parent;
         }
-        at = snapshot.parent;
+        Step::Changed(ROLLED_BACK.to_owned())
     }
-    Walk::Changed(ROLLED_BACK.to_owned())
+
+    /// Notes a snapshot; returns why it cannot be followed.
+    fn note(&mut self, table: &Table, snapshot: &SnapshotInfo) -> Option<String> {
+        if snapshot.sequence <= self.place.sequence {
+            return Some(ROLLED_BACK.to_owned());
+        }
+        if let Some(oldest) = self.replacements.front_mut()
+            && oldest.before == Some(snapshot.id)
+        {
+            oldest.table = Some(table.clone());
+        }
+        match snapshot.operation.as_str() {
+            "append" => None,
+            // Each of its files has the sequence number of the one that it replaces.
+            "replace" if snapshot.summary.contains_key(SAME_SEQUENCES_NOTE) => None,
+            "replace" => {
+                self.replacements.push_front(Replacement {
+                    before: snapshot.parent,
+                    table: None,
+                    after: Place {
+                        table: table.uuid(),
+                        snapshot: Some(snapshot.id),
+                        sequence: snapshot.sequence,
+                        inside: None,
+                    },
+                });
+                None
+            }
+            operation => Some(format!(
+                "snapshot {} has the operation `{operation}`",
+                snapshot.id
+            )),
+        }
+    }
 }
 
 const ROLLED_BACK: &str = "it was rolled back";
-
-fn change(snapshot: &SnapshotInfo, place: &Place) -> Option<String> {
-    // A replacement has the same rows in other files, which keep the sequence numbers of the old ones.
-    if !["append", "replace"].contains(&snapshot.operation.as_str()) {
-        let id = snapshot.id;
-        let operation = &snapshot.operation;
-        return Some(format!("snapshot {id} has the operation `{operation}`"));
-    }
-    (snapshot.sequence <= place.sequence).then(|| ROLLED_BACK.to_owned())
-}
 
 fn forgotten(id: Option<i64>) -> String {
     let id = id.unwrap_or_default();

@@ -7,8 +7,9 @@
 //! A run reads the table as of one commit of the catalog, and the position holds snapshot, file and row group, so that
 //! an interrupted run resumes inside the snapshot. The raw bytes of such rows are the table's own files, which never
 //! change: the raw zone stores a small entry with commit, snapshot, files, row groups and deleted rows, and its
-//! extractor (see [`forebay_formats::table`]) can read it again as long as these files exist. Rows keep their types. Any
-//! change that is not an append (a rollback, an overwrite, replaced files, a recreated table) is detected and never
+//! extractor (see [`forebay_formats::table`]) can read it again as long as these files exist. Rows keep their types. A compaction
+//! brings no rows; those that were not read before it are read from the state before it. Any
+//! other change that is not an append (a rollback, an overwrite, a recreated table) is detected and never
 //! read as one.
 
 pub(in crate::platform) mod follow;

@@ -1,13 +1,15 @@
 //! Plans the next read: the files of a snapshot that are new since a position.
 
-use forebay_core::{CommitId, Error, Position, RefName, Result, TableName};
+use std::collections::VecDeque;
+
+use forebay_core::{CommitId, Error, ErrorKind, Position, RefName, Result, TableName};
 use forebay_lake::scan::ScanFile;
 use forebay_lake::{Lake, Table};
 use forebay_store::AsOf;
 use serde::{Deserialize, Serialize};
 use uuid::Uuid;
 
-use super::lineage;
+use super::lineage::{self, History, Replacement};
 
 /// The position of a reader: everything of the table up to a snapshot, or a part of one.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
@@ -104,8 +106,10 @@ pub(in crate::platform) struct Pass {
 }
 
 /// How a table has changed since a place.
-pub(in crate::platform) enum Since {
+pub(super) enum Since {
     Pass(Box<Pass>),
+    /// Files were replaced by others with the same rows: the states before are read first.
+    Replaced(VecDeque<Replacement>),
     /// It has changed in another way than by appends.
     Changed(String),
 }
@@ -135,7 +139,7 @@ pub(in crate::platform) async fn whole(commit: CommitId, table: Table) -> Result
 }
 
 /// Plans a read of the files appended after a completely read place.
-pub(in crate::platform) async fn since(
+pub(super) async fn since(
     lake: &Lake,
     commit: CommitId,
     table: Table,
@@ -144,17 +148,43 @@ pub(in crate::platform) async fn since(
     if table.uuid() != place.table {
         return Ok(Since::Changed("it was dropped and recreated".to_owned()));
     }
-    if let Some(change) = lineage::other_change(lake, &table, place).await? {
-        return Ok(Since::Changed(change));
+    match lineage::history(lake, &table, place).await? {
+        History::Changed(change) => return Ok(Since::Changed(change)),
+        History::Grown(replacements) if !replacements.is_empty() => {
+            return Ok(Since::Replaced(replacements));
+        }
+        History::Grown(_) => (),
     }
     let pass = pass(commit, table, place.sequence).await?;
     Ok(Since::Pass(Box::new(pass)))
 }
 
-/// Plans the rest of an interrupted pass.
+/// Plans a read of the files that were appended after a place and before a replacement. `commit` is a later one.
+pub(super) async fn before(
+    commit: CommitId,
+    replacement: &Replacement,
+    place: &Place,
+) -> Result<Since> {
+    let (Some(snapshot), Some(table)) = (replacement.before, &replacement.table) else {
+        return Ok(Since::Changed(EXPIRED.to_owned()));
+    };
+    let Some(table) = table.at_snapshot(snapshot)? else {
+        return Ok(Since::Changed(EXPIRED.to_owned()));
+    };
+    match pass(commit, table, place.sequence).await {
+        Err(error) if error.kind() == ErrorKind::NotFound => Ok(Since::Changed(EXPIRED.to_owned())),
+        pass => pass.map(|pass| Since::Pass(Box::new(pass))),
+    }
+}
+
+const EXPIRED: &str =
+    "rows were compacted before they were read, and the state before that is no longer kept";
+
+/// Plans the rest of an interrupted pass over a snapshot.
 pub(in crate::platform) async fn rest(
     lake: &Lake,
     name: &TableName,
+    snapshot: Option<i64>,
     inside: &Inside,
 ) -> Result<Pass> {
     let table = lake.table(&AsOf::Commit(inside.commit), name).await?;
@@ -166,6 +196,11 @@ pub(in crate::platform) async fn rest(
                 inside.commit
             ),
         )
+    })?;
+    let table = lineage::at_snapshot(lake, &table, snapshot).await?;
+    let table = table.ok_or_else(|| {
+        let what = format!("snapshot {snapshot:?} of {name} is no longer kept");
+        Error::data("bad_position", what)
     })?;
     let mut pass = pass(inside.commit, table, inside.after).await?;
     let at = pass.files.iter().position(|file| file.path == inside.file);

@@ -2,10 +2,12 @@ use std::sync::Arc;
 
 use arrow::array::{ArrayRef, AsArray, Int32Array, Int64Array, RecordBatch, StringArray};
 use arrow::datatypes::Int64Type;
-use forebay_core::{Clock, CommitId, RefName, SystemClock};
-use forebay_lake::{CommitRequest, Lake, WriterOptions};
+use forebay_core::{Clock, CommitId, RefName, SystemClock, Timestamp};
+use forebay_lake::{
+    CleanRequest, CommitRequest, CompactRequest, CompactionRules, Lake, SAFE_AGE_MIN, WriterOptions,
+};
 use forebay_store::{AsOf, Change, Commit, HeadChange, Store};
-use forebay_testkit::Workspace;
+use forebay_testkit::{FakeClock, Workspace};
 use object_store::ObjectStoreExt;
 use object_store::local::LocalFileSystem;
 use object_store::path::Path;
@@ -61,6 +63,36 @@ impl World {
             positions: Vec::new(),
         };
         self.lake.commit(request).await.unwrap();
+    }
+
+    async fn compact(&self) {
+        let request = CompactRequest {
+            branch: RefName::main(),
+            table: "shop.orders".parse().unwrap(),
+            rules: CompactionRules::default(),
+            dry_run: false,
+            author: "test".to_owned(),
+        };
+        let done = self.lake.compact(&request).await.unwrap();
+        assert!(done.problems.is_empty(), "{done:?}");
+    }
+
+    /// Deletes what only states before the newest need.
+    async fn clean(&self) {
+        // Long after every file was written.
+        let clock = FakeClock::auto(Timestamp(4_000_000_000_000_000));
+        let store = Store::open(&self.folder.path().join("store.db"), clock.clone()).await;
+        let objects = self.lake.objects().clone();
+        let root = self.lake.root().to_owned();
+        let lake = Lake::new(store.unwrap(), objects, root, clock);
+        let request = CleanRequest {
+            keep_from: lake.store().newest_time().await.unwrap().unwrap(),
+            log_from: Timestamp(0),
+            safe_age: SAFE_AGE_MIN,
+            unknown_tables: false,
+            dry_run: false,
+        };
+        lake.clean(&request).await.unwrap();
     }
 
     /// Moves the head of the table, or drops it.
@@ -308,4 +340,106 @@ async fn a_reader_that_was_away_for_many_commits_goes_on() {
     assert!(error.to_string().contains("rolled back"), "{error}");
     let (ids, _) = world.read("", position, 9).await.unwrap();
     assert!(ids.iter().copied().eq(132..232), "{} rows", ids.len());
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn a_compacted_table_is_read_once_wherever_the_reader_was() {
+    let world = World::new().await;
+    for id in 0..3 {
+        world.append(&rows(id..id + 1)).await;
+    }
+    let (_, early) = world.read("", None, 9).await.unwrap();
+    for id in 3..6 {
+        world.append(&rows(id..id + 1)).await;
+    }
+    world.compact().await;
+    let (ids, late) = world.read("", early.clone(), 9).await.unwrap();
+    assert_eq!(ids, [3, 4, 5], "what is merged with rows that were read");
+    let (ids, same) = world.read("", late.clone(), 9).await.unwrap();
+    assert!(ids.is_empty(), "a compaction brings no rows: {ids:?}");
+    assert_eq!(same, late, "and is passed");
+    for id in 6..9 {
+        world.append(&rows(id..id + 1)).await;
+    }
+    world.compact().await;
+    world.append(&rows(9..10)).await;
+    world.compact().await;
+    world.compact().await;
+    assert_eq!(
+        world.read("", None, 9).await.unwrap().0,
+        (0..10).collect::<Vec<_>>()
+    );
+    assert_eq!(world.read("", late, 9).await.unwrap().0, [6, 7, 8, 9]);
+    // Payload by payload, as runs that are interrupted.
+    let (mut all, mut position) = (Vec::new(), early);
+    loop {
+        let (ids, next) = world.read("", position.clone(), 1).await.unwrap();
+        if ids.is_empty() {
+            break;
+        }
+        all.extend(ids);
+        position = next;
+    }
+    assert_eq!(all, (3..10).collect::<Vec<_>>());
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn a_reader_resumes_inside_of_a_state_that_was_compacted() {
+    let world = World::new().await;
+    world.append(&rows(0..1)).await;
+    let (_, mut position) = world.read("", None, 9).await.unwrap();
+    world.append(&rows(1..600_001)).await;
+    world.append(&rows(600_001..1_300_001)).await;
+    world.compact().await;
+    let mut all = Vec::new();
+    let mut runs = 0;
+    loop {
+        let (ids, next) = world.read("", position.clone(), 1).await.unwrap();
+        if ids.is_empty() {
+            break;
+        }
+        (position, runs) = (next, runs + 1);
+        all.extend(ids);
+        if runs == 2 {
+            world.append(&rows(1_300_001..1_300_010)).await;
+            world.compact().await;
+        }
+    }
+    assert!(runs > 3, "only {runs} payloads");
+    assert!(all.iter().copied().eq(1..1_300_010), "{} rows", all.len());
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn a_reader_far_behind_many_compactions_reads_every_row_once() {
+    let world = World::new().await;
+    world.append(&rows(0..1)).await;
+    let (_, first) = world.read("", None, 9).await.unwrap();
+    for id in 1..131 {
+        world.append(&rows(id..id + 1)).await;
+        if id % 4 == 0 {
+            world.compact().await;
+        }
+    }
+    let (ids, _) = world.read("", first, 99).await.unwrap();
+    assert!(ids.iter().copied().eq(1..131), "{ids:?}");
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn rows_whose_state_before_a_compaction_is_gone_are_not_skipped_in_silence() {
+    let world = World::new().await;
+    world.append(&rows(0..1)).await;
+    let (_, first) = world.read("", None, 9).await.unwrap();
+    world.append(&rows(1..2)).await;
+    world.compact().await;
+    world.clean().await;
+    let (ids, _) = world.read("", first.clone(), 9).await.unwrap();
+    assert_eq!(ids, [1], "the newest snapshots keep their files");
+    for id in 2..70 {
+        world.append(&rows(id..id + 1)).await;
+    }
+    world.clean().await;
+    let error = world.read("", first.clone(), 9).await.unwrap_err();
+    assert_eq!(error.code(), "table_changed");
+    let (ids, _) = world.read(", changes: full", first, 9).await.unwrap();
+    assert!(ids.iter().copied().eq(0..70), "{ids:?}");
 }
