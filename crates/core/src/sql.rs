@@ -63,8 +63,17 @@ pub struct LakeStatement {
     pub branch: RefName,
     /// The state that is read.
     pub commit: CommitId,
-    /// For each table of `${new:…}` the sequence number of the snapshot up to which its rows are known; -1 for none.
-    pub known: BTreeMap<TableName, i64>,
+    /// The rows of each table of `${new:…}` that are new.
+    pub new: BTreeMap<TableName, Vec<RowRange>>,
+}
+
+/// Rows of a table in one of its snapshots.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct RowRange {
+    /// `None`: the one in the state that is read. Files that were replaced by others since (compaction) are in an earlier one.
+    pub snapshot: Option<i64>,
+    /// Only files with a greater sequence number; -1 for all.
+    pub after: i64,
 }
 
 /// The rows of a statement, as they are made; dropping it stops the statement.

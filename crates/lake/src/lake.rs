@@ -115,6 +115,33 @@ impl Lake {
         self.load(head).await.map(Some)
     }
 
+    /// The table with the snapshots before the `steps` newest ones that its metadata names; `None` when they are no longer known.
+    pub async fn older(&self, table: &Table, steps: usize) -> Result<Option<Table>> {
+        // Every file adds at most two snapshots, so none in between is skipped.
+        match self.earlier(table, steps.div_ceil(2)).await {
+            Err(error) if error.kind() == ErrorKind::NotFound => Ok(None),
+            older => older,
+        }
+    }
+
+    /// The table as it was at one of its snapshots, in whichever of its metadata files that is; `None` when it is no longer known.
+    pub async fn at_snapshot(&self, table: &Table, snapshot: Option<i64>) -> Result<Option<Table>> {
+        let Some(id) = snapshot.filter(|_| table.snapshot_id() != snapshot) else {
+            return Ok(Some(table.clone()));
+        };
+        let mut table = table.clone();
+        loop {
+            if let Some(found) = table.at_snapshot(id)? {
+                return Ok(Some(found));
+            }
+            let steps = table.snapshots().len().max(1);
+            match self.older(&table, steps).await? {
+                Some(older) => table = older,
+                None => return Ok(None),
+            }
+        }
+    }
+
     /// Names of all tables in a state, ordered.
     pub async fn tables(&self, as_of: &AsOf) -> Result<Vec<TableName>> {
         let heads = self.0.store.heads(as_of).await?;

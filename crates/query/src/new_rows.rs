@@ -1,9 +1,9 @@
 //! `${new:namespace.table}`: the rows of a table that are new since the position of the pipeline whose source the statement is.
 //!
 //! Folded into the name as a clause before parsing, as those about time are (`as_of`), so that places in messages stay those of the text:
-//! `${new:sales.orders}` becomes `sales."orders@new"`. Which rows are new is told with the statement ([`LakeStatement::known`]).
+//! `${new:sales.orders}` becomes `sales."orders@new"`. Which rows are new is told with the statement ([`LakeStatement::new`]).
 //!
-//! [`LakeStatement::known`]: forebay_core::LakeStatement::known
+//! [`LakeStatement::new`]: forebay_core::LakeStatement::new
 
 use datafusion::sql::sqlparser::keywords::Keyword;
 use datafusion::sql::sqlparser::tokenizer::{Token, TokenWithSpan, Word};
@@ -94,6 +94,13 @@ pub(crate) fn refuse_times(name: &TableName) -> Error {
     Error::config("no_new_rows", what).with_hint(format!(
         "read {name} as a whole, and load `mode: replace` or `bitemporal`"
     ))
+}
+
+/// A state whose rows were read into other files since, and which was cleaned away before it was read here.
+pub(crate) fn gone(name: &TableName) -> Error {
+    let what = format!("the state of {name} with rows that were not read yet is no longer kept");
+    Error::not_found("no_such_snapshot", what)
+        .with_hint("run the pipeline once with `--full` to read all rows of its tables")
 }
 
 #[cfg(test)]

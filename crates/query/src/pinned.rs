@@ -5,7 +5,7 @@ use std::fmt;
 use std::sync::{Arc, OnceLock};
 
 use datafusion::catalog::TableProvider;
-use forebay_core::{Error, RefName, TableName};
+use forebay_core::{Error, RefName, RowRange, TableName};
 use forebay_lake::bitemporal::is_bitemporal;
 use forebay_lake::{Lake, Table};
 use forebay_store::AsOf;
@@ -14,7 +14,7 @@ use crate::as_of;
 use crate::new_rows;
 use crate::period_rows::{PeriodRows, View};
 use crate::raw::{PayloadReader, WithPayload};
-use crate::table::LakeTable;
+use crate::table::{LakeTable, StateRows};
 use crate::time_clause::{ClausedName, Span};
 
 /// Namespace of the raw zone's index tables.
@@ -27,8 +27,8 @@ pub(crate) struct Pinned {
     pub(crate) branch: RefName,
     pub(crate) as_of: AsOf,
     payloads: Option<Arc<dyn PayloadReader>>,
-    /// Where the new rows of tables begin, for the statement of a pipeline; see [`new_rows`].
-    known: Arc<BTreeMap<TableName, i64>>,
+    /// The new rows of tables, for the statement of a pipeline; see [`new_rows`].
+    new: Arc<BTreeMap<TableName, Vec<RowRange>>>,
     names: Arc<OnceLock<Vec<TableName>>>,
 }
 
@@ -50,15 +50,15 @@ impl Pinned {
             branch,
             as_of,
             payloads,
-            known: Arc::default(),
+            new: Arc::default(),
             names: Arc::default(),
         }
     }
 
-    /// The same for a statement that knows rows of some tables.
+    /// The same for a statement that reads only new rows of some tables.
     #[must_use]
-    pub(crate) fn knowing(mut self, known: BTreeMap<TableName, i64>) -> Self {
-        self.known = Arc::new(known);
+    pub(crate) fn with_new_rows(mut self, new: BTreeMap<TableName, Vec<RowRange>>) -> Self {
+        self.new = Arc::new(new);
         self
     }
 
@@ -70,15 +70,27 @@ impl Pinned {
         name: &TableName,
         named: &ClausedName<'_>,
     ) -> forebay_core::Result<Option<Arc<dyn TableProvider>>> {
-        let known = self.known.get(name).copied();
-        let known = known.ok_or_else(|| new_rows::refuse_outside(name))?;
+        let ranges = self.new.get(name);
+        let ranges = ranges.ok_or_else(|| new_rows::refuse_outside(name))?;
         let Some(table) = self.lake.table(&self.as_of, name).await? else {
             return Ok(None);
         };
         if named.system.is_some() || named.valid.is_some() || is_bitemporal(&table) {
             return Err(new_rows::refuse_times(name));
         }
-        Ok(Some(Arc::new(LakeTable::new(table).added_after(known))))
+        let mut rows = Vec::with_capacity(ranges.len());
+        for range in ranges {
+            let state = match range.snapshot {
+                None => Some(table.clone()),
+                id => self.lake.at_snapshot(&table, id).await?,
+            };
+            let state = state.ok_or_else(|| new_rows::gone(name))?;
+            rows.push(StateRows {
+                table: state,
+                after: range.after,
+            });
+        }
+        Ok(Some(Arc::new(LakeTable::new(table).with_rows(rows))))
     }
 
     /// Lists all tables, so that the engine's synchronous listing finds them.

@@ -307,11 +307,11 @@ impl LakeSql for Query {
             text,
             branch,
             commit,
-            known,
+            new,
         } = statement;
         let parsed = statement::read_select(text)?;
         let pinned = self.pinned(branch.clone(), AsOf::Commit(*commit));
-        let pinned = pinned.knowing(known.clone());
+        let pinned = pinned.with_new_rows(new.clone());
         let answer = self.answer(text, parsed, pinned, Some(*commit)).await?;
         Ok(Box::new(answer))
     }

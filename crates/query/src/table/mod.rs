@@ -29,7 +29,7 @@ use datafusion::logical_expr::{Expr, TableProviderFilterPushDown, TableType};
 use datafusion::physical_plan::ExecutionPlan;
 use datafusion::physical_plan::empty::EmptyExec;
 use forebay_lake::Table;
-use forebay_lake::scan::Prune;
+use forebay_lake::scan::{Prune, ScanFile};
 
 use crate::address::LAKE_URL;
 use crate::error::external;
@@ -43,8 +43,16 @@ use prune::Predicate;
 pub(crate) struct LakeTable {
     table: Table,
     columns: Arc<Columns>,
-    /// Only files with a greater sequence number.
-    after: i64,
+    /// Only some of its rows, which may be those of earlier states; `None` for all.
+    only: Option<Vec<StateRows>>,
+}
+
+/// The rows of a table that were added after a snapshot, in one of its states.
+#[derive(Debug)]
+pub(crate) struct StateRows {
+    pub(crate) table: Table,
+    /// Files with a greater sequence number are new.
+    pub(crate) after: i64,
 }
 
 impl LakeTable {
@@ -53,13 +61,29 @@ impl LakeTable {
         Self {
             table,
             columns,
-            after: -1,
+            only: None,
         }
     }
 
-    /// Only the rows of files that were added after the snapshot with this sequence number.
-    pub(crate) fn added_after(self, after: i64) -> Self {
-        Self { after, ..self }
+    /// Only these rows of it.
+    pub(crate) fn with_rows(self, rows: Vec<StateRows>) -> Self {
+        Self {
+            only: Some(rows),
+            ..self
+        }
+    }
+
+    async fn files(&self, prune: Option<&dyn Prune>) -> Result<Vec<ScanFile>> {
+        let Some(states) = &self.only else {
+            return Ok(self.table.scan(prune).await.map_err(external)?.files);
+        };
+        let mut files = Vec::new();
+        for state in states {
+            let plan = state.table.scan(prune).await.map_err(external)?;
+            let is_new = |file: &ScanFile| file.sequence > state.after;
+            files.extend(plan.files.into_iter().filter(is_new));
+        }
+        Ok(files)
     }
 }
 
@@ -94,10 +118,9 @@ impl TableProvider for LakeTable {
     ) -> Result<Arc<dyn ExecutionPlan>> {
         let predicate = Predicate::new(session, &self.columns, filters)?;
         let prune = predicate.as_ref().map(|predicate| predicate as &dyn Prune);
-        let mut plan = self.table.scan(prune).await.map_err(external)?;
-        plan.files.retain(|file| file.sequence > self.after);
-        plan.files.sort_by_key(|file| file.sequence);
-        if plan.files.is_empty() {
+        let mut files = self.files(prune).await?;
+        files.sort_by_key(|file| file.sequence);
+        if files.is_empty() {
             let schema = match projection {
                 Some(columns) => Arc::new(self.schema().project(columns)?),
                 None => self.schema(),
@@ -110,9 +133,9 @@ impl TableProvider for LakeTable {
             runtime.object_store(&url)?,
             runtime.cache_manager.get_file_metadata_cache(),
         ));
-        let statistics = files::merged_statistics(&self.columns, &plan.files)?;
+        let statistics = files::merged_statistics(&self.columns, &files)?;
         let early = pushdown::pays(&self.columns, filters, &statistics);
-        let files = files::partitioned(&self.columns, plan.files, &reader).await?;
+        let files = files::partitioned(&self.columns, files, &reader).await?;
         let groups = files::groups(files, session.config().target_partitions());
         let mut source = ParquetSource::new(self.schema())
             .with_table_parquet_options(session.table_options().parquet.clone())

@@ -2,17 +2,20 @@
 
 use std::collections::BTreeMap;
 
-use forebay_core::{CommitId, Error, LakeStatement, NamedTables, Position, Result, TableName};
+use forebay_core::{CommitId, Error, LakeStatement, NamedTables, Position, Result, RowRange, TableName};
 use forebay_lake::{Lake, Table};
 use forebay_store::AsOf;
 
 use super::QuerySettings;
 use super::position::{ReadState, digest};
 use crate::platform::PlatformContext;
-use crate::platform::table::plan::{self, Since};
+use crate::platform::table::plan::{self, NewRows};
 
-/// The sequence number before the first row of a table.
-const NOTHING_KNOWN: i64 = -1;
+/// All rows of a table.
+const ALL: RowRange = RowRange {
+    snapshot: None,
+    after: -1,
+};
 
 /// The tables of a statement, and the state in which it was run last.
 pub(super) struct TableWatch {
@@ -76,8 +79,8 @@ impl TableWatch {
                 .map(|(name, table)| (name.to_string(), plan::end(table)))
                 .collect(),
         };
-        let known = self.known(commit, &tables).await?;
-        if !self.is_due(&end, known.as_ref()) {
+        let new = self.new_rows(commit, &tables).await?;
+        if !self.is_due(&end, new.is_some()) {
             self.seen = Some(commit);
             return Ok(None);
         }
@@ -85,7 +88,7 @@ impl TableWatch {
             text: self.settings.sql.clone(),
             branch: self.context.branch.clone(),
             commit,
-            known: known.unwrap_or_default(),
+            new: new.unwrap_or_default(),
         };
         Ok(Some(DueRun { statement, end }))
     }
@@ -119,39 +122,42 @@ impl TableWatch {
         Ok(found)
     }
 
-    /// Up to where the rows of each table of `${new:…}` are known; `None` when none of them has a new row.
-    async fn known(
+    /// The new rows of each table of `${new:…}`; `None` when none of them has any.
+    async fn new_rows(
         &self,
         commit: CommitId,
         tables: &BTreeMap<TableName, Table>,
-    ) -> Result<Option<BTreeMap<TableName, i64>>> {
-        let mut known = BTreeMap::new();
-        let mut has_new = false;
+    ) -> Result<Option<BTreeMap<TableName, Vec<RowRange>>>> {
+        let mut new = BTreeMap::new();
         for name in &self.tables.new {
-            let last = self.last.as_ref();
-            let last = last.and_then(|last| last.tables.get(&name.to_string()));
-            let (Some(table), Some(last)) = (tables.get(name), last) else {
-                known.insert(name.clone(), NOTHING_KNOWN);
-                has_new = true;
-                continue;
-            };
-            match plan::since(&self.lake, commit, table.clone(), last).await? {
-                Since::Pass(pass) => {
-                    has_new |= !pass.files.is_empty();
-                    known.insert(name.clone(), last.sequence);
-                }
-                Since::Changed(change) => {
-                    self.settings.changes.accept(name, &change)?;
-                    has_new = true;
-                    known.insert(name.clone(), NOTHING_KNOWN);
-                }
+            new.insert(name.clone(), self.ranges(name, commit, tables.get(name)).await?);
+        }
+        let has_new = new.values().any(|ranges| !ranges.is_empty());
+        Ok(has_new.then_some(new))
+    }
+
+    async fn ranges(
+        &self,
+        name: &TableName,
+        commit: CommitId,
+        table: Option<&Table>,
+    ) -> Result<Vec<RowRange>> {
+        let last = self.last.as_ref();
+        let last = last.and_then(|last| last.tables.get(&name.to_string()));
+        let (Some(table), Some(last)) = (table, last) else {
+            return Ok(vec![ALL]);
+        };
+        match plan::new_rows(&self.lake, commit, table, last).await? {
+            NewRows::Ranges(ranges) => Ok(ranges),
+            NewRows::Changed(change) => {
+                self.settings.changes.accept(name, &change)?;
+                Ok(vec![ALL])
             }
         }
-        Ok(has_new.then_some(known))
     }
 
     /// With `${new:…}`, when there are new rows; otherwise when a table or the statement itself has changed.
-    fn is_due(&self, end: &ReadState, known: Option<&BTreeMap<TableName, i64>>) -> bool {
+    fn is_due(&self, end: &ReadState, has_new: bool) -> bool {
         let Some(last) = &self.last else {
             return true;
         };
@@ -159,11 +165,11 @@ impl TableWatch {
         if self.tables.new.is_empty() {
             return !is_same_statement || last.tables != end.tables;
         }
-        if known.is_some() && !is_same_statement {
+        if has_new && !is_same_statement {
             tracing::warn!(
                 "the statement has changed, only new rows are read by it; run once with `--full` to read all rows by it"
             );
         }
-        known.is_some()
+        has_new
     }
 }

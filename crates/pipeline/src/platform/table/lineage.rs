@@ -10,7 +10,7 @@
 
 use std::collections::{HashMap, VecDeque};
 
-use forebay_core::{ErrorKind, Result};
+use forebay_core::Result;
 use forebay_lake::{Lake, SAME_SEQUENCES_NOTE, SnapshotInfo, Table};
 
 use super::plan::Place;
@@ -48,41 +48,10 @@ pub(super) async fn history(lake: &Lake, table: &Table, place: &Place) -> Result
             Step::Changed(change) => return Ok(History::Changed(change)),
             Step::Unknown(steps) => steps,
         };
-        match older(lake, &table, steps).await? {
+        match lake.older(&table, steps).await? {
             Some(older) => table = older,
             None => return Ok(History::Changed(forgotten(walk.next))),
         }
-    }
-}
-
-/// The table as it was at one of its earlier snapshots; `None` when that is no longer known.
-pub(super) async fn at_snapshot(
-    lake: &Lake,
-    table: &Table,
-    snapshot: Option<i64>,
-) -> Result<Option<Table>> {
-    let Some(id) = snapshot.filter(|_| table.snapshot_id() != snapshot) else {
-        return Ok(Some(table.clone()));
-    };
-    let mut table = table.clone();
-    loop {
-        if let Some(found) = table.at_snapshot(id)? {
-            return Ok(Some(found));
-        }
-        let steps = table.snapshots().len().max(1);
-        match older(lake, &table, steps).await? {
-            Some(older) => table = older,
-            None => return Ok(None),
-        }
-    }
-}
-
-/// The table with the snapshots before these; `None` when they are no longer known.
-async fn older(lake: &Lake, table: &Table, steps: usize) -> Result<Option<Table>> {
-    // Every file adds at most two snapshots, so none in between is skipped.
-    match lake.earlier(table, steps.div_ceil(2)).await {
-        Err(error) if error.kind() == ErrorKind::NotFound => Ok(None),
-        older => older,
     }
 }
 

@@ -2,7 +2,7 @@
 
 use std::collections::VecDeque;
 
-use forebay_core::{CommitId, Error, ErrorKind, Position, RefName, Result, TableName};
+use forebay_core::{CommitId, Error, ErrorKind, Position, RefName, Result, RowRange, TableName};
 use forebay_lake::scan::ScanFile;
 use forebay_lake::{Lake, Table};
 use forebay_store::AsOf;
@@ -180,6 +180,51 @@ pub(super) async fn before(
 const EXPIRED: &str =
     "rows were compacted before they were read, and the state before that is no longer kept";
 
+/// The rows that are new since a place, in all of the snapshots that have some of them.
+pub(in crate::platform) enum NewRows {
+    /// Empty: there are none.
+    Ranges(Vec<RowRange>),
+    /// The table has changed in another way than by appends.
+    Changed(String),
+}
+
+/// Finds the rows that are new since a completely read place.
+pub(in crate::platform) async fn new_rows(
+    lake: &Lake,
+    commit: CommitId,
+    table: &Table,
+    place: &Place,
+) -> Result<NewRows> {
+    let mut replacements = match since(lake, commit, table.clone(), place).await? {
+        Since::Changed(change) => return Ok(NewRows::Changed(change)),
+        Since::Pass(_) => VecDeque::new(),
+        Since::Replaced(replacements) => replacements,
+    };
+    let mut ranges = Vec::new();
+    let mut place = place.clone();
+    while let Some(replacement) = replacements.pop_front() {
+        if replacement.before != place.snapshot {
+            match before(commit, &replacement, &place).await? {
+                Since::Changed(change) => return Ok(NewRows::Changed(change)),
+                Since::Pass(pass) => ranges.extend(pass.range(replacement.before)),
+                Since::Replaced(_) => {}
+            }
+        }
+        place = replacement.after;
+    }
+    let rest = pass(commit, table.clone(), place.sequence).await?;
+    ranges.extend(rest.range(None));
+    Ok(NewRows::Ranges(ranges))
+}
+
+impl Pass {
+    /// `None` without rows.
+    fn range(&self, snapshot: Option<i64>) -> Option<RowRange> {
+        let after = self.after;
+        (!self.files.is_empty()).then_some(RowRange { snapshot, after })
+    }
+}
+
 /// Plans the rest of an interrupted pass over a snapshot.
 pub(in crate::platform) async fn rest(
     lake: &Lake,
@@ -197,7 +242,7 @@ pub(in crate::platform) async fn rest(
             ),
         )
     })?;
-    let table = lineage::at_snapshot(lake, &table, snapshot).await?;
+    let table = lake.at_snapshot(&table, snapshot).await?;
     let table = table.ok_or_else(|| {
         let what = format!("snapshot {snapshot:?} of {name} is no longer kept");
         Error::data("bad_position", what)
