@@ -10,6 +10,7 @@ use iceberg::spec::{
     TableMetadataRef,
 };
 use parking_lot::Mutex;
+use roaring::RoaringTreemap;
 use uuid::Uuid;
 
 use crate::age::check_age;
@@ -17,10 +18,10 @@ use crate::bitemporal::{Bitemporal, KEY_PROPERTY, PeriodUpdate, StagedRows};
 use crate::error::from_iceberg;
 use crate::metadata::{METADATA_LOG_MAX, rebuilt};
 use crate::rewrite::{TableRewrite, find_obstacle};
-use crate::scan::{Bounds, written_bounds};
+use crate::scan::{Bounds, ScanFile, written_bounds};
 use crate::schema::{WidenedFields, WidenedSchema};
 use crate::storage::LakeStorage;
-use crate::upsert::{KeyColumns, KeyLookup, WrittenKeys};
+use crate::upsert::{KeyColumns, KeyLookup, RowDeletes, WrittenKeys};
 use crate::{
     DataFile, PartitionField, Table, TableWriter, WideningObstacle, WriterOptions, schema,
 };
@@ -49,6 +50,8 @@ pub struct Draft {
     staged: Option<Arc<Mutex<StagedRows>>>,
     /// Its rows come in the place of all rows of the table.
     replaces_rows: bool,
+    /// Rows of the table that it deletes.
+    row_deletes: Vec<RowDeletes>,
     properties: BTreeMap<String, String>,
     /// Required values of properties when the change lands.
     expected: BTreeMap<String, Option<String>>,
@@ -87,6 +90,7 @@ impl Draft {
             keys: None,
             staged: None,
             replaces_rows: false,
+            row_deletes: Vec::new(),
             properties,
             expected,
         }
@@ -183,6 +187,23 @@ impl Draft {
     /// The rows of this draft, also when there are none, come in the place of all rows that the table has when it is committed.
     pub fn replace_rows(&mut self) {
         self.replaces_rows = true;
+    }
+
+    /// Deletes rows of a file that a scan of the table has planned, by their positions in it. The commit is refused when another writer has
+    /// deleted one of them, or moved it to another file, since.
+    pub fn delete_rows(&mut self, file: &ScanFile, rows: RoaringTreemap) {
+        if !rows.is_empty() {
+            self.row_deletes.push(RowDeletes {
+                location: file.location.clone(),
+                spec_id: file.spec_id,
+                partition: file.partition_values.clone(),
+                rows,
+            });
+        }
+    }
+
+    pub(crate) fn row_deletes(&self) -> &[RowDeletes] {
+        &self.row_deletes
     }
 
     pub(crate) fn replaces_rows(&self) -> bool {
@@ -501,6 +522,7 @@ impl Draft {
         !self.schema_changed
             && !self.has_rows()
             && !self.replaces_rows
+            && self.row_deletes.is_empty()
             && self.properties.is_empty()
     }
 

@@ -131,6 +131,11 @@ impl Lake {
         })
     }
 
+    /// Starts a change of a table as it was read: rows that are deleted by position are those of this state.
+    pub fn draft_of(&self, table: &Table) -> Draft {
+        Draft::of(table.clone(), self.0.clock.now())
+    }
+
     /// Writes manifests and metadata of every draft, then makes one commit in the store.
     ///
     /// A table that moved since is rebased (appends commute); a draft that changes a schema which also moved

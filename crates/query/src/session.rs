@@ -21,6 +21,7 @@ use futures::stream::BoxStream;
 use futures::{FutureExt, StreamExt, TryStreamExt};
 
 use crate::catalog::Catalogs;
+use crate::change::RowFit;
 use crate::describe::describe;
 use crate::engine::deadline::QueryCancellation;
 use crate::error::{Phase, explain, panicked};
@@ -31,6 +32,7 @@ use crate::raw::PayloadReader;
 use crate::run::{self, PlannedStatement};
 use crate::state::{QueryState, Resources, for_queries};
 use crate::statement;
+use crate::table::placed::PlacedTable;
 use forebay_lake::SpillFolder;
 
 /// Memory of all statements of one session together, before they spill.
@@ -94,6 +96,16 @@ pub struct Query {
     state: OnceLock<QueryState>,
 }
 
+/// A statement that has been read, and the state that it is planned on.
+pub(crate) struct PlannedQuery {
+    pub(crate) statement: Statement,
+    pub(crate) as_of: AsOf,
+    /// The table that it changes.
+    pub(crate) placed: Option<PlacedTable>,
+    /// The columns that its rows have to fit.
+    pub(crate) fit: Option<RowFit>,
+}
+
 /// The answer to one statement.
 pub struct Answer {
     /// Strings are `Utf8`, never views.
@@ -137,14 +149,38 @@ impl Query {
     pub async fn execute(&self, sql: &str) -> Result<Answer> {
         let parsed = statement::read(sql)?;
         let (as_of, commit) = self.pin().await?;
+        let planned = PlannedQuery {
+            statement: parsed,
+            as_of,
+            placed: None,
+            fit: None,
+        };
+        let answer = self.run_planned(sql, planned).await?;
+        Ok(Answer { commit, ..answer })
+    }
+
+    /// The newest state, as one that stays.
+    pub(crate) async fn head(&self) -> Result<AsOf> {
+        Ok(self.pin().await?.0)
+    }
+
+    /// Plans a statement that has been read and starts it.
+    pub(crate) async fn run_planned(&self, sql: &str, planned: PlannedQuery) -> Result<Answer> {
+        let PlannedQuery {
+            statement,
+            as_of,
+            placed,
+            fit,
+        } = planned;
         let pinned = Pinned::new(
             self.lake.clone(),
             self.options.branch.clone(),
             as_of,
             self.options.payloads.clone(),
         );
+        let pinned = pinned.with_placed(placed);
         // The engine panics on some values; that ends the statement, not the process.
-        let started = AssertUnwindSafe(self.start(sql, parsed, &pinned))
+        let started = AssertUnwindSafe(self.start(sql, statement, &pinned, fit.as_ref()))
             .catch_unwind()
             .await
             .map_err(|_| panicked())?;
@@ -168,7 +204,7 @@ impl Query {
                 Ok(Answer {
                     schema: output,
                     batches: batches.boxed(),
-                    commit,
+                    commit: None,
                 })
             }
             Err(error) => Err(self.explain(&error, sql, &pinned).await),
@@ -201,6 +237,7 @@ impl Query {
         sql: &str,
         parsed: Statement,
         pinned: &Pinned,
+        fit: Option<&RowFit>,
     ) -> Result<(SchemaRef, SendableRecordBatchStream), DataFusionError> {
         let mut state = SessionStateBuilder::new_from_existing(self.state()?.session.clone())
             .with_catalog_list(Arc::new(Catalogs(pinned.clone())))
@@ -209,11 +246,18 @@ impl Query {
         state.execution_props_mut().query_execution_start_time =
             chrono::DateTime::from_timestamp_micros(now.micros());
         if lists_tables(&state, &parsed)? {
-            pinned.list().await.map_err(crate::error::external)?;
+            pinned
+                .list_views()
+                .await
+                .map_err(crate::error::external)?;
         }
         let asked = AskedJoins::of(&parsed, sql);
         let logical = state.statement_to_plan(parsed).await?;
         asked.check(&logical)?;
+        let logical = match fit {
+            Some(fit) => fit.apply(logical)?,
+            None => logical,
+        };
         read_only().verify_plan(&logical)?;
         if let LogicalPlan::DescribeTable(described) = &logical {
             let stream = describe(&described.schema)?;

@@ -28,9 +28,15 @@ const PARSER_RECURSION_MAX: usize = 4 * NESTING_MAX;
 pub(crate) fn read(sql: &str) -> Result<Statement> {
     let mut statement = one(sql)?;
     only_reading(&statement)?;
-    rewrite(&mut statement, Reader::People)?;
-    crate::as_of::keep_aliases(&mut statement);
+    settle(&mut statement)?;
     Ok(statement)
+}
+
+/// Rewrites a statement that reads, for people.
+pub(crate) fn settle(statement: &mut Statement) -> Result<()> {
+    rewrite(statement, Reader::People)?;
+    crate::as_of::keep_aliases(statement);
+    Ok(())
 }
 
 /// Reads exactly one `SELECT` as it is written.
@@ -94,7 +100,8 @@ pub(crate) fn parser(
         .map_err(|error| explain(&error, Phase::Plan, sql, &[]))
 }
 
-fn one(sql: &str) -> Result<Statement> {
+/// Exactly one statement, whatever it does.
+pub(crate) fn one(sql: &str) -> Result<Statement> {
     let (tokens, clauses) = crate::as_of::fold(tokens(sql)?)?;
     let mut statements = parser(tokens, sql)?
         .parse_statements()
