@@ -113,6 +113,15 @@ pub trait SqlEngine: fmt::Debug + Send + Sync {
         Ok(NamedTables::default())
     }
 
+    /// Checks `statement` over the table `input`, of which only the columns in `known` have a type so far.
+    ///
+    /// Errors: `Config` or `Unsupported`, with line and column, when the statement does not fit them, whatever the types of the other
+    /// columns are.
+    fn check_types(&self, input: &str, known: &SchemaRef, statement: &str) -> Result<()> {
+        let _ = (input, known, statement);
+        Ok(())
+    }
+
     /// The schema that `statement` gives for an input of this schema, without running it.
     ///
     /// Errors: `Config` when the statement does not parse or does not fit the schema, with line and column.

@@ -10,6 +10,7 @@ use iceberg::spec::{
     TableMetadataRef,
 };
 use parking_lot::Mutex;
+use roaring::RoaringTreemap;
 use uuid::Uuid;
 
 use crate::age::check_age;
@@ -18,10 +19,10 @@ use crate::compact::CompactionUpdate;
 use crate::error::from_iceberg;
 use crate::metadata::{METADATA_LOG_MAX, METADATA_LOG_PROPERTY, rebuilt};
 use crate::rewrite::{TableRewrite, find_obstacle};
-use crate::scan::{Bounds, written_bounds};
+use crate::scan::{Bounds, ScanFile, written_bounds};
 use crate::schema::{WidenedFields, WidenedSchema};
 use crate::storage::LakeStorage;
-use crate::upsert::{KeyColumns, KeyLookup, WrittenKeys};
+use crate::upsert::{KeyColumns, KeyLookup, RowDeletes, WrittenKeys};
 use crate::{
     DataFile, PartitionField, Table, TableWriter, WideningObstacle, WriterOptions, schema,
 };
@@ -52,6 +53,8 @@ pub struct Draft {
     replaces_rows: bool,
     /// Files that come in the place of files with the same rows.
     compaction: Option<Arc<CompactionUpdate>>,
+    /// Rows of the table that it deletes.
+    row_deletes: Vec<RowDeletes>,
     properties: BTreeMap<String, String>,
     /// Required values of properties when the change lands.
     expected: BTreeMap<String, Option<String>>,
@@ -91,6 +94,7 @@ impl Draft {
             staged: None,
             replaces_rows: false,
             compaction: None,
+            row_deletes: Vec::new(),
             properties,
             expected,
         }
@@ -187,6 +191,23 @@ impl Draft {
     /// The rows of this draft, also when there are none, come in the place of all rows that the table has when it is committed.
     pub fn replace_rows(&mut self) {
         self.replaces_rows = true;
+    }
+
+    /// Deletes rows of a file that a scan of the table has planned, by their positions in it. The commit is refused when another writer has
+    /// deleted one of them, or moved it to another file, since.
+    pub fn delete_rows(&mut self, file: &ScanFile, rows: RoaringTreemap) {
+        if !rows.is_empty() {
+            self.row_deletes.push(RowDeletes {
+                location: file.location.clone(),
+                spec_id: file.spec_id,
+                partition: file.partition_values.clone(),
+                rows,
+            });
+        }
+    }
+
+    pub(crate) fn row_deletes(&self) -> &[RowDeletes] {
+        &self.row_deletes
     }
 
     pub(crate) fn replaces_rows(&self) -> bool {
@@ -515,6 +536,7 @@ impl Draft {
             && !self.has_rows()
             && !self.replaces_rows
             && self.compaction.is_none()
+            && self.row_deletes.is_empty()
             && self.properties.is_empty()
     }
 

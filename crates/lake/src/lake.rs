@@ -3,7 +3,7 @@
 use std::sync::Arc;
 
 use bytes::Bytes;
-use forebay_core::{Clock, Context, Error, RefName, Result, TableName};
+use forebay_core::{Clock, Context, Error, ErrorKind, RefName, Result, TableName};
 use forebay_store::{AsOf, Head, Store};
 use object_store::ObjectStore;
 use object_store::path::Path;
@@ -156,6 +156,11 @@ impl Lake {
             Some(table) => Draft::of(table, now),
             None => Draft::new(name.clone(), Arc::clone(&self.0.storage), now),
         })
+    }
+
+    /// Starts a change of a table as it was read: rows that are deleted by position are those of this state.
+    pub fn draft_of(&self, table: &Table) -> Draft {
+        Draft::of(table.clone(), self.0.clock.now())
     }
 
     /// Writes manifests and metadata of every draft, then makes one commit in the store.

@@ -43,6 +43,42 @@ pub(crate) fn fold(tokens: Vec<TokenWithSpan>) -> Result<(Vec<TokenWithSpan>, us
     Ok((folded, clauses))
 }
 
+/// A name that clauses were folded into, and what it was.
+pub(crate) struct FoldedName {
+    folded: String,
+    plain: String,
+}
+
+/// The names of a statement that clauses were folded into.
+pub(crate) fn folded_names(sql: &str) -> Vec<FoldedName> {
+    let folded = crate::statement::tokens(sql).and_then(fold);
+    let tokens = match folded {
+        Ok((tokens, 1..)) => tokens,
+        _ => return Vec::new(),
+    };
+    let names = tokens.into_iter().filter_map(|token| match token.token {
+        Token::Word(word) => {
+            let (plain, _) = word.value.split_once(MARK)?;
+            Some(FoldedName {
+                plain: plain.to_owned(),
+                folded: word.value.clone(),
+            })
+        }
+        _ => None,
+    });
+    names.collect()
+}
+
+/// A message with names as the statement has them.
+pub(crate) fn unfold(text: &str, names: &[FoldedName]) -> String {
+    let mut text = text.to_owned();
+    for FoldedName { folded, plain } in names {
+        text = text.replace(&format!("\"{folded}\""), plain);
+        text = text.replace(folded, plain);
+    }
+    text
+}
+
 /// Errors: `Config` `bad_as_of` when a clause does not follow the name of a table, but its alias or something else.
 pub(crate) fn check_places(statement: &Statement, clauses: usize) -> Result<()> {
     let mut found = Clauses(0);

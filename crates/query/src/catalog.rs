@@ -92,20 +92,25 @@ impl SchemaProvider for Namespace {
     }
 
     fn table_names(&self) -> Vec<String> {
-        let here = self
-            .pinned
-            .listed()
-            .iter()
-            .filter(|table| table.namespace.as_str() == self.name);
-        here.map(|table| table.name.to_string()).collect()
+        let listed = self.pinned.listed().iter();
+        let all = listed.chain(self.pinned.listed_views());
+        let here = all.filter(|table| table.namespace.as_str() == self.name);
+        let names: BTreeSet<String> = here.map(|table| table.name.to_string()).collect();
+        names.into_iter().collect()
     }
 
     async fn table(&self, name: &str) -> Result<Option<Arc<dyn TableProvider>>> {
         self.pinned.table(&self.name, name).await.map_err(external)
     }
 
-    async fn table_type(&self, _: &str) -> Result<Option<TableType>> {
-        Ok(Some(TableType::Base))
+    async fn table_type(&self, name: &str) -> Result<Option<TableType>> {
+        let mut views = self.pinned.listed_views().iter();
+        let is_view =
+            views.any(|view| view.namespace.as_str() == self.name && view.name.as_str() == name);
+        Ok(Some(match is_view {
+            true => TableType::View,
+            false => TableType::Base,
+        }))
     }
 
     fn table_exist(&self, name: &str) -> bool {

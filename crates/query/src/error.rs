@@ -46,6 +46,15 @@ pub(crate) fn explain(
     sql: &str,
     tables: &[String],
 ) -> Error {
+    let error = explain_engine(error, phase, sql, tables);
+    let names = crate::as_of::folded_names(sql);
+    match names.is_empty() {
+        true => error,
+        false => error.map_texts(|text| crate::as_of::unfold(text, &names)),
+    }
+}
+
+fn explain_engine(error: &DataFusionError, phase: Phase, sql: &str, tables: &[String]) -> Error {
     if let Some(own) = below::<Error>(error) {
         return copy(own);
     }

@@ -1,7 +1,8 @@
 //! SQL over batches and over the lake: the only crate that knows DataFusion.
 //!
 //! Transforms of a pipeline call [`Engine`] through [`forebay_core::SqlEngine`]; [`Query`] is for people. Both only
-//! read: no statement here changes a table, reaches a file outside the lake or runs without a memory limit.
+//! read: no statement of theirs changes a table, reaches a file outside the lake or runs without a memory limit. [`ChangeSession`] is for
+//! callers that may change tables.
 //!
 //! Reading order: [`statement`] (text to one allowed statement) → [`as_of`] (time travel) → `state` (how the engine is set
 //! up) → [`engine`] for transforms; `session` → `catalog` → `table` / `system` / `raw` for people.
@@ -9,6 +10,7 @@
 mod address;
 pub mod as_of;
 mod catalog;
+mod change;
 mod depth;
 mod describe;
 mod dialect;
@@ -46,6 +48,7 @@ mod time_clause;
 mod types;
 mod wide;
 
+pub use change::{ChangeOptions, ChangeReport, ChangeSession, ChangeStatement};
 pub use engine::Engine;
 pub use engine::deadline::QueryCancellation;
 pub use error::QUERY_CANCELLED;

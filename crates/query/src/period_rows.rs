@@ -26,10 +26,18 @@ pub(crate) enum View {
 }
 
 impl View {
+    const SUFFIXES: [(&str, Self); 2] = [("__current", Self::Current), ("__now", Self::Now)];
+
+    /// Names of the views of a table, without its namespace.
+    pub(crate) fn names_of(table: &str) -> impl Iterator<Item = String> {
+        Self::SUFFIXES
+            .into_iter()
+            .map(move |(suffix, _)| format!("{table}{suffix}"))
+    }
+
     /// The bitemporal table whose view has this name.
     pub(crate) fn parse(name: &str) -> Option<(&str, Self)> {
-        let views = [("__current", Self::Current), ("__now", Self::Now)];
-        let mut views = views.into_iter();
+        let mut views = Self::SUFFIXES.into_iter();
         views.find_map(|(suffix, view)| Some((name.strip_suffix(suffix)?, view)))
     }
 }

@@ -9,16 +9,24 @@ use forebay_core::{Error, RefName, RowRange, TableName};
 use forebay_lake::bitemporal::is_bitemporal;
 use forebay_lake::{Lake, Table};
 use forebay_store::AsOf;
+use futures::{FutureExt, StreamExt};
 
 use crate::as_of;
 use crate::new_rows;
 use crate::period_rows::{PeriodRows, View};
 use crate::raw::{PayloadReader, WithPayload};
 use crate::table::{LakeTable, StateRows};
+use crate::table::placed::PlacedTable;
 use crate::time_clause::{ClausedName, Span};
 
 /// Namespace of the raw zone's index tables.
 const RAW: &str = "raw";
+
+/// Behind the name of the table that a statement changes: the one with the places of its rows.
+pub(crate) const PLACED: &str = "@rows";
+
+/// Tables whose metadata is read at the same time.
+const TABLES_READ_AT_ONCE: usize = 16;
 
 /// One state of the lake, shared by everything that a statement reads.
 #[derive(Clone)]
@@ -30,6 +38,8 @@ pub(crate) struct Pinned {
     /// The new rows of tables, for the statement of a pipeline; see [`new_rows`].
     new: Arc<BTreeMap<TableName, Vec<RowRange>>>,
     names: Arc<OnceLock<Vec<TableName>>>,
+    views: Arc<OnceLock<Vec<TableName>>>,
+    placed: Option<PlacedTable>,
 }
 
 impl fmt::Debug for Pinned {
@@ -52,6 +62,8 @@ impl Pinned {
             payloads,
             new: Arc::default(),
             names: Arc::default(),
+            views: Arc::default(),
+            placed: None,
         }
     }
 
@@ -93,6 +105,11 @@ impl Pinned {
         Ok(Some(Arc::new(LakeTable::new(table).with_rows(rows))))
     }
 
+    /// The same for a statement that changes a table.
+    pub(crate) fn with_placed(self, placed: Option<PlacedTable>) -> Self {
+        Self { placed, ..self }
+    }
+
     /// Lists all tables, so that the engine's synchronous listing finds them.
     pub(crate) async fn list(&self) -> forebay_core::Result<&[TableName]> {
         if let Some(names) = self.names.get() {
@@ -100,6 +117,42 @@ impl Pinned {
         }
         let names = self.lake.tables(&self.as_of).await?;
         Ok(self.names.get_or_init(|| names))
+    }
+
+    /// Lists the views of bitemporal tables too. A table that cannot be read has none.
+    pub(crate) async fn list_views(&self) -> forebay_core::Result<()> {
+        let names = self.list().await?;
+        if self.views.get().is_some() {
+            return Ok(());
+        }
+        let tables = names.iter().filter(|name| name.namespace.as_str() != RAW);
+        // Boxed one by one: a stream that borrows its items cannot be proven `Send`.
+        let reads: Vec<_> = tables.map(|name| self.views_of(name).boxed()).collect();
+        let views = futures::stream::iter(reads)
+            .buffered(TABLES_READ_AT_ONCE)
+            .concat()
+            .await;
+        let is_free = |view: &TableName| !names.contains(view);
+        let views = views.into_iter().filter(is_free).collect();
+        self.views.get_or_init(|| views);
+        Ok(())
+    }
+
+    async fn views_of(&self, name: &TableName) -> Vec<TableName> {
+        let table = self.lake.table(&self.as_of, name).await;
+        if !table.is_ok_and(|table| table.as_ref().is_some_and(is_bitemporal)) {
+            return Vec::new();
+        }
+        let views = View::names_of(name.name.as_str());
+        let views = views.filter_map(|view| view.parse().ok());
+        views
+            .map(|view| TableName::new(name.namespace.clone(), view))
+            .collect()
+    }
+
+    /// The listed views of bitemporal tables.
+    pub(crate) fn listed_views(&self) -> &[TableName] {
+        self.views.get().map_or(&[], Vec::as_slice)
     }
 
     pub(crate) fn listed(&self) -> &[TableName] {
@@ -194,6 +247,9 @@ impl Pinned {
         namespace: &str,
         name: &str,
     ) -> forebay_core::Result<Option<Arc<dyn TableProvider>>> {
+        if let (Some(placed), true) = (&self.placed, name.ends_with(PLACED)) {
+            return Ok(Some(Arc::new(placed.clone())));
+        }
         let named = ClausedName::parse(name);
         let (Ok(namespace), Ok(name)) = (namespace.parse(), named.name.parse()) else {
             return Ok(None);

@@ -15,7 +15,8 @@ use forebay_core::{Clock, Error};
 use futures::{StreamExt, TryStreamExt};
 
 use crate::engine::deadline::{Deadline, QueryCancellation, bounded};
-use crate::frugal::{Frugality, frugal_state, made_frugal};
+use crate::frugal::{Frugality, count_spillers, frugal_state, made_frugal};
+use crate::spill_pool::SpillPool;
 
 /// A planned statement.
 pub(crate) struct PlannedStatement {
@@ -50,7 +51,12 @@ impl PlannedStatement {
                 drop(first);
                 let state = frugal_state(&self.state, frugality);
                 let plan = self.physical(&state, frugality).await?;
-                execute_stream(plan, state.task_ctx())
+                let pool = state.config().get_extension::<SpillPool>();
+                let expected = pool.map(|pool| pool.expect_spillers(count_spillers(&plan)));
+                let rows = execute_stream(plan, state.task_ctx())?.inspect(move |_| {
+                    let _kept = &expected;
+                });
+                Ok(Box::pin(RecordBatchStreamAdapter::new(schema, rows)))
             }
             head => {
                 let rows = futures::stream::iter(head).chain(first);

@@ -1,5 +1,6 @@
 //! SQL for people: one statement over one consistent state of the lake, answered as a stream.
 
+use std::collections::BTreeMap;
 use std::fmt;
 use std::panic::AssertUnwindSafe;
 use std::path::PathBuf;
@@ -16,7 +17,8 @@ use datafusion::execution::session_state::{SessionState, SessionStateBuilder};
 use datafusion::logical_expr::LogicalPlan;
 use datafusion::sql::parser::Statement;
 use forebay_core::{
-    CommitId, Error, ErrorKind, LakeSql, LakeStatement, RefName, Result, RowStream,
+    CommitId, Error, ErrorKind, LakeSql, LakeStatement, RefName, Result, RowRange, RowStream,
+    TableName,
 };
 use forebay_lake::Lake;
 use forebay_store::AsOf;
@@ -24,6 +26,7 @@ use futures::stream::BoxStream;
 use futures::{FutureExt, StreamExt, TryStreamExt};
 
 use crate::catalog::Catalogs;
+use crate::change::RowFit;
 use crate::describe::describe;
 use crate::engine::deadline::QueryCancellation;
 use crate::error::{Phase, explain, panicked};
@@ -34,6 +37,7 @@ use crate::raw::PayloadReader;
 use crate::run::{self, PlannedStatement};
 use crate::state::{QueryState, Resources, for_queries};
 use crate::statement;
+use crate::table::placed::PlacedTable;
 use forebay_lake::SpillFolder;
 
 /// Memory of all statements of one session together, before they spill.
@@ -97,6 +101,16 @@ pub struct Query {
     state: OnceLock<QueryState>,
 }
 
+/// A statement that has been read, and the state that it is planned on.
+pub(crate) struct PlannedQuery {
+    pub(crate) statement: Statement,
+    pub(crate) as_of: AsOf,
+    /// The table that it changes.
+    pub(crate) placed: Option<PlacedTable>,
+    /// The columns that its rows have to fit.
+    pub(crate) fit: Option<RowFit>,
+}
+
 /// The answer to one statement.
 pub struct Answer {
     /// Strings are `Utf8`, never views.
@@ -140,24 +154,45 @@ impl Query {
     pub async fn execute(&self, sql: &str) -> Result<Answer> {
         let parsed = statement::read(sql)?;
         let (as_of, commit) = self.pin().await?;
-        let pinned = self.pinned(self.options.branch.clone(), as_of);
-        self.answer(sql, parsed, pinned, commit).await
+        let planned = PlannedQuery {
+            statement: parsed,
+            as_of,
+            placed: None,
+            fit: None,
+        };
+        let answer = self.run_planned(sql, planned).await?;
+        Ok(Answer { commit, ..answer })
     }
 
-    fn pinned(&self, branch: RefName, as_of: AsOf) -> Pinned {
-        let payloads = self.options.payloads.clone();
-        Pinned::new(self.lake.clone(), branch, as_of, payloads)
+    /// The newest state, as one that stays.
+    pub(crate) async fn head(&self) -> Result<AsOf> {
+        Ok(self.pin().await?.0)
     }
 
-    async fn answer(
+    /// Plans a statement that has been read and starts it.
+    pub(crate) async fn run_planned(&self, sql: &str, planned: PlannedQuery) -> Result<Answer> {
+        let branch = self.options.branch.clone();
+        self.run_on(sql, planned, branch, BTreeMap::new()).await
+    }
+
+    async fn run_on(
         &self,
         sql: &str,
-        parsed: Statement,
-        pinned: Pinned,
-        commit: Option<CommitId>,
+        planned: PlannedQuery,
+        branch: RefName,
+        new: BTreeMap<TableName, Vec<RowRange>>,
     ) -> Result<Answer> {
+        let PlannedQuery {
+            statement,
+            as_of,
+            placed,
+            fit,
+        } = planned;
+        let payloads = self.options.payloads.clone();
+        let pinned = Pinned::new(self.lake.clone(), branch, as_of, payloads);
+        let pinned = pinned.with_placed(placed).with_new_rows(new);
         // The engine panics on some values; that ends the statement, not the process.
-        let started = AssertUnwindSafe(self.start(sql, parsed, &pinned))
+        let started = AssertUnwindSafe(self.start(sql, statement, &pinned, fit.as_ref()))
             .catch_unwind()
             .await
             .map_err(|_| panicked())?;
@@ -167,7 +202,7 @@ impl Query {
                 Ok(Answer {
                     batches: self.batches(sql, stream, output.clone()),
                     schema: output,
-                    commit,
+                    commit: None,
                 })
             }
             Err(error) => Err(self.explain(&error, sql, &pinned).await),
@@ -223,6 +258,7 @@ impl Query {
         sql: &str,
         parsed: Statement,
         pinned: &Pinned,
+        fit: Option<&RowFit>,
     ) -> Result<(SchemaRef, SendableRecordBatchStream), DataFusionError> {
         let mut state = SessionStateBuilder::new_from_existing(self.state()?.session.clone())
             .with_catalog_list(Arc::new(Catalogs(pinned.clone())))
@@ -231,11 +267,18 @@ impl Query {
         state.execution_props_mut().query_execution_start_time =
             chrono::DateTime::from_timestamp_micros(now.micros());
         if lists_tables(&state, &parsed)? {
-            pinned.list().await.map_err(crate::error::external)?;
+            pinned
+                .list_views()
+                .await
+                .map_err(crate::error::external)?;
         }
         let asked = AskedJoins::of(&parsed, sql);
         let logical = state.statement_to_plan(parsed).await?;
         asked.check(&logical)?;
+        let logical = match fit {
+            Some(fit) => fit.apply(logical)?,
+            None => logical,
+        };
         read_only().verify_plan(&logical)?;
         if let LogicalPlan::DescribeTable(described) = &logical {
             let stream = describe(&described.schema)?;
@@ -309,10 +352,17 @@ impl LakeSql for Query {
             commit,
             new,
         } = statement;
-        let parsed = statement::read_select(text)?;
-        let pinned = self.pinned(branch.clone(), AsOf::Commit(*commit));
-        let pinned = pinned.with_new_rows(new.clone());
-        let answer = self.answer(text, parsed, pinned, Some(*commit)).await?;
+        let planned = PlannedQuery {
+            statement: statement::read_select(text)?,
+            as_of: AsOf::Commit(*commit),
+            placed: None,
+            fit: None,
+        };
+        let running = self.run_on(text, planned, branch.clone(), new.clone());
+        let answer = Answer {
+            commit: Some(*commit),
+            ..running.await?
+        };
         Ok(Box::new(answer))
     }
 }

@@ -105,9 +105,9 @@ pub(crate) fn for_queries(lake: Arc<dyn ObjectStore>, resources: &Resources) -> 
         },
         None => DiskManagerMode::OsTmpDirectory,
     };
-    let pool: Arc<dyn MemoryPool> = Arc::new(SpillPool::new(resources.memory_bytes));
+    let pool = Arc::new(SpillPool::new(resources.memory_bytes));
     let runtime = RuntimeEnvBuilder::new()
-        .with_memory_pool(pool)
+        .with_memory_pool(Arc::clone(&pool) as Arc<dyn MemoryPool>)
         .with_disk_manager_builder(
             DiskManagerBuilder::default()
                 .with_mode(mode)
@@ -118,7 +118,9 @@ pub(crate) fn for_queries(lake: Arc<dyn ObjectStore>, resources: &Resources) -> 
         .build_arc()?;
     let limit = ResultLimit::of_memory(resources.memory_bytes);
     // The lake's catalog has an `information_schema` of its own.
-    let mut config = config(resources.partitions()).with_information_schema(false);
+    let mut config = config(resources.partitions())
+        .with_information_schema(false)
+        .with_extension(pool);
     let execution = &mut config.options_mut().execution;
     execution.sort_spill_reservation_bytes = resources.merge_bytes();
     if let Some(folder) = folder {

@@ -28,17 +28,22 @@ const PARSER_RECURSION_MAX: usize = 4 * NESTING_MAX;
 pub(crate) fn read(sql: &str) -> Result<Statement> {
     let mut statement = one(sql)?;
     only_reading(&statement)?;
-    rewrite(&mut statement, Reader::People)?;
-    crate::as_of::keep_aliases(&mut statement);
+    settle(&mut statement)?;
     Ok(statement)
 }
 
 /// Reads exactly one `SELECT` over the tables of the lake.
 pub(crate) fn read_select(sql: &str) -> Result<Statement> {
     let mut statement = only_select(one(sql)?)?;
-    rewrite(&mut statement, Reader::People)?;
-    crate::as_of::keep_aliases(&mut statement);
+    settle(&mut statement)?;
     Ok(statement)
+}
+
+/// Rewrites a statement that reads, for people.
+pub(crate) fn settle(statement: &mut Statement) -> Result<()> {
+    rewrite(statement, Reader::People)?;
+    crate::as_of::keep_aliases(statement);
+    Ok(())
 }
 
 /// Reads exactly one `SELECT` as it is written.
@@ -102,7 +107,8 @@ pub(crate) fn parser(
         .map_err(|error| explain(&error, Phase::Plan, sql, &[]))
 }
 
-fn one(sql: &str) -> Result<Statement> {
+/// Exactly one statement, whatever it does.
+pub(crate) fn one(sql: &str) -> Result<Statement> {
     let (tokens, references) = crate::new_rows::fold(tokens(sql)?)?;
     let (tokens, clauses) = crate::as_of::fold(tokens)?;
     let mut statements = parser(tokens, sql)?

@@ -1,8 +1,5 @@
-<<<<<<< HEAD
 //! `forebay tables`: lists, describes, registers, drops and undrops tables, and cleans up.
-=======
 //! `forebay tables`: lists, describes, drops and undrops tables, compacts them and cleans up.
->>>>>>> h2
 
 mod clean;
 mod compact;

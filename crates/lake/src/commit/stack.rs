@@ -1,6 +1,6 @@
 //! Putting a draft on top of its table's head: manifests once, then a metadata file for each head that is tried.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, HashMap};
 use std::sync::Arc;
 
 use forebay_core::{Context, Error, Result, Timestamp};
@@ -14,6 +14,7 @@ use crate::error::from_iceberg;
 use crate::manifest_cache::LiveManifest;
 use crate::metadata::{check_readable, rebuilt, stamped};
 use crate::rewrite::{REWRITTEN_PROPERTY, Replacement, SAME_SEQUENCES_NOTE, TableRewrite};
+use crate::scan::ScanFile;
 use crate::snapshot::{Change, outgrown, unused_schemas};
 use crate::upsert::{KeyLookup, RowDeletes};
 use crate::write::position_deletes::write_position_deletes;
@@ -258,6 +259,9 @@ async fn stack_metadata(
                 files: Vec::new(),
             })
         }
+        _ if !change.draft.row_deletes().is_empty() => {
+            Some(removing(lake, change, &ground).await?)
+        }
         (_, Some(periods)) => resolved(lake, &change.draft, periods, &ground, at).await?,
         (Some(lookup), None) => deleting(lake, change, lookup, &ground).await?,
         (None, None) => None,
@@ -302,6 +306,46 @@ async fn deleting(
     with_deletes(lake, draft, ground, change, deletes)
         .await
         .map(Some)
+}
+
+/// The change with the deletes of the rows that the draft names.
+async fn removing(
+    lake: &Lake,
+    prepared: &Prepared,
+    ground: &TableMetadataRef,
+) -> Result<OwnChange> {
+    let draft = &prepared.draft;
+    let base = draft.base().and_then(Table::snapshot_id);
+    if base != ground.current_snapshot_id() {
+        check_live(&as_table(lake, draft, ground)?, draft.row_deletes()).await?;
+    }
+    let change = match &prepared.change {
+        Some(change) => change.clone(),
+        None => Change::append(ground, lake.storage(), &[]).await?,
+    };
+    let deletes = draft.row_deletes().to_vec();
+    with_deletes(lake, draft, ground, &change, deletes).await
+}
+
+/// Errors: `Conflict` `rows_moved` when one of the rows is not in the table any more, or in another file.
+async fn check_live(table: &Table, deletes: &[RowDeletes]) -> Result<()> {
+    let plan = table.scan(None).await?;
+    let files = plan.files.iter();
+    let files: HashMap<&str, &ScanFile> =
+        files.map(|file| (file.location.as_str(), file)).collect();
+    let is_live = |delete: &RowDeletes| {
+        let file = files.get(delete.location.as_str());
+        let deleted = file.map(|file| file.deleted.as_deref());
+        deleted.is_some_and(|deleted| deleted.is_none_or(|rows| rows.is_disjoint(&delete.rows)))
+    };
+    match deletes.iter().all(is_live) {
+        true => Ok(()),
+        false => {
+            let what = "another writer changed the same rows";
+            let error = Error::conflict("rows_moved", what);
+            Err(error.with_hint("read the table again and redo the change"))
+        }
+    }
 }
 
 /// What the rows of a bitemporal table do to `ground` at system time `at`; `None` when they change nothing.

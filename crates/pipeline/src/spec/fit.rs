@@ -207,28 +207,28 @@ impl Build<'_> {
         let (Some(policy), Some(steps)) = (policy, steps) else {
             return;
         };
-        let first = (0..steps.len()).find_map(|at| Some((at, self.statement(at)?)));
-        let Some((at, statement)) = first else {
-            return;
-        };
+        let mut known = declared(policy);
+        for (at, step) in steps.iter().enumerate() {
+            if let Some(statement) = self.statement(at) {
+                let checked = step.transform.check_columns(&known);
+                let checked = checked.map_err(|error| statement.sql_error(&error));
+                if self.made(&statement, checked).is_none() {
+                    break;
+                }
+            }
+            known = step.transform.known_columns(&known);
+        }
+        let first = (0..steps.len()).find(|at| self.statement(*at).is_some());
         let passes = |step: &Step| {
             policy
                 .columns
                 .keys()
                 .all(|name| step.transform.passes(name))
         };
-        let is_kept = steps[..at].iter().all(passes);
-        let known = match is_kept {
-            true => declared(policy),
-            false => Arc::new(Schema::empty()),
+        let Some(at) = first.filter(|at| steps[..*at].iter().all(passes)) else {
+            return;
         };
-        let transform = &steps[at].transform;
-        let checked = transform.check_columns(&known);
-        self.made(
-            &statement,
-            checked.map_err(|error| statement.sql_error(&error)),
-        );
-        for name in transform.made().iter().filter(|_| is_kept) {
+        for name in steps[at].transform.made() {
             self.check_made(name, policy);
         }
     }

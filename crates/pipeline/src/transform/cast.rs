@@ -25,7 +25,7 @@ use std::collections::BTreeMap;
 use std::sync::Arc;
 
 use arrow::array::{Array, ArrayRef, RecordBatch};
-use arrow::datatypes::{DataType, Schema as ArrowSchema};
+use arrow::datatypes::{DataType, Field, Schema as ArrowSchema, SchemaRef};
 use async_trait::async_trait;
 use forebay_core::{Batch, Context, Error, Result, SqlEngine};
 use schemars::{Schema, SchemaGenerator};
@@ -82,6 +82,14 @@ impl Transform for Cast {
 
     fn overlooks(&self, base: &str, variant: &str) -> bool {
         self.types.contains_key(base) && !self.types.contains_key(variant)
+    }
+
+    fn known_columns(&self, input: &SchemaRef) -> SchemaRef {
+        let passed = input.fields().iter();
+        let passed = passed.filter(|field| self.passes(field.name())).cloned();
+        let cast = self.types.iter();
+        let cast = cast.map(|(name, kind)| Arc::new(Field::new(name, kind.arrow(), true)));
+        Arc::new(ArrowSchema::new(passed.chain(cast).collect::<Vec<_>>()))
     }
 
     async fn apply(&self, batch: Batch, stage: &str) -> Result<Transformed> {

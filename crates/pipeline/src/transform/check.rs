@@ -147,10 +147,14 @@ fn of_the_moment(engine: &Arc<dyn SqlEngine>, expression: &str) -> Result<()> {
     }
 }
 
-/// The location is in the statement around the condition.
-fn without_place(error: Error) -> Error {
+/// The location is in a statement that the file does not have.
+pub(super) fn without_place(error: Error) -> Error {
     let message = error.message();
-    let message = message.split_once(": ").map_or(message, |(_, what)| what);
+    let is_place = |at: &str| at.chars().all(|c| c.is_ascii_digit() || c == ':');
+    let message = match message.split_once(": ") {
+        Some((at, what)) if is_place(at) => what,
+        _ => message,
+    };
     let plain = Error::config(error.code(), message);
     match error.hint() {
         Some(hint) => plain.with_hint(hint),

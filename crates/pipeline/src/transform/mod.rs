@@ -15,7 +15,7 @@ use std::sync::Arc;
 
 use arrow::array::{BooleanArray, RecordBatch};
 use arrow::compute::filter_record_batch;
-use arrow::datatypes::SchemaRef;
+use arrow::datatypes::{Schema, SchemaRef};
 use async_trait::async_trait;
 use forebay_core::{Batch, Error, ErrorKind, Origins, Rejected, Result, SqlEngine};
 
@@ -60,9 +60,16 @@ pub trait Transform: fmt::Debug + Send + Sync {
         false
     }
 
-    /// Checks its output types, as far as they follow from these columns of the input.
+    /// The columns of its output whose types are known when those of these columns of the input are.
+    fn known_columns(&self, input: &SchemaRef) -> SchemaRef {
+        let fields = input.fields().iter();
+        let passed = fields.filter(|field| self.passes(field.name())).cloned();
+        Arc::new(Schema::new(passed.collect::<Vec<_>>()))
+    }
+
+    /// Checks its types, as far as they follow from these columns of the input.
     ///
-    /// Errors: `Config` `unsupported_type` for a type that no table can hold.
+    /// Errors: `Config` `unsupported_type` for a type that no table can hold; those of planning for an expression that its types do not fit.
     fn check_columns(&self, input: &SchemaRef) -> Result<()> {
         let _ = input;
         Ok(())

@@ -10,7 +10,7 @@ use std::collections::{BTreeMap, HashSet};
 use std::sync::Arc;
 
 use arrow::array::{RecordBatch, RecordBatchOptions};
-use arrow::datatypes::{Field, Schema as ArrowSchema};
+use arrow::datatypes::{Field, Schema as ArrowSchema, SchemaRef};
 use async_trait::async_trait;
 use forebay_core::{Batch, Context, Error, Result, SqlEngine};
 use schemars::{Schema, SchemaGenerator, json_schema};
@@ -107,6 +107,15 @@ impl Transform for Rename {
 
     fn overlooks(&self, base: &str, variant: &str) -> bool {
         self.names.contains_key(base) && !self.names.contains_key(variant)
+    }
+
+    fn known_columns(&self, input: &SchemaRef) -> SchemaRef {
+        let fields = input.fields().iter();
+        let fields = fields.map(|field| match self.names.get(field.name()) {
+            Some(name) => Arc::new(field.as_ref().clone().with_name(name)),
+            None => Arc::clone(field),
+        });
+        Arc::new(ArrowSchema::new(fields.collect::<Vec<_>>()))
     }
 
     async fn apply(&self, batch: Batch, stage: &str) -> Result<Transformed> {

@@ -28,6 +28,7 @@ use parking_lot::{Mutex, MutexGuard};
 use schemars::{Schema, SchemaGenerator, json_schema};
 
 use super::bisect::{Divided, divide};
+use super::check::without_place;
 use super::{Refusal, Transform, TransformKind, Transformed, own_fault, refuse, variant};
 use forebay_config::{Component, Document};
 use forebay_formats::untyped::{STAND_INS, drop_empty, untyped, with_stand_in};
@@ -242,16 +243,32 @@ impl Transform for Sql {
         &self.inspected.made
     }
 
+    fn known_columns(&self, input: &SchemaRef) -> SchemaRef {
+        let passed = input.fields().iter();
+        let passed = passed.filter(|field| self.passes(field.name())).cloned();
+        let computed = self.inspected.parts.iter().filter_map(|part| {
+            let planned = self.engine.schema(INPUT, input.clone(), part);
+            let schema = futures::executor::block_on(planned).ok()?;
+            schema.fields().first().cloned()
+        });
+        Arc::new(ArrowSchema::new(passed.chain(computed).collect::<Vec<_>>()))
+    }
+
     fn check_columns(&self, input: &SchemaRef) -> Result<()> {
         for part in &self.inspected.parts {
             let planned = self.engine.schema(INPUT, input.clone(), part);
             match futures::executor::block_on(planned) {
                 Err(error) if error.code() == UNSUPPORTED_TYPE => return Err(error),
-                // The rest is known with the first rows.
+                // The rest is known with the first rows, or the same for the types of all other columns.
                 _ => {}
             }
         }
-        Ok(())
+        self.engine.check_types(INPUT, input, &self.statement)?;
+        let parts = self.inspected.parts.iter();
+        parts
+            .map(|part| self.engine.check_types(INPUT, input, part))
+            .collect::<Result<()>>()
+            .map_err(without_place)
     }
 
     async fn apply(&self, batch: Batch, stage: &str) -> Result<Transformed> {

@@ -16,7 +16,7 @@ use crate::types::sql_name;
 /// The schema a table would have for these columns.
 ///
 /// Errors: `Config` for a type that no table can hold.
-pub(super) fn schema(schema: &Schema) -> Result<SchemaRef> {
+pub(crate) fn schema(schema: &Schema) -> Result<SchemaRef> {
     let fields = schema
         .fields()
         .iter()
@@ -26,7 +26,7 @@ pub(super) fn schema(schema: &Schema) -> Result<SchemaRef> {
 }
 
 /// Casts a batch to its canonical schema.
-pub(super) fn cast(batch: &RecordBatch, schema: &SchemaRef) -> Result<RecordBatch> {
+pub(crate) fn cast(batch: &RecordBatch, schema: &SchemaRef) -> Result<RecordBatch> {
     let options = CastOptions {
         safe: false,
         ..CastOptions::default()

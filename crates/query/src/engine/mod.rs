@@ -6,7 +6,7 @@
 //! (`now()`, `random()`, `uuid()`) are refused: a replay must give the same rows.
 
 mod batch_rows;
-mod canonical;
+pub(crate) mod canonical;
 pub(crate) mod deadline;
 mod input;
 mod inspect;
@@ -24,7 +24,7 @@ use std::time::Duration;
 
 use arrow::array::{Array, BooleanArray, RecordBatch};
 use arrow::compute::{filter_record_batch, prep_null_mask_filter};
-use arrow::datatypes::SchemaRef;
+use arrow::datatypes::{Schema, SchemaRef};
 use async_trait::async_trait;
 use datafusion::execution::session_state::SessionState;
 use forebay_core::{
@@ -109,12 +109,19 @@ impl SqlEngine for Engine {
     fn inspect(&self, input: &str, statement: &str) -> Result<InspectedStatement> {
         let state = self.state()?;
         let inspected = inspect::inspect(state, input, statement)?;
-        trial::check(state, input, statement, &inspected.names)?;
+        let none = Arc::new(Schema::empty());
+        trial::check(state, input, statement, &inspected.names, &none)?;
         Ok(inspected)
     }
 
     fn named_tables(&self, statement: &str) -> Result<NamedTables> {
         named_tables::named_tables(statement)
+    }
+
+    fn check_types(&self, input: &str, known: &SchemaRef, statement: &str) -> Result<()> {
+        let state = self.state()?;
+        let names = inspect::inspect(state, input, statement)?.names;
+        trial::check(state, input, statement, &names, known)
     }
 
     async fn schema(&self, input: &str, schema: SchemaRef, statement: &str) -> Result<SchemaRef> {

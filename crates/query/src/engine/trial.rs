@@ -1,7 +1,7 @@
 //! Plans a transform before its columns are known: some statements fail whatever the types of the columns are.
 //!
 //! Everything that may be the name of a column is taken for one, and all of them have one type at a time. An error that is
-//! the same for each type is the statement's own. A column that may be missing, ambiguous or given twice is never one:
+//! the same for each type is the statement's own. Columns whose types are declared have those. A column that may be missing, ambiguous or given twice is never one:
 //! that depends on the rows.
 
 use std::collections::BTreeSet;
@@ -38,12 +38,14 @@ pub(super) fn check(
     input: &str,
     sql: &str,
     names: &BTreeSet<String>,
+    known: &SchemaRef,
 ) -> Result<()> {
     let trial = Trial {
         state,
         input,
         sql,
         names,
+        known,
     };
     let mut own: Option<Error> = None;
     for kind in types() {
@@ -71,12 +73,22 @@ struct Trial<'a> {
     input: &'a str,
     sql: &'a str,
     names: &'a BTreeSet<String>,
+    known: &'a SchemaRef,
 }
 
 impl Trial<'_> {
+    /// The known columns, and every other name with this type.
+    fn columns(&self, kind: &DataType) -> SchemaRef {
+        let known = self.known.fields().iter().cloned();
+        let is_open = |name: &&String| self.known.field_with_name(name).is_err();
+        let open = self.names.iter().filter(is_open);
+        let open = open.map(|name| Arc::new(Field::new(name, kind.clone(), true)));
+        Arc::new(Schema::new(known.chain(open).collect::<Vec<_>>()))
+    }
+
     fn error(&self, kind: &DataType) -> Result<Option<DataFusionError>> {
         let statement = statement::select(self.sql)?;
-        let columns = columns(self.names, kind);
+        let columns = self.columns(kind);
         let planned = Planned::new(self.state, self.input, columns, statement, self.sql);
         Ok(futures::executor::block_on(planned).err())
     }
@@ -109,11 +121,6 @@ fn is_of_subquery(error: &Error) -> bool {
             .contains("a subquery that refers to the row outside")
 }
 
-fn columns(names: &BTreeSet<String>, kind: &DataType) -> SchemaRef {
-    let fields = names.iter();
-    let fields = fields.map(|name| Field::new(name, kind.clone(), true));
-    Arc::new(Schema::new(fields.collect::<Vec<_>>()))
-}
 
 /// An error that may be the statement's own.
 fn fault(error: &DataFusionError, sql: &str) -> Option<Error> {
@@ -127,6 +134,9 @@ fn fault(error: &DataFusionError, sql: &str) -> Option<Error> {
 
 #[cfg(test)]
 mod tests {
+    use std::sync::Arc;
+
+    use arrow::datatypes::{DataType, Field, Schema};
     use forebay_core::SqlEngine;
 
     use crate::Engine;
@@ -169,6 +179,34 @@ mod tests {
         ] {
             let error = engine.inspect("input", sql).unwrap_err();
             assert!(error.message().contains(message), "{sql}: {error}");
+        }
+    }
+
+    #[test]
+    fn declared_types_are_those_of_their_columns() {
+        let engine = Engine::new();
+        let known = Arc::new(Schema::new(vec![
+            Field::new("name", DataType::Utf8, true),
+            Field::new("n", DataType::Int64, true),
+            Field::new("ok", DataType::Boolean, true),
+        ]));
+        for (sql, message) in [
+            ("select name - 1 as x from input", "1:13: text - bigint"),
+            ("select other, abs(ok) as x from input", "abs"),
+            ("select other from input where n", "1:31: a condition is a boolean, not bigint"),
+            ("select case when name then 1 end as x from input", "1:18: WHEN takes a boolean, not text"),
+            ("select other + 1 as y, not n as x from input", "NOT takes a boolean, not bigint"),
+            ("select n + ok as x from input where other > 5", "bigint + boolean"),
+        ] {
+            engine.inspect("input", sql).unwrap();
+            let error = engine.check_types("input", &known, sql).unwrap_err();
+            assert!(error.message().contains(message), "{sql}: {error}");
+        }
+        for sql in [
+            "select name || n as x, other * n as y from input where ok and other",
+            "select upper(name) as x, other.a.b as z from input order by n",
+        ] {
+            engine.check_types("input", &known, sql).unwrap();
         }
     }
 

@@ -4,6 +4,7 @@ use datafusion::common::{Column, SchemaError};
 use forebay_core::Error;
 
 use super::{Place, bad_sql, locate, subquery_unsupported};
+use crate::time_clause::{ClausedName, Span};
 
 /// How alike two names must be (normalised edit distance) before one is suggested for the other.
 const SUGGEST_LIKENESS_MIN: f64 = 0.6;
@@ -86,10 +87,8 @@ pub(super) fn unknown_table(
     tables: &[String],
 ) -> Error {
     // The engine writes `catalog.namespace.table@as_of`.
-    let (name, version) = match name.split_once('@') {
-        Some((name, version)) => (name, Some(version)),
-        None => (name, None),
-    };
+    let claused = ClausedName::parse(name);
+    let name = claused.name;
     let short = name
         .strip_prefix(&format!("{}.", crate::address::CATALOG))
         .unwrap_or(name);
@@ -97,7 +96,7 @@ pub(super) fn unknown_table(
         .strip_prefix(&format!("{}.", crate::address::NO_NAMESPACE))
         .unwrap_or(short);
     let last = short.rsplit('.').next().unwrap_or(short);
-    if let Some(version) = version
+    if let Some(Span::AsOf(version)) = &claused.system
         && tables.iter().any(|table| table == short)
     {
         let what = format!("table {short} did not exist at {version}");

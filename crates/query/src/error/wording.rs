@@ -160,7 +160,8 @@ fn condition(message: &str) -> Option<&str> {
 }
 
 /// Operators whose operands are of types of their own; see `semantics::logic`.
-const STRICT: [&str; 8] = [
+const STRICT: [&str; 9] = [
+    "WHEN",
     "NOT",
     "AND",
     "OR",

@@ -12,13 +12,15 @@ use datafusion::common::tree_node::{Transformed, TransformedResult, TreeNode};
 use datafusion::execution::session_state::{SessionState, SessionStateBuilder};
 use datafusion::logical_expr::Operator;
 use datafusion::physical_expr::expressions::{binary, lit};
-use datafusion::physical_plan::ExecutionPlan;
+use datafusion::physical_plan::aggregates::AggregateExec;
+use datafusion::physical_plan::{ExecutionPlan, ExecutionPlanProperties};
 use datafusion::physical_plan::joins::utils::JoinFilter;
 use datafusion::physical_plan::joins::{HashJoinExec, SortMergeJoinExec};
 use datafusion::physical_plan::limit::{GlobalLimitExec, LocalLimitExec};
 use datafusion::physical_plan::sorts::sort::SortExec;
 
 use crate::engine::deadline::merge_join_with;
+use crate::spill_pool::SpillerCount;
 use compact::CompactBatches;
 
 /// How a plan saves memory.
@@ -121,6 +123,22 @@ fn is_true(filter: &JoinFilter) -> Result<JoinFilter> {
         filter.column_indices().to_vec(),
         Arc::clone(filter.schema()),
     ))
+}
+
+/// Operators of a plan that spill.
+pub(crate) fn count_spillers(plan: &Arc<dyn ExecutionPlan>) -> SpillerCount {
+    let is_sort = plan.as_any().is::<SortExec>();
+    let is_spiller = is_sort || plan.as_any().is::<AggregateExec>();
+    let partitions = plan.output_partitioning().partition_count();
+    let here = SpillerCount {
+        all: partitions * usize::from(is_spiller),
+        sorts: partitions * usize::from(is_sort),
+    };
+    let children = plan.children().into_iter().map(count_spillers);
+    children.fold(here, |sum, count| SpillerCount {
+        all: sum.all + count.all,
+        sorts: sum.sorts + count.sorts,
+    })
 }
 
 fn has_hash_join(plan: &Arc<dyn ExecutionPlan>) -> bool {

@@ -22,6 +22,7 @@ mod sample;
 pub(crate) mod shadowed;
 mod sign;
 mod template;
+mod values;
 mod wildcard;
 mod windows;
 
@@ -111,10 +112,11 @@ impl VisitorMut for Rewriter {
         row_members::settle_conditions(&mut query.body);
         groups::settle(&mut query.body)?;
         recursive::name_first_terms(query);
+        floats_of_values(&mut query.body);
+        values::settle(&mut query.body)?;
         names::settle(&mut query.body, self.reader)?;
         wildcard::settle(&mut query.body);
         windows::settle(query)?;
-        floats_of_values(&mut query.body);
         ControlFlow::Continue(())
     }
 

@@ -48,6 +48,7 @@ fn rewrite_plan(plan: LogicalPlan) -> Result<Transformed<LogicalPlan>> {
         Ok(rewrite(expr, &schema)?.update_data(|expr| name.restore(expr)))
     })?;
     let plan = plan.transform_data(frame::by_order)?;
+    let plan = plan.transform_data(|plan| Ok(logic::settle_condition(plan, &schema)))?;
     let plan = plan.map_data(with_own_schema)?;
     plan.transform_data(row_types::settle)
 }

@@ -1,11 +1,13 @@
-//! Operands of `NOT`, `AND`, `OR`, `IS TRUE`, `FILTER` and the sign, in types that they take: the engine's errors name its own rules instead.
+//! Operands of `NOT`, `AND`, `OR`, `IS TRUE`, `FILTER`, `CASE WHEN` and the sign, in types that they take: the engine's errors name its own
+//! rules instead.
 //!
-//! A quoted literal is read as a boolean, as beside other operators.
+//! A quoted literal is read as a boolean, as beside other operators. A null without a type is a boolean one: the engine compares it with
+//! `true` as it is, and fails.
 
 use arrow::datatypes::DataType;
 use datafusion::common::tree_node::Transformed;
 use datafusion::common::{DFSchema, DataFusionError, Diagnostic, Result};
-use datafusion::logical_expr::{BinaryExpr, Expr, ExprSchemable, Operator};
+use datafusion::logical_expr::{BinaryExpr, Cast, Expr, ExprSchemable, LogicalPlan, Operator};
 use datafusion::sql::sqlparser::ast::BinaryOperator;
 
 use super::literal::read_boolean;
@@ -38,9 +40,37 @@ pub(super) fn check_operands(
     let mut is_changed = false;
     for operand in operands {
         is_changed |= read_boolean(operand)?;
+        is_changed |= type_null(operand, schema);
         check_boolean(operator, operand, schema)?;
     }
     Ok(is_changed)
+}
+
+/// The plan with the conditions of `WHERE`, `HAVING` and `ON` that are null without a type as boolean nulls. Of another type the planner
+/// takes none.
+pub(super) fn settle_condition(mut plan: LogicalPlan, schema: &DFSchema) -> Transformed<LogicalPlan> {
+    let is_changed = match &mut plan {
+        LogicalPlan::Filter(filter) => type_null(&mut filter.predicate, schema),
+        LogicalPlan::Join(join) => join
+            .filter
+            .as_mut()
+            .is_some_and(|condition| type_null(condition, schema)),
+        _ => false,
+    };
+    match is_changed {
+        true => Transformed::yes(plan),
+        false => Transformed::no(plan),
+    }
+}
+
+/// Makes a null without a type a boolean one; returns whether it was one.
+fn type_null(operand: &mut Expr, schema: &DFSchema) -> bool {
+    let is_null = matches!(operand.get_type(schema), Ok(DataType::Null));
+    if is_null {
+        let null = Box::new(std::mem::take(operand));
+        *operand = Expr::Cast(Cast::new(null, DataType::Boolean));
+    }
+    is_null
 }
 
 /// The word of a connective, whose operands the engine checks while it plans.
@@ -52,7 +82,7 @@ pub(super) fn word(operator: &BinaryOperator) -> Option<&'static str> {
     }
 }
 
-/// The word of an operator over booleans.
+/// The word of an operator over booleans, or of a condition.
 fn operator_of(expr: &Expr) -> Option<&'static str> {
     Some(match expr {
         Expr::AggregateFunction(_) | Expr::WindowFunction(_) => "FILTER",
@@ -65,6 +95,7 @@ fn operator_of(expr: &Expr) -> Option<&'static str> {
             Operator::Or => "OR",
             _ => return None,
         },
+        Expr::Case(case) if case.expr.is_none() => "WHEN",
         _ => return None,
     })
 }
@@ -79,6 +110,10 @@ fn operands(expr: &mut Expr) -> Vec<&mut Expr> {
         | Expr::IsUnknown(value)
         | Expr::IsNotUnknown(value) => vec![value.as_mut()],
         Expr::BinaryExpr(BinaryExpr { left, right, .. }) => vec![left.as_mut(), right.as_mut()],
+        Expr::Case(case) => {
+            let whens = case.when_then_expr.iter_mut();
+            whens.map(|(when, _)| when.as_mut()).collect()
+        }
         Expr::AggregateFunction(call) => call.params.filter.as_deref_mut().into_iter().collect(),
         Expr::WindowFunction(window) => window.params.filter.as_deref_mut().into_iter().collect(),
         _ => Vec::new(),

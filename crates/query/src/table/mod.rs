@@ -11,6 +11,7 @@ mod columns;
 mod deleted;
 mod files;
 mod nested;
+pub(crate) mod placed;
 mod prune;
 mod pushdown;
 mod value;

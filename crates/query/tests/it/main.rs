@@ -24,6 +24,7 @@ mod memory;
 mod messages;
 mod named_windows;
 mod nested;
+mod null_conditions;
 mod offsets;
 mod oracle;
 mod ordered_aggregates;

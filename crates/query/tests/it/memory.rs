@@ -92,6 +92,35 @@ async fn a_join_with_a_condition_that_spills_is_that_of_memory() {
     assert_eq!(found, ["600000 | 400000 | 400000 | 200000 | 40"]);
 }
 
+/// The first of several sorts would take the memory in which the others merge.
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn outer_joins_and_correlated_counts_that_spill_share_the_memory() {
+    let fixture = Fixture::new().await;
+    let limited = limited(&fixture, 16, 2);
+    let rows_of = |name: &str| {
+        format!("(select 'some longer text of the number ' || lpad(value::text, 10, '0') as s, value as k from range(200000)) {name}")
+    };
+    let (left, right) = (rows_of("l"), rows_of("r"));
+    for (sql, expected) in [
+        (
+            format!("select count(*), count(r.k) from {left} left join {right} on l.k = r.k and l.s <= r.s"),
+            "200000 | 200000",
+        ),
+        (
+            format!("select count(*), count(l.k) from {left} right join {right} on l.k = r.k and l.s < r.s"),
+            "200000 | 0",
+        ),
+        (
+            format!("select max(n), sum(n) from (select k, (select count(*) from {right} where r.k = l.k) as n from {left}) q"),
+            "1 | 200000",
+        ),
+    ] {
+        let found = rows(&limited.query, &sql).await;
+        let found = found.unwrap_or_else(|error| panic!("{sql}: {error}"));
+        assert_eq!(found, [expected], "{sql}");
+    }
+}
+
 fn texts_with_ids(ids: std::ops::Range<i64>) -> RecordBatch {
     let texts = ids
         .clone()

@@ -23,6 +23,24 @@ fn noted(ids: &[i64], note: &str) -> RecordBatch {
     .unwrap()
 }
 
+/// The clause is folded into the name of the table before the statement is parsed.
+#[tokio::test]
+async fn messages_name_tables_as_the_statement_does() {
+    let fixture = Fixture::new().await;
+    for sql in [
+        "select * from a.b for system_time as of '2026-01-01'",
+        "select * from a.b for valid_time as of '2026-01-01' as x",
+        "select * from a.b for system_time as of '2026-01-01' join",
+        "select nosuch from range(3) for system_time as of '2026-01-01' t",
+        "show columns from a.b for system_time as of '2026-01-01'",
+        "select a.b.x from lake.tables for system_time as of '2026-01-01', lake.tables for valid_time as of '1'",
+    ] {
+        let error = fixture.failure(sql).await;
+        let texts = format!("{} {}", error.message(), error.hint().unwrap_or_default());
+        assert!(!texts.contains('@'), "{sql}: {texts}");
+    }
+}
+
 #[tokio::test]
 async fn a_table_is_read_as_of_a_time_or_commit_with_the_columns_of_then() {
     let fixture = Fixture::new().await;

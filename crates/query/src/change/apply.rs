@@ -1,0 +1,472 @@
+//! Runs a statement once: plans its query on the newest state, writes the rows that come, and commits them with the places of those that go.
+
+use std::sync::Arc;
+
+use arrow::array::{AsArray, RecordBatch};
+use arrow::datatypes::{Field, Int32Type, Int64Type, Schema, SchemaRef};
+use datafusion::sql::sqlparser::ast::{ColumnDef, ColumnOption};
+use forebay_core::{CommitId, Error, Result};
+use forebay_lake::{CommitRequest, DataFile, Draft, Table, TableWriter, WriterOptions};
+use forebay_store::{AsOf, Change, Commit, HeadChange};
+use futures::TryStreamExt;
+use roaring::RoaringTreemap;
+
+use super::statement::{ChangeStatement, TableChange};
+use super::target::{check_changeable, no_such_table};
+use super::{ChangeReport, ChangeSession, RowFit};
+use crate::engine::canonical;
+use crate::session::{Answer, PlannedQuery};
+use crate::table::placed::PlacedTable;
+
+/// The places of a row, before its columns.
+const PLACE_COLUMNS: usize = 2;
+
+/// A table as it is when the statement is planned.
+struct PinnedTable {
+    as_of: AsOf,
+    table: Option<Table>,
+}
+
+/// Rows of the statement, written.
+struct WrittenRows {
+    files: Vec<DataFile>,
+    rows: u64,
+    /// Positions of the rows that go, by the number of their file.
+    deleted: Vec<RoaringTreemap>,
+}
+
+impl ChangeSession {
+    pub(super) async fn attempt(
+        &self,
+        statement: &ChangeStatement,
+        sql: &str,
+    ) -> Result<ChangeReport> {
+        let pinned = self.pin(statement).await?;
+        if let Some(table) = &pinned.table {
+            if let TableChange::Create { is_optional, .. } = &statement.change {
+                return already_there(table, *is_optional);
+            }
+            check_changeable(table, statement, &self.options)?;
+        }
+        match (&statement.change, pinned.table) {
+            (TableChange::Create { columns, rows, .. }, _) => {
+                let has_rows = rows.is_some();
+                self.create(statement, sql, &pinned.as_of, columns, has_rows)
+                    .await
+            }
+            (TableChange::Drop { is_optional: true }, None) => Ok(unchanged("DROP TABLE")),
+            (_, None) => Err(no_such_table(&statement.table)),
+            (TableChange::Drop { .. }, Some(table)) => self.drop_table(statement, &table).await,
+            (TableChange::Truncate, Some(table)) => self.truncate(statement, &table).await,
+            (TableChange::Insert { columns, .. }, Some(table)) => {
+                let columns = inserted_columns(&table, columns)?;
+                self.insert(statement, sql, &pinned.as_of, &table, &columns)
+                    .await
+            }
+            (TableChange::Delete(_) | TableChange::Update { .. }, Some(table)) => {
+                self.replace(statement, sql, &pinned.as_of, table).await
+            }
+        }
+    }
+
+    pub(super) async fn explained(&self, statement: &ChangeStatement, sql: &str) -> Result<Answer> {
+        let pinned = self.pin(statement).await?;
+        let mut columns = Vec::new();
+        let mut placed = None;
+        if let Some(table) = pinned.table {
+            check_changeable(&table, statement, &self.options)?;
+            columns = names(&table.schema());
+            placed = Some(PlacedTable::of(table).await?);
+        } else if !matches!(statement.change, TableChange::Create { .. }) {
+            return Err(no_such_table(&statement.table));
+        }
+        let query = statement.query(&columns)?.ok_or_else(|| {
+            let what = format!("EXPLAIN {} is not supported", statement.verb());
+            Error::unsupported("sql_unsupported", what)
+                .with_hint("it reads no rows: there is no plan")
+        })?;
+        let planned = PlannedQuery {
+            statement: query,
+            as_of: pinned.as_of,
+            placed,
+            fit: None,
+        };
+        self.query.run_planned(sql, planned).await
+    }
+
+    async fn pin(&self, statement: &ChangeStatement) -> Result<PinnedTable> {
+        let as_of = self.query.head().await?;
+        let table = self.lake.table(&as_of, &statement.table).await?;
+        Ok(PinnedTable { as_of, table })
+    }
+
+    async fn create(
+        &self,
+        statement: &ChangeStatement,
+        sql: &str,
+        as_of: &AsOf,
+        columns: &[ColumnDef],
+        has_rows: bool,
+    ) -> Result<ChangeReport> {
+        let answer = self.rows(statement, sql, as_of, None, None).await?;
+        let schema = canonical::schema(&answer.schema)?;
+        let schema = match has_rows {
+            true => nullable(&schema),
+            false => declared(&schema, columns),
+        };
+        let branch = &self.options.query.branch;
+        let mut draft = self.lake.draft(branch, &statement.table).await?;
+        if draft.exists() {
+            return Err(Error::conflict("schema_moved", "the table was created by another writer"));
+        }
+        draft.create(&schema, &[])?;
+        let written = self.write(&mut draft, answer, &schema, 0).await?;
+        let tag = match has_rows {
+            true => format!("SELECT {}", written.rows),
+            false => "CREATE TABLE".to_owned(),
+        };
+        self.commit(statement, draft, written, tag).await
+    }
+
+    async fn insert(
+        &self,
+        statement: &ChangeStatement,
+        sql: &str,
+        as_of: &AsOf,
+        table: &Table,
+        columns: &[String],
+    ) -> Result<ChangeReport> {
+        let schema = table.schema();
+        let fit = RowFit::of(&schema, columns, 0);
+        let answer = self.rows(statement, sql, as_of, None, Some(fit)).await?;
+        let mut draft = self.draft_of(table)?;
+        let schema = part_of(&schema, columns);
+        let written = self.write(&mut draft, answer, &schema, 0).await?;
+        let tag = format!("INSERT 0 {}", written.rows);
+        self.commit(statement, draft, written, tag).await
+    }
+
+    async fn replace(
+        &self,
+        statement: &ChangeStatement,
+        sql: &str,
+        as_of: &AsOf,
+        table: Table,
+    ) -> Result<ChangeReport> {
+        let schema = table.schema();
+        let columns = match &statement.change {
+            TableChange::Update { values, .. } => {
+                let set = values.iter().map(|(name, _)| name);
+                set.map(|name| check_column(&table, name))
+                    .collect::<Result<Vec<()>>>()?;
+                names(&schema)
+            }
+            _ => Vec::new(),
+        };
+        let placed = PlacedTable::of(table).await?;
+        let fit = RowFit::of(&schema, &columns, PLACE_COLUMNS);
+        let answer = self.rows(statement, sql, as_of, Some(placed.clone()), Some(fit));
+        let answer = answer.await?;
+        let mut draft = self.draft_of(placed.table())?;
+        let schema = part_of(&schema, &columns);
+        let written = self
+            .write(&mut draft, answer, &schema, PLACE_COLUMNS)
+            .await?;
+        let mut count = 0;
+        for (file, rows) in placed.files().iter().zip(&written.deleted) {
+            count += rows.len();
+            draft.delete_rows(file, rows.clone());
+        }
+        let tag = format!("{} {count}", statement.verb());
+        self.commit(statement, draft, written, tag).await
+    }
+
+    async fn truncate(&self, statement: &ChangeStatement, table: &Table) -> Result<ChangeReport> {
+        let mut draft = self.draft_of(table)?;
+        draft.replace_rows();
+        let id = self.commit_draft(statement, draft).await?;
+        Ok(ChangeReport {
+            tag: "TRUNCATE TABLE".to_owned(),
+            commit: Some(id),
+        })
+    }
+
+    async fn drop_table(&self, statement: &ChangeStatement, table: &Table) -> Result<ChangeReport> {
+        let id = (self.options.commit_id)();
+        let head = HeadChange {
+            table: table.name().clone(),
+            uuid: table.uuid(),
+            expected: Some(table.metadata_location().to_owned()),
+            change: Change::Drop,
+        };
+        let commit = Commit {
+            id,
+            branch: self.options.query.branch.clone(),
+            author: self.options.author.clone(),
+            message: message(statement),
+            run: None,
+            at: None,
+            heads: vec![head],
+            positions: Vec::new(),
+        };
+        self.lake.store().commit(commit).await?;
+        Ok(ChangeReport {
+            tag: "DROP TABLE".to_owned(),
+            commit: Some(id),
+        })
+    }
+
+    /// A draft that is refused when a pipeline begins or ends to load the table.
+    fn draft_of(&self, table: &Table) -> Result<Draft> {
+        let mut draft = self.lake.draft_of(table);
+        let property = self.options.owner_property;
+        let owner = draft.property(property);
+        draft.expect_property(property, owner.as_deref())?;
+        Ok(draft)
+    }
+
+    async fn rows(
+        &self,
+        statement: &ChangeStatement,
+        sql: &str,
+        as_of: &AsOf,
+        placed: Option<PlacedTable>,
+        fit: Option<RowFit>,
+    ) -> Result<Answer> {
+        let columns = placed.as_ref().map(|placed| names(&placed.table().schema()));
+        let query = statement.query(&columns.unwrap_or_default())?;
+        let query = query.ok_or_else(|| Error::bug("no_rows", "a statement has no rows"))?;
+        let planned = PlannedQuery {
+            statement: query,
+            as_of: as_of.clone(),
+            placed,
+            fit,
+        };
+        self.query.run_planned(sql, planned).await
+    }
+
+    /// Writes the rows of an answer; on an error its files are deleted.
+    async fn write(
+        &self,
+        draft: &mut Draft,
+        mut answer: Answer,
+        schema: &SchemaRef,
+        places: usize,
+    ) -> Result<WrittenRows> {
+        let mut writer = RowWriter {
+            writer: match schema.fields().is_empty() {
+                true => None,
+                false => Some(draft.writer(WriterOptions::default())?),
+            },
+            schema: Arc::clone(schema),
+            places,
+            deleted: Vec::new(),
+        };
+        loop {
+            let batch = match answer.batches.try_next().await {
+                Ok(Some(batch)) => batch,
+                Ok(None) => break,
+                Err(error) => return Err(abandon(draft, writer, error).await),
+            };
+            let written = tokio::task::spawn_blocking(move || {
+                let written = writer.write(&batch);
+                (writer, written)
+            });
+            let (back, done) = written.await.map_err(panicked)?;
+            writer = back;
+            if let Err(error) = done {
+                return Err(abandon(draft, writer, error).await);
+            }
+        }
+        let finished = tokio::task::spawn_blocking(move || writer.finish());
+        finished.await.map_err(panicked)?
+    }
+
+    async fn commit(
+        &self,
+        statement: &ChangeStatement,
+        mut draft: Draft,
+        written: WrittenRows,
+        tag: String,
+    ) -> Result<ChangeReport> {
+        let is_created = !draft.exists();
+        if !is_created && written.files.is_empty() && written.deleted.iter().all(RoaringTreemap::is_empty) {
+            return Ok(ChangeReport { tag, commit: None });
+        }
+        draft.append(written.files);
+        let id = self.commit_draft(statement, draft).await?;
+        Ok(ChangeReport {
+            tag,
+            commit: Some(id),
+        })
+    }
+
+    async fn commit_draft(&self, statement: &ChangeStatement, draft: Draft) -> Result<CommitId> {
+        let id = (self.options.commit_id)();
+        let request = CommitRequest {
+            id,
+            branch: self.options.query.branch.clone(),
+            author: self.options.author.clone(),
+            message: message(statement),
+            run: None,
+            drafts: vec![draft],
+            positions: Vec::new(),
+        };
+        self.lake.commit(request).await?;
+        Ok(id)
+    }
+}
+
+/// Notes the places of rows that go, and writes those that come.
+struct RowWriter {
+    writer: Option<TableWriter>,
+    schema: SchemaRef,
+    places: usize,
+    deleted: Vec<RoaringTreemap>,
+}
+
+impl RowWriter {
+    fn write(&mut self, batch: &RecordBatch) -> Result<()> {
+        if self.places == PLACE_COLUMNS {
+            self.note_places(batch)?;
+        }
+        let Some(writer) = &mut self.writer else {
+            return Ok(());
+        };
+        let columns: Vec<usize> = (self.places..batch.num_columns()).collect();
+        let rows = batch
+            .project(&columns)
+            .map_err(|e| Error::bug("change_rows", "a batch lacks columns").with_source(e))?;
+        writer.write(&canonical::cast(&rows, &self.schema)?)
+    }
+
+    fn note_places(&mut self, batch: &RecordBatch) -> Result<()> {
+        let missing = || Error::bug("change_places", "rows came without their places");
+        let files = batch.column(0).as_primitive_opt::<Int32Type>();
+        let positions = batch.column(1).as_primitive_opt::<Int64Type>();
+        let (files, positions) = files.zip(positions).ok_or_else(missing)?;
+        for (file, position) in files.values().iter().zip(positions.values()) {
+            let file = usize::try_from(*file).map_err(|_| missing())?;
+            if self.deleted.len() <= file {
+                self.deleted.resize_with(file + 1, RoaringTreemap::new);
+            }
+            let is_new = self.deleted[file].insert(position.cast_unsigned());
+            if !is_new {
+                return Err(Error::bug("change_twice", "a row came twice"));
+            }
+        }
+        Ok(())
+    }
+
+    fn finish(self) -> Result<WrittenRows> {
+        let rows = self.writer.as_ref().map_or(0, TableWriter::rows);
+        let files = self.writer.map(TableWriter::finish).transpose()?;
+        Ok(WrittenRows {
+            files: files.unwrap_or_default(),
+            rows,
+            deleted: self.deleted,
+        })
+    }
+}
+
+/// Deletes the files of a statement that failed.
+async fn abandon(draft: &Draft, writer: RowWriter, error: Error) -> Error {
+    if let Some(writer) = writer.writer {
+        let mut written = draft.trial();
+        written.append(writer.abandon());
+        written.discard().await;
+    }
+    error
+}
+
+fn panicked(error: tokio::task::JoinError) -> Error {
+    Error::bug("change_panicked", "writing rows panicked").with_source(error)
+}
+
+fn message(statement: &ChangeStatement) -> String {
+    format!("{} {}", statement.verb(), statement.table)
+}
+
+fn unchanged(tag: &str) -> ChangeReport {
+    ChangeReport {
+        tag: tag.to_owned(),
+        commit: None,
+    }
+}
+
+/// Errors: `Config` `table_exists`.
+fn already_there(table: &Table, is_optional: bool) -> Result<ChangeReport> {
+    if is_optional {
+        return Ok(unchanged("CREATE TABLE"));
+    }
+    let what = format!("table {} exists already", table.name());
+    Err(Error::config("table_exists", what)
+        .with_hint("write INSERT INTO, DROP TABLE before, or CREATE TABLE IF NOT EXISTS"))
+}
+
+fn names(schema: &SchemaRef) -> Vec<String> {
+    let fields = schema.fields().iter();
+    fields.map(|field| field.name().clone()).collect()
+}
+
+/// The columns that an `INSERT` gives values for: those that it names, or all.
+fn inserted_columns(table: &Table, named: &[String]) -> Result<Vec<String>> {
+    if named.is_empty() {
+        return Ok(names(&table.schema()));
+    }
+    for (at, name) in named.iter().enumerate() {
+        check_column(table, name)?;
+        if named[..at].contains(name) {
+            let what = format!("column {name} is named twice");
+            return Err(Error::config("bad_sql", what).with_hint("name it once"));
+        }
+    }
+    let schema = table.schema();
+    let is_missing = |field: &&Arc<Field>| !field.is_nullable() && !named.contains(field.name());
+    match schema.fields().iter().find(is_missing) {
+        None => Ok(named.to_vec()),
+        Some(field) => {
+            let what = format!("column {} may not be null and is given no value", field.name());
+            Err(Error::config("bad_sql", what).with_hint("name it, and give it a value"))
+        }
+    }
+}
+
+fn check_column(table: &Table, name: &str) -> Result<()> {
+    let schema = table.schema();
+    if schema.field_with_name(name).is_ok() {
+        return Ok(());
+    }
+    let names = names(&schema);
+    let error = Error::config("bad_sql", format!("{} has no column {name}", table.name()));
+    Err(match crate::error::nearest(name, names.iter().map(String::as_str)) {
+        Some(near) => error.with_hint(format!("did you mean {near}?")),
+        None => error.with_hint(format!("columns are {}", names.join(", "))),
+    })
+}
+
+/// Fields of a table by name, in this order.
+fn part_of(schema: &SchemaRef, names: &[String]) -> SchemaRef {
+    let fields = names.iter().filter_map(|name| {
+        let field = schema.field_with_name(name).ok()?;
+        Some(field.clone().with_nullable(true))
+    });
+    Arc::new(Schema::new(fields.collect::<Vec<_>>()))
+}
+
+/// Any column of a query may be null one day.
+fn nullable(schema: &SchemaRef) -> SchemaRef {
+    let fields = schema.fields().iter();
+    let fields = fields.map(|field| field.as_ref().clone().with_nullable(true));
+    Arc::new(Schema::new(fields.collect::<Vec<_>>()))
+}
+
+fn declared(schema: &SchemaRef, columns: &[ColumnDef]) -> SchemaRef {
+    let fields = schema.fields().iter().zip(columns);
+    let fields = fields.map(|(field, column)| {
+        let mut options = column.options.iter();
+        let is_required = options.any(|option| matches!(option.option, ColumnOption::NotNull));
+        field.as_ref().clone().with_nullable(!is_required)
+    });
+    Arc::new(Schema::new(fields.collect::<Vec<_>>()))
+}

@@ -1,0 +1,68 @@
+//! The rows of a query as the columns of a table: by their order, cast to the types of the table.
+
+use arrow::datatypes::{DataType, SchemaRef};
+use datafusion::common::{Column, DataFusionError, Result};
+use datafusion::logical_expr::{Cast, Expr, LogicalPlan, LogicalPlanBuilder};
+use forebay_core::Error;
+
+use crate::error::external;
+
+/// The columns that a query has to give.
+#[derive(Debug, Clone)]
+pub(crate) struct RowFit {
+    /// Columns before them, which stay as they are.
+    places: usize,
+    columns: Vec<(String, DataType)>,
+}
+
+impl RowFit {
+    /// Columns of the schema by their names.
+    pub(super) fn of(schema: &SchemaRef, names: &[String], places: usize) -> Self {
+        let columns = names.iter().filter_map(|name| {
+            let field = schema.field_with_name(name).ok()?;
+            Some((name.clone(), field.data_type().clone()))
+        });
+        Self {
+            places,
+            columns: columns.collect(),
+        }
+    }
+
+    pub(crate) fn apply(&self, plan: LogicalPlan) -> Result<LogicalPlan> {
+        let given = plan.schema().fields().len() - self.places.min(plan.schema().fields().len());
+        if given != self.columns.len() {
+            return Err(wrong_count(given, self.columns.len()));
+        }
+        let columns = plan.schema().iter().map(|(relation, field)| {
+            (
+                Expr::Column(Column::new(relation.cloned(), field.name())),
+                field.data_type().clone(),
+            )
+        });
+        let wanted = self.columns.iter();
+        let wanted = std::iter::repeat_n(None, self.places).chain(wanted.map(Some));
+        let exprs = columns.zip(wanted).map(|((expr, kind), wanted)| match wanted {
+            Some((name, to)) if is_same(&kind, to) => expr.alias(name),
+            Some((name, to)) => {
+                Expr::Cast(Cast::new(Box::new(expr), to.clone())).alias(name)
+            }
+            None => expr,
+        });
+        let exprs: Vec<Expr> = exprs.collect();
+        LogicalPlanBuilder::from(plan).project(exprs)?.build()
+    }
+}
+
+/// Whether a value is written as it is: the names and ids of fields within are those of the table anyway.
+fn is_same(kind: &DataType, to: &DataType) -> bool {
+    let is_text = |kind: &DataType| matches!(kind, DataType::Utf8 | DataType::Utf8View);
+    kind.equals_datatype(to) || is_text(kind) && is_text(to)
+}
+
+fn wrong_count(given: usize, wanted: usize) -> DataFusionError {
+    let columns = if given == 1 { "column" } else { "columns" };
+    let what = format!("the rows have {given} {columns} where {wanted} are inserted");
+    external(Error::config("bad_sql", what).with_hint(
+        "name the columns that are inserted, INSERT INTO t (a, b) …, and give a value for each",
+    ))
+}
