@@ -39,7 +39,8 @@ pub use position::{Position, PositionObject};
 pub use quarantine::Rejected;
 pub use secret::Secret;
 pub use sql::{
-    InspectedStatement, LakeSql, LakeStatement, NamedTables, RowRange, RowStream, Selected, SqlEngine,
+    InspectedStatement, LakeSql, LakeStatement, NamedTables, RowRange, RowStream, Selected,
+    SqlEngine,
 };
 pub use text::{shortened, shortened_value};
 pub use time::{Clock, SystemClock, Timestamp};

@@ -15,8 +15,8 @@ use crate::as_of;
 use crate::new_rows;
 use crate::period_rows::{PeriodRows, View};
 use crate::raw::{PayloadReader, WithPayload};
-use crate::table::{LakeTable, StateRows};
 use crate::table::placed::PlacedTable;
+use crate::table::{LakeTable, StateRows};
 use crate::time_clause::{ClausedName, Span};
 
 /// Namespace of the raw zone's index tables.

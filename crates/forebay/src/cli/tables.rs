@@ -1,5 +1,4 @@
-//! `forebay tables`: lists, describes, registers, drops and undrops tables, and cleans up.
-//! `forebay tables`: lists, describes, drops and undrops tables, compacts them and cleans up.
+//! `forebay tables`: lists, describes, registers, compacts, drops and undrops tables, and cleans up.
 
 mod clean;
 mod compact;

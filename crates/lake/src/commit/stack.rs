@@ -259,9 +259,7 @@ async fn stack_metadata(
                 files: Vec::new(),
             })
         }
-        _ if !change.draft.row_deletes().is_empty() => {
-            Some(removing(lake, change, &ground).await?)
-        }
+        _ if !change.draft.row_deletes().is_empty() => Some(removing(lake, change, &ground).await?),
         (_, Some(periods)) => resolved(lake, &change.draft, periods, &ground, at).await?,
         (Some(lookup), None) => deleting(lake, change, lookup, &ground).await?,
         (None, None) => None,

@@ -117,7 +117,10 @@ impl ChangeSession {
         let branch = &self.options.query.branch;
         let mut draft = self.lake.draft(branch, &statement.table).await?;
         if draft.exists() {
-            return Err(Error::conflict("schema_moved", "the table was created by another writer"));
+            return Err(Error::conflict(
+                "schema_moved",
+                "the table was created by another writer",
+            ));
         }
         draft.create(&schema, &[])?;
         let written = self.write(&mut draft, answer, &schema, 0).await?;
@@ -233,7 +236,9 @@ impl ChangeSession {
         placed: Option<PlacedTable>,
         fit: Option<RowFit>,
     ) -> Result<Answer> {
-        let columns = placed.as_ref().map(|placed| names(&placed.table().schema()));
+        let columns = placed
+            .as_ref()
+            .map(|placed| names(&placed.table().schema()));
         let query = statement.query(&columns.unwrap_or_default())?;
         let query = query.ok_or_else(|| Error::bug("no_rows", "a statement has no rows"))?;
         let planned = PlannedQuery {
@@ -290,7 +295,10 @@ impl ChangeSession {
         tag: String,
     ) -> Result<ChangeReport> {
         let is_created = !draft.exists();
-        if !is_created && written.files.is_empty() && written.deleted.iter().all(RoaringTreemap::is_empty) {
+        if !is_created
+            && written.files.is_empty()
+            && written.deleted.iter().all(RoaringTreemap::is_empty)
+        {
             return Ok(ChangeReport { tag, commit: None });
         }
         draft.append(written.files);
@@ -426,7 +434,10 @@ fn inserted_columns(table: &Table, named: &[String]) -> Result<Vec<String>> {
     match schema.fields().iter().find(is_missing) {
         None => Ok(named.to_vec()),
         Some(field) => {
-            let what = format!("column {} may not be null and is given no value", field.name());
+            let what = format!(
+                "column {} may not be null and is given no value",
+                field.name()
+            );
             Err(Error::config("bad_sql", what).with_hint("name it, and give it a value"))
         }
     }
@@ -439,10 +450,12 @@ fn check_column(table: &Table, name: &str) -> Result<()> {
     }
     let names = names(&schema);
     let error = Error::config("bad_sql", format!("{} has no column {name}", table.name()));
-    Err(match crate::error::nearest(name, names.iter().map(String::as_str)) {
-        Some(near) => error.with_hint(format!("did you mean {near}?")),
-        None => error.with_hint(format!("columns are {}", names.join(", "))),
-    })
+    Err(
+        match crate::error::nearest(name, names.iter().map(String::as_str)) {
+            Some(near) => error.with_hint(format!("did you mean {near}?")),
+            None => error.with_hint(format!("columns are {}", names.join(", "))),
+        },
+    )
 }
 
 /// Fields of a table by name, in this order.

@@ -132,10 +132,15 @@ impl ChangeStatement {
     /// Errors: `Config` `bad_sql` for columns that the table does not have; `Unsupported` as for other queries.
     pub(super) fn query(&self, columns: &[String]) -> Result<Option<Statement>> {
         let query = match &self.change {
-            TableChange::Create { rows: None, columns, .. } => typed_columns(columns)?,
-            TableChange::Create { rows: Some(rows), .. } | TableChange::Insert { rows, .. } => {
-                rows.as_ref().clone()
+            TableChange::Create {
+                rows: None,
+                columns,
+                ..
+            } => typed_columns(columns)?,
+            TableChange::Create {
+                rows: Some(rows), ..
             }
+            | TableChange::Insert { rows, .. } => rows.as_ref().clone(),
             TableChange::Delete(rows) => self.placed(rows, Vec::new())?,
             TableChange::Update { rows, values } => {
                 let items = columns.iter().map(|name| new_value(name, values));
@@ -315,7 +320,8 @@ fn creation(create: CreateTable) -> Result<Parts> {
         && create.primary_key.is_none()
         && (create.query.is_none() || create.columns.is_empty());
     let options = create.columns.iter().flat_map(|column| &column.options);
-    let is_known = |option: &ColumnOption| matches!(option, ColumnOption::Null | ColumnOption::NotNull);
+    let is_known =
+        |option: &ColumnOption| matches!(option, ColumnOption::Null | ColumnOption::NotNull);
     let mut options = options.map(|option| &option.option);
     if !is_plain || !options.all(is_known) || create.columns.is_empty() && create.query.is_none() {
         return Err(unsupported(
@@ -352,7 +358,12 @@ fn only_name(names: Vec<ObjectName>) -> Result<ObjectName> {
 fn only_table(table: TableWithJoins) -> Result<(ObjectName, Ident)> {
     let TableWithJoins { relation, joins } = table;
     match relation {
-        TableFactor::Table { name, alias, args: None, .. } if joins.is_empty() => {
+        TableFactor::Table {
+            name,
+            alias,
+            args: None,
+            ..
+        } if joins.is_empty() => {
             let last = name.0.last().and_then(|part| part.as_ident()).cloned();
             let alias = alias.map(|alias| alias.name).or(last);
             let alias = alias.unwrap_or_else(|| Ident::new("t"));

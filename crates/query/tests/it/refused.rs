@@ -350,7 +350,10 @@ async fn errors_name_the_right_place_or_none() {
             "select date '2024-01-01' or null",
             "1:26: OR takes a boolean, not date",
         ),
-        ("select case when 'x' then 1 end", "'x' is not a valid boolean"),
+        (
+            "select case when 'x' then 1 end",
+            "'x' is not a valid boolean",
+        ),
         ("select true or 'x'", "'x' is not a valid boolean"),
         (
             "select 5 is true",

@@ -2,7 +2,9 @@
 
 use std::collections::BTreeMap;
 
-use forebay_core::{CommitId, Error, LakeStatement, NamedTables, Position, Result, RowRange, TableName};
+use forebay_core::{
+    CommitId, Error, LakeStatement, NamedTables, Position, Result, RowRange, TableName,
+};
 use forebay_lake::{Lake, Table};
 use forebay_store::AsOf;
 
@@ -130,7 +132,10 @@ impl TableWatch {
     ) -> Result<Option<BTreeMap<TableName, Vec<RowRange>>>> {
         let mut new = BTreeMap::new();
         for name in &self.tables.new {
-            new.insert(name.clone(), self.ranges(name, commit, tables.get(name)).await?);
+            new.insert(
+                name.clone(),
+                self.ranges(name, commit, tables.get(name)).await?,
+            );
         }
         let has_new = new.values().any(|ranges| !ranges.is_empty());
         Ok(has_new.then_some(new))
