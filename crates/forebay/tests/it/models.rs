@@ -84,6 +84,25 @@ fn only_new_rows_are_read() {
     assert!(rebuilt.err.contains("equal, 2 rows"), "{}", rebuilt.err);
 }
 
+/// A compaction puts rows that were read and rows that were not into one file.
+#[test]
+fn new_rows_of_a_compacted_table_are_read_once() {
+    let project = project(&[("orders", ORDERS), ("large", LARGE)]);
+    for id in 1..8 {
+        load(&project, id, &order(id, "a", 10 + id));
+        if id % 3 == 0 {
+            project.ok(&["run", "large", "--quiet"]);
+        }
+        if id % 2 == 0 {
+            let told = project.ok(&["tables", "compact", "shop.orders"]);
+            assert!(told.err.contains("became 1"), "{}", told.err);
+        }
+    }
+    project.ok(&["run", "large", "--quiet"]);
+    let all = "SELECT id FROM curated.large ORDER BY id";
+    assert_eq!(rows(&project, all), ["1", "2", "3", "4", "5", "6", "7"]);
+}
+
 /// A statement whose rows are refused, mended and replayed after its table has changed, gives what it would have given then.
 #[test]
 fn a_refused_row_is_replayed_from_the_result_that_was_kept() {

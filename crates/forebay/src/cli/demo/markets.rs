@@ -7,6 +7,8 @@ use std::time::Duration;
 
 use clap::Args;
 use forebay_core::{Clock, Error, RefName, Result, SystemClock, Timestamp};
+use forebay_lake::{CompactRequest, CompactionRules, FileCount};
+use forebay_store::AsOf;
 use sha2::{Digest, Sha256};
 use tokio::task::JoinHandle;
 use tokio_util::sync::CancellationToken;
@@ -121,6 +123,13 @@ impl Markets {
         say::line("   the same question as of now:");
         Report::make(&site.workspace, now, month).await?.show();
         self.bad_load(global, &site).await?;
+        let kept = Report::make(&site.workspace, then, month).await?;
+        maintain(&site.workspace).await?;
+        let report = Report::make(&site.workspace, then, month).await?;
+        if kept.digest() != report.digest() || kept.digest() != before.digest() {
+            return Err(wrong("maintenance has changed the report of last month"));
+        }
+        say::good("the report of last month: byte for byte what it was");
         site.stop().await
     }
 
@@ -149,6 +158,44 @@ impl Markets {
         say::line("   and the curated table follows:");
         site.show_curated().await
     }
+}
+
+/// Files become few, and states from before `keep` expire.
+async fn maintain(workspace: &Workspace) -> Result<()> {
+    say::heading("6. Maintenance, which `forebay serve` does by itself: compaction and expiry");
+    let lake = workspace.lake();
+    let (mut before, mut after) = (FileCount::default(), FileCount::default());
+    for table in lake.tables(&AsOf::Head(RefName::main())).await? {
+        let request = CompactRequest {
+            branch: RefName::main(),
+            table,
+            rules: CompactionRules::default(),
+            dry_run: false,
+            author: workspace.author(),
+        };
+        let done = lake.compact(&request).await?;
+        for (total, files) in [(&mut before, done.replaced), (&mut after, done.written)] {
+            total.files += files.files;
+            total.bytes += files.bytes;
+        }
+    }
+    say::line(format_args!(
+        "   forebay tables compact: {} ({}) became {} ({})",
+        say::counted(before.files, "file"),
+        say::bytes(before.bytes),
+        say::count(after.files),
+        say::bytes(after.bytes),
+    ));
+    let request = workspace
+        .settings()
+        .lake
+        .clean_request(workspace.clock().now())?;
+    let cleaned = lake.clean(&request).await?;
+    say::line(format_args!(
+        "   forebay tables clean --delete: states from before {} are no longer kept; their files go once they are 3 days old",
+        day(cleaned.horizon.at),
+    ));
+    Ok(())
 }
 
 /// The demo's project while its server runs.
