@@ -24,6 +24,11 @@ pub trait SourceKind: Component {
     /// Checks a configuration (already valid by schema) without any I/O and makes the source. `config` knows the place
     /// of each value, so that an error can point at it.
     fn build(&self, config: &Document) -> Result<Box<dyn Source>>;
+
+    /// The value of `paginate` that a first response without one shows, as YAML, by the fields of its body.
+    fn proposed_paginate(&self, _body: &[u8]) -> Option<String> {
+        None
+    }
 }
 
 /// The runtime context of a source, besides its own configuration.

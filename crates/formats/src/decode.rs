@@ -240,7 +240,7 @@ impl Decoder {
 
 /// A stream of its own with these bytes: a gzip member or a zstd frame, to be put before others.
 ///
-/// Errors: `Bug` `stream_failed`.
+/// Errors: `Bug` `zstd_failed`.
 pub fn stream_of(compression: Compression, bytes: &[u8]) -> Result<Vec<u8>> {
     let compressed = match compression {
         Compression::None => Ok(bytes.to_vec()),
@@ -252,7 +252,7 @@ pub fn stream_of(compression: Compression, bytes: &[u8]) -> Result<Vec<u8>> {
         Compression::Zstd => zstd::bulk::compress(bytes, 1),
     };
     compressed.map_err(|error| {
-        Error::bug("stream_failed", "failed to compress a part of a file").with_source(error)
+        Error::bug("zstd_failed", "failed to compress a part of a file").with_source(error)
     })
 }
 

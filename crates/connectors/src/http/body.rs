@@ -27,6 +27,8 @@ use forebay_config::SecretCover;
 use forebay_formats::framing::Framing;
 use forebay_formats::json::detect;
 
+const BYTE_ORDER_MARK: &[u8] = b"\xef\xbb\xbf";
+
 /// The values to find in each body.
 #[derive(Debug)]
 pub(super) struct Plan {
@@ -250,6 +252,7 @@ impl Plan {
     }
 
     fn are_lines(&self, content_type: &str, text: &[u8]) -> bool {
+        let text = text.strip_prefix(BYTE_ORDER_MARK).unwrap_or(text);
         let first = text.iter().find(|byte| !byte.is_ascii_whitespace());
         let has_lines = match self.framing {
             // An export without lines has no records; a list of pages has a body for each.
@@ -286,7 +289,7 @@ impl Plan {
         let (ends, errors) = fields.split_at(self.ends.len());
         let shape = shape(list.clone().map(|range| &text[range]));
         let mut tally = Tally::default();
-        if let (Some(list), Shape::List | Shape::Object) = (list.clone(), shape) {
+        if let (Some(list), Shape::List | Shape::Object) = (list, shape) {
             for element in json::elements(text, list) {
                 let element = element.map_err(|fault| self.not_json(text, fault))?;
                 self.tally(text, element, &mut tally)?;

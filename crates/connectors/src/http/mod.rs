@@ -77,11 +77,10 @@ impl SourceKind for Kind {
         config.check(document)?;
         Ok(Box::new(HttpSource::new(config)))
     }
-}
 
-/// The value of `paginate` that a response without one shows, as YAML, by the fields of its body.
-pub fn proposed_paginate(body: &[u8]) -> Option<String> {
-    next_sign::find(body, &json::Path::default(), None)?.paginate
+    fn proposed_paginate(&self, body: &[u8]) -> Option<String> {
+        next_sign::find(body, &json::Path::default(), None)?.paginate
+    }
 }
 
 /// A configured API. All its readers share one request budget.

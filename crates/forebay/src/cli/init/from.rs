@@ -421,8 +421,8 @@ mod tests {
             .collect();
         let pretty = b"{\n \"a\": 1\n}\n{\n \"a\": 2\n}\n".to_vec();
         for (from, bytes, code) in [
-            ("a.json", latin.bytes.clone(), "not_utf8"),
-            ("a.json", utf16.clone(), "not_utf8"),
+            ("a.json", latin.bytes, "not_utf8"),
+            ("a.json", utf16, "not_utf8"),
             ("a.csv", big_endian, "not_utf8"),
             ("a.json", pretty.clone(), "several_documents"),
             ("https://x/y", pretty, "several_documents"),

@@ -5,7 +5,6 @@ use std::io::Read;
 use std::path::Path;
 
 use forebay_config::Document;
-use forebay_connectors::http::proposed_paginate;
 use forebay_connectors::source::SourceContext;
 use forebay_core::{Compression, Error, ErrorKind, Result, SystemClock};
 use forebay_formats::decode::Decoder;
@@ -67,7 +66,7 @@ pub(super) async fn of_url(url: &str) -> Result<Sample> {
     let mut is_single = false;
     loop {
         let error = match request(url, sample.is_private, is_single).await {
-            Ok(bytes) => return Ok(sample.of_response(bytes)),
+            Ok(bytes) => return sample.of_response(bytes),
             Err(error) => error,
         };
         match error.code() {
@@ -87,14 +86,15 @@ pub(super) async fn of_url(url: &str) -> Result<Sample> {
 }
 
 impl Sample {
-    fn of_response(self, body: Vec<u8>) -> Self {
+    fn of_response(self, body: Vec<u8>) -> Result<Self> {
         let text = expanded(body, RESPONSE_BYTES);
-        let paginate = self.paginate.or_else(|| proposed_paginate(&text));
-        Self {
+        let source = forebay_connectors::find_source("http")?;
+        let paginate = self.paginate.or_else(|| source.proposed_paginate(&text));
+        Ok(Self {
             bytes: decompressed(text),
             paginate,
             ..self
-        }
+        })
     }
 }
 
