@@ -6,14 +6,15 @@ use std::sync::Arc;
 use arrow::array::{ArrayRef, AsArray, Int64Array, RecordBatch};
 use arrow::datatypes::Int64Type;
 use forebay_core::RefName;
-use forebay_lake::{CompactionRules, Lake, WriterOptions};
+use forebay_lake::{CompactionRules, Lake, PartitionField, WriterOptions};
+use forebay_store::{AsOf, Change, Commit, HeadChange};
 use forebay_testkit::on_s3;
 use futures::future::{BoxFuture, FutureExt, join_all};
 use object_store::ObjectStore;
 
 use crate::compact::{asked, compact, compact_by};
 use crate::held::Held;
-use crate::site::{Site, live_rows, name, request};
+use crate::site::{Site, head, live_rows, name, request};
 
 const TABLE: &str = "a.t";
 /// More operations than one of these takes.
@@ -23,12 +24,17 @@ const OPERATIONS_MAX: i64 = 150;
 type Rows = BTreeMap<i64, i64>;
 
 async fn upsert(lake: &Lake, rows: &[(i64, i64)]) {
+    upsert_into(lake, rows, &[]).await;
+}
+
+/// The same; a new table has these partitions.
+async fn upsert_into(lake: &Lake, rows: &[(i64, i64)], partition: &[PartitionField]) {
     let (keys, values): (Vec<i64>, Vec<i64>) = rows.iter().copied().unzip();
     let column = |values: Vec<i64>| -> ArrayRef { Arc::new(Int64Array::from(values)) };
     let rows = RecordBatch::try_from_iter([("id", column(keys)), ("v", column(values))]).unwrap();
     let mut draft = lake.draft(&RefName::main(), &name(TABLE)).await.unwrap();
     if !draft.exists() {
-        draft.create(&rows.schema(), &[]).unwrap();
+        draft.create(&rows.schema(), partition).unwrap();
     }
     draft.upsert_by(&["id".to_owned()], None).unwrap();
     let mut writer = draft.writer(WriterOptions::default()).unwrap();
@@ -58,12 +64,12 @@ async fn rows_of(site: &Site) -> Rows {
     rows
 }
 
-/// A table of three files of four keys each, some of which are deleted already.
+/// A table of three files of four keys each. The first row of each but the last is deleted already, so that rows after it move.
 async fn filled() -> (Site, Rows) {
     let site = Site::new().await;
     let mut rows = Rows::new();
     for file in 0..3 {
-        let first = file * 3;
+        let first = (2 - file) * 3;
         let own: Vec<(i64, i64)> = (first..first + 4).map(|key| (key, file)).collect();
         upsert(&site.lake, &own).await;
         rows.extend(own);
@@ -129,7 +135,7 @@ fn sorting() -> Work {
     Box::new(|lake| {
         async move {
             let rules = CompactionRules {
-                sort: vec!["v".to_owned(), "id".to_owned()],
+                sort: vec!["id".to_owned()],
                 ..CompactionRules::default()
             };
             compact_by(&lake, TABLE, rules).await;
@@ -160,6 +166,71 @@ async fn a_keyed_commit_finds_its_rows_where_a_compaction_has_put_them() {
 #[tokio::test(flavor = "multi_thread")]
 async fn two_compactions_at_once_leave_every_row_once() {
     held_everywhere(1, compaction(), sorting(), &[]).await;
+}
+
+/// The table goes back to the state before its last commit.
+fn rollback() -> Work {
+    Box::new(|lake| {
+        async move {
+            let log = lake.store().log(&RefName::main(), 2).await.unwrap();
+            let state = async |as_of| lake.store().head(&as_of, &name(TABLE)).await;
+            let now = state(head()).await.unwrap().unwrap();
+            let then = state(AsOf::Commit(log[1].id)).await.unwrap().unwrap();
+            let request = request(Vec::new(), Vec::new());
+            let back = Commit {
+                id: request.id,
+                branch: request.branch,
+                author: request.author,
+                message: request.message,
+                run: None,
+                at: None,
+                heads: vec![HeadChange {
+                    table: name(TABLE),
+                    uuid: now.uuid,
+                    expected: Some(now.metadata_location),
+                    change: Change::Set(then.metadata_location),
+                }],
+                positions: Vec::new(),
+            };
+            lake.store().commit(back).await.unwrap();
+        }
+        .boxed()
+    })
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn rows_that_a_rollback_has_brought_back_are_not_left_out() {
+    for operations in (0..OPERATIONS_MAX).step_by(4) {
+        // Rows move to another partition: what is left is written again, and the new file stays.
+        let site = Site::new().await;
+        let rows = Rows::from([(0, 1), (1, 1), (2, 1), (3, 1)]);
+        let first: Vec<(i64, i64)> = rows.clone().into_iter().collect();
+        upsert_into(&site.lake, &first, &["v".parse().unwrap()]).await;
+        upsert(&site.lake, &[(0, 7), (1, 7), (2, 7)]).await;
+        let held = Held::new(site.place.objects.clone(), operations);
+        let lake = site.another_on(held.clone() as Arc<dyn ObjectStore>).await;
+        let mut working = tokio::spawn(compaction()(lake));
+        let is_done = tokio::select! {
+            done = &mut working => {
+                done.unwrap();
+                true
+            }
+            () = held.reached() => false,
+        };
+        if is_done {
+            assert!(operations > 15, "only {operations} operations");
+            return;
+        }
+        rollback()(site.another().await).await;
+        held.release();
+        working.await.unwrap();
+        assert_eq!(
+            rows_of(&site).await,
+            rows,
+            "held after {operations} operations"
+        );
+    }
+    panic!("more than {OPERATIONS_MAX} operations");
 }
 
 /// Deletes of a table stay few, and are gone when nothing needs them.
@@ -194,6 +265,36 @@ async fn delete_files_are_merged_and_dropped() {
     let newest = table.snapshots().pop().unwrap();
     assert_eq!(newest.summary["total-position-deletes"], "0");
     assert_eq!(newest.summary["total-records"], "1000");
+}
+
+/// A delete file may be about files that became one, and about another that stays.
+#[tokio::test(flavor = "multi_thread")]
+async fn deletes_of_a_file_that_is_not_written_again_stay() {
+    let site = Site::new().await;
+    let noise = |key: i64| key.wrapping_mul(0x5851_F42D_4C95_7F2D).rotate_left(17);
+    let many: Vec<(i64, i64)> = (0..50_000).map(|key| (key, noise(key))).collect();
+    upsert(&site.lake, &many).await;
+    for commit in 1..6 {
+        // A row of the big file, and one of the file before.
+        upsert(&site.lake, &[(commit, commit), (commit - 1, commit)]).await;
+    }
+    let before = rows_of(&site).await;
+    assert_eq!(before.len(), 50_000);
+    for delete_files_min in [100, 2] {
+        let rules = CompactionRules {
+            target_bytes: Some(100 << 10),
+            delete_files_min,
+            ..CompactionRules::default()
+        };
+        compact_by(&site.lake, TABLE, rules).await;
+        assert_eq!(rows_of(&site).await, before, "{delete_files_min}");
+    }
+    let files = site.table_elsewhere(TABLE).await.files().await.unwrap();
+    assert_eq!(
+        files.len(),
+        3,
+        "the big one, one of the others, deletes: {files:?}"
+    );
 }
 
 /// Sixteen writers of appended and replaced rows, and a compaction after another.
