@@ -133,8 +133,8 @@ impl Running {
                 status_token: settings.status_token,
                 catalog_token: settings.catalog_token,
             },
-            Some(workspace.catalog_site()),
-        );
+        )
+        .with_catalog(workspace.catalog_site());
         let clock = workspace.clock();
         let mut supervisor = Supervisor::new(site, clock, registry.clone(), stop.clone());
         // A push before the pipelines are loaded would get 404.
