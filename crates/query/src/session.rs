@@ -246,10 +246,7 @@ impl Query {
         state.execution_props_mut().query_execution_start_time =
             chrono::DateTime::from_timestamp_micros(now.micros());
         if lists_tables(&state, &parsed)? {
-            pinned
-                .list_views()
-                .await
-                .map_err(crate::error::external)?;
+            pinned.list_views().await.map_err(crate::error::external)?;
         }
         let asked = AskedJoins::of(&parsed, sql);
         let logical = state.statement_to_plan(parsed).await?;

@@ -13,8 +13,8 @@ use crate::bitemporal::PeriodUpdate;
 use crate::error::from_iceberg;
 use crate::manifest_cache::LiveManifest;
 use crate::metadata::{check_readable, rebuilt, stamped};
-use crate::scan::ScanFile;
 use crate::rewrite::{REWRITTEN_PROPERTY, Replacement, TableRewrite};
+use crate::scan::ScanFile;
 use crate::snapshot::{Change, outgrown, unused_schemas};
 use crate::upsert::{KeyLookup, RowDeletes};
 use crate::write::position_deletes::write_position_deletes;
@@ -251,9 +251,7 @@ async fn stack_metadata(
                 files: Vec::new(),
             })
         }
-        _ if !change.draft.row_deletes().is_empty() => {
-            Some(removing(lake, change, &ground).await?)
-        }
+        _ if !change.draft.row_deletes().is_empty() => Some(removing(lake, change, &ground).await?),
         (_, Some(periods)) => resolved(lake, &change.draft, periods, &ground, at).await?,
         (Some(lookup), None) => deleting(lake, change, lookup, &ground).await?,
         (None, None) => None,

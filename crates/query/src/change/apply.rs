@@ -63,6 +63,17 @@ impl ChangeSession {
                 self.insert(statement, sql, &pinned.as_of, &table, &columns)
                     .await
             }
+            (TableChange::AddColumn { is_optional, .. }, Some(table)) => {
+                self.add_column(statement, sql, &pinned.as_of, &table, *is_optional)
+                    .await
+            }
+            (TableChange::WidenColumn(_), Some(table)) => {
+                self.widen_column(statement, sql, &pinned.as_of, &table)
+                    .await
+            }
+            (TableChange::DropNotNull(name), Some(table)) => {
+                self.drop_not_null(statement, &table, name).await
+            }
             (TableChange::Delete(_) | TableChange::Update { .. }, Some(table)) => {
                 self.replace(statement, sql, &pinned.as_of, table).await
             }
@@ -117,7 +128,10 @@ impl ChangeSession {
         let branch = &self.options.query.branch;
         let mut draft = self.lake.draft(branch, &statement.table).await?;
         if draft.exists() {
-            return Err(Error::conflict("schema_moved", "the table was created by another writer"));
+            return Err(Error::conflict(
+                "schema_moved",
+                "the table was created by another writer",
+            ));
         }
         draft.create(&schema, &[])?;
         let written = self.write(&mut draft, answer, &schema, 0).await?;
@@ -216,6 +230,111 @@ impl ChangeSession {
         })
     }
 
+    async fn add_column(
+        &self,
+        statement: &ChangeStatement,
+        sql: &str,
+        as_of: &AsOf,
+        table: &Table,
+        is_optional: bool,
+    ) -> Result<ChangeReport> {
+        let column = self.declared_column(statement, sql, as_of).await?;
+        let schema = table.schema();
+        let is_there = |field: &Arc<Field>| field.name().eq_ignore_ascii_case(column.name());
+        if schema.fields().iter().any(is_there) {
+            if is_optional {
+                return Ok(unchanged("ALTER TABLE"));
+            }
+            let what = format!("{} has a column {} already", table.name(), column.name());
+            return Err(Error::config("bad_sql", what).with_hint("choose another name"));
+        }
+        let fields = schema.fields().iter().cloned().chain([Arc::new(column)]);
+        let schema = Arc::new(Schema::new(fields.collect::<Vec<_>>()));
+        self.evolve(statement, table, &schema).await
+    }
+
+    async fn widen_column(
+        &self,
+        statement: &ChangeStatement,
+        sql: &str,
+        as_of: &AsOf,
+        table: &Table,
+    ) -> Result<ChangeReport> {
+        let column = self.declared_column(statement, sql, as_of).await?;
+        check_column(table, column.name())?;
+        let schema = table.schema();
+        let fields = schema.fields().iter().map(|field| {
+            let field = field.as_ref().clone();
+            match field.name() == column.name() {
+                true => field.with_data_type(column.data_type().clone()),
+                false => field,
+            }
+        });
+        let wanted = Arc::new(Schema::new(fields.collect::<Vec<_>>()));
+        let mut draft = self.draft_of(table)?;
+        draft.evolve(&wanted)?;
+        let widened = draft.schema();
+        let widened = widened.as_ref().and_then(|schema| {
+            let field = schema.field_with_name(column.name()).ok()?;
+            Some(field.data_type().equals_datatype(column.data_type()))
+        });
+        if widened != Some(true) {
+            let what = format!(
+                "column {} cannot get this type: it would hold less",
+                column.name()
+            );
+            return Err(Error::config("bad_sql", what).with_hint(
+                "types are widened: int to bigint, real to double, a decimal to more digits; CREATE TABLE t AS SELECT … casts to any other",
+            ));
+        }
+        self.altered(statement, draft).await
+    }
+
+    async fn drop_not_null(
+        &self,
+        statement: &ChangeStatement,
+        table: &Table,
+        name: &str,
+    ) -> Result<ChangeReport> {
+        check_column(table, name)?;
+        let schema = table.schema();
+        let others = schema.fields().iter().filter(|field| field.name() != name);
+        // The lake takes a column that is not there for one that may be null.
+        let others = Arc::new(Schema::new(others.cloned().collect::<Vec<_>>()));
+        self.evolve(statement, table, &others).await
+    }
+
+    async fn evolve(
+        &self,
+        statement: &ChangeStatement,
+        table: &Table,
+        schema: &SchemaRef,
+    ) -> Result<ChangeReport> {
+        let mut draft = self.draft_of(table)?;
+        draft.evolve(schema)?;
+        self.altered(statement, draft).await
+    }
+
+    async fn altered(&self, statement: &ChangeStatement, draft: Draft) -> Result<ChangeReport> {
+        let id = self.commit_draft(statement, draft).await?;
+        Ok(ChangeReport {
+            tag: "ALTER TABLE".to_owned(),
+            commit: Some(id),
+        })
+    }
+
+    /// The column that a statement declares, in the type that a table has for it.
+    async fn declared_column(
+        &self,
+        statement: &ChangeStatement,
+        sql: &str,
+        as_of: &AsOf,
+    ) -> Result<Field> {
+        let answer = self.rows(statement, sql, as_of, None, None).await?;
+        let schema = canonical::schema(&answer.schema)?;
+        Ok(schema.field(0).clone().with_nullable(true))
+    }
+
     /// A draft that is refused when a pipeline begins or ends to load the table.
     fn draft_of(&self, table: &Table) -> Result<Draft> {
         let mut draft = self.lake.draft_of(table);
@@ -233,9 +352,11 @@ impl ChangeSession {
         placed: Option<PlacedTable>,
         fit: Option<RowFit>,
     ) -> Result<Answer> {
-        let columns = placed.as_ref().map(|placed| names(&placed.table().schema()));
+        let columns = placed
+            .as_ref()
+            .map(|placed| names(&placed.table().schema()));
         let query = statement.query(&columns.unwrap_or_default())?;
-        let query = query.ok_or_else(|| Error::bug("no_rows", "a statement has no rows"))?;
+        let query = query.ok_or_else(|| Error::bug("change_failed", "a statement has no rows"))?;
         let planned = PlannedQuery {
             statement: query,
             as_of: as_of.clone(),
@@ -290,7 +411,10 @@ impl ChangeSession {
         tag: String,
     ) -> Result<ChangeReport> {
         let is_created = !draft.exists();
-        if !is_created && written.files.is_empty() && written.deleted.iter().all(RoaringTreemap::is_empty) {
+        if !is_created
+            && written.files.is_empty()
+            && written.deleted.iter().all(RoaringTreemap::is_empty)
+        {
             return Ok(ChangeReport { tag, commit: None });
         }
         draft.append(written.files);
@@ -336,12 +460,12 @@ impl RowWriter {
         let columns: Vec<usize> = (self.places..batch.num_columns()).collect();
         let rows = batch
             .project(&columns)
-            .map_err(|e| Error::bug("change_rows", "a batch lacks columns").with_source(e))?;
+            .map_err(|e| Error::bug("change_failed", "a batch lacks columns").with_source(e))?;
         writer.write(&canonical::cast(&rows, &self.schema)?)
     }
 
     fn note_places(&mut self, batch: &RecordBatch) -> Result<()> {
-        let missing = || Error::bug("change_places", "rows came without their places");
+        let missing = || Error::bug("change_failed", "rows came without their places");
         let files = batch.column(0).as_primitive_opt::<Int32Type>();
         let positions = batch.column(1).as_primitive_opt::<Int64Type>();
         let (files, positions) = files.zip(positions).ok_or_else(missing)?;
@@ -352,7 +476,7 @@ impl RowWriter {
             }
             let is_new = self.deleted[file].insert(position.cast_unsigned());
             if !is_new {
-                return Err(Error::bug("change_twice", "a row came twice"));
+                return Err(Error::bug("change_failed", "a row came twice"));
             }
         }
         Ok(())
@@ -380,7 +504,7 @@ async fn abandon(draft: &Draft, writer: RowWriter, error: Error) -> Error {
 }
 
 fn panicked(error: tokio::task::JoinError) -> Error {
-    Error::bug("change_panicked", "writing rows panicked").with_source(error)
+    Error::bug("change_failed", "writing rows panicked").with_source(error)
 }
 
 fn message(statement: &ChangeStatement) -> String {
@@ -426,7 +550,10 @@ fn inserted_columns(table: &Table, named: &[String]) -> Result<Vec<String>> {
     match schema.fields().iter().find(is_missing) {
         None => Ok(named.to_vec()),
         Some(field) => {
-            let what = format!("column {} may not be null and is given no value", field.name());
+            let what = format!(
+                "column {} may not be null and is given no value",
+                field.name()
+            );
             Err(Error::config("bad_sql", what).with_hint("name it, and give it a value"))
         }
     }
@@ -439,10 +566,12 @@ fn check_column(table: &Table, name: &str) -> Result<()> {
     }
     let names = names(&schema);
     let error = Error::config("bad_sql", format!("{} has no column {name}", table.name()));
-    Err(match crate::error::nearest(name, names.iter().map(String::as_str)) {
-        Some(near) => error.with_hint(format!("did you mean {near}?")),
-        None => error.with_hint(format!("columns are {}", names.join(", "))),
-    })
+    Err(
+        match crate::error::nearest(name, names.iter().map(String::as_str)) {
+            Some(near) => error.with_hint(format!("did you mean {near}?")),
+            None => error.with_hint(format!("columns are {}", names.join(", "))),
+        },
+    )
 }
 
 /// Fields of a table by name, in this order.

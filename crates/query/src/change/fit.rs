@@ -41,13 +41,13 @@ impl RowFit {
         });
         let wanted = self.columns.iter();
         let wanted = std::iter::repeat_n(None, self.places).chain(wanted.map(Some));
-        let exprs = columns.zip(wanted).map(|((expr, kind), wanted)| match wanted {
-            Some((name, to)) if is_same(&kind, to) => expr.alias(name),
-            Some((name, to)) => {
-                Expr::Cast(Cast::new(Box::new(expr), to.clone())).alias(name)
-            }
-            None => expr,
-        });
+        let exprs = columns
+            .zip(wanted)
+            .map(|((expr, kind), wanted)| match wanted {
+                Some((name, to)) if is_same(&kind, to) => expr.alias(name),
+                Some((name, to)) => Expr::Cast(Cast::new(Box::new(expr), to.clone())).alias(name),
+                None => expr,
+            });
         let exprs: Vec<Expr> = exprs.collect();
         LogicalPlanBuilder::from(plan).project(exprs)?.build()
     }

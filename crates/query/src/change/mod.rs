@@ -19,7 +19,6 @@ use forebay_lake::Lake;
 use crate::session::{Answer, Query, QueryOptions};
 pub(crate) use fit::RowFit;
 pub use statement::ChangeStatement;
-pub use target::SYSTEM_NAMESPACES;
 
 /// How often a statement is planned again after another writer's commit.
 const ATTEMPTS_MAX: u32 = 10;

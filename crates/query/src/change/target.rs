@@ -9,7 +9,7 @@ use super::{ChangeOptions, ChangeStatement};
 use crate::name::normal;
 
 /// Namespaces whose tables belong to a pipeline as a whole, or to the lake itself.
-pub const SYSTEM_NAMESPACES: [&str; 5] = ["raw", "quarantine", "audit", "lake", "information_schema"];
+const SYSTEM_NAMESPACES: [&str; 5] = ["raw", "quarantine", "audit", "lake", "information_schema"];
 
 /// The name of a table, which has a namespace.
 ///
@@ -61,7 +61,8 @@ pub(super) fn check_changeable(
     match options.is_forced {
         true => Ok(()),
         false => {
-            let what = format!("{verb} is refused: a pipeline loads {name} (its main table is {owner})");
+            let what =
+                format!("{verb} is refused: a pipeline loads {name} (its main table is {owner})");
             Err(Error::config("table_in_use", what).with_hint(
                 "change the pipeline, or write the result into a table of its own; --force changes this one: a rebuild brings the rows of the pipeline back as they were",
             ))

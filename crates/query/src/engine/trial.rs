@@ -121,7 +121,6 @@ fn is_of_subquery(error: &Error) -> bool {
             .contains("a subquery that refers to the row outside")
 }
 
-
 /// An error that may be the statement's own.
 fn fault(error: &DataFusionError, sql: &str) -> Option<Error> {
     if matches!(error.find_root(), DataFusionError::SchemaError(..)) {
@@ -191,12 +190,24 @@ mod tests {
             Field::new("ok", DataType::Boolean, true),
         ]));
         for (sql, message) in [
-            ("select name - 1 as x from input", "1:13: text - bigint"),
+            ("select name - 1 as x from input", "1:8: text - bigint"),
             ("select other, abs(ok) as x from input", "abs"),
-            ("select other from input where n", "1:31: a condition is a boolean, not bigint"),
-            ("select case when name then 1 end as x from input", "1:18: WHEN takes a boolean, not text"),
-            ("select other + 1 as y, not n as x from input", "NOT takes a boolean, not bigint"),
-            ("select n + ok as x from input where other > 5", "bigint + boolean"),
+            (
+                "select other from input where n",
+                "1:31: a condition is a boolean, not bigint",
+            ),
+            (
+                "select case when name then 1 end as x from input",
+                "1:18: WHEN takes a boolean, not text",
+            ),
+            (
+                "select other + 1 as y, not n as x from input",
+                "NOT takes a boolean, not bigint",
+            ),
+            (
+                "select n + ok as x from input where other > 5",
+                "bigint + boolean",
+            ),
         ] {
             engine.inspect("input", sql).unwrap();
             let error = engine.check_types("input", &known, sql).unwrap_err();

@@ -3,8 +3,7 @@
 use std::ops::ControlFlow;
 
 use datafusion::sql::sqlparser::ast::{
-    Expr, Ident, Select, SelectItem, SetExpr, SetOperator, SetQuantifier, Values,
-    visit_expressions,
+    Expr, Ident, Select, SelectItem, SetExpr, SetOperator, SetQuantifier, Values, visit_expressions,
 };
 use datafusion::sql::sqlparser::parser::Parser;
 use forebay_core::Error;
@@ -45,13 +44,17 @@ fn has_subquery(row: &[Expr]) -> bool {
         | Expr::AllOp { .. } => ControlFlow::Break(()),
         _ => ControlFlow::Continue(()),
     };
-    row.iter().any(|cell| visit_expressions(cell, find).is_break())
+    row.iter()
+        .any(|cell| visit_expressions(cell, find).is_break())
 }
 
 /// The rows in order: runs of those without subqueries as `VALUES`, each of the others as a `SELECT`.
 fn parts(values: &Values) -> Option<Vec<SetExpr>> {
     let mut parts = Vec::new();
-    for run in values.rows.chunk_by(|a, b| !has_subquery(a) && !has_subquery(b)) {
+    for run in values
+        .rows
+        .chunk_by(|a, b| !has_subquery(a) && !has_subquery(b))
+    {
         parts.push(match run {
             [row] if has_subquery(row) => SetExpr::Select(Box::new(select(row)?)),
             rows => SetExpr::Values(Values {
@@ -70,10 +73,12 @@ fn select(row: &[Expr]) -> Option<Select> {
     let SetExpr::Select(mut select) = *query.body else {
         return None;
     };
-    let items = (1..).zip(row).map(|(number, cell)| SelectItem::ExprWithAlias {
-        expr: cell.clone(),
-        alias: Ident::new(format!("column{number}")),
-    });
+    let items = (1..)
+        .zip(row)
+        .map(|(number, cell)| SelectItem::ExprWithAlias {
+            expr: cell.clone(),
+            alias: Ident::new(format!("column{number}")),
+        });
     select.projection = items.collect();
     Some(*select)
 }

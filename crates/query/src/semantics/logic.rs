@@ -48,7 +48,10 @@ pub(super) fn check_operands(
 
 /// The plan with the conditions of `WHERE`, `HAVING` and `ON` that are null without a type as boolean nulls. Of another type the planner
 /// takes none.
-pub(super) fn settle_condition(mut plan: LogicalPlan, schema: &DFSchema) -> Transformed<LogicalPlan> {
+pub(super) fn settle_condition(
+    mut plan: LogicalPlan,
+    schema: &DFSchema,
+) -> Transformed<LogicalPlan> {
     let is_changed = match &mut plan {
         LogicalPlan::Filter(filter) => type_null(&mut filter.predicate, schema),
         LogicalPlan::Join(join) => join

@@ -98,20 +98,28 @@ async fn outer_joins_and_correlated_counts_that_spill_share_the_memory() {
     let fixture = Fixture::new().await;
     let limited = limited(&fixture, 16, 2);
     let rows_of = |name: &str| {
-        format!("(select 'some longer text of the number ' || lpad(value::text, 10, '0') as s, value as k from range(200000)) {name}")
+        format!(
+            "(select 'some longer text of the number ' || lpad(value::text, 10, '0') as s, value as k from range(200000)) {name}"
+        )
     };
     let (left, right) = (rows_of("l"), rows_of("r"));
     for (sql, expected) in [
         (
-            format!("select count(*), count(r.k) from {left} left join {right} on l.k = r.k and l.s <= r.s"),
+            format!(
+                "select count(*), count(r.k) from {left} left join {right} on l.k = r.k and l.s <= r.s"
+            ),
             "200000 | 200000",
         ),
         (
-            format!("select count(*), count(l.k) from {left} right join {right} on l.k = r.k and l.s < r.s"),
+            format!(
+                "select count(*), count(l.k) from {left} right join {right} on l.k = r.k and l.s < r.s"
+            ),
             "200000 | 0",
         ),
         (
-            format!("select max(n), sum(n) from (select k, (select count(*) from {right} where r.k = l.k) as n from {left}) q"),
+            format!(
+                "select max(n), sum(n) from (select k, (select count(*) from {right} where r.k = l.k) as n from {left}) q"
+            ),
             "1 | 200000",
         ),
     ] {

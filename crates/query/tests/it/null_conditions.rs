@@ -60,6 +60,9 @@ async fn values_hold_subqueries() {
     let fixture = Fixture::new().await;
     let many = vec!["((select 1))"; 101].join(", ");
     let error = fixture.failure(&format!("values {many}")).await;
-    assert!(error.message().contains("subqueries in more than 100 rows"), "{error}");
+    assert!(
+        error.message().contains("subqueries in more than 100 rows"),
+        "{error}"
+    );
     check(&[("select count(*) from (values (1, 2), (3, 4)) v", &["2"])]).await;
 }

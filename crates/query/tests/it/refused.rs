@@ -350,15 +350,18 @@ async fn errors_name_the_right_place_or_none() {
             "select date '2024-01-01' or null",
             "1:26: OR takes a boolean, not date",
         ),
-        ("select case when 'x' then 1 end", "'x' is not a valid boolean"),
+        (
+            "select case when 'x' then 1 end",
+            "'x' is not a valid boolean",
+        ),
         ("select true or 'x'", "'x' is not a valid boolean"),
         (
             "select 5 is true",
             "1:13: IS TRUE takes a boolean, not bigint",
         ),
         (
-            "select case when true then 1 when 5 then 2 end",
-            "1:31: WHEN takes a boolean, not bigint",
+            "select 1,\n  case when 5 then 2 end",
+            "2:8: WHEN takes a boolean, not bigint",
         ),
         (
             "select case when s then 2 end from (values ('a')) t(s)",
