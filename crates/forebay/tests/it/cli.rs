@@ -203,6 +203,10 @@ fn sql_reads_and_nothing_else() {
         "CREATE EXTERNAL TABLE t STORED AS CSV LOCATION '/etc/passwd'",
         "SELECT * FROM '/etc/passwd'",
     ] {
+        let answer = project.run(&["sql", "--read-only", statement]);
+        assert_eq!(answer.code, 2, "{statement}: {}", answer.err);
+    }
+    for statement in ["CREATE VIEW a.v AS SELECT 1", "COPY (SELECT 1) TO 'x.csv'"] {
         let answer = project.run(&["sql", statement]);
         assert_eq!(answer.code, 2, "{statement}: {}", answer.err);
     }

@@ -4,6 +4,7 @@
 //! commits ([`apply`]). One whose rows another writer has changed in the meantime is planned again. Nothing here runs by itself: only a
 //! caller that may change tables makes a [`ChangeSession`].
 
+mod alter;
 mod apply;
 mod fit;
 mod statement;

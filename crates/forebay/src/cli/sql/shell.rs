@@ -19,7 +19,7 @@ use super::command::{HELP, ShellCommand};
 use super::complete::NameCompleter;
 use super::split::{ScriptStatement, is_complete, statements};
 use super::{Answering, execute_in_script};
-use crate::output::{Format, Layout};
+use crate::output::Layout;
 use crate::say;
 use crate::wire::Workspace;
 
