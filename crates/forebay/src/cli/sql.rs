@@ -152,7 +152,8 @@ async fn execute_in_script(
     let done = cancellable(async |cancellation| {
         if let Some(change) = &change {
             let change = (change, statement.text);
-            return change::run(workspace, as_of, change, answering, cancellation).await;
+            let run = change::run(workspace, as_of, change, answering, cancellation);
+            return Box::pin(run).await;
         }
         let query = workspace.cancellable_query(as_of, cancellation);
         print_answer(&query, statement.text, answering).await

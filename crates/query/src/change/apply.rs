@@ -170,9 +170,8 @@ impl ChangeSession {
         let schema = table.schema();
         let columns = match &statement.change {
             TableChange::Update { values, .. } => {
-                let set = values.iter().map(|(name, _)| name);
-                set.map(|name| check_column(&table, name))
-                    .collect::<Result<Vec<()>>>()?;
+                let mut set = values.iter();
+                set.try_for_each(|(name, _)| check_column(&table, name))?;
                 names(&schema)
             }
             _ => Vec::new(),

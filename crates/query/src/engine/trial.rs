@@ -194,7 +194,7 @@ mod tests {
             ("select other, abs(ok) as x from input", "abs"),
             (
                 "select other from input where n",
-                "1:31: a condition is a boolean, not bigint",
+                "1:25: a condition is a boolean, not bigint",
             ),
             (
                 "select case when name then 1 end as x from input",

@@ -151,7 +151,7 @@ async fn a_statement_that_fails_changes_nothing_and_says_why() {
         ("update a.t set id = 1 / (2 - id)", "zero"),
         (
             "delete from a.t where s",
-            "1:21: a condition is a boolean, not text",
+            "1:17: a condition is a boolean, not text",
         ),
         ("delete from a.nosuch", "does not exist"),
         ("delete from t", "not the name of a table in a namespace"),

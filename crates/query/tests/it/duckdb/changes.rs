@@ -8,7 +8,7 @@ use super::{answered_statement, number, variable};
 use crate::fixture::Fixture;
 
 /// Statements of one run in CI.
-const STATEMENTS_DEFAULT: u64 = 120;
+const STATEMENTS_DEFAULT: u64 = 60;
 
 /// A generator of numbers (xorshift64*).
 struct Chance(u64);
