@@ -7,12 +7,14 @@ use std::path::{Path, PathBuf};
 use std::sync::{Arc, OnceLock};
 
 use forebay_core::unit::Span;
-use forebay_core::{Clock, Error, Ident, LakeSql, RefName, Result, SqlEngine, SystemClock};
+use forebay_core::{
+    Clock, CommitId, Error, Ident, LakeSql, RefName, Result, SqlEngine, SystemClock,
+};
 use forebay_journal::Journals;
 use forebay_lake::Lake;
 use forebay_objects::StorageUrl;
-use forebay_pipeline::engine::{Figures, Ids, RunContext};
-use forebay_query::{Engine, Query, QueryCancellation, QueryOptions};
+use forebay_pipeline::engine::{Figures, Ids, OWNER_PROPERTY, RunContext};
+use forebay_query::{ChangeOptions, Engine, Query, QueryCancellation, QueryOptions};
 use forebay_server::CatalogSite;
 use forebay_store::{AsOf, Store};
 use object_store::ObjectStore;
@@ -277,6 +279,26 @@ impl Workspace {
             Arc::new(Query::new(self.lake.clone(), options))
         });
         sql.clone()
+    }
+
+    /// Options of statements that change tables of a branch.
+    pub(crate) fn change_options(
+        &self,
+        head: AsOf,
+        is_forced: bool,
+        cancellation: QueryCancellation,
+    ) -> ChangeOptions {
+        let clock = Arc::clone(&self.clock);
+        ChangeOptions {
+            query: QueryOptions {
+                cancellation: Some(cancellation),
+                ..self.query_options(head)
+            },
+            author: self.author(),
+            commit_id: Arc::new(move || CommitId::new(clock.now(), rand::rng().random())),
+            owner_property: OWNER_PROPERTY,
+            is_forced,
+        }
     }
 
     fn query_options(&self, as_of: AsOf) -> QueryOptions {

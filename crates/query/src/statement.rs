@@ -165,7 +165,7 @@ fn first_word(text: &str) -> &str {
 
 fn refused(verb: &str) -> Error {
     Error::unsupported("read_only", format!("{verb} is refused: SQL here only reads"))
-        .with_hint("allowed are SELECT, WITH, VALUES, EXPLAIN, SHOW and DESCRIBE; data changes through pipelines (`forebay run`)")
+        .with_hint("allowed are SELECT, WITH, VALUES, EXPLAIN, SHOW and DESCRIBE; tables change through pipelines (`forebay run`), and by CREATE TABLE, INSERT, UPDATE, DELETE, TRUNCATE, ALTER TABLE and DROP TABLE in `forebay sql` without --read-only")
 }
 
 #[cfg(test)]

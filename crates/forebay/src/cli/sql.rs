@@ -1,6 +1,7 @@
 //! `forebay sql`: one statement, or a shell.
 
 mod cancel;
+mod change;
 mod command;
 mod complete;
 mod shell;
@@ -11,10 +12,11 @@ pub(super) use split::statements;
 use std::process::ExitCode;
 
 use cancel::cancellable;
+use change::ChangeMode;
 use clap::Args;
 use forebay_core::unit::Span;
 use forebay_core::{CommitId, Error, RefName, Result, Timestamp};
-use forebay_query::Query;
+use forebay_query::{Answer, Query};
 use forebay_store::AsOf;
 use futures::TryStreamExt;
 use split::ScriptStatement;
@@ -26,7 +28,8 @@ use crate::wire::Workspace;
 #[derive(Debug, Args)]
 #[command(
     after_help = "Tables are `namespace.table`; `raw.PIPELINE`, `quarantine.PIPELINE`, `audit.requests` and `lake.*` are tables too.\n\
-    One table at another time: SELECT … FROM t FOR SYSTEM_TIME AS OF '2026-01-01T00:00:00Z'."
+    One table at another time: SELECT … FROM t FOR SYSTEM_TIME AS OF '2026-01-01T00:00:00Z'.\n\
+    CREATE TABLE, INSERT, UPDATE, DELETE, TRUNCATE, ALTER TABLE and DROP TABLE are one commit each."
 )]
 pub(crate) struct Sql {
     /// Statements, separated by `;`; without any an interactive shell
@@ -37,6 +40,12 @@ pub(crate) struct Sql {
     /// Longest that one statement may take, such as 30s or 5m [default: `timeout` of `[sql]`]
     #[arg(long, value_name = "TIME")]
     timeout: Option<Span>,
+    /// Refuse statements that change tables
+    #[arg(long, conflicts_with = "force")]
+    read_only: bool,
+    /// Change also tables that a pipeline loads
+    #[arg(long)]
+    force: bool,
     #[command(flatten)]
     at: At,
 }
@@ -78,7 +87,10 @@ impl Sql {
         let mut workspace = Workspace::open_existing(global).await?;
         workspace.limit_statements(self.timeout);
         let as_of = self.at.as_of()?;
-        let answering = Answering::plain(global.format);
+        let answering = Answering {
+            changes: self.change_mode(),
+            ..Answering::plain(global.format)
+        };
         match (&self.statement, &self.file) {
             (Some(text), _) if statements(text).is_empty() => {
                 return Err(Error::config("no_statement", "the statement is empty")
@@ -86,9 +98,17 @@ impl Sql {
             }
             (Some(text), _) => shell::run_script(&workspace, &as_of, text, answering).await?,
             (None, Some(file)) => shell::run_file(&workspace, &as_of, file, answering).await?,
-            (None, None) => shell::run(&workspace, &as_of, global.format).await?,
+            (None, None) => shell::run(&workspace, &as_of, answering).await?,
         }
         Ok(ExitCode::SUCCESS)
+    }
+
+    fn change_mode(&self) -> ChangeMode {
+        match (self.read_only, self.force) {
+            (true, _) => ChangeMode::ReadOnly,
+            (false, false) => ChangeMode::OwnTables,
+            (false, true) => ChangeMode::AllTables,
+        }
     }
 }
 
@@ -97,6 +117,7 @@ impl Sql {
 pub(super) struct Answering {
     format: Format,
     layout: Layout,
+    changes: ChangeMode,
 }
 
 impl Answering {
@@ -104,6 +125,7 @@ impl Answering {
         Self {
             format,
             layout: Layout::grid(),
+            changes: ChangeMode::ReadOnly,
         }
     }
 }
@@ -125,7 +147,14 @@ async fn execute_in_script(
     statement: ScriptStatement<'_>,
     answering: Answering,
 ) -> Result<usize> {
+    let change = change::parse(statement.text, answering.changes);
+    let change = change.map_err(|error| statement.locate(error))?;
     let done = cancellable(async |cancellation| {
+        if let Some(change) = &change {
+            let change = (change, statement.text);
+            let run = change::run(workspace, as_of, change, answering, cancellation);
+            return Box::pin(run).await;
+        }
         let query = workspace.cancellable_query(as_of, cancellation);
         print_answer(&query, statement.text, answering).await
     });
@@ -139,7 +168,10 @@ pub(super) async fn print_answer(
     statement: &str,
     answering: Answering,
 ) -> Result<usize> {
-    let mut answer = query.execute(statement).await?;
+    print_rows(query.execute(statement).await?, answering).await
+}
+
+async fn print_rows(mut answer: Answer, answering: Answering) -> Result<usize> {
     let mut writer = Writer::with_layout(
         std::io::stdout(),
         answering.format,

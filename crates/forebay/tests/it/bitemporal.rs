@@ -327,6 +327,12 @@ fn columns_may_come_later_and_values_of_another_kind_are_refused() {
     let of_view =
         "SELECT count(*) > 4 FROM information_schema.columns WHERE table_name = 'rates__now'";
     assert_eq!(project.value(of_view), "true");
+    let refused = project.run(&["sql", "--force", "DELETE FROM bonds.rates"]);
+    assert!(
+        refused.err.contains("table_is_bitemporal"),
+        "{}",
+        refused.err
+    );
 }
 
 #[test]

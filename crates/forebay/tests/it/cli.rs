@@ -78,6 +78,44 @@ fn mistakes_in_several_steps_and_files_are_all_reported() {
 }
 
 #[test]
+fn check_finds_faults_of_declared_types() {
+    let project = Project::new();
+    let file = |steps: &str| {
+        format!(
+            "pipeline: a\nsource: {{file: {{path: x}}}}\nextract: {{json: {{}}}}\nschema: {{columns: {{name: {{type: string}}, n: {{type: long}}}}}}\ntransform:\n{steps}load: {{iceberg: {{table: a.b}}}}\n"
+        )
+    };
+    for (steps, place) in [
+        (
+            "  - sql: SELECT other, name - 1 AS x FROM input\n",
+            "a.yaml:6:",
+        ),
+        (
+            "  - rename: {n: m}\n  - sql: SELECT name FROM input WHERE m\n",
+            "a.yaml:7:",
+        ),
+        (
+            "  - cast: {q: boolean}\n  - sql: SELECT q + n AS x FROM input\n",
+            "a.yaml:7:",
+        ),
+        (
+            "  - sql: SELECT n > 1 AS big, name FROM input\n  - sql: SELECT big + 1 AS x FROM input\n",
+            "a.yaml:7:",
+        ),
+    ] {
+        project.write("pipelines/a.yaml", &file(steps));
+        let answer = project.run(&["check"]);
+        assert_eq!(answer.code, 2, "{steps}: {}{}", answer.out, answer.err);
+        assert!(answer.err.contains(place), "{steps}: {}", answer.err);
+    }
+    project.write(
+        "pipelines/a.yaml",
+        &file("  - sql: SELECT name || n AS x, other - 1 AS y FROM input WHERE flag\n"),
+    );
+    project.ok(&["check"]);
+}
+
+#[test]
 fn no_message_repeats_a_large_value() {
     const BYTES_MAX: usize = 6 << 10;
     let project = Project::new();
@@ -165,6 +203,10 @@ fn sql_reads_and_nothing_else() {
         "CREATE EXTERNAL TABLE t STORED AS CSV LOCATION '/etc/passwd'",
         "SELECT * FROM '/etc/passwd'",
     ] {
+        let answer = project.run(&["sql", "--read-only", statement]);
+        assert_eq!(answer.code, 2, "{statement}: {}", answer.err);
+    }
+    for statement in ["CREATE VIEW a.v AS SELECT 1", "COPY (SELECT 1) TO 'x.csv'"] {
         let answer = project.run(&["sql", statement]);
         assert_eq!(answer.code, 2, "{statement}: {}", answer.err);
     }

@@ -78,6 +78,51 @@ pub(crate) fn other_engines(project: &Project, script: &str, table: &str, expect
 }
 
 #[test]
+fn statements_change_tables_that_other_engines_read() {
+    let project = project(", order: at");
+    project.write(
+        "in/1.ndjson",
+        "{\"id\": 1, \"state\": \"new\", \"at\": 10}\n",
+    );
+    project.ok(&["run", "--quiet"]);
+    let script = "CREATE TABLE shop.copy AS SELECT id, state FROM shop.orders; \
+         INSERT INTO shop.copy VALUES (2, 'a;b'), (3, 'x'), (4, 'y'); \
+         UPDATE shop.copy SET state = state || '!' WHERE id >= 3; DELETE FROM shop.copy WHERE id = 4";
+    let done = project.ok(&["sql", script]);
+    assert_eq!(done.out, "SELECT 1\nINSERT 0 3\nUPDATE 2\nDELETE 1\n");
+    other_engines(
+        &project,
+        "upsert_reader.py",
+        "shop.copy",
+        "1:new,2:a;b,3:x!",
+    );
+    for (arguments, code) in [
+        (&["sql", "DELETE FROM shop.orders"][..], "table_in_use"),
+        (
+            &["sql", "--read-only", "DELETE FROM shop.copy"],
+            "read_only",
+        ),
+        (
+            &[
+                "sql",
+                "--as-of",
+                "2100-01-01T00:00:00Z",
+                "DELETE FROM shop.copy",
+            ],
+            "read_only",
+        ),
+    ] {
+        let refused = project.run(arguments);
+        assert_ne!(refused.code, 0);
+        assert!(refused.err.contains(code), "{arguments:?}: {}", refused.err);
+    }
+    let forced = project.ok(&["sql", "--force", "DELETE FROM shop.orders WHERE id = 1"]);
+    assert_eq!(forced.out, "DELETE 1\n");
+    assert_eq!(project.value("SELECT count(*) FROM shop.orders"), "0");
+    assert_eq!(project.value("SELECT count(*) FROM shop.copy"), "3");
+}
+
+#[test]
 fn a_record_without_a_key_is_refused_and_the_others_land() {
     let project = project(", order: at");
     project.write(

@@ -30,7 +30,7 @@ use tracing::Instrument;
 
 pub use audit::{requests_schema, requests_table};
 pub use commit::loaders::find_other_loaders;
-pub use commit::tables::{is_owned, owner};
+pub use commit::tables::{OWNER_PROPERTY, is_owned, owner};
 pub use context::{RunContext, RunReport};
 pub use failpoint::{CommitStep, Failpoint};
 pub use figures::{Figures, Stage};

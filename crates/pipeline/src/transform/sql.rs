@@ -264,10 +264,9 @@ impl Transform for Sql {
             }
         }
         self.engine.check_types(INPUT, input, &self.statement)?;
-        let parts = self.inspected.parts.iter();
+        let mut parts = self.inspected.parts.iter();
         parts
-            .map(|part| self.engine.check_types(INPUT, input, part))
-            .collect::<Result<()>>()
+            .try_for_each(|part| self.engine.check_types(INPUT, input, part))
             .map_err(without_place)
     }
 

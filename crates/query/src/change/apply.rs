@@ -63,6 +63,17 @@ impl ChangeSession {
                 self.insert(statement, sql, &pinned.as_of, &table, &columns)
                     .await
             }
+            (TableChange::AddColumn { is_optional, .. }, Some(table)) => {
+                self.add_column(statement, sql, &pinned.as_of, &table, *is_optional)
+                    .await
+            }
+            (TableChange::WidenColumn(_), Some(table)) => {
+                self.widen_column(statement, sql, &pinned.as_of, &table)
+                    .await
+            }
+            (TableChange::DropNotNull(name), Some(table)) => {
+                self.drop_not_null(statement, &table, name).await
+            }
             (TableChange::Delete(_) | TableChange::Update { .. }, Some(table)) => {
                 self.replace(statement, sql, &pinned.as_of, table).await
             }
@@ -159,9 +170,8 @@ impl ChangeSession {
         let schema = table.schema();
         let columns = match &statement.change {
             TableChange::Update { values, .. } => {
-                let set = values.iter().map(|(name, _)| name);
-                set.map(|name| check_column(&table, name))
-                    .collect::<Result<Vec<()>>>()?;
+                let mut set = values.iter();
+                set.try_for_each(|(name, _)| check_column(&table, name))?;
                 names(&schema)
             }
             _ => Vec::new(),
@@ -220,7 +230,7 @@ impl ChangeSession {
     }
 
     /// A draft that is refused when a pipeline begins or ends to load the table.
-    fn draft_of(&self, table: &Table) -> Result<Draft> {
+    pub(super) fn draft_of(&self, table: &Table) -> Result<Draft> {
         let mut draft = self.lake.draft_of(table);
         let property = self.options.owner_property;
         let owner = draft.property(property);
@@ -228,7 +238,7 @@ impl ChangeSession {
         Ok(draft)
     }
 
-    async fn rows(
+    pub(super) async fn rows(
         &self,
         statement: &ChangeStatement,
         sql: &str,
@@ -240,7 +250,7 @@ impl ChangeSession {
             .as_ref()
             .map(|placed| names(&placed.table().schema()));
         let query = statement.query(&columns.unwrap_or_default())?;
-        let query = query.ok_or_else(|| Error::bug("no_rows", "a statement has no rows"))?;
+        let query = query.ok_or_else(|| Error::bug("change_failed", "a statement has no rows"))?;
         let planned = PlannedQuery {
             statement: query,
             as_of: as_of.clone(),
@@ -309,7 +319,11 @@ impl ChangeSession {
         })
     }
 
-    async fn commit_draft(&self, statement: &ChangeStatement, draft: Draft) -> Result<CommitId> {
+    pub(super) async fn commit_draft(
+        &self,
+        statement: &ChangeStatement,
+        draft: Draft,
+    ) -> Result<CommitId> {
         let id = (self.options.commit_id)();
         let request = CommitRequest {
             id,
@@ -344,12 +358,12 @@ impl RowWriter {
         let columns: Vec<usize> = (self.places..batch.num_columns()).collect();
         let rows = batch
             .project(&columns)
-            .map_err(|e| Error::bug("change_rows", "a batch lacks columns").with_source(e))?;
+            .map_err(|e| Error::bug("change_failed", "a batch lacks columns").with_source(e))?;
         writer.write(&canonical::cast(&rows, &self.schema)?)
     }
 
     fn note_places(&mut self, batch: &RecordBatch) -> Result<()> {
-        let missing = || Error::bug("change_places", "rows came without their places");
+        let missing = || Error::bug("change_failed", "rows came without their places");
         let files = batch.column(0).as_primitive_opt::<Int32Type>();
         let positions = batch.column(1).as_primitive_opt::<Int64Type>();
         let (files, positions) = files.zip(positions).ok_or_else(missing)?;
@@ -360,7 +374,7 @@ impl RowWriter {
             }
             let is_new = self.deleted[file].insert(position.cast_unsigned());
             if !is_new {
-                return Err(Error::bug("change_twice", "a row came twice"));
+                return Err(Error::bug("change_failed", "a row came twice"));
             }
         }
         Ok(())
@@ -388,14 +402,14 @@ async fn abandon(draft: &Draft, writer: RowWriter, error: Error) -> Error {
 }
 
 fn panicked(error: tokio::task::JoinError) -> Error {
-    Error::bug("change_panicked", "writing rows panicked").with_source(error)
+    Error::bug("change_failed", "writing rows panicked").with_source(error)
 }
 
 fn message(statement: &ChangeStatement) -> String {
     format!("{} {}", statement.verb(), statement.table)
 }
 
-fn unchanged(tag: &str) -> ChangeReport {
+pub(super) fn unchanged(tag: &str) -> ChangeReport {
     ChangeReport {
         tag: tag.to_owned(),
         commit: None,
@@ -443,7 +457,7 @@ fn inserted_columns(table: &Table, named: &[String]) -> Result<Vec<String>> {
     }
 }
 
-fn check_column(table: &Table, name: &str) -> Result<()> {
+pub(super) fn check_column(table: &Table, name: &str) -> Result<()> {
     let schema = table.schema();
     if schema.field_with_name(name).is_ok() {
         return Ok(());

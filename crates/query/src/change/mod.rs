@@ -4,6 +4,7 @@
 //! commits ([`apply`]). One whose rows another writer has changed in the meantime is planned again. Nothing here runs by itself: only a
 //! caller that may change tables makes a [`ChangeSession`].
 
+mod alter;
 mod apply;
 mod fit;
 mod statement;
@@ -19,7 +20,6 @@ use forebay_lake::Lake;
 use crate::session::{Answer, Query, QueryOptions};
 pub(crate) use fit::RowFit;
 pub use statement::ChangeStatement;
-pub use target::SYSTEM_NAMESPACES;
 
 /// How often a statement is planned again after another writer's commit.
 const ATTEMPTS_MAX: u32 = 10;

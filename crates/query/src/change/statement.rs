@@ -2,9 +2,10 @@
 
 use datafusion::sql::parser::{ExplainStatement, Statement};
 use datafusion::sql::sqlparser::ast::{
-    AssignmentTarget, ColumnDef, ColumnOption, CreateTable, Delete, Expr, FromTable, Ident, Insert,
-    ObjectName, ObjectType, Query, Select, SelectItem, SetExpr, Statement as Sql, TableFactor,
-    TableObject, TableWithJoins, Truncate, Update,
+    AlterColumnOperation, AlterTable, AlterTableOperation, AssignmentTarget, CastKind, ColumnDef,
+    ColumnOption, CreateTable, Delete, Expr, FromTable, Ident, Insert, ObjectName, ObjectType,
+    Query, Select, SelectItem, SetExpr, Statement as Sql, TableFactor, TableObject, TableWithJoins,
+    Truncate, Update, Value,
 };
 use datafusion::sql::sqlparser::parser::Parser;
 use forebay_core::{Error, Result, TableName};
@@ -45,6 +46,13 @@ pub(super) enum TableChange {
     Drop {
         is_optional: bool,
     },
+    AddColumn {
+        column: ColumnDef,
+        is_optional: bool,
+    },
+    WidenColumn(ColumnDef),
+    /// A column may be null from here on.
+    DropNotNull(String),
 }
 
 /// The rows of the table that a statement concerns.
@@ -74,6 +82,7 @@ impl ChangeStatement {
                 Sql::Update(update) => replacement(update)?,
                 Sql::CreateTable(create) => creation(create)?,
                 Sql::Truncate(truncate) => truncation(truncate)?,
+                Sql::AlterTable(alter) => alteration(alter)?,
                 Sql::Drop {
                     object_type: ObjectType::Table,
                     if_exists,
@@ -119,6 +128,9 @@ impl ChangeStatement {
             TableChange::Update { .. } => "UPDATE",
             TableChange::Truncate => "TRUNCATE",
             TableChange::Drop { .. } => "DROP TABLE",
+            TableChange::AddColumn { .. }
+            | TableChange::WidenColumn(_)
+            | TableChange::DropNotNull(_) => "ALTER TABLE",
         }
     }
 
@@ -146,7 +158,12 @@ impl ChangeStatement {
                 let items = columns.iter().map(|name| new_value(name, values));
                 self.placed(rows, items.collect())?
             }
-            TableChange::Truncate | TableChange::Drop { .. } => return Ok(None),
+            TableChange::AddColumn { column, .. } | TableChange::WidenColumn(column) => {
+                typed_columns(std::slice::from_ref(column))?
+            }
+            TableChange::Truncate | TableChange::Drop { .. } | TableChange::DropNotNull(_) => {
+                return Ok(None);
+            }
         };
         let mut statement = Statement::Statement(Box::new(Sql::Query(Box::new(query))));
         settle(&mut statement)?;
@@ -179,7 +196,9 @@ impl ChangeStatement {
 
 /// Whether a text has a word with which such a statement begins.
 fn may_change(sql: &str) -> bool {
-    let words = ["insert", "delete", "update", "create", "truncate", "drop"];
+    let words = [
+        "insert", "delete", "update", "create", "truncate", "drop", "alter",
+    ];
     let text = sql.to_ascii_lowercase();
     words.iter().any(|word| text.contains(word))
 }
@@ -189,7 +208,7 @@ fn parsed(text: &str) -> Result<Query> {
         .try_with_sql(text)
         .and_then(|mut parser| parser.parse_query());
     let query = query.map_err(|error| {
-        Error::bug("change_query", "failed to make the query of a statement").with_source(error)
+        Error::bug("change_failed", "failed to make the query of a statement").with_source(error)
     })?;
     Ok(*query)
 }
@@ -220,7 +239,6 @@ fn typed_columns(columns: &[ColumnDef]) -> Result<Query> {
 }
 
 fn typed_null(column: &ColumnDef) -> Expr {
-    use datafusion::sql::sqlparser::ast::{CastKind, Value};
     Expr::Cast {
         kind: CastKind::Cast,
         expr: Box::new(Expr::value(Value::Null)),
@@ -342,6 +360,47 @@ fn creation(create: CreateTable) -> Result<Parts> {
 fn truncation(truncate: Truncate) -> Result<Parts> {
     let names = truncate.table_names.into_iter().map(|target| target.name);
     Ok((only_name(names.collect())?, TableChange::Truncate))
+}
+
+fn alteration(alter: AlterTable) -> Result<Parts> {
+    let operations = <[AlterTableOperation; 1]>::try_from(alter.operations);
+    let change = match operations {
+        Ok(
+            [
+                AlterTableOperation::AddColumn {
+                    if_not_exists,
+                    column_def,
+                    column_position: None,
+                    ..
+                },
+            ],
+        ) if column_def.options.is_empty() => TableChange::AddColumn {
+            column: column_def,
+            is_optional: if_not_exists,
+        },
+        Ok([AlterTableOperation::AlterColumn { column_name, op }]) => match op {
+            AlterColumnOperation::DropNotNull => TableChange::DropNotNull(normal(&column_name)),
+            AlterColumnOperation::SetDataType {
+                data_type,
+                using: None,
+                ..
+            } => TableChange::WidenColumn(ColumnDef {
+                name: column_name,
+                data_type,
+                options: Vec::new(),
+            }),
+            _ => return Err(unknown_alteration()),
+        },
+        _ => return Err(unknown_alteration()),
+    };
+    Ok((alter.name, change))
+}
+
+fn unknown_alteration() -> Error {
+    unsupported(
+        "this form of ALTER TABLE",
+        "write ADD COLUMN name type, ALTER COLUMN name TYPE type, or ALTER COLUMN name DROP NOT NULL, one at a time; CREATE TABLE t AS SELECT … makes any other form",
+    )
 }
 
 fn only_name(names: Vec<ObjectName>) -> Result<ObjectName> {

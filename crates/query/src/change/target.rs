@@ -9,8 +9,7 @@ use super::{ChangeOptions, ChangeStatement};
 use crate::name::normal;
 
 /// Namespaces whose tables belong to a pipeline as a whole, or to the lake itself.
-pub const SYSTEM_NAMESPACES: [&str; 5] =
-    ["raw", "quarantine", "audit", "lake", "information_schema"];
+const SYSTEM_NAMESPACES: [&str; 5] = ["raw", "quarantine", "audit", "lake", "information_schema"];
 
 /// The name of a table, which has a namespace.
 ///

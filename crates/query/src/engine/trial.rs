@@ -190,11 +190,11 @@ mod tests {
             Field::new("ok", DataType::Boolean, true),
         ]));
         for (sql, message) in [
-            ("select name - 1 as x from input", "1:13: text - bigint"),
+            ("select name - 1 as x from input", "1:8: text - bigint"),
             ("select other, abs(ok) as x from input", "abs"),
             (
                 "select other from input where n",
-                "1:31: a condition is a boolean, not bigint",
+                "1:25: a condition is a boolean, not bigint",
             ),
             (
                 "select case when name then 1 end as x from input",

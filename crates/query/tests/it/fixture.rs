@@ -8,7 +8,7 @@ use arrow::array::RecordBatch;
 use arrow::util::pretty::pretty_format_batches;
 use forebay_core::{CommitId, Error, RefName, Result, TableName, Timestamp};
 use forebay_lake::{CommitRequest, Lake, WriterOptions};
-use forebay_query::{Query, QueryOptions};
+use forebay_query::{ChangeOptions, ChangeSession, Query, QueryOptions};
 use forebay_store::Store;
 use forebay_testkit::{FakeClock, Workspace};
 use object_store::local::LocalFileSystem;
@@ -106,6 +106,24 @@ impl Fixture {
         id
     }
 
+    /// A session that may change tables, but none that has the property `owned`.
+    pub(crate) fn changes(&self) -> ChangeSession {
+        let numbers = Arc::new(AtomicU64::new(rand_seed()));
+        let options = ChangeOptions {
+            query: QueryOptions {
+                threads: 2,
+                ..QueryOptions::default()
+            },
+            author: "tester".to_owned(),
+            commit_id: Arc::new(move || {
+                CommitId::new(START, u128::from(numbers.fetch_add(1, Ordering::Relaxed)))
+            }),
+            owner_property: "owned",
+            is_forced: false,
+        };
+        ChangeSession::new(self.lake.clone(), options)
+    }
+
     pub(crate) fn query(&self) -> Query {
         self.query_with(QueryOptions {
             threads: 2,
@@ -139,6 +157,12 @@ impl Fixture {
     pub(crate) async fn failure(&self, sql: &str) -> Error {
         rows(&self.query(), sql).await.expect_err(sql)
     }
+}
+
+/// A first number for ids that no other session of the test has.
+fn rand_seed() -> u64 {
+    static SESSIONS: AtomicU64 = AtomicU64::new(1);
+    SESSIONS.fetch_add(1, Ordering::Relaxed) << 32
 }
 
 /// Compares the rows of statements over an empty lake.

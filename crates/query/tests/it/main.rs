@@ -3,6 +3,7 @@
 #![allow(clippy::unwrap_used, clippy::print_stdout, reason = "this is a test")]
 
 mod cancelled;
+mod changes;
 mod common_forms;
 mod common_types;
 mod conversion;

@@ -360,8 +360,8 @@ async fn errors_name_the_right_place_or_none() {
             "1:13: IS TRUE takes a boolean, not bigint",
         ),
         (
-            "select case when true then 1 when 5 then 2 end",
-            "1:31: WHEN takes a boolean, not bigint",
+            "select 1,\n  case when 5 then 2 end",
+            "2:8: WHEN takes a boolean, not bigint",
         ),
         (
             "select case when s then 2 end from (values ('a')) t(s)",

@@ -19,7 +19,7 @@ use super::command::{HELP, ShellCommand};
 use super::complete::NameCompleter;
 use super::split::{ScriptStatement, is_complete, statements};
 use super::{Answering, execute_in_script};
-use crate::output::{Format, Layout};
+use crate::output::Layout;
 use crate::say;
 use crate::wire::Workspace;
 
@@ -30,11 +30,7 @@ const HISTORY_MAX: usize = 10_000;
 const SCRIPT_BYTES_MAX: u64 = 16 << 20;
 
 /// Reads statements until the user leaves. From a pipe it runs each statement and stops at the first error.
-pub(super) async fn run(workspace: &Workspace, as_of: &AsOf, format: Format) -> Result<()> {
-    let answering = Answering {
-        format,
-        layout: Layout::grid(),
-    };
+pub(super) async fn run(workspace: &Workspace, as_of: &AsOf, answering: Answering) -> Result<()> {
     if !std::io::stdin().is_terminal() {
         let text = read_script(std::io::stdin(), "standard input")?;
         return run_script(workspace, as_of, &text, answering).await;

@@ -30,7 +30,7 @@ pub(in crate::engine) fn raw(pipeline: &Ident) -> Result<TableName> {
 
 /// Property of a data table: the main table that it is or belongs to. Pipelines with that table as their target may write
 /// here.
-const OWNER_PROPERTY: &str = "forebay.owner";
+pub const OWNER_PROPERTY: &str = "forebay.owner";
 
 /// Property of a main table: the pipelines whose rows it has, with commas between their names. A rebuild has the rows of one.
 const LOADERS_PROPERTY: &str = "forebay.loaders";

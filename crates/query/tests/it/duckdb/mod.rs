@@ -4,6 +4,7 @@
 //! their construct. `FOREBAY_ORACLE_CASES` sets the number of expressions, `FOREBAY_ORACLE_SEED` where they begin.
 
 mod cast;
+mod changes;
 mod declared;
 mod generate;
 mod join;
