@@ -1,7 +1,7 @@
 //! The shared state of all requests.
 
 use std::fmt;
-use std::sync::Arc;
+use std::sync::{Arc, OnceLock};
 
 use forebay_control::orchestrate::Registry;
 use forebay_core::{Clock, Error, ErrorKind, Result};
@@ -42,7 +42,7 @@ struct Inner {
     failures: FailedAttempts,
     replays: Replays,
     examiners: Examiners,
-    catalog: Option<CatalogSite>,
+    catalog: OnceLock<CatalogSite>,
 }
 
 impl fmt::Debug for State {
@@ -52,7 +52,7 @@ impl fmt::Debug for State {
 }
 
 impl State {
-    /// `draining` is cancelled when no more pushes may be taken. Without `catalog` other engines reach no tables.
+    /// `draining` is cancelled when no more pushes may be taken.
     pub fn new(
         registry: Registry,
         journals: Arc<Journals>,
@@ -60,7 +60,6 @@ impl State {
         probe: Box<dyn Probe>,
         draining: CancellationToken,
         access: Access,
-        catalog: Option<CatalogSite>,
     ) -> Self {
         let ids = Ids::new(clock.as_ref());
         Self(Arc::new(Inner {
@@ -76,7 +75,7 @@ impl State {
             failures: FailedAttempts::default(),
             replays: Replays::default(),
             examiners: Examiners::default(),
-            catalog,
+            catalog: OnceLock::new(),
         }))
     }
 
@@ -84,8 +83,15 @@ impl State {
         &self.0.access
     }
 
+    /// The tables that other engines reach; without it they reach none.
+    #[must_use]
+    pub fn with_catalog(self, catalog: CatalogSite) -> Self {
+        self.0.catalog.get_or_init(|| catalog);
+        self
+    }
+
     pub(crate) fn catalog(&self) -> Option<&CatalogSite> {
-        self.0.catalog.as_ref()
+        self.0.catalog.get()
     }
 
     pub(crate) fn replays(&self) -> &Replays {

@@ -89,8 +89,8 @@ impl Serve {
                 status_token: settings.status_token,
                 catalog_token: settings.catalog_token,
             },
-            Some(workspace.catalog_site()),
-        );
+        )
+        .with_catalog(workspace.catalog_site());
         if !global.quiet {
             say::good(format_args!("listening on {url}"));
         }

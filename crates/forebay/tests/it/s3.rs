@@ -9,7 +9,7 @@ use crate::forebay::Project;
 
 #[test]
 fn pipelines_run_again_on_s3() {
-    again_on_s3(&["files::", "flights::"]);
+    again_on_s3(&["files::", "flights::", "rest_catalog::other_engines"]);
 }
 
 const ROWS: usize = 400_000;

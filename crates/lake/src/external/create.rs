@@ -22,6 +22,7 @@ use super::commit::{
     PlannedState, WrittenState, as_bad_update, commit_heads, discard, is_stale,
     refused as not_read, write,
 };
+use super::numbers::check_numbers;
 use super::rules::{check_key, check_namespace, refused};
 use super::{commit_property, fresh_commit_id, parse};
 
@@ -65,8 +66,10 @@ impl Lake {
         let location = self.storage().location(&folder);
         let metadata = first_metadata(definition, uuid, location)?;
         crate::schema::to_arrow(metadata.current_schema()).map_err(as_bad_update)?;
+        let now = self.clock().now();
+        let metadata = stamped(&metadata, now)?;
+        check_numbers(&metadata, now)?;
         self.storage().create_table_folders(&folder).await?;
-        let metadata = stamped(&metadata, self.clock().now())?;
         Ok(PlannedTable { table, metadata })
     }
 

@@ -7,6 +7,7 @@
 mod commit;
 mod create;
 mod heads;
+mod numbers;
 mod register;
 mod rules;
 mod snapshots;

@@ -24,8 +24,6 @@ use super::rules::refused;
 const MANIFEST_BYTES_MAX: u64 = 32 << 20;
 /// New manifests of one commit.
 const MANIFESTS_MAX: usize = 10_000;
-/// How far the clock of another engine may be ahead.
-const AHEAD_MAX_MS: i64 = 3_600 * 1_000;
 
 /// The folder of a table, in which all its files must lie.
 pub(super) struct TableFolder<'t> {
@@ -180,7 +178,7 @@ pub(super) fn check_sequence(before: &TableMetadata, updates: &[TableUpdate]) ->
     Ok(())
 }
 
-/// New snapshots are dated now, and have parents.
+/// New snapshots are recent, and have parents.
 fn check_order(
     before: &TableMetadata,
     after: &TableMetadata,
@@ -191,16 +189,12 @@ fn check_order(
         let id = snapshot.snapshot_id();
         Err(Error::data("bad_update", format!("snapshot {id} {what}")))
     };
-    let latest = now.millis().saturating_add(AHEAD_MAX_MS);
     for snapshot in added {
         // Clean-up may have taken the files of an older one.
         check_age(
             Timestamp(snapshot.timestamp_ms().saturating_mul(1_000)),
             now,
         )?;
-        if snapshot.timestamp_ms() > latest {
-            return bad(snapshot, "is dated more than an hour ahead".to_owned());
-        }
         if let Some(parent) = snapshot.parent_snapshot_id()
             && before.snapshot_by_id(parent).is_none()
             && after.snapshot_by_id(parent).is_none()

@@ -4,6 +4,7 @@ use std::collections::BTreeMap;
 
 use forebay_core::{Error, ErrorKind, RefName, Result};
 use forebay_lake::{ExternalChange, ExternalCommit, Table, TableDefinition};
+use object_store::ObjectStoreExt;
 use serde_json::{Value, json};
 use uuid::Uuid;
 
@@ -287,6 +288,7 @@ async fn what_the_server_owns_cannot_be_changed() {
         table.metadata_json().unwrap()["location"].as_str().unwrap()
     );
     let current = table.snapshot_id();
+    let spec = |transform: &str| json!({"action": "add-spec", "spec": {"fields": [{"source-id": 1, "name": "p", "transform": transform}]}});
     for (update, code) in [
         (
             json!({"action": "set-location", "location": "file:///etc"}),
@@ -337,6 +339,14 @@ async fn what_the_server_owns_cannot_be_changed() {
             "bad_update",
         ),
         (json!({"action": "fly-to-the-moon"}), "bad_update"),
+        (spec("bucket[0]"), "bad_update"),
+        (spec("truncate[0]"), "bad_update"),
+        (spec("bucket[4294967295]"), "bad_update"),
+        (
+            json!({"action": "add-schema", "schema": {"type": "struct", "fields": [
+            {"id": 1, "name": "id", "required": true, "type": "long"}, {"id": i32::MAX, "name": "x", "required": false, "type": "long"}]}}),
+            "bad_update",
+        ),
         (
             json!({"action": "set-statistics", "snapshot-id": current, "statistics": {"snapshot-id": current,
             "statistics-path": "/etc/passwd", "file-size-in-bytes": 1, "file-footer-size-in-bytes": 1, "blob-metadata": []}}),
@@ -435,6 +445,7 @@ async fn tables_are_registered_renamed_and_dropped() {
     );
     append(lake, "b.u", id_rows([2])).await.unwrap();
     let newest = site.table("b.u").await.metadata_location().to_owned();
+    let metadata = site.table("b.u").await.metadata_json().unwrap();
     lake.drop_external(&main, &name("b.u"), AUTHOR)
         .await
         .unwrap();
@@ -454,6 +465,42 @@ async fn tables_are_registered_renamed_and_dropped() {
             .register_external(&main, &name("c.w"), location, AUTHOR)
             .await;
         assert_eq!(self::code(refused), code, "{location}");
+    }
+    lake.drop_external(&main, &name("c.v"), AUTHOR)
+        .await
+        .unwrap();
+    for (key, value, code) in [
+        ("last-sequence-number", json!(i64::MAX), "bad_update"),
+        ("last-updated-ms", json!(i64::MAX), "bad_update"),
+        ("last-column-id", json!(i32::MAX), "bad_update"),
+        (
+            "location",
+            json!(format!("{}/raw", site.place.root)),
+            "update_refused",
+        ),
+        ("location", json!(site.place.root), "update_refused"),
+        ("table-uuid", json!(Uuid::new_v4()), "update_refused"),
+        (
+            "properties",
+            json!({"forebay.owner": "a.t"}),
+            "update_refused",
+        ),
+    ] {
+        let mut metadata = metadata.clone();
+        metadata[key] = value;
+        let (folder, _) = newest.rsplit_once('/').unwrap();
+        let location = format!("{folder}/0-{}.metadata.json", Uuid::new_v4());
+        let path = location.strip_prefix(&site.place.root).unwrap().to_owned();
+        let bytes = serde_json::to_vec(&metadata).unwrap().into();
+        site.place
+            .objects
+            .put(&path.trim_start_matches('/').into(), bytes)
+            .await
+            .unwrap();
+        let refused = lake
+            .register_external(&main, &name("c.w"), &location, AUTHOR)
+            .await;
+        assert_eq!(self::code(refused), code, "{key}");
     }
     let none = format!("{}/tables/x/metadata/1.metadata.json", site.place.root);
     let refused = lake

@@ -200,7 +200,6 @@ impl Server {
             well,
             draining.clone(),
             access,
-            None,
         );
         Self {
             router: router(state),
