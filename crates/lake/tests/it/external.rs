@@ -478,7 +478,7 @@ async fn tables_are_registered_renamed_and_dropped() {
             json!(format!("{}/raw", site.place.root)),
             "update_refused",
         ),
-        ("location", json!(site.place.root), "update_refused"),
+        ("location", json!(site.place.root), "outside_lake"),
         ("table-uuid", json!(Uuid::new_v4()), "update_refused"),
         (
             "properties",
