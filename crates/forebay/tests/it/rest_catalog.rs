@@ -213,7 +213,6 @@ fn hostile_calls_are_refused_and_change_nothing() {
         project.value("SELECT metadata_location FROM lake.tables WHERE \"table\" = 'raw.orders'");
     for (method, path, body, status, exception) in [
         ("POST", table, deep.as_str(), 400, "BadRequestException"),
-        ("POST", table, large.as_str(), 413, "BadRequestException"),
         (
             "POST",
             table,
