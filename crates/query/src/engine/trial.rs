@@ -201,13 +201,10 @@ mod tests {
                 "1:18: WHEN takes a boolean, not text",
             ),
             (
-                "select other + 1 as y, not n as x from input",
+                "select not n as x from input",
                 "NOT takes a boolean, not bigint",
             ),
-            (
-                "select n + ok as x from input where other > 5",
-                "bigint + boolean",
-            ),
+            ("select other, n + ok as x from input", "bigint + boolean"),
         ] {
             engine.inspect("input", sql).unwrap();
             let error = engine.check_types("input", &known, sql).unwrap_err();
