@@ -11,10 +11,12 @@ use datafusion::sql::sqlparser::ast::{
     Ident, ObjectNamePart, TableAlias, TableFactor, Visit, VisitMut, Visitor, VisitorMut,
 };
 use datafusion::sql::sqlparser::keywords::Keyword;
-use datafusion::sql::sqlparser::tokenizer::{Token, TokenWithSpan, Word};
+use datafusion::sql::sqlparser::tokenizer::{Token, TokenWithSpan, Tokenizer, Word};
 use forebay_core::{CommitId, Error, RefName, Result, Timestamp};
 use forebay_store::AsOf;
 
+use crate::dialect::ForebayDialect;
+use crate::new_rows;
 use crate::time_clause::{ClausedName, Dimension, MARK, Span, TimeClause};
 
 /// The word that begins a clause about valid time; no keyword of the parser.
@@ -51,10 +53,12 @@ pub(crate) struct FoldedName {
 
 /// The names of a statement that clauses were folded into.
 pub(crate) fn folded_names(sql: &str) -> Vec<FoldedName> {
-    let folded = crate::statement::tokens(sql).and_then(fold);
-    let tokens = match folded {
-        Ok((tokens, 1..)) => tokens,
-        _ => return Vec::new(),
+    let Ok(tokens) = Tokenizer::new(&ForebayDialect, sql).tokenize_with_location() else {
+        return Vec::new();
+    };
+    let folded = new_rows::fold(tokens).and_then(|(tokens, _)| fold(tokens));
+    let Ok((tokens, _)) = folded else {
+        return Vec::new();
     };
     let names = tokens.into_iter().filter_map(|token| match token.token {
         Token::Word(word) => {

@@ -36,6 +36,7 @@ mod place;
 mod plain;
 mod raw;
 mod rewrite;
+mod row_fit;
 mod run;
 mod semantics;
 mod session;

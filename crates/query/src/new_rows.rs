@@ -13,7 +13,7 @@ use crate::time_clause::{MARK, NEW};
 
 /// Folds every `${new:…}` into the name of its table; gives their number too.
 ///
-/// Errors: `Config` `bad_reference`.
+/// Errors: `Config` `bad_new_rows`.
 pub(crate) fn fold(tokens: Vec<TokenWithSpan>) -> Result<(Vec<TokenWithSpan>, usize)> {
     let mut folded = Vec::with_capacity(tokens.len());
     let mut references = 0;
@@ -24,7 +24,7 @@ pub(crate) fn fold(tokens: Vec<TokenWithSpan>) -> Result<(Vec<TokenWithSpan>, us
             rest = after;
             continue;
         }
-        let (name, taken) = read_reference(after).ok_or_else(|| bad_reference(first))?;
+        let (name, taken) = read_reference(after).ok_or_else(|| bad_name(first))?;
         let words = [
             Token::Word(word(name.namespace.as_str())),
             Token::Period,
@@ -64,13 +64,13 @@ fn word(name: &str) -> Word {
     }
 }
 
-fn bad_reference(at: &TokenWithSpan) -> Error {
+fn bad_name(at: &TokenWithSpan) -> Error {
     let place = at.span.start;
     let what = format!(
         "{}:{}: expected `${{new:namespace.table}}`",
         place.line, place.column
     );
-    Error::config("bad_reference", what)
+    Error::config("bad_new_rows", what)
         .with_hint("write `FROM ${new:sales.orders}` for the rows of sales.orders that are new")
 }
 
@@ -125,7 +125,7 @@ mod tests {
             "${new:sales.orders",
         ] {
             let error = shown(&format!("select * from {bad}")).unwrap_err();
-            assert_eq!(error.code(), "bad_reference", "{bad}");
+            assert_eq!(error.code(), "bad_new_rows", "{bad}");
             assert!(error.message().starts_with("1:15: "), "{}", error.message());
         }
         assert_eq!(

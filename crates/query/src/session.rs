@@ -26,7 +26,6 @@ use futures::stream::BoxStream;
 use futures::{FutureExt, StreamExt, TryStreamExt};
 
 use crate::catalog::Catalogs;
-use crate::change::RowFit;
 use crate::describe::describe;
 use crate::engine::deadline::QueryCancellation;
 use crate::error::{Phase, explain, panicked};
@@ -34,6 +33,7 @@ use crate::natural_join::AskedJoins;
 use crate::pinned::Pinned;
 use crate::plain;
 use crate::raw::PayloadReader;
+use crate::row_fit::RowFit;
 use crate::run::{self, PlannedStatement};
 use crate::state::{QueryState, Resources, for_queries};
 use crate::statement;

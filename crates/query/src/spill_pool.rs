@@ -239,7 +239,7 @@ mod tests {
     fn the_merge_of_one_sort_leaves_memory_to_the_others() {
         let pool = Arc::new(SpillPool::new(1_000));
         let _expected = pool.expect_spillers(SpillerCount { all: 5, sorts: 5 });
-        let shared: Arc<dyn MemoryPool> = pool.clone();
+        let shared: Arc<dyn MemoryPool> = pool;
         let merge = MemoryConsumer::new("ExternalSorterMerge[0]").register(&shared);
         assert!(merge.try_grow(80).is_ok());
         assert!(merge.try_grow(80).is_ok(), "two files in any case");
@@ -251,7 +251,7 @@ mod tests {
     fn the_first_operator_that_spills_leaves_the_shares_of_those_to_come() {
         let pool = Arc::new(SpillPool::new(100));
         let expected = pool.expect_spillers(SpillerCount { all: 5, sorts: 5 });
-        let shared: Arc<dyn MemoryPool> = pool.clone();
+        let shared: Arc<dyn MemoryPool> = pool;
         let first = spiller(&shared);
         assert!(first.try_grow(15).is_ok());
         assert!(first.try_grow(2).is_err(), "four more will come");

@@ -89,7 +89,7 @@ pub(crate) struct ClausedName<'a> {
     pub(crate) name: &'a str,
     pub(crate) system: Option<Span>,
     pub(crate) valid: Option<Span>,
-    /// Only rows that are new since a position, see [`crate::new_rows`].
+    /// Only rows that are new since the position of a pipeline (`new_rows`).
     pub(crate) is_new: bool,
 }
 

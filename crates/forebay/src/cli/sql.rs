@@ -98,7 +98,7 @@ impl Sql {
             }
             (Some(text), _) => shell::run_script(&workspace, &as_of, text, answering).await?,
             (None, Some(file)) => shell::run_file(&workspace, &as_of, file, answering).await?,
-            (None, None) => shell::run(&workspace, &as_of, answering).await?,
+            (None, None) => Box::pin(shell::run(&workspace, &as_of, answering)).await?,
         }
         Ok(ExitCode::SUCCESS)
     }

@@ -113,7 +113,7 @@ fn a_refused_row_is_replayed_from_the_result_that_was_kept() {
     project.run(&["run", "large", "--quiet"]);
     let all = "SELECT id, amount FROM curated.large ORDER BY id";
     assert_eq!(rows(&project, all), ["2,50"]);
-    project.ok(&["tables", "drop", "shop.orders", "--yes"]);
+    project.ok(&["tables", "drop", "shop.orders", "--force", "--yes"]);
     project.write("pipelines/large.yaml", LARGE);
     project.ok(&["quarantine", "replay", "large"]);
     assert_eq!(rows(&project, all), ["1,500", "2,50"]);
@@ -153,6 +153,40 @@ fn a_table_that_lost_rows_is_not_read_as_if_it_had_grown() {
     assert_eq!(rows(&other, all), ["1,30", "2,50"]);
 }
 
+/// What the position knows is the state of the inputs: a changed pipeline and a lost target are reasons too.
+#[test]
+fn a_run_that_is_asked_for_is_made() {
+    let keyed = "pipeline: names\nsource: {query: SELECT id, customer FROM shop.orders}\ntransform:\n- sql: SELECT id, 'one' AS name FROM input\nload: {iceberg: {table: curated.names, mode: upsert, key: [id]}}\n";
+    let project = project(&[("orders", ORDERS), ("names", keyed)]);
+    load(&project, 1, &order(1, "a", 5));
+    let all = "SELECT id, name FROM curated.names";
+    project.ok(&["run", "names", "--quiet"]);
+    assert_eq!(rows(&project, all), ["1,one"]);
+    project.write("pipelines/names.yaml", &keyed.replace("'one'", "'two'"));
+    let server = Server::start(&project, "127.0.0.1:0");
+    wait_for(&project, "SELECT name FROM curated.names", "two");
+    server.kill();
+    project.ok(&["tables", "drop", "curated.names", "--force", "--yes"]);
+    project.ok(&["run", "names", "--quiet"]);
+    assert_eq!(rows(&project, all), ["1,two"]);
+}
+
+#[test]
+fn a_column_keeps_its_type() {
+    let ratio = "pipeline: ratio\nsource: {query: SELECT id, 1 AS ratio FROM shop.orders}\nload: {iceberg: {table: curated.ratio, mode: replace}}\n";
+    let project = project(&[("orders", ORDERS), ("ratio", ratio)]);
+    load(&project, 1, &order(1, "a", 5));
+    project.ok(&["run", "ratio", "--quiet"]);
+    project.write(
+        "pipelines/ratio.yaml",
+        &ratio.replace("1 AS ratio", "'x' AS ratio"),
+    );
+    let refused = project.run(&["run", "ratio", "--quiet"]);
+    assert_eq!(refused.code, 1);
+    assert!(refused.err.contains("type_mismatch"), "{}", refused.err);
+    assert_eq!(rows(&project, "SELECT * FROM curated.ratio"), ["1,1"]);
+}
+
 #[test]
 fn what_a_query_may_be_loaded_as() {
     let file = |query: &str, load: &str| {
@@ -171,11 +205,16 @@ fn what_a_query_may_be_loaded_as() {
             "mode: append",
             "result_added_again",
         ),
+        (
+            "{sql: \"SELECT id FROM ${new:shop.orders}\", changes: full}",
+            "mode: append",
+            "result_added_again",
+        ),
         ("SELECT id FROM curated.p", "mode: replace", "endless_table"),
         (
             "SELECT id FROM ${new:orders}",
             "mode: append",
-            "bad_reference",
+            "bad_new_rows",
         ),
         ("DELETE FROM shop.orders", "mode: replace", "not_a_select"),
         ("SELECT FROM", "mode: replace", "bad_sql"),

@@ -314,6 +314,15 @@ impl Table {
                 }
                 _ => match self.with_numbers(columns, at, &kind) {
                     Some(placed) => Ok(Ok(placed)),
+                    // A statement has one type for each column; another one is a change of its author.
+                    None if self.extractor == "query" => {
+                        let [now, then] = [&kind, columns.list[at].data_type()].map(type_text);
+                        let reason = format!(
+                            "column `{name}` is {now}, the table has {then}; CAST it in the statement, give it another name, or start over with `forebay pipeline reset`"
+                        );
+                        let code = "type_mismatch";
+                        Ok(Err(Refusal { code, reason }))
+                    }
                     None => self.variant(columns, name, kind),
                 },
             },

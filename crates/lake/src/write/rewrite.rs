@@ -18,6 +18,7 @@ use futures::StreamExt;
 use iceberg::spec::{PartitionSpecRef, SchemaRef, Struct, Transform};
 use object_store::path::Path;
 use parquet::arrow::ParquetRecordBatchStreamBuilder;
+use parquet::arrow::arrow_reader::ArrowReaderOptions;
 use parquet::arrow::async_reader::ParquetRecordBatchStream;
 use roaring::RoaringTreemap;
 use tokio::runtime::Handle;
@@ -160,7 +161,9 @@ impl Rewriting<'_> {
     async fn open(&self, old: &OldFile) -> Result<ParquetRecordBatchStream<CheckedFile>> {
         let objects = Arc::clone(self.target.storage.objects());
         let reader = CheckedFile::new(objects, old.path.clone(), old.bytes);
-        let builder = ParquetRecordBatchStreamBuilder::new(reader).await;
+        // Types of Parquet only: lists of other engines may be large ones in Arrow's own words, and their elements have field ids too.
+        let options = ArrowReaderOptions::new().with_skip_arrow_metadata(true);
+        let builder = ParquetRecordBatchStreamBuilder::new_with_options(reader, options).await;
         let builder = builder.map_err(unreadable)?;
         check_identity(&old.spec, builder.schema())?;
         let rows = (BATCH_CELLS_MAX / self.target.width.max(1)).clamp(1, BATCH_ROWS_MAX);

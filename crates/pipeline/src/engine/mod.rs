@@ -95,6 +95,11 @@ async fn all_splits(
     let context = &RunContext {
         full: context.full || replaces,
         follow: context.follow && spec.is_continuous(),
+        // A result is made again: what kills a process over it is not in its bytes.
+        payload_attempts: match spec.source.capabilities().is_by_pass {
+            true => 0,
+            false => context.payload_attempts,
+        },
         ..context.clone()
     };
     let requests = Arc::new(audit::Requests::default());

@@ -51,6 +51,8 @@ pub struct PlatformContext {
     pub journals: Arc<Journals>,
     /// The lake that the run writes to; `None` outside of a run.
     pub lake: Option<Lake>,
+    /// SHA-256 of the pipeline's file; empty outside of a run.
+    pub definition: String,
     /// SQL over that lake; `None` outside of a run.
     pub sql: Option<Arc<dyn LakeSql>>,
 }
@@ -64,6 +66,7 @@ impl PlatformContext {
             branch: RefName::main(),
             journals: Arc::new(journals),
             lake: None,
+            definition: String::new(),
             sql: None,
         }
     }
@@ -114,6 +117,11 @@ pub trait PlatformSource: fmt::Debug + Send + Sync {
     /// The tables of the lake that it reads, for a source whose rows are those of the lake.
     fn tables(&self) -> Option<&NamedTables> {
         None
+    }
+
+    /// Whether its rows may be those of an earlier run once more, without `--full`.
+    fn repeats_rows(&self) -> bool {
+        false
     }
 
     /// Push settings, for a source that accepts pushes.

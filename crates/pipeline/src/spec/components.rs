@@ -130,6 +130,14 @@ impl ConfiguredSource {
         }
     }
 
+    /// Whether its rows may be those of an earlier run once more, without `--full`.
+    pub fn repeats_rows(&self) -> bool {
+        match self {
+            Self::Connector(_) => false,
+            Self::Platform(source) => source.repeats_rows(),
+        }
+    }
+
     /// Push settings, for a source that accepts pushes.
     pub fn push(&self) -> Option<&PushConfig> {
         match self {

@@ -49,29 +49,31 @@ impl Build<'_> {
         let lake = target.lake();
         if lake.is_some_and(|target| tables.all.contains(&target.table)) {
             let what = "the pipeline reads the table that it loads: each run would read the rows added by the last one";
-            self.refuse_load("table", "endless_table", what, None);
+            self.refuse_load("table", &Error::config("endless_table", what));
         }
         let has_new = !tables.new.is_empty();
         if is_by_pass && has_new && target.replaces() {
             let what = "the rows that are new since the last run would replace all others";
             let hint = "read the tables without `${new:…}`, or load `mode: append` or `upsert`";
-            self.refuse_load("mode", "new_rows_replace", what, Some(hint));
+            let error = Error::config("new_rows_replace", what).with_hint(hint);
+            self.refuse_load("mode", &error);
         }
-        if is_by_pass && !has_new && lake.is_some_and(IcebergTarget::only_adds) {
-            let what = "each run would add all rows of the result once more";
+        if source.repeats_rows() && lake.is_some_and(IcebergTarget::only_adds) {
+            let what = "a run would add rows once more that an earlier one has added";
             let hint = "load `mode: replace` or `upsert`, or read only new rows with `FROM ${new:namespace.table}`";
-            self.refuse_load("mode", "result_added_again", what, Some(hint));
+            let error = Error::config("result_added_again", what).with_hint(hint);
+            self.refuse_load("mode", &error);
         }
     }
 
-    fn refuse_load(&mut self, key: &str, code: &'static str, what: &str, hint: Option<&str>) {
+    fn refuse_load(&mut self, key: &str, error: &Error) {
         self.part("load", |document| {
             let place = config_of(document);
             let place = place.get(key).unwrap_or(place);
-            let error = place.error(code, what);
-            Err::<(), _>(match hint {
-                Some(hint) => error.with_hint(hint),
-                None => error,
+            let placed = place.error(error.code(), error.message());
+            Err::<(), _>(match error.hint() {
+                Some(hint) => placed.with_hint(hint),
+                None => placed,
             })
         });
     }

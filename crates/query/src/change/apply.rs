@@ -13,8 +13,9 @@ use roaring::RoaringTreemap;
 
 use super::statement::{ChangeStatement, TableChange};
 use super::target::{check_changeable, no_such_table};
-use super::{ChangeReport, ChangeSession, RowFit};
+use super::{ChangeReport, ChangeSession};
 use crate::engine::canonical;
+use crate::row_fit::RowFit;
 use crate::session::{Answer, PlannedQuery};
 use crate::table::placed::PlacedTable;
 

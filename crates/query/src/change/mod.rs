@@ -6,7 +6,6 @@
 
 mod alter;
 mod apply;
-mod fit;
 mod statement;
 mod target;
 
@@ -18,7 +17,6 @@ use forebay_core::{CommitId, Error, ErrorKind, Result};
 use forebay_lake::Lake;
 
 use crate::session::{Answer, Query, QueryOptions};
-pub(crate) use fit::RowFit;
 pub use statement::ChangeStatement;
 
 /// How often a statement is planned again after another writer's commit.

@@ -109,6 +109,12 @@ fn reshape(array: &ArrayRef, from: &Field, to: &Field) -> Result<ArrayRef> {
                 list.nulls().cloned(),
             )?))
         }
+        // Lists as other engines write them: their elements have field ids too.
+        (DataType::LargeList(element) | DataType::FixedSizeList(element, _), DataType::List(_)) => {
+            let plain = from.clone().with_data_type(DataType::List(element.clone()));
+            let list = cast_with_options(array, plain.data_type(), &CastOptions::default())?;
+            reshape(&list, &plain, to)
+        }
         (DataType::Map(from, _), DataType::Map(to, sorted)) => {
             reshape_map(array.as_map(), from, to, *sorted)
         }

@@ -357,7 +357,4 @@ fn next(folder: &Path) {
         "   forebay sql                     SQL shell; try: SELECT * FROM markets.payments LIMIT 5;",
     );
     say::line("   forebay test                    every issuer is in the curated table, once");
-    say::line(
-        "   forebay rebuild markets.rates   the table again from the raw zone, with the times of its commits",
-    );
 }

@@ -43,7 +43,12 @@ impl Compact {
         let mut compacted = Vec::new();
         for table in tables {
             let request = self.request(workspace, &table);
-            let done = workspace.lake().compact(&request).await?;
+            let done = workspace.lake().compact(&request).await;
+            // What is wrong with one table keeps no other from being compacted.
+            let done = done.unwrap_or_else(|error| CompactedTable {
+                problems: vec![error.to_string()],
+                ..CompactedTable::default()
+            });
             if !done.is_untouched() || !done.problems.is_empty() || !self.tables.is_empty() {
                 compacted.push((table, done));
             }

@@ -87,6 +87,7 @@ pub(in crate::engine) fn source_context(
         branch: context.branch.clone(),
         journals: context.journals.clone(),
         lake: Some(context.lake.clone()),
+        definition: spec.digest.clone(),
         sql: Some(context.lake_sql.clone()),
     };
     platform.source.stored = Some(Arc::new(OwnPayloads(platform.clone())));

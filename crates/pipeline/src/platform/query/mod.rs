@@ -125,6 +125,10 @@ impl PlatformSource for LakeQuery {
         }
     }
 
+    fn repeats_rows(&self) -> bool {
+        self.tables.new.is_empty() || self.settings.changes == Changes::Full
+    }
+
     fn tables(&self) -> Option<&NamedTables> {
         Some(&self.tables)
     }

@@ -15,6 +15,9 @@ pub(super) struct ReadState {
     pub(super) commit: CommitId,
     /// SHA-256 of the statement, which may change between runs.
     pub(super) statement: String,
+    /// SHA-256 of the pipeline's file: transforms and the target may change, too.
+    #[serde(default)]
+    pub(super) definition: String,
     /// Its tables by name, each at the snapshot that was read.
     pub(super) tables: BTreeMap<String, Place>,
 }

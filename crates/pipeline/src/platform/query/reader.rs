@@ -106,7 +106,11 @@ impl OpenResult {
 }
 
 fn unwritable(error: ArrowError) -> Error {
-    Error::bug("bad_result", "failed to write the result of a statement").with_source(error)
+    Error::bug(
+        "result_unwritable",
+        "failed to write the result of a statement",
+    )
+    .with_source(error)
 }
 
 #[async_trait]

@@ -76,6 +76,7 @@ impl TableWatch {
         let end = ReadState {
             commit,
             statement: digest(&self.settings.sql),
+            definition: self.context.definition.clone(),
             tables: tables
                 .iter()
                 .map(|(name, table)| (name.to_string(), plan::end(table)))
@@ -161,14 +162,16 @@ impl TableWatch {
         }
     }
 
-    /// With `${new:…}`, when there are new rows; otherwise when a table or the statement itself has changed.
+    /// With `${new:…}`, when there are new rows; otherwise when a table or the pipeline itself has changed, and always when it does not follow.
     fn is_due(&self, end: &ReadState, has_new: bool) -> bool {
         let Some(last) = &self.last else {
             return true;
         };
         let is_same_statement = last.statement == end.statement;
         if self.tables.new.is_empty() {
-            return !is_same_statement || last.tables != end.tables;
+            // A run that somebody asks for, or a schedule, is made: the result may depend on the time, and the target may be gone.
+            let is_same = last.definition == end.definition && last.tables == end.tables;
+            return !self.context.follow || !is_same_statement || !is_same;
         }
         if has_new && !is_same_statement {
             tracing::warn!(

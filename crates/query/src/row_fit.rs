@@ -17,7 +17,7 @@ pub(crate) struct RowFit {
 
 impl RowFit {
     /// Columns of the schema by their names.
-    pub(super) fn of(schema: &SchemaRef, names: &[String], places: usize) -> Self {
+    pub(crate) fn of(schema: &SchemaRef, names: &[String], places: usize) -> Self {
         let columns = names.iter().filter_map(|name| {
             let field = schema.field_with_name(name).ok()?;
             Some((name.clone(), field.data_type().clone()))
