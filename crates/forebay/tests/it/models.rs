@@ -156,7 +156,7 @@ fn a_table_that_lost_rows_is_not_read_as_if_it_had_grown() {
 /// What the position knows is the state of the inputs: a changed pipeline and a lost target are reasons too.
 #[test]
 fn a_run_that_is_asked_for_is_made() {
-    let keyed = "pipeline: names\nsource: {query: SELECT id, customer FROM shop.orders}\ntransform:\n- sql: SELECT id, 'one' AS name FROM input\nload: {iceberg: {table: curated.names, mode: upsert, key: [id]}}\n";
+    let keyed = "pipeline: names\nsource:\n  query: SELECT id, customer FROM shop.orders\ntransform:\n- sql: SELECT id, 'one' AS name FROM input\nload: {iceberg: {table: curated.names, mode: upsert, key: [id]}}\n";
     let project = project(&[("orders", ORDERS), ("names", keyed)]);
     load(&project, 1, &order(1, "a", 5));
     let all = "SELECT id, name FROM curated.names";
@@ -173,7 +173,7 @@ fn a_run_that_is_asked_for_is_made() {
 
 #[test]
 fn a_column_keeps_its_type() {
-    let ratio = "pipeline: ratio\nsource: {query: SELECT id, 1 AS ratio FROM shop.orders}\nload: {iceberg: {table: curated.ratio, mode: replace}}\n";
+    let ratio = "pipeline: ratio\nsource:\n  query: SELECT id, 1 AS ratio FROM shop.orders\nload: {iceberg: {table: curated.ratio, mode: replace}}\n";
     let project = project(&[("orders", ORDERS), ("ratio", ratio)]);
     load(&project, 1, &order(1, "a", 5));
     project.ok(&["run", "ratio", "--quiet"]);

@@ -187,8 +187,9 @@ fn reshape_map(array: &MapArray, from: &Field, to: &FieldRef, sorted: bool) -> R
 mod tests {
     use std::collections::HashMap;
 
-    use arrow::array::{Int32Array, Int64Array, StringArray};
-    use arrow::datatypes::Int64Type;
+    use arrow::array::{Int32Array, Int64Array, LargeListArray, StringArray};
+    use arrow::buffer::OffsetBuffer;
+    use arrow::datatypes::{Int32Type, Int64Type};
 
     use super::*;
 
@@ -197,6 +198,37 @@ mod tests {
             "PARQUET:field_id".to_owned(),
             id.to_string(),
         )]))
+    }
+
+    /// pyarrow writes lists of this type when it is asked to; their elements are found by id as well.
+    #[test]
+    fn elements_of_large_lists_are_found_by_id() {
+        let old = Fields::from(vec![
+            field("k", 1, DataType::Int32),
+            field("j", 2, DataType::Int32),
+        ]);
+        let new = Fields::from(vec![
+            field("j", 1, DataType::Int32),
+            field("k", 2, DataType::Int32),
+        ]);
+        let number = |n| -> ArrayRef { Arc::new(Int32Array::from(vec![n])) };
+        let values = StructArray::new(old.clone(), vec![number(1), number(2)], None);
+        let element =
+            |fields: &Fields| Arc::new(field("element", 3, DataType::Struct(fields.clone())));
+        let offsets = OffsetBuffer::<i64>::from_lengths([1]);
+        let list = LargeListArray::new(element(&old), offsets, Arc::new(values), None);
+        let got = reshape(
+            &(Arc::new(list) as ArrayRef),
+            &field("l", 4, DataType::LargeList(element(&old))),
+            &field("l", 4, DataType::List(element(&new))),
+        );
+        let got = got.unwrap();
+        let elements = got.as_list::<i32>().values().as_struct();
+        let first = |name: &str| {
+            let column = elements.column_by_name(name).unwrap();
+            column.as_primitive::<Int32Type>().value(0)
+        };
+        assert_eq!((first("j"), first("k")), (1, 2));
     }
 
     /// The trap: `a` was renamed to `b` and a new `a` of the same type added, `n` widened, `c` dropped.
