@@ -18,6 +18,7 @@ use crate::{Lake, Table};
 
 use super::heads::{contended, no_such_table};
 use super::numbers::check_numbers;
+use super::schemas::check_columns;
 use super::snapshots::{SnapshotChecks, check_sequence};
 use super::{
     EXTERNAL_TABLES_MAX, ExternalChange, ExternalCommit, METADATA_BYTES_MAX, commit_property,
@@ -197,6 +198,7 @@ async fn plan_table(
     let previous = head.map(|head| head.metadata_location().to_owned());
     let metadata = apply(&base, previous.as_deref(), updates, id, now)?;
     check_numbers(&metadata, now)?;
+    check_columns(&base, &metadata)?;
     check_metadata(&metadata)?;
     let checked = checks.check(lake, &base, &metadata, now).await;
     checked.map_err(as_bad_update)?;

@@ -10,6 +10,7 @@ mod heads;
 mod numbers;
 mod register;
 mod rules;
+mod schemas;
 mod snapshots;
 
 use std::collections::BTreeMap;

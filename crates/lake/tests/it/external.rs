@@ -508,3 +508,49 @@ async fn tables_are_registered_renamed_and_dropped() {
         .await;
     assert_eq!(code(refused), "bad_update");
 }
+
+/// The files of a table must stay readable, and mean here what they mean in the other engine.
+#[tokio::test(flavor = "multi_thread")]
+async fn columns_change_only_as_files_can_be_read() {
+    let site = Site::new().await;
+    create(&site, "a.t", &[]).await.unwrap();
+    append(&site.lake, "a.t", id_rows([1])).await.unwrap();
+    let becomes = |fields: Value| {
+        let schema = json!({"type": "struct", "fields": fields});
+        json!([
+            {"action": "add-schema", "schema": schema},
+            {"action": "set-current-schema", "schema-id": -1},
+        ])
+    };
+    let table = site.table("a.t").await;
+    let id = table.metadata_json().unwrap()["schemas"][0]["fields"][0].clone();
+    let number = id["id"].as_i64().unwrap();
+    let more = |field: Value| becomes(json!([id, field]));
+    let typed = |kind: &str| {
+        becomes(json!([{"id": number, "name": "id", "required": false, "type": kind}]))
+    };
+    for (updates, expected) in [
+        (typed("string"), "bad_update"),
+        (typed("int"), "bad_update"),
+        (
+            more(json!({"id": 90, "name": "z", "required": true, "type": "int"})),
+            "bad_update",
+        ),
+        (
+            more(
+                json!({"id": 90, "name": "z", "required": false, "type": "int", "initial-default": 5}),
+            ),
+            "update_refused",
+        ),
+        (
+            more(json!({"id": 90, "name": "z", "required": false, "type": "int"})),
+            "done",
+        ),
+    ] {
+        assert_eq!(
+            code(change(&site, "a.t", updates.clone()).await),
+            expected,
+            "{updates}"
+        );
+    }
+}
