@@ -269,7 +269,7 @@ mod tests {
 
         let list =
             |item: Fields| DataType::List(Arc::new(field("element", 8, DataType::Struct(item))));
-        let offsets = arrow::buffer::OffsetBuffer::from_lengths([2, 0]);
+        let offsets = OffsetBuffer::from_lengths([2, 0]);
         let item = Arc::new(field("element", 8, DataType::Struct(old.clone())));
         let array: ArrayRef = Arc::new(ListArray::new(item, offsets, array, None));
         let got = reshape(&array, &field("l", 6, list(old)), &field("l", 6, list(new))).unwrap();
