@@ -43,12 +43,14 @@ impl Compact {
         let mut compacted = Vec::new();
         for table in tables {
             let request = self.request(workspace, &table);
-            let done = workspace.lake().compact(&request).await;
-            // What is wrong with one table keeps no other from being compacted.
-            let done = done.unwrap_or_else(|error| CompactedTable {
-                problems: vec![error.to_string()],
-                ..CompactedTable::default()
-            });
+            let done = match workspace.lake().compact(&request).await {
+                // Of all tables, what is wrong with one keeps no other from being compacted.
+                Err(error) if self.tables.is_empty() => CompactedTable {
+                    problems: vec![error.to_string()],
+                    ..CompactedTable::default()
+                },
+                done => done?,
+            };
             if !done.is_untouched() || !done.problems.is_empty() || !self.tables.is_empty() {
                 compacted.push((table, done));
             }
