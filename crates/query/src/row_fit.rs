@@ -39,6 +39,10 @@ impl RowFit {
                 field.data_type().clone(),
             )
         });
+        let given = plan.schema().fields().iter().skip(self.places);
+        for (field, (name, to)) in given.zip(&self.columns) {
+            check_names(name, field.data_type(), to)?;
+        }
         let wanted = self.columns.iter();
         let wanted = std::iter::repeat_n(None, self.places).chain(wanted.map(Some));
         let exprs = columns
@@ -53,10 +57,60 @@ impl RowFit {
     }
 }
 
-/// Whether a value is written as it is: the names and ids of fields within are those of the table anyway.
+/// Whether a value is written as it is: the ids of fields within are those of the table anyway.
 fn is_same(kind: &DataType, to: &DataType) -> bool {
     let is_text = |kind: &DataType| matches!(kind, DataType::Utf8 | DataType::Utf8View);
-    kind.equals_datatype(to) || is_text(kind) && is_text(to)
+    kind.equals_datatype(to) && field_names(kind) == field_names(to) || is_text(kind) && is_text(to)
+}
+
+/// The names of all fields within, in their order.
+fn field_names(kind: &DataType) -> Vec<&str> {
+    match kind {
+        DataType::Struct(fields) => fields
+            .iter()
+            .flat_map(|field| {
+                let within = field_names(field.data_type());
+                std::iter::once(field.name().as_str()).chain(within)
+            })
+            .collect(),
+        DataType::List(element) | DataType::LargeList(element) => field_names(element.data_type()),
+        _ => Vec::new(),
+    }
+}
+
+/// A field goes by its name, never by its place; one that the column lacks would be lost.
+///
+/// Errors: `Config` `bad_sql`.
+fn check_names(column: &str, kind: &DataType, to: &DataType) -> Result<()> {
+    match (kind, to) {
+        (DataType::Struct(given), DataType::Struct(wanted)) => {
+            for field in given {
+                let same = wanted.iter().find(|other| other.name() == field.name());
+                let same = same.ok_or_else(|| unknown_field(column, field.name()))?;
+                check_names(column, field.data_type(), same.data_type())?;
+            }
+            Ok(())
+        }
+        // The engine casts elements by their place.
+        (DataType::List(given) | DataType::LargeList(given), DataType::List(wanted)) => {
+            let (names, known) = (
+                field_names(given.data_type()),
+                field_names(wanted.data_type()),
+            );
+            match names.iter().zip(&known).find(|(name, known)| name != known) {
+                Some((name, _)) => Err(unknown_field(column, name)),
+                None => Ok(()),
+            }
+        }
+        _ => Ok(()),
+    }
+}
+
+fn unknown_field(column: &str, field: &str) -> DataFusionError {
+    let what = format!("column {column} has no field `{field}` at that place");
+    external(Error::config("bad_sql", what).with_hint(
+        "write the fields by the names that `forebay tables describe` shows; within lists in that order",
+    ))
 }
 
 fn wrong_count(given: usize, wanted: usize) -> DataFusionError {

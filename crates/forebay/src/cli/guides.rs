@@ -54,9 +54,10 @@ fn whole_file(text: &str) -> String {
         Some((_, above)) => format!("{above}{}", indented(text)),
         None => text.to_owned(),
     };
-    let of_table = file.contains("\n  table:");
-    let extract = match of_table {
-        true => "extract: {table: {}}\n",
+    // Rows of the lake need no extractor.
+    let is_of_lake = file.contains("\n  table:") || file.contains("\n  query:");
+    let extract = match is_of_lake {
+        true => "",
         false => "extract: {json: {}}\n",
     };
     for (key, default) in [

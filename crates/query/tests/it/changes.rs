@@ -315,6 +315,43 @@ async fn a_statement_that_is_given_up_leaves_the_old_state_or_the_new_one() {
     assert_eq!(fixture.rows("select count(*) from a.t").await, ["1000"]);
 }
 
+/// Values of equal types went by their place.
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn fields_of_structs_go_by_their_names() {
+    let fixture = Fixture::new().await;
+    run(
+        &fixture,
+        &[
+            (
+                "create table a.t (id int, s struct<a bigint, b bigint>, l struct<x bigint>[])",
+                "CREATE TABLE",
+            ),
+            (
+                "insert into a.t (id, s) values (1, {'b': 2, 'a': 1})",
+                "INSERT 0 1",
+            ),
+            (
+                "insert into a.t (id, l) values (2, [{'x': 5}])",
+                "INSERT 0 1",
+            ),
+        ],
+    )
+    .await;
+    for bad in [
+        "insert into a.t (id, s) values (3, {'p': 2, 'q': 1})",
+        "insert into a.t (id, s) values (3, {'B': 2, 'A': 1})",
+        "insert into a.t (id, s) values (3, {'a': 1, 'b': 2, 'c': 3})",
+        "insert into a.t (id, l) values (3, [{'y': 5}])",
+        "update a.t set s = {'p': 8, 'q': 9}",
+    ] {
+        assert_eq!(failure(&fixture, bad).await.code(), "bad_sql", "{bad}");
+    }
+    let rows = fixture
+        .rows("select s.a, s.b, l[1].x from a.t order by id")
+        .await;
+    assert_eq!(rows, ["1 | 2 | NULL", "NULL | NULL | 5"]);
+}
+
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn a_table_of_a_pipeline_is_refused() {
     let fixture = Fixture::new().await;
