@@ -319,10 +319,10 @@ fn columns_may_come_later_and_values_of_another_kind_are_refused() {
     );
     let columns = project.value("SELECT count(*) FROM information_schema.columns WHERE table_name = 'rates' AND table_schema = 'bonds' AND column_name LIKE '%__v_%'");
     assert_eq!(columns, "0");
-    let tables = "SELECT string_agg(table_name || ' ' || table_type, ', ' ORDER BY table_name) FROM information_schema.tables WHERE table_schema = 'bonds'";
+    let tables = "SELECT string_agg(table_name || ' ' || table_type, '; ' ORDER BY table_name) FROM information_schema.tables WHERE table_schema = 'bonds'";
     assert_eq!(
         project.value(tables),
-        "rates BASE TABLE, rates__current VIEW, rates__now VIEW"
+        "rates BASE TABLE; rates__current VIEW; rates__now VIEW"
     );
     let of_view =
         "SELECT count(*) > 4 FROM information_schema.columns WHERE table_name = 'rates__now'";
