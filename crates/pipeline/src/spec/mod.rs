@@ -207,7 +207,7 @@ struct Build<'a> {
 impl<'a> Build<'a> {
     fn new(resolved: &'a Resolved, engine: &'a Arc<dyn SqlEngine>) -> Self {
         let document = &resolved.document;
-        let mut found = findings(document, &pipeline_schema());
+        let mut found = findings(document, &schema::schema_of(document));
         // An unresolved reference has been reported already.
         found.retain(|finding| !resolved.is_broken(&finding.path));
         Self {
@@ -324,11 +324,7 @@ impl<'a> Build<'a> {
             });
         }
         let source = self.document.get("source").and_then(|it| it.single());
-        let own = source.and_then(|(name, _)| components::own_extractor(&name));
-        if own.is_none() {
-            self.found.push(missing_extractor(self.document));
-        }
-        own
+        source.and_then(|(name, _)| components::own_extractor(&name))
     }
 
     /// A stage that may be left out.
@@ -407,18 +403,6 @@ impl<'a> Build<'a> {
     fn records(&self) -> Option<String> {
         let (_, config) = self.document.get("source")?.single()?;
         config.get("records")?.as_str().map(str::to_owned)
-    }
-}
-
-fn missing_extractor(document: &Document) -> Finding {
-    let diagnostic = document.diagnostic(
-        "missing_key",
-        "missing key `extract` in the file".to_owned(),
-        Some(format!("`extract`: {}", schema::EXTRACT)),
-    );
-    Finding {
-        path: document.path().to_owned(),
-        diagnostic,
     }
 }
 

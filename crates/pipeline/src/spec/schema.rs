@@ -1,19 +1,17 @@
 //! The JSON Schema of a pipeline file, put together from the tables of components.
 
+use forebay_config::Document;
 use schemars::generate::SchemaSettings;
 use schemars::{Schema, SchemaGenerator, json_schema};
 use serde_json::{Map, Value, json};
 
-use super::components::{Stage, components};
+use super::components::{Stage, components, own_extractor};
 use super::{RawSpec, ScheduleSpec};
 use crate::buffer::BufferSpec;
 use forebay_formats::contract::ContractPolicy;
 
 /// A pipeline file with every section, for the reference.
 pub const PIPELINE_EXAMPLE: &str = include_str!("example.yaml");
-
-/// The purpose of `extract:`.
-pub(super) const EXTRACT: &str = "How payloads become rows. Sources of rows of the lake need none.";
 
 /// JSON Schema (2020-12) of a pipeline file, for editors and for the check. Its properties are in flow order.
 pub fn pipeline_schema() -> Schema {
@@ -37,6 +35,18 @@ pub fn pipeline_schema() -> Schema {
     schema
 }
 
+/// The schema of this file: a source that brings no extractor along needs one.
+pub(super) fn schema_of(document: &Document) -> Schema {
+    let source = document.get("source").and_then(|source| source.single());
+    let own = source.and_then(|(name, _)| own_extractor(&name));
+    let mut schema = pipeline_schema();
+    if own.is_none() {
+        let required = json!(["pipeline", "source", "extract", "load"]);
+        schema.insert("required".to_owned(), required);
+    }
+    schema
+}
+
 fn properties(generator: &mut SchemaGenerator) -> Value {
     let [sources, extractors, transforms, sinks] = Stage::ALL.map(|stage| {
         let kinds = components(stage).into_iter();
@@ -54,7 +64,7 @@ fn properties(generator: &mut SchemaGenerator) -> Value {
         "schedule": described(generator.subschema_for::<ScheduleSpec>(), "When `forebay serve` runs it."),
         "source": choice("Source of the payloads.", sources),
         "raw": described(generator.subschema_for::<RawSpec>(), "How payloads are kept in the raw zone."),
-        "extract": choice(EXTRACT, extractors),
+        "extract": choice("How payloads become rows.", extractors),
         "schema": described(generator.subschema_for::<ContractPolicy>(), "Columns of the rows, and the handling of others."),
         "transform": {
             "description": "Steps that change the rows, in order.",

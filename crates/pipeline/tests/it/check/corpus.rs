@@ -67,7 +67,7 @@ load:
     r#"
 pipeline: a
 source:
-  query: {sql: "SELECT id FROM ${new:quakes.events}", changes: full}
+  query: {sql: "SELECT id FROM quakes.events", changes: full}
 extract:
   query: {}
 load:
