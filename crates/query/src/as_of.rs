@@ -56,9 +56,13 @@ pub(crate) fn folded_names(sql: &str) -> Vec<FoldedName> {
     let Ok(tokens) = Tokenizer::new(&ForebayDialect, sql).tokenize_with_location() else {
         return Vec::new();
     };
-    let folded = new_rows::fold(tokens).and_then(|(tokens, _)| fold(tokens));
-    let Ok((tokens, _)) = folded else {
-        return Vec::new();
+    let folded = new_rows::fold(tokens).and_then(|(tokens, references)| {
+        let (tokens, clauses) = fold(tokens)?;
+        Ok((tokens, references + clauses))
+    });
+    let tokens = match folded {
+        Ok((tokens, 1..)) => tokens,
+        _ => return Vec::new(),
     };
     let names = tokens.into_iter().filter_map(|token| match token.token {
         Token::Word(word) => {
