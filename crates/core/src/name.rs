@@ -10,7 +10,7 @@ use serde::{Deserialize, Serialize};
 
 use crate::{Error, Result, shortened_value};
 
-/// Stands between the name of a column and the kind of the values in the one beside it: `price__v_string` has the texts of `price`.
+/// Separates the name of a column and the kind of the values in the one beside it: `price__v_string` has the texts of `price`.
 pub const VARIANT_SEPARATOR: &str = "__v_";
 
 /// Longest identifier in bytes.

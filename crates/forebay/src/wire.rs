@@ -13,7 +13,7 @@ use forebay_core::{
 use forebay_journal::Journals;
 use forebay_lake::Lake;
 use forebay_objects::StorageUrl;
-use forebay_pipeline::engine::{Figures, Ids, OWNER_PROPERTY, RunContext};
+use forebay_pipeline::engine::{Figures, Ids, RunContext};
 use forebay_query::{ChangeOptions, Engine, Query, QueryCancellation, QueryOptions};
 use forebay_server::CatalogSite;
 use forebay_store::{AsOf, Store};
@@ -296,7 +296,6 @@ impl Workspace {
             },
             author: self.author(),
             commit_id: Arc::new(move || CommitId::new(clock.now(), rand::rng().random())),
-            owner_property: OWNER_PROPERTY,
             is_forced,
         }
     }

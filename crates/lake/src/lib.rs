@@ -21,6 +21,7 @@ mod lake;
 mod lineage;
 mod manifest_cache;
 mod metadata;
+mod ownership;
 pub mod partition;
 mod rewrite;
 pub mod scan;
@@ -44,10 +45,10 @@ pub use compact::{CompactRequest, CompactedTable, CompactionRules};
 pub use draft::Draft;
 pub use external::{
     EXTERNAL_TABLES_MAX, ExternalChange, ExternalCommit, PlannedTable, TableDefinition,
-    is_system_namespace,
 };
 pub use lake::Lake;
 pub use lineage::{LineageEdge, reads_property};
+pub use ownership::{OWNER_PROPERTY, is_pipeline_namespace, is_system_namespace};
 pub use partition::PartitionField;
 pub use rewrite::{REWRITE_BYTES_MAX, SAME_SEQUENCES_NOTE, WideningObstacle};
 pub use schema::{INCOMPATIBLE_TYPE, TYPE_DEPTH_MAX};

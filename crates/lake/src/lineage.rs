@@ -1,4 +1,4 @@
-//! Which tables the rows of a table were made of, in its properties. Written by whoever loads it; nothing here reads rows.
+//! Lineage of a table in its properties: the tables that its rows were made of. The pipeline that loads it writes them; nothing here reads rows.
 
 use forebay_core::{Ident, NamedTables};
 

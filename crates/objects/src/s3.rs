@@ -140,7 +140,7 @@ impl S3Options {
             })
     }
 
-    /// What another client needs to reach the same service, in the words of Iceberg's file clients; never credentials.
+    /// The settings with which another client reaches the same service, by the names of Iceberg's file clients; never credentials.
     pub fn client_properties(&self, variables: &AwsVariables) -> BTreeMap<String, String> {
         let builder = self.over(variables.builder(true), "bucket");
         let endpoint = self.endpoint.clone().or_else(|| {

@@ -45,7 +45,7 @@ pub(crate) fn fold(tokens: Vec<TokenWithSpan>) -> Result<(Vec<TokenWithSpan>, us
     Ok((folded, clauses))
 }
 
-/// A name that clauses were folded into, and what it was.
+/// A name that clauses were folded into, and the plain name.
 pub(crate) struct FoldedName {
     folded: String,
     plain: String,

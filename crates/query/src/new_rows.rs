@@ -1,7 +1,7 @@
 //! `${new:namespace.table}`: the rows of a table that are new since the position of the pipeline whose source the statement is.
 //!
 //! Folded into the name as a clause before parsing, as those about time are (`as_of`), so that places in messages stay those of the text:
-//! `${new:sales.orders}` becomes `sales."orders@new"`. Which rows are new is told with the statement ([`LakeStatement::new`]).
+//! `${new:sales.orders}` becomes `sales."orders@new"`. The statement comes with the ranges of new rows ([`LakeStatement::new`]).
 //!
 //! [`LakeStatement::new`]: forebay_core::LakeStatement::new
 
@@ -84,7 +84,7 @@ pub(crate) fn refuse_outside(name: &TableName) -> Error {
     Error::config("no_new_rows", what).with_hint(format!("write {name} to read all of its rows"))
 }
 
-/// A change of the past is no new row.
+/// Refuses tables whose changes are not new rows.
 ///
 /// Errors: `Config` `no_new_rows`.
 pub(crate) fn refuse_times(name: &TableName) -> Error {

@@ -92,10 +92,7 @@ impl Pinned {
         }
         let mut rows = Vec::with_capacity(ranges.len());
         for range in ranges {
-            let state = match range.snapshot {
-                None => Some(table.clone()),
-                id => self.lake.at_snapshot(&table, id).await?,
-            };
+            let state = self.lake.at_snapshot(&table, range.snapshot).await?;
             let state = state.ok_or_else(|| new_rows::gone(name))?;
             rows.push(StateRows {
                 table: state,

@@ -23,7 +23,7 @@ const SPILLER_SHARE_MIN: usize = 8;
 /// The merges of all sorts together hold one part in so many: each would merge as many files at a time as there is memory for, and with less
 /// it merges in several passes.
 const MERGE_SHARE: usize = 2;
-/// What the engine calls the merge of a sort that has spilled, and of its rows in memory, which cannot do with less.
+/// The engine's name of the merge of a spilled sort, and of its rows in memory, whose memory cannot be reduced.
 const MERGE: &str = "ExternalSorterMerge[";
 /// The buffers of one file are more than one part in so many, a batch in memory is less.
 const FILE_BUFFER_SHARE: usize = 160;

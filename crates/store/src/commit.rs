@@ -18,6 +18,28 @@ pub struct Commit {
     pub positions: Vec<PositionMove>,
 }
 
+impl Commit {
+    /// A commit of heads alone: no run made it, and no position moves.
+    pub fn of_heads(
+        id: CommitId,
+        branch: RefName,
+        author: String,
+        message: String,
+        heads: Vec<HeadChange>,
+    ) -> Self {
+        Self {
+            id,
+            branch,
+            author,
+            message,
+            run: None,
+            at: None,
+            heads,
+            positions: Vec::new(),
+        }
+    }
+}
+
 /// Compare-and-set of one table's head on the branch.
 #[derive(Debug, Clone)]
 pub struct HeadChange {

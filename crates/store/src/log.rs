@@ -3,7 +3,7 @@
 use forebay_core::{CommitId, RefName, RunId, TableName, Timestamp};
 use uuid::Uuid;
 
-use crate::Change;
+use crate::{Change, HeadChange};
 
 /// Which state of the lake a reader wants.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -22,6 +22,18 @@ pub struct Head {
     pub table: TableName,
     pub uuid: Uuid,
     pub metadata_location: String,
+}
+
+impl Head {
+    /// The drop of the table as it is now.
+    pub fn into_drop(self) -> HeadChange {
+        HeadChange {
+            table: self.table,
+            uuid: self.uuid,
+            expected: Some(self.metadata_location),
+            change: Change::Drop,
+        }
+    }
 }
 
 /// One entry of the log.

@@ -13,7 +13,7 @@ use super::json::Path;
 /// Objects on the way to a field.
 const DEPTH_MAX: usize = 4;
 
-/// Fields of a body that are looked at.
+/// Fields of a body that are read.
 const FIELDS_MAX: usize = 1_000;
 
 /// Names of fields that lead to the next page, in lower case and without punctuation.

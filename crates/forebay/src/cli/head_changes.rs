@@ -13,18 +13,7 @@ pub(super) async fn commit_heads(
     message: String,
     heads: Vec<HeadChange>,
 ) -> Result<Committed> {
-    let commit = Commit {
-        id: CommitId::new(workspace.clock().now(), rand::rng().random()),
-        branch: branch.clone(),
-        author: workspace.author(),
-        message,
-        run: None,
-        at: None,
-        heads,
-        positions: Vec::new(),
-    };
+    let id = CommitId::new(workspace.clock().now(), rand::rng().random());
+    let commit = Commit::of_heads(id, branch.clone(), workspace.author(), message, heads);
     workspace.lake().store().commit(commit).await
 }
-
-/// Namespaces whose tables belong to a pipeline as a whole.
-pub(super) const SYSTEM_NAMESPACES: [&str; 3] = ["raw", "quarantine", "audit"];

@@ -10,10 +10,11 @@ use arrow::datatypes::Int64Type;
 use clap::Args;
 use forebay_core::{Error, RefName, Result, TableName};
 use forebay_lake::bitemporal::is_bitemporal;
+use forebay_lake::is_pipeline_namespace;
 use forebay_store::{AsOf, Change, Head, HeadChange};
 use futures::TryStreamExt;
 
-use super::head_changes::{SYSTEM_NAMESPACES, commit_heads};
+use super::head_changes::commit_heads;
 use super::sql::At;
 use crate::options::Global;
 use crate::say;
@@ -119,7 +120,7 @@ impl Rollback {
         let mut now = store.heads(&head).await?;
         let mut before = store.heads(then).await?;
         let is_wanted = |head: &Head| match self.lake {
-            true => !SYSTEM_NAMESPACES.contains(&head.table.namespace.as_str()),
+            true => !is_pipeline_namespace(head.table.namespace.as_str()),
             false => self.tables.contains(&head.table),
         };
         now.retain(is_wanted);
@@ -144,7 +145,7 @@ impl Rollback {
 
     fn refuse_unknown(&self, now: &[Head], before: &[Head]) -> Result<()> {
         for table in &self.tables {
-            if SYSTEM_NAMESPACES.contains(&table.namespace.as_str()) {
+            if is_pipeline_namespace(table.namespace.as_str()) {
                 let what = format!(
                     "{table} belongs to a pipeline, whose position would not go back with it"
                 );

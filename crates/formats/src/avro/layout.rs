@@ -2,7 +2,7 @@
 //!
 //! The decoder copies a named type wherever it is named, and takes the items of a list one by one also where they have no
 //! bytes. Some kilobytes of names that each name another twice fill the memory, and a list of 2^62 nulls never ends. Here names are
-//! counted and not copied, and [`Layout::check`] bounds such lists. It also refuses what the decoder would read as a value: any index
+//! counted and not copied, and [`Layout::check`] bounds such lists. It also refuses bytes that the decoder would read as a value: any index
 //! of a union beside null, and any byte as a boolean. Values are never decoded here.
 
 #[cfg(test)]

@@ -330,7 +330,7 @@ impl Rows {
                     self.root.truncate(self.origins.len());
                     let census = self.census.take();
                     self.set_shape(wider);
-                    // Counted anew for every record, a wide shape would take the square of its columns.
+                    // Counted again for every record, a wide shape would take the square of its columns.
                     self.census = census.map(|mut census| {
                         census.add(&growth.columns, &self.rules);
                         census

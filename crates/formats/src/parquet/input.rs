@@ -27,7 +27,7 @@ pub(crate) struct ObjectFile {
     path: Path,
     runtime: Handle,
     size: u64,
-    /// The last block of at most [`READ_BYTES`]: the reader asks for each page anew, and small pages lie beside each other.
+    /// The last block of at most [`READ_BYTES`]: the reader requests each page separately, and small pages are adjacent.
     block: Arc<Mutex<Block>>,
 }
 
@@ -126,7 +126,7 @@ mod tests {
 
     use super::*;
 
-    /// The Parquet reader asks for each page anew: a file of many small pages would be read once for each.
+    /// The Parquet reader requests each page separately: a file of many small pages would be read once for each.
     #[test]
     fn what_lies_in_the_last_block_is_not_read_again() {
         let runtime = tokio::runtime::Runtime::new().unwrap();

@@ -305,23 +305,16 @@ impl Table {
                     Ok(Ok(Placed::at(name, kind)))
                 }
                 _ if held => {
-                    let [now, then] = [&kind, columns.list[at].data_type()].map(type_text);
-                    let reason = format!("column `{name}` is {now}, the table has {then}");
-                    Ok(Err(Refusal {
-                        code: "type_mismatch",
-                        reason,
-                    }))
+                    let known = columns.list[at].data_type();
+                    Ok(Err(type_mismatch(name, &kind, known, "")))
                 }
                 _ => match self.with_numbers(columns, at, &kind) {
                     Some(placed) => Ok(Ok(placed)),
                     // A statement has one type for each column; another one is a change of its author.
                     None if self.extractor == "query" => {
-                        let [now, then] = [&kind, columns.list[at].data_type()].map(type_text);
-                        let reason = format!(
-                            "column `{name}` is {now}, the table has {then}; CAST it in the statement, give it another name, or start over with `forebay pipeline reset`"
-                        );
-                        let code = "type_mismatch";
-                        Ok(Err(Refusal { code, reason }))
+                        let known = columns.list[at].data_type();
+                        let remedy = "; CAST it in the statement, give it another name, or start over with `forebay pipeline reset`";
+                        Ok(Err(type_mismatch(name, &kind, known, remedy)))
                     }
                     None => self.variant(columns, name, kind),
                 },
@@ -562,6 +555,14 @@ fn declared_now(column: &Field, declared: ColumnType) -> Result<Field> {
 }
 
 /// A type as a pipeline file would declare it.
+fn type_mismatch(name: &str, kind: &DataType, known: &DataType, remedy: &str) -> Refusal {
+    let [now, then] = [kind, known].map(type_text);
+    Refusal {
+        code: "type_mismatch",
+        reason: format!("column `{name}` is {now}, the table has {then}{remedy}"),
+    }
+}
+
 fn type_text(kind: &DataType) -> String {
     match kind {
         DataType::Decimal128(precision, scale) => format!("decimal({precision}, {scale})"),

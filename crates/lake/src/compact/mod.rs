@@ -2,7 +2,7 @@
 //!
 //! Files are chosen by a [`plan`], written again one group after another, and put in the place of the old ones by a commit like any other:
 //! a snapshot `replace` with the same rows ([`update`]). Other writers may commit at any time. Rows that they append stay as they are, deletes
-//! of rows that were moved meanwhile are moved too, and a group whose files are gone is left out. Old files stay for readers of
+//! of moved rows are moved too, and a group whose files are gone is left out. Old files stay for readers of
 //! earlier states until [`Lake::clean`] deletes them.
 
 mod plan;
@@ -33,7 +33,7 @@ pub struct CompactRequest {
     pub author: String,
 }
 
-/// What a compaction did, or in a dry run would do.
+/// The result of a compaction, or of a dry run.
 #[derive(Debug, Clone, Default, PartialEq, Eq)]
 pub struct CompactedTable {
     /// Files that were written again.
@@ -62,8 +62,8 @@ impl Lake {
     /// Writes small files of a table, and files with many deleted rows, again as few. One group of files at a time, on one thread; holds a
     /// row group of each and the positions of deleted rows in memory. May run at any time, beside writers and other compactions.
     ///
-    /// Errors: `NotFound` `no_such_table`, `Config` of the rules, and those of [`Lake::commit`]. A file that cannot be read is no error: its group is
-    /// left as it is and `problems` has the reason.
+    /// Errors: `NotFound` `no_such_table`, `Config` of the rules, and those of [`Lake::commit`]. A file that cannot be read does not fail the compaction: its group is
+    /// skipped and `problems` has the reason.
     pub async fn compact(&self, request: &CompactRequest) -> Result<CompactedTable> {
         Box::pin(run::compact(self, request)).await
     }

@@ -70,7 +70,7 @@ impl CompactionUpdate {
         }
     }
 
-    /// What the last attempt made of it; valid once that has landed.
+    /// The result of the last attempt; valid once that has landed.
     pub(super) fn landed(&self) -> LandedChange {
         self.landed.lock().clone()
     }

@@ -456,19 +456,13 @@ fn store_commit(commit: &ExternalCommit, id: CommitId, states: &[WrittenState]) 
     let parts = tables
         .into_iter()
         .map(|(what, tables)| format!("{what} {}", tables.join(", ")));
-    Commit {
-        id,
-        branch: commit.branch.clone(),
-        author: commit.author.clone(),
-        message: parts.collect::<Vec<_>>().join("; "),
-        run: None,
-        at: None,
-        heads: states.iter().map(WrittenState::head_change).collect(),
-        positions: Vec::new(),
-    }
+    let message = parts.collect::<Vec<_>>().join("; ");
+    let heads = states.iter().map(WrittenState::head_change).collect();
+    let author = commit.author.clone();
+    Commit::of_heads(id, commit.branch.clone(), author, message, heads)
 }
 
-/// A fault in files or types is one of what a caller sent.
+/// A fault in files or types is a fault of the request.
 pub(super) fn as_bad_update(error: Error) -> Error {
     if !matches!(error.kind(), ErrorKind::Data | ErrorKind::Config) || error.code() == "bad_update"
     {
@@ -478,7 +472,7 @@ pub(super) fn as_bad_update(error: Error) -> Error {
     Error::data("bad_update", what).with_source(error)
 }
 
-/// An error of `iceberg` about what a caller sent.
+/// An error of `iceberg` about the request.
 pub(super) fn refused(what: &str, error: iceberg::Error) -> Error {
     let message = format!("failed to {what}: {}", error.message());
     let below = from_iceberg(what, error);

@@ -17,6 +17,7 @@ use crate::draft::first_properties;
 use crate::metadata::{rebuilt, stamped};
 use crate::{Lake, Table};
 use forebay_objects::from_objects;
+use forebay_store::Commit;
 
 use super::commit::{
     PlannedState, WrittenState, as_bad_update, commit_heads, discard, is_stale,
@@ -94,16 +95,9 @@ impl Lake {
             metadata,
         };
         let states = write(self, vec![state]).await?;
-        let commit = forebay_store::Commit {
-            id,
-            branch: branch.clone(),
-            author: author.to_owned(),
-            message: format!("create {table}"),
-            run: None,
-            at: None,
-            heads: states.iter().map(WrittenState::head_change).collect(),
-            positions: Vec::new(),
-        };
+        let heads = states.iter().map(WrittenState::head_change).collect();
+        let message = format!("create {table}");
+        let commit = Commit::of_heads(id, branch.clone(), author.to_owned(), message, heads);
         if let Err(error) = commit_heads(self, commit).await {
             if !is_stale(&error) {
                 return Err(error);

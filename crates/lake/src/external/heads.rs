@@ -45,11 +45,8 @@ impl Lake {
         let message = format!("drop {table}");
         for _ in 0..ATTEMPTS_MAX {
             let head = self.existing_head(branch, table).await?;
-            let drop = moved(head, Change::Drop);
-            match self
-                .commit_heads(branch, author, &message, vec![drop])
-                .await
-            {
+            let heads = vec![head.into_drop()];
+            match self.commit_heads(branch, author, &message, heads).await {
                 Err(error) if is_stale(&error) => {}
                 done => return done,
             }
@@ -82,7 +79,7 @@ impl Lake {
                 expected: None,
                 change: Change::Set(head.metadata_location.clone()),
             };
-            let heads = vec![moved(head, Change::Drop), named];
+            let heads = vec![head.into_drop(), named];
             match self.commit_heads(branch, author, &message, heads).await {
                 Err(error) if is_stale(&error) => {}
                 done => return done,
@@ -106,16 +103,14 @@ impl Lake {
         message: &str,
         heads: Vec<HeadChange>,
     ) -> Result<()> {
-        let commit = Commit {
-            id: fresh_commit_id(self.clock().now()),
-            branch: branch.clone(),
-            author: author.to_owned(),
-            message: message.to_owned(),
-            run: None,
-            at: None,
+        let id = fresh_commit_id(self.clock().now());
+        let commit = Commit::of_heads(
+            id,
+            branch.clone(),
+            author.to_owned(),
+            message.to_owned(),
             heads,
-            positions: Vec::new(),
-        };
+        );
         commit_heads(self, commit).await.map(drop)
     }
 }
@@ -128,13 +123,4 @@ pub(super) fn no_such_table(table: &TableName) -> Error {
 pub(super) fn contended() -> Error {
     let what = "other writers committed first each time";
     Error::conflict("requirement_failed", what)
-}
-
-fn moved(head: Head, change: Change) -> HeadChange {
-    HeadChange {
-        table: head.table,
-        uuid: head.uuid,
-        expected: Some(head.metadata_location),
-        change,
-    }
 }

@@ -1,7 +1,7 @@
 //! Changes of tables by other engines, in the terms of Iceberg's REST catalog: requirements and updates of metadata.
 //!
 //! They land like our own commits: a new metadata file beside the others, then one compare-and-set in the store, for one table or many.
-//! Nothing of a caller is trusted. Locations are chosen here, files must lie in the folder of their table, properties of Forebay keep
+//! Nothing of a caller is trusted. Locations are chosen here, files must be in the folder of their table, properties of Forebay keep
 //! their values, and metadata that no reader of the lake could read is refused before anything is visible.
 
 mod commit;
@@ -22,7 +22,6 @@ use serde_json::Value;
 use uuid::Uuid;
 
 pub use self::create::{PlannedTable, TableDefinition};
-pub use self::rules::is_system_namespace;
 
 /// Tables of one commit.
 pub const EXTERNAL_TABLES_MAX: usize = 100;
@@ -80,7 +79,7 @@ impl ExternalChange {
         self.requirements.iter().any(is_create)
     }
 
-    /// What it does, for the log.
+    /// The action, for the log.
     fn summary(&self) -> &'static str {
         if self.creates_table() {
             return "create";

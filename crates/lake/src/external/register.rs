@@ -19,7 +19,7 @@ const RESERVED_FOLDERS: [&str; 5] = ["raw", "positions", "journal", "locks", "sp
 const COMMIT_PROPERTY: &str = "forebay.commit";
 
 impl Lake {
-    /// Takes the table with this metadata file into the catalog. The file and all that it names must lie below the root of the lake, in
+    /// Takes the table with this metadata file into the catalog. The file and all that it names must be below the root of the lake, in
     /// the table's own folder. Nothing is copied or changed.
     ///
     /// Errors: `Conflict` `table_exists`, `already_registered`; `Unsupported` `outside_lake`, `update_refused`; `Data` `bad_update`,

@@ -8,25 +8,15 @@ use iceberg::spec::{FormatVersion, TableMetadata};
 
 use crate::Lake;
 use crate::bitemporal::KEY_PROPERTY;
+use crate::ownership::{OWNER_PROPERTY, is_system_namespace};
 
 use super::snapshots::TableFolder;
 
-/// Namespaces whose tables are written by Forebay alone.
-const SYSTEM_NAMESPACES: [&str; 3] = ["raw", "quarantine", "audit"];
-/// Namespaces in SQL that are no namespaces of tables.
-const RESERVED_NAMESPACES: [&str; 2] = ["lake", "information_schema"];
 /// Properties of Forebay, which keep their values.
 pub(super) const OWN_PREFIX: &str = "forebay.";
-/// Property of a table that pipelines load.
-pub(super) const OWNER_PROPERTY: &str = "forebay.owner";
 /// With it other engines would delete files that older states of the lake need.
 const GC_PROPERTY: &str = "gc.enabled";
 const REF_NAME_BYTES_MAX: usize = 250;
-
-/// Whether other engines may not write tables of this namespace, nor create one of its name.
-pub fn is_system_namespace(name: &str) -> bool {
-    SYSTEM_NAMESPACES.contains(&name) || RESERVED_NAMESPACES.contains(&name)
-}
 
 /// Errors: `Unsupported` `table_read_only`.
 pub(super) fn check_namespace(table: &TableName) -> Result<()> {

@@ -1,4 +1,4 @@
-//! Snapshots of other engines: their files must lie in the folder of their table, in a form that the lake can read.
+//! Snapshots of other engines: their files must be in the folder of their table, in a form that the lake can read.
 
 use std::collections::HashSet;
 
@@ -25,7 +25,7 @@ const MANIFEST_BYTES_MAX: u64 = 32 << 20;
 /// New manifests of one commit.
 const MANIFESTS_MAX: usize = 10_000;
 
-/// The folder of a table, in which all its files must lie.
+/// The folder of a table, which must contain all its files.
 pub(super) struct TableFolder<'t> {
     storage: &'t LakeStorage,
     path: Path,
@@ -52,7 +52,7 @@ impl<'t> TableFolder<'t> {
     }
 }
 
-/// Checks of snapshots; what was found right is not read again when the commit is retried.
+/// Checks of snapshots; files that passed are not read again when the commit is retried.
 #[derive(Default)]
 pub(super) struct SnapshotChecks {
     checked: HashSet<String>,

@@ -1,5 +1,5 @@
-//! The live files of a state, and the rows of them that each position delete file deletes: what a compaction has to know of the
-//! table that it is put on top of.
+//! The live files of a state, and the rows of them that each position delete file deletes: the input of a
+//! compaction that is rebased.
 
 use std::collections::{HashMap, HashSet};
 use std::sync::Arc;
@@ -12,7 +12,7 @@ use roaring::RoaringTreemap;
 
 use super::deletes::{position_deletes, target};
 use super::manifests::{Live, Snapshot};
-use super::{TableFile, content_of};
+use super::{TableFile, table_file};
 use crate::Table;
 
 /// A partition of the spec with this id.
@@ -21,7 +21,7 @@ pub(crate) type PartitionKey = (i32, Struct);
 /// Rows by the path of their data file.
 type FileRows = Vec<(Path, Arc<RoaringTreemap>)>;
 
-/// Delete files that were read, by their location: each once, however many states are looked at.
+/// Delete files that were read, by their location: each once, for any number of states.
 #[derive(Debug, Default)]
 pub(crate) struct DecodedDeletes(Mutex<HashMap<String, Arc<FileRows>>>);
 
@@ -137,17 +137,7 @@ async fn read(
 
 /// A file as counts need it.
 fn plain_file(live: &Live) -> TableFile {
-    let file = live.entry.data_file();
-    TableFile {
-        content: content_of(file),
-        location: file.file_path().to_owned(),
-        format: file.file_format().to_string(),
-        rows: file.record_count(),
-        bytes: file.file_size_in_bytes(),
-        partition: String::new(),
-        spec_id: live.spec_id,
-        sequence: live.sequence(),
-    }
+    table_file(live, String::new())
 }
 
 fn is_position_file(live: &Live) -> bool {

@@ -249,10 +249,11 @@ async fn list(snapshot: &Snapshot<'_>) -> Result<Vec<TableFile>> {
     let live = snapshot
         .entries(data.into_iter().chain(deletes).collect())
         .await?;
-    Ok(live.iter().map(|live| table_file(snapshot, live)).collect())
+    let file = |live| table_file(live, text(snapshot, live));
+    Ok(live.iter().map(file).collect())
 }
 
-fn table_file(snapshot: &Snapshot<'_>, live: &Live) -> TableFile {
+fn table_file(live: &Live, partition: String) -> TableFile {
     let file = live.entry.data_file();
     TableFile {
         content: content_of(file),
@@ -260,7 +261,7 @@ fn table_file(snapshot: &Snapshot<'_>, live: &Live) -> TableFile {
         format: file.file_format().to_string(),
         rows: file.record_count(),
         bytes: file.file_size_in_bytes(),
-        partition: text(snapshot, live),
+        partition,
         spec_id: live.spec_id,
         sequence: live.sequence(),
     }

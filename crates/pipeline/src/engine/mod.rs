@@ -30,7 +30,7 @@ use tracing::Instrument;
 
 pub use audit::{requests_schema, requests_table};
 pub use commit::loaders::find_other_loaders;
-pub use commit::tables::{OWNER_PROPERTY, is_owned, owner};
+pub use commit::tables::{is_owned, owner};
 pub use context::{RunContext, RunReport};
 pub use failpoint::{CommitStep, Failpoint};
 pub use figures::{Figures, Stage};
@@ -95,7 +95,7 @@ async fn all_splits(
     let context = &RunContext {
         full: context.full || replaces,
         follow: context.follow && spec.is_continuous(),
-        // A result is made again: what kills a process over it is not in its bytes.
+        // A result is computed again by each attempt, so a kill says nothing about its bytes.
         payload_attempts: match spec.source.capabilities().is_by_pass {
             true => 0,
             false => context.payload_attempts,

@@ -33,7 +33,7 @@ impl Build<'_> {
         });
     }
 
-    /// A source must not read the table that the pipeline loads, and what a statement gives must fit what the target does with it.
+    /// A source must not read the table that the pipeline loads, and the rows of a statement must fit the mode of the target.
     pub(super) fn check_tables(
         &mut self,
         source: Option<&ConfiguredSource>,

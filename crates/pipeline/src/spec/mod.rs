@@ -189,10 +189,7 @@ pub fn parse(
 }
 
 fn digest(text: &str) -> String {
-    Sha256::digest(text.as_bytes())
-        .iter()
-        .map(|byte| format!("{byte:02x}"))
-        .collect()
+    hex::encode(Sha256::digest(text.as_bytes()))
 }
 
 /// Builds the parts of a pipeline. A part that the schema rejected is not built, the others are, so that all errors are

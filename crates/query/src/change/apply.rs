@@ -6,8 +6,10 @@ use arrow::array::{AsArray, RecordBatch};
 use arrow::datatypes::{Field, Int32Type, Int64Type, Schema, SchemaRef};
 use datafusion::sql::sqlparser::ast::{ColumnDef, ColumnOption};
 use forebay_core::{CommitId, Error, Result};
-use forebay_lake::{CommitRequest, DataFile, Draft, Table, TableWriter, WriterOptions};
-use forebay_store::{AsOf, Change, Commit, HeadChange};
+use forebay_lake::{
+    CommitRequest, DataFile, Draft, OWNER_PROPERTY, Table, TableWriter, WriterOptions,
+};
+use forebay_store::{AsOf, Commit, Head};
 use futures::TryStreamExt;
 use roaring::RoaringTreemap;
 
@@ -81,7 +83,8 @@ impl ChangeSession {
         }
     }
 
-    pub(super) async fn explained(&self, statement: &ChangeStatement, sql: &str) -> Result<Answer> {
+    /// The plan of a statement, which changes nothing.
+    pub async fn explain(&self, statement: &ChangeStatement, sql: &str) -> Result<Answer> {
         let pinned = self.pin(statement).await?;
         let mut columns = Vec::new();
         let mut placed = None;
@@ -207,22 +210,18 @@ impl ChangeSession {
 
     async fn drop_table(&self, statement: &ChangeStatement, table: &Table) -> Result<ChangeReport> {
         let id = (self.options.commit_id)();
-        let head = HeadChange {
+        let head = Head {
             table: table.name().clone(),
             uuid: table.uuid(),
-            expected: Some(table.metadata_location().to_owned()),
-            change: Change::Drop,
+            metadata_location: table.metadata_location().to_owned(),
         };
-        let commit = Commit {
+        let commit = Commit::of_heads(
             id,
-            branch: self.options.query.branch.clone(),
-            author: self.options.author.clone(),
-            message: message(statement),
-            run: None,
-            at: None,
-            heads: vec![head],
-            positions: Vec::new(),
-        };
+            self.options.query.branch.clone(),
+            self.options.author.clone(),
+            message(statement),
+            vec![head.into_drop()],
+        );
         self.lake.store().commit(commit).await?;
         Ok(ChangeReport {
             tag: "DROP TABLE".to_owned(),
@@ -233,9 +232,8 @@ impl ChangeSession {
     /// A draft that is refused when a pipeline begins or ends to load the table.
     pub(super) fn draft_of(&self, table: &Table) -> Result<Draft> {
         let mut draft = self.lake.draft_of(table);
-        let property = self.options.owner_property;
-        let owner = draft.property(property);
-        draft.expect_property(property, owner.as_deref())?;
+        let owner = draft.property(OWNER_PROPERTY);
+        draft.expect_property(OWNER_PROPERTY, owner.as_deref())?;
         Ok(draft)
     }
 

@@ -1,7 +1,7 @@
 //! Statements that change tables: `CREATE TABLE`, `INSERT`, `DELETE`, `UPDATE`, `TRUNCATE`, `DROP TABLE`. Each is one commit of the lake.
 //!
 //! A statement becomes a query that gives the rows that come and the places of the rows that go ([`statement`]); the lake writes the files and
-//! commits ([`apply`]). One whose rows another writer has changed in the meantime is planned again. Nothing here runs by itself: only a
+//! commits ([`apply`]). One whose rows another writer has changed in the meantime is planned again. Only a
 //! caller that may change tables makes a [`ChangeSession`].
 
 mod alter;
@@ -16,22 +16,20 @@ use std::time::Duration;
 use forebay_core::{CommitId, Error, ErrorKind, Result};
 use forebay_lake::Lake;
 
-use crate::session::{Answer, Query, QueryOptions};
+use crate::session::{Query, QueryOptions};
 pub use statement::ChangeStatement;
 
 /// How often a statement is planned again after another writer's commit.
 const ATTEMPTS_MAX: u32 = 10;
 const PAUSE_FIRST: Duration = Duration::from_millis(5);
 
-/// What a session may change, and on whose behalf.
+/// Permissions and author of a session.
 #[derive(Clone)]
 pub struct ChangeOptions {
     pub query: QueryOptions,
     pub author: String,
     /// Makes the id of a commit.
     pub commit_id: Arc<dyn Fn() -> CommitId + Send + Sync>,
-    /// The property of a table that a pipeline loads.
-    pub owner_property: &'static str,
     /// Changes such a table too.
     pub is_forced: bool,
 }
@@ -90,14 +88,9 @@ impl ChangeSession {
         }
         self.attempt(statement, sql).await
     }
-
-    /// The plan of a statement, which changes nothing.
-    pub async fn explain(&self, statement: &ChangeStatement, sql: &str) -> Result<Answer> {
-        self.explained(statement, sql).await
-    }
 }
 
-/// Whether a statement fails because of what it was planned on.
+/// Whether a statement fails because its plan is outdated.
 fn is_outdated(error: &Error) -> bool {
     let codes = [
         "rows_moved",

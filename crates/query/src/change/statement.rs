@@ -413,7 +413,7 @@ fn only_name(names: Vec<ObjectName>) -> Result<ObjectName> {
     }
 }
 
-/// The name of the table, and what the statement calls it.
+/// The name of the table, and its alias in the statement.
 fn only_table(table: TableWithJoins) -> Result<(ObjectName, Ident)> {
     let TableWithJoins { relation, joins } = table;
     match relation {

@@ -2,14 +2,11 @@
 
 use datafusion::sql::sqlparser::ast::{ObjectName, Spanned};
 use forebay_core::{Error, Result, TableName};
-use forebay_lake::Table;
 use forebay_lake::bitemporal::is_bitemporal;
+use forebay_lake::{OWNER_PROPERTY, Table, is_system_namespace};
 
 use super::{ChangeOptions, ChangeStatement};
 use crate::name::normal;
-
-/// Namespaces whose tables belong to a pipeline as a whole, or to the lake itself.
-const SYSTEM_NAMESPACES: [&str; 5] = ["raw", "quarantine", "audit", "lake", "information_schema"];
 
 /// The name of a table, which has a namespace.
 ///
@@ -30,7 +27,7 @@ pub(super) fn table_name(name: &ObjectName) -> Result<TableName> {
         Error::config("bad_sql", what)
             .with_hint("write namespace.table, in lower case letters, digits and _")
     })?;
-    if SYSTEM_NAMESPACES.contains(&parsed.namespace.as_str()) {
+    if is_system_namespace(parsed.namespace.as_str()) {
         let what = format!("{place}: {parsed} is kept by Forebay itself and cannot be changed");
         return Err(Error::config("system_table", what)
             .with_hint("write into a table of another namespace"));
@@ -55,7 +52,7 @@ pub(super) fn check_changeable(
         ));
     }
     let properties = table.properties();
-    let Some(owner) = properties.get(options.owner_property) else {
+    let Some(owner) = properties.get(OWNER_PROPERTY) else {
         return Ok(());
     };
     match options.is_forced {

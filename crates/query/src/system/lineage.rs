@@ -32,7 +32,7 @@ impl SystemTable for Lineage {
         let mut rows = Vec::new();
         for (name, table) in &tables {
             let edges = table.as_ref().map(forebay_lake::Table::lineage);
-            // `lake.tables` tells why one cannot be read.
+            // `lake.tables` has the reason for one that cannot be read.
             let edges = edges.unwrap_or_default().into_iter();
             rows.extend(edges.map(|edge| [name.to_string(), edge.pipeline, edge.reads]));
         }

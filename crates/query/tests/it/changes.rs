@@ -365,7 +365,7 @@ async fn a_table_of_a_pipeline_is_refused() {
         .draft(&RefName::main(), &"a.t".parse().unwrap())
         .await
         .unwrap();
-    draft.set_property("owned", "a.t");
+    draft.set_property("forebay.owner", "a.t");
     let request = CommitRequest {
         id: forebay_core::CommitId::new(START, 77),
         branch: RefName::main(),

@@ -118,7 +118,6 @@ impl Fixture {
             commit_id: Arc::new(move || {
                 CommitId::new(START, u128::from(numbers.fetch_add(1, Ordering::Relaxed)))
             }),
-            owner_property: "owned",
             is_forced: false,
         };
         ChangeSession::new(self.lake.clone(), options)

@@ -20,7 +20,7 @@ use super::answer::CatalogRefusal;
 const BODY_BYTES_MAX: u64 = 16 << 20;
 /// Characters of a client's name that are kept in the log of the lake.
 const AUTHOR_CHARS_MAX: usize = 60;
-/// Stands between the levels of a namespace.
+/// Separates the levels of a namespace.
 const LEVEL_SEPARATOR: char = '\u{1f}';
 
 /// A call of an authenticated client.

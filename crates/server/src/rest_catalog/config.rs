@@ -1,4 +1,4 @@
-//! `GET /iceberg/v1/config`: what the catalog can do, and the branch that a client works on.
+//! `GET /iceberg/v1/config`: the endpoints of the catalog, and the branch of a client.
 
 use std::fmt::Write as _;
 

@@ -1,7 +1,7 @@
 //! Iceberg's REST catalog: other engines list, load and change tables.
 //!
 //! The paths are those of Iceberg's OpenAPI description below `/iceberg`; the prefix of a path is a branch of the lake. Every call needs the
-//! catalog token, or comes from this machine. What a commit may do is decided by [`forebay_lake`]; here are only the protocol and its limits.
+//! catalog token, or comes from this machine. [`forebay_lake`] decides which commits are allowed; here are only the protocol and its limits.
 
 mod answer;
 mod call;

@@ -106,7 +106,7 @@ pub(super) async fn show(call: CatalogCall) -> Answered {
     Ok(response)
 }
 
-/// A metadata file is written once, so its name says what is in it.
+/// A metadata file is written once, so its name identifies its content.
 fn etag(table: &Table, refs_only: bool) -> HeaderValue {
     let (_, file) = table
         .metadata_location()

@@ -1,4 +1,4 @@
-//! `forebay demo markets`: numbers of last month, corrected; what was reported stays what it was.
+//! `forebay demo markets`: last month's numbers are corrected, and last month's report can still be made.
 
 use std::path::{Path, PathBuf};
 use std::process::ExitCode;
@@ -29,7 +29,7 @@ const MONTH: Duration = Duration::from_secs(31 * 86_400);
 const WAIT_MAX: Duration = Duration::from_secs(60);
 const POLL: Duration = Duration::from_millis(100);
 
-/// What each issuer owes in a year, as it was believed at `{time}` to be true on `{day}`.
+/// The interest of each issuer for a year: system time `{time}`, valid time `{day}`.
 const REPORT: &str = "SELECT issuer, count(*) AS bonds, CAST(sum(nominal * rate) / 100 AS decimal(18,2)) AS interest FROM markets.rates FOR SYSTEM_TIME AS OF '{time}' FOR VALID_TIME AS OF '{day}' GROUP BY issuer ORDER BY issuer";
 
 const CURATED: &str =
@@ -162,7 +162,7 @@ impl Markets {
 
 /// Files become few, and states from before `keep` expire.
 async fn maintain(workspace: &Workspace) -> Result<()> {
-    say::heading("6. Maintenance, which `forebay serve` does by itself: compaction and expiry");
+    say::heading("6. Maintenance, automatic under `forebay serve`: compaction and expiry");
     let lake = workspace.lake();
     let (mut before, mut after) = (FileCount::default(), FileCount::default());
     for table in lake.tables(&AsOf::Head(RefName::main())).await? {
@@ -306,12 +306,7 @@ impl Report {
     fn digest(&self) -> String {
         let rows = self.rows.iter().map(|row| row.join(","));
         let text = rows.collect::<Vec<_>>().join("\n");
-        let bytes = Sha256::digest(text.as_bytes());
-        bytes
-            .iter()
-            .take(8)
-            .map(|byte| format!("{byte:02x}"))
-            .collect()
+        hex::encode(&Sha256::digest(text.as_bytes())[..8])
     }
 }
 

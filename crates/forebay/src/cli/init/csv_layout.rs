@@ -5,7 +5,7 @@
 /// Delimiters that are tried.
 const DELIMITERS: [char; 4] = [',', ';', '\t', '|'];
 
-/// Lines that are looked at.
+/// Lines that are read.
 const LINES_MAX: usize = 500;
 
 /// Most lines above the header.

@@ -26,7 +26,7 @@ pub(super) fn parse(text: &str, mode: ChangeMode) -> Result<Option<ChangeStateme
     }
 }
 
-/// Runs a statement and prints what it did.
+/// Runs a statement and prints its tag.
 pub(super) async fn run(
     workspace: &Workspace,
     as_of: AsOf,

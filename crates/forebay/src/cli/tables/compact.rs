@@ -18,7 +18,7 @@ use crate::wire::Workspace;
 #[command(
     after_help = "Rows stay as they are: small files of a partition become one, rows that upserts have deleted are left out. It may run at any\n\
         time, beside runs and queries. Earlier states keep their files until `forebay tables clean` deletes them.\n\
-        `forebay serve` compacts by itself, see `compact_every` of `[lake]` in forebay.toml."
+        `forebay serve` compacts automatically, see `compact_every` of `[lake]` in forebay.toml."
 )]
 pub(super) struct Compact {
     /// Tables, as `namespace.table` [default: all]
@@ -44,7 +44,7 @@ impl Compact {
         for table in tables {
             let request = self.request(workspace, &table);
             let done = match workspace.lake().compact(&request).await {
-                // Of all tables, what is wrong with one keeps no other from being compacted.
+                // With all tables, the failure of one does not stop the others.
                 Err(error) if self.tables.is_empty() => CompactedTable {
                     problems: vec![error.to_string()],
                     ..CompactedTable::default()
@@ -57,7 +57,7 @@ impl Compact {
         }
         let batch = listed(&compacted)?;
         output::print(format, batch.schema(), &[batch])?;
-        tell(&compacted, self.dry_run);
+        print_summary(&compacted, self.dry_run);
         let has_problem = compacted.iter().any(|(_, done)| !done.problems.is_empty());
         Ok(match has_problem {
             true => ExitCode::FAILURE,
@@ -89,7 +89,7 @@ impl Compact {
     }
 }
 
-fn tell(compacted: &[(TableName, CompactedTable)], is_dry: bool) {
+fn print_summary(compacted: &[(TableName, CompactedTable)], is_dry: bool) {
     let mut total = CompactedTable::default();
     for (table, done) in compacted {
         for problem in &done.problems {
@@ -103,7 +103,7 @@ fn tell(compacted: &[(TableName, CompactedTable)], is_dry: bool) {
     }
     if total.outdated > 0 {
         say::line(format_args!(
-            "{} of files changed meanwhile and were left as they are; run the command again",
+            "{} of files changed during the compaction and were skipped; run the command again",
             say::counted(total.outdated, "group")
         ));
     }

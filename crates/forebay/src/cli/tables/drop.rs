@@ -4,9 +4,10 @@ use std::process::ExitCode;
 
 use clap::Args;
 use forebay_core::{Error, RefName, Result, TableName};
-use forebay_store::{AsOf, Change, HeadChange};
+use forebay_lake::is_pipeline_namespace;
+use forebay_store::AsOf;
 
-use crate::cli::head_changes::{SYSTEM_NAMESPACES, commit_heads};
+use crate::cli::head_changes::commit_heads;
 use crate::options::Global;
 use crate::settings::ProcessVariables;
 use crate::wire::Workspace;
@@ -48,14 +49,8 @@ impl DropTable {
             return Ok(ExitCode::SUCCESS);
         }
         let now = workspace.clock().now();
-        let change = HeadChange {
-            table: head.table,
-            uuid: head.uuid,
-            expected: Some(head.metadata_location),
-            change: Change::Drop,
-        };
         let message = format!("drop {}", self.table);
-        commit_heads(workspace, &self.branch, message, vec![change]).await?;
+        commit_heads(workspace, &self.branch, message, vec![head.into_drop()]).await?;
         say::good(format_args!("dropped {}", self.table));
         say::line(format_args!(
             "  until its retention ends it stays readable: SELECT * FROM {table} FOR SYSTEM_TIME AS OF '{now}'; \
@@ -66,7 +61,7 @@ impl DropTable {
     }
 
     fn refuse_system_table(&self) -> Result<()> {
-        if !SYSTEM_NAMESPACES.contains(&self.table.namespace.as_str()) {
+        if !is_pipeline_namespace(self.table.namespace.as_str()) {
             return Ok(());
         }
         Err(Error::config(

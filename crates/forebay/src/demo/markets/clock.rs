@@ -1,4 +1,4 @@
-//! The machine's clock, set back: what the demo commits first was committed last month.
+//! The machine's clock, set back, so that the first commits of the demo have times of last month.
 
 use std::sync::Arc;
 use std::time::Duration;

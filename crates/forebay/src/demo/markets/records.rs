@@ -1,4 +1,4 @@
-//! What the publisher of the demo sends: made, and the same for everybody.
+//! The records of the demo's publisher: generated, and the same in every run.
 
 use std::time::Duration;
 

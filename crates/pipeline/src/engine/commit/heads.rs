@@ -1,7 +1,7 @@
 //! Commits that replace or drop whole tables.
 
 use forebay_core::{RefName, Result};
-use forebay_store::{Change, Commit, Head, HeadChange, PositionMove};
+use forebay_store::{Commit, HeadChange, PositionMove};
 
 use crate::engine::RunContext;
 
@@ -15,25 +15,11 @@ pub(in crate::engine) async fn commit_heads(
     heads: Vec<HeadChange>,
     positions: Vec<PositionMove>,
 ) -> Result<()> {
+    let id = context.ids.make_commit(context.clock.as_ref());
+    let author = context.author.clone();
     let commit = Commit {
-        id: context.ids.make_commit(context.clock.as_ref()),
-        branch: branch.clone(),
-        author: context.author.clone(),
-        message,
-        run: None,
-        at: None,
-        heads,
         positions,
+        ..Commit::of_heads(id, branch.clone(), author, message, heads)
     };
     context.lake.store().commit(commit).await.map(drop)
-}
-
-/// Drops a table as it is now.
-pub(in crate::engine) fn drop_head(head: Head) -> HeadChange {
-    HeadChange {
-        table: head.table,
-        uuid: head.uuid,
-        expected: Some(head.metadata_location),
-        change: Change::Drop,
-    }
 }

@@ -13,7 +13,7 @@ use forebay_core::{Context, Error, Ident, NamedTables, RefName, Result, TableNam
 use forebay_lake::bitemporal;
 use forebay_lake::upsert::NO_KEY_COLUMN;
 use forebay_lake::{
-    Draft, Lake, PartitionField, Table, TableWriter, WriterOptions, reads_property,
+    Draft, Lake, OWNER_PROPERTY, PartitionField, Table, TableWriter, WriterOptions, reads_property,
 };
 use forebay_store::{AsOf, Head};
 use object_store::path::Path;
@@ -27,10 +27,6 @@ use crate::platform::iceberg::IcebergTarget;
 pub(in crate::engine) fn raw(pipeline: &Ident) -> Result<TableName> {
     Ok(TableName::new("raw".parse()?, pipeline.clone()))
 }
-
-/// Property of a data table: the main table that it is or belongs to. Pipelines with that table as their target may write
-/// here.
-pub const OWNER_PROPERTY: &str = "forebay.owner";
 
 /// Property of a main table: the pipelines whose rows it has, with commas between their names. A rebuild has the rows of one.
 const LOADERS_PROPERTY: &str = "forebay.loaders";
@@ -103,7 +99,7 @@ pub(in crate::engine) struct Tables {
     branch: RefName,
     pipeline: Ident,
     runtime: Handle,
-    /// The property that says what the main table is made of.
+    /// The lineage property of the main table.
     reads: Option<(String, String)>,
     open: BTreeMap<TableName, Open>,
     /// When the rows that come were committed before; `None` for rows that come for the first time.

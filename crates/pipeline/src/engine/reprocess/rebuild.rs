@@ -15,7 +15,7 @@ use futures::TryStreamExt;
 use tokio::runtime::Handle;
 
 use crate::engine::RunContext;
-use crate::engine::commit::heads::{commit_heads, drop_head};
+use crate::engine::commit::heads::commit_heads;
 use crate::engine::commit::{CommitNote, CommitUnit, tables};
 use crate::engine::refusals::{close_events, open_events};
 use crate::engine::reprocess::commit_times::CommitTimes;
@@ -277,7 +277,7 @@ impl Rebuild {
             let main = &self.target.table;
             let mut before = tables::owned_heads(lake, &self.branch, main).await?;
             if !before.is_empty() {
-                let heads = before.iter().cloned().map(drop_head).collect();
+                let heads = before.iter().cloned().map(Head::into_drop).collect();
                 let message = format!("{}: start again from the raw zone", self.spec.name);
                 commit_heads(&self.context, &self.branch, message, heads, Vec::new()).await?;
             }

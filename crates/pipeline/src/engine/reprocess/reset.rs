@@ -9,7 +9,7 @@ use forebay_core::{Error, Ident, Position, Result, TableName};
 use forebay_store::{AsOf, Head, Lease, LeaseRequest};
 
 use crate::engine::RunContext;
-use crate::engine::commit::heads::{commit_heads, drop_head};
+use crate::engine::commit::heads::commit_heads;
 use crate::engine::commit::{move_position, tables};
 use crate::engine::row_target::lake_target;
 use crate::engine::split::lease;
@@ -88,7 +88,7 @@ async fn take_and_commit(
     });
     let positions = positions.collect();
     let heads = heads_of(spec, context).await?;
-    let heads = heads.into_iter().map(drop_head).collect();
+    let heads = heads.into_iter().map(Head::into_drop).collect();
     let message = format!("{}: reset", spec.name);
     commit_heads(context, &context.branch, message, heads, positions).await
 }

@@ -4,8 +4,8 @@
 #![doc = include_str!("example.yaml")]
 //! ```
 //!
-//! A run reads all tables as of one commit, and its whole result is one payload, so that it is loaded in one commit. `${new:a.b}` stands
-//! for the rows of a table that were added since the last run. The result is kept in the raw zone as it was made: the tables may have
+//! A run reads all tables as of one commit, and its whole result is one payload, so that it is loaded in one commit. `${new:a.b}` means
+//! the rows of a table that were added since the last run. The result is kept in the raw zone as it was made: the tables may have
 //! changed, and the statement may use the time, when it is replayed or rebuilt. A reader that follows waits until one of its tables has
 //! changed, runs once and ends. Never writes a table itself.
 
@@ -41,7 +41,7 @@ pub enum QueryConfig {
 #[derive(Debug, Clone, Serialize, Deserialize, JsonSchema)]
 #[serde(deny_unknown_fields)]
 pub struct QuerySettings {
-    /// One `SELECT`. `${new:namespace.table}` stands for the rows of a table that were added since the last run.
+    /// One `SELECT`. `${new:namespace.table}` means the rows of a table that were added since the last run.
     pub sql: String,
     /// What to do when a table of `${new:…}` has changed in another way than by an append.
     #[serde(default)]

@@ -34,6 +34,5 @@ impl ReadState {
 
 /// Lower-case hex.
 pub(super) fn digest(statement: &str) -> String {
-    let bytes = Sha256::digest(statement.as_bytes());
-    bytes.iter().map(|byte| format!("{byte:02x}")).collect()
+    hex::encode(Sha256::digest(statement.as_bytes()))
 }

@@ -92,7 +92,7 @@ impl OpenResult {
         Ok(self.chunk(Some(self.end.clone())))
     }
 
-    /// What has been written since the last one; the position ends the payload.
+    /// The bytes since the last chunk; the position ends the payload.
     fn chunk(&mut self, end: Option<Position>) -> Chunk {
         Chunk {
             head: self.head.clone(),

@@ -25,9 +25,9 @@ pub(super) struct TableWatch {
     tables: NamedTables,
     context: PlatformContext,
     lake: Lake,
-    /// What the last run has read; `None` when everything is to be read.
+    /// The state that the last run has read; `None` to read everything.
     last: Option<ReadState>,
-    /// The commit looked at last, which has nothing new.
+    /// The newest commit checked, which has nothing new.
     seen: Option<CommitId>,
 }
 

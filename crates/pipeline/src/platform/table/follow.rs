@@ -124,7 +124,7 @@ impl Follower {
         Ok(None)
     }
 
-    /// The whole table, where that is wanted after a change that is no append.
+    /// The whole table, after a change other than an append, where the source allows it.
     async fn all_again(&self, change: &str) -> Result<Pass> {
         self.changed(change)?;
         let (commit, table) = plan::newest(&self.lake, &self.context.branch, &self.name).await?;
@@ -193,7 +193,7 @@ impl Follower {
 }
 
 impl Changes {
-    /// Decides on a change of a table that is no append: `Ok` when all of it is to be read again.
+    /// Decides on a change other than an append: `Ok` to read the whole table again.
     ///
     /// Errors: `Data` `table_changed`.
     pub(in crate::platform) fn accept(self, name: &TableName, change: &str) -> Result<()> {

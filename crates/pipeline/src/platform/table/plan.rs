@@ -182,7 +182,7 @@ const EXPIRED: &str =
 
 /// The rows that are new since a place, in all of the snapshots that have some of them.
 pub(in crate::platform) enum NewRows {
-    /// Empty: there are none.
+    /// Empty without new rows.
     Ranges(Vec<RowRange>),
     /// The table has changed in another way than by appends.
     Changed(String),

@@ -1,9 +1,9 @@
 //! Which pipelines may write to a table: it belongs to those that declare its main table as their target.
 
 use forebay_core::{Error, Ident, Result, TableName};
-use forebay_lake::{Draft, WriterOptions};
+use forebay_lake::{Draft, OWNER_PROPERTY, WriterOptions};
 
-use super::{LOADERS_PROPERTY, OWNER_PROPERTY, Tables, belongs_to, gone, names_of};
+use super::{LOADERS_PROPERTY, Tables, belongs_to, gone, names_of};
 use crate::platform::iceberg::IcebergTarget;
 
 impl Tables {

@@ -1,0 +1,20 @@
+//! Which tables are not for everybody to change: those of Forebay itself, and those that pipelines load.
+
+/// Namespaces whose tables belong to a pipeline as a whole.
+const PIPELINE_NAMESPACES: [&str; 3] = ["raw", "quarantine", "audit"];
+/// Namespaces of SQL without tables of their own.
+const RESERVED_NAMESPACES: [&str; 2] = ["lake", "information_schema"];
+
+/// Property of a data table: the main table that it is or belongs to. Pipelines with that table as their target may write
+/// to it.
+pub const OWNER_PROPERTY: &str = "forebay.owner";
+
+/// Whether the tables of this namespace belong to a pipeline as a whole, so that they change with its position.
+pub fn is_pipeline_namespace(name: &str) -> bool {
+    PIPELINE_NAMESPACES.contains(&name)
+}
+
+/// Whether only Forebay itself writes tables of this namespace.
+pub fn is_system_namespace(name: &str) -> bool {
+    is_pipeline_namespace(name) || RESERVED_NAMESPACES.contains(&name)
+}
