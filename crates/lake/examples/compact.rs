@@ -5,23 +5,24 @@
 
 #![expect(clippy::print_stdout, reason = "an example prints its result")]
 
-use std::error::Error;
-use std::path::Path;
+#[path = "shared/keyed.rs"]
+mod keyed;
+#[path = "shared/machine.rs"]
+mod machine;
+
 use std::sync::Arc;
 
-use arrow::array::TimestampMicrosecondArray;
-use arrow::array::{ArrayRef, Float64Array, Int64Array, RecordBatch, StringArray};
-use forebay_core::{Clock, CommitId, RefName, SystemClock, TableName};
-use forebay_lake::{CommitRequest, CompactRequest, CompactionRules, Draft, Lake, WriterOptions};
-use forebay_store::{AsOf, Store};
-use object_store::local::LocalFileSystem;
+use arrow::array::{
+    ArrayRef, Float64Array, Int64Array, RecordBatch, StringArray, TimestampMicrosecondArray,
+};
+use forebay_core::{Clock, RefName, SystemClock};
+use forebay_lake::{CompactRequest, CompactionRules};
 
-type Failed = Box<dyn Error + Send + Sync>;
+use keyed::{live_rows, load, table};
+use machine::{Failed, cpu_seconds, open_lake};
 
 const ROWS: u64 = 10_000_000;
 const FILES: u64 = 200;
-const BATCH: u64 = 65_536;
-const TABLE: &str = "bench.rows";
 
 #[tokio::main]
 async fn main() -> Result<(), Failed> {
@@ -30,21 +31,17 @@ async fn main() -> Result<(), Failed> {
     let (rows, files) = (number(ROWS)?, number(FILES)?);
     let folder = tempfile::tempdir()?;
     let clock: Arc<dyn Clock> = SystemClock::shared();
-    let lake = open(folder.path(), &clock).await?;
+    let lake = open_lake(folder.path(), &clock).await?;
     let part = rows / files;
     for file in 0..files {
-        load(
-            &lake,
-            &clock,
-            (file * part..(file + 1) * part).collect(),
-            false,
-        )
-        .await?;
+        let keys = (file * part..(file + 1) * part).collect();
+        load(&lake, &clock, batch, keys, false).await?;
     }
-    load(&lake, &clock, (0..rows).step_by(10).collect(), true).await?;
+    let replaced = (0..rows).step_by(10).collect();
+    load(&lake, &clock, batch, replaced, true).await?;
     let request = CompactRequest {
         branch: RefName::main(),
-        table: TABLE.parse()?,
+        table: table()?,
         rules: CompactionRules::default(),
         dry_run: false,
         author: "bench".to_owned(),
@@ -66,51 +63,6 @@ async fn main() -> Result<(), Failed> {
         live as f64 / cpu,
     );
     Ok(())
-}
-
-async fn open(folder: &Path, clock: &Arc<dyn Clock>) -> Result<Lake, Failed> {
-    let store = Store::open(&folder.join("store.db"), Arc::clone(clock)).await?;
-    let objects = Arc::new(LocalFileSystem::new_with_prefix(folder)?);
-    let root = format!("file://{}", folder.display());
-    Ok(Lake::new(store, objects, root, Arc::clone(clock)))
-}
-
-/// Commits a row for each key.
-async fn load(
-    lake: &Lake,
-    clock: &Arc<dyn Clock>,
-    keys: Vec<u64>,
-    is_upsert: bool,
-) -> Result<(), Failed> {
-    let table: TableName = TABLE.parse()?;
-    let mut draft = lake.draft(&RefName::main(), &table).await?;
-    if !draft.exists() {
-        draft.create(&batch(&[0])?.schema(), &[])?;
-    }
-    if is_upsert {
-        draft.upsert_by(&["id".to_owned()], None)?;
-    }
-    let draft = tokio::task::spawn_blocking(move || write(draft, &keys)).await??;
-    let request = CommitRequest {
-        id: CommitId::new(clock.now(), uuid::Uuid::new_v4().as_u128()),
-        branch: RefName::main(),
-        author: "bench".to_owned(),
-        message: "rows".to_owned(),
-        run: None,
-        drafts: vec![draft],
-        positions: Vec::new(),
-    };
-    lake.commit(request).await?;
-    Ok(())
-}
-
-fn write(mut draft: Draft, keys: &[u64]) -> Result<Draft, Failed> {
-    let mut writer = draft.writer(WriterOptions::default())?;
-    for keys in keys.chunks(BATCH as usize) {
-        writer.write(&batch(keys)?)?;
-    }
-    draft.append(writer.finish()?);
-    Ok(draft)
 }
 
 fn batch(keys: &[u64]) -> Result<RecordBatch, Failed> {
@@ -136,29 +88,4 @@ fn batch(keys: &[u64]) -> Result<RecordBatch, Failed> {
         ("state", Arc::new(states)),
         ("note", Arc::new(notes)),
     ])?)
-}
-
-async fn live_rows(lake: &Lake) -> Result<u64, Failed> {
-    let table = lake
-        .table(&AsOf::Head(RefName::main()), &TABLE.parse()?)
-        .await?;
-    let plan = table.ok_or("the table is gone")?.scan(None).await?;
-    let live = plan.files.iter().map(|file| {
-        let deleted = file.deleted.as_ref().map_or(0, |deleted| deleted.len());
-        file.rows - deleted
-    });
-    Ok(live.sum())
-}
-
-/// User and system time of this process so far.
-fn cpu_seconds() -> Result<f64, Failed> {
-    let usage = std::fs::read_to_string("/proc/self/stat")?;
-    let fields: Vec<&str> = usage
-        .rsplit(')')
-        .next()
-        .ok_or("no fields")?
-        .split_whitespace()
-        .collect();
-    let ticks = |at: usize| -> Result<f64, Failed> { Ok(fields.get(at).ok_or("short")?.parse()?) };
-    Ok((ticks(11)? + ticks(12)?) / 100.0)
 }

@@ -7,7 +7,9 @@
 
 #![expect(clippy::print_stdout, reason = "an example prints its result")]
 
-use std::error::Error;
+#[path = "shared/machine.rs"]
+mod machine;
+
 use std::path::Path;
 use std::sync::Arc;
 
@@ -16,10 +18,9 @@ use arrow::array::{
 };
 use forebay_core::{Clock, CommitId, Position, RefName, SystemClock, TableName};
 use forebay_lake::{CommitRequest, Draft, Lake, WriterOptions};
-use forebay_store::{AsOf, LeaseRequest, PositionMove, Store};
-use object_store::local::LocalFileSystem;
+use forebay_store::{AsOf, LeaseRequest, PositionMove};
 
-type Failed = Box<dyn Error + Send + Sync>;
+use machine::{Failed, cpu_seconds, open_lake};
 
 const COMMITS: u64 = 10_000;
 const ROWS: u64 = 100;
@@ -36,7 +37,7 @@ async fn main() -> Result<(), Failed> {
         .map_or(Ok(COMMITS), |text| text.parse())?;
     let folder = tempfile::tempdir()?;
     let clock: Arc<dyn Clock> = SystemClock::shared();
-    let lake = open(folder.path(), &clock).await?;
+    let lake = open_lake(folder.path(), &clock).await?;
     let request = LeaseRequest {
         branch: RefName::main(),
         pipeline: "bench".parse()?,
@@ -80,13 +81,6 @@ async fn main() -> Result<(), Failed> {
     Ok(())
 }
 
-async fn open(folder: &Path, clock: &Arc<dyn Clock>) -> Result<Lake, Failed> {
-    let store = Store::open(&folder.join("store.db"), Arc::clone(clock)).await?;
-    let objects = Arc::new(LocalFileSystem::new_with_prefix(folder)?);
-    let root = format!("file://{}", folder.display());
-    Ok(Lake::new(store, objects, root, Arc::clone(clock)))
-}
-
 async fn report(
     folder: &Path,
     clock: &Arc<dyn Clock>,
@@ -97,13 +91,13 @@ async fn report(
     took.sort_by(f64::total_cmp);
     let at = |share: f64| took[((took.len() - 1) as f64 * share) as usize];
     // Another process: nothing is cached.
-    let lake = open(folder, clock).await?;
+    let lake = open_lake(folder, clock).await?;
     let start = clock.monotonic();
     let (head, name) = (AsOf::Head(RefName::main()), MAIN.parse()?);
     let table = lake.table(&head, &name).await?.ok_or("no table")?;
     let plan = table.scan(None).await?;
     let cold = (clock.monotonic() - start).as_secs_f64() * 1e3;
-    let lake = open(folder, clock).await?;
+    let lake = open_lake(folder, clock).await?;
     let start = clock.monotonic();
     let again = lake.table(&head, &name).await?.ok_or("no table")?;
     let day = OneDay(20_454 + (commits / COMMITS_A_DAY / 2) as i64);
@@ -245,19 +239,4 @@ fn index(number: u64) -> Result<RecordBatch, Failed> {
         ("sha256", text(format!("{number:064x}"))),
         ("content_type", text("application/json".to_owned())),
     ])?)
-}
-
-/// User and system time of this process, from Linux's own count of hundredths.
-fn cpu_seconds() -> Result<f64, Failed> {
-    let stat = std::fs::read_to_string("/proc/self/stat")?;
-    let fields: Vec<&str> = stat
-        .rsplit(')')
-        .next()
-        .unwrap_or_default()
-        .split_whitespace()
-        .collect();
-    let ticks = |i: usize| -> Result<f64, Failed> {
-        Ok(fields.get(i).ok_or("no CPU time")?.parse::<f64>()?)
-    };
-    Ok((ticks(11)? + ticks(12)?) / 100.0)
 }

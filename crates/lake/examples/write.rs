@@ -5,7 +5,9 @@
 
 #![expect(clippy::print_stdout, reason = "an example prints its result")]
 
-use std::error::Error;
+#[path = "shared/machine.rs"]
+mod machine;
+
 use std::sync::Arc;
 
 use arrow::array::{
@@ -13,9 +15,9 @@ use arrow::array::{
     StringArray, TimestampMicrosecondArray,
 };
 use forebay_core::{Clock, RefName, SystemClock, TableName};
-use forebay_lake::{DataFile, Draft, Lake, WriterOptions};
-use forebay_store::Store;
-use object_store::local::LocalFileSystem;
+use forebay_lake::{DataFile, Draft, WriterOptions};
+
+use machine::{Failed, cpu_seconds, open_lake};
 
 const BATCH_ROWS: u64 = 65_536;
 const ROWS: u64 = 4_000_000;
@@ -23,16 +25,13 @@ const ROWS: u64 = 4_000_000;
 const BATCHES: u64 = 8;
 
 #[tokio::main]
-async fn main() -> Result<(), Box<dyn Error>> {
+async fn main() -> Result<(), Failed> {
     let rows = std::env::args()
         .nth(1)
         .map_or(Ok(ROWS), |text| text.parse())?;
     let folder = tempfile::tempdir()?;
     let clock: Arc<dyn Clock> = SystemClock::shared();
-    let store = Store::open(&folder.path().join("store.db"), Arc::clone(&clock)).await?;
-    let objects = Arc::new(LocalFileSystem::new_with_prefix(folder.path())?);
-    let root = format!("file://{}", folder.path().display());
-    let lake = Lake::new(store, objects, root, Arc::clone(&clock));
+    let lake = open_lake(folder.path(), &clock).await?;
 
     let batches: Vec<RecordBatch> = (0..BATCHES).map(batch).collect::<Result<_, _>>()?;
     let mut draft = lake
@@ -149,23 +148,4 @@ fn batch(number: u64) -> Result<RecordBatch, arrow::error::ArrowError> {
         ),
     ];
     RecordBatch::try_from_iter(columns)
-}
-
-/// User and system time of this process, from Linux's own count of hundredths.
-fn cpu_seconds() -> Result<f64, Box<dyn Error>> {
-    let stat = std::fs::read_to_string("/proc/self/stat")?;
-    let fields: Vec<&str> = stat
-        .rsplit(')')
-        .next()
-        .unwrap_or_default()
-        .split_whitespace()
-        .collect();
-    let ticks = |i: usize| {
-        fields
-            .get(i)
-            .ok_or("no CPU time")?
-            .parse::<f64>()
-            .map_err(Box::<dyn Error>::from)
-    };
-    Ok((ticks(11)? + ticks(12)?) / 100.0)
 }

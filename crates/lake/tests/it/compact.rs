@@ -7,12 +7,13 @@ use arrow::datatypes::Int64Type;
 use forebay_core::RefName;
 use forebay_lake::{CompactRequest, CompactedTable, CompactionRules, Lake, WriterOptions};
 use forebay_store::AsOf;
+use object_store::ObjectStoreExt;
 use object_store::path::Path;
-use object_store::{ObjectStore, ObjectStoreExt};
 use proptest::prelude::*;
 
-use crate::faulty::{Death, Faulty};
-use crate::site::{Site, append, head, id_rows, live_rows, name};
+use crate::crash::dying;
+use crate::faulty::Death;
+use crate::site::{Site, append, bytes_of, head, id_rows, live_rows, name};
 
 pub(crate) fn asked(table: &str) -> CompactRequest {
     CompactRequest {
@@ -120,21 +121,8 @@ async fn many_small_files_become_one_with_the_same_rows() {
 
 /// Tries to compact with a store that dies after `operations`; whether it said that it did.
 async fn dying_compaction(site: &Site, death: Death, operations: i64) -> bool {
-    let faulty = Faulty::new(site.place.objects.clone(), death, operations);
-    let lake = site
-        .another_on(faulty.clone() as Arc<dyn ObjectStore>)
-        .await;
-    let mut work = tokio::spawn(async move { lake.compact(&asked("a.t")).await.is_ok() });
-    let done = tokio::select! {
-        done = &mut work => done.unwrap(),
-        () = faulty.died() => {
-            work.abort();
-            let _ = work.await;
-            false
-        }
-    };
-    faulty.release();
-    done
+    let compact = async |lake: Lake| lake.compact(&asked("a.t")).await.is_ok();
+    dying(site, death, operations, compact).await
 }
 
 async fn dies_everywhere(death: Death) {
@@ -192,16 +180,7 @@ async fn a_damaged_file_is_named_and_never_copied() {
     let files = site.table("a.t").await.files().await.unwrap();
     let location = files[1].location.strip_prefix(&site.place.root).unwrap();
     let path = Path::from(location);
-    let mut bytes = site
-        .place
-        .objects
-        .get(&path)
-        .await
-        .unwrap()
-        .bytes()
-        .await
-        .unwrap()
-        .to_vec();
+    let mut bytes = bytes_of(&site.place.objects, &path).await.to_vec();
     // In the values, which Parquet has no checksum of.
     bytes[20] ^= 1;
     site.place.objects.put(&path, bytes.into()).await.unwrap();

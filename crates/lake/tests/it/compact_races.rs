@@ -10,10 +10,9 @@ use forebay_lake::{CompactionRules, Lake, PartitionField, WriterOptions};
 use forebay_store::{AsOf, Change, Commit, HeadChange};
 use forebay_testkit::on_s3;
 use futures::future::{BoxFuture, FutureExt, join_all};
-use object_store::ObjectStore;
 
 use crate::compact::{asked, compact, compact_by};
-use crate::held::Held;
+use crate::crash::interrupted;
 use crate::site::{Site, head, live_rows, name, request};
 
 const TABLE: &str = "a.t";
@@ -85,23 +84,12 @@ async fn held_everywhere(first: i64, work: Work, other: Work, change: &[(i64, i6
     let every = if on_s3() { 11 } else { 3 };
     for operations in (first..OPERATIONS_MAX).step_by(every) {
         let (site, mut rows) = filled().await;
-        let held = Held::new(site.place.objects.clone(), operations);
-        let lake = site.another_on(held.clone() as Arc<dyn ObjectStore>).await;
-        let mut working = tokio::spawn(work(lake));
-        let is_done = tokio::select! {
-            done = &mut working => {
-                done.unwrap();
-                true
-            }
-            () = held.reached() => false,
-        };
-        if is_done {
+        let other = other(site.another().await);
+        let ((), was_stopped) = interrupted(&site, operations, &work, other).await;
+        if !was_stopped {
             assert!(operations > 15, "only {operations} operations");
             return;
         }
-        other(site.another().await).await;
-        held.release();
-        working.await.unwrap();
         rows.extend(change.iter().copied());
         assert_eq!(
             rows_of(&site).await,
@@ -177,21 +165,19 @@ fn rollback() -> Work {
             let now = state(head()).await.unwrap().unwrap();
             let then = state(AsOf::Commit(log[1].id)).await.unwrap().unwrap();
             let request = request(Vec::new(), Vec::new());
-            let back = Commit {
-                id: request.id,
-                branch: request.branch,
-                author: request.author,
-                message: request.message,
-                run: None,
-                at: None,
-                heads: vec![HeadChange {
-                    table: name(TABLE),
-                    uuid: now.uuid,
-                    expected: Some(now.metadata_location),
-                    change: Change::Set(then.metadata_location),
-                }],
-                positions: Vec::new(),
+            let back = HeadChange {
+                table: name(TABLE),
+                uuid: now.uuid,
+                expected: Some(now.metadata_location),
+                change: Change::Set(then.metadata_location),
             };
+            let back = Commit::of_heads(
+                request.id,
+                request.branch,
+                request.author,
+                request.message,
+                vec![back],
+            );
             lake.store().commit(back).await.unwrap();
         }
         .boxed()
@@ -207,23 +193,12 @@ async fn rows_that_a_rollback_has_brought_back_are_not_left_out() {
         let first: Vec<(i64, i64)> = rows.clone().into_iter().collect();
         upsert_into(&site.lake, &first, &["v".parse().unwrap()]).await;
         upsert(&site.lake, &[(0, 7), (1, 7), (2, 7)]).await;
-        let held = Held::new(site.place.objects.clone(), operations);
-        let lake = site.another_on(held.clone() as Arc<dyn ObjectStore>).await;
-        let mut working = tokio::spawn(compaction()(lake));
-        let is_done = tokio::select! {
-            done = &mut working => {
-                done.unwrap();
-                true
-            }
-            () = held.reached() => false,
-        };
-        if is_done {
+        let other = rollback()(site.another().await);
+        let ((), was_stopped) = interrupted(&site, operations, compaction(), other).await;
+        if !was_stopped {
             assert!(operations > 15, "only {operations} operations");
             return;
         }
-        rollback()(site.another().await).await;
-        held.release();
-        working.await.unwrap();
         assert_eq!(
             rows_of(&site).await,
             rows,

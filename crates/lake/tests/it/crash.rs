@@ -2,6 +2,7 @@
 
 use std::sync::Arc;
 
+use forebay_lake::Lake;
 use object_store::ObjectStore;
 
 use crate::faulty::{Death, Faulty};
@@ -12,14 +13,25 @@ const OPERATIONS_MAX: i64 = 60;
 
 /// Tries to append a row to `a.t` with a store that dies after `operations`; whether it said that it did.
 pub(crate) async fn dying_append(site: &Site, death: Death, operations: i64, id: i64) -> bool {
+    let append = async move |lake: Lake| append(&lake, "a.t", id_rows([id])).await.is_ok();
+    dying(site, death, operations, append).await
+}
+
+/// Works with a store that dies after `operations`; whether the work said that it was done.
+pub(crate) async fn dying<W: Future<Output = bool> + Send + 'static>(
+    site: &Site,
+    death: Death,
+    operations: i64,
+    work: impl FnOnce(Lake) -> W,
+) -> bool {
     let faulty = Faulty::new(site.place.objects.clone(), death, operations);
     let lake = site
         .another_on(faulty.clone() as Arc<dyn ObjectStore>)
         .await;
-    let mut work = tokio::spawn(async move { append(&lake, "a.t", id_rows([id])).await.is_ok() });
+    let mut work = tokio::spawn(work(lake));
     let done = tokio::select! {
         done = &mut work => done.unwrap(),
-        () = faulty.died() => {
+        () = faulty.stopped() => {
             work.abort();
             // It may have got to the end before it was stopped; nobody heard of it.
             let _ = work.await;
@@ -28,6 +40,30 @@ pub(crate) async fn dying_append(site: &Site, death: Death, operations: i64, id:
     };
     faulty.release();
     done
+}
+
+/// Works with a store that stops after `operations`, and lets `other` happen meanwhile. Gives what the work gave, and whether it was stopped.
+pub(crate) async fn interrupted<W>(
+    site: &Site,
+    operations: i64,
+    work: impl FnOnce(Lake) -> W,
+    other: impl Future<Output = ()>,
+) -> (W::Output, bool)
+where
+    W: Future<Output: Send> + Send + 'static,
+{
+    let faulty = Faulty::new(site.place.objects.clone(), Death::Pause, operations);
+    let lake = site
+        .another_on(faulty.clone() as Arc<dyn ObjectStore>)
+        .await;
+    let mut work = tokio::spawn(work(lake));
+    tokio::select! {
+        done = &mut work => return (done.unwrap(), false),
+        () = faulty.stopped() => {}
+    }
+    other.await;
+    faulty.release();
+    (work.await.unwrap(), true)
 }
 
 async fn dies_everywhere(death: Death) -> i64 {

@@ -7,7 +7,7 @@ use futures::TryStreamExt;
 use object_store::path::Path;
 use object_store::{ObjectStore, ObjectStoreExt, PutPayload};
 
-use crate::site::{Site, append, head, id_rows, name, request};
+use crate::site::{Site, append, bytes_of, head, id_rows, name, request};
 
 /// Two tables of two commits each.
 async fn site() -> Site {
@@ -109,15 +109,7 @@ async fn a_metadata_file_that_is_gone() {
 async fn a_metadata_file_that_is_torn_empty_or_of_something_else() {
     let site = site().await;
     let path = metadata_path(&site, "a.t").await;
-    let whole = site
-        .place
-        .objects
-        .get(&path)
-        .await
-        .unwrap()
-        .bytes()
-        .await
-        .unwrap();
+    let whole = bytes_of(&site.place.objects, &path).await;
     let whole = String::from_utf8(whole.to_vec()).unwrap();
     for text in ["", "{}", "[1, 2]", "\u{0}\u{0}", &whole[..whole.len() / 2]] {
         overwritten(&site, &path, text).await;
@@ -129,15 +121,7 @@ async fn a_metadata_file_that_is_torn_empty_or_of_something_else() {
         );
     }
     let other = metadata_path(&site, "a.other").await;
-    let other = site
-        .place
-        .objects
-        .get(&other)
-        .await
-        .unwrap()
-        .bytes()
-        .await
-        .unwrap();
+    let other = bytes_of(&site.place.objects, &other).await;
     overwritten(&site, &path, std::str::from_utf8(&other).unwrap()).await;
     // Its name says that other bytes were written.
     assert_eq!(refused(&site).await.code(), "metadata_corrupt");
@@ -147,15 +131,7 @@ async fn a_metadata_file_that_is_torn_empty_or_of_something_else() {
 async fn a_version_of_the_format_that_is_not_known() {
     let site = site().await;
     let path = metadata_path(&site, "a.t").await;
-    let whole = site
-        .place
-        .objects
-        .get(&path)
-        .await
-        .unwrap()
-        .bytes()
-        .await
-        .unwrap();
+    let whole = bytes_of(&site.place.objects, &path).await;
     let text = String::from_utf8(whole.to_vec()).unwrap();
     let newer = text.replacen("\"format-version\":2", "\"format-version\":4", 1);
     assert_ne!(newer, text);
@@ -204,15 +180,7 @@ async fn a_foreign_commit_past_the_catalog_is_not_seen_and_not_overwritten() {
         .unwrap();
     assert_eq!(site.ids("a.t").await, [1, 2, 3]);
     for path in &foreign {
-        let found = site
-            .place
-            .objects
-            .get(path)
-            .await
-            .unwrap()
-            .bytes()
-            .await
-            .unwrap();
+        let found = bytes_of(&site.place.objects, path).await;
         assert_eq!(found.as_ref(), b"3");
     }
 }
@@ -226,15 +194,7 @@ async fn a_foreign_commit_through_the_catalog_is_built_upon() {
         .unwrap();
     let table = site.table("a.t").await;
     let path = metadata_path(&site, "a.t").await;
-    let whole = site
-        .place
-        .objects
-        .get(&path)
-        .await
-        .unwrap()
-        .bytes()
-        .await
-        .unwrap();
+    let whole = bytes_of(&site.place.objects, &path).await;
     let mut metadata: serde_json::Value = serde_json::from_slice(&whole).unwrap();
     metadata["properties"]["written-by"] = "another engine".into();
     let folder = path.as_ref().rsplit_once('/').unwrap().0;

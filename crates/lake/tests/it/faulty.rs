@@ -1,4 +1,4 @@
-//! An object store of a process that dies: after a number of operations it never answers again.
+//! An object store of a process that dies or is stopped: after a number of operations it does not answer.
 
 use std::fmt;
 use std::ops::Range;
@@ -23,6 +23,8 @@ pub(crate) enum Death {
     Errors,
     /// The operation is done, its answer and everything after it never comes.
     Silence,
+    /// None: the next operation waits until the process is released, and all is well then.
+    Pause,
 }
 
 #[derive(Debug)]
@@ -30,7 +32,7 @@ pub(crate) struct Faulty {
     inner: Arc<dyn ObjectStore>,
     death: Death,
     left: AtomicI64,
-    dead: Notify,
+    stopped: Notify,
     released: watch::Sender<bool>,
 }
 
@@ -46,14 +48,14 @@ impl Faulty {
             inner,
             death,
             left: AtomicI64::new(operations),
-            dead: Notify::new(),
+            stopped: Notify::new(),
             released: watch::Sender::new(false),
         })
     }
 
-    /// Returns when the store has fallen silent.
-    pub(crate) async fn died(&self) {
-        self.dead.notified().await;
+    /// Returns when the store does not answer any more.
+    pub(crate) async fn stopped(&self) {
+        self.stopped.notified().await;
     }
 
     async fn before(&self) -> Result<()> {
@@ -64,6 +66,10 @@ impl Faulty {
                 source: "the disk is gone".into(),
             }),
             Death::Silence if left < 0 => self.silence().await,
+            Death::Pause if left == 0 => {
+                self.wait().await;
+                Ok(())
+            }
             _ => Ok(()),
         }
     }
@@ -75,16 +81,20 @@ impl Faulty {
         answer
     }
 
-    /// Lets threads that still wait go; call it when the process's tasks are gone.
+    /// Lets threads that still wait go; of a dead process, once its tasks are gone.
     pub(crate) fn release(&self) {
         self.released.send_replace(true);
     }
 
-    async fn silence(&self) -> Result<()> {
-        self.dead.notify_one();
+    async fn wait(&self) {
+        self.stopped.notify_one();
         let mut released = self.released.subscribe();
         let waited = released.wait_for(|released| *released).await;
         drop(waited);
+    }
+
+    async fn silence(&self) -> Result<()> {
+        self.wait().await;
         Err(object_store::Error::Generic {
             store: "faulty",
             source: "the process is dead".into(),
@@ -127,8 +137,11 @@ impl ObjectStore for Faulty {
 
     fn delete_stream(
         &self,
-        _: BoxStream<'static, Result<Path>>,
+        paths: BoxStream<'static, Result<Path>>,
     ) -> BoxStream<'static, Result<Path>> {
+        if self.death == Death::Pause {
+            return self.inner.delete_stream(paths);
+        }
         let refusal = Err(object_store::Error::Generic {
             store: "faulty",
             source: "a commit deletes nothing".into(),

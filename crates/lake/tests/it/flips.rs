@@ -13,7 +13,7 @@ use object_store::path::Path;
 use object_store::{ObjectMeta, ObjectStore, ObjectStoreExt};
 use parquet::arrow::arrow_reader::ParquetRecordBatchReaderBuilder;
 
-use crate::site::{Site, append, head, id_rows, name, request};
+use crate::site::{Site, append, bytes_of, head, id_rows, name, request};
 
 /// Damages of each kind of file; every fifth is a cut.
 const DAMAGES: u64 = 125;
@@ -142,15 +142,7 @@ async fn a_flipped_bit_or_a_cut_in_any_file_of_a_table_is_an_error_or_changes_no
         let mut errors = 0;
         for nth in 0..DAMAGES {
             let path = &paths[numbers.below(paths.len())];
-            let whole = site
-                .place
-                .objects
-                .get(path)
-                .await
-                .unwrap()
-                .bytes()
-                .await
-                .unwrap();
+            let whole = bytes_of(&site.place.objects, path).await;
             let bit = numbers.below(whole.len() * 8);
             let mut damaged = whole.to_vec();
             if nth % 5 == 0 {
@@ -179,15 +171,7 @@ async fn files_without_checksums_are_read_as_they_are() {
     let table = site.table("a.t").await;
     let plan = table.scan(None).await.unwrap();
     let file = &plan.files[0].path;
-    let whole = site
-        .lake
-        .objects()
-        .get(file)
-        .await
-        .unwrap()
-        .bytes()
-        .await
-        .unwrap();
+    let whole = bytes_of(site.lake.objects(), file).await;
     // A foreign writer's: another name, and nothing before the footer.
     let reader = ParquetRecordBatchReaderBuilder::try_new(whole).unwrap();
     let schema = reader.schema().clone();
@@ -203,15 +187,7 @@ async fn files_without_checksums_are_read_as_they_are() {
         .put(&foreign, plain.clone().into())
         .await
         .unwrap();
-    let read = site
-        .lake
-        .objects()
-        .get(&foreign)
-        .await
-        .unwrap()
-        .bytes()
-        .await
-        .unwrap();
+    let read = bytes_of(site.lake.objects(), &foreign).await;
     assert_eq!(read, plain);
     // Under the name of a file that carries checksums it is damage.
     site.place.objects.put(file, plain.into()).await.unwrap();

@@ -13,7 +13,6 @@ mod external;
 mod faulty;
 mod flips;
 mod growth;
-mod held;
 mod history;
 mod objects;
 mod oracle;

@@ -7,6 +7,7 @@ use std::sync::Arc;
 use arrow::array::{Array, ArrayRef, AsArray, BooleanArray, Int64Array, RecordBatch};
 use arrow::compute::filter_record_batch;
 use arrow::datatypes::{DataType, Field, Int64Type, Schema, SchemaRef};
+use bytes::Bytes;
 use forebay_core::{Clock, CommitId, RefName, Result, SystemClock, TableName, Timestamp};
 use forebay_lake::{CommitRequest, Draft, Lake, LakeCommit, Table, WriterOptions};
 use forebay_store::{AsOf, PositionMove, Store};
@@ -208,17 +209,18 @@ pub(crate) async fn append(lake: &Lake, table: &str, rows: RecordBatch) -> Resul
     lake.commit(request(vec![draft], Vec::new())).await
 }
 
+pub(crate) async fn bytes_of(
+    objects: &Arc<dyn ObjectStore>,
+    path: &object_store::path::Path,
+) -> Bytes {
+    objects.get(path).await.unwrap().bytes().await.unwrap()
+}
+
 /// The rows of a table that are not deleted, as its files have them.
 pub(crate) async fn live_rows(objects: &Arc<dyn ObjectStore>, table: &Table) -> Vec<RecordBatch> {
     let mut live = Vec::new();
     for file in table.scan(None).await.unwrap().files {
-        let bytes = objects
-            .get(&file.path)
-            .await
-            .unwrap()
-            .bytes()
-            .await
-            .unwrap();
+        let bytes = bytes_of(objects, &file.path).await;
         let reader = ParquetRecordBatchReaderBuilder::try_new(bytes).unwrap();
         let mut first = 0;
         for batch in reader.build().unwrap() {
@@ -243,13 +245,7 @@ pub(crate) async fn ids_in(objects: &Arc<dyn ObjectStore>, table: &Table) -> Vec
     let plan = table.scan(None).await.unwrap();
     let mut ids = Vec::new();
     for file in plan.files {
-        let bytes = objects
-            .get(&file.path)
-            .await
-            .unwrap()
-            .bytes()
-            .await
-            .unwrap();
+        let bytes = bytes_of(objects, &file.path).await;
         let reader = ParquetRecordBatchReaderBuilder::try_new(bytes).unwrap();
         for batch in reader.build().unwrap() {
             let batch = batch.unwrap();

@@ -7,11 +7,11 @@ use arrow::datatypes::{DataType, Field, Float64Type, Int64Type, Schema};
 use forebay_core::{RefName, Result};
 use forebay_lake::{Draft, Lake, LakeCommit, Table, WriterOptions};
 use forebay_store::AsOf;
-use object_store::{ObjectStore, ObjectStoreExt};
+use object_store::ObjectStoreExt;
 use parquet::arrow::arrow_reader::ParquetRecordBatchReaderBuilder;
 
-use crate::faulty::{Death, Faulty};
-use crate::held::Held;
+use crate::crash::{dying, interrupted};
+use crate::faulty::Death;
 use crate::site::{Site, append, live_rows, name, request};
 
 /// Rows of a column `v` and a list `l` with the same value.
@@ -219,20 +219,8 @@ async fn a_process_that_dies_anywhere_leaves_the_old_table_or_the_new_one() {
             let site = Site::new().await;
             append(&site.lake, "a.t", longs([1, 2])).await.unwrap();
             append(&site.lake, "a.t", longs([3])).await.unwrap();
-            let faulty = Faulty::new(site.place.objects.clone(), death, operations);
-            let lake = site
-                .another_on(faulty.clone() as Arc<dyn ObjectStore>)
-                .await;
-            let mut work = tokio::spawn(async move { widen(&lake, doubles([0.5])).await.is_ok() });
-            let done = tokio::select! {
-                done = &mut work => done.unwrap_or(false),
-                () = faulty.died() => {
-                    work.abort();
-                    let _ = work.await;
-                    false
-                }
-            };
-            faulty.release();
+            let widen = async |lake: Lake| widen(&lake, doubles([0.5])).await.is_ok();
+            let done = dying(&site, death, operations, widen).await;
             let table = site.table_elsewhere("a.t").await;
             let expected = match done {
                 true => (DataType::Float64, vec![0.5, 1.0, 2.0, 3.0]),
@@ -261,20 +249,15 @@ async fn rows_that_are_deleted_while_columns_are_widened_stay_deleted() {
     for operations in (0..100).step_by(3) {
         let site = Site::new().await;
         append(&site.lake, "a.t", longs([5, 7])).await.unwrap();
-        let held = Held::new(site.place.objects.clone(), operations);
-        let lake = site.another_on(held.clone() as Arc<dyn ObjectStore>).await;
-        let mut work = tokio::spawn(async move { widen(&lake, doubles([5.25])).await });
-        let is_done = tokio::select! {
-            done = &mut work => done.unwrap().is_ok(),
-            () = held.reached() => false,
-        };
-        if is_done {
+        let widen = async |lake: Lake| widen(&lake, doubles([5.25])).await;
+        let other = site.another().await;
+        let other = replace_first(&other, 9);
+        let (done, was_stopped) = Box::pin(interrupted(&site, operations, widen, other)).await;
+        done.unwrap();
+        if !was_stopped {
             assert!(operations > 15, "only {operations} operations");
             return;
         }
-        replace_first(&site.another().await, 9).await;
-        held.release();
-        work.await.unwrap().unwrap();
         let table = site.table_elsewhere("a.t").await;
         let live = live_rows(&site.place.objects, &table).await;
         let columns = live.iter().map(|rows| rows.column_by_name("v").unwrap());
