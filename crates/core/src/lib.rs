@@ -33,7 +33,9 @@ pub use date::CivilDate;
 pub use error::{Context, Error, ErrorKind, Result, panic_message};
 pub use explanation::{Explanation, explanations};
 pub use messages::{Message, Messages, MessagesBuilder};
-pub use name::{Ident, RefName, TableName, VARIANT_SEPARATOR};
+pub use name::{
+    Ident, LIST_INDEX, PARENT_ID, ROOT_ID, ROW_ID, RefName, TableName, VARIANT_SEPARATOR,
+};
 pub use payload::{Chunk, Compression, Kept, PayloadHead};
 pub use position::{Position, PositionObject};
 pub use quarantine::Rejected;

@@ -13,6 +13,15 @@ use crate::{Error, Result, shortened_value};
 /// Separates the name of a column and the kind of the values in the one beside it: `price__v_string` has the texts of `price`.
 pub const VARIANT_SEPARATOR: &str = "__v_";
 
+/// Column of a row that has child rows: the key that these repeat.
+pub const ROW_ID: &str = "_fb_id";
+/// Column of a child row: the key of the row whose list it comes from.
+pub const PARENT_ID: &str = "_fb_parent_id";
+/// Column of a child row: the key of the main row, at whatever depth the list is.
+pub const ROOT_ID: &str = "_fb_root_id";
+/// Column of a child row: its number in the list.
+pub const LIST_INDEX: &str = "_fb_index";
+
 /// Longest identifier in bytes.
 pub const IDENT_BYTES_MAX: usize = 100;
 

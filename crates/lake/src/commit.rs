@@ -4,6 +4,7 @@
 //! top of its head, write the metadata, compare-and-set all heads at once. Only the store's answer makes anything visible.
 
 mod notes;
+mod own_change;
 mod stack;
 mod system_time;
 

@@ -1,5 +1,7 @@
 //! A change of one table that is not committed yet.
 
+mod keyed;
+
 use std::collections::{BTreeMap, BTreeSet, HashMap};
 use std::sync::Arc;
 
@@ -14,15 +16,15 @@ use roaring::RoaringTreemap;
 use uuid::Uuid;
 
 use crate::age::check_age;
-use crate::bitemporal::{Bitemporal, KEY_PROPERTY, PeriodUpdate, StagedRows};
+use crate::bitemporal::{KEY_PROPERTY, StagedRows};
 use crate::compact::CompactionUpdate;
 use crate::error::from_iceberg;
 use crate::metadata::{METADATA_LOG_MAX, METADATA_LOG_PROPERTY, rebuilt};
 use crate::rewrite::{TableRewrite, find_obstacle};
-use crate::scan::{Bounds, ScanFile, written_bounds};
+use crate::scan::ScanFile;
 use crate::schema::{WidenedFields, WidenedSchema};
 use crate::storage::LakeStorage;
-use crate::upsert::{KeyColumns, KeyLookup, RowDeletes, WrittenKeys};
+use crate::upsert::{ParentLink, RowDeletes, WrittenKeys};
 use crate::{
     DataFile, PartitionField, Table, TableWriter, WideningObstacle, WriterOptions, schema,
 };
@@ -47,6 +49,10 @@ pub struct Draft {
     stale: Vec<DataFile>,
     /// Rows by key, when they replace those of the table.
     keys: Option<Arc<Mutex<WrittenKeys>>>,
+    /// The column by which drafts of child tables know its rows.
+    row_ids: Option<String>,
+    /// Its rows go with rows of a parent table.
+    parent: Option<ParentLink>,
     /// Rows of a bitemporal table: its files are written in the commit.
     staged: Option<Arc<Mutex<StagedRows>>>,
     /// Its rows come in the place of all rows of the table.
@@ -91,6 +97,8 @@ impl Draft {
             widened: WidenedFields::new(),
             stale: Vec::new(),
             keys: None,
+            row_ids: None,
+            parent: None,
             staged: None,
             replaces_rows: false,
             compaction: None,
@@ -165,29 +173,6 @@ impl Draft {
         Ok(changes)
     }
 
-    /// The rows of this draft replace those of the table with the same key: columns by their names in the data. `order` names
-    /// the column that says which of two rows is newer; see [`crate::upsert`]. No row may have a null in its key.
-    ///
-    /// Errors: `Config` `no_key_column`, `bad_key_type`; `Bug` when rows were written before.
-    pub fn upsert_by(&mut self, key: &[String], order: Option<&str>) -> Result<()> {
-        let schema = schema::to_arrow(self.planned()?.current_schema())?;
-        let columns = KeyColumns::find(&schema, key, order).context("table", &self.name)?;
-        if let Some(keys) = &self.keys {
-            // The order column may have come since.
-            return keys.lock().set_columns(columns);
-        }
-        if !self.files.is_empty() {
-            let what = "rows were written before the key of the table was set";
-            return Err(Error::bug("late_key", what)).context("table", &self.name);
-        }
-        self.keys = Some(Arc::new(Mutex::new(WrittenKeys::new(columns)?)));
-        Ok(())
-    }
-
-    pub(crate) fn written_keys(&self) -> Option<Arc<Mutex<WrittenKeys>>> {
-        self.keys.clone()
-    }
-
     /// The rows of this draft, also when there are none, come in the place of all rows that the table has when it is committed.
     pub fn replace_rows(&mut self) {
         self.replaces_rows = true;
@@ -197,12 +182,7 @@ impl Draft {
     /// deleted one of them, or moved it to another file, since.
     pub fn delete_rows(&mut self, file: &ScanFile, rows: RoaringTreemap) {
         if !rows.is_empty() {
-            self.row_deletes.push(RowDeletes {
-                location: file.location.clone(),
-                spec_id: file.spec_id,
-                partition: file.partition_values.clone(),
-                rows,
-            });
+            self.row_deletes.push(RowDeletes::of(file.clone(), rows));
         }
     }
 
@@ -221,77 +201,6 @@ impl Draft {
 
     pub(crate) fn compaction(&self) -> Option<&Arc<CompactionUpdate>> {
         self.compaction.as_ref()
-    }
-
-    /// The table is bitemporal: see [`crate::bitemporal`]. Rows are those of [`crate::bitemporal::rows_with_periods`], and the schema has the
-    /// columns of [`crate::bitemporal::table_schema`].
-    ///
-    /// Errors: `Config` `no_key_column`, `bad_key_type`, `not_bitemporal` when the table is there and is no bitemporal one, `key_changed` when it
-    /// has another key; `Bug` when rows were written before.
-    pub fn bitemporal_by(&mut self, rules: &Bitemporal) -> Result<()> {
-        self.check_periods(rules).context("table", &self.name)?;
-        let known = self
-            .staged
-            .as_ref()
-            .map(|staged| staged.lock().rules().clone());
-        if known.as_ref() == Some(rules) {
-            return Ok(());
-        }
-        if known.is_some() || !self.files.is_empty() {
-            let what = "rows were written before the key of the table was set";
-            return Err(Error::bug("late_key", what)).context("table", &self.name);
-        }
-        self.staged = Some(Arc::new(Mutex::new(StagedRows::new(rules.clone()))));
-        self.set_property(KEY_PROPERTY, rules.key.join(","));
-        Ok(())
-    }
-
-    /// Whether the table has periods: then its rows come by [`Draft::bitemporal_by`] only.
-    pub fn is_bitemporal(&self) -> bool {
-        self.property(KEY_PROPERTY).is_some()
-    }
-
-    fn check_periods(&self, rules: &Bitemporal) -> Result<()> {
-        let schema = schema::to_arrow(self.planned()?.current_schema())?;
-        KeyColumns::find(&schema, &rules.key, rules.order.as_deref())?;
-        let Some(base) = &self.base else {
-            return Ok(());
-        };
-        match base.metadata().properties().get(KEY_PROPERTY) {
-            Some(key) if *key == rules.key.join(",") => Ok(()),
-            Some(key) => {
-                let what = format!("the key of the table is ({key})");
-                Err(Error::config("key_changed", what)
-                    .with_hint("load into another table: what is believed of a key cannot be told by another one"))
-            }
-            None => {
-                let what = "the table has rows without periods";
-                Err(Error::config("not_bitemporal", what).with_hint("load into another table"))
-            }
-        }
-    }
-
-    /// Rows that are written from here on were committed at `at` before: a table is made again from what it was made of.
-    pub fn set_system_time(&mut self, at: Timestamp) {
-        if let Some(staged) = &self.staged {
-            staged.lock().set_system_time(at);
-        }
-    }
-
-    /// Bytes of its rows that are in memory until the commit.
-    pub fn staged_bytes(&self) -> usize {
-        let staged = self.staged.as_ref();
-        staged.map_or(0, |staged| staged.lock().bytes())
-    }
-
-    pub(crate) fn staged_rows(&self) -> Option<Arc<Mutex<StagedRows>>> {
-        self.staged.clone()
-    }
-
-    /// The rows of a bitemporal table; `None` when there are none.
-    pub(crate) fn period_update(&self) -> Option<PeriodUpdate> {
-        let mut staged = self.staged.as_ref()?.lock();
-        (!staged.is_empty()).then(|| PeriodUpdate::new(staged.take()))
     }
 
     /// Whether it has rows.
@@ -327,16 +236,6 @@ impl Draft {
         let mut columns = keys.columns();
         let found = columns.find(|column| ids.contains(&column.id));
         found.map(|column| column.name.clone())
-    }
-
-    fn key_columns(&self) -> Option<KeyColumns> {
-        if let Some(keys) = &self.keys {
-            return Some(keys.lock().columns().clone());
-        }
-        let staged = self.staged.as_ref()?.lock();
-        let rules = staged.rules();
-        let schema = self.schema()?;
-        KeyColumns::find(&schema, &rules.key, rules.order.as_deref()).ok()
     }
 
     /// Makes the columns of whole numbers over which `schema` has doubles doubles, at every depth. The files of the table are
@@ -426,20 +325,6 @@ impl Draft {
             .insert(key.to_owned(), value.map(str::to_owned));
         self.check_properties(self.base.as_ref())
             .context("table", &self.name)
-    }
-
-    /// The search for the rows that those of this draft replace; `None` when they replace none.
-    pub(crate) fn key_lookup(&self) -> Result<Option<KeyLookup>> {
-        let Some(keys) = self.keys.as_ref().filter(|_| !self.files.is_empty()) else {
-            return Ok(None);
-        };
-        let table = self.planned()?;
-        let bounds: Vec<Bounds> = self
-            .files
-            .iter()
-            .map(|file| written_bounds(file, table))
-            .collect();
-        Ok(Some(KeyLookup::new(keys.lock().take()?, &bounds)))
     }
 
     // The inputs of `write` for files, and of `commit` for the commit.
@@ -532,12 +417,16 @@ impl Draft {
     }
 
     pub(crate) fn is_untouched(&self) -> bool {
-        !self.schema_changed
-            && !self.has_rows()
-            && !self.replaces_rows
-            && self.compaction.is_none()
-            && self.row_deletes.is_empty()
-            && self.properties.is_empty()
+        self.parent.is_none() && !self.has_changes()
+    }
+
+    fn has_changes(&self) -> bool {
+        self.schema_changed
+            || self.has_rows()
+            || self.replaces_rows
+            || self.compaction.is_some()
+            || !self.row_deletes.is_empty()
+            || !self.properties.is_empty()
     }
 
     fn first_metadata(

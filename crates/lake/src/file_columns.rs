@@ -1,22 +1,24 @@
 //! Reads a few columns of one data file, found by their field ids.
 
+use std::num::NonZero;
 use std::sync::Arc;
+use std::thread::available_parallelism;
 
 use arrow::array::{RecordBatch, RecordBatchOptions};
 use arrow::datatypes::Schema;
 use forebay_core::{Error, Result};
-use futures::StreamExt;
+use futures::{StreamExt, TryStreamExt, stream};
 use object_store::path::Path;
 use parquet::arrow::{ParquetRecordBatchStreamBuilder, ProjectionMask};
 use tokio::runtime::Handle;
 
-use crate::Table;
 use crate::checked_file::CheckedFile;
 use crate::error::unreadable;
 use crate::partition::source::field_id;
 use crate::scan::ScanFile;
 use crate::schema::with_field_id;
 use crate::storage::LakeStorage;
+use crate::{DataFile, Table};
 
 /// The columns to read, each by its name and its id.
 pub(crate) struct WantedColumns {
@@ -25,8 +27,8 @@ pub(crate) struct WantedColumns {
     pub(crate) others: Vec<(String, i32)>,
 }
 
-/// A data file of a table.
-#[derive(Debug)]
+/// A data file to read columns of.
+#[derive(Debug, Clone)]
 pub(crate) struct FileToSearch {
     storage: Arc<LakeStorage>,
     /// Whether the file may lack columns that its partition names.
@@ -40,6 +42,16 @@ impl FileToSearch {
         Self {
             storage: Arc::clone(table.storage()),
             has_identity: !file.identity.is_empty(),
+            path: file.path.clone(),
+            bytes: file.bytes,
+        }
+    }
+
+    /// A file of a draft.
+    pub(crate) fn of_draft(storage: &Arc<LakeStorage>, file: &DataFile) -> Self {
+        Self {
+            storage: Arc::clone(storage),
+            has_identity: false,
             path: file.path.clone(),
             bytes: file.bytes,
         }
@@ -97,6 +109,23 @@ impl FileToSearch {
         columns.dedup();
         Ok(Some(columns))
     }
+}
+
+/// Runs searches of files on blocking threads, as many at once as the machine has cores; what they find is in their order.
+pub(crate) async fn search_files<F, T>(searches: Vec<F>) -> Result<Vec<T>>
+where
+    F: FnOnce(&Handle) -> Result<T> + Send + 'static,
+    T: Send + 'static,
+{
+    let searches = searches.into_iter().map(|search| async move {
+        let runtime = Handle::current();
+        let searched = tokio::task::spawn_blocking(move || search(&runtime)).await;
+        searched.unwrap_or_else(|error| {
+            Err(Error::bug("lookup_panicked", "the look-up of rows panicked").with_source(error))
+        })
+    });
+    let at_once = available_parallelism().map_or(1, NonZero::get);
+    stream::iter(searches).buffered(at_once).try_collect().await
 }
 
 /// The batch with the ids of the table's columns.

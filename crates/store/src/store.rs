@@ -150,7 +150,24 @@ impl Store {
         let mut reader = self.reader().await?;
         let sql = &mut reader.sql();
         let lineage = log::resolve(sql, as_of).await?;
-        let heads = log::heads(sql, &lineage).await?;
+        let heads = log::heads(sql, &lineage, None).await?;
+        horizon::check(sql, as_of).await?;
+        Ok(heads)
+    }
+
+    /// Tables of a state whose names begin with the name of `table` and two underscores, ordered by name: its child tables, and others
+    /// that are only called so.
+    pub async fn child_heads(&self, as_of: &AsOf, table: &TableName) -> Result<Vec<Head>> {
+        let mut reader = self.reader().await?;
+        let sql = &mut reader.sql();
+        let lineage = log::resolve(sql, as_of).await?;
+        let range = log::NameRange {
+            namespace: table.namespace.as_str(),
+            from: &format!("{}__", table.name),
+            // The byte behind the underscore.
+            to: &format!("{}_`", table.name),
+        };
+        let heads = log::heads(sql, &lineage, Some(&range)).await?;
         horizon::check(sql, as_of).await?;
         Ok(heads)
     }

@@ -9,14 +9,15 @@ use crate::kafka::rows;
 
 fn project(load: &str) -> Project {
     let project = Project::new();
-    project.write(
-        "pipelines/orders.yaml",
-        &format!(
-            "pipeline: orders\nsource: {{file: {{path: \"in/*.ndjson\"}}}}\nextract: {{json: {{nested: keep}}}}\n\
-             load: {{iceberg: {{table: shop.orders, mode: upsert, key: [id]{load}}}}}\n"
-        ),
-    );
+    project.write("pipelines/orders.yaml", &pipeline(load));
     project
+}
+
+fn pipeline(load: &str) -> String {
+    format!(
+        "pipeline: orders\nsource: {{file: {{path: \"in/*.ndjson\"}}}}\nextract: {{json: {{nested: keep}}}}\n\
+         load: {{iceberg: {{table: shop.orders, mode: upsert, key: [id]{load}}}}}\n"
+    )
 }
 
 const ALL: &str = "SELECT id, state, at FROM shop.orders ORDER BY id";
@@ -173,4 +174,67 @@ fn a_replay_needs_to_know_which_row_is_newer() {
     let refused = last.run(&["quarantine", "replay", "orders"]);
     assert_ne!(refused.code, 0);
     assert!(refused.err.contains("order"), "{}", refused.err);
+}
+
+const ITEMS: &str = "SELECT o.id, i.product, i.quantity FROM shop.orders o JOIN shop.orders__items i ON i._fb_root_id = o._fb_id ORDER BY 1, 2";
+
+#[test]
+fn rows_of_child_tables_go_with_the_row_that_they_hang_from() {
+    let project = Project::new();
+    let yaml = pipeline(", order: at").replace("nested: keep", "nested: tables");
+    project.write("pipelines/orders.yaml", &yaml);
+    project.write(
+        "in/1.ndjson",
+        "{\"id\": 1, \"state\": \"new\", \"at\": 10, \"items\": [{\"product\": \"a\", \"quantity\": 1, \"serials\": [7, 8]}, {\"product\": \"b\", \"quantity\": 2}]}\n\
+         {\"id\": 2, \"state\": \"new\", \"at\": 10, \"items\": [{\"product\": \"c\", \"quantity\": 3}]}\n\
+         {\"id\": 2, \"state\": \"paid\", \"at\": 20, \"items\": [{\"product\": \"d\", \"quantity\": 4}]}\n",
+    );
+    project.ok(&["run", "--quiet"]);
+    assert_eq!(rows(&project, ITEMS), ["1,a,1", "1,b,2", "2,d,4"]);
+    assert_eq!(
+        project.value("SELECT count(*) FROM shop.orders__items"),
+        "3"
+    );
+    // One that is late, and one without items.
+    project.write(
+        "in/2.ndjson",
+        "{\"id\": 2, \"state\": \"late\", \"at\": 15, \"items\": [{\"product\": \"e\", \"quantity\": 5}]}\n{\"id\": 1, \"state\": \"sent\", \"at\": 30}\n",
+    );
+    project.ok(&["run", "--quiet"]);
+    assert_eq!(rows(&project, ALL), ["1,sent,30", "2,paid,20"]);
+    assert_eq!(rows(&project, ITEMS), ["2,d,4"]);
+    for (table, count) in [("orders__items", "1"), ("orders__items__serials", "0")] {
+        let count_of = format!("SELECT count(*) FROM shop.{table}");
+        assert_eq!(project.value(&count_of), count, "{table}");
+    }
+    let rebuilt = project.ok(&["rebuild", "shop.orders"]);
+    let said = format!("{}{}", rebuilt.out, rebuilt.err);
+    assert!(said.contains("equal") && !said.contains("differ"), "{said}");
+}
+
+#[test]
+fn a_table_without_the_ids_of_its_rows_has_no_child_tables() {
+    let project = Project::new();
+    let yaml = pipeline("").replace("nested: keep", "nested: tables");
+    let step = "transform:\n  - sql: \"SELECT id, state FROM input\"\nload:";
+    project.write("pipelines/orders.yaml", &yaml.replace("load:", step));
+    project.write(
+        "in/1.ndjson",
+        "{\"id\": 1, \"state\": \"new\", \"items\": [1]}\n",
+    );
+    let refused = project.run(&["run", "--quiet"]);
+    assert_ne!(refused.code, 0);
+    assert!(refused.err.contains("no_row_ids"), "{}", refused.err);
+    let bitemporal = yaml.replace(
+        "mode: upsert, key: [id]",
+        "mode: bitemporal, key: [id], valid_from: at",
+    );
+    project.write("pipelines/orders.yaml", &bitemporal);
+    let refused = project.run(&["check"]);
+    assert!(
+        refused.err.contains("bitemporal_children"),
+        "{}{}",
+        refused.out,
+        refused.err
+    );
 }

@@ -11,7 +11,7 @@ use arrow::array::{
 use arrow::buffer::{Buffer, NullBuffer, OffsetBuffer, ScalarBuffer};
 use arrow::datatypes::{DataType, Field, Fields, Schema};
 use forebay_core::data_type::with_learned_order;
-use forebay_core::{Batch, Origins, Result};
+use forebay_core::{Batch, LIST_INDEX, Origins, PARENT_ID, ROOT_ID, ROW_ID, Result};
 
 use super::Nested;
 use super::build::{KindBuilder, ObjectBuilder};
@@ -95,7 +95,7 @@ pub(super) fn emit(
         blanks: BlankArrays::default(),
     };
     if nested == Nested::Tables {
-        table.columns.push(("_fb_id".to_owned().into(), keys(ids)?));
+        table.columns.push((ROW_ID.to_owned().into(), keys(ids)?));
     }
     table.flat(root, "", rows)?;
     table.declare("", &rules.policy, rows);
@@ -400,11 +400,11 @@ impl Places {
 
     fn columns(&self) -> Result<Columns> {
         Ok(vec![
-            ("_fb_id".to_owned().into(), keys(&self.ids)?),
-            ("_fb_parent_id".to_owned().into(), keys(&self.parents)?),
-            ("_fb_root_id".to_owned().into(), keys(&self.roots)?),
+            (ROW_ID.to_owned().into(), keys(&self.ids)?),
+            (PARENT_ID.to_owned().into(), keys(&self.parents)?),
+            (ROOT_ID.to_owned().into(), keys(&self.roots)?),
             (
-                "_fb_index".to_owned().into(),
+                LIST_INDEX.to_owned().into(),
                 Arc::new(Int64Array::from(self.indexes.clone())),
             ),
         ])

@@ -1,18 +1,15 @@
 //! Finds the rows of a table that are believed and have a key of the draft.
 
-use std::num::NonZero;
 use std::sync::Arc;
-use std::thread::available_parallelism;
 
 use arrow::array::{Array, RecordBatch};
 use forebay_core::{Context, Error, Result};
-use futures::{StreamExt, stream};
 use tokio::runtime::Handle;
 
 use super::keyed::KeyedRows;
 use super::periods::{END_OF_TIME, SYSTEM_FROM, SYSTEM_TO, VALID_FROM, VALID_TO};
 use crate::Table;
-use crate::file_columns::{FileToSearch, WantedColumns};
+use crate::file_columns::{FileToSearch, WantedColumns, search_files};
 use crate::partition::source::field_id;
 use crate::scan::{Bounds, Prune, ScanFile};
 use crate::upsert::{KeyColumn, KeyEncoder, KeyRange};
@@ -91,31 +88,18 @@ pub(super) async fn search(
     table: &Table,
     files: Vec<ScanFile>,
 ) -> Result<Vec<(ScanFile, Vec<BelievedRow>)>> {
-    let searches: Vec<_> = files
-        .into_iter()
-        .map(|file| {
-            let search = Search {
-                keyed: Arc::clone(keyed),
-                ids: ids.clone(),
-                file: FileToSearch::new(table, &file),
-            };
-            Box::pin(async move {
-                let runtime = Handle::current();
-                let searched = tokio::task::spawn_blocking(move || search.run(&runtime)).await;
-                let rows = searched.unwrap_or_else(|error| {
-                    Err(
-                        Error::bug("lookup_panicked", "the look-up of keys panicked")
-                            .with_source(error),
-                    )
-                });
-                let rows = rows.context("file", &file.path)?;
-                Ok((file, rows))
-            })
-        })
-        .collect();
-    let at_once = available_parallelism().map_or(1, NonZero::get);
-    let found: Vec<Result<_>> = stream::iter(searches).buffered(at_once).collect().await;
-    found.into_iter().collect()
+    let searches = files.into_iter().map(|file| {
+        let search = Search {
+            keyed: Arc::clone(keyed),
+            ids: ids.clone(),
+            file: FileToSearch::new(table, &file),
+        };
+        move |runtime: &Handle| {
+            let rows = search.run(runtime).context("file", &file.path)?;
+            Ok((file, rows))
+        }
+    });
+    search_files(searches.collect()).await
 }
 
 struct Search {

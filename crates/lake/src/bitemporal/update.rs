@@ -192,12 +192,7 @@ impl Resolution {
             .into_iter()
             .zip(deleted)
             .filter(|(_, rows)| !rows.is_empty());
-        let deletes = deletes.map(|(file, rows)| RowDeletes {
-            location: file.location,
-            spec_id: file.spec_id,
-            partition: file.partition_values,
-            rows,
-        });
+        let deletes = deletes.map(|(file, rows)| RowDeletes::of(file, rows));
         Ok(ResolvedRows {
             deletes: deletes.collect(),
             files: self.target.write(&self.keyed.batches)?,

@@ -1,9 +1,9 @@
 //! Putting a draft on top of its table's head: manifests once, then a metadata file for each head that is tried.
 
-use std::collections::{BTreeMap, HashMap};
+use std::collections::BTreeMap;
 use std::sync::Arc;
 
-use forebay_core::{Context, Error, Result, Timestamp};
+use forebay_core::{Context, Error, Result, TableName, Timestamp};
 use forebay_store::{AsOf, Change as HeadMove, HeadChange};
 use futures::{StreamExt, TryStreamExt, stream};
 use iceberg::spec::{Snapshot, TableMetadata, TableMetadataRef};
@@ -14,14 +14,13 @@ use crate::error::from_iceberg;
 use crate::manifest_cache::LiveManifest;
 use crate::metadata::{check_readable, rebuilt, stamped};
 use crate::rewrite::{REWRITTEN_PROPERTY, Replacement, SAME_SEQUENCES_NOTE, TableRewrite};
-use crate::scan::ScanFile;
 use crate::snapshot::{Change, outgrown, unused_schemas};
-use crate::upsert::{KeyLookup, RowDeletes};
-use crate::write::position_deletes::write_position_deletes;
+use crate::upsert::{ChildRows, GoneRows, KeyLookup};
 use crate::{Draft, Lake, Table, schema};
 
 use super::CommitRequest;
 use super::notes::Notes;
+use super::own_change::own_change;
 
 /// Tables whose files are written at the same time.
 const TABLES_AT_ONCE: usize = 8;
@@ -29,11 +28,13 @@ const TABLES_AT_ONCE: usize = 8;
 /// A draft with the manifests of its files.
 pub(super) struct Prepared {
     pub(super) draft: Draft,
-    change: Option<Change>,
+    pub(super) change: Option<Change>,
     /// The table's files are written again.
     rewrite: Option<TableRewrite>,
     /// The rows replace those of the table.
-    lookup: Option<KeyLookup>,
+    pub(super) lookup: Option<KeyLookup>,
+    /// Rows of the table go with those of its parent.
+    pub(super) children: Option<ChildRows>,
     /// The rows of a bitemporal table.
     pub(super) periods: Option<PeriodUpdate>,
 }
@@ -53,10 +54,35 @@ impl Prepared {
 /// Drafts that change nothing are left out.
 pub(super) async fn prepared(lake: &Lake, drafts: Vec<Draft>) -> Result<Vec<Prepared>> {
     let touched = drafts.into_iter().filter(|draft| !draft.is_untouched());
-    stream::iter(touched.map(|draft| prepare(lake.clone(), draft)))
+    let prepared: Vec<Prepared> = stream::iter(touched.map(|draft| prepare(lake.clone(), draft)))
         .buffered(TABLES_AT_ONCE)
         .try_collect()
-        .await
+        .await?;
+    for child in &prepared {
+        Box::pin(prepare_child(&prepared, child))
+            .await
+            .context("table", child.draft.name())?;
+    }
+    Ok(prepared)
+}
+
+/// Most of the work of finding rows that go with those of a parent, before this writer takes its turn at the tables.
+async fn prepare_child(all: &[Prepared], child: &Prepared) -> Result<()> {
+    let (Some(children), Some(base), None) = (&child.children, child.draft.base(), &child.rewrite)
+    else {
+        return Ok(());
+    };
+    let parent = all.iter().find(|one| *one.draft.name() == children.parent);
+    let lookup = parent.and_then(|parent| Some((parent, parent.lookup.as_ref()?)));
+    let Some((parent, lookup)) = lookup.filter(|(parent, _)| parent.rewrite.is_none()) else {
+        return Ok(());
+    };
+    if let Some(table) = parent.draft.base() {
+        let superseded = lookup.superseded(table, parent.draft.files()).await?;
+        let files = child.draft.files();
+        children.deletes(base, files, &superseded.gone).await?;
+    }
+    Ok(())
 }
 
 async fn prepare(lake: Lake, mut draft: Draft) -> Result<Prepared> {
@@ -74,10 +100,10 @@ async fn prepare(lake: Lake, mut draft: Draft) -> Result<Prepared> {
                 .context("table", draft.name())?;
         }
     }
-    let lookup = draft.key_lookup()?;
+    let lookup = draft.key_lookup().context("table", draft.name())?;
     if let (Some(lookup), Some(base), None) = (&lookup, draft.base(), &rewrite) {
         // Most of the work, as above.
-        let found = Box::pin(lookup.deletes(base, draft.files())).await;
+        let found = Box::pin(lookup.superseded(base, draft.files())).await;
         found.context("table", draft.name())?;
     }
     let periods = draft.period_update();
@@ -91,11 +117,13 @@ async fn prepare(lake: Lake, mut draft: Draft) -> Result<Prepared> {
         let appended = Change::append(draft.planned()?, lake.storage(), draft.files()).await;
         change = Some(appended.context("table", draft.name())?);
     }
+    let children = draft.child_rows().context("table", draft.name())?;
     Ok(Prepared {
         draft,
         change,
         rewrite,
         lookup,
+        children,
         periods,
     })
 }
@@ -120,34 +148,59 @@ pub(super) async fn stacked(
 ) -> Result<Vec<Top>> {
     let as_of = AsOf::Head(request.branch.clone());
     let mut tops = Vec::with_capacity(changes.len());
-    // Boxed one by one: a stream that borrows its items cannot be proven `Send`.
-    let stacks: Vec<_> = changes
-        .iter()
-        .map(|change| Box::pin(stack(lake, &as_of, change, notes, at)))
-        .collect();
-    let mut stacks = stream::iter(stacks).buffered(TABLES_AT_ONCE);
-    while let Some(top) = stacks.try_next().await? {
-        tops.push(top);
+    let mut gone = BTreeMap::new();
+    let is_child = |change: &&Prepared| change.children.is_some();
+    let (children, parents): (Vec<&Prepared>, Vec<&Prepared>) = changes.iter().partition(is_child);
+    for round in [parents, children] {
+        // Boxed one by one: a stream that borrows its items cannot be proven `Send`.
+        let stacks: Vec<_> = round
+            .into_iter()
+            .map(|change| {
+                let gone = gone_with(change, &gone);
+                Box::pin(stack(lake, &as_of, change, gone, notes, at))
+            })
+            .collect();
+        let mut stacks = stream::iter(stacks).buffered(TABLES_AT_ONCE);
+        while let Some(stacked) = stacks.try_next().await? {
+            let Some((top, rows)) = stacked else { continue };
+            gone.insert(top.head.table.clone(), Arc::new(rows));
+            tops.push(top);
+        }
     }
     Ok(tops)
 }
 
+/// The rows of its parent that a table follows.
+fn gone_with(
+    change: &Prepared,
+    gone: &BTreeMap<TableName, Arc<GoneRows>>,
+) -> Option<Arc<GoneRows>> {
+    let parent = &change.children.as_ref()?.parent;
+    gone.get(parent).cloned()
+}
+
+/// `None` for a table of which nothing goes with the rows `gone` of its parent.
 async fn stack(
     lake: &Lake,
     as_of: &AsOf,
     change: &Prepared,
+    gone: Option<Arc<GoneRows>>,
     notes: &Notes,
     at: Timestamp,
-) -> Result<Top> {
+) -> Result<Option<(Top, GoneRows)>> {
     let draft = &change.draft;
     let head = lake.table(as_of, draft.name()).await?;
     check_rebase(change, head.as_ref()).context("table", draft.name())?;
-    let stacked = stack_metadata(lake, change, head.as_ref(), notes, at).await;
-    let StackedTable {
+    let stacked = stack_metadata(lake, change, head.as_ref(), gone.as_deref(), notes, at).await;
+    let Some(StackedTable {
         metadata,
         fresh,
         own_files,
-    } = stacked.context("table", draft.name())?;
+        gone,
+    }) = stacked.context("table", draft.name())?
+    else {
+        return Ok(None);
+    };
     if draft.schema_changed() {
         check_readable(&metadata).context("table", draft.name())?;
     }
@@ -167,13 +220,14 @@ async fn stack(
         expected,
         change,
     };
-    Ok(Top {
+    let top = Top {
         head,
         metadata: metadata.into(),
         fresh,
         rebased,
         own_files,
-    })
+    };
+    Ok(Some((top, gone)))
 }
 
 /// Appends commute with everything that another writer may have done, a change of the schema with nothing that
@@ -227,15 +281,18 @@ struct StackedTable {
     metadata: TableMetadata,
     fresh: Vec<(String, LiveManifest)>,
     own_files: Vec<Path>,
+    /// Rows that it deletes.
+    gone: GoneRows,
 }
 
 async fn stack_metadata(
     lake: &Lake,
     change: &Prepared,
     head: Option<&Table>,
+    gone: Option<&GoneRows>,
     notes: &Notes,
     at: Timestamp,
-) -> Result<StackedTable> {
+) -> Result<Option<StackedTable>> {
     let now = lake.clock().now();
     let mut ground = ground(&change.draft, head, now)?;
     if let (Some(rewrite), Some(head)) = (&change.rewrite, head)
@@ -243,28 +300,14 @@ async fn stack_metadata(
     {
         ground = replaced(lake, &ground, &replacement, now).await?.into();
     }
-    let own = match (&change.lookup, &change.periods) {
-        _ if let Some(update) = change.draft.compaction() => {
-            let table = as_table(lake, &change.draft, &ground)?;
-            let made = Box::pin(update.on(&table)).await?;
-            Some(OwnChange {
-                change: made.change,
-                files: made.own_files,
-            })
-        }
-        _ if change.draft.replaces_rows() => {
-            let change = overwriting(lake, &change.draft, &ground).await?;
-            Some(OwnChange {
-                change,
-                files: Vec::new(),
-            })
-        }
-        _ if !change.draft.row_deletes().is_empty() => Some(removing(lake, change, &ground).await?),
-        (_, Some(periods)) => resolved(lake, &change.draft, periods, &ground, at).await?,
-        (Some(lookup), None) => deleting(lake, change, lookup, &ground).await?,
-        (None, None) => None,
+    let own = Box::pin(own_change(lake, change, &ground, gone, at)).await?;
+    if own.is_none() && change.draft.only_follows() {
+        return Ok(None);
+    }
+    let (own, own_files, gone) = match own {
+        Some(own) => (Some(own.change), own.files, own.gone),
+        None => (None, Vec::new(), GoneRows::default()),
     };
-    let (own, own_files) = own.map_or((None, Vec::new()), |own| (Some(own.change), own.files));
     let (snapshot, fresh) = match own.as_ref().or(change.change.as_ref()) {
         Some(change) => {
             let stacked = change.on_top_of(&ground, lake.storage(), now, &notes.summary);
@@ -273,134 +316,12 @@ async fn stack_metadata(
         }
         None => (None, Vec::new()),
     };
-    Ok(StackedTable {
+    Ok(Some(StackedTable {
         metadata: finished(&ground, &change.draft, head, notes, snapshot, now)?,
         fresh,
         own_files,
-    })
-}
-
-/// A change that is made for one head, and the files that it adds.
-struct OwnChange {
-    change: Change,
-    files: Vec<Path>,
-}
-
-/// The change with the deletes of the rows that it replaces in `ground`; `None` when there are none.
-async fn deleting(
-    lake: &Lake,
-    prepared: &Prepared,
-    lookup: &KeyLookup,
-    ground: &TableMetadataRef,
-) -> Result<Option<OwnChange>> {
-    let (draft, Some(change)) = (&prepared.draft, &prepared.change) else {
-        return Ok(None);
-    };
-    let table = as_table(lake, draft, ground)?;
-    let deletes = Box::pin(lookup.deletes(&table, draft.files())).await?;
-    if deletes.is_empty() {
-        return Ok(None);
-    }
-    with_deletes(lake, draft, ground, change, deletes)
-        .await
-        .map(Some)
-}
-
-/// The change with the deletes of the rows that the draft names.
-async fn removing(
-    lake: &Lake,
-    prepared: &Prepared,
-    ground: &TableMetadataRef,
-) -> Result<OwnChange> {
-    let draft = &prepared.draft;
-    let base = draft.base().and_then(Table::snapshot_id);
-    if base != ground.current_snapshot_id() {
-        check_live(&as_table(lake, draft, ground)?, draft.row_deletes()).await?;
-    }
-    let change = match &prepared.change {
-        Some(change) => change.clone(),
-        None => Change::append(ground, lake.storage(), &[]).await?,
-    };
-    let deletes = draft.row_deletes().to_vec();
-    with_deletes(lake, draft, ground, &change, deletes).await
-}
-
-/// Errors: `Conflict` `rows_moved` when one of the rows is not in the table any more, or in another file.
-async fn check_live(table: &Table, deletes: &[RowDeletes]) -> Result<()> {
-    let plan = table.scan(None).await?;
-    let files = plan.files.iter();
-    let files: HashMap<&str, &ScanFile> =
-        files.map(|file| (file.location.as_str(), file)).collect();
-    let is_live = |delete: &RowDeletes| {
-        let file = files.get(delete.location.as_str());
-        let deleted = file.map(|file| file.deleted.as_deref());
-        deleted.is_some_and(|deleted| deleted.is_none_or(|rows| rows.is_disjoint(&delete.rows)))
-    };
-    match deletes.iter().all(is_live) {
-        true => Ok(()),
-        false => {
-            let what = "another writer changed the same rows";
-            let error = Error::conflict("rows_moved", what);
-            Err(error.with_hint("read the table again and redo the change"))
-        }
-    }
-}
-
-/// What the rows of a bitemporal table do to `ground` at system time `at`; `None` when they change nothing.
-async fn resolved(
-    lake: &Lake,
-    draft: &Draft,
-    periods: &PeriodUpdate,
-    ground: &TableMetadataRef,
-    at: Timestamp,
-) -> Result<Option<OwnChange>> {
-    let table = as_table(lake, draft, ground)?;
-    let rows = Box::pin(periods.resolve(&table, at)).await?;
-    if rows.files.is_empty() {
-        return Ok(None);
-    }
-    let change = Change::append(ground, lake.storage(), &rows.files).await?;
-    let mut own = match rows.deletes.is_empty() {
-        true => OwnChange {
-            change,
-            files: Vec::new(),
-        },
-        false => with_deletes(lake, draft, ground, &change, rows.deletes).await?,
-    };
-    own.files
-        .extend(rows.files.into_iter().map(|file| file.path));
-    Ok(Some(own))
-}
-
-/// The change to `ground` that leaves the rows of the draft alone in it.
-async fn overwriting(lake: &Lake, draft: &Draft, ground: &TableMetadataRef) -> Result<Change> {
-    let replaced = as_table(lake, draft, ground)?.files().await?;
-    Change::overwrite(ground, lake.storage(), draft.files(), &replaced).await
-}
-
-fn as_table(lake: &Lake, draft: &Draft, ground: &TableMetadataRef) -> Result<Table> {
-    let storage = Arc::clone(lake.storage());
-    Table::new(draft.name().clone(), String::new(), ground.clone(), storage)
-}
-
-async fn with_deletes(
-    lake: &Lake,
-    draft: &Draft,
-    ground: &TableMetadataRef,
-    change: &Change,
-    deletes: Vec<RowDeletes>,
-) -> Result<OwnChange> {
-    let (metadata, storage, folder) = (ground.clone(), Arc::clone(lake.storage()), draft.folder());
-    let written = tokio::task::spawn_blocking(move || {
-        write_position_deletes(&metadata, &storage, &folder, deletes)
-    });
-    let files = written.await.unwrap_or_else(|error| {
-        Err(Error::bug("deletes_panicked", "writing deletes panicked").with_source(error))
-    })?;
-    Ok(OwnChange {
-        change: change.with_deletes(ground, lake.storage(), &files).await?,
-        files: files.into_iter().map(|file| file.path).collect(),
-    })
+        gone,
+    }))
 }
 
 /// The head, or the new table, with the draft's schema; dated like the head.

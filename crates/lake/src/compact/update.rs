@@ -179,12 +179,7 @@ impl StateChange {
         let sequence = group.old.iter().map(|file| file.sequence).max();
         self.files.push((new.clone(), sequence.unwrap_or(0)));
         if !moved.is_empty() {
-            self.deletes.push(RowDeletes {
-                location: new.file.file_path().to_owned(),
-                spec_id: new.spec_id,
-                partition: new.file.partition().clone(),
-                rows: moved,
-            });
+            self.deletes.push(RowDeletes::of_draft(new, moved));
         }
     }
 

@@ -67,7 +67,8 @@ impl KeyColumns {
     }
 }
 
-fn find<'s>(schema: &'s Schema, name: &str) -> Option<&'s Arc<Field>> {
+/// The column that has this name in the data.
+pub(super) fn find<'s>(schema: &'s Schema, name: &str) -> Option<&'s Arc<Field>> {
     let fields = schema.fields().iter();
     fields.into_iter().find(|field| source_name(field) == name)
 }

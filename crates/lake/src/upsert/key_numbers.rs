@@ -58,6 +58,12 @@ impl KeyNumbers {
         Some(number)
     }
 
+    /// Whether the keys are the same, whatever their numbers.
+    pub(crate) fn has_same(&self, other: &Self) -> bool {
+        let mut spans = other.spans.iter();
+        self.len() == other.len() && spans.all(|key| self.find(span(&other.bytes, *key)).is_some())
+    }
+
     pub(crate) fn memory_bytes(&self) -> usize {
         let spans = self.spans.capacity() * size_of::<(usize, u32)>();
         self.bytes.capacity() + spans + self.table.capacity() * size_of::<u32>() * 2

@@ -1,24 +1,23 @@
 //! Finds the rows of a table that have the keys of a draft.
 
 use std::collections::BTreeMap;
-use std::num::NonZero;
 use std::sync::Arc;
-use std::thread::available_parallelism;
 
-use arrow::array::RecordBatch;
+use arrow::array::{Array, RecordBatch, StringArray, StringBuilder};
 use forebay_core::{Context, Error, Result};
-use futures::{StreamExt, stream};
 use iceberg::spec::Struct;
 use object_store::path::Path;
 use roaring::{RoaringBitmap, RoaringTreemap};
 use tokio::runtime::Handle;
 use tokio::sync::Mutex;
 
+use super::children::{GoneRows, IdColumn, add_id};
 use super::key::KeyColumn;
 use super::key_map::Place;
+use super::key_numbers::KeyNumbers;
 use super::key_range::KeyRange;
 use super::written::WrittenKeys;
-use crate::file_columns::{FileToSearch, WantedColumns};
+use crate::file_columns::{FileToSearch, WantedColumns, search_files};
 use crate::scan::{Bounds, ScanFile};
 use crate::{DataFile, Table};
 
@@ -32,6 +31,36 @@ pub(crate) struct RowDeletes {
     pub(crate) rows: RoaringTreemap,
 }
 
+impl RowDeletes {
+    /// Rows of a file that a scan has planned.
+    pub(crate) fn of(file: ScanFile, rows: RoaringTreemap) -> Self {
+        Self {
+            location: file.location,
+            spec_id: file.spec_id,
+            partition: file.partition_values,
+            rows,
+        }
+    }
+
+    /// Rows of a file of a draft.
+    pub(crate) fn of_draft(file: &DataFile, rows: RoaringTreemap) -> Self {
+        Self {
+            location: file.file.file_path().to_owned(),
+            spec_id: file.spec_id,
+            partition: file.file.partition().clone(),
+            rows,
+        }
+    }
+}
+
+/// What the rows of a draft take the place of, in the table and in the draft itself.
+#[derive(Debug, Default)]
+pub(crate) struct Superseded {
+    pub(crate) deletes: Vec<RowDeletes>,
+    /// The same rows by their ids, when drafts of child tables need them.
+    pub(crate) gone: GoneRows,
+}
+
 /// A row of the table with a key of the draft.
 #[derive(Debug, Clone, Copy)]
 struct Match {
@@ -41,55 +70,86 @@ struct Match {
     is_newer: bool,
 }
 
+/// The rows of a file with keys of the draft.
+#[derive(Debug, Default)]
+struct FileMatches {
+    rows: Vec<Match>,
+    /// The id of each, when child tables need them.
+    ids: Option<StringArray>,
+}
+
+impl FileMatches {
+    fn id(&self, row: usize) -> Option<&str> {
+        let ids = self.ids.as_ref().filter(|ids| ids.is_valid(row))?;
+        Some(ids.value(row))
+    }
+}
+
+/// Those of them that are not deleted yet, by their numbers.
+struct LiveMatches {
+    file: ScanFile,
+    matches: Arc<FileMatches>,
+    live: Vec<usize>,
+}
+
+impl LiveMatches {
+    fn rows(&self) -> impl Iterator<Item = (usize, &Match)> {
+        self.live.iter().map(|row| (*row, &self.matches.rows[*row]))
+    }
+}
+
 /// Looks the keys of a draft up in a table, each file once however often the commit is tried.
 #[derive(Debug)]
 pub(crate) struct KeyLookup {
     written: Arc<WrittenKeys>,
     range: KeyRange,
-    done: Mutex<BTreeMap<Path, Arc<Vec<Match>>>>,
+    /// By which drafts of child tables know the rows.
+    id: Option<IdColumn>,
+    done: Mutex<BTreeMap<Path, Arc<FileMatches>>>,
 }
 
 impl KeyLookup {
     /// `bounds` are those of the files that have the keys.
-    pub(crate) fn new(written: WrittenKeys, bounds: &[Bounds]) -> Self {
+    pub(crate) fn new(written: WrittenKeys, bounds: &[Bounds], id: Option<IdColumn>) -> Self {
         let ids = written.columns().key.iter().map(|column| column.id);
         Self {
             range: KeyRange::of(ids, bounds),
             written: Arc::new(written),
+            id,
             done: Mutex::default(),
         }
     }
 
     /// The rows that are deleted when `files`, which have the keys, come into `table`.
-    pub(crate) async fn deletes(
-        &self,
-        table: &Table,
-        files: &[DataFile],
-    ) -> Result<Vec<RowDeletes>> {
+    pub(crate) async fn superseded(&self, table: &Table, files: &[DataFile]) -> Result<Superseded> {
         let found = self.live_matches(table).await?;
-        let mut late = RoaringBitmap::new();
-        for (_, matches) in &found {
-            late.extend(
-                matches
-                    .iter()
-                    .filter(|row| row.is_newer)
-                    .map(|row| row.entry),
-            );
-        }
-        let mut deletes = self.own_deletes(files, &late)?;
-        for (file, matches) in found {
-            let older = matches.into_iter().filter(|row| !late.contains(row.entry));
-            let rows: RoaringTreemap = older.map(|row| row.position).collect();
+        let newer = found.iter().flat_map(LiveMatches::rows);
+        let late: RoaringBitmap = newer
+            .filter(|(_, row)| row.is_newer)
+            .map(|(_, row)| row.entry)
+            .collect();
+        let own = self.own_deletes(files, &late)?;
+        let mut older = Vec::new();
+        let mut stored = KeyNumbers::default();
+        for found in found {
+            let gone = found.rows().filter(|(_, row)| !late.contains(row.entry));
+            let mut rows = RoaringTreemap::new();
+            for (number, row) in gone {
+                rows.insert(row.position);
+                if let Some(id) = found.matches.id(number) {
+                    add_id(&mut stored, id)?;
+                }
+            }
             if !rows.is_empty() {
-                deletes.push(RowDeletes {
-                    location: file.location,
-                    spec_id: file.spec_id,
-                    partition: file.partition_values,
-                    rows,
-                });
+                older.push(RowDeletes::of(found.file, rows));
             }
         }
-        Ok(deletes)
+        let gone = match &self.id {
+            Some(id) => GoneRows::of(stored, table.storage(), files, &own, id).await?,
+            None => GoneRows::default(),
+        };
+        let deletes = own.into_iter().chain(older).collect();
+        Ok(Superseded { deletes, gone })
     }
 
     /// Rows of the draft itself: superseded by others of it, or by the table.
@@ -106,58 +166,45 @@ impl KeyLookup {
             }
             let file = files.iter().find(|file| file.path == *path);
             let file = file.ok_or_else(|| unknown_file(path))?;
-            deletes.push(RowDeletes {
-                location: file.file.file_path().to_owned(),
-                spec_id: file.spec_id,
-                partition: file.file.partition().clone(),
-                rows,
-            });
+            deletes.push(RowDeletes::of_draft(file, rows));
         }
         Ok(deletes)
     }
 
     /// Matches in the rows of the table that are not deleted yet.
-    async fn live_matches(&self, table: &Table) -> Result<Vec<(ScanFile, Vec<Match>)>> {
+    async fn live_matches(&self, table: &Table) -> Result<Vec<LiveMatches>> {
         let plan = table.scan(Some(&self.range)).await?;
         let mut done = self.done.lock().await;
-        let unread = plan
-            .files
-            .iter()
-            .filter(|file| !done.contains_key(&file.path));
-        // Boxed one by one: a stream that borrows its items cannot be proven `Send`.
-        let reads: Vec<_> = unread
-            .map(|file| Box::pin(self.search(table, file.clone())))
-            .collect();
-        let at_once = available_parallelism().map_or(1, NonZero::get);
-        let mut reads = stream::iter(reads).buffer_unordered(at_once);
-        while let Some(read) = reads.next().await {
-            let (path, matches) = read?;
-            done.insert(path, Arc::new(matches));
-        }
-        drop(reads);
+        let files = plan.files.iter();
+        let unread = files.filter(|file| !done.contains_key(&file.path));
+        let searches = unread.map(|file| {
+            let path = file.path.clone();
+            let search = Search {
+                written: Arc::clone(&self.written),
+                id: self.id.clone(),
+                file: FileToSearch::new(table, file),
+            };
+            move |runtime: &Handle| {
+                let found = search.run(runtime).context("file", &path)?;
+                Ok((path, Arc::new(found)))
+            }
+        });
+        done.extend(search_files(searches.collect()).await?);
         let live = |file: ScanFile| {
-            let matches = done.get(&file.path)?;
-            let live = matches.iter().filter(|row| {
+            let matches = Arc::clone(done.get(&file.path)?);
+            let is_live = |row: &usize| {
+                let position = matches.rows[*row].position;
                 let deleted = file.deleted.as_ref();
-                deleted.is_none_or(|deleted| !deleted.contains(row.position))
-            });
-            let live: Vec<Match> = live.copied().collect();
-            (!live.is_empty()).then_some((file, live))
+                deleted.is_none_or(|deleted| !deleted.contains(position))
+            };
+            let live: Vec<usize> = (0..matches.rows.len()).filter(is_live).collect();
+            (!live.is_empty()).then_some(LiveMatches {
+                file,
+                matches,
+                live,
+            })
         };
         Ok(plan.files.into_iter().filter_map(live).collect())
-    }
-
-    async fn search(&self, table: &Table, file: ScanFile) -> Result<(Path, Vec<Match>)> {
-        let search = Search {
-            written: Arc::clone(&self.written),
-            file: FileToSearch::new(table, &file),
-        };
-        let runtime = Handle::current();
-        let searched = tokio::task::spawn_blocking(move || search.run(&runtime)).await;
-        let matches = searched.unwrap_or_else(|error| {
-            Err(Error::bug("lookup_panicked", "the look-up of keys panicked").with_source(error))
-        });
-        Ok((file.path.clone(), matches.context("file", file.path)?))
     }
 }
 
@@ -169,32 +216,51 @@ fn unknown_file(path: &Path) -> Error {
 /// The search of one file.
 struct Search {
     written: Arc<WrittenKeys>,
+    id: Option<IdColumn>,
     file: FileToSearch,
 }
 
 impl Search {
-    fn run(self, runtime: &Handle) -> Result<Vec<Match>> {
+    fn run(self, runtime: &Handle) -> Result<FileMatches> {
         let keys = self.written.columns();
+        let order = keys.order.iter().map(KeyColumn::name_and_id);
+        let id = self.id.iter().map(IdColumn::name_and_id);
         let wanted = WantedColumns {
             needed: keys.key.iter().map(KeyColumn::name_and_id).collect(),
-            others: keys.order.iter().map(KeyColumn::name_and_id).collect(),
+            others: order.chain(id).collect(),
         };
-        let mut found = Vec::new();
+        let mut rows = Vec::new();
+        let mut ids = StringBuilder::new();
         self.file.read(runtime, &wanted, |batch, first| {
-            self.collect(batch, first, &mut found)
+            self.collect(batch, first, &mut rows, &mut ids)
         })?;
-        Ok(found)
+        Ok(FileMatches {
+            rows,
+            ids: self.id.is_some().then(|| ids.finish()),
+        })
     }
 
-    fn collect(&self, batch: &RecordBatch, first: u64, found: &mut Vec<Match>) -> Result<()> {
+    fn collect(
+        &self,
+        batch: &RecordBatch,
+        first: u64,
+        rows: &mut Vec<Match>,
+        ids: &mut StringBuilder,
+    ) -> Result<()> {
         let encoded = self.written.encoder.encode(batch)?;
+        let own_ids = self.id.as_ref().map(|id| id.values(batch)).transpose()?;
+        let own_ids = own_ids.flatten();
         for row in 0..batch.num_rows() {
             if let Some(entry) = self.written.map.find(encoded.key.row(row).data()) {
-                found.push(Match {
+                rows.push(Match {
                     position: first + row as u64,
                     entry,
                     is_newer: encoded.order(row) > self.written.map.order(entry),
                 });
+                let own_id = own_ids.as_ref().filter(|ids| ids.is_valid(row));
+                if self.id.is_some() {
+                    ids.append_option(own_id.map(|ids| ids.value(row)));
+                }
             }
         }
         Ok(())

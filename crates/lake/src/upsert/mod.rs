@@ -6,8 +6,9 @@
 //!
 //! Of several rows of a key the one with the greatest value of the order column stays, of equal values the one that came
 //! last. A null is the least value; without an order column all are equal. A row of the table that is newer than the one that comes stays, and the one that
-//! comes is deleted by the same commit.
+//! comes is deleted by the same commit. Rows of child tables go with the row that they hang from (`ChildRows`).
 
+mod children;
 mod key;
 mod key_map;
 mod key_numbers;
@@ -15,10 +16,11 @@ mod key_range;
 mod lookup;
 mod written;
 
+pub(crate) use children::{ChildRows, GoneRows, IdColumn, ParentLink};
 pub(crate) use key::{EncodedKeys, KeyColumn, KeyColumns, KeyEncoder};
 pub use key::{NO_KEY_COLUMN, key_refusal, rows_of_other_kind, rows_without_key};
 pub(crate) use key::{is_variant, variants};
 pub(crate) use key_numbers::KeyNumbers;
 pub(crate) use key_range::KeyRange;
-pub(crate) use lookup::{KeyLookup, RowDeletes};
+pub(crate) use lookup::{KeyLookup, RowDeletes, Superseded};
 pub(crate) use written::{NotedRows, WrittenKeys};

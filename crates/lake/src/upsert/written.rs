@@ -12,7 +12,7 @@ use super::key::{EncodedKeys, KeyColumns, KeyEncoder};
 use super::key_map::{KeyMap, Place};
 
 /// Bytes of keys of one commit, at most.
-const KEYS_BYTES_MAX: usize = 1 << 30;
+pub(super) const KEYS_BYTES_MAX: usize = 1 << 30;
 
 /// The newest row of each key in the files of a draft, and the rows that are older than those.
 pub(crate) struct WrittenKeys {
@@ -151,7 +151,7 @@ impl WrittenKeys {
     }
 }
 
-fn too_many_keys() -> Error {
+pub(super) fn too_many_keys() -> Error {
     Error::config(
         "too_many_keys",
         "one commit has more keys than fit into memory",

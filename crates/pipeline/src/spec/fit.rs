@@ -99,22 +99,22 @@ impl Build<'_> {
         }
     }
 
-    /// Rows of child tables have no key of their own.
+    /// Rows of child tables have no periods.
     pub(super) fn check_children(&mut self, load: Option<&ConfiguredTarget>) {
-        let is_keyed = load
+        let is_bitemporal = load
             .and_then(ConfiguredTarget::lake)
-            .is_some_and(IcebergTarget::is_keyed);
+            .is_some_and(|target| target.bitemporal().is_some());
         let extract = self
             .document
             .get("extract")
             .and_then(|extract| extract.single());
         let nested = extract.and_then(|(_, config)| config.get("nested"));
-        let Some(nested) = nested.filter(|nested| is_keyed && nested.as_str() == Some("tables"))
-        else {
+        let makes_tables = |nested: &Document| nested.as_str() == Some("tables");
+        let Some(nested) = nested.filter(|nested| is_bitemporal && makes_tables(nested)) else {
             return;
         };
-        let what = "rows of child tables have no key of their own, so this mode cannot load them";
-        let error = nested.error("upsert_children", what);
+        let what = "rows of child tables have no periods of their own, so `mode: bitemporal` cannot load them";
+        let error = nested.error("bitemporal_children", what);
         let hint = "use `nested: flatten` or `keep`, which leave lists in their row";
         self.made(&nested, Err::<(), _>(error.with_hint(hint)));
     }

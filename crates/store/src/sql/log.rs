@@ -122,41 +122,26 @@ pub(crate) async fn place(
     Ok(None)
 }
 
-pub(crate) async fn heads(sql: &mut Sql<'_>, lineage: &[Level]) -> Result<Vec<Head>, Stop> {
+/// The tables of a state whose names are in a range.
+pub(crate) struct NameRange<'a> {
+    pub(crate) namespace: &'a str,
+    pub(crate) from: &'a str,
+    /// The first name behind it.
+    pub(crate) to: &'a str,
+}
+
+/// Those whose names are in `range`, or all.
+pub(crate) async fn heads(
+    sql: &mut Sql<'_>,
+    lineage: &[Level],
+    range: Option<&NameRange<'_>>,
+) -> Result<Vec<Head>, Stop> {
     let mut tables: BTreeMap<TableName, Option<Head>> = BTreeMap::new();
     for level in lineage {
-        for ListedHead {
-            head_seq,
-            seq,
-            head,
-        } in level_heads(sql, *level).await?
-        {
-            if seq.is_none() {
-                // It was created later, or the log has lost it.
-                if head_seq <= level.upto {
-                    let table = format!("{}.{}", head.namespace, head.name);
-                    return Err(corrupt("the log of a table", &table).into());
-                }
+        for listed in level_heads(sql, *level, range).await? {
+            let Some((table, head)) = listed.checked(*level)? else {
                 continue;
-            }
-            head.row(level.branch).check(head.checksum)?;
-            let LevelHead {
-                namespace,
-                name,
-                table_uuid: uuid,
-                metadata_location: location,
-                ..
-            } = head;
-            let table = TableName::new(
-                parse("a namespace", &namespace)?,
-                parse("a table name", &name)?,
-            );
-            let uuid = parse("a table UUID", &uuid)?;
-            let head = location.map(|metadata_location| Head {
-                table: table.clone(),
-                uuid,
-                metadata_location,
-            });
+            };
             tables.entry(table).or_insert(head);
         }
     }
@@ -180,6 +165,33 @@ struct ListedHead {
     /// `None`: the log has no entry up to the state that is read.
     seq: Option<i64>,
     head: LevelHead,
+}
+
+impl ListedHead {
+    /// The table and its state, `None` when it is dropped; nothing for a table that was created later.
+    fn checked(self, level: Level) -> Result<Option<(TableName, Option<Head>)>, Stop> {
+        let head = self.head;
+        if self.seq.is_none() {
+            // It was created later, or the log has lost it.
+            if self.head_seq <= level.upto {
+                let table = format!("{}.{}", head.namespace, head.name);
+                return Err(corrupt("the log of a table", &table).into());
+            }
+            return Ok(None);
+        }
+        head.row(level.branch).check(head.checksum)?;
+        let table = TableName::new(
+            parse("a namespace", &head.namespace)?,
+            parse("a table name", &head.name)?,
+        );
+        let uuid = parse("a table UUID", &head.table_uuid)?;
+        let state = head.metadata_location.map(|metadata_location| Head {
+            table: table.clone(),
+            uuid,
+            metadata_location,
+        });
+        Ok(Some((table, state)))
+    }
 }
 
 #[derive(sqlx::FromRow)]
@@ -223,26 +235,49 @@ impl LevelHead {
     }
 }
 
-/// Every table with an entry on one branch. `heads` lists the names
+/// The tables with an entry on one branch. `heads` lists the names
 /// and knows the newest change of each; only for older states is the log searched.
-async fn level_heads(sql: &mut Sql<'_>, level: Level) -> Result<Vec<ListedHead>, sqlx::Error> {
-    let rows: Vec<ListedHeadRow> = query(LEVEL_HEADS)
-        .bind(level.branch)
-        .bind(level.upto)
-        .fetch_all(sql)
-        .await?;
+async fn level_heads(
+    sql: &mut Sql<'_>,
+    level: Level,
+    range: Option<&NameRange<'_>>,
+) -> Result<Vec<ListedHead>, sqlx::Error> {
+    let rows: Vec<ListedHeadRow> = match range {
+        None => {
+            let all = query(LEVEL_HEADS).bind(level.branch).bind(level.upto);
+            all.fetch_all(sql).await?
+        }
+        Some(range) => {
+            let named = query(LEVEL_HEADS_NAMED).bind(level.branch).bind(level.upto);
+            let named = named.bind(range.namespace).bind(range.from).bind(range.to);
+            named.fetch_all(sql).await?
+        }
+    };
     Ok(rows.into_iter().map(ListedHead::from).collect())
 }
 
-/// LEFT JOIN: SQLite must go from the few heads to the many changes, not the other way, and a head without a change is damage.
-pub(crate) const LEVEL_HEADS: &str = "SELECT h.namespace, h.name, h.seq AS head_seq, coalesce(c.table_uuid, '') AS table_uuid,
+/// A further condition follows.
+macro_rules! level_heads {
+    ($condition:literal) => {
+        concat!(
+            "SELECT h.namespace, h.name, h.seq AS head_seq, coalesce(c.table_uuid, '') AS table_uuid,
          c.metadata_location, c.seq, c.checksum
      FROM heads h LEFT JOIN changes c
      ON c.branch = h.branch AND c.namespace = h.namespace AND c.name = h.name
          AND c.seq = CASE WHEN h.seq <= $2 THEN h.seq ELSE (
              SELECT max(o.seq) FROM changes o
              WHERE o.branch = h.branch AND o.namespace = h.namespace AND o.name = h.name AND o.seq <= $2) END
-     WHERE h.branch = $1";
+     WHERE h.branch = $1",
+            $condition
+        )
+    };
+}
+
+/// LEFT JOIN: SQLite must go from the few heads to the many changes, not the other way, and a head without a change is damage.
+pub(crate) const LEVEL_HEADS: &str = level_heads!("");
+
+const LEVEL_HEADS_NAMED: &str =
+    level_heads!(" AND h.namespace = $3 AND h.name >= $4 AND h.name < $5");
 
 #[derive(sqlx::FromRow)]
 struct CommitRow {

@@ -9,7 +9,7 @@ use std::collections::HashMap;
 use std::ops::Range;
 
 use arrow::array::{Array, AsArray, StringArray};
-use forebay_core::{Batch, Rejected, Result};
+use forebay_core::{Batch, ROOT_ID, ROW_ID, Rejected, Result};
 
 use super::encode::Unfit;
 use crate::sink::STAGE;
@@ -17,10 +17,6 @@ use forebay_formats::text::rows_as_json;
 
 /// Bytes of Arrow that are sent as one, about.
 pub(super) const GROUP_BYTES: usize = 16 << 20;
-
-/// Key of a main row, and in a child row that of the main row it hangs from.
-const ID: &str = "_fb_id";
-const ROOT_ID: &str = "_fb_root_id";
 
 #[derive(Debug, Default)]
 pub(super) struct Group {
@@ -118,7 +114,7 @@ impl Records {
     }
 
     fn main(&mut self, at: usize, batch: &Batch, roots: &mut HashMap<String, u32>) -> Vec<u32> {
-        let keys = keys(batch, ID);
+        let keys = keys(batch, ROW_ID);
         let mut of = Vec::with_capacity(batch.records.num_rows());
         let mut last = None;
         for row in 0..batch.records.num_rows() {
@@ -234,13 +230,13 @@ mod tests {
     #[test]
     fn rows_of_one_record_and_its_children_belong_together() {
         let mut group = Group::default();
-        group.push(batch("", ID, &["a", "b", "b2", "c"], &[0, 10, 10, 20]));
+        group.push(batch("", ROW_ID, &["a", "b", "b2", "c"], &[0, 10, 10, 20]));
         group.push(batch("items", ROOT_ID, &["a", "c", "c", "z"], &[]));
         let records = Records::new(&group);
         assert_eq!(records.of, [vec![0, 1, 1, 2], vec![0, 2, 2, 3]]);
         assert!(!group.is_alone(0, 0), "it has children");
         let mut plain = Group::default();
-        plain.push(batch("", ID, &["a", "b", "b2", "c"], &[0, 10, 10, 20]));
+        plain.push(batch("", ROW_ID, &["a", "b", "b2", "c"], &[0, 10, 10, 20]));
         let alone: Vec<bool> = (0..4).map(|row| plain.is_alone(0, row)).collect();
         assert_eq!(alone, [true, false, false, true]);
     }

@@ -9,7 +9,10 @@ use std::collections::{BTreeMap, BTreeSet};
 
 use arrow::datatypes::SchemaRef;
 use arrow::record_batch::RecordBatch;
-use forebay_core::{Context, Error, Ident, NamedTables, RefName, Result, TableName, Timestamp};
+use forebay_core::{
+    Context, Error, Ident, LIST_INDEX, NamedTables, PARENT_ID, ROOT_ID, ROW_ID, RefName, Result,
+    TableName, Timestamp,
+};
 use forebay_lake::bitemporal;
 use forebay_lake::upsert::NO_KEY_COLUMN;
 use forebay_lake::{
@@ -32,7 +35,7 @@ pub(in crate::engine) fn raw(pipeline: &Ident) -> Result<TableName> {
 const LOADERS_PROPERTY: &str = "forebay.loaders";
 
 /// Columns that every child table has.
-const CHILD_COLUMNS: [&str; 4] = ["_fb_id", "_fb_parent_id", "_fb_root_id", "_fb_index"];
+const CHILD_COLUMNS: [&str; 4] = [ROW_ID, PARENT_ID, ROOT_ID, LIST_INDEX];
 
 /// Whether a child table of `main` could have this name.
 pub(in crate::engine) fn may_be_child(name: &TableName, main: &TableName) -> bool {
@@ -265,30 +268,52 @@ impl Tables {
             .context("table", &name)?;
         self.check_kind(&name, target).context("table", &name)?;
         self.check_alone(&name, target).context("table", &name)?;
-        if let Some(rule) = RowRule::of(target) {
-            self.set_rule(&name, rule, child)?;
+        let rule = RowRule::of(target);
+        let rule = match child.is_empty() {
+            true => rule,
+            false => rule
+                .map(|rule| rule.of_children(&target.table))
+                .transpose()
+                .context("table", &name)?,
+        };
+        if let Some(rule) = rule {
+            self.set_rule(&name, rule)?;
         }
         Ok(options)
     }
 
-    /// Errors: `Unsupported` `upsert_children`.
-    fn set_rule(&mut self, name: &TableName, rule: RowRule, child: &str) -> Result<()> {
-        if !child.is_empty() {
-            let what =
-                "rows of child tables have no key of their own, so this mode cannot load them";
-            return Err(Error::unsupported("upsert_children", what)
-                .with_context("table", name)
-                .with_hint(
-                    "extract with `nested: flatten` or `keep`, which leave lists in their row",
-                ));
-        }
+    fn set_rule(&mut self, name: &TableName, rule: RowRule) -> Result<()> {
         let open = self.open.get_mut(name).ok_or_else(|| gone(name))?;
-        if open.key.is_none() {
-            open.key = Some(RowKey {
-                rule,
-                is_set: false,
-            });
-            open.set_known_key()?;
+        if open.key.is_some() {
+            return Ok(());
+        }
+        let replaces = matches!(rule, RowRule::Upsert { .. });
+        open.key = Some(RowKey {
+            rule,
+            is_set: false,
+        });
+        open.set_known_key()?;
+        match replaces && open.draft.exists() {
+            true => self.open_children(name),
+            false => Ok(()),
+        }
+    }
+
+    /// Opens the child tables that are there: their rows go with the rows that are replaced, also when none come.
+    fn open_children(&mut self, main: &TableName) -> Result<()> {
+        let as_of = AsOf::Head(self.branch.clone());
+        let (lake, runtime) = (self.lake.clone(), self.runtime.clone());
+        let heads = runtime.block_on(lake.store().child_heads(&as_of, main))?;
+        for head in heads {
+            let options = WriterOptions::default();
+            let draft = &self.opened(&head.table, &options)?.draft;
+            let owner = draft.property(OWNER_PROPERTY);
+            let schema = draft.schema();
+            let is_child = |schema| belongs_to(&head.table, main, owner.as_deref(), schema);
+            match schema.as_ref().is_some_and(is_child) {
+                true => self.set_rule(&head.table, RowRule::Follow(main.clone()))?,
+                false => drop(self.open.remove(&head.table)),
+            }
         }
         Ok(())
     }
@@ -406,6 +431,7 @@ impl Tables {
     /// Closes every file and returns the changes to commit.
     pub(in crate::engine) fn finish(&mut self) -> Result<Vec<Draft>> {
         let mut drafts = Vec::new();
+        self.identify_parents();
         for (name, mut open) in std::mem::take(&mut self.open) {
             open.close().context("table", &name)?;
             // Every row for a new table was refused: it is not created.
@@ -414,6 +440,20 @@ impl Tables {
             }
         }
         Ok(drafts)
+    }
+
+    /// Rows that child tables follow are known by their id.
+    fn identify_parents(&mut self) {
+        let rules = self.open.values().filter_map(|open| open.key.as_ref());
+        let parents = rules.filter_map(|key| match &key.rule {
+            RowRule::Follow(parent) => Some(parent.clone()),
+            _ => None,
+        });
+        for parent in parents.collect::<BTreeSet<_>>() {
+            if let Some(open) = self.open.get_mut(&parent) {
+                open.draft.identify_rows(ROW_ID);
+            }
+        }
     }
 
     /// Discards everything that was written and not [finished](Self::finish), and deletes its files: a run that fails again

@@ -122,7 +122,7 @@ fn with_keys(
     batch: Batch,
 ) -> Result<(Batch, Vec<Rejected>)> {
     let mut errors: BTreeMap<usize, Error> = BTreeMap::new();
-    if target.is_keyed() {
+    if target.is_keyed() && batch.child.is_empty() {
         for name in target.key.iter().chain(&target.order) {
             errors.extend(rows_of_other_kind(&batch.records, name));
         }

@@ -15,7 +15,9 @@ use std::sync::Arc;
 
 use arrow::array::{BooleanArray, RecordBatch};
 use arrow::datatypes::DataType;
-use forebay_core::{Batch, Context, Error, ErrorKind, RefName, Rejected, Result, SqlEngine};
+use forebay_core::{
+    Batch, Context, Error, ErrorKind, ROOT_ID, ROW_ID, RefName, Rejected, Result, SqlEngine,
+};
 use forebay_lake::Lake;
 
 use crate::engine::steps::added::AddedTypes;
@@ -27,7 +29,7 @@ use crate::transform::{Refusal, Transformed, refuse, variant};
 use forebay_formats::contract::Contract;
 use forebay_formats::untyped::{NO_VALUES, drop_untyped, has_no_column, with_nulls};
 pub(in crate::engine) use places::Wanted;
-use places::{ID, OriginalRows, ROOT_ID, filter, keys, places_of, without_places};
+use places::{OriginalRows, filter, keys, places_of, without_places};
 
 /// The steps of one pipeline between extract and load.
 #[derive(Debug)]
@@ -364,7 +366,7 @@ impl Steps {
 
     /// Where origins are unknown, removed rows are found by their keys, as long as the rows still carry them.
     fn note_gone(&mut self, before: &RecordBatch, after: &RecordBatch) {
-        let (Some(before), Some(after)) = (keys(before, ID), keys(after, ID)) else {
+        let (Some(before), Some(after)) = (keys(before, ROW_ID), keys(after, ROW_ID)) else {
             return;
         };
         let kept: HashSet<&str> = after.iter().flatten().collect();

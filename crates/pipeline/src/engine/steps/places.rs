@@ -3,14 +3,10 @@
 use std::collections::HashSet;
 
 use arrow::array::{AsArray, BooleanArray, RecordBatch, StringArray};
-use forebay_core::{Batch, Error, Origins, Rejected, Result};
+use forebay_core::{Batch, Error, Origins, ROOT_ID, ROW_ID, Rejected, Result};
 
 use crate::engine::reprocess::ledger::RowPlace;
 use crate::transform::keep;
-
-/// Key of a row, and of the main row that a child row hangs from (see [`forebay_formats::json`]).
-pub(super) const ID: &str = "_fb_id";
-pub(super) const ROOT_ID: &str = "_fb_root_id";
 
 /// Payload and offset of a record.
 pub(super) type Place = (u64, u64);
@@ -35,7 +31,7 @@ pub(super) struct OriginalRows {
 
 impl OriginalRows {
     pub(super) fn new(batch: &Batch) -> Self {
-        let keys = keys(&batch.records, ID).cloned();
+        let keys = keys(&batch.records, ROW_ID).cloned();
         Self {
             origins: batch.origins.clone().filter(|_| keys.is_some()),
             keys,
@@ -116,7 +112,7 @@ impl Wanted {
             })
             .collect();
         let kept = keep(batch, &chosen)?;
-        self.roots = keys(&kept.records, ID)
+        self.roots = keys(&kept.records, ROW_ID)
             .map(|ids| ids.iter().flatten().map(str::to_owned).collect())
             .unwrap_or_default();
         Ok(kept)
@@ -140,7 +136,7 @@ mod tests {
 
     #[test]
     fn children_follow_the_rows_they_hang_from() {
-        let mut main = rows("", ID, &["a", "b", "c"]);
+        let mut main = rows("", ROW_ID, &["a", "b", "c"]);
         main.origins = Some(Origins {
             payloads: vec![0; 3],
             offsets: vec![0, 10, 20],

@@ -1,6 +1,6 @@
 //! What the rows of a pipeline do to those that are there.
 
-use forebay_core::Result;
+use forebay_core::{Error, ROOT_ID, ROW_ID, Result, TableName};
 use forebay_lake::Draft;
 use forebay_lake::bitemporal::Bitemporal;
 
@@ -21,6 +21,8 @@ pub(super) enum RowRule {
     },
     /// See [`Draft::bitemporal_by`].
     Bitemporal(Bitemporal),
+    /// Rows of a child table of this one, whose rows replace others: see [`Draft::follow_rows`].
+    Follow(TableName),
 }
 
 impl RowRule {
@@ -39,6 +41,25 @@ impl RowRule {
         match self {
             Self::Upsert { key, order } => draft.upsert_by(key, order.as_deref()),
             Self::Bitemporal(rules) => draft.bitemporal_by(rules),
+            Self::Follow(parent) => {
+                draft.follow_rows(parent, ROOT_ID, ROW_ID);
+                Ok(())
+            }
+        }
+    }
+
+    /// The rule for rows of a child table.
+    ///
+    /// Errors: `Unsupported` `bitemporal_children`.
+    pub(super) fn of_children(self, main: &TableName) -> Result<Self> {
+        match self {
+            Self::Upsert { .. } | Self::Follow(_) => Ok(Self::Follow(main.clone())),
+            Self::Bitemporal(_) => {
+                let what = "rows of child tables have no periods of their own, so this mode cannot load them";
+                let hint =
+                    "extract with `nested: flatten` or `keep`, which leave lists in their row";
+                Err(Error::unsupported("bitemporal_children", what).with_hint(hint))
+            }
         }
     }
 }
