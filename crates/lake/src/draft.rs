@@ -16,7 +16,7 @@ use roaring::RoaringTreemap;
 use uuid::Uuid;
 
 use crate::age::check_age;
-use crate::bitemporal::{KEY_PROPERTY, StagedRows};
+use crate::bitemporal::StagedRows;
 use crate::compact::CompactionUpdate;
 use crate::error::from_iceberg;
 use crate::metadata::{METADATA_LOG_MAX, METADATA_LOG_PROPERTY, rebuilt};

@@ -13,7 +13,7 @@ use crate::scan::ScanFile;
 use crate::snapshot::Change;
 use crate::upsert::{GoneRows, KeyLookup, RowDeletes};
 use crate::write::position_deletes::write_position_deletes;
-use crate::{Draft, Lake, Table, schema};
+use crate::{Draft, Lake, Table};
 
 /// A change that is made for one head, and the files that it adds.
 pub(super) struct OwnChange {

@@ -140,7 +140,7 @@ impl Draft {
         (!staged.is_empty()).then(|| PeriodUpdate::new(staged.take()))
     }
 
-    fn key_columns(&self) -> Option<KeyColumns> {
+    pub(super) fn key_columns(&self) -> Option<KeyColumns> {
         if let Some(keys) = &self.keys {
             return Some(keys.lock().columns().clone());
         }

@@ -189,7 +189,8 @@ impl KeyLookup {
                 Ok((path, Arc::new(found)))
             }
         });
-        done.extend(search_files(searches.collect()).await?);
+        let searches: Vec<_> = searches.collect();
+        done.extend(search_files(searches).await?);
         let live = |file: ScanFile| {
             let matches = Arc::clone(done.get(&file.path)?);
             let is_live = |row: &usize| {

@@ -22,5 +22,5 @@ pub use key::{NO_KEY_COLUMN, key_refusal, rows_of_other_kind, rows_without_key};
 pub(crate) use key::{is_variant, variants};
 pub(crate) use key_numbers::KeyNumbers;
 pub(crate) use key_range::KeyRange;
-pub(crate) use lookup::{KeyLookup, RowDeletes, Superseded};
+pub(crate) use lookup::{KeyLookup, RowDeletes};
 pub(crate) use written::{NotedRows, WrittenKeys};

@@ -96,7 +96,12 @@ pub(super) async fn show(call: CatalogCall) -> Answered {
     if recorded.is_none() {
         check(&call, &name).await?;
     }
-    let properties = recorded.map(|record| record.properties).unwrap_or_default();
+    let mut properties = recorded.map(|record| record.properties).unwrap_or_default();
+    // Trino stages the creation of a table only in a namespace with a location. The table's own is chosen by the server all the same.
+    let location = || format!("{}/tables", call.site.lake().root());
+    properties
+        .entry("location".to_owned())
+        .or_insert_with(location);
     Ok(answer(
         &json!({"namespace": [name.as_str()], "properties": properties}),
     ))
