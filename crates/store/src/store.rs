@@ -22,7 +22,7 @@ use crate::sql::namespaces::{ChangeNamespace, CreateNamespace, DropNamespace};
 use crate::sql::operation::{Job, Operation, Pending};
 use crate::sql::writer::Writer;
 use crate::sql::{
-    commit, horizon, lease, log, logged, member, namespaces, refs, runs, verify, writer,
+    commit, horizon, lease, listing, log, logged, member, namespaces, refs, runs, verify, writer,
 };
 use crate::{
     AsOf, Branch, Commit, CommitRecord, Committed, Forgotten, Head, Horizon, Lease, LeaseRequest,
@@ -145,6 +145,19 @@ impl Store {
         }))
     }
 
+    /// Whether a table that a branch lacks was dropped there after a commit.
+    pub async fn is_dropped_since(
+        &self,
+        branch: &RefName,
+        table: &TableName,
+        since: CommitId,
+    ) -> Result<bool> {
+        let mut reader = self.reader().await?;
+        let sql = &mut reader.sql();
+        let lineage = log::resolve(sql, &AsOf::Head(branch.clone())).await?;
+        Ok(log::is_dropped_since(sql, &lineage, table, since).await?)
+    }
+
     /// All tables of a state, ordered by name.
     pub async fn heads(&self, as_of: &AsOf) -> Result<Vec<Head>> {
         let mut reader = self.reader().await?;
@@ -153,6 +166,32 @@ impl Store {
         let heads = log::heads(sql, &lineage).await?;
         horizon::check(sql, as_of).await?;
         Ok(heads)
+    }
+
+    /// Tables of one namespace whose names are after `after`, by name, `limit` at most.
+    pub async fn tables_in(
+        &self,
+        as_of: &AsOf,
+        namespace: &Ident,
+        after: &str,
+        limit: usize,
+    ) -> Result<Vec<Head>> {
+        let mut reader = self.reader().await?;
+        let sql = &mut reader.sql();
+        let lineage = log::resolve(sql, as_of).await?;
+        let tables = listing::tables_in(sql, &lineage, namespace, after, limit).await?;
+        horizon::check(sql, as_of).await?;
+        Ok(tables)
+    }
+
+    /// The namespaces that have tables in a state, by name.
+    pub async fn namespaces_with_tables(&self, as_of: &AsOf) -> Result<Vec<Ident>> {
+        let mut reader = self.reader().await?;
+        let sql = &mut reader.sql();
+        let lineage = log::resolve(sql, as_of).await?;
+        let namespaces = listing::namespaces(sql, &lineage).await?;
+        horizon::check(sql, as_of).await?;
+        Ok(namespaces)
     }
 
     /// The newest commits of a branch, newest first, with those of its base behind them.

@@ -122,42 +122,45 @@ pub(crate) async fn place(
     Ok(None)
 }
 
+/// Whether the newest change of a table has dropped it, after a commit.
+pub(crate) async fn is_dropped_since(
+    sql: &mut Sql<'_>,
+    lineage: &[Level],
+    table: &TableName,
+    since: CommitId,
+) -> Result<bool, Stop> {
+    let since: Option<(i64,)> = query("SELECT seq FROM commits WHERE id = $1")
+        .bind(since.to_string())
+        .fetch_optional(sql)
+        .await?;
+    // A commit that is not kept is older than any change that is.
+    let since = since.map_or(0, |(seq,)| seq);
+    for level in lineage {
+        let found: Option<(Option<String>, i64)> = query(
+            "SELECT metadata_location, seq FROM changes
+             WHERE branch = $1 AND namespace = $2 AND name = $3 AND seq <= $4
+             ORDER BY seq DESC LIMIT 1",
+        )
+        .bind(level.branch)
+        .bind(table.namespace.as_str())
+        .bind(table.name.as_str())
+        .bind(level.upto)
+        .fetch_optional(sql)
+        .await?;
+        if let Some((location, seq)) = found {
+            return Ok(location.is_none() && seq > since);
+        }
+    }
+    Ok(false)
+}
+
 pub(crate) async fn heads(sql: &mut Sql<'_>, lineage: &[Level]) -> Result<Vec<Head>, Stop> {
     let mut tables: BTreeMap<TableName, Option<Head>> = BTreeMap::new();
     for level in lineage {
-        for ListedHead {
-            head_seq,
-            seq,
-            head,
-        } in level_heads(sql, *level).await?
-        {
-            if seq.is_none() {
-                // It was created later, or the log has lost it.
-                if head_seq <= level.upto {
-                    let table = format!("{}.{}", head.namespace, head.name);
-                    return Err(corrupt("the log of a table", &table).into());
-                }
-                continue;
+        for listed in level_heads(sql, *level).await? {
+            if let Some((table, head)) = listed.read(*level)? {
+                tables.entry(table).or_insert(head);
             }
-            head.row(level.branch).check(head.checksum)?;
-            let LevelHead {
-                namespace,
-                name,
-                table_uuid: uuid,
-                metadata_location: location,
-                ..
-            } = head;
-            let table = TableName::new(
-                parse("a namespace", &namespace)?,
-                parse("a table name", &name)?,
-            );
-            let uuid = parse("a table UUID", &uuid)?;
-            let head = location.map(|metadata_location| Head {
-                table: table.clone(),
-                uuid,
-                metadata_location,
-            });
-            tables.entry(table).or_insert(head);
         }
     }
     Ok(tables.into_values().flatten().collect())
@@ -175,7 +178,7 @@ struct LevelHead {
 }
 
 /// Rows of `heads`, with their rows in the log.
-struct ListedHead {
+pub(crate) struct ListedHead {
     head_seq: i64,
     /// `None`: the log has no entry up to the state that is read.
     seq: Option<i64>,
@@ -183,7 +186,7 @@ struct ListedHead {
 }
 
 #[derive(sqlx::FromRow)]
-struct ListedHeadRow {
+pub(crate) struct ListedHeadRow {
     namespace: String,
     name: String,
     head_seq: i64,
@@ -191,6 +194,43 @@ struct ListedHeadRow {
     metadata_location: Option<String>,
     seq: Option<i64>,
     checksum: Option<i64>,
+}
+
+impl ListedHeadRow {
+    pub(crate) fn name(&self) -> &str {
+        &self.name
+    }
+}
+
+impl ListedHead {
+    /// The table, and its state unless it was dropped; `None` when it was created later.
+    pub(crate) fn read(self, level: Level) -> Result<Option<(TableName, Option<Head>)>, Stop> {
+        let Self {
+            head_seq,
+            seq,
+            head,
+        } = self;
+        if seq.is_none() {
+            // It was created later, or the log has lost it.
+            if head_seq <= level.upto {
+                let table = format!("{}.{}", head.namespace, head.name);
+                return Err(corrupt("the log of a table", &table).into());
+            }
+            return Ok(None);
+        }
+        head.row(level.branch).check(head.checksum)?;
+        let table = TableName::new(
+            parse("a namespace", &head.namespace)?,
+            parse("a table name", &head.name)?,
+        );
+        let uuid = parse("a table UUID", &head.table_uuid)?;
+        let head = head.metadata_location.map(|metadata_location| Head {
+            table: table.clone(),
+            uuid,
+            metadata_location,
+        });
+        Ok(Some((table, head)))
+    }
 }
 
 impl From<ListedHeadRow> for ListedHead {
