@@ -54,6 +54,8 @@ pub struct NamedTables {
     pub views: BTreeMap<TableName, TableName>,
     /// Those of which only new rows are read: `${new:namespace.table}`.
     pub new: BTreeSet<TableName>,
+    /// Functions and views that it names whose values change without a commit: `now()`, `random()`, `t__now`.
+    pub moving: BTreeSet<String>,
 }
 
 /// One `SELECT` over tables of the lake, all in one state.
@@ -107,7 +109,7 @@ pub trait SqlEngine: fmt::Debug + Send + Sync {
 
     /// The tables that a `SELECT` over the lake names; none for an engine that knows no lake.
     ///
-    /// Errors: `Config` with line and column when it does not parse.
+    /// Errors: `Config` with line and column when it does not parse, or gives two columns one name (`duplicate_column`).
     fn named_tables(&self, statement: &str) -> Result<NamedTables> {
         let _ = statement;
         Ok(NamedTables::default())

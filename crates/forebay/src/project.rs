@@ -7,8 +7,9 @@ use std::sync::Arc;
 
 use forebay_config::{Diagnostics, Variables, suggest};
 use forebay_core::{Error, Ident, Result, SqlEngine, TableName};
-use forebay_pipeline::spec::PipelineSpec;
+use forebay_pipeline::spec::{PipelineSpec, find_cycle};
 
+use crate::options::Global;
 use crate::settings::ProcessVariables;
 
 /// Folder of the pipeline files.
@@ -177,6 +178,31 @@ pub(crate) fn load_all(
         }
     }
     loaded
+}
+
+/// The circles that these pipelines close, among all of the project. Files of others that are invalid are left out.
+pub(crate) fn cycles(
+    global: &Global,
+    specs: &[Arc<PipelineSpec>],
+    variables: &dyn Variables,
+    engine: &Arc<dyn SqlEngine>,
+) -> Vec<Error> {
+    let reads = |spec: &Arc<PipelineSpec>| spec.source.tables().is_some();
+    if !specs.iter().any(reads) {
+        return Vec::new();
+    }
+    let files = pipelines(&global.project).unwrap_or_default();
+    let others = load_all(&files, variables, engine).specs;
+    let is_other = |other: &&Arc<PipelineSpec>| !specs.iter().any(|spec| spec.name == other.name);
+    let all: Vec<&PipelineSpec> = specs
+        .iter()
+        .chain(others.iter().filter(is_other))
+        .map(Arc::as_ref)
+        .collect();
+    specs
+        .iter()
+        .filter_map(|spec| find_cycle(spec, &all))
+        .collect()
 }
 
 /// Two files with one name would share positions and tables, and each would skip the data that the other has read.

@@ -8,14 +8,15 @@
 //! again after the tables have changed or are gone. A row's place is its number in the result. Such payloads are made by Forebay and not
 //! taken from outside. Holds one batch of the statement.
 
+use std::collections::{BTreeSet, HashSet};
 use std::sync::Arc;
 
 use arrow::array::RecordBatch;
 use arrow::buffer::Buffer;
-use arrow::datatypes::{Schema as ArrowSchema, SchemaRef};
+use arrow::datatypes::{DataType, Schema as ArrowSchema, SchemaRef};
 use arrow::error::ArrowError;
 use arrow::ipc::reader::StreamDecoder;
-use forebay_core::{Error, PayloadHead, Result};
+use forebay_core::{Batch, Error, Origins, PayloadHead, Result};
 use schemars::{JsonSchema, Schema, SchemaGenerator};
 use serde::{Deserialize, Serialize};
 
@@ -23,7 +24,8 @@ use crate::column_name::field_fault;
 use crate::contract::{Contract, ContractPolicy};
 use crate::framing::Framing;
 use crate::parquet::give;
-use crate::parquet::plan::{Plan, Table};
+use crate::parquet::plan::{Plan, Refusal, Table};
+use crate::parquet::types::normal;
 use crate::{Extracted, Extraction, Extractor, ExtractorKind};
 use forebay_config::{Component, Document};
 
@@ -71,15 +73,32 @@ impl ExtractorKind for Kind {
     }
 }
 
-/// Refuses a result whose columns cannot be those of a table, before any of its rows is stored.
+/// Refuses a result whose columns cannot be those of a table, before any of its rows is made. `declared` are columns whose type
+/// the pipeline declares.
 ///
-/// Errors: `Config` `bad_column_name`.
-pub fn check_columns(schema: &ArrowSchema) -> Result<()> {
+/// Errors: `Config` `bad_column_name`, `duplicate_column`, `unsupported_type`.
+pub fn check_columns(schema: &ArrowSchema, declared: &BTreeSet<String>) -> Result<()> {
+    let mut names = HashSet::new();
     for (at, field) in schema.fields().iter().enumerate() {
+        let name = field.name();
         if let Some(fault) = field_fault(field) {
             let what = format!("the name of column {} of the statement {fault}", at + 1);
             return Err(Error::config("bad_column_name", what)
                 .with_hint("give it a name in the statement, such as count(*) AS orders"));
+        }
+        if !names.insert(name.to_lowercase()) {
+            let what = format!("the statement gives two columns the name `{name}`");
+            return Err(Error::config("duplicate_column", what)
+                .with_hint("give one of them another name with AS"));
+        }
+        let kind = field.data_type();
+        if *kind != DataType::Null && normal(kind).is_none() && !declared.contains(name) {
+            let what = format!(
+                "column `{name}` of the statement has type {kind}, which a table cannot hold"
+            );
+            return Err(Error::config("unsupported_type", what).with_hint(format!(
+                "convert it in the statement, such as CAST({name} AS text)"
+            )));
         }
     }
     Ok(())
@@ -132,6 +151,27 @@ impl OpenResult {
     }
 }
 
+impl OpenResult {
+    /// A result without rows still has its columns.
+    fn give_columns(&self, out: &mut Extracted) -> Result<()> {
+        let plan = self.plan.as_ref().filter(|_| self.row == 0);
+        let (Some(plan), Some(schema)) = (plan, self.decoder.schema()) else {
+            return Ok(());
+        };
+        let none = RecordBatch::new_empty(schema);
+        let part = plan.apply(&none).map_err(|refusal| unfit(&refusal))?;
+        let none = plan.admit(part, Vec::new())?.records;
+        out.batches
+            .push(Batch::main(none, Some(Origins::default())));
+        Ok(())
+    }
+}
+
+fn unfit(refusal: &Refusal) -> Error {
+    let what = format!("a value of the result does not fit: {}", refusal.reason);
+    Error::data("query_value", what)
+}
+
 impl ResultExtraction {
     fn result(&mut self, payload: u64) -> &mut OpenResult {
         if self
@@ -166,10 +206,7 @@ impl ResultExtraction {
             return Ok(());
         };
         let first = result.row;
-        let part = plan.apply(rows).map_err(|refusal| {
-            let what = format!("a value of the result does not fit: {}", refusal.reason);
-            Error::data("query_value", what)
-        })?;
+        let part = plan.apply(rows).map_err(|refusal| unfit(&refusal))?;
         result.row += rows.num_rows() as u64;
         let plan = result.plan.as_ref();
         plan.map_or(Ok(()), |plan| give(head, plan, part, first, out))?;
@@ -197,7 +234,7 @@ impl Extraction for ResultExtraction {
         &mut self,
         head: &Arc<PayloadHead>,
         fault: Option<Error>,
-        _: &mut Extracted,
+        out: &mut Extracted,
     ) -> Result<()> {
         let mut result = self.result.take();
         let result = result
@@ -205,7 +242,10 @@ impl Extraction for ResultExtraction {
             .filter(|known| known.payload == head.ordinal);
         match (fault, result) {
             (Some(fault), _) => Err(fault),
-            (None, Some(result)) if !result.is_refused => result.decoder.finish().map_err(broken),
+            (None, Some(result)) if !result.is_refused => {
+                result.decoder.finish().map_err(broken)?;
+                result.give_columns(out)
+            }
             _ => Ok(()),
         }
     }

@@ -5,6 +5,7 @@
 //! here ([`scan`]) and read by `query`.
 
 mod age;
+mod avro;
 pub mod bitemporal;
 mod bound;
 mod checked_file;
@@ -51,7 +52,7 @@ pub use lineage::{LineageEdge, reads_property};
 pub use ownership::{OWNER_PROPERTY, is_pipeline_namespace, is_system_namespace};
 pub use partition::PartitionField;
 pub use rewrite::{REWRITE_BYTES_MAX, SAME_SEQUENCES_NOTE, WideningObstacle};
-pub use schema::{INCOMPATIBLE_TYPE, TYPE_DEPTH_MAX};
+pub use schema::{INCOMPATIBLE_TYPE, TYPE_DEPTH_MAX, UUID_MARK, is_uuid};
 pub use spill::SpillFolder;
 pub use table::{SnapshotInfo, Table};
 pub use verify::TableReport;

@@ -1,9 +1,12 @@
 //! Metadata files of tables: read through a bounded cache, written under names that were never used.
 
 use std::collections::{HashMap, VecDeque};
+use std::io::Read;
 use std::str::FromStr;
 use std::sync::Arc;
 
+use bytes::Bytes;
+use flate2::read::GzDecoder;
 use forebay_core::{Context, Error, ErrorKind, Result, Timestamp, json};
 use iceberg::MetadataLocation;
 use iceberg::io::FileIO;
@@ -28,6 +31,9 @@ pub(crate) const METADATA_LOG_PROPERTY: &str = "write.metadata.previous-versions
 /// Metadata files kept parsed, and the memory that they may take, roughly: those of a wide table take some MiB each.
 const CACHED_MAX: usize = 256;
 const CACHED_BYTES_MAX: usize = 64 << 20;
+/// Bytes of a compressed metadata file, decompressed.
+const GZIP_EXPANDED_MAX: u64 = 128 << 20;
+const GZIP_MAGIC: [u8; 2] = [0x1F, 0x8B];
 /// Memory of a snapshot of parsed metadata, and of the rest.
 const SNAPSHOT_BYTES: usize = 1_500;
 const REST_BYTES: usize = 8 << 10;
@@ -95,16 +101,23 @@ impl MetadataFiles {
     ///
     /// Errors: `NotFound` when it is missing, `Data` `metadata_corrupt`, `Unsupported` `format_version`.
     pub(crate) async fn read_file(&self, location: &str) -> Result<TableMetadata> {
-        let failed = |e| from_iceberg("read the table's metadata", e);
-        let read = TableMetadata::read_from(&self.storage.file_io(), location).await;
-        let error = match read {
+        let path = self.storage.path(location)?;
+        let failed = |e: iceberg::Error| from_iceberg("read the table's metadata", e);
+        let bytes = self.storage.read(&path).await;
+        let parsed = bytes.and_then(plain_json).and_then(|text| {
+            let parsed = serde_json::from_slice(&text);
+            parsed.map_err(|e| failed(e.into()))
+        });
+        let error = match parsed {
             Ok(metadata) => return Ok(metadata),
-            Err(error) => failed(error),
+            Err(error) => error,
         };
         if error.kind() != ErrorKind::Data {
             return Err(error);
         }
-        let path = self.storage.path(location)?;
+        if error.code() == "not_a_file" || error.code() == "metadata_too_large" {
+            return Err(error);
+        }
         if let Ok(bytes) = self.storage.read(&path).await
             && json::nesting(&bytes) > NESTING_USUAL
             && let Ok(metadata) = json::from_deep(&bytes)
@@ -146,6 +159,30 @@ impl MetadataFiles {
         let mut cache = self.cache.lock();
         cache.insert(location, metadata);
     }
+}
+
+/// The JSON of a metadata file, which may be compressed.
+///
+/// Errors: `Data` `metadata_too_large`, `metadata_corrupt`.
+fn plain_json(bytes: Bytes) -> Result<Bytes> {
+    if !bytes.starts_with(&GZIP_MAGIC) {
+        return Ok(bytes);
+    }
+    let mut text = Vec::new();
+    let mut limited = GzDecoder::new(&bytes[..]).take(GZIP_EXPANDED_MAX + 1);
+    let read = limited.read_to_end(&mut text).map_err(|error| {
+        Error::data(
+            "metadata_corrupt",
+            "failed to decompress the table's metadata",
+        )
+        .with_source(error)
+    })?;
+    if read as u64 > GZIP_EXPANDED_MAX {
+        let most = GZIP_EXPANDED_MAX >> 20;
+        let what = format!("the table's metadata file expands to more than {most} MiB");
+        return Err(Error::data("metadata_too_large", what));
+    }
+    Ok(text.into())
 }
 
 /// The newest version of the format that is read.

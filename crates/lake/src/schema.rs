@@ -9,6 +9,7 @@ mod evolve;
 mod names;
 mod widen;
 
+pub use arrow::{UUID_MARK, is_uuid};
 pub(crate) use arrow::{to_arrow, to_iceberg, with_field_id};
 pub use evolve::INCOMPATIBLE_TYPE;
 pub(crate) use evolve::evolve;

@@ -1,12 +1,12 @@
-//! Files of tables in the lake's object store: locations, durable writes, and the bridge to `iceberg`.
+//! Files of tables in the lake's object store: locations, durable writes.
 //!
 //! A write that returned is durable: on a local root the file and every directory above it are synced, because
 //! `object_store` itself does not. Nothing here is ever overwritten or deleted on the way of a commit: names are fresh,
 //! and in a remote store an object is only ever created.
 
 mod checksum;
-mod iceberg_io;
 mod moved;
+mod regular;
 mod sink;
 mod verified;
 
@@ -16,7 +16,6 @@ use std::sync::Arc;
 
 use bytes::Bytes;
 use forebay_core::{Error, Result};
-use iceberg::io::FileIO;
 use object_store::path::Path;
 use object_store::{ObjectStore, ObjectStoreExt};
 use parking_lot::Mutex;
@@ -128,7 +127,12 @@ impl LakeStorage {
     }
 
     /// An object that a table names.
+    ///
+    /// Errors: `Data` `not_a_file` for a pipe, a device or a folder; those of the object store.
     pub(crate) async fn read(&self, path: &Path) -> Result<Bytes> {
+        if let Some(local) = &self.local {
+            local.check_regular(path).await?;
+        }
         let fail = |e| gone(from_objects("read an object", path, e));
         self.objects
             .get(path)
@@ -192,11 +196,6 @@ impl LakeStorage {
     /// Errors: `Bug` outside of a Tokio runtime.
     pub(crate) fn sink(self: &Arc<Self>, path: Path) -> Result<ObjectSink> {
         ObjectSink::new(Arc::clone(self), path)
-    }
-
-    /// The same storage as the `iceberg` crate wants it.
-    pub(crate) fn file_io(self: &Arc<Self>) -> FileIO {
-        iceberg_io::file_io(Arc::clone(self))
     }
 
     /// Makes the folders that other engines expect to find in a table on a local disk.

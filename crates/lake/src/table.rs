@@ -5,7 +5,6 @@ use std::sync::Arc;
 
 use arrow::datatypes::SchemaRef;
 use forebay_core::{TableName, Timestamp};
-use iceberg::io::FileIO;
 use iceberg::spec::{
     SnapshotRef, SnapshotReference, SnapshotRetention, TableMetadata, TableMetadataRef,
 };
@@ -130,10 +129,6 @@ impl Table {
 
     pub(crate) fn storage(&self) -> &Arc<LakeStorage> {
         &self.0.storage
-    }
-
-    pub(crate) fn file_io(&self) -> FileIO {
-        self.0.storage.file_io()
     }
 }
 

@@ -24,8 +24,12 @@ const SWEEP_AT: usize = 1_024;
 /// The longest wait for other processes; one of them may be stopped.
 const OTHERS_WAIT_MAX: Duration = Duration::from_secs(2);
 
-/// How long a table is kept for another engine that came second, so that it can redo its change.
-const RESERVED_MAX: Duration = Duration::from_secs(1);
+/// How long a table is kept for another engine that came second, so that it can redo its change. Each time that it comes second again
+/// doubles it: a change that reads the whole table takes as long as that.
+const RESERVED_FIRST: Duration = Duration::from_secs(1);
+const RESERVED_MAX: Duration = Duration::from_secs(16);
+/// An engine that has not come second for so long begins with the first of them again.
+const REFUSALS_FORGOTTEN_AFTER: Duration = Duration::from_secs(120);
 /// Tables that are kept at the same time.
 const RESERVATIONS_MAX: usize = 64;
 
@@ -36,6 +40,23 @@ pub(crate) struct Turns {
     queues: Mutex<HashMap<TableKey, Weak<Queue>>>,
     /// Tables that are kept for other engines, each until it is notified.
     reserved: Mutex<HashMap<TableKey, Arc<Notify>>>,
+    /// Tables whose changes by other engines were refused, until one has landed.
+    refused: Mutex<HashMap<TableKey, Refusals>>,
+}
+
+/// How often changes of a table have come second since the last one that landed.
+#[derive(Debug, Clone, Copy)]
+struct Refusals {
+    count: u32,
+    /// When the last of them was; monotonic.
+    at: Duration,
+}
+
+impl Refusals {
+    fn reserved_for(self) -> Duration {
+        let doubled = RESERVED_FIRST * 2_u32.saturating_pow(self.count.min(16));
+        doubled.min(RESERVED_MAX)
+    }
 }
 
 /// A turn at one table; over when it is dropped.
@@ -97,18 +118,32 @@ impl Turns {
             }
             reserved.insert(key.clone(), Arc::clone(&landed));
         }
+        let longest = self.note_refusal(&key, clock.monotonic());
         let turn = self.take_one(&key, file, clock).await;
         tokio::select! {
             () = landed.notified() => {}
-            () = clock.sleep(RESERVED_MAX) => {}
+            () = clock.sleep(longest) => {}
         }
         drop(turn);
         let mut reserved = self.reserved.lock();
         reserved.remove(&key);
     }
 
+    /// How long the table is kept this time.
+    fn note_refusal(&self, key: &TableKey, now: Duration) -> Duration {
+        let mut refused = self.refused.lock();
+        refused.retain(|_, past| now.saturating_sub(past.at) < REFUSALS_FORGOTTEN_AFTER);
+        let count = refused.get(key).map_or(0, |past| past.count + 1);
+        let refusals = Refusals { count, at: now };
+        if refused.len() < RESERVATIONS_MAX || refused.contains_key(key) {
+            refused.insert(key.clone(), refusals);
+        }
+        refusals.reserved_for()
+    }
+
     /// A change of another engine has landed: nothing is kept for it any more.
     pub(crate) fn release(&self, key: &TableKey) {
+        self.refused.lock().remove(key);
         let reserved = self.reserved.lock();
         if let Some(landed) = reserved.get(key) {
             landed.notify_one();
@@ -187,6 +222,17 @@ mod tests {
             assert!(turns.reserved.lock().is_empty());
             let _ours = turns.take_one(&key, None, &clock).await;
         }
+    }
+
+    #[test]
+    fn a_table_is_kept_longer_each_time_up_to_a_limit() {
+        let turns = Turns::default();
+        let key: TableKey = (RefName::main(), "a.t".parse().unwrap());
+        let kept = |at: u64| turns.note_refusal(&key, Duration::from_secs(at)).as_secs();
+        let first: Vec<u64> = (0..7).map(kept).collect();
+        assert_eq!(first, [1, 2, 4, 8, 16, 16, 16]);
+        turns.release(&key);
+        assert_eq!([kept(8), kept(9), kept(200)], [1, 2, 1]);
     }
 
     #[tokio::test]

@@ -2,17 +2,27 @@
 
 use arrow::datatypes::{DataType, SchemaRef};
 use datafusion::common::{Column, DataFusionError, Result};
-use datafusion::logical_expr::{Cast, Expr, LogicalPlan, LogicalPlanBuilder};
+use datafusion::logical_expr::{Cast, Expr, LogicalPlan, LogicalPlanBuilder, ScalarUDF};
 use forebay_core::Error;
+use forebay_lake::is_uuid;
 
 use crate::error::external;
+use crate::function::uuid_bytes::UuidBytes;
 
 /// The columns that a query has to give.
 #[derive(Debug, Clone)]
 pub(crate) struct RowFit {
     /// Columns before them, which stay as they are.
     places: usize,
-    columns: Vec<(String, DataType)>,
+    columns: Vec<WantedColumn>,
+}
+
+#[derive(Debug, Clone)]
+struct WantedColumn {
+    name: String,
+    kind: DataType,
+    /// Statements have UUIDs as text.
+    is_uuid: bool,
 }
 
 impl RowFit {
@@ -20,7 +30,11 @@ impl RowFit {
     pub(crate) fn of(schema: &SchemaRef, names: &[String], places: usize) -> Self {
         let columns = names.iter().filter_map(|name| {
             let field = schema.field_with_name(name).ok()?;
-            Some((name.clone(), field.data_type().clone()))
+            Some(WantedColumn {
+                name: name.clone(),
+                kind: field.data_type().clone(),
+                is_uuid: is_uuid(field),
+            })
         });
         Self {
             places,
@@ -40,16 +54,15 @@ impl RowFit {
             )
         });
         let given = plan.schema().fields().iter().skip(self.places);
-        for (field, (name, to)) in given.zip(&self.columns) {
-            check_names(name, field.data_type(), to)?;
+        for (field, wanted) in given.zip(&self.columns) {
+            check_names(&wanted.name, field.data_type(), &wanted.kind)?;
         }
         let wanted = self.columns.iter();
         let wanted = std::iter::repeat_n(None, self.places).chain(wanted.map(Some));
         let exprs = columns
             .zip(wanted)
             .map(|((expr, kind), wanted)| match wanted {
-                Some((name, to)) if is_same(&kind, to) => expr.alias(name),
-                Some((name, to)) => Expr::Cast(Cast::new(Box::new(expr), to.clone())).alias(name),
+                Some(wanted) => wanted.fit(expr, &kind).alias(&wanted.name),
                 None => expr,
             });
         let exprs: Vec<Expr> = exprs.collect();
@@ -57,9 +70,27 @@ impl RowFit {
     }
 }
 
+impl WantedColumn {
+    fn fit(&self, expr: Expr, kind: &DataType) -> Expr {
+        if is_same(kind, &self.kind) {
+            return expr;
+        }
+        match self.is_uuid && is_text(kind) {
+            true => ScalarUDF::from(UuidBytes::new()).call(vec![expr]),
+            false => Expr::Cast(Cast::new(Box::new(expr), self.kind.clone())),
+        }
+    }
+}
+
+fn is_text(kind: &DataType) -> bool {
+    matches!(
+        kind,
+        DataType::Utf8 | DataType::Utf8View | DataType::LargeUtf8
+    )
+}
+
 /// Whether a value is written as it is: the ids of fields within are those of the table anyway.
 fn is_same(kind: &DataType, to: &DataType) -> bool {
-    let is_text = |kind: &DataType| matches!(kind, DataType::Utf8 | DataType::Utf8View);
     kind.equals_datatype(to) && field_names(kind) == field_names(to) || is_text(kind) && is_text(to)
 }
 

@@ -1,6 +1,6 @@
 //! SQL for people: one statement over one consistent state of the lake, answered as a stream.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, HashSet};
 use std::fmt;
 use std::panic::AssertUnwindSafe;
 use std::path::PathBuf;
@@ -30,6 +30,7 @@ use crate::describe::describe;
 use crate::engine::deadline::QueryCancellation;
 use crate::error::{Phase, explain, panicked};
 use crate::natural_join::AskedJoins;
+use crate::output_names::given_twice;
 use crate::pinned::Pinned;
 use crate::plain;
 use crate::raw::PayloadReader;
@@ -109,6 +110,8 @@ pub(crate) struct PlannedQuery {
     pub(crate) placed: Option<PlacedTable>,
     /// The columns that its rows have to fit.
     pub(crate) fit: Option<RowFit>,
+    /// Whether its rows become a table, so that no two columns may have one name.
+    pub(crate) makes_table: bool,
 }
 
 /// The answer to one statement.
@@ -159,6 +162,7 @@ impl Query {
             as_of,
             placed: None,
             fit: None,
+            makes_table: false,
         };
         let answer = self.run_planned(sql, planned).await?;
         Ok(Answer { commit, ..answer })
@@ -187,6 +191,7 @@ impl Query {
             as_of,
             placed,
             fit,
+            makes_table,
         } = planned;
         let payloads = self.options.payloads.clone();
         let pinned = Pinned::new(self.lake.clone(), branch, as_of, payloads);
@@ -198,6 +203,9 @@ impl Query {
             .map_err(|_| panicked())?;
         match started {
             Ok((schema, stream)) => {
+                if let Some(name) = repeated_name(&schema).filter(|_| makes_table) {
+                    return Err(given_twice("", name));
+                }
                 let output = plain::schema(&schema);
                 Ok(Answer {
                     batches: self.batches(sql, stream, output.clone()),
@@ -354,6 +362,7 @@ impl LakeSql for Query {
             as_of: AsOf::Commit(*commit),
             placed: None,
             fit: None,
+            makes_table: true,
         };
         let running = self.run_on(text, planned, branch.clone(), new.clone());
         let answer = Answer {
@@ -373,6 +382,13 @@ impl RowStream for Answer {
     async fn next(&mut self) -> Result<Option<RecordBatch>> {
         self.batches.try_next().await
     }
+}
+
+/// A name that two columns have, as the columns of two tables may.
+fn repeated_name(schema: &SchemaRef) -> Option<&str> {
+    let mut seen = HashSet::new();
+    let mut names = schema.fields().iter().map(|field| field.name().as_str());
+    names.find(|name| !seen.insert(name.to_lowercase()))
 }
 
 /// Out of memory with the reason why spilling could not help.

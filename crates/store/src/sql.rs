@@ -9,6 +9,7 @@ pub(crate) mod forget;
 mod group;
 pub(crate) mod horizon;
 pub(crate) mod lease;
+pub(crate) mod listing;
 pub(crate) mod log;
 pub(crate) mod logged;
 pub(crate) mod member;

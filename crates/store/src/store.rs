@@ -22,13 +22,16 @@ use crate::sql::namespaces::{ChangeNamespace, CreateNamespace, DropNamespace};
 use crate::sql::operation::{Job, Operation, Pending};
 use crate::sql::writer::Writer;
 use crate::sql::{
-    commit, horizon, lease, log, logged, member, namespaces, refs, runs, verify, writer,
+    commit, horizon, lease, listing, log, logged, member, namespaces, refs, runs, verify, writer,
 };
 use crate::{
     AsOf, Branch, Commit, CommitRecord, Committed, Forgotten, Head, Horizon, Lease, LeaseRequest,
     LoggedPositions, Member, NamespaceRecord, PlaceCursor, Places, PropertyChange, RunRecord,
     StoreUrl,
 };
+
+/// Child tables that are listed at once.
+const CHILDREN_PAGE: usize = 64;
 
 /// A handle of the store; clones share one writer. Several processes, and several handles, may open one store.
 ///
@@ -145,12 +148,25 @@ impl Store {
         }))
     }
 
+    /// Whether a table that a branch lacks was dropped there after a commit.
+    pub async fn is_dropped_since(
+        &self,
+        branch: &RefName,
+        table: &TableName,
+        since: CommitId,
+    ) -> Result<bool> {
+        let mut reader = self.reader().await?;
+        let sql = &mut reader.sql();
+        let lineage = log::resolve(sql, &AsOf::Head(branch.clone())).await?;
+        Ok(log::is_dropped_since(sql, &lineage, table, since).await?)
+    }
+
     /// All tables of a state, ordered by name.
     pub async fn heads(&self, as_of: &AsOf) -> Result<Vec<Head>> {
         let mut reader = self.reader().await?;
         let sql = &mut reader.sql();
         let lineage = log::resolve(sql, as_of).await?;
-        let heads = log::heads(sql, &lineage, None).await?;
+        let heads = log::heads(sql, &lineage).await?;
         horizon::check(sql, as_of).await?;
         Ok(heads)
     }
@@ -161,15 +177,49 @@ impl Store {
         let mut reader = self.reader().await?;
         let sql = &mut reader.sql();
         let lineage = log::resolve(sql, as_of).await?;
-        let range = log::NameRange {
-            namespace: table.namespace.as_str(),
-            from: &format!("{}__", table.name),
-            // The byte behind the underscore.
-            to: &format!("{}_`", table.name),
-        };
-        let heads = log::heads(sql, &lineage, Some(&range)).await?;
+        let prefix = format!("{}__", table.name);
+        let mut found: Vec<Head> = Vec::new();
+        loop {
+            let last = found.last().map(|head| head.table.name.as_str());
+            let after = last.unwrap_or(&prefix);
+            let page = listing::tables_in(sql, &lineage, &table.namespace, after, CHILDREN_PAGE);
+            let page = page.await?.into_iter();
+            let is_child = |head: &Head| head.table.name.as_str().starts_with(&prefix);
+            let children: Vec<Head> = page.take_while(is_child).collect();
+            let is_last = children.len() < CHILDREN_PAGE;
+            found.extend(children);
+            if is_last {
+                break;
+            }
+        }
         horizon::check(sql, as_of).await?;
-        Ok(heads)
+        Ok(found)
+    }
+
+    /// Tables of one namespace whose names are after `after`, by name, `limit` at most.
+    pub async fn tables_in(
+        &self,
+        as_of: &AsOf,
+        namespace: &Ident,
+        after: &str,
+        limit: usize,
+    ) -> Result<Vec<Head>> {
+        let mut reader = self.reader().await?;
+        let sql = &mut reader.sql();
+        let lineage = log::resolve(sql, as_of).await?;
+        let tables = listing::tables_in(sql, &lineage, namespace, after, limit).await?;
+        horizon::check(sql, as_of).await?;
+        Ok(tables)
+    }
+
+    /// The namespaces that have tables in a state, by name.
+    pub async fn namespaces_with_tables(&self, as_of: &AsOf) -> Result<Vec<Ident>> {
+        let mut reader = self.reader().await?;
+        let sql = &mut reader.sql();
+        let lineage = log::resolve(sql, as_of).await?;
+        let namespaces = listing::namespaces(sql, &lineage).await?;
+        horizon::check(sql, as_of).await?;
+        Ok(namespaces)
     }
 
     /// The newest commits of a branch, newest first, with those of its base behind them.

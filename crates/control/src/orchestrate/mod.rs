@@ -23,6 +23,14 @@ use tokio_util::sync::CancellationToken;
 pub use status::{Phase, Registry, Status};
 pub use supervisor::Supervisor;
 
+/// The last run of a pipeline.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct LastRun {
+    pub begun: Timestamp,
+    /// SHA-256 of the pipeline's file when it last read something; `None` where its source does not note it.
+    pub digest: Option<String>,
+}
+
 /// The supervisor's interface to its process.
 #[async_trait]
 pub trait Site: Send + Sync + 'static {
@@ -35,8 +43,8 @@ pub trait Site: Send + Sync + 'static {
     /// Reads and checks a file. The error has all faults.
     fn load(&self, file: &Path) -> Result<PipelineSpec>;
 
-    /// When the last run of a pipeline began, in whichever process.
-    async fn last_begun(&self, pipeline: &Ident) -> Result<Option<Timestamp>>;
+    /// The last run of a pipeline, in whichever process.
+    async fn last_run(&self, pipeline: &Ident) -> Result<Option<LastRun>>;
 
     /// Runs a pipeline until its source ends, or until `cancel`, and then to its last complete commit.
     async fn run(

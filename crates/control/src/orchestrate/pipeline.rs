@@ -9,7 +9,7 @@ use forebay_pipeline::spec::PipelineSpec;
 use tokio::sync::watch;
 use tokio_util::sync::CancellationToken;
 
-use super::{Phase, Registry, Site};
+use super::{LastRun, Phase, Registry, Site};
 
 /// The pause after a first failure; each further one doubles it.
 const PAUSE_FIRST: Duration = Duration::from_secs(1);
@@ -117,15 +117,22 @@ impl<S: Site> Pipeline<S> {
         if spec.schedule.is_none() {
             return Woken::Due;
         }
-        let last = self.site.last_begun(&self.name).await;
+        let last = self.site.last_run(&self.name).await;
         let last = last.unwrap_or_else(|error| {
             tracing::warn!(pipeline = %self.name, %error, "failed to read the time of the last run, running now");
             None
         });
+        // A file that was changed meanwhile is applied at once, as it is while the process runs.
+        let is_same = |last: &LastRun| {
+            last.digest
+                .as_ref()
+                .is_none_or(|digest| *digest == spec.digest)
+        };
+        let last = last.filter(is_same);
         let Some(last) = last else {
             return Woken::Due;
         };
-        let wait = until_next(&spec, self.clock.now().since(last));
+        let wait = until_next(&spec, self.clock.now().since(last.begun));
         if wait.is_zero() {
             return Woken::Due;
         }

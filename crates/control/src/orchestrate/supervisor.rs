@@ -5,8 +5,8 @@ use std::path::{Path, PathBuf};
 use std::sync::Arc;
 use std::time::Duration;
 
-use forebay_core::{Clock, Ident};
-use forebay_pipeline::spec::PipelineSpec;
+use forebay_core::{Clock, Error, Ident};
+use forebay_pipeline::spec::{PipelineSpec, find_cycle};
 use tokio::sync::watch;
 use tokio::task::JoinHandle;
 use tokio_util::sync::CancellationToken;
@@ -36,6 +36,8 @@ pub struct Supervisor<S> {
 struct File {
     stamp: String,
     live: Option<Live>,
+    /// A version that waits for other files: it would close a circle.
+    waiting: Option<Arc<PipelineSpec>>,
 }
 
 /// A pipeline at work.
@@ -120,6 +122,35 @@ impl<S: Site> Supervisor<S> {
         for file in files.iter().take(PIPELINES_MAX) {
             self.file(file).await;
         }
+        self.waiting().await;
+    }
+
+    /// Starts versions whose circle has been broken up.
+    async fn waiting(&mut self) {
+        let waiting = self.files.iter();
+        let waiting =
+            waiting.filter_map(|(path, file)| Some((path.clone(), file.waiting.clone()?)));
+        for (path, spec) in waiting.collect::<Vec<_>>() {
+            if self.cycle(&spec).is_none() {
+                self.version(&path, spec).await;
+            }
+        }
+    }
+
+    /// The circle that a version closes among the pipelines at work.
+    fn cycle(&self, spec: &Arc<PipelineSpec>) -> Option<Error> {
+        spec.source.tables()?;
+        let others = self.files.values().filter_map(|file| file.live.as_ref());
+        let others: Vec<Arc<PipelineSpec>> = others
+            .filter(|live| live.name != spec.name)
+            .map(|live| live.wanted.borrow().clone())
+            .collect();
+        let all: Vec<&PipelineSpec> = others
+            .iter()
+            .map(Arc::as_ref)
+            .chain([spec.as_ref()])
+            .collect();
+        find_cycle(spec, &all)
     }
 
     async fn gone(&mut self, path: &Path) {
@@ -145,10 +176,17 @@ impl<S: Site> Supervisor<S> {
         let file = self.files.entry(path.to_owned()).or_insert(File {
             stamp: String::new(),
             live: None,
+            waiting: None,
         });
         file.stamp = stamp;
+        file.waiting = None;
         match loaded {
-            Ok(spec) => self.version(path, Arc::new(spec)).await,
+            Ok(spec) => {
+                for warning in spec.warnings() {
+                    tracing::warn!(file = %path.display(), "{warning}");
+                }
+                self.version(path, Arc::new(spec)).await;
+            }
             Err(error) => self.broken(path, &error.to_string()),
         }
     }
@@ -170,6 +208,16 @@ impl<S: Site> Supervisor<S> {
 
     /// A version that checks.
     async fn version(&mut self, path: &Path, spec: Arc<PipelineSpec>) {
+        if let Some(cycle) = self.cycle(&spec) {
+            if let Some(file) = self.files.get_mut(path) {
+                file.waiting = Some(spec);
+            }
+            self.broken(path, &cycle.to_string());
+            return;
+        }
+        if let Some(file) = self.files.get_mut(path) {
+            file.waiting = None;
+        }
         let file = self.files.get_mut(path);
         let renamed = file.and_then(|file| file.live.take_if(|live| live.name != spec.name));
         if let Some(mut live) = renamed {

@@ -23,7 +23,7 @@ struct Fake {
     begun: Mutex<Vec<String>>,
     /// The same of each run that was stopped.
     ended: Mutex<Vec<String>>,
-    last: Mutex<Option<Timestamp>>,
+    last: Mutex<Option<LastRun>>,
 }
 
 struct Nothing;
@@ -56,8 +56,8 @@ impl Site for Fake {
             .map_err(|wrong| Error::config("bad_pipeline", wrong.to_string()))
     }
 
-    async fn last_begun(&self, _: &Ident) -> Result<Option<Timestamp>> {
-        Ok(*lock(&self.last))
+    async fn last_run(&self, _: &Ident) -> Result<Option<LastRun>> {
+        Ok(lock(&self.last).clone())
     }
 
     async fn run(
@@ -229,7 +229,10 @@ async fn a_scheduled_pipeline_runs_when_it_is_due_also_after_a_restart() {
     let mut world = World::new(&[("a.yaml", scheduled("a", "15m"))]);
     lock(&world.site.ending).push("a".to_owned());
     // Another process ran it five minutes ago.
-    *lock(&world.site.last) = Some(Timestamp(world.clock.now().0 - 300_000_000));
+    *lock(&world.site.last) = Some(LastRun {
+        begun: Timestamp(world.clock.now().0 - 300_000_000),
+        digest: None,
+    });
     world.look().await;
     assert!(world.begun().is_empty());
     assert_eq!(world.status("a").phase, Phase::Waiting);
@@ -239,6 +242,51 @@ async fn a_scheduled_pipeline_runs_when_it_is_due_also_after_a_restart() {
     assert_eq!(world.begun().len(), 1);
     world.pass(Duration::from_secs(1)).await;
     assert_eq!(world.begun().len(), 2);
+}
+
+#[tokio::test]
+async fn a_file_that_was_changed_while_no_process_ran_is_applied_at_once() {
+    for (digest, runs) in [("another", 1), ("", 0)] {
+        let mut world = World::new(&[("a.yaml", scheduled("a", "15m"))]);
+        let own = world.site.load(Path::new("a.yaml")).unwrap().digest;
+        *lock(&world.site.last) = Some(LastRun {
+            begun: Timestamp(world.clock.now().0 - 300_000_000),
+            digest: Some(if digest.is_empty() {
+                own
+            } else {
+                digest.to_owned()
+            }),
+        });
+        world.look().await;
+        assert_eq!(world.begun().len(), runs, "{digest}");
+    }
+}
+
+/// A pipeline that copies one table into another.
+fn copied(name: &str, from: &str, to: &str) -> String {
+    format!(
+        "pipeline: {name}\nsource: {{table: {{name: {from}}}}}\nextract: {{table: {{}}}}\nload: {{iceberg: {{table: {to}}}}}\n"
+    )
+}
+
+#[tokio::test]
+async fn pipelines_in_a_circle_are_not_run_until_it_is_broken_up() {
+    let mut world = World::new(&[
+        ("a.yaml", copied("a", "s.c", "s.a")),
+        ("b.yaml", copied("b", "s.a", "s.b")),
+        ("c.yaml", copied("c", "s.b", "s.c")),
+    ]);
+    world.look().await;
+    assert_eq!(world.begun(), ["a 2000000", "b 2000000"]);
+    let broken = world.registry.broken();
+    assert_eq!(broken[0].0, "c.yaml");
+    assert!(broken[0].1.contains("a reads s.c"), "{}", broken[0].1);
+    assert!(broken[0].1.contains("b reads s.a"), "{}", broken[0].1);
+    assert!(broken[0].1.contains("c reads s.b"), "{}", broken[0].1);
+    world.write("a.yaml", &copied("a", "s.other", "s.a"));
+    world.look().await;
+    assert!(world.registry.broken().is_empty());
+    assert_eq!(world.begun().len(), 4, "a again, and c");
 }
 
 #[tokio::test]

@@ -3,6 +3,7 @@
 use std::collections::BTreeMap;
 use std::path::Path;
 use std::process::ExitCode;
+use std::sync::Arc;
 
 use clap::Args;
 use forebay_core::{Ident, Result};
@@ -36,6 +37,7 @@ impl Check {
             say::error(&error);
         }
         let mut names: BTreeMap<Ident, &Path> = BTreeMap::new();
+        let mut specs = Vec::new();
         for file in &files {
             match project::load(file, &variables, &engine) {
                 Ok(spec) => {
@@ -46,13 +48,17 @@ impl Check {
                     } else if let Some(first) = names.insert(spec.name.clone(), file) {
                         wrong += 1;
                         say::error(&project::duplicate_pipeline(&spec.name, first, file));
-                    } else if !global.quiet {
-                        say::good(format_args!(
-                            "{} ({} → {})",
-                            file.display(),
-                            spec.name,
-                            spec.load.describe()
-                        ));
+                    } else {
+                        if !global.quiet {
+                            say::good(format_args!(
+                                "{} ({} → {})",
+                                file.display(),
+                                spec.name,
+                                spec.load.describe()
+                            ));
+                        }
+                        spec.warnings().into_iter().for_each(say::warn);
+                        specs.push(Arc::new(spec));
                     }
                 }
                 Err(diagnostics) => {
@@ -60,6 +66,10 @@ impl Check {
                     say::line(diagnostics);
                 }
             }
+        }
+        for error in project::cycles(global, &specs, &variables, &engine) {
+            wrong += 1;
+            say::error(&error);
         }
         if wrong > 0 {
             say::line(format_args!(

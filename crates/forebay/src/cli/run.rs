@@ -94,12 +94,18 @@ impl Run {
             workspace.engine(),
         );
         let mut failed = None;
-        for error in &loaded.errors {
+        let cycles = project::cycles(global, &loaded.specs, &variables, workspace.engine());
+        for error in loaded.errors.iter().chain(&cycles) {
             say::error(error);
             failed.get_or_insert(error.kind());
         }
+        // None of a circle can be the first, so nothing is run before it is broken up.
+        let specs = match cycles.is_empty() {
+            true => loaded.specs,
+            false => Vec::new(),
+        };
         let cancel = stop_on_signal();
-        for spec in loaded.specs {
+        for spec in specs {
             if cancel.is_cancelled() {
                 break;
             }

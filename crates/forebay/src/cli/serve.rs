@@ -10,9 +10,10 @@ use std::sync::Arc;
 
 use async_trait::async_trait;
 use clap::Args;
-use forebay_control::orchestrate::{Registry, Site, Supervisor};
-use forebay_core::{Error, Ident, RefName, Result, Timestamp};
+use forebay_control::orchestrate::{LastRun, Registry, Site, Supervisor};
+use forebay_core::{Error, Ident, RefName, Result};
 use forebay_pipeline::engine::Figures;
+use forebay_pipeline::platform::query::noted_definition;
 use forebay_pipeline::spec::PipelineSpec;
 use forebay_server::{Access, Listening, Probe, State, TlsFiles};
 use rustix::process::{Resource, Rlimit, getrlimit, setrlimit};
@@ -215,14 +216,20 @@ impl Site for Project {
         Ok(spec)
     }
 
-    async fn last_begun(&self, pipeline: &Ident) -> Result<Option<Timestamp>> {
-        let runs = self
-            .workspace
-            .lake()
-            .store()
-            .runs(Some(pipeline), 1)
-            .await?;
-        Ok(runs.first().map(|run| run.started_at))
+    async fn last_run(&self, pipeline: &Ident) -> Result<Option<LastRun>> {
+        let store = self.workspace.lake().store();
+        let runs = store.runs(Some(pipeline), 1).await?;
+        let Some(run) = runs.first() else {
+            return Ok(None);
+        };
+        let positions = store.positions(&RefName::main(), pipeline).await?;
+        let mut digests = positions
+            .iter()
+            .filter_map(|(_, _, position)| noted_definition(position));
+        Ok(Some(LastRun {
+            begun: run.started_at,
+            digest: digests.next(),
+        }))
     }
 
     async fn run(

@@ -216,6 +216,11 @@ fn what_a_query_may_be_loaded_as() {
             "mode: append",
             "bad_new_rows",
         ),
+        (
+            "SELECT id, customer AS ID FROM shop.orders",
+            "mode: replace",
+            "duplicate_column",
+        ),
         ("DELETE FROM shop.orders", "mode: replace", "not_a_select"),
         ("SELECT FROM", "mode: replace", "bad_sql"),
     ] {
@@ -227,6 +232,139 @@ fn what_a_query_may_be_loaded_as() {
             found.err
         );
     }
+}
+
+#[test]
+fn a_first_result_without_rows_makes_the_table() {
+    let none = TOTALS.replace("FROM shop.orders", "FROM shop.orders WHERE amount > 1000");
+    let new = LARGE.replace("amount > 10", "amount > 1000");
+    let project = project(&[("orders", ORDERS), ("totals", &none), ("large", &new)]);
+    load(&project, 1, &order(1, "a", 5));
+    project.ok(&["run", "totals", "--quiet"]);
+    project.ok(&["run", "large", "--quiet"]);
+    assert_eq!(project.value("SELECT count(*) FROM curated.totals"), "0");
+    let columns = "SELECT column_name FROM information_schema.columns WHERE table_schema = 'curated' AND table_name = 'totals' ORDER BY ordinal_position";
+    assert_eq!(
+        rows(&project, columns)[..3],
+        ["customer", "amount", "orders"]
+    );
+    assert_eq!(project.value("SELECT count(*) FROM curated.large"), "0");
+    load(&project, 2, &order(2, "b", 5_000));
+    project.ok(&["run", "totals", "--quiet"]);
+    project.ok(&["run", "large", "--quiet"]);
+    assert_eq!(rows(&project, ALL_TOTALS), ["b,5000,1"]);
+    assert_eq!(rows(&project, "SELECT id FROM curated.large"), ["2"]);
+}
+
+#[test]
+fn models_in_a_circle_are_named() {
+    let model = |name: &str, from: &str| {
+        format!(
+            "pipeline: {name}\nsource: {{query: \"SELECT id FROM {from}\"}}\nload: {{iceberg: {{table: m.{name}, mode: replace}}}}\n"
+        )
+    };
+    let project = project(&[
+        ("orders", ORDERS),
+        ("a", &model("a", "m.c")),
+        ("b", &model("b", "m.a")),
+        ("c", &model("c", "m.b")),
+        ("d", &model("d", "m.c")),
+    ]);
+    for command in [vec!["check"], vec!["check", "b"], vec!["run", "b"]] {
+        let found = project.run(&command);
+        assert_eq!(found.code, 2, "{command:?}: {}", found.err);
+        assert!(found.err.contains("error[pipeline_cycle]"), "{}", found.err);
+        for step in ["a reads m.c", "b reads m.a", "c reads m.b"] {
+            assert!(found.err.contains(step), "{command:?}: {}", found.err);
+        }
+        assert!(!found.err.contains("d reads"), "{}", found.err);
+    }
+    load(&project, 1, &order(1, "a", 5));
+    assert_ne!(project.run(&["run", "d"]).code, 0, "its table is not there");
+    project.write("pipelines/a.yaml", &model("a", "shop.orders"));
+    project.ok(&["check"]);
+    for name in ["a", "b", "c", "d"] {
+        project.ok(&["run", name, "--quiet"]);
+    }
+    assert_eq!(rows(&project, "SELECT id FROM m.d"), ["1"]);
+}
+
+#[test]
+fn a_query_of_the_moment_without_a_schedule_is_warned_of() {
+    let timed = TOTALS.replace("SELECT customer", "SELECT now() AS at, customer");
+    let project = project(&[("orders", ORDERS), ("totals", &timed)]);
+    let found = project.ok(&["check"]);
+    assert!(
+        found.err.contains("warning:") && found.err.contains("uses now"),
+        "{}",
+        found.err
+    );
+    project.write(
+        "pipelines/totals.yaml",
+        &format!("schedule: {{every: 1h}}\n{timed}"),
+    );
+    let found = project.ok(&["check"]);
+    assert!(!found.err.contains("warning:"), "{}", found.err);
+}
+
+/// A target that somebody drops or takes back is made again, by the server too.
+#[test]
+fn a_target_that_was_dropped_or_taken_back_is_made_again() {
+    let project = project(&[("orders", ORDERS), ("totals", TOTALS), ("large", LARGE)]);
+    load(&project, 1, &(order(1, "a", 5) + &order(2, "b", 50)));
+    let server = Server::start(&project, "127.0.0.1:0");
+    let total = "SELECT sum(amount) FROM curated.totals";
+    let large = "SELECT count(*) FROM curated.large";
+    wait_for(&project, total, "55");
+    wait_for(&project, large, "1");
+    let before = project.value("SELECT id FROM lake.commits ORDER BY at DESC LIMIT 1");
+    load(&project, 2, &order(3, "a", 15));
+    wait_for(&project, total, "70");
+    wait_for(&project, large, "2");
+    for table in ["curated.totals", "curated.large"] {
+        project.ok(&["tables", "drop", table, "--force", "--yes"]);
+    }
+    wait_for(&project, total, "70");
+    wait_for(&project, large, "2");
+    for table in ["curated.totals", "curated.large"] {
+        project.ok(&["rollback", table, "--to", &before, "--yes"]);
+    }
+    wait_for(&project, total, "70");
+    wait_for(&project, large, "2");
+    server.kill();
+}
+
+/// After all tables have gone back together, each row is in a curated table once.
+#[test]
+fn a_rollback_of_the_lake_takes_its_readers_back_too() {
+    let project = project(&[("orders", ORDERS), ("large", LARGE)]);
+    load(&project, 1, &order(1, "a", 20));
+    project.ok(&["run", "large", "--quiet"]);
+    let before = project.value("SELECT id FROM lake.commits ORDER BY at DESC LIMIT 1");
+    load(&project, 2, &order(2, "a", 30));
+    project.ok(&["run", "large", "--quiet"]);
+    let all = "SELECT id FROM curated.large ORDER BY id";
+    assert_eq!(rows(&project, all), ["1", "2"]);
+    project.ok(&["rollback", "--lake", "--to", &before, "--yes"]);
+    load(&project, 3, &order(3, "a", 40));
+    project.ok(&["run", "large", "--quiet"]);
+    assert_eq!(rows(&project, all), ["1", "3"]);
+    // Its inputs alone: nothing can be known, and the remedy doubles no row.
+    project.ok(&["rollback", "shop.orders", "--to", &before, "--yes"]);
+    let stopped = project.run(&["run", "large"]);
+    assert!(
+        stopped.err.contains("error[table_changed]"),
+        "{}",
+        stopped.err
+    );
+    assert!(
+        stopped.err.contains("forebay pipeline reset large"),
+        "{}",
+        stopped.err
+    );
+    project.ok(&["pipeline", "reset", "large", "--yes"]);
+    project.ok(&["run", "large", "--quiet"]);
+    assert_eq!(rows(&project, all), ["1"]);
 }
 
 /// Curated tables of curated tables follow under `serve`, whenever it is killed.

@@ -178,4 +178,46 @@ def write_many() -> None:
     print(" ".join(str(row) for row in acknowledged))
 
 
+def delete_beside() -> None:
+    """Deletes rows one after the other, each by a condition that no statistics decide; tells the attempts that each took."""
+    (table_name, count) = arguments
+    taken = []
+    for _ in range(int(count)):
+        for attempt in range(1, 41):
+            try:
+                table = connect().load_table(table_name)
+                least = min(table.scan(selected_fields=("id",)).to_arrow()["id"].to_pylist())
+                table.delete(f"id = {least} or id = -{least + 1}")
+                taken.append(attempt)
+                break
+            except CommitFailedException:
+                continue
+        else:
+            raise AssertionError(f"starved after {taken}")
+    print(taken)
+
+
+def make_uuids() -> None:
+    import uuid
+
+    from pyiceberg.schema import Schema
+    from pyiceberg.types import FixedType, LongType, NestedField, UUIDType
+
+    catalog = connect()
+    catalog.create_namespace("lab")
+    schema = Schema(
+        NestedField(1, "n", LongType(), required=False),
+        NestedField(2, "id", UUIDType(), required=False),
+        NestedField(3, "f", FixedType(4), required=False),
+    )
+    table = catalog.create_table("lab.ids", schema)
+    ids = [uuid.UUID("123e4567-e89b-12d3-a456-426614174000").bytes, uuid.UUID(int=1).bytes]
+    columns = {
+        "n": pa.array([1, 2], pa.int64()),
+        "id": pa.array(ids, pa.binary(16)),
+        "f": pa.array([b"abcd", b"efgh"], pa.binary(4)),
+    }
+    table.append(pa.table(columns))
+
+
 globals()[step]()

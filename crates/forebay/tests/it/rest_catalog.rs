@@ -172,6 +172,72 @@ fn many_writers_and_killed_servers_lose_nothing() {
     project.ok(&["verify"]);
 }
 
+/// Deletes that read the whole table come through beside a pipeline that commits without a pause.
+#[test]
+fn deletes_finish_beside_a_fast_appender() {
+    let project = Project::new();
+    project.write("pipelines/events.yaml", PIPELINE);
+    let runtime = runtime();
+    let server = Server::start(&project, "127.0.0.1:0");
+    let stop = Arc::new(AtomicBool::new(false));
+    let push = push_until(server.url("/v1/ingest/events"), stop.clone(), 1);
+    let pushing = runtime.spawn(push);
+    until("the table is there", || {
+        project.run(&["sql", "SELECT id FROM push.events"]).code == 0
+    });
+    let step = ["delete_beside", "push.events", "5"];
+    let deleting = start(&project, &server, "", &step).map(finish);
+    stop.store(true, Ordering::Relaxed);
+    let pushed = runtime.block_on(pushing).unwrap();
+    let Some(attempts) = deleting else { return };
+    println!("attempts per delete: {attempts}");
+    assert!(pushed.len() > 10, "the pipeline goes on: {}", pushed.len());
+    project.ok(&["verify"]);
+}
+
+#[test]
+fn uuids_are_text() {
+    let project = orders();
+    let server = Server::start(&project, "127.0.0.1:0");
+    if start(&project, &server, "", &["make_uuids"])
+        .map(finish)
+        .is_none()
+    {
+        return;
+    }
+    let id = "123e4567-e89b-12d3-a456-426614174000";
+    let all = "SELECT id FROM lab.ids ORDER BY n";
+    assert_eq!(
+        rows(&project, all),
+        [id, "00000000-0000-0000-0000-000000000001"]
+    );
+    let one = format!("SELECT n FROM lab.ids WHERE id = '{id}'");
+    assert_eq!(rows(&project, &one), ["1"]);
+    let json = project.ok(&[
+        "sql",
+        "--format",
+        "json",
+        "SELECT id, f FROM lab.ids WHERE n = 1",
+    ]);
+    assert!(json.out.contains(id), "{}", json.out);
+    assert!(json.out.contains("61626364"), "{}", json.out);
+    let fixed = "SELECT n FROM lab.ids WHERE f = X'61626364'";
+    assert_eq!(rows(&project, fixed), ["1"]);
+    let grouped = "SELECT count(DISTINCT id), min(id) FROM lab.ids";
+    assert_eq!(
+        rows(&project, grouped),
+        ["2,00000000-0000-0000-0000-000000000001"]
+    );
+    project.write(
+        "pipelines/model.yaml",
+        "pipeline: model\nsource: {query: \"SELECT id, n FROM lab.ids\"}\nload: {iceberg: {table: curated.ids, mode: replace}}\n",
+    );
+    project.ok(&["run", "model", "--quiet"]);
+    let model = format!("SELECT n FROM curated.ids WHERE id = '{id}'");
+    assert_eq!(rows(&project, &model), ["1"]);
+    let _ = server.stop();
+}
+
 /// Status and exception of an answer.
 struct Asked {
     status: u16,
@@ -336,6 +402,41 @@ fn hostile_calls_are_refused_and_change_nothing() {
             "NoSuchNamespaceException",
         ),
         ("GET", "none/namespaces", "", 404, "NotFoundException"),
+        (
+            "GET",
+            "main/namespaces?pageSize=-1",
+            "",
+            400,
+            "BadRequestException",
+        ),
+        (
+            "GET",
+            "main/namespaces?pageSize=0",
+            "",
+            400,
+            "BadRequestException",
+        ),
+        (
+            "GET",
+            "main/namespaces/shop/tables?pageSize=99999999999999999999",
+            "",
+            400,
+            "BadRequestException",
+        ),
+        (
+            "GET",
+            "main/namespaces/shop/tables?pageSize=ten",
+            "",
+            400,
+            "BadRequestException",
+        ),
+        (
+            "GET",
+            "main/namespaces/shop/tables?pageToken=..%2F%00&pageSize=2",
+            "",
+            400,
+            "BadRequestException",
+        ),
         ("GET", "config?warehouse=none", "", 404, "NotFoundException"),
         ("DELETE", table, "", 403, "ForbiddenException"),
         (

@@ -140,7 +140,7 @@ impl Table {
             };
             let name = placed.field.name();
             if !names.insert(name.clone()) {
-                let reason = format!("duplicate column `{name}` in the file");
+                let reason = format!("duplicate column `{name}` in {}", self.subject());
                 return Ok(Err(Refusal {
                     code: "duplicate_column",
                     reason,
@@ -223,8 +223,10 @@ impl Table {
             .filter(|column| self.policy.declared(column.name()).is_none());
         let count = counted.map(leaves).sum::<usize>();
         if count > max {
-            let reason =
-                format!("the file would make {count} columns, more than the {max} allowed");
+            let reason = format!(
+                "{} would make {count} columns, more than the {max} allowed",
+                self.subject()
+            );
             return Ok(Err(Refusal {
                 code: "too_many_columns",
                 reason,
@@ -393,8 +395,18 @@ impl Table {
         self.policy.declared(name).map(ColumnType::arrow)
     }
 
+    /// What has the columns, for messages.
+    fn subject(&self) -> &'static str {
+        match self.extractor {
+            "query" => "the result of the statement",
+            "table" => "the source table",
+            _ => "the file",
+        }
+    }
+
     fn refuse_new(&self, name: &str) -> Result<Refusal> {
-        let reason = format!("the file has a column `{name}` that the table does not have");
+        let what = self.subject();
+        let reason = format!("{what} has a column `{name}` that the table does not have");
         match self.policy.new_columns {
             NewColumns::Freeze => Err(Error::data(
                 "new_column",

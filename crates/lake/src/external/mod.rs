@@ -2,16 +2,22 @@
 //!
 //! They land like our own commits: a new metadata file beside the others, then one compare-and-set in the store, for one table or many.
 //! Nothing of a caller is trusted. Locations are chosen here, files must be in the folder of their table, properties of Forebay keep
-//! their values, and metadata that no reader of the lake could read is refused before anything is visible.
+//! their values, and metadata that no reader of the lake could read is refused before anything is visible. What queries take from
+//! manifests without reading a file (counts, bounds, partitions) is compared with the footers of the files.
 
 mod commit;
+mod content;
 mod create;
+mod data_files;
+mod footer;
 mod heads;
+mod manifests;
 mod numbers;
 mod register;
 mod rules;
 mod schemas;
 mod snapshots;
+mod statistics;
 
 use std::collections::BTreeMap;
 

@@ -11,7 +11,7 @@ use super::commit::{as_bad_update, is_stale};
 use super::heads::table_exists;
 use super::numbers::check_numbers;
 use super::rules::{OWN_PREFIX, check_namespace, refused};
-use super::snapshots::{SnapshotChecks, TableFolder, check_size};
+use super::snapshots::{SnapshotChecks, TableFolder, check_metadata_file};
 
 /// Folders of the lake whose files belong to no registered table.
 const RESERVED_FOLDERS: [&str; 5] = ["raw", "positions", "journal", "locks", "spill"];
@@ -62,7 +62,8 @@ impl Lake {
             let what = "a table is registered by its metadata file, `….metadata.json`";
             return Err(Error::data("bad_update", what));
         }
-        check_size(self, location).await?;
+        let around = TableFolder::around(self, &path);
+        check_metadata_file(self, &around, location).await?;
         let metadata = self.metadata().read_file(location).await?;
         TableFolder::of(self, &metadata)?.check("the metadata file", location)?;
         self.check_folder(&metadata, &path, heads)?;

@@ -1,29 +1,22 @@
 //! Snapshots of other engines: their files must be in the folder of their table, in a form that the lake can read.
 
-use std::collections::HashSet;
+use std::collections::HashMap;
 
 use forebay_core::{Context, Error, Result, Timestamp};
 use iceberg::TableUpdate;
-use iceberg::spec::{
-    DataContentType, DataFile, DataFileFormat, FormatVersion, ManifestFile, SnapshotRef,
-    TableMetadata,
-};
-use object_store::ObjectStoreExt;
+use iceberg::spec::{FormatVersion, ManifestFile, SnapshotRef, TableMetadata};
 use object_store::path::Path;
 
 use crate::Lake;
 use crate::age::check_age;
-use crate::scan::read_live;
 use crate::snapshot::read_list;
 use crate::storage::LakeStorage;
-use forebay_objects::from_objects;
 
+use super::content::{CheckedFiles, SnapshotContent};
 use super::rules::refused;
 
 /// The largest manifest list, and the largest manifest, that is read.
 const MANIFEST_BYTES_MAX: u64 = 32 << 20;
-/// New manifests of one commit.
-const MANIFESTS_MAX: usize = 10_000;
 
 /// The folder of a table, which must contain all its files.
 pub(super) struct TableFolder<'t> {
@@ -38,6 +31,15 @@ impl<'t> TableFolder<'t> {
         Ok(Self { storage, path })
     }
 
+    /// The folder above the folder of a metadata file, before its table is known.
+    pub(super) fn around(lake: &'t Lake, file: &Path) -> Self {
+        let parts: Vec<_> = file.parts().collect();
+        let parts = parts.len().saturating_sub(2);
+        let path = Path::from_iter(file.parts().take(parts));
+        let storage = lake.storage();
+        Self { storage, path }
+    }
+
     /// Errors: `Unsupported` `update_refused`.
     pub(super) fn check(&self, what: &str, location: &str) -> Result<()> {
         let path = self.storage.path(location);
@@ -50,12 +52,19 @@ impl<'t> TableFolder<'t> {
         let why = format!("{what} does not lie in the folder of its table");
         Err(refused(why).with_context("file", location))
     }
+
+    /// Bytes of a file in it; `None` when it is missing.
+    ///
+    /// Errors: `Data` `not_a_file`, `Unsupported` `update_refused`.
+    pub(super) async fn file_size(&self, path: &Path) -> Result<Option<u64>> {
+        self.storage.file_size(path, &self.path).await
+    }
 }
 
 /// Checks of snapshots; files that passed are not read again when the commit is retried.
 #[derive(Default)]
 pub(super) struct SnapshotChecks {
-    checked: HashSet<String>,
+    checked: CheckedFiles,
 }
 
 impl SnapshotChecks {
@@ -79,7 +88,7 @@ impl SnapshotChecks {
         check_order(before, after, &added, now)?;
         let known = known_manifests(lake, before, &added).await?;
         for snapshot in added {
-            let checked = self.check_files(lake, after, snapshot, &known).await;
+            let checked = self.check_files(lake, after, snapshot, Some(&known)).await;
             checked.context("snapshot", snapshot.snapshot_id())?;
         }
         Ok(())
@@ -93,8 +102,7 @@ impl SnapshotChecks {
             named.contains(&id) || table.current_snapshot_id() == Some(id)
         };
         for snapshot in table.snapshots().filter(is_named) {
-            let none = HashSet::new();
-            let checked = self.check_files(lake, table, snapshot, &none).await;
+            let checked = self.check_files(lake, table, snapshot, None).await;
             checked.context("snapshot", snapshot.snapshot_id())?;
         }
         Ok(())
@@ -128,25 +136,19 @@ impl SnapshotChecks {
         lake: &Lake,
         table: &TableMetadata,
         snapshot: &SnapshotRef,
-        known: &HashSet<String>,
+        known: Option<&KnownManifests>,
     ) -> Result<()> {
         let folder = TableFolder::of(lake, table)?;
         folder.check("the manifest list", snapshot.manifest_list())?;
-        check_size(lake, snapshot.manifest_list()).await?;
-        let list = read_list(table, lake.storage(), snapshot).await?;
-        for manifest in list {
-            let location = &manifest.manifest_path;
-            if known.contains(location) || self.checked.contains(location) {
-                continue;
-            }
-            if self.checked.len() >= MANIFESTS_MAX {
-                let what = format!("a commit adds more than {MANIFESTS_MAX} manifests");
-                return Err(Error::data("bad_update", what));
-            }
-            check_manifest(lake, table, &folder, &manifest).await?;
-            self.checked.insert(manifest.manifest_path);
-        }
-        Ok(())
+        check_metadata_file(lake, &folder, snapshot.manifest_list()).await?;
+        let content = SnapshotContent {
+            lake,
+            table,
+            folder: &folder,
+            snapshot,
+            known,
+        };
+        content.check(&mut self.checked).await
     }
 }
 
@@ -213,73 +215,38 @@ fn moved_on(found: i64, next: i64) -> Error {
         .with_hint("load the table again and redo the change")
 }
 
+/// Manifests by their path.
+pub(super) type KnownManifests = HashMap<Path, ManifestFile>;
+
 /// Manifests of the snapshots that the new ones are based on.
 async fn known_manifests(
     lake: &Lake,
     before: &TableMetadata,
     added: &[&SnapshotRef],
-) -> Result<HashSet<String>> {
+) -> Result<KnownManifests> {
     let parents = added.iter().filter_map(|new| new.parent_snapshot_id());
     let mut bases: Vec<i64> = parents.chain(before.current_snapshot_id()).collect();
     bases.sort_unstable();
     bases.dedup();
-    let mut known = HashSet::new();
+    let mut known = HashMap::new();
     for snapshot in bases.iter().filter_map(|id| before.snapshot_by_id(*id)) {
-        let list = read_list(before, lake.storage(), snapshot).await?;
-        known.extend(list.into_iter().map(|manifest| manifest.manifest_path));
+        for line in read_list(before, lake.storage(), snapshot).await? {
+            known.insert(lake.storage().path(&line.manifest_path)?, line);
+        }
     }
     Ok(known)
 }
 
-async fn check_manifest(
+/// Errors: `Data` `bad_update` for a file that is missing or too large to be read, `not_a_file`.
+pub(super) async fn check_metadata_file(
     lake: &Lake,
-    table: &TableMetadata,
     folder: &TableFolder<'_>,
-    manifest: &ManifestFile,
+    location: &str,
 ) -> Result<()> {
-    let location = &manifest.manifest_path;
-    folder.check("a manifest", location)?;
-    if table
-        .partition_spec_by_id(manifest.partition_spec_id)
-        .is_none()
-    {
-        let spec = manifest.partition_spec_id;
-        let what = format!("a manifest has the unknown partition spec {spec}");
-        return Err(Error::data("bad_update", what).with_context("file", location));
-    }
-    check_size(lake, location).await?;
-    let live = read_live(table, lake.storage(), manifest).await;
-    let live = live.context("file", location)?;
-    live.entries
-        .iter()
-        .try_for_each(|entry| check_file(folder, entry.data_file()))
-}
-
-fn check_file(folder: &TableFolder<'_>, file: &DataFile) -> Result<()> {
-    folder.check("a data file", file.file_path())?;
-    if file.content_type() == DataContentType::EqualityDeletes {
-        return Err(refused("equality deletes are not supported")
-            .with_hint("delete by position: merge-on-read of Spark and Trino, or copy-on-write"));
-    }
-    let is_vector = file.content_type() == DataContentType::PositionDeletes
-        && file.file_format() == DataFileFormat::Puffin;
-    if file.file_format() == DataFileFormat::Parquet || is_vector {
-        return Ok(());
-    }
-    let what = format!("data files are Parquet, not {}", file.file_format());
-    Err(refused(what).with_context("file", file.file_path()))
-}
-
-/// Errors: `Data` `bad_update` for a file that is missing or too large to be read.
-pub(super) async fn check_size(lake: &Lake, location: &str) -> Result<()> {
     let path = lake.storage().path(location)?;
-    let size = match lake.objects().head(&path).await {
-        Ok(found) => found.size,
-        Err(object_store::Error::NotFound { .. }) => {
-            let what = "a file that the commit names does not exist";
-            return Err(Error::data("bad_update", what).with_context("file", location));
-        }
-        Err(error) => return Err(from_objects("look for an object", &path, error)),
+    let Some(size) = folder.file_size(&path).await? else {
+        let what = "a file that the commit names does not exist";
+        return Err(Error::data("bad_update", what).with_context("file", location));
     };
     if size <= MANIFEST_BYTES_MAX {
         return Ok(());

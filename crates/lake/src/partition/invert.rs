@@ -32,13 +32,25 @@ pub(crate) fn range(
             upper: value(high).and_then(Value::into_upper),
         },
         Transform::Truncate(width) => Range {
-            lower: value(low),
+            lower: value(low)
+                .filter(|_| !value(high).is_some_and(|high| may_be_wrapped(&high, width))),
             upper: value(high).and_then(|v| truncated_end(v, width)),
         },
         Transform::Year | Transform::Month | Transform::Day | Transform::Hour => {
             time_range(transform, low, high, source)
         }
         Transform::Bucket(_) | Transform::Void | Transform::Unknown => Range::default(),
+    }
+}
+
+/// Whether the partition may hold the smallest numbers: cut downwards they leave the range, and come back at its other end where a
+/// writer does not check for that. The column may have been narrower when it was written.
+fn may_be_wrapped(highest: &Value, width: u32) -> bool {
+    let is_near = |value: i64, end: i64| value <= end && value > end - i64::from(width);
+    match highest {
+        Value::Int(v) => is_near(i64::from(*v), i64::from(i32::MAX)),
+        Value::Long(v) => is_near(*v, i64::from(i32::MAX)) || is_near(*v, i64::MAX),
+        _ => false,
     }
 }
 
@@ -97,7 +109,99 @@ fn first_hour(transform: Transform, unit: i64) -> i64 {
 
 #[cfg(test)]
 mod tests {
+    use std::sync::Arc;
+
+    use arrow::array::{
+        ArrayRef, AsArray, BinaryArray, Decimal128Array, Int32Array, Int64Array, StringArray,
+    };
+    use arrow::datatypes::{Decimal128Type, Int32Type, Int64Type};
+    use proptest::prelude::*;
+
+    use super::super::transform::apply;
     use super::*;
+
+    /// A value of a column, and the column with it alone.
+    fn column() -> impl Strategy<Value = (Value, ArrayRef, PrimitiveType)> {
+        let near = |end: i64| (end.saturating_sub(40)..=end).boxed();
+        let whole = prop_oneof![
+            -40_i64..40,
+            any::<i64>(),
+            near(i64::MIN + 40),
+            near(i64::MAX),
+            near(i64::from(i32::MIN) + 40),
+            near(i64::from(i32::MAX)),
+        ];
+        let text = "[aé水🦀\u{D7FF}\u{10FFFF}]{0,6}";
+        let bytes = prop::collection::vec(prop_oneof![Just(255_u8), any::<u8>()], 0..6);
+        let long = whole.clone().prop_map(|v| {
+            let column: ArrayRef = Arc::new(Int64Array::from(vec![v]));
+            (Value::Long(v), column, PrimitiveType::Long)
+        });
+        let int = whole.clone().prop_filter_map("of 32 bits", |v| {
+            let v = i32::try_from(v).ok()?;
+            let column: ArrayRef = Arc::new(Int32Array::from(vec![v]));
+            Some((Value::Int(v), column, PrimitiveType::Int))
+        });
+        let decimal = whole.prop_map(|v| {
+            let v = i128::from(v);
+            let column = Decimal128Array::from(vec![v]).with_precision_and_scale(25, 2);
+            let column: ArrayRef = Arc::new(column.unwrap());
+            let kind = PrimitiveType::Decimal {
+                precision: 25,
+                scale: 2,
+            };
+            (Value::Decimal(v), column, kind)
+        });
+        let text = text.prop_map(|v| {
+            let column: ArrayRef = Arc::new(StringArray::from(vec![v.as_str()]));
+            (Value::String(v), column, PrimitiveType::String)
+        });
+        let binary = bytes.prop_map(|v| {
+            let column: ArrayRef = Arc::new(BinaryArray::from(vec![&v[..]]));
+            (Value::Binary(v), column, PrimitiveType::Binary)
+        });
+        prop_oneof![long, int, decimal, text, binary]
+    }
+
+    fn literal(column: &ArrayRef) -> PrimitiveLiteral {
+        if let Some(array) = column.as_primitive_opt::<Int32Type>() {
+            return PrimitiveLiteral::Int(array.value(0));
+        }
+        if let Some(array) = column.as_primitive_opt::<Int64Type>() {
+            return PrimitiveLiteral::Long(array.value(0));
+        }
+        if let Some(array) = column.as_primitive_opt::<Decimal128Type>() {
+            return PrimitiveLiteral::Int128(array.value(0));
+        }
+        if let Some(array) = column.as_string_opt::<i32>() {
+            return PrimitiveLiteral::String(array.value(0).to_owned());
+        }
+        PrimitiveLiteral::Binary(column.as_binary::<i32>().value(0).to_vec())
+    }
+
+    proptest! {
+        /// Each value, evaluated, is in the range of the partition that it is in.
+        #[test]
+        fn a_truncated_partition_has_the_values_that_are_cut_to_it(
+            (value, column, kind) in column(),
+            width in prop_oneof![1_u32..12, Just(i32::MAX.cast_unsigned())],
+        ) {
+            let transform = Transform::Truncate(width);
+            // Below the smallest multiple there is no partition: other writers wrap around.
+            let partition = match (apply(transform, &column), &value) {
+                (Ok(partition), _) => literal(&partition),
+                (Err(_), Value::Int(v)) => {
+                    let rest = i64::from(*v).rem_euclid(i64::from(width));
+                    PrimitiveLiteral::Int(v.wrapping_sub(i32::try_from(rest).unwrap()))
+                }
+                (Err(_), Value::Long(v)) => PrimitiveLiteral::Long(v.wrapping_sub(v.rem_euclid(i64::from(width)))),
+                (Err(error), value) => panic!("{value:?}: {error}"),
+            };
+            let range = range(transform, &partition, &partition, &kind);
+            prop_assert!(!range.lower.is_some_and(|lower| value.is_below(&lower)));
+            prop_assert!(!range.upper.is_some_and(|upper| upper.is_below(&value)));
+        }
+    }
 
     fn int(value: i32) -> PrimitiveLiteral {
         PrimitiveLiteral::Int(value)

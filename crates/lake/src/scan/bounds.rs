@@ -72,9 +72,12 @@ fn summary_range(
 
 /// Of one data file, from its column statistics and its partition.
 pub(super) fn of_file(file: &DataFile, spec: Option<&PartitionSpec>, schema: &Schema) -> Bounds {
+    // Of a column of columns, writers mean different things by it.
+    let nulls = file.null_value_counts().iter();
+    let nulls = nulls.filter(|(id, _)| primitive(schema, **id).is_some());
     let mut bounds = Bounds {
         rows: file.record_count(),
-        nulls: file.null_value_counts().clone(),
+        nulls: nulls.map(|(id, count)| (*id, *count)).collect(),
         ..Bounds::default()
     };
     let known = |id: &i32| {
@@ -94,6 +97,8 @@ pub(super) fn of_file(file: &DataFile, spec: Option<&PartitionSpec>, schema: &Sc
             .and_then(Value::into_upper);
         value.map(|value| bounds.upper.insert(*id, value));
     }
+    let lower = bounds.lower.keys().copied();
+    bounds.measured = lower.filter(|id| bounds.upper.contains_key(id)).collect();
     let fields = spec.map(PartitionSpec::fields).unwrap_or_default();
     for (field, literal) in fields.iter().zip(file.partition().fields()) {
         add_partition(&mut bounds, field, literal.as_ref(), schema);

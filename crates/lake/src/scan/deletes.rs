@@ -10,12 +10,14 @@ use forebay_core::{Context, Error, Result};
 use futures::future::BoxFuture;
 use futures::{FutureExt, StreamExt, TryStreamExt, stream};
 use iceberg::spec::{DataContentType, DataFile, DataFileFormat, PrimitiveLiteral, Struct};
+use object_store::ObjectStoreExt;
 use object_store::path::Path;
 use roaring::RoaringTreemap;
 
 use super::manifests::{Live, Snapshot};
 use super::positions::{self, FILE_PATH_ID};
-use crate::error::from_iceberg;
+use crate::storage::LakeStorage;
+use forebay_objects::{from_objects, gone};
 
 /// Delete files read at once.
 const READS_MAX: usize = 8;
@@ -143,7 +145,7 @@ async fn read(snapshot: &Snapshot<'_>, delete: &Live, targets: &Targets<'_>) -> 
     let file = delete.entry.data_file();
     let is_vector = file.file_format() == DataFileFormat::Puffin;
     let rows = match file.file_format() {
-        DataFileFormat::Puffin => vector(snapshot, file).await,
+        DataFileFormat::Puffin => vector(snapshot.storage, file).await,
         DataFileFormat::Parquet => position_deletes(snapshot, file).await,
         other => Err(Error::unsupported(
             "delete_format",
@@ -169,16 +171,37 @@ pub(super) async fn position_deletes(
     snapshot: &Snapshot<'_>,
     file: &DataFile,
 ) -> Result<Vec<(String, RoaringTreemap)>> {
-    let bytes = snapshot
-        .storage
-        .read(&snapshot.storage.path(file.file_path())?)
-        .await?;
+    read_position_deletes(snapshot.storage, file).await
+}
+
+async fn read_position_deletes(
+    storage: &LakeStorage,
+    file: &DataFile,
+) -> Result<Vec<(String, RoaringTreemap)>> {
+    let bytes = storage.read(&storage.path(file.file_path())?).await?;
     let decoded = tokio::task::spawn_blocking(move || positions::decode_parquet(bytes)).await;
     decoded
         .map_err(|e| Error::bug("task_failed", "failed to read position deletes").with_source(e))?
 }
 
-async fn vector(snapshot: &Snapshot<'_>, file: &DataFile) -> Result<Vec<(String, RoaringTreemap)>> {
+/// Reads a position delete file, to see that it can be read.
+///
+/// Errors: `Data` `bad_position_deletes`; those of the object store.
+pub(crate) async fn check_position_deletes(storage: &LakeStorage, file: &DataFile) -> Result<()> {
+    read_position_deletes(storage, file).await.map(drop)
+}
+
+/// The same of a deletion vector.
+///
+/// Errors: `Data` `bad_deletion_vector`; those of the object store.
+pub(crate) async fn check_deletion_vector(storage: &LakeStorage, file: &DataFile) -> Result<()> {
+    vector(storage, file).await.map(drop)
+}
+
+/// Bytes of one deletion vector: a bit for each of 2^32 rows.
+const VECTOR_BYTES_MAX: u64 = 512 << 20;
+
+async fn vector(storage: &LakeStorage, file: &DataFile) -> Result<Vec<(String, RoaringTreemap)>> {
     let torn = || {
         Error::data(
             "bad_deletion_vector",
@@ -195,15 +218,13 @@ async fn vector(snapshot: &Snapshot<'_>, file: &DataFile) -> Result<Vec<(String,
         .ok_or_else(torn)?;
     let target = file.referenced_data_file().ok_or_else(torn)?;
     let end = offset.checked_add(length).ok_or_else(torn)?;
-    let bad = |e| from_iceberg("read a deletion vector", e);
-    let reader = snapshot
-        .io
-        .new_input(file.file_path())
-        .map_err(bad)?
-        .reader()
-        .await
-        .map_err(bad)?;
-    let blob = reader.read(offset..end).await.map_err(bad)?;
+    if end > file.file_size_in_bytes() || length > VECTOR_BYTES_MAX {
+        let what = "a deletion vector ends after its file, or is too large";
+        return Err(Error::data("bad_deletion_vector", what));
+    }
+    let path = storage.path(file.file_path())?;
+    let blob = storage.objects().get_range(&path, offset..end).await;
+    let blob = blob.map_err(|e| gone(from_objects("read a deletion vector", &path, e)))?;
     let rows = positions::decode_vector(&blob)?;
     if rows.len() != file.record_count() {
         let message = format!(

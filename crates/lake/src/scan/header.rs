@@ -4,13 +4,12 @@
 //! does not read one without. Engines that take both from the table's metadata do, so such tables exist. Here the
 //! missing entries are put into the header; the rest of the file stays as it is.
 
-use bytes::{BufMut, Bytes, BytesMut};
+use bytes::Bytes;
 use forebay_core::{Error, Result, json};
 use iceberg::spec::{FormatVersion, ManifestContentType, ManifestFile, Schema, TableMetadata};
 
+use crate::avro::{AvroHeader, write_header};
 use crate::metadata::NESTING_USUAL;
-
-const MAGIC: &[u8; 4] = b"Obj\x01";
 
 /// The same manifest with a complete header.
 ///
@@ -20,7 +19,7 @@ pub(super) fn complete(
     manifest: &ManifestFile,
     table: &TableMetadata,
 ) -> Result<Bytes> {
-    let header = Header::read(&bytes)?;
+    let header = AvroHeader::read(&bytes)?;
     if let Some(schema) = header
         .get("schema")
         .filter(|schema| json::nesting(schema) > NESTING_USUAL)
@@ -34,7 +33,7 @@ pub(super) fn complete(
                 _ => (*key, *value),
             })
             .collect();
-        return complete(written(&entries, header.rest), manifest, table);
+        return complete(write_header(&entries, header.rest), manifest, table);
     }
     if header.has("schema") && header.has("partition-spec") {
         return Ok(bytes);
@@ -48,7 +47,7 @@ pub(super) fn complete(
         .iter()
         .map(|(key, value)| (key.as_bytes(), value.as_bytes()));
     let entries: Vec<_> = header.entries.iter().copied().chain(missing).collect();
-    Ok(written(&entries, header.rest))
+    Ok(write_header(&entries, header.rest))
 }
 
 /// A schema without the columns that are nested deeper than its usual reader goes. Of a manifest's schema only the partition's
@@ -61,30 +60,17 @@ fn shallow(schema: &[u8]) -> Result<String> {
     Ok(schema.to_string())
 }
 
-/// An Avro file with this header.
-fn written(entries: &[(&[u8], &[u8])], rest: &[u8]) -> Bytes {
-    let mut made = BytesMut::from(&MAGIC[..]);
-    put_long(&mut made, entries.len() as u64);
-    for text in entries.iter().flat_map(|(key, value)| [key, value]) {
-        put_long(&mut made, text.len() as u64);
-        made.put_slice(text);
-    }
-    put_long(&mut made, 0);
-    made.put_slice(rest);
-    made.freeze()
-}
-
 /// A manifest of an engine that omits what the table's metadata contains.
 #[cfg(test)]
 pub(crate) fn without_schema(manifest: &Bytes) -> Bytes {
-    let header = Header::read(manifest).unwrap();
+    let header = AvroHeader::read(manifest).unwrap();
     let is_kept = |(key, _): &(&[u8], &[u8])| key.starts_with(b"avro.");
     let kept: Vec<_> = header.entries.into_iter().filter(is_kept).collect();
-    written(&kept, header.rest)
+    write_header(&kept, header.rest)
 }
 
 fn missing_entries(
-    header: &Header<'_>,
+    header: &AvroHeader<'_>,
     manifest: &ManifestFile,
     table: &TableMetadata,
 ) -> Result<Vec<(&'static str, String)>> {
@@ -129,97 +115,4 @@ fn missing_entries(
         ("format-version", (version as u8).to_string()),
         ("content", content.to_owned()),
     ])
-}
-
-/// The header of an Avro file.
-struct Header<'a> {
-    entries: Vec<(&'a [u8], &'a [u8])>,
-    /// From the sync marker on.
-    rest: &'a [u8],
-}
-
-impl<'a> Header<'a> {
-    fn read(bytes: &'a [u8]) -> Result<Self> {
-        let bad = || Error::data("bad_manifest", "a manifest is not an Avro file");
-        let mut rest = bytes.strip_prefix(MAGIC).ok_or_else(bad)?;
-        let mut entries = Vec::new();
-        loop {
-            let count = take_long(&mut rest).ok_or_else(bad)?;
-            if count == 0 {
-                return Ok(Self { entries, rest });
-            }
-            if count < 0 {
-                // A negative count is followed by the block's size in bytes.
-                take_long(&mut rest).ok_or_else(bad)?;
-            }
-            for _ in 0..count.unsigned_abs() {
-                let key = take_bytes(&mut rest).ok_or_else(bad)?;
-                entries.push((key, take_bytes(&mut rest).ok_or_else(bad)?));
-            }
-        }
-    }
-
-    fn get(&self, key: &str) -> Option<&'a [u8]> {
-        self.entries
-            .iter()
-            .find(|(name, _)| *name == key.as_bytes())
-            .map(|(_, value)| *value)
-    }
-
-    fn has(&self, key: &str) -> bool {
-        self.get(key).is_some()
-    }
-}
-
-/// Avro's zigzag variable-length integer.
-fn take_long(rest: &mut &[u8]) -> Option<i64> {
-    let mut value = 0_u64;
-    for shift in (0..64).step_by(7) {
-        let (byte, after) = rest.split_first()?;
-        *rest = after;
-        value |= u64::from(byte & 0x7F) << shift;
-        if byte & 0x80 == 0 {
-            return Some((value >> 1).cast_signed() ^ -(value & 1).cast_signed());
-        }
-    }
-    None
-}
-
-fn take_bytes<'a>(rest: &mut &'a [u8]) -> Option<&'a [u8]> {
-    let length = usize::try_from(take_long(rest)?).ok()?;
-    let (taken, after) = rest.split_at_checked(length)?;
-    *rest = after;
-    Some(taken)
-}
-
-fn put_long(into: &mut BytesMut, value: u64) {
-    let mut value = value << 1;
-    while value >= 0x80 {
-        into.put_u8((value & 0x7F) as u8 | 0x80);
-        value >>= 7;
-    }
-    into.put_u8(value as u8);
-}
-
-#[cfg(test)]
-mod tests {
-    use super::*;
-
-    #[test]
-    fn numbers_and_headers_survive() {
-        for value in [0, 1, 63, 64, 8_191, 1 << 40] {
-            let mut bytes = BytesMut::new();
-            put_long(&mut bytes, value);
-            assert_eq!(take_long(&mut &bytes[..]), Some(value.cast_signed()));
-        }
-        let file = b"Obj\x01\x01\x0a\x02a\x04bc\x00rest";
-        let header = Header::read(file).unwrap();
-        assert_eq!(
-            (header.get("a"), header.rest),
-            (Some(&b"bc"[..]), &b"rest"[..])
-        );
-        for cut in 0..file.len() - 4 {
-            assert!(Header::read(&file[..cut]).is_err(), "cut at {cut}");
-        }
-    }
 }

@@ -5,14 +5,14 @@ use std::sync::Arc;
 use forebay_core::{Context, Result};
 use futures::future::BoxFuture;
 use futures::{FutureExt, StreamExt, TryStreamExt, stream};
-use iceberg::io::FileIO;
 use iceberg::spec::{
-    Manifest, ManifestContentType, ManifestEntry, ManifestEntryRef, ManifestFile, ManifestList,
-    ManifestStatus, PartitionSpec, Schema, TableMetadata,
+    Manifest, ManifestContentType, ManifestEntry, ManifestEntryRef, ManifestFile, ManifestStatus,
+    PartitionSpec, Schema, TableMetadata,
 };
 
 use super::header;
 use crate::Table;
+use crate::avro::{expand, parse_list};
 use crate::error::{from_iceberg, read_avro};
 use crate::manifest_cache::{LiveManifest, ManifestCache};
 use crate::storage::LakeStorage;
@@ -24,7 +24,6 @@ const READS_MAX: usize = 8;
 pub(super) struct Snapshot<'a> {
     pub(super) metadata: &'a TableMetadata,
     pub(super) storage: &'a Arc<LakeStorage>,
-    pub(super) io: FileIO,
 }
 
 /// A live file, with the spec that it was written under.
@@ -45,7 +44,6 @@ impl<'a> Snapshot<'a> {
         Self {
             metadata: table.metadata(),
             storage: table.storage(),
-            io: table.file_io(),
         }
     }
 
@@ -64,21 +62,12 @@ impl<'a> Snapshot<'a> {
             return Ok(Default::default());
         };
         let location = snapshot.manifest_list();
-        let bad = |e| {
-            from_iceberg("read a snapshot's manifest list", e)
-                .with_context("manifest list", location)
-        };
-        let bytes = self
-            .io
-            .new_input(location)
-            .map_err(bad)?
-            .read()
-            .await
-            .map_err(bad)?;
-        let version = self.metadata.format_version();
-        let list = read_avro(|| ManifestList::parse_with_version(&bytes, version)).map_err(bad)?;
+        let path = self.storage.path(location)?;
+        let bytes = self.storage.read(&path).await;
+        let bytes = bytes.context("manifest list", location)?;
+        let list = parse_list(&bytes, self.metadata.format_version());
+        let list = list.context("manifest list", location)?;
         let live = list
-            .consume_entries()
             .into_iter()
             .filter(|m| m.has_added_files() || m.has_existing_files());
         Ok(live.partition(|manifest| manifest.content == ManifestContentType::Data))
@@ -99,8 +88,7 @@ impl<'a> Snapshot<'a> {
     }
 
     async fn read(&self, manifest: ManifestFile) -> Result<Vec<Live>> {
-        let loaded = self
-            .load(&manifest)
+        let loaded = load_live(self.metadata, self.storage, &manifest)
             .await
             .context("manifest", &manifest.manifest_path)?;
         let live = |entry: &ManifestEntryRef| Live {
@@ -109,16 +97,23 @@ impl<'a> Snapshot<'a> {
         };
         Ok(loaded.entries.iter().map(live).collect())
     }
+}
 
-    async fn load(&self, manifest: &ManifestFile) -> Result<LiveManifest> {
-        let cache: &ManifestCache = self.storage.manifests();
-        if let Some(kept) = cache.get(&manifest.manifest_path) {
-            return Ok(kept);
-        }
-        let read = read_live(self.metadata, self.storage, manifest).await?;
-        cache.put(&manifest.manifest_path, &read);
-        Ok(read)
+/// The live files of one manifest of `table`, perhaps read before.
+///
+/// Errors: those of [`read_live`].
+pub(crate) async fn load_live(
+    table: &TableMetadata,
+    storage: &LakeStorage,
+    manifest: &ManifestFile,
+) -> Result<LiveManifest> {
+    let cache: &ManifestCache = storage.manifests();
+    if let Some(kept) = cache.get(&manifest.manifest_path) {
+        return Ok(kept);
     }
+    let read = read_live(table, storage, manifest).await?;
+    cache.put(&manifest.manifest_path, &read);
+    Ok(read)
 }
 
 /// Reads one manifest of `table` from storage.
@@ -132,7 +127,7 @@ pub(crate) async fn read_live(
     let bytes = storage
         .read(&storage.path(&manifest.manifest_path)?)
         .await?;
-    let bytes = header::complete(bytes, manifest, table)?;
+    let bytes = header::complete(expand(&bytes)?, manifest, table)?;
     let read = read_avro(|| Manifest::parse_avro(&bytes))
         .map_err(|e| from_iceberg("read a manifest", e))?;
     let live = read.entries().iter().filter(|entry| entry.is_alive());

@@ -12,7 +12,7 @@ mod positions;
 #[cfg(test)]
 pub(crate) mod tests;
 
-use std::collections::HashMap;
+use std::collections::{HashMap, HashSet};
 use std::sync::Arc;
 
 use forebay_core::{Context, Error, Result};
@@ -22,10 +22,11 @@ use crate::partition::text::partition_text;
 pub use crate::value::Value;
 use crate::{DataFile, Table};
 pub(crate) use content::{DecodedDeletes, LiveDelete, PartitionKey, TableContent, delete_counts};
+pub(crate) use deletes::{check_deletion_vector, check_position_deletes};
 #[cfg(test)]
 pub(crate) use header::without_schema;
-pub(crate) use manifests::read_live;
 use manifests::{Live, Snapshot};
+pub(crate) use manifests::{load_live, read_live};
 pub(crate) use positions::{FILE_PATH_ID, POSITION_ID};
 
 /// The statistics of one manifest or file, known without opening it. Bounds are per Iceberg field id, inclusive, and may be
@@ -36,6 +37,8 @@ pub struct Bounds {
     pub lower: HashMap<i32, Value>,
     pub upper: HashMap<i32, Value>,
     pub nulls: HashMap<i32, u64>,
+    /// Columns whose bounds are statistics of the file: those of others come from its partition, and are wider than its values.
+    pub measured: HashSet<i32>,
 }
 
 /// Says for each of many containers whether it can hold a wanted row.
@@ -132,8 +135,17 @@ impl Table {
 
 /// What the statistics of a written file say.
 pub(crate) fn written_bounds(file: &DataFile, table: &TableMetadata) -> Bounds {
-    let spec = table.partition_spec_by_id(file.spec_id).map(Arc::as_ref);
-    bounds::of_file(&file.file, spec, table.current_schema())
+    entry_bounds(&file.file, file.spec_id, table)
+}
+
+/// What a manifest says of a file.
+pub(crate) fn entry_bounds(
+    file: &iceberg::spec::DataFile,
+    spec_id: i32,
+    table: &TableMetadata,
+) -> Bounds {
+    let spec = table.partition_spec_by_id(spec_id).map(Arc::as_ref);
+    bounds::of_file(file, spec, table.current_schema())
 }
 
 async fn plan(snapshot: &Snapshot<'_>, prune: Option<&dyn Prune>) -> Result<ScanPlan> {

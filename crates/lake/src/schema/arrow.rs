@@ -179,6 +179,15 @@ fn unsupported(kind: &DataType) -> Error {
     .with_hint(hint)
 }
 
+/// The note of an Arrow field that holds UUIDs, which are 16 bytes like others: Arrow's canonical extension type.
+pub const UUID_MARK: (&str, &str) = ("ARROW:extension:name", "arrow.uuid");
+
+/// Whether a column of a table, or a field of one, holds UUIDs.
+pub fn is_uuid(field: &Field) -> bool {
+    let mark = field.metadata().get(UUID_MARK.0);
+    mark.is_some_and(|mark| mark == UUID_MARK.1)
+}
+
 /// The Arrow schema that a table is read and written with, ids in the metadata of every field.
 pub(crate) fn to_arrow(schema: &Schema) -> Result<SchemaRef> {
     let fields: Result<Fields> = schema
@@ -199,7 +208,13 @@ pub(crate) fn with_field_id(field: Field, id: i32) -> Field {
 fn arrow_field(field: &NestedField) -> Result<FieldRef> {
     let kind = arrow_type(&field.field_type).context("column", &field.name)?;
     let id = (PARQUET_FIELD_ID_META_KEY.to_owned(), field.id.to_string());
-    let notes: HashMap<_, _> = std::iter::once(id).chain(source_entry(field)).collect();
+    let is_uuid = matches!(
+        field.field_type.as_ref(),
+        Type::Primitive(PrimitiveType::Uuid)
+    );
+    let mark = is_uuid.then(|| (UUID_MARK.0.to_owned(), UUID_MARK.1.to_owned()));
+    let notes = std::iter::once(id).chain(source_entry(field)).chain(mark);
+    let notes: HashMap<_, _> = notes.collect();
     Ok(Arc::new(
         Field::new(&field.name, kind, !field.required).with_metadata(notes),
     ))

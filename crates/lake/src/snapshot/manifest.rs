@@ -3,15 +3,16 @@
 use std::collections::BTreeMap;
 use std::sync::Arc;
 
-use forebay_core::{Error, Result};
+use forebay_core::{Context, Error, Result};
 use iceberg::io::FileIO;
 use iceberg::spec::{
-    FormatVersion, ManifestContentType, ManifestEntry, ManifestFile, ManifestList, ManifestStatus,
+    FormatVersion, ManifestContentType, ManifestEntry, ManifestFile, ManifestStatus,
     ManifestWriter, ManifestWriterBuilder, PartitionSpecRef, SchemaRef, SnapshotRef, TableMetadata,
 };
 
 use crate::DataFile;
-use crate::error::{from_iceberg, read_avro};
+use crate::avro::parse_list;
+use crate::error::from_iceberg;
 use crate::manifest_cache::LiveManifest;
 use crate::storage::LakeStorage;
 
@@ -25,9 +26,7 @@ pub(crate) async fn read_list(
 ) -> Result<Vec<ManifestFile>> {
     let location = snapshot.manifest_list();
     let bytes = storage.read(&storage.path(location)?).await?;
-    let list = read_avro(|| ManifestList::parse_with_version(&bytes, table.format_version()))
-        .map_err(|e| from_iceberg("read the manifest list", e).with_context("file", location))?;
-    Ok(list.consume_entries().into_iter().collect())
+    parse_list(&bytes, table.format_version()).context("file", location)
 }
 
 /// A manifest of new files, and its entries.

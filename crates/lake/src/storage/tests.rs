@@ -82,37 +82,6 @@ async fn a_sink_writes_small_and_large_objects() {
 }
 
 #[tokio::test]
-async fn iceberg_reads_and_writes_through_the_bridge() {
-    let storage = memory("s3://bucket/lake");
-    let io = storage.file_io();
-    let location = "s3://bucket/lake/tables/t/metadata/x";
-    let mut writer = io.new_output(location).unwrap().writer().await.unwrap();
-    writer.write(Bytes::from_static(b"ab")).await.unwrap();
-    assert!(
-        !io.exists(location).await.unwrap(),
-        "nothing is there before it is closed"
-    );
-    writer.write(Bytes::from_static(b"c")).await.unwrap();
-    writer.close().await.unwrap();
-    let input = io.new_input(location).unwrap();
-    assert_eq!(input.metadata().await.unwrap().size, 3);
-    assert_eq!(
-        input.reader().await.unwrap().read(1..3).await.unwrap(),
-        "bc"
-    );
-    let missing = io
-        .new_input("s3://bucket/lake/none")
-        .unwrap()
-        .read()
-        .await
-        .unwrap_err();
-    assert_eq!(
-        crate::error::from_iceberg("read", missing).code(),
-        "object_missing"
-    );
-}
-
-#[tokio::test]
 async fn on_a_disk_a_new_object_is_never_written_over_either() {
     let dir = tempfile::tempdir().unwrap();
     let objects = Arc::new(LocalFileSystem::new_with_prefix(dir.path()).unwrap());

@@ -37,6 +37,7 @@ use crate::upsert::{NotedRows, WrittenKeys};
 use crate::{Draft, Table, schema};
 use file::OpenFile;
 use memory::HeldMemory;
+pub(crate) use stats::footer_datum;
 
 /// Cells, empty ones too, that a batch may have when it is fitted to the table: it is taken in parts, since a narrow batch in a wide
 /// table is mostly columns that it lacks.

@@ -167,7 +167,7 @@ fn lower(kind: &PrimitiveType, statistics: &Statistics) -> Option<Datum> {
         ))),
         PrimitiveType::Binary => Some(Datum::binary(bound::lower_bytes(bytes))),
         PrimitiveType::Fixed(_) => None,
-        _ => plain(kind, statistics, bytes),
+        _ => footer_datum(kind, statistics, bytes),
     }
 }
 
@@ -179,12 +179,16 @@ fn upper(kind: &PrimitiveType, statistics: &Statistics) -> Option<Datum> {
         )?)),
         PrimitiveType::Binary => Some(Datum::binary(bound::upper_bytes(bytes)?)),
         PrimitiveType::Fixed(_) => None,
-        _ => plain(kind, statistics, bytes),
+        _ => footer_datum(kind, statistics, bytes),
     }
 }
 
 /// Parquet's and Iceberg's bytes of a number are the same, except for decimals: Iceberg's are always big-endian.
-fn plain(kind: &PrimitiveType, statistics: &Statistics, bytes: &[u8]) -> Option<Datum> {
+pub(crate) fn footer_datum(
+    kind: &PrimitiveType,
+    statistics: &Statistics,
+    bytes: &[u8],
+) -> Option<Datum> {
     let swapped: Vec<u8>;
     let bytes = match (kind, statistics) {
         (PrimitiveType::Decimal { .. }, Statistics::Int32(_) | Statistics::Int64(_)) => {

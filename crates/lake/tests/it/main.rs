@@ -11,6 +11,7 @@ mod compact_races;
 mod crash;
 mod damaged;
 mod external;
+mod external_files;
 mod faulty;
 mod flips;
 mod growth;

@@ -9,6 +9,7 @@ pub mod query;
 pub mod raw;
 pub mod table;
 
+use std::collections::BTreeSet;
 use std::fmt;
 use std::ops::Deref;
 use std::sync::Arc;
@@ -16,7 +17,7 @@ use std::sync::Arc;
 use async_trait::async_trait;
 use forebay_config::{Component, Document};
 use forebay_connectors::source::{SourceCapabilities, SourceContext, SplitReader};
-use forebay_core::{Ident, LakeSql, NamedTables, Position, RefName, Result, SqlEngine};
+use forebay_core::{Ident, LakeSql, NamedTables, Position, RefName, Result, SqlEngine, TableName};
 use forebay_journal::Journals;
 use forebay_lake::Lake;
 
@@ -41,6 +42,16 @@ pub trait PlatformSourceKind: Component {
     }
 }
 
+/// The table that a pipeline loads, as its source sees it.
+#[derive(Debug, Clone)]
+pub struct LoadedTable {
+    pub name: TableName,
+    /// Whether a row that is read twice is there twice.
+    pub only_adds: bool,
+    /// Columns with a declared type, whatever a result has.
+    pub declared: Arc<BTreeSet<String>>,
+}
+
 /// The runtime context of a source of the platform.
 #[derive(Clone)]
 pub struct PlatformContext {
@@ -53,6 +64,8 @@ pub struct PlatformContext {
     pub lake: Option<Lake>,
     /// SHA-256 of the pipeline's file; empty outside of a run.
     pub definition: String,
+    /// The table that the run loads; `None` outside of a run, and for a target outside of the lake.
+    pub target: Option<LoadedTable>,
     /// SQL over that lake; `None` outside of a run.
     pub sql: Option<Arc<dyn LakeSql>>,
 }
@@ -67,6 +80,7 @@ impl PlatformContext {
             journals: Arc::new(journals),
             lake: None,
             definition: String::new(),
+            target: None,
             sql: None,
         }
     }

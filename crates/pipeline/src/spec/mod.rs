@@ -1,10 +1,12 @@
 //! A pipeline as its file describes it, typed.
 
 pub mod components;
+mod cycle;
 mod extraction;
 mod fit;
 mod schema;
 
+use std::collections::BTreeSet;
 use std::io::Read;
 use std::path::Path;
 use std::sync::Arc;
@@ -27,6 +29,7 @@ use forebay_formats::contract::ContractPolicy;
 use forebay_journal::WRITERS;
 
 pub use components::{ConfiguredSource, ConfiguredTarget};
+pub use cycle::find_cycle;
 pub use schema::{PIPELINE_EXAMPLE, pipeline_schema};
 
 /// `raw:` in a pipeline file.
@@ -89,6 +92,24 @@ impl PipelineSpec {
     /// Whether refused records can be loaded after a fix, beside the rows that are there.
     pub fn takes_replay(&self) -> bool {
         self.load.lake().is_some() || self.load.is_transactional()
+    }
+
+    /// What is allowed and rarely meant, for people.
+    pub fn warnings(&self) -> Vec<String> {
+        let is_by_pass = self.source.capabilities().is_by_pass;
+        let tables = self.source.tables();
+        let moving = tables.filter(|_| is_by_pass && self.schedule.is_none());
+        let moving = moving.map(|tables| &tables.moving);
+        let moving = moving.filter(|moving| !moving.is_empty());
+        let warning = |names: &BTreeSet<String>| {
+            let names: Vec<&str> = names.iter().map(String::as_str).collect();
+            format!(
+                "{}: the statement uses {}, which changes without a commit, and it is run after commits only: give the pipeline a `schedule`",
+                self.name,
+                names.join(", ")
+            )
+        };
+        moving.map(warning).into_iter().collect()
     }
 
     /// Whether it runs for ever when allowed to: the source can be followed, and neither the target nor a schedule requires

@@ -105,6 +105,7 @@ impl ChangeSession {
             as_of: pinned.as_of,
             placed,
             fit: None,
+            makes_table: false,
         };
         self.query.run_planned(sql, planned).await
     }
@@ -255,6 +256,7 @@ impl ChangeSession {
             as_of: as_of.clone(),
             placed,
             fit,
+            makes_table: false,
         };
         self.query.run_planned(sql, planned).await
     }

@@ -25,6 +25,7 @@ pub(crate) mod strftime;
 pub(crate) mod text;
 pub(crate) mod time_text;
 pub(crate) mod truncate;
+pub(crate) mod uuid_bytes;
 pub(crate) mod whole;
 pub(crate) mod zone;
 

@@ -11,6 +11,7 @@ use datafusion::physical_expr_adapter::{PhysicalExprAdapter, PhysicalExprAdapter
 
 use super::columns::field_id;
 use super::nested::Reshape;
+use super::uuid::{self, UuidText};
 
 /// Makes an adapter for each file's schema.
 #[derive(Debug)]
@@ -59,6 +60,9 @@ impl Adapter {
         let column: Arc<dyn PhysicalExpr> = Arc::new(Column::new(found.name(), at));
         if found.data_type() == wanted.data_type() {
             Ok(column)
+        } else if uuid::is_shown(found.data_type(), wanted.data_type()) {
+            let kind = wanted.data_type().clone();
+            Ok(Arc::new(UuidText::new(column, kind)))
         } else if wanted.data_type().is_nested() {
             Ok(Arc::new(Reshape::new(
                 column,

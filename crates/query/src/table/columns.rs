@@ -5,6 +5,8 @@ use std::sync::Arc;
 
 use arrow::datatypes::{DataType, Field, FieldRef, Schema, SchemaRef};
 
+use super::uuid::with_text;
+
 /// Where Parquet and Arrow keep an Iceberg field id.
 const FIELD_ID: &str = "PARQUET:field_id";
 
@@ -22,16 +24,17 @@ pub(crate) struct Columns {
 
 impl Columns {
     pub(super) fn of(schema: &Schema) -> Self {
-        let fields: Vec<FieldRef> = schema.fields().iter().map(with_view).collect();
+        let plain: Vec<FieldRef> = schema.fields().iter().map(with_text).collect();
+        let fields: Vec<FieldRef> = plain.iter().map(with_view).collect();
         let id = |field: &FieldRef| {
             Some((
                 field.name().clone(),
                 (field_id(field)?, field.data_type().clone()),
             ))
         };
-        let by_name = schema.fields().iter().filter_map(id).collect();
+        let by_name = plain.iter().filter_map(id).collect();
         Self {
-            plain: Arc::new(schema.clone()),
+            plain: Arc::new(Schema::new_with_metadata(plain, schema.metadata().clone())),
             schema: Arc::new(Schema::new_with_metadata(fields, schema.metadata().clone())),
             by_name,
         }
@@ -41,7 +44,7 @@ impl Columns {
         &self.schema
     }
 
-    /// The schema with strings as the lake has them.
+    /// The schema with strings as the lake has them; UUIDs are strings.
     pub(super) fn plain(&self) -> &SchemaRef {
         &self.plain
     }

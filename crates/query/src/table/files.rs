@@ -98,7 +98,10 @@ async fn with_deletes(
 /// The statistics of a file. The engine also reads a column from here, without opening it, when its lowest and highest value
 /// are exact and equal: so an identity partition replaces a column that the file lacks.
 fn statistics(columns: &Columns, file: &ScanFile) -> Statistics {
-    let deleted = file.deleted.as_ref().map_or(0, |deleted| deleted.len());
+    // A position after the last row deletes nothing.
+    let last = file.rows.saturating_sub(1);
+    let deleted = file.deleted.as_ref();
+    let deleted = deleted.map_or(0, |deleted| deleted.rank(last).min(file.rows));
     Statistics {
         num_rows: Precision::Exact(size(file.rows.saturating_sub(deleted))),
         total_byte_size: Precision::Inexact(size(file.bytes)),
@@ -132,8 +135,9 @@ fn column(field: &arrow::datatypes::Field, file: &ScanFile, has_deletes: bool) -
     if let Some(nulls) = nulls {
         known.null_count = precision(!has_deletes, size(*nulls));
     }
-    // Bounds without a null count come from the partition and are wider than the column.
-    let exact = !has_deletes && nulls.is_some() && bounds_are_exact(kind);
+    // Bounds that come from the partition are wider than the column.
+    let is_measured = nulls.is_some() && file.bounds.measured.contains(&id);
+    let exact = !has_deletes && is_measured && bounds_are_exact(kind);
     let bound = |value| {
         scalar(value, kind)
             .filter(fits_estimates)

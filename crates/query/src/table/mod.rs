@@ -14,6 +14,7 @@ mod nested;
 pub(crate) mod placed;
 mod prune;
 mod pushdown;
+mod uuid;
 mod value;
 
 use std::any::Any;

@@ -18,6 +18,7 @@ use datafusion::logical_expr::ColumnarValue;
 use datafusion::physical_expr::PhysicalExpr;
 
 use super::columns::field_id;
+use super::uuid;
 
 /// Reshapes the value of `input` from a file's field to the table's.
 #[derive(Debug, Clone, Eq)]
@@ -94,6 +95,9 @@ impl PhysicalExpr for Reshape {
 fn reshape(array: &ArrayRef, from: &Field, to: &Field) -> Result<ArrayRef> {
     if from.data_type() == to.data_type() {
         return Ok(array.clone());
+    }
+    if uuid::is_shown(from.data_type(), to.data_type()) {
+        return uuid::shown(array, to.data_type());
     }
     match (from.data_type(), to.data_type()) {
         (DataType::Struct(from), DataType::Struct(to)) => {

@@ -4,6 +4,8 @@ use arrow::datatypes::{DataType, TimeUnit};
 use datafusion::common::ScalarValue;
 use forebay_lake::scan::Value;
 
+use super::uuid;
+
 /// The value as a scalar of `kind`; `None` when it cannot be one, which only makes pruning weaker.
 pub(super) fn scalar(value: &Value, kind: &DataType) -> Option<ScalarValue> {
     Some(match (value, kind) {
@@ -28,6 +30,9 @@ pub(super) fn scalar(value: &Value, kind: &DataType) -> Option<ScalarValue> {
         }
         (Value::String(v), DataType::Utf8View) => ScalarValue::Utf8View(Some(v.clone())),
         (Value::String(v), DataType::Utf8) => ScalarValue::Utf8(Some(v.clone())),
+        // Of bytes only UUIDs are text.
+        (Value::Binary(v), DataType::Utf8View) => ScalarValue::Utf8View(Some(uuid::text(v)?)),
+        (Value::Binary(v), DataType::Utf8) => ScalarValue::Utf8(Some(uuid::text(v)?)),
         (Value::Binary(v), DataType::Binary) => ScalarValue::Binary(Some(v.clone())),
         (Value::Binary(v), DataType::FixedSizeBinary(size))
             if usize::try_from(*size) == Ok(v.len()) =>

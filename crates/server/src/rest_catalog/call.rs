@@ -74,6 +74,11 @@ impl CatalogCall {
         value.filter(|value| !value.is_empty())
     }
 
+    /// Whether it is there, perhaps empty.
+    pub(super) fn has_parameter(&self, name: &str) -> bool {
+        self.query.contains_key(name)
+    }
+
     pub(super) fn state(&self) -> &State {
         &self.state
     }

@@ -17,7 +17,7 @@ use crate::answer::json as answer;
 use super::answer::Answered;
 use super::call::{CatalogCall, no_such_namespace, one_level};
 use super::config::newest;
-use super::listing::page;
+use super::listing::PageRequest;
 
 #[derive(Deserialize)]
 struct CreateRequest {
@@ -41,23 +41,26 @@ pub(super) async fn list(call: CatalogCall) -> Answered {
         check(&call, &name).await?;
         return Ok(answer(&json!({"namespaces": [], "next-page-token": null})));
     }
-    let mut names = with_tables(&call).await?;
-    let recorded = call.site.lake().store().namespaces().await?;
-    names.extend(recorded.into_iter().map(|record| record.name.to_string()));
-    let listed = page(&call, "namespaces", names.into_iter(), |name| json!([name]));
+    let request = PageRequest::of(&call)?;
+    let store = call.site.lake().store();
+    let with_tables = store.namespaces_with_tables(&newest(&call)).await?;
+    let recorded = store.namespaces().await?;
+    let recorded = recorded.into_iter().map(|record| record.name);
+    let names: BTreeSet<String> = with_tables
+        .into_iter()
+        .chain(recorded)
+        .map(|name| name.to_string())
+        .collect();
+    let names = names.into_iter().filter(|name| *name > request.after);
+    let names = names.take(request.limit()).collect();
+    let listed = request.page("namespaces", names, |name| json!([name]));
     Ok(answer(&listed))
 }
 
-async fn with_tables(call: &CatalogCall) -> Result<BTreeSet<String>> {
-    let heads = call.site.lake().store().heads(&newest(call)).await?;
-    let names = heads
-        .into_iter()
-        .map(|head| head.table.namespace.to_string());
-    Ok(names.collect())
-}
-
 async fn has_tables(call: &CatalogCall, name: &Ident) -> Result<bool> {
-    Ok(with_tables(call).await?.contains(name.as_str()))
+    let store = call.site.lake().store();
+    let first = store.tables_in(&newest(call), name, "", 1).await?;
+    Ok(!first.is_empty())
 }
 
 /// Errors: `NotFound` `no_such_namespace`.

@@ -18,7 +18,7 @@ use crate::answer::json as answer;
 use super::answer::Answered;
 use super::call::{CatalogCall, no_such_namespace, no_such_table, one_level};
 use super::config::newest;
-use super::listing::page;
+use super::listing::PageRequest;
 use super::namespaces;
 
 #[derive(Deserialize)]
@@ -81,13 +81,14 @@ impl TableIdentifier {
 pub(super) async fn list(call: CatalogCall) -> Answered {
     let namespace = call.namespace()?;
     namespaces::check(&call, &namespace).await?;
-    let heads = call.site.lake().store().heads(&newest(&call)).await?;
-    let names = heads
-        .into_iter()
-        .filter(|head| head.table.namespace == namespace)
-        .map(|head| head.table.name.to_string());
+    let request = PageRequest::of(&call)?;
+    let store = call.site.lake().store();
+    let branch = newest(&call);
+    let heads = store.tables_in(&branch, &namespace, &request.after, request.limit());
+    let names = heads.await?.into_iter();
+    let names = names.map(|head| head.table.name.to_string()).collect();
     let shown = |name: &str| json!({"namespace": [namespace.as_str()], "name": name});
-    Ok(answer(&page(&call, "identifiers", names, shown)))
+    Ok(answer(&request.page("identifiers", names, shown)))
 }
 
 pub(super) async fn show(call: CatalogCall) -> Answered {

@@ -7,7 +7,7 @@ use async_trait::async_trait;
 use axum::body::Body;
 use axum::http::{Request, Response};
 use forebay_config::Variables;
-use forebay_control::orchestrate::{Registry, Site, Supervisor};
+use forebay_control::orchestrate::{LastRun, Registry, Site, Supervisor};
 use forebay_core::{Clock, Error, Ident, Result, SystemClock, Timestamp};
 use forebay_journal::{Journals, Limits, Place};
 use forebay_pipeline::engine::Figures;
@@ -56,7 +56,7 @@ impl Site for Still {
             .map_err(|wrong| Error::config("bad_pipeline", wrong.to_string()))
     }
 
-    async fn last_begun(&self, _: &Ident) -> Result<Option<Timestamp>> {
+    async fn last_run(&self, _: &Ident) -> Result<Option<LastRun>> {
         Ok(None)
     }
 

@@ -122,27 +122,45 @@ pub(crate) async fn place(
     Ok(None)
 }
 
-/// The tables of a state whose names are in a range.
-pub(crate) struct NameRange<'a> {
-    pub(crate) namespace: &'a str,
-    pub(crate) from: &'a str,
-    /// The first name behind it.
-    pub(crate) to: &'a str,
-}
-
-/// Those whose names are in `range`, or all.
-pub(crate) async fn heads(
+/// Whether the newest change of a table has dropped it, after a commit.
+pub(crate) async fn is_dropped_since(
     sql: &mut Sql<'_>,
     lineage: &[Level],
-    range: Option<&NameRange<'_>>,
-) -> Result<Vec<Head>, Stop> {
+    table: &TableName,
+    since: CommitId,
+) -> Result<bool, Stop> {
+    let since: Option<(i64,)> = query("SELECT seq FROM commits WHERE id = $1")
+        .bind(since.to_string())
+        .fetch_optional(sql)
+        .await?;
+    // A commit that is not kept is older than any change that is.
+    let since = since.map_or(0, |(seq,)| seq);
+    for level in lineage {
+        let found: Option<(Option<String>, i64)> = query(
+            "SELECT metadata_location, seq FROM changes
+             WHERE branch = $1 AND namespace = $2 AND name = $3 AND seq <= $4
+             ORDER BY seq DESC LIMIT 1",
+        )
+        .bind(level.branch)
+        .bind(table.namespace.as_str())
+        .bind(table.name.as_str())
+        .bind(level.upto)
+        .fetch_optional(sql)
+        .await?;
+        if let Some((location, seq)) = found {
+            return Ok(location.is_none() && seq > since);
+        }
+    }
+    Ok(false)
+}
+
+pub(crate) async fn heads(sql: &mut Sql<'_>, lineage: &[Level]) -> Result<Vec<Head>, Stop> {
     let mut tables: BTreeMap<TableName, Option<Head>> = BTreeMap::new();
     for level in lineage {
-        for listed in level_heads(sql, *level, range).await? {
-            let Some((table, head)) = listed.checked(*level)? else {
-                continue;
-            };
-            tables.entry(table).or_insert(head);
+        for listed in level_heads(sql, *level).await? {
+            if let Some((table, head)) = listed.read(*level)? {
+                tables.entry(table).or_insert(head);
+            }
         }
     }
     Ok(tables.into_values().flatten().collect())
@@ -160,20 +178,41 @@ struct LevelHead {
 }
 
 /// Rows of `heads`, with their rows in the log.
-struct ListedHead {
+pub(crate) struct ListedHead {
     head_seq: i64,
     /// `None`: the log has no entry up to the state that is read.
     seq: Option<i64>,
     head: LevelHead,
 }
 
+#[derive(sqlx::FromRow)]
+pub(crate) struct ListedHeadRow {
+    namespace: String,
+    name: String,
+    head_seq: i64,
+    table_uuid: String,
+    metadata_location: Option<String>,
+    seq: Option<i64>,
+    checksum: Option<i64>,
+}
+
+impl ListedHeadRow {
+    pub(crate) fn name(&self) -> &str {
+        &self.name
+    }
+}
+
 impl ListedHead {
-    /// The table and its state, `None` when it is dropped; nothing for a table that was created later.
-    fn checked(self, level: Level) -> Result<Option<(TableName, Option<Head>)>, Stop> {
-        let head = self.head;
-        if self.seq.is_none() {
+    /// The table, and its state unless it was dropped; `None` when it was created later.
+    pub(crate) fn read(self, level: Level) -> Result<Option<(TableName, Option<Head>)>, Stop> {
+        let Self {
+            head_seq,
+            seq,
+            head,
+        } = self;
+        if seq.is_none() {
             // It was created later, or the log has lost it.
-            if self.head_seq <= level.upto {
+            if head_seq <= level.upto {
                 let table = format!("{}.{}", head.namespace, head.name);
                 return Err(corrupt("the log of a table", &table).into());
             }
@@ -185,24 +224,13 @@ impl ListedHead {
             parse("a table name", &head.name)?,
         );
         let uuid = parse("a table UUID", &head.table_uuid)?;
-        let state = head.metadata_location.map(|metadata_location| Head {
+        let head = head.metadata_location.map(|metadata_location| Head {
             table: table.clone(),
             uuid,
             metadata_location,
         });
-        Ok(Some((table, state)))
+        Ok(Some((table, head)))
     }
-}
-
-#[derive(sqlx::FromRow)]
-struct ListedHeadRow {
-    namespace: String,
-    name: String,
-    head_seq: i64,
-    table_uuid: String,
-    metadata_location: Option<String>,
-    seq: Option<i64>,
-    checksum: Option<i64>,
 }
 
 impl From<ListedHeadRow> for ListedHead {
@@ -235,49 +263,26 @@ impl LevelHead {
     }
 }
 
-/// The tables with an entry on one branch. `heads` lists the names
+/// Every table with an entry on one branch. `heads` lists the names
 /// and knows the newest change of each; only for older states is the log searched.
-async fn level_heads(
-    sql: &mut Sql<'_>,
-    level: Level,
-    range: Option<&NameRange<'_>>,
-) -> Result<Vec<ListedHead>, sqlx::Error> {
-    let rows: Vec<ListedHeadRow> = match range {
-        None => {
-            let all = query(LEVEL_HEADS).bind(level.branch).bind(level.upto);
-            all.fetch_all(sql).await?
-        }
-        Some(range) => {
-            let named = query(LEVEL_HEADS_NAMED).bind(level.branch).bind(level.upto);
-            let named = named.bind(range.namespace).bind(range.from).bind(range.to);
-            named.fetch_all(sql).await?
-        }
-    };
+async fn level_heads(sql: &mut Sql<'_>, level: Level) -> Result<Vec<ListedHead>, sqlx::Error> {
+    let rows: Vec<ListedHeadRow> = query(LEVEL_HEADS)
+        .bind(level.branch)
+        .bind(level.upto)
+        .fetch_all(sql)
+        .await?;
     Ok(rows.into_iter().map(ListedHead::from).collect())
 }
 
-/// A further condition follows.
-macro_rules! level_heads {
-    ($condition:literal) => {
-        concat!(
-            "SELECT h.namespace, h.name, h.seq AS head_seq, coalesce(c.table_uuid, '') AS table_uuid,
+/// LEFT JOIN: SQLite must go from the few heads to the many changes, not the other way, and a head without a change is damage.
+pub(crate) const LEVEL_HEADS: &str = "SELECT h.namespace, h.name, h.seq AS head_seq, coalesce(c.table_uuid, '') AS table_uuid,
          c.metadata_location, c.seq, c.checksum
      FROM heads h LEFT JOIN changes c
      ON c.branch = h.branch AND c.namespace = h.namespace AND c.name = h.name
          AND c.seq = CASE WHEN h.seq <= $2 THEN h.seq ELSE (
              SELECT max(o.seq) FROM changes o
              WHERE o.branch = h.branch AND o.namespace = h.namespace AND o.name = h.name AND o.seq <= $2) END
-     WHERE h.branch = $1",
-            $condition
-        )
-    };
-}
-
-/// LEFT JOIN: SQLite must go from the few heads to the many changes, not the other way, and a head without a change is damage.
-pub(crate) const LEVEL_HEADS: &str = level_heads!("");
-
-const LEVEL_HEADS_NAMED: &str =
-    level_heads!(" AND h.namespace = $3 AND h.name >= $4 AND h.name < $5");
+     WHERE h.branch = $1";
 
 #[derive(sqlx::FromRow)]
 struct CommitRow {

@@ -10,7 +10,7 @@ use uuid::Uuid;
 
 use super::commit::{rows, state};
 use super::faults::CommitFault::{AnswerLost, RequestLost};
-use super::{lease, log};
+use super::{lease, listing, log};
 use crate::database::Readers;
 use crate::{AsOf, Change, Commit, HeadChange, Store};
 
@@ -53,6 +53,7 @@ async fn statements_cost_what_they_name_and_not_the_length_of_the_log() {
     };
     for (query, first) in [
         (log::LEVEL_HEADS, "SEARCH h USING"),
+        (listing::NAMESPACE_PAGE, "SEARCH h USING"),
         (lease::LEVEL_POSITIONS, "SEARCH p USING"),
         (state::READ, "COMPOUND QUERY"),
         (rows::HEADS, "SCAN json_each VIRTUAL TABLE"),

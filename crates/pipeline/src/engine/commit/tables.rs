@@ -10,8 +10,8 @@ use std::collections::{BTreeMap, BTreeSet};
 use arrow::datatypes::SchemaRef;
 use arrow::record_batch::RecordBatch;
 use forebay_core::{
-    Context, Error, Ident, LIST_INDEX, NamedTables, PARENT_ID, ROOT_ID, ROW_ID, RefName, Result,
-    TableName, Timestamp,
+    Context, Error, Ident, LIST_INDEX, NamedTables, PARENT_ID, Position, ROOT_ID, ROW_ID, RefName,
+    Result, TableName, Timestamp,
 };
 use forebay_lake::bitemporal;
 use forebay_lake::upsert::NO_KEY_COLUMN;
@@ -25,6 +25,7 @@ use tokio::runtime::Handle;
 use self::fit::may_widen;
 use self::rule::{RowKey, RowRule};
 use crate::platform::iceberg::IcebergTarget;
+use crate::platform::query::read_property;
 
 /// `raw.<pipeline>`.
 pub(in crate::engine) fn raw(pipeline: &Ident) -> Result<TableName> {
@@ -73,7 +74,10 @@ pub(in crate::engine) async fn owned_heads(
 ) -> Result<Vec<Head>> {
     let as_of = AsOf::Head(branch.clone());
     let mut owned = Vec::new();
-    for head in lake.store().heads(&as_of).await? {
+    let near = lake
+        .store()
+        .tables_in(&as_of, &main.namespace, "", usize::MAX);
+    for head in near.await? {
         if head.table == *main {
             owned.push(head);
         } else if may_be_child(&head.table, main)
@@ -104,6 +108,8 @@ pub(in crate::engine) struct Tables {
     runtime: Handle,
     /// The lineage property of the main table.
     reads: Option<(String, String)>,
+    /// The property of the main table that says what was read for its rows.
+    noted: Option<(String, String)>,
     open: BTreeMap<TableName, Open>,
     /// When the rows that come were committed before; `None` for rows that come for the first time.
     system_time: Option<Timestamp>,
@@ -183,6 +189,7 @@ impl Tables {
             pipeline,
             runtime,
             reads: None,
+            noted: None,
             open: BTreeMap::new(),
             system_time: None,
             changes: Vec::new(),
@@ -221,6 +228,25 @@ impl Tables {
         self.reads = Some(reads_property(&self.pipeline, tables));
     }
 
+    /// The rows of the main table are, from the next commit on, those of this position of its source.
+    pub(in crate::engine) fn note_read(&mut self, position: &Position) {
+        let key = read_property(&self.pipeline);
+        self.noted = Some((key, position.0.to_string()));
+    }
+
+    /// Sets that property of the main table, if it exists or is being made.
+    pub(in crate::engine) fn set_noted(&mut self, target: &IcebergTarget) -> Result<()> {
+        let Some((key, value)) = self.noted.take() else {
+            return Ok(());
+        };
+        self.set_property(&target.table, &key, &value).map(drop)
+    }
+
+    /// Hands that property on to tables that are committed apart.
+    pub(in crate::engine) fn take_noted(&mut self, other: &mut Self) {
+        self.noted = other.noted.take();
+    }
+
     /// What was written comes in the place of all rows of the main table and its child tables, also of those into which nothing
     /// was written. Closes every file and returns the changes to commit.
     ///
@@ -234,6 +260,7 @@ impl Tables {
         for open in self.open.values_mut() {
             open.draft.replace_rows();
         }
+        self.set_noted(target)?;
         self.finish()
     }
 

@@ -4,7 +4,7 @@ use std::sync::Arc;
 
 use arrow::array::RecordBatch;
 use arrow::datatypes::{Field, Schema};
-use forebay_core::{Batch, Origins, Rejected, Result};
+use forebay_core::{Batch, Origins, Position, Rejected, Result};
 
 use super::{RowTarget, lake_target, misfits};
 use crate::engine::commit::CommitUnit;
@@ -73,11 +73,33 @@ impl RowTarget for LakeTarget {
         misfits::write_rows(tables, steps, &self.target, batch)
     }
 
+    fn create(&mut self, unit: &mut CommitUnit, records: &RecordBatch) -> Result<()> {
+        if records.num_columns() == 0 {
+            return Ok(());
+        }
+        let none = misfits::stored(&self.target, records)?;
+        let tables = match self.target.replaces() {
+            true => self.replacing.tables(unit),
+            false => &mut unit.tables,
+        };
+        tables.create(&self.target, &none.schema()).map(drop)
+    }
+
+    fn note_read(&mut self, unit: &mut CommitUnit, position: &Position) {
+        unit.tables.note_read(position);
+    }
+
+    fn set_noted(&mut self, unit: &mut CommitUnit) -> Result<()> {
+        unit.tables.set_noted(&self.target)
+    }
+
     /// Rows that replace others come, and declared columns create the table even before the first record.
     fn end(&mut self, unit: &mut CommitUnit, steps: &mut Steps) -> Result<bool> {
         if self.target.replaces() {
             let mut tables = std::mem::take(&mut self.replacing);
-            let drafts = tables.tables(unit).replace(&self.target)?;
+            let apart = tables.tables(unit);
+            apart.take_noted(&mut unit.tables);
+            let drafts = apart.replace(&self.target)?;
             unit.tables.changes.append(&mut tables.tables(unit).changes);
             let has_changes = !drafts.is_empty();
             unit.add_drafts(drafts);

@@ -7,8 +7,9 @@ mod lake;
 pub(crate) mod misfits;
 mod sink;
 
+use arrow::array::RecordBatch;
 use forebay_connectors::sink::{Delivered, Sink};
-use forebay_core::{Batch, Error, Rejected, Result};
+use forebay_core::{Batch, Error, Position, Rejected, Result};
 use tokio::runtime::Handle;
 
 use super::commit::CommitUnit;
@@ -38,6 +39,23 @@ pub(in crate::engine) trait RowTarget: Send {
     }
 
     fn undo(&mut self) -> Result<()> {
+        Ok(())
+    }
+
+    /// Makes an empty target with the columns of a result that has no rows, unless it is there.
+    fn create(&mut self, unit: &mut CommitUnit, records: &RecordBatch) -> Result<()> {
+        let _ = (unit, records);
+        Ok(())
+    }
+
+    /// The next commit has the rows of everything up to this position of a source that reads by passes.
+    fn note_read(&mut self, unit: &mut CommitUnit, position: &Position) {
+        let _ = (unit, position);
+    }
+
+    /// Writes that into the target, where its rows stay.
+    fn set_noted(&mut self, unit: &mut CommitUnit) -> Result<()> {
+        let _ = unit;
         Ok(())
     }
 

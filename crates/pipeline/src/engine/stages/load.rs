@@ -135,12 +135,21 @@ impl Loader {
     }
 
     fn rows(&mut self, batch: Batch) -> Result<()> {
+        if batch.records.num_rows() == 0 {
+            return self.create_target(batch);
+        }
         let figures = self.job.context.figures.clone();
         let mut pieces = Pieces::new(batch);
         while let Some(batch) = figures.transform.time(|| self.transform(&mut pieces))? {
             batch.map_or(Ok(()), |batch| self.load(batch))?;
         }
         Ok(())
+    }
+
+    /// A result without rows has columns all the same: readers of the target may start.
+    fn create_target(&mut self, none: Batch) -> Result<()> {
+        let (none, _) = self.runtime.block_on(self.steps.apply(none))?;
+        self.target.create(&mut self.unit, &none.records)
     }
 
     fn load(&mut self, batch: Batch) -> Result<()> {
@@ -215,14 +224,25 @@ impl Loader {
         if let Some(reason) = self.reason_to_keep() {
             let target = self.job.spec.load.describe();
             tracing::warn!(%target, "{reason}: the rows of the target are not replaced");
+            self.note_read(&position)?;
             return self.commit(Some(position));
         }
+        self.target.note_read(&mut self.unit, &position);
         self.ends_sink = self.job.spec.load.lake().is_none();
         if !self.ends_sink {
             self.target.end(&mut self.unit, &mut self.steps)?;
         }
         self.commit(Some(position))?;
         self.supersede()
+    }
+
+    /// The target tells from now on what was read for its rows, so that a reader can go back with it.
+    fn note_read(&mut self, position: &Position) -> Result<()> {
+        if !self.job.spec.source.capabilities().is_by_pass {
+            return Ok(());
+        }
+        self.target.note_read(&mut self.unit, position);
+        self.target.set_noted(&mut self.unit)
     }
 
     /// Why a run must not replace the rows of its target: it has none, and not because its source is empty.
@@ -322,6 +342,7 @@ impl Loader {
                 self.pass_end = Some(boundary.position);
                 return Ok(());
             }
+            self.note_read(&boundary.position)?;
             self.commit(Some(boundary.position))?;
             if learned.is_some() {
                 self.contract = learned;

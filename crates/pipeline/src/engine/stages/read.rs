@@ -12,8 +12,8 @@ use crate::engine::RunContext;
 use crate::engine::audit::Requests;
 use crate::engine::stages::Job;
 use crate::engine::stages::stage_gone;
-use crate::platform::PlatformContext;
 use crate::platform::raw::OwnPayloads;
+use crate::platform::{LoadedTable, PlatformContext};
 use crate::position_objects::PositionObjects;
 use crate::spec::PipelineSpec;
 use forebay_config::SecretCover;
@@ -88,10 +88,22 @@ pub(in crate::engine) fn source_context(
         journals: context.journals.clone(),
         lake: Some(context.lake.clone()),
         definition: spec.digest.clone(),
+        target: loaded_table(spec),
         sql: Some(context.lake_sql.clone()),
     };
     platform.source.stored = Some(Arc::new(OwnPayloads(platform.clone())));
     platform
+}
+
+fn loaded_table(spec: &PipelineSpec) -> Option<LoadedTable> {
+    let target = spec.load.lake()?;
+    let declared = spec.schema.declared_columns();
+    let declared = declared.map(|(name, _)| name.to_owned()).collect();
+    Some(LoadedTable {
+        name: target.table.clone(),
+        only_adds: target.only_adds(),
+        declared: Arc::new(declared),
+    })
 }
 
 /// Commits of fewer rows than this ask sources for smaller chunks; larger ones do not notice where a chunk ends.

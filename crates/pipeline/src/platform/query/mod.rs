@@ -22,6 +22,8 @@ use forebay_core::{Ident, NamedTables, Position, Result, SqlEngine};
 use schemars::{JsonSchema, Schema, SchemaGenerator};
 use serde::{Deserialize, Serialize};
 
+pub use self::position::noted_definition;
+pub(crate) use self::position::read_property;
 use crate::platform::table::Changes;
 use crate::platform::{PlatformContext, PlatformSource, PlatformSourceKind};
 

@@ -2,7 +2,8 @@
 
 use std::collections::BTreeMap;
 
-use forebay_core::{CommitId, Position, Result};
+use forebay_core::{CommitId, Ident, Position, Result};
+use forebay_lake::Table;
 use serde::{Deserialize, Serialize};
 use sha2::{Digest, Sha256};
 
@@ -30,6 +31,23 @@ impl ReadState {
     pub(super) fn position(&self) -> Result<Position> {
         Position::of(self)
     }
+
+    /// What was read for the rows of a table; `None` when it does not say.
+    pub(super) fn noted(table: &Table, pipeline: &Ident) -> Option<Self> {
+        let text = table.properties().remove(&read_property(pipeline))?;
+        serde_json::from_str(&text).ok()
+    }
+}
+
+/// The property of a target that says what was read for its rows: the position of the pipeline at that commit.
+pub(crate) fn read_property(pipeline: &Ident) -> String {
+    format!("forebay.read.{pipeline}")
+}
+
+/// SHA-256 of the pipeline's file when it read up to this position; `None` for positions of other sources.
+pub fn noted_definition(position: &Position) -> Option<String> {
+    let state: ReadState = serde_json::from_value(position.0.clone()).ok()?;
+    Some(state.definition).filter(|definition| !definition.is_empty())
 }
 
 /// Lower-case hex.

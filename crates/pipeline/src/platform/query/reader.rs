@@ -10,9 +10,7 @@ use arrow::ipc::writer::StreamWriter;
 use async_trait::async_trait;
 use bytes::Bytes;
 use forebay_connectors::source::SplitReader;
-use forebay_core::{
-    Chunk, Clock, Compression, Error, LakeSql, PayloadHead, Position, Result, RowStream,
-};
+use forebay_core::{Chunk, Compression, Error, LakeSql, PayloadHead, Position, Result, RowStream};
 use forebay_formats::query_rows::{MEDIA_TYPE, check_columns};
 
 use super::watch::{DueRun, TableWatch};
@@ -54,16 +52,18 @@ impl Reader {
 
 impl OpenResult {
     /// Starts the statement.
-    async fn begin(sql: &dyn LakeSql, due: DueRun, clock: &dyn Clock) -> Result<Self> {
+    async fn begin(sql: &dyn LakeSql, due: DueRun, context: &PlatformContext) -> Result<Self> {
         let rows = sql.select(&due.statement).await?;
         let schema = rows.schema();
-        check_columns(&schema)?;
+        let target = context.target.as_ref();
+        let declared = target.map(|target| Arc::clone(&target.declared));
+        check_columns(&schema, &declared.unwrap_or_default())?;
         let tables: Vec<&str> = due.end.tables.keys().map(String::as_str).collect();
         let commit = due.end.commit.to_string();
         let head = PayloadHead {
             ordinal: 0,
             name: format!("query/{commit}"),
-            received_at: clock.now(),
+            received_at: context.clock.now(),
             content_type: Some(MEDIA_TYPE.to_owned()),
             compression: Compression::None,
             attributes: BTreeMap::from([
@@ -131,8 +131,8 @@ impl SplitReader for Reader {
             }
             match self.watch.look().await? {
                 Some(due) => {
-                    let clock = self.context.clock.as_ref();
-                    self.result = Some(OpenResult::begin(self.sql.as_ref(), due, clock).await?);
+                    let begun = OpenResult::begin(self.sql.as_ref(), due, &self.context);
+                    self.result = Some(begun.await?);
                 }
                 None if !self.context.follow => return Ok(None),
                 None => self.context.clock.sleep(POLL).await,

@@ -68,6 +68,7 @@ impl TableWatch {
         if self.seen == Some(commit) {
             return Ok(None);
         }
+        self.follow_target(commit).await?;
         let tables = self.named_tables(commit).await?;
         if tables.len() < self.tables.all.len() && self.context.follow {
             self.seen = Some(commit);
@@ -94,6 +95,33 @@ impl TableWatch {
             new: new.unwrap_or_default(),
         };
         Ok(Some(DueRun { statement, end }))
+    }
+
+    /// The rows of the target are those of the last run, unless somebody has dropped the table or taken it back to an earlier state: then
+    /// this reader goes back with it. A state has what was read for it among its properties.
+    async fn follow_target(&mut self, commit: CommitId) -> Result<()> {
+        let (Some(target), Some(last)) = (&self.context.target, &self.last) else {
+            return Ok(());
+        };
+        let branch = &self.context.branch;
+        let Some(table) = self.lake.table(&AsOf::Commit(commit), &target.name).await? else {
+            let store = self.lake.store();
+            // Without a drop no run has given it a row yet.
+            if store
+                .is_dropped_since(branch, &target.name, last.commit)
+                .await?
+            {
+                tracing::warn!(table = %target.name, "the target was dropped, making it again");
+                self.last = None;
+            }
+            return Ok(());
+        };
+        let noted = ReadState::noted(&table, &self.context.source.pipeline);
+        if let Some(noted) = noted.filter(|noted| noted != last) {
+            tracing::warn!(table = %target.name, commit = %noted.commit, "the target was taken back to an earlier state, reading on from there");
+            self.last = Some(noted);
+        }
+        Ok(())
     }
 
     /// A reader may start before the writers of its tables. One that does not follow leaves the error to the statement.
@@ -156,7 +184,7 @@ impl TableWatch {
         match plan::new_rows(&self.lake, commit, table, last).await? {
             NewRows::Ranges(ranges) => Ok(ranges),
             NewRows::Changed(change) => {
-                self.settings.changes.accept(name, &change)?;
+                self.settings.changes.accept(name, &change, &self.context)?;
                 Ok(vec![ALL])
             }
         }

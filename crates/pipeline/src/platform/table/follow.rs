@@ -179,7 +179,7 @@ impl Follower {
     }
 
     fn changed(&self, change: &str) -> Result<()> {
-        self.changes.accept(&self.name, change)
+        self.changes.accept(&self.name, change, &self.context)
     }
 
     /// The position after everything read, when it differs from the last one reported.
@@ -196,14 +196,32 @@ impl Changes {
     /// Decides on a change other than an append: `Ok` to read the whole table again.
     ///
     /// Errors: `Data` `table_changed`.
-    pub(in crate::platform) fn accept(self, name: &TableName, change: &str) -> Result<()> {
+    pub(in crate::platform) fn accept(
+        self,
+        name: &TableName,
+        change: &str,
+        context: &PlatformContext,
+    ) -> Result<()> {
         if self == Self::Full {
             tracing::warn!(table = %name, change, "the table has changed, reading all of it again");
             return Ok(());
         }
         let message = format!("{name} has changed in another way than by an append: {change}");
-        Err(Error::data("table_changed", message).with_hint(
-            "set `changes: full` in the source to read all of it again, or run once with `--full`; rows loaded before are loaded again",
-        ))
+        Err(Error::data("table_changed", message).with_hint(remedy(context)))
+    }
+}
+
+/// How all rows are read again without any of them being there twice.
+fn remedy(context: &PlatformContext) -> String {
+    let pipeline = &context.source.pipeline;
+    let target = context.target.as_ref();
+    match target.filter(|target| target.only_adds) {
+        Some(target) => format!(
+            "run `forebay pipeline reset {pipeline}`, then `forebay run {pipeline}`: {} is dropped and made again of all rows; `--full` and `changes: full` would add rows once more that it has",
+            target.name
+        ),
+        None => format!(
+            "run `forebay run {pipeline} --full` once to read all of it again, or set `changes: full` in the source"
+        ),
     }
 }

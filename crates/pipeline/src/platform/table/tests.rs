@@ -137,8 +137,6 @@ impl World {
         let alone = SourceContext::alone(clock, self.folder.path(), Framing::Whole);
         PlatformContext {
             lake: Some(self.lake.clone()),
-            definition: String::new(),
-            sql: None,
             ..PlatformContext::alone(alone.unwrap())
         }
     }

@@ -67,6 +67,33 @@ async fn a_table_is_created_once_and_may_come_back_after_a_drop() {
 }
 
 #[tokio::test]
+async fn a_drop_is_known_with_the_commit_that_it_follows() {
+    let Some(world) = world().await else {
+        return;
+    };
+    let main = RefName::main();
+    let table = "a.t".parse().unwrap();
+    let set_first = world.commit(&main, &[set("a.t", None, "t1")]).await;
+    let first = set_first.unwrap().id;
+    let is_dropped = async |since| {
+        let dropped = world.store.is_dropped_since(&main, &table, since);
+        dropped.await.unwrap()
+    };
+    assert!(!is_dropped(first).await);
+    let dropped = world.commit(&main, &[drop_table("a.t", "t1")]).await;
+    let dropped = dropped.unwrap().id;
+    assert!(is_dropped(first).await);
+    assert!(!is_dropped(dropped).await);
+    let side: RefName = "side".parse().unwrap();
+    world.store.create_branch(&side, &main).await.unwrap();
+    let on_side = world.store.is_dropped_since(&side, &table, first);
+    assert!(on_side.await.unwrap());
+    let again = world.commit(&main, &[set("a.t", None, "t2")]).await;
+    again.unwrap();
+    assert!(!is_dropped(first).await);
+}
+
+#[tokio::test]
 async fn every_earlier_state_can_be_read() {
     let Some(world) = world().await else {
         return;
