@@ -6,6 +6,7 @@
 mod bounds;
 mod content;
 mod deletes;
+mod delta;
 mod header;
 mod manifests;
 mod positions;
@@ -21,6 +22,7 @@ use iceberg::spec::{DataContentType, DataFileFormat, Struct, TableMetadata};
 use crate::partition::text::partition_text;
 pub use crate::value::Value;
 use crate::{DataFile, Table};
+pub(crate) use delta::{AddedFile, TableDelta};
 pub(crate) use content::{DecodedDeletes, LiveDelete, PartitionKey, TableContent, delete_counts};
 #[cfg(test)]
 pub(crate) use header::without_schema;

@@ -13,7 +13,8 @@ use forebay_core::{Context, Error, Ident, NamedTables, RefName, Result, TableNam
 use forebay_lake::bitemporal;
 use forebay_lake::upsert::NO_KEY_COLUMN;
 use forebay_lake::{
-    Draft, Lake, OWNER_PROPERTY, PartitionField, Table, TableWriter, WriterOptions, reads_property,
+    Draft, LOADERS_PROPERTY, Lake, OWNER_PROPERTY, PartitionField, Table, TableWriter,
+    WriterOptions, reads_property,
 };
 use forebay_store::{AsOf, Head};
 use object_store::path::Path;
@@ -27,9 +28,6 @@ use crate::platform::iceberg::IcebergTarget;
 pub(in crate::engine) fn raw(pipeline: &Ident) -> Result<TableName> {
     Ok(TableName::new("raw".parse()?, pipeline.clone()))
 }
-
-/// Property of a main table: the pipelines whose rows it has, with commas between their names. A rebuild has the rows of one.
-const LOADERS_PROPERTY: &str = "forebay.loaders";
 
 /// Columns that every child table has.
 const CHILD_COLUMNS: [&str; 4] = ["_fb_id", "_fb_parent_id", "_fb_root_id", "_fb_index"];
