@@ -35,7 +35,7 @@ pub(super) fn print(changes: &BranchChanges, global: &Global) -> Result<()> {
         .chain(changes.positions.iter().map(position_line))
         .collect();
     let batch = list(&lines)?;
-    output::print(global.format, batch.schema(), &[batch])
+    output::print(global.format, batch.schema(), &[batch]).map(drop)
 }
 
 fn table_line(change: &TableChanges) -> Line {
