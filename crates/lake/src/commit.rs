@@ -12,9 +12,7 @@ use std::time::Duration;
 use forebay_core::{
     CommitId, Context, Error, ErrorKind, RefName, Result, RunId, TableName, Timestamp,
 };
-use forebay_store::{
-    Change as HeadMove, Commit, Committed, HeadChange, PositionMove, TIME_PASSED,
-};
+use forebay_store::{Change as HeadMove, Commit, Committed, HeadChange, PositionMove, TIME_PASSED};
 
 use crate::{Draft, Lake};
 

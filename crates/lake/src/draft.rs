@@ -17,8 +17,8 @@ use crate::age::check_age;
 use crate::bitemporal::{Bitemporal, KEY_PROPERTY, PeriodUpdate, StagedRows};
 use crate::compact::CompactionUpdate;
 use crate::error::from_iceberg;
-use crate::ownership::UPSERT_KEY_PROPERTY;
 use crate::metadata::{METADATA_LOG_MAX, METADATA_LOG_PROPERTY, rebuilt};
+use crate::ownership::UPSERT_KEY_PROPERTY;
 use crate::rewrite::{TableRewrite, find_obstacle};
 use crate::scan::{Bounds, ScanFile, written_bounds};
 use crate::schema::{WidenedFields, WidenedSchema};
@@ -406,7 +406,11 @@ impl Draft {
             return;
         };
         let columns = keys.lock().columns().clone();
-        let names: Vec<String> = columns.key.iter().map(|column| column.name.clone()).collect();
+        let names: Vec<String> = columns
+            .key
+            .iter()
+            .map(|column| column.name.clone())
+            .collect();
         let value = serde_json::Value::from(names).to_string();
         if self.property(UPSERT_KEY_PROPERTY).as_ref() != Some(&value) {
             self.set_property(UPSERT_KEY_PROPERTY, value);

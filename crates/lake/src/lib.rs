@@ -50,8 +50,8 @@ pub use external::{
 pub use lake::Lake;
 pub use lineage::{LineageEdge, reads_property};
 pub use merge::{
-    BranchChanges, ChangeKind, MERGE_CONFLICT, MergeOutcome, MergeRequest, MergedBranch, PositionChanges,
-    TableChanges,
+    BranchChanges, ChangeKind, MERGE_CONFLICT, MergeOutcome, MergeRequest, MergedBranch,
+    PositionChanges, TableChanges,
 };
 pub use ownership::{LOADERS_PROPERTY, OWNER_PROPERTY, is_pipeline_namespace, is_system_namespace};
 pub use partition::PartitionField;

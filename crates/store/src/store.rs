@@ -26,8 +26,8 @@ use crate::sql::{
 };
 use crate::{
     AsOf, Branch, Commit, CommitRecord, Committed, Forgotten, Head, Horizon, Lease, LeaseRequest,
-    LoggedPositions, Member, MergeSides, MergedStates, NamespaceRecord, PlaceCursor, Places, PropertyChange, RunRecord,
-    StoreUrl,
+    LoggedPositions, Member, MergeSides, MergedStates, NamespaceRecord, PlaceCursor, Places,
+    PropertyChange, RunRecord, StoreUrl,
 };
 
 /// A handle of the store; clones share one writer. Several processes, and several handles, may open one store.

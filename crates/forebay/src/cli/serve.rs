@@ -48,7 +48,11 @@ pub(crate) struct Serve {
 impl Serve {
     pub(super) async fn run(self, global: &Global) -> Result<ExitCode> {
         let workspace = Arc::new(Workspace::open(global).await?);
-        workspace.lake().store().check_writable(&self.branch).await?;
+        workspace
+            .lake()
+            .store()
+            .check_writable(&self.branch)
+            .await?;
         let _alone = workspace.lock_server()?;
         let address = self
             .listen

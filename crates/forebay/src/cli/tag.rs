@@ -71,7 +71,9 @@ fn list(tags: &[Branch]) -> Result<RecordBatch> {
             text(&|tag| tag.base.as_ref().map(|(name, _)| name.to_string())),
         ),
     ];
-    let columns = columns.into_iter().map(|(name, column)| (name, column, true));
+    let columns = columns
+        .into_iter()
+        .map(|(name, column)| (name, column, true));
     RecordBatch::try_from_iter_with_nullable(columns)
         .map_err(|error| Error::bug("tag_batch", "failed to list tags").with_source(error))
 }

@@ -26,7 +26,9 @@ fn the_guide_promotes_and_takes_back() {
     let project = project();
     project.write("data/b.ndjson", "{\"id\":3,\"note\":\"new\"}\n");
     let blocks = guide_blocks();
-    let blocks = blocks.iter().filter(|block| block.place.contains("branches.md"));
+    let blocks = blocks
+        .iter()
+        .filter(|block| block.place.contains("branches.md"));
     let commands: Vec<Vec<String>> = blocks.flat_map(|block| block.commands()).collect();
     assert!(commands.len() >= 12, "{commands:?}");
     for command in commands {
@@ -34,7 +36,11 @@ fn the_guide_promotes_and_takes_back() {
         let said = project.ok(&words);
         match words.as_slice() {
             ["branch", "diff", ..] => {
-                assert!(said.out.contains("shop.orders") && said.out.contains("fast-forward"), "{}", said.out);
+                assert!(
+                    said.out.contains("shop.orders") && said.out.contains("fast-forward"),
+                    "{}",
+                    said.out
+                );
                 assert_eq!(count(&project, &[]), "2", "main is as it was");
             }
             ["branch", "merge", _] => {
@@ -58,7 +64,14 @@ fn a_conflict_is_listed_and_changes_nothing() {
     project.write("data/b.ndjson", "{\"id\":3}\n");
     project.ok(&["run", "--branch", "staging"]);
     project.ok(&["run"]);
-    let dry = project.run(&["branch", "merge", "staging", "--dry-run", "--format", "json"]);
+    let dry = project.run(&[
+        "branch",
+        "merge",
+        "staging",
+        "--dry-run",
+        "--format",
+        "json",
+    ]);
     assert_eq!(dry.code, 1, "{}", dry.err);
     let listed: serde_json::Value = serde_json::from_str(&dry.out).unwrap();
     let rows = listed.as_array().unwrap();
@@ -89,10 +102,14 @@ fn statements_change_a_branch_alone_and_merge() {
     ] {
         project.ok(&["sql", "--branch", "staging", statement]);
     }
-    let tables = project.ok(&["tables", "--branch", "staging", "--format", "csv"]).out;
+    let tables = project
+        .ok(&["tables", "--branch", "staging", "--format", "csv"])
+        .out;
     assert!(tables.contains("shop.more"), "{tables}");
     assert_eq!(project.value("SELECT sum(id) FROM shop.notes"), "1");
-    let diff = project.ok(&["branch", "diff", "staging", "--format", "csv"]).out;
+    let diff = project
+        .ok(&["branch", "diff", "staging", "--format", "csv"])
+        .out;
     assert!(diff.contains("added column text: string"), "{diff}");
     project.ok(&["branch", "merge", "staging"]);
     assert_eq!(project.value("SELECT sum(id) FROM shop.notes"), "12");
@@ -105,16 +122,32 @@ fn a_tag_never_moves() {
     project.ok(&["tag", "create", "v1"]);
     for refused in [
         &["run", "--branch", "v1"][..],
-        &["sql", "--branch", "v1", "--force", "DELETE FROM shop.orders"],
+        &[
+            "sql",
+            "--branch",
+            "v1",
+            "--force",
+            "DELETE FROM shop.orders",
+        ],
         &["branch", "merge", "main", "--into", "v1"],
         &["serve", "--branch", "v1", "--listen", "127.0.0.1:0"],
     ] {
         let said = project.run(refused);
-        assert!(said.err.contains("tag_is_fixed"), "{refused:?}: {}", said.err);
+        assert!(
+            said.err.contains("tag_is_fixed"),
+            "{refused:?}: {}",
+            said.err
+        );
     }
     let twice = project.run(&["branch", "create", "v1"]);
     assert!(twice.err.contains("branch_exists"), "{}", twice.err);
-    for bad in ["Upper", "main", "a b", "a\u{7}b", "01jfz6v6q8k7g5r3m2n1p0qrst"] {
+    for bad in [
+        "Upper",
+        "main",
+        "a b",
+        "a\u{7}b",
+        "01jfz6v6q8k7g5r3m2n1p0qrst",
+    ] {
         assert_ne!(project.run(&["tag", "create", bad]).code, 0, "{bad:?}");
     }
     project.write("data/b.ndjson", "{\"id\":3}\n");
@@ -123,7 +156,10 @@ fn a_tag_never_moves() {
     let of_tag = "SELECT count(*) FROM shop.orders FOR SYSTEM_TIME AS OF 'v1'";
     assert_eq!(project.value(of_tag), "2");
     let listed = project.ok(&["tag", "ls", "--format", "csv"]).out;
-    assert!(listed.lines().nth(1).unwrap().starts_with("v1,"), "{listed}");
+    assert!(
+        listed.lines().nth(1).unwrap().starts_with("v1,"),
+        "{listed}"
+    );
     let branches = project.ok(&["branch", "ls", "--format", "csv"]).out;
     assert_eq!(branches.lines().count(), 2, "{branches}");
     let at = project.value("SELECT min(at) FROM lake.commits");

@@ -6,9 +6,7 @@
 use std::time::Duration;
 
 use forebay_core::{Error, ErrorKind, Result};
-use forebay_store::{
-    Commit, Committed, Lease, LeaseRequest, MergeSides, PositionMove,
-};
+use forebay_store::{Commit, Committed, Lease, LeaseRequest, MergeSides, PositionMove};
 
 use super::plan::{Detail, MergePlan, PlannedGraft, plan};
 use super::positions::MovedSplit;

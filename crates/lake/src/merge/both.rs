@@ -87,8 +87,11 @@ impl TableStates {
         kind: ChangeKind,
         names: (&RefName, &RefName),
     ) -> Result<TableDecision> {
-        let compacted =
-            |table: &Table| self.base.as_ref().is_some_and(|base| is_only_compacted(base, table));
+        let compacted = |table: &Table| {
+            self.base
+                .as_ref()
+                .is_some_and(|base| is_only_compacted(base, table))
+        };
         if compacted(&self.source) {
             let nothing = MergeOutcome::Nothing;
             let decided = TableDecision::of(ChangeKind::Compacted, nothing, TableAction::None);
@@ -182,11 +185,7 @@ impl TableStates {
             let (added, deleted) = (delta.rows_added, delta.rows_deleted());
             format!("added {added} and deleted or replaced {deleted} rows")
         };
-        let mut reason = format!(
-            "{source} {}, {target} {}",
-            counts(ours),
-            counts(theirs)
-        );
+        let mut reason = format!("{source} {}, {target} {}", counts(ours), counts(theirs));
         let Some(key) = self.key() else {
             return Ok(reason);
         };

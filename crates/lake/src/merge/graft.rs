@@ -40,9 +40,7 @@ impl Graft<'_> {
         let refused = |reason: String| Ok(PreparedGraft::Refused(reason));
         let schema = match self.schema(names) {
             MergedSchema::OfTarget => None,
-            MergedSchema::OfSource => {
-                Some(Schema::clone(self.source.metadata().current_schema()))
-            }
+            MergedSchema::OfSource => Some(Schema::clone(self.source.metadata().current_schema())),
             MergedSchema::Refused(reason) => return refused(reason),
         };
         if let Some(reason) = self.other_layout(ours, names) {
@@ -88,9 +86,9 @@ impl Graft<'_> {
         }
         match same_columns(&theirs, &base) {
             true => MergedSchema::OfSource,
-            false => MergedSchema::Refused(format!(
-                "{source} and {target} both changed its columns"
-            )),
+            false => {
+                MergedSchema::Refused(format!("{source} and {target} both changed its columns"))
+            }
         }
     }
 
@@ -101,27 +99,32 @@ impl Graft<'_> {
         (source, target): (&RefName, &RefName),
     ) -> Option<String> {
         let (from, into) = (self.source.metadata(), self.target.metadata());
-        if [from, into].iter().any(|one| one.format_version() == FormatVersion::V3)
+        if [from, into]
+            .iter()
+            .any(|one| one.format_version() == FormatVersion::V3)
             && !ours.added.is_empty()
         {
             return Some("both added rows, and its format version 3 numbers them".to_owned());
         }
         let specs: HashSet<i32> = ours.added.iter().map(|file| file.spec_id()).collect();
         let is_known = |id: &i32| {
-            let (ours, theirs) = (from.partition_spec_by_id(*id), into.partition_spec_by_id(*id));
+            let (ours, theirs) = (
+                from.partition_spec_by_id(*id),
+                into.partition_spec_by_id(*id),
+            );
             ours.is_some() && ours == theirs
         };
-        let same_default =
-            from.default_partition_spec() == into.default_partition_spec() || self.is_default_kept();
-        (!same_default || !specs.iter().all(is_known)).then(|| {
-            format!("its partitioning was changed on {source}, and its rows on {target}")
-        })
+        let same_default = from.default_partition_spec() == into.default_partition_spec()
+            || self.is_default_kept();
+        (!same_default || !specs.iter().all(is_known))
+            .then(|| format!("its partitioning was changed on {source}, and its rows on {target}"))
     }
 
     /// The source did not change the partitioning of new files.
     fn is_default_kept(&self) -> bool {
         let spec = |table: &Table| table.metadata().default_partition_spec_id();
-        self.base.is_some_and(|base| spec(base) == spec(self.source))
+        self.base
+            .is_some_and(|base| spec(base) == spec(self.source))
     }
 
     /// Rows that the target took over in another way, such as a rollback to a state of the source, must not come again.
@@ -136,7 +139,10 @@ impl Graft<'_> {
         if !is_known && !ours.added.is_empty() {
             let theirs = TableDelta::between(self.base, Some(self.target)).await?;
             let files: HashSet<&str> = theirs.added.iter().map(|file| file.location()).collect();
-            is_known = ours.added.iter().any(|file| files.contains(file.location()));
+            is_known = ours
+                .added
+                .iter()
+                .any(|file| files.contains(file.location()));
         }
         Ok(is_known.then(|| {
             format!("{target} has rows of {source} already that did not come with a merge")
@@ -152,15 +158,17 @@ fn same_columns(a: &Schema, b: &Schema) -> bool {
 /// A column that files of `written` have and whose values `current` would not show as they are.
 fn lost_column(written: &Schema, current: &Schema) -> Option<String> {
     let ids = 1..=written.highest_field_id().max(current.highest_field_id());
-    let mut lost = ids.filter(|id| {
-        match (written.field_by_id(*id), current.field_by_id(*id)) {
+    let mut lost = ids.filter(
+        |id| match (written.field_by_id(*id), current.field_by_id(*id)) {
             (None, None) => false,
             (None, Some(added)) => added.required,
             (Some(_), None) => true,
             (Some(ours), Some(theirs)) => theirs.required && !ours.required,
-        }
-    });
+        },
+    );
     let id = lost.next()?;
-    let name = written.name_by_field_id(id).or_else(|| current.name_by_field_id(id));
+    let name = written
+        .name_by_field_id(id)
+        .or_else(|| current.name_by_field_id(id));
     name.map(str::to_owned)
 }

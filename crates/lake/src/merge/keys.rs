@@ -183,7 +183,10 @@ fn wanted(columns: &[KeyColumn]) -> WantedColumns {
 fn text_of(batch: &RecordBatch, columns: &[KeyColumn], row: usize) -> String {
     let schema = batch.schema();
     let values = columns.iter().map(|column| {
-        let at = schema.fields().iter().position(|field| field_id(field) == Some(column.id));
+        let at = schema
+            .fields()
+            .iter()
+            .position(|field| field_id(field) == Some(column.id));
         let value = at.and_then(|at| {
             let options = FormatOptions::default();
             let shown = ArrayFormatter::try_new(batch.column(at), &options).ok()?;

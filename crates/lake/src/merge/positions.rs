@@ -40,7 +40,10 @@ pub(super) fn decide(
         moved: None,
     };
     let expected = sides.target.as_ref().map_or(0, |target| target.sequence);
-    let moved = sides.source.clone().filter(|moved| moved.sequence > expected);
+    let moved = sides
+        .source
+        .clone()
+        .filter(|moved| moved.sequence > expected);
     let conflict = match &moved {
         _ if !sides.base.has(sides.target.as_ref()) => Some(format!(
             "its position moved on {source} and on {target}: rows that both loaded would be there twice; \
@@ -92,7 +95,9 @@ fn collect_numbers(value: &Value, numbers: &mut HashSet<i64>) {
     match value {
         Value::Number(number) => numbers.extend(number.as_i64()),
         Value::Array(values) => values.iter().for_each(|one| collect_numbers(one, numbers)),
-        Value::Object(values) => values.values().for_each(|one| collect_numbers(one, numbers)),
+        Value::Object(values) => values
+            .values()
+            .for_each(|one| collect_numbers(one, numbers)),
         _ => {}
     }
 }

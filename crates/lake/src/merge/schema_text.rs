@@ -11,7 +11,9 @@ pub(super) fn schema_changes(before: &Table, after: &Table) -> Vec<String> {
     let before = before.metadata().current_schema();
     let after = after.metadata().current_schema();
     let ids = 1..=before.highest_field_id().max(after.highest_field_id());
-    let mut changes: Vec<String> = ids.flat_map(|id| field_changes(before, after, id)).collect();
+    let mut changes: Vec<String> = ids
+        .flat_map(|id| field_changes(before, after, id))
+        .collect();
     let more = changes.len().saturating_sub(LISTED_MAX);
     if more > 0 {
         changes.truncate(LISTED_MAX);
@@ -33,7 +35,11 @@ fn field_changes(before: &Schema, after: &Schema, id: i32) -> Vec<String> {
     };
     let mut changes = Vec::new();
     if name(before) != name(after) {
-        changes.push(format!("renamed column {} to {}", name(before), name(after)));
+        changes.push(format!(
+            "renamed column {} to {}",
+            name(before),
+            name(after)
+        ));
     }
     let (was, is) = (shown(&old.field_type), shown(&new.field_type));
     if old.field_type.is_primitive() && was != is {

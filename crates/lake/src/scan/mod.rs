@@ -22,8 +22,8 @@ use iceberg::spec::{DataContentType, DataFileFormat, Struct, TableMetadata};
 use crate::partition::text::partition_text;
 pub use crate::value::Value;
 use crate::{DataFile, Table};
-pub(crate) use delta::{AddedFile, TableDelta};
 pub(crate) use content::{DecodedDeletes, LiveDelete, PartitionKey, TableContent, delete_counts};
+pub(crate) use delta::{AddedFile, TableDelta};
 #[cfg(test)]
 pub(crate) use header::without_schema;
 pub(crate) use manifests::read_live;

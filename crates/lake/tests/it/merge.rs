@@ -37,7 +37,10 @@ pub(crate) async fn merge(lake: &Lake, source: &str, target: &str) -> Result<Mer
 }
 
 pub(crate) async fn fork(lake: &Lake, name: &str, from: &str) {
-    let made = lake.store().create_branch(&branch(name), &branch(from)).await;
+    let made = lake
+        .store()
+        .create_branch(&branch(name), &branch(from))
+        .await;
     made.unwrap();
 }
 
@@ -68,7 +71,10 @@ pub(crate) async fn ids_on(site: &Site, on: &str, table: &str) -> Vec<i64> {
 }
 
 pub(crate) async fn head_on(lake: &Lake, on: &str, table: &str) -> Option<Head> {
-    let found = lake.store().head(&AsOf::Head(branch(on)), &name(table)).await;
+    let found = lake
+        .store()
+        .head(&AsOf::Head(branch(on)), &name(table))
+        .await;
     found.unwrap()
 }
 
@@ -101,7 +107,10 @@ pub(crate) async fn load_on(lake: &Lake, on: &str, drafts: Vec<Draft>, to: i64) 
 }
 
 pub(crate) async fn position_on(lake: &Lake, on: &str) -> Option<(i64, i64)> {
-    let found = lake.store().positions(&branch(on), &"p".parse().unwrap()).await;
+    let found = lake
+        .store()
+        .positions(&branch(on), &"p".parse().unwrap())
+        .await;
     let (_, sequence, position) = found.unwrap().into_iter().next()?;
     Some((sequence, position.0["at"].as_i64().unwrap()))
 }
@@ -172,25 +181,49 @@ async fn a_merge_moves_pointers_positions_and_new_tables_in_one_commit() {
     );
     lake.store().commit(drop).await.unwrap();
 
-    let changes = lake.branch_changes(&branch("dev"), &branch("main")).await.unwrap();
-    let kinds: Vec<_> = changes.tables.iter().map(|one| (one.kind, one.rows_added, one.rows_deleted)).collect();
+    let changes = lake
+        .branch_changes(&branch("dev"), &branch("main"))
+        .await
+        .unwrap();
+    let kinds: Vec<_> = changes
+        .tables
+        .iter()
+        .map(|one| (one.kind, one.rows_added, one.rows_deleted))
+        .collect();
     assert_eq!(
         kinds,
-        [(ChangeKind::Dropped, 0, 1), (ChangeKind::Created, 1, 0), (ChangeKind::Changed, 1, 0)]
+        [
+            (ChangeKind::Dropped, 0, 1),
+            (ChangeKind::Created, 1, 0),
+            (ChangeKind::Changed, 1, 0)
+        ]
     );
-    assert_eq!(position_on(lake, "main").await, None, "a look changes nothing");
+    assert_eq!(
+        position_on(lake, "main").await,
+        None,
+        "a look changes nothing"
+    );
     let commits = lake.store().log(&branch("main"), 100).await.unwrap().len();
     let merged = merge(lake, "dev", "main").await.unwrap();
     assert!(merged.committed.is_some());
-    assert_eq!(lake.store().log(&branch("main"), 100).await.unwrap().len(), commits + 1);
+    assert_eq!(
+        lake.store().log(&branch("main"), 100).await.unwrap().len(),
+        commits + 1
+    );
     assert_eq!(ids_on(&site, "main", "a.t").await, [1, 2]);
     assert_eq!(ids_on(&site, "main", "a.new").await, [3]);
     assert_eq!(head_on(lake, "main", "a.gone").await, None);
     assert_eq!(position_on(lake, "main").await, Some((1, 7)));
-    assert_eq!(head_on(lake, "main", "a.t").await, head_on(lake, "dev", "a.t").await);
+    assert_eq!(
+        head_on(lake, "main", "a.t").await,
+        head_on(lake, "dev", "a.t").await
+    );
 
     let again = merge(lake, "dev", "main").await.unwrap();
-    assert!(again.committed.is_none() && again.changes.is_empty(), "{again:?}");
+    assert!(
+        again.committed.is_none() && again.changes.is_empty(),
+        "{again:?}"
+    );
     assert_eq!(lake.store().verify().await.unwrap(), Vec::<String>::new());
 }
 
@@ -221,7 +254,12 @@ async fn appends_of_both_are_put_together_whichever_way_and_however_often() {
     assert_eq!(ids_on(&site, "main", "a.t").await, [1, 2, 3, 10, 11, 12]);
     // Dropped, the branch leaves what was merged; no clean-up takes its files.
     lake.store().drop_branch(&branch("dev")).await.unwrap();
-    let cleaned = site.another_at(LATER).await.clean(&asked(LATER)).await.unwrap();
+    let cleaned = site
+        .another_at(LATER)
+        .await
+        .clean(&asked(LATER))
+        .await
+        .unwrap();
     assert!(cleaned.tables.values().all(|table| table.problem.is_none()));
     assert_eq!(ids_on(&site, "main", "a.t").await, [1, 2, 3, 10, 11, 12]);
 }
@@ -298,11 +336,22 @@ async fn a_running_pipeline_keeps_its_position() {
         duration: Duration::from_secs(3_600),
     };
     let lease = lake.store().take_lease(&running, false).await.unwrap();
-    assert_eq!(merge(lake, "dev", "main").await.unwrap_err().code(), "leased");
-    lake.store().release_lease(&running, lease.epoch).await.unwrap();
+    assert_eq!(
+        merge(lake, "dev", "main").await.unwrap_err().code(),
+        "leased"
+    );
+    lake.store()
+        .release_lease(&running, lease.epoch)
+        .await
+        .unwrap();
     merge(lake, "dev", "main").await.unwrap();
     // Who held it before cannot commit any more.
-    let moved = PositionMove::next(running.pipeline, running.split, &lease, Position(serde_json::json!({ "at": 3 })));
+    let moved = PositionMove::next(
+        running.pipeline,
+        running.split,
+        &lease,
+        Position(serde_json::json!({ "at": 3 })),
+    );
     let late = lake.commit(request(Vec::new(), vec![moved])).await;
     assert_eq!(late.unwrap_err().code(), "stale_epoch");
 }
@@ -316,11 +365,17 @@ async fn keyed_changes_of_both_are_a_conflict_that_names_the_keys() {
     upsert_on(lake, "dev", "a.k", &[(1, 2), (2, 2)]).await;
     // Only the branch changed it.
     merge(lake, "dev", "main").await.unwrap();
-    assert_eq!(keyed_on(&site, "main", "a.k").await, BTreeMap::from([(1, 2), (2, 2), (3, 1)]));
+    assert_eq!(
+        keyed_on(&site, "main", "a.k").await,
+        BTreeMap::from([(1, 2), (2, 2), (3, 1)])
+    );
     upsert_on(lake, "dev", "a.k", &[(2, 3)]).await;
     upsert_on(lake, "main", "a.k", &[(2, 4), (9, 4)]).await;
     let text = conflict_text(merge(lake, "dev", "main").await);
-    assert!(text.contains("a.k") && text.contains("(id=2)") && !text.contains("id=9"), "{text}");
+    assert!(
+        text.contains("a.k") && text.contains("(id=2)") && !text.contains("id=9"),
+        "{text}"
+    );
     // Keys that are new on both sides: different ones fit, the same do not.
     fork(lake, "fresh", "main").await;
     upsert_on(lake, "fresh", "a.k", &[(20, 5)]).await;
@@ -331,7 +386,10 @@ async fn keyed_changes_of_both_are_a_conflict_that_names_the_keys() {
     let text = conflict_text(merge(lake, "fresh", "main").await);
     assert!(text.contains("(id=22)"), "{text}");
     let rows = keyed_on(&site, "main", "a.k").await;
-    assert_eq!(rows, BTreeMap::from([(1, 2), (2, 4), (3, 1), (9, 4), (20, 5), (21, 5), (22, 7)]));
+    assert_eq!(
+        rows,
+        BTreeMap::from([(1, 2), (2, 4), (3, 1), (9, 4), (20, 5), (21, 5), (22, 7)])
+    );
 }
 
 #[tokio::test(flavor = "multi_thread")]
@@ -352,7 +410,10 @@ async fn a_compaction_on_either_side_changes_nothing() {
     assert_eq!(outcome(&merged.changes, "a.k"), MergeOutcome::FastForward);
     assert_eq!(outcome(&merged.changes, "a.t"), MergeOutcome::Append);
     assert_eq!(ids_on(&site, "main", "a.t").await, [0, 1, 2, 3, 10]);
-    assert_eq!(keyed_on(&site, "main", "a.k").await, keyed_on(&site, "dev", "a.k").await);
+    assert_eq!(
+        keyed_on(&site, "main", "a.k").await,
+        keyed_on(&site, "dev", "a.k").await
+    );
     // Compacted on the branch, changed on main.
     for table in ["a.k", "a.t"] {
         let mut asked = asked_compaction(table);
@@ -384,10 +445,16 @@ async fn tables_that_both_dropped_recreated_or_created_are_named() {
     );
     lake.store().commit(drop).await.unwrap();
     let text = conflict_text(merge(lake, "dev", "main").await);
-    assert!(text.contains("a.t: dropped on dev, changed on main"), "{text}");
+    assert!(
+        text.contains("a.t: dropped on dev, changed on main"),
+        "{text}"
+    );
     append_on(lake, "dev", "a.t", &[3]).await;
     let text = conflict_text(merge(lake, "dev", "main").await);
-    assert!(text.contains("a.t: recreated on dev, changed on main"), "{text}");
+    assert!(
+        text.contains("a.t: recreated on dev, changed on main"),
+        "{text}"
+    );
     fork(lake, "other", "main").await;
     for on in ["main", "other"] {
         append_on(lake, on, "a.n", &[1]).await;
@@ -395,7 +462,10 @@ async fn tables_that_both_dropped_recreated_or_created_are_named() {
     }
     let text = conflict_text(merge(lake, "other", "main").await);
     assert!(text.contains("a.n: created on other and on main"), "{text}");
-    assert!(!text.contains("audit.requests"), "which pipelines share: {text}");
+    assert!(
+        !text.contains("audit.requests"),
+        "which pipelines share: {text}"
+    );
 }
 
 #[tokio::test(flavor = "multi_thread")]
@@ -415,7 +485,10 @@ async fn columns_that_one_side_added_come_along_and_those_of_both_are_a_conflict
         commit_on(lake, on, vec![draft.unwrap()], Vec::new()).await;
     }
     append_on(lake, "main", "a.t", &[2]).await;
-    let changes = lake.branch_changes(&branch("dev"), &branch("main")).await.unwrap();
+    let changes = lake
+        .branch_changes(&branch("dev"), &branch("main"))
+        .await
+        .unwrap();
     assert_eq!(changes.tables[0].schema, ["added column x: long"]);
     merge(lake, "dev", "main").await.unwrap();
     assert_eq!(ids_on(&site, "main", "a.t").await, [1, 2, 10]);
@@ -431,7 +504,10 @@ async fn rows_that_main_took_over_without_a_merge_do_not_come_again() {
     fork(lake, "dev", "main").await;
     append_on(lake, "dev", "a.t", &[10]).await;
     // A rollback of main to a state of the branch.
-    let (then, now) = (head_on(lake, "dev", "a.t").await.unwrap(), head_on(lake, "main", "a.t").await.unwrap());
+    let (then, now) = (
+        head_on(lake, "dev", "a.t").await.unwrap(),
+        head_on(lake, "main", "a.t").await.unwrap(),
+    );
     let change = forebay_store::HeadChange {
         table: name("a.t"),
         uuid: then.uuid,
@@ -459,17 +535,29 @@ async fn a_tag_keeps_its_state_and_can_be_merged_but_not_changed() {
     let lake = &site.lake;
     append_on(lake, "main", "a.t", &[1]).await;
     let tag = branch("release-1");
-    lake.store().create_tag(&tag, &AsOf::Head(branch("main"))).await.unwrap();
+    lake.store()
+        .create_tag(&tag, &AsOf::Head(branch("main")))
+        .await
+        .unwrap();
     fork(lake, "dev", "main").await;
     append_on(lake, "dev", "a.t", &[10]).await;
-    lake.store().create_tag(&branch("tested"), &AsOf::Head(branch("dev"))).await.unwrap();
+    lake.store()
+        .create_tag(&branch("tested"), &AsOf::Head(branch("dev")))
+        .await
+        .unwrap();
     append_on(lake, "dev", "a.t", &[11]).await;
     append_on(lake, "main", "a.t", &[2]).await;
     let draft = drafted_on(lake, &tag, "a.t", id_rows([9])).await.unwrap();
     let mut change = request(vec![draft], Vec::new());
     change.branch = tag.clone();
-    assert_eq!(lake.commit(change).await.unwrap_err().code(), "tag_is_fixed");
-    assert_eq!(merge(lake, "main", "release-1").await.unwrap_err().code(), "tag_is_fixed");
+    assert_eq!(
+        lake.commit(change).await.unwrap_err().code(),
+        "tag_is_fixed"
+    );
+    assert_eq!(
+        merge(lake, "main", "release-1").await.unwrap_err().code(),
+        "tag_is_fixed"
+    );
     merge(lake, "tested", "main").await.unwrap();
     assert_eq!(ids_on(&site, "main", "a.t").await, [1, 2, 10]);
     merge(lake, "dev", "main").await.unwrap();

@@ -6,9 +6,7 @@ use forebay_lake::Lake;
 
 use crate::crash::{dying, interrupted};
 use crate::faulty::Death;
-use crate::merge::{
-    append_on, fork, ids_on, keyed_on, load_on, merge, position_on, upsert_on,
-};
+use crate::merge::{append_on, fork, ids_on, keyed_on, load_on, merge, position_on, upsert_on};
 use crate::site::{Site, drafted_on, id_rows};
 
 /// More operations than a merge takes.
@@ -102,7 +100,10 @@ async fn writers_in_the_middle_of_a_merge_lose_nothing() {
         }
         let ids = ids_on(&site, "main", "a.t").await;
         let wanted: [&[i64]; 2] = [&[1, 2, 3, 10], &[1, 2, 3, 10, 11]];
-        assert!(wanted.contains(&ids.as_slice()), "{ids:?} after {operations} operations");
+        assert!(
+            wanted.contains(&ids.as_slice()),
+            "{ids:?} after {operations} operations"
+        );
         merge(&other, "dev", "main").await.unwrap();
         assert_eq!(ids_on(&site, "main", "a.t").await, [1, 2, 3, 10, 11]);
         assert_eq!(position_on(&other, "main").await, Some((2, 2)));
@@ -123,8 +124,15 @@ async fn a_keyed_change_in_the_middle_of_a_merge_is_a_conflict_or_comes_after_it
             return;
         }
         let error = done.unwrap_err();
-        assert_eq!(error.code(), "merge_conflict", "after {operations} operations");
-        assert_eq!(keyed_on(&site, "main", "a.k").await, BTreeMap::from([(1, 9), (2, 1)]));
+        assert_eq!(
+            error.code(),
+            "merge_conflict",
+            "after {operations} operations"
+        );
+        assert_eq!(
+            keyed_on(&site, "main", "a.k").await,
+            BTreeMap::from([(1, 9), (2, 1)])
+        );
         assert_eq!(ids_on(&site, "main", "a.t").await, [1, 2]);
         assert_eq!(position_on(&other, "main").await, Some((1, 1)));
     }
@@ -158,6 +166,9 @@ async fn merges_at_once_land_once() {
         assert_eq!(ids_on(&site, "main", "a.t").await, [1, 2, 10, 20]);
         assert_eq!(ids_on(&site, "main", "a.new").await, [5]);
         assert_eq!(position_on(&site.lake, "main").await, Some((2, 2)));
-        assert_eq!(site.lake.store().verify().await.unwrap(), Vec::<String>::new());
+        assert_eq!(
+            site.lake.store().verify().await.unwrap(),
+            Vec::<String>::new()
+        );
     }
 }

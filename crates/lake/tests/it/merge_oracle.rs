@@ -17,9 +17,7 @@ use roaring::RoaringTreemap;
 
 use crate::clean::asked;
 use crate::compact::asked as asked_compaction;
-use crate::merge::{
-    branch, commit_on, fork, head_on, load_on, merge, position_on, upserted,
-};
+use crate::merge::{branch, commit_on, fork, head_on, load_on, merge, position_on, upserted};
 use crate::site::{LATER, Site, drafted_on, live_rows, name, request};
 
 const BRANCHES: [&str; 3] = ["main", "x", "y"];
@@ -29,15 +27,38 @@ const KEYED: &str = "a.keyed";
 #[derive(Debug, Clone)]
 enum Step {
     /// A row, perhaps with a column that may be new, perhaps with a position.
-    Append { on: usize, column: u8, moves: bool },
-    Upsert { on: usize, keys: Vec<i64> },
+    Append {
+        on: usize,
+        column: u8,
+        moves: bool,
+    },
+    Upsert {
+        on: usize,
+        keys: Vec<i64>,
+    },
     /// Of a row by its place.
-    Delete { on: usize },
-    DropTable { on: usize, keyed: bool },
-    Fork { from: usize, to: usize },
-    DropBranch { name: usize },
-    Merge { from: usize, to: usize },
-    Compact { on: usize, keyed: bool },
+    Delete {
+        on: usize,
+    },
+    DropTable {
+        on: usize,
+        keyed: bool,
+    },
+    Fork {
+        from: usize,
+        to: usize,
+    },
+    DropBranch {
+        name: usize,
+    },
+    Merge {
+        from: usize,
+        to: usize,
+    },
+    Compact {
+        on: usize,
+        keyed: bool,
+    },
     Clean,
 }
 
@@ -182,33 +203,66 @@ impl Oracle {
             self.note(on, KEYED, Event::Create);
         }
         let replaces = there.is_some_and(|there| keys.iter().any(|key| there.contains_key(key)));
-        self.note(on, KEYED, match replaces {
-            true => Event::Replace(keys),
-            false => Event::Insert(keys),
-        });
+        self.note(
+            on,
+            KEYED,
+            match replaces {
+                true => Event::Replace(keys),
+                false => Event::Insert(keys),
+            },
+        );
         let state = self.states.get_mut(on).unwrap();
         state.tables.entry(KEYED).or_default().extend(rows);
     }
 
     async fn delete(&mut self, on: &'static str) {
-        let there = self.states.get(on).and_then(|state| state.tables.get(KEYED));
+        let there = self
+            .states
+            .get(on)
+            .and_then(|state| state.tables.get(KEYED));
         if there.is_none_or(BTreeMap::is_empty) {
             return;
         }
         let lake = &self.site.lake;
-        let found = lake.table(&AsOf::Head(branch(on)), &name(KEYED)).await.unwrap().unwrap();
+        let found = lake
+            .table(&AsOf::Head(branch(on)), &name(KEYED))
+            .await
+            .unwrap()
+            .unwrap();
         let plan = found.scan(None).await.unwrap();
         let is_live = |file: &forebay_lake::scan::ScanFile, row: u64| {
-            !file.deleted.as_ref().is_some_and(|deleted| deleted.contains(row))
+            !file
+                .deleted
+                .as_ref()
+                .is_some_and(|deleted| deleted.contains(row))
         };
-        let mut places = plan.files.iter().flat_map(|file| (0..file.rows).map(move |row| (file, row)));
+        let mut places = plan
+            .files
+            .iter()
+            .flat_map(|file| (0..file.rows).map(move |row| (file, row)));
         let (file, row) = places.find(|(file, row)| is_live(file, *row)).unwrap();
-        let bytes = self.site.place.objects.get(&file.path).await.unwrap().bytes().await.unwrap();
-        let reader = ParquetRecordBatchReaderBuilder::try_new(bytes).unwrap().build().unwrap();
+        let bytes = self
+            .site
+            .place
+            .objects
+            .get(&file.path)
+            .await
+            .unwrap()
+            .bytes()
+            .await
+            .unwrap();
+        let reader = ParquetRecordBatchReaderBuilder::try_new(bytes)
+            .unwrap()
+            .build()
+            .unwrap();
         let keys: Vec<i64> = reader
             .flat_map(|batch| {
                 let batch = batch.unwrap();
-                let keys = batch.column_by_name("id").unwrap().as_primitive::<Int64Type>().clone();
+                let keys = batch
+                    .column_by_name("id")
+                    .unwrap()
+                    .as_primitive::<Int64Type>()
+                    .clone();
                 keys.values().to_vec()
             })
             .collect();
@@ -255,13 +309,22 @@ impl Oracle {
 
     async fn drop_branch(&mut self, name: &'static str) {
         if self.states.remove(name).is_some() {
-            self.site.lake.store().drop_branch(&branch(name)).await.unwrap();
+            self.site
+                .lake
+                .store()
+                .drop_branch(&branch(name))
+                .await
+                .unwrap();
             self.is_loose = true;
         }
     }
 
     async fn compact(&mut self, on: &'static str, table: &'static str) {
-        let Some(state) = self.states.get_mut(on).filter(|state| state.tables.contains_key(table)) else {
+        let Some(state) = self
+            .states
+            .get_mut(on)
+            .filter(|state| state.tables.contains_key(table))
+        else {
             return;
         };
         state.is_compacted = true;
@@ -280,7 +343,9 @@ impl Oracle {
             .map(|what| (what, self.wanted(from, to, what)))
             .collect();
         let must = wanted.iter().any(|(_, wanted)| *wanted == Wanted::Conflict);
-        let may = wanted.iter().any(|(_, wanted)| *wanted == Wanted::MayConflict)
+        let may = wanted
+            .iter()
+            .any(|(_, wanted)| *wanted == Wanted::MayConflict)
             || self.states[from].is_compacted
             || self.states[to].is_compacted
             || self.is_loose;
@@ -304,7 +369,9 @@ impl Oracle {
             of.unwrap_or_default()
         });
         let only = |a: &BTreeSet<usize>, b: &BTreeSet<usize>| -> Vec<&Event> {
-            a.difference(b).map(|number| &self.events[*number]).collect()
+            a.difference(b)
+                .map(|number| &self.events[*number])
+                .collect()
         };
         let (mine, others) = (only(&ours, &theirs), only(&theirs, &ours));
         match (mine.is_empty(), others.is_empty()) {
@@ -313,7 +380,9 @@ impl Oracle {
             (false, false) => {}
         }
         // Created and dropped again is as it was.
-        let common = ours.intersection(&theirs).map(|number| &self.events[*number]);
+        let common = ours
+            .intersection(&theirs)
+            .map(|number| &self.events[*number]);
         let [mut created, mut dropped] = [0, 0];
         for event in common {
             created += u32::from(matches!(event, Event::Create));
@@ -329,7 +398,9 @@ impl Oracle {
         }
         let is_whole = |event: &&&Event| matches!(event, Event::Create | Event::Drop | Event::Move);
         let is_replace = |event: &&&Event| matches!(event, Event::Replace(_));
-        if mine.iter().chain(&others).any(|event| is_whole(&event)) || mine.iter().any(|event| is_replace(&event)) {
+        if mine.iter().chain(&others).any(|event| is_whole(&event))
+            || mine.iter().any(|event| is_replace(&event))
+        {
             // Both may have dropped it.
             return match what != "position" && !a && !b {
                 true => Wanted::Nothing,
@@ -403,8 +474,15 @@ impl Oracle {
         let lake = self.site.another().await;
         for (on, state) in &self.states {
             for table in [ROWS, KEYED] {
-                let found = lake.table(&AsOf::Head(branch(on)), &name(table)).await.unwrap();
-                assert_eq!(found.is_some(), state.tables.contains_key(table), "{table} on {on}");
+                let found = lake
+                    .table(&AsOf::Head(branch(on)), &name(table))
+                    .await
+                    .unwrap();
+                assert_eq!(
+                    found.is_some(),
+                    state.tables.contains_key(table),
+                    "{table} on {on}"
+                );
                 let Some(found) = found else { continue };
                 let rows = rows_of(&self.site, &found).await;
                 assert_eq!(&rows, &state.tables[table], "{table} on {on}");
@@ -466,7 +544,10 @@ async fn play_all(site: Site, steps: Vec<Step>) {
 }
 
 fn run(work: impl Future<Output = ()>) {
-    let runtime = tokio::runtime::Builder::new_multi_thread().enable_all().build().unwrap();
+    let runtime = tokio::runtime::Builder::new_multi_thread()
+        .enable_all()
+        .build()
+        .unwrap();
     runtime.block_on(work);
 }
 

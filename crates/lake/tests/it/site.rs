@@ -118,17 +118,35 @@ impl Site {
 
     pub(crate) async fn another_on(&self, objects: Arc<dyn ObjectStore>) -> Lake {
         let root = self.place.root.clone();
-        open(&self.folder, self.catalog.as_deref(), self.clock.clone(), Place { objects, root }).await
+        open(
+            &self.folder,
+            self.catalog.as_deref(),
+            self.clock.clone(),
+            Place { objects, root },
+        )
+        .await
     }
 
     /// Another process whose clock says so.
     pub(crate) async fn another_at(&self, now: Timestamp) -> Lake {
-        open(&self.folder, self.catalog.as_deref(), FakeClock::auto(now), self.place.clone()).await
+        open(
+            &self.folder,
+            self.catalog.as_deref(),
+            FakeClock::auto(now),
+            self.place.clone(),
+        )
+        .await
     }
 
     /// Another process whose time passes: its waits are real.
     pub(crate) async fn another_in_real_time(&self) -> Lake {
-        open(&self.folder, self.catalog.as_deref(), SystemClock::shared(), self.place.clone()).await
+        open(
+            &self.folder,
+            self.catalog.as_deref(),
+            SystemClock::shared(),
+            self.place.clone(),
+        )
+        .await
     }
 
     /// The values of the column `id` in a state of a table, ascending.

@@ -33,7 +33,10 @@ impl Operation for Take {
     async fn apply(&self, sql: &mut Sql<'_>, now: Timestamp) -> Result<Lease, Stop> {
         let request = &self.request;
         let (branch, head) = live_branch(sql, &request.branch).await?;
-        if refs::find(sql, &request.branch).await?.is_some_and(|found| found.is_tag) {
+        if refs::find(sql, &request.branch)
+            .await?
+            .is_some_and(|found| found.is_tag)
+        {
             return Err(refs::tag_is_fixed(&request.branch).into());
         }
         if !self.steal {

@@ -16,9 +16,7 @@ use super::lease;
 use super::log::{self, Level, live_branch};
 use super::operation::Operation;
 use crate::database::{Sql, query};
-use crate::merge::{
-    MergeBase, MergeSides, MergedStates, SplitPosition, SplitSides, TableSides,
-};
+use crate::merge::{MergeBase, MergeSides, MergedStates, SplitPosition, SplitSides, TableSides};
 use crate::{Commit, Committed, Head};
 
 /// The newest commit of each branch that is part of a state.
@@ -57,12 +55,19 @@ pub(crate) async fn sides(
         },
     };
     for table in touched(sql, TABLES, &from, &bases).await? {
-        let table = TableName::new(parse("a namespace", &table.0)?, parse("a table name", &table.1)?);
-        sides.tables.push(table_sides(sql, table, (&from, &into), &bases).await?);
+        let table = TableName::new(
+            parse("a namespace", &table.0)?,
+            parse("a table name", &table.1)?,
+        );
+        sides
+            .tables
+            .push(table_sides(sql, table, (&from, &into), &bases).await?);
     }
     for (pipeline, split) in touched(sql, SPLITS, &from, &bases).await? {
         let split = (parse("a pipeline", &pipeline)?, parse("a split", &split)?);
-        sides.splits.push(split_sides(sql, split, (&from, &into), &bases).await?);
+        sides
+            .splits
+            .push(split_sides(sql, split, (&from, &into), &bases).await?);
     }
     // Rows go only once the horizon has passed them: what is kept now was whole all the while.
     recheck(sql, &bases, source, target).await?;
@@ -192,7 +197,8 @@ async fn head_commit(sql: &mut Sql<'_>, lineage: &[Level]) -> Result<Option<Comm
     Ok(id.map(|(id,)| parse("a commit id", &id)).transpose()?)
 }
 
-const TABLES: &str = "SELECT DISTINCT namespace, name FROM changes WHERE branch = $1 AND seq > $2 AND seq <= $3";
+const TABLES: &str =
+    "SELECT DISTINCT namespace, name FROM changes WHERE branch = $1 AND seq > $2 AND seq <= $3";
 const SPLITS: &str =
     "SELECT DISTINCT pipeline, split FROM moves WHERE branch = $1 AND seq > $2 AND seq <= $3";
 
@@ -345,7 +351,8 @@ impl Operation for CommitMerge {
         check_source(sql, &self.merged).await?;
         let results = commit::apply(&[&self.commit], sql, now).await?;
         let made = results.into_iter().next();
-        let committed = made.ok_or_else(|| Error::bug("no_result", "a commit without a result"))??;
+        let committed =
+            made.ok_or_else(|| Error::bug("no_result", "a commit without a result"))??;
         let id = committed.id.to_string();
         let row: Option<(i64, i64)> = query("SELECT branch, seq FROM commits WHERE id = $1")
             .bind(id.as_str())

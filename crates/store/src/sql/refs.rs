@@ -144,14 +144,16 @@ impl DropBranch {
     fn refusal(&self, found: Option<&Branch>) -> Error {
         let name = &self.name;
         match (self.is_tag, found) {
-            (false, Some(_)) => no_such_branch(name)
-                .with_hint(format!("{name} is a tag: forebay tag drop {name}")),
+            (false, Some(_)) => {
+                no_such_branch(name).with_hint(format!("{name} is a tag: forebay tag drop {name}"))
+            }
             (false, None) => no_such_branch(name),
             (true, found) => {
                 let error = Error::not_found("no_such_tag", format!("tag {name} not found"));
                 match found {
-                    Some(_) => error
-                        .with_hint(format!("{name} is a branch: forebay branch drop {name}")),
+                    Some(_) => {
+                        error.with_hint(format!("{name} is a branch: forebay branch drop {name}"))
+                    }
                     None => error,
                 }
             }

@@ -90,7 +90,9 @@ fn list(lines: &[Line]) -> Result<RecordBatch> {
         ("merge", text(&|line| Some(line.merge.to_owned()))),
         ("reason", text(&|line| line.reason.clone())),
     ];
-    let columns = columns.into_iter().map(|(name, column)| (name, column, true));
+    let columns = columns
+        .into_iter()
+        .map(|(name, column)| (name, column, true));
     RecordBatch::try_from_iter_with_nullable(columns)
         .map_err(|error| Error::bug("branch_batch", "failed to list changes").with_source(error))
 }
@@ -113,7 +115,11 @@ pub(super) async fn merge(
         source: source.clone(),
         target: target.clone(),
         author: workspace.author(),
-        owner: format!("merge-{}-{:08x}", std::process::id(), rand::rng().random::<u32>()),
+        owner: format!(
+            "merge-{}-{:08x}",
+            std::process::id(),
+            rand::rng().random::<u32>()
+        ),
         lease: workspace.settings().store.lease.0,
     };
     let merged = workspace.lake().merge_branch(&request).await?;
@@ -123,7 +129,11 @@ pub(super) async fn merge(
     };
     let changes = &merged.changes;
     for change in &changes.tables {
-        say::line(format_args!("  {}: {}", change.table, change.outcome.as_str()));
+        say::line(format_args!(
+            "  {}: {}",
+            change.table,
+            change.outcome.as_str()
+        ));
     }
     say::good(format_args!(
         "merged {source} into {target}: {} and {} in commit {}",
@@ -144,5 +154,6 @@ fn dry_result(changes: &BranchChanges, (source, target): (&RefName, &RefName)) -
         "{source} cannot be merged into {target}: {}",
         say::counted(conflicts, "conflict")
     );
-    Err(Error::conflict(MERGE_CONFLICT, what).with_hint("the column `reason` has what both changed"))
+    Err(Error::conflict(MERGE_CONFLICT, what)
+        .with_hint("the column `reason` has what both changed"))
 }

@@ -215,7 +215,13 @@ impl Site {
         let listening = forebay_server::listen("127.0.0.1:0").await?;
         let address = listening.address;
         let stop = CancellationToken::new();
-        let running = Running::start(workspace.clone(), listening, ServedProject::on_main(), stop.clone()).await;
+        let running = Running::start(
+            workspace.clone(),
+            listening,
+            ServedProject::on_main(),
+            stop.clone(),
+        )
+        .await;
         Ok(Self {
             workspace,
             publisher: Publisher { address },
