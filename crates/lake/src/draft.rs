@@ -1,5 +1,7 @@
 //! A change of one table that is not committed yet.
 
+mod branches;
+
 use std::collections::{BTreeMap, BTreeSet, HashMap};
 use std::sync::Arc;
 
@@ -18,7 +20,6 @@ use crate::bitemporal::{Bitemporal, KEY_PROPERTY, PeriodUpdate, StagedRows};
 use crate::compact::CompactionUpdate;
 use crate::error::from_iceberg;
 use crate::metadata::{METADATA_LOG_MAX, METADATA_LOG_PROPERTY, rebuilt};
-use crate::ownership::UPSERT_KEY_PROPERTY;
 use crate::rewrite::{TableRewrite, find_obstacle};
 use crate::scan::{Bounds, ScanFile, written_bounds};
 use crate::schema::{WidenedFields, WidenedSchema};
@@ -398,38 +399,6 @@ impl Draft {
     pub fn append(&mut self, files: Vec<DataFile>) {
         self.files.extend(files);
         self.note_upsert_key();
-    }
-
-    /// Rows whose key another branch may add, too: a merge must know the key.
-    fn note_upsert_key(&mut self) {
-        let Some(keys) = self.keys.as_ref().filter(|_| !self.files.is_empty()) else {
-            return;
-        };
-        let columns = keys.lock().columns().clone();
-        let names: Vec<String> = columns
-            .key
-            .iter()
-            .map(|column| column.name.clone())
-            .collect();
-        let value = serde_json::Value::from(names).to_string();
-        if self.property(UPSERT_KEY_PROPERTY).as_ref() != Some(&value) {
-            self.set_property(UPSERT_KEY_PROPERTY, value);
-        }
-    }
-
-    /// Takes over files that another branch of the table has, with the schema that they were written by when that is newer.
-    pub(crate) fn graft(
-        &mut self,
-        schema: Option<iceberg::spec::Schema>,
-        files: Vec<DataFile>,
-        properties: BTreeMap<String, String>,
-    ) -> Result<()> {
-        if let Some(schema) = schema {
-            self.change_schema(schema)?;
-        }
-        self.properties.extend(properties);
-        self.files.extend(files);
-        Ok(())
     }
 
     /// Gives up the change and deletes its files. Only for a change that was never given to [`crate::Lake::commit`]: after an error of
