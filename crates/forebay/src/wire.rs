@@ -14,6 +14,7 @@ use forebay_journal::Journals;
 use forebay_lake::Lake;
 use forebay_objects::StorageUrl;
 use forebay_pipeline::engine::{Figures, Ids, RunContext};
+use forebay_pipeline::spec::PipelineSpec;
 use forebay_query::{ChangeOptions, Engine, Query, QueryCancellation, QueryOptions};
 use forebay_server::CatalogSite;
 use forebay_store::{AsOf, Store};
@@ -328,6 +329,28 @@ impl Workspace {
             .with_hint("wait for it to end, or stop it")
         };
         lock_file(&path, already_running).map(Lock)
+    }
+
+    /// The same on a branch: a run there does not keep one on `main` waiting, unless both read the same journal of pushes.
+    pub(crate) fn lock_on(&self, branch: &RefName, spec: &PipelineSpec) -> Result<Vec<Lock>> {
+        let mut locks = Vec::new();
+        if *branch == RefName::main() || spec.source.push().is_some() {
+            locks.push(self.lock(&spec.name)?);
+        }
+        if *branch != RefName::main() {
+            locks.push(self.lock_branch(branch, &spec.name)?);
+        }
+        Ok(locks)
+    }
+
+    fn lock_branch(&self, branch: &RefName, pipeline: &Ident) -> Result<Lock> {
+        // No name of a branch has a `+`.
+        let name = format!("{pipeline}@{}.lock", branch.as_str().replace('/', "+"));
+        let already_running = |_: &mut File| {
+            let what = format!("the pipeline {pipeline} is running on {branch} in another process");
+            Error::conflict("already_running", what).with_hint("wait for it to end, or stop it")
+        };
+        lock_file(&self.folder.join("locks").join(name), already_running).map(Lock)
     }
 
     /// Where statements spill and payloads are decompressed.

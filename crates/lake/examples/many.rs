@@ -58,6 +58,7 @@ async fn main() -> Result<(), Failed> {
             split: request.split.clone(),
             epoch: lease.epoch,
             sequence: lease.sequence + number.cast_signed(),
+            sequence_after: lease.sequence + number.cast_signed() + 1,
             position: Position(serde_json::json!({ "offset": number * ROWS })),
         };
         let commit = CommitRequest {

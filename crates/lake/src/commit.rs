@@ -13,7 +13,7 @@ use std::time::Duration;
 use forebay_core::{
     CommitId, Context, Error, ErrorKind, RefName, Result, RunId, TableName, Timestamp,
 };
-use forebay_store::{Change as HeadMove, Commit, Committed, PositionMove, TIME_PASSED};
+use forebay_store::{Change as HeadMove, Commit, Committed, HeadChange, PositionMove, TIME_PASSED};
 
 use crate::{Draft, Lake};
 
@@ -45,6 +45,41 @@ pub struct LakeCommit {
     pub rows: u64,
     /// How often a table had moved and was rebased.
     pub rebases: u32,
+}
+
+/// Drafts on top of the heads as they are now, with files that nobody names yet.
+pub(crate) struct StackedHeads {
+    tops: Vec<Top>,
+}
+
+impl StackedHeads {
+    /// One attempt for a commit that also makes other changes. `request` has no drafts.
+    pub(crate) async fn of(
+        lake: &Lake,
+        request: &CommitRequest,
+        drafts: Vec<Draft>,
+    ) -> Result<Self> {
+        check_distinct(&drafts)?;
+        let changes = prepared(lake, drafts).await?;
+        let notes = Notes::of(request);
+        let at = lake.clock().now();
+        let tops = stacked(lake, request, &changes, &notes, at).await?;
+        Ok(Self { tops })
+    }
+
+    pub(crate) fn heads(&self) -> impl Iterator<Item = &HeadChange> {
+        self.tops.iter().map(|top| &top.head)
+    }
+
+    /// After the commit.
+    pub(crate) fn remember(self, lake: &Lake) {
+        remember(lake, self.tops);
+    }
+
+    /// After a commit that was refused.
+    pub(crate) async fn discard(self, lake: &Lake) {
+        discard(lake, self.tops).await;
+    }
 }
 
 pub(crate) async fn commit(lake: &Lake, mut request: CommitRequest) -> Result<LakeCommit> {

@@ -1,5 +1,6 @@
 //! A change of one table that is not committed yet.
 
+mod branches;
 mod keyed;
 
 use std::collections::{BTreeMap, BTreeSet, HashMap};
@@ -295,6 +296,7 @@ impl Draft {
     /// Adds written files to the change.
     pub fn append(&mut self, files: Vec<DataFile>) {
         self.files.extend(files);
+        self.note_upsert_key();
     }
 
     /// Gives up the change and deletes its files. Only for a change that was never given to [`crate::Lake::commit`]: after an error of

@@ -57,6 +57,10 @@ impl FileToSearch {
         }
     }
 
+    pub(crate) fn path(&self) -> &Path {
+        &self.path
+    }
+
     /// Gives batches of all rows, deleted ones too, with the place of the first row of each. Blocks.
     pub(crate) fn read(
         &self,

@@ -21,6 +21,7 @@ mod file_owner;
 mod lake;
 mod lineage;
 mod manifest_cache;
+mod merge;
 mod metadata;
 mod ownership;
 pub mod partition;
@@ -49,7 +50,11 @@ pub use external::{
 };
 pub use lake::Lake;
 pub use lineage::{LineageEdge, reads_property};
-pub use ownership::{OWNER_PROPERTY, is_pipeline_namespace, is_system_namespace};
+pub use merge::{
+    BranchChanges, ChangeKind, MERGE_CONFLICT, MergeOutcome, MergeRequest, MergedBranch,
+    PositionChanges, TableChanges,
+};
+pub use ownership::{LOADERS_PROPERTY, OWNER_PROPERTY, is_pipeline_namespace, is_system_namespace};
 pub use partition::PartitionField;
 pub use rewrite::{REWRITE_BYTES_MAX, SAME_SEQUENCES_NOTE, WideningObstacle};
 pub use schema::{INCOMPATIBLE_TYPE, TYPE_DEPTH_MAX, UUID_MARK, is_uuid};

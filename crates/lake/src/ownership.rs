@@ -9,6 +9,12 @@ const RESERVED_NAMESPACES: [&str; 2] = ["lake", "information_schema"];
 /// to it.
 pub const OWNER_PROPERTY: &str = "forebay.owner";
 
+/// Property of a data table: the pipelines that have loaded it, with commas.
+pub const LOADERS_PROPERTY: &str = "forebay.loaders";
+
+/// Property of a table whose rows were replaced by their key: the columns of the key, as JSON.
+pub(crate) const UPSERT_KEY_PROPERTY: &str = "forebay.upsert-key";
+
 /// Whether the tables of this namespace belong to a pipeline as a whole, so that they change with its position.
 pub fn is_pipeline_namespace(name: &str) -> bool {
     PIPELINE_NAMESPACES.contains(&name)

@@ -5,7 +5,7 @@ use std::fmt;
 use std::sync::{Arc, OnceLock};
 
 use datafusion::catalog::TableProvider;
-use forebay_core::{Error, RefName, RowRange, TableName};
+use forebay_core::{Error, ErrorKind, RefName, RowRange, TableName};
 use forebay_lake::bitemporal::is_bitemporal;
 use forebay_lake::{Lake, Table};
 use forebay_store::AsOf;
@@ -239,6 +239,34 @@ impl Pinned {
         }
     }
 
+    /// A clause that names a tag names its commit. Any other text stays, to be read or refused as it is.
+    async fn with_commit_of_tag<'n>(
+        &self,
+        named: ClausedName<'n>,
+    ) -> forebay_core::Result<ClausedName<'n>> {
+        let Some(Span::AsOf(text)) = &named.system else {
+            return Ok(named);
+        };
+        if as_of::parse(text, &self.branch).is_ok() {
+            return Ok(named);
+        }
+        let Ok(tag) = text.parse::<RefName>() else {
+            return Ok(named);
+        };
+        let found = match self.lake.store().branch(&tag).await {
+            Err(error) if error.kind() == ErrorKind::NotFound => return Ok(named),
+            found => found?,
+        };
+        let commit = found.head.filter(|_| found.is_tag);
+        Ok(match commit {
+            Some(commit) => ClausedName {
+                system: Some(Span::AsOf(commit.to_string())),
+                ..named
+            },
+            None => named,
+        })
+    }
+
     pub(crate) async fn table(
         &self,
         namespace: &str,
@@ -251,6 +279,7 @@ impl Pinned {
         let (Ok(namespace), Ok(name)) = (namespace.parse(), named.name.parse()) else {
             return Ok(None);
         };
+        let named = self.with_commit_of_tag(named).await?;
         let name = TableName::new(namespace, name);
         if named.is_new {
             return self.new_rows(&name, &named).await;

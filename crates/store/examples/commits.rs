@@ -100,6 +100,7 @@ async fn write(
                     split: split.clone(),
                     epoch: lease.epoch,
                     sequence,
+                    sequence_after: sequence + 1,
                     position,
                 }],
             })

@@ -3,6 +3,8 @@
 use forebay_core::{CommitId, Ident, Position, RefName, RunId, TableName, Timestamp};
 use uuid::Uuid;
 
+use crate::Lease;
+
 /// Everything that one commit does; all of it happens or none.
 #[derive(Debug, Clone)]
 pub struct Commit {
@@ -63,9 +65,25 @@ pub struct PositionMove {
     pub pipeline: Ident,
     pub split: Ident,
     pub epoch: i64,
-    /// The sequence that the caller read; the commit sets it to `sequence + 1`.
+    /// The sequence that the caller read.
     pub sequence: i64,
+    /// The sequence from then on: the next one, or that of another branch whose position is taken over.
+    pub sequence_after: i64,
     pub position: Position,
+}
+
+impl PositionMove {
+    /// The next move of a split whose lease is held.
+    pub fn next(pipeline: Ident, split: Ident, lease: &Lease, position: Position) -> Self {
+        Self {
+            pipeline,
+            split,
+            epoch: lease.epoch,
+            sequence: lease.sequence,
+            sequence_after: lease.sequence + 1,
+            position,
+        }
+    }
 }
 
 /// Code of the error for a commit whose time is not after that of the newest one.

@@ -10,6 +10,7 @@ mod database;
 mod horizon;
 mod lease;
 mod log;
+mod merge;
 mod namespaces;
 mod refs;
 mod runs;
@@ -23,6 +24,7 @@ pub use horizon::{
 };
 pub use lease::{Lease, LeaseRequest, Member};
 pub use log::{AsOf, CommitRecord, Head};
+pub use merge::{MergeBase, MergeSides, MergedStates, SplitPosition, SplitSides, TableSides};
 pub use namespaces::{NamespaceRecord, PropertyChange};
 pub use refs::Branch;
 pub use runs::{RunRecord, RunStatus, StepRecord};

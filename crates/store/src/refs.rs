@@ -1,6 +1,6 @@
-//! Branches. Creating one copies nothing: it is its base commit plus its own changes.
+//! Branches and tags. Creating one copies nothing: it is its base commit plus its own changes, of which a tag has none.
 
-use forebay_core::{CommitId, RefName};
+use forebay_core::{CommitId, RefName, Timestamp};
 
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Branch {
@@ -8,4 +8,8 @@ pub struct Branch {
     /// The branch and commit it started from; `None` for `main`.
     pub base: Option<(RefName, Option<CommitId>)>,
     pub head: Option<CommitId>,
+    /// When its newest commit was made; `None` without one.
+    pub head_at: Option<Timestamp>,
+    /// It stays where it was made: nothing is committed to it.
+    pub is_tag: bool,
 }

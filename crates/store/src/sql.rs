@@ -13,6 +13,7 @@ pub(crate) mod listing;
 pub(crate) mod log;
 pub(crate) mod logged;
 pub(crate) mod member;
+pub(crate) mod merge;
 pub(crate) mod namespaces;
 pub(crate) mod operation;
 pub(crate) mod refs;

@@ -22,12 +22,13 @@ use crate::sql::namespaces::{ChangeNamespace, CreateNamespace, DropNamespace};
 use crate::sql::operation::{Job, Operation, Pending};
 use crate::sql::writer::Writer;
 use crate::sql::{
-    commit, horizon, lease, listing, log, logged, member, namespaces, refs, runs, verify, writer,
+    commit, horizon, lease, listing, log, logged, member, merge, namespaces, refs, runs, verify,
+    writer,
 };
 use crate::{
     AsOf, Branch, Commit, CommitRecord, Committed, Forgotten, Head, Horizon, Lease, LeaseRequest,
-    LoggedPositions, Member, NamespaceRecord, PlaceCursor, Places, PropertyChange, RunRecord,
-    StoreUrl,
+    LoggedPositions, Member, MergeSides, MergedStates, NamespaceRecord, PlaceCursor, Places,
+    PropertyChange, RunRecord, StoreUrl,
 };
 
 /// Child tables that are listed at once.
@@ -234,23 +235,94 @@ impl Store {
     ///
     /// Errors: `Conflict` `branch_exists`, `NotFound` `no_such_branch` for `from`.
     pub async fn create_branch(&self, name: &RefName, from: &RefName) -> Result<Branch> {
+        self.create_branch_at(name, &AsOf::Head(from.clone())).await
+    }
+
+    /// A branch of any kept state; nothing is copied, and the state is kept as long as the branch is.
+    ///
+    /// Errors: `Conflict` `branch_exists`, `Config` `ref_name_is_id` for a name that reads as a commit id, `NotFound` as for every question about a
+    /// state.
+    pub async fn create_branch_at(&self, name: &RefName, from: &AsOf) -> Result<Branch> {
         self.write(refs::CreateBranch {
             name: name.clone(),
             from: from.clone(),
+            is_tag: false,
         })
         .await
     }
 
-    /// Every branch that is not dropped, by name.
+    /// A name for one kept state, which never moves and is read like a branch; the state is kept as long as the tag is.
+    ///
+    /// Errors: as for [`Store::create_branch_at`]; branches and tags share their names.
+    pub async fn create_tag(&self, name: &RefName, at: &AsOf) -> Result<Branch> {
+        self.write(refs::CreateBranch {
+            name: name.clone(),
+            from: at.clone(),
+            is_tag: true,
+        })
+        .await
+    }
+
+    /// Every branch and tag that is not dropped, by name.
     pub async fn branches(&self) -> Result<Vec<Branch>> {
         Ok(refs::list(&mut self.reader().await?.sql()).await?)
+    }
+
+    /// The branch or tag of this name.
+    ///
+    /// Errors: `NotFound` `no_such_branch`.
+    pub async fn branch(&self, name: &RefName) -> Result<Branch> {
+        let found = refs::find(&mut self.reader().await?.sql(), name).await?;
+        found.ok_or_else(|| refs::no_such_branch(name))
+    }
+
+    /// Says early what every commit says too.
+    ///
+    /// Errors: `NotFound` `no_such_branch`, `Unsupported` `tag_is_fixed`.
+    pub async fn check_writable(&self, name: &RefName) -> Result<()> {
+        match self.branch(name).await?.is_tag {
+            true => Err(refs::tag_is_fixed(name)),
+            false => Ok(()),
+        }
     }
 
     /// Its name is free again; its commits can still be read by id, and branches based on it stay as they are.
     ///
     /// Errors: `NotFound` `no_such_branch`, `Config` `main_stays`.
     pub async fn drop_branch(&self, name: &RefName) -> Result<()> {
-        self.write(refs::DropBranch(name.clone())).await
+        self.write(refs::DropBranch {
+            name: name.clone(),
+            is_tag: false,
+        })
+        .await
+    }
+
+    /// Its name is free again. The state that it named is kept only as long as any other.
+    ///
+    /// Errors: `NotFound` `no_such_tag`.
+    pub async fn drop_tag(&self, name: &RefName) -> Result<()> {
+        self.write(refs::DropBranch {
+            name: name.clone(),
+            is_tag: true,
+        })
+        .await
+    }
+
+    /// What to merge of one branch into another, from one pinned state of each.
+    ///
+    /// Errors: `NotFound` `no_such_branch`, `merge_base_expired`; `Config` `same_branch`.
+    pub async fn merge_sides(&self, source: &RefName, target: &RefName) -> Result<MergeSides> {
+        let mut reader = self.reader().await?;
+        Ok(merge::sides(&mut reader.sql(), source, target).await?)
+    }
+
+    /// Makes one change of the target as [`Store::commit`] does, and records in the same transaction that it has all that the
+    /// source had.
+    ///
+    /// Errors: as for [`Store::commit`].
+    pub async fn commit_merge(&self, commit: Commit, merged: MergedStates) -> Result<Committed> {
+        commit::validate(&commit)?;
+        self.write(merge::CommitMerge { commit, merged }).await
     }
 
     /// Records a namespace, so that it is there before its first table.

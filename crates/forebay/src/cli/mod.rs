@@ -20,7 +20,9 @@ mod schema;
 mod serve;
 mod shared_table;
 mod sql;
+mod states;
 mod tables;
+mod tag;
 mod test;
 mod verify;
 
@@ -67,9 +69,12 @@ enum Command {
     Test(test::Test),
     /// List, describe, drop and clean tables
     Tables(tables::Tables),
-    /// List, create and drop branches of the catalog
+    /// List, create, compare, merge and drop branches of the catalog
     #[command(subcommand)]
     Branch(branch::Branch),
+    /// List, create and drop tags: names for states of the lake that never move
+    #[command(subcommand)]
+    Tag(tag::Tag),
     /// Start a pipeline over
     #[command(subcommand)]
     Pipeline(pipeline::Pipeline),
@@ -173,6 +178,7 @@ async fn with_data(command: Command, global: &Global) -> Result<ExitCode> {
         Command::Test(command) => Box::pin(command.run(global)).await,
         Command::Tables(command) => Box::pin(command.run(global)).await,
         Command::Branch(command) => Box::pin(command.run(global)).await,
+        Command::Tag(command) => Box::pin(command.run(global)).await,
         Command::Pipeline(command) => Box::pin(command.run(global)).await,
         Command::Runs(command) => Box::pin(command.run(global)).await,
         Command::Quarantine(command) => Box::pin(command.run(global)).await,

@@ -15,7 +15,7 @@ use forebay_store::{AsOf, Change, Head, HeadChange};
 use futures::TryStreamExt;
 
 use super::head_changes::commit_heads;
-use super::sql::At;
+use super::states::past_state;
 use crate::options::Global;
 use crate::say;
 use crate::wire::Workspace;
@@ -28,8 +28,8 @@ pub(crate) struct Rollback {
     /// Every table that pipelines load
     #[arg(long, conflicts_with = "tables")]
     lake: bool,
-    /// The state to go back to: a time (RFC 3339) or a commit of `lake.commits`
-    #[arg(long, value_name = "TIME|COMMIT")]
+    /// The state to go back to: a time (RFC 3339), a commit of `lake.commits`, or a tag
+    #[arg(long, value_name = "TIME|COMMIT|TAG")]
     to: String,
     /// The branch
     #[arg(long, default_value = "main")]
@@ -59,11 +59,8 @@ impl Rollback {
 
     pub(super) async fn run(self, global: &Global) -> Result<ExitCode> {
         let workspace = Workspace::open_existing(global).await?;
-        let at = At {
-            branch: self.branch.clone(),
-            as_of: Some(self.to.clone()),
-        };
-        let then = at.as_of()?;
+        let store = workspace.lake().store();
+        let then = past_state(store, &self.branch, &self.to).await?;
         let changes = self.changes(&workspace, &then).await?;
         if changes.is_empty() {
             say::good(format_args!(

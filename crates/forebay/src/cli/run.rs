@@ -75,6 +75,8 @@ pub(super) fn files(global: &Global, names: &[String]) -> Result<Vec<PathBuf>> {
 impl Run {
     pub(super) async fn run(self, global: &Global) -> Result<ExitCode> {
         let workspace = Workspace::open(global).await?;
+        let store = workspace.lake().store();
+        store.check_writable(&self.branch).await?;
         let variables = ProcessVariables {
             params: self.params.clone(),
         };
@@ -168,7 +170,7 @@ pub(crate) async fn one(
     global: &Global,
 ) -> Result<RunReport> {
     let spec = &order.spec;
-    let _alone = workspace.lock(&spec.name)?;
+    let _alone = workspace.lock_on(&order.branch, spec)?;
     let wanted = !global.no_progress && !global.quiet;
     let figures = &order.figures;
     let progress = Progress::start(

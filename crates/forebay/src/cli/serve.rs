@@ -38,6 +38,9 @@ pub(crate) struct Serve {
     /// Listen beyond loopback without TLS: a proxy in front of the server terminates it [default: `server.insecure` of forebay.toml]
     #[arg(long)]
     insecure: bool,
+    /// The branch of the catalog that the pipelines run on
+    #[arg(long, default_value = "main")]
+    branch: RefName,
     /// A value for `${param:NAME}`
     #[arg(long = "param", value_name = "NAME=VALUE", value_parser = param)]
     params: Vec<(String, String)>,
@@ -46,6 +49,11 @@ pub(crate) struct Serve {
 impl Serve {
     pub(super) async fn run(self, global: &Global) -> Result<ExitCode> {
         let workspace = Arc::new(Workspace::open(global).await?);
+        workspace
+            .lake()
+            .store()
+            .check_writable(&self.branch)
+            .await?;
         let _alone = workspace.lock_server()?;
         let address = self
             .listen
@@ -75,17 +83,30 @@ impl Serve {
         if !global.quiet {
             say::good(format_args!("listening on {url}"));
         }
-        let running = Running::start(workspace.clone(), listening, self.params, stop.clone()).await;
+        let running = Running::start(
+            workspace.clone(),
+            listening,
+            ServedProject {
+                branch: self.branch.clone(),
+                params: self.params,
+            },
+            stop.clone(),
+        )
+        .await;
         if !global.quiet {
             listing::say(&running.registry, &url);
         }
         let cleaning = tokio::spawn(clean::regularly(workspace.clone(), stop.clone()));
-        let compacting = tokio::spawn(compact::regularly(workspace, stop));
+        // A merge adds the files that a branch appended, so these stay as they are.
+        let compacting = (self.branch == RefName::main())
+            .then(|| tokio::spawn(compact::regularly(workspace, stop)));
         let unfinished = running.until_stopped().await?;
         // The next clean-up deletes the rest.
         cleaning.abort();
         // The next one begins again; files that were not committed are orphans.
-        compacting.abort();
+        if let Some(compacting) = compacting {
+            compacting.abort();
+        }
         if unfinished.is_empty() && !global.quiet {
             say::good("all pipelines have committed");
         }
@@ -95,6 +116,21 @@ impl Serve {
             ));
         }
         Ok(ExitCode::SUCCESS)
+    }
+}
+
+/// What pipelines run with.
+pub(super) struct ServedProject {
+    pub(super) branch: RefName,
+    pub(super) params: Vec<(String, String)>,
+}
+
+impl ServedProject {
+    pub(super) fn on_main() -> Self {
+        Self {
+            branch: RefName::main(),
+            params: Vec::new(),
+        }
     }
 }
 
@@ -111,14 +147,17 @@ impl Running {
     pub(super) async fn start(
         workspace: Arc<Workspace>,
         listening: Listening,
-        params: Vec<(String, String)>,
+        served: ServedProject,
         stop: CancellationToken,
     ) -> Self {
         let is_local = listening.address.ip().is_loopback();
         let registry = Registry::default();
         let site = Arc::new(Project {
             workspace: workspace.clone(),
-            variables: ProcessVariables { params },
+            variables: ProcessVariables {
+                params: served.params,
+            },
+            branch: served.branch,
             is_local,
         });
         let settings = workspace.settings().server.clone();
@@ -182,10 +221,14 @@ fn files_max() -> usize {
     })
 }
 
+/// Newest runs of a pipeline among which the last one of a branch is searched.
+const RUNS_SEARCHED_MAX: u32 = 200;
+
 /// The project as the supervisor sees it.
 struct Project {
     workspace: Arc<Workspace>,
     variables: ProcessVariables,
+    branch: RefName,
     /// Whether only this machine reaches the server.
     is_local: bool,
 }
@@ -218,11 +261,11 @@ impl Site for Project {
 
     async fn last_run(&self, pipeline: &Ident) -> Result<Option<LastRun>> {
         let store = self.workspace.lake().store();
-        let runs = store.runs(Some(pipeline), 1).await?;
-        let Some(run) = runs.first() else {
+        let runs = store.runs(Some(pipeline), RUNS_SEARCHED_MAX).await?;
+        let Some(run) = runs.iter().find(|run| run.branch == self.branch) else {
             return Ok(None);
         };
-        let positions = store.positions(&RefName::main(), pipeline).await?;
+        let positions = store.positions(&self.branch, pipeline).await?;
         let mut digests = positions
             .iter()
             .filter_map(|(_, _, position)| noted_definition(position));
@@ -238,10 +281,10 @@ impl Site for Project {
         figures: Arc<Figures>,
         cancel: CancellationToken,
     ) -> Result<()> {
-        let _alone = self.workspace.lock(&spec.name)?;
+        let _alone = self.workspace.lock_on(&self.branch, &spec)?;
         let mut context = self
             .workspace
-            .run_context(&RefName::main(), false, &cancel, &figures);
+            .run_context(&self.branch, false, &cancel, &figures);
         context.follow = true;
         forebay_pipeline::engine::run(spec, context).await.map(drop)
     }

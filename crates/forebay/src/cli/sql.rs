@@ -15,12 +15,13 @@ use cancel::cancellable;
 use change::ChangeMode;
 use clap::Args;
 use forebay_core::unit::Span;
-use forebay_core::{CommitId, Error, RefName, Result, Timestamp};
+use forebay_core::{Error, RefName, Result};
 use forebay_query::{Answer, Query};
-use forebay_store::AsOf;
+use forebay_store::{AsOf, Store};
 use futures::TryStreamExt;
 use split::ScriptStatement;
 
+use super::states::past_state;
 use crate::options::Global;
 use crate::output::{Format, Layout, Writer};
 use crate::wire::Workspace;
@@ -53,32 +54,20 @@ pub(crate) struct Sql {
 /// Which state of the lake a command reads.
 #[derive(Debug, Clone, Args)]
 pub(super) struct At {
-    /// The branch to read
+    /// The branch or tag to read
     #[arg(long, default_value = "main")]
     pub(super) branch: RefName,
-    /// The whole lake as it was at this time (RFC 3339) or after this commit
-    #[arg(long, value_name = "TIME|COMMIT")]
+    /// The whole lake as it was at this time (RFC 3339), after this commit, or at this tag
+    #[arg(long, value_name = "TIME|COMMIT|TAG")]
     pub(super) as_of: Option<String>,
 }
 
 impl At {
-    pub(super) fn as_of(&self) -> Result<AsOf> {
-        let Some(text) = &self.as_of else {
-            return Ok(AsOf::Head(self.branch.clone()));
-        };
-        if let Some(at) = Timestamp::parse(text) {
-            return Ok(AsOf::Time(self.branch.clone(), at));
+    pub(super) async fn as_of(&self, store: &Store) -> Result<AsOf> {
+        match &self.as_of {
+            None => Ok(AsOf::Head(self.branch.clone())),
+            Some(text) => past_state(store, &self.branch, text).await,
         }
-        let commit: CommitId = text.parse().map_err(|_| {
-            Error::config(
-                "bad_as_of",
-                format!("{text:?} is neither a time nor a commit"),
-            )
-            .with_hint(
-                "write RFC 3339 such as 2026-01-01T00:00:00Z, or a commit id of `lake.commits`",
-            )
-        })?;
-        Ok(AsOf::Commit(commit))
     }
 }
 
@@ -86,7 +75,7 @@ impl Sql {
     pub(super) async fn run(self, global: &Global) -> Result<ExitCode> {
         let mut workspace = Workspace::open_existing(global).await?;
         workspace.limit_statements(self.timeout);
-        let as_of = self.at.as_of()?;
+        let as_of = self.at.as_of(workspace.lake().store()).await?;
         let answering = Answering {
             changes: self.change_mode(),
             ..Answering::plain(global.format)

@@ -67,11 +67,13 @@ impl Tables {
             Some(Action::Describe { table, at }) => {
                 let table = project::table(workspace.project(), &table, workspace.engine())?;
                 let statement = format!("DESCRIBE {table}");
-                execute(&workspace, at.as_of()?, &statement, answering).await?;
+                let as_of = at.as_of(workspace.lake().store()).await?;
+                execute(&workspace, as_of, &statement, answering).await?;
             }
             None => {
                 let statement = if self.all { LIST_ALL } else { LIST };
-                execute(&workspace, self.at.as_of()?, statement, answering).await?;
+                let as_of = self.at.as_of(workspace.lake().store()).await?;
+                execute(&workspace, as_of, statement, answering).await?;
             }
         }
         Ok(ExitCode::SUCCESS)

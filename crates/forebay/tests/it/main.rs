@@ -8,6 +8,7 @@ mod avro;
 mod aws_sdks;
 mod bitemporal;
 mod bombs;
+mod branches;
 mod canaries;
 mod clean;
 mod cli;

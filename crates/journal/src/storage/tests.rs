@@ -88,6 +88,7 @@ impl World {
             split: split.clone(),
             epoch: lease.epoch,
             sequence: lease.sequence,
+            sequence_after: lease.sequence + 1,
             position: Taken { offset }.position().unwrap(),
         };
         let commit = Commit {

@@ -47,7 +47,7 @@ impl Notes {
 fn position_note(moved: &PositionMove) -> (String, String) {
     let key = position_property(&moved.pipeline, &moved.split);
     let epoch = moved.epoch;
-    let sequence = moved.sequence + 1;
+    let sequence = moved.sequence_after;
     let value =
         serde_json::json!({ "epoch": epoch, "sequence": sequence, "position": moved.position });
     (key, value.to_string())

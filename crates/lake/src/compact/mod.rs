@@ -75,8 +75,13 @@ impl Lake {
         }
         let before = self.load(before.clone()).await?;
         let after = self.load(after.clone()).await?;
-        Ok(same_definition(&before, &after) && same_rows(&before, &after))
+        Ok(is_only_compacted(&before, &after))
     }
+}
+
+/// The same for two states of one table.
+pub(crate) fn is_only_compacted(before: &Table, after: &Table) -> bool {
+    same_definition(before, after) && same_rows(before, after)
 }
 
 fn same_definition(before: &Table, after: &Table) -> bool {

@@ -6,6 +6,7 @@
 mod bounds;
 mod content;
 mod deletes;
+mod delta;
 mod header;
 mod manifests;
 mod positions;
@@ -23,6 +24,7 @@ pub use crate::value::Value;
 use crate::{DataFile, Table};
 pub(crate) use content::{DecodedDeletes, LiveDelete, PartitionKey, TableContent, delete_counts};
 pub(crate) use deletes::{check_deletion_vector, check_position_deletes};
+pub(crate) use delta::{AddedFile, TableDelta};
 #[cfg(test)]
 pub(crate) use header::without_schema;
 use manifests::{Live, Snapshot};

@@ -26,6 +26,7 @@ async fn position(lake: &Lake, at: i64) -> PositionMove {
         split: wanted.split,
         epoch: lease.epoch,
         sequence: lease.sequence,
+        sequence_after: lease.sequence + 1,
         position: Position(serde_json::json!({ "at": at })),
     }
 }

@@ -11,7 +11,7 @@ use bytes::Bytes;
 use forebay_core::{Clock, CommitId, RefName, Result, SystemClock, TableName, Timestamp};
 use forebay_lake::{CommitRequest, Draft, Lake, LakeCommit, Table, WriterOptions};
 use forebay_store::{AsOf, PositionMove, Store};
-use forebay_testkit::{FakeClock, S3Server, Workspace, on_s3};
+use forebay_testkit::{FakeClock, PostgresServer, S3Server, Workspace, on_s3};
 use object_store::local::LocalFileSystem;
 use object_store::memory::InMemory;
 use object_store::prefix::PrefixStore;
@@ -76,19 +76,39 @@ pub(crate) struct Site {
     pub(crate) place: Place,
     pub(crate) clock: Arc<FakeClock>,
     pub(crate) lake: Lake,
+    /// Where the catalog is, if not in the folder.
+    catalog: Option<String>,
 }
 
 impl Site {
     pub(crate) async fn new() -> Self {
         let (folder, clock) = (Workspace::new(), FakeClock::auto(START));
         let place = Place::new(folder.path());
-        let lake = open(&folder, clock.clone(), place.clone()).await;
+        let lake = open(&folder, None, clock.clone(), place.clone()).await;
         Self {
             folder,
             place,
             clock,
             lake,
+            catalog: None,
         }
+    }
+
+    /// One with its catalog in a schema of a server; `None`, with a line, where no Postgres is installed.
+    pub(crate) async fn on_postgres() -> Option<Self> {
+        let server = PostgresServer::shared()?;
+        let schema = uuid::Uuid::new_v4().simple();
+        let catalog = Some(format!("{}&schema=lake_{schema}", server.url()));
+        let (folder, clock) = (Workspace::new(), FakeClock::auto(START));
+        let place = Place::new(folder.path());
+        let lake = open(&folder, catalog.as_deref(), clock.clone(), place.clone()).await;
+        Some(Self {
+            folder,
+            place,
+            clock,
+            lake,
+            catalog,
+        })
     }
 
     /// The same lake as another process has it.
@@ -98,17 +118,35 @@ impl Site {
 
     pub(crate) async fn another_on(&self, objects: Arc<dyn ObjectStore>) -> Lake {
         let root = self.place.root.clone();
-        open(&self.folder, self.clock.clone(), Place { objects, root }).await
+        open(
+            &self.folder,
+            self.catalog.as_deref(),
+            self.clock.clone(),
+            Place { objects, root },
+        )
+        .await
     }
 
     /// Another process whose clock says so.
     pub(crate) async fn another_at(&self, now: Timestamp) -> Lake {
-        open(&self.folder, FakeClock::auto(now), self.place.clone()).await
+        open(
+            &self.folder,
+            self.catalog.as_deref(),
+            FakeClock::auto(now),
+            self.place.clone(),
+        )
+        .await
     }
 
     /// Another process whose time passes: its waits are real.
     pub(crate) async fn another_in_real_time(&self) -> Lake {
-        open(&self.folder, SystemClock::shared(), self.place.clone()).await
+        open(
+            &self.folder,
+            self.catalog.as_deref(),
+            SystemClock::shared(),
+            self.place.clone(),
+        )
+        .await
     }
 
     /// The values of the column `id` in a state of a table, ascending.
@@ -151,9 +189,18 @@ async fn newest(lake: &Lake, table: &str) -> Table {
     lake.table(&head(), &name(table)).await.unwrap().unwrap()
 }
 
-async fn open(folder: &Workspace, clock: Arc<dyn Clock>, place: Place) -> Lake {
+async fn open(
+    folder: &Workspace,
+    catalog: Option<&str>,
+    clock: Arc<dyn Clock>,
+    place: Place,
+) -> Lake {
     let path = folder.path().join("store.sqlite");
-    let store = Store::open(&path, clock.clone()).await.unwrap();
+    let store = match catalog {
+        Some(url) => Store::open_url(&url.parse().unwrap(), clock.clone()).await,
+        None => Store::open(&path, clock.clone()).await,
+    };
+    let store = store.unwrap();
     Lake::new(store, place.objects, place.root, clock)
 }
 

@@ -24,7 +24,7 @@ mod steps;
 
 use std::sync::Arc;
 
-use forebay_core::{Context, Error, Result};
+use forebay_core::{Context, Error, RefName, Result};
 use forebay_store::{RunRecord, RunStatus};
 use tracing::Instrument;
 
@@ -45,6 +45,7 @@ pub use reprocess::reset::{ResetPlan, plan_reset, reset};
 use crate::spec::PipelineSpec;
 /// Runs a pipeline until its source has nothing more. The run record is written also when this fails.
 pub async fn run(spec: Arc<PipelineSpec>, context: RunContext) -> Result<RunReport> {
+    refuse_sink_on_branch(&spec, &context)?;
     let started_at = context.clock.now();
     let id = context.ids.make_run(context.clock.as_ref());
     let store = context.lake.store().clone();
@@ -84,6 +85,20 @@ pub async fn run(spec: Arc<PipelineSpec>, context: RunContext) -> Result<RunRepo
         record,
         interrupted: context.cancel.is_cancelled(),
     })
+}
+
+/// A target outside of the lake has no branches: what a branch sends there, `main` would send again.
+fn refuse_sink_on_branch(spec: &PipelineSpec, context: &RunContext) -> Result<()> {
+    if spec.load.lake().is_some() || context.branch == RefName::main() {
+        return Ok(());
+    }
+    let (pipeline, target) = (&spec.name, spec.load.describe());
+    let what = format!(
+        "pipeline {pipeline} loads into {target}, which has no branches: its rows would be there twice once `main` loads them"
+    );
+    Err(Error::unsupported("sink_on_branch", what)
+        .with_context("branch", &context.branch)
+        .with_hint("run it on `main`, or try it with `load: {iceberg: {table: …}}` on the branch"))
 }
 
 async fn all_splits(

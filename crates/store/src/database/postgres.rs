@@ -28,6 +28,7 @@ const MIGRATIONS: &[&str] = &[
     include_str!("../../migrations/postgres/0003_members.sql"),
     include_str!("../../migrations/postgres/0004_checksums.sql"),
     include_str!("../../migrations/postgres/0005_namespaces.sql"),
+    include_str!("../../migrations/postgres/0006_merges.sql"),
 ];
 
 pub(super) const DIALECT: Dialect = Dialect {

@@ -32,6 +32,7 @@ const MIGRATIONS: &[&str] = &[
     include_str!("../../migrations/sqlite/0004_checksums.sql"),
     include_str!("../../migrations/sqlite/0005_transactions.sql"),
     include_str!("../../migrations/sqlite/0006_namespaces.sql"),
+    include_str!("../../migrations/sqlite/0007_merges.sql"),
 ];
 
 pub(super) const DIALECT: Dialect = Dialect {

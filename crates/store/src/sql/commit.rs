@@ -14,7 +14,7 @@ use self::rows::Rows;
 use self::state::{At, State};
 use super::error::Stop;
 use super::log;
-use super::refs::no_such_branch;
+use super::refs::{no_such_branch, tag_is_fixed};
 use crate::database::Sql;
 use crate::{Change, Commit, Committed, HeadChange, PositionMove};
 
@@ -51,7 +51,15 @@ pub(crate) fn validate(commit: &Commit) -> Result<()> {
             format!("a commit moves split {split} of pipeline {pipeline} twice"),
         ));
     }
-    commit.positions.iter().try_for_each(check_size)
+    commit.positions.iter().try_for_each(check_move)
+}
+
+fn check_move(moved: &PositionMove) -> Result<()> {
+    if moved.sequence_after <= moved.sequence {
+        let what = format!("the sequence of split {} does not grow", moved.split);
+        return Err(Error::bug("sequence_must_grow", what));
+    }
+    check_size(moved)
 }
 
 fn check_size(moved: &PositionMove) -> Result<()> {
@@ -69,7 +77,7 @@ fn check_size(moved: &PositionMove) -> Result<()> {
 
 /// Makes those of the commits that may be made, in their order. They must not touch each other: no id, table of a
 /// branch, or split of a branch is in two of them.
-pub(super) async fn apply(
+pub(crate) async fn apply(
     commits: &[&Commit],
     sql: &mut Sql<'_>,
     now: Timestamp,
@@ -107,6 +115,9 @@ async fn check(commit: &Commit, found: &At, sql: &mut Sql<'_>) -> Result<Checked
     let Some(branch) = &found.branch else {
         return Err(no_such_branch(&commit.branch).into());
     };
+    if branch.is_tag {
+        return Err(tag_is_fixed(&commit.branch).into());
+    }
     let on_branch = |error: Error| error.with_context("branch", &commit.branch);
     for (change, own) in commit.heads.iter().zip(&found.heads) {
         let now = match own {

@@ -11,6 +11,7 @@ use uuid::Uuid;
 
 use super::checksum::HeadRow;
 use super::error::{Stop, parse};
+use super::log::Level;
 use super::operation::Operation;
 use crate::AsOf;
 use crate::database::{Sql, query};
@@ -163,7 +164,30 @@ impl Kept {
                 kept.live.insert(id);
             }
         }
+        kept.pin_merged(sql).await?;
         Ok(kept)
+    }
+
+    /// The states that a branch which is there took over last: the next merge starts from them.
+    async fn pin_merged(&mut self, sql: &mut Sql<'_>) -> Result<(), sqlx::Error> {
+        let merged: Vec<(i64, i64)> = query(
+            "SELECT m.source, max(m.upto) FROM merges m JOIN branches b ON b.id = m.branch
+             WHERE b.dropped_at IS NULL GROUP BY m.branch, m.source",
+        )
+        .fetch_all(sql)
+        .await?;
+        for (source, upto) in merged {
+            if let Some(pins) = self.pins.get_mut(&source) {
+                pins.push(upto);
+            }
+        }
+        Ok(())
+    }
+
+    /// Whether every row of a state is kept; some are of which this is not said.
+    pub(crate) fn has_state(&self, state: Level) -> bool {
+        let pins = self.pins.get(&state.branch);
+        pins.is_some_and(|pins| state.upto >= self.horizon || pins.contains(&state.upto))
     }
 
     pub(crate) fn has_branch(&self, branch: i64) -> bool {

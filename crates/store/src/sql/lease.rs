@@ -17,6 +17,7 @@ use super::checksum::PositionRow;
 use super::error::{Stop, corrupt, parse};
 use super::log::{self, Level, live_branch};
 use super::operation::Operation;
+use super::refs;
 use crate::database::{Sql, query};
 use crate::{Lease, LeaseRequest};
 
@@ -32,6 +33,12 @@ impl Operation for Take {
     async fn apply(&self, sql: &mut Sql<'_>, now: Timestamp) -> Result<Lease, Stop> {
         let request = &self.request;
         let (branch, head) = live_branch(sql, &request.branch).await?;
+        if refs::find(sql, &request.branch)
+            .await?
+            .is_some_and(|found| found.is_tag)
+        {
+            return Err(refs::tag_is_fixed(&request.branch).into());
+        }
         if !self.steal {
             check_free(sql, branch, request, now).await?;
         }
@@ -221,7 +228,7 @@ async fn first_epoch(
     request: &LeaseRequest,
 ) -> Result<Lease, Stop> {
     let lineage = log::lineage(sql, branch, head).await?;
-    let start = inherited(sql, &lineage, request).await?;
+    let start = inherited(sql, &lineage, (&request.pipeline, &request.split)).await?;
     // Above every epoch that a deleted row has committed with.
     let own = newest_move(sql, branch, request).await?;
     let epoch = own.as_ref().map_or(1, |own| own.epoch + 1);
@@ -258,21 +265,21 @@ async fn first_epoch(
     })
 }
 
-async fn inherited(
+/// Sequence and position of a split in a state; `None` when nothing has moved it.
+pub(super) async fn inherited(
     sql: &mut Sql<'_>,
     lineage: &[Level],
-    request: &LeaseRequest,
+    (pipeline, split): (&Ident, &Ident),
 ) -> Result<Option<(i64, String)>, Stop> {
-    let pipeline = request.pipeline.as_str();
-    let split = request.split.as_str();
+    let (pipeline, split) = (pipeline.as_str(), split.as_str());
     for level in lineage {
         let found: Option<StoredPosition> = query(
             "SELECT epoch, sequence, position, seq, checksum FROM moves
              WHERE branch = $1 AND pipeline = $2 AND split = $3 AND seq <= $4 ORDER BY seq DESC LIMIT 1",
         )
         .bind(level.branch)
-        .bind(request.pipeline.as_str())
-        .bind(request.split.as_str())
+        .bind(pipeline)
+        .bind(split)
         .bind(level.upto)
         .fetch_optional(sql)
         .await?;
@@ -292,7 +299,7 @@ fn read_from(json: Option<String>) -> Result<Option<Position>> {
     Ok(position.filter(|position| !position.is_start()))
 }
 
-fn read(json: &str) -> Result<Position> {
+pub(super) fn read(json: &str) -> Result<Position> {
     serde_json::from_str(json)
         .map(Position)
         .map_err(|_| corrupt("a position", json))

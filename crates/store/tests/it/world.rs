@@ -223,6 +223,7 @@ pub(crate) fn moved(lease: &Lease, done: i64, to: i64) -> PositionMove {
         split: "all".parse().unwrap(),
         epoch: lease.epoch,
         sequence: lease.sequence + done,
+        sequence_after: lease.sequence + done + 1,
         position: position(to),
     }
 }

@@ -15,7 +15,7 @@ use tokio_util::sync::CancellationToken;
 
 use super::ask;
 use crate::cli::rollback::Rollback;
-use crate::cli::serve::Running;
+use crate::cli::serve::{Running, ServedProject};
 use crate::demo::markets::{self, Month, Publisher, ShiftedClock};
 use crate::options::Global;
 use crate::say;
@@ -215,7 +215,13 @@ impl Site {
         let listening = forebay_server::listen("127.0.0.1:0").await?;
         let address = listening.address;
         let stop = CancellationToken::new();
-        let running = Running::start(workspace.clone(), listening, Vec::new(), stop.clone()).await;
+        let running = Running::start(
+            workspace.clone(),
+            listening,
+            ServedProject::on_main(),
+            stop.clone(),
+        )
+        .await;
         Ok(Self {
             workspace,
             publisher: Publisher { address },

@@ -40,6 +40,9 @@ pub(super) async fn run(
                 .with_hint("leave out --as-of"),
         );
     }
+    if let AsOf::Head(branch) = &as_of {
+        workspace.lake().store().check_writable(branch).await?;
+    }
     let is_forced = answering.changes == ChangeMode::AllTables;
     let options = workspace.change_options(as_of, is_forced, cancellation);
     let session = ChangeSession::new(workspace.lake().clone(), options);

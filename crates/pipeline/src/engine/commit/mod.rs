@@ -242,11 +242,5 @@ pub(in crate::engine) fn move_position(
     lease: &Lease,
     position: Position,
 ) -> PositionMove {
-    PositionMove {
-        pipeline: pipeline.clone(),
-        split: split.clone(),
-        epoch: lease.epoch,
-        sequence: lease.sequence,
-        position,
-    }
+    PositionMove::next(pipeline.clone(), split.clone(), lease, position)
 }

@@ -16,7 +16,8 @@ use forebay_core::{
 use forebay_lake::bitemporal;
 use forebay_lake::upsert::NO_KEY_COLUMN;
 use forebay_lake::{
-    Draft, Lake, OWNER_PROPERTY, PartitionField, Table, TableWriter, WriterOptions, reads_property,
+    Draft, LOADERS_PROPERTY, Lake, OWNER_PROPERTY, PartitionField, Table, TableWriter,
+    WriterOptions, reads_property,
 };
 use forebay_store::{AsOf, Head};
 use object_store::path::Path;
@@ -31,9 +32,6 @@ use crate::platform::query::read_property;
 pub(in crate::engine) fn raw(pipeline: &Ident) -> Result<TableName> {
     Ok(TableName::new("raw".parse()?, pipeline.clone()))
 }
-
-/// Property of a main table: the pipelines whose rows it has, with commas between their names. A rebuild has the rows of one.
-const LOADERS_PROPERTY: &str = "forebay.loaders";
 
 /// Columns that every child table has.
 const CHILD_COLUMNS: [&str; 4] = [ROW_ID, PARENT_ID, ROOT_ID, LIST_INDEX];

@@ -74,14 +74,14 @@ impl Rows {
                 pipeline: moved.pipeline.as_str(),
                 split: moved.split.as_str(),
                 epoch: moved.epoch,
-                sequence: moved.sequence + 1,
+                sequence: moved.sequence_after,
                 position: Some(&moved.position.to_string()),
                 seq: Some(seq),
             };
             json!({
                 "checksum": row.checksum(),
                 "branch": branch, "pipeline": moved.pipeline.as_str(), "split": moved.split.as_str(),
-                "epoch": moved.epoch, "sequence": moved.sequence, "position": moved.position.to_string(), "seq": seq,
+                "epoch": moved.epoch, "sequence": moved.sequence, "next": moved.sequence_after, "position": moved.position.to_string(), "seq": seq,
             })
         }));
         self.seq += 1;
@@ -152,10 +152,11 @@ pub(crate) const HEADS: &str = "
     WHERE heads.metadata_location IS NOT DISTINCT FROM excluded.previous_metadata_location";
 
 pub(crate) const MOVES: &str = "
-    UPDATE positions SET sequence = positions.sequence + 1, position = moved.position, seq = moved.seq,
+    UPDATE positions SET sequence = moved.next_sequence, position = moved.position, seq = moved.seq,
         checksum = moved.checksum
     FROM (SELECT CAST(value->>'branch' AS BIGINT) AS branch, value->>'pipeline' AS pipeline, value->>'split' AS split,
             CAST(value->>'epoch' AS BIGINT) AS epoch, CAST(value->>'sequence' AS BIGINT) AS sequence,
+            CAST(value->>'next' AS BIGINT) AS next_sequence,
             value->>'position' AS position, CAST(value->>'seq' AS BIGINT) AS seq,
             CAST(value->>'checksum' AS BIGINT) AS checksum
         FROM json_each($3)) AS moved

@@ -36,6 +36,7 @@ pub(super) struct Branch {
     pub(super) id: i64,
     pub(super) head: Option<i64>,
     pub(super) base: Option<i64>,
+    pub(super) is_tag: bool,
 }
 
 /// A branch is found by its name before its rows are, so that each database goes by the whole key.
@@ -60,7 +61,7 @@ pub(crate) const READ: &str = concat!(
     SELECT 'made', CAST(asked.value->>'n' AS BIGINT), 0, made.at, NULL, NULL, NULL
     FROM json_each($1) asked CROSS JOIN commits made WHERE made.id = asked.value->>'id'
     UNION ALL
-    SELECT 'branch', CAST(asked.value->>'n' AS BIGINT), 0, b.id, b.head_seq, b.base, NULL
+    SELECT 'branch', CAST(asked.value->>'n' AS BIGINT), 0, b.id, b.head_seq, b.base, CASE WHEN b.is_tag <> 0 THEN 'tag' END
     FROM ",
     asked!("$1"),
     " CROSS JOIN branches b WHERE b.id = asked.branch
@@ -148,7 +149,12 @@ impl State {
             ("made", made_at, _) => at.made_at = made_at,
             ("branch", Some(id), head) => {
                 let base = row.c;
-                at.branch = Some(Branch { id, head, base });
+                at.branch = Some(Branch {
+                    id,
+                    head,
+                    base,
+                    is_tag: row.location.is_some(),
+                });
             }
             ("head", ..) => at.heads[k] = Some(row.location),
             ("split", Some(epoch), Some(sequence)) => at.splits[k] = Some((epoch, sequence)),
