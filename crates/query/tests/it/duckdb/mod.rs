@@ -12,6 +12,7 @@ mod leaf;
 mod named;
 mod peer;
 mod predicate;
+mod single_row;
 mod statement;
 mod subquery;
 mod times;
