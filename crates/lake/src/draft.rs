@@ -1,5 +1,7 @@
 //! A change of one table that is not committed yet.
 
+mod columns;
+
 use std::collections::{BTreeMap, BTreeSet, HashMap};
 use std::sync::Arc;
 
@@ -124,7 +126,7 @@ impl Draft {
 
     /// Gives a new table its first schema and its partitioning.
     ///
-    /// Errors: `Config` when a partition field does not fit the schema.
+    /// Errors: `Config` when a partition field does not fit the schema; `reserved_name`.
     pub fn create(&mut self, schema: &SchemaRef, partition: &[PartitionField]) -> Result<()> {
         if self.metadata.is_some() {
             return Err(Error::bug(
@@ -147,11 +149,13 @@ impl Draft {
     /// another column has, whatever the case, gets a number (`ID_2`). Returns the changes, for people
     /// (`added column note: string`); empty when the schema already fits.
     ///
-    /// Errors: `Config` `incompatible_type` when a type cannot be widened, `type_too_deep`.
+    /// Errors: `Config` `incompatible_type` when a type cannot be widened, `type_too_deep`, `reserved_name`.
     pub fn evolve(&mut self, schema: &SchemaRef) -> Result<Vec<String>> {
         let metadata = self.planned()?;
         let schema =
             schema::assign(Some(metadata.current_schema()), schema).context("table", &self.name)?;
+        schema::check_new_columns(Some(metadata.current_schema()), &schema)
+            .context("table", &self.name)?;
         let evolved = schema::evolve(
             metadata.current_schema(),
             metadata.last_column_id(),
@@ -545,6 +549,7 @@ impl Draft {
         schema: &SchemaRef,
         partition: &[PartitionField],
     ) -> Result<TableMetadata> {
+        schema::check_new_columns(None, schema)?;
         let first = schema::to_iceberg(&schema::assign(None, schema)?)?;
         let spec = crate::partition::unbound_spec(partition, &first)?;
         let location = self.storage.location(&folder(self.uuid));

@@ -51,7 +51,7 @@ pub use lineage::{LineageEdge, reads_property};
 pub use ownership::{OWNER_PROPERTY, is_pipeline_namespace, is_system_namespace};
 pub use partition::PartitionField;
 pub use rewrite::{REWRITE_BYTES_MAX, SAME_SEQUENCES_NOTE, WideningObstacle};
-pub use schema::{INCOMPATIBLE_TYPE, TYPE_DEPTH_MAX};
+pub use schema::{INCOMPATIBLE_TYPE, NO_SUCH_COLUMN, TYPE_DEPTH_MAX, data_schema, source_name};
 pub use spill::SpillFolder;
 pub use table::{SnapshotInfo, Table};
 pub use verify::TableReport;
