@@ -1,6 +1,7 @@
 //! A change of one table that is not committed yet.
 
 mod columns;
+mod same_rows;
 
 use std::collections::{BTreeMap, BTreeSet, HashMap};
 use std::sync::Arc;
@@ -60,6 +61,8 @@ pub struct Draft {
     properties: BTreeMap<String, String>,
     /// Required values of properties when the change lands.
     expected: BTreeMap<String, Option<String>>,
+    /// The change depends on all rows of the table.
+    expects_same_rows: bool,
 }
 
 impl Draft {
@@ -99,6 +102,7 @@ impl Draft {
             row_deletes: Vec::new(),
             properties,
             expected,
+            expects_same_rows: false,
         }
     }
 
@@ -126,7 +130,7 @@ impl Draft {
 
     /// Gives a new table its first schema and its partitioning.
     ///
-    /// Errors: `Config` when a partition field does not fit the schema; `reserved_name`.
+    /// Errors: `Config` when a partition field does not fit the schema; `reserved_column_name`.
     pub fn create(&mut self, schema: &SchemaRef, partition: &[PartitionField]) -> Result<()> {
         if self.metadata.is_some() {
             return Err(Error::bug(
@@ -149,7 +153,7 @@ impl Draft {
     /// another column has, whatever the case, gets a number (`ID_2`). Returns the changes, for people
     /// (`added column note: string`); empty when the schema already fits.
     ///
-    /// Errors: `Config` `incompatible_type` when a type cannot be widened, `type_too_deep`, `reserved_name`.
+    /// Errors: `Config` `incompatible_type` when a type cannot be widened, `type_too_deep`, `reserved_column_name`.
     pub fn evolve(&mut self, schema: &SchemaRef) -> Result<Vec<String>> {
         let metadata = self.planned()?;
         let schema =

@@ -8,7 +8,7 @@ use crate::schema::{self, ColumnChange};
 impl Draft {
     /// Gives a column another name: names of the column and of the structs around it, outermost first. Its values stay where they are.
     ///
-    /// Errors: `Config` `no_such_column`, `column_in_use`, `bad_new_name`, `reserved_name`, `duplicate_column`; `Unsupported` `names_only`.
+    /// Errors: `Config` `no_such_column`, `column_in_use`, `bad_new_name`, `reserved_column_name`, `duplicate_column`; `Unsupported` `names_only`.
     pub fn rename_column(&mut self, path: &[String], to: &str) -> Result<()> {
         self.change_column(path, ColumnChange::Rename(to))
     }

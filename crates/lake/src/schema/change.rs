@@ -32,7 +32,7 @@ pub(crate) enum ColumnChange<'a> {
 /// list of structs is one of them.
 ///
 /// Errors: `Config` `no_such_column`, `column_in_use` for one that partitions, sorts or identifies the rows, `bad_new_name`,
-/// `reserved_name`, `duplicate_column`, `last_column`; `Unsupported` `names_only`.
+/// `reserved_column_name`, `duplicate_column`, `last_column`; `Unsupported` `names_only`.
 pub(crate) fn changed(
     metadata: &TableMetadata,
     path: &[String],

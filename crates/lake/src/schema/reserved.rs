@@ -21,7 +21,7 @@ const METADATA_COLUMNS: [&str; 10] = [
     "_commit_snapshot_id",
 ];
 
-/// Errors: `Config` `reserved_name`.
+/// Errors: `Config` `reserved_column_name`.
 pub(crate) fn check_name(name: &str) -> Result<()> {
     let lower = name.to_lowercase();
     if !lower.starts_with(OWN_PREFIX) && !METADATA_COLUMNS.contains(&lower.as_str()) {
@@ -30,7 +30,7 @@ pub(crate) fn check_name(name: &str) -> Result<()> {
     let what = format!(
         "no column of a table may be called {name}: readers give this name to metadata of rows"
     );
-    Err(Error::config("reserved_name", what).with_hint(
+    Err(Error::config("reserved_column_name", what).with_hint(
         "give the column another name: in SQL by AS, in a pipeline by `transform: [{rename: …}]` or SELECT … AS",
     ))
 }

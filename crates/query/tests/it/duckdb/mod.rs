@@ -9,6 +9,7 @@ mod declared;
 mod generate;
 mod join;
 mod leaf;
+mod merges;
 mod named;
 mod peer;
 mod predicate;
