@@ -1,7 +1,9 @@
 //! A change of one table that is not committed yet.
 
 mod branches;
+mod columns;
 mod keyed;
+mod same_rows;
 
 use std::collections::{BTreeMap, BTreeSet, HashMap};
 use std::sync::Arc;
@@ -65,6 +67,8 @@ pub struct Draft {
     properties: BTreeMap<String, String>,
     /// Required values of properties when the change lands.
     expected: BTreeMap<String, Option<String>>,
+    /// The change depends on all rows of the table.
+    expects_same_rows: bool,
 }
 
 impl Draft {
@@ -106,6 +110,7 @@ impl Draft {
             row_deletes: Vec::new(),
             properties,
             expected,
+            expects_same_rows: false,
         }
     }
 
@@ -133,7 +138,7 @@ impl Draft {
 
     /// Gives a new table its first schema and its partitioning.
     ///
-    /// Errors: `Config` when a partition field does not fit the schema.
+    /// Errors: `Config` when a partition field does not fit the schema; `reserved_column_name`.
     pub fn create(&mut self, schema: &SchemaRef, partition: &[PartitionField]) -> Result<()> {
         if self.metadata.is_some() {
             return Err(Error::bug(
@@ -156,11 +161,13 @@ impl Draft {
     /// another column has, whatever the case, gets a number (`ID_2`). Returns the changes, for people
     /// (`added column note: string`); empty when the schema already fits.
     ///
-    /// Errors: `Config` `incompatible_type` when a type cannot be widened, `type_too_deep`.
+    /// Errors: `Config` `incompatible_type` when a type cannot be widened, `type_too_deep`, `reserved_column_name`.
     pub fn evolve(&mut self, schema: &SchemaRef) -> Result<Vec<String>> {
         let metadata = self.planned()?;
         let schema =
             schema::assign(Some(metadata.current_schema()), schema).context("table", &self.name)?;
+        schema::check_new_columns(Some(metadata.current_schema()), &schema)
+            .context("table", &self.name)?;
         let evolved = schema::evolve(
             metadata.current_schema(),
             metadata.last_column_id(),
@@ -436,6 +443,7 @@ impl Draft {
         schema: &SchemaRef,
         partition: &[PartitionField],
     ) -> Result<TableMetadata> {
+        schema::check_new_columns(None, schema)?;
         let first = schema::to_iceberg(&schema::assign(None, schema)?)?;
         let spec = crate::partition::unbound_spec(partition, &first)?;
         let location = self.storage.location(&folder(self.uuid));

@@ -57,7 +57,9 @@ pub use merge::{
 pub use ownership::{LOADERS_PROPERTY, OWNER_PROPERTY, is_pipeline_namespace, is_system_namespace};
 pub use partition::PartitionField;
 pub use rewrite::{REWRITE_BYTES_MAX, SAME_SEQUENCES_NOTE, WideningObstacle};
-pub use schema::{INCOMPATIBLE_TYPE, TYPE_DEPTH_MAX, UUID_MARK, is_uuid};
+pub use schema::{
+    INCOMPATIBLE_TYPE, NO_SUCH_COLUMN, TYPE_DEPTH_MAX, UUID_MARK, data_schema, is_uuid, source_name,
+};
 pub use spill::SpillFolder;
 pub use table::{SnapshotInfo, Table};
 pub use verify::TableReport;

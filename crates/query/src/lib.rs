@@ -11,6 +11,7 @@ mod address;
 pub mod as_of;
 mod catalog;
 mod change;
+mod column_path;
 mod depth;
 mod describe;
 mod dialect;

@@ -1,8 +1,8 @@
 //! The rows of a query as the columns of a table: by their order, cast to the types of the table.
 
 use arrow::datatypes::{DataType, SchemaRef};
-use datafusion::common::{Column, DataFusionError, Result};
-use datafusion::logical_expr::{Cast, Expr, LogicalPlan, LogicalPlanBuilder, ScalarUDF};
+use datafusion::common::{Column, DataFusionError, Result, ScalarValue};
+use datafusion::logical_expr::{Case, Cast, Expr, LogicalPlan, LogicalPlanBuilder, ScalarUDF, lit};
 use forebay_core::Error;
 use forebay_lake::is_uuid;
 
@@ -15,6 +15,8 @@ pub(crate) struct RowFit {
     /// Columns before them, which stay as they are.
     places: usize,
     columns: Vec<WantedColumn>,
+    /// The numbers of clauses, each of which gives all columns; the last of the places says which of them is written.
+    clauses: Vec<i64>,
 }
 
 #[derive(Debug, Clone)]
@@ -39,10 +41,28 @@ impl RowFit {
         Self {
             places,
             columns: columns.collect(),
+            clauses: Vec::new(),
+        }
+    }
+
+    /// All columns of the schema, which each of these clauses gives.
+    pub(crate) fn of_clauses(schema: &SchemaRef, places: usize, clauses: Vec<i64>) -> Self {
+        let names = schema.fields().iter().map(|field| field.name().clone());
+        let names: Vec<String> = names.collect();
+        Self {
+            clauses,
+            ..Self::of(schema, &names, places)
         }
     }
 
     pub(crate) fn apply(&self, plan: LogicalPlan) -> Result<LogicalPlan> {
+        match self.clauses.is_empty() {
+            true => self.apply_once(plan),
+            false => self.apply_clauses(plan),
+        }
+    }
+
+    fn apply_once(&self, plan: LogicalPlan) -> Result<LogicalPlan> {
         let given = plan.schema().fields().len() - self.places.min(plan.schema().fields().len());
         if given != self.columns.len() {
             return Err(wrong_count(given, self.columns.len()));
@@ -68,6 +88,55 @@ impl RowFit {
         let exprs: Vec<Expr> = exprs.collect();
         LogicalPlanBuilder::from(plan).project(exprs)?.build()
     }
+
+    /// The places, and each column as the clause gives it that takes the row.
+    fn apply_clauses(&self, plan: LogicalPlan) -> Result<LogicalPlan> {
+        let given = plan.schema().iter().map(|(relation, field)| GivenColumn {
+            expr: Expr::Column(Column::new(relation.cloned(), field.name())),
+            kind: field.data_type().clone(),
+        });
+        let given: Vec<GivenColumn> = given.collect();
+        let width = self.columns.len();
+        let wanted = self.places + width * self.clauses.len();
+        if given.len() != wanted || self.places == 0 {
+            return Err(wrong_count(given.len(), wanted));
+        }
+        let (places, values) = given.split_at(self.places);
+        let action = &places[self.places - 1].expr;
+        let mut exprs: Vec<Expr> = places.iter().map(|place| place.expr.clone()).collect();
+        for (at, wanted) in self.columns.iter().enumerate() {
+            let values = values.iter().skip(at).step_by(width);
+            let mut fitted = Vec::with_capacity(self.clauses.len());
+            for (value, clause) in values.zip(&self.clauses) {
+                check_names(&wanted.name, &value.kind, &wanted.kind)?;
+                let is_taken = action.clone().eq(lit(*clause));
+                fitted.push((Box::new(is_taken), Box::new(value.fitted(wanted)?)));
+            }
+            let column = match fitted.len() {
+                1 => *fitted.remove(0).1,
+                _ => Expr::Case(Case::new(None, fitted, None)),
+            };
+            exprs.push(column.alias(&wanted.name));
+        }
+        LogicalPlanBuilder::from(plan).project(exprs)?.build()
+    }
+}
+
+/// A column of the query.
+struct GivenColumn {
+    expr: Expr,
+    kind: DataType,
+}
+
+impl GivenColumn {
+    /// The value in the type of a column, down to the ids of fields within: values of several clauses become one column.
+    fn fitted(&self, to: &WantedColumn) -> Result<Expr> {
+        Ok(match &self.kind {
+            kind if *kind == to.kind => self.expr.clone(),
+            DataType::Null => Expr::Literal(ScalarValue::try_from(&to.kind)?, None),
+            _ => to.cast(self.expr.clone(), &self.kind),
+        })
+    }
 }
 
 impl WantedColumn {
@@ -75,6 +144,10 @@ impl WantedColumn {
         if is_same(kind, &self.kind) {
             return expr;
         }
+        self.cast(expr, kind)
+    }
+
+    fn cast(&self, expr: Expr, kind: &DataType) -> Expr {
         match self.is_uuid && is_text(kind) {
             true => ScalarUDF::from(UuidBytes::new()).call(vec![expr]),
             false => Expr::Cast(Cast::new(Box::new(expr), self.kind.clone())),

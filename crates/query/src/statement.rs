@@ -5,7 +5,7 @@
 
 use datafusion::common::DataFusionError;
 use datafusion::sql::parser::{DFParserBuilder, Statement};
-use datafusion::sql::sqlparser::ast::Statement as Sql;
+use datafusion::sql::sqlparser::ast::{SetExpr, Statement as Sql};
 use datafusion::sql::sqlparser::parser::ParserError;
 use datafusion::sql::sqlparser::tokenizer::{TokenWithSpan, Tokenizer};
 use forebay_core::{Error, Result};
@@ -109,7 +109,8 @@ pub(crate) fn parser(
 
 /// Exactly one statement, whatever it does.
 pub(crate) fn one(sql: &str) -> Result<Statement> {
-    let (tokens, references) = crate::new_rows::fold(tokens(sql)?)?;
+    let tokens = crate::column_path::fold(tokens(sql)?);
+    let (tokens, references) = crate::new_rows::fold(tokens)?;
     let (tokens, clauses) = crate::as_of::fold(tokens)?;
     let mut statements = parser(tokens, sql)?
         .parse_statements()
@@ -144,8 +145,15 @@ fn only_reading(statement: &Statement) -> Result<()> {
 
 fn only_reading_sql(statement: &Sql) -> Result<()> {
     match statement {
-        Sql::Query(_)
-        | Sql::ExplainTable { .. }
+        // `WITH … INSERT`
+        Sql::Query(query) => match query.body.as_ref() {
+            SetExpr::Insert(changing)
+            | SetExpr::Update(changing)
+            | SetExpr::Delete(changing)
+            | SetExpr::Merge(changing) => Err(refused(first_word(&changing.to_string()))),
+            _ => Ok(()),
+        },
+        Sql::ExplainTable { .. }
         | Sql::ShowTables { .. }
         | Sql::ShowColumns { .. }
         | Sql::ShowFunctions { .. }
@@ -165,7 +173,7 @@ fn first_word(text: &str) -> &str {
 
 fn refused(verb: &str) -> Error {
     Error::unsupported("read_only", format!("{verb} is refused: SQL here only reads"))
-        .with_hint("allowed are SELECT, WITH, VALUES, EXPLAIN, SHOW and DESCRIBE; tables change through pipelines (`forebay run`), and by CREATE TABLE, INSERT, UPDATE, DELETE, TRUNCATE, ALTER TABLE and DROP TABLE in `forebay sql` without --read-only")
+        .with_hint("allowed are SELECT, WITH, VALUES, EXPLAIN, SHOW and DESCRIBE; tables change through pipelines (`forebay run`), and by CREATE TABLE, INSERT, UPDATE, DELETE, MERGE, TRUNCATE, ALTER TABLE and DROP TABLE in `forebay sql` without --read-only")
 }
 
 #[cfg(test)]
@@ -196,6 +204,8 @@ mod tests {
             "drop table a.b",
             "create view v as select 1",
             "create table t as select 1",
+            "with v as (select 1) insert into a.t select * from v",
+            "merge into a.b using a.c on true when matched then delete",
             "set datafusion.execution.batch_size = 1",
             "reset datafusion.execution.batch_size",
             "truncate table a.b",

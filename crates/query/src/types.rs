@@ -3,9 +3,14 @@
 use std::sync::Arc;
 
 use arrow::datatypes::{DataType, IntervalUnit, TimeUnit};
-use datafusion::common::{Result, plan_err};
+use datafusion::common::{DataFusionError, Result, plan_err};
 use datafusion::logical_expr::planner::TypePlanner;
-use datafusion::sql::sqlparser::ast::{DataType as SqlType, TimezoneInfo};
+use datafusion::sql::sqlparser::ast::{
+    CharacterLength, DataType as SqlType, ExactNumberInfo, TimezoneInfo,
+};
+use forebay_core::Error;
+
+use crate::error::external;
 
 /// Most digits behind the point of a second that are kept.
 const SECOND_DIGITS_MAX: u64 = 6;
@@ -20,13 +25,21 @@ pub(crate) fn local() -> DataType {
     DataType::Timestamp(TimeUnit::Microsecond, None)
 }
 
-/// Instants and times have microseconds, whatever precision a statement names: nanoseconds would end at the year 2262.
+/// Digits of a `float` beyond which it is a double.
+const REAL_DIGITS_MAX: u64 = 24;
+
+/// Instants and times have microseconds, whatever precision a statement names: nanoseconds would end at the year 2262. A type whose name
+/// promises what nobody would check is refused: the lengths of texts, and the digits of a `numeric` that names none.
 #[derive(Debug)]
 pub(crate) struct MicrosecondTypes;
 
 impl TypePlanner for MicrosecondTypes {
     fn plan_type(&self, sql_type: &SqlType) -> Result<Option<DataType>> {
+        check_promise(sql_type)?;
         Ok(Some(match sql_type {
+            SqlType::Float(ExactNumberInfo::Precision(digits)) if *digits > REAL_DIGITS_MAX => {
+                DataType::Float64
+            }
             SqlType::Timestamp(digits, zone) | SqlType::Time(digits, zone)
                 if digits.is_some_and(|digits| digits > SECOND_DIGITS_MAX) =>
             {
@@ -46,6 +59,48 @@ impl TypePlanner for MicrosecondTypes {
             _ => return Ok(None),
         }))
     }
+}
+
+/// Errors: `Unsupported` `sql_unsupported` for a name that says more than the type keeps.
+fn check_promise(sql_type: &SqlType) -> Result<()> {
+    match sql_type {
+        SqlType::Numeric(ExactNumberInfo::None) | SqlType::Decimal(ExactNumberInfo::None) => {
+            let what = format!("{sql_type} without a number of digits");
+            Err(refused(
+                &what,
+                "write decimal(18, 2) with the digits that you need, at most 38",
+            ))
+        }
+        SqlType::Varchar(Some(length))
+        | SqlType::Nvarchar(Some(length))
+        | SqlType::CharacterVarying(Some(length))
+        | SqlType::CharVarying(Some(length))
+        | SqlType::Character(Some(length))
+        | SqlType::Char(Some(length)) => Err(refused(
+            &format!("{sql_type} with a length, which is not kept,"),
+            &format!(
+                "write varchar, or left(x, {}) where a value is cut",
+                characters(length)
+            ),
+        )),
+        SqlType::Character(None) | SqlType::Char(None) => Err(refused(
+            &format!("{sql_type}, which is one character long in SQL and would not be here,"),
+            "write varchar, or left(x, 1) where a value is cut",
+        )),
+        _ => Ok(()),
+    }
+}
+
+fn characters(length: &CharacterLength) -> String {
+    match length {
+        CharacterLength::IntegerLength { length, .. } => length.to_string(),
+        CharacterLength::Max => "n".to_owned(),
+    }
+}
+
+fn refused(what: &str, hint: &str) -> DataFusionError {
+    let what = format!("{what} is not supported");
+    external(Error::unsupported("sql_unsupported", what).with_hint(hint))
 }
 
 /// The name of a type in SQL.

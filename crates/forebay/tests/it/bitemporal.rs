@@ -327,12 +327,14 @@ fn columns_may_come_later_and_values_of_another_kind_are_refused() {
     let of_view =
         "SELECT count(*) > 4 FROM information_schema.columns WHERE table_name = 'rates__now'";
     assert_eq!(project.value(of_view), "true");
-    let refused = project.run(&["sql", "--force", "DELETE FROM bonds.rates"]);
-    assert!(
-        refused.err.contains("table_is_bitemporal"),
-        "{}",
-        refused.err
-    );
+    for change in ["DELETE FROM bonds.rates", "DROP TABLE bonds.rates"] {
+        let refused = project.run(&["sql", "--force", change]);
+        assert!(
+            refused.err.contains("table_is_bitemporal"),
+            "{}",
+            refused.err
+        );
+    }
 }
 
 #[test]

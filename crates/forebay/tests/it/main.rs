@@ -3,6 +3,7 @@
 #![allow(clippy::unwrap_used, clippy::print_stdout, reason = "this is a test")]
 
 mod admin;
+mod altered;
 #[cfg(feature = "kafka")]
 mod avro;
 mod aws_sdks;

@@ -242,6 +242,9 @@ fn check_rebase(change: &Prepared, head: Option<&Table>) -> Result<()> {
         .with_hint("read the table again and redo the change"))
     };
     draft.check_properties(head)?;
+    if let Some(head) = head {
+        draft.check_same_rows(head)?;
+    }
     match (draft.base(), head) {
         (None, None) => Ok(()),
         (None, Some(_)) => moved("created"),

@@ -26,12 +26,30 @@ const SOURCE_NAME: &str = "forebay.source_name";
 /// Begins the comment of such a column; the name follows.
 const COMMENT: &str = "name in the data: ";
 
-/// The name in the data of a table column.
-pub(crate) fn source_name(field: &Field) -> &str {
+/// The name in the data of a table column: the name that it has in batches that are written.
+pub fn source_name(field: &Field) -> &str {
     field
         .metadata()
         .get(SOURCE_NAME)
         .map_or(field.name(), String::as_str)
+}
+
+/// The schema with the names that its columns have in the data, at every depth: as [`crate::Draft::evolve`] finds them.
+pub fn data_schema(schema: &ArrowSchema) -> ArrowSchema {
+    let fields = schema.fields().iter().map(|field| data_field(field));
+    ArrowSchema::new(fields.collect::<Vec<_>>())
+}
+
+fn data_field(field: &Field) -> Field {
+    let kind = match field.data_type() {
+        DataType::Struct(fields) => {
+            DataType::Struct(fields.iter().map(|field| data_field(field)).collect())
+        }
+        DataType::List(element) => DataType::List(Arc::new(data_field(element))),
+        DataType::Map(entries, sorted) => DataType::Map(Arc::new(data_field(entries)), *sorted),
+        other => other.clone(),
+    };
+    Field::new(source_name(field), kind, field.is_nullable())
 }
 
 /// The metadata with the name of a column in the data.
@@ -44,6 +62,12 @@ pub(super) fn source_entry(field: &NestedField) -> Option<(String, String)> {
 pub(super) fn comment(field: &Field) -> Option<String> {
     let name = field.metadata().get(SOURCE_NAME)?;
     Some(format!("{COMMENT}{name}"))
+}
+
+/// Whether the comment of a column is its name in the data.
+pub(super) fn has_source_comment(field: &NestedField) -> bool {
+    let doc = field.doc.as_deref();
+    doc.is_some_and(|doc| doc.starts_with(COMMENT))
 }
 
 fn stored_source_name(field: &NestedField) -> &str {

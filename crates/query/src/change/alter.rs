@@ -1,15 +1,17 @@
-//! Changes of the columns of a table: one that is added, a wider type, nulls where there were none. Files stay as they are.
+//! Changes of the columns of a table: one that is added, renamed or dropped, a wider type, nulls where there were none. Files stay as they are.
 
 use std::sync::Arc;
 
 use arrow::datatypes::{Field, Schema, SchemaRef};
 use forebay_core::{Error, Result};
-use forebay_lake::{Draft, Table};
+use forebay_lake::{Draft, NO_SUCH_COLUMN, OWNER_PROPERTY, Table, data_schema};
 use forebay_store::AsOf;
 
-use super::apply::{check_column, unchanged};
+use super::apply::{RowSource, check_column, unchanged};
+use super::declared::check_kept;
 use super::statement::ChangeStatement;
 use super::{ChangeReport, ChangeSession};
+use crate::column_path::ColumnPath;
 use crate::engine::canonical;
 
 impl ChangeSession {
@@ -31,6 +33,7 @@ impl ChangeSession {
             let what = format!("{} has a column {} already", table.name(), column.name());
             return Err(Error::config("bad_sql", what).with_hint("choose another name"));
         }
+        let schema = data_schema(&schema);
         let fields = schema.fields().iter().cloned().chain([Arc::new(column)]);
         let schema = Arc::new(Schema::new(fields.collect::<Vec<_>>()));
         self.evolve(statement, table, &schema).await
@@ -46,11 +49,13 @@ impl ChangeSession {
         let column = self.declared_column(statement, sql, as_of).await?;
         check_column(table, column.name())?;
         let schema = table.schema();
-        let fields = schema.fields().iter().map(|field| {
-            let field = field.as_ref().clone();
+        let data = data_schema(&schema);
+        let fields = schema.fields().iter().zip(data.fields());
+        let fields = fields.map(|(field, data)| {
+            let data = data.as_ref().clone();
             match field.name() == column.name() {
-                true => field.with_data_type(column.data_type().clone()),
-                false => field,
+                true => data.with_data_type(column.data_type().clone()),
+                false => data,
             }
         });
         let wanted = Arc::new(Schema::new(fields.collect::<Vec<_>>()));
@@ -81,10 +86,44 @@ impl ChangeSession {
     ) -> Result<ChangeReport> {
         check_column(table, name)?;
         let schema = table.schema();
-        let others = schema.fields().iter().filter(|field| field.name() != name);
+        let data = data_schema(&schema);
+        let others = schema.fields().iter().zip(data.fields());
+        let others = others.filter(|(field, _)| field.name() != name);
         // The lake takes a column that is not there for one that may be null.
-        let others = Arc::new(Schema::new(others.cloned().collect::<Vec<_>>()));
+        let others = others.map(|(_, data)| Arc::clone(data));
+        let others = Arc::new(Schema::new(others.collect::<Vec<_>>()));
         self.evolve(statement, table, &others).await
+    }
+
+    pub(super) async fn rename_column(
+        &self,
+        statement: &ChangeStatement,
+        table: &Table,
+        column: &ColumnPath,
+        to: &str,
+    ) -> Result<ChangeReport> {
+        check_not_loaded(table, "renamed")?;
+        let mut draft = self.draft_of(table)?;
+        draft.rename_column(&column.0, to)?;
+        self.altered(statement, draft).await
+    }
+
+    pub(super) async fn drop_column(
+        &self,
+        statement: &ChangeStatement,
+        table: &Table,
+        column: &ColumnPath,
+        is_optional: bool,
+    ) -> Result<ChangeReport> {
+        check_not_loaded(table, "dropped")?;
+        let mut draft = self.draft_of(table)?;
+        match draft.drop_column(&column.0) {
+            Err(error) if is_optional && error.code() == NO_SUCH_COLUMN => {
+                Ok(unchanged("ALTER TABLE"))
+            }
+            Err(error) => Err(error),
+            Ok(()) => self.altered(statement, draft).await,
+        }
     }
 
     async fn evolve(
@@ -113,8 +152,26 @@ impl ChangeSession {
         sql: &str,
         as_of: &AsOf,
     ) -> Result<Field> {
-        let answer = self.rows(statement, sql, as_of, None, None).await?;
+        let source = RowSource::none();
+        let answer = self.rows(statement, sql, as_of, source).await?;
+        check_kept(&answer.schema)?;
         let schema = canonical::schema(&answer.schema)?;
         Ok(schema.field(0).clone().with_nullable(true))
     }
+}
+
+/// The next rows of a pipeline would bring a column back under its name, whoever changes it.
+///
+/// Errors: `Config` `table_in_use`.
+fn check_not_loaded(table: &Table, done: &str) -> Result<()> {
+    if !table.properties().contains_key(OWNER_PROPERTY) {
+        return Ok(());
+    }
+    let what = format!(
+        "no column of {} can be {done}: a pipeline loads it and would add the column again",
+        table.name()
+    );
+    Err(Error::config("table_in_use", what).with_hint(
+        "rename or leave out the column in a `transform` of the pipeline and rebuild the table; UPDATE … SET a = NULL with --force removes values",
+    ))
 }

@@ -2,27 +2,21 @@
 
 use std::sync::Arc;
 
-use arrow::array::{AsArray, RecordBatch};
-use arrow::datatypes::{Field, Int32Type, Int64Type, Schema, SchemaRef};
+use arrow::datatypes::{Field, Schema, SchemaRef};
 use datafusion::sql::sqlparser::ast::{ColumnDef, ColumnOption};
 use forebay_core::{CommitId, Error, Result};
-use forebay_lake::{
-    CommitRequest, DataFile, Draft, OWNER_PROPERTY, Table, TableWriter, WriterOptions,
-};
+use forebay_lake::{CommitRequest, Draft, OWNER_PROPERTY, Table, source_name};
 use forebay_store::{AsOf, Commit, Head};
-use futures::TryStreamExt;
-use roaring::RoaringTreemap;
 
+use super::declared::check_kept;
 use super::statement::{ChangeStatement, TableChange};
 use super::target::{check_changeable, no_such_table};
+use super::write::{PLACE_COLUMNS, RowPlaces, WrittenRows, write_rows};
 use super::{ChangeReport, ChangeSession};
 use crate::engine::canonical;
 use crate::row_fit::RowFit;
 use crate::session::{Answer, PlannedQuery};
 use crate::table::placed::PlacedTable;
-
-/// The places of a row, before its columns.
-const PLACE_COLUMNS: usize = 2;
 
 /// A table as it is when the statement is planned.
 struct PinnedTable {
@@ -30,12 +24,24 @@ struct PinnedTable {
     table: Option<Table>,
 }
 
-/// Rows of the statement, written.
-struct WrittenRows {
-    files: Vec<DataFile>,
-    rows: u64,
-    /// Positions of the rows that go, by the number of their file.
-    deleted: Vec<RoaringTreemap>,
+/// What the rows of a statement are made of.
+pub(super) struct RowSource {
+    /// The columns of the table.
+    pub(super) schema: SchemaRef,
+    /// The table with the places of its rows, for a statement that takes rows away.
+    pub(super) placed: Option<PlacedTable>,
+    pub(super) fit: Option<RowFit>,
+}
+
+impl RowSource {
+    /// Of a statement without a table.
+    pub(super) fn none() -> Self {
+        Self {
+            schema: Arc::new(Schema::empty()),
+            placed: None,
+            fit: None,
+        }
+    }
 }
 
 impl ChangeSession {
@@ -62,7 +68,7 @@ impl ChangeSession {
             (TableChange::Drop { .. }, Some(table)) => self.drop_table(statement, &table).await,
             (TableChange::Truncate, Some(table)) => self.truncate(statement, &table).await,
             (TableChange::Insert { columns, .. }, Some(table)) => {
-                let columns = inserted_columns(&table, columns)?;
+                let columns = check_given(&table, columns)?;
                 self.insert(statement, sql, &pinned.as_of, &table, &columns)
                     .await
             }
@@ -77,6 +83,23 @@ impl ChangeSession {
             (TableChange::DropNotNull(name), Some(table)) => {
                 self.drop_not_null(statement, &table, name).await
             }
+            (TableChange::RenameColumn { column, to }, Some(table)) => {
+                self.rename_column(statement, &table, column, to).await
+            }
+            (
+                TableChange::DropColumn {
+                    column,
+                    is_optional,
+                },
+                Some(table),
+            ) => {
+                self.drop_column(statement, &table, column, *is_optional)
+                    .await
+            }
+            (TableChange::Merge(merge), Some(table)) => {
+                self.merge(statement, sql, &pinned.as_of, table, merge)
+                    .await
+            }
             (TableChange::Delete(_) | TableChange::Update { .. }, Some(table)) => {
                 self.replace(statement, sql, &pinned.as_of, table).await
             }
@@ -86,16 +109,15 @@ impl ChangeSession {
     /// The plan of a statement, which changes nothing.
     pub async fn explain(&self, statement: &ChangeStatement, sql: &str) -> Result<Answer> {
         let pinned = self.pin(statement).await?;
-        let mut columns = Vec::new();
-        let mut placed = None;
+        let mut source = RowSource::none();
         if let Some(table) = pinned.table {
             check_changeable(&table, statement, &self.options)?;
-            columns = names(&table.schema());
-            placed = Some(PlacedTable::of(table).await?);
+            source.schema = table.schema();
+            source.placed = Some(PlacedTable::of(table).await?);
         } else if !matches!(statement.change, TableChange::Create { .. }) {
             return Err(no_such_table(&statement.table));
         }
-        let query = statement.query(&columns)?.ok_or_else(|| {
+        let query = statement.query(&source.schema)?.ok_or_else(|| {
             let what = format!("EXPLAIN {} is not supported", statement.verb());
             Error::unsupported("sql_unsupported", what)
                 .with_hint("it reads no rows: there is no plan")
@@ -103,7 +125,7 @@ impl ChangeSession {
         let planned = PlannedQuery {
             statement: query,
             as_of: pinned.as_of,
-            placed,
+            placed: source.placed,
             fit: None,
             makes_table: false,
         };
@@ -124,7 +146,11 @@ impl ChangeSession {
         columns: &[ColumnDef],
         has_rows: bool,
     ) -> Result<ChangeReport> {
-        let answer = self.rows(statement, sql, as_of, None, None).await?;
+        let source = RowSource::none();
+        let answer = self.rows(statement, sql, as_of, source).await?;
+        if !has_rows {
+            check_kept(&answer.schema)?;
+        }
         let schema = canonical::schema(&answer.schema)?;
         let schema = match has_rows {
             true => nullable(&schema),
@@ -139,7 +165,7 @@ impl ChangeSession {
             ));
         }
         draft.create(&schema, &[])?;
-        let written = self.write(&mut draft, answer, &schema, 0).await?;
+        let written = write_rows(&mut draft, answer, &schema, RowPlaces::None).await?;
         let tag = match has_rows {
             true => format!("SELECT {}", written.rows),
             false => "CREATE TABLE".to_owned(),
@@ -156,11 +182,15 @@ impl ChangeSession {
         columns: &[String],
     ) -> Result<ChangeReport> {
         let schema = table.schema();
-        let fit = RowFit::of(&schema, columns, 0);
-        let answer = self.rows(statement, sql, as_of, None, Some(fit)).await?;
+        let source = RowSource {
+            schema: Arc::clone(&schema),
+            placed: None,
+            fit: Some(RowFit::of(&schema, columns, 0)),
+        };
+        let answer = self.rows(statement, sql, as_of, source).await?;
         let mut draft = self.draft_of(table)?;
         let schema = part_of(&schema, columns);
-        let written = self.write(&mut draft, answer, &schema, 0).await?;
+        let written = write_rows(&mut draft, answer, &schema, RowPlaces::None).await?;
         let tag = format!("INSERT 0 {}", written.rows);
         self.commit(statement, draft, written, tag).await
     }
@@ -182,19 +212,16 @@ impl ChangeSession {
             _ => Vec::new(),
         };
         let placed = PlacedTable::of(table).await?;
-        let fit = RowFit::of(&schema, &columns, PLACE_COLUMNS);
-        let answer = self.rows(statement, sql, as_of, Some(placed.clone()), Some(fit));
-        let answer = answer.await?;
+        let source = RowSource {
+            schema: Arc::clone(&schema),
+            placed: Some(placed.clone()),
+            fit: Some(RowFit::of(&schema, &columns, PLACE_COLUMNS)),
+        };
+        let answer = self.rows(statement, sql, as_of, source).await?;
         let mut draft = self.draft_of(placed.table())?;
         let schema = part_of(&schema, &columns);
-        let written = self
-            .write(&mut draft, answer, &schema, PLACE_COLUMNS)
-            .await?;
-        let mut count = 0;
-        for (file, rows) in placed.files().iter().zip(&written.deleted) {
-            count += rows.len();
-            draft.delete_rows(file, rows.clone());
-        }
+        let written = write_rows(&mut draft, answer, &schema, RowPlaces::Replaced).await?;
+        let count = written.delete_from(&placed, &mut draft);
         let tag = format!("{} {count}", statement.verb());
         self.commit(statement, draft, written, tag).await
     }
@@ -243,62 +270,21 @@ impl ChangeSession {
         statement: &ChangeStatement,
         sql: &str,
         as_of: &AsOf,
-        placed: Option<PlacedTable>,
-        fit: Option<RowFit>,
+        source: RowSource,
     ) -> Result<Answer> {
-        let columns = placed
-            .as_ref()
-            .map(|placed| names(&placed.table().schema()));
-        let query = statement.query(&columns.unwrap_or_default())?;
+        let query = statement.query(&source.schema)?;
         let query = query.ok_or_else(|| Error::bug("change_failed", "a statement has no rows"))?;
         let planned = PlannedQuery {
             statement: query,
             as_of: as_of.clone(),
-            placed,
-            fit,
+            placed: source.placed,
+            fit: source.fit,
             makes_table: false,
         };
         self.query.run_planned(sql, planned).await
     }
 
-    /// Writes the rows of an answer; on an error its files are deleted.
-    async fn write(
-        &self,
-        draft: &mut Draft,
-        mut answer: Answer,
-        schema: &SchemaRef,
-        places: usize,
-    ) -> Result<WrittenRows> {
-        let mut writer = RowWriter {
-            writer: match schema.fields().is_empty() {
-                true => None,
-                false => Some(draft.writer(WriterOptions::default())?),
-            },
-            schema: Arc::clone(schema),
-            places,
-            deleted: Vec::new(),
-        };
-        loop {
-            let batch = match answer.batches.try_next().await {
-                Ok(Some(batch)) => batch,
-                Ok(None) => break,
-                Err(error) => return Err(abandon(draft, writer, error).await),
-            };
-            let written = tokio::task::spawn_blocking(move || {
-                let written = writer.write(&batch);
-                (writer, written)
-            });
-            let (back, done) = written.await.map_err(panicked)?;
-            writer = back;
-            if let Err(error) = done {
-                return Err(abandon(draft, writer, error).await);
-            }
-        }
-        let finished = tokio::task::spawn_blocking(move || writer.finish());
-        finished.await.map_err(panicked)?
-    }
-
-    async fn commit(
+    pub(super) async fn commit(
         &self,
         statement: &ChangeStatement,
         mut draft: Draft,
@@ -306,10 +292,7 @@ impl ChangeSession {
         tag: String,
     ) -> Result<ChangeReport> {
         let is_created = !draft.exists();
-        if !is_created
-            && written.files.is_empty()
-            && written.deleted.iter().all(RoaringTreemap::is_empty)
-        {
+        if !is_created && written.is_empty() {
             return Ok(ChangeReport { tag, commit: None });
         }
         draft.append(written.files);
@@ -340,72 +323,6 @@ impl ChangeSession {
     }
 }
 
-/// Notes the places of rows that go, and writes those that come.
-struct RowWriter {
-    writer: Option<TableWriter>,
-    schema: SchemaRef,
-    places: usize,
-    deleted: Vec<RoaringTreemap>,
-}
-
-impl RowWriter {
-    fn write(&mut self, batch: &RecordBatch) -> Result<()> {
-        if self.places == PLACE_COLUMNS {
-            self.note_places(batch)?;
-        }
-        let Some(writer) = &mut self.writer else {
-            return Ok(());
-        };
-        let columns: Vec<usize> = (self.places..batch.num_columns()).collect();
-        let rows = batch
-            .project(&columns)
-            .map_err(|e| Error::bug("change_failed", "a batch lacks columns").with_source(e))?;
-        writer.write(&canonical::cast(&rows, &self.schema)?)
-    }
-
-    fn note_places(&mut self, batch: &RecordBatch) -> Result<()> {
-        let missing = || Error::bug("change_failed", "rows came without their places");
-        let files = batch.column(0).as_primitive_opt::<Int32Type>();
-        let positions = batch.column(1).as_primitive_opt::<Int64Type>();
-        let (files, positions) = files.zip(positions).ok_or_else(missing)?;
-        for (file, position) in files.values().iter().zip(positions.values()) {
-            let file = usize::try_from(*file).map_err(|_| missing())?;
-            if self.deleted.len() <= file {
-                self.deleted.resize_with(file + 1, RoaringTreemap::new);
-            }
-            let is_new = self.deleted[file].insert(position.cast_unsigned());
-            if !is_new {
-                return Err(Error::bug("change_failed", "a row came twice"));
-            }
-        }
-        Ok(())
-    }
-
-    fn finish(self) -> Result<WrittenRows> {
-        let rows = self.writer.as_ref().map_or(0, TableWriter::rows);
-        let files = self.writer.map(TableWriter::finish).transpose()?;
-        Ok(WrittenRows {
-            files: files.unwrap_or_default(),
-            rows,
-            deleted: self.deleted,
-        })
-    }
-}
-
-/// Deletes the files of a statement that failed.
-async fn abandon(draft: &Draft, writer: RowWriter, error: Error) -> Error {
-    if let Some(writer) = writer.writer {
-        let mut written = draft.trial();
-        written.append(writer.abandon());
-        written.discard().await;
-    }
-    error
-}
-
-fn panicked(error: tokio::task::JoinError) -> Error {
-    Error::bug("change_failed", "writing rows panicked").with_source(error)
-}
-
 fn message(statement: &ChangeStatement) -> String {
     format!("{} {}", statement.verb(), statement.table)
 }
@@ -427,13 +344,13 @@ fn already_there(table: &Table, is_optional: bool) -> Result<ChangeReport> {
         .with_hint("write INSERT INTO, DROP TABLE before, or CREATE TABLE IF NOT EXISTS"))
 }
 
-fn names(schema: &SchemaRef) -> Vec<String> {
+pub(super) fn names(schema: &SchemaRef) -> Vec<String> {
     let fields = schema.fields().iter();
     fields.map(|field| field.name().clone()).collect()
 }
 
 /// The columns that an `INSERT` gives values for: those that it names, or all.
-fn inserted_columns(table: &Table, named: &[String]) -> Result<Vec<String>> {
+pub(super) fn check_given(table: &Table, named: &[String]) -> Result<Vec<String>> {
     if named.is_empty() {
         return Ok(names(&table.schema()));
     }
@@ -473,11 +390,12 @@ pub(super) fn check_column(table: &Table, name: &str) -> Result<()> {
     )
 }
 
-/// Fields of a table by name, in this order.
-fn part_of(schema: &SchemaRef, names: &[String]) -> SchemaRef {
+/// Fields of a table by name, in this order, under their names in the data.
+pub(super) fn part_of(schema: &SchemaRef, names: &[String]) -> SchemaRef {
     let fields = names.iter().filter_map(|name| {
         let field = schema.field_with_name(name).ok()?;
-        Some(field.clone().with_nullable(true))
+        let data_name = source_name(field).to_owned();
+        Some(field.clone().with_name(data_name).with_nullable(true))
     });
     Arc::new(Schema::new(fields.collect::<Vec<_>>()))
 }

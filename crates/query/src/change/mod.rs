@@ -1,4 +1,5 @@
-//! Statements that change tables: `CREATE TABLE`, `INSERT`, `DELETE`, `UPDATE`, `TRUNCATE`, `DROP TABLE`. Each is one commit of the lake.
+//! Statements that change tables: `CREATE TABLE`, `INSERT`, `DELETE`, `UPDATE`, `MERGE`, `TRUNCATE`, `ALTER TABLE`, `DROP TABLE`. Each is one commit of
+//! the lake.
 //!
 //! A statement becomes a query that gives the rows that come and the places of the rows that go ([`statement`]); the lake writes the files and
 //! commits ([`apply`]). One whose rows another writer has changed in the meantime is planned again. Only a
@@ -6,8 +7,15 @@
 
 mod alter;
 mod apply;
+mod declared;
+mod fitted;
+mod merge;
+mod merge_rows;
+mod merge_scope;
+mod parts;
 mod statement;
 mod target;
+mod write;
 
 use std::fmt;
 use std::sync::Arc;
@@ -73,7 +81,8 @@ impl ChangeSession {
     /// Runs one statement. `sql` is its text, for the places of errors.
     ///
     /// Errors: `Config` `bad_sql`, `table_exists`, `table_in_use` of a table that a pipeline loads, `table_is_bitemporal`, `system_table`; `NotFound`
-    /// `no_such_table`; `Data` for a value that does not fit its column; `Conflict` when other writers changed the same rows each time.
+    /// `no_such_table`; `Data` for a value that does not fit its column, and `merge_rows`; `Conflict` when other writers changed the same rows each
+    /// time; those of [`forebay_lake::Draft`] for changed columns.
     pub async fn run(&self, statement: &ChangeStatement, sql: &str) -> Result<ChangeReport> {
         let mut pause = PAUSE_FIRST;
         for _ in 1..ATTEMPTS_MAX {

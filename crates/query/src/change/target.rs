@@ -51,6 +51,14 @@ pub(super) fn check_changeable(
             "load a correction by its pipeline: a row with the key, its period and the new values, or one that the `delete` of `mode: bitemporal` marks",
         ));
     }
+    if is_bitemporal(table) {
+        let what = format!(
+            "DROP TABLE is refused: {name} is bitemporal, what was believed would go with it"
+        );
+        return Err(Error::config("table_is_bitemporal", what).with_hint(format!(
+            "`forebay tables drop {name} --force --yes` drops it, `forebay tables undrop {name}` brings it back"
+        )));
+    }
     let properties = table.properties();
     let Some(owner) = properties.get(OWNER_PROPERTY) else {
         return Ok(());

@@ -329,10 +329,20 @@ pub(super) fn common(kinds: &[DataType], purpose: Purpose) -> Common {
 /// The common type of what is in lists, structs and maps is that of scalars.
 fn common_nested(kinds: &[DataType], purpose: Purpose) -> Common {
     let leaf = |kinds: &[DataType]| common(kinds, purpose).into_type();
+    // Types that differ in nothing but the names and ids of what is within are different to the engine, which cannot compare them then.
+    let is_compared = purpose == Purpose::Compared;
     match common_type(kinds, &leaf) {
-        Some(common) if common.is_own => Common::Nested(common.kind),
+        Some(common) if common.is_own || is_compared && has_several(kinds) => {
+            Common::Nested(common.kind)
+        }
         _ => Common::AsTheEngineDoes,
     }
+}
+
+fn has_several(kinds: &[DataType]) -> bool {
+    let mut known = kinds.iter().filter(|kind| !kind.is_null());
+    let first = known.next();
+    known.any(|kind| Some(kind) != first)
 }
 
 /// A decimal with all digits of these, where 38 are not enough: a number must not be rounded, or fail, because of its peer.

@@ -134,13 +134,18 @@ impl NestedValues {
 /// Arguments without the metadata of items and fields, with which a table names its columns: an aggregate makes values without it,
 /// which do not fit its type then.
 fn plain(args: Vec<Expr>, schema: &DFSchema) -> Vec<Expr> {
-    let plain = args.into_iter().map(|arg| match arg.get_type(schema) {
+    let plain = args.into_iter().map(|arg| plain_argument(arg, schema));
+    plain.collect()
+}
+
+/// The same for one argument.
+pub(super) fn plain_argument(arg: Expr, schema: &DFSchema) -> Expr {
+    match arg.get_type(schema) {
         Ok(kind) if kind.is_nested() && without_metadata(&kind) != kind => {
             Expr::Cast(Cast::new(Box::new(arg), without_metadata(&kind)))
         }
         _ => arg,
-    });
-    plain.collect()
+    }
 }
 
 fn without_metadata(kind: &DataType) -> DataType {

@@ -105,6 +105,12 @@ impl PlacedTable {
     }
 }
 
+/// Whether a filter is about places, which no file has.
+fn reads_places(filter: &Expr) -> bool {
+    let mut columns = filter.column_refs().into_iter();
+    columns.any(|column| matches!(column.name.as_str(), FILE_COLUMN | POSITION_COLUMN))
+}
+
 fn with_places(columns: &SchemaRef) -> SchemaRef {
     let places = [
         Field::new(FILE_COLUMN, DataType::Int32, false),
@@ -133,7 +139,11 @@ impl TableProvider for PlacedTable {
         &self,
         filters: &[&Expr],
     ) -> Result<Vec<TableProviderFilterPushDown>> {
-        Ok(vec![TableProviderFilterPushDown::Inexact; filters.len()])
+        let pushed = filters.iter().map(|filter| match reads_places(filter) {
+            true => TableProviderFilterPushDown::Unsupported,
+            false => TableProviderFilterPushDown::Inexact,
+        });
+        Ok(pushed.collect())
     }
 
     async fn scan(

@@ -8,13 +8,13 @@ use forebay_query::{ChangeReport, ChangeSession, ChangeStatement};
 
 use crate::fixture::{Fixture, START, shown};
 
-async fn change(session: &ChangeSession, sql: &str) -> Result<ChangeReport> {
+pub(crate) async fn change(session: &ChangeSession, sql: &str) -> Result<ChangeReport> {
     let statement = ChangeStatement::parse(sql)?.expect("it changes a table");
     session.run(&statement, sql).await
 }
 
 /// Runs statements and compares what each says.
-async fn run(fixture: &Fixture, statements: &[(&str, &str)]) {
+pub(crate) async fn run(fixture: &Fixture, statements: &[(&str, &str)]) {
     let session = fixture.changes();
     for (sql, tag) in statements {
         let done = change(&session, sql).await;
@@ -23,7 +23,7 @@ async fn run(fixture: &Fixture, statements: &[(&str, &str)]) {
     }
 }
 
-async fn failure(fixture: &Fixture, sql: &str) -> Error {
+pub(crate) async fn failure(fixture: &Fixture, sql: &str) -> Error {
     let done = match ChangeStatement::parse(sql) {
         Ok(statement) => fixture.changes().run(&statement.expect(sql), sql).await,
         Err(error) => Err(error),
@@ -174,10 +174,76 @@ async fn a_statement_that_fails_changes_nothing_and_says_why() {
         ),
         ("alter table a.t add column id text", "already"),
         ("alter table a.t rename to u", "this form of ALTER TABLE"),
+        (
+            "create table a.u (id numeric)",
+            "without a number of digits",
+        ),
+        ("create table a.u (s varchar(10))", "write varchar"),
+        ("create table a.u (s char)", "write varchar"),
+        ("create table a.u (n smallint)", "write n int"),
+        ("create table a.u (l int unsigned[])", "write l bigint"),
+        ("alter table a.t add column n tinyint", "write n int"),
+        ("alter table a.t add column n decimal", "decimal(18, 2)"),
+        ("alter table a.t alter column id type numeric", "digits"),
+        ("alter table a.t add column n int default 5", "DEFAULT"),
+        (
+            "insert into a.t select 1, cast('abc' as varchar(2))",
+            "left(x, 2)",
+        ),
+        ("create table a.u (_file text)", "_file"),
+        (
+            "create table a.u as select 1 as _FOREBAY_position",
+            "reserved_column_name",
+        ),
+        ("alter table a.t add column _pos bigint", "_pos"),
+        ("create table a.u (id int default 5)", "DEFAULT"),
+        ("create table a.u (id int unique)", "UNIQUE"),
+        ("create table a.u (id int check (id > 5))", "CHECK"),
+        ("create or replace table a.u (id int)", "OR REPLACE"),
+        ("create view a.v as select 1", "CREATE TABLE t AS SELECT"),
+        ("create schema b", "leave it out"),
+        ("drop view a.v", "DROP of anything but a table"),
+        (
+            "merge into a.t using a.t on true when matched then delete",
+            "both called t",
+        ),
+        (
+            "merge into a.t using a.t as s on true when matched then update set nosuch = 1",
+            "no column nosuch",
+        ),
+        (
+            "merge into a.t using a.t as s on true when not matched then insert (s) values ('x')",
+            "column id may not be null",
+        ),
+        (
+            "merge into a.t using a.t as s on true when not matched then insert (id) values (1, 'x')",
+            "2 values for 1 column",
+        ),
+        (
+            "merge into a.t using a.t as s on true when not matched then insert values (t.id, 'x')",
+            "has no row of t",
+        ),
+        (
+            "merge into a.t using a.t as s on true when not matched then insert values ((select max(t.id) from a.t as q), 'x')",
+            "has no row of t",
+        ),
+        (
+            "merge into a.t using a.t as s on true when not matched by source and s.id > 1 then delete",
+            "has no row of s",
+        ),
+        (
+            "merge into a.t using (select 1 as id) s on true when matched then update set s = 1 / 0",
+            "zero",
+        ),
+        (
+            "merge into a.t using a.t as s on t.id < 3 when matched then delete",
+            "more than one row of the source matches a row of a.t (id = ",
+        ),
     ] {
         let error = failure(&fixture, sql).await;
-        let texts = format!("{} {}", error.message(), error.hint().unwrap_or_default());
-        assert!(texts.contains(text), "{sql}: {error} ({:?})", error.hint());
+        let hint = error.hint().unwrap_or_default();
+        let texts = format!("{} {hint} {}", error.message(), error.code());
+        assert!(texts.contains(text), "{sql}: {error} ({hint:?})");
         assert_ne!(error.kind(), forebay_core::ErrorKind::Bug, "{sql}: {error}");
     }
     assert_eq!(

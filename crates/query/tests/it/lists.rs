@@ -112,3 +112,27 @@ async fn aggregates_take_lists_of_a_table() {
     )
     .await;
 }
+
+/// The ids of fields made types of a table differ from those of literals.
+#[tokio::test]
+async fn lists_of_a_table_are_compared_with_literals_and_subqueries() {
+    let fixture = lake().await;
+    check(
+        &fixture,
+        &[
+            ("select id from a.t where l = [1, 2] order by id", &["5"]),
+            ("select id from a.t where [3] = l", &["3"]),
+            ("select id from a.t where l <> [1, 2] order by id", &["1", "2", "3"]),
+            ("select id from a.t where l in ([3], [1, 2, null]) order by id", &["1", "3"]),
+            ("select id from a.t where l not in ([3], []) order by id", &["1", "5"]),
+            ("select id from a.t where l = [1.0, 2] order by id", &["5"]),
+            ("select id from a.t where l = [1, 2.5]", &[]),
+            ("select id from a.t where l is not distinct from [3]", &["3"]),
+            ("select id from a.t where l = (select l from a.t where id = 5)", &["5"]),
+            ("select id from a.t where l = (select x.l from a.t x where x.id = t.id order by x.id limit 1) order by id", &["1", "2", "3", "5"]),
+            ("select x.id from a.t x join (select [3] as l) y on x.l = y.l", &["3"]),
+            ("select id, case l when [3] then 'three' end from a.t where id in (3, 5) order by id", &["3 | three", "5 |"]),
+        ],
+    )
+    .await;
+}

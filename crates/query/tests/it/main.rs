@@ -4,6 +4,7 @@
 
 mod cancelled;
 mod changes;
+mod columns;
 mod common_forms;
 mod common_types;
 mod conversion;
@@ -18,10 +19,12 @@ mod functions;
 mod groups;
 mod hidden_names;
 mod ignored_clauses;
+mod inserted;
 mod item_fields;
 mod lifted_conditions;
 mod lists;
 mod memory;
+mod merged;
 mod messages;
 mod named_windows;
 mod nested;

@@ -240,3 +240,41 @@ async fn aggregates_that_cannot_be_joined_are_refused_in_words() {
         assert!(error.hint().is_some(), "{sql}");
     }
 }
+
+/// `SELECT 1` was taken for no row, so that two of them were taken for one at most.
+#[tokio::test]
+async fn several_rows_of_constants_fail_as_rows_of_tables_do() {
+    let fixture = lake().await;
+    for rows in [
+        "select 1 union select 2",
+        "select 1 union all select 1",
+        "(select 1 union select 2)",
+        "select * from (values (1), (2)) v(x)",
+        "select 1 union all (values (2))",
+        "with c as (select 1 union all select 2) select * from c",
+        "select * from (select 1 union all select 2) v limit 2",
+        "select * from (select 1 union all select 2 union all select 3) v offset 1",
+        "select 1 union all select a from a.t where a = 1",
+        "select u.a from (select 1 as a) u full join (select 2 as a) v on u.a = v.a",
+        "select 1 from (select 1) u cross join a.t",
+    ] {
+        for sql in [
+            format!("select ({rows})"),
+            format!("select a from a.t where a = ({rows})"),
+            format!("select a from a.t order by ({rows})"),
+            format!("select a from a.t group by a having a = ({rows})"),
+            format!("select case when a = 1 then ({rows}) end from a.t"),
+        ] {
+            assert_eq!(fixture.failure(&sql).await.code(), "subquery_rows", "{sql}");
+        }
+    }
+    check(&[
+        ("select (select 1 where false)", &[""]),
+        ("select (select 1 where false) is null, (select 1 union select 1), (select 1 intersect select 2)", &["true | 1 |"]),
+        ("select coalesce((select 1 except select 1), 7)", &["7"]),
+        ("select 5 where (select 1 where false) is null", &["5"]),
+        ("select (select * from (values (3)) v(x)), (select 1 union all select 2 order by 1 limit 1)", &["3 | 1"]),
+        ("select a from a.t where a = (select 1 union select 1)", &["1"]),
+    ])
+    .await;
+}

@@ -112,7 +112,7 @@ impl Subqueries {
             JoinType::Left,
             Some(pulled.condition),
         )?;
-        Ok((join.build()?, value_of(&alias)))
+        Ok((join.build()?, value_of(&alias, &value.subquery)))
     }
 
     /// The value beside the columns of the input.

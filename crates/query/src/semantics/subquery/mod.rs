@@ -11,6 +11,7 @@ mod mark;
 mod names;
 mod numbered;
 mod row;
+mod row_bound;
 mod single;
 
 use std::collections::BTreeSet;

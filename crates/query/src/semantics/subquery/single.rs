@@ -10,50 +10,65 @@ use arrow::datatypes::{DataType, Int64Type};
 use datafusion::common::{Column, Result};
 use datafusion::functions_aggregate::expr_fn::{count, first_value};
 use datafusion::logical_expr::{
-    Expr, FetchType, LogicalPlan, LogicalPlanBuilder, ScalarUDF, SkipType, lit,
+    Cast, Expr, FetchType, LogicalPlan, LogicalPlanBuilder, ScalarUDF, SkipType, lit,
 };
 use forebay_core::Error;
 
-use super::form::{has_one_row, is_aggregate_with_condition};
+use super::form::is_aggregate_with_condition;
 use super::is_correlated;
+use super::row_bound::RowBound;
 use crate::error::external;
 use crate::function::{Kernel, ScalarDefinition, execution};
+use crate::semantics::nested::plain_argument;
 
 /// Columns of [`counted`] rows.
 const FIRST: &str = "__first";
 const ROWS: &str = "__rows";
 
-/// The plan with at most one row, which fails when there are more. `None` where it has no more for certain.
+/// The plan with one row, which is null where there is none, and which fails when there are more. `None` where it has one for certain: in a
+/// statement without `FROM` the engine takes the rows of a subquery for those of the statement, also when there are none.
 pub(super) fn with_one_row(plan: &LogicalPlan) -> Result<Option<LogicalPlan>> {
-    if has_one_row(plan) || plan.max_rows().is_some_and(|rows| rows <= 1) {
+    if RowBound::of(plan).is_one() {
         return Ok(None);
     }
     let name = plan.schema().field(0).name().clone();
     let counted = LogicalPlanBuilder::from(counted(plan)?);
     let columns = counted.schema().columns().into_iter().map(Expr::Column);
-    let only = only_row().call(columns.collect()).alias(name);
+    let only = only_row().call(columns.collect());
+    let only = as_first_of(plan, only).alias(name);
     counted.project([only])?.build().map(Some)
 }
 
 /// Whether a subquery may have several rows for one outside.
 pub(super) fn may_have_several(rows: &LogicalPlan) -> bool {
-    let has_one_at_most = has_one_row(rows) || rows.max_rows().is_some_and(|count| count <= 1);
+    let has_one_at_most = RowBound::of(rows).is_one_at_most();
     is_correlated(rows) && !has_one_at_most && !is_aggregate_with_condition(rows)
 }
 
 /// The first value of a plan, and the count of its rows.
 pub(super) fn counted(plan: &LogicalPlan) -> Result<LogicalPlan> {
-    let first = first_value(first_column(plan), Vec::new()).alias(FIRST);
+    let first = plain_argument(first_column(plan), plan.schema());
+    let first = first_value(first, Vec::new()).alias(FIRST);
     let rows = count(lit(1_i64)).alias(ROWS);
     let none: [Expr; 0] = [];
     let counted = LogicalPlanBuilder::from(plan.clone()).aggregate(none, [first, rows])?;
     counted.build()
 }
 
-/// The value of a relation with [`counted`] rows.
-pub(super) fn value_of(relation: &str) -> Expr {
+/// The value of a relation with [`counted`] rows of a plan.
+pub(super) fn value_of(relation: &str, plan: &LogicalPlan) -> Expr {
     let column = |name: &str| Expr::Column(Column::new(Some(relation), name));
-    only_row_of_key().call(vec![column(FIRST), column(ROWS)])
+    let only = only_row_of_key().call(vec![column(FIRST), column(ROWS)]);
+    as_first_of(plan, only)
+}
+
+/// The value in the type of the first column of a plan, whose nested fields have ids there.
+fn as_first_of(plan: &LogicalPlan, value: Expr) -> Expr {
+    let kind = plan.schema().field(0).data_type();
+    match kind.is_nested() {
+        true => Expr::Cast(Cast::new(Box::new(value), kind.clone())),
+        false => value,
+    }
 }
 
 /// The plan with the first of its sorted rows as an aggregate: `LIMIT 1` would count the rows of all rows outside together. `None` for
@@ -80,6 +95,7 @@ pub(super) fn first_row(plan: &LogicalPlan) -> Result<Option<LogicalPlan>> {
         LogicalPlan::Sort(sort) if sort.fetch.is_none() => (sort.expr.clone(), &sort.input),
         _ => (Vec::new(), rows),
     };
+    let value = plain_argument(value, rows.schema());
     let first = first_value(value, keys).alias(FIRST);
     let none: [Expr; 0] = [];
     let rows = LogicalPlanBuilder::from(rows.as_ref().clone());

@@ -300,7 +300,7 @@ pub(super) fn ids(batches: &[RecordBatch]) -> Vec<usize> {
 
 /// The value as text, the same for equal values of both engines; `None` for null.
 fn shared(column: &ArrayRef, row: usize) -> Option<String> {
-    if column.is_null(row) {
+    if column.data_type().is_null() || column.is_null(row) {
         return None;
     }
     Some(match column.data_type() {

@@ -1,0 +1,118 @@
+//! Names within a clause of `MERGE` whose pairs have one side only: the other side is not visible there, and its columns would be null.
+
+use std::collections::HashSet;
+use std::ops::ControlFlow;
+
+use datafusion::sql::sqlparser::ast::{
+    Expr, Ident, Query, TableFactor, Visit, VisitMut, Visitor, VisitorMut,
+};
+use forebay_core::{Error, Result};
+
+use crate::name::normal;
+
+/// The side that the pairs of a clause do not have.
+pub(super) struct HiddenSide<'a> {
+    pub(super) name: &'a Ident,
+    pub(super) clause: &'static str,
+}
+
+/// The expression with its names as those of the visible side.
+///
+/// Errors: `Config` `bad_sql` for a column of the hidden side.
+pub(super) fn of_side(mut expr: Expr, visible: &Ident, hidden: &HiddenSide<'_>) -> Result<Expr> {
+    let mut found = FoundNames::default();
+    let _ = Visit::visit(&expr, &mut found);
+    let name = normal(hidden.name);
+    let is_hidden = found.outside.contains(&name)
+        || found.inside.contains(&name) && !found.tables.contains(&name);
+    if is_hidden {
+        let what = format!("{} has no row of {name}", hidden.clause);
+        return Err(Error::config("bad_sql", what).with_hint(format!(
+            "read columns of {} there, or write the condition into ON",
+            normal(visible)
+        )));
+    }
+    let mut qualified = QualifiedNames { visible, depth: 0 };
+    let _ = VisitMut::visit(&mut expr, &mut qualified);
+    Ok(expr)
+}
+
+/// The tables that columns of an expression are read from, as far as they are named.
+#[derive(Default)]
+struct FoundNames {
+    depth: usize,
+    outside: HashSet<String>,
+    /// The same within subqueries, and the tables there.
+    inside: HashSet<String>,
+    tables: HashSet<String>,
+}
+
+impl Visitor for FoundNames {
+    type Break = ();
+
+    fn pre_visit_query(&mut self, _: &Query) -> ControlFlow<()> {
+        self.depth += 1;
+        ControlFlow::Continue(())
+    }
+
+    fn post_visit_query(&mut self, _: &Query) -> ControlFlow<()> {
+        self.depth -= 1;
+        ControlFlow::Continue(())
+    }
+
+    fn pre_visit_table_factor(&mut self, factor: &TableFactor) -> ControlFlow<()> {
+        let name = match factor {
+            TableFactor::Table {
+                alias: None, name, ..
+            } => name.0.last().and_then(|part| part.as_ident()),
+            TableFactor::Table { alias, .. } | TableFactor::Derived { alias, .. } => {
+                alias.as_ref().map(|alias| &alias.name)
+            }
+            _ => None,
+        };
+        self.tables.extend(name.map(normal));
+        ControlFlow::Continue(())
+    }
+
+    fn pre_visit_expr(&mut self, expr: &Expr) -> ControlFlow<()> {
+        if let Expr::CompoundIdentifier(names) = expr
+            && let Some(first) = names.first()
+        {
+            let names = match self.depth {
+                0 => &mut self.outside,
+                _ => &mut self.inside,
+            };
+            names.insert(normal(first));
+        }
+        ControlFlow::Continue(())
+    }
+}
+
+/// Writes the visible side before names without a table, but for those within subqueries, which may be of tables there.
+struct QualifiedNames<'a> {
+    visible: &'a Ident,
+    depth: usize,
+}
+
+impl VisitorMut for QualifiedNames<'_> {
+    type Break = ();
+
+    fn pre_visit_query(&mut self, _: &mut Query) -> ControlFlow<()> {
+        self.depth += 1;
+        ControlFlow::Continue(())
+    }
+
+    fn post_visit_query(&mut self, _: &mut Query) -> ControlFlow<()> {
+        self.depth -= 1;
+        ControlFlow::Continue(())
+    }
+
+    fn post_visit_expr(&mut self, expr: &mut Expr) -> ControlFlow<()> {
+        if self.depth == 0
+            && let Expr::Identifier(name) = expr
+        {
+            *expr = Expr::CompoundIdentifier(vec![self.visible.clone(), name.clone()]);
+        }
+        ControlFlow::Continue(())
+    }
+}
