@@ -8,6 +8,15 @@ pub(super) const NAME_BYTES_MAX: usize = 255;
 /// Characters of a bad name that are shown.
 const NAME_SHOWN: usize = 40;
 
+/// What has the columns that an extractor reads, for messages.
+pub(super) fn subject(extractor: &str) -> &'static str {
+    match extractor {
+        "query" => "the result of the statement",
+        "table" => "the source table",
+        _ => "the file",
+    }
+}
+
 /// The reason why this is not a valid column name, with the part of it to show.
 pub(super) fn name_fault(name: &str) -> Option<String> {
     let begin: String = name.chars().take(NAME_SHOWN).collect();

@@ -10,7 +10,7 @@ use serde_json::{Value, json};
 
 use crate::flights::variable;
 use crate::forebay::Project;
-use crate::kafka::rows;
+use crate::kafka::{rows, wait_for};
 use crate::served::{PIPELINE, Server, assert_each_once, client, push_until, runtime, until};
 
 const TOKEN: &str = "a token for the catalog";
@@ -232,9 +232,8 @@ fn uuids_are_text() {
         "pipelines/model.yaml",
         "pipeline: model\nsource: {query: \"SELECT id, n FROM lab.ids\"}\nload: {iceberg: {table: curated.ids, mode: replace}}\n",
     );
-    project.ok(&["run", "model", "--quiet"]);
     let model = format!("SELECT n FROM curated.ids WHERE id = '{id}'");
-    assert_eq!(rows(&project, &model), ["1"]);
+    wait_for(&project, &model, "1");
     let _ = server.stop();
 }
 

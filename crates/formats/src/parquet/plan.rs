@@ -17,7 +17,7 @@ use super::numbers::{self, Made, NumberColumn, NumberFit};
 pub(crate) use super::part::{Part, UnrepresentableRow};
 use super::shape::{read, written};
 use super::types::{convert, normal, to_normal, unrepresentable_rows, wider, word};
-use crate::column_name::field_fault;
+use crate::column_name::{field_fault, subject};
 use crate::contract::{ColumnType, Contract, ContractPolicy, NewColumns, type_changed};
 use crate::text::{NullFields, write_json_lines};
 use crate::untyped::{NO_VALUES, NO_VALUES_REASON};
@@ -140,7 +140,7 @@ impl Table {
             };
             let name = placed.field.name();
             if !names.insert(name.clone()) {
-                let reason = format!("duplicate column `{name}` in {}", self.subject());
+                let reason = format!("duplicate column `{name}` in {}", subject(self.extractor));
                 return Ok(Err(Refusal {
                     code: "duplicate_column",
                     reason,
@@ -225,7 +225,7 @@ impl Table {
         if count > max {
             let reason = format!(
                 "{} would make {count} columns, more than the {max} allowed",
-                self.subject()
+                subject(self.extractor)
             );
             return Ok(Err(Refusal {
                 code: "too_many_columns",
@@ -395,17 +395,8 @@ impl Table {
         self.policy.declared(name).map(ColumnType::arrow)
     }
 
-    /// What has the columns, for messages.
-    fn subject(&self) -> &'static str {
-        match self.extractor {
-            "query" => "the result of the statement",
-            "table" => "the source table",
-            _ => "the file",
-        }
-    }
-
     fn refuse_new(&self, name: &str) -> Result<Refusal> {
-        let what = self.subject();
+        let what = subject(self.extractor);
         let reason = format!("{what} has a column `{name}` that the table does not have");
         match self.policy.new_columns {
             NewColumns::Freeze => Err(Error::data(
