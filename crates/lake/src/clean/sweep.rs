@@ -59,10 +59,17 @@ pub(super) async fn sweep(
 }
 
 fn first_counts(reach: &Reach) -> BTreeMap<Uuid, CleanedTable> {
+    // After a merge a table may have files in the folder of one that another branch created under the same name.
+    let mut problems = BTreeMap::new();
+    for known in reach.tables.values() {
+        if let Some(problem) = &known.problem {
+            problems.insert(&known.name, problem);
+        }
+    }
     let each = reach.tables.iter().map(|(uuid, known)| {
         let table = CleanedTable {
             name: Some(known.name.clone()),
-            problem: known.problem.clone(),
+            problem: problems.get(&known.name).map(|problem| (*problem).clone()),
             ..CleanedTable::default()
         };
         (*uuid, table)
