@@ -19,6 +19,9 @@ class Spark:
             "spark.sql.catalog.lake": "org.apache.iceberg.spark.SparkCatalog",
             "spark.sql.catalog.lake.type": "rest",
             "spark.sql.catalog.lake.uri": catalog,
+            # Else a table is read as it was half a minute ago.
+            "spark.sql.catalog.lake.cache-enabled": "false",
+            "spark.ui.showConsoleProgress": "false",
         }
         os.environ |= {"JAVA_HOME": str(java.parent.parent), "SPARK_HOME": str(home / "pyspark"), "SPARK_LOCAL_IP": "127.0.0.1"}
         os.environ["PYSPARK_PYTHON"] = sys.executable
