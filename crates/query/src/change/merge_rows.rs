@@ -101,6 +101,7 @@ impl ChangeSession {
             as_of: as_of.clone(),
             placed: Some(placed.clone()),
             fit: None,
+            makes_table: false,
         };
         let mut answer = self.query.run_planned(&text, planned).await?;
         while let Some(batch) = answer.batches.try_next().await? {
