@@ -92,7 +92,7 @@ async fn writers_in_the_middle_of_a_merge_lose_nothing() {
             append_on(&other, "dev", "a.t", &[11]).await;
         };
         let work = |lake: Lake| async move { merge(&lake, "dev", "main").await.map(drop) };
-        let (done, was_stopped) = interrupted(&site, operations, work, meanwhile).await;
+        let (done, was_stopped) = Box::pin(interrupted(&site, operations, work, meanwhile)).await;
         done.unwrap();
         if !was_stopped {
             assert!(operations >= 5, "{operations}");
@@ -118,7 +118,7 @@ async fn a_keyed_change_in_the_middle_of_a_merge_is_a_conflict_or_comes_after_it
         let other = site.another().await;
         let meanwhile = async { upsert_on(&other, "main", "a.k", &[(1, 9)]).await };
         let work = |lake: Lake| async move { merge(&lake, "dev", "main").await.map(drop) };
-        let (done, was_stopped) = interrupted(&site, operations, work, meanwhile).await;
+        let (done, was_stopped) = Box::pin(interrupted(&site, operations, work, meanwhile)).await;
         if !was_stopped {
             assert!(operations >= 5, "{operations}");
             return;
