@@ -82,7 +82,10 @@ def read_and_write() -> None:
 
 def own_tables(catalog) -> None:
     catalog.create_namespace("lab", {"owner": "me"})
-    assert catalog.load_namespace_properties("lab") == {"owner": "me"}
+    properties = catalog.load_namespace_properties("lab")
+    # Trino asks for it before it stages a table.
+    assert properties.pop("location").endswith("/.forebay/tables"), properties
+    assert properties == {"owner": "me"}
     catalog.update_namespace_properties("lab", {"owner"}, {"a": "b"})
     table = catalog.create_table("lab.t", rows([]).schema, location="file:///etc")
     assert "/tables/" in table.location() and "/etc" not in table.location()
