@@ -344,7 +344,8 @@ async fn a_store_of_an_older_version_gets_a_mark() {
     let mut sql = SqliteConnection::connect(&url).await.unwrap();
     let downgrade = "CREATE TABLE w (id TEXT NOT NULL UNIQUE, batch INTEGER NOT NULL, fence INTEGER NOT NULL DEFAULT 0) STRICT;
         INSERT INTO w (rowid, id, batch, fence) SELECT ordinal, id, batch, fence FROM writers;
-        DROP TABLE writers; ALTER TABLE w RENAME TO writers; DROP TABLE namespaces; PRAGMA user_version = 4";
+        DROP TABLE writers; ALTER TABLE w RENAME TO writers; DROP TABLE namespaces;
+        DROP TABLE merges; ALTER TABLE branches DROP COLUMN is_tag; PRAGMA user_version = 4";
     sqlx::raw_sql(downgrade).execute(&mut sql).await.unwrap();
     sql.close().await.unwrap();
     std::fs::remove_file(beside(&path, "-mark")).unwrap();
