@@ -11,7 +11,7 @@ use std::io::{BufWriter, Write};
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
 
-use arrow::array::RecordBatch;
+use arrow::array::{ArrayRef, RecordBatch, StringArray};
 use arrow::datatypes::SchemaRef;
 use arrow::error::ArrowError;
 use arrow::util::display::FormatOptions;
@@ -307,6 +307,20 @@ pub(crate) fn print_text(text: &str) -> Result<()> {
 
 fn closed() -> Error {
     Error::unavailable(OUTPUT_CLOSED, "the reader of the output closed it")
+}
+
+/// A column of text of a list; `None` is null.
+pub(crate) fn texts<T>(rows: &[T], get: impl Fn(&T) -> Option<String>) -> ArrayRef {
+    Arc::new(StringArray::from_iter(rows.iter().map(get)))
+}
+
+/// The columns of a list, each of which may have nulls.
+pub(crate) fn list(columns: Vec<(&str, ArrayRef)>) -> Result<RecordBatch> {
+    let columns = columns.into_iter();
+    RecordBatch::try_from_iter_with_nullable(columns.map(|(name, column)| (name, column, true)))
+        .map_err(|error| {
+            Error::bug("list_batch", "failed to put a list together").with_source(error)
+        })
 }
 
 /// Prints batches that are at hand to stdout.

@@ -180,7 +180,7 @@ pub(crate) fn load_all(
     loaded
 }
 
-/// The circles that these pipelines close, among all of the project. Files of others that are invalid are left out.
+/// The cycles that these pipelines close, among all of the project. Invalid files of others are ignored.
 pub(crate) fn cycles(
     global: &Global,
     specs: &[Arc<PipelineSpec>],

@@ -8,7 +8,7 @@
 //! again after the tables have changed or are gone. A row's place is its number in the result. Such payloads are made by Forebay and not
 //! taken from outside. Holds one batch of the statement.
 
-use std::collections::{BTreeSet, HashSet};
+use std::collections::BTreeSet;
 use std::sync::Arc;
 
 use arrow::array::RecordBatch;
@@ -76,20 +76,14 @@ impl ExtractorKind for Kind {
 /// Refuses a result whose columns cannot be those of a table, before any of its rows is made. `declared` are columns whose type
 /// the pipeline declares.
 ///
-/// Errors: `Config` `bad_column_name`, `duplicate_column`, `unsupported_type`.
+/// Errors: `Config` `bad_column_name`, `unsupported_type`.
 pub fn check_columns(schema: &ArrowSchema, declared: &BTreeSet<String>) -> Result<()> {
-    let mut names = HashSet::new();
     for (at, field) in schema.fields().iter().enumerate() {
         let name = field.name();
         if let Some(fault) = field_fault(field) {
             let what = format!("the name of column {} of the statement {fault}", at + 1);
             return Err(Error::config("bad_column_name", what)
                 .with_hint("give it a name in the statement, such as count(*) AS orders"));
-        }
-        if !names.insert(name.to_lowercase()) {
-            let what = format!("the statement gives two columns the name `{name}`");
-            return Err(Error::config("duplicate_column", what)
-                .with_hint("give one of them another name with AS"));
         }
         let kind = field.data_type();
         if *kind != DataType::Null && normal(kind).is_none() && !declared.contains(name) {

@@ -19,6 +19,7 @@ use crate::{Draft, Lake};
 
 use self::notes::Notes;
 pub use self::notes::position_property;
+pub(crate) use self::notes::{COMMIT_PROPERTY, POSITION_PREFIX};
 use self::stack::{Prepared, Top, prepared, stacked};
 use self::system_time::SystemTime;
 

@@ -54,7 +54,9 @@ pub use merge::{
     BranchChanges, ChangeKind, MERGE_CONFLICT, MergeOutcome, MergeRequest, MergedBranch,
     PositionChanges, TableChanges,
 };
-pub use ownership::{LOADERS_PROPERTY, OWNER_PROPERTY, is_pipeline_namespace, is_system_namespace};
+pub use ownership::{
+    LOADERS_PROPERTY, OWNER_PROPERTY, is_pipeline_namespace, is_system_namespace, loader_names,
+};
 pub use partition::PartitionField;
 pub use rewrite::{REWRITE_BYTES_MAX, SAME_SEQUENCES_NOTE, WideningObstacle};
 pub use schema::{

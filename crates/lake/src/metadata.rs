@@ -102,27 +102,14 @@ impl MetadataFiles {
     /// Errors: `NotFound` when it is missing, `Data` `metadata_corrupt`, `Unsupported` `format_version`.
     pub(crate) async fn read_file(&self, location: &str) -> Result<TableMetadata> {
         let path = self.storage.path(location)?;
-        let failed = |e: iceberg::Error| from_iceberg("read the table's metadata", e);
-        let bytes = self.storage.read(&path).await;
-        let parsed = bytes.and_then(plain_json).and_then(|text| {
-            let parsed = serde_json::from_slice(&text);
-            parsed.map_err(|e| failed(e.into()))
-        });
-        let error = match parsed {
+        let text = self.storage.read(&path).await.and_then(plain_json);
+        let error = match text.and_then(|text| parse_metadata(&text)) {
             Ok(metadata) => return Ok(metadata),
             Err(error) => error,
         };
-        if error.kind() != ErrorKind::Data {
+        let says_all = matches!(error.code(), "not_a_file" | "metadata_too_large");
+        if error.kind() != ErrorKind::Data || says_all {
             return Err(error);
-        }
-        if error.code() == "not_a_file" || error.code() == "metadata_too_large" {
-            return Err(error);
-        }
-        if let Ok(bytes) = self.storage.read(&path).await
-            && json::nesting(&bytes) > NESTING_USUAL
-            && let Ok(metadata) = json::from_deep(&bytes)
-        {
-            return Ok(metadata);
         }
         // Whatever its checksum: its content explains more.
         let bytes = self.storage.read_unverified(&path).await?;
@@ -158,6 +145,18 @@ impl MetadataFiles {
     pub(crate) fn remember(&self, location: String, metadata: TableMetadataRef) {
         let mut cache = self.cache.lock();
         cache.insert(location, metadata);
+    }
+}
+
+/// Metadata whose types may lie deeper than the usual reader of JSON goes.
+fn parse_metadata(text: &[u8]) -> Result<TableMetadata> {
+    let error = match serde_json::from_slice(text) {
+        Ok(metadata) => return Ok(metadata),
+        Err(error) => from_iceberg("read the table's metadata", error.into()),
+    };
+    match json::nesting(text) > NESTING_USUAL {
+        true => json::from_deep(text).map_err(|_| error),
+        false => Err(error),
     }
 }
 

@@ -1,5 +1,7 @@
 //! Which tables are not for everybody to change: those of Forebay itself, and those that pipelines load.
 
+use std::collections::BTreeSet;
+
 /// Namespaces whose tables belong to a pipeline as a whole.
 const PIPELINE_NAMESPACES: [&str; 3] = ["raw", "quarantine", "audit"];
 /// Namespaces of SQL without tables of their own.
@@ -11,6 +13,13 @@ pub const OWNER_PROPERTY: &str = "forebay.owner";
 
 /// Property of a data table: the pipelines that have loaded it, with commas.
 pub const LOADERS_PROPERTY: &str = "forebay.loaders";
+
+/// The pipelines that the value of [`LOADERS_PROPERTY`] names; none in tables of earlier versions.
+pub fn loader_names(recorded: Option<&str>) -> BTreeSet<String> {
+    let names = recorded.unwrap_or_default().split(',');
+    let names = names.filter(|name| !name.is_empty());
+    names.map(str::to_owned).collect()
+}
 
 /// Property of a table whose rows were replaced by their key: the columns of the key, as JSON.
 pub(crate) const UPSERT_KEY_PROPERTY: &str = "forebay.upsert-key";

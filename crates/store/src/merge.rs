@@ -2,7 +2,7 @@
 
 use std::collections::BTreeMap;
 
-use forebay_core::{CommitId, Ident, Position, TableName};
+use forebay_core::{Ident, Position, TableName};
 
 use crate::Head;
 
@@ -47,8 +47,6 @@ pub struct SplitSides {
 /// What a merge may bring into the target, as of one state of each branch.
 #[derive(Debug, Clone)]
 pub struct MergeSides {
-    pub source_head: Option<CommitId>,
-    pub target_head: Option<CommitId>,
     /// By name.
     pub tables: Vec<TableSides>,
     /// By pipeline and split.

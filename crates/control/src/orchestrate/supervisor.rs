@@ -36,7 +36,7 @@ pub struct Supervisor<S> {
 struct File {
     stamp: String,
     live: Option<Live>,
-    /// A version that waits for other files: it would close a circle.
+    /// A version that waits for other files: it would close a cycle.
     waiting: Option<Arc<PipelineSpec>>,
 }
 
@@ -125,7 +125,7 @@ impl<S: Site> Supervisor<S> {
         self.waiting().await;
     }
 
-    /// Starts versions whose circle has been broken up.
+    /// Starts versions whose cycle is gone.
     async fn waiting(&mut self) {
         let waiting = self.files.iter();
         let waiting =
@@ -137,7 +137,7 @@ impl<S: Site> Supervisor<S> {
         }
     }
 
-    /// The circle that a version closes among the pipelines at work.
+    /// The cycle that a version closes among the running pipelines.
     fn cycle(&self, spec: &Arc<PipelineSpec>) -> Option<Error> {
         spec.source.tables()?;
         let others = self.files.values().filter_map(|file| file.live.as_ref());

@@ -270,7 +270,7 @@ fn copied(name: &str, from: &str, to: &str) -> String {
 }
 
 #[tokio::test]
-async fn pipelines_in_a_circle_are_not_run_until_it_is_broken_up() {
+async fn pipelines_in_a_cycle_are_not_run_until_it_is_gone() {
     let mut world = World::new(&[
         ("a.yaml", copied("a", "s.c", "s.a")),
         ("b.yaml", copied("b", "s.a", "s.b")),

@@ -3,15 +3,15 @@
 mod changes;
 
 use std::process::ExitCode;
-use std::sync::Arc;
 
-use arrow::array::{ArrayRef, RecordBatch, StringArray};
+use arrow::array::RecordBatch;
 use clap::Subcommand;
-use forebay_core::{Error, RefName, Result};
+use forebay_core::{RefName, Result};
 use forebay_store::Branch as CatalogBranch;
 
 use super::states::start_state;
 use crate::options::Global;
+use crate::output::texts;
 use crate::wire::Workspace;
 use crate::{output, say};
 
@@ -87,29 +87,16 @@ impl Branch {
 }
 
 fn list(branches: &[CatalogBranch]) -> Result<RecordBatch> {
-    let text = |get: &dyn Fn(&CatalogBranch) -> Option<String>| {
-        Arc::new(StringArray::from_iter(branches.iter().map(get))) as ArrayRef
-    };
-    let base_commit = |branch: &CatalogBranch| {
-        let (_, commit) = branch.base.as_ref()?;
-        commit.map(|commit| commit.to_string())
-    };
-    let columns = [
-        ("branch", text(&|branch| Some(branch.name.to_string()))),
+    output::list(vec![
+        ("branch", texts(branches, |one| Some(one.name.to_string()))),
         (
             "base",
-            text(&|branch| branch.base.as_ref().map(|(name, _)| name.to_string())),
+            texts(branches, |one| Some(one.base.as_ref()?.0.to_string())),
         ),
-        ("base_commit", text(&base_commit)),
         (
-            "head",
-            text(&|branch| branch.head.map(|head| head.to_string())),
+            "base_commit",
+            texts(branches, |one| Some(one.base.as_ref()?.1?.to_string())),
         ),
-    ];
-    RecordBatch::try_from_iter_with_nullable(
-        columns
-            .into_iter()
-            .map(|(name, column)| (name, column, true)),
-    )
-    .map_err(|error| Error::bug("branch_batch", "failed to list branches").with_source(error))
+        ("head", texts(branches, |one| Some(one.head?.to_string()))),
+    ])
 }

@@ -101,7 +101,7 @@ impl Run {
             say::error(error);
             failed.get_or_insert(error.kind());
         }
-        // None of a circle can be the first, so nothing is run before it is broken up.
+        // No pipeline of a cycle can be the first, so nothing is run.
         let specs = match cycles.is_empty() {
             true => loaded.specs,
             false => Vec::new(),

@@ -114,7 +114,7 @@ fn list(runs: &[RunRecord], length: impl Fn(&RunRecord) -> Duration) -> Result<R
     let long = |get: &dyn Fn(&RunRecord) -> i64| {
         Arc::new(Int64Array::from_iter_values(runs.iter().map(get))) as ArrayRef
     };
-    batch(vec![
+    output::list(vec![
         ("run", text(&|run| run.id.to_string())),
         ("pipeline", text(&|run| run.pipeline.to_string())),
         ("status", text(&|run| word(run.status).to_owned())),
@@ -141,12 +141,7 @@ fn list(runs: &[RunRecord], length: impl Fn(&RunRecord) -> Duration) -> Result<R
             long(&|run| figure(run, "load", "quarantined")),
         ),
         ("commits", long(&|run| figure(run, "load", "commits"))),
-        (
-            "error",
-            Arc::new(StringArray::from_iter(
-                runs.iter().map(|run| run.error.clone()),
-            )),
-        ),
+        ("error", output::texts(runs, |run| run.error.clone())),
     ])
 }
 
@@ -161,7 +156,7 @@ fn steps(run: &RunRecord) -> Result<RecordBatch> {
     let text = |get: &dyn Fn(&forebay_store::StepRecord) -> String| {
         Arc::new(StringArray::from_iter_values(run.steps.iter().map(get))) as ArrayRef
     };
-    batch(vec![
+    output::list(vec![
         ("step", text(&|step| step.step.clone())),
         ("rows", long(&|step| step.rows)),
         ("bytes", long(&|step| step.bytes)),
@@ -170,13 +165,4 @@ fn steps(run: &RunRecord) -> Result<RecordBatch> {
         ("memory_peak_bytes", long(&|step| step.memory_bytes_max)),
         ("detail", text(&|step| step.detail.to_string())),
     ])
-}
-
-fn batch(columns: Vec<(&str, ArrayRef)>) -> Result<RecordBatch> {
-    RecordBatch::try_from_iter_with_nullable(
-        columns
-            .into_iter()
-            .map(|(name, column)| (name, column, true)),
-    )
-    .map_err(|error| Error::bug("runs_batch", "failed to list runs").with_source(error))
 }

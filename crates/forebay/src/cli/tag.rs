@@ -1,15 +1,15 @@
 //! `forebay tag`: names for states of the lake that never move.
 
 use std::process::ExitCode;
-use std::sync::Arc;
 
-use arrow::array::{ArrayRef, RecordBatch, StringArray};
+use arrow::array::RecordBatch;
 use clap::Subcommand;
-use forebay_core::{Error, RefName, Result};
+use forebay_core::{RefName, Result};
 use forebay_store::Branch;
 
 use super::states::start_state;
 use crate::options::Global;
+use crate::output::texts;
 use crate::wire::Workspace;
 use crate::{output, say};
 
@@ -59,21 +59,13 @@ impl Tag {
 }
 
 fn list(tags: &[Branch]) -> Result<RecordBatch> {
-    let text = |get: &dyn Fn(&Branch) -> Option<String>| {
-        Arc::new(StringArray::from_iter(tags.iter().map(get))) as ArrayRef
-    };
-    let columns = [
-        ("tag", text(&|tag| Some(tag.name.to_string()))),
-        ("commit", text(&|tag| tag.head.map(|head| head.to_string()))),
-        ("at", text(&|tag| tag.head_at.map(|at| at.to_string()))),
+    output::list(vec![
+        ("tag", texts(tags, |tag| Some(tag.name.to_string()))),
+        ("commit", texts(tags, |tag| Some(tag.head?.to_string()))),
+        ("at", texts(tags, |tag| Some(tag.head_at?.to_string()))),
         (
             "branch",
-            text(&|tag| tag.base.as_ref().map(|(name, _)| name.to_string())),
+            texts(tags, |tag| Some(tag.base.as_ref()?.0.to_string())),
         ),
-    ];
-    let columns = columns
-        .into_iter()
-        .map(|(name, column)| (name, column, true));
-    RecordBatch::try_from_iter_with_nullable(columns)
-        .map_err(|error| Error::bug("tag_batch", "failed to list tags").with_source(error))
+    ])
 }

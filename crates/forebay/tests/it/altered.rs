@@ -1,10 +1,7 @@
 //! Columns that are renamed, dropped and added again by SQL, and merged rows, as other engines read them.
 
-use std::path::Path;
-use std::process::Command;
-
-use crate::flights::variable;
 use crate::forebay::Project;
+use crate::peers::run_peers;
 
 #[test]
 fn other_engines_read_renamed_and_dropped_columns() {
@@ -25,19 +22,5 @@ fn other_engines_read_renamed_and_dropped_columns() {
     }
     let sum = "SELECT string_agg(name || coalesce(note, '-') || coalesce(address.postcode, '-'), ' ' ORDER BY id) FROM shop.people";
     assert_eq!(project.value(sum), "ada-1000 bob!-2000 evenew3000 kim--");
-    let Some(python) = variable("FOREBAY_TEST_PYTHON") else {
-        println!(
-            "FOREBAY_TEST_PYTHON is not set (test.sh does): no other engine has read the table"
-        );
-        return;
-    };
-    let script = Path::new(env!("CARGO_MANIFEST_DIR")).join("tests/it/altered_peers.py");
-    let read = Command::new(python)
-        .arg(script)
-        .arg(project.path().join(".forebay/store.db"))
-        .envs(project.environment())
-        .output()
-        .unwrap();
-    let errors = String::from_utf8_lossy(&read.stderr);
-    assert!(read.status.success(), "{errors}");
+    run_peers(&project, "altered_peers.py", &[]);
 }

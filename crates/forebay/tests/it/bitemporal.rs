@@ -2,7 +2,7 @@
 
 use crate::forebay::Project;
 use crate::kafka::rows;
-use crate::upsert::other_engines;
+use crate::peers::run_peers;
 
 fn project(load: &str) -> Project {
     let project = Project::new();
@@ -63,11 +63,10 @@ fn a_correction_changes_what_is_believed_and_nothing_that_was() {
     assert_eq!(rows(&project, "SELECT rate FROM bonds.rates__now"), ["3.5"]);
     let newest = project.value("SELECT max(at) FROM lake.commits WHERE message LIKE 'rates%'");
     assert_eq!(newest, third, "the system time is that of the commit");
-    other_engines(
+    run_peers(
         &project,
         "bitemporal_reader.py",
-        "bonds.rates",
-        "2.9,3.0,3.5",
+        &["bonds.rates", "2.9,3.0,3.5"],
     );
     let rebuilt = project.ok(&["rebuild", "bonds.rates", "--adopt"]);
     assert!(rebuilt.err.contains("equal, 5 rows"), "{}", rebuilt.err);

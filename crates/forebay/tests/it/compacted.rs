@@ -5,8 +5,8 @@ use std::time::Duration;
 
 use crate::forebay::Project;
 use crate::kafka::rows;
+use crate::peers::run_peers;
 use crate::served::{PIPELINE, Server, client, runtime, until};
-use crate::upsert::other_engines;
 
 const UPSERT: &str = "pipeline: orders\nsource: {file: {path: \"in/*.ndjson\"}}\nextract: {json: {nested: keep}}\n\
     load: {iceberg: {table: shop.orders, mode: upsert, key: [id], order: at, partition: [kind]}}\n";
@@ -70,7 +70,7 @@ fn a_compacted_table_is_the_same_to_everybody() {
     assert_eq!(files(&project, "shop.orders", "data"), 2);
     assert_eq!(files(&project, "shop.orders", "position_deletes"), 0);
     assert_eq!(pairs(&project), before);
-    other_engines(&project, "upsert_reader.py", "shop.orders", &before);
+    run_peers(&project, "upsert_reader.py", &["shop.orders", &before]);
     let again = project.ok(&["tables", "compact"]);
     assert!(again.err.contains("nothing to compact"), "{}", again.err);
 
@@ -80,7 +80,7 @@ fn a_compacted_table_is_the_same_to_everybody() {
     load(&project, 8..10);
     project.ok(&["tables", "compact", "shop.orders", "--sort", "at,id"]);
     let sorted = pairs(&project);
-    other_engines(&project, "upsert_reader.py", "shop.orders", &sorted);
+    run_peers(&project, "upsert_reader.py", &["shop.orders", &sorted]);
     let rebuilt = project.ok(&["rebuild", "shop.orders"]);
     let said = format!("{}{}", rebuilt.out, rebuilt.err);
     assert!(said.contains("equal"), "{said}");

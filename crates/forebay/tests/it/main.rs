@@ -40,6 +40,7 @@ mod newcomer;
 mod observe;
 mod one_table;
 mod parts;
+mod peers;
 mod postgres;
 mod pulled;
 mod raw;

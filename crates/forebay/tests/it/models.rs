@@ -257,7 +257,7 @@ fn a_first_result_without_rows_makes_the_table() {
 }
 
 #[test]
-fn models_in_a_circle_are_named() {
+fn models_in_a_cycle_are_named() {
     let model = |name: &str, from: &str| {
         format!(
             "pipeline: {name}\nsource: {{query: \"SELECT id FROM {from}\"}}\nload: {{iceberg: {{table: m.{name}, mode: replace}}}}\n"

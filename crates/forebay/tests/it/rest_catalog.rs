@@ -7,6 +7,8 @@ use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::Duration;
 
 use serde_json::{Value, json};
+use tokio::runtime::Runtime;
+use tokio::task::JoinHandle;
 
 use crate::flights::variable;
 use crate::forebay::Project;
@@ -106,18 +108,47 @@ fn a_bitemporal_table_is_read_only_for_other_engines() {
     run_step(&project, &server, "", &["refuse_writes", "shop.prices"]);
 }
 
+/// A table that a pipeline loads all the while.
+struct PushedTable {
+    project: Project,
+    server: Server,
+    runtime: Runtime,
+    stop: Arc<AtomicBool>,
+    /// Gives the ids that were acknowledged.
+    pushing: JoinHandle<Vec<u64>>,
+}
+
+impl PushedTable {
+    fn start() -> Self {
+        let project = Project::new();
+        project.write("pipelines/events.yaml", PIPELINE);
+        let runtime = runtime();
+        let server = Server::start(&project, "127.0.0.1:0");
+        let stop = Arc::new(AtomicBool::new(false));
+        let push = push_until(server.url("/v1/ingest/events"), stop.clone(), 1);
+        let pushing = runtime.spawn(push);
+        until("the table is there", || {
+            project.run(&["sql", "SELECT id FROM push.events"]).code == 0
+        });
+        Self {
+            project,
+            server,
+            runtime,
+            stop,
+            pushing,
+        }
+    }
+}
+
 #[test]
 fn many_writers_and_killed_servers_lose_nothing() {
-    let project = Project::new();
-    project.write("pipelines/events.yaml", PIPELINE);
-    let runtime = runtime();
-    let server = Server::start(&project, "127.0.0.1:0");
-    let stop = Arc::new(AtomicBool::new(false));
-    let push = push_until(server.url("/v1/ingest/events"), stop.clone(), 1);
-    let pushing = runtime.spawn(push);
-    until("the table is there", || {
-        project.run(&["sql", "SELECT id FROM push.events"]).code == 0
-    });
+    let PushedTable {
+        project,
+        server,
+        runtime,
+        stop,
+        pushing,
+    } = PushedTable::start();
     let stop_file = project.path().join("stop");
     let step = [
         "write_many",
@@ -175,16 +206,13 @@ fn many_writers_and_killed_servers_lose_nothing() {
 /// Deletes that read the whole table come through beside a pipeline that commits without a pause.
 #[test]
 fn deletes_finish_beside_a_fast_appender() {
-    let project = Project::new();
-    project.write("pipelines/events.yaml", PIPELINE);
-    let runtime = runtime();
-    let server = Server::start(&project, "127.0.0.1:0");
-    let stop = Arc::new(AtomicBool::new(false));
-    let push = push_until(server.url("/v1/ingest/events"), stop.clone(), 1);
-    let pushing = runtime.spawn(push);
-    until("the table is there", || {
-        project.run(&["sql", "SELECT id FROM push.events"]).code == 0
-    });
+    let PushedTable {
+        project,
+        server,
+        runtime,
+        stop,
+        pushing,
+    } = PushedTable::start();
     let step = ["delete_beside", "push.events", "5"];
     let deleting = start(&project, &server, "", &step).map(finish);
     stop.store(true, Ordering::Relaxed);

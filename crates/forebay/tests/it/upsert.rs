@@ -1,11 +1,8 @@
 //! One row for each key: late and equal orders, null keys, replay, rebuild, and what other engines read.
 
-use std::path::Path;
-use std::process::Command;
-
-use crate::flights::variable;
 use crate::forebay::Project;
 use crate::kafka::rows;
+use crate::peers::run_peers;
 
 fn project(load: &str) -> Project {
     let project = Project::new();
@@ -43,11 +40,10 @@ fn the_newest_row_of_each_key_stays() {
         ["1,paid,20", "2,sent,30", "3,b,", "4,x,1"]
     );
     assert_eq!(project.value("SELECT count(*) FROM shop.orders"), "4");
-    other_engines(
+    run_peers(
         &project,
         "upsert_reader.py",
-        "shop.orders",
-        "1:paid,2:sent,3:b,4:x",
+        &["shop.orders", "1:paid,2:sent,3:b,4:x"],
     );
     let rebuilt = project.ok(&["rebuild", "shop.orders"]);
     assert!(
@@ -55,26 +51,6 @@ fn the_newest_row_of_each_key_stays() {
         "{}{}",
         rebuilt.out,
         rebuilt.err
-    );
-}
-
-/// pyiceberg and DuckDB read a table as `expected`, in the form of a script beside this file.
-pub(crate) fn other_engines(project: &Project, script: &str, table: &str, expected: &str) {
-    let Some(python) = variable("FOREBAY_TEST_PYTHON") else {
-        return;
-    };
-    let script = Path::new(env!("CARGO_MANIFEST_DIR")).join(format!("tests/it/{script}"));
-    let read = Command::new(python)
-        .arg(script)
-        .arg(project.path().join(".forebay/store.db"))
-        .args([table, expected])
-        .envs(project.environment())
-        .output()
-        .unwrap();
-    assert!(
-        read.status.success(),
-        "{}",
-        String::from_utf8_lossy(&read.stderr)
     );
 }
 
@@ -91,11 +67,10 @@ fn statements_change_tables_that_other_engines_read() {
          UPDATE shop.copy SET state = state || '!' WHERE id >= 3; DELETE FROM shop.copy WHERE id = 4";
     let done = project.ok(&["sql", script]);
     assert_eq!(done.out, "SELECT 1\nINSERT 0 3\nUPDATE 2\nDELETE 1\n");
-    other_engines(
+    run_peers(
         &project,
         "upsert_reader.py",
-        "shop.copy",
-        "1:new,2:a;b,3:x!",
+        &["shop.copy", "1:new,2:a;b,3:x!"],
     );
     for (arguments, code) in [
         (&["sql", "DELETE FROM shop.orders"][..], "table_in_use"),

@@ -1,10 +1,7 @@
 //! A column of whole numbers that turns decimal, as people and other engines see the table before and after.
 
-use std::path::Path;
-use std::process::Command;
-
-use crate::flights::variable;
 use crate::forebay::Project;
+use crate::peers::run_peers;
 
 const PIPELINE: &str = "\
 pipeline: prices
@@ -37,19 +34,5 @@ fn whole_numbers_turn_decimal_and_other_engines_read_before_and_after() {
     project.write("data/3.csv", "id,price\n4,8\n");
     project.ok(&["run", "prices"]);
 
-    let Some(python) = variable("FOREBAY_TEST_PYTHON") else {
-        println!(
-            "FOREBAY_TEST_PYTHON is not set (test.sh does): no other engine has read the table"
-        );
-        return;
-    };
-    let script = Path::new(env!("CARGO_MANIFEST_DIR")).join("tests/it/widened_peers.py");
-    let read = Command::new(python)
-        .arg(script)
-        .arg(project.path().join(".forebay/store.db"))
-        .envs(project.environment())
-        .output()
-        .unwrap();
-    let errors = String::from_utf8_lossy(&read.stderr);
-    assert!(read.status.success(), "{errors}");
+    run_peers(&project, "widened_peers.py", &[]);
 }

@@ -6,19 +6,14 @@ use arrow::datatypes::{
     DataType, Date32Type, Decimal128Type, Int32Type, Int64Type, TimestampMicrosecondType,
 };
 
-use crate::partition::source::field_id;
+use crate::partition::source::column_of;
 use crate::value::Value;
 
 /// `None` when they are not known: then no file is left out for this column.
 pub(super) fn of_column(batches: &[RecordBatch], id: i32) -> Option<(Value, Value)> {
     let mut bounds: Option<(Value, Value)> = None;
     for batch in batches {
-        let schema = batch.schema();
-        let at = schema
-            .fields()
-            .iter()
-            .position(|field| field_id(field) == Some(id))?;
-        let (low, high) = of_array(batch.column(at))?;
+        let (low, high) = of_array(column_of(batch, id)?)?;
         bounds = Some(match bounds {
             None => (low, high),
             Some((least, greatest)) => (

@@ -14,8 +14,13 @@ const SUMMARY_POSITIONS_BYTES_MAX: usize = 2 << 10;
 /// The property of every table of a commit with the position of a split after it: JSON with `epoch`, `sequence` and
 /// `position`.
 pub fn position_property(pipeline: &Ident, split: &Ident) -> String {
-    format!("forebay.position.{pipeline}.{split}")
+    format!("{POSITION_PREFIX}{pipeline}.{split}")
 }
+
+/// The property of every table of a commit with the id of that commit.
+pub(crate) const COMMIT_PROPERTY: &str = "forebay.commit";
+/// Begins the names of [`position_property`].
+pub(crate) const POSITION_PREFIX: &str = "forebay.position.";
 
 /// The properties in every table of a commit, so that the catalog could be rebuilt from the tables.
 pub(super) struct Notes {
@@ -25,7 +30,7 @@ pub(super) struct Notes {
 
 impl Notes {
     pub(super) fn of(request: &CommitRequest) -> Self {
-        let id = ("forebay.commit".to_owned(), request.id.to_string());
+        let id = (COMMIT_PROPERTY.to_owned(), request.id.to_string());
         let positions = BTreeMap::from_iter(request.positions.iter().map(position_note));
         let bytes: usize = positions
             .iter()

@@ -33,6 +33,8 @@ pub(super) struct Prepared {
     rewrite: Option<TableRewrite>,
     /// The rows replace those of the table.
     pub(super) lookup: Option<KeyLookup>,
+    /// The rows of the table as it was that they replace, for child tables.
+    gone_before: Option<GoneRows>,
     /// Rows of the table go with those of its parent.
     pub(super) children: Option<ChildRows>,
     /// The rows of a bitemporal table.
@@ -73,16 +75,10 @@ async fn prepare_child(all: &[Prepared], child: &Prepared) -> Result<()> {
         return Ok(());
     };
     let parent = all.iter().find(|one| *one.draft.name() == children.parent);
-    let lookup = parent.and_then(|parent| Some((parent, parent.lookup.as_ref()?)));
-    let Some((parent, lookup)) = lookup.filter(|(parent, _)| parent.rewrite.is_none()) else {
-        return Ok(());
-    };
-    if let Some(table) = parent.draft.base() {
-        let superseded = lookup.superseded(table, parent.draft.files()).await?;
-        let files = child.draft.files();
-        children.deletes(base, files, &superseded.gone).await?;
+    match parent.and_then(|parent| parent.gone_before.as_ref()) {
+        Some(gone) => children.search(base, gone).await,
+        None => Ok(()),
     }
-    Ok(())
 }
 
 async fn prepare(lake: Lake, mut draft: Draft) -> Result<Prepared> {
@@ -101,10 +97,11 @@ async fn prepare(lake: Lake, mut draft: Draft) -> Result<Prepared> {
         }
     }
     let lookup = draft.key_lookup().context("table", draft.name())?;
+    let mut gone_before = None;
     if let (Some(lookup), Some(base), None) = (&lookup, draft.base(), &rewrite) {
         // Most of the work, as above.
         let found = Box::pin(lookup.superseded(base, draft.files())).await;
-        found.context("table", draft.name())?;
+        gone_before = Some(found.context("table", draft.name())?.gone);
     }
     let periods = draft.period_update();
     if let (Some(periods), Some(base), None) = (&periods, draft.base(), &rewrite) {
@@ -123,6 +120,7 @@ async fn prepare(lake: Lake, mut draft: Draft) -> Result<Prepared> {
         change,
         rewrite,
         lookup,
+        gone_before,
         children,
         periods,
     })

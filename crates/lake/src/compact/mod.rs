@@ -16,6 +16,7 @@ use forebay_core::{RefName, Result, TableName};
 use forebay_store::Head;
 use iceberg::spec::Operation;
 
+use crate::commit::COMMIT_PROPERTY;
 use crate::{FileCount, Lake, Table};
 
 pub use rules::CompactionRules;
@@ -88,7 +89,7 @@ fn same_definition(before: &Table, after: &Table) -> bool {
     // Every commit notes itself.
     let noted = |table: &Table| -> BTreeMap<String, String> {
         let mut properties = table.properties();
-        properties.remove("forebay.commit");
+        properties.remove(COMMIT_PROPERTY);
         properties
     };
     let schemas = [before, after].map(|table| table.metadata().current_schema());

@@ -163,9 +163,11 @@ impl Draft {
             .iter()
             .map(|file| written_bounds(file, table))
             .collect();
-        let schema = schema::to_arrow(table.current_schema())?;
-        let ids = self.row_ids.as_deref();
-        let ids = ids.map(|id| IdColumn::find(&schema, id)).transpose()?;
+        let id_column = |id: &str| {
+            let schema = schema::to_arrow(table.current_schema())?;
+            IdColumn::find(&schema, id)
+        };
+        let ids = self.row_ids.as_deref().map(id_column).transpose()?;
         Ok(Some(KeyLookup::new(keys.lock().take()?, &bounds, ids)))
     }
 }

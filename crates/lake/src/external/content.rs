@@ -17,6 +17,7 @@ use crate::snapshot::read_list;
 use super::commit::as_bad_update;
 use super::data_files::{FileChecks, check_form, file_key};
 use super::manifests::check_line;
+use super::rules::bad_update;
 use super::snapshots::{KnownManifests, TableFolder, check_metadata_file};
 
 /// New manifests of one commit.
@@ -72,7 +73,7 @@ impl SnapshotContent<'_> {
             self.folder.check("a manifest", &line.manifest_path)?;
             let path = self.lake.storage().path(&line.manifest_path)?;
             if lines.insert(path, line).is_some() {
-                return Err(bad("the snapshot has a manifest twice"));
+                return Err(bad_update("the snapshot has a manifest twice"));
             }
         }
         let mut live = LiveNames::default();
@@ -143,7 +144,7 @@ impl SnapshotContent<'_> {
         checked: &mut CheckedFiles,
     ) -> Result<LiveFiles> {
         if checked.manifests.len() >= MANIFESTS_MAX {
-            return Err(bad(&format!(
+            return Err(bad_update(format!(
                 "a commit adds more than {MANIFESTS_MAX} manifests"
             )));
         }
@@ -153,7 +154,7 @@ impl SnapshotContent<'_> {
         let live = live.map_err(|error| as_bad_update(explained(path, error)))?;
         checked.files += live.entries.len();
         if checked.files > FILES_MAX {
-            return Err(bad(&format!(
+            return Err(bad_update(format!(
                 "a commit has more than {FILES_MAX} files in new manifests"
             )));
         }
@@ -192,13 +193,13 @@ impl SnapshotContent<'_> {
             .is_none()
         {
             let spec = line.partition_spec_id;
-            return Err(bad(&format!(
+            return Err(bad_update(format!(
                 "a manifest has the unknown partition spec {spec}"
             )));
         }
         let is_later = line.sequence_number > self.snapshot.sequence_number();
         match self.is_numbered() && (is_later || line.sequence_number < 0) {
-            true => Err(bad(
+            true => Err(bad_update(
                 "a manifest has a sequence number after that of its snapshot",
             )),
             false => Ok(()),
@@ -218,7 +219,7 @@ impl SnapshotContent<'_> {
         let sequence = entry.sequence_number().unwrap_or(-1);
         let own = self.snapshot.sequence_number();
         if !(0..=own).contains(&sequence) {
-            return Err(bad(
+            return Err(bad_update(
                 "a file has a sequence number after that of its snapshot, or none",
             ));
         }
@@ -227,15 +228,17 @@ impl SnapshotContent<'_> {
         if is_added {
             let is_append = self.snapshot.summary().operation == Operation::Append;
             return match is_append && sequence != own {
-                true => Err(bad("an append adds a file under an older sequence number")),
+                true => Err(bad_update(
+                    "an append adds a file under an older sequence number",
+                )),
                 false => Ok(()),
             };
         }
         match (checked.sequences.get(name), self.known) {
-            (Some(known), _) if *known != sequence => Err(bad(
+            (Some(known), _) if *known != sequence => Err(bad_update(
                 "a file that was there has another sequence number than before",
             )),
-            (None, Some(_)) => Err(bad(
+            (None, Some(_)) => Err(bad_update(
                 "a file that the snapshot does not add is not in its parent",
             )),
             _ => Ok(()),
@@ -293,7 +296,7 @@ impl LiveNames {
         self.rows = add_rows(self.rows, files.rows)?;
         match files.names.iter().all(|name| self.names.insert(*name)) {
             true => Ok(()),
-            false => Err(bad(
+            false => Err(bad_update(
                 "the snapshot has a file twice, so its rows would be doubled",
             )),
         }
@@ -302,7 +305,7 @@ impl LiveNames {
 
 fn add_rows(rows: u64, more: u64) -> Result<u64> {
     let sum = rows.checked_add(more).filter(|sum| *sum <= ROWS_MAX);
-    sum.ok_or_else(|| bad(&format!("the table would have more than {ROWS_MAX} rows")))
+    sum.ok_or_else(|| bad_update(format!("the table would have more than {ROWS_MAX} rows")))
 }
 
 /// Whether two lists say the same of a manifest, as far as scans use it.
@@ -376,11 +379,7 @@ fn explained(path: &Path, error: Error) -> Error {
     let cause = std::error::Error::source(&error).map(|cause| format!(": {cause}"));
     let what = format!("{} {name}{}", error.message(), cause.unwrap_or_default());
     match error.code() {
-        "iceberg_invalid" => Error::data("bad_update", what).with_source(error),
+        "iceberg_invalid" => bad_update(what).with_source(error),
         _ => error,
     }
-}
-
-fn bad(what: &str) -> Error {
-    Error::data("bad_update", what)
 }

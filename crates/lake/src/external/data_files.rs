@@ -12,9 +12,9 @@ use crate::error::unreadable;
 use crate::scan::{check_deletion_vector, check_position_deletes};
 
 use super::footer::FooterFacts;
-use super::rules::refused;
+use super::rules::{bad_update, refused};
 use super::snapshots::TableFolder;
-use super::statistics::check_statistics;
+use super::statistics::{check_rows, check_statistics, untrue};
 
 /// Files that are looked at at once.
 const READS_MAX: usize = 16;
@@ -49,12 +49,10 @@ impl FileChecks<'_> {
     async fn check_content(&self, file: &DataFile) -> Result<()> {
         let path = self.lake.storage().path(file.file_path())?;
         let size = self.folder.file_size(&path).await?;
-        let size = size.ok_or_else(|| bad("a file that a manifest names does not exist"))?;
+        let size = size.ok_or_else(|| bad_update("a file that a manifest names does not exist"))?;
         if size != file.file_size_in_bytes() {
             let claimed = file.file_size_in_bytes();
-            let what =
-                format!("a manifest is wrong about its file: it has {size} bytes, not {claimed}");
-            return Err(bad(&what));
+            return Err(untrue(&format!("it has {size} bytes, not {claimed}")));
         }
         if file.file_format() == DataFileFormat::Puffin {
             return check_deletion_vector(self.lake.storage(), file).await;
@@ -62,16 +60,9 @@ impl FileChecks<'_> {
         let objects = self.lake.objects().clone();
         let footer = CheckedFile::new(objects, path, size).footer().await;
         let facts = FooterFacts::read(self.table.current_schema(), &footer.map_err(unreadable)?)?;
+        check_rows(file, &facts)?;
         if file.content_type() == DataContentType::Data {
             return check_statistics(self.table, file, self.spec_id, &facts);
-        }
-        if facts.rows != file.record_count() {
-            let what = format!(
-                "a manifest is wrong about its file: it has {} rows, not {}",
-                facts.rows,
-                file.record_count()
-            );
-            return Err(bad(&what));
         }
         match size <= DELETES_READ_MAX {
             true => check_position_deletes(self.lake.storage(), file).await,
@@ -96,10 +87,6 @@ pub(super) fn check_form(folder: &TableFolder<'_>, file: &DataFile) -> Result<()
     Err(refused(what).with_context("file", file.file_path()))
 }
 
-fn bad(what: &str) -> Error {
-    Error::data("bad_update", what)
-}
-
 /// An error with the name of the file, which is all that a client sees.
 fn about(file: &DataFile, error: Error) -> Error {
     let location = file.file_path();
@@ -109,7 +96,7 @@ fn about(file: &DataFile, error: Error) -> Error {
     let name = location.rsplit('/').next().unwrap_or(location);
     let name = forebay_core::shortened_value(name);
     let hint = error.hint().map(str::to_owned);
-    let named = Error::data("bad_update", format!("{}: {name}", error.message()));
+    let named = bad_update(format!("{}: {name}", error.message()));
     let named = named.with_source(error).with_context("file", location);
     match hint {
         Some(hint) => named.with_hint(hint),

@@ -8,6 +8,7 @@ use parquet::basic::{LogicalType, TimeUnit};
 use parquet::file::metadata::{ColumnChunkMetaData, ParquetMetaData, RowGroupMetaData};
 use parquet::file::statistics::Statistics;
 
+use super::rules::bad_update;
 use crate::value::Value;
 use crate::write::footer_datum;
 
@@ -205,5 +206,5 @@ fn is_in_micros(chunk: &ColumnChunkMetaData) -> bool {
 }
 
 fn contradiction() -> Error {
-    Error::data("bad_update", "the footer of the file contradicts itself")
+    bad_update("the footer of the file contradicts itself")
 }

@@ -6,6 +6,7 @@ use iceberg::spec::{
     ManifestFile, ManifestStatus, PartitionField, PrimitiveType, TableMetadata, Type,
 };
 
+use super::rules::bad_update;
 use crate::value::Value;
 
 /// Errors: `Data` `bad_update`.
@@ -17,7 +18,7 @@ pub(super) fn check_line(
     let is_data = line.content == ManifestContentType::Data;
     let mut contents = entries.iter().map(|entry| entry.content_type());
     if contents.any(|content| (content == DataContentType::Data) != is_data) {
-        return Err(bad("a manifest mixes data files and delete files"));
+        return Err(bad_update("a manifest mixes data files and delete files"));
     }
     let counts = [
         (
@@ -40,7 +41,7 @@ pub(super) fn check_line(
         let is_true = files.is_none_or(|files| u64::from(files) == found)
             && rows.is_none_or(|rows| u128::from(rows) == found_rows);
         if !is_true {
-            return Err(bad(
+            return Err(bad_update(
                 "a manifest list is wrong about the files or rows of a manifest",
             ));
         }
@@ -134,9 +135,5 @@ impl<'a> SummaryCheck<'a> {
 }
 
 fn wrong_summary() -> Error {
-    bad("a manifest list is wrong about the partitions of a manifest")
-}
-
-fn bad(what: &str) -> Error {
-    Error::data("bad_update", what)
+    bad_update("a manifest list is wrong about the partitions of a manifest")
 }

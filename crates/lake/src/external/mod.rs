@@ -27,6 +27,8 @@ use serde::de::DeserializeOwned;
 use serde_json::Value;
 use uuid::Uuid;
 
+use crate::commit::COMMIT_PROPERTY;
+
 pub use self::create::{PlannedTable, TableDefinition};
 
 /// Tables of one commit.
@@ -121,5 +123,5 @@ fn fresh_commit_id(now: Timestamp) -> CommitId {
 
 /// The properties that say which commit made a metadata file.
 fn commit_property(id: CommitId) -> BTreeMap<String, String> {
-    BTreeMap::from([("forebay.commit".to_owned(), id.to_string())])
+    BTreeMap::from([(COMMIT_PROPERTY.to_owned(), id.to_string())])
 }

@@ -5,6 +5,7 @@ use forebay_store::{AsOf, Change, Head, HeadChange};
 use iceberg::spec::TableMetadata;
 use object_store::path::Path;
 
+use crate::commit::COMMIT_PROPERTY;
 use crate::{Lake, Table};
 
 use super::commit::{as_bad_update, is_stale};
@@ -15,8 +16,6 @@ use super::snapshots::{SnapshotChecks, TableFolder, check_metadata_file};
 
 /// Folders of the lake whose files belong to no registered table.
 const RESERVED_FOLDERS: [&str; 5] = ["raw", "positions", "journal", "locks", "spill"];
-/// A property of the last commit, which says nothing about who writes the table.
-const COMMIT_PROPERTY: &str = "forebay.commit";
 
 impl Lake {
     /// Takes the table with this metadata file into the catalog. The file and all that it names must be below the root of the lake, in
@@ -113,6 +112,7 @@ fn folder_of(file: &Path) -> Option<Path> {
 
 /// Marks of Forebay are those of a table that a pipeline loads; it would not be loaded like this.
 fn check_properties(metadata: &TableMetadata) -> Result<()> {
+    // That of the last commit says nothing about who writes the table.
     let is_mark = |key: &&String| key.starts_with(OWN_PREFIX) && key.as_str() != COMMIT_PROPERTY;
     match metadata.properties().keys().find(is_mark) {
         None => Ok(()),

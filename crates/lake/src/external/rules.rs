@@ -18,6 +18,11 @@ pub(super) const OWN_PREFIX: &str = "forebay.";
 const GC_PROPERTY: &str = "gc.enabled";
 const REF_NAME_BYTES_MAX: usize = 250;
 
+/// An update that is refused because of what it contains.
+pub(super) fn bad_update(what: impl Into<String>) -> Error {
+    Error::data("bad_update", what)
+}
+
 /// Errors: `Unsupported` `table_read_only`.
 pub(super) fn check_namespace(table: &TableName) -> Result<()> {
     if !is_system_namespace(table.namespace.as_str()) {

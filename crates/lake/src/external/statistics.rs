@@ -8,7 +8,21 @@ use forebay_core::{Error, Result};
 use iceberg::spec::{DataFile, PartitionSpec, PrimitiveType, TableMetadata, Transform};
 
 use super::footer::{ColumnFacts, Extreme, FooterFacts};
+use super::rules::bad_update;
 use crate::scan::{Bounds, Value, entry_bounds};
+
+/// The rows of a file of any content.
+///
+/// Errors: `Data` `bad_update`.
+pub(super) fn check_rows(file: &DataFile, facts: &FooterFacts) -> Result<()> {
+    match file.record_count() == facts.rows {
+        true => Ok(()),
+        false => {
+            let what = format!("it has {} rows, not {}", facts.rows, file.record_count());
+            Err(untrue(&what))
+        }
+    }
+}
 
 /// Errors: `Data` `bad_update`.
 pub(super) fn check_statistics(
@@ -17,10 +31,6 @@ pub(super) fn check_statistics(
     spec_id: i32,
     facts: &FooterFacts,
 ) -> Result<()> {
-    if file.record_count() != facts.rows {
-        let what = format!("it has {} rows, not {}", facts.rows, file.record_count());
-        return Err(untrue(&what));
-    }
     let schema = table.current_schema();
     let spec = table.partition_spec_by_id(spec_id);
     let bounds = entry_bounds(file, spec_id, table);
@@ -134,8 +144,7 @@ impl ColumnCheck<'_> {
         let what = format!(
             "the manifest has a {what} of column `{name}`, and the footer of the file does not confirm it"
         );
-        Error::data("bad_update", what)
-            .with_hint("write the file with statistics, or the manifest without")
+        bad_update(what).with_hint("write the file with statistics, or the manifest without")
     }
 }
 
@@ -150,9 +159,6 @@ fn check_split_offsets(file: &DataFile) -> Result<()> {
     }
 }
 
-fn untrue(why: &str) -> Error {
-    Error::data(
-        "bad_update",
-        format!("a manifest is wrong about its file: {why}"),
-    )
+pub(super) fn untrue(why: &str) -> Error {
+    bad_update(format!("a manifest is wrong about its file: {why}"))
 }

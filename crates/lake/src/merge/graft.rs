@@ -8,7 +8,7 @@ use forebay_core::{RefName, Result};
 use iceberg::spec::{FormatVersion, Schema};
 
 use super::properties::merged_properties;
-use crate::scan::TableDelta;
+use crate::scan::{AddedFile, TableDelta};
 use crate::{DataFile, Draft, Lake, Table};
 
 pub(super) struct Graft<'a> {
@@ -134,7 +134,7 @@ impl Graft<'_> {
         (source, target): (&RefName, &RefName),
     ) -> Result<Option<String>> {
         let metadata = self.target.metadata();
-        let mut snapshots = ours.added.iter().filter_map(|file| file.snapshot);
+        let mut snapshots = ours.added.iter().filter_map(AddedFile::snapshot);
         let mut is_known = snapshots.any(|id| metadata.snapshot_by_id(id).is_some());
         if !is_known && !ours.added.is_empty() {
             let theirs = TableDelta::between(self.base, Some(self.target)).await?;

@@ -1,6 +1,6 @@
 //! Keys that rows of both branches have: whether appended rows may be added, and what a conflict names.
 
-use std::collections::{BTreeMap, HashMap};
+use std::collections::{BTreeMap, HashSet};
 
 use arrow::array::RecordBatch;
 use arrow::util::display::{ArrayFormatter, FormatOptions};
@@ -11,7 +11,7 @@ use crate::Table;
 use crate::bitemporal::KEY_PROPERTY;
 use crate::file_columns::{FileToSearch, WantedColumns};
 use crate::ownership::UPSERT_KEY_PROPERTY;
-use crate::partition::source::field_id;
+use crate::partition::source::column_of;
 use crate::scan::AddedFile;
 use crate::upsert::{KeyColumn, KeyColumns, KeyEncoder};
 
@@ -101,7 +101,7 @@ struct KeySearch {
     encoder: KeyEncoder,
     columns: Vec<KeyColumn>,
     columns_of_read: Vec<KeyColumn>,
-    held: HashMap<Box<[u8]>, ()>,
+    held: HashSet<Box<[u8]>>,
     /// Text of the keys that were found, by their bytes.
     found: BTreeMap<Box<[u8]>, String>,
     count: u64,
@@ -114,7 +114,7 @@ impl KeySearch {
             columns: columns.key.clone(),
             columns_of_read: Vec::new(),
             encoder: KeyEncoder::new(columns)?,
-            held: HashMap::new(),
+            held: HashSet::new(),
             found: BTreeMap::new(),
             count: 0,
         })
@@ -149,7 +149,7 @@ impl KeySearch {
     fn hold(&mut self, batch: &RecordBatch) -> Result<()> {
         let keys = self.encoder.encode(batch)?;
         for row in 0..batch.num_rows() {
-            self.held.insert(keys.key.row(row).data().into(), ());
+            self.held.insert(keys.key.row(row).data().into());
         }
         Ok(())
     }
@@ -159,7 +159,7 @@ impl KeySearch {
         for row in 0..batch.num_rows() {
             let key = keys.key.row(row);
             let key = key.data();
-            if self.held.remove(key).is_none() {
+            if !self.held.remove(key) {
                 continue;
             }
             self.count += 1;
@@ -181,15 +181,10 @@ fn wanted(columns: &[KeyColumn]) -> WantedColumns {
 
 /// `(id=7, day=2026-01-01)`.
 fn text_of(batch: &RecordBatch, columns: &[KeyColumn], row: usize) -> String {
-    let schema = batch.schema();
     let values = columns.iter().map(|column| {
-        let at = schema
-            .fields()
-            .iter()
-            .position(|field| field_id(field) == Some(column.id));
-        let value = at.and_then(|at| {
+        let value = column_of(batch, column.id).and_then(|values| {
             let options = FormatOptions::default();
-            let shown = ArrayFormatter::try_new(batch.column(at), &options).ok()?;
+            let shown = ArrayFormatter::try_new(values, &options).ok()?;
             Some(shown.value(row).to_string())
         });
         let value = shortened(&value.unwrap_or_default(), NAMED_CHARS_MAX).into_owned();

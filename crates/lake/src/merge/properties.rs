@@ -3,11 +3,12 @@
 use std::collections::{BTreeMap, BTreeSet};
 
 use crate::Table;
-use crate::ownership::LOADERS_PROPERTY;
+use crate::commit::{COMMIT_PROPERTY, POSITION_PREFIX};
+use crate::ownership::{LOADERS_PROPERTY, loader_names};
+use crate::rewrite::REWRITTEN_PROPERTY;
 
 /// Properties that each commit writes for itself: those of the merge count.
-const OF_COMMITS: [&str; 2] = ["forebay.commit", "forebay.rewritten-bytes"];
-const OF_POSITIONS: &str = "forebay.position.";
+const OF_COMMITS: [&str; 2] = [COMMIT_PROPERTY, REWRITTEN_PROPERTY];
 
 /// The properties that the target gets from the source.
 ///
@@ -38,12 +39,12 @@ pub(super) fn merged_properties(
 }
 
 fn is_of_commit(key: &str) -> bool {
-    OF_COMMITS.contains(&key) || key.starts_with(OF_POSITIONS)
+    OF_COMMITS.contains(&key) || key.starts_with(POSITION_PREFIX)
 }
 
 fn both_names(ours: &str, theirs: Option<&String>) -> String {
-    let theirs = theirs.map_or("", String::as_str);
-    let names: BTreeSet<&str> = ours.split(',').chain(theirs.split(',')).collect();
-    let names: Vec<&str> = names.into_iter().filter(|name| !name.is_empty()).collect();
+    let mut names = loader_names(Some(ours));
+    names.extend(loader_names(theirs.map(String::as_str)));
+    let names: Vec<String> = names.into_iter().collect();
     names.join(",")
 }

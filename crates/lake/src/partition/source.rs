@@ -69,6 +69,12 @@ fn descend(fields: &StructType, id: i32, path: &mut Vec<i32>) -> bool {
     false
 }
 
+/// The column of a batch that has this field id.
+pub(crate) fn column_of(records: &RecordBatch, id: i32) -> Option<&ArrayRef> {
+    let at = position(records.schema_ref().fields(), id)?;
+    Some(records.column(at))
+}
+
 fn position(fields: &Fields, id: i32) -> Option<usize> {
     fields.iter().position(|field| field_id(field) == Some(id))
 }

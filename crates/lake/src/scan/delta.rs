@@ -28,11 +28,7 @@ pub(crate) struct TableDelta {
 
 /// A data file that only the later state has.
 #[derive(Debug, Clone)]
-pub(crate) struct AddedFile {
-    live: Live,
-    /// The snapshot that it came with.
-    pub(crate) snapshot: Option<i64>,
-}
+pub(crate) struct AddedFile(Live);
 
 impl TableDelta {
     /// `None` stands for a table that is not there.
@@ -54,32 +50,37 @@ impl TableDelta {
 }
 
 impl AddedFile {
+    /// The snapshot that it came with.
+    pub(crate) fn snapshot(&self) -> Option<i64> {
+        self.0.entry.snapshot_id()
+    }
+
     pub(crate) fn location(&self) -> &str {
-        self.live.entry.data_file().file_path()
+        self.0.entry.data_file().file_path()
     }
 
     pub(crate) fn spec_id(&self) -> i32 {
-        self.live.spec_id
+        self.0.spec_id
     }
 
     /// The file as one that is added to the table of `storage`.
     pub(crate) fn data_file(&self, table: &Table) -> Result<DataFile> {
-        let file = self.live.entry.data_file();
+        let file = self.0.entry.data_file();
         Ok(DataFile {
             path: table.storage().path(file.file_path())?,
             rows: file.record_count(),
             bytes: file.file_size_in_bytes(),
             file: file.clone(),
-            spec_id: self.live.spec_id,
+            spec_id: self.0.spec_id,
         })
     }
 
     /// The file as one to read, with the statistics that `table` has of it; its deleted rows are not known.
     pub(crate) fn to_read(&self, table: &Table) -> Result<ScanFile> {
         let snapshot = Snapshot::current(table);
-        let spec = snapshot.spec(self.live.spec_id);
-        let bounds = bounds::of_file(self.live.entry.data_file(), spec, snapshot.schema());
-        scan_file(&snapshot, bounds, &self.live)
+        let spec = snapshot.spec(self.0.spec_id);
+        let bounds = bounds::of_file(self.0.entry.data_file(), spec, snapshot.schema());
+        scan_file(&snapshot, bounds, &self.0)
     }
 }
 
@@ -105,7 +106,7 @@ async fn difference(before: Option<&Table>, after: Option<&Table>) -> Result<Tab
         }
     }
     delta.added.sort_by(|a, b| {
-        let key = |file: &AddedFile| (file.live.sequence(), file.location().to_owned());
+        let key = |file: &AddedFile| (file.0.sequence(), file.location().to_owned());
         key(a).cmp(&key(b))
     });
     Ok(delta)
@@ -117,8 +118,7 @@ impl TableDelta {
         let rows = file.record_count();
         if file.content_type() == DataContentType::Data {
             self.rows_added += rows;
-            let snapshot = live.entry.snapshot_id();
-            self.added.push(AddedFile { live, snapshot });
+            self.added.push(AddedFile(live));
             return;
         }
         self.delete_files_changed += 1;

@@ -23,7 +23,7 @@ use super::key_numbers::KeyNumbers;
 use super::lookup::RowDeletes;
 use super::written::{KEYS_BYTES_MAX, too_many_keys};
 use crate::file_columns::{FileToSearch, WantedColumns, search_files};
-use crate::partition::source::field_id;
+use crate::partition::source::{column_of, field_id};
 use crate::scan::ScanFile;
 use crate::storage::LakeStorage;
 use crate::{DataFile, Table};
@@ -56,12 +56,10 @@ impl IdColumn {
 
     /// The ids of a batch of [`FileToSearch::read`]; `None` when it lacks the column.
     pub(super) fn values(&self, records: &RecordBatch) -> Result<Option<StringArray>> {
-        let schema = records.schema();
-        let mut fields = schema.fields().iter();
-        let Some(at) = fields.position(|field| field_id(field) == Some(self.id)) else {
+        let Some(ids) = column_of(records, self.id) else {
             return Ok(None);
         };
-        let text = cast(records.column(at), &DataType::Utf8).map_err(|error| {
+        let text = cast(ids, &DataType::Utf8).map_err(|error| {
             Error::bug("key_failed", "failed to read the ids of rows").with_source(error)
         })?;
         Ok(text.as_string_opt::<i32>().cloned())
@@ -124,7 +122,8 @@ impl GoneRows {
             return Ok(gone);
         }
         let files = own_files(storage, files, deletes);
-        let own = files.iter().cloned().map(|(file, deleted)| {
+        let with_deletes = files.iter().filter(|(_, deleted)| !deleted.is_empty());
+        let own = with_deletes.cloned().map(|(file, deleted)| {
             let id = id.clone();
             ids_where(file, id, move |row, _| deleted.contains(row))
         });
@@ -236,6 +235,11 @@ impl ChildRows {
             id: IdColumn::find(schema, &link.id)?,
             found: Mutex::default(),
         })
+    }
+
+    /// Searches the files of a table, so that [`Self::deletes`] reads none of them again.
+    pub(crate) async fn search(&self, table: &Table, gone: &GoneRows) -> Result<()> {
+        self.stored_deletes(table, &gone.stored).await.map(drop)
     }
 
     /// The rows that are deleted with `gone` when `files` come into `table`.

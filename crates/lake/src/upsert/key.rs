@@ -9,7 +9,7 @@ use arrow::datatypes::{DataType, Field, Float64Type, Schema};
 use arrow::row::{RowConverter, Rows, SortField};
 use forebay_core::{Error, Result, VARIANT_SEPARATOR};
 
-use crate::partition::source::field_id;
+use crate::partition::source::{column_of, field_id};
 use crate::schema::source_name;
 
 /// Code of the refusal of a row whose key or order cannot be compared with others.
@@ -200,15 +200,10 @@ impl KeyEncoder {
 }
 
 fn values(records: &RecordBatch, column: &KeyColumn) -> Result<ArrayRef> {
-    let schema = records.schema();
-    let at = schema
-        .fields()
-        .iter()
-        .position(|field| field_id(field) == Some(column.id));
-    let Some(at) = at else {
+    let Some(found) = column_of(records, column.id) else {
         return Ok(new_null_array(&column.kind, records.num_rows()));
     };
-    let values = match records.column(at) {
+    let values = match found {
         same if same.data_type() == &column.kind => Arc::clone(same),
         other => cast(other, &column.kind).map_err(failed)?,
     };

@@ -1,4 +1,4 @@
-//! Pipelines that read each other's tables in a circle: each would wait for the first run of another, or run for ever.
+//! Cycles of pipelines that read each other's tables: each would wait for the first run of another, or run for ever.
 
 use std::collections::HashSet;
 
@@ -6,10 +6,10 @@ use forebay_core::{Error, Ident, TableName};
 
 use super::PipelineSpec;
 
-/// A pipeline and the table by which the next one of the circle reads it.
+/// A pipeline and the table by which the next one of the cycle reads it.
 type Link<'s> = (&'s PipelineSpec, &'s TableName);
 
-/// The circle that a pipeline closes among others; `None` where there is none.
+/// The cycle that a pipeline closes among others; `None` without one.
 ///
 /// Errors: `Config` `pipeline_cycle` is what it is reported as.
 pub fn find_cycle<'s>(spec: &'s PipelineSpec, all: &[&'s PipelineSpec]) -> Option<Error> {
@@ -80,7 +80,7 @@ fn cycle_error(path: &[Link<'_>]) -> Error {
         reader = Some(*loader);
     }
     let what = format!(
-        "pipelines read each other's tables in a circle: {}, which is where it began",
+        "the tables that pipelines read form a cycle: {}",
         steps.join(", ")
     );
     Error::config("pipeline_cycle", what)

@@ -14,12 +14,11 @@ use datafusion::sql::sqlparser::ast::{
 use forebay_core::{Error, Result, TableName};
 
 use super::fitted::{exact, fit};
-use super::merge_scope::{HiddenSide, of_side};
+use super::merge_scope::{HiddenSide, factor_name, of_side};
 use super::parts::{assignments, only_table, unsupported};
 use super::statement::{parsed, placed_table};
 use crate::name::normal;
 use crate::table::placed::{FILE_COLUMN, POSITION_COLUMN};
-use crate::time_clause::MARK;
 
 /// The number of the clause that takes a pair, from 1 on.
 pub(crate) const ACTION_COLUMN: &str = "_forebay_action";
@@ -340,7 +339,7 @@ pub(super) fn merging(merge: Merge) -> Result<(ObjectName, TableMerge)> {
         joins: Vec::new(),
     };
     let (name, target) = only_table(target)?;
-    let source_name = name_of(&merge.source).ok_or_else(|| {
+    let source_name = factor_name(&merge.source).ok_or_else(|| {
         Error::config("bad_sql", "the source of MERGE has no name")
             .with_hint("write USING (SELECT …) AS s ON …")
     })?;
@@ -358,26 +357,6 @@ pub(super) fn merging(merge: Merge) -> Result<(ObjectName, TableMerge)> {
         target,
     };
     Ok((name, merge))
-}
-
-/// The name of a source: its alias, or that of its table.
-fn name_of(source: &TableFactor) -> Option<Ident> {
-    match source {
-        TableFactor::Table {
-            alias: None, name, ..
-        } => {
-            let mut last = name.0.last()?.as_ident()?.clone();
-            // A clause about time is part of the name.
-            if let Some((plain, _)) = last.value.split_once(MARK) {
-                last.value = plain.to_owned();
-            }
-            Some(last)
-        }
-        TableFactor::Table { alias, .. } | TableFactor::Derived { alias, .. } => {
-            alias.as_ref().map(|alias| alias.name.clone())
-        }
-        _ => None,
-    }
 }
 
 fn action_clause(clause: MergeClause, target: &Ident) -> Result<ActionClause> {

@@ -9,6 +9,27 @@ use datafusion::sql::sqlparser::ast::{
 use forebay_core::{Error, Result};
 
 use crate::name::normal;
+use crate::time_clause::MARK;
+
+/// The name by which columns of a factor are qualified: its alias, or that of its table.
+pub(super) fn factor_name(factor: &TableFactor) -> Option<Ident> {
+    match factor {
+        TableFactor::Table {
+            alias: None, name, ..
+        } => {
+            let mut last = name.0.last()?.as_ident()?.clone();
+            // A clause about time is part of the name.
+            if let Some((plain, _)) = last.value.split_once(MARK) {
+                last.value = plain.to_owned();
+            }
+            Some(last)
+        }
+        TableFactor::Table { alias, .. } | TableFactor::Derived { alias, .. } => {
+            alias.as_ref().map(|alias| alias.name.clone())
+        }
+        _ => None,
+    }
+}
 
 /// The side that the pairs of a clause do not have.
 pub(super) struct HiddenSide<'a> {
@@ -61,16 +82,7 @@ impl Visitor for FoundNames {
     }
 
     fn pre_visit_table_factor(&mut self, factor: &TableFactor) -> ControlFlow<()> {
-        let name = match factor {
-            TableFactor::Table {
-                alias: None, name, ..
-            } => name.0.last().and_then(|part| part.as_ident()),
-            TableFactor::Table { alias, .. } | TableFactor::Derived { alias, .. } => {
-                alias.as_ref().map(|alias| &alias.name)
-            }
-            _ => None,
-        };
-        self.tables.extend(name.map(normal));
+        self.tables.extend(factor_name(factor).as_ref().map(normal));
         ControlFlow::Continue(())
     }
 

@@ -6,22 +6,16 @@ use std::collections::BTreeMap;
 use forebay_core::{Ident, Result};
 
 use super::error::{Stop, parse};
-use super::log::{Level, ListedHead, ListedHeadRow};
+use super::log::{Level, ListedHead, ListedHeadRow, level_heads_where};
 use crate::Head;
 use crate::database::{Sql, query};
 
 /// Names that are read at once.
 const PAGE_NAMES: i64 = 256;
 
-/// As `LEVEL_HEADS`, for a part of one namespace.
-pub(crate) const NAMESPACE_PAGE: &str = "SELECT h.namespace, h.name, h.seq AS head_seq, coalesce(c.table_uuid, '') AS table_uuid,
-         c.metadata_location, c.seq, c.checksum
-     FROM heads h LEFT JOIN changes c
-     ON c.branch = h.branch AND c.namespace = h.namespace AND c.name = h.name
-         AND c.seq = CASE WHEN h.seq <= $2 THEN h.seq ELSE (
-             SELECT max(o.seq) FROM changes o
-             WHERE o.branch = h.branch AND o.namespace = h.namespace AND o.name = h.name AND o.seq <= $2) END
-     WHERE h.branch = $1 AND h.namespace = $3 AND h.name > $4 ORDER BY h.name LIMIT $5";
+/// A part of one namespace.
+pub(crate) const NAMESPACE_PAGE: &str =
+    level_heads_where!(" AND h.namespace = $3 AND h.name > $4 ORDER BY h.name LIMIT $5");
 
 /// The tables of a namespace whose names are after `after`, by name, `limit` at most.
 pub(crate) async fn tables_in(

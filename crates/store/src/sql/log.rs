@@ -85,12 +85,12 @@ fn no_such_commit(id: CommitId) -> Error {
         .with_hint("run `forebay sql 'SELECT * FROM lake.commits'` to list the commits")
 }
 
-/// UUID and metadata location of one table.
-pub(crate) async fn place(
+/// The newest change of a table in a state. A tombstone is one: the base may still have the table.
+async fn newest_change(
     sql: &mut Sql<'_>,
     lineage: &[Level],
     table: &TableName,
-) -> Result<Option<(Uuid, String)>, Stop> {
+) -> Result<Option<TableChange>, Stop> {
     for level in lineage {
         let found: Option<(String, Option<String>, i64, Option<i64>)> = query(
             "SELECT table_uuid, metadata_location, seq, checksum FROM changes
@@ -113,13 +113,34 @@ pub(crate) async fn place(
                 seq,
             };
             row.check(checksum)?;
-            // A tombstone ends the search: the base may still have the table.
-            return Ok(location
-                .map(|location| Ok::<_, Error>((parse("a table UUID", &uuid)?, location)))
-                .transpose()?);
+            return Ok(Some(TableChange {
+                uuid,
+                location,
+                seq,
+            }));
         }
     }
     Ok(None)
+}
+
+struct TableChange {
+    uuid: String,
+    /// `None`: the table was dropped.
+    location: Option<String>,
+    seq: i64,
+}
+
+/// UUID and metadata location of one table.
+pub(crate) async fn place(
+    sql: &mut Sql<'_>,
+    lineage: &[Level],
+    table: &TableName,
+) -> Result<Option<(Uuid, String)>, Stop> {
+    let change = newest_change(sql, lineage, table).await?;
+    let place = change.and_then(|change| Some((change.uuid, change.location?)));
+    Ok(place
+        .map(|(uuid, location)| Ok::<_, Error>((parse("a table UUID", &uuid)?, location)))
+        .transpose()?)
 }
 
 /// Whether the newest change of a table has dropped it, after a commit.
@@ -135,23 +156,8 @@ pub(crate) async fn is_dropped_since(
         .await?;
     // A commit that is not kept is older than any change that is.
     let since = since.map_or(0, |(seq,)| seq);
-    for level in lineage {
-        let found: Option<(Option<String>, i64)> = query(
-            "SELECT metadata_location, seq FROM changes
-             WHERE branch = $1 AND namespace = $2 AND name = $3 AND seq <= $4
-             ORDER BY seq DESC LIMIT 1",
-        )
-        .bind(level.branch)
-        .bind(table.namespace.as_str())
-        .bind(table.name.as_str())
-        .bind(level.upto)
-        .fetch_optional(sql)
-        .await?;
-        if let Some((location, seq)) = found {
-            return Ok(location.is_none() && seq > since);
-        }
-    }
-    Ok(false)
+    let change = newest_change(sql, lineage, table).await?;
+    Ok(change.is_some_and(|change| change.location.is_none() && change.seq > since))
 }
 
 pub(crate) async fn heads(sql: &mut Sql<'_>, lineage: &[Level]) -> Result<Vec<Head>, Stop> {
@@ -275,14 +281,24 @@ async fn level_heads(sql: &mut Sql<'_>, level: Level) -> Result<Vec<ListedHead>,
 }
 
 /// LEFT JOIN: SQLite must go from the few heads to the many changes, not the other way, and a head without a change is damage.
-pub(crate) const LEVEL_HEADS: &str = "SELECT h.namespace, h.name, h.seq AS head_seq, coalesce(c.table_uuid, '') AS table_uuid,
+macro_rules! level_heads_where {
+    ($condition:literal) => {
+        concat!(
+            "SELECT h.namespace, h.name, h.seq AS head_seq, coalesce(c.table_uuid, '') AS table_uuid,
          c.metadata_location, c.seq, c.checksum
      FROM heads h LEFT JOIN changes c
      ON c.branch = h.branch AND c.namespace = h.namespace AND c.name = h.name
          AND c.seq = CASE WHEN h.seq <= $2 THEN h.seq ELSE (
              SELECT max(o.seq) FROM changes o
              WHERE o.branch = h.branch AND o.namespace = h.namespace AND o.name = h.name AND o.seq <= $2) END
-     WHERE h.branch = $1";
+     WHERE h.branch = $1",
+            $condition
+        )
+    };
+}
+pub(super) use level_heads_where;
+
+pub(crate) const LEVEL_HEADS: &str = level_heads_where!("");
 
 #[derive(sqlx::FromRow)]
 struct CommitRow {

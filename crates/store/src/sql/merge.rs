@@ -7,7 +7,7 @@
 use std::collections::{BTreeMap, BTreeSet};
 
 use async_trait::async_trait;
-use forebay_core::{CommitId, Error, Ident, RefName, Result, TableName, Timestamp};
+use forebay_core::{Error, Ident, RefName, Result, TableName, Timestamp};
 
 use super::commit;
 use super::error::{Stop, corrupt, parse};
@@ -44,8 +44,6 @@ pub(crate) async fn sides(
     let newest = newest_states(sql, in_common).await?;
     let bases = readable(sql, newest, source, target).await?;
     let mut sides = MergeSides {
-        source_head: head_commit(sql, &from).await?,
-        target_head: head_commit(sql, &into).await?,
         tables: Vec::new(),
         splits: Vec::new(),
         merged: MergedStates {
@@ -186,15 +184,6 @@ fn expired(source: &RefName, target: &RefName) -> Stop {
             "create a new branch from {target} and run the pipelines there again; `keep` of `[lake]` in forebay.toml keeps states longer"
         ))
         .into()
-}
-
-async fn head_commit(sql: &mut Sql<'_>, lineage: &[Level]) -> Result<Option<CommitId>, Stop> {
-    let upto = lineage.first().map_or(0, |level| level.upto);
-    let id: Option<(String,)> = query("SELECT id FROM commits WHERE seq = $1")
-        .bind(upto)
-        .fetch_optional(sql)
-        .await?;
-    Ok(id.map(|(id,)| parse("a commit id", &id)).transpose()?)
 }
 
 const TABLES: &str =

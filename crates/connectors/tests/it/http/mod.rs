@@ -7,6 +7,7 @@ mod more_pages;
 mod moving;
 mod pages;
 mod proof;
+mod raw;
 mod resume;
 mod secrets;
 mod shift;
@@ -17,11 +18,15 @@ use std::path::PathBuf;
 use std::sync::{Arc, Mutex};
 
 use forebay_config::Document;
-use forebay_connectors::source::{RequestLog, RequestRecord, Source, SourceContext, SplitReader};
+use forebay_connectors::source::{
+    RequestLog, RequestRecord, Source, SourceContext, SplitReader, StoredPayloads,
+};
 use forebay_core::{Chunk, Clock, Error, Position, Timestamp};
 use forebay_formats::framing::Framing;
 use forebay_testkit::FakeClock;
 use serde_json::{Value, json};
+
+use self::raw::RawZone;
 
 /// 2026-01-01T00:00:00Z.
 const NEW_YEAR: Timestamp = Timestamp(1_767_225_600_000_000);
@@ -40,6 +45,8 @@ struct Bench {
     source: Box<dyn Source>,
     clock: Arc<FakeClock>,
     log: Arc<Log>,
+    /// The chunks that runs have committed.
+    raw: Arc<RawZone>,
     framing: Framing,
     is_json: bool,
     full: bool,
@@ -69,6 +76,7 @@ impl Bench {
             source,
             clock,
             log: Arc::default(),
+            raw: Arc::default(),
             framing: Framing::Whole,
             is_json: false,
             full: false,
@@ -81,6 +89,7 @@ impl Bench {
         SourceContext {
             seed: 7,
             requests: Arc::clone(&self.log) as Arc<dyn RequestLog>,
+            stored: Some(Arc::clone(&self.raw) as Arc<dyn StoredPayloads>),
             full: self.full,
             is_json: self.is_json,
             ..alone
@@ -114,6 +123,7 @@ impl Bench {
             match reader.next().await {
                 Ok(Some(chunk)) => {
                     pulled.position = chunk.position.clone().or(pulled.position);
+                    self.raw.store(&chunk);
                     pulled.chunks.push(chunk);
                 }
                 Ok(None) => break,

@@ -301,6 +301,7 @@ async fn run(
             let version = (version.0.as_u64().unwrap(), version.1.as_u64().unwrap());
             *landed.entry(version).or_default() += 1;
         }
+        bench.raw.store(&chunk);
         at = chunk.position;
     }
     (false, at)
@@ -353,7 +354,7 @@ async fn fault_of(seed: u64, kind: fn(&mut Dice) -> Case) -> Option<String> {
         let world = world.lock().unwrap();
         let mut missing = world.stayed_since(began);
         missing.retain(|version| !landed.contains_key(version));
-        let twice = !case.fails && landed.values().any(|count| *count > 1);
+        let twice = landed.values().any(|count| *count > 1);
         if !ended || !missing.is_empty() || twice {
             let log = world.log.join("\n");
             return Some(format!(

@@ -3,7 +3,7 @@
 use std::process::ExitCode;
 use std::sync::Arc;
 
-use arrow::array::{ArrayRef, RecordBatch, StringArray, UInt64Array};
+use arrow::array::{ArrayRef, RecordBatch, UInt64Array};
 use forebay_core::{CommitId, Error, Position, RefName, Result, shortened};
 use forebay_lake::{
     BranchChanges, MERGE_CONFLICT, MergeOutcome, MergeRequest, PositionChanges, TableChanges,
@@ -11,6 +11,7 @@ use forebay_lake::{
 use rand::Rng;
 
 use crate::options::Global;
+use crate::output::texts;
 use crate::wire::Workspace;
 use crate::{output, say};
 
@@ -74,27 +75,19 @@ fn reason(outcome: &MergeOutcome) -> Option<String> {
 }
 
 fn list(lines: &[Line]) -> Result<RecordBatch> {
-    let text = |get: &dyn Fn(&Line) -> Option<String>| {
-        Arc::new(StringArray::from_iter(lines.iter().map(get))) as ArrayRef
-    };
     let number = |get: &dyn Fn(&Line) -> Option<u64>| {
         Arc::new(UInt64Array::from_iter(lines.iter().map(get))) as ArrayRef
     };
-    let columns = [
-        ("kind", text(&|line| Some(line.kind.to_owned()))),
-        ("name", text(&|line| Some(line.name.clone()))),
-        ("change", text(&|line| Some(line.change.to_owned()))),
+    output::list(vec![
+        ("kind", texts(lines, |line| Some(line.kind.to_owned()))),
+        ("name", texts(lines, |line| Some(line.name.clone()))),
+        ("change", texts(lines, |line| Some(line.change.to_owned()))),
         ("rows_added", number(&|line| line.rows.map(|rows| rows.0))),
         ("rows_deleted", number(&|line| line.rows.map(|rows| rows.1))),
-        ("detail", text(&|line| Some(line.detail.clone()))),
-        ("merge", text(&|line| Some(line.merge.to_owned()))),
-        ("reason", text(&|line| line.reason.clone())),
-    ];
-    let columns = columns
-        .into_iter()
-        .map(|(name, column)| (name, column, true));
-    RecordBatch::try_from_iter_with_nullable(columns)
-        .map_err(|error| Error::bug("branch_batch", "failed to list changes").with_source(error))
+        ("detail", texts(lines, |line| Some(line.detail.clone()))),
+        ("merge", texts(lines, |line| Some(line.merge.to_owned()))),
+        ("reason", texts(lines, |line| line.reason.clone())),
+    ])
 }
 
 /// `names` are the branch and the one that gets its changes.

@@ -17,7 +17,7 @@ use forebay_lake::bitemporal;
 use forebay_lake::upsert::NO_KEY_COLUMN;
 use forebay_lake::{
     Draft, LOADERS_PROPERTY, Lake, OWNER_PROPERTY, PartitionField, Table, TableWriter,
-    WriterOptions, reads_property,
+    WriterOptions, loader_names, reads_property,
 };
 use forebay_store::{AsOf, Head};
 use object_store::path::Path;
@@ -55,13 +55,7 @@ pub fn owner(table: &Table) -> Option<String> {
 /// The pipelines recorded as loaders of a table; none in tables of earlier versions.
 pub(in crate::engine) fn loaders(table: &Table) -> BTreeSet<String> {
     let recorded = table.properties().remove(LOADERS_PROPERTY);
-    names_of(recorded.as_deref())
-}
-
-fn names_of(recorded: Option<&str>) -> BTreeSet<String> {
-    let names = recorded.unwrap_or_default().split(',');
-    let names = names.filter(|name| !name.is_empty());
-    names.map(str::to_owned).collect()
+    loader_names(recorded.as_deref())
 }
 
 /// Heads of the main table and its child tables on a branch. A table of another pipeline may have the name of a child.
@@ -329,15 +323,11 @@ impl Tables {
         let as_of = AsOf::Head(self.branch.clone());
         let (lake, runtime) = (self.lake.clone(), self.runtime.clone());
         let heads = runtime.block_on(lake.store().child_heads(&as_of, main))?;
-        for head in heads {
-            let options = WriterOptions::default();
-            let draft = &self.opened(&head.table, &options)?.draft;
-            let owner = draft.property(OWNER_PROPERTY);
-            let schema = draft.schema();
-            let is_child = |schema| belongs_to(&head.table, main, owner.as_deref(), schema);
-            match schema.as_ref().is_some_and(is_child) {
-                true => self.set_rule(&head.table, RowRule::Follow(main.clone()))?,
-                false => drop(self.open.remove(&head.table)),
+        for Head { table: name, .. } in heads {
+            let table = runtime.block_on(lake.table(&as_of, &name))?;
+            if table.is_some_and(|table| is_owned(&table, main)) {
+                self.opened(&name, &WriterOptions::default())?;
+                self.set_rule(&name, RowRule::Follow(main.clone()))?;
             }
         }
         Ok(())

@@ -1,9 +1,9 @@
 //! Which pipelines may write to a table: it belongs to those that declare its main table as their target.
 
 use forebay_core::{Error, Ident, Result, TableName};
-use forebay_lake::{Draft, OWNER_PROPERTY, WriterOptions};
+use forebay_lake::{Draft, LOADERS_PROPERTY, OWNER_PROPERTY, WriterOptions, loader_names};
 
-use super::{LOADERS_PROPERTY, Tables, belongs_to, gone, names_of};
+use super::{Tables, belongs_to, gone};
 use crate::platform::iceberg::IcebergTarget;
 
 impl Tables {
@@ -47,7 +47,7 @@ impl Tables {
     pub(super) fn check_alone(&self, name: &TableName, target: &IcebergTarget) -> Result<()> {
         let open = self.open.get(name).ok_or_else(|| gone(name))?;
         let recorded = open.draft.property(LOADERS_PROPERTY);
-        let others = names_of(recorded.as_deref());
+        let others = loader_names(recorded.as_deref());
         let other = others
             .iter()
             .find(|other| **other != self.pipeline.to_string());
@@ -74,7 +74,7 @@ impl Tables {
 /// Notes that the table has rows of the pipeline.
 fn record_loader(draft: &mut Draft, pipeline: &Ident) -> Result<()> {
     let recorded = draft.property(LOADERS_PROPERTY);
-    let mut names = names_of(recorded.as_deref());
+    let mut names = loader_names(recorded.as_deref());
     if !names.insert(pipeline.to_string()) {
         return Ok(());
     }
