@@ -2,7 +2,7 @@
 
 use std::collections::BTreeMap;
 
-use forebay_core::{Ident, Position, TableName};
+use forebay_core::{CommitId, Ident, Position, TableName};
 
 use crate::Head;
 
@@ -51,6 +51,8 @@ pub struct MergeSides {
     pub tables: Vec<TableSides>,
     /// By pipeline and split.
     pub splits: Vec<SplitSides>,
+    /// The newest commit of the source.
+    pub source_head: Option<CommitId>,
     /// What the target has once all of it is merged.
     pub merged: MergedStates,
 }

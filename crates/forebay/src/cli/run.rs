@@ -8,7 +8,7 @@ use std::sync::Arc;
 
 use clap::Args;
 use forebay_core::{Error, ErrorKind, RefName, Result};
-use forebay_pipeline::engine::{ALL_REFUSED, Figures, RunReport, all_refused};
+use forebay_pipeline::engine::{ALL_REFUSED, CHECK_STEP, Figures, RunReport, all_refused};
 use forebay_pipeline::spec::PipelineSpec;
 use tokio::signal::unix::{Signal, SignalKind, signal};
 use tokio_util::sync::CancellationToken;
@@ -215,6 +215,9 @@ fn summary(spec: &PipelineSpec, report: &RunReport, figures: &Figures) {
     if let Some(why) = nothing_loaded(figures) {
         say::line(format_args!("  {why}"));
     }
+    if let Some(published) = published(report) {
+        say::line(format_args!("  {published}"));
+    }
     for change in figures.changes.lock().iter() {
         say::line(format_args!("  {change}"));
     }
@@ -226,6 +229,20 @@ fn summary(spec: &PipelineSpec, report: &RunReport, figures: &Figures) {
             spec.name
         ));
     }
+}
+
+/// What a run with checks has published; `None` without a check.
+fn published(report: &RunReport) -> Option<String> {
+    let steps = report.record.steps.iter();
+    let checks: Vec<_> = steps.filter(|step| step.step == CHECK_STEP).collect();
+    let passed = checks.iter().filter(|check| check.rows == 0).count();
+    (!checks.is_empty()).then(|| {
+        format!(
+            "{passed} of {} passed, published to {}",
+            say::counted(checks.len() as u64, "check"),
+            report.record.branch
+        )
+    })
 }
 
 /// Why a successful run has loaded no row.

@@ -11,6 +11,7 @@ mod bitemporal;
 mod bombs;
 mod branches;
 mod canaries;
+mod checks;
 mod clean;
 mod cli;
 mod columns;

@@ -33,6 +33,7 @@ pub(super) async fn merge(lake: &Lake, request: &MergeRequest) -> Result<MergedB
     for _ in 0..ATTEMPTS_MAX {
         let names = (&request.source, &request.target);
         let sides = lake.store().merge_sides(names.0, names.1).await?;
+        check_source(request, &sides)?;
         let plan = Box::pin(plan(lake, &sides, names, Detail::Outcome)).await?;
         plan.changes.check(names.0, names.1)?;
         if plan.changes.is_empty() {
@@ -57,6 +58,19 @@ pub(super) async fn merge(lake: &Lake, request: &MergeRequest) -> Result<MergedB
     let what = format!("others committed first, {ATTEMPTS_MAX} times");
     Err(Error::conflict("merge_contended", what)
         .with_hint("nothing was changed; merge again when fewer writers are at work"))
+}
+
+/// Errors: `Conflict` `merge_source_moved`.
+fn check_source(request: &MergeRequest, sides: &MergeSides) -> Result<()> {
+    if request.source_head.is_none() || request.source_head == sides.source_head {
+        return Ok(());
+    }
+    let what = format!(
+        "{} has another newest commit than the one to merge",
+        request.source
+    );
+    Err(Error::conflict("merge_source_moved", what)
+        .with_hint("nothing was changed: someone else writes to the branch, try again"))
 }
 
 fn is_moved(error: &Error) -> bool {

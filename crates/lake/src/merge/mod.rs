@@ -28,6 +28,8 @@ const CONFLICTS_LISTED_MAX: usize = 20;
 pub struct MergeRequest {
     pub id: CommitId,
     pub source: RefName,
+    /// The newest commit that the source must have; `None` for whatever it has.
+    pub source_head: Option<CommitId>,
     pub target: RefName,
     pub author: String,
     /// Identifies the process among holders of leases.
@@ -196,7 +198,8 @@ impl Lake {
     /// Brings the changes of the source into the target in one commit, all or none. Other writers may commit at any time: what they moved is
     /// looked at again, a bounded number of times.
     ///
-    /// Errors: `Conflict` `merge_conflict`, `leased` while a pipeline whose position moves runs on the target, `merge_contended`; those of
+    /// Errors: `Conflict` `merge_conflict`, `leased` while a pipeline whose position moves runs on the target,
+    /// `merge_contended`, `merge_source_moved` when the source has another head than was asked for; those of
     /// [`Lake::branch_changes`] and of [`forebay_store::Store::commit`].
     pub async fn merge_branch(&self, request: &MergeRequest) -> Result<MergedBranch> {
         Box::pin(apply::merge(self, request)).await

@@ -24,6 +24,7 @@ pub(crate) fn asked_merge(source: &str, target: &str) -> MergeRequest {
     let change = request(Vec::new(), Vec::new());
     MergeRequest {
         id: change.id,
+        source_head: None,
         source: branch(source),
         target: branch(target),
         author: "test".to_owned(),

@@ -12,6 +12,7 @@ mod failpoint;
 mod figures;
 mod ids;
 mod payload;
+mod publish;
 mod reconcile;
 mod refusals;
 mod refused;
@@ -25,7 +26,7 @@ mod steps;
 use std::sync::Arc;
 
 use forebay_core::{Context, Error, RefName, Result};
-use forebay_store::{RunRecord, RunStatus};
+use forebay_store::{RunRecord, RunStatus, StepRecord};
 use tracing::Instrument;
 
 pub use audit::{requests_schema, requests_table};
@@ -35,6 +36,7 @@ pub use context::{RunContext, RunReport};
 pub use failpoint::{CommitStep, Failpoint};
 pub use figures::{Figures, Stage};
 pub use ids::Ids;
+pub use publish::CHECK_STEP;
 pub use refused::{ALL_REFUSED, all_refused};
 pub use reprocess::adopt::adopt;
 pub use reprocess::discard::{DiscardFilter, DiscardPlan, discard, plan_discard};
@@ -66,9 +68,13 @@ pub async fn run(spec: Arc<PipelineSpec>, context: RunContext) -> Result<RunRepo
     }
     // Everything logged from here on carries the run's fields, whatever the level.
     let span = tracing::error_span!("run", pipeline = %spec.name, run = %id);
-    let outcome = all_splits(&spec, &context, &record).instrument(span).await;
+    let mut checked = Vec::new();
+    let outcome = load(&spec, &context, &record, &mut checked)
+        .instrument(span)
+        .await;
     record.ended_at = Some(context.clock.now());
     record.steps = context.figures.steps();
+    record.steps.extend(checked);
     // A run that refused every record has not failed for its source, which has moved on, but it has for people.
     let refused = all_refused(&spec, &context.figures);
     let error = outcome.as_ref().err().or(refused.as_ref());
@@ -99,6 +105,20 @@ fn refuse_sink_on_branch(spec: &PipelineSpec, context: &RunContext) -> Result<()
     Err(Error::unsupported("sink_on_branch", what)
         .with_context("branch", &context.branch)
         .with_hint("run it on `main`, or try it with `load: {iceberg: {table: …}}` on the branch"))
+}
+
+/// Reads the source to its end; with `checks` by way of a branch.
+async fn load(
+    spec: &Arc<PipelineSpec>,
+    context: &RunContext,
+    record: &RunRecord,
+    checked: &mut Vec<StepRecord>,
+) -> Result<()> {
+    if spec.checks.is_empty() {
+        return all_splits(spec, context, record).await;
+    }
+    let work = async |context: &RunContext| all_splits(spec, context, record).await;
+    publish::publish_checked(spec, context, work, checked).await
 }
 
 async fn all_splits(

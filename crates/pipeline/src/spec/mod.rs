@@ -1,5 +1,6 @@
 //! A pipeline as its file describes it, typed.
 
+mod checks;
 pub mod components;
 mod cycle;
 mod extraction;
@@ -28,6 +29,7 @@ use forebay_formats::Extractor;
 use forebay_formats::contract::ContractPolicy;
 use forebay_journal::WRITERS;
 
+pub use checks::{Check, Severity};
 pub use components::{ConfiguredSource, ConfiguredTarget};
 pub use cycle::find_cycle;
 pub use schema::{PIPELINE_EXAMPLE, pipeline_schema};
@@ -82,6 +84,8 @@ pub struct PipelineSpec {
     pub transform: Vec<Step>,
     pub buffer: BufferSpec,
     pub load: ConfiguredTarget,
+    /// With any, a run lands on a branch and is published when all of them pass.
+    pub checks: Vec<Check>,
     /// SHA-256 of the file's text, recorded with each run.
     pub digest: String,
     /// The secrets of the file, to redact in messages.
@@ -109,15 +113,19 @@ impl PipelineSpec {
                 names.join(", ")
             )
         };
-        moving.map(warning).into_iter().collect()
+        let is_unscheduled = !self.checks.is_empty() && self.schedule.is_none();
+        let unscheduled = is_unscheduled
+            .then(|| checks::warn_of_missing_schedule(&self.name, &self.source))
+            .flatten();
+        moving.map(warning).into_iter().chain(unscheduled).collect()
     }
 
-    /// Whether it runs for ever when allowed to: the source can be followed, and neither the target nor a schedule requires
-    /// an end.
+    /// Whether it runs for ever when allowed to: the source can be followed, and neither the target nor a schedule nor a check
+    /// requires an end.
     pub fn is_continuous(&self) -> bool {
         let capabilities = self.source.capabilities();
         let may_end = capabilities.is_by_pass || !self.load.replaces();
-        capabilities.is_continuous && may_end && self.schedule.is_none()
+        capabilities.is_continuous && may_end && self.schedule.is_none() && self.checks.is_empty()
     }
 }
 
@@ -250,6 +258,7 @@ impl<'a> Build<'a> {
         let transform = self.steps();
         let buffer = self.section::<BufferSpec>("buffer");
         let load = self.component("load", ConfiguredTarget::build);
+        let checks = self.checks();
         let records = self.records();
         self.check_end(source.as_ref(), load.as_ref());
         self.check_own_extractor();
@@ -257,6 +266,7 @@ impl<'a> Build<'a> {
         self.check_columns(transform.as_deref(), load.as_ref());
         self.check_children(load.as_ref());
         self.check_bodies(source.as_ref());
+        self.check_publishable(source.as_ref(), load.as_ref());
         self.check_made_columns(schema.as_ref(), transform.as_deref());
         let spec = PipelineSpec {
             name: name?,
@@ -269,6 +279,7 @@ impl<'a> Build<'a> {
             transform: transform?,
             buffer: buffer?,
             load: load?,
+            checks: checks?,
             digest,
             secrets: self.resolved.secrets(),
         };

@@ -5,6 +5,7 @@ use schemars::generate::SchemaSettings;
 use schemars::{Schema, SchemaGenerator, json_schema};
 use serde_json::{Map, Value, json};
 
+use super::checks::ChecksSpec;
 use super::components::{Stage, components, own_extractor};
 use super::{RawSpec, ScheduleSpec};
 use crate::buffer::BufferSpec;
@@ -73,6 +74,10 @@ fn properties(generator: &mut SchemaGenerator) -> Value {
         },
         "buffer": described(generator.subschema_for::<BufferSpec>(), "When a commit is made: when the first of the limits is reached."),
         "load": choice("Target of the rows.", sinks),
+        "checks": described(
+            generator.subschema_for::<ChecksSpec>(),
+            "Statements that must give no row before a run is published, by name.",
+        ),
     })
 }
 

@@ -43,9 +43,11 @@ pub(crate) async fn sides(
     let in_common = common(&clock, &self::clock(sql, &into).await?);
     let newest = newest_states(sql, in_common).await?;
     let bases = readable(sql, newest, source, target).await?;
+    let newest_commit = log::log(sql, &from, 1).await?;
     let mut sides = MergeSides {
         tables: Vec::new(),
         splits: Vec::new(),
+        source_head: newest_commit.first().map(|commit| commit.id),
         merged: MergedStates {
             branch: from.first().map_or(0, |level| level.branch),
             head: from.first().map_or(0, |level| level.upto),

@@ -106,6 +106,7 @@ pub(super) async fn merge(
     let request = MergeRequest {
         id: CommitId::new(workspace.clock().now(), rand::rng().random()),
         source: source.clone(),
+        source_head: None,
         target: target.clone(),
         author: workspace.author(),
         owner: format!(

@@ -16,6 +16,7 @@ use tokio::runtime::Handle;
 
 use crate::engine::commit::{CommitNote, CommitUnit, move_position, tables};
 use crate::engine::contract::CONTRACT_PROPERTY;
+use crate::engine::publish;
 use crate::engine::reconcile;
 use crate::engine::refusals::open_events;
 use crate::engine::refused::without_replay;
@@ -70,7 +71,6 @@ const REASONS_MAX: usize = 10;
 /// Errors: `Unsupported` for a pipeline that loads neither into the lake nor into a target that keeps positions, and for
 /// one whose target is recreated by each run.
 pub async fn replay(spec: Arc<PipelineSpec>, context: RunContext) -> Result<Replayed> {
-    let request = lease::request(&spec, &context, &SPLIT.parse()?);
     if !spec.takes_replay() {
         return Err(no_replay(&spec));
     }
@@ -84,12 +84,21 @@ pub async fn replay(spec: Arc<PipelineSpec>, context: RunContext) -> Result<Repl
             .with_hint(format!("run the pipeline again: forebay run {}", spec.name)));
     }
     check_order(&spec)?;
+    if spec.checks.is_empty() {
+        return replay_open(&spec, &context).await;
+    }
+    let work = async |context: &RunContext| replay_open(&spec, context).await;
+    publish::publish_checked(&spec, &context, work, &mut Vec::new()).await
+}
+
+async fn replay_open(spec: &Arc<PipelineSpec>, context: &RunContext) -> Result<Replayed> {
+    let request = lease::request(spec, context, &SPLIT.parse()?);
     let mut restarts = 0;
     loop {
         let spec = spec.clone();
         let again = context.clone();
         let work = async |lease| leased(spec, again, &request.split, lease).await;
-        match lease::held(&request, &context, work).await {
+        match lease::held(&request, context, work).await {
             Err(error) if lease::may_restart(&error) && restarts < lease::RESTARTS_MAX => {
                 restarts += 1;
                 tracing::info!(%error, attempt = restarts, "commit conflict, replaying again");
