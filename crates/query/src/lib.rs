@@ -50,6 +50,7 @@ mod system;
 mod table;
 mod time_clause;
 mod types;
+mod whole_sort;
 mod wide;
 
 pub use change::{ChangeOptions, ChangeReport, ChangeSession, ChangeStatement};

@@ -1,8 +1,10 @@
-//! The engine's physical rules, with two of their faults kept away.
+//! The engine's physical rules, with their faults kept away.
 //!
 //! An outer `ORDER BY` is moved below `OFFSET` with too few rows for it to skip, and with its `LIMIT` below groups, of which each
 //! takes several rows: a boundary above both stops it. Filters are
-//! moved by the names of columns: where a join has two columns of one name they stay where the logical rules put them.
+//! moved by the names of columns: where a join has two columns of one name they stay where the logical rules put them. Ranges of keys say
+//! nothing about nulls that are taken as equal, and compare lists and structs otherwise than sorts do: no filter and no count is made of
+//! them, and a sort by such values with a limit sorts all rows.
 
 use std::any::Any;
 use std::collections::HashSet;
@@ -10,7 +12,8 @@ use std::fmt;
 use std::sync::Arc;
 
 use datafusion::common::config::ConfigOptions;
-use datafusion::common::{JoinType, Result};
+use datafusion::common::tree_node::{Transformed, TransformedResult, TreeNode};
+use datafusion::common::{JoinType, NullEquality, Result};
 use datafusion::datasource::memory::MemorySourceConfig;
 use datafusion::datasource::source::DataSourceExec;
 use datafusion::execution::{SendableRecordBatchStream, TaskContext};
@@ -18,7 +21,7 @@ use datafusion::physical_expr::EquivalenceProperties;
 use datafusion::physical_optimizer::PhysicalOptimizerRule;
 use datafusion::physical_optimizer::optimizer::PhysicalOptimizer;
 use datafusion::physical_plan::aggregates::{AggregateExec, AggregateMode};
-use datafusion::physical_plan::joins::{NestedLoopJoinExec, SortMergeJoinExec};
+use datafusion::physical_plan::joins::{HashJoinExec, NestedLoopJoinExec, SortMergeJoinExec};
 use datafusion::physical_plan::limit::GlobalLimitExec;
 use datafusion::physical_plan::sorts::sort::SortExec;
 use datafusion::physical_plan::{
@@ -30,11 +33,13 @@ use crate::function::sized::ResultLimit;
 use crate::function::sized::unnest::UnnestPieces;
 use crate::limit_statistics::LimitStatistics;
 use crate::offset::beside_offsets;
+use crate::whole_sort::sorted_whole;
 
 /// The engine's rules with the boundary first, careful filters, and `unnest` in pieces.
 pub(crate) fn rules(limit: ResultLimit) -> Vec<Rule> {
     let mut rules: Vec<Rule> = vec![Arc::new(LimitStatistics), Arc::new(Boundaries)];
     rules.extend(PhysicalOptimizer::new().rules.into_iter().map(careful));
+    rules.push(Arc::new(WholeNestedSorts));
     rules.push(Arc::new(UnnestPieces(limit)));
     rules
 }
@@ -43,7 +48,9 @@ type Rule = Arc<dyn PhysicalOptimizerRule + Send + Sync>;
 
 fn careful(rule: Rule) -> Rule {
     let is_misled = match rule.name() {
+        "FilterPushdown(Post)" => is_misread_by_ranges,
         name if name.starts_with("FilterPushdown") => has_repeated_names,
+        "aggregate_statistics" => has_equal_nulls,
         "ProjectionPushdown" => is_misread_by_projections,
         "LimitedDistinctAggregation" => has_ordered_distinct,
         "LimitPushdown" => return beside_offsets(rule),
@@ -121,12 +128,74 @@ fn has_conditional_merge(plan: &Arc<dyn ExecutionPlan>) -> bool {
         || plan.children().into_iter().any(has_conditional_merge)
 }
 
+/// Whether filters that grow while the plan runs would lose rows.
+fn is_misread_by_ranges(plan: &Arc<dyn ExecutionPlan>) -> bool {
+    has_repeated_names(plan) || has_equal_nulls(plan) || has_nested_keys(plan)
+}
+
+/// Whether a join takes nulls as equal (`IS NOT DISTINCT FROM`, `INTERSECT`).
+fn has_equal_nulls(plan: &Arc<dyn ExecutionPlan>) -> bool {
+    let hashed = plan.as_any().downcast_ref::<HashJoinExec>();
+    let hashed = hashed.map(HashJoinExec::null_equality);
+    let merged = plan.as_any().downcast_ref::<SortMergeJoinExec>();
+    let equality = hashed.or(merged.map(|join| join.null_equality));
+    equality == Some(NullEquality::NullEqualsNull)
+        || plan.children().into_iter().any(has_equal_nulls)
+}
+
+/// Whether a join has a key that is a list or struct.
+fn has_nested_keys(plan: &Arc<dyn ExecutionPlan>) -> bool {
+    let join = plan.as_any().downcast_ref::<HashJoinExec>();
+    let is_nested = |join: &HashJoinExec| {
+        let schema = join.left().schema();
+        let mut keys = join.on().iter();
+        keys.any(|(key, _)| key.data_type(&schema).is_ok_and(|kind| kind.is_nested()))
+    };
+    join.is_some_and(is_nested) || plan.children().into_iter().any(has_nested_keys)
+}
+
 /// Whether an operator has two columns of one name: filters take the one for the other.
 fn has_repeated_names(plan: &Arc<dyn ExecutionPlan>) -> bool {
     let schema = plan.schema();
     let mut seen = HashSet::new();
     let mut names = schema.fields().iter().map(|field| field.name());
     names.any(|name| !seen.insert(name)) || plan.children().into_iter().any(has_repeated_names)
+}
+
+/// Sorts all rows where the keys are lists or structs, and limits them then: the engine leaves rows out by comparing keys otherwise.
+#[derive(Debug)]
+struct WholeNestedSorts;
+
+impl PhysicalOptimizerRule for WholeNestedSorts {
+    fn optimize(
+        &self,
+        plan: Arc<dyn ExecutionPlan>,
+        _: &ConfigOptions,
+    ) -> Result<Arc<dyn ExecutionPlan>> {
+        let whole = |plan: Arc<dyn ExecutionPlan>| match sorts_nested_values(&plan) {
+            true => sorted_whole(plan),
+            false => Ok(Transformed::no(plan)),
+        };
+        plan.transform_up(whole).data()
+    }
+
+    fn name(&self) -> &str {
+        "whole_nested_sorts"
+    }
+
+    fn schema_check(&self) -> bool {
+        true
+    }
+}
+
+fn sorts_nested_values(plan: &Arc<dyn ExecutionPlan>) -> bool {
+    let sort = plan.as_any().downcast_ref::<SortExec>();
+    let is_nested = |sort: &SortExec| {
+        let schema = sort.input().schema();
+        let kinds = sort.expr().iter().map(|key| key.expr.data_type(&schema));
+        kinds.flatten().any(|kind| kind.is_nested())
+    };
+    sort.is_some_and(is_nested)
 }
 
 /// The rule; see the module.

@@ -15,12 +15,12 @@ use datafusion::physical_expr::expressions::{binary, lit};
 use datafusion::physical_plan::aggregates::AggregateExec;
 use datafusion::physical_plan::joins::utils::JoinFilter;
 use datafusion::physical_plan::joins::{HashJoinExec, SortMergeJoinExec};
-use datafusion::physical_plan::limit::{GlobalLimitExec, LocalLimitExec};
 use datafusion::physical_plan::sorts::sort::SortExec;
 use datafusion::physical_plan::{ExecutionPlan, ExecutionPlanProperties};
 
 use crate::engine::deadline::merge_join_with;
 use crate::spill_pool::SpillerCount;
+use crate::whole_sort::sorted_whole;
 use compact::CompactBatches;
 
 /// How a plan saves memory.
@@ -80,24 +80,6 @@ fn with_compact_rows(plan: Arc<dyn ExecutionPlan>) -> Result<Transformed<Arc<dyn
     };
     let input = CompactBatches::over(sort.input());
     plan.with_new_children(vec![input]).map(Transformed::yes)
-}
-
-/// A sort with a limit keeps batches in memory, and cannot spill: all rows are sorted, and then limited.
-fn sorted_whole(plan: Arc<dyn ExecutionPlan>) -> Result<Transformed<Arc<dyn ExecutionPlan>>> {
-    let Some(sort) = plan.as_any().downcast_ref::<SortExec>() else {
-        return Ok(Transformed::no(plan));
-    };
-    let Some(rows) = sort.fetch() else {
-        return Ok(Transformed::no(plan));
-    };
-    let is_partitioned = sort.preserve_partitioning();
-    let whole = SortExec::new(sort.expr().clone(), Arc::clone(sort.input()))
-        .with_preserve_partitioning(is_partitioned);
-    let whole: Arc<dyn ExecutionPlan> = Arc::new(whole);
-    Ok(Transformed::yes(match is_partitioned {
-        true => Arc::new(LocalLimitExec::new(whole, rows)),
-        false => Arc::new(GlobalLimitExec::new(whole, 0, Some(rows))),
-    }))
 }
 
 /// A sort-merge join takes a condition that is null for one that is true where it keeps the rows of both sides.

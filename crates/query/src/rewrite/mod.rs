@@ -21,7 +21,9 @@ mod rows;
 mod sample;
 pub(crate) mod shadowed;
 mod sign;
+mod sort_names;
 mod template;
+mod using;
 mod values;
 mod wildcard;
 mod windows;
@@ -115,8 +117,10 @@ impl VisitorMut for Rewriter {
         floats_of_values(&mut query.body);
         values::settle(&mut query.body)?;
         names::settle(&mut query.body, self.reader)?;
+        using::settle(&mut query.body)?;
         wildcard::settle(&mut query.body);
         windows::settle(query)?;
+        sort_names::settle(query);
         ControlFlow::Continue(())
     }
 

@@ -65,10 +65,12 @@ const COMPARING_AGGREGATES: [&str; 7] = [
     "mode",
 ];
 
-/// `min` and `max` that know infinities, NaN and frames without a value, in place of the engine's.
+/// `min` and `max` that know infinities, NaN, frames without a value and the order of nested values, in place of the engine's.
 #[derive(Debug)]
 pub(super) struct Extremes {
     extremes: [Arc<AggregateUDF>; 2],
+    /// Those of lists and structs.
+    nested: [Arc<AggregateUDF>; 2],
     /// `count` of rows, lists and maps.
     count: Arc<AggregateUDF>,
 }
@@ -77,16 +79,19 @@ impl Extremes {
     pub(super) fn new() -> Self {
         Self {
             extremes: crate::wide::extremes(),
+            nested: crate::wide::nested_extremes(),
             count: crate::wide::count_of_nested(),
         }
     }
 
-    /// The aggregate with the function in place of the engine's, when it is `min` or `max` of floats or over a window.
+    /// The aggregate with the function in place of the engine's, when it is `min` or `max` of floats or nested values, or over a
+    /// window.
     pub(super) fn replace(&self, expr: Expr, schema: &DFSchema) -> Transformed<Expr> {
         match expr {
             Expr::AggregateFunction(mut call) => {
-                let is_float = is_first_float(&call.params.args, schema);
-                let found = self.find(&call.func).filter(|_| is_float);
+                let args = &call.params.args;
+                let is_own = is_first_float(args, schema) || is_first_nested(args, schema);
+                let found = self.find(&call.func, args, schema).filter(|_| is_own);
                 match found.or_else(|| self.find_count(&call, schema)) {
                     Some(func) => {
                         call.func = func;
@@ -97,7 +102,9 @@ impl Extremes {
             }
             Expr::WindowFunction(mut window) => {
                 let found = match &window.fun {
-                    WindowFunctionDefinition::AggregateUDF(func) => self.find(func),
+                    WindowFunctionDefinition::AggregateUDF(func) => {
+                        self.find(func, &window.params.args, schema)
+                    }
                     WindowFunctionDefinition::WindowUDF(_) => None,
                 };
                 match found {
@@ -122,12 +129,26 @@ impl Extremes {
         is_nested.then(|| Arc::clone(&self.count))
     }
 
-    fn find(&self, func: &Arc<AggregateUDF>) -> Option<Arc<AggregateUDF>> {
-        let mut extremes = self.extremes.iter();
+    fn find(
+        &self,
+        func: &Arc<AggregateUDF>,
+        args: &[Expr],
+        schema: &DFSchema,
+    ) -> Option<Arc<AggregateUDF>> {
+        let extremes = match is_first_nested(args, schema) {
+            true => &self.nested,
+            false => &self.extremes,
+        };
         extremes
+            .iter()
             .find(|extreme| extreme.name() == func.name())
             .cloned()
     }
+}
+
+fn is_first_nested(args: &[Expr], schema: &DFSchema) -> bool {
+    let kind = args.first().and_then(|arg| arg.get_type(schema).ok());
+    kind.is_some_and(|kind| super::nested::has_order(&kind))
 }
 
 fn is_first_float(args: &[Expr], schema: &DFSchema) -> bool {

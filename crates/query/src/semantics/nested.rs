@@ -176,7 +176,8 @@ fn has_ordered(args: &[Expr], schema: &DFSchema) -> bool {
     args.iter().any(|arg| is_ordered(arg, schema))
 }
 
-fn has_order(kind: &DataType) -> bool {
+/// Whether values of this type are nested and have an order.
+pub(super) fn has_order(kind: &DataType) -> bool {
     matches!(
         kind,
         DataType::List(_)

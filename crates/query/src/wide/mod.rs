@@ -99,6 +99,7 @@ mod distinct_rows;
 mod float_frame;
 mod framed;
 mod interpolated;
+mod nested_extreme;
 mod ordered;
 mod recomputed;
 
@@ -123,6 +124,7 @@ pub(crate) use distinct_rows::count_of_nested;
 use float_frame::{FloatFrame, FrameResult};
 use framed::Framed;
 pub(crate) use interpolated::with_exact_weight;
+pub(crate) use nested_extreme::nested_extremes;
 pub(crate) use ordered::with_own_order;
 pub(crate) use recomputed::over_frames;
 

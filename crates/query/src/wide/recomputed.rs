@@ -46,9 +46,13 @@ const NAMES: [&str; 20] = [
 /// The function, in its form for moving frames where its own is wrong or missing.
 pub(crate) fn over_frames(function: Arc<AggregateUDF>) -> Arc<AggregateUDF> {
     match NAMES.contains(&function.name()) {
-        true => Arc::new(AggregateUDF::new_from_impl(Recomputed(function))),
+        true => recomputed(function),
         false => function,
     }
+}
+
+pub(super) fn recomputed(function: Arc<AggregateUDF>) -> Arc<AggregateUDF> {
+    Arc::new(AggregateUDF::new_from_impl(Recomputed(function)))
 }
 
 /// See the module.

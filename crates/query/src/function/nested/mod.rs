@@ -12,7 +12,7 @@ mod shown;
 pub(crate) use common::{common_type, peer_field};
 pub(crate) use compact::{COMPACT, compact, compacted};
 pub(crate) use contained::{has_all, has_any};
-pub(crate) use order::{Comparison, compared, extreme};
+pub(crate) use order::{Comparison, compared, extreme, ordered_values};
 pub(crate) use quantified::{common, is_quantified, item_of, quantified};
 pub(crate) use removed::without;
 pub(crate) use roles::{Role, roles, with_items};

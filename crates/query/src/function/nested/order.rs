@@ -52,7 +52,8 @@ fn same(types: &[DataType]) -> Result<Vec<DataType>> {
     Ok(types.to_vec())
 }
 
-fn comparator(left: &ArrayRef, right: &ArrayRef) -> Result<DynComparator> {
+/// Compares values of one type by their places.
+pub(crate) fn ordered_values(left: &ArrayRef, right: &ArrayRef) -> Result<DynComparator> {
     Ok(make_comparator(left, right, ASCENDING)?)
 }
 
@@ -60,7 +61,7 @@ fn tested(args: &[ArrayRef], is_true: fn(Ordering) -> bool) -> Result<ArrayRef> 
     let [left, right] = args else {
         return Err(execution("a comparison has two operands"));
     };
-    let compare = comparator(left, right)?;
+    let compare = ordered_values(left, right)?;
     let values = BooleanBuffer::collect_bool(left.len(), |row| is_true(compare(row, row)));
     let nulls = NullBuffer::union(left.nulls(), right.nulls());
     Ok(Arc::new(BooleanArray::new(values, nulls)))
@@ -91,7 +92,7 @@ fn chosen(args: &[ArrayRef], is_better: fn(Ordering) -> bool) -> Result<ArrayRef
     for (other, array) in args.iter().enumerate().skip(1) {
         let against = args[..other]
             .iter()
-            .map(|earlier| comparator(array, earlier));
+            .map(|earlier| ordered_values(array, earlier));
         let against = against.collect::<Result<Vec<_>>>()?;
         for (row, best) in best.iter_mut().enumerate() {
             let is_first = args[*best].is_null(row);
