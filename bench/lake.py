@@ -145,7 +145,7 @@ def upsert(options: argparse.Namespace) -> None:
             replaced = folder / f"duckdb-{count}-{salt}.parquet"
             replaced.unlink(missing_ok=True)
             anew = f"COPY (SELECT * FROM '{whole}' ANTI JOIN '{changed}' USING (id) UNION ALL FROM '{changed}') TO '{replaced}' (FORMAT parquet, COMPRESSION zstd, COMPRESSION_LEVEL 1)"
-            figures = measure([sys.executable, "-c", f'import duckdb; duckdb.sql("SET threads = 2"); duckdb.sql("""{anew}""")'], folder)
+            figures = measure([sys.executable, "-c", f'import duckdb; duckdb.sql("SET threads = 2; SET enable_progress_bar = false"); duckdb.sql("""{anew}""")'], folder)
             expected = [int(value) for value in duckdb.sql(SUMS.format(f"'{replaced}'")).fetchone()]
             show("duckdb, the whole file anew", count, figures)
             whole = replaced

@@ -26,7 +26,7 @@ DIGITS = 4
 DUCKDB = """
 import csv, duckdb, sys
 db = duckdb.connect()
-db.sql("SET threads = 2")
+db.sql("SET threads = 2; SET enable_progress_bar = false")
 db.sql("CREATE SCHEMA tpch")
 for table in {tables}:
     db.sql(f"CREATE VIEW tpch.{{table}} AS SELECT * FROM '{folder}/{{table}}.parquet'")

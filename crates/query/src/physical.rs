@@ -99,7 +99,7 @@ fn has_order(plan: &Arc<dyn ExecutionPlan>) -> bool {
 }
 
 fn is_misread_by_projections(plan: &Arc<dyn ExecutionPlan>) -> bool {
-    has_mark(plan) || has_conditional_merge(plan) || has_limited_values(plan)
+    has_one_sided_loops(plan) || has_conditional_merge(plan) || has_limited_values(plan)
 }
 
 /// Whether rows that are in memory have a limit, which they lose when their columns are put into another order.
@@ -112,12 +112,16 @@ fn has_limited_values(plan: &Arc<dyn ExecutionPlan>) -> bool {
     is_limited || plan.children().into_iter().any(has_limited_values)
 }
 
-/// Whether a join makes a mark: projections take it for a column of its right side.
-fn has_mark(plan: &Arc<dyn ExecutionPlan>) -> bool {
+/// Whether a join has the rows of one side only, or makes a mark: projections take the columns of its condition for its own.
+fn has_one_sided_loops(plan: &Arc<dyn ExecutionPlan>) -> bool {
     let join = plan.as_any().downcast_ref::<NestedLoopJoinExec>();
-    let is_mark = join
-        .is_some_and(|join| matches!(join.join_type(), JoinType::LeftMark | JoinType::RightMark));
-    is_mark || plan.children().into_iter().any(has_mark)
+    let is_one_sided = join.is_some_and(|join| {
+        !matches!(
+            join.join_type(),
+            JoinType::Inner | JoinType::Left | JoinType::Right | JoinType::Full
+        )
+    });
+    is_one_sided || plan.children().into_iter().any(has_one_sided_loops)
 }
 
 /// Whether a sort-merge join has a condition beside its keys: projections that are moved below it leave the places of its columns as

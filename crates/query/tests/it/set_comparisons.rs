@@ -1,7 +1,8 @@
 //! `x < ANY (SELECT …)` and `x >= ALL (SELECT …)`, and memberships with another condition over the same columns. The expected rows are
 //! those of Postgres.
 
-use crate::fixture::{check, check_refused};
+use crate::changes::change;
+use crate::fixture::{Fixture, check, check_refused};
 
 const A: &str = "with a(id, k) as (values (1, 10), (2, 20), (3, 30), (4, null))";
 
@@ -15,6 +16,29 @@ async fn check_over_a(cases: &[(&str, &[&str])]) {
         .map(|(sql, rows)| (sql.as_str(), *rows))
         .collect();
     check(&cases).await;
+}
+
+#[tokio::test]
+async fn two_columns_of_a_table_beside_a_comparison() {
+    let fixture = Fixture::new().await;
+    let made = "create table s.u as select * from (values (1,10,'p'),(2,20,'q')) v(id,n,k)";
+    change(&fixture.changes(), made).await.unwrap();
+    fixture
+        .check(&[
+            (
+                "select id, k from s.u where n < any (select n from s.u)",
+                &["1 | p"],
+            ),
+            (
+                "select k, id from s.u where not n < any (select n from s.u)",
+                &["q | 2"],
+            ),
+            (
+                "select id, k, n from s.u a where exists (select 1 from s.u b where b.n > a.n)",
+                &["1 | p | 10"],
+            ),
+        ])
+        .await;
 }
 
 #[tokio::test]
