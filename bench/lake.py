@@ -218,7 +218,7 @@ def main() -> None:
     parser.add_argument("--rows", type=int, default=10_000_000)
     parser.add_argument("--tools", type=lambda text: pathlib.Path(text).resolve())
     parser.add_argument("--pyiceberg-max", type=int, default=1_000, help="most keys that pyiceberg replaces: it takes minutes for more")
-    options = parser.parse_args()
+    options = parser.parse_intermixed_args()
     options.folder.mkdir(parents=True, exist_ok=True)
     for part in options.parts or parts:
         parts[part](options)
