@@ -32,12 +32,12 @@ async fn commit(site: &Site, changes: Vec<(&str, Value, Value)>) -> Result<Vec<T
 }
 
 /// One change without requirements.
-async fn change(site: &Site, table: &str, updates: Value) -> Result<Table> {
+pub(crate) async fn change(site: &Site, table: &str, updates: Value) -> Result<Table> {
     let mut tables = commit(site, vec![(table, json!([]), updates)]).await?;
     Ok(tables.remove(0))
 }
 
-async fn create(site: &Site, table: &str, properties: &[(&str, &str)]) -> Result<Table> {
+pub(crate) async fn create(site: &Site, table: &str, properties: &[(&str, &str)]) -> Result<Table> {
     let properties = properties.iter();
     let definition = TableDefinition {
         schema: json!({"type": "struct", "fields": [{"id": 7, "name": "id", "required": true, "type": "long"}]}),
@@ -323,6 +323,18 @@ async fn what_the_server_owns_cannot_be_changed() {
             "update_refused",
         ),
         (
+            json!({"action": "set-snapshot-ref", "ref-name": "main", "type": "tag", "snapshot-id": current}),
+            "bad_update",
+        ),
+        (
+            json!({"action": "set-snapshot-ref", "ref-name": "main", "type": "branch", "snapshot-id": current, "min-snapshots-to-keep": 0}),
+            "bad_update",
+        ),
+        (
+            json!({"action": "set-snapshot-ref", "ref-name": "x", "type": "tag", "snapshot-id": current, "max-ref-age-ms": -1}),
+            "bad_update",
+        ),
+        (
             json!({"action": "remove-snapshots", "snapshot-ids": [current]}),
             "bad_update",
         ),
@@ -553,4 +565,42 @@ async fn columns_change_only_as_files_can_be_read() {
             "{updates}"
         );
     }
+}
+
+/// An engine that replaces a table removes its branch first.
+#[tokio::test(flavor = "multi_thread")]
+async fn a_table_without_its_branch_is_empty_and_takes_rows() {
+    let site = Site::new().await;
+    append(&site.lake, "a.t", id_rows([1])).await.unwrap();
+    let removed = json!([{"action": "remove-snapshot-ref", "ref-name": "main"}]);
+    change(&site, "a.t", removed).await.unwrap();
+    assert!(site.ids("a.t").await.is_empty());
+    append(&site.lake, "a.t", id_rows([2])).await.unwrap();
+    assert_eq!(site.ids("a.t").await, [2]);
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_table_whose_main_is_a_tag_is_not_registered() {
+    let site = Site::new().await;
+    append(&site.lake, "a.t", id_rows([1])).await.unwrap();
+    let table = site.table("a.t").await;
+    let main = RefName::main();
+    site.lake
+        .drop_external(&main, &name("a.t"), "me")
+        .await
+        .unwrap();
+    let path = table
+        .metadata_location()
+        .strip_prefix(&site.place.root)
+        .unwrap();
+    let path = object_store::path::Path::parse(path.trim_start_matches('/')).unwrap();
+    let mut metadata = table.metadata_json().unwrap();
+    metadata["refs"]["main"]["type"] = json!("tag");
+    let properties = metadata["properties"].as_object_mut().unwrap();
+    properties.retain(|key, _| !key.starts_with("forebay."));
+    let text = serde_json::to_vec(&metadata).unwrap();
+    site.place.objects.put(&path, text.into()).await.unwrap();
+    let lake = site.another().await;
+    let registered = lake.register_external(&main, &name("a.u"), table.metadata_location(), "me");
+    assert_eq!(code(registered.await), "bad_update");
 }
