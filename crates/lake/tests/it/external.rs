@@ -601,6 +601,7 @@ async fn a_table_whose_main_is_a_tag_is_not_registered() {
     let text = serde_json::to_vec(&metadata).unwrap();
     site.place.objects.put(&path, text.into()).await.unwrap();
     let lake = site.another().await;
-    let registered = lake.register_external(&main, &name("a.u"), table.metadata_location(), "me");
+    let (to, location) = (name("a.u"), table.metadata_location());
+    let registered = lake.register_external(&main, &to, location, "me");
     assert_eq!(code(registered.await), "bad_update");
 }
