@@ -15,8 +15,9 @@ pub(crate) fn check_row_deletes(table: &TableMetadata) -> Result<()> {
     if version == FormatVersion::V2 {
         return Ok(());
     }
+    let number = version as u8;
     let what = format!(
-        "rows of tables of version {version} of the Iceberg format are neither deleted nor replaced"
+        "rows of tables of version {number} of the Iceberg format are neither deleted nor replaced"
     );
     Err(Error::unsupported(ROW_DELETES_UNSUPPORTED, what).with_hint(
         "change the rows with the engine that wrote the table, or copy them into a table of version 2: CREATE TABLE t AS SELECT …",

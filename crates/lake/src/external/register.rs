@@ -12,7 +12,7 @@ use crate::{Lake, Table};
 use super::commit::{as_bad_update, is_stale};
 use super::heads::table_exists;
 use super::numbers::check_numbers;
-use super::rules::{OWN_PREFIX, check_main, check_namespace, refused};
+use super::rules::{OWN_PREFIX, check_namespace, refused};
 use super::snapshots::{SnapshotChecks, TableFolder, check_metadata_file};
 
 /// Folders of the lake whose files belong to no registered table.
@@ -70,7 +70,6 @@ impl Lake {
         TableFolder::of(self, &metadata)?.check("the metadata file", location)?;
         self.check_folder(&metadata, &path, heads)?;
         check_properties(&metadata)?;
-        check_main(&metadata)?;
         check_numbers(&metadata, self.clock().now())?;
         crate::schema::to_arrow(metadata.current_schema()).map_err(as_bad_update)?;
         let mut checks = SnapshotChecks::default();

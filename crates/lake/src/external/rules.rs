@@ -198,26 +198,13 @@ fn check_ref(name: &str) -> Result<()> {
     Err(Error::data("bad_update", what))
 }
 
-/// The same for the refs of a table that is registered. `iceberg` shows the refs only in its JSON.
-///
-/// Errors: `Data` `bad_update`.
-pub(super) fn check_main(metadata: &TableMetadata) -> Result<()> {
-    let value = serde_json::to_value(metadata).unwrap_or_default();
-    match value["refs"]["main"]["type"].as_str() {
-        Some("tag") => Err(main_is_tag()),
-        _ => Ok(()),
-    }
-}
-
-fn main_is_tag() -> Error {
-    bad_update("`main` is a branch of every table and cannot be a tag")
-}
-
 /// Every commit goes to the branch `main`, and engines refuse to read a table whose refs are kept for no time.
 fn check_retention(name: &str, reference: &SnapshotReference) -> Result<()> {
     let limits = match reference.retention {
         SnapshotRetention::Tag { .. } if name == "main" => {
-            return Err(main_is_tag());
+            return Err(bad_update(
+                "`main` is a branch of every table and cannot be a tag",
+            ));
         }
         SnapshotRetention::Tag { max_ref_age_ms } => [max_ref_age_ms, None, None],
         SnapshotRetention::Branch {

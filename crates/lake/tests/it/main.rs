@@ -22,6 +22,7 @@ mod merge_oracle;
 mod objects;
 mod oracle;
 mod raw;
+mod refs;
 mod row_deletes;
 mod site;
 mod upsert;
