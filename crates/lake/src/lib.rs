@@ -12,6 +12,7 @@ mod checked_file;
 mod clean;
 mod commit;
 mod compact;
+mod delete_format;
 mod draft;
 mod error;
 mod external;
@@ -44,6 +45,7 @@ pub use checked_file::CheckedFile;
 pub use clean::{CleanRequest, Cleaned, CleanedPositions, CleanedRaw, CleanedTable, FileCount};
 pub use commit::{CommitRequest, LakeCommit, position_property};
 pub use compact::{CompactRequest, CompactedTable, CompactionRules};
+pub use delete_format::ROW_DELETES_UNSUPPORTED;
 pub use draft::Draft;
 pub use external::{
     EXTERNAL_TABLES_MAX, ExternalChange, ExternalCommit, PlannedTable, TableDefinition,
@@ -60,7 +62,8 @@ pub use ownership::{
 pub use partition::PartitionField;
 pub use rewrite::{REWRITE_BYTES_MAX, SAME_SEQUENCES_NOTE, WideningObstacle};
 pub use schema::{
-    INCOMPATIBLE_TYPE, NO_SUCH_COLUMN, TYPE_DEPTH_MAX, UUID_MARK, data_schema, is_uuid, source_name,
+    INCOMPATIBLE_TYPE, NO_SUCH_COLUMN, TYPE_DEPTH_MAX, UUID_MARK, check_new_column, data_schema,
+    is_uuid, source_name,
 };
 pub use spill::SpillFolder;
 pub use table::{SnapshotInfo, Table};

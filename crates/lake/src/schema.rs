@@ -13,8 +13,8 @@ mod widen;
 
 pub use arrow::{UUID_MARK, is_uuid};
 pub(crate) use arrow::{to_arrow, to_iceberg, with_field_id};
-pub use change::NO_SUCH_COLUMN;
 pub(crate) use change::{ColumnChange, changed};
+pub use change::{NO_SUCH_COLUMN, check_new_column};
 pub use evolve::INCOMPATIBLE_TYPE;
 pub(crate) use evolve::evolve;
 pub(crate) use names::assign;

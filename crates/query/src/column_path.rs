@@ -1,4 +1,5 @@
-//! Columns and fields of structs in `ALTER TABLE`: `RENAME COLUMN address.zip TO postcode`, `DROP COLUMN items.sku`.
+//! Columns and fields of structs in `ALTER TABLE`: `RENAME COLUMN address.zip TO postcode`, `DROP COLUMN items.sku`,
+//! `ADD COLUMN items.price double`.
 //!
 //! The parser takes one name there. A path is folded into one before parsing, as clauses about time are into the names of tables.
 

@@ -11,7 +11,9 @@ use datafusion::datasource::{ViewTable, provider_as_source};
 use datafusion::functions::datetime::expr_fn::now;
 use datafusion::logical_expr::{Expr, LogicalPlanBuilder, col, lit};
 use forebay_core::{CommitId, Error, Result};
-use forebay_lake::bitemporal::{END_OF_TIME, SYSTEM_FROM, SYSTEM_TO, VALID_FROM, VALID_TO};
+use forebay_lake::bitemporal::{
+    CURRENT_SUFFIX, END_OF_TIME, NOW_SUFFIX, SYSTEM_FROM, SYSTEM_TO, VALID_FROM, VALID_TO,
+};
 
 use crate::table::LakeTable;
 use crate::time_clause::{ClausedName, Span, parse_time};
@@ -26,7 +28,7 @@ pub(crate) enum View {
 }
 
 impl View {
-    const SUFFIXES: [(&str, Self); 2] = [("__current", Self::Current), ("__now", Self::Now)];
+    const SUFFIXES: [(&str, Self); 2] = [(CURRENT_SUFFIX, Self::Current), (NOW_SUFFIX, Self::Now)];
 
     /// Names of the views of a table, without its namespace.
     pub(crate) fn names_of(table: &str) -> impl Iterator<Item = String> {

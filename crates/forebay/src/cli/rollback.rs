@@ -3,14 +3,16 @@
 //! A rollback is one more commit: nothing is deleted, and it can be rolled back itself. Positions, raw zone and quarantine stay: a
 //! pipeline goes on where it was.
 
+use std::collections::BTreeSet;
 use std::process::ExitCode;
 
 use arrow::array::AsArray;
 use arrow::datatypes::Int64Type;
 use clap::Args;
-use forebay_core::{Error, RefName, Result, TableName};
+use forebay_core::{Error, ErrorKind, RefName, Result, TableName};
 use forebay_lake::bitemporal::is_bitemporal;
 use forebay_lake::is_pipeline_namespace;
+use forebay_pipeline::engine::{is_owned, owner};
 use forebay_store::{AsOf, Change, Head, HeadChange};
 use futures::TryStreamExt;
 
@@ -22,7 +24,7 @@ use crate::wire::Workspace;
 
 #[derive(Debug, Args)]
 pub(crate) struct Rollback {
-    /// The tables
+    /// The tables, each with its child tables
     #[arg(required_unless_present = "lake")]
     tables: Vec<TableName>,
     /// Every table that pipelines load
@@ -116,12 +118,10 @@ impl Rollback {
         let head = AsOf::Head(self.branch.clone());
         let mut now = store.heads(&head).await?;
         let mut before = store.heads(then).await?;
-        let is_wanted = |head: &Head| match self.lake {
-            true => !is_pipeline_namespace(head.table.namespace.as_str()),
-            false => self.tables.contains(&head.table),
-        };
-        now.retain(is_wanted);
-        before.retain(is_wanted);
+        let mut chosen = self.chosen(workspace, &head, &now).await?;
+        chosen.extend(self.chosen(workspace, then, &before).await?);
+        now.retain(|head| chosen.contains(&head.table));
+        before.retain(|head| chosen.contains(&head.table));
         self.refuse_unknown(&now, &before)?;
         let find = |heads: &[Head], table: &TableName| {
             heads.iter().find(|head| head.table == *table).cloned()
@@ -138,6 +138,56 @@ impl Rollback {
             then: find(&before, table),
         });
         Ok(changes.filter(TableChange::is_change).collect())
+    }
+
+    /// The tables of a state that go back: with `--lake` those that pipelines load, else the named ones with their child tables, whose rows
+    /// hang from rows of theirs.
+    async fn chosen(
+        &self,
+        workspace: &Workspace,
+        as_of: &AsOf,
+        heads: &[Head],
+    ) -> Result<BTreeSet<TableName>> {
+        let mut chosen = BTreeSet::new();
+        for name in heads.iter().map(|head| &head.table) {
+            if self.tables.contains(name) || self.is_loaded(workspace, as_of, name).await? {
+                chosen.insert(name.clone());
+            }
+        }
+        Ok(chosen)
+    }
+
+    /// Whether a table is loaded by a pipeline with `--lake`, else by one that loads a named table.
+    async fn is_loaded(
+        &self,
+        workspace: &Workspace,
+        as_of: &AsOf,
+        name: &TableName,
+    ) -> Result<bool> {
+        let is_candidate = match self.lake {
+            true => !is_pipeline_namespace(name.namespace.as_str()),
+            false => self.parents(name).next().is_some(),
+        };
+        if !is_candidate {
+            return Ok(false);
+        }
+        let table = match workspace.lake().table(as_of, name).await {
+            // Its other state may say whose it is.
+            Err(error) if error.kind() == ErrorKind::Data => return Ok(false),
+            table => table?,
+        };
+        Ok(table.is_some_and(|table| match self.lake {
+            true => owner(&table).is_some(),
+            false => self.parents(name).any(|parent| is_owned(&table, parent)),
+        }))
+    }
+
+    /// The named tables that could have a child table of this name.
+    fn parents(&self, name: &TableName) -> impl Iterator<Item = &TableName> {
+        self.tables.iter().filter(move |parent| {
+            let rest = name.name.as_str().strip_prefix(parent.name.as_str());
+            name.namespace == parent.namespace && rest.is_some_and(|rest| rest.starts_with("__"))
+        })
     }
 
     fn refuse_unknown(&self, now: &[Head], before: &[Head]) -> Result<()> {

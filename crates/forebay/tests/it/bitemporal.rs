@@ -417,3 +417,70 @@ fn a_dropped_table_is_read_as_it_was_believed() {
         misplaced.err
     );
 }
+
+#[test]
+fn a_first_run_without_rows_leaves_a_bitemporal_table() {
+    for schema in [
+        "",
+        "schema: {columns: {bond: {type: string}}}\n",
+        "schema: {columns: {rate: {type: double}, effective: {type: date}}}\n",
+    ] {
+        for first in [
+            "",
+            "{\"bond\": \"A\", \"rate\": 1.5, \"effective\": \"never\"}\n",
+        ] {
+            let project = Project::new();
+            project.write(
+                "pipelines/rates.yaml",
+                &format!(
+                    "pipeline: rates\nsource: {{file: {{path: \"in/*.ndjson\"}}}}\nextract: {{json: {{}}}}\n{schema}\
+                     load: {{iceberg: {{table: bonds.rates, mode: bitemporal, key: [bond], valid_from: effective}}}}\n"
+                ),
+            );
+            project.write("in/1.ndjson", first);
+            project.run(&["run", "--quiet"]);
+            load(
+                &project,
+                "2",
+                "{\"bond\": \"A\", \"rate\": 3.5, \"effective\": \"2026-01-01\"}\n",
+            );
+            let now = "SELECT bond, rate, to_char(valid_from, '%m-%d') FROM bonds.rates__now";
+            assert_eq!(rows(&project, now), ["A,3.5,01-01"], "{schema} {first}");
+        }
+    }
+}
+
+#[test]
+fn a_model_without_rows_makes_a_bitemporal_table_and_one_that_never_had_rows_becomes_one() {
+    let project = Project::new();
+    project.write(
+        "pipelines/h.yaml",
+        "pipeline: h\nsource: {query: \"SELECT id, v, d FROM x.s\"}\nload: {iceberg: {table: c.h, mode: bitemporal, key: [id], valid_from: d}}\n",
+    );
+    project.ok(&["sql", "CREATE TABLE x.s (id bigint, v bigint, d date)"]);
+    project.ok(&["run", "h", "--quiet"]);
+    project.ok(&["sql", "INSERT INTO x.s VALUES (1, 1, DATE '2026-01-01')"]);
+    project.ok(&["run", "h", "--quiet"]);
+    assert_eq!(rows(&project, "SELECT id, v FROM c.h__now"), ["1,1"]);
+    // As earlier versions left it: the columns without the mark.
+    let periods = ["valid_from", "valid_to", "system_from", "system_to"];
+    let periods = periods.map(|name| format!("{name} timestamptz")).join(", ");
+    project.write(
+        "pipelines/g.yaml",
+        "pipeline: g\nsource: {query: \"SELECT id, v, d FROM x.s\"}\nload: {iceberg: {table: c.g, mode: bitemporal, key: [id], valid_from: d}}\n",
+    );
+    project.ok(&["sql", &format!("CREATE TABLE c.g (id bigint, {periods})")]);
+    project.ok(&["run", "g", "--quiet"]);
+    assert_eq!(rows(&project, "SELECT id, v FROM c.g__now"), ["1,1"]);
+    for view in ["now", "current"] {
+        let made = project.run(&["sql", &format!("CREATE TABLE c.g__{view} (a bigint)")]);
+        assert!(made.err.contains("view_name_taken"), "{}", made.err);
+    }
+    project.ok(&["sql", "CREATE TABLE c.k__now (a bigint)"]);
+    project.write(
+        "pipelines/k.yaml",
+        "pipeline: k\nsource: {query: \"SELECT id, v, d FROM x.s\"}\nload: {iceberg: {table: c.k, mode: bitemporal, key: [id], valid_from: d}}\n",
+    );
+    let refused = project.run(&["run", "k", "--quiet"]);
+    assert!(refused.err.contains("view_name_taken"), "{}", refused.err);
+}

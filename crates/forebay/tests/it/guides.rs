@@ -18,7 +18,7 @@ const RECORDS: &[(&str, &str)] = &[
     ("iot.readings", r#"{"device": "d1", "celsius": 21.5}"#),
     (
         "shop.orders",
-        r#"{"id": 1, "ID": 2, "n": {"x": 3}, "n.x": 4}"#,
+        r#"{"id": 1, "ID": 2, "n": {"x": 3}, "n.x": 4, "price": 9.5}"#,
     ),
 ];
 

@@ -113,3 +113,55 @@ fn a_table_comes_back_that_was_dropped_and_goes_that_was_not_there() {
     let gone = project.run(&["tables", "undrop", "shop.none"]);
     assert!(gone.err.contains("not_dropped"), "{}", gone.err);
 }
+
+#[test]
+fn child_tables_go_back_with_their_parent_and_tables_of_nobody_stay() {
+    let project = Project::new();
+    project.write(
+        "pipelines/orders.yaml",
+        "pipeline: orders\nsource: {file: {path: \"in/*.ndjson\"}}\nextract: {json: {nested: tables}}\n\
+         load: {iceberg: {table: shop.orders, mode: upsert, key: [id]}}\n",
+    );
+    let first = load(
+        &project,
+        "1",
+        "{\"id\": 1, \"items\": [{\"n\": 1}, {\"n\": 2}]}\n",
+    );
+    project.ok(&["sql", "CREATE TABLE shop.orders__mine AS SELECT 1 AS n"]);
+    project.ok(&["sql", "CREATE TABLE shop.notes AS SELECT 1 AS n"]);
+    let state = project.value("SELECT id FROM lake.commits ORDER BY at DESC LIMIT 1");
+    load(
+        &project,
+        "2",
+        "{\"id\": 1, \"items\": [{\"n\": 3}], \"tags\": [\"a\"]}\n",
+    );
+    project.ok(&["sql", "INSERT INTO shop.notes VALUES (2)"]);
+    project.ok(&["sql", "INSERT INTO shop.orders__mine VALUES (2)"]);
+    let dry = project.ok(&["rollback", "shop.orders", "--to", &state]);
+    assert!(
+        dry.err.contains("shop.orders__items: from 1 row to 2 rows"),
+        "{}",
+        dry.err
+    );
+    assert!(!dry.err.contains("orders__mine"), "{}", dry.err);
+    project.ok(&["rollback", "shop.orders", "--to", &state, "--yes"]);
+    let joined = "SELECT i.n FROM shop.orders o JOIN shop.orders__items i ON i._fb_parent_id = o._fb_id ORDER BY 1";
+    assert_eq!(rows(&project, joined), ["1", "2"]);
+    assert_ne!(
+        project
+            .run(&["sql", "SELECT * FROM shop.orders__tags"])
+            .code,
+        0
+    );
+    let dry = project.ok(&["rollback", "--lake", "--to", &first]);
+    assert!(!dry.err.contains("shop.notes"), "{}", dry.err);
+    project.ok(&["rollback", "--lake", "--to", &first, "--yes"]);
+    assert_eq!(
+        rows(&project, "SELECT n FROM shop.notes ORDER BY n"),
+        ["1", "2"]
+    );
+    assert_eq!(
+        rows(&project, "SELECT n FROM shop.orders__mine ORDER BY n"),
+        ["1", "2"]
+    );
+}

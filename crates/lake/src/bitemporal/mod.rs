@@ -18,14 +18,17 @@ mod periods;
 mod staged;
 mod timeline;
 mod update;
+mod view_names;
 
-pub(crate) use periods::KEY_PROPERTY;
 pub use periods::{
     DELETE_COLUMN, END_OF_TIME, PeriodColumns, SYSTEM_FROM, SYSTEM_TO, VALID_FROM, VALID_TO,
     is_bitemporal, is_period_column, refuse_periods, rows_with_periods, table_schema,
 };
+pub(crate) use periods::{KEY_PROPERTY, may_be_period};
 pub(crate) use staged::{StagedRows, split_deletes};
 pub(crate) use update::PeriodUpdate;
+pub(crate) use view_names::NamedTable;
+pub use view_names::{CURRENT_SUFFIX, NOW_SUFFIX, VIEW_NAME_TAKEN};
 
 /// How rows of a bitemporal table are combined.
 #[derive(Debug, Clone, PartialEq, Eq)]

@@ -50,6 +50,15 @@ pub fn is_period_column(name: &str) -> bool {
     [VALID_FROM, VALID_TO, SYSTEM_FROM, SYSTEM_TO].contains(&name)
 }
 
+/// Whether a bitemporal table may have this column: those with the names of periods have the type of periods.
+pub(crate) fn may_be_period(field: &Field) -> bool {
+    let is_instant = matches!(
+        field.data_type(),
+        DataType::Timestamp(TimeUnit::Microsecond, Some(_))
+    );
+    is_instant || !is_period_column(field.name())
+}
+
 /// Which columns of the data say what about time.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct PeriodColumns {

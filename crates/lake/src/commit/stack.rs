@@ -9,7 +9,7 @@ use futures::{StreamExt, TryStreamExt, stream};
 use iceberg::spec::{Snapshot, TableMetadata, TableMetadataRef};
 use object_store::path::Path;
 
-use crate::bitemporal::PeriodUpdate;
+use crate::bitemporal::{NamedTable, PeriodUpdate, is_bitemporal};
 use crate::error::from_iceberg;
 use crate::manifest_cache::LiveManifest;
 use crate::metadata::{check_readable, rebuilt, stamped};
@@ -82,6 +82,7 @@ async fn prepare_child(all: &[Prepared], child: &Prepared) -> Result<()> {
 }
 
 async fn prepare(lake: Lake, mut draft: Draft) -> Result<Prepared> {
+    draft.check_deletes()?;
     if !draft.exists() {
         draft.planned()?;
         lake.storage().create_table_folders(&draft.folder()).await?;
@@ -199,6 +200,7 @@ async fn stack(
     else {
         return Ok(None);
     };
+    check_name(lake, as_of, draft.name(), head.as_ref(), &metadata).await?;
     if draft.schema_changed() {
         check_readable(&metadata).context("table", draft.name())?;
     }
@@ -226,6 +228,22 @@ async fn stack(
         own_files,
     };
     Ok(Some((top, gone)))
+}
+
+/// A table that is new, or newly bitemporal, hides no view.
+async fn check_name(
+    lake: &Lake,
+    as_of: &AsOf,
+    name: &TableName,
+    head: Option<&Table>,
+    metadata: &TableMetadata,
+) -> Result<()> {
+    let named = NamedTable::of(name, metadata);
+    let is_known = head.is_some_and(|head| !named.is_bitemporal || is_bitemporal(head));
+    match is_known {
+        true => Ok(()),
+        false => lake.check_view_names(as_of, &[named]).await,
+    }
 }
 
 /// Appends commute with everything that another writer may have done, a change of the schema with nothing that

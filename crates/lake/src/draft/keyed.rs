@@ -8,7 +8,8 @@ use forebay_core::{Context, Error, Result, TableName, Timestamp};
 use parking_lot::Mutex;
 
 use super::Draft;
-use crate::bitemporal::{Bitemporal, KEY_PROPERTY, PeriodUpdate, StagedRows};
+use crate::Table;
+use crate::bitemporal::{Bitemporal, KEY_PROPERTY, PeriodUpdate, StagedRows, may_be_period};
 use crate::scan::{Bounds, written_bounds};
 use crate::schema;
 use crate::upsert::{ChildRows, IdColumn, KeyColumns, KeyLookup, ParentLink, WrittenKeys};
@@ -17,8 +18,9 @@ impl Draft {
     /// The rows of this draft replace those of the table with the same key: columns by their names in the data. `order` names
     /// the column that says which of two rows is newer; see [`crate::upsert`]. No row may have a null in its key.
     ///
-    /// Errors: `Config` `no_key_column`, `bad_key_type`; `Bug` when rows were written before.
+    /// Errors: `Config` `no_key_column`, `bad_key_type`; `Unsupported` `row_deletes_unsupported`; `Bug` when rows were written before.
     pub fn upsert_by(&mut self, key: &[String], order: Option<&str>) -> Result<()> {
+        self.check_base_deletes()?;
         let schema = schema::to_arrow(self.planned()?.current_schema())?;
         let columns = KeyColumns::find(&schema, key, order).context("table", &self.name)?;
         if let Some(keys) = &self.keys {
@@ -41,12 +43,37 @@ impl Draft {
 
     /// The rows of this table, now and from before, are deleted with the row of `parent` that they hang from, whose id is in their column
     /// `parent_id`; their own is in `id`.
-    pub fn follow_rows(&mut self, parent: &TableName, parent_id: &str, id: &str) {
+    ///
+    /// Errors: `Unsupported` `row_deletes_unsupported`.
+    pub fn follow_rows(&mut self, parent: &TableName, parent_id: &str, id: &str) -> Result<()> {
+        self.check_base_deletes()?;
         self.parent = Some(ParentLink {
             table: parent.clone(),
             parent_id: parent_id.to_owned(),
             id: id.to_owned(),
         });
+        Ok(())
+    }
+
+    /// The commit is refused before it writes a file when it may delete rows of a table that does not support it.
+    ///
+    /// Errors: `Unsupported` `row_deletes_unsupported`.
+    pub(crate) fn check_deletes(&self) -> Result<()> {
+        let may_delete = self.keys.is_some()
+            || self.staged.is_some()
+            || self.parent.is_some()
+            || !self.row_deletes.is_empty();
+        match may_delete {
+            true => self.check_base_deletes(),
+            false => Ok(()),
+        }
+    }
+
+    fn check_base_deletes(&self) -> Result<()> {
+        match &self.base {
+            Some(base) => base.check_row_deletes(),
+            None => Ok(()),
+        }
     }
 
     /// Whether it only deletes rows that hang from rows of a parent.
@@ -72,10 +99,16 @@ impl Draft {
     /// The table is bitemporal: see [`crate::bitemporal`]. Rows are those of [`crate::bitemporal::rows_with_periods`], and the schema has the
     /// columns of [`crate::bitemporal::table_schema`].
     ///
+    /// A table that is there and never had a row becomes bitemporal; its mark is set also while columns of the key are missing.
+    ///
     /// Errors: `Config` `no_key_column`, `bad_key_type`, `not_bitemporal` when the table is there and is no bitemporal one, `key_changed` when it
-    /// has another key; `Bug` when rows were written before.
+    /// has another key; `Unsupported` `row_deletes_unsupported`; `Bug` when rows were written before.
     pub fn bitemporal_by(&mut self, rules: &Bitemporal) -> Result<()> {
-        self.check_periods(rules).context("table", &self.name)?;
+        self.check_base_deletes()?;
+        self.mark_bitemporal(rules).context("table", &self.name)?;
+        let schema = schema::to_arrow(self.planned()?.current_schema())?;
+        KeyColumns::find(&schema, &rules.key, rules.order.as_deref())
+            .context("table", &self.name)?;
         let known = self
             .staged
             .as_ref()
@@ -88,7 +121,6 @@ impl Draft {
             return Err(Error::bug("late_key", what)).context("table", &self.name);
         }
         self.staged = Some(Arc::new(Mutex::new(StagedRows::new(rules.clone()))));
-        self.set_property(KEY_PROPERTY, rules.key.join(","));
         Ok(())
     }
 
@@ -97,24 +129,30 @@ impl Draft {
         self.property(KEY_PROPERTY).is_some()
     }
 
-    fn check_periods(&self, rules: &Bitemporal) -> Result<()> {
-        let schema = schema::to_arrow(self.planned()?.current_schema())?;
-        KeyColumns::find(&schema, &rules.key, rules.order.as_deref())?;
-        let Some(base) = &self.base else {
-            return Ok(());
-        };
-        match base.metadata().properties().get(KEY_PROPERTY) {
-            Some(key) if *key == rules.key.join(",") => Ok(()),
-            Some(key) => {
-                let what = format!("the key of the table is ({key})");
-                Err(Error::config("key_changed", what)
-                    .with_hint("load into another table: what is believed of a key cannot be told by another one"))
+    /// Errors: `Config` `not_bitemporal`, `key_changed`; `Conflict` `property_moved`.
+    fn mark_bitemporal(&mut self, rules: &Bitemporal) -> Result<()> {
+        let key = rules.key.join(",");
+        match self.property(KEY_PROPERTY) {
+            Some(known) if known == key => return Ok(()),
+            Some(known) => {
+                let what = format!("the key of the table is ({known})");
+                return Err(Error::config("key_changed", what)
+                    .with_hint("load into another table: what is believed of a key cannot be told by another one"));
             }
-            None => {
-                let what = "the table has rows without periods";
-                Err(Error::config("not_bitemporal", what).with_hint("load into another table"))
-            }
+            None => {}
         }
+        if let Some(base) = &self.base {
+            if !is_unused(base) {
+                let what = "the table has rows without periods";
+                return Err(
+                    Error::config("not_bitemporal", what).with_hint("load into another table")
+                );
+            }
+            self.expect_property(KEY_PROPERTY, None)?;
+            self.expect_same_rows();
+        }
+        self.set_property(KEY_PROPERTY, key);
+        Ok(())
     }
 
     /// Rows that are written from here on were committed at `at` before: a table is made again from what it was made of.
@@ -170,4 +208,11 @@ impl Draft {
         let ids = self.row_ids.as_deref().map(id_column).transpose()?;
         Ok(Some(KeyLookup::new(keys.lock().take()?, &bounds, ids)))
     }
+}
+
+/// Whether a table never had a row, and its columns may be those of a bitemporal one.
+fn is_unused(table: &Table) -> bool {
+    let schema = table.schema();
+    let mut fields = schema.fields().iter();
+    table.metadata().snapshots().len() == 0 && fields.all(|field| may_be_period(field))
 }

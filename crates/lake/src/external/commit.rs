@@ -11,6 +11,7 @@ use forebay_store::{AsOf, Change, Commit, CommitRecord, Committed, HeadChange};
 use iceberg::spec::{TableMetadata, TableMetadataRef};
 use iceberg::{TableRequirement, TableUpdate};
 
+use crate::bitemporal::NamedTable;
 use crate::error::from_iceberg;
 use crate::metadata::{check_readable, rebuilt};
 use crate::snapshot::outgrown;
@@ -174,7 +175,12 @@ async fn plan(
         let as_of = AsOf::Head(commit.branch.clone());
         let head = lake.table(&as_of, &change.table).await?;
         let state = Box::pin(plan_table(lake, change, head.as_ref(), id, checks));
-        planned.push(state.await.context("table", &change.table)?);
+        let state = state.await.context("table", &change.table)?;
+        if head.is_none() {
+            let named = NamedTable::of(&change.table, &state.metadata);
+            lake.check_view_names(&as_of, &[named]).await?;
+        }
+        planned.push(state);
     }
     Ok(planned)
 }

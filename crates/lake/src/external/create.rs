@@ -17,7 +17,7 @@ use crate::draft::first_properties;
 use crate::metadata::{rebuilt, stamped};
 use crate::{Lake, Table};
 use forebay_objects::from_objects;
-use forebay_store::Commit;
+use forebay_store::{AsOf, Commit};
 
 use super::commit::{
     PlannedState, WrittenState, as_bad_update, commit_heads, discard, is_stale,
@@ -76,7 +76,7 @@ impl Lake {
 
     /// Creates a planned table.
     ///
-    /// Errors: `Conflict` `table_exists`; those of [`Lake::commit_external`].
+    /// Errors: `Conflict` `table_exists`; `Config` `view_name_taken`; those of [`Lake::commit_external`].
     pub async fn create_external_table(
         &self,
         branch: &RefName,
@@ -84,6 +84,8 @@ impl Lake {
         author: &str,
     ) -> Result<Table> {
         let PlannedTable { table, metadata } = planned;
+        let as_of = AsOf::Head(branch.clone());
+        self.check_table_name(&as_of, &table).await?;
         let id = fresh_commit_id(self.clock().now());
         let at = Timestamp(metadata.last_updated_ms().saturating_mul(1_000));
         let metadata = rebuilt(&metadata, None, at, |builder| {

@@ -56,7 +56,7 @@ impl Lake {
 
     /// Gives a table another name; files and UUID stay.
     ///
-    /// Errors: `NotFound` `no_such_table`, `Conflict` `table_exists`, `Unsupported` `table_read_only`.
+    /// Errors: `NotFound` `no_such_table`, `Conflict` `table_exists`, `Unsupported` `table_read_only`, `Config` `view_name_taken`.
     pub async fn rename_external(
         &self,
         branch: &RefName,
@@ -79,6 +79,8 @@ impl Lake {
                 expected: None,
                 change: Change::Set(head.metadata_location.clone()),
             };
+            self.check_new_heads(&as_of, std::slice::from_ref(&named))
+                .await?;
             let heads = vec![head.into_drop(), named];
             match self.commit_heads(branch, author, &message, heads).await {
                 Err(error) if is_stale(&error) => {}

@@ -5,6 +5,7 @@ use forebay_store::{AsOf, Change, Head, HeadChange};
 use iceberg::spec::TableMetadata;
 use object_store::path::Path;
 
+use crate::bitemporal::NamedTable;
 use crate::commit::COMMIT_PROPERTY;
 use crate::{Lake, Table};
 
@@ -22,7 +23,7 @@ impl Lake {
     /// the table's own folder. Nothing is copied or changed.
     ///
     /// Errors: `Conflict` `table_exists`, `already_registered`; `Unsupported` `outside_lake`, `update_refused`; `Data` `bad_update`,
-    /// `metadata_corrupt`; `Unsupported` `table_read_only`.
+    /// `metadata_corrupt`; `Unsupported` `table_read_only`; `Config` `view_name_taken`.
     pub async fn register_external(
         &self,
         branch: &RefName,
@@ -38,6 +39,8 @@ impl Lake {
         }
         let metadata = self.checked_metadata(metadata_location, &heads).await;
         let metadata = metadata.context("file", metadata_location)?;
+        let named = NamedTable::of(table, &metadata);
+        self.check_view_names(&as_of, &[named]).await?;
         let change = HeadChange {
             table: table.clone(),
             uuid: metadata.uuid(),

@@ -4,7 +4,7 @@ use std::collections::HashMap;
 
 use forebay_core::{Error, Result, TableName};
 use iceberg::TableUpdate;
-use iceberg::spec::{FormatVersion, TableMetadata};
+use iceberg::spec::{FormatVersion, SnapshotReference, SnapshotRetention, TableMetadata};
 
 use crate::Lake;
 use crate::bitemporal::KEY_PROPERTY;
@@ -76,8 +76,11 @@ impl UpdateRules<'_> {
             }
             TableUpdate::SetProperties { updates } => return self.properties(updates),
             TableUpdate::RemoveProperties { removals } => self.check_removals(removals),
-            TableUpdate::SetSnapshotRef { ref_name, .. }
-            | TableUpdate::RemoveSnapshotRef { ref_name } => check_ref(ref_name),
+            TableUpdate::SetSnapshotRef {
+                ref_name,
+                reference,
+            } => check_ref(ref_name).and_then(|()| check_retention(ref_name, reference)),
+            TableUpdate::RemoveSnapshotRef { ref_name } => check_ref(ref_name),
             TableUpdate::SetStatistics { statistics } => self
                 .folder
                 .check("a statistics file", &statistics.statistics_path),
@@ -193,6 +196,33 @@ fn check_ref(name: &str) -> Result<()> {
         "the name of a branch or tag has 1 to {REF_NAME_BYTES_MAX} bytes and no control characters"
     );
     Err(Error::data("bad_update", what))
+}
+
+/// Every commit goes to the branch `main`, and engines refuse to read a table whose refs are kept for no time.
+fn check_retention(name: &str, reference: &SnapshotReference) -> Result<()> {
+    let limits = match reference.retention {
+        SnapshotRetention::Tag { .. } if name == "main" => {
+            return Err(bad_update(
+                "`main` is a branch of every table and cannot be a tag",
+            ));
+        }
+        SnapshotRetention::Tag { max_ref_age_ms } => [max_ref_age_ms, None, None],
+        SnapshotRetention::Branch {
+            min_snapshots_to_keep,
+            max_snapshot_age_ms,
+            max_ref_age_ms,
+        } => [
+            max_ref_age_ms,
+            max_snapshot_age_ms,
+            min_snapshots_to_keep.map(i64::from),
+        ],
+    };
+    match limits.into_iter().flatten().any(|limit| limit <= 0) {
+        false => Ok(()),
+        true => Err(bad_update(format!(
+            "the retention of `{name}` is not positive"
+        ))),
+    }
 }
 
 pub(super) fn refused(what: impl Into<String>) -> Error {

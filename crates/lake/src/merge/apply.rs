@@ -6,7 +6,7 @@
 use std::time::Duration;
 
 use forebay_core::{Error, ErrorKind, Result};
-use forebay_store::{Commit, Committed, Lease, LeaseRequest, MergeSides, PositionMove};
+use forebay_store::{AsOf, Commit, Committed, Lease, LeaseRequest, MergeSides, PositionMove};
 
 use super::plan::{Detail, MergePlan, PlannedGraft, plan};
 use super::positions::MovedSplit;
@@ -127,6 +127,11 @@ async fn commit(
     }
     let mut heads = plan.heads;
     heads.extend(stacked.heads().cloned());
+    let target = AsOf::Head(request.target.clone());
+    if let Err(error) = lake.check_new_heads(&target, &heads).await {
+        stacked.discard(lake).await;
+        return Err(error);
+    }
     let commit = Commit {
         id: request.id,
         branch: request.target.clone(),

@@ -49,7 +49,7 @@ pub(crate) fn changed(
     let target = find(fields, path)?;
     check_free(metadata, target, path)?;
     if let ColumnChange::Rename(to) = change {
-        check_new_name(to)?;
+        check_new_column(to)?;
         if path.len() == 1 {
             check_name(to)?;
         }
@@ -192,7 +192,10 @@ fn add_ids(field: &NestedField, ids: &mut BTreeSet<i32>) {
     }
 }
 
-fn check_new_name(name: &str) -> Result<()> {
+/// The rule for every name that a statement gives a column, at any depth.
+///
+/// Errors: `Config` `bad_new_name`.
+pub fn check_new_column(name: &str) -> Result<()> {
     let fault = match name.len() {
         0 => "is empty",
         1..=NAME_BYTES_MAX if name.chars().any(char::is_control) => "has a control character",

@@ -15,6 +15,7 @@ use roaring::RoaringTreemap;
 
 use super::file::{FileRole, OpenFile};
 use super::{DataFile, Target, WriterOptions};
+use crate::delete_format::check_row_deletes;
 use crate::scan::{FILE_PATH_ID, POSITION_ID};
 use crate::schema::with_field_id;
 use crate::snapshot::unknown_spec;
@@ -28,12 +29,15 @@ const BATCH_ROWS: usize = 8_192;
 type Files = BTreeMap<String, RoaringTreemap>;
 
 /// Writes the files for `deletes` below the folder of a table. Blocks; needs a Tokio runtime.
+///
+/// Errors: `Unsupported` `row_deletes_unsupported`.
 pub(crate) fn write_position_deletes(
     table: &TableMetadata,
     storage: &Arc<LakeStorage>,
     folder: &Path,
     deletes: Vec<RowDeletes>,
 ) -> Result<Vec<DataFile>> {
+    check_row_deletes(table)?;
     let mut partitions: HashMap<(i32, Struct), Files> = HashMap::new();
     for delete in deletes {
         let files = partitions.entry((delete.spec_id, delete.partition));

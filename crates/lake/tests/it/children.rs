@@ -165,7 +165,9 @@ async fn drafts(lake: &Lake, batches: &[Vec<Record>]) -> Vec<Draft> {
     let mut parent = lake.draft(&RefName::main(), &name(PARENT)).await.unwrap();
     let mut child = lake.draft(&RefName::main(), &name(CHILD)).await.unwrap();
     parent.identify_rows("_fb_id");
-    child.follow_rows(&name(PARENT), "_fb_root_id", "_fb_id");
+    child
+        .follow_rows(&name(PARENT), "_fb_root_id", "_fb_id")
+        .unwrap();
     for records in batches {
         write(&mut parent, parent_rows(records)).await;
         let rows = child_rows(records);

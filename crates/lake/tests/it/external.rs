@@ -32,12 +32,12 @@ async fn commit(site: &Site, changes: Vec<(&str, Value, Value)>) -> Result<Vec<T
 }
 
 /// One change without requirements.
-async fn change(site: &Site, table: &str, updates: Value) -> Result<Table> {
+pub(crate) async fn change(site: &Site, table: &str, updates: Value) -> Result<Table> {
     let mut tables = commit(site, vec![(table, json!([]), updates)]).await?;
     Ok(tables.remove(0))
 }
 
-async fn create(site: &Site, table: &str, properties: &[(&str, &str)]) -> Result<Table> {
+pub(crate) async fn create(site: &Site, table: &str, properties: &[(&str, &str)]) -> Result<Table> {
     let properties = properties.iter();
     let definition = TableDefinition {
         schema: json!({"type": "struct", "fields": [{"id": 7, "name": "id", "required": true, "type": "long"}]}),
@@ -321,6 +321,18 @@ async fn what_the_server_owns_cannot_be_changed() {
         (
             json!({"action": "upgrade-format-version", "format-version": 3}),
             "update_refused",
+        ),
+        (
+            json!({"action": "set-snapshot-ref", "ref-name": "main", "type": "tag", "snapshot-id": current}),
+            "bad_update",
+        ),
+        (
+            json!({"action": "set-snapshot-ref", "ref-name": "main", "type": "branch", "snapshot-id": current, "min-snapshots-to-keep": 0}),
+            "bad_update",
+        ),
+        (
+            json!({"action": "set-snapshot-ref", "ref-name": "x", "type": "tag", "snapshot-id": current, "max-ref-age-ms": -1}),
+            "bad_update",
         ),
         (
             json!({"action": "remove-snapshots", "snapshot-ids": [current]}),

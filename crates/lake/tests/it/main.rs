@@ -22,8 +22,11 @@ mod merge_oracle;
 mod objects;
 mod oracle;
 mod raw;
+mod refs;
+mod row_deletes;
 mod site;
 mod upsert;
+mod view_names;
 mod widened;
 
 /// The same suite with tables in a bucket.

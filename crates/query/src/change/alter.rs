@@ -4,11 +4,13 @@ use std::sync::Arc;
 
 use arrow::datatypes::{Field, Schema, SchemaRef};
 use forebay_core::{Error, Result};
-use forebay_lake::{Draft, NO_SUCH_COLUMN, OWNER_PROPERTY, Table, data_schema};
+use forebay_lake::{Draft, NO_SUCH_COLUMN, OWNER_PROPERTY, Table, check_new_column, data_schema};
 use forebay_store::AsOf;
 
+use super::added::{Added, with_column};
 use super::apply::{RowSource, check_column, unchanged};
 use super::declared::check_kept;
+use super::new_names::{already_named, check_type};
 use super::statement::ChangeStatement;
 use super::{ChangeReport, ChangeSession};
 use crate::column_path::ColumnPath;
@@ -23,20 +25,17 @@ impl ChangeSession {
         table: &Table,
         is_optional: bool,
     ) -> Result<ChangeReport> {
-        let column = self.declared_column(statement, sql, as_of).await?;
+        let declared = self.declared_column(statement, sql, as_of).await?;
+        let (name, path) = statement.added_path()?;
+        check_new_column(&name)?;
+        check_type(declared.data_type())?;
         let schema = table.schema();
-        let is_there = |field: &Arc<Field>| field.name().eq_ignore_ascii_case(column.name());
-        if schema.fields().iter().any(is_there) {
-            if is_optional {
-                return Ok(unchanged("ALTER TABLE"));
-            }
-            let what = format!("{} has a column {} already", table.name(), column.name());
-            return Err(Error::config("bad_sql", what).with_hint("choose another name"));
+        let column = declared.with_name(&name);
+        match with_column(&schema, &data_schema(&schema), &path, column)? {
+            Added::Schema(schema) => self.evolve(statement, table, &Arc::new(schema)).await,
+            Added::Known(_) if is_optional => Ok(unchanged("ALTER TABLE")),
+            Added::Known(known) => Err(already_named(&table.name().to_string(), &known)),
         }
-        let schema = data_schema(&schema);
-        let fields = schema.fields().iter().cloned().chain([Arc::new(column)]);
-        let schema = Arc::new(Schema::new(fields.collect::<Vec<_>>()));
-        self.evolve(statement, table, &schema).await
     }
 
     pub(super) async fn widen_column(

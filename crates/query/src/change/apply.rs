@@ -9,6 +9,7 @@ use forebay_lake::{CommitRequest, Draft, OWNER_PROPERTY, Table, source_name};
 use forebay_store::{AsOf, Commit, Head};
 
 use super::declared::check_kept;
+use super::new_names::{check_copied, check_declared};
 use super::statement::{ChangeStatement, TableChange};
 use super::target::{check_changeable, no_such_table};
 use super::write::{PLACE_COLUMNS, RowPlaces, WrittenRows, write_rows};
@@ -56,6 +57,9 @@ impl ChangeSession {
                 return already_there(table, *is_optional);
             }
             check_changeable(table, statement, &self.options)?;
+            if statement.deletes_rows() {
+                table.check_row_deletes()?;
+            }
         }
         match (&statement.change, pinned.table) {
             (TableChange::Create { columns, rows, .. }, _) => {
@@ -146,9 +150,13 @@ impl ChangeSession {
         columns: &[ColumnDef],
         has_rows: bool,
     ) -> Result<ChangeReport> {
+        self.lake.check_table_name(as_of, &statement.table).await?;
         let source = RowSource::none();
         let answer = self.rows(statement, sql, as_of, source).await?;
-        if !has_rows {
+        if has_rows {
+            check_copied(&answer.schema)?;
+        } else {
+            check_declared(&answer.schema)?;
             check_kept(&answer.schema)?;
         }
         let schema = canonical::schema(&answer.schema)?;

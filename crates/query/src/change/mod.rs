@@ -5,6 +5,7 @@
 //! commits ([`apply`]). One whose rows another writer has changed in the meantime is planned again. Only a
 //! caller that may change tables makes a [`ChangeSession`].
 
+mod added;
 mod alter;
 mod apply;
 mod declared;
@@ -12,6 +13,7 @@ mod fitted;
 mod merge;
 mod merge_rows;
 mod merge_scope;
+mod new_names;
 mod parts;
 mod statement;
 mod target;

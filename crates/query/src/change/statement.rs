@@ -137,6 +137,26 @@ impl ChangeStatement {
         }
     }
 
+    /// The name of the column that it adds, and those of the structs around it, outermost first.
+    pub(super) fn added_path(&self) -> Result<(String, Vec<String>)> {
+        let path = match &self.change {
+            TableChange::AddColumn { column, .. } => ColumnPath::of(&column.name).0,
+            _ => Vec::new(),
+        };
+        let parts = path.split_last();
+        let (name, around) =
+            parts.ok_or_else(|| Error::bug("change_failed", "a statement adds no column"))?;
+        Ok((name.clone(), around.to_vec()))
+    }
+
+    /// Whether it deletes or replaces some rows.
+    pub(super) fn deletes_rows(&self) -> bool {
+        matches!(
+            self.change,
+            TableChange::Delete(_) | TableChange::Update { .. } | TableChange::Merge(_)
+        )
+    }
+
     pub(super) fn changes_rows(&self) -> bool {
         !matches!(self.change, TableChange::Drop { .. })
     }

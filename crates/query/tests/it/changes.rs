@@ -3,7 +3,7 @@
 use std::time::Duration;
 
 use forebay_core::{Error, RefName, Result};
-use forebay_lake::CommitRequest;
+use forebay_lake::{CommitRequest, TableDefinition};
 use forebay_query::{ChangeReport, ChangeSession, ChangeStatement};
 
 use crate::fixture::{Fixture, START, shown};
@@ -454,4 +454,37 @@ async fn a_table_of_a_pipeline_is_refused() {
         assert_eq!(error.code(), "table_in_use", "{sql}: {error}");
     }
     assert_eq!(fixture.rows("select id from a.t").await, ["1"]);
+}
+
+/// Readers would ignore the deletes.
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn rows_of_a_table_of_format_version_3_are_not_deleted() {
+    let fixture = Fixture::new().await;
+    let definition = TableDefinition {
+        schema: serde_json::json!({"type": "struct", "fields": [{"id": 1, "name": "id", "required": false, "type": "long"}]}),
+        properties: [("format-version".to_owned(), "3".to_owned())].into(),
+        ..TableDefinition::default()
+    };
+    let (lake, main) = (&fixture.lake, RefName::main());
+    let planned = lake.plan_external_table("a.v".parse().unwrap(), definition);
+    let planned = planned.await.unwrap();
+    lake.create_external_table(&main, planned, "me")
+        .await
+        .unwrap();
+    run(
+        &fixture,
+        &[("insert into a.v values (1), (2)", "INSERT 0 2")],
+    )
+    .await;
+    for sql in [
+        "delete from a.v where id = 1",
+        "update a.v set id = 3 where id = 1",
+        "merge into a.v t using (values (1)) s(id) on t.id = s.id when matched then delete",
+    ] {
+        let error = failure(&fixture, sql).await;
+        assert_eq!(error.code(), "row_deletes_unsupported", "{sql}");
+    }
+    let rows = fixture.rows("select id from a.v order by id").await;
+    assert_eq!(rows, ["1", "2"]);
+    run(&fixture, &[("truncate table a.v", "TRUNCATE TABLE")]).await;
 }

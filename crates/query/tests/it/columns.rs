@@ -210,3 +210,77 @@ async fn columns_that_rows_are_laid_out_by_stay() {
     let sql = "alter table a.one rename column id to other";
     assert_eq!(code(&fixture, sql).await, "table_in_use");
 }
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn a_field_is_added_where_its_path_says() {
+    let fixture = Fixture::new().await;
+    run(
+        &fixture,
+        &[
+            "create table a.t (id bigint, s struct<a bigint, c struct<d bigint>>, l struct<x bigint>[])",
+            "insert into a.t (id, s, l) values (1, {'a': 1, 'c': {'d': 5}}, [{'x': 7}])",
+            "alter table a.t add column s.b text",
+            "alter table a.t add column s.c.e bigint",
+            "alter table a.t add column if not exists s.c.e bigint",
+            "alter table a.t add column l.y text",
+            "insert into a.t (id, s, l) values (2, {'a': 2, 'c': {'d': 6, 'e': 7}, 'b': 'p'}, [{'x': 8, 'y': 'q'}])",
+        ],
+    )
+    .await;
+    fixture
+        .check(&[
+            (
+                "select id, s.b, s.c.e, l[1].y from a.t order by id",
+                &["1 |  |  |", "2 | p | 7 | q"],
+            ),
+            (
+                "select column_name from information_schema.columns where table_name = 't' order by ordinal_position",
+                &["id", "s", "l"],
+            ),
+        ])
+        .await;
+    for (sql, expected) in [
+        ("alter table a.t add column s.b bigint", "bad_sql"),
+        ("alter table a.t add column s.\"B\" bigint", "bad_sql"),
+        (
+            "alter table a.t add column nosuch.b bigint",
+            "no_such_column",
+        ),
+        ("alter table a.t add column id.b bigint", "no_such_column"),
+        ("alter table a.t add column s.\"\" bigint", "bad_new_name"),
+    ] {
+        assert_eq!(code(&fixture, sql).await, expected, "{sql}");
+    }
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn one_rule_for_every_name_that_a_statement_gives() {
+    let fixture = Fixture::new().await;
+    run(&fixture, &["create table a.t (id bigint)"]).await;
+    let long = "x".repeat(256);
+    for name in ["", "a\tb", "a.b", long.as_str()] {
+        for sql in [
+            format!("create table a.u (\"{name}\" bigint)"),
+            format!("create table a.u (id bigint, s struct<\"{name}\" bigint>)"),
+            format!("alter table a.t add column \"{name}\" bigint"),
+            format!("alter table a.t add column s struct<\"{name}\" bigint>"),
+            format!("alter table a.t rename column id to \"{name}\""),
+        ] {
+            assert_eq!(code(&fixture, &sql).await, "bad_new_name", "{sql}");
+        }
+    }
+    for name in ["", "a\tb", long.as_str()] {
+        let sql = format!("create table a.u as select 1 as \"{name}\"");
+        assert_eq!(code(&fixture, &sql).await, "bad_new_name", "{sql}");
+    }
+    for sql in [
+        "create table a.u (id bigint, \"ID\" bigint)",
+        "create table a.u (id bigint, s struct<a bigint, \"A\" bigint>)",
+        "create table a.u as select 1 as id, 2 as \"ID\"",
+        "alter table a.t add column s struct<a bigint, \"A\" bigint>",
+    ] {
+        assert_eq!(code(&fixture, sql).await, "duplicate_column", "{sql}");
+    }
+    // Loaded tables have such columns, and are copied.
+    run(&fixture, &["create table a.u as select 1 as \"a.b\""]).await;
+}

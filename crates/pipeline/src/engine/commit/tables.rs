@@ -379,6 +379,9 @@ impl Tables {
         let options = self.claim_rows(target, "")?;
         self.ensure(&name, schema, partition, &options)
             .context("table", &name)?;
+        // Also a table without rows is one of its mode.
+        let open = self.open.get_mut(&name).ok_or_else(|| gone(&name))?;
+        open.set_known_key()?;
         Ok(true)
     }
 

@@ -41,10 +41,7 @@ impl RowRule {
         match self {
             Self::Upsert { key, order } => draft.upsert_by(key, order.as_deref()),
             Self::Bitemporal(rules) => draft.bitemporal_by(rules),
-            Self::Follow(parent) => {
-                draft.follow_rows(parent, ROOT_ID, ROW_ID);
-                Ok(())
-            }
+            Self::Follow(parent) => draft.follow_rows(parent, ROOT_ID, ROW_ID),
         }
     }
 
