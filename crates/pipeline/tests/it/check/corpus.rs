@@ -63,6 +63,9 @@ extract:
   table: {}
 load:
   iceberg: {table: quakes.copy, mode: upsert, key: [id], order: at}
+checks:
+  id_is_unique: SELECT id FROM quakes.copy GROUP BY id HAVING count(*) > 1
+  some_rows: {sql: SELECT count(*) AS n FROM quakes.copy HAVING count(*) = 0, severity: warn}
 "#,
     r#"
 pipeline: a
