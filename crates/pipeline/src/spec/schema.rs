@@ -245,7 +245,8 @@ mod tests {
                 "schema",
                 "transform",
                 "buffer",
-                "load"
+                "load",
+                "checks"
             ]
         );
     }

@@ -18,13 +18,17 @@ pub(super) fn check_declared(schema: &Schema) -> Result<()> {
     check_fields(schema.fields(), &check_new_column)
 }
 
-/// The columns of a query. One may have a dot, as columns of loaded tables do, so that every table can be copied.
+/// The columns of a query. One may have a dot, and two may differ in case only, as columns of loaded tables do, so that every table can be
+/// copied: the later of two is renamed as by a load.
 ///
-/// Errors: `Config` `bad_new_name`, `duplicate_column`.
+/// Errors: `Config` `bad_new_name`.
 pub(super) fn check_copied(schema: &Schema) -> Result<()> {
-    check_fields(schema.fields(), &|name| {
-        check_new_column(&name.replace('.', "_"))
-    })
+    let check = |name: &str| check_new_column(&name.replace('.', "_"));
+    for field in schema.fields() {
+        check(field.name())?;
+        check_kind(field.data_type(), &check)?;
+    }
+    Ok(())
 }
 
 /// The type of a column that a statement declares.
