@@ -32,6 +32,7 @@ mod ntile;
 mod offset;
 mod optimize;
 mod output_names;
+mod outside;
 mod period_rows;
 mod physical;
 mod pinned;

@@ -87,15 +87,28 @@ impl PhysicalOptimizerRule for Careful {
     }
 }
 
+/// Whether some operator of a plan is such a one.
+fn anywhere(
+    plan: &Arc<dyn ExecutionPlan>,
+    is_one: &dyn Fn(&Arc<dyn ExecutionPlan>) -> bool,
+) -> bool {
+    let children = plan.children();
+    is_one(plan) || children.into_iter().any(|child| anywhere(child, is_one))
+}
+
 /// Whether `DISTINCT` is over rows that are sorted: with a limit the engine then wants a direction, and fails.
 fn has_ordered_distinct(plan: &Arc<dyn ExecutionPlan>) -> bool {
-    let groups = plan.as_any().downcast_ref::<AggregateExec>();
-    let is_distinct = groups.is_some_and(|groups| groups.aggr_expr().is_empty());
-    (is_distinct && has_order(plan)) || plan.children().into_iter().any(has_ordered_distinct)
+    anywhere(plan, &|plan| {
+        let groups = plan.as_any().downcast_ref::<AggregateExec>();
+        let is_distinct = groups.is_some_and(|groups| groups.aggr_expr().is_empty());
+        is_distinct && has_order(plan)
+    })
 }
 
 fn has_order(plan: &Arc<dyn ExecutionPlan>) -> bool {
-    orders(plan) || plan.output_ordering().is_some() || plan.children().into_iter().any(has_order)
+    anywhere(plan, &|plan| {
+        orders(plan) || plan.output_ordering().is_some()
+    })
 }
 
 fn is_misread_by_projections(plan: &Arc<dyn ExecutionPlan>) -> bool {
@@ -104,32 +117,35 @@ fn is_misread_by_projections(plan: &Arc<dyn ExecutionPlan>) -> bool {
 
 /// Whether rows that are in memory have a limit, which they lose when their columns are put into another order.
 fn has_limited_values(plan: &Arc<dyn ExecutionPlan>) -> bool {
-    let source = plan.as_any().downcast_ref::<DataSourceExec>();
-    let is_limited = source.is_some_and(|source| {
-        let rows = source.data_source().as_any();
-        rows.is::<MemorySourceConfig>() && source.fetch().is_some()
-    });
-    is_limited || plan.children().into_iter().any(has_limited_values)
+    anywhere(plan, &|plan| {
+        let source = plan.as_any().downcast_ref::<DataSourceExec>();
+        source.is_some_and(|source| {
+            let rows = source.data_source().as_any();
+            rows.is::<MemorySourceConfig>() && source.fetch().is_some()
+        })
+    })
 }
 
 /// Whether a join has the rows of one side only, or makes a mark: projections take the columns of its condition for its own.
 fn has_one_sided_loops(plan: &Arc<dyn ExecutionPlan>) -> bool {
-    let join = plan.as_any().downcast_ref::<NestedLoopJoinExec>();
-    let is_one_sided = join.is_some_and(|join| {
-        !matches!(
-            join.join_type(),
-            JoinType::Inner | JoinType::Left | JoinType::Right | JoinType::Full
-        )
-    });
-    is_one_sided || plan.children().into_iter().any(has_one_sided_loops)
+    anywhere(plan, &|plan| {
+        let join = plan.as_any().downcast_ref::<NestedLoopJoinExec>();
+        join.is_some_and(|join| {
+            !matches!(
+                join.join_type(),
+                JoinType::Inner | JoinType::Left | JoinType::Right | JoinType::Full
+            )
+        })
+    })
 }
 
 /// Whether a sort-merge join has a condition beside its keys: projections that are moved below it leave the places of its columns as
 /// they were.
 fn has_conditional_merge(plan: &Arc<dyn ExecutionPlan>) -> bool {
-    let join = plan.as_any().downcast_ref::<SortMergeJoinExec>();
-    join.is_some_and(|join| join.filter.is_some())
-        || plan.children().into_iter().any(has_conditional_merge)
+    anywhere(plan, &|plan| {
+        let join = plan.as_any().downcast_ref::<SortMergeJoinExec>();
+        join.is_some_and(|join| join.filter.is_some())
+    })
 }
 
 /// Whether filters that grow while the plan runs would lose rows.
@@ -139,31 +155,35 @@ fn is_misread_by_ranges(plan: &Arc<dyn ExecutionPlan>) -> bool {
 
 /// Whether a join takes nulls as equal (`IS NOT DISTINCT FROM`, `INTERSECT`).
 fn has_equal_nulls(plan: &Arc<dyn ExecutionPlan>) -> bool {
-    let hashed = plan.as_any().downcast_ref::<HashJoinExec>();
-    let hashed = hashed.map(HashJoinExec::null_equality);
-    let merged = plan.as_any().downcast_ref::<SortMergeJoinExec>();
-    let equality = hashed.or(merged.map(|join| join.null_equality));
-    equality == Some(NullEquality::NullEqualsNull)
-        || plan.children().into_iter().any(has_equal_nulls)
+    anywhere(plan, &|plan| {
+        let hashed = plan.as_any().downcast_ref::<HashJoinExec>();
+        let hashed = hashed.map(HashJoinExec::null_equality);
+        let merged = plan.as_any().downcast_ref::<SortMergeJoinExec>();
+        let equality = hashed.or(merged.map(|join| join.null_equality));
+        equality == Some(NullEquality::NullEqualsNull)
+    })
 }
 
 /// Whether a join has a key that is a list or struct.
 fn has_nested_keys(plan: &Arc<dyn ExecutionPlan>) -> bool {
-    let join = plan.as_any().downcast_ref::<HashJoinExec>();
-    let is_nested = |join: &HashJoinExec| {
-        let schema = join.left().schema();
-        let mut keys = join.on().iter();
-        keys.any(|(key, _)| key.data_type(&schema).is_ok_and(|kind| kind.is_nested()))
-    };
-    join.is_some_and(is_nested) || plan.children().into_iter().any(has_nested_keys)
+    anywhere(plan, &|plan| {
+        let join = plan.as_any().downcast_ref::<HashJoinExec>();
+        join.is_some_and(|join| {
+            let schema = join.left().schema();
+            let mut keys = join.on().iter();
+            keys.any(|(key, _)| key.data_type(&schema).is_ok_and(|kind| kind.is_nested()))
+        })
+    })
 }
 
 /// Whether an operator has two columns of one name: filters take the one for the other.
 fn has_repeated_names(plan: &Arc<dyn ExecutionPlan>) -> bool {
-    let schema = plan.schema();
-    let mut seen = HashSet::new();
-    let mut names = schema.fields().iter().map(|field| field.name());
-    names.any(|name| !seen.insert(name)) || plan.children().into_iter().any(has_repeated_names)
+    anywhere(plan, &|plan| {
+        let schema = plan.schema();
+        let mut seen = HashSet::new();
+        let mut names = schema.fields().iter().map(|field| field.name());
+        names.any(|name| !seen.insert(name))
+    })
 }
 
 /// Sorts all rows where the keys are lists or structs, and limits them then: the engine leaves rows out by comparing keys otherwise.

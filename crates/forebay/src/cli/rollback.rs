@@ -12,7 +12,7 @@ use clap::Args;
 use forebay_core::{Error, ErrorKind, RefName, Result, TableName};
 use forebay_lake::bitemporal::is_bitemporal;
 use forebay_lake::is_pipeline_namespace;
-use forebay_pipeline::engine::{is_owned, owner};
+use forebay_pipeline::engine::{is_owned, may_be_child, owner};
 use forebay_store::{AsOf, Change, Head, HeadChange};
 use futures::TryStreamExt;
 
@@ -184,10 +184,8 @@ impl Rollback {
 
     /// The named tables that could have a child table of this name.
     fn parents(&self, name: &TableName) -> impl Iterator<Item = &TableName> {
-        self.tables.iter().filter(move |parent| {
-            let rest = name.name.as_str().strip_prefix(parent.name.as_str());
-            name.namespace == parent.namespace && rest.is_some_and(|rest| rest.starts_with("__"))
-        })
+        let parents = self.tables.iter();
+        parents.filter(move |parent| may_be_child(name, parent))
     }
 
     fn refuse_unknown(&self, now: &[Head], before: &[Head]) -> Result<()> {

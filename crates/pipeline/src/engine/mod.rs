@@ -26,12 +26,12 @@ mod steps;
 use std::sync::Arc;
 
 use forebay_core::{Context, Error, RefName, Result};
-use forebay_store::{RunRecord, RunStatus, StepRecord};
+use forebay_store::{RunRecord, RunStatus};
 use tracing::Instrument;
 
 pub use audit::{requests_schema, requests_table};
 pub use commit::loaders::find_other_loaders;
-pub use commit::tables::{is_owned, owner};
+pub use commit::tables::{is_owned, may_be_child, owner};
 pub use context::{RunContext, RunReport};
 pub use failpoint::{CommitStep, Failpoint};
 pub use figures::{Figures, Stage};
@@ -69,7 +69,8 @@ pub async fn run(spec: Arc<PipelineSpec>, context: RunContext) -> Result<RunRepo
     // Everything logged from here on carries the run's fields, whatever the level.
     let span = tracing::error_span!("run", pipeline = %spec.name, run = %id);
     let mut checked = Vec::new();
-    let outcome = load(&spec, &context, &record, &mut checked)
+    let work = async |context: &RunContext| all_splits(&spec, context, &record).await;
+    let outcome = publish::publish_checked(&spec, &context, work, &mut checked)
         .instrument(span)
         .await;
     record.ended_at = Some(context.clock.now());
@@ -105,20 +106,6 @@ fn refuse_sink_on_branch(spec: &PipelineSpec, context: &RunContext) -> Result<()
     Err(Error::unsupported("sink_on_branch", what)
         .with_context("branch", &context.branch)
         .with_hint("run it on `main`, or try it with `load: {iceberg: {table: …}}` on the branch"))
-}
-
-/// Reads the source to its end; with `checks` by way of a branch.
-async fn load(
-    spec: &Arc<PipelineSpec>,
-    context: &RunContext,
-    record: &RunRecord,
-    checked: &mut Vec<StepRecord>,
-) -> Result<()> {
-    if spec.checks.is_empty() {
-        return all_splits(spec, context, record).await;
-    }
-    let work = async |context: &RunContext| all_splits(spec, context, record).await;
-    publish::publish_checked(spec, context, work, checked).await
 }
 
 async fn all_splits(

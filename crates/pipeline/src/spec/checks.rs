@@ -78,7 +78,7 @@ impl Severity {
 
 impl Build<'_> {
     /// Outer `None`: a check is invalid.
-    pub(super) fn checks(&mut self) -> Option<Vec<Check>> {
+    pub(super) fn build_checks(&mut self) -> Option<Vec<Check>> {
         let Some(all) = self.document.get("checks") else {
             return Some(Vec::new());
         };
@@ -92,13 +92,13 @@ impl Build<'_> {
         })?;
         let checks = configured.into_iter().map(|(name, config)| {
             let place = all.get(&name)?;
-            let made = self.check(&name, config.into(), &place);
+            let made = self.build_check(&name, config.into(), &place);
             self.made(&place, made)
         });
         checks.collect::<Vec<_>>().into_iter().collect()
     }
 
-    fn check(&self, name: &str, settings: CheckSettings, place: &Document) -> Result<Check> {
+    fn build_check(&self, name: &str, settings: CheckSettings, place: &Document) -> Result<Check> {
         let text = place.get("sql").unwrap_or_else(|| place.clone());
         self.engine
             .named_tables(&settings.sql)

@@ -258,7 +258,7 @@ impl<'a> Build<'a> {
         let transform = self.steps();
         let buffer = self.section::<BufferSpec>("buffer");
         let load = self.component("load", ConfiguredTarget::build);
-        let checks = self.checks();
+        let checks = self.build_checks();
         let records = self.records();
         self.check_end(source.as_ref(), load.as_ref());
         self.check_own_extractor();

@@ -3,12 +3,11 @@
 use std::collections::HashSet;
 use std::ops::ControlFlow;
 
-use datafusion::sql::sqlparser::ast::{
-    Expr, Ident, Query, TableFactor, Visit, VisitMut, Visitor, VisitorMut,
-};
+use datafusion::sql::sqlparser::ast::{Expr, Ident, Query, TableFactor, Visit, Visitor};
 use forebay_core::{Error, Result};
 
 use crate::name::normal;
+use crate::outside::change_outside;
 use crate::time_clause::MARK;
 
 /// The name by which columns of a factor are qualified: its alias, or that of its table.
@@ -53,8 +52,12 @@ pub(super) fn of_side(mut expr: Expr, visible: &Ident, hidden: &HiddenSide<'_>) 
             normal(visible)
         )));
     }
-    let mut qualified = QualifiedNames { visible, depth: 0 };
-    let _ = VisitMut::visit(&mut expr, &mut qualified);
+    // Names within subqueries may be of tables there.
+    change_outside(&mut expr, |part| {
+        if let Expr::Identifier(name) = part {
+            *part = Expr::CompoundIdentifier(vec![visible.clone(), name.clone()]);
+        }
+    });
     Ok(expr)
 }
 
@@ -95,35 +98,6 @@ impl Visitor for FoundNames {
                 _ => &mut self.inside,
             };
             names.insert(normal(first));
-        }
-        ControlFlow::Continue(())
-    }
-}
-
-/// Writes the visible side before names without a table, but for those within subqueries, which may be of tables there.
-struct QualifiedNames<'a> {
-    visible: &'a Ident,
-    depth: usize,
-}
-
-impl VisitorMut for QualifiedNames<'_> {
-    type Break = ();
-
-    fn pre_visit_query(&mut self, _: &mut Query) -> ControlFlow<()> {
-        self.depth += 1;
-        ControlFlow::Continue(())
-    }
-
-    fn post_visit_query(&mut self, _: &mut Query) -> ControlFlow<()> {
-        self.depth -= 1;
-        ControlFlow::Continue(())
-    }
-
-    fn post_visit_expr(&mut self, expr: &mut Expr) -> ControlFlow<()> {
-        if self.depth == 0
-            && let Expr::Identifier(name) = expr
-        {
-            *expr = Expr::CompoundIdentifier(vec![self.visible.clone(), name.clone()]);
         }
         ControlFlow::Continue(())
     }

@@ -7,12 +7,12 @@ use std::ops::ControlFlow;
 
 use datafusion::sql::sqlparser::ast::{
     Expr, Query, Select, SelectItem, SetExpr, Statement, TableFactor, Value, Visit, Visitor,
-    WildcardAdditionalOptions,
 };
 use forebay_core::InspectedStatement;
 
 use super::outputs;
 use crate::name::normal;
+use crate::rewrite::wildcard::is_plain_star;
 
 /// The columns that the statement mentions.
 pub(super) fn of(statement: &Statement) -> InspectedStatement {
@@ -107,15 +107,8 @@ fn column_name(expr: &Expr) -> Option<String> {
 }
 
 fn has_plain_star(select: &Select) -> bool {
-    let plain = WildcardAdditionalOptions::default();
     let is_star = |item: &SelectItem| match item {
-        SelectItem::Wildcard(options) => {
-            options.opt_exclude == plain.opt_exclude
-                && options.opt_except == plain.opt_except
-                && options.opt_replace == plain.opt_replace
-                && options.opt_rename == plain.opt_rename
-                && options.opt_ilike == plain.opt_ilike
-        }
+        SelectItem::Wildcard(options) => is_plain_star(options),
         _ => false,
     };
     select.projection.iter().any(is_star)

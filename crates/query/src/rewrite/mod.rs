@@ -25,7 +25,7 @@ mod sort_names;
 mod template;
 mod using;
 mod values;
-mod wildcard;
+pub(crate) mod wildcard;
 mod windows;
 
 use std::ops::ControlFlow;

@@ -4,16 +4,15 @@
 //! The planner takes an output column in both, and a column of the tables for `DISTINCT ON`. A key that is made of a column with the name of an
 //! output column is computed beside the output, where names mean columns of the tables, and sorted by there.
 
-use std::ops::ControlFlow;
-
 use datafusion::sql::sqlparser::ast::{
     Distinct, Expr, GroupByExpr, Ident, OrderByExpr, OrderByKind, Query, Select, SelectItem,
-    SetExpr, Statement, TableFactor, Value, Visit, Visitor,
+    SetExpr, Statement, TableFactor, Value,
 };
 use datafusion::sql::sqlparser::parser::Parser;
 
 use crate::dialect::ForebayDialect;
 use crate::name::normal;
+use crate::outside::visit_outside;
 
 /// Begins the name of a key that is computed beside the output.
 const KEY: &str = "_forebay_key_";
@@ -91,39 +90,13 @@ impl Outputs {
 
 /// The columns that an expression names, without those in subqueries.
 fn names_in(expr: &Expr) -> Vec<String> {
-    #[derive(Default)]
-    struct Names {
-        found: Vec<String>,
-        depth: usize,
-    }
-    impl Visitor for Names {
-        type Break = ();
-
-        fn pre_visit_query(&mut self, _: &Query) -> ControlFlow<()> {
-            self.depth += 1;
-            ControlFlow::Continue(())
-        }
-
-        fn post_visit_query(&mut self, _: &Query) -> ControlFlow<()> {
-            self.depth -= 1;
-            ControlFlow::Continue(())
-        }
-
-        fn pre_visit_expr(&mut self, expr: &Expr) -> ControlFlow<()> {
-            let name = match expr {
-                Expr::Identifier(name) => Some(name),
-                Expr::CompoundIdentifier(parts) => parts.last(),
-                _ => None,
-            };
-            self.found
-                .extend(name.filter(|_| self.depth == 0).map(normal));
-            ControlFlow::Continue(())
-        }
-    }
-    let mut names = Names::default();
-    // Nothing here ends the visit early.
-    let _ = expr.visit(&mut names);
-    names.found
+    let mut names = Vec::new();
+    visit_outside(expr, |part| match part {
+        Expr::Identifier(name) => names.push(normal(name)),
+        Expr::CompoundIdentifier(parts) => names.extend(parts.last().map(normal)),
+        _ => {}
+    });
+    names
 }
 
 /// `SELECT … ORDER BY key` as `SELECT * EXCLUDE (k) FROM (SELECT …, key AS k) ORDER BY k`.

@@ -6,14 +6,17 @@
 use std::ops::ControlFlow;
 
 use datafusion::sql::sqlparser::ast::{
-    ExcludeSelectItem, Expr, Ident, JoinConstraint, JoinOperator, ObjectName, Query, Select,
-    SelectItem, SelectItemQualifiedWildcardKind, SetExpr, TableFactor, TableWithJoins, VisitMut,
-    VisitorMut, WildcardAdditionalOptions,
+    ExcludeSelectItem, Expr, Ident, JoinConstraint, JoinOperator, ObjectName, Select, SelectItem,
+    SelectItemQualifiedWildcardKind, SetExpr, TableFactor, TableWithJoins,
+    WildcardAdditionalOptions,
 };
 use forebay_core::Error;
 
 use super::unsupported;
+use super::wildcard::is_plain_star;
 use crate::name::normal;
+use crate::outside::change_outside;
+use crate::time_clause::MARK;
 
 /// Writes the tables of `*` in every `SELECT` of a query that is not a subquery of its own.
 ///
@@ -31,11 +34,15 @@ pub(super) fn settle(body: &mut SetExpr) -> ControlFlow<Box<Error>> {
 
 fn settle_select(select: &mut Select) -> ControlFlow<Box<Error>> {
     name_side(select);
-    let mut stars = select.projection.iter().filter_map(star);
-    let Some(first) = stars.next() else {
+    let stars = select.projection.iter().filter_map(|item| match item {
+        SelectItem::Wildcard(options) => Some(options),
+        _ => None,
+    });
+    let stars: Vec<_> = stars.collect();
+    if stars.is_empty() {
         return ControlFlow::Continue(());
-    };
-    let is_plain = first.is_plain && stars.all(|star| star.is_plain);
+    }
+    let is_plain = stars.into_iter().all(is_plain_star);
     let joins = select.from.iter().flat_map(|from| &from.joins);
     let mut merged = joins.filter_map(|join| Merge::of(&join.join_operator));
     let Some(any) = merged.next() else {
@@ -69,69 +76,18 @@ fn name_side(select: &mut Select) {
     let ([from], Some(condition)) = (select.from.as_slice(), &mut select.selection) else {
         return;
     };
-    if let Some(table) = table_name(&from.relation) {
-        let columns = columns_of_all(from);
-        let mut named = NamedSide {
-            table,
-            columns,
-            depth: 0,
-        };
-        // Nothing here ends the visit early.
-        let _ = condition.visit(&mut named);
-    }
-}
-
-struct NamedSide {
-    table: Vec<Ident>,
-    columns: Vec<Ident>,
-    /// How many subqueries are around: these have tables of their own.
-    depth: usize,
-}
-
-impl VisitorMut for NamedSide {
-    type Break = ();
-
-    fn pre_visit_query(&mut self, _: &mut Query) -> ControlFlow<()> {
-        self.depth += 1;
-        ControlFlow::Continue(())
-    }
-
-    fn post_visit_query(&mut self, _: &mut Query) -> ControlFlow<()> {
-        self.depth -= 1;
-        ControlFlow::Continue(())
-    }
-
-    fn pre_visit_expr(&mut self, expr: &mut Expr) -> ControlFlow<()> {
-        let is_column = |name: &Ident| {
-            let name = normal(name);
-            self.columns.iter().any(|column| column.value == name)
-        };
-        if let Expr::Identifier(name) = expr
-            && self.depth == 0
-            && is_column(name)
-        {
-            let whole = self.table.iter().cloned().chain([name.clone()]);
-            *expr = Expr::CompoundIdentifier(whole.collect());
-        }
-        ControlFlow::Continue(())
-    }
-}
-
-struct Star {
-    /// Without `EXCLUDE`, `REPLACE` and the like.
-    is_plain: bool,
-}
-
-fn star(item: &SelectItem) -> Option<Star> {
-    let SelectItem::Wildcard(options) = item else {
-        return None;
+    let Some(table) = table_name(&from.relation) else {
+        return;
     };
-    Some(Star {
-        is_plain: options.opt_exclude.is_none()
-            && options.opt_except.is_none()
-            && options.opt_replace.is_none()
-            && options.opt_rename.is_none(),
-    })
+    let columns = columns_of_all(from);
+    change_outside(condition, |part| {
+        if let Expr::Identifier(name) = part
+            && columns.iter().any(|column| column.value == normal(name))
+        {
+            let whole = table.iter().cloned().chain([name.clone()]);
+            *part = Expr::CompoundIdentifier(whole.collect());
+        }
+    });
 }
 
 /// A join that merges columns of its sides.
@@ -234,7 +190,7 @@ fn table_name(factor: &TableFactor) -> Option<Vec<Ident>> {
             let parts = name.0.iter().map(|part| part.as_ident().cloned());
             let parts = parts.collect::<Option<Vec<Ident>>>()?;
             // A table of another state gets its name as alias later.
-            let is_pinned = parts.last()?.value.contains('@');
+            let is_pinned = parts.last()?.value.contains(MARK);
             Some(match is_pinned {
                 true => parts.last().cloned().into_iter().collect(),
                 false => parts,

@@ -2,10 +2,20 @@
 
 use datafusion::sql::sqlparser::ast::{
     Ident, ObjectName, ObjectNamePart, Select, SelectItem, SelectItemQualifiedWildcardKind,
-    SetExpr, TableFactor, TableWithJoins,
+    SetExpr, TableFactor, TableWithJoins, WildcardAdditionalOptions,
 };
 
 use crate::name::normal;
+use crate::time_clause::MARK;
+
+/// Whether `*` stands without `EXCLUDE`, `REPLACE` and the like.
+pub(crate) fn is_plain_star(options: &WildcardAdditionalOptions) -> bool {
+    options.opt_ilike.is_none()
+        && options.opt_exclude.is_none()
+        && options.opt_except.is_none()
+        && options.opt_replace.is_none()
+        && options.opt_rename.is_none()
+}
 
 /// Writes the whole name before `.*`, in every `SELECT` of a query that is not a subquery of its own.
 pub(super) fn settle(body: &mut SetExpr) {
@@ -74,6 +84,6 @@ fn add_tables(from: &TableWithJoins, tables: &mut Vec<Known>) {
 fn of_name(name: &ObjectName) -> Option<Known> {
     let last = name.0.last()?.as_ident()?;
     // A table of another state gets its name as alias later.
-    let is_whole = name.0.len() > 1 && !last.value.contains('@');
+    let is_whole = name.0.len() > 1 && !last.value.contains(MARK);
     Some((normal(last), is_whole.then(|| name.clone())))
 }

@@ -37,7 +37,7 @@ pub(in crate::engine) fn raw(pipeline: &Ident) -> Result<TableName> {
 const CHILD_COLUMNS: [&str; 4] = [ROW_ID, PARENT_ID, ROOT_ID, LIST_INDEX];
 
 /// Whether a child table of `main` could have this name.
-pub(in crate::engine) fn may_be_child(name: &TableName, main: &TableName) -> bool {
+pub fn may_be_child(name: &TableName, main: &TableName) -> bool {
     let rest = name.name.as_str().strip_prefix(main.name.as_str());
     name.namespace == main.namespace && rest.is_some_and(|rest| rest.starts_with("__"))
 }

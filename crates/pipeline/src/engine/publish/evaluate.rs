@@ -15,14 +15,14 @@ pub const CHECK_STEP: &str = "check";
 const ROWS_COUNTED_MAX: u64 = 10_000;
 
 /// Results of all checks.
-pub(super) struct CheckedState {
+pub(super) struct CheckedState<'a> {
     /// The state that was checked.
     pub(super) commit: CommitId,
-    results: Vec<CheckResult>,
+    results: Vec<CheckResult<'a>>,
 }
 
-struct CheckResult {
-    check: Check,
+struct CheckResult<'a> {
+    check: &'a Check,
     /// At most [`ROWS_COUNTED_MAX`] and those of one batch.
     rows: u64,
     wall_us: u64,
@@ -31,7 +31,10 @@ struct CheckResult {
 /// Makes every check, also after one has failed.
 ///
 /// Errors: those of the statements, with the name of the check.
-pub(super) async fn evaluate(context: &RunContext, checks: &[Check]) -> Result<CheckedState> {
+pub(super) async fn evaluate_checks<'a>(
+    context: &RunContext,
+    checks: &'a [Check],
+) -> Result<CheckedState<'a>> {
     let log = context.lake.store().log(&context.branch, 1).await?;
     let newest = log.first().map(|commit| commit.id);
     let commit =
@@ -44,12 +47,12 @@ pub(super) async fn evaluate(context: &RunContext, checks: &[Check]) -> Result<C
             .context("check", &check.name)?;
         let took = context.clock.monotonic().saturating_sub(started);
         let result = CheckResult {
-            check: check.clone(),
+            check,
             rows,
             wall_us: u64::try_from(took.as_micros()).unwrap_or(u64::MAX),
         };
         if rows > 0 && check.severity == Severity::Warn {
-            tracing::warn!(check = %check.name, rows = %result.count(), "a check found wrong rows");
+            tracing::warn!(check = %check.name, rows = %result.count_text(), "a check found wrong rows");
         }
         results.push(result);
     }
@@ -74,7 +77,7 @@ async fn count_rows(context: &RunContext, check: &Check, commit: CommitId) -> Re
     Ok(count)
 }
 
-impl CheckedState {
+impl CheckedState<'_> {
     /// For the record of the run.
     pub(super) fn steps(&self) -> impl Iterator<Item = StepRecord> {
         self.results.iter().map(|result| StepRecord {
@@ -92,22 +95,21 @@ impl CheckedState {
 
     /// Errors: `Data` `checks_failed`.
     pub(super) fn refuse_failed(&self, branch: &RefName, target: &RefName) -> Result<()> {
-        let is_failed =
-            |result: &&CheckResult| result.rows > 0 && result.check.severity == Severity::Error;
-        let failed: Vec<String> = self
-            .results
-            .iter()
-            .filter(is_failed)
-            .map(describe)
-            .collect();
-        let Some(first) = self.results.iter().find(is_failed) else {
+        let failed = self.results.iter().filter(|result| result.is_failed());
+        let failed: Vec<&CheckResult<'_>> = failed.collect();
+        let Some(first) = failed.first() else {
             return Ok(());
         };
+        let named = failed.iter().map(|result| {
+            let (name, count) = (&result.check.name, result.count_text());
+            format!("{name} ({count} rows)")
+        });
+        let named: Vec<String> = named.collect();
         let what = format!(
             "{} of {} checks failed: {}",
             failed.len(),
             self.results.len(),
-            failed.join(", ")
+            named.join(", ")
         );
         let sql = first.check.sql.trim().trim_end_matches(';');
         Err(Error::data("checks_failed", what)
@@ -119,12 +121,12 @@ impl CheckedState {
     }
 }
 
-fn describe(result: &CheckResult) -> String {
-    format!("{} ({} rows)", result.check.name, result.count())
-}
+impl CheckResult<'_> {
+    fn is_failed(&self) -> bool {
+        self.rows > 0 && self.check.severity == Severity::Error
+    }
 
-impl CheckResult {
-    fn count(&self) -> String {
+    fn count_text(&self) -> String {
         match self.rows > ROWS_COUNTED_MAX {
             true => format!("more than {ROWS_COUNTED_MAX}"),
             false => self.rows.to_string(),

@@ -8,6 +8,7 @@ mod evaluate;
 
 pub use evaluate::CHECK_STEP;
 
+use evaluate::evaluate_checks;
 use forebay_core::{Error, Ident, RefName, Result};
 use forebay_lake::{Lake, MergeRequest};
 use forebay_store::{AsOf, StepRecord};
@@ -18,7 +19,7 @@ use crate::spec::PipelineSpec;
 /// Code of the error for a branch that is there.
 const BRANCH_EXISTS: &str = "branch_exists";
 
-/// Does `work` on the branch of the pipeline, and publishes it. Returns also a step for each check.
+/// Does `work`: of a pipeline with checks on its branch, which is published then. `steps` gets one for each check.
 ///
 /// Errors: those of `work`; `Data` `checks_failed`; `Conflict` `merge_conflict` when the target was changed in the same place.
 pub(super) async fn publish_checked<T>(
@@ -27,6 +28,9 @@ pub(super) async fn publish_checked<T>(
     work: impl AsyncFnOnce(&RunContext) -> Result<T>,
     steps: &mut Vec<StepRecord>,
 ) -> Result<T> {
+    if spec.checks.is_empty() {
+        return work(context).await;
+    }
     let publication = Publication::begin(spec, context).await?;
     let done = work(&publication.context).await?;
     if !context.cancel.is_cancelled() {
@@ -69,12 +73,12 @@ impl<'a> Publication<'a> {
     async fn publish(&self, steps: &mut Vec<StepRecord>) -> Result<()> {
         if self.has_changes().await? {
             self.catch_up().await?;
-            let checked = evaluate::evaluate(&self.context, &self.spec.checks).await?;
+            let checked = evaluate_checks(&self.context, &self.spec.checks).await?;
             steps.extend(checked.steps());
             checked.refuse_failed(self.branch(), self.target)?;
             let merge = MergeRequest {
                 source_head: Some(checked.commit),
-                ..self.merge(self.branch(), self.target)
+                ..self.merge_request(self.branch(), self.target)
             };
             self.lake().merge_branch(&merge).await?;
         }
@@ -88,12 +92,12 @@ impl<'a> Publication<'a> {
 
     /// Brings what others changed on the target into the branch, so that checks see what will be published.
     async fn catch_up(&self) -> Result<()> {
-        let merge = self.merge(self.target, self.branch());
+        let merge = self.merge_request(self.target, self.branch());
         let merged = self.lake().merge_branch(&merge).await;
-        merged.map(drop).map_err(|error| self.explain(error))
+        merged.map(drop).map_err(|error| self.with_remedy(error))
     }
 
-    fn merge(&self, source: &RefName, target: &RefName) -> MergeRequest {
+    fn merge_request(&self, source: &RefName, target: &RefName) -> MergeRequest {
         let context = &self.context;
         MergeRequest {
             id: context.ids.make_commit(context.clock.as_ref()),
@@ -106,8 +110,8 @@ impl<'a> Publication<'a> {
         }
     }
 
-    /// The remedy for a branch that no longer fits the target.
-    fn explain(&self, error: Error) -> Error {
+    /// The error with what to do about a branch that no longer fits the target.
+    fn with_remedy(&self, error: Error) -> Error {
         if error.code() != forebay_lake::MERGE_CONFLICT {
             return error;
         }
